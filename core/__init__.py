@@ -1,0 +1,1 @@
+"""The ground floor: what every project made from this template shares."""

@@ -1,0 +1,64 @@
+"""One value or a whole column: the few operations that features need, on either.
+
+Feature code is written once. Online it sees a float, an int or a str; over a year it sees arrays and `Strings`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+# A number online, a column of them in a batch. `Any`, since arithmetic on either reads the same.
+Value = Any
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """A text column as codes into its distinct values."""
+
+    codes: Ints
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, items: Iterable[str]) -> Self:
+        """Number the values in order of first appearance."""
+        known: dict[str, int] = {}
+        codes = np.fromiter((known.setdefault(item, len(known)) for item in items), dtype=np.int64)
+        return cls(codes, tuple(known))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """The column at some rows, by index or mask."""
+        return type(self)(self.codes[rows], self.values)
+
+
+def lookup(table: Mapping[str, Any], key: str | Strings, default: Any) -> Value:
+    """The table's value for a key, or for a column of keys."""
+    if isinstance(key, str):
+        return table.get(key, default)
+    found = [table.get(value, default) for value in key.values]
+    if isinstance(default, str):
+        strings = Strings.of(found)
+        return Strings(strings.codes[key.codes], strings.values)
+    return np.array(found, dtype=np.float64)[key.codes]
+
+
+def clip(value: Value, low: float, high: float) -> Value:
+    """The value held between two bounds."""
+    if isinstance(value, np.ndarray):
+        return np.clip(value, low, high)
+    return low if value < low else high if value > high else value
+
+
+def later(first: Value, second: Value) -> Value:
+    """The later of two moments."""
+    if isinstance(first, np.ndarray):
+        return np.maximum(first, second)
+    return first if first >= second else second

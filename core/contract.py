@@ -1,0 +1,288 @@
+"""The typed model of `problem/problem.yaml`: an illegal contract cannot be built."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from core.errors import UserError
+
+CONTRACT_PATH = Path(__file__).resolve().parent.parent / "problem" / "problem.yaml"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Model(BaseModel):
+    """Frozen, and no field that the contract does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Category(Model):
+    """A text column; `values`, where given, are all that is allowed."""
+
+    type: Literal["category"]
+    about: Text
+    values: tuple[Text, ...] = Field(default=(), strict=False)
+    max_length: Count = 32
+    nullable: bool = False
+    example: str
+
+
+class Number(Model):
+    """A number column with its allowed range, both ends included."""
+
+    type: Literal["integer", "number"]
+    about: Text
+    unit: str = ""
+    min: float
+    max: float
+    nullable: bool = False
+    example: float
+
+    @model_validator(mode="after")
+    def range_holds_the_example(self) -> Self:
+        if not self.min <= self.example <= self.max:
+            raise ValueError(f"example {self.example} is outside {self.min} to {self.max}")
+        return self
+
+
+class Timestamp(Model):
+    """A moment, always with its zone; epoch seconds inside the project."""
+
+    type: Literal["timestamp"]
+    about: Text
+    min: datetime
+    max: datetime
+    nullable: bool = False
+    example: datetime
+
+    @model_validator(mode="after")
+    def zones_and_range(self) -> Self:
+        for field in ("min", "max", "example"):
+            if getattr(self, field).tzinfo is None:
+                raise ValueError(f"{field} has no time zone")
+        if not self.min <= self.example <= self.max:
+            raise ValueError(f"example {self.example} is outside {self.min} to {self.max}")
+        return self
+
+
+Column = Annotated[Category | Number | Timestamp, Field(discriminator="type")]
+
+
+class Decision(Model):
+    """Who decides what, and how long before the time column."""
+
+    who: Text
+    what: Text
+    time_column: Name
+    hours_before: Annotated[float, Field(ge=0)]
+    act: Name
+    wait: Name
+
+    @property
+    def lead_seconds(self) -> int:
+        """Seconds from the decision to the time column."""
+        return round(self.hours_before * 3600)
+
+
+class Label(Model):
+    """What is predicted and when the truth is known."""
+
+    name: Name
+    means: Text
+    known: Text
+
+
+class Event(Model):
+    """One kind of thing the project is told about the world, and from when it counts."""
+
+    about: Text
+    columns: dict[Name, Column]
+    identity: tuple[Name, ...] = Field(strict=False)
+
+    @model_validator(mode="after")
+    def identity_names_columns(self) -> Self:
+        for name in self.identity:
+            if name not in self.columns:
+                raise ValueError(f"identity names the column {name!r}, which the event does not have")
+        return self
+
+
+class Costs(Model):
+    """Money per decision, for each pair of decision and truth."""
+
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    act_positive: float
+    act_negative: float
+    wait_positive: float
+    wait_negative: float
+
+    @model_validator(mode="after")
+    def acting_must_pay_somewhere(self) -> Self:
+        if self.wait_positive <= self.act_positive:
+            raise ValueError("acting on a true positive must cost less than missing it")
+        if self.act_negative <= self.wait_negative:
+            raise ValueError("a false alarm must cost more than rightly waiting")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which acting is cheaper (Elkan 2001, eq. 2)."""
+        false_alarm = self.act_negative - self.wait_negative
+        rescued = self.wait_positive - self.act_positive
+        return false_alarm / (false_alarm + rescued)
+
+
+class Split(Model):
+    """Where time is cut: folds, then the contest window, then the frozen test window."""
+
+    test_start: date
+    test_end: date
+    contest_days: Count
+    folds: Count
+    fold_days: Count
+
+    @model_validator(mode="after")
+    def test_has_days(self) -> Self:
+        if self.test_end <= self.test_start:
+            raise ValueError("test_end must come after test_start")
+        return self
+
+
+class Gates(Model):
+    """What a challenger must show before it serves."""
+
+    better_than_baseline: Share
+    max_calibration_error: Share
+    max_bias: Share
+    max_row_ms: Positive
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    max_slice_loss: Share
+
+
+class Service(Model):
+    """Serving objectives."""
+
+    p99_ms: Positive
+    availability: Annotated[float, Field(gt=0, lt=1)]
+    requests_per_second: Positive
+    max_batch: Count
+
+
+class Monitoring(Model):
+    """How the service is watched, and when that leads to retraining."""
+
+    period_days: Count
+    bad_periods: Count
+    of_periods: Count
+    reference_days: Count
+    false_alarm: Annotated[float, Field(gt=0, lt=0.5)]
+    max_bias: Share
+    min_label_share: Share
+    cooldown_days: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def n_of_m(self) -> Self:
+        if self.bad_periods > self.of_periods:
+            raise ValueError("bad_periods cannot be more than of_periods")
+        return self
+
+
+class Budget(Model):
+    """What may be spent."""
+
+    training_minutes: Positive
+    retrainings_per_year: Count
+    retraining_cost: Positive
+
+
+class Contract(Model):
+    """The business problem, from decision to budget."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
+    title: Text
+    task: Literal["binary"]
+    decision: Decision
+    label: Label
+    identity: tuple[Name, ...] = Field(strict=False)
+    columns: dict[Name, Column]
+    events: dict[Name, Event]
+    slices: tuple[Name, ...] = Field(strict=False)
+    costs: Costs
+    baselines: tuple[Literal["prior", "historical_rate", "logistic_regression"], ...] = Field(strict=False)
+    split: Split
+    gates: Gates
+    service: Service
+    monitoring: Monitoring
+    budget: Budget
+
+    @model_validator(mode="after")
+    def names_agree(self) -> Self:
+        time = self.columns.get(self.decision.time_column)
+        if not isinstance(time, Timestamp):
+            raise ValueError(
+                f"decision.time_column names {self.decision.time_column!r}, which is not a timestamp of columns"
+            )
+        for field in ("identity", "slices"):
+            for name in getattr(self, field):
+                if name not in self.columns:
+                    raise ValueError(f"{field} names the column {name!r}, which columns does not have")
+        if self.label.name in self.columns:
+            raise ValueError(f"the label {self.label.name!r} is also an input column: that is a leak")
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the contract's content, whatever its comments or order of keys."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
+    """The contract in a mapping read from YAML, or in JSON text.
+
+    Raises:
+        UserError: naming the field, for anything that is not a legal contract.
+    """
+    try:
+        if isinstance(content, str):
+            return Contract.model_validate_json(content)
+        return Contract.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the contract"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UserError(f"{source}: {field}: {first['msg']}{more}. Mend that field and run again.") from error
+
+
+def load_contract(path: Path = CONTRACT_PATH) -> Contract:
+    """The contract in a YAML file.
+
+    Raises:
+        UserError: naming the file and the field or line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Every project needs this file.") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds no fields; compare it with the one the template came with.")
+    return parse_contract(content, str(path))
+
+
+def epoch(moment: datetime | date) -> int:
+    """Epoch seconds of a moment with a zone, or of a day's start in UTC."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return int(moment.timestamp())

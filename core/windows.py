@@ -1,0 +1,269 @@
+"""What was known at a moment: logs of facts by the time they became known, and windows over them.
+
+A `Tally` counts: windows return the number of facts and the sums of their values. A `Reading` replaces: `latest`
+returns the last one. Tally values are whole numbers, so that sums are exact in any order and the batch (`Table`)
+and the stream (`History`) agree to the last bit.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.columns import Floats, Ints, Strings, Value
+
+Part = str | int
+Key = Part | tuple[Part, ...]
+HOUR = 3600
+MISSING = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Facts that add up under a key, counting from `at` (epoch seconds) on."""
+
+    log: str
+    key: Any
+    at: Value
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Facts of which the last one holds, from `at` (epoch seconds) on."""
+
+    log: str
+    key: Any
+    at: Value
+    values: tuple[Value, ...]
+
+
+Fact = Tally | Reading
+
+
+class Past(Protocol):
+    """What features may ask; `at` is the moment of the decision, and nothing after it is seen."""
+
+    def window(self, log: str, key: Any, at: Value, hours: float, width: int = 0) -> tuple[Value, ...]:
+        """Count and sums of the first `width` values over (at - hours, at]."""
+        ...
+
+    def latest(self, log: str, key: Any, at: Value, hours: float, width: int) -> tuple[Value, ...]:
+        """The last reading's values, missing where it is `hours` old or older."""
+        ...
+
+
+@dataclass(slots=True)
+class Series:
+    """One key's facts in order of time."""
+
+    times: list[int] = field(default_factory=list)
+    values: list[tuple[float, ...]] = field(default_factory=list)
+    totals: list[tuple[int, ...]] = field(default_factory=list)
+
+    def add(self, at: int, values: tuple[float, ...], *, tally: bool) -> None:
+        """Put a fact where its time belongs; late ones are rare and may cost more."""
+        place = len(self.times) if not self.times or at >= self.times[-1] else bisect_right(self.times, at)
+        self.times.insert(place, at)
+        if not tally:
+            self.values.insert(place, values)
+            return
+        if not self.totals:
+            self.totals.append((0,) * len(values))
+        whole = tuple(int(value) for value in values)
+        self.totals.insert(place + 1, self.totals[place])
+        for later in range(place + 1, len(self.totals)):
+            self.totals[later] = tuple(a + b for a, b in zip(self.totals[later], whole, strict=True))
+
+    def forget(self, before: int) -> None:
+        """Drop what became known at or before a moment; sums are differences, so they stay the same."""
+        gone = bisect_right(self.times, before)
+        del self.times[:gone], self.values[:gone], self.totals[:gone]
+
+
+class History:
+    """The stream's side of the past: facts one at a time, questions one row at a time."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, dict[Key, Series]] = {}
+
+    def add(self, fact: Fact) -> None:
+        """Take in one fact."""
+        series = self._logs.setdefault(fact.log, {}).setdefault(fact.key, Series())
+        series.add(int(fact.at), fact.values, tally=isinstance(fact, Tally))
+
+    def forget(self, before: int) -> None:
+        """Drop what no window reaches any more."""
+        for log in self._logs.values():
+            for key in [key for key, series in log.items() if series.times[-1] <= before]:
+                del log[key]
+            for series in log.values():
+                series.forget(before)
+
+    def window(self, log: str, key: Key, at: int, hours: float, width: int = 0) -> tuple[float, ...]:
+        """See `Past.window`."""
+        series = self._logs.get(log, {}).get(key)
+        if series is None:
+            return (0,) * (width + 1)
+        times = series.times
+        end = bisect_right(times, at)
+        start = bisect_right(times, at - hours * HOUR, 0, end)
+        if width == 0:
+            return (end - start,)
+        first, last = series.totals[start], series.totals[end]
+        return (end - start, *[last[i] - first[i] for i in range(width)])
+
+    def latest(self, log: str, key: Key, at: int, hours: float, width: int) -> tuple[float, ...]:
+        """See `Past.latest`."""
+        series = self._logs.get(log, {}).get(key)
+        place = bisect_right(series.times, at) if series else 0
+        if series is None or place == 0 or series.times[place - 1] <= at - hours * HOUR:
+            return (MISSING,) * width
+        return series.values[place - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """All keys' facts of one log in one block, sorted by key and then by time."""
+
+    tally: bool
+    keys: tuple[Key, ...]
+    starts: Ints  # of each key's facts, and the end of the last
+    times: Ints
+    values: Floats  # facts x values
+    index: dict[Key, int] = field(init=False, repr=False)
+    order: Ints = field(init=False, repr=False)  # key and time in one number that sorts as they do
+    totals: Floats = field(init=False, repr=False)
+    span: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        low, high = (int(self.times.min()), int(self.times.max())) if len(self.times) else (0, 0)
+        segment = np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
+        put = object.__setattr__
+        put(self, "index", {key: number for number, key in enumerate(self.keys)})
+        put(self, "span", (low - 1, high - low + 2))
+        put(self, "order", segment * self.span[1] + (self.times - self.span[0]))
+        totals = np.zeros((len(self.times) + 1, self.values.shape[1]))
+        if self.tally:
+            np.cumsum(self.values, axis=0, out=totals[1:])
+        put(self, "totals", totals)
+
+    def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
+        """For each row, how many facts in the block come before the end of its key's facts known at `at`."""
+        offset = np.clip(np.floor(at - self.span[0]), 0, self.span[1] - 1).astype(np.int64)
+        return np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
+
+
+class Table:
+    """The batch's side of the past: all facts at once, questions for a whole column of rows."""
+
+    def __init__(self, logs: dict[str, Log]) -> None:
+        self.logs = logs
+
+    @classmethod
+    def of(cls, facts: Iterable[Fact]) -> "Table":
+        """Sort columns of facts into logs."""
+        parts: dict[str, list[Fact]] = {}
+        for fact in facts:
+            parts.setdefault(fact.log, []).append(fact)
+        return cls({name: _log(columns) for name, columns in parts.items()})
+
+    def window(self, log: str, key: Any, at: Ints, hours: float, width: int = 0) -> tuple[Floats, ...]:
+        """See `Past.window`."""
+        block = self.logs.get(log)
+        if block is None:
+            return (np.zeros(len(at)),) * (width + 1)
+        segment = _segments(block, key)
+        end = block.places(segment, at)
+        start = block.places(segment, at - hours * HOUR)
+        known = segment >= 0
+        sums = (np.where(known, block.totals[end, i] - block.totals[start, i], 0.0) for i in range(width))
+        return (np.where(known, end - start, 0).astype(np.float64), *sums)
+
+    def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
+        """See `Past.latest`."""
+        block = self.logs.get(log)
+        if block is None or not len(block.times):
+            return (np.full(len(at), MISSING),) * width
+        segment = _segments(block, key)
+        place = block.places(segment, at) - 1
+        fresh = (segment >= 0) & (place >= block.starts[segment])
+        fresh &= block.times[place] > at - hours * HOUR
+        return tuple(np.where(fresh, block.values[place, i], MISSING) for i in range(width))
+
+    def history(self) -> History:
+        """The same facts, ready to be streamed onto."""
+        history = History()
+        for name, log in self.logs.items():
+            into = history._logs.setdefault(name, {})  # noqa: SLF001 (the other half of this module)
+            times = log.times.tolist()
+            rows = [tuple(row) for row in log.values.tolist()] if not log.tally else []
+            totals = [tuple(row) for row in log.totals.astype(np.int64).tolist()] if log.tally else []
+            for key, start, end in zip(log.keys, log.starts[:-1].tolist(), log.starts[1:].tolist(), strict=True):
+                into[key] = Series(times[start:end], rows[start:end], totals[start : end + 1] if log.tally else [])
+        return history
+
+    def between(self, after: int, until: int) -> "Table":
+        """Only the facts known in (after, until]."""
+        kept = {}
+        for name, log in self.logs.items():
+            keep = (log.times > after) & (log.times <= until)
+            counts = np.diff(np.concatenate([[0], np.cumsum(keep)])[log.starts])
+            alive = np.flatnonzero(counts)
+            starts = np.concatenate([[0], np.cumsum(counts[alive])]).astype(np.int64)
+            keys = tuple(log.keys[i] for i in alive)
+            kept[name] = Log(log.tally, keys, starts, log.times[keep], log.values[keep])
+        return Table(kept)
+
+
+def _coded(column: Strings | Ints) -> tuple[Ints, Sequence[Part]]:
+    if isinstance(column, Strings):
+        return column.codes, column.values
+    distinct, codes = np.unique(column, return_inverse=True)
+    return codes, distinct.tolist()
+
+
+def _combined(key: Any) -> tuple[Ints, list[Key]]:
+    """A number per row for its key, and each number's key."""
+    columns = [_coded(column) for column in (key if isinstance(key, tuple) else (key,))]
+    number = columns[0][0]
+    for codes, values in columns[1:]:
+        number = number * len(values) + codes
+    rest, numbers = np.unique(number, return_inverse=True)
+    parts: list[list[Part]] = []
+    for _, values in reversed(columns):
+        rest, code = np.divmod(rest, len(values))
+        parts.insert(0, [values[i] for i in code])
+    return numbers, list(zip(*parts, strict=True)) if len(columns) > 1 else list(parts[0])
+
+
+def _segments(log: Log, key: Any) -> Ints:
+    """For each row, its key's number in the log, or -1."""
+    codes, keys = _combined(key)
+    return np.array([log.index.get(one, -1) for one in keys], dtype=np.int64)[codes]
+
+
+def _log(facts: list[Fact]) -> Log:
+    numbers: dict[Key, int] = {}
+    segments, times, values = [], [], []
+    for fact in facts:
+        codes, keys = _combined(fact.key)
+        segments.append(np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)[codes])
+        times.append(np.asarray(fact.at, dtype=np.int64))
+        rows = [np.broadcast_to(np.asarray(value, dtype=np.float64), len(codes)) for value in fact.values]
+        values.append(np.column_stack(rows) if rows else np.zeros((len(codes), 0)))
+    segment, time, value = np.concatenate(segments), np.concatenate(times), np.concatenate(values)
+    tally = isinstance(facts[0], Tally)
+    if tally and not np.array_equal(value, np.rint(value)):
+        raise ValueError(f"log {facts[0].log!r} tallies values that are not whole numbers")
+    by_name = sorted(range(len(numbers)), key=list(numbers).__getitem__)
+    rank = np.empty(len(numbers), dtype=np.int64)
+    rank[by_name] = np.arange(len(numbers))
+    segment = rank[segment]
+    order = np.lexsort((time, segment))
+    names = list(numbers)
+    starts = np.searchsorted(segment[order], np.arange(len(numbers) + 1))
+    return Log(tally, tuple(names[i] for i in by_name), starts, time[order], value[order])

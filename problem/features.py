@@ -1,0 +1,188 @@
+"""What is known at decision time: the one implementation, for a year of flights at once and for one row online.
+
+`FACTS` turns each kind of event into logged facts, `SETS` turns a row and its past into features. Both see either
+single values or whole columns (`core.columns`). Nothing is built on the plane: its tail number is missing only for
+cancelled flights. Month and holidays are left out: with less than a year known they memorise days.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.clock import local, minute_of_day, weekday
+from core.columns import Row, Value, clip, later, lookup
+from core.windows import Fact, Past, Reading, Tally
+
+Reference = Mapping[str, Mapping[str, Any]]
+Features = dict[str, Value]
+
+HOME = "America/New_York"
+LATE = 15 * 60  # seconds, as in the label
+WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+DAY, WEEK, MONTH = 24, 7 * 24, 28 * 24  # hours
+REACH_HOURS = MONTH  # no window looks further back
+
+
+# --- events to facts ---------------------------------------------------------------------------------------------
+
+
+def schedule_facts(event: Row, reference: Reference) -> list[Fact]:
+    """A flight is due."""
+    return [Tally("waiting/origin", event["origin"], event["scheduled_departure"], (1,))]
+
+
+def departure_facts(event: Row, reference: Reference) -> list[Fact]:
+    """A flight has left, late or not."""
+    due, left, origin = event["scheduled_departure"], event["departed_at"], event["origin"]
+    values = ((left - due >= LATE) * 1, clip((left - due) // 60, -15, 240))
+    return [
+        Tally("waiting/origin", origin, later(left, due), (-1,)),
+        *(Tally(log, key, left, values) for log, key in _origins(event)),
+        Tally("left/region", _region(event["dest"], reference), left, values),
+    ]
+
+
+def landing_facts(event: Row, reference: Reference) -> list[Fact]:
+    """A flight has arrived, disrupted or not."""
+    due, landed = event["scheduled_arrival"], event["landed_at"]
+    return _ended(event, reference, landed, (landed - due >= LATE) * 1, clip((landed - due) // 60, -30, 240))
+
+
+def cancellation_facts(event: Row, reference: Reference) -> list[Fact]:
+    """A flight will not leave: disrupted, and no longer waiting."""
+    known, origin = event["cancelled_at"], event["origin"]
+    return [
+        Tally("waiting/origin", origin, later(known, event["scheduled_departure"]), (-1,)),
+        Tally("cancelled/origin", origin, known),
+        *_ended(event, reference, known, known * 0 + 1, known * 0 + 120),
+    ]
+
+
+def diversion_facts(event: Row, reference: Reference) -> list[Fact]:
+    """A flight has landed elsewhere: disrupted."""
+    known = event["diverted_at"]
+    return _ended(event, reference, known, known * 0 + 1, known * 0 + 120)
+
+
+def weather_facts(event: Row, reference: Reference) -> list[Fact]:
+    """An hour's weather, known when the hour is over."""
+    return [Reading("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))]
+
+
+def _origins(event: Row) -> list[tuple[str, Any]]:
+    origin = event["origin"]
+    return [("left/origin", origin), ("left/origin,carrier", (origin, event["carrier"]))]
+
+
+def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value) -> list[Fact]:
+    carrier, origin, dest = event["carrier"], event["origin"], event["dest"]
+    keys = {
+        "ended/origin": origin,
+        "ended/carrier": carrier,
+        "ended/origin,carrier": (origin, carrier),
+        "ended/dest": dest,
+        "ended/region": _region(dest, reference),
+        "ended/route": (origin, dest),
+        "ended/flight": (carrier, event["flight"]),
+    }
+    return [Tally(log, key, at, (disrupted, delay)) for log, key in keys.items()]
+
+
+def _region(dest: Value, reference: Reference) -> Value:
+    return lookup(reference["region"], dest, "elsewhere")
+
+
+FACTS: dict[str, Callable[[Row, Reference], list[Fact]]] = {
+    "schedule": schedule_facts,
+    "departure": departure_facts,
+    "landing": landing_facts,
+    "cancellation": cancellation_facts,
+    "diversion": diversion_facts,
+    "weather": weather_facts,
+}
+
+
+# --- a row and its past to features ------------------------------------------------------------------------------
+
+
+def schedule(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+    """What the timetable says."""
+    clock = local(row["scheduled_departure"], HOME)
+    return {
+        "carrier": row["carrier"],
+        "origin": row["origin"],
+        "dest": row["dest"],
+        "minute": minute_of_day(clock),
+        "weekday": weekday(clock),
+        "distance": row["distance"],
+        "block_minutes": (row["scheduled_arrival"] - row["scheduled_departure"]) // 60,
+    }
+
+
+def weather(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+    """The last hour of weather known at the origin, and how it has changed."""
+    now = past.latest("weather", row["origin"], at, 6, len(WEATHER))
+    before = past.latest("weather", row["origin"], at - 3 * 3600, 6, len(WEATHER))
+    features = dict(zip(WEATHER, now, strict=True))
+    pressure = WEATHER.index("pressure")
+    features["pressure_change"] = now[pressure] - before[pressure]
+    return features
+
+
+def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+    """How flights like this one fared, over short and long windows."""
+    origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
+    features: Features = {}
+    for name, log, key, hours in (
+        ("origin_left_1h", "left/origin", origin, 1),
+        ("origin_left_3h", "left/origin", origin, 3),
+        ("carrier_left_3h", "left/origin,carrier", (origin, carrier), 3),
+        ("origin_ended_4h", "ended/origin", origin, 4),
+        ("origin_ended_24h", "ended/origin", origin, DAY),
+        ("carrier_ended_6h", "ended/carrier", carrier, 6),
+        ("carrier_ended_24h", "ended/carrier", carrier, DAY),
+        ("carrier_ended_28d", "ended/origin,carrier", (origin, carrier), MONTH),
+        ("dest_ended_6h", "ended/dest", dest, 6),
+        ("dest_ended_24h", "ended/dest", dest, DAY),
+        ("route_ended_28d", "ended/route", (origin, dest), MONTH),
+        ("flight_ended_28d", "ended/flight", (carrier, row["flight"]), MONTH),
+    ):
+        count, bad, minutes = past.window(log, key, at, hours, 2)
+        features[f"{name}_rate"] = _rate(bad, count)
+        features[f"{name}_minutes"] = _mean(minutes, count)
+    features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY, 1)[1]
+    features["origin_cancelled_6h"] = past.window("cancelled/origin", origin, at, 6)[0]
+    features["origin_left_3h_count"] = past.window("left/origin", origin, at, 3)[0]
+    return features
+
+
+def network(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+    """How neighbouring destinations fared, and this destination from other origins."""
+    origin, dest = row["origin"], row["dest"]
+    region = _region(dest, reference)
+    features: Features = {}
+    for hours in (6, DAY):
+        near = past.window("ended/region", region, at, hours, 2)
+        here = past.window("ended/dest", dest, at, hours, 2)
+        route = past.window("ended/route", (origin, dest), at, hours, 2)
+        features[f"neighbours_{hours}h_rate"] = _rate(near[1] - here[1], near[0] - here[0])
+        features[f"neighbours_{hours}h_minutes"] = _mean(near[2] - here[2], near[0] - here[0])
+        features[f"elsewhere_{hours}h_rate"] = _rate(here[1] - route[1], here[0] - route[0])
+    return features
+
+
+def _rate(bad: Value, count: Value) -> Value:
+    """A share, drawn to the long-run rate while facts are few."""
+    return (bad + 0.75) / (count + 3)
+
+
+def _mean(total: Value, count: Value) -> Value:
+    """Minutes a flight, drawn to zero while facts are few."""
+    return total / (count + 1)
+
+
+SETS: dict[str, Callable[[Row, Value, Past, Reference], Features]] = {
+    "schedule": schedule,
+    "weather": weather,
+    "history": history,
+    "network": network,
+}

@@ -1,0 +1,182 @@
+"""The one artifact: what was evaluated is, byte for byte, what serves.
+
+A folder of data, no code: `manifest.json` (contract, features, encoders, calibration, threshold, lineage, smoke
+rows), `model.treelite` (the trees), `history.npz` (what was known when it was made). No pickle anywhere.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.contract import Contract, parse_contract
+from core.errors import UserError
+from core.windows import Key, Log, Table
+
+FORMAT = 1
+MANIFEST, MODEL, HISTORY = "manifest.json", "model.treelite", "history.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a version was made from, so that it can be made again."""
+
+    data: str
+    contract: str
+    lock: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt scaling of the trees' margin: sigmoid(slope * margin + offset) (Platt 1999)."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def probability(self, margin: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of margins, of the same shape."""
+        calibrated: NDArray[np.float64] = 1 / (1 + np.exp(-(self.slope * margin + self.offset)))
+        return calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeRow:
+    """A request row and the probability that it must get from the artifact's own history."""
+
+    row: dict[str, Any]
+    probability: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Everything a prediction needs."""
+
+    contract: Contract
+    sets: tuple[str, ...]
+    features: tuple[str, ...]
+    categories: Mapping[str, Mapping[str, float]]
+    reference: Mapping[str, Mapping[str, Any]]
+    calibration: Calibration
+    threshold: float
+    as_of: int
+    trained_until: int
+    lineage: Lineage
+    model: bytes
+    history: Table
+    smoke: tuple[SmokeRow, ...] = ()
+
+
+def save_artifact(artifact: Artifact, folder: Path) -> str:
+    """Write the artifact whole or not at all, and return its digest.
+
+    Raises:
+        UserError: when the folder cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    except OSError as error:
+        raise UserError(f"{folder.parent} cannot be written: {error.strerror}. Free it or name another.") from error
+    try:
+        (scratch / MODEL).write_bytes(artifact.model)
+        with (scratch / HISTORY).open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **_arrays(artifact.history))
+        manifest = {
+            "format": FORMAT,
+            "contract": artifact.contract.model_dump(mode="json"),
+            "sets": artifact.sets,
+            "features": artifact.features,
+            "categories": artifact.categories,
+            "reference": artifact.reference,
+            "calibration": asdict(artifact.calibration),
+            "threshold": artifact.threshold,
+            "as_of": artifact.as_of,
+            "trained_until": artifact.trained_until,
+            "lineage": asdict(artifact.lineage),
+            "smoke": [asdict(row) for row in artifact.smoke],
+            "checksums": {name: _checksum(scratch / name) for name in (MODEL, HISTORY)},
+        }
+        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        scratch.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return artifact_digest(folder)
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read an artifact back, refusing one whose files are not those that were written.
+
+    Raises:
+        UserError: when it is missing, damaged, or of another format.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise UserError(f"{folder} has artifact format {manifest['format']}; this service reads {FORMAT}.")
+        for name, checksum in manifest["checksums"].items():
+            if _checksum(folder / name) != checksum:
+                raise UserError(f"{folder / name} is not the file that was registered (its checksum differs).")
+        with np.load(folder / HISTORY, allow_pickle=False) as arrays:
+            history = _table(arrays)
+        return Artifact(
+            contract=parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract"),
+            sets=tuple(manifest["sets"]),
+            features=tuple(manifest["features"]),
+            categories=manifest["categories"],
+            reference=manifest["reference"],
+            calibration=Calibration(**manifest["calibration"]),
+            threshold=manifest["threshold"],
+            as_of=manifest["as_of"],
+            trained_until=manifest["trained_until"],
+            lineage=Lineage(**manifest["lineage"]),
+            model=(folder / MODEL).read_bytes(),
+            history=history,
+            smoke=tuple(SmokeRow(**row) for row in manifest["smoke"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} is not a whole artifact ({error}). Train or download it again.") from error
+
+
+def artifact_digest(folder: Path) -> str:
+    """SHA-256 of the manifest, which holds the checksums of all else."""
+    return _checksum(folder / MANIFEST)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _arrays(table: Table) -> dict[str, NDArray[Any]]:
+    """The history as named arrays; keys travel as JSON text."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, log in table.logs.items():
+        arrays[f"{name}|keys"] = np.frombuffer(json.dumps(log.keys).encode(), dtype=np.uint8)
+        arrays[f"{name}|starts"] = log.starts
+        arrays[f"{name}|times"] = log.times
+        arrays[f"{name}|{'tally' if log.tally else 'reading'}"] = log.values
+    return arrays
+
+
+def _table(arrays: Mapping[str, NDArray[Any]]) -> Table:
+    logs = {}
+    for name in dict.fromkeys(array.split("|")[0] for array in arrays):
+        tally = f"{name}|tally" in arrays
+        keys: list[Key] = [
+            tuple(key) if isinstance(key, list) else key for key in json.loads(arrays[f"{name}|keys"].tobytes())
+        ]
+        values = arrays[f"{name}|tally" if tally else f"{name}|reading"]
+        logs[name] = Log(tally, tuple(keys), arrays[f"{name}|starts"], arrays[f"{name}|times"], values)
+    return Table(logs)

@@ -1,0 +1,118 @@
+"""The batch and the stream are one past: same facts, same answers, to the last bit."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.columns import Strings
+from core.windows import HOUR, Fact, History, Reading, Table, Tally
+
+KEYS = ("a", "b", "c")
+MOMENT = st.integers(0, 40)
+FACTS = st.lists(st.tuples(st.sampled_from(KEYS[:2]), st.integers(0, 9), MOMENT, st.integers(-5, 5)), max_size=40)
+QUESTIONS = st.lists(
+    st.tuples(st.sampled_from(KEYS), st.integers(0, 9), MOMENT, st.sampled_from([0.5, 1, 5, 50])),
+    min_size=1,
+    max_size=20,
+)
+
+
+def stream(facts: list[Any], *, tally: bool) -> History:
+    history = History()
+    for key, number, at, value in facts:
+        history.add(fact(key, (key, number), at * HOUR, value, tally=tally)[0])
+        history.add(fact(key, (key, number), at * HOUR, value, tally=tally)[1])
+    return history
+
+
+def batch(facts: list[Any], *, tally: bool) -> Table:
+    if not facts:
+        return Table({})
+    keys, numbers, at, values = (list(column) for column in zip(*facts, strict=True))
+    names = Strings.of(keys)
+    moments = np.array(at) * HOUR
+    return Table.of(fact(names, (names, np.array(numbers)), moments, np.array(values), tally=tally))
+
+
+def fact(single: Any, double: Any, at: Any, value: Any, *, tally: bool) -> list[Fact]:
+    if tally:
+        return [Tally("single", single, at, (value, value * value)), Tally("double", double, at, (value,))]
+    return [Reading("single", single, at, (value, value / 3)), Reading("double", double, at, (value,))]
+
+
+@given(FACTS, QUESTIONS, st.randoms(use_true_random=False))
+def test_streamed_windows_equal_the_batch_in_any_order(facts: list[Any], questions: list[Any], random: Any) -> None:
+    table = batch(facts, tally=True)
+    shuffled = facts.copy()
+    random.shuffle(shuffled)
+    for history in (stream(shuffled, tally=True), table.history()):
+        for key, number, at, hours in questions:
+            for log, one, many, width in (
+                ("single", key, Strings.of([key]), 2),
+                ("double", (key, number), (Strings.of([key]), np.array([number])), 1),
+            ):
+                online = history.window(log, one, at * HOUR, hours, width)
+                offline = table.window(log, many, np.array([at * HOUR]), hours, width)
+                assert online == tuple(column[0] for column in offline)
+
+
+@given(FACTS, QUESTIONS)
+def test_windows_equal_the_definition(facts: list[Any], questions: list[Any]) -> None:
+    history = stream(facts, tally=True)
+    for key, _, at, hours in questions:
+        inside = [value for name, _, known, value in facts if name == key and at - hours < known <= at]
+        expected = (len(inside), sum(inside), sum(value * value for value in inside))
+        assert history.window("single", key, at * HOUR, hours, 2) == expected
+
+
+@given(FACTS, QUESTIONS)
+def test_latest_reading_is_the_same_in_stream_and_batch(facts: list[Any], questions: list[Any]) -> None:
+    ordered = sorted(facts, key=lambda one: one[2])
+    table = batch(ordered, tally=False)
+    for history in (stream(ordered, tally=False), table.history()):
+        for key, _, at, hours in questions:
+            online = history.latest("single", key, at * HOUR, hours, 2)
+            offline = table.latest("single", Strings.of([key]), np.array([at * HOUR]), hours, 2)
+            assert np.array_equal(online, [column[0] for column in offline], equal_nan=True)
+
+
+@given(FACTS, QUESTIONS, MOMENT)
+def test_nothing_after_the_decision_is_seen(facts: list[Any], questions: list[Any], change: int) -> None:
+    for key, _, at, hours in questions:
+        scrambled = [(k, n, t, v if t <= at else v + change) for k, n, t, v in facts]
+        before = stream(facts, tally=True).window("single", key, at * HOUR, hours, 2)
+        assert stream(scrambled, tally=True).window("single", key, at * HOUR, hours, 2) == before
+
+
+@given(FACTS, QUESTIONS, MOMENT)
+def test_forgetting_leaves_what_windows_reach(facts: list[Any], questions: list[Any], before: int) -> None:
+    whole, trimmed = stream(facts, tally=True), stream(facts, tally=True)
+    trimmed.forget(before * HOUR)
+    for key, _, at, hours in questions:
+        if at - hours >= before:
+            assert trimmed.window("single", key, at * HOUR, hours, 2) == whole.window("single", key, at * HOUR, hours, 2)
+
+
+@given(FACTS, QUESTIONS, MOMENT, MOMENT)
+def test_a_cut_table_holds_the_facts_between(facts: list[Any], questions: list[Any], one: int, two: int) -> None:
+    after, until = sorted((one, two))
+    cut = batch(facts, tally=True).between(after * HOUR, until * HOUR)
+    expected = batch([f for f in facts if after < f[2] <= until], tally=True)
+    for key, _, at, hours in questions:
+        asked = (Strings.of([key]), np.array([at * HOUR]), hours, 2)
+        assert np.array_equal(cut.window("single", *asked), expected.window("single", *asked))
+
+
+def test_a_silent_log_answers_nothing() -> None:
+    history = History()
+    assert history.window("none", "a", 0, 1, 2) == (0, 0, 0)
+    assert all(math.isnan(value) for value in history.latest("none", "a", 0, 1, 3))
+
+
+def test_tallies_must_be_whole() -> None:
+    with pytest.raises(ValueError, match="not whole"):
+        Table.of([Tally("log", Strings.of(["a"]), np.array([1]), (np.array([0.5]),))])
