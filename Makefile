@@ -1,0 +1,81 @@
+# `make help` lists the verbs. Options of a verb: make score ARGS="--input flights.csv"
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+# A Python that is named must do; otherwise the first suitable one is taken.
+PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
+
+VERBS := demo train evaluate deploy serve score monitor retrain replay ui
+.PHONY: $(VERBS) help setup lock check test clean
+
+demo: ## the five stages end to end; the page is reports/index.html
+train: ## data, features, candidates, contest: a new champion if it passes every gate
+evaluate: ## the champion on the frozen test months
+deploy: ## start the service with the champion, smoke it, roll back if that fails
+serve: ## the service in the foreground
+score: ## a file of raw rows in, a scored file out
+monitor: ## drift and performance of the periods that are over
+retrain: ## train again if the policy says so
+replay: ## live through the months after training, day by day
+ui: ## the pages of MLflow
+$(VERBS): $(INSTALLED)
+	@$(BIN)/python run.py $@ $(ARGS)
+
+test: check ## check, then the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, format and types
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy
+
+setup: $(INSTALLED) ## install the lock into .venv (the other verbs do it when it is needed)
+
+clean: ## remove state, pages and caches; .venv stays
+	rm -rf var reports .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- set-up --------------------------------------------------------------------------------------------
+
+$(INSTALLED): requirements.lock | $(BIN)/uv
+	@$(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
+	    echo "uv could not install the lock: trying pip." >&2; \
+	    $(BIN)/python -m pip install --require-hashes --no-build-isolation -r $<; }
+	@touch $@
+
+# uv, and setuptools for the one package that comes as source, straight from the lock: every byte is hashed.
+$(BIN)/uv: | $(BIN)/pip
+	@awk '/^[^ ]/ {wanted = /^(setuptools|uv)==/} wanted' requirements.lock > .venv/bootstrap.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/bootstrap.txt
+
+$(BIN)/pip:
+	@for python in $(PYTHONS); do \
+	    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; \
+	    python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is '$$($(PYTHON) --version 2>&1)':" \
+	        "install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$python cannot make virtual environments (it lacks ensurepip): install its venv package," \
+	        "on Debian and Ubuntu with: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	$$python -m venv --clear .venv
+
+# -- lock ----------------------------------------------------------------------------------------------
+
+COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+    --generate-hashes --no-annotate --custom-compile-command "make lock" $(ARGS)
+
+lock: $(BIN)/uv ## pin again after a change of pyproject.toml (ARGS=--upgrade: to the newest)
+	$(COMPILE) --group serving --group pipelines --group monitoring --group dev -o requirements.lock
+	$(COMPILE) --group serving --constraints requirements.lock -o serving/requirements.lock
+	@! grep -n '://' requirements.lock serving/requirements.lock || \
+	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
