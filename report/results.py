@@ -1,0 +1,316 @@
+"""What each stage reports: typed records, one JSON file a stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import ClassVar, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from core.errors import UserError
+from report.files import write_whole
+
+NAN = float("nan")
+S = TypeVar("S", bound="Section")
+
+
+class Section:
+    """What one stage saves; its file has the name of its class."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval; NaN where there is none."""
+
+    value: float
+    low: float = NAN
+    high: float = NAN
+
+
+@dataclass(frozen=True)
+class Problem(Section):
+    """Which contract the run was made for."""
+
+    digest: str  # of the contract
+
+
+@dataclass(frozen=True)
+class Week:
+    """The label's rate in seven days."""
+
+    start: date
+    rate: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of time, `end` excluded; folds lie inside of `train`."""
+
+    kind: Literal["train", "fold", "contest", "test"]
+    start: date
+    end: date
+    rows: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A check that nothing of the future is in the features."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    """Stage 2."""
+
+    raw_rows: dict[str, int]  # by table
+    rows: int
+    quarantined: dict[str, int]  # by reason
+    events: dict[str, int]  # by kind
+    windows: tuple[Window, ...]
+    label_rate: tuple[Week, ...]
+    probes: tuple[Probe, ...]
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names by set
+    seconds: dict[str, float] = field(default_factory=dict)  # by step
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model tried on the folds; `metrics` are means over them."""
+
+    name: str
+    kind: Literal["baseline", "candidate"]
+    metrics: dict[str, float]
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """What one collection of feature sets brings."""
+
+    features: str
+    roc_auc: Estimate
+    log_loss: Estimate
+    savings_share: Estimate
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Scores where `column` has `value`."""
+
+    column: str
+    value: str
+    rows: int
+    roc_auc: Estimate
+    cost_per_1000: Estimate
+
+
+@dataclass(frozen=True)
+class CalibrationPoint:
+    """One bin: what was predicted and what came."""
+
+    predicted: float
+    observed: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """What deciding at this threshold costs."""
+
+    threshold: float
+    cost_per_1000: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition of promotion."""
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Model(Section):
+    """Stage 3."""
+
+    version: str
+    digest: str  # of the artifact
+    promoted: bool
+    candidates: tuple[Candidate, ...]
+    test: dict[str, Estimate]
+    threshold: float
+    gates: tuple[Gate, ...]
+    lineage: dict[str, str]  # what it was made from: data, contract, lock, commit, ...
+    ablation: tuple[AblationRow, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    calibration: tuple[CalibrationPoint, ...] = ()
+    cost_curve: tuple[CostPoint, ...] = ()
+    importance: dict[str, float] = field(default_factory=dict)  # by feature, any order
+    seconds: float = NAN
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The service's answers against offline evaluation."""
+
+    rows: int
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class Serving(Section):
+    """Stage 4."""
+
+    version: str
+    url: str
+    parity: Parity
+    requests: int
+    failed: int  # requests
+    rows: int
+    p50_ms: float  # of a request
+    p99_ms: float
+    how_to_open: str  # a command
+
+
+@dataclass(frozen=True)
+class ColumnDrift:
+    """How far a column moved; it drifted when `score` passes `limit`."""
+
+    column: str
+    score: float
+    limit: float
+    sentence: str
+
+    @property
+    def drifted(self) -> bool:
+        return self.score > self.limit
+
+
+@dataclass(frozen=True)
+class Period:
+    """One period of service, `end` excluded."""
+
+    start: date
+    end: date
+    version: str
+    rows: int
+    label_share: float  # of the rows, those whose outcome has arrived
+    metrics: dict[str, Estimate]
+    drift: tuple[ColumnDrift, ...]
+    bad: bool
+    verdict: str
+    estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
+    drift_report: str = ""  # HTML; a path relative to the page
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One time the policy asked for a new model."""
+
+    at: date
+    reason: str
+    version: str
+    promoted: bool
+    gates: tuple[Gate, ...]
+
+
+@dataclass(frozen=True)
+class VersionChange:
+    """From when a version served."""
+
+    at: date
+    version: str
+
+
+@dataclass(frozen=True)
+class Monitoring(Section):
+    """Stage 5."""
+
+    periods: tuple[Period, ...]
+    retrainings: tuple[Retraining, ...]
+    versions: tuple[VersionChange, ...]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page to open: a path relative to the report, or a command that brings it up."""
+
+    title: str
+    path: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Run(Section):
+    """The run as a whole."""
+
+    seconds: dict[str, float]  # by stage, in order
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is known of a run; None is a stage not run yet."""
+
+    problem: Problem | None = None
+    data: Data | None = None
+    model: Model | None = None
+    serving: Serving | None = None
+    monitoring: Monitoring | None = None
+    run: Run | None = None
+
+
+def estimates(
+    scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, Estimate]:
+    """Each score with its interval, where it has one."""
+    return {name: Estimate(value, *intervals.get(name, ())) for name, value in scores.items()}
+
+
+def save(section: Section, folder: Path) -> Path:
+    """Write a stage's results, whole or not at all.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    return write_whole(_path(type(section), folder), TypeAdapter(type(section)).dump_json(section, indent=2))
+
+
+def load(folder: Path) -> Results:
+    """What the stages have saved so far.
+
+    Raises:
+        UserError: naming a file that is not what this version of the project writes.
+    """
+    return Results(
+        problem=_read(Problem, folder),
+        data=_read(Data, folder),
+        model=_read(Model, folder),
+        serving=_read(Serving, folder),
+        monitoring=_read(Monitoring, folder),
+        run=_read(Run, folder),
+    )
+
+
+def _read(section: type[S], folder: Path) -> S | None:
+    path = _path(section, folder)
+    if not path.exists():
+        return None
+    try:
+        return TypeAdapter(section).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} cannot be read as results. Delete it and run its stage again.") from error
+
+
+def _path(section: type[Section], folder: Path) -> Path:
+    return folder / f"{section.__name__.lower()}.json"
