@@ -1,0 +1,65 @@
+"""Where a running project keeps what it writes, and how its libraries are told so."""
+
+import os
+from pathlib import Path
+
+from core.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
+REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
+
+_QUIET = {
+    # No library calls home. Each name is read by the library named; MLflow wants the very word "true".
+    "DO_NOT_TRACK": "true",  # evidently, mlflow
+    "EVIDENTLY_DISABLE_TELEMETRY": "1",
+    "ITERATIVE_DO_NOT_TRACK": "true",  # the telemetry package that evidently brings
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ZENML_ANALYTICS_OPT_IN": "false",
+    # No chatter: run.py tells the progress.
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "ZENML_LOGGING_COLORS_DISABLED": "true",
+    "ZENML_LOGGING_VERBOSITY": "ERROR",  # its warnings are about its own set-up
+}
+
+
+def prepare_environment() -> None:
+    """Keep ZenML, MLflow and matplotlib inside the project, and all libraries quiet and offline.
+
+    To be called before any of them is imported, for they read their settings on import. What the user's
+    environment says goes first: a ZenML server (`ZENML_STORE_URL`) or an MLflow server
+    (`MLFLOW_TRACKING_URI`) named there is used.
+
+    Raises:
+        UserError: the state folder cannot be written.
+    """
+    state = {
+        "MPLCONFIGDIR": VAR / "matplotlib",
+        "ZENML_CONFIG_PATH": VAR / "zenml",  # its SQLite store and artifacts too
+        "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
+    }
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        state["_MLFLOW_SERVER_ARTIFACT_ROOT"] = VAR / "mlflow" / "artifacts"  # otherwise ./mlruns
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{VAR / 'mlflow' / 'mlflow.db'}"
+    for name, value in (_QUIET | {name: str(path) for name, path in state.items()}).items():
+        os.environ.setdefault(name, value)
+    ensure_writable(VAR)
+    (VAR / "mlflow").mkdir(exist_ok=True)
+
+
+def ensure_writable(folder: Path) -> None:
+    """Create the folder unless it is there, and make sure that files can be written into it.
+
+    Raises:
+        UserError: it cannot be created, or is read-only.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to the folder {folder} ({error.strerror}): make it writable, "
+            "or name another with FIVESTAGE_VAR and FIVESTAGE_REPORTS."
+        ) from error
