@@ -1,0 +1,249 @@
+"""The plots of the page; each returns SVG."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from report import format as say
+from report.results import (
+    AblationRow,
+    CalibrationPoint,
+    CostPoint,
+    Data,
+    Estimate,
+    Period,
+    Retraining,
+    Slice,
+)
+from report.svg import AMBER, BLUE, GREEN, INK, MARKERS, PAPER, QUIET, RED, SERIES, chart
+
+WIDE = 10.0  # inches; at the page's full width a point is then about 1.4 pixels
+HALF = 4.9
+MOST_COLUMNS = 24
+MOST_FEATURES = 15
+_SHADES = {"train": (BLUE, 0.06), "fold": (BLUE, 0.07), "contest": (AMBER, 0.22), "test": (GREEN, 0.10)}
+
+
+@chart
+def label_rate(data: Data, retrainings: Sequence[Retraining]) -> Figure:
+    """Rate of the label week by week, with the parts of the split shaded and retrainings marked."""
+    figure = Figure(figsize=(WIDE, 2.7))
+    axes = figure.subplots()
+    folds = [window.start for window in data.windows if window.kind == "fold"]
+    for window in data.windows:
+        colour, alpha = _SHADES[window.kind]
+        axes.axvspan(_at(window.start), _at(window.end), color=colour, alpha=alpha, linewidth=0)
+        shown_end = min(folds) if folds and window.kind == "train" else window.end
+        _above(axes, _middle(window.start, shown_end), window.kind)
+        if window.kind == "fold":
+            axes.axvline(_at(window.start), color=PAPER, linewidth=1.5)
+    middles = [_middle(week.start, week.start + timedelta(days=7)) for week in data.label_rate]
+    axes.plot(middles, [week.rate for week in data.label_rate], color=INK, marker="o", markersize=3)
+    for retraining in retrainings:
+        at = _at(retraining.at)
+        axes.axvline(at, color=RED, linestyle="--", linewidth=1.2)
+        words = "retrained" if retraining.promoted else "retrained, refused"
+        axes.annotate(words, (at, 0), (3, 4), textcoords="offset points", color=RED, fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.xaxis_date()
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+@chart
+def ablation(rows: Sequence[AblationRow]) -> Figure:
+    """What each feature set brings: ROC-AUC, log-loss and share of the savings, with intervals."""
+    figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, name in zip(panels, ("roc_auc", "log_loss", "savings_share"), strict=True):
+        numbers = [getattr(row, name) for row in rows]
+        _dots(axes, name, numbers, colours=[BLUE] * len(rows), labels=True)
+        axes.set_title(say.metric_title(name) + (" (lower is better)" if name == "log_loss" else ""))
+    _names(panels[0], [row.features for row in rows])
+    return figure
+
+
+@chart
+def calibration(points: Sequence[CalibrationPoint]) -> Figure:
+    """Rate that came against the mean prediction, by bins, and the diagonal of honest probabilities."""
+    figure = Figure(figsize=(HALF, 3.5))
+    axes = figure.subplots()
+    top = 1.08 * max(max(point.predicted, point.observed) for point in points)
+    axes.plot([0, top], [0, top], color=QUIET, linestyle="--", linewidth=1)
+    rows = np.array([point.rows for point in points], dtype=np.float64)
+    predicted, observed = ([getattr(point, name) for point in points] for name in ("predicted", "observed"))
+    axes.plot(predicted, observed, color=BLUE, linewidth=1)
+    axes.scatter(predicted, observed, s=12 + 40 * rows / rows.max(), color=BLUE, zorder=3)
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean prediction", ylabel="rate that came")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+@chart
+def cost_curve(points: Sequence[CostPoint], threshold: float, currency: str) -> Figure:
+    """Cost per 1,000 decisions against the threshold, with the chosen one marked."""
+    figure = Figure(figsize=(HALF, 3.5))
+    axes = figure.subplots()
+    ordered = sorted(points, key=lambda point: point.threshold)
+    at = [point.threshold for point in ordered]
+    cost = [point.cost_per_1000 for point in ordered]
+    axes.plot(at, cost, color=BLUE)
+    here = float(np.interp(threshold, at, cost))
+    axes.axvline(threshold, color=RED, linestyle="--", linewidth=1.2)
+    axes.plot([threshold], [here], marker="o", color=RED)
+    words = f"act from {threshold:.3f} on:\n{say.count(here)} {currency}"
+    axes.annotate(words, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
+    axes.set(xlabel="threshold", ylabel=f"{currency} per 1,000 decisions")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    return figure
+
+
+@chart
+def importance(values: dict[str, float]) -> Figure:
+    """The features that the model leans on most."""
+    ranked = sorted(values.items(), key=lambda item: -item[1])[:MOST_FEATURES]
+    figure = Figure(figsize=(WIDE, 0.5 + 0.2 * len(ranked)))
+    axes = figure.subplots()
+    axes.barh(range(len(ranked)), [value for _, value in ranked], color=BLUE, height=0.6)
+    axes.grid(visible=False, axis="y")
+    _names(axes, [name for name, _ in ranked])
+    return figure
+
+
+@chart
+def slices(rows: Sequence[Slice], overall: dict[str, Estimate], currency: str) -> Figure:
+    """ROC-AUC and cost where a column has a value, with intervals; the dashed line is the whole test."""
+    figure = Figure(figsize=(WIDE, 0.8 + 0.23 * len(rows)))
+    panels = figure.subplots(1, 2, sharey=True)
+    columns = list(dict.fromkeys(row.column for row in rows))
+    colours = [SERIES[columns.index(row.column) % len(SERIES)] for row in rows]
+    for axes, name in zip(panels, ("roc_auc", "cost_per_1000"), strict=True):
+        if name in overall:
+            axes.axvline(overall[name].value, color=QUIET, linestyle="--", linewidth=1)
+        _dots(axes, name, [getattr(row, name) for row in rows], colours=colours)
+        axes.set_title(say.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
+    _names(panels[0], [f"{say.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
+    return figure
+
+
+@chart
+def drift(periods: Sequence[Period]) -> Figure:
+    """How far each column moved in each period, against its limit; crosses are past it."""
+    cells = {(at, one.column): one for at, period in enumerate(periods) for one in period.drift}
+    furthest: dict[str, float] = {}
+    for (_, column), one in cells.items():
+        furthest[column] = max(furthest.get(column, 0.0), _reach(one.score, one.limit))
+    columns = sorted(furthest, key=lambda column: -furthest[column])[:MOST_COLUMNS]
+    figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(columns)))
+    axes = figure.subplots()
+    for (at, column), one in cells.items():
+        if column not in columns:
+            continue
+        row = columns.index(column)
+        strength = min(_reach(one.score, one.limit), 2.0) / 2.0
+        colour = RED if one.drifted else BLUE
+        axes.add_patch(
+            Rectangle((at - 0.47, row - 0.44), 0.94, 0.88, color=colour, alpha=0.05 + 0.8 * strength)
+        )
+        if one.drifted:
+            axes.plot([at], [row], marker="x", color=INK, markersize=5, markeredgewidth=1.4)
+    axes.set(xlim=(-0.5, len(periods) - 0.5))
+    axes.set_xticks(range(len(periods)), [_short(period.start) for period in periods])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    _names(axes, columns)
+    return figure
+
+
+@chart
+def performance(
+    periods: Sequence[Period], retrainings: Sequence[Retraining], max_bias: float, currency: str
+) -> Figure:
+    """ROC-AUC, bias and cost of each period with intervals, by version; bad periods are shaded."""
+    figure = Figure(figsize=(WIDE, 5.8))
+    panels = figure.subplots(3, 1, sharex=True)
+    middles = [_middle(period.start, period.end) for period in periods]
+    versions = list(dict.fromkeys(period.version for period in periods))
+    for axes, name in zip(panels, ("roc_auc", "bias", "cost_per_1000"), strict=True):
+        for period in periods:
+            if period.bad:
+                axes.axvspan(_at(period.start), _at(period.end), color=RED, alpha=0.10, linewidth=0)
+        for retraining in retrainings:
+            axes.axvline(_at(retraining.at), color=RED, linestyle="--", linewidth=1.2)
+        for index, version in enumerate(versions):
+            mine = [
+                (middle, period.metrics[name])
+                for middle, period in zip(middles, periods, strict=True)
+                if period.version == version and name in period.metrics
+            ]
+            style: dict[str, Any] = {"color": SERIES[index % 3], "marker": MARKERS[index % len(MARKERS)]}
+            _upright(axes, mine, style | {"label": f"version {version}"})
+        axes.set_title(say.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
+    panels[1].axhspan(-max_bias, max_bias, color=GREEN, alpha=0.10, linewidth=0)
+    guesses = [period.estimated_cost for period in periods]
+    panels[2].plot(middles, guesses, "_", color=QUIET, markersize=9, label="estimated before labels")
+    panels[2].xaxis_date()
+    panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    figure.legend(*panels[2].get_legend_handles_labels(), loc="outside upper right", ncols=len(versions) + 1)
+    return figure
+
+
+def _dots(
+    axes: Axes, name: str, numbers: Sequence[Estimate], *, colours: Sequence[str], labels: bool = False
+) -> None:
+    for row, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
+        axes.plot([number.low, number.high], [row, row], color=colour, linewidth=2.4, alpha=0.45)
+        axes.plot([number.value], [row], marker="o", color=colour)
+        if labels:
+            words = say.metric(name, number.value)
+            place = (number.value, row)
+            axes.annotate(words, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(name, value)))
+    axes.margins(x=0.12)
+
+
+def _upright(axes: Axes, mine: Sequence[tuple[float, Estimate]], style: dict[str, Any]) -> None:
+    axes.plot([at for at, _ in mine], [number.value for _, number in mine], linewidth=0.8, **style)
+    for at, number in mine:
+        axes.plot([at, at], [number.low, number.high], color=style["color"], linewidth=2.4, alpha=0.4)
+
+
+def _names(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _above(axes: Axes, at: float, words: str) -> None:
+    over = axes.get_xaxis_transform()
+    axes.text(at, 1.01, words, transform=over, ha="center", va="bottom", fontsize=8.5, color=QUIET)
+
+
+def _at(moment: date) -> float:
+    """Days since 1970, as matplotlib counts them."""
+    return float((moment - date(1970, 1, 1)).days)
+
+
+def _middle(start: date, end: date) -> float:
+    return (_at(start) + _at(end)) / 2
+
+
+def _short(moment: date) -> str:
+    return f"{moment.day} {moment:%b}"
+
+
+def _reach(score: float, limit: float) -> float:
+    return score / limit if limit > 0 else 2.0 * (score > limit)
+
+
+def _tick(name: str, value: float) -> str:
+    return say.decimal(value, 2) if name in ("roc_auc", "log_loss") else say.metric(name, value)
