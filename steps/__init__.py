@@ -1,0 +1,1 @@
+"""What pipelines are made of: plain typed functions, each with a thin ZenML step around it."""
