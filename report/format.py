@@ -78,9 +78,10 @@ def compact(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in percent, with a digit after the point where it is small."""
-    small = 0.1
-    return f"{value:.{1 if abs(value) < small else 0}%}".replace("-", MINUS) if math.isfinite(value) else NONE
+    """A share in percent; all of it and nothing of it without a digit after the point."""
+    if not math.isfinite(value):
+        return NONE
+    return f"{value:.{0 if value in (0, 1) else 1}%}".replace("-", MINUS)
 
 
 def seconds(value: float) -> str:
@@ -118,3 +119,8 @@ def short(digest: str) -> str:
     """The start of a digest; other words are left whole."""
     is_digest = len(digest) > DIGEST and all(letter in "0123456789abcdef" for letter in digest)
     return digest[:DIGEST] if is_digest else digest
+
+
+def money(value: float, currency: str) -> str:
+    """An amount with its currency."""
+    return f"{count(value)} {currency}"

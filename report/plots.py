@@ -192,6 +192,7 @@ def performance(
     guesses = [period.estimated_cost for period in periods]
     panels[2].plot(middles, guesses, "_", color=QUIET, markersize=9, label="estimated before labels")
     panels[2].xaxis_date()
+    panels[2].xaxis.get_offset_text().set_visible(False)
     panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside upper right", ncols=len(versions) + 1)
     return figure
@@ -208,6 +209,7 @@ def _dots(
             place = (number.value, row)
             axes.annotate(words, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(name, value)))
+    axes.locator_params(axis="x", nbins=5)
     axes.margins(x=0.12)
 
 

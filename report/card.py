@@ -1,0 +1,23 @@
+"""The model card: what a person must know before trusting a version."""
+
+from math import isfinite
+
+from core.contract import Contract
+from core.errors import UserError
+from report.render import render
+from report.results import Results
+
+WEAKEST = 3
+
+
+def card_text(contract: Contract, results: Results) -> str:
+    """The card of the trained version, in Markdown.
+
+    Raises:
+        UserError: without a trained model.
+    """
+    if results.model is None:
+        raise UserError("There is no model to write a card for. Run `make train` first.")
+    ranked = [row for row in results.model.slices if isfinite(row.roc_auc.value)]
+    weakest = sorted(ranked, key=lambda row: row.roc_auc.value)[:WEAKEST]
+    return render("card.md.j2", contract, results, model=results.model, data=results.data, weakest=weakest)

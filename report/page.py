@@ -1,0 +1,80 @@
+"""The page that a person opens after a run: five stages, each with its decision, numbers and plots."""
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from core.contract import Contract
+from report import format as say
+from report import plots, words
+from report.files import write_whole
+from report.render import render
+from report.results import NAN, Estimate, Monitoring, Results
+from report.stages import STAGES
+
+
+def write_page(contract: Contract, results: Results, path: Path) -> Path:
+    """Write the page, whole or not at all.
+
+    Raises:
+        UserError: if its folder cannot be written.
+    """
+    return write_whole(path, page(contract, results).encode())
+
+
+def page(contract: Contract, results: Results) -> str:
+    """The page as HTML; it loads nothing from anywhere."""
+    drawn = {name: Markup(svg) for name, svg in _plots(contract, results).items()}  # noqa: S704 - our own
+    return render(
+        "page.html.j2", contract, results, stages=STAGES, tiles=_tiles(contract, results), plots=drawn
+    )
+
+
+def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
+    """By stage: the one number to remember, and what stands below it."""
+    tiles = dict.fromkeys((stage.name for stage in STAGES), (say.NONE, words.NOT_RUN))
+    act = say.spaced(contract.decision.act)
+    tiles["problem"] = (f"p ≥ {contract.costs.threshold:.2f}", f"from there “{act}” pays")
+    if data := results.data:
+        held = sum(probe.passed for probe in data.probes)
+        probes = say.plural(len(data.probes), "leakage probe")
+        tiles["data"] = (say.count(data.rows), f"rows kept; {held} of {probes} passed")
+    if model := results.model:
+        saved = model.test.get("savings_share", Estimate(NAN))
+        auc = model.test.get("roc_auc", Estimate(NAN))
+        below = f"of the possible savings on unseen months; ROC-AUC {say.metric('roc_auc', auc.value)}"
+        tiles["model"] = (say.metric("savings_share", saved.value), below)
+    if serving := results.serving:
+        below = f"p99 of {say.plural(serving.requests, 'request')}; {serving.failed:,} failed"
+        tiles["serving"] = (f"{say.decimal(serving.p99_ms, 1)} ms", below)
+    if monitoring := results.monitoring:
+        bad = sum(period.bad for period in monitoring.periods)
+        number = f"{bad} of {len(monitoring.periods)}"
+        tiles["monitoring"] = (number, f"periods bad; {words.retrained(monitoring.retrainings)}")
+    return tiles
+
+
+def _plots(contract: Contract, results: Results) -> dict[str, str]:
+    """By name; a plot without points is left out."""
+    drawn = {}
+    watched = results.monitoring or Monitoring((), (), ())
+    currency = contract.costs.currency
+    if results.data and results.data.label_rate:
+        drawn["label_rate"] = plots.label_rate(results.data, watched.retrainings)
+    if model := results.model:
+        if model.ablation:
+            drawn["ablation"] = plots.ablation(model.ablation)
+        if model.calibration:
+            drawn["calibration"] = plots.calibration(model.calibration)
+        if model.cost_curve:
+            drawn["cost_curve"] = plots.cost_curve(model.cost_curve, model.threshold, currency)
+        if model.importance:
+            drawn["importance"] = plots.importance(model.importance)
+        if model.slices:
+            drawn["slices"] = plots.slices(model.slices, model.test, currency)
+    if watched.periods:
+        limit = contract.monitoring.max_bias
+        drawn["performance"] = plots.performance(watched.periods, watched.retrainings, limit, currency)
+    if any(period.drift for period in watched.periods):
+        drawn["drift"] = plots.drift(watched.periods)
+    return drawn

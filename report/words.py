@@ -1,0 +1,136 @@
+"""The sentences that page, card and summary share, made from the contract and the results."""
+
+from core.contract import Contract, Costs
+from report import format as say
+from report.results import Data, Gate, Model, Monitoring, Results, Retraining, Serving
+
+NOT_RUN = "Not run yet."
+PER = 1000
+
+
+def problem(contract: Contract) -> str:
+    """Who decides what, and what the model says to that."""
+    decision = contract.decision
+    return (
+        f"{say.capital(decision.who)}: {decision.what}. The model gives the probability that the outcome is "
+        f"“{say.spaced(contract.label.name)}”: {contract.label.means}."
+    )
+
+
+def threshold(costs: Costs, act: str) -> str:
+    """From which probability acting pays, and why."""
+    alarm = say.money(costs.act_negative - costs.wait_negative, costs.currency)
+    rescued = say.money(costs.wait_positive - costs.act_positive, costs.currency)
+    return (
+        f"The costs set the rule: “{say.spaced(act)}” from a probability of {costs.threshold:.3f} on, "
+        f"because a needless action costs {alarm} and a timely one saves {rescued}."
+    )
+
+
+def stakes(costs: Costs, rate: float) -> dict[str, float]:
+    """Money per 1,000 decisions of three ways to decide, at this rate of the label."""
+    acting = rate * costs.act_positive + (1 - rate) * costs.act_negative
+    waiting = rate * costs.wait_positive + (1 - rate) * costs.wait_negative
+    perfect = rate * min(costs.act_positive, costs.wait_positive)
+    perfect += (1 - rate) * min(costs.act_negative, costs.wait_negative)
+    return {"always act": PER * acting, "always wait": PER * waiting, "know the outcome": PER * perfect}
+
+
+def rate(data: Data) -> float:
+    """The label's rate over all weeks."""
+    rows = sum(week.rows for week in data.label_rate)
+    return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else float("nan")
+
+
+def data(contract: Contract, result: Data) -> str:
+    """What was kept, what was not, and how the future is kept out."""
+    bad = sum(result.quarantined.values())
+    held = sum(probe.passed for probe in result.probes)
+    return (
+        f"A feature may read only what was known {say.compact(contract.decision.hours_before)} h before "
+        f"the {say.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
+        f"{held} of {say.plural(len(result.probes), 'leakage probe')} passed; {say.plural(bad, 'row')} of "
+        f"{result.rows + bad:,} stood out and went to quarantine, with the reason."
+    )
+
+
+def model(result: Model) -> str:
+    """Which model was taken, against what, and whether it was promoted."""
+    words = []
+    chosen = next((one for one in result.candidates if one.chosen), None)
+    if chosen is not None:
+        words.append(
+            f"“{say.spaced(chosen.name)}” was taken on the validation folds{_against(result, 'log_loss')}."
+        )
+    words.append(
+        f"Version {result.version} was {'promoted' if result.promoted else 'refused'}: {gates(result.gates)}."
+    )
+    return " ".join(words)
+
+
+def _against(result: Model, name: str) -> str:
+    chosen = [one.metrics[name] for one in result.candidates if one.chosen and name in one.metrics]
+    baselines = [one for one in result.candidates if one.kind == "baseline" and name in one.metrics]
+    if not chosen or not baselines:
+        return ""
+    best = min(baselines, key=lambda one: one.metrics[name])
+    return (
+        f": {say.metric_title(name)} {say.metric(name, chosen[0])} against "
+        f"{say.metric(name, best.metrics[name])} for the best baseline, {say.spaced(best.name)}"
+    )
+
+
+def gates(of: tuple[Gate, ...]) -> str:
+    """How many gates passed, and the names of those that did not."""
+    failed = [say.spaced(gate.name) for gate in of if not gate.passed]
+    words = f"{len(of) - len(failed)} of {say.plural(len(of), 'gate')} passed"
+    return f"{words}, not {', '.join(failed)}" if failed else words
+
+
+def serving(result: Serving) -> str:
+    """Whether what serves is what was evaluated."""
+    answered = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
+    return (
+        f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
+        f"HTTP got the offline probabilities, with a largest difference of "
+        f"{say.compact(result.parity.largest_difference)}. "
+        f"Of {say.plural(result.requests, 'request')} {answered}."
+    )
+
+
+def policy(contract: Contract) -> str:
+    """When the model is trained again."""
+    rules = contract.monitoring
+    return (
+        f"{rules.bad_periods} bad periods of the last {rules.of_periods}, the latest among them, lead to "
+        f"retraining; then {rules.cooldown_days} days of rest."
+    )
+
+
+def monitoring(contract: Contract, result: Monitoring) -> str:
+    """What was seen and what followed."""
+    return f"{seen(result)} The rule: {policy(contract)}"
+
+
+def seen(result: Monitoring) -> str:
+    """Periods, bad ones, and retrainings."""
+    bad = sum(period.bad for period in result.periods)
+    words = (
+        f"{say.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
+    )
+    return f"{words} Version {result.versions[-1].version} serves now." if result.versions else words
+
+
+def retrained(of: tuple[Retraining, ...]) -> str:
+    """How often, and how the contests ended."""
+    if not of:
+        return "no retraining"
+    promoted = sum(one.promoted for one in of)
+    return f"{say.plural(len(of), 'retraining')}, {promoted} promoted"
+
+
+def stale(contract: Contract, results: Results) -> str:
+    """A warning if the results belong to another contract."""
+    if results.problem is None or results.problem.digest == contract.digest:
+        return ""
+    return "problem.yaml has changed since this run: the results below belong to the contract before."
