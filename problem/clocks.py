@@ -38,7 +38,7 @@ def whole(values: pd.Series) -> Ints:
 
 def epoch_seconds(moments: pd.Series) -> Ints:
     """Epoch seconds; those of a missing moment are far in the past."""
-    seconds: Ints = moments.dt.tz_localize(None).to_numpy().astype(np.int64)
+    seconds: Ints = moments.dt.tz_localize(None).dt.as_unit("s").to_numpy().astype(np.int64)
     return seconds
 
 

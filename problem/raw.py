@@ -101,7 +101,7 @@ def _typed(values: pd.Series, kind: str, path: Path) -> pd.Series:
     if kind == TEXT:
         return values.astype("str")
     if kind == MOMENT:
-        moments = pd.to_datetime(values, utc=True, errors="coerce").dt.as_unit("s")
+        moments = pd.to_datetime(values, utc=True, errors="coerce")
         _refuse(values, moments.isna() & values.notna(), kind, path)
         return moments
     numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
