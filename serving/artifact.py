@@ -1,12 +1,11 @@
 """The one artifact: what was evaluated is, byte for byte, what serves.
 
-A folder of data, no code: `manifest.json` (contract, features, encoders, calibration, threshold, lineage, smoke
-rows), `model.treelite` (the trees), `history.npz` (what was known when it was made). No pickle anywhere.
+A folder of data, no code, no pickle: `manifest.json` (contract, features, encoders, calibration, threshold,
+lineage, smoke rows), `model.treelite` (the trees), `history.npz` (what was known when it was made).
 """
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -85,7 +84,9 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     except OSError as error:
-        raise UserError(f"{folder.parent} cannot be written: {error.strerror}. Free it or name another.") from error
+        raise UserError(
+            f"{folder.parent} cannot be written: {error.strerror}. Free it or name another."
+        ) from error
     try:
         (scratch / MODEL).write_bytes(artifact.model)
         with (scratch / HISTORY).open("wb") as file:
@@ -109,7 +110,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
         scratch.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(scratch, folder)
+        scratch.replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return artifact_digest(folder)
@@ -124,10 +125,14 @@ def load_artifact(folder: Path) -> Artifact:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            raise UserError(f"{folder} has artifact format {manifest['format']}; this service reads {FORMAT}.")
+            raise UserError(
+                f"{folder} has artifact format {manifest['format']}; this service reads {FORMAT}."
+            )
         for name, checksum in manifest["checksums"].items():
             if _checksum(folder / name) != checksum:
-                raise UserError(f"{folder / name} is not the file that was registered (its checksum differs).")
+                raise UserError(
+                    f"{folder / name} is not the file that was registered (its checksum differs)."
+                )
         with np.load(folder / HISTORY, allow_pickle=False) as arrays:
             history = _table(arrays)
         return Artifact(
@@ -175,7 +180,8 @@ def _table(arrays: Mapping[str, NDArray[Any]]) -> Table:
     for name in dict.fromkeys(array.split("|")[0] for array in arrays):
         tally = f"{name}|tally" in arrays
         keys: list[Key] = [
-            tuple(key) if isinstance(key, list) else key for key in json.loads(arrays[f"{name}|keys"].tobytes())
+            tuple(key) if isinstance(key, list) else key
+            for key in json.loads(arrays[f"{name}|keys"].tobytes())
         ]
         values = arrays[f"{name}|tally" if tally else f"{name}|reading"]
         logs[name] = Log(tally, tuple(keys), arrays[f"{name}|starts"], arrays[f"{name}|times"], values)

@@ -45,7 +45,10 @@ def facts_of(kind: str, event: Row, reference: Reference) -> list[Fact]:
 def table_of(events: Mapping[str, Mapping[str, Any]], reference: Reference) -> Table:
     """All events, by kind, as one past for a batch."""
     return Table.of(
-        fact for kind, frame in events.items() if len(frame) for fact in FACTS[kind](columns_of(frame), reference)
+        fact
+        for kind, frame in events.items()
+        if len(frame)
+        for fact in FACTS[kind](columns_of(frame), reference)
     )
 
 
@@ -133,4 +136,6 @@ def predict_table(artifact: Artifact, rows: Mapping[str, Any], past: Table, at: 
     """The artifact's probabilities for a table of rows, with each row's past as of its decision time."""
     features = features_of(artifact.sets, columns_of(rows), at, past, artifact.reference)
     encoded = encode(features, artifact.categories)
-    return Scorer(artifact.model, artifact.calibration).probability(matrix(encoded, artifact.features, len(at)))
+    return Scorer(artifact.model, artifact.calibration).probability(
+        matrix(encoded, artifact.features, len(at))
+    )

@@ -1,0 +1,67 @@
+"""A version made ready to serve, or refused."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import UserError
+from core.windows import History
+from problem.features import FACTS
+from serving.artifact import Artifact, artifact_digest, load_artifact
+from serving.engine import Engine
+from serving.log import Store
+from serving.pointer import Pointer
+from serving.schema import Intake, events_intake, rows_intake
+
+TOLERANCE = 1e-9  # of a smoke row's probability
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version with all that a request needs; a request finishes on the one it started with."""
+
+    version: str
+    digest: str
+    engine: Engine
+    rows: Intake
+    events: Intake
+
+    @property
+    def artifact(self) -> Artifact:
+        """What the version was made from."""
+        return self.engine.artifact
+
+
+def load_model(pointer: Pointer) -> Model:
+    """Read a version and prove that it answers as it did when it was made.
+
+    Raises:
+        UserError: when it is damaged, is not the version that was meant, or answers otherwise.
+    """
+    artifact = load_artifact(pointer.folder)
+    digest = artifact_digest(pointer.folder)
+    if digest != pointer.digest:
+        raise UserError(f"{pointer.folder} is not version {pointer.version}: its digest is {digest[:12]}….")
+    rows = rows_intake(artifact.contract)
+    model = Model(pointer.version, digest, Engine(artifact), rows, events_intake(artifact.contract))
+    found = [one.probability for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
+    wanted = [smoke.probability for smoke in artifact.smoke]
+    if not np.allclose(found, wanted, rtol=0, atol=TOLERANCE):
+        worst = float(np.max(np.abs(np.subtract(found, wanted))))
+        raise UserError(
+            f"Version {pointer.version} answers its smoke rows otherwise than when it was made (by up to "
+            f"{worst:.2g}): its features or trees are not those of this service."
+        )
+    return model
+
+
+def remember(history: History, store: Store, model: Model, told_after: int = 0) -> int:
+    """Add to an artifact's history what was told since it was made; returns the last event's number."""
+    last = told_after
+    for number, kind, body in store.events(told_after):
+        event = model.events.read(body.encode())[0]
+        for fact in FACTS[kind](event, model.artifact.reference):
+            if fact.at > model.artifact.as_of:
+                history.add(fact)
+        last = number
+    return last

@@ -1,0 +1,70 @@
+"""The OpenAPI document, made from the contract and from the message types that decode requests."""
+
+from typing import Any
+
+import msgspec
+
+from core.contract import Contract
+from serving import problems
+from serving.schema import REFERENCE, Answer, Intake, Receipt
+
+Json = dict[str, Any]
+
+
+def document(contract: Contract, rows: Intake, events: Intake) -> Json:
+    """What the service takes and gives."""
+    (answer, receipt), components = msgspec.json.schema_components((Answer, Receipt), ref_template=REFERENCE)
+    components |= problems.schema()
+    operations = (
+        ("post", "/predict", "Answer one row or many", rows, dict(answer)),
+        ("post", "/outcomes", "Tell what has happened: an event or many", events, dict(receipt)),
+        ("post", "/reload", "Look at the pointer to the model now", None, {"type": "object"}),
+        ("get", "/model", "Which model serves, and what it was made from", None, {"type": "object"}),
+        ("get", "/healthz", "Whether the process lives", None, {"type": "object"}),
+        ("get", "/readyz", "Whether requests should be sent here", None, {"type": "object"}),
+        ("get", "/metrics", "Counts and durations for Prometheus", None, None),
+    )
+    paths: dict[str, Json] = {}
+    for method, path, summary, intake, answered in operations:
+        operation = paths.setdefault(path, {}).setdefault(
+            method, {"summary": summary, "operationId": path.strip("/")}
+        )
+        if intake:
+            schema, found = intake.schemas()
+            components |= found
+            operation["requestBody"] = _request(intake, schema)
+        operation["responses"] = _responses(path, answered, takes_body=intake is not None)
+    about = (
+        f"{contract.decision.who[:1].upper()}{contract.decision.who[1:]} decides: {contract.decision.what}."
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": contract.title, "version": "1", "description": about},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _request(intake: Intake, schema: Json) -> Json:
+    examples = {"many": {"value": {intake.plural: intake.examples}}, "one": {"value": intake.examples[0]}}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
+def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
+    kind = "text/plain" if answered is None else "application/json"
+    responses: Json = {
+        "200": {"description": "Done", "content": {kind: {"schema": answered or {"type": "string"}}}}
+    }
+    refused = {problems.MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
+    reasons = {
+        400: "Not JSON",
+        413: "Too large",
+        415: "Not application/json",
+        422: "Not what the contract says",
+    }
+    statuses = dict(reasons) if takes_body else {409: "Refused"} if path == "/reload" else {}
+    if path not in {"/healthz", "/metrics"}:
+        statuses[503] = "Not ready"
+    for status, reason in statuses.items():
+        responses[str(status)] = {"description": reason, "content": refused}
+    return responses

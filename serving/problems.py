@@ -1,0 +1,48 @@
+"""What a client is told when something is wrong: problem details (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing wrong with the request; rows count from 0."""
+
+    detail: str
+    row: int | None = None
+    field: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of an answer that refuses."""
+
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[Fault] = ()
+
+
+@dataclass
+class Refusal(Exception):  # noqa: N818 (the service's fault it is not)
+    """A request that is not answered, and why."""
+
+    status: int
+    detail: str
+    errors: Sequence[Fault] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The problem details as JSON."""
+        title = HTTPStatus(self.status).phrase
+        return msgspec.json.encode(Problem(title, self.status, self.detail, self.errors))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schemas of a problem, by name."""
+    return msgspec.json.schema_components([Problem], ref_template="#/components/schemas/{name}")[1]

@@ -1,0 +1,56 @@
+"""What an operator may set, from the environment: `SERVE_PORT=9000` and so on."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import UserError
+from core.settings import VAR
+
+PREFIX = "SERVE_"
+
+
+class Settings(BaseModel):
+    """Where the service listens, what it serves, and where it writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    folder: Path = VAR / "serving"
+    database: str = ""  # of predictions and events; by default an SQLite file in the folder
+    watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at
+    drain_seconds: float = Field(
+        default=0.0, ge=0
+    )  # from "not ready" to closing, for load balancers to notice
+
+    @property
+    def pointer(self) -> Path:
+        """The file that names the version to serve."""
+        return self.folder / "current"
+
+    @property
+    def database_url(self) -> str:
+        """The database as a URL."""
+        return self.database or f"sqlite:///{self.folder / 'log.sqlite'}"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings named in the environment, the defaults elsewhere.
+
+        Raises:
+            UserError: naming the variable, for an illegal or unknown one.
+        """
+        given = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            return cls(**given)  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UserError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}.") from error

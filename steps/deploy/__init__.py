@@ -1,0 +1,1 @@
+"""Stage 4: bringing a version into service."""

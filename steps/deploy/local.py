@@ -1,0 +1,206 @@
+"""The service as a process of this machine: start, smoke, switch, roll back, stop."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from core.errors import UserError
+from core.settings import ROOT
+from serving.artifact import artifact_digest
+from serving.pointer import Pointer, read_pointer, write_pointer
+from serving.settings import PREFIX, Settings
+
+TOLERANCE = 1e-9
+TAIL = 15  # lines
+
+
+def url(settings: Settings) -> str:
+    """Where the service listens."""
+    return f"http://{settings.host}:{settings.port}"
+
+
+def start(settings: Settings, wait_seconds: float = 30) -> int:
+    """Start the service, unless ours is running, wait until it is ready, and return its process number.
+
+    Raises:
+        UserError: when the port is held by something else, or the service does not become ready.
+    """
+    running = process(settings)
+    if running is not None:
+        wait_until_ready(settings, wait_seconds)
+        return running
+    with contextlib.closing(socket.socket()) as probe:
+        if probe.connect_ex((settings.host, settings.port)) == 0:
+            raise UserError(
+                f"Port {settings.port} of {settings.host} is in use by something else: stop that, "
+                f"or set {PREFIX}PORT to another."
+            )
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    given = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    with _log(settings).open("ab") as log, _pid(settings).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
+        started = subprocess.Popen(
+            [sys.executable, "-m", "serving"],
+            cwd=ROOT,
+            env=os.environ | given,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[held.fileno()],
+        )
+        held.write(str(started.pid))
+    try:
+        wait_until_ready(settings, wait_seconds, started)
+    except UserError:
+        stop(settings)
+        raise
+    return started.pid
+
+
+def wait_until_ready(
+    settings: Settings, wait_seconds: float = 30, started: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Return once the service says that it is ready.
+
+    Raises:
+        UserError: with the end of its log, when it has ended or takes too long.
+    """
+    until = time.monotonic() + wait_seconds
+    why = "it did not answer"
+    while time.monotonic() < until:
+        if started is not None and started.poll() is not None:
+            why = f"it ended with code {started.returncode}"
+            break
+        try:
+            answer = httpx.get(f"{url(settings)}/readyz", timeout=2)
+            if answer.status_code == httpx.codes.OK:
+                return
+            why = answer.json().get("detail", answer.text)
+        except (httpx.HTTPError, ValueError):
+            why = "it did not answer"
+        time.sleep(0.05)
+    log = _log(settings).read_text(errors="replace") if _log(settings).exists() else ""
+    tail = "\n".join(log.splitlines()[-TAIL:])
+    raise UserError(f"The service at {url(settings)} is not ready: {why}. The end of its log:\n{tail}")
+
+
+def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: Sequence[float]) -> float:
+    """Post raw rows as a client would and return the largest difference from the probabilities expected.
+
+    Raises:
+        UserError: when the service does not answer, or answers otherwise.
+    """
+    try:
+        answer = httpx.post(f"{url(settings)}/predict", json={"rows": list(rows)}, timeout=30)
+        answer.raise_for_status()
+        found = [one["probability"] for one in answer.json()["predictions"]]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
+    worst = max((abs(one - other) for one, other in zip(found, probabilities, strict=True)), default=0.0)
+    if worst > TOLERANCE:
+        raise UserError(
+            f"The smoke test failed: probabilities differ by up to {worst:.2g} from the offline ones."
+        )
+    return worst
+
+
+def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = 30) -> Pointer | None:
+    """Point the service to a version, wait until a running one serves it, and return what it served before.
+
+    Raises:
+        UserError: when the service refuses the version; the pointer then stands where it stood.
+    """
+    before = read_pointer(settings.pointer) if settings.pointer.exists() else None
+    pointer = Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
+    write_pointer(settings.pointer, pointer)
+    if process(settings) is None:
+        return before
+    try:
+        answer = httpx.post(f"{url(settings)}/reload", timeout=wait_seconds)
+        refused = "" if answer.is_success else answer.json().get("detail", answer.text)
+    except (httpx.HTTPError, ValueError) as error:
+        refused = f"it does not answer ({error})"
+    if refused:
+        roll_back(settings, before)
+        raise UserError(f"The service refuses version {version}: {refused}")
+    return before
+
+
+def roll_back(settings: Settings, before: Pointer | None) -> None:
+    """Point the service to what it served before."""
+    if before is None:
+        settings.pointer.unlink(missing_ok=True)
+        return
+    write_pointer(settings.pointer, before)
+    if process(settings) is not None:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.post(f"{url(settings)}/reload", timeout=30)
+
+
+def release(
+    settings: Settings,
+    version: str,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    probabilities: Sequence[float],
+) -> float:
+    """Serve a version for good if it passes the smoke test, and else what was served before.
+
+    Raises:
+        UserError: saying why the version does not serve.
+    """
+    before = switch(settings, version, folder)
+    try:
+        start(settings)
+        return smoke(settings, rows, probabilities)
+    except UserError:
+        roll_back(settings, before)
+        raise
+
+
+def stop(settings: Settings, wait_seconds: float = 10) -> bool:
+    """Stop the service if it is ours and runs; says whether it did."""
+    running = process(settings)
+    if running is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running, signal.SIGTERM)
+        until = time.monotonic() + wait_seconds
+        while process(settings) is not None:
+            if time.monotonic() > until:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running, signal.SIGKILL)
+            time.sleep(0.02)
+    _pid(settings).unlink(missing_ok=True)
+    return running is not None
+
+
+def process(settings: Settings) -> int | None:
+    """The number of the process that we started, while it runs."""
+    try:
+        with _pid(settings).open() as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(held.read())
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _pid(settings: Settings) -> Path:
+    return settings.folder / "service.pid"
+
+
+def _log(settings: Settings) -> Path:
+    return settings.folder / "service.log"
