@@ -73,7 +73,7 @@ def compact(value: float) -> str:
     """A number of unknown size to three significant digits."""
     if not math.isfinite(value):
         return NONE
-    large = 1000
+    large = 999.5
     return count(value) if abs(value) >= large else f"{value:.3g}".replace("-", MINUS)
 
 

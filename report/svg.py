@@ -84,6 +84,7 @@ def _inline(figure: Figure, about: str) -> str:
     )
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and they repeat from plot to plot
     for colour, name in _NAMES.items():
         svg = svg.replace(colour, f"var(--{name}, {colour})")
     box = re.search(r'viewBox="[^"]*"', svg)
