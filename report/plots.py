@@ -244,8 +244,13 @@ def _short(moment: date) -> str:
 
 
 def _reach(score: float, limit: float) -> float:
-    return score / limit if limit > 0 else 2.0 * (score > limit)
+    """How far a score goes towards its limit; nothing where it is unknown."""
+    if not score > 0:
+        return 0.0
+    return score / limit if limit > 0 else 2.0
 
 
 def _tick(name: str, value: float) -> str:
+    if name == "savings_share":
+        return f"{say.count(100 * value)}%"
     return say.decimal(value, 2) if name in ("roc_auc", "log_loss") else say.metric(name, value)

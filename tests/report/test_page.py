@@ -145,7 +145,13 @@ def test_missing_numbers_are_a_dash(contract: Contract, results: Results) -> Non
     assert results.monitoring is not None
     unknown = Estimate(NAN)
     waiting = tuple(
-        replace(period, metrics=dict.fromkeys(period.metrics, unknown), label_share=0.0, estimated_cost=NAN)
+        replace(
+            period,
+            metrics=dict.fromkeys(period.metrics, unknown),
+            drift=tuple(replace(one, score=NAN) for one in period.drift),
+            label_share=0.0,
+            estimated_cost=NAN,
+        )
         for period in results.monitoring.periods
     )
     rows = tuple(replace(row, roc_auc=unknown) for row in results.model.slices)
