@@ -86,7 +86,7 @@ def validate(
     good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
     for name in carried:
         good[name] = given[name]
-    words = failures["column"] + " " + failures["value"] + ": " + failures["check"]
+    words = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
     reasons = words.groupby(failures["row"]).agg("; ".join)
     quarantined = given.loc[rows]
     quarantined.insert(0, "row", rows)
@@ -159,8 +159,8 @@ def _repeated(given: pd.DataFrame, sound: pd.DataFrame, identity: Sequence[str])
 
 
 def _failures(values: pd.Series, check: str) -> pd.DataFrame:
-    """Failures of one check: values by their row."""
-    texts = [str(value) for value in values]
+    """Failures of one check: values by their row, a gap as an empty text."""
+    texts = ["" if pd.isna(value) else str(value) for value in values]
     failures = pd.DataFrame({"row": values.index, "column": str(values.name), "value": texts, "check": check})
     return failures.astype({"row": "int64", "column": "str", "value": "str", "check": "str"})
 
