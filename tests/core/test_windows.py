@@ -13,7 +13,9 @@ from core.windows import HOUR, Fact, History, Reading, Table, Tally
 
 KEYS = ("a", "b", "c")
 MOMENT = st.integers(0, 40)
-FACTS = st.lists(st.tuples(st.sampled_from(KEYS[:2]), st.integers(0, 9), MOMENT, st.integers(-5, 5)), max_size=40)
+FACTS = st.lists(
+    st.tuples(st.sampled_from(KEYS[:2]), st.integers(0, 9), MOMENT, st.integers(-5, 5)), max_size=40
+)
 QUESTIONS = st.lists(
     st.tuples(st.sampled_from(KEYS), st.integers(0, 9), MOMENT, st.sampled_from([0.5, 1, 5, 50])),
     min_size=1,
@@ -45,11 +47,18 @@ def fact(single: Any, double: Any, at: Any, value: Any, *, tally: bool) -> list[
 
 
 @given(FACTS, QUESTIONS, st.randoms(use_true_random=False))
-def test_streamed_windows_equal_the_batch_in_any_order(facts: list[Any], questions: list[Any], random: Any) -> None:
-    table = batch(facts, tally=True)
+def test_streamed_windows_equal_the_batch_in_any_order(
+    facts: list[Any], questions: list[Any], random: Any
+) -> None:
+    whole = batch(facts, tally=True)
     shuffled = facts.copy()
     random.shuffle(shuffled)
-    for history in (stream(shuffled, tally=True), table.history()):
+    streamed = stream(shuffled, tally=True)
+    for history, table in (
+        (streamed, whole),
+        (whole.history(), streamed.table()),
+        (streamed, streamed.table()),
+    ):
         for key, number, at, hours in questions:
             for log, one, many, width in (
                 ("single", key, Strings.of([key]), 2),
@@ -58,6 +67,19 @@ def test_streamed_windows_equal_the_batch_in_any_order(facts: list[Any], questio
                 online = history.window(log, one, at * HOUR, hours, width)
                 offline = table.window(log, many, np.array([at * HOUR]), hours, width)
                 assert online == tuple(column[0] for column in offline)
+
+
+@given(FACTS, FACTS)
+def test_columns_see_what_was_added_since_they_were_last_asked(first: list[Any], then: list[Any]) -> None:
+    history = stream(first, tally=True)
+    history.table()
+    for key, number, at, value in then:
+        for one in fact(key, (key, number), at * HOUR, value, tally=True):
+            history.add(one)
+    asked = (Strings.of(KEYS), np.full(len(KEYS), 40 * HOUR), 50, 2)
+    assert np.array_equal(
+        history.table().window("single", *asked), batch(first + then, tally=True).window("single", *asked)
+    )
 
 
 @given(FACTS, QUESTIONS)
@@ -72,8 +94,9 @@ def test_windows_equal_the_definition(facts: list[Any], questions: list[Any]) ->
 @given(FACTS, QUESTIONS)
 def test_latest_reading_is_the_same_in_stream_and_batch(facts: list[Any], questions: list[Any]) -> None:
     ordered = sorted(facts, key=lambda one: one[2])
-    table = batch(ordered, tally=False)
-    for history in (stream(ordered, tally=False), table.history()):
+    whole = batch(ordered, tally=False)
+    streamed = stream(ordered, tally=False)
+    for history, table in ((streamed, whole), (whole.history(), streamed.table())):
         for key, _, at, hours in questions:
             online = history.latest("single", key, at * HOUR, hours, 2)
             offline = table.latest("single", Strings.of([key]), np.array([at * HOUR]), hours, 2)
@@ -94,11 +117,15 @@ def test_forgetting_leaves_what_windows_reach(facts: list[Any], questions: list[
     trimmed.forget(before * HOUR)
     for key, _, at, hours in questions:
         if at - hours >= before:
-            assert trimmed.window("single", key, at * HOUR, hours, 2) == whole.window("single", key, at * HOUR, hours, 2)
+            assert trimmed.window("single", key, at * HOUR, hours, 2) == whole.window(
+                "single", key, at * HOUR, hours, 2
+            )
 
 
 @given(FACTS, QUESTIONS, MOMENT, MOMENT)
-def test_a_cut_table_holds_the_facts_between(facts: list[Any], questions: list[Any], one: int, two: int) -> None:
+def test_a_cut_table_holds_the_facts_between(
+    facts: list[Any], questions: list[Any], one: int, two: int
+) -> None:
     after, until = sorted((one, two))
     cut = batch(facts, tally=True).between(after * HOUR, until * HOUR)
     expected = batch([f for f in facts if after < f[2] <= until], tally=True)
