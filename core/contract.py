@@ -107,8 +107,16 @@ class Event(Model):
     """One kind of thing the project is told about the world, and from when it counts."""
 
     about: Text
+    known: Name
+    known_after_hours: Annotated[float, Field(ge=0)] = 0
     columns: dict[Name, Column]
     identity: tuple[Name, ...] = Field(strict=False)
+
+    @model_validator(mode="after")
+    def known_is_a_time(self) -> Self:
+        if not isinstance(self.columns.get(self.known), Timestamp):
+            raise ValueError(f"known names {self.known!r}, which is not a timestamp of the event")
+        return self
 
     @model_validator(mode="after")
     def identity_names_columns(self) -> Self:
@@ -162,12 +170,14 @@ class Split(Model):
 class Gates(Model):
     """What a challenger must show before it serves."""
 
-    better_than_baseline: Share
     max_calibration_error: Share
     max_bias: Share
     max_row_ms: Positive
+    suspicious_roc_auc: Share
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    max_loss_per_1000: Annotated[float, Field(ge=0)]
     max_slice_loss: Share
+    min_slice_rows: Count
 
 
 class Service(Model):
@@ -219,7 +229,7 @@ class Contract(Model):
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
     costs: Costs
-    baselines: tuple[Literal["prior", "historical_rate", "logistic_regression"], ...] = Field(strict=False)
+    baselines: dict[Literal["prior", "historical_rate", "logistic_regression"], Share]
     split: Split
     gates: Gates
     service: Service
@@ -286,3 +296,8 @@ def epoch(moment: datetime | date) -> int:
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return int(moment.timestamp())
+
+
+def iso(at: int) -> str:
+    """Epoch seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -36,8 +36,8 @@ def departure_facts(event: Row, reference: Reference) -> list[Fact]:
     values = ((left - due >= LATE) * 1, clip((left - due) // 60, -15, 240))
     return [
         Tally("waiting/origin", origin, later(left, due), (-1,)),
-        *(Tally(log, key, left, values) for log, key in _origins(event)),
-        Tally("left/region", _region(event["dest"], reference), left, values),
+        Tally("left/origin", origin, left, values),
+        Tally("left/origin,carrier", (origin, event["carrier"]), left, values),
     ]
 
 
@@ -66,11 +66,6 @@ def diversion_facts(event: Row, reference: Reference) -> list[Fact]:
 def weather_facts(event: Row, reference: Reference) -> list[Fact]:
     """An hour's weather, known when the hour is over."""
     return [Reading("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))]
-
-
-def _origins(event: Row) -> list[tuple[str, Any]]:
-    origin = event["origin"]
-    return [("left/origin", origin), ("left/origin,carrier", (origin, event["carrier"]))]
 
 
 def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value) -> list[Fact]:
@@ -110,7 +105,6 @@ def schedule(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     return {
         "carrier": row["carrier"],
         "origin": row["origin"],
-        "dest": row["dest"],
         "minute": minute_of_day(clock),
         "weekday": weekday(clock),
         "distance": row["distance"],

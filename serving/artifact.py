@@ -6,6 +6,7 @@ lineage, smoke rows), `model.treelite` (the trees), `history.npz` (what was know
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -31,20 +32,23 @@ class Lineage:
     data: str
     contract: str
     lock: str
-    commit: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Platt scaling of the trees' margin: sigmoid(slope * margin + offset) (Platt 1999)."""
+    """Temperature scaling of the trees' margin: sigmoid(slope * margin) (Guo et al. 2017)."""
 
     slope: float = 1.0
-    offset: float = 0.0
 
     def probability(self, margin: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities of margins, of the same shape."""
-        calibrated: NDArray[np.float64] = 1 / (1 + np.exp(-(self.slope * margin + self.offset)))
+        calibrated: NDArray[np.float64] = 1 / (1 + np.exp(-self.slope * margin))
         return calibrated
+
+    def of_one(self, margin: float) -> float:
+        """The probability of one margin."""
+        return 1 / (1 + math.exp(-self.slope * margin))
 
 
 @dataclass(frozen=True, slots=True)

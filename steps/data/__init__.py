@@ -1,1 +1,1 @@
-"""From raw tables to validated ones, and to features."""
+"""Stage 2: data pipelines."""

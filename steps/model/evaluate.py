@@ -1,0 +1,108 @@
+"""An artifact on a window of time: scores with intervals over days, slices, curves, and what each feature set brings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.calibration import calibration_curve
+
+from core.clock import DAY
+from core.contract import Contract
+from monitoring.metrics import DECISIONS, Scored, by_slice, evaluate, expected_costs
+from serving.artifact import Artifact
+from serving.engine import Scorer
+from steps.data.split import Windows
+from steps.model.fit import Floats, Ints, Trees, calibrate, feature_matrix, fit_trees, learn_categories
+from steps.model.select import JOBS
+
+THRESHOLDS = np.linspace(0.02, 0.9, 45)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good an artifact is on one window."""
+
+    scored: Scored
+    slices: dict[str, dict[str, Scored]]
+    calibration: list[tuple[float, float, int]]  # predicted, observed, rows
+    cost_curve: list[tuple[float, float]]  # threshold, cost per 1,000 decisions
+
+
+def artifact_probability(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    """The artifact's own answers for rows of features."""
+    categories = {name: dict(codes) for name, codes in artifact.categories.items()}
+    numbers = feature_matrix(features[list(artifact.features)], categories)
+    return Scorer(artifact.model, artifact.calibration).probability(numbers)
+
+
+def evaluate_window(
+    artifact: Artifact, rows: pd.DataFrame, probability: Floats, contract: Contract
+) -> Evaluation:
+    """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
+    label = rows[contract.label.name].to_numpy()
+    day = decision_day(rows)
+    slices = {
+        column: by_slice(
+            rows[column].to_numpy(),
+            label,
+            probability,
+            day,
+            contract.costs,
+            min_rows=contract.gates.min_slice_rows,
+        )
+        for column in contract.slices
+    }
+    month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
+    slices["month"] = by_slice(month, label, probability, day, contract.costs)
+    observed, predicted = calibration_curve(label, probability, n_bins=10, strategy="quantile")
+    share = len(rows) // len(observed)
+    return Evaluation(
+        scored=evaluate(label, probability, day, contract.costs, threshold=artifact.threshold),
+        slices=slices,
+        calibration=[(float(p), float(o), share) for p, o in zip(predicted, observed, strict=True)],
+        cost_curve=[
+            (float(t), float(expected_costs(label, probability >= t, contract.costs).mean()) * DECISIONS)
+            for t in THRESHOLDS
+        ],
+    )
+
+
+def ablation(
+    features: pd.DataFrame,
+    sets: Mapping[str, Sequence[str]],
+    rows: pd.DataFrame,
+    windows: Windows,
+    trees: Trees,
+    contract: Contract,
+) -> list[tuple[str, Scored]]:
+    """The same trees on one feature set after another: calibrated on the last fold, scored on what came after."""
+    label = rows[contract.label.name].to_numpy()
+    day = decision_day(rows)[windows.after]
+    numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
+    columns = {name: place for place, name in enumerate(features)}
+    steps = [list(sets)[: number + 1] for number in range(len(sets))]
+    chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
+    found = Parallel(n_jobs=JOBS)(
+        delayed(_trained)(numbers[:, places], label, windows, trees) for places in chosen
+    )
+    return [
+        (" + ".join(step), evaluate(label[windows.after], probability, day, contract.costs))
+        for step, probability in zip(steps, found, strict=True)
+    ]
+
+
+def decision_day(rows: pd.DataFrame) -> Ints:
+    """The UTC day of each decision."""
+    return (rows["decision_at"] // DAY).to_numpy(dtype=np.int64)
+
+
+def _trained(numbers: Floats, label: Ints, windows: Windows, trees: Trees) -> Floats:
+    fold = windows.folds[-1]
+    held_out = fit_trees(numbers[fold.train], label[fold.train], trees).decision_function(numbers[fold.valid])
+    calibration = calibrate(np.ravel(held_out), label[fold.valid])
+    margin = fit_trees(numbers[windows.train], label[windows.train], trees).decision_function(
+        numbers[windows.after]
+    )
+    return calibration.probability(np.ravel(margin))
