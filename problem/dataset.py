@@ -42,7 +42,7 @@ class Tables:
     """Cleaned tables.
 
     `rows`: a flight each: contract's columns, `decision_at`, the label, `known_at`; by decision, then leg.
-    `events`: the frames of the contract's events, each by the moment it names, then leg.
+    `events`: the frames of the contract's events, each by the moment it is known, departure and leg.
     `reference`: what does not change, by airport: `lat`, `lon`, `tz`, `region`.
     `rejected`: what was not believed, by table and line of its file; `kept` if only a value was set missing.
     `quality`: counts and shares for the report.
@@ -195,21 +195,20 @@ def _events(flights: pd.DataFrame, hours: pd.DataFrame, contract: Contract) -> d
     flights = flights.assign(cancelled_at=flights["scheduled_departure"], diverted_at=_diverted_at(flights))
     cancelled, diverted = flights["cancelled"], flights["diverted"]
     leg = (*LEG, "scheduled_departure")
-    made = {  # frame, its moment, its other columns
-        "schedule": (flights, "scheduled_departure", LEG),
-        "departure": (flights[~cancelled], "departed_at", leg),
-        "landing": (flights[~cancelled & ~diverted], "landed_at", (*leg, "scheduled_arrival")),
-        "cancellation": (flights[cancelled], "cancelled_at", leg),
-        "diversion": (flights[diverted], "diverted_at", leg),
-        "weather": (hours, "hour", tuple(hours.columns.drop("hour"))),
+    made = {
+        "schedule": (flights, leg),
+        "departure": (flights[~cancelled], (*leg, "departed_at")),
+        "landing": (flights[~cancelled & ~diverted], (*leg, "scheduled_arrival", "landed_at")),
+        "cancellation": (flights[cancelled], (*leg, "cancelled_at")),
+        "diversion": (flights[diverted], (*leg, "diverted_at")),
+        "weather": (hours, tuple(hours.columns)),
     }
     events = {}
     for kind, event in contract.events.items():
         if kind not in made:
             raise UserError(f"problem.yaml: events has {kind!r}; the tables tell of {', '.join(made)}.")
-        frame, moment, others = made[kind]
-        chosen = _pick(frame, (*others, moment), event.columns, f"events.{kind}.columns")
-        events[kind] = chosen.sort_values(moment, kind="stable", ignore_index=True)
+        chosen = _pick(*made[kind], event.columns, f"events.{kind}.columns")
+        events[kind] = chosen.sort_values(event.known, kind="stable", ignore_index=True)
     return events
 
 

@@ -4,13 +4,12 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pandera.pandas as pa
 
-from core.contract import Category, Column, Timestamp, epoch
+from core.contract import Category, Column, Timestamp, epoch, iso
 from core.errors import UserError
 
 MAX_SHARE = 0.01
@@ -44,7 +43,7 @@ def _schema_column(column: Column) -> pa.Column:
         return pa.Column("str", listed if column.values else longest, nullable=column.nullable)
     if isinstance(column, Timestamp):
         low, high = epoch(column.min), epoch(column.max)
-        within = pa.Check.in_range(low, high, error=f"outside {_iso(low)} to {_iso(high)}")
+        within = pa.Check.in_range(low, high, error=f"outside {iso(low)} to {iso(high)}")
         return pa.Column("float64", within, nullable=column.nullable)
     within = pa.Check.in_range(column.min, column.max, error=f"outside {column.min:g} to {column.max:g}")
     whole = pa.Check(_is_whole, error="not a whole number")
@@ -54,10 +53,6 @@ def _schema_column(column: Column) -> pa.Column:
 
 def _is_whole(values: pd.Series) -> pd.Series:
     return values % 1 == 0
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def validate(
