@@ -18,8 +18,9 @@ _QUIET = {
     "ZENML_ANALYTICS_OPT_IN": "false",
     # No chatter: run.py tells the progress.
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "ZENML_ENABLE_RICH_TRACEBACK": "false",
     "ZENML_LOGGING_COLORS_DISABLED": "true",
-    "ZENML_LOGGING_VERBOSITY": "ERROR",  # its warnings are about its own set-up
+    "ZENML_LOGGING_VERBOSITY": "CRITICAL",  # what fails in a step is raised as well
 }
 
 

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from zenml.client import Client
+
+from core.settings import VAR
+from steps import stores
+from steps.stores import open_stores
+
+
+def test_stores_are_made_under_var() -> None:
+    open_stores()
+    assert Path(Client().active_stack.artifact_store.path).is_relative_to(VAR / "zenml")
+    assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
+    assert stores.ZENML.exists()
+    assert stores.MLFLOW.exists()
+    assert not list(VAR.glob("*.unfinished"))
+
+
+class Killed(BaseException):
+    """Ends a connection in its middle."""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(stores, "VAR", tmp_path)
+    return tmp_path / "store.db"
+
+
+def cut_off(store: Path, *, ours: bool = True) -> None:
+    def connect() -> None:
+        with store.open("a") as file:
+            file.write("half")
+        store.with_name("store.db-journal").touch()
+        raise Killed
+
+    with pytest.raises(Killed):
+        stores._connect(store, connect, ours=ours)
+
+
+def finish(store: Path, *, ours: bool = True) -> str:
+    stores._connect(store, store.touch, ours=ours)
+    return store.read_text()
+
+
+def test_a_store_that_was_cut_off_is_made_anew(store: Path) -> None:
+    cut_off(store)
+    assert finish(store) == ""
+    assert not store.with_name("store.db-journal").exists()
+
+
+def test_a_finished_store_survives_a_connection_that_is_cut_off(store: Path) -> None:
+    finish(store)
+    cut_off(store)
+    assert finish(store) == "half"
+
+
+def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
+    cut_off(store, ours=False)
+    assert finish(store, ours=False) == "half"
