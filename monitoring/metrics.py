@@ -15,6 +15,7 @@ Column = NDArray[Any]
 Interval = tuple[float, float]
 
 BINS = 10
+SEED = 0
 SMALLEST = 1e-15
 DECISIONS = 1000
 NAN = float("nan")
@@ -92,9 +93,9 @@ class _Sample:
         descending = chance[order]
         self.last_of_ties = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
 
-    def resamples(self, draws: int, seed: int) -> Iterator[Floats]:
+    def resamples(self, draws: int) -> Iterator[Floats]:
         """Weights of the days, for each draw of as many days with replacement."""
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(SEED)
         for _ in range(draws):
             drawn = generator.integers(self.days, size=self.days)
             yield np.bincount(drawn, minlength=self.days).astype(np.float64)
@@ -155,30 +156,6 @@ def scores(
     return _Sample(label, probability, one_day, costs, threshold).scores(np.ones(1))
 
 
-def intervals(
-    label: Column,
-    probability: Column,
-    day: Column,
-    costs: Costs,
-    *,
-    threshold: float | None = None,
-    draws: int = 200,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """The interval of each of `scores`: percentiles over resampled days, as a day's rows move together.
-
-    Bins of the calibration error stay where the whole sample puts them; as a sum of absolute values it grows
-    with noise, so its interval lies above the truth. An interval is NaN where any resample has no such score.
-
-    Raises:
-        ValueError: as in `scores`.
-    """
-    return evaluate(
-        label, probability, day, costs, threshold=threshold, draws=draws, confidence=confidence, seed=seed
-    ).intervals
-
-
 def evaluate(
     label: Column,
     probability: Column,
@@ -188,11 +165,18 @@ def evaluate(
     threshold: float | None = None,
     draws: int = 200,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Scored:
-    """Both `scores` and `intervals`, from one sort of the rows."""
+    """`scores`, and the interval of each: percentiles over resampled days, as a day's rows move together.
+
+    The same rows give the same intervals. Bins of the calibration error stay where the whole sample puts
+    them; as a sum of absolute values it grows with noise, so its interval lies above the truth. An interval
+    is NaN where any resample has no such score.
+
+    Raises:
+        ValueError: as in `scores`.
+    """
     sample = _Sample(label, probability, day, costs, threshold)
-    drawn = [sample.scores(weight) for weight in sample.resamples(draws, seed)]
+    drawn = [sample.scores(weight) for weight in sample.resamples(draws)]
     return Scored(
         sample.scores(np.ones(sample.days)),
         {name: percentiles(np.array([draw[name] for draw in drawn]), confidence) for name in drawn[0]},
@@ -207,9 +191,6 @@ def by_slice(
     costs: Costs,
     *,
     threshold: float | None = None,
-    draws: int = 200,
-    confidence: float = 0.95,
-    seed: int = 0,
     min_rows: int = 1,
 ) -> dict[str, Scored]:
     """Scores and intervals for each level of `value` with `min_rows` rows, the most frequent first."""
@@ -222,14 +203,7 @@ def by_slice(
             break
         here = of_level == level
         slices[str(levels[level])] = evaluate(
-            label[here],
-            probability[here],
-            day[here],
-            costs,
-            threshold=threshold,
-            draws=draws,
-            confidence=confidence,
-            seed=seed,
+            label[here], probability[here], day[here], costs, threshold=threshold
         )
     return slices
 
@@ -243,7 +217,7 @@ def expected_costs(label: Column, act: Column, costs: Costs) -> Floats:
 
 
 def paired_difference(
-    cost_a: Column, cost_b: Column, day: Column, *, draws: int = 2000, confidence: float = 0.95, seed: int = 0
+    cost_a: Column, cost_b: Column, day: Column, *, draws: int = 2000, confidence: float = 0.95
 ) -> Difference:
     """What b saves against a per 1,000 decisions, with an interval from a paired bootstrap over days."""
     saved = np.asarray(cost_a, dtype=np.float64) - np.asarray(cost_b, dtype=np.float64)
@@ -251,7 +225,7 @@ def paired_difference(
     if not saved.size == of_day.size > 0:
         raise ValueError(f"{saved.size} pairs of costs, {of_day.size} days")
     days = int(of_day.max()) + 1
-    drawn = day_means(sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws, seed)
+    drawn = day_means(sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws)
     low, high = percentiles(drawn * DECISIONS, confidence)
     return Difference(float(saved.mean()) * DECISIONS, low, high)
 
@@ -261,10 +235,10 @@ def sums(group: Column, value: Column, groups: int) -> Floats:
     return np.bincount(group, value, groups).astype(np.float64)
 
 
-def day_means(total: Floats, rows: Floats, draws: int, seed: int) -> Floats:
+def day_means(total: Floats, rows: Floats, draws: int) -> Floats:
     """Means of resamples of days, from each day's sum and number of rows."""
     days = rows.size
-    weight = np.random.default_rng(seed).multinomial(days, np.full(days, 1 / days), size=draws)
+    weight = np.random.default_rng(SEED).multinomial(days, np.full(days, 1 / days), size=draws)
     return np.asarray((weight @ total) / (weight @ rows), dtype=np.float64)
 
 

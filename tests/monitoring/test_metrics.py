@@ -38,7 +38,7 @@ def test_scores_equal_those_of_scikit_learn(seed: int, size: int, levels: int) -
 def test_a_resample_equals_scikit_learn_with_weights(seed: int, size: int, days: int, levels: int) -> None:
     label, chance, day = rows(seed, size, days, levels)
     sample = metrics._Sample(label, chance, day, COSTS, None)
-    for weight in sample.resamples(3, seed):
+    for weight in sample.resamples(3):
         _, of_day = np.unique(day, return_inverse=True)
         of_row = weight[of_day]
         got = sample.scores(weight)
@@ -107,7 +107,7 @@ def test_intervals_know_that_rows_of_one_day_move_together() -> None:
     together = (draw.random(day.size) < draw.choice([0.1, 0.5], 60)[day]).astype(float)
     width = {}
     for name, label in (("independent", independent), ("together", together)):
-        low, high = metrics.intervals(label, chance, day, COSTS)["rate"]
+        low, high = metrics.evaluate(label, chance, day, COSTS).intervals["rate"]
         width[name] = high - low
     assert width["together"] > 3 * width["independent"]
 
@@ -115,28 +115,29 @@ def test_intervals_know_that_rows_of_one_day_move_together() -> None:
 def test_the_interval_covers_as_often_as_it_says() -> None:
     draw = np.random.default_rng(6)
     covered = 0
-    for seed in range(100):
+    for _ in range(100):
         day = np.repeat(np.arange(60), 20)
         label = (draw.random(day.size) < draw.uniform(0.1, 0.5, 60)[day]).astype(float)
-        low, high = metrics.intervals(label, np.full(day.size, 0.3), day, COSTS, seed=seed, draws=100)["bias"]
+        scored = metrics.evaluate(label, np.full(day.size, 0.3), day, COSTS, draws=100)
+        low, high = scored.intervals["bias"]
         covered += low <= 0 <= high
     assert 86 <= covered <= 99
 
 
-def test_intervals_are_the_same_for_the_same_seed() -> None:
+def test_the_same_rows_give_the_same_intervals() -> None:
     label, chance, day = rows(1, 300, 20, 50)
-    first, second = (metrics.intervals(label, chance, day, COSTS, seed=3) for _ in range(2))
+    first, second = (metrics.evaluate(label, chance, day, COSTS) for _ in range(2))
     assert first == second
 
 
 def test_slices_are_the_scores_of_their_rows_most_frequent_first() -> None:
     label, chance, day = rows(2, 400, 10, 50)
     value = np.where(np.arange(400) % 4 == 0, "few", "many")
-    got = metrics.by_slice(value, label, chance, day, COSTS, draws=10)
+    got = metrics.by_slice(value, label, chance, day, COSTS)
     assert list(got) == ["many", "few"]
     few = value == "few"
     assert got["few"].scores == pytest.approx(metrics.scores(label[few], chance[few], COSTS))
-    assert list(metrics.by_slice(value, label, chance, day, COSTS, draws=10, min_rows=200)) == ["many"]
+    assert list(metrics.by_slice(value, label, chance, day, COSTS, min_rows=200)) == ["many"]
 
 
 def test_paired_difference_is_what_b_saves() -> None:
