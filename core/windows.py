@@ -68,13 +68,15 @@ class Series:
     numbers: "array[Any]" = field(
         init=False
     )  # a reading's values; a tally's totals before, between and after
+    asked: int | None = None  # the moment of the last question, and how many facts were known then
+    end: int = 0
 
     def __post_init__(self) -> None:
         self.numbers = array("q", [0] * self.width) if self.tally else array("d")
 
     def add(self, at: int, values: Sequence[float]) -> None:
         """Put a fact where its time belongs."""
-        width, last = self.width, len(self.times)
+        width, last, self.asked = self.width, len(self.times), None
         place = last if not last or at >= self.times[-1] else bisect_right(self.times, at)
         self.times.insert(place, at)
         self.stamps.insert(place, at)
@@ -89,7 +91,7 @@ class Series:
 
     def forget(self, before: int) -> None:
         """Drop what became known at or before a moment; sums are differences, so they stay the same."""
-        gone = bisect_right(self.times, before)
+        gone, self.asked = bisect_right(self.times, before), None
         del self.times[:gone], self.stamps[:gone], self.numbers[: gone * self.width]
 
 
@@ -125,7 +127,10 @@ class History:
         except KeyError:
             return (0,) * (width + 1)
         times = series.times
-        end = bisect_right(times, at)
+        if series.asked == at:
+            end = series.end
+        else:
+            series.asked, series.end = at, (end := bisect_right(times, at))
         start = bisect_right(times, at - hours * HOUR, 0, end)
         if width == 0:
             return (end - start,)

@@ -122,27 +122,42 @@ def weather(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     return features
 
 
+WINDOWS = (  # of flights that have left or ended: name, log, hours
+    ("origin_left_1h", "left/origin", 1),
+    ("origin_left_3h", "left/origin", 3),
+    ("carrier_left_3h", "left/origin,carrier", 3),
+    ("origin_ended_4h", "ended/origin", 4),
+    ("origin_ended_24h", "ended/origin", DAY),
+    ("carrier_ended_6h", "ended/carrier", 6),
+    ("carrier_ended_24h", "ended/carrier", DAY),
+    ("carrier_ended_28d", "ended/origin,carrier", MONTH),
+    ("dest_ended_6h", "ended/dest", 6),
+    ("dest_ended_24h", "ended/dest", DAY),
+    ("route_ended_28d", "ended/route", MONTH),
+    ("flight_ended_28d", "ended/flight", MONTH),
+)
+_NAMED = tuple((f"{name}_rate", f"{name}_minutes", log, hours) for name, log, hours in WINDOWS)
+
+
 def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     """How flights like this one fared, over short and long windows."""
     origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
+    both = (origin, carrier)
+    keys = {
+        "left/origin": origin,
+        "left/origin,carrier": both,
+        "ended/origin": origin,
+        "ended/carrier": carrier,
+        "ended/origin,carrier": both,
+        "ended/dest": dest,
+        "ended/route": (origin, dest),
+        "ended/flight": (carrier, row["flight"]),
+    }
     features: Features = {}
-    for name, log, key, hours in (
-        ("origin_left_1h", "left/origin", origin, 1),
-        ("origin_left_3h", "left/origin", origin, 3),
-        ("carrier_left_3h", "left/origin,carrier", (origin, carrier), 3),
-        ("origin_ended_4h", "ended/origin", origin, 4),
-        ("origin_ended_24h", "ended/origin", origin, DAY),
-        ("carrier_ended_6h", "ended/carrier", carrier, 6),
-        ("carrier_ended_24h", "ended/carrier", carrier, DAY),
-        ("carrier_ended_28d", "ended/origin,carrier", (origin, carrier), MONTH),
-        ("dest_ended_6h", "ended/dest", dest, 6),
-        ("dest_ended_24h", "ended/dest", dest, DAY),
-        ("route_ended_28d", "ended/route", (origin, dest), MONTH),
-        ("flight_ended_28d", "ended/flight", (carrier, row["flight"]), MONTH),
-    ):
-        count, bad, minutes = past.window(log, key, at, hours, 2)
-        features[f"{name}_rate"] = _rate(bad, count)
-        features[f"{name}_minutes"] = _mean(minutes, count)
+    for rate, minutes, log, hours in _NAMED:
+        count, bad, total = past.window(log, keys[log], at, hours, 2)
+        features[rate] = _rate(bad, count)
+        features[minutes] = _mean(total, count)
     features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY, 1)[1]
     features["origin_cancelled_6h"] = past.window("cancelled/origin", origin, at, 6)[0]
     features["origin_left_3h_count"] = past.window("left/origin", origin, at, 3)[0]

@@ -17,7 +17,14 @@ def main() -> None:
     try:
         settings = Settings.from_environment()
         listener = _listen(settings.host, settings.port)
-        config = uvicorn.Config(create_app(settings), log_level="warning", access_log=False)
+        config = uvicorn.Config(
+            create_app(settings),
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+        )
         uvicorn.Server(config).run(sockets=[listener])
     except UserError as error:
         sys.exit(str(error))

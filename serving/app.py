@@ -1,23 +1,23 @@
 """The service over HTTP."""
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from core.contract import load_contract
 from serving import openapi
-from serving.problems import MEDIA_TYPE, Refusal
+from serving.door import Call, Door, Guard, Reply
+from serving.problems import Refusal
 from serving.schema import events_intake, rows_intake
 from serving.service import Service
 from serving.settings import Settings
-
-JSON = "application/json"
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -37,21 +37,37 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         events = model.events if model else events_intake(contract)
         return openapi.document(contract, rows, events)
 
-    app = FastAPI(title=contract.title, version="1", lifespan=lifespan, redoc_url=None)
+    app = _App(title=contract.title, version="1", lifespan=lifespan, redoc_url=None)
     app.state.service = service
     app.openapi = document  # type: ignore[method-assign]
     answers = Answers(service)
-    for method, path, endpoint in (
-        ("POST", "/predict", answers.predict),
-        ("POST", "/outcomes", answers.outcomes),
-        ("POST", "/reload", answers.reload),
-        ("GET", "/model", answers.model),
-        ("GET", "/healthz", answers.alive),
-        ("GET", "/readyz", answers.ready),
-        ("GET", "/metrics", answers.metrics),
+    guard = Guard(service.settings)
+    for method, path, endpoint, guarded in (
+        ("POST", "/predict", answers.predict, True),
+        ("POST", "/outcomes", answers.outcomes, True),
+        ("POST", "/reload", answers.reload, True),
+        ("GET", "/model", answers.model, True),
+        ("GET", "/healthz", answers.alive, False),
+        ("GET", "/readyz", answers.ready, False),
+        ("GET", "/metrics", answers.metrics, False),
     ):
-        app.add_route(path, _counted(service, endpoint), methods=[method], include_in_schema=False)
+        door = Door(endpoint, path, service.settings, service.metrics, guard if guarded else None)
+        app.router.routes.append(Route(path, door, methods=[method], include_in_schema=False))
+        if path == "/predict":
+            app.hot = door
     return app
+
+
+class _App(FastAPI):
+    """FastAPI, with a short cut past its layers for the path that carries the load."""
+
+    hot: Door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+            await self.hot(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class Answers:
@@ -63,58 +79,28 @@ class Answers:
         self._registry.register(service.metrics)
         ProcessCollector(registry=self._registry)
 
-    async def predict(self, request: Request) -> Response:
-        return Response(await self._service.predict(await _body(request)), media_type=JSON)
+    async def predict(self, call: Call) -> Reply:
+        return Reply(await self._service.predict(call.body))
 
-    async def outcomes(self, request: Request) -> Response:
-        return Response(await self._service.tell(await _body(request)), media_type=JSON)
+    async def outcomes(self, call: Call) -> Reply:
+        return Reply(await self._service.tell(call.body))
 
-    async def reload(self, request: Request) -> Response:
+    async def reload(self, call: Call) -> Reply:
         await self._service.reload()
         if self._service.trouble:
             raise Refusal(409, self._service.trouble)
-        return await self.model(request)
+        return await self.model(call)
 
-    async def model(self, _: Request) -> Response:
-        return _json(self._service.describe())
+    async def model(self, _: Call) -> Reply:
+        return Reply(msgspec.json.encode(self._service.describe()))
 
-    async def alive(self, _: Request) -> Response:
-        return _json({"status": "alive"})
+    async def alive(self, _: Call) -> Reply:
+        return Reply(b'{"status":"alive"}')
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, _: Call) -> Reply:
         if not self._service.ready:
             raise Refusal(503, self._service.trouble or "The service is starting or stopping.")
-        return _json({"status": "ready", "trouble": self._service.trouble})
+        return Reply(msgspec.json.encode({"status": "ready", "trouble": self._service.trouble}))
 
-    async def metrics(self, _: Request) -> Response:
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-def _counted(service: Service, endpoint: Endpoint) -> Endpoint:
-    """Turn refusals into problem details, and count answers."""
-
-    async def answer(request: Request) -> Response:
-        started = time.perf_counter()
-        try:
-            response = await endpoint(request)
-        except Refusal as refusal:
-            response = Response(refusal.body, refusal.status, refusal.headers, MEDIA_TYPE)
-        seconds = time.perf_counter() - started
-        service.metrics.answered(request.method, request.url.path, response.status_code, seconds)
-        return response
-
-    return answer
-
-
-async def _body(request: Request) -> bytes:
-    kind = request.headers.get("content-type", JSON)
-    if kind.partition(";")[0].strip().lower() != JSON:
-        raise Refusal(415, f"Send {JSON}, not {kind}.")
-    return await request.body()
-
-
-def _json(content: Any) -> Response:
-    return Response(msgspec.json.encode(content), media_type=JSON)
+    async def metrics(self, _: Call) -> Reply:
+        return Reply(generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())

@@ -1,27 +1,32 @@
 """The engine: decoded rows in, probabilities and decisions out. It knows nothing of HTTP."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Annotated, Any
 
 import numpy as np
 import treelite
+from msgspec import Meta, Struct
 
 from core.columns import Floats, Ints, Row, Strings, Value, lookup
+from core.errors import UserError
 from core.windows import Fact, History, Past, Table
 from problem.features import FACTS, SETS, Reference
 from serving.artifact import Artifact, Calibration
+from serving.compiled import CompiledForest, library
+from serving.trees import UnsupportedError, forest_of, probes
 
 UNKNOWN = float("nan")
+MANY = 48  # rows from which on columns are faster than one row after another
+PARITY = 1e-9  # of margins
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A probability, and the decision that is cheaper at it."""
+class Prediction(Struct, frozen=True, gc=False):
+    """A probability, the decision that is cheaper at it, and features with a category training never saw."""
 
-    probability: float
+    probability: Annotated[float, Meta(ge=0, le=1)]
     decision: str
-    unknown: tuple[str, ...] = ()  # features whose category training never saw
+    unknown: tuple[str, ...] = ()
 
 
 def columns_of(frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,20 +84,53 @@ def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Flo
 
 
 class Scorer:
-    """The artifact's trees and calibration."""
+    """The artifact's trees and calibration.
+
+    Raises:
+        UserError: when the compiled trees do not answer as treelite's own interpreter does.
+    """
 
     def __init__(self, model: bytes, calibration: Calibration) -> None:
-        self._model = treelite.Model.deserialize_bytes(model)
+        self.model = treelite.Model.deserialize_bytes(model)
+        self.why_slow = ""  # why the trees run in treelite's interpreter; empty when they are compiled
         self._calibration = calibration
+        self._compiled: CompiledForest | None = None
+        try:
+            code = library()
+            if code is None:
+                self.why_slow = "no compiled code"
+            else:
+                self._compiled = CompiledForest(forest_of(self.model), code)
+                self._check(self._compiled)
+        except UnsupportedError as error:
+            self.why_slow = str(error)
 
     def margin(self, features: Floats) -> Floats:
         """Sum of the trees' leaves for each row of features."""
-        found = treelite.gtil.predict(self._model, features, nthread=1, pred_margin=True)
-        return np.asarray(found, dtype=np.float64).reshape(len(features))
+        if self._compiled is not None:
+            return self._compiled.margins(features)
+        return self._interpreted(features)
 
     def probability(self, features: Floats) -> Floats:
         """Calibrated probability for each row of features."""
         return self._calibration.probability(self.margin(features))
+
+    def one(self, features: Sequence[float]) -> float:
+        """Calibrated probability for one row of features."""
+        if self._compiled is not None:
+            return self._calibration.of_one(self._compiled.margin(features))
+        return self._calibration.of_one(self._interpreted(np.array([features], dtype=np.float64)).item())
+
+    def _interpreted(self, features: Floats) -> Floats:
+        found = treelite.gtil.predict(self.model, features, nthread=1, pred_margin=True)
+        return np.asarray(found, dtype=np.float64).reshape(len(features))
+
+    def _check(self, compiled: CompiledForest) -> None:
+        """Compare on rows at, beside and between all that the trees split on, with gaps and unseen categories."""
+        rows = probes(self.model)
+        worst = float(np.abs(compiled.margins(rows) - self._interpreted(rows)).max())
+        if not worst <= PARITY:
+            raise UserError(f"The compiled trees differ by {worst:.2g} from treelite's.")
 
 
 class Engine:
@@ -101,8 +139,13 @@ class Engine:
     def __init__(self, artifact: Artifact, history: History | None = None) -> None:
         self.artifact = artifact
         self.history = history or artifact.history.history()
-        self._scorer = Scorer(artifact.model, artifact.calibration)
-        self._decision = artifact.contract.decision
+        self.scorer = Scorer(artifact.model, artifact.calibration)
+        self._threshold = artifact.threshold
+        self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
+        self._time = artifact.contract.decision.time_column
+        self._lead = artifact.contract.decision.lead_seconds
+        self._names = itemgetter(*artifact.features)
+        self._categories = tuple(artifact.categories.items())
 
     def observe(self, kind: str, event: Row) -> None:
         """Take in one event; timestamps are epoch seconds."""
@@ -111,25 +154,40 @@ class Engine:
 
     def features(self, row: Row) -> dict[str, float | str]:
         """One row's features before encoding, as of its decision time."""
-        at = row[self._decision.time_column] - self._decision.lead_seconds
+        at = row[self._time] - self._lead
         return features_of(self.artifact.sets, row, at, self.history, self.artifact.reference)
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
         """Answer rows; timestamps are epoch seconds, and the past is what has been observed."""
-        artifact = self.artifact
-        found = [self.features(row) for row in rows]
-        encoded = [encode(features, artifact.categories) for features in found]
-        table = np.array([[one[name] for name in artifact.features] for one in encoded], dtype=np.float64)
-        return [
-            self._answer(probability, features)
-            for probability, features in zip(self._scorer.probability(table).tolist(), found, strict=True)
-        ]
+        if len(rows) < MANY:
+            return [self._one(row) for row in rows]
+        columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
+        return self._many(columns, columns[self._time] - self._lead)
 
-    def _answer(self, probability: float, features: Mapping[str, Any]) -> Prediction:
-        known = self.artifact.categories
-        unknown = tuple(name for name in known if features[name] not in known[name])
-        act = probability >= self.artifact.threshold
-        return Prediction(probability, self._decision.act if act else self._decision.wait, unknown)
+    def _one(self, row: Row) -> Prediction:
+        features = self.features(row)
+        unknown: tuple[str, ...] = ()
+        for name, codes in self._categories:
+            code = codes.get(features[name])  # type: ignore[arg-type]
+            if code is None:
+                unknown += (name,)
+                code = UNKNOWN
+            features[name] = code
+        return self._answer(self.scorer.one(self._names(features)), unknown)
+
+    def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Prediction]:
+        artifact = self.artifact
+        features = features_of(artifact.sets, columns, at, self.history.table(), artifact.reference)
+        encoded = encode(features, artifact.categories)
+        found = self.scorer.probability(matrix(encoded, artifact.features, len(at))).tolist()
+        unknown: dict[int, tuple[str, ...]] = {}
+        for name, _ in self._categories:
+            for row in np.flatnonzero(np.isnan(encoded[name])).tolist():
+                unknown[row] = (*unknown.get(row, ()), name)
+        return [self._answer(probability, unknown.get(row, ())) for row, probability in enumerate(found)]
+
+    def _answer(self, probability: float, unknown: tuple[str, ...]) -> Prediction:
+        return Prediction(probability, self._act if probability >= self._threshold else self._wait, unknown)
 
 
 def predict_table(artifact: Artifact, rows: Mapping[str, Any], past: Table, at: Ints) -> Floats:

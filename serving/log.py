@@ -164,29 +164,34 @@ class GroupCommit:
 
     def __init__(self, write: Callable[[Sequence[Answered]], None]) -> None:
         self._write = write
-        self._waiting: list[Answered] = []
-        self._done: asyncio.Future[None] | None = None
+        self._answers: list[Answered] = []
+        self._waiting: list[asyncio.Future[None]] = []
 
     def add(self, answer: Answered) -> asyncio.Future[None]:
         """Take an answer; the future is done when it is in the database."""
-        self._waiting.append(answer)
-        if self._done is None:
-            loop = asyncio.get_running_loop()
-            self._done = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
             loop.call_soon(self._commit)
-        return self._done
+        done: asyncio.Future[None] = loop.create_future()
+        self._answers.append(answer)
+        self._waiting.append(done)
+        return done
 
     def _commit(self) -> None:
-        answers, done = self._waiting, self._done
-        self._waiting, self._done = [], None
-        if done is None:
-            return
+        answers, waiting = self._answers, self._waiting
+        self._answers, self._waiting = [], []
+        failed: Exception | None = None
         try:
             self._write(answers)
         except Exception as error:  # noqa: BLE001 (whatever it is, the waiting requests must hear of it)
-            done.set_exception(error)
-        else:
-            done.set_result(None)
+            failed = error
+        for done in waiting:
+            if done.done():
+                continue  # its request was cancelled
+            if failed is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failed)
 
 
 def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[dict[str, Any]]:

@@ -11,19 +11,12 @@ from msgspec import Meta, Struct
 
 from core.contract import Category, Column, Contract, Number, Timestamp, epoch
 from core.windows import MISSING
+from serving.engine import Prediction
 from serving.problems import Fault, Refusal
 
 MAX_FAULTS = 20
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
 Plain = dict[str, Any]
-
-
-class Prediction(Struct, frozen=True):
-    """One row's answer; `unknown` names inputs with a category that training never saw."""
-
-    probability: Annotated[float, Meta(ge=0, le=1)]
-    decision: str
-    unknown: tuple[str, ...] = ()
 
 
 class Answer(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """The service apart from HTTP: one model, one history, one log; used from one event loop."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import secrets
@@ -14,12 +15,13 @@ import msgspec
 from core.errors import UserError
 from core.windows import History
 from problem.features import FACTS
+from serving.engine import Prediction
 from serving.log import Answered, GroupCommit, Told, open_store
 from serving.metrics import Metrics
 from serving.model import Model, load_model, remember
 from serving.pointer import Pointer, read_pointer
 from serving.problems import Refusal
-from serving.schema import Answer, Plain, Prediction, Receipt
+from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
 
 logger = logging.getLogger("serving")
@@ -74,14 +76,14 @@ class Service:
         started = time.perf_counter_ns()
         model = self._current()
         rows = model.rows.read(body)
-        found = [Prediction(one.probability, one.decision, one.unknown) for one in model.engine.predict(rows)]
+        found = model.engine.predict(rows)
         name = next(self._names)
         answer = self._encode(Answer(name, model.version, model.artifact.threshold, found))
         spent = (time.perf_counter_ns() - started) // 1000
         logged = Answered(
             name, time.time(), model.version, self._heard, spent, body.decode(), answer.decode()
         )
-        await asyncio.shield(self._commit.add(logged))
+        await self._commit.add(logged)
         self._count(model, found)
         return answer
 
@@ -149,10 +151,13 @@ class Service:
         return self._encode([event[name] for name in names]).decode()
 
     def _count(self, model: Model, predictions: Sequence[Prediction]) -> None:
+        decision = model.artifact.contract.decision
+        acts = sum([one.decision == decision.act for one in predictions])
+        self.metrics.decisions[model.version, decision.act] += acts
+        self.metrics.decisions[model.version, decision.wait] += len(predictions) - acts
         for one in predictions:
-            self.metrics.decisions[model.version, one.decision] += 1
-            for name in one.unknown:
-                self.metrics.unknown[name] += 1
+            if one.unknown:
+                self.metrics.unknown.update(one.unknown)
 
     # --- the model ---
 
@@ -181,6 +186,8 @@ class Service:
             self._heard = remember(history, self.store, model, heard)  # what came meanwhile
             self._since = model.artifact.as_of
         self.model, self.trouble = model, ""
+        gc.collect()
+        gc.freeze()  # the model and its history stay: collections need not walk them
         self.metrics.model = (model.version, model.digest)
         self.metrics.reloads["taken up"] += 1
         logger.info("serving version %s (%s)", model.version, model.digest[:12])

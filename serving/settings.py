@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from core.errors import UserError
 from core.settings import VAR
@@ -23,9 +23,28 @@ class Settings(BaseModel):
     folder: Path = VAR / "serving"
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
     watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at
+    max_body_bytes: int = Field(default=2_000_000, ge=1)
+    max_in_flight: int = Field(default=64, ge=1)  # more at once are turned away with 503
+    api_keys: str = ""  # separated by commas; when set, requests need one of them
+    rate_per_second: float = Field(default=0, ge=0)  # per client (key or address); 0: no limit
+    burst_seconds: float = Field(default=2, gt=0)  # of that rate, which may come at once
+    log_requests: bool = False
     drain_seconds: float = Field(
         default=0.0, ge=0
     )  # from "not ready" to closing, for load balancers to notice
+
+    @field_validator("api_keys")
+    @classmethod
+    def keys_are_not_blank(cls, value: str) -> str:
+        """Fail closed: a setting that is there but holds no key is a mistake, not an open door."""
+        if value and not all(key.strip() for key in value.split(",")):
+            raise ValueError("holds an empty key")
+        return value
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys."""
+        return tuple(dict.fromkeys(key.strip() for key in self.api_keys.split(",") if key.strip()))
 
     @property
     def pointer(self) -> Path:

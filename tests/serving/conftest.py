@@ -166,7 +166,7 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
     history = past.between(AS_OF - 30 * DAY, AS_OF)
     artifact = Artifact(
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
-        calibration=Calibration(0.9, 0.05), threshold=contract.costs.threshold,
+        calibration=Calibration(0.9), threshold=contract.costs.threshold,
         as_of=AS_OF, trained_until=AS_OF, lineage=Lineage("data", contract.digest, "lock", "commit"),
         model=treelite.sklearn.import_model(trees).serialize_bytes(), history=history,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Benchmarks: run on request, never as tests."""

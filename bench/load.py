@@ -1,0 +1,141 @@
+"""A load: connections that each send a request, wait for its answer, and send the next."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a load measured; CPU is the server's, children included."""
+
+    requests: int
+    failures: int
+    seconds: float
+    cpu_seconds: float
+    latencies: list[float]  # seconds, sorted
+
+    def percentile(self, share: float) -> float:
+        """The latency that a share of the requests did not exceed, in milliseconds."""
+        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))] * 1000
+
+
+class _Client(asyncio.Protocol):
+    """One connection; `pause` seconds from one answer to the next request hold a rate."""
+
+    def __init__(self, request: bytes, until: float, pause: float) -> None:
+        self._request, self._until, self._pause = request, until, pause
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.latencies: list[float] = []
+        self.failures = 0
+        self._buffer = b""
+        self._sent = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._buffer = b""
+        self._sent = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, body = self._buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lower = head.lower()
+        place = lower.find(b"content-length:")
+        length = int(lower[place + 15 :].partition(b"\r\n")[0])
+        if len(body) < length:
+            return
+        now = time.perf_counter()
+        self.latencies.append(now - self._sent)
+        self.failures += not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
+        if now >= self._until:
+            self._transport.close()
+        elif self._pause:
+            self._loop.call_later(max(0.0, self._sent + self._pause - now), self._send)
+        else:
+            self._send()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+def post(path: str, body: bytes) -> bytes:
+    """A request as it goes over the wire."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def load(
+    port: int, request: bytes, connections: int, seconds: float, pid: int, per_second: float = 0
+) -> Result:
+    """Put a load on a server of this machine, as fast as it answers or at a rate."""
+
+    async def run() -> tuple[list[_Client], float]:
+        loop = asyncio.get_running_loop()
+        begun = time.perf_counter()
+        until = begun + seconds
+        pause = connections / per_second if per_second else 0.0
+        made = [
+            await loop.create_connection(lambda: _Client(request, until, pause), "127.0.0.1", port)
+            for _ in range(connections)
+        ]
+        clients = [client for _, client in made]
+        await asyncio.gather(*(client.done for client in clients))
+        return clients, time.perf_counter() - begun
+
+    before = cpu_seconds(pid)
+    clients, spent = uvloop.run(run())
+    cpu = cpu_seconds(pid) - before
+    latencies = sorted(latency for client in clients for latency in client.latencies)
+    return Result(len(latencies), sum(client.failures for client in clients), spent, cpu, latencies)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has ended meanwhile
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and of those it has started."""
+    ticks = 0
+    for one in family(pid):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident_megabytes(pid: int) -> float:
+    """Memory of a process and of those it has started, shared pages counted once by share."""
+    total = 0
+    for one in family(pid):
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024

@@ -1,0 +1,186 @@
+"""The way in and out, the same for every path: guards, the body, refusals as problems, counts, logs."""
+
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope, Send
+
+from serving.metrics import Metrics
+from serving.problems import MEDIA_TYPE, Refusal
+from serving.settings import Settings
+
+JSON = b"application/json"
+CLIENTS = 10_000  # whose rate is remembered
+logger = logging.getLogger("serving.requests")
+_TRACE = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+Headers = dict[bytes, bytes]
+
+
+class Reply(NamedTuple):
+    """What goes out."""
+
+    body: bytes
+    media_type: bytes = JSON
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Call(NamedTuple):
+    """What came in."""
+
+    body: bytes
+    headers: Headers
+    scope: Scope
+
+    def flag(self, name: str) -> bool:
+        """Whether the query sets a flag.
+
+        Raises:
+            Refusal: when it is neither true nor false.
+        """
+        query = self.scope["query_string"]
+        if not query:
+            return False
+        value = parse_qs(query.decode("latin-1")).get(name, ["false"])[-1].lower()
+        if value not in {"true", "false", "1", "0"}:
+            raise Refusal(422, f"{name} is {value!r}: say true or false.")
+        return value in {"true", "1"}
+
+
+Endpoint = Callable[[Call], Awaitable[Reply]]
+
+
+class Guard:
+    """Who may come in, how often, and how many at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.inside = 0
+        self._most = settings.max_in_flight
+        self._keys = tuple(key.encode() for key in settings.keys)
+        self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
+        self._clients: OrderedDict[Any, tuple[float, float]] = OrderedDict()  # tokens left, and when that was
+
+    def admit(self, scope: Scope, headers: Headers) -> None:
+        """Let a request in.
+
+        Raises:
+            Refusal: saying why not.
+        """
+        if self.inside >= self._most:
+            raise Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
+        client: Any = scope["client"] and scope["client"][0]
+        if self._keys:
+            given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+            # Every key is compared in full, so that the time taken tells nothing.
+            if sum([hmac.compare_digest(given, key) for key in self._keys]) != 1:
+                raise Refusal(
+                    401, "A valid API key is needed in X-API-Key.", headers={"WWW-Authenticate": "Bearer"}
+                )
+            client = given
+        if self._rate:
+            self._spend(client)
+
+    def _spend(self, client: Any) -> None:
+        now = time.monotonic()
+        left, since = self._clients.pop(client, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        self._clients[client] = (left - 1 if left >= 1 else left, now)
+        if len(self._clients) > CLIENTS:
+            self._clients.popitem(last=False)
+        if left < 1:
+            wait = str(max(1, round((1 - left) / self._rate)))
+            raise Refusal(429, "Too many requests from one client.", headers={"Retry-After": wait})
+
+
+class Door:
+    """An endpoint as an ASGI application."""
+
+    def __init__(
+        self, endpoint: Endpoint, path: str, settings: Settings, metrics: Metrics, guard: Guard | None
+    ) -> None:
+        self._endpoint, self._path, self._metrics, self._guard = endpoint, path, metrics, guard
+        self._largest = settings.max_body_bytes
+        self._log = settings.log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        started = time.perf_counter()
+        headers: Headers = dict(scope["headers"])
+        guard = self._guard
+        admitted = False
+        try:
+            if guard is not None:
+                guard.admit(scope, headers)
+                guard.inside += 1
+                admitted = True
+            body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+            reply = await self._endpoint(Call(body, headers, scope))
+        except Refusal as refusal:
+            more = tuple((name.encode(), value.encode()) for name, value in refusal.headers.items())
+            reply = Reply(refusal.body, MEDIA_TYPE.encode(), refusal.status, more)
+        finally:
+            if guard is not None and admitted:
+                guard.inside -= 1
+        sent = [
+            (b"content-type", reply.media_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            *reply.headers,
+        ]
+        if b"traceparent" in headers:
+            sent += _next_span(headers[b"traceparent"])
+        await send({"type": "http.response.start", "status": reply.status, "headers": sent})
+        await send({"type": "http.response.body", "body": reply.body})
+        seconds = time.perf_counter() - started
+        self._metrics.answered(scope["method"], self._path, reply.status, seconds)
+        if self._log:
+            self._tell(scope, headers, reply, seconds)
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        kind = headers.get(b"content-type", JSON)
+        if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
+            raise Refusal(415, f"Send application/json, not {kind.decode('latin-1')}.")
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._largest:
+            raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._largest:
+                raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
+        return b"".join(parts)
+
+    def _tell(self, scope: Scope, headers: Headers, reply: Reply, seconds: float) -> None:
+        trace = _TRACE.fullmatch(headers.get(b"traceparent", b""))
+        request = dict(reply.headers).get(b"x-request-id", b"")
+        logger.info(
+            "answered",
+            extra={
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": reply.status,
+                "milliseconds": round(seconds * 1000, 3),
+                "request_id": request.decode(),
+                "trace_id": trace[1].decode() if trace else "",
+            },
+        )
+
+
+def _next_span(parent: bytes) -> list[tuple[bytes, bytes]]:
+    """The caller's trace with a span of our own (W3C Trace Context); nothing for what is not one."""
+    found = _TRACE.fullmatch(parent)
+    if not found:
+        return []
+    return [(b"traceparent", b"00-%s-%s-%s" % (found[1], secrets.token_hex(8).encode(), found[2]))]

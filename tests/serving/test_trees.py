@@ -1,0 +1,96 @@
+"""The compiled tables answer as treelite and scikit-learn do, on splits, gaps and unseen categories."""
+
+import numpy as np
+import pytest
+import treelite
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+
+from core.errors import UserError
+from serving import engine
+from serving.artifact import Calibration
+from serving.engine import Scorer
+from serving.trees import forest_of, probes
+
+
+def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(rows, 6))
+    table[:, 0] = random.integers(0, 40, rows)
+    table[:, 1] = random.integers(0, 5, rows)
+    table[:, 2] = np.rint(table[:, 2])
+    table[random.random(table.shape) < 0.1] = np.nan
+    label = (
+        (np.nan_to_num(table[:, 0]) % 3 == 0)
+        ^ (np.nan_to_num(table[:, 3]) > 0.3)
+        ^ (random.random(rows) < 0.2)
+    )
+    trees = HistGradientBoostingClassifier(
+        max_iter=20, max_leaf_nodes=leaves, min_samples_leaf=5, categorical_features=[0, 1]
+    )
+    return trees.fit(table, label)
+
+
+def scorer_of(trees: object) -> Scorer:
+    return Scorer(treelite.sklearn.import_model(trees).serialize_bytes(), Calibration())
+
+
+@pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
+def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
+    trees = trained(leaves)
+    scorer = scorer_of(trees)
+    assert scorer.why_slow == ""
+    rows = probes(scorer.model, 2000)
+    rows = rows[~np.isinf(rows).any(axis=1)]
+    rows[:, :2][(rows[:, :2] < 0) | (rows[:, :2] > 40)] = (
+        np.nan
+    )  # as the engine encodes what training never saw
+    expected = trees.predict_proba(rows)[:, 1]
+    assert np.allclose(scorer.probability(rows), expected, rtol=0, atol=1e-12)
+    assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
+
+
+def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
+    trees = trained(80)
+    scorer = scorer_of(trees)
+    assert "leaves" in scorer.why_slow
+    rows = np.random.default_rng(1).integers(0, 4, (50, 6)).astype(float)
+    assert np.allclose(scorer.probability(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
+    assert scorer.one(rows[0].tolist()) == scorer.probability(rows)[0]
+
+
+def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
+    random = np.random.default_rng(0)
+    table, label = random.normal(size=(300, 4)), random.integers(0, 2, 300)
+    forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(table, label)
+    assert scorer_of(forest).why_slow
+    boosted = GradientBoostingClassifier(n_estimators=9, random_state=0).fit(table, label)
+    scorer = scorer_of(boosted)
+    assert np.allclose(
+        scorer.probability(table.astype(np.float32).astype(float)),
+        boosted.predict_proba(table)[:, 1],
+        atol=1e-6,
+    )
+
+
+def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(model: treelite.Model) -> object:
+        forest = forest_of(model)
+        forest.values[0, 0] += 0.001
+        return forest
+
+    monkeypatch.setattr(engine, "forest_of", wrong)
+    with pytest.raises(UserError, match="differ"):
+        scorer_of(trained(31))
+
+
+def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = scorer_of(trained(31))
+    monkeypatch.setattr(engine, "library", lambda: None)
+    slow = scorer_of(trained(31))
+    assert slow.why_slow
+    rows = probes(fast.model)
+    assert np.allclose(fast.probability(rows), slow.probability(rows), rtol=0, atol=1e-12)
