@@ -19,6 +19,7 @@ Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+BaselineName = Literal["prior", "historical_rate", "logistic_regression"]
 
 
 class Model(BaseModel):
@@ -229,7 +230,7 @@ class Contract(Model):
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
     costs: Costs
-    baselines: dict[Literal["prior", "historical_rate", "logistic_regression"], Share]
+    baselines: dict[BaselineName, Share] = Field(min_length=1)
     split: Split
     gates: Gates
     service: Service
@@ -301,3 +302,15 @@ def epoch(moment: datetime | date) -> int:
 def iso(at: int) -> str:
     """Epoch seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day(text: str) -> date:
+    """A day written as YYYY-MM-DD.
+
+    Raises:
+        UserError: when it is not.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a day: write it as YYYY-MM-DD.") from error

@@ -66,8 +66,8 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Windows:
     ]:
         if not len(rows):
             raise UserError(
-                f"{name} holds no rows: the data reach too short a time. Lower split.folds, split.fold_days or "
-                "split.contest_days in problem/problem.yaml."
+                f"{name} holds no rows: the data reach too short a time. Lower split.folds, split.fold_days "
+                "or split.contest_days in problem/problem.yaml."
             )
     return windows
 

@@ -1,23 +1,25 @@
-"""An artifact on a window of time: scores with intervals over days, slices, curves, and what each feature set brings."""
+"""An artifact on a window of time: scores with intervals over days, slices and curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from sklearn.calibration import calibration_curve
+from sklearn.utils.parallel import Parallel, delayed
 
 from core.clock import DAY
+from core.columns import Floats, Ints
 from core.contract import Contract
-from monitoring.metrics import DECISIONS, Scored, by_slice, evaluate, expected_costs
+from monitoring.metrics import BINS, DECISIONS, Scored, by_slice, evaluate, expected_costs
 from serving.artifact import Artifact
 from serving.engine import Scorer
 from steps.data.split import Windows
-from steps.model.fit import Floats, Ints, Trees, calibrate, feature_matrix, fit_trees, learn_categories
+from steps.model.fit import Trees, calibrate, feature_matrix, fit_trees, learn_categories
 from steps.model.select import JOBS
 
 THRESHOLDS = np.linspace(0.02, 0.9, 45)
+
+IMPORTANCE_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def evaluate_window(
     artifact: Artifact, rows: pd.DataFrame, probability: Floats, contract: Contract
 ) -> Evaluation:
     """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
-    label = rows[contract.label.name].to_numpy()
+    label = rows[contract.label.name].to_numpy(dtype=np.int64)
     day = decision_day(rows)
     slices = {
         column: by_slice(
@@ -50,23 +52,34 @@ def evaluate_window(
             probability,
             day,
             contract.costs,
+            threshold=artifact.threshold,
             min_rows=contract.gates.min_slice_rows,
         )
         for column in contract.slices
     }
     month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
-    slices["month"] = by_slice(month, label, probability, day, contract.costs)
-    observed, predicted = calibration_curve(label, probability, n_bins=10, strategy="quantile")
-    share = len(rows) // len(observed)
+    slices["month"] = by_slice(month, label, probability, day, contract.costs, threshold=artifact.threshold)
     return Evaluation(
         scored=evaluate(label, probability, day, contract.costs, threshold=artifact.threshold),
         slices=slices,
-        calibration=[(float(p), float(o), share) for p, o in zip(predicted, observed, strict=True)],
+        calibration=reliability(label, probability),
         cost_curve=[
             (float(t), float(expected_costs(label, probability >= t, contract.costs).mean()) * DECISIONS)
             for t in THRESHOLDS
         ],
     )
+
+
+def reliability(label: Ints, probability: Floats) -> list[tuple[float, float, int]]:
+    """Mean prediction, rate and number of rows in bins of equal mass; equal predictions share a bin."""
+    edges = np.quantile(probability, np.arange(1, BINS) / BINS)
+    bins = np.searchsorted(edges, probability)
+    rows = np.bincount(bins)
+    predicted, observed = np.bincount(bins, probability), np.bincount(bins, label)
+    return [
+        (float(predicted[here] / rows[here]), float(observed[here] / rows[here]), int(rows[here]))
+        for here in np.flatnonzero(rows)
+    ]
 
 
 def ablation(
@@ -77,8 +90,8 @@ def ablation(
     trees: Trees,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same trees on one feature set after another: calibrated on the last fold, scored on what came after."""
-    label = rows[contract.label.name].to_numpy()
+    """The same trees on ever more feature sets: calibrated on the last fold, scored on what came after."""
+    label = rows[contract.label.name].to_numpy(dtype=np.int64)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
     columns = {name: place for place, name in enumerate(features)}
@@ -91,6 +104,19 @@ def ablation(
         (" + ".join(step), evaluate(label[windows.after], probability, day, contract.costs))
         for step, probability in zip(steps, found, strict=True)
     ]
+
+
+def importance(artifact: Artifact, features: pd.DataFrame, label: Ints, seed: int = 0) -> dict[str, float]:
+    """How much the log-loss rises when a feature's values are shuffled among some rows (Breiman 2001)."""
+    generator = np.random.default_rng(seed)
+    some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
+    sampled, truth = features.iloc[some], label[some]
+    whole = log_loss(truth, artifact_probability(artifact, sampled))
+    found = {}
+    for name in artifact.features:
+        shuffled = sampled.assign(**{name: generator.permutation(sampled[name].to_numpy())})
+        found[name] = float(log_loss(truth, artifact_probability(artifact, shuffled)) - whole)
+    return found
 
 
 def decision_day(rows: pd.DataFrame) -> Ints:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import treelite
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from core.columns import Strings
+from core.columns import Floats, Ints, Strings
 from serving.artifact import Calibration
 from serving.engine import encode, matrix
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Categories = dict[str, dict[str, float]]
 SEED = 0
 
@@ -36,21 +33,31 @@ class Trees:
         return f"boosting, {self.leaves} leaves at rate {self.learning_rate:g}"
 
 
+FEW_TREES = Trees(learning_rate=0.1, leaves=31, count=20, min_leaf_rows=20, l2=0.0)
+
+
 def learn_categories(features: pd.DataFrame) -> Categories:
     """A number for each text value, the most frequent first."""
     return {
-        name: {value: float(code) for code, (value, _) in enumerate(Counter(features[name]).most_common())}
-        for name in features
-        if features[name].dtype.kind in "OUT"
+        str(name): {
+            value: float(code) for code, (value, _) in enumerate(Counter(values.dropna()).most_common())
+        }
+        for name, values in features.items()
+        if is_text(values)
     }
+
+
+def is_text(values: pd.Series) -> bool:
+    """Whether a feature is text, which trees see as numbers of its values."""
+    return values.dtype.kind in "OUT"
 
 
 def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
     """Rows x features as numbers, encoded the way the service does it."""
     columns = {
-        name: Strings.of(features[name]) if name in categories else features[name] for name in features
+        str(name): Strings.of(values) if name in categories else values for name, values in features.items()
     }
-    return matrix(encode(columns, categories), list(features), len(features))
+    return matrix(encode(columns, categories), list(columns), len(features))
 
 
 def fit_trees(features: Floats, label: Ints, trees: Trees) -> HistGradientBoostingClassifier:
@@ -65,6 +72,12 @@ def fit_trees(features: Floats, label: Ints, trees: Trees) -> HistGradientBoosti
         random_state=SEED,
     )
     return model.fit(features, label)
+
+
+def trees_learn(features: Floats, label: Ints, train: Ints, rows: Ints) -> Floats:
+    """What a few trees predict for `rows` after learning the labels of `train`."""
+    model = fit_trees(features[train], label[train], FEW_TREES)
+    return np.asarray(model.predict_proba(features[rows])[:, 1], dtype=np.float64)
 
 
 def calibrate(margin: Floats, label: Ints) -> Calibration:

@@ -1,9 +1,11 @@
 """The artifact: trees, encoders, calibration, threshold and the history as of now, in one piece."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
 
+from core.columns import Floats
 from core.contract import Contract
 from core.errors import UserError
 from core.windows import HOUR, Table
@@ -11,65 +13,90 @@ from problem.features import REACH_HOURS, SETS, Reference
 from serving.artifact import Artifact, Calibration, Lineage, SmokeRow
 from serving.engine import Scorer
 from steps.data.split import Windows
-from steps.model.fit import Floats, Ints, as_data, feature_matrix, fit_trees, learn_categories
+from steps.model.fit import Categories, as_data, fit_trees
+from steps.model.sample import Sample
 from steps.model.select import Selection
 
 SMOKE_ROWS = 24
+SPARE_HOURS = 24  # the history reaches further back than any window, by this
 PARITY = 1e-9  # the converted trees add the same leaves, in another order
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen trees as data, and all that turns features into their answers."""
+
+    names: tuple[str, ...]
+    categories: Categories
+    calibration: Calibration
+    model: bytes
+    contest: Floats  # what scikit-learn's own trees answer to the contest window, calibrated
+
+
+def fit_chosen(sample: Sample, windows: Windows, selection: Selection) -> Fitted:
+    """Fit the chosen trees on the training window and convert them.
+
+    Raises:
+        UserError: when the converted trees do not answer as scikit-learn's do.
+    """
+    trees = fit_trees(sample.features[windows.train], sample.label[windows.train], selection.trees)
+    contest = sample.features[windows.contest]
+    margin = np.asarray(trees.decision_function(contest), dtype=np.float64).ravel()
+    fitted = Fitted(
+        names=sample.names,
+        categories=sample.categories,
+        calibration=selection.calibration,
+        model=as_data(trees),
+        contest=selection.calibration.probability(margin),
+    )
+    converted = Scorer(fitted.model, fitted.calibration).probability(contest)
+    worst = float(np.abs(fitted.contest - converted).max())
+    if not worst <= PARITY:
+        raise UserError(
+            f"The converted trees differ from scikit-learn's by {worst:.2g} on the contest window: "
+            "install the versions of treelite and scikit-learn that requirements.lock names."
+        )
+    return fitted
+
+
 def package(
+    fitted: Fitted,
     rows: pd.DataFrame,
-    features: pd.DataFrame,
-    label: Ints,
     windows: Windows,
-    selection: Selection,
     past: Table,
     reference: Reference,
     contract: Contract,
     lineage: Lineage,
 ) -> Artifact:
-    """Fit the chosen trees on the training window and put all that a prediction needs into one artifact.
+    """Put all that a prediction needs into one artifact.
 
-    Its smoke rows carry what scikit-learn itself answers, so that whoever loads it can check every conversion since.
-
-    Raises:
-        UserError: when the converted trees do not answer as scikit-learn's do.
+    Its smoke rows carry what scikit-learn itself answers: who loads it can check every conversion since.
     """
-    categories = learn_categories(features.iloc[windows.train])
-    numbers = feature_matrix(features, categories)
-    trees = fit_trees(numbers[windows.train], label[windows.train], selection.trees)
-    model = as_data(trees)
-    expected = original(trees, selection.calibration, numbers[windows.contest])
-    converted = Scorer(model, selection.calibration).probability(numbers[windows.contest])
-    worst = float(np.abs(expected - converted).max())
-    if worst > PARITY:
-        raise UserError(
-            f"the converted trees differ from scikit-learn's by {worst:.2g} on the contest window. "
-            "Pin the versions of treelite and scikit-learn that requirements.lock names."
-        )
-    recent = np.arange(len(windows.contest))[-SMOKE_ROWS:]
-    smoke = rows.iloc[windows.contest[recent]][list(contract.columns)]
+    known_from = windows.as_of - (REACH_HOURS + SPARE_HOURS) * HOUR
     return Artifact(
         contract=contract,
         sets=tuple(SETS),
-        features=tuple(features),
-        categories=categories,
+        features=fitted.names,
+        categories=fitted.categories,
         reference=reference,
-        calibration=selection.calibration,
+        calibration=fitted.calibration,
         threshold=contract.costs.threshold,
         as_of=windows.as_of,
         trained_until=windows.contest_start,
         lineage=lineage,
-        model=model,
-        history=past.between(windows.as_of - (REACH_HOURS + 24) * HOUR, windows.as_of),
-        smoke=tuple(
-            SmokeRow(row, float(probability))
-            for row, probability in zip(smoke.to_dict(orient="records"), expected[recent], strict=True)
-        ),
+        model=fitted.model,
+        history=past.between(known_from, windows.as_of),
+        smoke=_smoke(fitted, rows.iloc[windows.contest], contract, known_from),
     )
 
 
-def original(trees: HistGradientBoostingClassifier, calibration: Calibration, features: Floats) -> Floats:
-    """What scikit-learn's own trees answer, calibrated."""
-    return calibration.probability(np.asarray(trees.decision_function(features), dtype=np.float64).ravel())
+def _smoke(
+    fitted: Fitted, contest: pd.DataFrame, contract: Contract, known_from: int
+) -> tuple[SmokeRow, ...]:
+    """The last rows of the contest window, of those whose whole past is in the artifact's history."""
+    covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= known_from)[-SMOKE_ROWS:]
+    chosen = contest.iloc[covered][list(contract.columns)].to_dict(orient="records")
+    return tuple(
+        SmokeRow({str(name): value for name, value in row.items()}, float(probability))
+        for row, probability in zip(chosen, fitted.contest[covered], strict=True)
+    )
