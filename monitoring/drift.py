@@ -4,7 +4,7 @@ Rows of one day move together, so tests for independent rows alarm on any two we
 days are split again and again into a mock window and the rest; how far those lie apart is chance. Columns
 differ in noise, so each is measured in standard deviations of its own, and all share one limit: the number of
 them that the most extreme column passes with the stated probability. The limit is found on days which the
-standard deviations were not taken from; else it is a quarter too low, and alarms are three times as frequent.
+standard deviations were not taken from; else it is a quarter too low, and alarms come two to four times too often.
 
 Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.
 """
@@ -154,7 +154,7 @@ def _statistics(now: Counts, was: Counts) -> Statistics:
     """Every statistic (sums, columns); the volume, which is no column's, is (sums, 1)."""
     return {
         "distance": jensen_shannon(now, was),
-        "missing": np.abs(now.missing_share - was.missing_share),
+        "missing": np.abs(now.missing_share - was.missing_share) * (now.rows > 0)[:, None],
         "unseen": np.abs(now.unseen_share - was.unseen_share),
         "volume": np.abs(np.log(now.rows_a_day / was.rows_a_day))[:, None],
     }

@@ -89,9 +89,9 @@ def test_calibration_error_sees_bins_that_are_off_in_both_directions() -> None:
     [
         ([], [], "pair up"),
         ([0, 1], [0.5], "pair up"),
-        ([0, 2], [0.5, 0.5], "neither 0 nor 1"),
-        ([0, 1], [0.5, 1.5], "outside 0 to 1"),
-        ([0, 1], [0.5, np.nan], "outside 0 to 1"),
+        ([0, 2], [0.5, 0.5], "label lies outside"),
+        ([0, 1], [0.5, 1.5], "probability lies outside"),
+        ([0, 1], [0.5, np.nan], "probability lies outside"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(label: list[float], chance: list[float], why: str) -> None:
@@ -112,16 +112,22 @@ def test_intervals_know_that_rows_of_one_day_move_together() -> None:
     assert width["together"] > 3 * width["independent"]
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("days", [7, 60])
+def test_the_interval_covers_as_often_as_it_says(days: int) -> None:
     draw = np.random.default_rng(6)
     covered = 0
-    for _ in range(100):
-        day = np.repeat(np.arange(60), 20)
-        label = (draw.random(day.size) < draw.uniform(0.1, 0.5, 60)[day]).astype(float)
-        scored = metrics.evaluate(label, np.full(day.size, 0.3), day, COSTS, draws=100)
-        low, high = scored.intervals["bias"]
+    for _ in range(200):
+        day = np.repeat(np.arange(days), 5)
+        label = (draw.random(day.size) < draw.uniform(0.1, 0.5, days)[day]).astype(float)
+        saved = metrics.paired_difference(label, np.full(day.size, 0.3), day, draws=1000)
+        low, high = saved.low, saved.high
         covered += low <= 0 <= high
-    assert 86 <= covered <= 99
+    assert 0.90 <= covered / 200 <= 0.985
+
+
+def test_one_day_has_no_interval() -> None:
+    label, chance, _ = rows(1, 100, 1, 50)
+    assert np.isnan(metrics.evaluate(label, chance, np.zeros(100), COSTS).intervals["rate"]).all()
 
 
 def test_the_same_rows_give_the_same_intervals() -> None:
@@ -160,3 +166,15 @@ def test_an_uncertain_label_costs_its_expectation() -> None:
         metrics.expected_costs(np.array([1, 0, 0.5, 0.5]), np.array([True, True, True, False]), COSTS),
         [450, 150, 300, 375],
     )
+
+
+def test_uncertain_labels_give_expected_scores() -> None:
+    draw = np.random.default_rng(8)
+    chance = draw.beta(2, 5, 5000)
+    expected = metrics.scores(chance, chance, COSTS)
+    drawn = [metrics.scores(draw.random(5000) < chance, chance, COSTS) for _ in range(50)]
+    for name, value in expected.items():
+        if name not in ("calibration_error", "savings_share"):
+            values = [scores[name] for scores in drawn]
+            assert value == pytest.approx(np.mean(values), rel=0.01, abs=5e-3), name
+    assert expected["bias"] == expected["calibration_error"] == 0

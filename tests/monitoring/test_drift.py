@@ -1,0 +1,189 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring.distances import MISSING, Window, bin_column, count_days, jensen_shannon
+from monitoring.drift import VOLUME, _statistics, calibrate, detect_drift
+from monitoring.drift_page import write_drift_page
+
+REFERENCE, PERIOD, ROWS = 56, 7, 60
+
+
+def window(seed: int, first: int, days: int) -> Window:
+    """Days that differ more than their rows do: in weather, in lateness, in what is missing."""
+    draw = np.random.default_rng(seed)
+    day = np.repeat(np.arange(first, first + days), ROWS)
+    of_day = day - first
+    weather = draw.normal(15, 5, days)[of_day]
+    late = draw.beta(2, 5, days)[of_day]
+    frame = pd.DataFrame(
+        {
+            "temperature": weather + draw.normal(0, 2, day.size),
+            "rain": np.where(draw.random(day.size) < 0.9, 0, draw.exponential(1, day.size)),
+            "late_share": np.clip(late + draw.normal(0, 0.05, day.size), 0, 1),
+            "minute": draw.integers(0, 60, day.size),
+            "place": draw.choice(["north", "south", "west"], day.size, p=[0.5, 0.3, 0.2]),
+            "score": np.clip(0.5 * late + draw.normal(0.2, 0.05, day.size), 0, 1),
+        }
+    )
+    frame.loc[draw.random(day.size) < draw.beta(1, 20, days)[of_day], "rain"] = np.nan
+    return Window(frame, day, first, days)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Window:
+    return window(0, 0, REFERENCE)
+
+
+def changed(base: Window, column: str, change: Callable[[pd.Series], pd.Series]) -> Window:
+    return Window(base.frame.assign(**{column: change(base.frame[column])}), base.day, base.first, base.days)
+
+
+def one_in_five_missing(values: pd.Series) -> pd.Series:
+    return values.mask(np.arange(len(values)) % 5 == 0)
+
+
+FAULTS = {
+    "unit": ("temperature", lambda celsius: celsius * 1.8 + 32),
+    "scale": ("late_share", lambda share: share * 100),
+    "missing": ("temperature", one_in_five_missing),
+    "missing level": ("place", one_in_five_missing),
+    "new level": ("place", lambda place: place.replace("west", "West")),
+    "all missing": ("score", lambda score: score * np.nan),
+    "text": ("minute", lambda minute: minute.astype(str) + " min"),
+    "default": ("minute", lambda minute: minute * 0),
+}
+
+
+def test_alarms_are_false_as_often_as_stated() -> None:
+    pool = window(1, 0, 300)
+    binnings = tuple(bin_column(pool.frame[name]) for name in pool.frame)
+    counts = count_days(pool, binnings)
+    draw = np.random.default_rng(2)
+    alarms = 0
+    for seed in range(60):
+        days = draw.permutation(300)[: REFERENCE + PERIOD]
+        was, now = counts.of_days(days[:REFERENCE]), counts.of_days(days[REFERENCE:])
+        thresholds = calibrate(was, PERIOD, 0.05, seed)
+        found = _statistics(now.weighted(np.ones((1, PERIOD))), was.weighted(np.ones((1, REFERENCE))))
+        alarms += any((found[kind][0] >= thresholds[kind]).any() for kind in found)
+    assert 1 <= alarms <= 8  # 3 are expected; more than 8 happen once in 270 times, none once in 20
+
+
+def test_rows_taken_for_independent_would_always_alarm(reference: Window) -> None:
+    """Why all this: the threshold from shuffled rows lies below what unchanged days do."""
+    shuffled = np.random.default_rng(3).permutation(reference.day)
+    by_row = Window(reference.frame, shuffled, reference.first, reference.days)
+    binnings = (bin_column(reference.frame["temperature"]),)
+    rows, days = (
+        calibrate(count_days(some, binnings), PERIOD, 0.01)["distance"][0] for some in (by_row, reference)
+    )
+    assert rows < 0.5 * days
+
+
+def test_a_week_like_the_others_is_silent(reference: Window) -> None:
+    report = detect_drift(reference, window(10, 56, PERIOD), 0.01)
+    assert (report.drifted, report.broken, report.sentences) == ((), (), ())
+    assert [column.column for column in report.columns] == list(reference.frame)
+    assert all(column.sentence.endswith("as in the reference") for column in report.columns)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("days", [1, PERIOD])
+def test_gross_faults_are_seen_and_called_broken(reference: Window, fault: str, days: int) -> None:
+    column, change = FAULTS[fault]
+    report = detect_drift(reference, changed(window(10, 56, days), column, change), 0.01)
+    assert column in report.drifted
+    if days == PERIOD:
+        assert report.broken == (column,)
+        assert report.sentences[0].startswith(f"{column}: ")
+
+
+def test_a_shift_of_level_is_drift_but_not_broken(reference: Window) -> None:
+    shifted = changed(
+        window(10, 56, PERIOD), "place", lambda place: place.mask(np.arange(420) % 6 == 0, "west")
+    )
+    report = detect_drift(reference, shifted, 0.01)
+    assert report.drifted == ("place",)
+    assert report.broken == ()
+    assert "'west' has " in report.sentences[0]
+
+
+@pytest.mark.parametrize(("kept", "broken"), [(0.6, ()), (0.3, (VOLUME,)), (0, (VOLUME,))])
+def test_rows_that_do_not_come_are_seen(reference: Window, kept: float, broken: tuple[str, ...]) -> None:
+    whole = window(10, 56, PERIOD)
+    rows = round(kept * len(whole.frame))
+    report = detect_drift(reference, Window(whole.frame[:rows], whole.day[:rows], 56, PERIOD), 0.01)
+    assert VOLUME in report.drifted
+    assert report.broken == broken
+
+
+def test_missing_values_say_how_many(reference: Window) -> None:
+    report = detect_drift(
+        reference, changed(window(10, 56, PERIOD), "temperature", one_in_five_missing), 0.01
+    )
+    found = report.columns[0]
+    assert found.missing_share == pytest.approx(0.2)
+    assert found.missing_reference == 0
+    assert "missing in 20.0% of rows, was 0.0%" in found.sentence
+
+
+def test_a_short_reference_is_refused(reference: Window) -> None:
+    with pytest.raises(ValueError, match="56 days of reference are fewer than 4 windows of 15"):
+        detect_drift(reference, window(10, 56, 15), 0.01)
+
+
+def test_rows_outside_their_window_are_refused() -> None:
+    with pytest.raises(ValueError, match="outside the 2 days from 5"):
+        Window(pd.DataFrame({"x": [1, 2]}), np.array([5, 7]), 5, 2)
+
+
+def test_the_distance_is_that_of_scipy(reference: Window) -> None:
+    scipy = pytest.importorskip("scipy.spatial.distance")
+    binnings = tuple(bin_column(reference.frame[name]) for name in reference.frame)
+    counts = count_days(reference, binnings)
+    found = jensen_shannon(counts.of_days(np.arange(0, 28)), counts.of_days(np.arange(28, 56)))
+    ends = [*counts.starts[1:], counts.cells.shape[1]]
+    for column, (start, end) in enumerate(zip(counts.starts, ends, strict=True)):
+        for day in range(28):
+            expected = scipy.jensenshannon(counts.cells[day, start:end], counts.cells[day + 28, start:end])
+            assert found[day, column] == pytest.approx(expected, abs=1e-7)
+
+
+def test_frequent_numbers_have_cells_of_their_own() -> None:
+    values = pd.Series([10.0] * 96 + [9.0, 9.5, 11.0, np.nan], name="visibility")
+    binning = bin_column(values)
+    assert "10" in binning.labels
+    codes = binning.codes(pd.Series([9.0, 9.99, 10.0, 10.01, 99.0, -99.0, np.nan, np.inf]))
+    assert len(set(codes[:2])) == 1
+    assert len(set(codes[[1, 2, 3, 4, 5, 6]])) == 6
+    assert codes[6] == codes[7] == MISSING
+    assert set(codes[[4, 5]]) == set(binning.unseen)
+
+
+def test_rare_levels_share_a_cell_and_new_ones_have_theirs() -> None:
+    values = pd.Series([f"level {level}" for level in range(60) for _ in range(60 - level)], name="place")
+    binning = bin_column(values)
+    codes = binning.codes(pd.Series(["level 0", "level 49", "level 50", "level 59", "other", None]))
+    assert [binning.labels[code] for code in codes[:-1]] == [
+        "level 0",
+        "level 49",
+        "(rare)",
+        "(rare)",
+        "(unseen)",
+    ]
+    assert codes[-1] == MISSING
+
+
+@pytest.mark.parametrize("fault", [None, "unit", "missing", "new level", "all missing"])
+def test_evidently_comes_to_the_same_verdict(reference: Window, tmp_path: Path, fault: str | None) -> None:
+    current = window(10, 56, PERIOD)
+    if fault:
+        current = changed(current, *FAULTS[fault])
+    report = detect_drift(reference, current, 0.01)
+    page = tmp_path / "pages" / "drift.html"
+    assert write_drift_page(report, reference, current, page) == report.drifted
+    assert "<html" in page.read_text()[:1000]

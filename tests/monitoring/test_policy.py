@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.clock import DAY
+from core.contract import Budget, Monitoring
+from monitoring.policy import Period, decide
+
+RULES = Monitoring(
+    period_days=7,
+    bad_periods=2,
+    of_periods=3,
+    reference_days=56,
+    false_alarm=0.01,
+    max_bias=0.04,
+    min_label_share=0.9,
+    cooldown_days=21,
+)
+BUDGET = Budget(training_minutes=10.0, retrainings_per_year=2, retraining_cost=5.0)
+NOW = 1000 * DAY
+
+GOOD = Period(1.0, bad=False, broken=())
+BAD = Period(1.0, bad=True, broken=())
+LATE = Period(0.5, bad=True, broken=())
+BROKEN = Period(1.0, bad=True, broken=("temp",))
+
+any_period = st.builds(
+    Period, st.sampled_from([0.2, 0.9, 1.0]), st.booleans(), st.sampled_from([(), ("temp", "wind")])
+)
+any_periods = st.lists(any_period, max_size=8)
+any_retrained = st.lists(st.integers(0, NOW), max_size=4).map(sorted)
+any_rules = st.builds(
+    lambda of, bad, days: RULES.model_copy(
+        update={"of_periods": of, "bad_periods": min(of, bad), "cooldown_days": days}
+    ),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([0, 21, 500]),
+)
+
+
+@pytest.mark.parametrize(
+    ("periods", "retrained", "asked", "why"),
+    [
+        ([BAD, GOOD, BAD], [], True, "2 of the last 3 judged periods bad, the latest among them"),
+        ([BAD, BAD], [], True, "2 of the last 2"),
+        ([BAD, BAD, LATE], [], True, "2 of the last 2"),
+        ([BAD, BAD, GOOD], [], False, "the latest judged period was good"),
+        ([BAD, GOOD, GOOD, BAD], [], False, "1 of the last 3 judged periods bad, 2 of 3 are needed"),
+        ([LATE, LATE], [], False, "no period has 90% of its labels yet"),
+        ([], [], False, "no period"),
+        ([BAD, BAD, BROKEN], [], False, "blocked, the data are broken: temp"),
+        ([BAD, BROKEN, GOOD, BAD], [], False, "1 of the last 3"),
+        ([BAD, BAD], [NOW - 20 * DAY], False, "only 20 days old"),
+        ([BAD, BAD], [NOW - 21 * DAY], True, "2 of the last 2"),
+        ([BAD, BAD], [NOW - 364 * DAY, NOW - 21 * DAY], False, "the year's 2 retrainings are spent"),
+        ([BAD, BAD], [NOW - 365 * DAY, NOW - 21 * DAY], True, "2 of the last 2"),
+    ],
+)
+def test_each_rule(periods: list[Period], retrained: list[int], why: str, *, asked: bool) -> None:
+    verdict = decide(periods, retrained, NOW, RULES, BUDGET)
+    assert verdict.retrain is asked
+    assert why in verdict.reason
+
+
+@given(any_periods, any_retrained, any_rules)
+def test_a_retraining_has_its_reasons(periods: list[Period], retrained: list[int], rules: Monitoring) -> None:
+    if decide(periods, retrained, NOW, rules, BUDGET).retrain:
+        judged = [period for period in periods if period.label_share >= 0.9]
+        counted = [period for period in judged[-rules.of_periods :] if period.bad and not period.broken]
+        assert not periods[-1].broken
+        assert judged[-1].bad
+        assert len(counted) >= rules.bad_periods
+
+
+@given(any_periods, any_retrained, any_rules, st.data())
+def test_a_period_turned_bad_never_takes_a_retraining_back(
+    periods: list[Period], retrained: list[int], rules: Monitoring, data: st.DataObject
+) -> None:
+    worse = [replace(period, bad=period.bad or data.draw(st.booleans())) for period in periods]
+    before, after = (decide(some, retrained, NOW, rules, BUDGET).retrain for some in (periods, worse))
+    assert after >= before
+
+
+@given(any_periods, any_retrained, any_rules, st.integers(0, NOW))
+def test_another_retraining_or_broken_data_never_asks_for_one(
+    periods: list[Period], retrained: list[int], rules: Monitoring, at: int
+) -> None:
+    before = decide(periods, retrained, NOW, rules, BUDGET).retrain
+    assert decide(periods, sorted([*retrained, at]), NOW, rules, BUDGET).retrain <= before
+    assert not decide([*periods, BROKEN], retrained, NOW, rules, BUDGET).retrain
+
+
+@given(any_periods, any_retrained, any_rules)
+def test_looser_rules_never_take_a_retraining_back(
+    periods: list[Period], retrained: list[int], rules: Monitoring
+) -> None:
+    looser = rules.model_copy(update={"bad_periods": 1, "cooldown_days": 0})
+    more = BUDGET.model_copy(update={"retrainings_per_year": 100})
+    before = decide(periods, retrained, NOW, rules, BUDGET).retrain
+    assert decide(periods, retrained, NOW, looser, more).retrain >= before
