@@ -8,6 +8,8 @@ from core.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
+MLFLOW_DATABASE = VAR / "mlflow" / "mlflow.db"
+ZENML_DATABASE = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"  # where its own tools look
 
 _QUIET = {
     # No library calls home. Each name is read by the library named; MLflow wants the very word "true".
@@ -17,6 +19,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "ZENML_ANALYTICS_OPT_IN": "false",
     # No chatter: run.py tells the progress.
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "ZENML_ENABLE_RICH_TRACEBACK": "false",
     "ZENML_LOGGING_COLORS_DISABLED": "true",
@@ -36,16 +39,18 @@ def prepare_environment() -> None:
     """
     state = {
         "MPLCONFIGDIR": VAR / "matplotlib",
-        "ZENML_CONFIG_PATH": VAR / "zenml",  # its SQLite store and artifacts too
+        "ZENML_CONFIG_PATH": VAR / "zenml",  # its artifacts too
         "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
     }
     if "MLFLOW_TRACKING_URI" not in os.environ:
         state["_MLFLOW_SERVER_ARTIFACT_ROOT"] = VAR / "mlflow" / "artifacts"  # otherwise ./mlruns
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{VAR / 'mlflow' / 'mlflow.db'}"
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_DATABASE}"
+    os.environ.setdefault("ZENML_STORE_URL", f"sqlite:///{ZENML_DATABASE}")
     for name, value in (_QUIET | {name: str(path) for name, path in state.items()}).items():
         os.environ.setdefault(name, value)
     ensure_writable(VAR)
-    (VAR / "mlflow").mkdir(exist_ok=True)
+    for database in (MLFLOW_DATABASE, ZENML_DATABASE):
+        database.parent.mkdir(parents=True, exist_ok=True)
 
 
 def ensure_writable(folder: Path) -> None:

@@ -4,14 +4,13 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
 
-from core.settings import VAR
-
-ZENML = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
-MLFLOW = VAR / "mlflow" / "mlflow.db"
+from core.errors import UserError
+from core.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 
 
 def open_stores() -> None:
@@ -19,11 +18,30 @@ def open_stores() -> None:
 
     Making one takes seconds and hundreds of statements; a process killed among them leaves tables that
     neither library can read or mend. Stores elsewhere than under `var/` are the user's, and left alone.
+
+    Raises:
+        UserError: the project was moved, while its stores hold absolute paths.
     """
-    with (VAR / "stores.lock").open("w") as lock:
+    with (VAR / "stores.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _connect(ZENML, _open_zenml, ours="ZENML_STORE_URL" not in os.environ)
-        _connect(MLFLOW, _open_mlflow, ours=str(MLFLOW) in os.environ["MLFLOW_TRACKING_URI"])
+        _stay(lock)
+        _connect(ZENML_DATABASE, _open_zenml, ours=str(ZENML_DATABASE) in os.environ["ZENML_STORE_URL"])
+        _connect(
+            MLFLOW_DATABASE, _open_mlflow, ours=str(MLFLOW_DATABASE) in os.environ["MLFLOW_TRACKING_URI"]
+        )
+
+
+def _stay(lock: TextIO) -> None:
+    """Compare the folder that is noted in the lock with this one, and note this one if none is."""
+    lock.seek(0)
+    noted = lock.read()
+    if not noted:
+        lock.write(str(VAR))
+    elif noted != str(VAR):
+        raise UserError(
+            f"The state in {VAR} was made in {noted} and names files there: "
+            "move it back, or start afresh with make clean."
+        )
 
 
 def _open_zenml() -> None:

@@ -4,7 +4,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
 
-from core.settings import VAR
+from core.errors import UserError
+from core.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 from steps import stores
 from steps.stores import open_stores
 
@@ -13,8 +14,8 @@ def test_stores_are_made_under_var() -> None:
     open_stores()
     assert Path(Client().active_stack.artifact_store.path).is_relative_to(VAR / "zenml")
     assert [experiment.name for experiment in MlflowClient().search_experiments()] == ["Default"]
-    assert stores.ZENML.exists()
-    assert stores.MLFLOW.exists()
+    assert ZENML_DATABASE.exists()
+    assert MLFLOW_DATABASE.exists()
     assert not list(VAR.glob("*.unfinished"))
 
 
@@ -59,3 +60,10 @@ def test_a_finished_store_survives_a_connection_that_is_cut_off(store: Path) -> 
 def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
     cut_off(store, ours=False)
     assert finish(store, ours=False) == "half"
+
+
+def test_state_that_was_moved_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "VAR", tmp_path)
+    (tmp_path / "stores.lock").write_text("/elsewhere/var")
+    with pytest.raises(UserError, match="made in /elsewhere/var"):
+        open_stores()
