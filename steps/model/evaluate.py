@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import log_loss
 from sklearn.utils.parallel import Parallel, delayed
 
 from core.clock import DAY

@@ -1,0 +1,1 @@
+"""The pipelines, one file each: they only wire steps."""

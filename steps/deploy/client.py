@@ -1,0 +1,96 @@
+"""The world as a client: what happened becomes known, and decisions are asked for when they are due."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from core.contract import Column, Contract, Timestamp
+from core.windows import HOUR
+from steps.data.world import known_at
+
+Wire = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What came of a stretch of time; `milliseconds` has a number per request for predictions."""
+
+    requests: int
+    failed: int
+    rows: int
+    milliseconds: tuple[float, ...]
+
+
+def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
+    """Rows as a client writes them in JSON: moments in ISO 8601, missing values as null."""
+    wire: dict[str, list[Any]] = {}
+    for name, column in columns.items():
+        values = frame[name]
+        if isinstance(column, Timestamp):
+            moments = values.to_numpy().astype("datetime64[s]")
+            wire[name] = np.char.add(np.datetime_as_string(moments), "Z").tolist()
+        else:
+            wire[name] = values.astype(object).where(values.notna(), None).tolist()
+    return [dict(zip(wire, row, strict=True)) for row in zip(*wire.values(), strict=True)]
+
+
+def feed(
+    url: str,
+    rows: pd.DataFrame,
+    events: Mapping[str, pd.DataFrame],
+    contract: Contract,
+    start: int,
+    end: int,
+) -> Fed:
+    """Live through [start, end), hour by hour: tell what became known, then ask for the decisions that are due.
+
+    Within an hour the order is free: what became known after a decision is not seen by it.
+    """
+    told: dict[int, list[Wire]] = defaultdict(list)
+    for kind, event in contract.events.items():
+        known = known_at(event, events[kind])
+        inside = (known >= start) & (known < end)
+        for hour, row in _hourly(events[kind][inside], event.columns, known[inside]):
+            told[hour].append({"kind": kind} | row)
+    asked: dict[int, list[Wire]] = defaultdict(list)
+    due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
+    for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
+        asked[hour].append(row)
+    failed, answered = 0, 0
+    milliseconds: list[float] = []
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for hour in sorted({*told, *asked}):
+            for batch in _batches(told[hour], contract.service.max_batch):
+                failed += not _post(client, "/outcomes", {"events": batch})
+            for batch in _batches(asked[hour], contract.service.max_batch):
+                before = time.perf_counter()
+                done = _post(client, "/predict", {"rows": batch})
+                milliseconds.append((time.perf_counter() - before) * 1000)
+                failed += not done
+                answered += len(batch) * done
+    return Fed(len(milliseconds), failed, answered, tuple(milliseconds))
+
+
+def _hourly(
+    frame: pd.DataFrame, columns: Mapping[str, Column], at: NDArray[np.int64]
+) -> Iterator[tuple[int, Wire]]:
+    return zip((at // HOUR).tolist(), wire_rows(frame, columns), strict=True)
+
+
+def _batches(wire: Sequence[Wire], size: int) -> Iterator[Sequence[Wire]]:
+    for start in range(0, len(wire), size):
+        yield wire[start : start + size]
+
+
+def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> bool:
+    try:
+        return client.post(path, json=body).is_success
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,149 @@
+"""ZenML steps of stage 3."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import pandas as pd
+from zenml import step
+
+from core.contract import iso, load_contract
+from monitoring.metrics import Scored
+from serving.artifact import Lineage, load_artifact
+from serving.engine import Engine, table_of
+from steps.data.adapters import MODEL, Probes, windows_at
+from steps.data.features import names_by_set
+from steps.data.world import World
+from steps.lineage import code_digest, data_digest, lock_digest
+from steps.materializers import RecordMaterializer
+from steps.model.baselines import baseline_savings
+from steps.model.contest import Answers, Evidence, Gate, row_milliseconds, run_gates
+from steps.model.evaluate import Evaluation, ablation, artifact_probability, evaluate_window, importance
+from steps.model.fit import Trees
+from steps.model.package import fit_chosen, package
+from steps.model.registry import (
+    Version,
+    annotate,
+    fetch,
+    load_record,
+    open_version,
+    promote,
+    record,
+    register,
+)
+from steps.model.sample import sample_of
+from steps.model.select import CANDIDATES, Selection, select
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The contest's gates."""
+
+    gates: tuple[Gate, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger may serve."""
+        return all(gate.passed for gate in self.gates)
+
+
+@dataclass(frozen=True)
+class AblationLine:
+    """Scores and intervals of one collection of feature sets."""
+
+    sets: str
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A version on the test window."""
+
+    evaluation: Evaluation
+    ablation: tuple[AblationLine, ...]
+    importance: dict[str, float]
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def choose(
+    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[dict[str, Any]]
+) -> Annotated[Selection, "selection"]:
+    """Baselines and candidates on the same temporal folds; without any named, the usual candidates."""
+    contract = load_contract()
+    windows = windows_at(rows, as_of)
+    candidates = [Trees(**one) for one in tried] or CANDIDATES
+    return select(sample_of(rows, features, windows, contract), windows, contract, candidates)
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def build(
+    rows: pd.DataFrame, world: World, features: pd.DataFrame, selection: Selection, as_of: str
+) -> Annotated[Version, "version"]:
+    """Fit the chosen trees, put everything a prediction needs into one artifact, and register it."""
+    contract = load_contract()
+    windows = windows_at(rows, as_of)
+    fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection)
+    past = table_of(world.events, world.reference)
+    lineage = Lineage(data_digest(), contract.digest, lock_digest(), code_digest())
+    artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
+    chosen = next(entry for entry in selection.leaderboard if entry.chosen)
+    params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
+    version = register(artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()})
+    record(version, selection)
+    return version
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def contest(
+    rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
+) -> Annotated[Verdict, "verdict"]:
+    """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
+    contract = load_contract()
+    windows = windows_at(rows, as_of)
+    window, seen = rows.iloc[windows.contest], features.iloc[windows.contest]
+
+    def answers(which: str) -> Answers:
+        artifact = load_artifact(fetch(contract.name, which))
+        return Answers(artifact_probability(artifact, seen), artifact.threshold)
+
+    engine = Engine(load_artifact(fetch(contract.name, version.version)))
+    evidence = Evidence(
+        baseline_savings(sample_of(rows, features, windows, contract), windows, contract),
+        probes.found,
+        row_milliseconds(engine, window[list(contract.columns)].to_dict(orient="records")),
+    )
+    opponent = answers(champion) if champion else None
+    return Verdict(tuple(run_gates(window, answers(version.version), opponent, evidence, contract)))
+
+
+@step(enable_cache=False)
+def crown(version: Version, verdict: Verdict) -> Annotated[bool, "promoted"]:
+    """Move the alias `champion` if every gate passed; the reasons stay with the run."""
+    record(version, verdict)
+    annotate(version, {"gates.txt": gate_lines(verdict)}, {"gates_failed": sum(not g.passed for g in verdict.gates)})
+    if verdict.passed:
+        promote(version)
+    return verdict.passed
+
+
+def gate_lines(verdict: Verdict) -> str:
+    """The gates as text, one a line."""
+    return "".join(f"{'pass' if g.passed else 'FAIL'}  {g.name}: {g.sentence}\n" for g in verdict.gates)
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def examine(
+    rows: pd.DataFrame, world: World, features: pd.DataFrame, version: str
+) -> Annotated[Findings, "findings"]:
+    """A version on the frozen test window, everything after its own time; what each feature set brings there."""
+    contract = load_contract()
+    found, artifact = open_version(contract.name, version)
+    windows = windows_at(rows, iso(artifact.as_of)[:10])
+    after, label = rows.iloc[windows.after], rows[contract.label.name].to_numpy()[windows.after]
+    seen = features.iloc[windows.after]
+    sets = names_by_set(rows, world.reference)
+    lines = ablation(features, sets, rows, windows, load_record(found, Selection).trees, contract)
+    return Findings(
+        evaluate_window(artifact, after, artifact_probability(artifact, seen), contract),
+        tuple(AblationLine(name, scored) for name, scored in lines),
+        importance(artifact, seen, label),
+    )

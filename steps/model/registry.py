@@ -1,0 +1,170 @@
+"""Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion` and `challenger`."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import mlflow
+from mlflow.artifacts import download_artifacts, load_text
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter
+
+from core.errors import UserError
+from core.settings import ROOT, VAR
+from serving.artifact import Artifact, artifact_digest, load_artifact, save_artifact
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_ARTIFACT = "artifact"
+_CACHE = VAR / "models"
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version and where it came from."""
+
+    name: str
+    version: str
+    digest: str
+    run_id: str
+    as_of: int
+    commit: str
+
+
+def register(
+    artifact: Artifact, name: str, params: Mapping[str, object], metrics: Mapping[str, float]
+) -> Version:
+    """Log a run with the artifact and register it; the same artifact again is the version it already has."""
+    folder = _CACHE / ".new"
+    digest = save_artifact(artifact, folder)
+    kept = _CACHE / digest
+    if kept.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.replace(kept)
+    client = MlflowClient()
+    for known in _versions(client, name):
+        if known.tags.get("digest") == digest:
+            return _version(known)
+    mlflow.set_experiment(name)
+    with mlflow.start_run(run_name=f"train as of {artifact.as_of}") as run:
+        mlflow.log_params(dict(params))
+        mlflow.log_metrics({key: value for key, value in metrics.items() if value == value})
+        mlflow.log_artifacts(str(kept), _ARTIFACT)
+    tags = asdict(artifact.lineage) | {"digest": digest, "as_of": str(artifact.as_of), "commit": commit()}
+    found = client.create_model_version(
+        name, f"{run.info.artifact_uri}/{_ARTIFACT}", run_id=run.info.run_id, tags=tags
+    )
+    client.set_registered_model_alias(name, CHALLENGER, found.version)
+    return _version(client.get_model_version(name, found.version))
+
+
+def record(version: Version, value: object) -> None:
+    """Keep a dataclass with the run of a version, as JSON."""
+    text = TypeAdapter(type(value)).dump_json(value, indent=1).decode()
+    MlflowClient().log_text(version.run_id, text, _record_path(type(value)))
+
+
+def load_record(version: Version, kind: type[Record]) -> Record:
+    """What `record` kept of this kind.
+
+    Raises:
+        UserError: when the run holds no such record.
+    """
+    try:
+        text = load_text(f"runs:/{version.run_id}/{_record_path(kind)}")
+    except MlflowException as error:
+        raise UserError(
+            f"Version {version.version} of {version.name} has no {_record_path(kind)}: train it again with `make train`."
+        ) from error
+    return TypeAdapter(kind).validate_json(text)
+
+
+def find(name: str, version: str) -> Version:
+    """A registered version.
+
+    Raises:
+        UserError: when the registry does not have it.
+    """
+    try:
+        return _version(MlflowClient().get_model_version(name, version))
+    except MlflowException as error:
+        raise UserError(f"The registry has no version {version} of {name}: train one with `make train`.") from error
+
+
+def open_version(name: str, version: str) -> tuple[Version, Artifact]:
+    """A registered version and its artifact."""
+    return find(name, version), load_artifact(fetch(name, version))
+
+
+def fetch(name: str, version: str) -> Path:
+    """The folder of a registered version's artifact, brought here unless it is here already.
+
+    Raises:
+        UserError: when the registry does not have it.
+    """
+    found = find(name, version)
+    kept = _CACHE / found.digest
+    if not kept.exists():
+        scratch = _CACHE / f".{found.digest}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        Path(download_artifacts(f"runs:/{found.run_id}/{_ARTIFACT}", dst_path=str(scratch))).replace(kept)
+        shutil.rmtree(scratch, ignore_errors=True)
+    if artifact_digest(kept) != found.digest:
+        raise UserError(f"{kept} is not what was registered as version {version}: delete it and run again.")
+    return kept
+
+
+def champion(name: str, before: int | None = None) -> Version | None:
+    """The version that holds the alias, unless it comes from a time that `before` has not reached."""
+    try:
+        found = _version(MlflowClient().get_model_version_by_alias(name, CHAMPION))
+    except MlflowException:
+        return None
+    return None if before is not None and found.as_of >= before else found
+
+
+def promote(version: Version) -> None:
+    """Move the alias `champion`."""
+    MlflowClient().set_registered_model_alias(version.name, CHAMPION, version.version)
+
+
+def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    """Add files of text and metrics to the run of a version."""
+    client = MlflowClient()
+    for path, text in texts.items():
+        client.log_text(version.run_id, text, path)
+    for key, value in metrics.items():
+        if value == value:  # MLflow's page cannot show a missing number
+            client.log_metric(version.run_id, key, value)
+
+
+def commit() -> str:
+    """The commit of the working tree, `-dirty` when it has been changed since."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _record_path(kind: type[object]) -> str:
+    return f"{kind.__name__.lower()}.json"
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(
+        found.name, str(found.version), found.tags["digest"], found.run_id or "", int(found.tags["as_of"]), found.tags["commit"]
+    )

@@ -1,0 +1,1 @@
+"""What each stage tells the page, the model card and MLflow."""
