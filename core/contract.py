@@ -201,6 +201,7 @@ class Monitoring(Model):
     max_bias: Share
     min_label_share: Share
     cooldown_days: Annotated[int, Field(ge=0)]
+    unwatched: tuple[Name, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def n_of_m(self) -> Self:

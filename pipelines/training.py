@@ -7,7 +7,7 @@ from zenml.enums import ExecutionMode
 
 from steps.data.adapters import featurise, ingest, probe
 from steps.model.adapters import build, choose, contest, crown, examine
-from steps.report.adapters import tell_data, tell_model
+from steps.report.adapters import tell_model
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
@@ -23,10 +23,8 @@ def training(data: str, as_of: str, champion: str, tried: list[dict[str, Any]]) 
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def evaluation(data: str, as_of: str, version: str) -> None:
+def evaluation(data: str, version: str) -> None:
     """A version on the frozen test window, what each feature set brings, and the model card."""
-    rows, world, ingested = ingest(data)
+    rows, world, _ = ingest(data)
     features = featurise(rows, world)
-    probes = probe(rows, world, features, as_of)
-    tell_data(rows, world, ingested, probes, as_of)
     tell_model(version, examine(rows, world, features, version))

@@ -38,11 +38,15 @@ class Probes:
 
 @step(
     cache_policy=DATA,
-    output_materializers={"rows": FrameMaterializer, "world": RecordMaterializer, "ingested": RecordMaterializer},
+    output_materializers={
+        "rows": FrameMaterializer,
+        "world": RecordMaterializer,
+        "ingested": RecordMaterializer,
+    },
 )
-def ingest(data: str) -> tuple[
-    Annotated[pd.DataFrame, "rows"], Annotated[World, "world"], Annotated[Ingested, "ingested"]
-]:
+def ingest(
+    data: str,
+) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[World, "world"], Annotated[Ingested, "ingested"]]:
     """Raw tables, cleaned and held against the contract; what breaks it goes to quarantine.
 
     `data` is the hash of the raw files: another one, and nothing is taken from the cache.
@@ -58,21 +62,28 @@ def featurise(rows: pd.DataFrame, world: World) -> Annotated[pd.DataFrame, "feat
 
 
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)
-def probe(rows: pd.DataFrame, world: World, features: pd.DataFrame, as_of: str) -> Annotated[Probes, "probes"]:
+def probe(
+    rows: pd.DataFrame, world: World, features: pd.DataFrame, as_of: str
+) -> Annotated[Probes, "probes"]:
     """Leakage probes: each would fail if anything of the future were in the features."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
     label = rows[contract.label.name].to_numpy()
     train = features.iloc[windows.train]
     numbers = feature_matrix(features, learn_categories(train))
-    return Probes((
-        future_is_unseen(
-            lambda some, events: build_features(some, events, world.reference), rows, world.events, contract
-        ),
-        target_is_not_rebuilt(train, label[windows.train], contract.gates.suspicious_roc_auc),
-        shuffled_labels_give_chance(trees_learn, numbers, label, windows),
-        windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),
-    ))
+    return Probes(
+        (
+            future_is_unseen(
+                lambda some, events: build_features(some, events, world.reference),
+                rows,
+                world.events,
+                contract,
+            ),
+            target_is_not_rebuilt(train, label[windows.train], contract.gates.suspicious_roc_auc),
+            shuffled_labels_give_chance(trees_learn, numbers, label, windows),
+            windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),
+        )
+    )
 
 
 def windows_at(rows: pd.DataFrame, as_of: str) -> Windows:

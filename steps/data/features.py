@@ -1,7 +1,6 @@
 """Features of every row, as of its decision time."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,9 @@ def build_features(
     sets: Iterable[str] = tuple(SETS),
 ) -> pd.DataFrame:
     """The named sets' features, one line a row; text features stay text."""
-    past = table_of(cast("Mapping[str, Mapping[str, Any]]", events), reference)
+    past = table_of(events, reference)
     at = rows["decision_at"].to_numpy(dtype=np.int64)
-    found = features_of(sets, _columns(rows), at, past, reference)
+    found = features_of(sets, columns_of(rows), at, past, reference)
     return pd.DataFrame(
         {
             name: np.asarray(value.values, dtype=object)[value.codes] if isinstance(value, Strings) else value
@@ -33,9 +32,6 @@ def build_features(
 
 def names_by_set(rows: pd.DataFrame, reference: Reference) -> dict[str, tuple[str, ...]]:
     """The features of each set, asked of the sets themselves with one row and an empty past."""
-    row, at = _columns(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
+    row, at = columns_of(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
     return {name: tuple(features_of([name], row, at, Table({}), reference)) for name in SETS}
 
-
-def _columns(rows: pd.DataFrame) -> dict[str, Any]:
-    return columns_of({str(name): values for name, values in rows.items()})

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.contract import Contract, Event
+from core.contract import Column, Contract, Event
 from core.windows import HOUR
 from problem.dataset import Tables
 from steps.data.validate import check_share, summary, validate, write_quarantine
+
+RAW = "raw.csv"
 
 
 @dataclass(frozen=True)
@@ -49,32 +51,45 @@ def known_between(
     return found
 
 
-def ingest_tables(tables: Tables, contract: Contract, quarantine: Path, data: str) -> tuple[pd.DataFrame, World, Ingested]:
-    """Hold cleaned tables against the contract; what breaks it is written to the quarantine folder, with reasons.
+def ingest_tables(
+    tables: Tables, contract: Contract, quarantine: Path, data: str
+) -> tuple[pd.DataFrame, World, Ingested]:
+    """Hold cleaned tables against the contract; what breaks it goes to the quarantine folder, with reasons.
 
     Raises:
         UserError: when a table lacks a column, or too many of its rows are in quarantine.
     """
-    label = contract.label.name
-    reasons: dict[str, int] = {}
-    impossible = tables.rejected[~tables.rejected["kept"].astype(bool)]
-    write_quarantine(tables.rejected, quarantine / "raw.csv")
-    for (table, reason), lines in tables.rejected.groupby(["table", "reason"]).groups.items():
-        reasons[f"{table}: {reason}"] = len(lines)
-
-    def kept(frame: pd.DataFrame, name: str, columns: Any, identity: Any, carried: tuple[str, ...]) -> pd.DataFrame:
-        checked = validate(frame, columns, identity, name, carried)
-        path = quarantine / f"{name}.csv"
-        write_quarantine(checked.quarantined, path)
-        check_share(len(checked.quarantined), len(frame), name, path)
-        for line in summary(checked.failures).itertuples():
-            reasons[f"{name}: {line.column} {line.check}"] = int(line.rows)
-        return checked.good
-
-    rows = kept(tables.rows, "rows", contract.columns, contract.identity, ("decision_at", label, "known_at"))
+    found = tables.rejected
+    lost = int((~found["kept"].astype(bool)).sum())
+    write_quarantine(found, quarantine / RAW)
+    check_share(lost, len(tables.rows) + lost, "the raw tables", quarantine / RAW)
+    counts = (found["table"] + ": " + found["reason"]).value_counts()
+    reasons = {str(reason): int(rows) for reason, rows in counts.items()}
+    carried = ("decision_at", contract.label.name, "known_at")
+    rows = _kept(tables.rows, "rows", contract.columns, contract.identity, carried, quarantine, reasons)
     events = {
-        kind: kept(frame, kind, contract.events[kind].columns, contract.events[kind].identity, ())
-        for kind, frame in tables.events.items()
+        kind: _kept(tables.events[kind], kind, event.columns, event.identity, (), quarantine, reasons)
+        for kind, event in contract.events.items()
     }
-    raw_rows = {"decisions": len(tables.rows) + len(impossible)} | {kind: len(frame) for kind, frame in events.items()}
+    raw_rows = {"decisions": len(tables.rows) + lost} | {kind: len(frame) for kind, frame in events.items()}
     return rows, World(events, tables.reference), Ingested(data, raw_rows, reasons, tables.quality)
+
+
+def _kept(
+    frame: pd.DataFrame,
+    name: str,
+    columns: Mapping[str, Column],
+    identity: tuple[str, ...],
+    carried: tuple[str, ...],
+    quarantine: Path,
+    reasons: dict[str, int],
+) -> pd.DataFrame:
+    """The rows that keep the contract; the others are written down, and counted under `reasons`."""
+    checked = validate(frame, columns, identity, name, carried)
+    path = quarantine / f"{name}.csv"
+    write_quarantine(checked.quarantined, path)
+    check_share(len(checked.quarantined), len(frame), name, path)
+    counts = summary(checked.failures)
+    for column, check, rows in zip(counts["column"], counts["check"], counts["rows"], strict=True):
+        reasons[f"{name}: {column} {check}"] = int(rows)
+    return checked.good

@@ -49,7 +49,7 @@ def feed(
     start: int,
     end: int,
 ) -> Fed:
-    """Live through [start, end), hour by hour: tell what became known, then ask for the decisions that are due.
+    """Live through [start, end) by the hour: tell what became known, then ask for the decisions due.
 
     Within an hour the order is free: what became known after a decision is not seen by it.
     """

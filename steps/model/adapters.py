@@ -16,7 +16,7 @@ from steps.data.world import World
 from steps.lineage import code_digest, data_digest, lock_digest
 from steps.materializers import RecordMaterializer
 from steps.model.baselines import baseline_savings
-from steps.model.contest import Answers, Evidence, Gate, row_milliseconds, run_gates
+from steps.model.contest import TIMED_ROWS, Answers, Evidence, Gate, row_milliseconds, run_gates
 from steps.model.evaluate import Evaluation, ablation, artifact_probability, evaluate_window, importance
 from steps.model.fit import Trees
 from steps.model.package import fit_chosen, package
@@ -87,7 +87,9 @@ def build(
     artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)
     params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
-    version = register(artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()})
+    version = register(
+        artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()}
+    )
     record(version, selection)
     return version
 
@@ -106,10 +108,11 @@ def contest(
         return Answers(artifact_probability(artifact, seen), artifact.threshold)
 
     engine = Engine(load_artifact(fetch(contract.name, version.version)))
+    asked: list[Any] = window[list(contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
     evidence = Evidence(
         baseline_savings(sample_of(rows, features, windows, contract), windows, contract),
         probes.found,
-        row_milliseconds(engine, window[list(contract.columns)].to_dict(orient="records")),
+        row_milliseconds(engine, asked),
     )
     opponent = answers(champion) if champion else None
     return Verdict(tuple(run_gates(window, answers(version.version), opponent, evidence, contract)))
@@ -119,7 +122,11 @@ def contest(
 def crown(version: Version, verdict: Verdict) -> Annotated[bool, "promoted"]:
     """Move the alias `champion` if every gate passed; the reasons stay with the run."""
     record(version, verdict)
-    annotate(version, {"gates.txt": gate_lines(verdict)}, {"gates_failed": sum(not g.passed for g in verdict.gates)})
+    annotate(
+        version,
+        {"gates.txt": gate_lines(verdict)},
+        {"gates_failed": sum(not g.passed for g in verdict.gates)},
+    )
     if verdict.passed:
         promote(version)
     return verdict.passed
@@ -134,7 +141,7 @@ def gate_lines(verdict: Verdict) -> str:
 def examine(
     rows: pd.DataFrame, world: World, features: pd.DataFrame, version: str
 ) -> Annotated[Findings, "findings"]:
-    """A version on the frozen test window, everything after its own time; what each feature set brings there."""
+    """A version on the frozen test window, after its own time, and what each feature set brings there."""
     contract = load_contract()
     found, artifact = open_version(contract.name, version)
     windows = windows_at(rows, iso(artifact.as_of)[:10])

@@ -1,5 +1,6 @@
 """Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion` and `challenger`."""
 
+import math
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def register(
     mlflow.set_experiment(name)
     with mlflow.start_run(run_name=f"train as of {artifact.as_of}") as run:
         mlflow.log_params(dict(params))
-        mlflow.log_metrics({key: value for key, value in metrics.items() if value == value})
+        mlflow.log_metrics(known_numbers(metrics))
         mlflow.log_artifacts(str(kept), _ARTIFACT)
     tags = asdict(artifact.lineage) | {"digest": digest, "as_of": str(artifact.as_of), "commit": commit()}
     found = client.create_model_version(
@@ -80,7 +81,8 @@ def load_record(version: Version, kind: type[Record]) -> Record:
         text = load_text(f"runs:/{version.run_id}/{_record_path(kind)}")
     except MlflowException as error:
         raise UserError(
-            f"Version {version.version} of {version.name} has no {_record_path(kind)}: train it again with `make train`."
+            f"Version {version.version} of {version.name} has no {_record_path(kind)}: "
+            "train it again with `make train`."
         ) from error
     return TypeAdapter(kind).validate_json(text)
 
@@ -94,7 +96,9 @@ def find(name: str, version: str) -> Version:
     try:
         return _version(MlflowClient().get_model_version(name, version))
     except MlflowException as error:
-        raise UserError(f"The registry has no version {version} of {name}: train one with `make train`.") from error
+        raise UserError(
+            f"The registry has no version {version} of {name}: train one with `make train`."
+        ) from error
 
 
 def open_version(name: str, version: str) -> tuple[Version, Artifact]:
@@ -140,16 +144,20 @@ def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, f
     client = MlflowClient()
     for path, text in texts.items():
         client.log_text(version.run_id, text, path)
-    for key, value in metrics.items():
-        if value == value:  # MLflow's page cannot show a missing number
-            client.log_metric(version.run_id, key, value)
+    for key, value in known_numbers(metrics).items():
+        client.log_metric(version.run_id, key, value)
+
+
+def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without the missing ones, which MLflow's pages cannot show."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
 def commit() -> str:
     """The commit of the working tree, `-dirty` when it has been changed since."""
     asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (fixed words)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -166,5 +174,10 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 def _version(found: ModelVersion) -> Version:
     return Version(
-        found.name, str(found.version), found.tags["digest"], found.run_id or "", int(found.tags["as_of"]), found.tags["commit"]
+        found.name,
+        str(found.version),
+        found.tags["digest"],
+        found.run_id or "",
+        int(found.tags["as_of"]),
+        found.tags["commit"],
     )

@@ -34,7 +34,7 @@ from steps.data.adapters import Probes, windows_at
 from steps.data.features import names_by_set
 from steps.data.world import Ingested, World
 from steps.model.adapters import Findings, Verdict
-from steps.model.registry import Version, annotate, load_record, open_version
+from steps.model.registry import annotate, load_record, open_version
 from steps.model.select import Selection
 
 RESULTS = VAR / "results"
@@ -59,7 +59,10 @@ def tell_data(rows: pd.DataFrame, world: World, ingested: Ingested, probes: Prob
             events={kind: len(frame) for kind, frame in world.events.items()},
             windows=(
                 Window("train", _day(first), _day(windows.contest_start), len(windows.train)),
-                *(Window("fold", _day(fold.start), _day(fold.end), len(fold.valid)) for fold in windows.folds),
+                *(
+                    Window("fold", _day(fold.start), _day(fold.end), len(fold.valid))
+                    for fold in windows.folds
+                ),
                 Window("contest", _day(windows.contest_start), _day(windows.as_of), len(windows.contest)),
                 Window("test", _day(windows.as_of), _day(int(decided.iloc[-1]) + DAY), len(windows.after)),
             ),
@@ -88,7 +91,8 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
             digest=found.digest,
             promoted=verdict.passed,
             candidates=tuple(
-                Candidate(entry.name, entry.kind, entry.metrics, entry.chosen) for entry in selection.leaderboard
+                Candidate(**asdict(entry))
+                for entry in selection.leaderboard
             ),
             test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
             threshold=artifact.threshold,
@@ -110,7 +114,9 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
         RESULTS,
     )
     card = card_text(contract, load(RESULTS))
-    annotate(found, {"model_card.md": card}, {f"test_{name}": v for name, v in evaluation.scored.scores.items()})
+    annotate(
+        found, {"model_card.md": card}, {f"test_{name}": v for name, v in evaluation.scored.scores.items()}
+    )
     return card
 
 

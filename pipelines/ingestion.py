@@ -1,0 +1,16 @@
+"""Stages 1 and 2: from raw tables to features that have seen nothing of the future."""
+
+from zenml import pipeline
+from zenml.enums import ExecutionMode
+
+from steps.data.adapters import featurise, ingest, probe
+from steps.report.adapters import tell_data
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def ingestion(data: str, as_of: str) -> None:
+    """Clean, validate and featurise the data with this hash; probe for leaks; tell the page."""
+    rows, world, ingested = ingest(data)
+    features = featurise(rows, world)
+    probes = probe(rows, world, features, as_of)
+    tell_data(rows, world, ingested, probes, as_of)

@@ -1,0 +1,142 @@
+"""Live through the months after training: ask, hear what happened, watch, train again when called for."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+
+import numpy as np
+
+from core.clock import DAY
+from core.contract import epoch, iso, load_contract
+from core.settings import REPORTS, VAR
+from monitoring.policy import Verdict
+from pipelines.runs import Trained, deploy, monitor, retrain, warehouse
+from report.results import (
+    ColumnDrift,
+    Gate,
+    Monitoring,
+    Parity,
+    Period,
+    Retraining,
+    Serving,
+    VersionChange,
+    estimates,
+    save,
+)
+from steps.deploy.adapters import settings_in
+from steps.deploy.client import Fed, feed
+from steps.deploy.local import url
+from steps.model.registry import Version
+from steps.monitor.adapters import page_of, period_of
+from steps.monitor.watch import Watched
+
+RESULTS = VAR / "results"
+
+
+def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monitoring:
+    """From the version's own time to the end of the test window, a period at a time.
+
+    The service in `folder` must be running. What retrainings promote takes over while it answers.
+    """
+    contract = load_contract()
+    rows, world = warehouse()
+    address = url(settings_in(folder))
+    length = contract.monitoring.period_days * DAY
+    watched: list[Watched] = []
+    fed: list[Fed] = []
+    verdicts: list[Verdict] = []
+    retrainings: list[Retraining] = []
+    retrained: list[int] = []
+    versions = [VersionChange(_day(version.as_of), version.version)]
+    for start in range(version.as_of, epoch(contract.split.test_end) - length + 1, length):
+        end = start + length
+        fed.append(feed(address, rows, world.events, contract, start, end))
+        seen, verdict = monitor(
+            folder,
+            start,
+            end,
+            watched[-1].last_number if watched else 0,
+            [period_of(one) for one in watched],
+            retrained,
+        )
+        watched.append(seen)
+        verdicts.append(verdict)
+        tell(_line(seen, fed[-1]))
+        if verdict.retrain:
+            retrained.append(end)
+            trained = retrain(iso(end)[:10])
+            retrainings.append(_retraining(end, verdict.reason, trained))
+            if trained.promoted:
+                deploy(trained.version, folder)
+                versions.append(VersionChange(_day(end), trained.version.version))
+            tell(f"retrained: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
+    told = Monitoring(
+        periods=tuple(_period(one, verdict) for one, verdict in zip(watched, verdicts, strict=True)),
+        retrainings=tuple(retrainings),
+        versions=tuple(versions),
+    )
+    save(told, RESULTS)
+    save(_serving(watched, fed, versions[-1].version, address), RESULTS)
+    return told
+
+
+def _serving(watched: list[Watched], fed: list[Fed], version: str, address: str) -> Serving:
+    milliseconds = [one for each in fed for one in each.milliseconds]
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return Serving(
+        version=version,
+        url=address,
+        parity=Parity(sum(one.compared for one in watched), max(one.largest_difference for one in watched)),
+        requests=sum(one.requests for one in fed),
+        failed=sum(one.failed for one in fed),
+        rows=sum(one.rows for one in fed),
+        p50_ms=float(p50),
+        p99_ms=float(p99),
+        how_to_open="make serve",
+    )
+
+
+def _period(watched: Watched, verdict: Verdict) -> Period:
+    performance = watched.performance
+    scored = performance.scored
+    return Period(
+        start=_day(watched.start),
+        end=_day(watched.end),
+        version=", ".join(watched.versions),
+        rows=performance.rows,
+        label_share=performance.label_share,
+        metrics=estimates(scored.scores, scored.intervals) if scored else {},
+        drift=tuple(
+            ColumnDrift(column.column, column.distance.value, column.distance.threshold, column.sentence)
+            for column in watched.drift.columns
+        ),
+        bad=performance.bad,
+        verdict=f"{performance.sentence}. {'Retrain' if verdict.retrain else 'Keep'}: {verdict.reason}",
+        estimated_cost=performance.expected.scores["cost_per_1000"],
+        drift_report=str(page_of(watched.start).relative_to(REPORTS)),
+    )
+
+
+def _retraining(at: int, reason: str, trained: Trained) -> Retraining:
+    gates = tuple(Gate(**asdict(gate)) for gate in trained.contest.gates)
+    return Retraining(_day(at), reason, trained.version.version, trained.promoted, gates)
+
+
+def _outcome(trained: Trained) -> str:
+    if trained.promoted:
+        return "is the new champion"
+    failed = [gate.sentence for gate in trained.contest.gates if not gate.passed]
+    return f"stays challenger: {'; '.join(failed)}"
+
+
+def _line(watched: Watched, fed: Fed) -> str:
+    performance = watched.performance
+    state = "bad" if performance.bad else "good"
+    return (
+        f"{_day(watched.start)} to {_day(watched.end)}: {fed.rows:,} rows in {fed.requests} requests, "
+        f"{fed.failed} failed; {state}, {performance.sentence}; {len(watched.drift.drifted)} drifted"
+    )
+
+
+def _day(at: int) -> date:
+    return datetime.fromtimestamp(at, UTC).date()

@@ -1,0 +1,233 @@
+"""The verbs: `python run.py VERB`; `make VERB` sets up first. `python run.py --help` lists them."""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from core.clock import DAY
+from core.contract import day, epoch, load_contract
+from core.errors import UserError
+from core.settings import REPORTS, ROOT, VAR, ensure_writable, prepare_environment
+
+if TYPE_CHECKING:
+    from pipelines.runs import Trained
+
+DEMO = str(VAR / "demo")
+SERVING = str(VAR / "serving")
+RESULTS = VAR / "results"
+PAGE = REPORTS / "index.html"
+INTERRUPTED = 130
+
+
+class Clock:
+    """Tells progress, and how long each stage took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, sentence: str) -> Iterator[None]:
+        """Time a stage."""
+        say(f"{name}: {sentence}")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+def say(sentence: str) -> None:
+    """Print a line of progress."""
+    print(sentence, flush=True)
+
+
+def demo(_: argparse.Namespace) -> None:
+    """Live through the five stages on the default data, and write the page."""
+    from pipelines import runs
+    from pipelines.replay import replay
+    from steps.deploy.adapters import settings_in
+    from steps.deploy.local import stop
+
+    contract = load_contract()
+    clock, as_of = Clock(), contract.split.test_start.isoformat()
+    with clock.stage("problem", f"{contract.title} To act pays above {contract.costs.threshold:.0%}."):
+        stop(settings_in(DEMO))
+        shutil.rmtree(DEMO, ignore_errors=True)
+    with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
+        runs.ingest(as_of)
+    with clock.stage("model", f"baselines, candidates, contest as of {as_of}, then the months after it"):
+        trained = runs.train(as_of)
+        tell_contest(trained)
+        runs.evaluate(trained.version)
+    if not trained.promoted:
+        raise UserError("The first model did not pass its gates, so nothing is served: see the lines above.")
+    try:
+        with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
+            deployed = runs.deploy(trained.version, DEMO)
+            say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
+        with clock.stage("monitoring", f"living through {as_of} to {contract.split.test_end}"):
+            replay(trained.version, DEMO, lambda line: say(f"  {line}"))
+    finally:
+        stop(settings_in(DEMO))
+    write_report(clock.seconds)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Data, features, candidates, contest: a new champion if it passes every gate."""
+    from pipelines import runs
+
+    tell_contest(runs.train(options.as_of or load_contract().split.test_start.isoformat()))
+
+
+def retrain(options: argparse.Namespace) -> None:
+    """Train again with the champion's settings, by default as of the end of the data."""
+    from pipelines import runs
+
+    tell_contest(runs.retrain(options.as_of or load_contract().split.test_end.isoformat()))
+
+
+def evaluate(_: argparse.Namespace) -> None:
+    """The champion on everything after its own time, and its model card."""
+    from pipelines import runs
+
+    runs.evaluate(runs.champion_of())
+    write_report({})
+
+
+def deploy(_: argparse.Namespace) -> None:
+    """Serve the champion as a process of this machine; the one before stays if the smoke test fails."""
+    from pipelines import runs
+
+    deployed = runs.deploy(runs.champion_of(), SERVING)
+    say(f"Version {deployed.version} answers at {deployed.url}; its log is {SERVING}/service.log.")
+
+
+def serve(_: argparse.Namespace) -> None:
+    """Serve the champion in the foreground, until it is told to stop."""
+    from pipelines import runs
+    from steps.deploy.adapters import settings_in
+    from steps.deploy.local import switch, url
+    from steps.model.registry import fetch
+
+    champion, settings = runs.champion_of(), settings_in(SERVING)
+    switch(settings, champion.version, fetch(champion.name, champion.version))
+    say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Score a CSV or Parquet file, or a table (`database-url#table`), with the champion."""
+    from pipelines import runs
+
+    if not options.input or not options.output:
+        raise UserError(
+            'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
+        )
+    scored = runs.score(runs.champion_of(), options.input, options.output)
+    say(f"{scored.rows:,} rows scored to {options.output}, {scored.acted:,} of them to act on.")
+    if scored.quarantined:
+        say(f"{scored.quarantined:,} rows break the contract; {scored.quarantine} says why.")
+
+
+def monitor(options: argparse.Namespace) -> None:
+    """Watch one period of the service, by default the first after the champion's own time."""
+    from pipelines import runs
+    from steps.monitor.adapters import page_of
+
+    contract = load_contract()
+    start = epoch(day(options.as_of)) if options.as_of else runs.champion_of().as_of
+    watched, verdict = runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)
+    say(f"{watched.performance.sentence}. {verdict.reason}. The drift report is {page_of(start)}.")
+    for sentence in watched.drift.sentences:
+        say(f"  {sentence}")
+
+
+def replay(_: argparse.Namespace) -> None:
+    """Live through the months after the contest again, from the model of that time."""
+    demo(_)
+
+
+def ui(options: argparse.Namespace) -> None:
+    """Open MLflow's pages; `--which zenml` for those of ZenML."""
+    if options.which == "zenml":
+        os.execv(f"{sys.prefix}/bin/zenml", ["zenml", "login", "--local", "--blocking"])  # noqa: S606
+    store = os.environ["MLFLOW_TRACKING_URI"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
+
+
+def tell_contest(trained: "Trained") -> None:
+    """Print the gates and the outcome."""
+    from steps.model.adapters import gate_lines
+
+    for line in gate_lines(trained.contest).splitlines():
+        say(f"  {line}")
+    outcome = "is the champion" if trained.promoted else "stays challenger"
+    say(f"  version {trained.version.version} {outcome}")
+
+
+def write_report(seconds: dict[str, float]) -> None:
+    """Write the page and the model card, and print the table by stage."""
+    from report.card import card_text
+    from report.page import write_page
+    from report.results import Link, Run, load, save
+    from report.summary import summary
+
+    contract, card = load_contract(), REPORTS / "model_card.md"
+    links = (
+        Link("Model card", path=card.name),
+        Link("MLflow: runs, versions, artifacts", command="make ui"),
+        Link("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
+        Link("The service", command="make serve"),
+    )
+    save(Run(seconds, links), RESULTS)
+    results = load(RESULTS)
+    card.write_text(card_text(contract, results), encoding="utf-8")
+    write_page(contract, results, PAGE)
+    say("\n" + summary(contract, results, PAGE))
+
+
+VERBS = (demo, train, evaluate, deploy, serve, score, monitor, retrain, replay, ui)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The verb and its options."""
+    parser = argparse.ArgumentParser(prog="run.py", description="The verbs of the project.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS:
+        one = verbs.add_parser(verb.__name__, help=(verb.__doc__ or "").strip())
+        one.set_defaults(run=verb)
+        if verb in (train, retrain, monitor):
+            one.add_argument("--as-of", metavar="YYYY-MM-DD", help="the day to stand on")
+        if verb is score:
+            one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
+            one.add_argument("--output", help="likewise")
+        if verb is ui:
+            one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a verb; a sentence and 1 when it cannot be done."""
+    options = parse(arguments)
+    try:
+        load_contract()
+        prepare_environment()
+        ensure_writable(REPORTS)
+        from steps.stores import open_stores
+
+        open_stores()
+        options.run(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""Batch scoring: a CSV or Parquet file, or a table of a database, in and out."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from zenml import step
+
+from core.contract import Contract, Timestamp, load_contract
+from core.errors import UserError
+from serving.engine import predict_table, table_of
+from steps.data.validate import validate, write_quarantine
+from steps.data.world import World
+from steps.model.registry import open_version
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a batch."""
+
+    rows: int
+    acted: int
+    quarantined: int
+    quarantine: str
+
+
+@step(enable_cache=False)
+def score(world: World, version: str, source: str, target: str) -> Annotated[Scored, "scored"]:
+    """Score a batch; rows that break the contract go to a file beside the target, with reasons."""
+    contract = load_contract()
+    _, artifact = open_version(contract.name, version)
+    checked = validate(
+        with_moments(read_batch(source), contract, source), contract.columns, contract.identity, source
+    )
+    good = checked.good
+    at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
+    past = table_of(world.events, artifact.reference)
+    probability = predict_table(artifact, good, past, at) if len(good) else np.empty(0)
+    act = probability >= artifact.threshold
+    decision = np.where(act, contract.decision.act, contract.decision.wait)
+    answers = good.assign(probability=probability, decision=decision, model_version=version)
+    for name, column in contract.columns.items():
+        if isinstance(column, Timestamp):
+            answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
+    write_batch(answers, target)
+    quarantine = Path(f"{target.partition('#')[0].removeprefix('sqlite:///')}.quarantine.csv")
+    write_quarantine(checked.quarantined, quarantine)
+    return Scored(len(good), int(act.sum()), len(checked.quarantined), str(quarantine))
+
+
+def with_moments(frame: pd.DataFrame, contract: Contract, source: str) -> pd.DataFrame:
+    """Moments written in ISO 8601 with their zone, as epoch seconds; what is not one is left to validation.
+
+    Raises:
+        UserError: when a column of moments is missing.
+    """
+    found = frame.copy()
+    for name, column in contract.columns.items():
+        if not isinstance(column, Timestamp):
+            continue
+        if name not in frame:
+            raise UserError(f"{source} has no column {name}. Add it, or take it out of problem.yaml.")
+        if pd.api.types.is_numeric_dtype(frame[name]):
+            continue
+        text = frame[name].astype("str")
+        zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False)
+        moments = pd.to_datetime(text.where(zoned), utc=True, errors="coerce", format="ISO8601")
+        seconds = (moments - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
+        found[name] = seconds.astype(object).where(moments.notna(), text)
+    return found
+
+
+def read_batch(source: str) -> pd.DataFrame:
+    """Rows of `file.csv`, `file.parquet`, or `database-url#table`.
+
+    Raises:
+        UserError: when they cannot be read.
+    """
+    try:
+        if "://" in source:
+            url, _, table = source.partition("#")
+            return pd.read_sql_table(table, create_engine(url))
+        path = Path(source)
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError, SQLAlchemyError) as error:
+        raise UserError(f"{source} cannot be read as rows: {' '.join(str(error).split())}") from error
+
+
+def write_batch(answers: pd.DataFrame, target: str) -> None:
+    """Write answers whole or not at all, in the form that the target's name asks for.
+
+    Raises:
+        UserError: when they cannot be written.
+    """
+    try:
+        if "://" in target:
+            url, _, table = target.partition("#")
+            with create_engine(url).begin() as connection:
+                answers.to_sql(table, connection, if_exists="replace", index=False)
+            return
+        path = Path(target)
+        write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
+        _whole(path, lambda scratch: write(scratch, index=False))
+    except (OSError, ValueError, SQLAlchemyError) as error:
+        raise UserError(f"{target} cannot be written: {' '.join(str(error).split())}") from error
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(scratch))
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    finally:
+        Path(scratch).unlink(missing_ok=True)

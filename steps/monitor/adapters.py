@@ -1,0 +1,71 @@
+"""ZenML steps of stage 5."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import mlflow
+import pandas as pd
+from zenml import step
+
+from core.contract import iso, load_contract
+from core.settings import REPORTS
+from monitoring.policy import Period, Verdict, decide
+from steps.deploy.adapters import settings_in
+from steps.materializers import RecordMaterializer
+from steps.model.registry import known_numbers, open_version
+from steps.monitor.watch import Watched, read_served, watch
+
+PAGES = REPORTS / "drift"
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def watch_period(
+    rows: pd.DataFrame, features: pd.DataFrame, folder: str, start: int, end: int, heard: int
+) -> Annotated[Watched, "watched"]:
+    """A period as the prediction log tells it: performance on the labels that have arrived, and drift."""
+    contract = load_contract()
+    served = read_served(settings_in(folder).database_url, contract, start, end, heard)
+    versions = served.log["model_version"].unique().tolist() if len(served.log) else []
+    artifacts = {version: open_version(contract.name, version)[1] for version in versions}
+    page = page_of(start)
+    watched = watch(rows, features, served, artifacts, contract, page)
+    _log(watched, page, contract.name)
+    return watched
+
+
+@step(enable_cache=False)
+def decide_retraining(
+    watched: Watched, past: list[dict[str, Any]], retrained: list[int]
+) -> Annotated[Verdict, "retraining"]:
+    """N of the last M periods bad, the latest too: then train again, if pause and budget allow."""
+    contract = load_contract()
+    periods = [*(Period(**_tuples(one)) for one in past), period_of(watched)]
+    return decide(periods, retrained, watched.end, contract.monitoring, contract.budget)
+
+
+def period_of(watched: Watched) -> Period:
+    """What the policy remembers of a period."""
+    performance = watched.performance
+    return Period(performance.label_share, performance.bad, watched.drift.broken)
+
+
+def page_of(start: int) -> Path:
+    """Where Evidently's page of a period lies."""
+    return PAGES / f"{iso(start)[:10]}.html"
+
+
+def _tuples(period: dict[str, Any]) -> dict[str, Any]:
+    return period | {"broken": tuple(period["broken"])}
+
+
+def _log(watched: Watched, page: Path, name: str) -> None:
+    mlflow.set_experiment(f"{name}-monitoring")
+    scored = watched.performance.scored
+    with mlflow.start_run(run_name=f"period from {iso(watched.start)[:10]}"):
+        mlflow.log_params(
+            {"start": iso(watched.start), "end": iso(watched.end), "versions": watched.versions}
+        )
+        if scored:
+            mlflow.log_metrics(known_numbers(scored.scores))
+        mlflow.log_metric("drifted_columns", len(watched.drift.drifted))
+        mlflow.log_artifact(str(page))
