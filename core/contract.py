@@ -201,12 +201,15 @@ class Monitoring(Model):
     max_bias: Share
     min_label_share: Share
     cooldown_days: Annotated[int, Field(ge=0)]
+    max_age_days: Count
     unwatched: tuple[Name, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def n_of_m(self) -> Self:
         if self.bad_periods > self.of_periods:
             raise ValueError("bad_periods cannot be more than of_periods")
+        if self.max_age_days < self.cooldown_days:
+            raise ValueError("max_age_days cannot be less than cooldown_days")
         return self
 
 

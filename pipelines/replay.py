@@ -46,7 +46,7 @@ def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monito
     fed: list[Fed] = []
     verdicts: list[Verdict] = []
     retrainings: list[Retraining] = []
-    retrained: list[int] = []
+    trained_at = [version.as_of]
     versions = [VersionChange(_day(version.as_of), version.version)]
     for start in range(version.as_of, epoch(contract.split.test_end) - length + 1, length):
         end = start + length
@@ -57,13 +57,13 @@ def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monito
             end,
             watched[-1].last_number if watched else 0,
             [period_of(one) for one in watched],
-            retrained,
+            trained_at,
         )
         watched.append(seen)
         verdicts.append(verdict)
         tell(_line(seen, fed[-1]))
         if verdict.retrain:
-            retrained.append(end)
+            trained_at.append(end)
             trained = retrain(iso(end)[:10])
             retrainings.append(_retraining(end, verdict.reason, trained))
             if trained.promoted:

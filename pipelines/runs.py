@@ -77,11 +77,11 @@ def monitor(
     end: int,
     heard: int = 0,
     past: Sequence[Period] = (),
-    retrained: Sequence[int] = (),
+    trained: Sequence[int] = (),
 ) -> tuple[Watched, Verdict]:
     """One period of service and what follows from it."""
     run = monitoring(
-        data_digest(), folder, start, end, heard, [asdict(period) for period in past], list(retrained)
+        data_digest(), folder, start, end, heard, [asdict(period) for period in past], list(trained)
     )
     return _output(run, "watch_period"), _output(run, "decide_retraining")
 

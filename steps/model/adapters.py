@@ -9,7 +9,7 @@ from zenml import step
 from core.contract import iso, load_contract
 from monitoring.metrics import Scored
 from serving.artifact import Lineage, load_artifact
-from serving.engine import Engine, table_of
+from serving.engine import Engine
 from steps.data.adapters import MODEL, Probes, windows_at
 from steps.data.features import names_by_set
 from steps.data.world import World
@@ -19,7 +19,7 @@ from steps.model.baselines import baseline_savings
 from steps.model.contest import TIMED_ROWS, Answers, Evidence, Gate, row_milliseconds, run_gates
 from steps.model.evaluate import Evaluation, ablation, artifact_probability, evaluate_window, importance
 from steps.model.fit import Trees
-from steps.model.package import fit_chosen, package
+from steps.model.package import fit_chosen, history_at, package
 from steps.model.registry import (
     Version,
     annotate,
@@ -82,7 +82,7 @@ def build(
     contract = load_contract()
     windows = windows_at(rows, as_of)
     fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection)
-    past = table_of(world.events, world.reference)
+    past = history_at(world.events, world.reference, contract, windows.as_of)
     lineage = Lineage(data_digest(), contract.digest, lock_digest(), code_digest())
     artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)

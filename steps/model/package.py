@@ -1,5 +1,6 @@
 """The artifact: trees, encoders, calibration, threshold and the history as of now, in one piece."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from core.errors import UserError
 from core.windows import HOUR, Table
 from problem.features import REACH_HOURS, SETS, Reference
 from serving.artifact import Artifact, Calibration, Lineage, SmokeRow
-from serving.engine import Scorer
+from serving.engine import Scorer, table_of
 from steps.data.split import Windows
+from steps.data.world import known_between
 from steps.model.fit import Categories, as_data, fit_trees
 from steps.model.sample import Sample
 from steps.model.select import Selection
@@ -68,11 +70,10 @@ def package(
     contract: Contract,
     lineage: Lineage,
 ) -> Artifact:
-    """Put all that a prediction needs into one artifact.
+    """Put all that a prediction needs into one artifact; `past` is what `history_at` gives.
 
     Its smoke rows carry what scikit-learn itself answers: who loads it can check every conversion since.
     """
-    known_from = windows.as_of - (REACH_HOURS + SPARE_HOURS) * HOUR
     return Artifact(
         contract=contract,
         sets=tuple(SETS),
@@ -85,16 +86,29 @@ def package(
         trained_until=windows.contest_start,
         lineage=lineage,
         model=fitted.model,
-        history=past.between(known_from, windows.as_of),
-        smoke=_smoke(fitted, rows.iloc[windows.contest], contract, known_from),
+        history=past,
+        smoke=_smoke(fitted, rows.iloc[windows.contest], contract, known_from(windows.as_of)),
     )
 
 
-def _smoke(
-    fitted: Fitted, contest: pd.DataFrame, contract: Contract, known_from: int
-) -> tuple[SmokeRow, ...]:
+def history_at(
+    events: Mapping[str, pd.DataFrame], reference: Reference, contract: Contract, as_of: int
+) -> Table:
+    """All that was known at a moment, as far back as a feature reaches.
+
+    By when an event was known, not by when its facts count: an early departure is known before it was due.
+    """
+    return table_of(known_between(events, contract, known_from(as_of), as_of), reference)
+
+
+def known_from(as_of: int) -> int:
+    """How far back the history of an artifact reaches."""
+    return as_of - (REACH_HOURS + SPARE_HOURS) * HOUR
+
+
+def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int) -> tuple[SmokeRow, ...]:
     """The last rows of the contest window, of those whose whole past is in the artifact's history."""
-    covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= known_from)[-SMOKE_ROWS:]
+    covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= since)[-SMOKE_ROWS:]
     chosen = contest.iloc[covered][list(contract.columns)].to_dict(orient="records")
     return tuple(
         SmokeRow({str(name): value for name, value in row.items()}, float(probability))

@@ -35,12 +35,12 @@ def watch_period(
 
 @step(enable_cache=False)
 def decide_retraining(
-    watched: Watched, past: list[dict[str, Any]], retrained: list[int]
+    watched: Watched, past: list[dict[str, Any]], trained: list[int]
 ) -> Annotated[Verdict, "retraining"]:
-    """N of the last M periods bad, the latest too: then train again, if pause and budget allow."""
+    """N of the last M periods bad, or too old a model: then train again, if pause and budget allow."""
     contract = load_contract()
     periods = [*(Period(**_tuples(one)) for one in past), period_of(watched)]
-    return decide(periods, retrained, watched.end, contract.monitoring, contract.budget)
+    return decide(periods, trained, watched.end, contract.monitoring, contract.budget)
 
 
 def period_of(watched: Watched) -> Period:

@@ -17,6 +17,7 @@ RULES = Monitoring(
     max_bias=0.04,
     min_label_share=0.9,
     cooldown_days=21,
+    max_age_days=100,
 )
 BUDGET = Budget(training_minutes=10.0, retrainings_per_year=2, retraining_cost=5.0)
 NOW = 1000 * DAY
@@ -30,10 +31,15 @@ any_period = st.builds(
     Period, st.sampled_from([0.2, 0.9, 1.0]), st.booleans(), st.sampled_from([(), ("temp", "wind")])
 )
 any_periods = st.lists(any_period, max_size=8)
-any_retrained = st.lists(st.integers(0, NOW), max_size=4).map(sorted)
+any_trained = st.lists(st.integers(0, NOW), max_size=4).map(sorted)
 any_rules = st.builds(
     lambda of, bad, days: RULES.model_copy(
-        update={"of_periods": of, "bad_periods": min(of, bad), "cooldown_days": days}
+        update={
+            "of_periods": of,
+            "bad_periods": min(of, bad),
+            "cooldown_days": days,
+            "max_age_days": NOW,  # age has tests of its own
+        }
     ),
     st.integers(1, 4),
     st.integers(1, 4),
@@ -42,7 +48,7 @@ any_rules = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("periods", "retrained", "asked", "why"),
+    ("periods", "trained", "asked", "why"),
     [
         ([BAD, GOOD, BAD], [], True, "2 of the last 3 judged periods bad, the latest among them"),
         ([BAD, BAD], [], True, "2 of the last 2"),
@@ -55,19 +61,25 @@ any_rules = st.builds(
         ([BAD, BROKEN, GOOD, BAD], [], False, "1 of the last 3"),
         ([BAD, BAD], [NOW - 20 * DAY], False, "only 20 days old"),
         ([BAD, BAD], [NOW - 21 * DAY], True, "2 of the last 2"),
-        ([BAD, BAD], [NOW - 364 * DAY, NOW - 21 * DAY], False, "the year's 2 retrainings are spent"),
-        ([BAD, BAD], [NOW - 365 * DAY, NOW - 21 * DAY], True, "2 of the last 2"),
+        ([BAD, BAD], [0, NOW - 364 * DAY, NOW - 21 * DAY], False, "the year's 2 retrainings are spent"),
+        ([BAD, BAD], [0, NOW - 365 * DAY, NOW - 21 * DAY], True, "2 of the last 2"),
+        ([BAD, BAD], [NOW - 364 * DAY, NOW - 22 * DAY, NOW - 21 * DAY], False, "are spent"),
+        ([GOOD], [NOW - 99 * DAY], False, "the latest judged period was good"),
+        ([GOOD], [NOW - 100 * DAY], True, "the last training is 100 days old"),
+        ([], [NOW - 100 * DAY], True, "the last training is 100 days old"),
+        ([GOOD, BROKEN], [NOW - 100 * DAY], False, "blocked, the data are broken: temp"),
+        ([GOOD], [0, NOW - 300 * DAY, NOW - 100 * DAY], False, "the year's 2 retrainings are spent"),
     ],
 )
-def test_each_rule(periods: list[Period], retrained: list[int], why: str, *, asked: bool) -> None:
-    verdict = decide(periods, retrained, NOW, RULES, BUDGET)
+def test_each_rule(periods: list[Period], trained: list[int], why: str, *, asked: bool) -> None:
+    verdict = decide(periods, trained, NOW, RULES, BUDGET)
     assert verdict.retrain is asked
     assert why in verdict.reason
 
 
-@given(any_periods, any_retrained, any_rules)
-def test_a_retraining_has_its_reasons(periods: list[Period], retrained: list[int], rules: Monitoring) -> None:
-    if decide(periods, retrained, NOW, rules, BUDGET).retrain:
+@given(any_periods, any_trained, any_rules)
+def test_a_retraining_has_its_reasons(periods: list[Period], trained: list[int], rules: Monitoring) -> None:
+    if decide(periods, trained, NOW, rules, BUDGET).retrain:
         judged = [period for period in periods if period.label_share >= 0.9]
         counted = [period for period in judged[-rules.of_periods :] if period.bad and not period.broken]
         assert not periods[-1].broken
@@ -75,29 +87,29 @@ def test_a_retraining_has_its_reasons(periods: list[Period], retrained: list[int
         assert len(counted) >= rules.bad_periods
 
 
-@given(any_periods, any_retrained, any_rules, st.data())
+@given(any_periods, any_trained, any_rules, st.data())
 def test_a_period_turned_bad_never_takes_a_retraining_back(
-    periods: list[Period], retrained: list[int], rules: Monitoring, data: st.DataObject
+    periods: list[Period], trained: list[int], rules: Monitoring, data: st.DataObject
 ) -> None:
     worse = [replace(period, bad=period.bad or data.draw(st.booleans())) for period in periods]
-    before, after = (decide(some, retrained, NOW, rules, BUDGET).retrain for some in (periods, worse))
+    before, after = (decide(some, trained, NOW, rules, BUDGET).retrain for some in (periods, worse))
     assert after >= before
 
 
-@given(any_periods, any_retrained, any_rules, st.integers(0, NOW))
+@given(any_periods, any_trained, any_rules, st.integers(0, NOW))
 def test_another_retraining_or_broken_data_never_asks_for_one(
-    periods: list[Period], retrained: list[int], rules: Monitoring, at: int
+    periods: list[Period], trained: list[int], rules: Monitoring, at: int
 ) -> None:
-    before = decide(periods, retrained, NOW, rules, BUDGET).retrain
-    assert decide(periods, sorted([*retrained, at]), NOW, rules, BUDGET).retrain <= before
-    assert not decide([*periods, BROKEN], retrained, NOW, rules, BUDGET).retrain
+    before = decide(periods, trained, NOW, rules, BUDGET).retrain
+    assert decide(periods, sorted([*trained, at]), NOW, rules, BUDGET).retrain <= before
+    assert not decide([*periods, BROKEN], trained, NOW, rules, BUDGET).retrain
 
 
-@given(any_periods, any_retrained, any_rules)
+@given(any_periods, any_trained, any_rules)
 def test_looser_rules_never_take_a_retraining_back(
-    periods: list[Period], retrained: list[int], rules: Monitoring
+    periods: list[Period], trained: list[int], rules: Monitoring
 ) -> None:
     looser = rules.model_copy(update={"bad_periods": 1, "cooldown_days": 0})
     more = BUDGET.model_copy(update={"retrainings_per_year": 100})
-    before = decide(periods, retrained, NOW, rules, BUDGET).retrain
-    assert decide(periods, retrained, NOW, looser, more).retrain >= before
+    before = decide(periods, trained, NOW, rules, BUDGET).retrain
+    assert decide(periods, trained, NOW, looser, more).retrain >= before
