@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monitoring.metrics import SMALLEST, Column, Floats, sums
 
 DECILES = np.arange(1, 10) / 10
-MARGIN = 0.25  # of the reference's range, beyond which a number is unlike any seen
+MARGIN = 0.15  # of the reference's range, beyond which a number is unlike any seen
 MAX_LEVELS = 50
 MISSING = -1
 

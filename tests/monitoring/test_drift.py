@@ -51,7 +51,7 @@ FAULTS = {
     "scale": ("late_share", lambda share: share * 100),
     "missing": ("temperature", one_in_five_missing),
     "missing level": ("place", one_in_five_missing),
-    "new level": ("place", lambda place: place.replace("west", "West")),
+    "new level": ("place", lambda place: place.replace("north", "North")),
     "all missing": ("score", lambda score: score * np.nan),
     "text": ("minute", lambda minute: minute.astype(str) + " min"),
     "default": ("minute", lambda minute: minute * 0),
