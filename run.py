@@ -47,32 +47,53 @@ def say(sentence: str) -> None:
 def demo(_: argparse.Namespace) -> None:
     """Live through the five stages on the default data, and write the page."""
     from pipelines import runs
-    from pipelines.replay import replay
-    from steps.deploy.adapters import settings_in
-    from steps.deploy.local import stop
 
     contract = load_contract()
     clock, as_of = Clock(), contract.split.test_start.isoformat()
-    with clock.stage("problem", f"{contract.title} To act pays above {contract.costs.threshold:.0%}."):
-        stop(settings_in(DEMO))
-        shutil.rmtree(DEMO, ignore_errors=True)
+    with clock.stage("problem", f"{contract.title} Acting pays above {contract.costs.threshold:.0%}."):
+        pass
     with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
         runs.ingest(as_of)
-    with clock.stage("model", f"baselines, candidates, contest as of {as_of}, then the months after it"):
+    with clock.stage("model", f"baselines, candidates, the contest as of {as_of}, and the months after it"):
         trained = runs.train(as_of)
         tell_contest(trained)
         runs.evaluate(trained.version)
+    live(trained, clock)
+    write_report(clock.seconds)
+
+
+def replay(_: argparse.Namespace) -> None:
+    """Live through the test months again, from the model of their first day, and write the page anew."""
+    from pipelines import runs
+
+    clock = Clock()
+    live(runs.train(load_contract().split.test_start.isoformat()), clock)
+    write_report(clock.seconds)
+
+
+def live(trained: "Trained", clock: Clock) -> None:
+    """Serve a version from a folder of its own, and live through the months after it.
+
+    Raises:
+        UserError: when the version did not pass its gates.
+    """
+    from pipelines import runs
+    from pipelines.replay import replay as live_through
+    from steps.deploy.adapters import settings_in
+    from steps.deploy.local import stop
+
     if not trained.promoted:
-        raise UserError("The first model did not pass its gates, so nothing is served: see the lines above.")
+        raise UserError("The model did not pass its gates, so it is not served: `make train` says which.")
+    stop(settings_in(DEMO))
+    shutil.rmtree(DEMO, ignore_errors=True)
     try:
         with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
             deployed = runs.deploy(trained.version, DEMO)
             say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
-        with clock.stage("monitoring", f"living through {as_of} to {contract.split.test_end}"):
-            replay(trained.version, DEMO, lambda line: say(f"  {line}"))
+        with clock.stage("monitoring", "the months after training, a period at a time"):
+            live_through(trained.version, DEMO, lambda line: say(f"  {line}"))
     finally:
         stop(settings_in(DEMO))
-    write_report(clock.seconds)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -144,11 +165,6 @@ def monitor(options: argparse.Namespace) -> None:
     say(f"{watched.performance.sentence}. {verdict.reason}. The drift report is {page_of(start)}.")
     for sentence in watched.drift.sentences:
         say(f"  {sentence}")
-
-
-def replay(_: argparse.Namespace) -> None:
-    """Live through the months after the contest again, from the model of that time."""
-    demo(_)
 
 
 def ui(options: argparse.Namespace) -> None:

@@ -33,8 +33,8 @@ def decide(
 
     N of the last M periods with enough labels ask for it, the latest of them included; so does the age of the
     last training, promoted or not. Broken data blocks it and counts for nothing, as a model must not learn a
-    fault. The pause since the last training and the year's budget of retrainings come last. The first training
-    is no retraining.
+    fault. The pause since the last training and the year's budget of retrainings come last; the first
+    training is not one of those.
     """
     broken = periods[-1].broken if periods else ()
     judged = [period for period in periods if period.label_share >= rules.min_label_share]

@@ -50,5 +50,6 @@ def utc(clock: Ints, zones: pd.Series) -> Ints:
         here = codes == code
         times = pd.DatetimeIndex(clock[here].astype("datetime64[s]"))
         first = np.ones(len(times), dtype=bool)
-        result[here] = times.tz_localize(name, ambiguous=first, nonexistent="shift_forward").asi8
+        zoned = times.tz_localize(name, ambiguous=first, nonexistent="shift_forward")
+        result[here] = epoch_seconds(zoned.tz_convert("UTC").to_series())
     return result
