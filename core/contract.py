@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from core.errors import UserError
 
 CONTRACT_PATH = Path(__file__).resolve().parent.parent / "problem" / "problem.yaml"
+LEAST_REFERENCE = 4  # periods that drift is compared with
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -208,6 +209,8 @@ class Monitoring(Model):
     def n_of_m(self) -> Self:
         if self.bad_periods > self.of_periods:
             raise ValueError("bad_periods cannot be more than of_periods")
+        if self.reference_days < LEAST_REFERENCE * self.period_days:
+            raise ValueError(f"reference_days must hold at least {LEAST_REFERENCE} periods")
         if self.max_age_days < self.cooldown_days:
             raise ValueError("max_age_days cannot be less than cooldown_days")
         return self

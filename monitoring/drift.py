@@ -4,8 +4,7 @@ Rows of one day move together, so tests for independent rows alarm on any two we
 days are split again and again into a mock window and the rest; how far those lie apart is chance. Columns
 differ in noise, so each is measured in standard deviations of its own, and all share one limit: the number of
 them that the most extreme column passes with the stated probability. The limit is found on days which the
-standard deviations were not taken from; else it is a quarter too low, and alarms come two to four times as
-often as stated.
+standard deviations were not taken from; else it comes out too low, and alarms too often.
 
 Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.
 """
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.contract import LEAST_REFERENCE
 from monitoring.distances import Binning, Counts, Window, bin_column, count_days, jensen_shannon
 from monitoring.metrics import Floats
 
@@ -21,7 +21,6 @@ SPLITS = 500
 FOLDS = 50
 SPLITS_A_FOLD = 200
 MOCKS_A_FOLD = 20
-LEAST_REFERENCE = 4
 
 # Least standard deviations: what never moved in the reference must not alarm at the first trifle.
 LEAST_SPREAD = {"distance": 0.005, "missing": 0.01, "unseen": 0.02, "volume": 0.03}

@@ -96,7 +96,7 @@ def history_at(
 ) -> Table:
     """All that was known at a moment, as far back as a feature reaches.
 
-    By when an event was known, not by when its facts count: an early departure is known before it was due.
+    By when an event was known, not by when its facts count, which may be later.
     """
     return table_of(known_between(events, contract, known_from(as_of), as_of), reference)
 

@@ -1,0 +1,134 @@
+"""What a person meets at the terminal: the five stages on a slice, and a sentence for whatever goes wrong."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from problem.raw import raw_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = 5  # one flight number in so many
+
+
+@pytest.fixture(scope="module")
+def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fifth of the flights of the year, with all its weather."""
+    folder = tmp_path_factory.mktemp("slice")
+    flights = pd.read_csv(raw_folder() / "flights.csv.zip", dtype=str, keep_default_na=False)
+    flights[flights["flight"].astype(int) % KEPT == 0].to_csv(folder / "flights.csv.zip", index=False)
+    for table in ("weather", "planes", "airports", "airlines"):
+        shutil.copy(raw_folder() / f"{table}.csv", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose stores are made once: that takes seconds."""
+    return tmp_path_factory.mktemp("state")
+
+
+def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """run.py as a person starts it, with its state in a folder of its own and an empty home."""
+    (folder / "home").mkdir(exist_ok=True)
+    given = {
+        "FIVESTAGE_VAR": str(folder / "var"),
+        "FIVESTAGE_REPORTS": str(folder / "reports"),
+        "HOME": str(folder / "home"),
+    }
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "run.py", *words],
+        cwd=root,
+        env=inherited | given | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = done.stderr.strip()
+    assert len(told.splitlines()) == 1
+    assert all(word in told for word in words), told
+    assert "Traceback" not in done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project's files elsewhere, to be spoiled."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
+            (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    return tmp_path / "copy"
+
+
+@pytest.mark.slow
+def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    done = run(tmp_path, "demo", FIVESTAGE_DATA=str(slice_folder), SERVE_PORT=port)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "reports" / "index.html").stat().st_size > 50_000
+    assert (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8").startswith("#")
+    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "var" / "results").iterdir()}
+    assert all(probe["passed"] for probe in results["data"]["probes"])
+    assert results["model"]["promoted"]
+    assert results["serving"]["failed"] == 0
+    assert results["serving"]["parity"]["rows"] > 10_000
+    assert results["serving"]["parity"]["largest_difference"] < 1e-9
+    assert len(results["monitoring"]["periods"]) == 13
+    assert results["monitoring"]["retrainings"]
+    assert not list((tmp_path / "home").rglob("*"))
+
+
+def test_an_illegal_contract(copy: Path, tmp_path: Path) -> None:
+    contract = copy / "problem" / "problem.yaml"
+    contract.write_text(contract.read_text().replace("slices: [origin, carrier]", "slices: [origin, colour]"))
+    one_sentence(run(tmp_path, "demo", root=copy), "problem.yaml", "slices", "colour")
+
+
+def test_text_in_a_number_column(slice_folder: Path, state: Path, tmp_path: Path) -> None:
+    spoiled = tmp_path / "data"
+    shutil.copytree(slice_folder, spoiled)
+    flights = pd.read_csv(spoiled / "flights.csv.zip", dtype=str, keep_default_na=False)
+    flights.loc[3, "distance"] = "far"
+    flights.to_csv(spoiled / "flights.csv.zip", index=False)
+    one_sentence(run(state, "train", FIVESTAGE_DATA=str(spoiled)), "flights", "distance", "far", "5")
+
+
+def test_a_missing_table(slice_folder: Path, state: Path, tmp_path: Path) -> None:
+    spoiled = tmp_path / "data"
+    shutil.copytree(slice_folder, spoiled)
+    (spoiled / "weather.csv").unlink()
+    one_sentence(run(state, "train", FIVESTAGE_DATA=str(spoiled)), "weather")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("not a folder")
+    one_sentence(run(tmp_path, "train"), str(tmp_path / "var"))
+
+
+def test_nothing_to_serve_yet(state: Path) -> None:
+    one_sentence(run(state, "serve"), "no champion", "make train")
+
+
+def test_nothing_to_score(state: Path) -> None:
+    one_sentence(run(state, "score"), "--input")
+
+
+def test_a_day_that_is_none(state: Path) -> None:
+    one_sentence(run(state, "train", "--as-of", "October"), "October", "YYYY-MM-DD")
