@@ -1,0 +1,63 @@
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.settings import ROOT
+
+LOCK = (ROOT / "requirements.lock").read_text()
+SERVING = (ROOT / "serving" / "requirements.lock").read_text()
+PINNED = re.compile(
+    r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
+)
+
+
+def pins(lock: str) -> dict[str, str]:
+    return {name: version for name, version, _ in PINNED.findall(lock)}
+
+
+@pytest.mark.parametrize("lock", [LOCK, SERVING], ids=["all", "serving"])
+def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None:
+    rest = [line for line in PINNED.sub("", lock).splitlines() if not line.startswith("#")]
+    assert rest == []
+    assert "://" not in lock
+
+
+def test_the_image_gets_the_versions_that_were_tested_and_no_heavy_library() -> None:
+    assert pins(SERVING).items() <= pins(LOCK).items()
+    assert not {"zenml", "mlflow", "mlflow-skinny", "pandas", "scikit-learn"} & set(pins(SERVING))
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("python", "sentence"),
+    [
+        ('[ "$1" = --version ] && echo "Python 3.9.1"; exit 1', "is needed, and"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "apt install python3-venv"),
+    ],
+    ids=["too old", "without ensurepip"],
+)
+def test_a_python_that_will_not_do_gets_one_sentence(tmp_path: Path, python: str, sentence: str) -> None:
+    for name in ("Makefile", "requirements.lock"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    script(tmp_path / "python", python)
+    done = subprocess.run(
+        ["make", "setup", f"PYTHON={tmp_path / 'python'}"],  # noqa: S607 - the make of the machine
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode != 0
+    assert len(told) == 1, done.stderr
+    assert sentence in told[0]
+    assert not (tmp_path / ".venv").exists()
