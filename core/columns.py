@@ -1,6 +1,7 @@
 """One value or a whole column: the few operations that features need, on either.
 
-Feature code is written once. Online it sees a float, an int or a str; over a year it sees arrays and `Strings`.
+Feature code is written once. Online it sees a float, an int or a str; over a year it sees arrays and
+`Strings`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,11 +55,11 @@ def clip(value: Value, low: float, high: float) -> Value:
     """The value held between two bounds."""
     if isinstance(value, np.ndarray):
         return np.clip(value, low, high)
-    return low if value < low else high if value > high else value
+    return low if value < low else min(value, high)
 
 
 def later(first: Value, second: Value) -> Value:
     """The later of two moments."""
     if isinstance(first, np.ndarray):
         return np.maximum(first, second)
-    return first if first >= second else second
+    return max(first, second)

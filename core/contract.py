@@ -1,6 +1,7 @@
 """The typed model of `problem/problem.yaml`: an illegal contract cannot be built."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -24,9 +25,9 @@ BaselineName = Literal["prior", "historical_rate", "logistic_regression"]
 
 
 class Model(BaseModel):
-    """Frozen, and no field that the contract does not know."""
+    """Frozen, no field that the contract does not know, and no number that JSON does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Category(Model):
@@ -112,13 +113,19 @@ class Event(Model):
     known: Name
     known_after_hours: Annotated[float, Field(ge=0)] = 0
     columns: dict[Name, Column]
-    identity: tuple[Name, ...] = Field(strict=False)
+    identity: tuple[Name, ...] = Field(strict=False, min_length=1)
 
     @model_validator(mode="after")
     def known_is_a_time(self) -> Self:
         if not isinstance(self.columns.get(self.known), Timestamp):
-            raise ValueError(f"known names {self.known!r}, which is not a timestamp of the event")
+            raise ValueError(  # noqa: TRY004 (which pydantic reports as the field's)
+                f"known names {self.known!r}, which is not a timestamp of the event"
+            )
         return self
+
+    def known_at(self, event: Mapping[str, Any]) -> Any:
+        """Epoch seconds from which an event, or a column of them, is known."""
+        return event[self.known] + round(self.known_after_hours * 3600)
 
     @model_validator(mode="after")
     def identity_names_columns(self) -> Self:
@@ -232,7 +239,7 @@ class Contract(Model):
     task: Literal["binary"]
     decision: Decision
     label: Label
-    identity: tuple[Name, ...] = Field(strict=False)
+    identity: tuple[Name, ...] = Field(strict=False, min_length=1)
     columns: dict[Name, Column]
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
@@ -246,10 +253,10 @@ class Contract(Model):
 
     @model_validator(mode="after")
     def names_agree(self) -> Self:
-        time = self.columns.get(self.decision.time_column)
-        if not isinstance(time, Timestamp):
-            raise ValueError(
-                f"decision.time_column names {self.decision.time_column!r}, which is not a timestamp of columns"
+        time = self.decision.time_column
+        if not isinstance(self.columns.get(time), Timestamp):
+            raise ValueError(  # noqa: TRY004 (which pydantic reports as the contract's)
+                f"decision.time_column names {time!r}, which is not a timestamp of columns"
             )
         for field in ("identity", "slices"):
             for name in getattr(self, field):
@@ -262,7 +269,8 @@ class Contract(Model):
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the contract's content, whatever its comments or order of keys."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:

@@ -39,6 +39,7 @@ def prepare_environment() -> None:
     """
     state = {
         "MPLCONFIGDIR": VAR / "matplotlib",
+        "UV_CACHE_DIR": VAR / "uv",  # otherwise in the home
         "ZENML_CONFIG_PATH": VAR / "zenml",  # its artifacts too
         "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
     }

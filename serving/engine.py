@@ -16,6 +16,7 @@ from serving.artifact import Artifact, Calibration
 from serving.compiled import CompiledForest, library
 from serving.trees import UnsupportedError, forest_of, probes
 
+Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
 UNKNOWN = float("nan")
 MANY = 48  # rows from which on columns are faster than one row after another
 PARITY = 1e-9  # of margins
@@ -29,7 +30,7 @@ class Prediction(Struct, frozen=True, gc=False):
     unknown: tuple[str, ...] = ()
 
 
-def columns_of(frame: Mapping[str, Any]) -> dict[str, Any]:
+def columns_of(frame: Frame) -> dict[str, Any]:
     """Columns of a table in the form features see: text as `Strings`, numbers as arrays.
 
     A data frame is such a table; so is a dictionary of lists.
@@ -47,7 +48,7 @@ def facts_of(kind: str, event: Row, reference: Reference) -> list[Fact]:
     return FACTS[kind](event, reference)
 
 
-def table_of(events: Mapping[str, Mapping[str, Any]], reference: Reference) -> Table:
+def table_of(events: Mapping[str, Frame], reference: Reference) -> Table:
     """All events, by kind, as one past for a batch."""
     return Table.of(
         fact
@@ -190,7 +191,7 @@ class Engine:
         return Prediction(probability, self._act if probability >= self._threshold else self._wait, unknown)
 
 
-def predict_table(artifact: Artifact, rows: Mapping[str, Any], past: Table, at: Ints) -> Floats:
+def predict_table(artifact: Artifact, rows: Frame, past: Table, at: Ints) -> Floats:
     """The artifact's probabilities for a table of rows, with each row's past as of its decision time."""
     features = features_of(artifact.sets, columns_of(rows), at, past, artifact.reference)
     encoded = encode(features, artifact.categories)

@@ -60,8 +60,8 @@ def remember(history: History, store: Store, model: Model, told_after: int = 0) 
     last = told_after
     for number, kind, body in store.events(told_after):
         event = model.events.read(body.encode())[0]
-        for fact in FACTS[kind](event, model.artifact.reference):
-            if fact.at > model.artifact.as_of:
+        if model.artifact.contract.events[kind].known_at(event) > model.artifact.as_of:
+            for fact in FACTS[kind](event, model.artifact.reference):
                 history.add(fact)
         last = number
     return last

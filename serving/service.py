@@ -98,7 +98,11 @@ class Service:
         events = model.events.plain(messages)
         reference = model.artifact.reference
         kinds = [str(message.__struct_config__.tag) for message in messages]
-        facts = [FACTS[kind](event, reference) for kind, event in zip(kinds, events, strict=True)]
+        rules = model.artifact.contract.events
+        facts = [
+            FACTS[kind](event, reference) if rules[kind].known_at(event) > self._since else []
+            for kind, event in zip(kinds, events, strict=True)
+        ]
         now = time.time()
         told = [
             Told(kind, self._identity(model, kind, event), now, self._encode(message).decode())
@@ -108,8 +112,7 @@ class Service:
         for number, kind, new in zip(numbers, kinds, facts, strict=True):
             if number is not None:
                 for fact in new:
-                    if fact.at > self._since:
-                        model.engine.history.add(fact)
+                    model.engine.history.add(fact)
                 self._heard = number
                 self.metrics.events[kind] += 1
         accepted = sum(number is not None for number in numbers)

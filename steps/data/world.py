@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.contract import Column, Contract, Event
-from core.windows import HOUR
 from problem.dataset import Tables
 from steps.data.validate import check_share, summary, validate, write_quarantine
 
@@ -37,7 +36,8 @@ class Ingested:
 
 def known_at(event: Event, frame: pd.DataFrame) -> NDArray[np.int64]:
     """When each event became known, by the contract alone (epoch seconds)."""
-    return frame[event.known].to_numpy(dtype=np.int64) + round(event.known_after_hours * HOUR)
+    known: NDArray[np.int64] = event.known_at({event.known: frame[event.known].to_numpy(dtype=np.int64)})
+    return known
 
 
 def known_between(

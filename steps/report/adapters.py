@@ -90,10 +90,7 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
             version=found.version,
             digest=found.digest,
             promoted=verdict.passed,
-            candidates=tuple(
-                Candidate(**asdict(entry))
-                for entry in selection.leaderboard
-            ),
+            candidates=tuple(Candidate(**asdict(entry)) for entry in selection.leaderboard),
             test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
             threshold=artifact.threshold,
             gates=tuple(Gate(**asdict(gate)) for gate in verdict.gates),

@@ -163,7 +163,7 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
         random_state=seed,
     )
     trees.fit(table, (world.label + (np.arange(len(world.label)) % (7 + seed) == 0)) > 0)
-    history = past.between(AS_OF - 30 * DAY, AS_OF)
+    history = table_of(known_until(world.events, contract, AS_OF), REFERENCE)
     artifact = Artifact(
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
         calibration=Calibration(0.9), threshold=contract.costs.threshold,
@@ -175,6 +175,22 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
     probability = predict_table(artifact, chosen, history, world.at[list(places)])
     smoke = tuple(SmokeRow(world.row(i), float(p)) for i, p in zip(places, probability, strict=True))
     return replace(artifact, smoke=smoke)
+
+
+def known_until(
+    events: dict[str, dict[str, Any]], contract: Contract, moment: int
+) -> dict[str, dict[str, Any]]:
+    """The events known at a moment; some of their facts count later."""
+    kept = {}
+    for kind, columns in events.items():
+        keep = contract.events[kind].known_at(columns) <= moment
+        kept[kind] = {
+            name: [value for value, here in zip(values, keep, strict=True) if here]
+            if isinstance(values, list)
+            else values[keep]
+            for name, values in columns.items()
+        }
+    return kept
 
 
 def offline(artifact: Artifact, world: World) -> Floats:
