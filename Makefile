@@ -46,7 +46,7 @@ help: ## this list
 $(INSTALLED): requirements.lock | $(BIN)/uv
 	@$(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
 	    echo "uv could not install the lock: trying pip." >&2; \
-	    $(BIN)/python -m pip install --require-hashes --no-build-isolation -r $<; }
+	    $(BIN)/python -m pip install --require-hashes --no-build-isolation --no-deps -r $<; }
 	@touch $@
 
 # uv, and setuptools for the one package that comes as source, straight from the lock: every byte is hashed.
