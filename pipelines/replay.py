@@ -24,13 +24,14 @@ from report.results import (
     save,
 )
 from steps.deploy.adapters import settings_in
-from steps.deploy.client import Fed, feed
+from steps.deploy.client import Fed, feed, one_by_one
 from steps.deploy.local import url
 from steps.model.registry import Version
 from steps.monitor.adapters import page_of, period_of
 from steps.monitor.watch import Watched
 
 RESULTS = VAR / "results"
+TIMED_ROWS = 500
 
 
 def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monitoring:
@@ -76,12 +77,14 @@ def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monito
         versions=tuple(versions),
     )
     save(told, RESULTS)
-    save(_serving(watched, fed, versions[-1].version, address), RESULTS)
+    milliseconds = one_by_one(address, rows.tail(TIMED_ROWS), contract)
+    save(_serving(watched, fed, versions[-1].version, address, milliseconds), RESULTS)
     return told
 
 
-def _serving(watched: list[Watched], fed: list[Fed], version: str, address: str) -> Serving:
-    milliseconds = [one for each in fed for one in each.milliseconds]
+def _serving(
+    watched: list[Watched], fed: list[Fed], version: str, address: str, milliseconds: list[float]
+) -> Serving:
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return Serving(
         version=version,

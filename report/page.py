@@ -45,7 +45,7 @@ def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
         below = f"of the possible savings on unseen months; ROC-AUC {say.metric('roc_auc', auc.value)}"
         tiles["model"] = (say.metric("savings_share", saved.value), below)
     if serving := results.serving:
-        below = f"p99 of {say.plural(serving.requests, 'request')}; {serving.failed:,} failed"
+        below = f"p99 of a one-row request; {serving.failed:,} of {serving.requests:,} requests failed"
         tiles["serving"] = (f"{say.decimal(serving.p99_ms, 1)} ms", below)
     if monitoring := results.monitoring:
         bad = sum(period.bad for period in monitoring.periods)

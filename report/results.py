@@ -177,7 +177,7 @@ class Serving(Section):
     requests: int
     failed: int  # requests
     rows: int
-    p50_ms: float  # of a request
+    p50_ms: float  # of a request with one row, one after another
     p99_ms: float
     how_to_open: str  # a command
 

@@ -45,7 +45,7 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
             return [words.model(model), _scores(model.test)]
         case Serving() as serving:
             p50, p99 = say.decimal(serving.p50_ms, 1), say.decimal(serving.p99_ms, 1)
-            return [words.serving(serving), f"A request took {p50} ms (median) and {p99} ms (p99)."]
+            return [words.serving(serving), f"A one-row request took {p50} ms (median) and {p99} ms (p99)."]
         case Monitoring() as monitoring:
             return [words.monitoring(contract, monitoring)]
     if stage != "problem":

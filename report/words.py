@@ -49,8 +49,8 @@ def data(contract: Contract, result: Data) -> str:
     return (
         f"A feature may read only what was known {say.compact(contract.decision.hours_before)} h before "
         f"the {say.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
-        f"{held} of {say.plural(len(result.probes), 'leakage probe')} passed; {say.plural(bad, 'row')} of "
-        f"{result.rows + bad:,} stood out and went to quarantine, with the reason."
+        f"{held} of {say.plural(len(result.probes), 'leakage probe')} passed; {result.rows:,} rows were "
+        f"kept, and {say.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
     )
 
 
@@ -103,7 +103,7 @@ def policy(contract: Contract) -> str:
     rules = contract.monitoring
     return (
         f"{rules.bad_periods} bad periods of the last {rules.of_periods}, the latest among them, lead to "
-        f"retraining; then {rules.cooldown_days} days of rest."
+        f"retraining, and so do {rules.max_age_days} days without one; then {rules.cooldown_days} days of rest."
     )
 
 

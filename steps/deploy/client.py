@@ -20,12 +20,11 @@ Wire = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fed:
-    """What came of a stretch of time; `milliseconds` has a number per request for predictions."""
+    """What came of a stretch of time: requests for predictions, all that failed, and rows answered."""
 
     requests: int
     failed: int
     rows: int
-    milliseconds: tuple[float, ...]
 
 
 def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
@@ -63,19 +62,28 @@ def feed(
     due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
     for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
         asked[hour].append(row)
-    failed, answered = 0, 0
-    milliseconds: list[float] = []
+    requests, failed, answered = 0, 0, 0
     with httpx.Client(base_url=url, timeout=30) as client:
         for hour in sorted({*told, *asked}):
             for batch in _batches(told[hour], contract.service.max_batch):
                 failed += not _post(client, "/outcomes", {"events": batch})
             for batch in _batches(asked[hour], contract.service.max_batch):
-                before = time.perf_counter()
                 done = _post(client, "/predict", {"rows": batch})
-                milliseconds.append((time.perf_counter() - before) * 1000)
+                requests += 1
                 failed += not done
                 answered += len(batch) * done
-    return Fed(len(milliseconds), failed, answered, tuple(milliseconds))
+    return Fed(requests, failed, answered)
+
+
+def one_by_one(url: str, rows: pd.DataFrame, contract: Contract) -> list[float]:
+    """Milliseconds of a request for each row, one after another over one connection."""
+    milliseconds = []
+    with httpx.Client(base_url=url, timeout=30) as client:
+        for row in wire_rows(rows, contract.columns):
+            before = time.perf_counter()
+            _post(client, "/predict", row)
+            milliseconds.append((time.perf_counter() - before) * 1000)
+    return milliseconds
 
 
 def _hourly(
