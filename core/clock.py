@@ -15,7 +15,7 @@ _YEARS = (2000, 2041)
 
 @cache
 def _offsets(zone: str) -> tuple[list[int], list[int]]:
-    """Moments at which the zone's offset from UTC changes, and the offsets (seconds) before, between and after."""
+    """Moments at which the zone's offset from UTC changes; offsets (seconds) before, between and after."""
     info = ZoneInfo(zone)
 
     def offset(at: int) -> int:

@@ -1,8 +1,8 @@
 """What was known at a moment: logs of facts by the time they became known, and windows over them.
 
 A `Tally` counts: windows return the number of facts and the sums of their values. A `Reading` replaces:
-`latest` returns the last one. Tally values are whole numbers, so that sums are exact in any order and the batch
-(`Table`) and the stream (`History`) agree to the last bit.
+`latest` returns the last one. Tally values are whole numbers, so that sums are exact in any order and the
+batch (`Table`) and the stream (`History`) agree to the last bit.
 """
 
 from array import array

@@ -1,8 +1,9 @@
-"""What is known at decision time: the one implementation, for a year of flights at once and for one row online.
+"""What is known at decision time, written once: for a year of flights in a batch and for one row online.
 
-`FACTS` turns each kind of event into logged facts, `SETS` turns a row and its past into features. Both see either
-single values or whole columns (`core.columns`). Nothing is built on the plane: its tail number is missing only for
-cancelled flights. Month and holidays are left out: with less than a year known they memorise days.
+`FACTS` turns each kind of event into logged facts, `SETS` turns a row and its past into features. Both see
+either single values or whole columns (`core.columns`). Nothing is built on the plane: its tail number is
+missing only for cancelled flights. Month and holidays are left out: with less than a year known they memorise
+days.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,11 +19,11 @@ Features = dict[str, Value]
 HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
-DAY, WEEK, MONTH = 24, 7 * 24, 28 * 24  # hours
+DAY, MONTH = 24, 28 * 24  # hours
 REACH_HOURS = MONTH  # no window looks further back
 
 
-# --- events to facts ---------------------------------------------------------------------------------------------
+# --- events to facts ----------------------------------------------------------------------------------------
 
 
 def schedule_facts(event: Row, reference: Reference) -> list[Fact]:
@@ -96,7 +97,7 @@ FACTS: dict[str, Callable[[Row, Reference], list[Fact]]] = {
 }
 
 
-# --- a row and its past to features ------------------------------------------------------------------------------
+# --- a row and its past to features -------------------------------------------------------------------------
 
 
 def schedule(row: Row, at: Value, past: Past, reference: Reference) -> Features:
