@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from core.clock import DAY
 from core.contract import day, epoch, load_contract
 from core.errors import UserError
+from core.files import write_whole
 from core.settings import REPORTS, ROOT, VAR, ensure_writable, prepare_environment
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def write_report(seconds: dict[str, float]) -> None:
     )
     save(Run(seconds, links), RESULTS)
     results = load(RESULTS)
-    card.write_text(card_text(contract, results), encoding="utf-8")
+    text = card_text(contract, results)
+    write_whole(card, lambda scratch: scratch.write_text(text, encoding="utf-8"))
     write_page(contract, results, PAGE)
     say("\n" + summary(contract, results, PAGE))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from core.contract import Contract
+from core.files import write_whole
 from report import format as say
 from report import plots, words
-from report.files import write_whole
 from report.render import render
 from report.results import NAN, Estimate, Monitoring, Results
 from report.stages import STAGES
@@ -19,7 +19,8 @@ def write_page(contract: Contract, results: Results, path: Path) -> Path:
     Raises:
         UserError: if its folder cannot be written.
     """
-    return write_whole(path, page(contract, results).encode())
+    text = page(contract, results)
+    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def page(contract: Contract, results: Results) -> str:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from core.errors import UserError
-from report.files import write_whole
+from core.files import write_whole
 
 NAN = float("nan")
 S = TypeVar("S", bound="Section")
@@ -283,7 +283,8 @@ def save(section: Section, folder: Path) -> Path:
     Raises:
         UserError: if the folder cannot be written.
     """
-    return write_whole(_path(type(section), folder), TypeAdapter(type(section)).dump_json(section, indent=2))
+    content = TypeAdapter(type(section)).dump_json(section, indent=2)
+    return write_whole(_path(type(section), folder), lambda scratch: scratch.write_bytes(content))
 
 
 def load(folder: Path) -> Results:

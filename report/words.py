@@ -103,7 +103,7 @@ def policy(contract: Contract) -> str:
     rules = contract.monitoring
     return (
         f"{rules.bad_periods} bad periods of the last {rules.of_periods}, the latest among them, lead to "
-        f"retraining, and so do {rules.max_age_days} days without one; then {rules.cooldown_days} days of rest."
+        f"retraining, and so do {rules.max_age_days} days without; then {rules.cooldown_days} days of rest."
     )
 
 

@@ -1,12 +1,11 @@
 """The file that names the version to serve, replaced in one step."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import UserError
+from core.files import write_whole
 
 
 class Pointer(BaseModel):
@@ -41,11 +40,5 @@ def write_pointer(path: Path, pointer: Pointer) -> None:
     Raises:
         UserError: when the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(file, "w", encoding="utf-8") as text:
-            text.write(pointer.model_dump_json(indent=1))
-        Path(scratch).replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}. Make its folder writable.") from error
+    text = pointer.model_dump_json(indent=1)
+    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))

@@ -66,7 +66,11 @@ def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def copy(tmp_path: Path) -> Path:
     """The project's files elsewhere, to be spoiled."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["/usr/bin/env", "git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):

@@ -1,7 +1,5 @@
 """Rows that break the contract are found, named and put aside."""
 
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ import pandera.pandas as pa
 
 from core.contract import Category, Column, Timestamp, epoch, iso
 from core.errors import UserError
+from core.files import write_whole
 
 MAX_SHARE = 0.01
 
@@ -173,20 +172,7 @@ def write_quarantine(rows: pd.DataFrame, path: Path) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                rows.to_csv(file, index=False)
-            Path(scratch).chmod(0o644)
-            Path(scratch).replace(path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}. Free its folder or name another."
-        ) from error
+    write_whole(path, lambda scratch: rows.to_csv(scratch, index=False))
 
 
 def check_share(bad: int, total: int, source: str, path: Path, limit: float = MAX_SHARE) -> None:

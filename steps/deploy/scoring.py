@@ -1,8 +1,5 @@
 """Batch scoring: a CSV or Parquet file, or a table of a database, in and out."""
 
-import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +12,7 @@ from zenml import step
 
 from core.contract import Contract, Timestamp, load_contract
 from core.errors import UserError
+from core.files import write_whole
 from serving.engine import predict_table, table_of
 from steps.data.validate import validate, write_quarantine
 from steps.data.world import World
@@ -107,18 +105,6 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
             return
         path = Path(target)
         write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
-        _whole(path, lambda scratch: write(scratch, index=False))
+        write_whole(path, lambda scratch: write(scratch, index=False))
     except (OSError, ValueError, SQLAlchemyError) as error:
         raise UserError(f"{target} cannot be written: {' '.join(str(error).split())}") from error
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(scratch))
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)

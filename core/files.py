@@ -1,0 +1,32 @@
+"""Files that are whole or not there."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import UserError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a file beside the path, then give it the path's name: a reader never sees half of it.
+
+    Raises:
+        UserError: when the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        scratch = Path(name)
+        try:
+            write(scratch)
+            scratch.chmod(0o644)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}. Make its folder writable or name another."
+        ) from error
+    return path
