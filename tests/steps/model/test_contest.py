@@ -1,4 +1,4 @@
-"""A drill for each gate: it passes in the good case, fails alone in its bad one, and its sentence says why."""
+"""A drill for each gate: passed in the good case, failed alone in its bad one, and the sentence says why."""
 
 import time
 from dataclasses import replace

@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.columns import Floats
+from core.contract import load_contract
+from serving.artifact import Calibration
+from steps.data.split import Fold, Windows
+from steps.model import select as room
+from steps.model.fit import Trees
+from steps.model.sample import Sample
+from steps.model.select import TREES_STEP, Selection, select
+
+ROWS, CUT = 3000, 2400  # what comes from the cut on is the contest window and later
+FOLDS = (
+    Fold(np.arange(1200), np.arange(1200, 1800), 0, 0),
+    Fold(np.arange(1800), np.arange(1800, CUT), 0, 0),
+)
+WINDOWS = Windows(np.arange(CUT), FOLDS, np.arange(CUT, 2700), np.arange(2700, ROWS), 0, 0)
+MILD = Trees(learning_rate=0.1, leaves=4, count=60, min_leaf_rows=20)
+WILD = Trees(learning_rate=0.5, leaves=31, count=60, min_leaf_rows=2, l2=0.0)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "JOBS", 1)
+
+
+def sample(signal: float) -> Sample:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(ROWS, 4))
+    margin = signal * (features[:, 0] + np.sin(3 * features[:, 1])) - 1
+    label = (random.random(ROWS) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+    keys = pd.DataFrame({"group": np.arange(ROWS) % 5})
+    return Sample(features, ("a", "b", "c", "d"), {}, keys, label)
+
+
+def chosen(seen: Sample) -> Selection:
+    return select(seen, WINDOWS, load_contract(), [WILD, MILD])
+
+
+def test_only_the_folds_are_looked_at() -> None:
+    seen = sample(1.5)
+    features, label = seen.features.copy(), seen.label.copy()
+    features[CUT:], label[CUT:] = np.nan, 1 - label[CUT:]
+    assert chosen(replace(seen, features=features, label=label)) == chosen(seen)
+    label[FOLDS[-1].valid] = 1 - label[FOLDS[-1].valid]
+    assert chosen(replace(seen, label=label)) != chosen(seen)
+
+
+def test_the_candidate_with_the_least_log_loss_is_chosen_with_its_own_number_of_trees() -> None:
+    found = chosen(sample(1.5))
+    assert (found.trees.leaves, found.trees.learning_rate) == (MILD.leaves, MILD.learning_rate)
+    losses = {entry.name: entry.metrics["log_loss"] for entry in found.leaderboard}
+    assert losses[MILD.name] < losses[WILD.name]
+    assert losses[MILD.name] < losses["prior"]
+
+
+def test_the_leaderboard_has_all_that_was_tried_and_one_choice() -> None:
+    found = chosen(sample(1.5))
+    assert [(entry.name, entry.kind, entry.chosen) for entry in found.leaderboard] == [
+        *((name, "baseline", False) for name in load_contract().baselines),
+        (WILD.name, "candidate", False),
+        (MILD.name, "candidate", True),
+    ]
+
+
+def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
+    noise = select(sample(0.0), WINDOWS, load_contract(), [WILD])
+    assert noise.trees.count == TREES_STEP
+    assert 0 < noise.calibration.slope < 0.9
+    signal = select(sample(3.0), WINDOWS, load_contract(), [MILD])
+    assert signal.trees.count > TREES_STEP
+
+
+def staged(*slopes: float) -> list[Floats]:
+    """Margins after each stage: the label's sign, more or less sure."""
+    signs = np.array([1.0, -1.0, 1.0, 1.0])
+    return [slope * signs for slope in slopes]
+
+
+@pytest.mark.parametrize(
+    ("slopes", "count"),
+    [
+        ((0.1, 2.0, 1.0), 2 * TREES_STEP),
+        ((3.0, 2.0, 1.0), TREES_STEP),
+        ((0.1, 0.2, 3.0), 60),  # the last stage ends before a whole step
+    ],
+)
+def test_the_number_of_trees_is_that_of_the_best_stage(slopes: tuple[float, ...], count: int) -> None:
+    label = np.array([1, 0, 1, 1])
+    found = room._best_count(MILD, [staged(*slopes), staged(*slopes)], [label, label])
+    assert found.trees == replace(MILD, count=count)
+    best = max(slopes)
+    expected = -np.log(Calibration().probability(np.array([best]))[0])
+    assert found.log_loss == pytest.approx(expected)
+    assert all(np.array_equal(margin, staged(best)[0]) for margin in found.margins)
+
+
+def test_the_mean_over_folds_decides_and_not_one_fold() -> None:
+    label = np.array([1, 0, 1, 1])
+    found = room._best_count(MILD, [staged(1.0, 1.1), staged(3.0, 0.1)], [label, label])
+    assert found.trees.count == TREES_STEP
