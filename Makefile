@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-VERBS := demo train evaluate deploy serve score monitor retrain replay ui
+VERBS := demo train evaluate deploy serve stop score monitor retrain replay ui
 .PHONY: $(VERBS) help setup lock check test clean
 
 demo: ## the five stages end to end; the page is reports/index.html
@@ -16,6 +16,7 @@ train: ## data, features, candidates, contest: a new champion if it passes every
 evaluate: ## the champion on the frozen test months
 deploy: ## start the service with the champion, smoke it, roll back if that fails
 serve: ## the service in the foreground
+stop: ## stop the service that deploy started
 score: ## a file of raw rows in, a scored file out
 monitor: ## drift and performance of the periods that are over
 retrain: ## train again if the policy says so
@@ -34,7 +35,8 @@ check: $(INSTALLED) ## lint, format and types
 
 setup: $(INSTALLED) ## install the lock into .venv (the other verbs do it when it is needed)
 
-clean: ## remove state, pages and caches; .venv stays
+clean: ## stop the service, remove state, pages and caches; .venv stays
+	-@test ! -d var/serving || $(BIN)/python run.py stop
 	rm -rf var reports .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from core.clock import DAY
@@ -141,6 +142,14 @@ def serve(_: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
 
 
+def stop(_: argparse.Namespace) -> None:
+    """Stop what `deploy` has started."""
+    from steps.deploy.adapters import settings_in
+    from steps.deploy.local import stop as stop_service
+
+    say("The service is stopped." if stop_service(settings_in(SERVING)) else "No service of ours runs.")
+
+
 def score(options: argparse.Namespace) -> None:
     """Score a CSV or Parquet file, or a table (`database-url#table`), with the champion."""
     from pipelines import runs
@@ -170,8 +179,10 @@ def monitor(options: argparse.Namespace) -> None:
 
 def ui(options: argparse.Namespace) -> None:
     """Open MLflow's pages; `--which zenml` for those of ZenML."""
-    if options.which == "zenml":
-        os.execv(f"{sys.prefix}/bin/zenml", ["zenml", "login", "--local", "--blocking"])  # noqa: S606
+    if options.which == "zenml":  # its server needs another FastAPI than ours: an environment of its own
+        server = f"zenml[server]=={version('zenml')}"
+        words = ["uv", "tool", "run", "--from", server, "zenml", "login", "--local", "--blocking"]
+        os.execv(sys.executable, [sys.executable, "-m", *words])  # noqa: S606 (fixed words)
     store = os.environ["MLFLOW_TRACKING_URI"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
 
@@ -208,7 +219,7 @@ def write_report(seconds: dict[str, float]) -> None:
     say("\n" + summary(contract, results, PAGE))
 
 
-VERBS = (demo, train, evaluate, deploy, serve, score, monitor, retrain, replay, ui)
+VERBS = (demo, train, evaluate, deploy, serve, stop, score, monitor, retrain, replay, ui)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -228,17 +239,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def perform(options: argparse.Namespace) -> None:
+    """Run a verb with the project's own stores."""
+    load_contract()
+    prepare_environment()
+    ensure_writable(REPORTS)
+    from zenml.exceptions import RunInterruptedException
+
+    from steps.stores import open_stores
+
+    open_stores()
+    try:
+        options.run(options)
+    except RunInterruptedException as error:  # what ZenML makes of Ctrl-C
+        raise KeyboardInterrupt from error
+
+
 def main(arguments: list[str]) -> int:
     """Run a verb; a sentence and 1 when it cannot be done."""
     options = parse(arguments)
     try:
-        load_contract()
-        prepare_environment()
-        ensure_writable(REPORTS)
-        from steps.stores import open_stores
-
-        open_stores()
-        options.run(options)
+        perform(options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
