@@ -77,7 +77,16 @@ class Series:
     def add(self, at: int, values: Sequence[float]) -> None:
         """Put a fact where its time belongs."""
         width, last, self.asked = self.width, len(self.times), None
-        place = last if not last or at >= self.times[-1] else bisect_right(self.times, at)
+        if not last or at >= self.times[-1]:  # most come in order
+            self.times.append(at)
+            self.stamps.append(at)
+            if self.tally:
+                totals = self.numbers[-width:] if width else ()
+                self.numbers.extend([total + int(value) for total, value in zip(totals, values, strict=True)])
+            else:
+                self.numbers.extend(values)
+            return
+        place = bisect_right(self.times, at)
         self.times.insert(place, at)
         self.stamps.insert(place, at)
         here = place * width

@@ -19,6 +19,7 @@ from serving.trees import UnsupportedError, forest_of, probes
 Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
 UNKNOWN = float("nan")
 MANY = 48  # rows from which on columns are faster than one row after another
+MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
 PARITY = 1e-9  # of margins
 
 
@@ -127,7 +128,7 @@ class Scorer:
         return np.asarray(found, dtype=np.float64).reshape(len(features))
 
     def _check(self, compiled: CompiledForest) -> None:
-        """Compare on rows at, beside and between all that the trees split on, with gaps and unseen categories."""
+        """Compare on rows at, beside and between all splits, with gaps and unseen categories."""
         rows = probes(self.model)
         worst = float(np.abs(compiled.margins(rows) - self._interpreted(rows)).max())
         if not worst <= PARITY:
@@ -141,6 +142,7 @@ class Engine:
         self.artifact = artifact
         self.history = history or artifact.history.history()
         self.scorer = Scorer(artifact.model, artifact.calibration)
+        self._stale = True  # whether the history has changed since it was last asked by the column
         self._threshold = artifact.threshold
         self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
         self._time = artifact.contract.decision.time_column
@@ -150,7 +152,12 @@ class Engine:
 
     def observe(self, kind: str, event: Row) -> None:
         """Take in one event; timestamps are epoch seconds."""
-        for fact in FACTS[kind](event, self.artifact.reference):
+        self.learn(FACTS[kind](event, self.artifact.reference))
+
+    def learn(self, facts: Iterable[Fact]) -> None:
+        """Take in facts."""
+        self._stale = True
+        for fact in facts:
             self.history.add(fact)
 
     def features(self, row: Row) -> dict[str, float | str]:
@@ -160,8 +167,9 @@ class Engine:
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
         """Answer rows; timestamps are epoch seconds, and the past is what has been observed."""
-        if len(rows) < MANY:
+        if len(rows) < (MANY_STALE if self._stale else MANY):
             return [self._one(row) for row in rows]
+        self._stale = False
         columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
         return self._many(columns, columns[self._time] - self._lead)
 
@@ -180,7 +188,9 @@ class Engine:
         artifact = self.artifact
         features = features_of(artifact.sets, columns, at, self.history.table(), artifact.reference)
         encoded = encode(features, artifact.categories)
-        found = self.scorer.probability(matrix(encoded, artifact.features, len(at))).tolist()
+        margins = self.scorer.margin(matrix(encoded, artifact.features, len(at))).tolist()
+        # Not by the column: numpy's exp is another in the last bit, and one row and many answer the same.
+        found = map(artifact.calibration.of_one, margins)
         unknown: dict[int, tuple[str, ...]] = {}
         for name, _ in self._categories:
             for row in np.flatnonzero(np.isnan(encoded[name])).tolist():

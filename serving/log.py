@@ -103,10 +103,16 @@ class SqliteStore:
 
     def write_events(self, events: Sequence[Told]) -> list[int | None]:
         """See `Store`."""
-        insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?) RETURNING number"
-        with _Transaction(self._connection) as execute:
-            found = [execute.execute(insert, event).fetchone() for event in events]
-        return [row and row[0] for row in found]
+        with _Transaction(self._connection) as connection:
+            (last,) = connection.execute("SELECT COALESCE(MAX(number), 0) FROM events").fetchone()
+            insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?)"
+            if connection.executemany(insert, events).rowcount == len(events):
+                return list(range(last + 1, last + 1 + len(events)))
+            added = connection.execute(
+                "SELECT kind, identity, number FROM events WHERE number > ?", (last,)
+            ).fetchall()
+        numbers = {(kind, identity): number for kind, identity, number in added}
+        return [numbers.pop((event.kind, event.identity), None) for event in events]
 
     def answers(self, after: int = 0) -> Iterator[tuple[int, Answered]]:
         """See `Store`."""

@@ -111,8 +111,7 @@ class Service:
         numbers = self.store.write_events(told)
         for number, kind, new in zip(numbers, kinds, facts, strict=True):
             if number is not None:
-                for fact in new:
-                    model.engine.history.add(fact)
+                model.engine.learn(new)
                 self._heard = number
                 self.metrics.events[kind] += 1
         accepted = sum(number is not None for number in numbers)

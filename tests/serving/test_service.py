@@ -14,7 +14,7 @@ from serving.artifact import Artifact, save_artifact
 from serving.log import SqliteStore, predictions
 from serving.pointer import Pointer, write_pointer
 from serving.settings import Settings
-from tests.serving.conftest import Deployed, Running, World, deploy, offline, post_events, running
+from tests.serving.conftest import Deployed, Running, World, deploy, messages, offline, post_events, running
 
 
 def asked(client: httpx.Client, world: World, places: range) -> list[dict[str, Any]]:
@@ -30,8 +30,19 @@ def test_http_gives_the_probabilities_of_offline_evaluation(
     post_events(live.client, world.events)
     found = [one["probability"] for one in asked(live.client, world, range(len(world.at)))]
     assert np.allclose(found, offline(artifact, world), rtol=0, atol=1e-9)
-    one = live.client.post("/predict", json=world.request(5)).json()
-    assert one["predictions"][0]["probability"] == found[5]
+    assert [asked(live.client, world, range(i, i + 1))[0]["probability"] for i in range(50)] == found[:50]
+
+
+def test_of_events_told_again_only_the_new_ones_are_numbered(live: Running, world: World) -> None:
+    sent = messages({"schedule": {name: values[:3] for name, values in world.events["schedule"].items()}})
+    assert live.client.post("/outcomes", json={"events": [sent[1], sent[1]]}).json() == {
+        "accepted": 1,
+        "repeated": 1,
+    }
+    assert live.client.post("/outcomes", json={"events": sent}).json() == {"accepted": 2, "repeated": 1}
+    numbers = [number for number, _, _ in live.service.store.events()]
+    assert numbers == [1, 2, 3]
+    assert live.service._heard == 3
 
 
 def test_an_unknown_category_is_served_named_and_counted(live: Running, world: World) -> None:
