@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 STATE = tempfile.mkdtemp(prefix="fivestage-tests-")
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
@@ -12,6 +14,14 @@ from core.settings import prepare_environment  # noqa: E402
 
 prepare_environment()
 
+from problem.dataset import Tables, load  # noqa: E402
+
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(STATE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tables() -> Tables:
+    """The year as cleaned; not to be changed."""
+    return load()

@@ -7,17 +7,12 @@ import pytest
 from core.clock import local
 from core.contract import Contract, load_contract, parse_contract
 from core.errors import UserError
-from problem.dataset import MORE_AIRPORTS, Tables, clean, load
+from problem.dataset import MORE_AIRPORTS, Tables, clean
 from problem.raw import raw_folder
 from steps.data.validate import validate
 
 FLIGHTS = 336_776
 LEG = ["carrier", "flight", "origin", "dest", "scheduled_departure"]
-
-
-@pytest.fixture(scope="module")
-def tables() -> Tables:
-    return load()
 
 
 @pytest.fixture(scope="module")
