@@ -1,7 +1,6 @@
 """Live through the months after training: ask, hear what happened, watch, train again when called for."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -13,7 +12,6 @@ from monitoring.policy import Verdict
 from pipelines.runs import Trained, deploy, monitor, retrain, warehouse
 from report.results import (
     ColumnDrift,
-    Gate,
     Monitoring,
     Parity,
     Period,
@@ -121,8 +119,7 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
 
 
 def _retraining(at: int, reason: str, trained: Trained) -> Retraining:
-    gates = tuple(Gate(**asdict(gate)) for gate in trained.contest.gates)
-    return Retraining(_day(at), reason, trained.version.version, trained.promoted, gates)
+    return Retraining(_day(at), reason, trained.version.version, trained.promoted, trained.contest.gates)
 
 
 def _outcome(trained: Trained) -> str:

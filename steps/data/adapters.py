@@ -9,10 +9,10 @@ from zenml import step
 from core.contract import day, epoch, load_contract
 from core.settings import VAR
 from problem.dataset import load
+from report.results import Probe
 from steps.caching import depends_on
 from steps.data.features import build_features
 from steps.data.probes import (
-    Probe,
     future_is_unseen,
     shuffled_labels_give_chance,
     target_is_not_rebuilt,

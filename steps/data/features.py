@@ -34,4 +34,3 @@ def names_by_set(rows: pd.DataFrame, reference: Reference) -> dict[str, tuple[st
     """The features of each set, asked of the sets themselves with one row and an empty past."""
     row, at = columns_of(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
     return {name: tuple(features_of([name], row, at, Table({}), reference)) for name in SETS}
-

@@ -1,7 +1,6 @@
 """Leakage probes: checks that would fail if anything of the future were in the features."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from core.columns import Floats, Ints
 from core.contract import Contract, Event
 from core.windows import HOUR
 from problem.features import REACH_HOURS
+from report.results import Probe
 from steps.data.split import Windows
 from steps.data.world import known_at, known_between
 
@@ -23,15 +23,6 @@ Learn = Callable[[Floats, Ints, Ints, Ints], Floats]  # features, labels, rows t
 CHANCE_ERRORS = 4  # standard errors of the area under a curve of nothing (Hanley and McNeil 1982)
 SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a probe found, in a sentence."""
-
-    name: str
-    passed: bool
-    sentence: str
 
 
 def future_is_unseen(

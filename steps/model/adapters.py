@@ -8,6 +8,7 @@ from zenml import step
 
 from core.contract import iso, load_contract
 from monitoring.metrics import Scored
+from report.results import Gate
 from serving.artifact import Lineage, load_artifact
 from serving.engine import Engine
 from steps.data.adapters import MODEL, Probes, windows_at
@@ -16,7 +17,7 @@ from steps.data.world import World
 from steps.lineage import code_digest, data_digest, lock_digest
 from steps.materializers import RecordMaterializer
 from steps.model.baselines import baseline_savings
-from steps.model.contest import TIMED_ROWS, Answers, Evidence, Gate, row_milliseconds, run_gates
+from steps.model.contest import TIMED_ROWS, Answers, Evidence, row_milliseconds, run_gates
 from steps.model.evaluate import Evaluation, ablation, artifact_probability, evaluate_window, importance
 from steps.model.fit import Trees
 from steps.model.package import fit_chosen, history_at, package

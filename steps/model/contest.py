@@ -10,22 +10,11 @@ import pandas as pd
 from core.columns import Floats, Ints, Row
 from core.contract import BaselineName, Contract
 from monitoring.metrics import expected_costs, paired_difference, scores
+from report.results import Gate, Probe
 from serving.engine import Engine
-from steps.data.probes import Probe
 from steps.model.evaluate import decision_day
 
 TIMED_ROWS = 50
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One condition of promotion, and what was found."""
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    sentence: str
 
 
 @dataclass(frozen=True)

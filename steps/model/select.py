@@ -10,6 +10,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from core.columns import Floats, Ints
 from core.contract import BaselineName, Contract, Costs
 from monitoring.metrics import scores
+from report.results import Candidate
 from serving.artifact import Calibration
 from steps.data.split import Fold, Windows
 from steps.model.baselines import BASELINES
@@ -26,22 +27,12 @@ JOBS = 2
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of the leaderboard: means over the folds."""
-
-    name: str
-    kind: str
-    metrics: dict[str, float]
-    chosen: bool = False
-
-
-@dataclass(frozen=True)
 class Selection:
     """The chosen trees, their calibration, and everything they were compared with."""
 
     trees: Trees
     calibration: Calibration
-    leaderboard: tuple[Entry, ...]
+    leaderboard: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True)
@@ -68,11 +59,11 @@ def select(sample: Sample, windows: Windows, contract: Contract, candidates: Seq
     best = min(tried, key=lambda one: one.log_loss)
     leaderboard = (
         *(
-            Entry(name, "baseline", _fold_means(_on_folds(name, sample, folds), labels, contract.costs))
+            Candidate(name, "baseline", _fold_means(_on_folds(name, sample, folds), labels, contract.costs))
             for name in contract.baselines
         ),
         *(
-            Entry(
+            Candidate(
                 one.trees.name,
                 "candidate",
                 _fold_means([_uncalibrated(margin) for margin in one.margins], labels, contract.costs),

@@ -15,13 +15,10 @@ from report.card import card_text
 from report.results import (
     AblationRow,
     CalibrationPoint,
-    Candidate,
     CostPoint,
     Data,
     Estimate,
-    Gate,
     Model,
-    Probe,
     Problem,
     Slice,
     Week,
@@ -70,7 +67,7 @@ def tell_data(rows: pd.DataFrame, world: World, ingested: Ingested, probes: Prob
                 Week(_day(first + int(week) * WEEK), float(rate), int(size))
                 for week, rate, size in weeks.itertuples()
             ),
-            probes=tuple(Probe(**asdict(probe)) for probe in probes.found),
+            probes=probes.found,
             features=names_by_set(rows, world.reference),
         ),
         RESULTS,
@@ -90,10 +87,10 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
             version=found.version,
             digest=found.digest,
             promoted=verdict.passed,
-            candidates=tuple(Candidate(**asdict(entry)) for entry in selection.leaderboard),
+            candidates=selection.leaderboard,
             test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
             threshold=artifact.threshold,
-            gates=tuple(Gate(**asdict(gate)) for gate in verdict.gates),
+            gates=verdict.gates,
             lineage=asdict(artifact.lineage) | {"commit": found.commit, "mlflow run": found.run_id},
             ablation=tuple(
                 AblationRow(line.sets, *_some(line.scored, "roc_auc", "log_loss", "savings_share"))

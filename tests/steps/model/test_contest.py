@@ -10,10 +10,10 @@ import pytest
 
 from core.clock import DAY
 from core.contract import Contract, load_contract
+from report.results import Gate, Probe
 from serving.engine import Engine
-from steps.data.probes import Probe
 from steps.model import contest
-from steps.model.contest import TIMED_ROWS, Answers, Evidence, Gate, row_milliseconds, run_gates
+from steps.model.contest import TIMED_ROWS, Answers, Evidence, row_milliseconds, run_gates
 from tests.steps.conftest import changed
 
 DAYS = 20
