@@ -71,7 +71,7 @@ def ingest_tables(
         kind: _kept(tables.events[kind], kind, event.columns, event.identity, (), quarantine, reasons)
         for kind, event in contract.events.items()
     }
-    raw_rows = {"decisions": len(tables.rows) + lost} | {kind: len(frame) for kind, frame in events.items()}
+    raw_rows = {"decisions": len(tables.rows) + lost} | {kind: len(tables.events[kind]) for kind in events}
     return rows, World(events, tables.reference), Ingested(data, raw_rows, reasons, tables.quality)
 
 
