@@ -45,11 +45,19 @@ def label_rate(data: Data, retrainings: Sequence[Retraining]) -> Figure:
             axes.axvline(_at(window.start), color=PAPER, linewidth=1.5)
     middles = [_middle(week.start, week.start + timedelta(days=7)) for week in data.label_rate]
     axes.plot(middles, [week.rate for week in data.label_rate], color=INK, marker="o", markersize=3)
-    for retraining in retrainings:
+    for row, retraining in enumerate(retrainings):
         at = _at(retraining.at)
         axes.axvline(at, color=RED, linestyle="--", linewidth=1.2)
         words = "retrained" if retraining.promoted else "retrained, refused"
-        axes.annotate(words, (at, 0), (3, 4), textcoords="offset points", color=RED, fontsize=8)
+        axes.annotate(
+            words,
+            (at, 0),
+            (-3, 4 + 10 * (row % 3)),
+            textcoords="offset points",
+            color=RED,
+            fontsize=8,
+            ha="right",
+        )
     axes.set_ylim(bottom=0)
     axes.xaxis_date()
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

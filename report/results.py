@@ -156,7 +156,6 @@ class Model(Section):
     calibration: tuple[CalibrationPoint, ...] = ()
     cost_curve: tuple[CostPoint, ...] = ()
     importance: dict[str, float] = field(default_factory=dict)  # by feature, any order
-    seconds: float = NAN
 
 
 @dataclass(frozen=True)

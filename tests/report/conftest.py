@@ -186,7 +186,6 @@ def _model(contract: Contract) -> Model:
             CostPoint(at / 50, 160_000 + 120_000 * (at / 50 - threshold) ** 2) for at in range(51)
         ),
         importance={name: 1 / (2 + at) for at, name in enumerate(WATCHED)},
-        seconds=38.4,
     )
 
 
