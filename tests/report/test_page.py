@@ -159,7 +159,7 @@ def test_missing_numbers_are_a_dash(contract: Contract, results: Results) -> Non
         contract,
         replace(
             results,
-            model=replace(results.model, slices=rows, test={"roc_auc": unknown}, seconds=NAN),
+            model=replace(results.model, slices=rows, test={"roc_auc": unknown}),
             monitoring=replace(results.monitoring, periods=waiting),
         ),
     )
