@@ -8,13 +8,16 @@ import msgspec
 from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from core.contract import load_contract
 from serving import openapi
 from serving.door import Call, Door, Guard, Reply
-from serving.problems import Refusal
+from serving.problems import MEDIA_TYPE, Refusal
 from serving.schema import events_intake, rows_intake
 from serving.service import Service
 from serving.settings import Settings
@@ -39,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = _App(title=contract.title, version="1", lifespan=lifespan, redoc_url=None)
     app.state.service = service
+    app.add_exception_handler(HTTPException, _unknown)
     app.openapi = document  # type: ignore[method-assign]
     answers = Answers(service)
     guard = Guard(service.settings)
@@ -56,6 +60,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if path == "/predict":
             app.hot = door
     return app
+
+
+async def _unknown(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for it alone)
+    refusal = Refusal(error.status_code, error.detail)
+    return Response(refusal.body, error.status_code, error.headers, MEDIA_TYPE)
 
 
 class _App(FastAPI):
@@ -80,7 +90,8 @@ class Answers:
         ProcessCollector(registry=self._registry)
 
     async def predict(self, call: Call) -> Reply:
-        return Reply(await self._service.predict(call.body))
+        name, answer = await self._service.predict(call.body)
+        return Reply(answer, headers=((b"x-request-id", name.encode()),))
 
     async def outcomes(self, call: Call) -> Reply:
         return Reply(await self._service.tell(call.body))
@@ -98,8 +109,10 @@ class Answers:
         return Reply(b'{"status":"alive"}')
 
     async def ready(self, _: Call) -> Reply:
+        if self._service.draining:
+            raise Refusal(503, "The service is stopping.")
         if not self._service.ready:
-            raise Refusal(503, self._service.trouble or "The service is starting or stopping.")
+            raise Refusal(503, self._service.trouble or "The service is starting.")
         return Reply(msgspec.json.encode({"status": "ready", "trouble": self._service.trouble}))
 
     async def metrics(self, _: Call) -> Reply:

@@ -1,12 +1,13 @@
 """The tables of `trees.py` run by a few lines of C: compiled once for the project, whatever the model.
 
-`python -m serving.compiled FOLDER` compiles ahead, for an image without a compiler.
+`python -m serving.compiled serving` compiles ahead, for an image without a compiler.
 """
 
 import ctypes
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import struct
 import subprocess
@@ -86,8 +87,9 @@ def library() -> ctypes.PyDLL | None:
 
 
 def library_name() -> str:
-    """The compiled file's name: another source, another name."""
-    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()
+    """The compiled file's name: another source or machine, another name."""
+    made_with = " ".join((*FLAGS, platform.system(), platform.machine()))
+    digest = hashlib.sha256(SOURCE.read_bytes() + made_with.encode()).hexdigest()
     return f"trees-{digest[:16]}.so"
 
 
@@ -103,10 +105,10 @@ def compile_into(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         built = Path(scratch) / "trees.so"
-        command = [compiler, *FLAGS, "-o", str(built), str(SOURCE), "-lm"]
+        command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 (our own source)
         return built.replace(folder / library_name())
 
 
 if __name__ == "__main__":
-    compile_into(Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE.parent)
+    compile_into(Path(sys.argv[1]) if len(sys.argv) > 1 else VAR / "cache")

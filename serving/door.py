@@ -68,13 +68,11 @@ class Guard:
         self._clients: OrderedDict[Any, tuple[float, float]] = OrderedDict()  # tokens left, and when that was
 
     def admit(self, scope: Scope, headers: Headers) -> None:
-        """Let a request in.
+        """Know the caller, and how often it calls.
 
         Raises:
             Refusal: saying why not.
         """
-        if self.inside >= self._most:
-            raise Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
         client: Any = scope["client"] and scope["client"][0]
         if self._keys:
             given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
@@ -86,6 +84,16 @@ class Guard:
             client = given
         if self._rate:
             self._spend(client)
+
+    def enter(self) -> None:
+        """Take a place; whoever is still sending its body holds none.
+
+        Raises:
+            Refusal: when all are taken.
+        """
+        if self.inside >= self._most:
+            raise Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
+        self.inside += 1
 
     def _spend(self, client: Any) -> None:
         now = time.monotonic()
@@ -114,19 +122,25 @@ class Door:
         started = time.perf_counter()
         headers: Headers = dict(scope["headers"])
         guard = self._guard
-        admitted = False
+        entered = False
         try:
             if guard is not None:
                 guard.admit(scope, headers)
-                guard.inside += 1
-                admitted = True
             body = await self._body(headers, receive) if scope["method"] == "POST" else b""
+            if guard is not None:
+                guard.enter()
+                entered = True
             reply = await self._endpoint(Call(body, headers, scope))
         except Refusal as refusal:
             more = tuple((name.encode(), value.encode()) for name, value in refusal.headers.items())
             reply = Reply(refusal.body, MEDIA_TYPE.encode(), refusal.status, more)
+        except Exception:
+            logger.exception("failed", extra={"path": self._path})
+            reply = Reply(
+                Refusal(500, "The service failed; its log says why.").body, MEDIA_TYPE.encode(), 500
+            )
         finally:
-            if guard is not None and admitted:
+            if guard is not None and entered:
                 guard.inside -= 1
         sent = [
             (b"content-type", reply.media_type),
@@ -149,15 +163,18 @@ class Door:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._largest:
             raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
             message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            if message["type"] != "http.request":
+                raise Refusal(400, "The body ended early.")
+            part: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            if not more and not parts:
+                return part
+            parts.append(part)
+            size += len(part)
             if size > self._largest:
                 raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
         return b"".join(parts)

@@ -100,7 +100,7 @@ class Scorer:
         try:
             code = library()
             if code is None:
-                self.why_slow = "no compiled code"
+                self.why_slow = "their code could not be compiled here"
             else:
                 self._compiled = CompiledForest(forest_of(self.model), code)
                 self._check(self._compiled)

@@ -41,7 +41,11 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
         "openapi": "3.1.0",
         "info": {"title": contract.title, "version": "1", "description": about},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+        },
+        "security": [{}, {"key": []}],
     }
 
 
@@ -55,6 +59,7 @@ def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
     responses: Json = {
         "200": {"description": "Done", "content": {kind: {"schema": answered or {"type": "string"}}}}
     }
+    guarded = path not in {"/healthz", "/readyz", "/metrics"}
     refused = {problems.MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
     reasons = {
         400: "Not JSON",
@@ -64,7 +69,9 @@ def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
     }
     statuses = dict(reasons) if takes_body else {409: "Refused"} if path == "/reload" else {}
     if path not in {"/healthz", "/metrics"}:
-        statuses[503] = "Not ready"
+        statuses[503] = "Not ready, or too busy"
+    if guarded:
+        statuses |= {401: "No valid API key, where one is asked for", 429: "Too many requests"}
     for status, reason in statuses.items():
         responses[str(status)] = {"description": reason, "content": refused}
     return responses

@@ -38,7 +38,7 @@ class Service:
         self.model: Model | None = None
         self.pointer: Pointer | None = None
         self.trouble = ""  # why the pointer's version does not serve
-        self.draining = False
+        self.draining = False  # set when told to stop
         self._heard = 0  # number of the last event in the history
         self._since = 0  # up to here (epoch seconds) the history came with an artifact
         self._commit = GroupCommit(self.store.write_answers)
@@ -67,8 +67,8 @@ class Service:
 
     # --- requests ---
 
-    async def predict(self, body: bytes) -> bytes:
-        """Answer rows, once the answer is in the log.
+    async def predict(self, body: bytes) -> tuple[str, bytes]:
+        """Answer rows, once the answer is in the log: the request's name, and the answer.
 
         Raises:
             Refusal: when there is no model, or the rows are not what the contract says.
@@ -85,7 +85,7 @@ class Service:
         )
         await self._commit.add(logged)
         self._count(model, found)
-        return answer
+        return name, answer
 
     async def tell(self, body: bytes) -> bytes:
         """Take in events, once they are in the log.
@@ -134,6 +134,7 @@ class Service:
             "sets": artifact.sets,
             "features": artifact.features,
             "lineage": asdict(artifact.lineage),
+            "trees": model.engine.scorer.why_slow or "compiled",
             "contract": {
                 "name": artifact.contract.name,
                 "digest": artifact.contract.digest,
@@ -192,7 +193,11 @@ class Service:
         gc.freeze()  # the model and its history stay: collections need not walk them
         self.metrics.model = (model.version, model.digest)
         self.metrics.reloads["taken up"] += 1
-        logger.info("serving version %s (%s)", model.version, model.digest[:12])
+        slow = model.engine.scorer.why_slow
+        self.metrics.gauges["trees_compiled"] = ("Whether the trees run as compiled tables.", float(not slow))
+        if slow:
+            logger.warning("the trees run in treelite's interpreter: %s", slow)
+        logger.info("serving", extra={"version": model.version, "digest": model.digest})
 
     def _recall(self, history: History, model: Model) -> int:
         store = open_store(self.settings.database_url)

@@ -29,6 +29,11 @@ def url(settings: Settings) -> str:
     return f"http://{settings.host}:{settings.port}"
 
 
+def headers(settings: Settings) -> dict[str, str]:
+    """What a request needs to be let in."""
+    return {"X-API-Key": settings.keys[0]} if settings.keys else {}
+
+
 def start(settings: Settings, wait_seconds: float = 30) -> int:
     """Start the service, unless ours is running, wait until it is ready, and return its process number.
 
@@ -39,12 +44,7 @@ def start(settings: Settings, wait_seconds: float = 30) -> int:
     if running is not None:
         wait_until_ready(settings, wait_seconds)
         return running
-    with contextlib.closing(socket.socket()) as probe:
-        if probe.connect_ex((settings.host, settings.port)) == 0:
-            raise UserError(
-                f"Port {settings.port} of {settings.host} is in use by something else: stop that, "
-                f"or set {PREFIX}PORT to another."
-            )
+    require_free_port(settings)
     settings.folder.mkdir(parents=True, exist_ok=True)
     given = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
     with _log(settings).open("ab") as log, _pid(settings).open("w") as held:
@@ -66,6 +66,20 @@ def start(settings: Settings, wait_seconds: float = 30) -> int:
         stop(settings)
         raise
     return started.pid
+
+
+def require_free_port(settings: Settings) -> None:
+    """Make sure that a service can listen.
+
+    Raises:
+        UserError: when something listens there already.
+    """
+    with contextlib.closing(socket.socket()) as probe:
+        if probe.connect_ex((settings.host, settings.port)) == 0:
+            raise UserError(
+                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it is "
+                f"our own service), or set {PREFIX}PORT to another."
+            )
 
 
 def wait_until_ready(
@@ -102,13 +116,16 @@ def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: 
         UserError: when the service does not answer, or answers otherwise.
     """
     try:
-        answer = httpx.post(f"{url(settings)}/predict", json={"rows": list(rows)}, timeout=30)
+        body = {"rows": list(rows)}
+        answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
         answer.raise_for_status()
         found = [one["probability"] for one in answer.json()["predictions"]]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
-    worst = max((abs(one - other) for one, other in zip(found, probabilities, strict=True)), default=0.0)
-    if worst > TOLERANCE:
+    if not len(found) == len(probabilities) > 0:
+        raise UserError(f"The smoke test asked {len(probabilities)} rows and got {len(found)} answers.")
+    worst = max(abs(one - other) for one, other in zip(found, probabilities, strict=True))
+    if not worst <= TOLERANCE:
         raise UserError(
             f"The smoke test failed: probabilities differ by up to {worst:.2g} from the offline ones."
         )
@@ -127,7 +144,7 @@ def switch(settings: Settings, version: str, folder: Path, wait_seconds: float =
     if process(settings) is None:
         return before
     try:
-        answer = httpx.post(f"{url(settings)}/reload", timeout=wait_seconds)
+        answer = httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
         refused = "" if answer.is_success else answer.json().get("detail", answer.text)
     except (httpx.HTTPError, ValueError) as error:
         refused = f"it does not answer ({error})"
@@ -141,11 +158,12 @@ def roll_back(settings: Settings, before: Pointer | None) -> None:
     """Point the service to what it served before."""
     if before is None:
         settings.pointer.unlink(missing_ok=True)
+        stop(settings)
         return
     write_pointer(settings.pointer, before)
     if process(settings) is not None:
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(f"{url(settings)}/reload", timeout=30)
+            httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=30)
 
 
 def release(
@@ -164,7 +182,7 @@ def release(
     try:
         start(settings)
         return smoke(settings, rows, probabilities)
-    except UserError:
+    except BaseException:  # whatever it is, an interruption too: what is not proven does not stay
         roll_back(settings, before)
         raise
 

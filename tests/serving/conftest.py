@@ -236,6 +236,12 @@ def running(settings: Settings) -> Iterator[Running]:
         listener.close()
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 def post_events(client: httpx.Client, events: dict[str, dict[str, Any]]) -> None:
     sent = messages(events)
     for start in range(0, len(sent), 1000):

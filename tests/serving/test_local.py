@@ -18,14 +18,12 @@ from serving.log import open_store, predictions
 from serving.pointer import read_pointer
 from serving.settings import Settings
 from steps.deploy import local
-from tests.serving.conftest import World
+from tests.serving.conftest import World, free_port
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = Settings(folder=tmp_path, port=port)
+    settings = Settings(folder=tmp_path, port=free_port())
     yield settings
     local.stop(settings)
 
