@@ -119,7 +119,7 @@ def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: 
         body = {"rows": list(rows)}
         answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
         answer.raise_for_status()
-        found = [one["probability"] for one in answer.json()["predictions"]]
+        found: list[float] = [one["probability"] for one in answer.json()["predictions"]]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
     if not len(found) == len(probabilities) > 0:

@@ -70,7 +70,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left(
     settings: Settings, artifact: Artifact, world: World
 ) -> None:
     taken = socket.create_server((settings.host, settings.port))
-    with taken, pytest.raises(UserError, match="in use by something else"):
+    with taken, pytest.raises(UserError, match="is in use"):
         released(settings, artifact, world, "1")
     assert local.process(settings) is None
     assert not settings.pointer.exists()
