@@ -9,7 +9,7 @@ INSTALLED := .venv/installed
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
 VERBS := demo train evaluate deploy serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) help setup lock check test clean
+.PHONY: $(VERBS) bench-serving help setup lock check test clean
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate
@@ -24,6 +24,9 @@ replay: ## live through the months after training, day by day
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)
 	@$(BIN)/python run.py $@ $(ARGS)
+
+bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes docs/serving.md
+	@$(BIN)/python -m bench.serving $(ARGS)
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest $(ARGS)
@@ -41,7 +44,7 @@ clean: ## stop the service, remove state, pages and caches; .venv stays
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # -- set-up --------------------------------------------------------------------------------------------
 

@@ -77,8 +77,8 @@ def require_free_port(settings: Settings) -> None:
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((settings.host, settings.port)) == 0:
             raise UserError(
-                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it is "
-                f"our own service), or set {PREFIX}PORT to another."
+                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it "
+                f"is our own service), or set {PREFIX}PORT to another."
             )
 
 
