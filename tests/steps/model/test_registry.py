@@ -1,0 +1,91 @@
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from serving.artifact import MODEL, Artifact, Calibration, artifact_digest
+from steps.model import registry
+from steps.model.registry import champion, fetch, find, load_record, promote, record, register
+from steps.stores import open_stores
+
+NAME = "registry-tests"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stores() -> None:
+    open_stores()
+
+
+@pytest.fixture(scope="module")
+def version(artifact: Artifact) -> registry.Version:
+    return register(artifact, NAME, {"leaves": 15}, {"auc": 0.7, "unknown": math.nan})
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something to keep with a version."""
+
+    numbers: Mapping[str, float]
+    pairs: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Never:
+    """Something that was not kept."""
+
+
+def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: registry.Version) -> None:
+    assert register(artifact, NAME, {}, {}) == version
+    other = register(replace(artifact, calibration=Calibration(1.1)), NAME, {}, {})
+    assert (other.version, version.version) == ("2", "1")
+    assert other.digest != version.digest
+
+
+def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: registry.Version) -> None:
+    assert find(NAME, version.version) == version
+    assert version.as_of == artifact.as_of
+
+
+def test_the_champion_is_whoever_holds_the_alias(version: registry.Version) -> None:
+    assert champion("nobody") is None
+    assert champion(NAME) is None
+    promote(version)
+    assert champion(NAME) == version
+
+
+def test_an_unknown_version_is_a_sentence(version: registry.Version) -> None:
+    with pytest.raises(UserError, match=f"no version 99 of {version.name}: train one"):
+        fetch(NAME, "99")
+
+
+def test_an_artifact_that_is_gone_is_brought_again(version: registry.Version) -> None:
+    folder = fetch(NAME, version.version)
+    shutil.rmtree(folder)
+    assert fetch(NAME, version.version) == folder
+    assert artifact_digest(folder) == version.digest
+    assert (folder / MODEL).is_file()
+
+
+def test_another_artifact_in_its_place_is_refused(version: registry.Version) -> None:
+    folder: Path = fetch(NAME, version.version)
+    manifest = folder / "manifest.json"
+    kept = manifest.read_bytes()
+    manifest.write_bytes(kept + b" ")
+    with pytest.raises(UserError, match="not what was registered as version 1"):
+        fetch(NAME, version.version)
+    manifest.write_bytes(kept)
+
+
+def test_a_record_comes_back_whole(version: registry.Version) -> None:
+    kept = Noted({"auc": 0.1 + 0.2}, ((0.5, -1.0),))
+    record(version, kept)
+    assert load_record(version, Noted) == kept
+
+
+def test_no_record_is_a_sentence(version: registry.Version) -> None:
+    with pytest.raises(UserError, match=r"has no never\.json: train it again"):
+        load_record(version, Never)
