@@ -159,9 +159,9 @@ def table(lines: list[Line], rounds: int) -> str:
     )
     ratio = ours.cpu_ms_per_request / echo.cpu_ms_per_request
     about = (
-        f"Medians of {rounds} rounds, one process each, on {os.cpu_count()} cores shared with the load itself. "
-        f"A one-row request costs {ratio:.2f} times the echo's CPU. Ready after {ours.start_cpu_s:.2f} s of CPU, "
-        f"{ours.memory_mb:.0f} MB of memory."
+        f"Medians of {rounds} rounds, one process each, on {os.cpu_count()} cores shared with the load. "
+        f"A one-row request costs {ratio:.2f} times the echo's CPU. Ready after {ours.start_cpu_s:.2f} s of "
+        f"CPU, {ours.memory_mb:.0f} MB of memory."
     )
     return "\n".join([*text, "", about])
 
