@@ -13,13 +13,13 @@ VERBS := demo train evaluate deploy serve stop score monitor retrain replay ui
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate
-evaluate: ## the champion on the frozen test months
+evaluate: ## the champion on everything after its own time, and its model card
 deploy: ## start the service with the champion, smoke it, roll back if that fails
 serve: ## the service in the foreground
 stop: ## stop the service that deploy started
 score: ## a file of raw rows in, a scored file out
-monitor: ## drift and performance of the periods that are over
-retrain: ## train again if the policy says so
+monitor: ## drift and performance of the next period that is over
+retrain: ## train again, with the champion's settings
 replay: ## live through the months after training, day by day
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)
@@ -39,7 +39,7 @@ check: $(INSTALLED) ## lint, format and types
 setup: $(INSTALLED) ## install the lock into .venv (the other verbs do it when it is needed)
 
 clean: ## stop the service, remove state, pages and caches; .venv stays
-	-@test ! -d var/serving || $(BIN)/python run.py stop
+	-@test ! -d var || $(BIN)/python run.py stop
 	rm -rf var reports .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -11,17 +12,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from core.clock import DAY
-from core.contract import day, epoch, load_contract
+from core.contract import day, epoch, iso, load_contract
 from core.errors import UserError
 from core.files import write_whole
-from core.settings import REPORTS, ROOT, VAR, ensure_writable, prepare_environment
+from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
 
 if TYPE_CHECKING:
     from pipelines.runs import Trained
 
-DEMO = str(VAR / "demo")
 SERVING = str(VAR / "serving")
-RESULTS = VAR / "results"
 PAGE = REPORTS / "index.html"
 INTERRUPTED = 130
 
@@ -53,11 +52,11 @@ def demo(_: argparse.Namespace) -> None:
     contract = load_contract()
     clock, as_of = Clock(), contract.split.test_start.isoformat()
     with clock.stage("problem", f"{contract.title} Acting pays above {contract.costs.threshold:.0%}."):
-        pass
+        clear_demo()
     with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
         runs.ingest(as_of)
     with clock.stage("model", f"baselines, candidates, the contest as of {as_of}, and the months after it"):
-        trained = runs.train(as_of)
+        trained = runs.train(as_of, afresh=True)
         tell_contest(trained)
         runs.evaluate(trained.version)
     live(trained, clock)
@@ -69,8 +68,19 @@ def replay(_: argparse.Namespace) -> None:
     from pipelines import runs
 
     clock = Clock()
-    live(runs.train(load_contract().split.test_start.isoformat()), clock)
+    live(runs.train(load_contract().split.test_start.isoformat(), afresh=True), clock)
     write_report(clock.seconds)
+
+
+def clear_demo() -> None:
+    """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
+    from steps.deploy.adapters import settings_in
+    from steps.deploy.local import require_free_port, stop
+
+    settings = settings_in(str(DEMO))
+    stop(settings)
+    shutil.rmtree(DEMO, ignore_errors=True)
+    require_free_port(settings)
 
 
 def live(trained: "Trained", clock: Clock) -> None:
@@ -86,16 +96,15 @@ def live(trained: "Trained", clock: Clock) -> None:
 
     if not trained.promoted:
         raise UserError("The model did not pass its gates, so it is not served: `make train` says which.")
-    stop(settings_in(DEMO))
-    shutil.rmtree(DEMO, ignore_errors=True)
+    clear_demo()
     try:
         with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
-            deployed = runs.deploy(trained.version, DEMO)
+            deployed = runs.deploy(trained.version, str(DEMO))
             say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
         with clock.stage("monitoring", "the months after training, a period at a time"):
-            live_through(trained.version, DEMO, lambda line: say(f"  {line}"))
+            live_through(trained, str(DEMO), lambda line: say(f"  {line}"))
     finally:
-        stop(settings_in(DEMO))
+        stop(settings_in(str(DEMO)))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -115,9 +124,11 @@ def retrain(options: argparse.Namespace) -> None:
 def evaluate(_: argparse.Namespace) -> None:
     """The champion on everything after its own time, and its model card."""
     from pipelines import runs
+    from report.results import load
 
     runs.evaluate(runs.champion_of())
-    write_report({})
+    before = load(RESULTS).run
+    write_report(before.seconds if before else {})
 
 
 def deploy(_: argparse.Namespace) -> None:
@@ -131,23 +142,27 @@ def deploy(_: argparse.Namespace) -> None:
 def serve(_: argparse.Namespace) -> None:
     """Serve the champion in the foreground, until it is told to stop."""
     from pipelines import runs
+    from serving.settings import PREFIX
     from steps.deploy.adapters import settings_in
-    from steps.deploy.local import switch, url
+    from steps.deploy.local import require_free_port, switch, url
     from steps.model.registry import fetch
 
     champion, settings = runs.champion_of(), settings_in(SERVING)
+    require_free_port(settings)
     switch(settings, champion.version, fetch(champion.name, champion.version))
     say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
     os.chdir(ROOT)
+    os.environ[f"{PREFIX}FOLDER"] = SERVING
     os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
 
 
 def stop(_: argparse.Namespace) -> None:
-    """Stop what `deploy` has started."""
+    """Stop the service that `deploy` has started, or that a killed demo has left."""
     from steps.deploy.adapters import settings_in
     from steps.deploy.local import stop as stop_service
 
-    say("The service is stopped." if stop_service(settings_in(SERVING)) else "No service of ours runs.")
+    stopped = [stop_service(settings_in(folder)) for folder in (SERVING, str(DEMO))]
+    say("The service is stopped." if any(stopped) else "No service of ours runs.")
 
 
 def score(options: argparse.Namespace) -> None:
@@ -165,16 +180,20 @@ def score(options: argparse.Namespace) -> None:
 
 
 def monitor(options: argparse.Namespace) -> None:
-    """Watch one period of the service, by default the first after the champion's own time."""
+    """Watch the next period of the service, or the one from a day on, which is then not remembered."""
     from pipelines import runs
     from steps.monitor.adapters import page_of
 
-    contract = load_contract()
-    start = epoch(day(options.as_of)) if options.as_of else runs.champion_of().as_of
-    watched, verdict = runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)
-    say(f"{watched.performance.sentence}. {verdict.reason}. The drift report is {page_of(start)}.")
+    if options.as_of:
+        start = epoch(day(options.as_of))
+        watched, verdict = runs.monitor(SERVING, start, start + load_contract().monitoring.period_days * DAY)
+    else:
+        watched, verdict = runs.monitor_next(SERVING)
+    say(f"From {iso(watched.start)[:10]} to {iso(watched.end)[:10]}: {watched.performance.sentence}.")
     for sentence in watched.drift.sentences:
-        say(f"  {sentence}")
+        say(f"  drift: {sentence}")
+    advice = f'make retrain ARGS="--as-of {iso(watched.end)[:10]}"' if verdict.retrain else "keep the model"
+    say(f"{advice}: {verdict.reason}. The drift report is {page_of(watched.start)}.")
 
 
 def ui(options: argparse.Namespace) -> None:
@@ -258,6 +277,7 @@ def perform(options: argparse.Namespace) -> None:
 def main(arguments: list[str]) -> int:
     """Run a verb; a sentence and 1 when it cannot be done."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C, leaving nothing running
     try:
         perform(options)
     except UserError as error:

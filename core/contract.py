@@ -319,6 +319,11 @@ def iso(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def day_of(at: int) -> date:
+    """The UTC day of epoch seconds."""
+    return datetime.fromtimestamp(at, UTC).date()
+
+
 def day(text: str) -> date:
     """A day written as YYYY-MM-DD.
 

@@ -1,15 +1,15 @@
 """Live through the months after training: ask, hear what happened, watch, train again when called for."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
 
 import numpy as np
 
 from core.clock import DAY
-from core.contract import epoch, iso, load_contract
-from core.settings import REPORTS, VAR
+from core.contract import day_of, epoch, iso, load_contract
+from core.errors import UserError
+from core.settings import REPORTS, RESULTS
 from monitoring.policy import Verdict
-from pipelines.runs import Trained, deploy, monitor, retrain, warehouse
+from pipelines.runs import Trained, deploy, monitor, retrain
 from report.results import (
     ColumnDrift,
     Monitoring,
@@ -24,32 +24,35 @@ from report.results import (
 from steps.deploy.adapters import settings_in
 from steps.deploy.client import Fed, feed, one_by_one
 from steps.deploy.local import url
-from steps.model.registry import Version
 from steps.monitor.adapters import page_of, period_of
 from steps.monitor.watch import Watched
 
-RESULTS = VAR / "results"
 TIMED_ROWS = 500
 
 
-def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monitoring:
+def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitoring:
     """From the version's own time to the end of the test window, a period at a time.
 
     The service in `folder` must be running. What retrainings promote takes over while it answers.
+
+    Raises:
+        UserError: when a request failed: what was not asked or told cannot be watched.
     """
-    contract = load_contract()
-    rows, world = warehouse()
-    address = url(settings_in(folder))
+    contract, version = load_contract(), first.version
+    rows, world = first.warehouse()
+    settings = settings_in(folder)
     length = contract.monitoring.period_days * DAY
     watched: list[Watched] = []
     fed: list[Fed] = []
     verdicts: list[Verdict] = []
     retrainings: list[Retraining] = []
     trained_at = [version.as_of]
-    versions = [VersionChange(_day(version.as_of), version.version)]
+    versions = [VersionChange(day_of(version.as_of), version.version)]
     for start in range(version.as_of, epoch(contract.split.test_end) - length + 1, length):
         end = start + length
-        fed.append(feed(address, rows, world.events, contract, start, end))
+        fed.append(feed(settings, rows, world.events, contract, start, end))
+        if fed[-1].failed:
+            raise UserError(f"{fed[-1].failed} requests failed: {settings.folder}/service.log says why.")
         seen, verdict = monitor(
             folder,
             start,
@@ -67,7 +70,7 @@ def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monito
             retrainings.append(_retraining(end, verdict.reason, trained))
             if trained.promoted:
                 deploy(trained.version, folder)
-                versions.append(VersionChange(_day(end), trained.version.version))
+                versions.append(VersionChange(day_of(end), trained.version.version))
             tell(f"retrained: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
     told = Monitoring(
         periods=tuple(_period(one, verdict) for one, verdict in zip(watched, verdicts, strict=True)),
@@ -75,8 +78,8 @@ def replay(version: Version, folder: str, tell: Callable[[str], None]) -> Monito
         versions=tuple(versions),
     )
     save(told, RESULTS)
-    milliseconds = one_by_one(address, rows.tail(TIMED_ROWS), contract)
-    save(_serving(watched, fed, versions[-1].version, address, milliseconds), RESULTS)
+    milliseconds = one_by_one(settings, rows.tail(TIMED_ROWS), contract)
+    save(_serving(watched, fed, versions[-1].version, url(settings), milliseconds), RESULTS)
     return told
 
 
@@ -101,8 +104,8 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
     performance = watched.performance
     scored = performance.scored
     return Period(
-        start=_day(watched.start),
-        end=_day(watched.end),
+        start=day_of(watched.start),
+        end=day_of(watched.end),
         version=", ".join(watched.versions),
         rows=performance.rows,
         label_share=performance.label_share,
@@ -119,7 +122,7 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
 
 
 def _retraining(at: int, reason: str, trained: Trained) -> Retraining:
-    return Retraining(_day(at), reason, trained.version.version, trained.promoted, trained.contest.gates)
+    return Retraining(day_of(at), reason, trained.version.version, trained.promoted, trained.contest.gates)
 
 
 def _outcome(trained: Trained) -> str:
@@ -133,10 +136,6 @@ def _line(watched: Watched, fed: Fed) -> str:
     performance = watched.performance
     state = "bad" if performance.bad else "good"
     return (
-        f"{_day(watched.start)} to {_day(watched.end)}: {fed.rows:,} rows in {fed.requests} requests, "
+        f"{day_of(watched.start)} to {day_of(watched.end)}: {fed.rows:,} rows in {fed.requests} requests, "
         f"{fed.failed} failed; {state}, {performance.sentence}; {len(watched.drift.drifted)} drifted"
     )
-
-
-def _day(at: int) -> date:
-    return datetime.fromtimestamp(at, UTC).date()

@@ -1,14 +1,18 @@
 """Run a pipeline and bring back what came of it: what run.py and the replay call."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 from zenml.models import PipelineRunResponse
 
-from core.contract import day, epoch, load_contract
+from core.clock import DAY
+from core.contract import day, epoch, iso, load_contract
 from core.errors import UserError
+from core.files import write_whole
 from monitoring.policy import Period, Verdict
 from pipelines.deployment import deployment
 from pipelines.ingestion import ingestion
@@ -23,17 +27,35 @@ from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
-from steps.model.select import Selection
+from steps.model.select import CANDIDATES, Selection
+from steps.monitor.adapters import period_of
 from steps.monitor.watch import Watched
+
+REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A challenger and how its contest went."""
+    """A challenger, how its contest went, and the rows and events it was made from."""
 
     version: Version
     contest: Contest
     promoted: bool
+    run: PipelineRunResponse
+
+    def warehouse(self) -> tuple[pd.DataFrame, World]:
+        """The rows and the events of this training."""
+        outputs = self.run.steps["ingest"].outputs
+        return outputs["rows"][0].load(), outputs["world"][0].load()
+
+
+@dataclass(frozen=True)
+class Diary:
+    """The periods watched so far, and how far they reach: in time, and in the prediction log."""
+
+    periods: tuple[Period, ...]
+    until: int
+    heard: int
 
 
 def ingest(as_of: str) -> None:
@@ -46,24 +68,41 @@ def score(version: Version, source: str, target: str) -> Scored:
     return _output(scoring(data_digest(), version.version, source, target), "score")  # type: ignore[no-any-return]
 
 
-def train(as_of: str, tried: Sequence[Trees] = ()) -> Trained:
-    """Train as of a day; the opponent is the champion, unless it comes from a later day."""
+def train(as_of: str, tried: Sequence[Trees] = (), *, afresh: bool = False) -> Trained:
+    """Train as of a day, against the champion; `afresh` lives from there on as if there were none.
+
+    Raises:
+        UserError: when the champion comes from a later day.
+    """
     contract = load_contract()
-    champion = registry.champion(contract.name, before=epoch(day(as_of)))
+    champion = None if afresh else registry.champion(contract.name)
+    if champion and champion.as_of > epoch(day(as_of)):
+        raise UserError(
+            f"The champion is of {iso(champion.as_of)[:10]}, later than {as_of}: it has seen what it would "
+            "be judged on. Name a later day with --as-of, or `make clean` to start afresh."
+        )
     run = training(
-        data_digest(), as_of, champion.version if champion else "", [asdict(trees) for trees in tried]
+        data_digest(),
+        registry.registry_key(contract.name),
+        as_of,
+        champion.version if champion else "",
+        [asdict(trees) for trees in tried],
     )
-    return Trained(_output(run, "build"), _output(run, "contest"), _output(run, "crown"))
+    if run is None:
+        raise UserError(REMOTE)
+    return Trained(_output(run, "build"), _output(run, "contest"), _output(run, "crown"), run)
 
 
 def retrain(as_of: str) -> Trained:
-    """Train again with the champion's trees: their settings were tuned, the days are new."""
-    return train(as_of, [load_record(champion_of(), Selection).trees])
+    """Train again with the champion's trees: their settings were tuned, the days and their number are new."""
+    chosen = load_record(champion_of(), Selection).trees
+    most = {trees.name: trees.count for trees in CANDIDATES}.get(chosen.name, chosen.count)
+    return train(as_of, [replace(chosen, count=most)])
 
 
 def evaluate(version: Version) -> None:
     """A version on everything after its own time; the results go to the page and to MLflow."""
-    evaluation(data_digest(), version.version)
+    evaluation(data_digest(), registry.registry_key(version.name), version.version)
 
 
 def deploy(version: Version, folder: str) -> Deployment:
@@ -86,19 +125,21 @@ def monitor(
     return _output(run, "watch_period"), _output(run, "decide_retraining")
 
 
-def warehouse() -> tuple[pd.DataFrame, World]:
-    """The rows and the events, as ingested last.
+def monitor_next(folder: str) -> tuple[Watched, Verdict]:
+    """The next period of a service, remembering those before it; the first one starts with the champion.
 
     Raises:
-        UserError: when nothing has been ingested.
+        UserError: when the log holds nothing of it.
     """
-    from zenml.client import Client
-
-    try:
-        outputs = Client().get_pipeline("training").last_successful_run.steps["ingest"].outputs
-    except (KeyError, RuntimeError) as error:
-        raise UserError("Nothing has been ingested yet: run `make train` first.") from error
-    return outputs["rows"][0].load(), outputs["world"][0].load()
+    contract, champion, path = load_contract(), champion_of(), Path(folder) / "periods.json"
+    diary = (
+        TypeAdapter(Diary).validate_json(path.read_bytes()) if path.exists() else Diary((), champion.as_of, 0)
+    )
+    end = diary.until + contract.monitoring.period_days * DAY
+    watched, verdict = monitor(folder, diary.until, end, diary.heard, diary.periods, [champion.as_of])
+    diary = Diary((*diary.periods, period_of(watched)), end, watched.last_number)
+    write_whole(path, lambda scratch: scratch.write_bytes(TypeAdapter(Diary).dump_json(diary, indent=1)))
+    return watched, verdict
 
 
 def champion_of() -> Version:
@@ -116,5 +157,5 @@ def champion_of() -> Version:
 
 def _output(run: PipelineRunResponse | None, step: str) -> Any:
     if run is None:
-        raise UserError("The pipeline has been handed to a remote orchestrator: look for its outcome there.")
+        raise UserError(REMOTE)
     return run.steps[step].output.load()

@@ -19,8 +19,8 @@ Features = dict[str, Value]
 HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
-DAY, MONTH = 24, 28 * 24  # hours
-REACH_HOURS = MONTH  # no window looks further back
+DAY_HOURS, MONTH_HOURS = 24, 28 * 24  # hours
+REACH_HOURS = MONTH_HOURS  # no window looks further back
 
 
 # --- events to facts ----------------------------------------------------------------------------------------
@@ -128,14 +128,14 @@ WINDOWS = (  # of flights that have left or ended: name, log, hours
     ("origin_left_3h", "left/origin", 3),
     ("carrier_left_3h", "left/origin,carrier", 3),
     ("origin_ended_4h", "ended/origin", 4),
-    ("origin_ended_24h", "ended/origin", DAY),
+    ("origin_ended_24h", "ended/origin", DAY_HOURS),
     ("carrier_ended_6h", "ended/carrier", 6),
-    ("carrier_ended_24h", "ended/carrier", DAY),
-    ("carrier_ended_28d", "ended/origin,carrier", MONTH),
+    ("carrier_ended_24h", "ended/carrier", DAY_HOURS),
+    ("carrier_ended_28d", "ended/origin,carrier", MONTH_HOURS),
     ("dest_ended_6h", "ended/dest", 6),
-    ("dest_ended_24h", "ended/dest", DAY),
-    ("route_ended_28d", "ended/route", MONTH),
-    ("flight_ended_28d", "ended/flight", MONTH),
+    ("dest_ended_24h", "ended/dest", DAY_HOURS),
+    ("route_ended_28d", "ended/route", MONTH_HOURS),
+    ("flight_ended_28d", "ended/flight", MONTH_HOURS),
 )
 _NAMED = tuple((f"{name}_rate", f"{name}_minutes", log, hours) for name, log, hours in WINDOWS)
 
@@ -159,7 +159,7 @@ def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
         count, bad, total = past.window(log, keys[log], at, hours, 2)
         features[rate] = _rate(bad, count)
         features[minutes] = _mean(total, count)
-    features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY, 1)[1]
+    features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY_HOURS, 1)[1]
     features["origin_cancelled_6h"] = past.window("cancelled/origin", origin, at, 6)[0]
     features["origin_left_3h_count"] = past.window("left/origin", origin, at, 3)[0]
     return features
@@ -170,7 +170,7 @@ def network(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     origin, dest = row["origin"], row["dest"]
     region = _region(dest, reference)
     features: Features = {}
-    for hours in (6, DAY):
+    for hours in (6, DAY_HOURS):
         near = past.window("ended/region", region, at, hours, 2)
         here = past.window("ended/dest", dest, at, hours, 2)
         route = past.window("ended/route", (origin, dest), at, hours, 2)

@@ -8,6 +8,7 @@ import pandas as pd
 from zenml import step
 
 from core.contract import load_contract
+from core.settings import DEMO
 from serving.settings import Settings
 from steps.deploy.client import wire_rows
 from steps.deploy.local import release, url
@@ -36,5 +37,10 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
 
 
 def settings_in(folder: str) -> Settings:
-    """The service's settings from the environment, with its state in a folder of its own."""
-    return Settings.from_environment().model_copy(update={"folder": Path(folder)})
+    """The service's settings from the environment, with its state in a folder of its own.
+
+    The demo's life is not logged among the operator's: it has a database of its own, and no limits.
+    """
+    own = {"folder": Path(folder)}
+    demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
+    return Settings.from_environment().model_copy(update=own | demo)

@@ -12,8 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.contract import Column, Contract, Timestamp
+from core.errors import UserError
 from core.windows import HOUR
+from serving.settings import Settings
 from steps.data.world import known_at
+from steps.deploy.local import headers, url
 
 Wire = dict[str, Any]
 
@@ -41,7 +44,7 @@ def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
 
 
 def feed(
-    url: str,
+    settings: Settings,
     rows: pd.DataFrame,
     events: Mapping[str, pd.DataFrame],
     contract: Contract,
@@ -63,7 +66,7 @@ def feed(
     for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
         asked[hour].append(row)
     requests, failed, answered = 0, 0, 0
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with _client(settings) as client:
         for hour in sorted({*told, *asked}):
             for batch in _batches(told[hour], contract.service.max_batch):
                 failed += not _post(client, "/outcomes", {"events": batch})
@@ -75,15 +78,24 @@ def feed(
     return Fed(requests, failed, answered)
 
 
-def one_by_one(url: str, rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Milliseconds of a request for each row, one after another over one connection."""
+def one_by_one(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
+    """Milliseconds of a request for each row, one after another over one connection.
+
+    Raises:
+        UserError: when one is not answered.
+    """
     milliseconds = []
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with _client(settings) as client:
         for row in wire_rows(rows, contract.columns):
             before = time.perf_counter()
-            _post(client, "/predict", row)
+            if not _post(client, "/predict", row):
+                raise UserError(f"The service at {url(settings)} does not answer.")
             milliseconds.append((time.perf_counter() - before) * 1000)
     return milliseconds
+
+
+def _client(settings: Settings) -> httpx.Client:
+    return httpx.Client(base_url=url(settings), headers=headers(settings), timeout=30)
 
 
 def _hourly(

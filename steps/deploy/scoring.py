@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from zenml import step
 
@@ -14,6 +15,7 @@ from core.contract import Contract, Timestamp, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from serving.engine import predict_table, table_of
+from steps.data.adapters import QUARANTINE
 from steps.data.validate import validate, write_quarantine
 from steps.data.world import World
 from steps.model.registry import open_version
@@ -31,11 +33,20 @@ class Scored:
 
 @step(enable_cache=False)
 def score(world: World, version: str, source: str, target: str) -> Annotated[Scored, "scored"]:
-    """Score a batch; rows that break the contract go to a file beside the target, with reasons."""
+    """Score a batch; rows that break the contract go to a file of their own, with reasons.
+
+    Raises:
+        UserError: when the batch cannot be read or written, or would be written over itself.
+    """
+    if source == target:
+        raise UserError(f"{named(source)} cannot be scored onto itself: name another output.")
     contract = load_contract()
     _, artifact = open_version(contract.name, version)
     checked = validate(
-        with_moments(read_batch(source), contract, source), contract.columns, contract.identity, source
+        with_moments(read_batch(source), contract, named(source)),
+        contract.columns,
+        contract.identity,
+        named(source),
     )
     good = checked.good
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
@@ -47,9 +58,9 @@ def score(world: World, version: str, source: str, target: str) -> Annotated[Sco
     for name, column in contract.columns.items():
         if isinstance(column, Timestamp):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
+    quarantine = QUARANTINE / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
+    write_quarantine(checked.quarantined, quarantine)  # first: no row may be in neither place
     write_batch(answers, target)
-    quarantine = Path(f"{target.partition('#')[0].removeprefix('sqlite:///')}.quarantine.csv")
-    write_quarantine(checked.quarantined, quarantine)
     return Scored(len(good), int(act.sum()), len(checked.quarantined), str(quarantine))
 
 
@@ -86,13 +97,23 @@ def read_batch(source: str) -> pd.DataFrame:
             url, _, table = source.partition("#")
             return pd.read_sql_table(table, create_engine(url))
         path = Path(source)
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError, SQLAlchemyError) as error:
-        raise UserError(f"{source} cannot be read as rows: {' '.join(str(error).split())}") from error
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # NA may be somebody's code
+    except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
+        raise UserError(f"{named(source)} cannot be read as rows: {' '.join(str(error).split())}") from error
+
+
+def named(place: str) -> str:
+    """A file or table for messages, without the password of its database."""
+    url, separator, table = place.partition("#")
+    return (
+        f"{make_url(url).render_as_string(hide_password=True)}{separator}{table}" if "://" in place else place
+    )
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
-    """Write answers whole or not at all, in the form that the target's name asks for.
+    """Write answers whole or not at all, in the form that the target's name asks for; a table must be new.
 
     Raises:
         UserError: when they cannot be written.
@@ -101,10 +122,10 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
         if "://" in target:
             url, _, table = target.partition("#")
             with create_engine(url).begin() as connection:
-                answers.to_sql(table, connection, if_exists="replace", index=False)
+                answers.to_sql(table, connection, if_exists="fail", index=False)
             return
         path = Path(target)
         write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
         write_whole(path, lambda scratch: write(scratch, index=False))
-    except (OSError, ValueError, SQLAlchemyError) as error:
-        raise UserError(f"{target} cannot be written: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
+        raise UserError(f"{named(target)} cannot be written: {' '.join(str(error).split())}") from error

@@ -3,10 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 from zenml import step
 
 from core.contract import iso, load_contract
+from core.errors import UserError
 from monitoring.metrics import Scored
 from report.results import Gate
 from serving.artifact import Lineage, load_artifact
@@ -14,11 +16,18 @@ from serving.engine import Engine
 from steps.data.adapters import MODEL, Probes, windows_at
 from steps.data.features import names_by_set
 from steps.data.world import World
-from steps.lineage import code_digest, data_digest, lock_digest
+from steps.lineage import code_digest, lock_digest
 from steps.materializers import RecordMaterializer
 from steps.model.baselines import baseline_savings
 from steps.model.contest import TIMED_ROWS, Answers, Evidence, row_milliseconds, run_gates
-from steps.model.evaluate import Evaluation, ablation, artifact_probability, evaluate_window, importance
+from steps.model.evaluate import (
+    Evaluation,
+    ablation,
+    artifact_probability,
+    decision_day,
+    evaluate_window,
+    importance,
+)
 from steps.model.fit import Trees
 from steps.model.package import fit_chosen, history_at, package
 from steps.model.registry import (
@@ -77,14 +86,20 @@ def choose(
 
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)
 def build(
-    rows: pd.DataFrame, world: World, features: pd.DataFrame, selection: Selection, as_of: str
+    rows: pd.DataFrame,
+    world: World,
+    features: pd.DataFrame,
+    selection: Selection,
+    as_of: str,
+    data: str,
+    registry: str,  # noqa: ARG001 (in another one, the version is registered again)
 ) -> Annotated[Version, "version"]:
     """Fit the chosen trees, put everything a prediction needs into one artifact, and register it."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
     fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection)
     past = history_at(world.events, world.reference, contract, windows.as_of)
-    lineage = Lineage(data_digest(), contract.digest, lock_digest(), code_digest())
+    lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
     artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)
     params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
@@ -115,7 +130,7 @@ def contest(
         probes.found,
         row_milliseconds(engine, asked),
     )
-    opponent = answers(champion) if champion else None
+    opponent = answers(champion) if champion not in ("", version.version) else None
     return Verdict(tuple(run_gates(window, answers(version.version), opponent, evidence, contract)))
 
 
@@ -140,12 +155,22 @@ def gate_lines(verdict: Verdict) -> str:
 
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)
 def examine(
-    rows: pd.DataFrame, world: World, features: pd.DataFrame, version: str
+    rows: pd.DataFrame,
+    world: World,
+    features: pd.DataFrame,
+    version: str,
+    registry: str,  # noqa: ARG001 (whose number it is)
 ) -> Annotated[Findings, "findings"]:
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
     contract = load_contract()
     found, artifact = open_version(contract.name, version)
     windows = windows_at(rows, iso(artifact.as_of)[:10])
+    days = decision_day(rows.iloc[windows.after])
+    if len(np.unique(days)) < contract.monitoring.period_days:
+        raise UserError(
+            f"The data reach hardly past {iso(artifact.as_of)[:10]}, the day of version {version}: there is "
+            "nothing to evaluate it on. Name data that go on, or train as of an earlier day."
+        )
     after, label = rows.iloc[windows.after], rows[contract.label.name].to_numpy()[windows.after]
     seen = features.iloc[windows.after]
     sets = names_by_set(rows, world.reference)

@@ -1,5 +1,6 @@
 """Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion` and `challenger`."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -67,7 +68,7 @@ def register(
 
 def record(version: Version, value: object) -> None:
     """Keep a dataclass with the run of a version, as JSON."""
-    text = TypeAdapter(type(value)).dump_json(value, indent=1).decode()
+    text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
     MlflowClient().log_text(version.run_id, text, _record_path(type(value)))
 
 
@@ -84,7 +85,14 @@ def load_record(version: Version, kind: type[Record]) -> Record:
             f"Version {version.version} of {version.name} has no {_record_path(kind)}: "
             "train it again with `make train`."
         ) from error
-    return TypeAdapter(kind).validate_json(text)
+    return TypeAdapter(kind).validate_python(json.loads(text))
+
+
+def registry_key(name: str) -> str:
+    """What tells this registry from another, for results that hold its version numbers."""
+    client = MlflowClient()
+    _versions(client, name)
+    return f"{mlflow.get_tracking_uri()} {client.get_registered_model(name).creation_timestamp}"
 
 
 def find(name: str, version: str) -> Version:
@@ -125,13 +133,12 @@ def fetch(name: str, version: str) -> Path:
     return kept
 
 
-def champion(name: str, before: int | None = None) -> Version | None:
-    """The version that holds the alias, unless it comes from a time that `before` has not reached."""
+def champion(name: str) -> Version | None:
+    """The version that holds the alias, if there is one."""
     try:
-        found = _version(MlflowClient().get_model_version_by_alias(name, CHAMPION))
+        return _version(MlflowClient().get_model_version_by_alias(name, CHAMPION))
     except MlflowException:
         return None
-    return None if before is not None and found.as_of >= before else found
 
 
 def promote(version: Version) -> None:

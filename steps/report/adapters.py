@@ -1,15 +1,14 @@
 """ZenML steps that write each stage's results where the page reads them."""
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
 from typing import Annotated
 
 import pandas as pd
 from zenml import step
 
 from core.clock import DAY
-from core.contract import load_contract
-from core.settings import VAR
+from core.contract import day_of, load_contract
+from core.settings import RESULTS
 from monitoring.metrics import Scored
 from report.card import card_text
 from report.results import (
@@ -34,7 +33,6 @@ from steps.model.adapters import Findings, Verdict
 from steps.model.registry import annotate, load_record, open_version
 from steps.model.select import Selection
 
-RESULTS = VAR / "results"
 WEEK = 7 * DAY
 
 
@@ -55,16 +53,18 @@ def tell_data(rows: pd.DataFrame, world: World, ingested: Ingested, probes: Prob
             quarantined=ingested.quarantined,
             events={kind: len(frame) for kind, frame in world.events.items()},
             windows=(
-                Window("train", _day(first), _day(windows.contest_start), len(windows.train)),
+                Window("train", day_of(first), day_of(windows.contest_start), len(windows.train)),
                 *(
-                    Window("fold", _day(fold.start), _day(fold.end), len(fold.valid))
+                    Window("fold", day_of(fold.start), day_of(fold.end), len(fold.valid))
                     for fold in windows.folds
                 ),
-                Window("contest", _day(windows.contest_start), _day(windows.as_of), len(windows.contest)),
-                Window("test", _day(windows.as_of), _day(int(decided.iloc[-1]) + DAY), len(windows.after)),
+                Window("contest", day_of(windows.contest_start), day_of(windows.as_of), len(windows.contest)),
+                Window(
+                    "test", day_of(windows.as_of), day_of(int(decided.iloc[-1]) + DAY), len(windows.after)
+                ),
             ),
             label_rate=tuple(
-                Week(_day(first + int(week) * WEEK), float(rate), int(size))
+                Week(day_of(first + int(week) * WEEK), float(rate), int(size))
                 for week, rate, size in weeks.itertuples()
             ),
             probes=probes.found,
@@ -116,7 +116,3 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
 
 def _some(scored: Scored, *names: str) -> list[Estimate]:
     return [Estimate(scored.scores[name], *scored.intervals[name]) for name in names]
-
-
-def _day(at: int) -> date:
-    return datetime.fromtimestamp(at, UTC).date()
