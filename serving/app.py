@@ -90,7 +90,7 @@ class Answers:
         ProcessCollector(registry=self._registry)
 
     async def predict(self, call: Call) -> Reply:
-        name, answer = await self._service.predict(call.body)
+        name, answer = await self._service.predict(call.body, explain=call.flag("explain"))
         return Reply(answer, headers=((b"x-request-id", name.encode()),))
 
     async def outcomes(self, call: Call) -> Reply:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import treelite
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from core.columns import Floats, Ints, Row, Strings, Value, lookup
 from core.errors import UserError
@@ -14,6 +15,7 @@ from core.windows import Fact, History, Past, Table
 from problem.features import FACTS, SETS, Reference
 from serving.artifact import Artifact, Calibration
 from serving.compiled import CompiledForest, library
+from serving.explain import Explainer, strongest
 from serving.trees import UnsupportedError, forest_of, probes
 
 Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
@@ -21,6 +23,23 @@ UNKNOWN = float("nan")
 MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
 PARITY = 1e-9  # of margins
+REASONS = 5  # that are told
+
+
+class Reason(Struct, frozen=True, gc=False):
+    """A feature, its value where it has one, and what it adds to the log-odds."""
+
+    feature: str
+    value: float | str | None
+    log_odds: float
+
+
+class Reasons(Struct, frozen=True):
+    """From the log-odds of the average case to those of this one: what moved it most, and the rest."""
+
+    average: float
+    strongest: tuple[Reason, ...]
+    rest: float
 
 
 class Prediction(Struct, frozen=True, gc=False):
@@ -29,6 +48,7 @@ class Prediction(Struct, frozen=True, gc=False):
     probability: Annotated[float, Meta(ge=0, le=1)]
     decision: str
     unknown: tuple[str, ...] = ()
+    reasons: Reasons | UnsetType = UNSET  # on request
 
 
 def columns_of(frame: Frame) -> dict[str, Any]:
@@ -142,6 +162,7 @@ class Engine:
         self.artifact = artifact
         self.history = history or artifact.history.history()
         self.scorer = Scorer(artifact.model, artifact.calibration)
+        self._explainer: Explainer | None = None
         self._stale = True  # whether the history has changed since it was last asked by the column
         self._threshold = artifact.threshold
         self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
@@ -173,6 +194,28 @@ class Engine:
         columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
         return self._many(columns, columns[self._time] - self._lead)
 
+    def explain(self, rows: Sequence[Row], found: Sequence[Prediction]) -> list[Prediction]:
+        """The same predictions with what moved them: exact Shapley values of the trees.
+
+        Raises:
+            UnsupportedError: when the model cannot be explained.
+        """
+        explainer = self._explainer = self._explainer or Explainer(self.scorer.model)
+        slope, names = self.artifact.calibration.slope, self.artifact.features
+        explained = []
+        for row, prediction in zip(rows, found, strict=True):
+            features = self.features(row)
+            encoded = encode(features, self.artifact.categories)
+            added = slope * explainer.contributions(np.array([encoded[name] for name in names], dtype=float))
+            first = strongest(added, REASONS).tolist()
+            reasons = Reasons(
+                slope * explainer.base,
+                tuple(Reason(names[i], _shown(features[names[i]]), added[i].item()) for i in first),
+                float(added.sum() - added[first].sum()),
+            )
+            explained.append(replace(prediction, reasons=reasons))
+        return explained
+
     def _one(self, row: Row) -> Prediction:
         features = self.features(row)
         unknown: tuple[str, ...] = ()
@@ -199,6 +242,10 @@ class Engine:
 
     def _answer(self, probability: float, unknown: tuple[str, ...]) -> Prediction:
         return Prediction(probability, self._act if probability >= self._threshold else self._wait, unknown)
+
+
+def _shown(value: Value) -> float | str | None:
+    return value if isinstance(value, str) else None if value != value else float(value)  # noqa: PLR0124 (NaN)
 
 
 def predict_table(artifact: Artifact, rows: Frame, past: Table, at: Ints) -> Floats:

@@ -33,6 +33,10 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
             schema, found = intake.schemas()
             components |= found
             operation["requestBody"] = _request(intake, schema)
+        if path == "/predict":
+            about = "With the features that moved each decision most"
+            flag = {"name": "explain", "in": "query", "schema": {"type": "boolean"}, "description": about}
+            operation["parameters"] = [flag]
         operation["responses"] = _responses(path, answered, takes_body=intake is not None)
     about = (
         f"{contract.decision.who[:1].upper()}{contract.decision.who[1:]} decides: {contract.decision.what}."

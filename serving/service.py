@@ -23,9 +23,11 @@ from serving.pointer import Pointer, read_pointer
 from serving.problems import Refusal
 from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
+from serving.trees import UnsupportedError
 
 logger = logging.getLogger("serving")
 RETRY = {"Retry-After": "1"}
+MAX_EXPLAINED = 10  # rows of a request; each takes some milliseconds
 
 
 class Service:
@@ -67,7 +69,7 @@ class Service:
 
     # --- requests ---
 
-    async def predict(self, body: bytes) -> tuple[str, bytes]:
+    async def predict(self, body: bytes, *, explain: bool = False) -> tuple[str, bytes]:
         """Answer rows, once the answer is in the log: the request's name, and the answer.
 
         Raises:
@@ -77,6 +79,8 @@ class Service:
         model = self._current()
         rows = model.rows.read(body)
         found = model.engine.predict(rows)
+        if explain:
+            found = self._explained(model, rows, found)
         name = next(self._names)
         answer = self._encode(Answer(name, model.version, model.artifact.threshold, found))
         spent = (time.perf_counter_ns() - started) // 1000
@@ -86,6 +90,14 @@ class Service:
         await self._commit.add(logged)
         self._count(model, found)
         return name, answer
+
+    def _explained(self, model: Model, rows: list[Plain], found: list[Prediction]) -> list[Prediction]:
+        if len(rows) > MAX_EXPLAINED:
+            raise Refusal(422, f"{len(rows)} rows are too many to explain: send at most {MAX_EXPLAINED}.")
+        try:
+            return model.engine.explain(rows, found)
+        except UnsupportedError as error:
+            raise Refusal(422, f"This model cannot be explained: {error}.") from None
 
     async def tell(self, body: bytes) -> bytes:
         """Take in events, once they are in the log.
