@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from core.contract import load_contract
 from serving import openapi
 from serving.door import Call, Door, Guard, Reply
+from serving.inference import Protocol
 from serving.problems import MEDIA_TYPE, Refusal
 from serving.schema import events_intake, rows_intake
 from serving.service import Service
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _unknown)
     app.openapi = document  # type: ignore[method-assign]
     answers = Answers(service)
+    protocol = Protocol(service, contract)
     guard = Guard(service.settings)
     for method, path, endpoint, guarded in (
         ("POST", "/predict", answers.predict, True),
@@ -54,6 +56,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ("GET", "/healthz", answers.alive, False),
         ("GET", "/readyz", answers.ready, False),
         ("GET", "/metrics", answers.metrics, False),
+        ("GET", "/v2", protocol.server, False),
+        ("GET", "/v2/health/live", protocol.live, False),
+        ("GET", "/v2/health/ready", protocol.ready, False),
+        ("GET", "/v2/models/{name}", protocol.model, True),
+        ("GET", "/v2/models/{name}/ready", protocol.model_ready, False),
+        ("POST", "/v2/models/{name}/infer", protocol.infer, True),
     ):
         door = Door(endpoint, path, service.settings, service.metrics, guard if guarded else None)
         app.router.routes.append(Route(path, door, methods=[method], include_in_schema=False))

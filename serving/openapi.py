@@ -23,21 +23,31 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
         ("get", "/healthz", "Whether the process lives", None, {"type": "object"}),
         ("get", "/readyz", "Whether requests should be sent here", None, {"type": "object"}),
         ("get", "/metrics", "Counts and durations for Prometheus", None, None),
+        ("get", "/v2/models/{name}", "The model, by the Open Inference Protocol", None, {"type": "object"}),
+        ("post", "/v2/models/{name}/infer", "Answer columns, by that protocol", None, {"type": "object"}),
     )
     paths: dict[str, Json] = {}
     for method, path, summary, intake, answered in operations:
         operation = paths.setdefault(path, {}).setdefault(
-            method, {"summary": summary, "operationId": path.strip("/")}
+            method, {"summary": summary, "operationId": path.strip("/").replace("/", "_")}
         )
         if intake:
             schema, found = intake.schemas()
             components |= found
             operation["requestBody"] = _request(intake, schema)
+        if "{name}" in path:
+            name = {"name": "name", "in": "path", "required": True, "schema": {"const": contract.name}}
+            operation["parameters"] = [name]
+        if path.endswith("/infer"):
+            content = {
+                "application/json": {"schema": {"type": "object"}, "example": _tensors(rows.examples[0])}
+            }
+            operation["requestBody"] = {"required": True, "content": content}
         if path == "/predict":
             about = "With the features that moved each decision most"
             flag = {"name": "explain", "in": "query", "schema": {"type": "boolean"}, "description": about}
             operation["parameters"] = [flag]
-        operation["responses"] = _responses(path, answered, takes_body=intake is not None)
+        operation["responses"] = _responses(path, answered, takes_body="requestBody" in operation)
     about = (
         f"{contract.decision.who[:1].upper()}{contract.decision.who[1:]} decides: {contract.decision.what}."
     )
@@ -50,6 +60,14 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
         },
         "security": [{}, {"key": []}],
+    }
+
+
+def _tensors(row: Json) -> Json:
+    return {
+        "inputs": [
+            {"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in row.items()
+        ]
     }
 
 
@@ -71,7 +89,11 @@ def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
         415: "Not application/json",
         422: "Not what the contract says",
     }
-    statuses = dict(reasons) if takes_body else {409: "Refused"} if path == "/reload" else {}
+    statuses = dict(reasons) if takes_body else {}
+    if path == "/reload":
+        statuses = {status: reasons[status] for status in (400, 413, 415)} | {409: "Refused"}
+    if "{name}" in path:
+        statuses[404] = "No such model"
     if path not in {"/healthz", "/metrics"}:
         statuses[503] = "Not ready, or too busy"
     if guarded:

@@ -1,0 +1,105 @@
+"""Whatever a client sends is answered as documented; the Open Inference Protocol is understood."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.contract import Contract
+from serving.artifact import Artifact
+from tests.serving.conftest import Running, World, deploy, running
+from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
+
+
+@pytest.fixture(scope="module")
+def shared(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = tmp_path_factory.mktemp("requests")
+    with running(deploy(artifact, folder, "1").settings) as service:
+        yield service
+
+
+GOOD_BODIES = [{"rows": [GOOD]}, GOOD, {"events": EVENTS.examples}, EVENTS.examples[0]]
+INFER = "/v2/models/flight-disruption/infer"
+BODIES = st.one_of(
+    st.sampled_from(GOOD_BODIES).map(lambda body: json.dumps(body).encode()),
+    st.binary(max_size=60),
+    ANYTHING.map(lambda body: json.dumps(body).encode()),
+    st.builds(
+        lambda field, value: json.dumps({"rows": [{**GOOD, field: value}]}).encode(),
+        st.sampled_from(list(GOOD)),
+        ANYTHING,
+    ),
+    st.builds(
+        lambda name, shape, data: json.dumps(
+            {"inputs": [{"name": name, "shape": shape, "datatype": "BYTES", "data": data}]}
+        ).encode(),
+        st.text(max_size=5),
+        st.lists(st.integers(-2, 3), max_size=3) | ANYTHING,
+        st.lists(ANYTHING, max_size=3) | ANYTHING,
+    ),
+)
+HEADERS = st.sampled_from(
+    [{}, {"content-type": "text/plain"}, {"traceparent": "00-x"}, {"content-type": ""}, {"x-api-key": "é"}]
+)
+PATHS = st.sampled_from(["/predict", "/outcomes", INFER, "/v2/models/other/infer", "/reload", "/model", "/x"])
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "HEAD"]),
+    PATHS,
+    st.sampled_from(["", "?explain=true", "?explain=%ff", "?x"]),
+    BODIES,
+    HEADERS,
+)
+def test_no_mistake_of_a_client_is_a_failure_of_ours(
+    shared: Running, method: str, path: str, query: str, body: bytes, headers: dict[str, str]
+) -> None:
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    answer = shared.client.request(method, path + query, content=body, headers=sent)
+    assert answer.status_code in {200, 400, 404, 405, 413, 415, 422}, answer.text
+    if answer.status_code != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+        if method != "HEAD":
+            assert answer.json()["status"] == answer.status_code
+    paths = shared.client.get("/openapi.json").json()["paths"]
+    documented = paths.get(re.sub("/models/[^/]+", "/models/{name}", path), {}).get(method.lower())
+    assert documented is None or str(answer.status_code) in documented["responses"]
+
+
+def infer(client: httpx.Client, world: World, places: range) -> httpx.Response:
+    rows = [world.request(place) for place in places]
+    inputs = [
+        {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row[name] for row in rows]}
+        for name in rows[0]
+    ]
+    return client.post(INFER, json={"id": "mine", "inputs": inputs})
+
+
+def test_the_open_inference_protocol_gives_the_same_answers(
+    shared: Running, world: World, contract: Contract
+) -> None:
+    plain = shared.client.post("/predict", json={"rows": [world.request(place) for place in range(3)]}).json()
+    answer = infer(shared.client, world, range(3)).json()
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == (contract.name, "1", "mine")
+    found = {output["name"]: output["data"] for output in answer["outputs"]}
+    assert found["probability"] == [one["probability"] for one in plain["predictions"]]
+    assert found["decision"] == [one["decision"] for one in plain["predictions"]]
+    model = shared.client.get(f"/v2/models/{contract.name}").json()
+    assert [one["name"] for one in model["inputs"]] == list(contract.columns)
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", f"/v2/models/{contract.name}/ready"):
+        assert shared.client.get(path).status_code == 200
+    assert shared.client.get("/v2/models/other").status_code == 404
+
+
+def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
+    tensor = {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]}
+    longer = {"name": "dest", "shape": [2], "datatype": "BYTES", "data": ["IAH", "MIA"]}
+    refused = shared.client.post(INFER, json={"inputs": [tensor, longer]})
+    assert refused.status_code == 422
+    assert shared.client.post(INFER, json={"inputs": [tensor]}).json()["errors"][0]["row"] == 0
