@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import UserError
@@ -81,9 +82,12 @@ def test_another_artifact_in_its_place_is_refused(version: registry.Version) -> 
 
 
 def test_a_record_comes_back_whole(version: registry.Version) -> None:
-    kept = Noted({"auc": 0.1 + 0.2}, ((0.5, -1.0),))
+    kept = Noted({"auc": 0.1 + 0.2, "unknown": math.nan}, ((0.5, -1.0), (math.nan, 1.0)))
     record(version, kept)
-    assert load_record(version, Noted) == kept
+    found = load_record(version, Noted)
+    assert type(found) is Noted
+    assert dict(found.numbers) == pytest.approx(dict(kept.numbers), rel=0, abs=0, nan_ok=True)
+    np.testing.assert_array_equal(found.pairs, kept.pairs)  # takes one NaN for another
 
 
 def test_no_record_is_a_sentence(version: registry.Version) -> None:
