@@ -18,6 +18,7 @@ from core.contract import load_contract
 from serving import openapi
 from serving.door import Call, Door, Guard, Reply
 from serving.inference import Protocol
+from serving.page import POLICY, page
 from serving.problems import MEDIA_TYPE, Refusal
 from serving.schema import events_intake, rows_intake
 from serving.service import Service
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ("GET", "/healthz", answers.alive, False),
         ("GET", "/readyz", answers.ready, False),
         ("GET", "/metrics", answers.metrics, False),
+        ("GET", "/", answers.page, False),
         ("GET", "/v2", protocol.server, False),
         ("GET", "/v2/health/live", protocol.live, False),
         ("GET", "/v2/health/ready", protocol.ready, False),
@@ -122,6 +124,12 @@ class Answers:
         if not self._service.ready:
             raise Refusal(503, self._service.trouble or "The service is starting.")
         return Reply(msgspec.json.encode({"status": "ready", "trouble": self._service.trouble}))
+
+    async def page(self, _: Call) -> Reply:
+        contract = self._service.model.artifact.contract if self._service.model else load_contract()
+        return Reply(
+            page(contract), b"text/html; charset=utf-8", headers=((b"content-security-policy", POLICY),)
+        )
 
     async def metrics(self, _: Call) -> Reply:
         return Reply(generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.contract import Contract
 from core.errors import UserError
 from core.settings import ROOT
 from serving.artifact import Artifact
@@ -111,6 +113,15 @@ def test_every_page_answers(live: Running) -> None:
         assert live.client.get(path).status_code == 200, path
     assert live.client.get("/model").json()["trees"] == "compiled"
     assert "trees_compiled 1.0" in live.client.get("/metrics").text
+
+
+def test_the_page_has_a_field_for_each_column(live: Running, contract: Contract) -> None:
+    answer = live.client.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in contract.columns:
+        assert answer.text.count(f'name="column-{name}"') == 1
+    assert not re.search("(src|href)=.?http", answer.text)
 
 
 def test_an_answer_carries_its_name_and_the_callers_trace(live: Running, world: World) -> None:
