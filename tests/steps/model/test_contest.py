@@ -128,7 +128,7 @@ def test_each_baseline_must_be_beaten_by_its_margin(
 
 def test_probabilities_that_exaggerate_are_not_calibrated(rows: pd.DataFrame, contract: Contract) -> None:
     gate = fails_alone(gates(rows, contract, answers(0.05, 0.7)), "calibrated")
-    assert gate.sentence == "calibration error 0.067 of 0.05"
+    assert gate.sentence == "calibration error 0.067 of 0.06"
 
 
 def test_probabilities_that_are_all_too_high_are_biased(rows: pd.DataFrame, contract: Contract) -> None:
