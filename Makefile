@@ -29,7 +29,7 @@ bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes 
 	@$(BIN)/python -m bench.serving $(ARGS)
 
 test: check ## check, then the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## lint, format and types
 	@$(BIN)/python -m ruff check
