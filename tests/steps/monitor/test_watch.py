@@ -1,0 +1,222 @@
+"""The prediction log as one period's report: what of it counts, and what it is compared with."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.clock import DAY
+from core.contract import Contract, load_contract
+from core.errors import UserError
+from monitoring.metrics import Floats
+from serving.artifact import Artifact, Calibration
+from serving.log import Answered, open_store
+from steps.data.features import build_features
+from steps.deploy.client import wire_rows
+from steps.model.evaluate import artifact_probability
+from steps.monitor import watch as watching
+from steps.monitor.watch import Served, Watched, read_served, watch
+from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
+
+PERIOD = (START + 8 * DAY, START + 10 * DAY)
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A made-up world as the warehouse has it, with its artifact and that one's answers."""
+
+    contract: Contract
+    artifact: Artifact
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    probability: Floats
+
+    def due(self, start: int = PERIOD[0], end: int = PERIOD[1]) -> pd.DataFrame:
+        at = self.rows["decision_at"]
+        return self.rows[(at >= start) & (at < end)]
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Warehouse:
+    contract, world = load_contract(), made_world()
+    artifact = made_artifact(world, contract)
+    events = {kind: pd.DataFrame(frame) for kind, frame in world.events.items()}
+    known = world.at + 8 * HOUR
+    rows = pd.DataFrame(world.rows).assign(decision_at=world.at, disrupted=world.label, known_at=known)
+    features = build_features(rows, events, REFERENCE)
+    return Warehouse(contract, artifact, rows, features, artifact_probability(artifact, features))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/log.sqlite"
+
+
+def answered(
+    name: str, rows: pd.DataFrame, probability: Floats, contract: Contract, version: str = "1"
+) -> Answered:
+    predictions = [{"probability": one, "decision": "wait"} for one in probability.tolist()]
+    answer = {"request_id": name, "model_version": version, "threshold": 0.3, "predictions": predictions}
+    request = {"rows": wire_rows(rows, contract.columns)}
+    return Answered(name, 0.0, version, 0, 100, json.dumps(request), json.dumps(answer))
+
+
+def log(database: str, answers: Sequence[Answered]) -> None:
+    store = open_store(database)
+    store.write_answers(answers)
+    store.close()
+
+
+def log_of(warehouse: Warehouse, version: str = "1") -> Served:
+    due = warehouse.due()
+    probability = warehouse.probability[due.index]
+    frame = due.assign(probability=probability, model_version=version).reset_index(drop=True)
+    return Served(*PERIOD, frame, 1)
+
+
+def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    days = [warehouse.due(start + day * DAY, start + (day + 1) * DAY) for day in range(-1, 3)]
+    log(
+        database,
+        [
+            answered(f"{day}", rows, warehouse.probability[rows.index], contract)
+            for day, rows in enumerate(days)
+        ],
+    )
+    served = read_served(database, contract, start, end, 0)
+    due = warehouse.due()
+    assert (served.start, served.end, served.last_number) == (start, end, 4)
+    assert served.log["flight"].tolist() == due["flight"].tolist()
+    assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
+    np.testing.assert_array_equal(served.log["probability"], warehouse.probability[due.index])
+
+
+def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: str) -> None:
+    start, end = PERIOD
+    lead = warehouse.contract.decision.lead_seconds
+    edges = [start - 1, start, end - 1, end]
+    rows = warehouse.rows.head(4).assign(scheduled_departure=[at + lead for at in edges])
+    log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
+    served = read_served(database, warehouse.contract, start, end, 0)
+    assert (served.log["scheduled_departure"] - lead).tolist() == [start, end - 1]
+
+
+def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: str) -> None:
+    contract, due = warehouse.contract, warehouse.due()
+    one, other = due.head(5), due.tail(5)
+    log(database, [answered("one", one, np.full(5, 0.1), contract)])
+    first = read_served(database, contract, *PERIOD, 0)
+    log(database, [answered("other", other, np.full(5, 0.2), contract)])
+    second = read_served(database, contract, *PERIOD, first.last_number)
+    assert (first.last_number, second.last_number) == (1, 2)
+    assert second.log["flight"].tolist() == other["flight"].tolist()
+    nothing = read_served(database, contract, *PERIOD, second.last_number)
+    assert (len(nothing.log), nothing.last_number) == (0, 2)
+
+
+def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
+    contract, row = warehouse.contract, warehouse.due().head(1)
+    log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
+    assert read_served(database, contract, *PERIOD, 0).log["probability"].tolist() == [0.2]
+
+
+def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_path: Path) -> None:
+    served = read_served(database, warehouse.contract, *PERIOD, 7)
+    assert (len(served.log), served.last_number) == (0, 7)
+    with pytest.raises(UserError, match=r"nothing decided from 2013-08-09T00:00:00Z to 2013-08-11T00:00:00Z"):
+        watch(
+            warehouse.rows,
+            warehouse.features,
+            served,
+            {},
+            warehouse.contract,
+            tmp_path / "page.html",
+        )
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_rows_that_the_data_do_not_have_are_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
+    served = log_of(warehouse)
+    foreign = served.log.assign(dest=np.where(served.log.index < 2, "XXX", served.log["dest"]))
+    with pytest.raises(UserError, match=r"^2 logged predictions are of rows that the data do not have"):
+        watched(warehouse, replace(served, log=foreign), {"1": warehouse.artifact}, tmp_path)
+
+
+def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
+    rows = warehouse.rows.sample(frac=1, random_state=1).reset_index(drop=True)
+    asked = log_of(warehouse).log.sample(frac=1, random_state=2).reset_index(drop=True)
+    places = watching._places(rows, asked, warehouse.contract, *PERIOD)
+    identity = list(warehouse.contract.identity)
+    assert (rows.iloc[places][identity].to_numpy() == asked[identity].to_numpy()).all()
+
+
+def watched(
+    warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], folder: Path, **light: Any
+) -> Watched:
+    """The report, with drift and its page, which have tests of their own, left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            watching, "detect_drift", light.get("drift", lambda *_: SimpleNamespace(drifted=(), broken=()))
+        )
+        patch.setattr(watching, "write_drift_page", lambda *_: None)
+        page = folder / "page.html"
+        return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
+
+
+def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse, tmp_path: Path) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+    assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
+    assert found.compared == found.performance.rows == len(warehouse.due()) > 100
+    assert found.largest_difference < 1e-12
+
+
+def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+    wrong = replace(warehouse.artifact, calibration=Calibration(1.1))
+    found = watched(warehouse, log_of(warehouse), {"1": wrong}, tmp_path)
+    due = warehouse.due().index
+    offline = artifact_probability(wrong, warehouse.features.iloc[due])
+    assert found.largest_difference == pytest.approx(np.abs(offline - warehouse.probability[due]).max())
+    assert found.largest_difference > 0.001
+
+
+def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+    served = log_of(warehouse)
+    second = served.log.index >= 50
+    probability = served.log["probability"].to_numpy() + 0.25 * (served.log.index == 60)
+    version = np.where(second, "2", "1")
+    both = replace(served, log=served.log.assign(model_version=version, probability=probability))
+    artifacts = {"1": warehouse.artifact, "2": warehouse.artifact}
+    found = watched(warehouse, both, artifacts, tmp_path)
+    assert found.versions == ("1", "2")
+    assert found.largest_difference == pytest.approx(0.25)
+
+
+def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse, tmp_path: Path) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+    share = float((warehouse.due()["known_at"] < PERIOD[1]).mean())
+    assert 0 < share < 1
+    assert found.performance.label_share == pytest.approx(share)
+
+
+def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse, tmp_path: Path) -> None:
+    seen = []
+
+    def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
+        seen.extend([reference, current])
+        return SimpleNamespace(drifted=(), broken=())
+
+    watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path, drift=drift)
+    reference, current = seen
+    first = PERIOD[0] // DAY
+    assert (current.first, current.days) == (first, 2)
+    assert reference.first + reference.days == first
+    assert set(reference.frame) == set(current.frame)
+    assert not set(reference.frame) & set(warehouse.contract.monitoring.unwatched)
+    np.testing.assert_array_equal(current.frame["probability"], warehouse.probability[warehouse.due().index])
