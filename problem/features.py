@@ -159,6 +159,7 @@ def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
         count, bad, total = past.window(log, keys[log], at, hours, 2)
         features[rate] = _rate(bad, count)
         features[minutes] = _mean(total, count)
+    # Due and not gone, less those of a day before: who was due before then and left since counts against it.
     features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY_HOURS, 1)[1]
     features["origin_cancelled_6h"] = past.window("cancelled/origin", origin, at, 6)[0]
     features["origin_left_3h_count"] = past.window("left/origin", origin, at, 3)[0]

@@ -6,7 +6,10 @@ import tempfile
 
 import pytest
 
-STATE = tempfile.mkdtemp(prefix="fivestage-tests-")
+PREFIX = "fivestage-tests-"
+for name in [name for name, value in os.environ.items() if PREFIX in value]:
+    del os.environ[name]  # what the process that shares tests out among others has set for itself
+STATE = tempfile.mkdtemp(prefix=PREFIX)
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, MetaData, Table, create_engine, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from zenml import step
@@ -106,10 +106,13 @@ def read_batch(source: str) -> pd.DataFrame:
 
 def named(place: str) -> str:
     """A file or table for messages, without the password of its database."""
+    if "://" not in place:
+        return place
     url, separator, table = place.partition("#")
-    return (
-        f"{make_url(url).render_as_string(hide_password=True)}{separator}{table}" if "://" in place else place
-    )
+    try:
+        return f"{make_url(url).render_as_string(hide_password=True)}{separator}{table}"
+    except (ValueError, SQLAlchemyError):
+        return "the database"
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
@@ -121,11 +124,22 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
     try:
         if "://" in target:
             url, _, table = target.partition("#")
-            with create_engine(url).begin() as connection:
-                answers.to_sql(table, connection, if_exists="fail", index=False)
+            _fill_table(create_engine(url), table, answers)
             return
         path = Path(target)
         write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
         write_whole(path, lambda scratch: write(scratch, index=False))
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(f"{named(target)} cannot be written: {' '.join(str(error).split())}") from error
+
+
+def _fill_table(database: Engine, table: str, answers: pd.DataFrame) -> None:
+    """Make a table and fill it, or leave none: SQLite keeps one whose filling has failed."""
+    if inspect(database).has_table(table):
+        raise ValueError(f"the table {table} already exists, name a new one")
+    try:
+        with database.begin() as connection:
+            answers.to_sql(table, connection, index=False)
+    except BaseException:
+        Table(table, MetaData()).drop(database, checkfirst=True)
+        raise
