@@ -5,7 +5,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from core.contract import Category, Column, Contract, Number, Timestamp, epoch, iso
+from core.clock import epoch, iso
+from core.contract import Category, Column, Contract, Number, Timestamp
 
 PAGE = Path(__file__).with_name("page.html")
 # Everything is on the page itself: nothing is loaded from elsewhere.

@@ -18,9 +18,8 @@ from steps.model.fit import Trees, calibrate, fit_trees
 from steps.model.sample import Sample
 
 CANDIDATES = (
-    Trees(learning_rate=0.1, leaves=15, count=175),
-    Trees(learning_rate=0.1, leaves=31, count=125),
-    Trees(learning_rate=0.15, leaves=7, count=200),
+    Trees(learning_rate=0.1, leaves=15, count=150),
+    Trees(learning_rate=0.1, leaves=31, count=100),
 )
 TREES_STEP = 25
 JOBS = 2
