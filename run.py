@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from core.clock import DAY, day, epoch, iso
-from core.contract import load_contract
+from core.clock import DAY
+from core.contract import day, epoch, iso, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment

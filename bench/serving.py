@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Result, cpu_seconds, load, post, resident_megabytes
-from core.clock import iso
-from core.contract import Timestamp
+from core.contract import Timestamp, iso
 from core.errors import UserError
 from core.settings import REPORTS, ROOT, VAR
 from serving.artifact import Artifact, load_artifact

@@ -1,14 +1,13 @@
-"""Moments and days in UTC, and local time from UTC for one moment or a column of them."""
+"""Local time from UTC, for one moment or a column of them."""
 
 from bisect import bisect_right
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from core.columns import Value
-from core.errors import UserError
 
 DAY = 86_400
 _YEARS = (2000, 2041)
@@ -54,32 +53,3 @@ def minute_of_day(local_seconds: Value) -> Value:
 def weekday(local_seconds: Value) -> Value:
     """Monday is 0."""
     return (local_seconds // DAY + 3) % 7
-
-
-def epoch(moment: datetime | date) -> int:
-    """Epoch seconds of a moment with a zone, or of a day's start in UTC."""
-    if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-    return int(moment.timestamp())
-
-
-def iso(at: int) -> str:
-    """Epoch seconds as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def day_of(at: int) -> date:
-    """The UTC day of epoch seconds."""
-    return datetime.fromtimestamp(at, UTC).date()
-
-
-def day(text: str) -> date:
-    """A day written as YYYY-MM-DD.
-
-    Raises:
-        UserError: when it is not.
-    """
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise UserError(f"{text!r} is not a day: write it as YYYY-MM-DD.") from error

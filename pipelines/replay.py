@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from core.clock import DAY, day_of, epoch, iso
-from core.contract import load_contract
+from core.clock import DAY
+from core.contract import day_of, epoch, iso, load_contract
 from core.errors import UserError
 from core.settings import REPORTS, RESULTS
 from monitoring.policy import Verdict

@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 from zenml.models import PipelineRunResponse
 
-from core.clock import DAY, day, epoch, iso
-from core.contract import load_contract
+from core.clock import DAY
+from core.contract import day, epoch, iso, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from monitoring.policy import Period, Verdict

@@ -5,8 +5,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from core.clock import epoch, iso
-from core.contract import Category, Column, Contract, Number, Timestamp
+from core.contract import Category, Column, Contract, Number, Timestamp, epoch, iso
 
 PAGE = Path(__file__).with_name("page.html")
 # Everything is on the page itself: nothing is loaded from elsewhere.

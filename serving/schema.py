@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta, Struct
 
-from core.clock import epoch
-from core.contract import Category, Column, Contract, Number, Timestamp
+from core.contract import Category, Column, Contract, Number, Timestamp, epoch
 from core.windows import MISSING
 from serving.engine import Prediction
 from serving.problems import Fault, Refusal

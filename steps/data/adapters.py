@@ -6,8 +6,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from core.clock import day, epoch
-from core.contract import load_contract
+from core.contract import day, epoch, load_contract
 from core.settings import VAR
 from problem.dataset import load
 from report.results import Probe

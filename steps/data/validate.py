@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from core.clock import epoch, iso
-from core.contract import Category, Column, Timestamp
+from core.contract import Category, Column, Timestamp, epoch, iso
 from core.errors import UserError
 from core.files import write_whole
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from zenml import step
 
-from core.clock import iso
-from core.contract import load_contract
+from core.contract import iso, load_contract
 from core.errors import UserError
 from monitoring.metrics import Scored
 from report.results import Gate

@@ -7,8 +7,7 @@ import mlflow
 import pandas as pd
 from zenml import step
 
-from core.clock import iso
-from core.contract import load_contract
+from core.contract import iso, load_contract
 from core.settings import REPORTS
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.clock import DAY, iso
-from core.contract import Contract
+from core.clock import DAY
+from core.contract import Contract, iso
 from core.errors import UserError
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift

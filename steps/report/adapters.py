@@ -6,8 +6,8 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from core.clock import DAY, day_of
-from core.contract import load_contract
+from core.clock import DAY
+from core.contract import day_of, load_contract
 from core.settings import RESULTS
 from monitoring.metrics import Scored
 from report.card import card_text

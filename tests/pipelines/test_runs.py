@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.clock import DAY, day, epoch
-from core.contract import load_contract
+from core.clock import DAY
+from core.contract import day, epoch, load_contract
 from core.errors import UserError
 from monitoring.policy import Period, Verdict
 from pipelines import runs

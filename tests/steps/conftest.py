@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from core.clock import day, epoch
-from core.contract import Contract, load_contract
+from core.contract import Contract, day, epoch, load_contract
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
 from serving.artifact import Artifact, Calibration, Lineage

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.clock import DAY, epoch, iso
+from core.clock import DAY
 from core.columns import Ints
-from core.contract import load_contract
+from core.contract import epoch, iso, load_contract
 from core.errors import UserError
 from problem.dataset import Tables
 from steps.data.split import Windows, cut
