@@ -40,8 +40,10 @@ class Strings:
         return type(self)(self.codes[rows], self.values)
 
 
-def lookup(table: Mapping[str, Any], key: str | Strings, default: Any) -> Value:
-    """The table's value for a key, or for a column of keys."""
+def lookup(table: Mapping[str, Any], key: str | Strings | None, default: Any) -> Value:
+    """The table's value for a key, or for a column of keys; a missing one is in no table."""
+    if key is None:
+        return default
     if isinstance(key, str):
         return table.get(key, default)
     found = [table.get(value, default) for value in key.values]

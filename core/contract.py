@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from core.errors import UserError
+from core.strict_yaml import read_yaml
 
 CONTRACT_PATH = Path(__file__).resolve().parent.parent / "problem" / "problem.yaml"
 LEAST_REFERENCE = 4  # periods that drift is compared with
+RESERVED = ("decision_at", "known_at")  # what rows carry beside the contract's columns
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -40,6 +41,15 @@ class Category(Model):
     nullable: bool = False
     example: str
 
+    @model_validator(mode="after")
+    def values_are_allowed(self) -> Self:
+        for value in (*self.values, self.example):
+            if len(value) > self.max_length:
+                raise ValueError(f"{value!r} is longer than max_length, {self.max_length}")
+        if self.values and self.example not in self.values:
+            raise ValueError(f"example {self.example!r} is not one of values")
+        return self
+
 
 class Number(Model):
     """A number column with its allowed range, both ends included."""
@@ -56,6 +66,8 @@ class Number(Model):
     def range_holds_the_example(self) -> Self:
         if not self.min <= self.example <= self.max:
             raise ValueError(f"example {self.example} is outside {self.min} to {self.max}")
+        if self.type == "integer" and not self.example.is_integer():
+            raise ValueError(f"example {self.example} is not a whole number")
         return self
 
 
@@ -91,6 +103,12 @@ class Decision(Model):
     hours_before: Annotated[float, Field(ge=0)]
     act: Name
     wait: Name
+
+    @model_validator(mode="after")
+    def act_is_not_wait(self) -> Self:
+        if self.act == self.wait:
+            raise ValueError(f"act and wait are both {self.act!r}: answers could not be told apart")
+        return self
 
     @property
     def lead_seconds(self) -> int:
@@ -262,6 +280,9 @@ class Contract(Model):
             for name in getattr(self, field):
                 if name not in self.columns:
                     raise ValueError(f"{field} names the column {name!r}, which columns does not have")
+        for name in (*self.columns, self.label.name):
+            if name in RESERVED:
+                raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
         if self.label.name in self.columns:
             raise ValueError(f"the label {self.label.name!r} is also an input column: that is a leak")
         return self
@@ -287,7 +308,8 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the contract"
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise UserError(f"{source}: {field}: {first['msg']}{more}. Mend that field and run again.") from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{source}: {field}: {why}{more}. Mend that field and run again.") from error
 
 
 def load_contract(path: Path = CONTRACT_PATH) -> Contract:
@@ -296,12 +318,7 @@ def load_contract(path: Path = CONTRACT_PATH) -> Contract:
     Raises:
         UserError: naming the file and the field or line.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Every project needs this file.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds no fields; compare it with the one the template came with.")
     return parse_contract(content, str(path))

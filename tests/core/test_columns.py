@@ -51,6 +51,7 @@ def test_what_a_table_lacks_takes_the_default() -> None:
     assert lookup(TABLE, "c", 7) == 7
     assert lookup(TABLE, Strings.of(["a", "c"]), 7).tolist() == [1, 7]
     assert np.isnan(lookup(TABLE, Strings.of(["c"]), float("nan"))).all()
+    assert lookup(TABLE, None, 7) == 7  # a missing text, online
 
 
 @given(NUMBERS, st.floats(-1e9, 1e9), st.floats(0, 1e9))

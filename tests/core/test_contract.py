@@ -1,6 +1,8 @@
 """The shipped contract is legal; each illegal one gives a sentence that names the field."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -107,6 +109,21 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(shipped: Contract) 
             "columns.scheduled_departure",
             "min has no time zone",
         ),
+        ([("columns.origin.example", "BOS")], "columns.origin", "'BOS' is not one of values"),
+        ([("columns.carrier.example", "UNITED")], "columns.carrier", "longer than max_length, 3"),
+        (
+            [("columns.origin.values", ["EWR", "Newark" * 6])],
+            "columns.origin",
+            "is longer than max_length, 32",
+        ),
+        ([("columns.flight.example", 15.5)], "columns.flight", "15.5 is not a whole number"),
+        ([("decision.act", "wait")], "decision", "act and wait are both 'wait'"),
+        ([("label.name", "known_at")], "problem.yaml", "'known_at' is a name that rows need"),
+        (
+            [("columns.decision_at", CONTENT["columns"]["distance"])],
+            "problem.yaml",
+            "'decision_at' is a name that rows need",
+        ),
         ([("split.test_end", date(2013, 10, 1))], "split", "test_end must come after test_start"),
         ([("baselines", {})], "baselines", "at least 1 item"),
         ([("baselines.median", 0.1)], "baselines.median", "'historical_rate'"),
@@ -122,6 +139,7 @@ def test_an_illegal_contract_is_a_sentence_that_names_the_field(
     assert sentence.startswith("problem.yaml: ")
     assert field in sentence
     assert why in sentence
+    assert "Value error" not in sentence
     assert "\n" not in sentence
 
 
@@ -134,6 +152,12 @@ def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
     ("change", "why"),
     [
         (lambda text: text.replace("name: flight", "name: [flight", 1), "is not YAML: .* line 3"),
+        (
+            lambda text: text.replace("task: binary", "task: binary\ntitle: Another", 1),
+            "'title' stands twice.* line 5",
+        ),
+        (lambda text: text.replace("carrier: {", "flight: {", 1), "'flight' stands twice"),
+        (lambda text: text.replace("2014-01-01", "2014-13-01", 1), "'2014-13-01' does not exist: .* line"),
         (lambda _: "", "holds no fields"),
         (lambda _: "- a\n- list\n", "holds no fields"),
         (lambda text: text.replace("task: binary\n", "", 1), "task: Field required"),
@@ -150,6 +174,29 @@ def test_a_file_that_is_no_contract(change: Callable[[str], str], why: str, tmp_
         load_contract(path)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_of_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "problem.yaml"
+    path.write_bytes(TEXT.replace("title: Will", "title: Wäll", 1).encode("latin-1"))
+    with pytest.raises(UserError, match=r"problem\.yaml is not UTF-8: save it as UTF-8"):
+        load_contract(path)
+
+
+def test_a_contract_is_read_before_anything_heavy_is_imported() -> None:
+    """So that an illegal one fails at once."""
+    asked = (
+        "import sys, core.contract; core.contract.load_contract();"
+        "print(*({'numpy', 'pandas', 'sklearn', 'treelite', 'mlflow', 'zenml'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=CONTRACT_PATH.parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not found.stdout.split()
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
