@@ -35,9 +35,7 @@ class Evaluation:
 
 def artifact_probability(artifact: Artifact, features: pd.DataFrame) -> Floats:
     """The artifact's own answers for rows of features."""
-    categories = {name: dict(codes) for name, codes in artifact.categories.items()}
-    numbers = feature_matrix(features[list(artifact.features)], categories)
-    return Scorer(artifact.model, artifact.calibration).probability(numbers)
+    return Scorer(artifact.model, artifact.calibration).probability(_numbers(artifact, features))
 
 
 def evaluate_window(
@@ -111,18 +109,25 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Ints, seed: in
     """How much the log-loss rises when a feature's values are shuffled among some rows (Breiman 2001)."""
     generator = np.random.default_rng(seed)
     some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
-    sampled, truth = features.iloc[some], label[some]
-    whole = log_loss(truth, artifact_probability(artifact, sampled))
+    numbers, truth = _numbers(artifact, features.iloc[some]), label[some]
+    scorer = Scorer(artifact.model, artifact.calibration)
+    whole = log_loss(truth, scorer.probability(numbers))
     found = {}
-    for name in artifact.features:
-        shuffled = sampled.assign(**{name: generator.permutation(sampled[name].to_numpy())})
-        found[name] = float(log_loss(truth, artifact_probability(artifact, shuffled)) - whole)
+    for place, name in enumerate(artifact.features):
+        shuffled = numbers.copy()
+        shuffled[:, place] = generator.permutation(numbers[:, place])
+        found[name] = float(log_loss(truth, scorer.probability(shuffled)) - whole)
     return found
 
 
 def decision_day(rows: pd.DataFrame) -> Ints:
     """The UTC day of each decision."""
     return (rows["decision_at"] // DAY).to_numpy(dtype=np.int64)
+
+
+def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    categories = {name: dict(codes) for name, codes in artifact.categories.items()}
+    return feature_matrix(features[list(artifact.features)], categories)
 
 
 def _trained(numbers: Floats, label: Ints, windows: Windows, trees: Trees) -> Floats:
