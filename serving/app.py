@@ -123,7 +123,7 @@ class Answers:
             raise Refusal(503, "The service is stopping.")
         if not self._service.ready:
             raise Refusal(503, self._service.trouble or "The service is starting.")
-        return Reply(msgspec.json.encode({"status": "ready", "trouble": self._service.trouble}))
+        return Reply(msgspec.json.encode({"status": "ready", "trouble": self._service.notice}))
 
     async def page(self, _: Call) -> Reply:
         contract = self._service.model.artifact.contract if self._service.model else load_contract()

@@ -1,15 +1,13 @@
 """A version made ready to serve, or refused."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.errors import UserError
-from core.windows import History
-from problem.features import FACTS
 from serving.artifact import Artifact, artifact_digest, load_artifact
 from serving.engine import Engine
-from serving.log import Store
 from serving.pointer import Pointer
 from serving.schema import Intake, events_intake, rows_intake
 
@@ -55,13 +53,12 @@ def load_model(pointer: Pointer) -> Model:
     return model
 
 
-def remember(history: History, store: Store, model: Model, told_after: int = 0) -> int:
-    """Add to an artifact's history what was told since it was made; returns the last event's number."""
-    last = told_after
-    for number, kind, body in store.events(told_after):
-        event = model.events.read(body.encode())[0]
-        if model.artifact.contract.events[kind].known_at(event) > model.artifact.as_of:
-            for fact in FACTS[kind](event, model.artifact.reference):
-                history.add(fact)
-        last = number
-    return last
+def remember(model: Model, told: Iterable[tuple[int, str, str]], after: int, since: int) -> int:
+    """Learn what was told, numbered above `after` and known later than `since`; returns the last number."""
+    for number, kind, body in told:
+        if number > after:
+            event = model.events.read(body.encode())[0]
+            if model.artifact.contract.events[kind].known_at(event) > since:
+                model.engine.observe(kind, event)
+            after = number
+    return after

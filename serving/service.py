@@ -6,28 +6,34 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from core.errors import UserError
-from core.windows import History
 from problem.features import FACTS
+from serving.commit import GroupCommit
 from serving.engine import Prediction
-from serving.log import Answered, GroupCommit, Told, open_store
+from serving.log import Answered, Told, open_store
 from serving.metrics import Metrics
 from serving.model import Model, load_model, remember
 from serving.pointer import Pointer, read_pointer
 from serving.problems import Refusal
 from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
+from serving.spool import Spool
 from serving.trees import UnsupportedError
 
 logger = logging.getLogger("serving")
 RETRY = {"Retry-After": "1"}
 MAX_EXPLAINED = 10  # rows of a request; each takes some milliseconds
+
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class Service:
@@ -43,12 +49,19 @@ class Service:
         self.draining = False  # set when told to stop
         self._heard = 0  # number of the last event in the history
         self._since = 0  # up to here (epoch seconds) the history came with an artifact
-        self._commit = GroupCommit(self.store.write_answers)
         process = secrets.token_hex(6)
+        self._spool = Spool(settings.folder / "spool", process)
+        self._commit = GroupCommit(self.store, self._spool if settings.when_log_fails == "spool" else None)
         self._names = (f"{process}-{number:08x}" for number in itertools.count(1))
         self._encode = msgspec.json.Encoder().encode
         self._tasks: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
+
+    @property
+    def notice(self) -> str:
+        """What an operator should know while the service answers."""
+        waiting = self._spool.waiting
+        return self.trouble or (f"The database is away: {waiting} answers wait on disk." if waiting else "")
 
     @property
     def ready(self) -> bool:
@@ -58,13 +71,15 @@ class Service:
     async def start(self) -> None:
         """Load the model, if there is one, and begin to watch."""
         await self.reload()
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._tidy())]
+        self._tasks = [asyncio.create_task(one()) for one in (self._watch, self._tidy, self._listen)]
 
     async def stop(self) -> None:
         """Stop watching and close the log; requests have finished before."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._commit.finish()
+        self._spool.close()
         self.store.close()
 
     # --- requests ---
@@ -87,7 +102,10 @@ class Service:
         logged = Answered(
             name, time.time(), model.version, self._heard, spent, body.decode(), answer.decode()
         )
-        await self._commit.add(logged)
+        try:
+            await self._commit.add(logged)
+        except Exception as error:  # whatever the database says
+            raise Refusal(503, "The answer could not be logged.", headers=RETRY) from error
         self._count(model, found)
         return name, answer
 
@@ -120,14 +138,35 @@ class Service:
             Told(kind, self._identity(model, kind, event), now, self._encode(message).decode())
             for kind, event, message in zip(kinds, events, messages, strict=True)
         ]
-        numbers = self.store.write_events(told)
-        for number, kind, new in zip(numbers, kinds, facts, strict=True):
-            if number is not None:
-                model.engine.learn(new)
-                self._heard = number
-                self.metrics.events[kind] += 1
-        accepted = sum(number is not None for number in numbers)
-        return self._encode(Receipt(accepted, len(events) - accepted))
+        try:
+            numbers = await self._call(self.store.write_events, told)
+        except Exception as error:  # whatever the database says
+            logger.warning("the database takes no events: %s", error)
+            raise Refusal(503, "The database is away: tell this again.", headers=RETRY) from error
+        fresh = [place for place, number in enumerate(numbers) if number is not None]
+        next_ones = range(self._heard + 1, self._heard + 1 + len(fresh))
+        if model is self.model and [numbers[place] for place in fresh] == list(next_ones):
+            for place in fresh:
+                model.engine.learn(facts[place])
+            self._heard += len(fresh)
+        else:
+            await self._hear()
+        self.metrics.events.update(kinds[place] for place in fresh)
+        return self._encode(Receipt(len(fresh), len(events) - len(fresh)))
+
+    async def _hear(self) -> None:
+        """Take in, in their order, the events that have not been: other processes were told some of them."""
+        try:
+            told = await self._call(lambda after: list(self.store.events(after)), self._heard)
+        except Exception as error:  # noqa: BLE001 (the database is away: later, then)
+            logger.warning("events cannot be heard: %s", error)
+            return
+        if self.model is not None:
+            self._heard = remember(self.model, told, self._heard, self._since)
+
+    async def _call(self, function: Callable[[Given], Found], given: Given) -> Found:
+        """Ask the database: where it waits for a network, from a thread."""
+        return await asyncio.to_thread(function, given) if self.store.remote else function(given)
 
     def describe(self) -> dict[str, Any]:
         """What serves, and what it was made from.
@@ -185,10 +224,16 @@ class Service:
                     self.pointer = pointer
                     await self._take_up(pointer)
             except UserError as error:
-                if self.trouble != str(error):
-                    self.trouble = str(error)
-                    self.metrics.reloads["refused"] += 1
-                    logger.error("refused a model: %s", error)  # noqa: TRY400
+                self._refuse(str(error))
+            except Exception as error:  # noqa: BLE001 (the database is away: later, then)
+                self.pointer = None
+                self._refuse(f"The history cannot be rebuilt: {error}")
+
+    def _refuse(self, reason: str) -> None:
+        if self.trouble != reason:
+            self.trouble = reason
+            self.metrics.reloads["refused"] += 1
+            logger.error("refused a model: %s", reason)
 
     async def _take_up(self, pointer: Pointer) -> None:
         model = await asyncio.to_thread(load_model, pointer)
@@ -196,11 +241,10 @@ class Service:
         if old is not None and old.artifact.reference == model.artifact.reference:
             model.engine.history = old.engine.history
         else:
-            history = model.engine.history
-            heard = await asyncio.to_thread(self._recall, history, model)
-            self._heard = remember(history, self.store, model, heard)  # what came meanwhile
+            self._heard = await asyncio.to_thread(self._recall, model)
             self._since = model.artifact.as_of
         self.model, self.trouble = model, ""
+        await self._hear()  # what came meanwhile
         gc.collect()
         gc.freeze()  # the model and its history stay: collections need not walk them
         self.metrics.model = (model.version, model.digest)
@@ -211,22 +255,36 @@ class Service:
             logger.warning("the trees run in treelite's interpreter: %s", slow)
         logger.info("serving", extra={"version": model.version, "digest": model.digest})
 
-    def _recall(self, history: History, model: Model) -> int:
-        store = open_store(self.settings.database_url)
+    def _recall(self, model: Model) -> int:
         try:
-            return remember(history, store, model)
-        finally:
-            store.close()
+            store = open_store(self.settings.database_url)
+        except UserError as error:
+            raise ConnectionError(str(error)) from error
+        with closing(store):
+            return remember(model, store.events(), 0, model.artifact.as_of)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self.settings.watch_seconds)
             await self.reload()
 
+    async def _listen(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.hear_seconds)
+            await self._hear()
+
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(1)
             try:
                 await asyncio.to_thread(self.store.tidy)
-            except Exception:  # the log itself tells requests of its troubles
-                logger.exception("the log could not be tidied")
+                if self._spool.waiting or self._spool.orphans():
+                    await asyncio.to_thread(self._drain)
+            except Exception as error:  # noqa: BLE001 (the database is away: later, then)
+                logger.warning("the log cannot be tidied: %s", error)
+            about = "Answers that wait on disk for the database."
+            self.metrics.gauges["answers_spooled"] = (about, float(self._spool.waiting))
+
+    def _drain(self) -> None:
+        with closing(open_store(self.settings.database_url)) as store:
+            self._spool.drain(store)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -22,7 +22,9 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=1, le=65535)
     folder: Path = VAR / "serving"
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
+    when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk meanwhile, or answer 503
     watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at
+    hear_seconds: float = Field(default=1.0, gt=0)  # how often to look for events told to other processes
     max_body_bytes: int = Field(default=2_000_000, ge=1)
     max_in_flight: int = Field(default=64, ge=1)  # more at once are turned away with 503
     api_keys: str = ""  # separated by commas; when set, requests need one of them

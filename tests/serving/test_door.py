@@ -145,7 +145,8 @@ def test_a_failure_of_ours_is_a_problem_and_not_the_end(
         raise OSError("no space")
 
     with monkeypatch.context() as patched:
-        patched.setattr(live.service._commit, "_write", broken)
+        assert live.service.model is not None
+        patched.setattr(live.service.model.engine, "predict", broken)
         failed = live.client.post("/predict", json=world.request(0))
         assert failed.status_code == 500
         assert failed.headers["content-type"] == PROBLEM

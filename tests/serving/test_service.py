@@ -11,9 +11,10 @@ import pytest
 
 from core.contract import Contract
 from serving.artifact import Artifact, save_artifact
-from serving.log import SqliteStore, predictions
+from serving.log import predictions
 from serving.pointer import Pointer, write_pointer
 from serving.settings import Settings
+from serving.sqlite import SqliteStore
 from tests.serving.conftest import Deployed, Running, World, deploy, messages, offline, post_events, running
 
 

@@ -1,0 +1,84 @@
+"""Group commit: answers that are ready together share the price of being written."""
+
+import asyncio
+import logging
+
+from serving.log import Answered, Store
+from serving.spool import Spool
+
+logger = logging.getLogger("serving")
+
+
+class GroupCommit:
+    """Takes answers one by one and writes them in groups: to the database, or to the spool while it is away.
+
+    A local database is written from the event loop, once a turn: a thread would cost more than the write. A
+    remote one is written from a thread, and what comes meanwhile is the next group.
+    """
+
+    def __init__(self, store: Store, spool: Spool | None) -> None:
+        self._store, self._spool = store, spool
+        self._answers: list[Answered] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def add(self, answer: Answered) -> asyncio.Future[None]:
+        """Take an answer; the future is done when a killed process would not lose it any more."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            if not self._store.remote:
+                loop.call_soon(self._turn)
+            elif self._writing is None:
+                self._writing = loop.create_task(self._write_remotely())
+        done: asyncio.Future[None] = loop.create_future()
+        self._answers.append(answer)
+        self._waiting.append(done)
+        return done
+
+    async def finish(self) -> None:
+        """Return when all is written."""
+        if self._writing is not None:
+            await self._writing
+
+    def _turn(self) -> None:
+        answers, waiting = self._take()
+        _settle(waiting, self._write(answers))
+
+    async def _write_remotely(self) -> None:
+        while self._waiting:
+            answers, waiting = self._take()
+            _settle(waiting, await asyncio.to_thread(self._write, answers))
+        self._writing = None
+
+    def _take(self) -> tuple[list[Answered], list[asyncio.Future[None]]]:
+        answers, waiting = self._answers, self._waiting
+        self._answers, self._waiting = [], []
+        return answers, waiting
+
+    def _write(self, answers: list[Answered]) -> Exception | None:
+        spool = self._spool
+        if spool is None or not spool.waiting:
+            try:
+                self._store.write_answers(answers)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the answers must go somewhere)
+                logger.warning("the database takes no answers: %s", error)
+                if spool is None:
+                    return error
+            else:
+                return None
+        try:
+            spool.add(answers)
+        except Exception as error:  # noqa: BLE001 (the waiting requests must hear of it)
+            logger.warning("the spool takes no answers: %s", error)
+            return error
+        return None
+
+
+def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
+    for done in waiting:
+        if done.done():
+            continue  # its request was cancelled
+        if failed is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failed)
