@@ -27,7 +27,7 @@ class Tensor(Struct):
 class Inference(Struct):
     """A request; `outputs` and `parameters` are taken and not needed."""
 
-    inputs: list[Tensor]
+    inputs: Annotated[list[Tensor], Meta(min_length=1)]
     id: str | None = None
     outputs: list[Any] = []
     parameters: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import msgspec
 
 from core.contract import Contract
 from serving import problems
+from serving.inference import Inference
 from serving.schema import REFERENCE, Answer, Intake, Receipt
 
 Json = dict[str, Any]
@@ -13,7 +14,9 @@ Json = dict[str, Any]
 
 def document(contract: Contract, rows: Intake, events: Intake) -> Json:
     """What the service takes and gives."""
-    (answer, receipt), components = msgspec.json.schema_components((Answer, Receipt), ref_template=REFERENCE)
+    (answer, receipt, inference), components = msgspec.json.schema_components(
+        (Answer, Receipt, Inference), ref_template=REFERENCE
+    )
     components |= problems.schema()
     operations = (
         ("post", "/predict", "Answer one row or many", rows, dict(answer)),
@@ -23,6 +26,16 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
         ("get", "/healthz", "Whether the process lives", None, {"type": "object"}),
         ("get", "/readyz", "Whether requests should be sent here", None, {"type": "object"}),
         ("get", "/metrics", "Counts and durations for Prometheus", None, None),
+        ("get", "/v2", "The server, by the Open Inference Protocol", None, {"type": "object"}),
+        ("get", "/v2/health/live", "Whether the process lives, by that protocol", None, {"type": "object"}),
+        ("get", "/v2/health/ready", "Whether it is ready, by that protocol", None, {"type": "object"}),
+        (
+            "get",
+            "/v2/models/{name}/ready",
+            "Whether the model is, by that protocol",
+            None,
+            {"type": "object"},
+        ),
         ("get", "/v2/models/{name}", "The model, by the Open Inference Protocol", None, {"type": "object"}),
         ("post", "/v2/models/{name}/infer", "Answer columns, by that protocol", None, {"type": "object"}),
     )
@@ -39,9 +52,7 @@ def document(contract: Contract, rows: Intake, events: Intake) -> Json:
             name = {"name": "name", "in": "path", "required": True, "schema": {"const": contract.name}}
             operation["parameters"] = [name]
         if path.endswith("/infer"):
-            content = {
-                "application/json": {"schema": {"type": "object"}, "example": _tensors(rows.examples[0])}
-            }
+            content = {"application/json": {"schema": inference, "example": _tensors(rows.examples[0])}}
             operation["requestBody"] = {"required": True, "content": content}
         if path == "/predict":
             about = "With the features that moved each decision most"
@@ -81,7 +92,9 @@ def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
     responses: Json = {
         "200": {"description": "Done", "content": {kind: {"schema": answered or {"type": "string"}}}}
     }
-    guarded = path not in {"/healthz", "/readyz", "/metrics"}
+    guarded = path not in {"/healthz", "/readyz", "/metrics", "/v2"} and not path.endswith(
+        ("/live", "/ready")
+    )
     refused = {problems.MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
     reasons = {
         400: "Not JSON",
@@ -94,7 +107,7 @@ def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
         statuses = {status: reasons[status] for status in (400, 413, 415)} | {409: "Refused"}
     if "{name}" in path:
         statuses[404] = "No such model"
-    if path not in {"/healthz", "/metrics"}:
+    if path not in {"/healthz", "/metrics", "/v2", "/v2/health/live"}:
         statuses[503] = "Not ready, or too busy"
     if guarded:
         statuses |= {401: "No valid API key, where one is asked for", 429: "Too many requests"}

@@ -164,7 +164,7 @@ class Intake:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return _refused([_fault(error, None)])
         if len(rows) > self.limit:
-            return Refusal(413, f"{len(rows)} {self.plural} are too many: send at most {self.limit} at once.")
+            return Refusal(422, f"{len(rows)} {self.plural} are too many: send at most {self.limit} at once.")
         faults = []
         for row, raw in enumerate(rows):
             try:
