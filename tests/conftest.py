@@ -12,6 +12,7 @@ for name in [name for name, value in os.environ.items() if PREFIX in value]:
 STATE = tempfile.mkdtemp(prefix=PREFIX)
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for one another cost more than they bring
 
 from core.settings import prepare_environment  # noqa: E402
 
