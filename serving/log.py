@@ -32,6 +32,15 @@ class Told(NamedTuple):
     body: str
 
 
+class Shadowed(NamedTuple):
+    """What a challenger would have answered to a request."""
+
+    request_id: str
+    at: float  # epoch seconds
+    model_version: str
+    probabilities: str  # a JSON list, in the order of the request's rows
+
+
 class Store(Protocol):
     """A database of answers and events; numbers grow in the order of commits."""
 
@@ -43,6 +52,14 @@ class Store(Protocol):
 
     def write_events(self, events: Sequence[Told]) -> list[int | None]:
         """Add events, all or none, and number them; no number for one whose identity is there already."""
+        ...
+
+    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
+        """Add a challenger's answers."""
+        ...
+
+    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
+        """A challenger's answers in the order they were written, with their numbers."""
         ...
 
     def answers(self, after: int = 0) -> Iterator[tuple[int, Answered]]:

@@ -1,7 +1,8 @@
 """A version made ready to serve, or refused."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,27 @@ class Model:
     def artifact(self) -> Artifact:
         """What the version was made from."""
         return self.engine.artifact
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, and what it was made from."""
+        artifact = self.artifact
+        return {
+            "version": self.version,
+            "digest": self.digest,
+            "as_of": artifact.as_of,
+            "trained_until": artifact.trained_until,
+            "threshold": artifact.threshold,
+            "sets": artifact.sets,
+            "features": artifact.features,
+            "lineage": asdict(artifact.lineage),
+            "trees": self.engine.scorer.why_slow or "compiled",
+            "contract": {
+                "name": artifact.contract.name,
+                "digest": artifact.contract.digest,
+                "decision": artifact.contract.decision.model_dump(),
+                "costs": artifact.contract.costs.model_dump(),
+            },
+        }
 
 
 def load_model(pointer: Pointer) -> Model:

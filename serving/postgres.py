@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from core.errors import UserError
-from serving.log import Answered, Told
+from serving.log import Answered, Shadowed, Told
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS events (
     number BIGINT PRIMARY KEY, kind TEXT NOT NULL, identity TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
     body TEXT NOT NULL, UNIQUE (kind, identity)
 );
+CREATE TABLE IF NOT EXISTS shadows (
+    number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, request_id TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL, model_version TEXT NOT NULL, probabilities TEXT NOT NULL
+);
 """
 # One writer of events at a time, so that their numbers have no gaps and grow in the order of commits.
 _TURN = "SELECT pg_advisory_xact_lock(5071)"
@@ -28,6 +32,10 @@ _ADD_ANSWERS = f"""
 INSERT INTO answers ({_ANSWERS})
 SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::int8[], %s::int8[], %s::text[], %s::text[])
 ON CONFLICT DO NOTHING
+"""  # noqa: S608
+_SHADOWS = "request_id, at, model_version, probabilities"
+_ADD_SHADOWS = f"""
+INSERT INTO shadows ({_SHADOWS}) SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::text[])
 """  # noqa: S608
 _ADD_EVENTS = """
 WITH told AS (
@@ -98,15 +106,29 @@ class PostgresStore:
             numbers = dict(connection.execute(_ADD_EVENTS, columns).fetchall())
         return [numbers.get(place) for place in range(1, len(events) + 1)]
 
-    def answers(self, after: int = 0) -> Iterator[tuple[int, Answered]]:
+    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""
         with self._transaction() as connection:
-            # Waits for the commits under way: a lower number may be in one of them.
-            connection.execute("LOCK TABLE answers IN SHARE MODE")
-            (last,) = connection.execute("SELECT COALESCE(MAX(number), 0) FROM answers").fetchall()[0]
-        page = f"SELECT number, {_ANSWERS} FROM answers WHERE number > %s AND number <= {last}"  # noqa: S608
-        for number, *rest in self._pages(page, after):
+            connection.execute(_ADD_SHADOWS, [list(column) for column in zip(*shadows, strict=True)])
+
+    def answers(self, after: int = 0) -> Iterator[tuple[int, Answered]]:
+        """See `Store`."""
+        for number, *rest in self._committed("answers", _ANSWERS, after):
             yield number, Answered(*rest)
+
+    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
+        """See `Store`."""
+        for number, *rest in self._committed("shadows", _SHADOWS, after):
+            yield number, Shadowed(*rest)
+
+    def _committed(self, table: str, columns: str, after: int) -> Iterator[Any]:
+        """Rows up to a number below which none is still to come."""
+        with self._transaction() as connection:
+            # Waits for the commits under way: a lower number may be in one of them.
+            connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
+            (last,) = connection.execute(f"SELECT COALESCE(MAX(number), 0) FROM {table}").fetchall()[0]  # noqa: S608
+        page = f"SELECT number, {columns} FROM {table} WHERE number > %s AND number <= {last}"  # noqa: S608
+        yield from self._pages(page, after)
 
     def events(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
         """See `Store`."""

@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +23,7 @@ from serving.pointer import Pointer, read_pointer
 from serving.problems import Refusal
 from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.spool import Spool
 from serving.trees import UnsupportedError
 
@@ -50,6 +50,7 @@ class Service:
         self._heard = 0  # number of the last event in the history
         self._since = 0  # up to here (epoch seconds) the history came with an artifact
         process = secrets.token_hex(6)
+        self.shadow = Shadow(settings.shadow_pointer)
         self._spool = Spool(settings.folder / "spool", process)
         self._commit = GroupCommit(self.store, self._spool if settings.when_log_fails == "spool" else None)
         self._names = (f"{process}-{number:08x}" for number in itertools.count(1))
@@ -71,7 +72,9 @@ class Service:
     async def start(self) -> None:
         """Load the model, if there is one, and begin to watch."""
         await self.reload()
-        self._tasks = [asyncio.create_task(one()) for one in (self._watch, self._tidy, self._listen)]
+        self._tasks = [
+            asyncio.create_task(one()) for one in (self._watch, self._tidy, self._listen, self._shadow)
+        ]
 
     async def stop(self) -> None:
         """Stop watching and close the log; requests have finished before."""
@@ -107,6 +110,8 @@ class Service:
         except Exception as error:  # whatever the database says
             raise Refusal(503, "The answer could not be logged.", headers=RETRY) from error
         self._count(model, found)
+        if self.shadow.model is not None:
+            self.shadow.offer(name, rows)
         return name, answer
 
     def _explained(self, model: Model, rows: list[Plain], found: list[Prediction]) -> list[Prediction]:
@@ -174,26 +179,9 @@ class Service:
         Raises:
             Refusal: when there is no model.
         """
-        model = self._current()
-        artifact = model.artifact
-        return {
-            "version": model.version,
-            "digest": model.digest,
-            "as_of": artifact.as_of,
-            "trained_until": artifact.trained_until,
-            "threshold": artifact.threshold,
-            "sets": artifact.sets,
-            "features": artifact.features,
-            "lineage": asdict(artifact.lineage),
-            "trees": model.engine.scorer.why_slow or "compiled",
-            "contract": {
-                "name": artifact.contract.name,
-                "digest": artifact.contract.digest,
-                "decision": artifact.contract.decision.model_dump(),
-                "costs": artifact.contract.costs.model_dump(),
-            },
-            "trouble": self.trouble,
-        }
+        shadow = self.shadow.model
+        more = {"shadow": shadow.version if shadow else None, "trouble": self.trouble}
+        return self._current().describe() | more
 
     def _current(self) -> Model:
         if self.model is None:
@@ -228,6 +216,7 @@ class Service:
             except Exception as error:  # noqa: BLE001 (the database is away: later, then)
                 self.pointer = None
                 self._refuse(f"The history cannot be rebuilt: {error}")
+            await self.shadow.reload(self.model)
 
     def _refuse(self, reason: str) -> None:
         if self.trouble != reason:
@@ -272,6 +261,16 @@ class Service:
         while True:
             await asyncio.sleep(self.settings.hear_seconds)
             await self._hear()
+
+    async def _shadow(self) -> None:
+        while True:
+            shadows = await self.shadow.next_group()
+            try:
+                await self._call(self.store.write_shadows, shadows)
+            except Exception as error:  # noqa: BLE001 (the database is away: these are lost, which is no harm)
+                logger.warning("the database takes no shadows: %s", error)
+            about = "Requests that a challenger was too slow to shadow."
+            self.metrics.gauges["shadows_dropped"] = (about, float(self.shadow.dropped))
 
     async def _tidy(self) -> None:
         while True:

@@ -54,6 +54,11 @@ class Settings(BaseModel):
         return self.folder / "current"
 
     @property
+    def shadow_pointer(self) -> Path:
+        """The file that names the version to shadow with; there is none when nothing shadows."""
+        return self.folder / "shadow"
+
+    @property
     def database_url(self) -> str:
         """The database as a URL."""
         return self.database or f"sqlite:///{self.folder / 'log.sqlite'}"

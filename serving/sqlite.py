@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from serving.log import Answered, Told
+from serving.log import Answered, Shadowed, Told
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -19,9 +19,14 @@ CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, identity TEXT NOT NULL, at REAL NOT NULL,
     body TEXT NOT NULL, UNIQUE (kind, identity)
 );
+CREATE TABLE IF NOT EXISTS shadows (
+    number INTEGER PRIMARY KEY, request_id TEXT NOT NULL, at REAL NOT NULL, model_version TEXT NOT NULL,
+    probabilities TEXT NOT NULL
+);
 """
 PATIENCE = 0.25  # seconds for another process to finish its commit; they take some thousandths
 _ANSWERS = "request_id, at, model_version, heard, microseconds, request, answer"
+_SHADOWS = "request_id, at, model_version, probabilities"
 _PAGE = 1000
 
 
@@ -84,6 +89,17 @@ class SqliteStore:
             ).fetchall()
         numbers = {(kind, identity): number for kind, identity, number in added}
         return [numbers.pop((event.kind, event.identity), None) for event in events]
+
+    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
+        """See `Store`."""
+        with self._transaction() as connection:
+            connection.executemany(f"INSERT INTO shadows ({_SHADOWS}) VALUES (?,?,?,?)", shadows)  # noqa: S608
+
+    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
+        """See `Store`."""
+        page = f"SELECT number, {_SHADOWS} FROM shadows WHERE number > ? ORDER BY number LIMIT {_PAGE}"  # noqa: S608
+        for number, *rest in self._pages(page, after):
+            yield number, Shadowed(*rest)
 
     def answers(self, after: int = 0) -> Iterator[tuple[int, Answered]]:
         """See `Store`."""
