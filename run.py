@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from core.clock import DAY
-from core.contract import day, epoch, iso, load_contract
+from core.contract import day, day_of, epoch, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
@@ -68,6 +68,7 @@ def replay(_: argparse.Namespace) -> None:
     from pipelines import runs
 
     clock = Clock()
+    clear_demo()
     live(runs.train(load_contract().split.test_start.isoformat(), afresh=True), clock)
     write_report(clock.seconds)
 
@@ -96,7 +97,6 @@ def live(trained: "Trained", clock: Clock) -> None:
 
     if not trained.promoted:
         raise UserError("The model did not pass its gates, so it is not served: `make train` says which.")
-    clear_demo()
     try:
         with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
             deployed = runs.deploy(trained.version, str(DEMO))
@@ -189,10 +189,10 @@ def monitor(options: argparse.Namespace) -> None:
         watched, verdict = runs.monitor(SERVING, start, start + load_contract().monitoring.period_days * DAY)
     else:
         watched, verdict = runs.monitor_next(SERVING)
-    say(f"From {iso(watched.start)[:10]} to {iso(watched.end)[:10]}: {watched.performance.sentence}.")
+    say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
     for sentence in watched.drift.sentences:
         say(f"  drift: {sentence}")
-    advice = f'make retrain ARGS="--as-of {iso(watched.end)[:10]}"' if verdict.retrain else "keep the model"
+    advice = f'make retrain ARGS="--as-of {day_of(watched.end)}"' if verdict.retrain else "keep the model"
     say(f"{advice}: {verdict.reason}. The drift report is {page_of(watched.start)}.")
 
 

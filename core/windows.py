@@ -271,18 +271,6 @@ class Table:
                     series.numbers = array("d", log.values[start:end].tobytes())
         return history
 
-    def between(self, after: int, until: int) -> "Table":
-        """Only the facts known in (after, until]."""
-        kept = {}
-        for name, log in self.logs.items():
-            keep = (log.times > after) & (log.times <= until)
-            counts = np.diff(np.concatenate([[0], np.cumsum(keep)])[log.starts])
-            alive = np.flatnonzero(counts)
-            starts = np.concatenate([[0], np.cumsum(counts[alive])]).astype(np.int64)
-            keys = tuple(log.keys[i] for i in alive)
-            kept[name] = Log(log.tally, keys, starts, log.times[keep], log.values[keep])
-        return Table(kept)
-
 
 def _coded(column: Strings | Ints) -> tuple[Ints, Sequence[Part]]:
     if isinstance(column, Strings):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from core.clock import DAY
-from core.contract import day_of, epoch, iso, load_contract
+from core.contract import day_of, epoch, load_contract
 from core.errors import UserError
 from core.settings import REPORTS, RESULTS
 from monitoring.policy import Verdict
@@ -66,7 +66,7 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
         tell(_line(seen, fed[-1]))
         if verdict.retrain:
             trained_at.append(end)
-            trained = retrain(iso(end)[:10])
+            trained = retrain(str(day_of(end)))
             retrainings.append(_retraining(end, verdict.reason, trained))
             if trained.promoted:
                 deploy(trained.version, folder)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from zenml.models import PipelineRunResponse
 
 from core.clock import DAY
-from core.contract import day, epoch, iso, load_contract
+from core.contract import day, day_of, epoch, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from monitoring.policy import Period, Verdict
@@ -78,7 +78,7 @@ def train(as_of: str, tried: Sequence[Trees] = (), *, afresh: bool = False) -> T
     champion = None if afresh else registry.champion(contract.name)
     if champion and champion.as_of > epoch(day(as_of)):
         raise UserError(
-            f"The champion is of {iso(champion.as_of)[:10]}, later than {as_of}: it has seen what it would "
+            f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
             "be judged on. Name a later day with --as-of, or `make clean` to start afresh."
         )
     run = training(

@@ -75,7 +75,7 @@ def table_of(events: Mapping[str, Frame], reference: Reference) -> Table:
         fact
         for kind, frame in events.items()
         if len(frame)
-        for fact in FACTS[kind](columns_of(frame), reference)
+        for fact in facts_of(kind, columns_of(frame), reference)
     )
 
 
@@ -173,7 +173,7 @@ class Engine:
 
     def observe(self, kind: str, event: Row) -> None:
         """Take in one event; timestamps are epoch seconds."""
-        self.learn(FACTS[kind](event, self.artifact.reference))
+        self.learn(facts_of(kind, event, self.artifact.reference))
 
     def learn(self, facts: Iterable[Fact]) -> None:
         """Take in facts."""

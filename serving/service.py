@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.errors import UserError
-from problem.features import FACTS
 from serving.commit import GroupCommit
-from serving.engine import Prediction
+from serving.engine import Prediction, facts_of
 from serving.log import Answered, Told, open_store
 from serving.metrics import Metrics
 from serving.model import Model, load_model, remember
@@ -135,7 +134,7 @@ class Service:
         kinds = [str(message.__struct_config__.tag) for message in messages]
         rules = model.artifact.contract.events
         facts = [
-            FACTS[kind](event, reference) if rules[kind].known_at(event) > self._since else []
+            facts_of(kind, event, reference) if rules[kind].known_at(event) > self._since else []
             for kind, event in zip(kinds, events, strict=True)
         ]
         now = time.time()

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from zenml import step
 
-from core.contract import iso, load_contract
+from core.contract import day_of, load_contract
 from core.errors import UserError
 from monitoring.metrics import Scored
 from report.results import Gate
-from serving.artifact import Lineage, load_artifact
+from serving.artifact import Artifact, Lineage, load_artifact
 from serving.engine import Engine
 from steps.data.adapters import MODEL, Probes, windows_at
 from steps.data.features import names_by_set
@@ -119,19 +119,20 @@ def contest(
     windows = windows_at(rows, as_of)
     window, seen = rows.iloc[windows.contest], features.iloc[windows.contest]
 
-    def answers(which: str) -> Answers:
-        artifact = load_artifact(fetch(contract.name, which))
+    def answers(artifact: Artifact) -> Answers:
         return Answers(artifact_probability(artifact, seen), artifact.threshold)
 
-    engine = Engine(load_artifact(fetch(contract.name, version.version)))
+    challenger = load_artifact(fetch(contract.name, version.version))
     asked: list[Any] = window[list(contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
     evidence = Evidence(
         baseline_savings(sample_of(rows, features, windows, contract), windows, contract),
         probes.found,
-        row_milliseconds(engine, asked),
+        row_milliseconds(Engine(challenger), asked),
     )
-    opponent = answers(champion) if champion not in ("", version.version) else None
-    return Verdict(tuple(run_gates(window, answers(version.version), opponent, evidence, contract)))
+    opponent = None
+    if champion not in ("", version.version):
+        opponent = answers(load_artifact(fetch(contract.name, champion)))
+    return Verdict(tuple(run_gates(window, answers(challenger), opponent, evidence, contract)))
 
 
 @step(enable_cache=False)
@@ -164,11 +165,11 @@ def examine(
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
     contract = load_contract()
     found, artifact = open_version(contract.name, version)
-    windows = windows_at(rows, iso(artifact.as_of)[:10])
+    windows = windows_at(rows, str(day_of(artifact.as_of)))
     days = decision_day(rows.iloc[windows.after])
     if len(np.unique(days)) < contract.monitoring.period_days:
         raise UserError(
-            f"The data reach hardly past {iso(artifact.as_of)[:10]}, the day of version {version}: there is "
+            f"The data reach hardly past {day_of(artifact.as_of)}, the day of version {version}: there is "
             "nothing to evaluate it on. Name data that go on, or train as of an earlier day."
         )
     after, label = rows.iloc[windows.after], rows[contract.label.name].to_numpy()[windows.after]

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
+from core.contract import day_of
 from core.errors import UserError
 from core.settings import ROOT, VAR
 from serving.artifact import Artifact, artifact_digest, load_artifact, save_artifact
@@ -54,7 +55,7 @@ def register(
         if known.tags.get("digest") == digest:
             return _version(known)
     mlflow.set_experiment(name)
-    with mlflow.start_run(run_name=f"train as of {artifact.as_of}") as run:
+    with mlflow.start_run(run_name=f"train as of {day_of(artifact.as_of)}") as run:
         mlflow.log_params(dict(params))
         mlflow.log_metrics(known_numbers(metrics))
         mlflow.log_artifacts(str(kept), _ARTIFACT)

@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 from zenml import step
 
-from core.contract import iso, load_contract
+from core.contract import day_of, iso, load_contract
 from core.settings import REPORTS
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in
@@ -51,7 +51,7 @@ def period_of(watched: Watched) -> Period:
 
 def page_of(start: int) -> Path:
     """Where Evidently's page of a period lies."""
-    return PAGES / f"{iso(start)[:10]}.html"
+    return PAGES / f"{day_of(start)}.html"
 
 
 def _tuples(period: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _tuples(period: dict[str, Any]) -> dict[str, Any]:
 def _log(watched: Watched, page: Path, name: str) -> None:
     mlflow.set_experiment(f"{name}-monitoring")
     scored = watched.performance.scored
-    with mlflow.start_run(run_name=f"period from {iso(watched.start)[:10]}"):
+    with mlflow.start_run(run_name=f"period from {day_of(watched.start)}"):
         mlflow.log_params(
             {"start": iso(watched.start), "end": iso(watched.end), "versions": watched.versions}
         )

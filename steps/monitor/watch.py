@@ -1,5 +1,6 @@
 """One period of service, from the prediction log: what came in, how it went, and whether it moved."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +48,8 @@ class Served:
 
 def read_served(database: str, contract: Contract, start: int, end: int, heard: int) -> Served:
     """What the prediction log tells of a period, from after number `heard` on."""
-    store = open_store(database)
-    try:
+    with closing(open_store(database)) as store:
         log = pd.DataFrame(predictions(store, contract, heard))
-    finally:
-        store.close()
     if log.empty:
         return Served(start, end, log, heard)
     at = log[contract.decision.time_column] - contract.decision.lead_seconds
@@ -124,8 +122,8 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
         UserError: when the warehouse does not have one.
     """
     identity = list(contract.identity)
-    near = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
-    known = near[identity].assign(place=np.flatnonzero(rows.index.isin(near.index)))
+    near = np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
+    known = rows.iloc[near][identity].assign(place=near)
     found = log[identity].merge(known, on=identity, how="left")["place"]
     if found.isna().any():
         raise UserError(

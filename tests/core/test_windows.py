@@ -122,18 +122,6 @@ def test_forgetting_leaves_what_windows_reach(facts: list[Any], questions: list[
             )
 
 
-@given(FACTS, QUESTIONS, MOMENT, MOMENT)
-def test_a_cut_table_holds_the_facts_between(
-    facts: list[Any], questions: list[Any], one: int, two: int
-) -> None:
-    after, until = sorted((one, two))
-    cut = batch(facts, tally=True).between(after * HOUR, until * HOUR)
-    expected = batch([f for f in facts if after < f[2] <= until], tally=True)
-    for key, _, at, hours in questions:
-        asked = (Strings.of([key]), np.array([at * HOUR]), hours, 2)
-        assert np.array_equal(cut.window("single", *asked), expected.window("single", *asked))
-
-
 def test_a_silent_log_answers_nothing() -> None:
     history = History()
     assert history.window("none", "a", 0, 1, 2) == (0, 0, 0)
