@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import UserError
 from core.files import write_whole
+from serving.artifact import artifact_digest
+from serving.settings import PREFIX, Settings
 
 
 class Pointer(BaseModel):
@@ -32,6 +34,22 @@ def read_pointer(path: Path) -> Pointer:
         ) from error
     except (OSError, ValidationError) as error:
         raise UserError(f"{path} does not name a model ({error}). Deploy one again.") from error
+
+
+def pointer_of(settings: Settings) -> Pointer:
+    """What a service is to serve: what its folder points to, else the model that it was given.
+
+    Raises:
+        UserError: when there is neither.
+    """
+    if settings.pointer.exists() or not settings.model:
+        return read_pointer(settings.pointer)
+    folder = Path(settings.model)
+    try:
+        digest = settings.model_digest or artifact_digest(folder)
+    except OSError as error:
+        raise UserError(f"{PREFIX}MODEL: {folder} holds no artifact ({error.strerror}).") from error
+    return Pointer(version=settings.model_version or digest[:12], folder=folder, digest=digest)
 
 
 def write_pointer(path: Path, pointer: Pointer) -> None:

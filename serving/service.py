@@ -18,7 +18,7 @@ from serving.engine import Prediction, facts_of
 from serving.log import Answered, Told, open_store
 from serving.metrics import Metrics
 from serving.model import Model, load_model, remember
-from serving.pointer import Pointer, read_pointer
+from serving.pointer import Pointer, pointer_of
 from serving.problems import Refusal
 from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
@@ -206,7 +206,7 @@ class Service:
         """Serve what the pointer names, if it has moved; if that is refused, the old version stays."""
         async with self._reloading:
             try:
-                pointer = read_pointer(self.settings.pointer)
+                pointer = pointer_of(self.settings)
                 if pointer != self.pointer:
                     self.pointer = pointer
                     await self._take_up(pointer)

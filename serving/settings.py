@@ -21,6 +21,9 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     folder: Path = VAR / "serving"
+    model: str = ""  # folder of the artifact to serve while `folder` points to none: the one in an image
+    model_version: str = ""  # its version
+    model_digest: str = ""  # the digest that it must have
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
     when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk meanwhile, or answer 503
     watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at

@@ -148,6 +148,36 @@ def test_a_bad_artifact_is_refused_and_the_old_one_stays(
     assert live.client.post("/predict", json=world.request(0)).json()["model_version"] == "1"
 
 
+def test_a_given_model_serves_until_the_folder_points_to_another(
+    deployed: Deployed, other_artifact: Artifact, tmp_path: Path
+) -> None:
+    given = deployed.settings.folder / "models" / "1"
+    settings = Settings(
+        folder=tmp_path / "own", model=str(given), model_version="7", model_digest=deployed.digest
+    )
+    with running(settings) as service:
+        assert service.client.get("/model").json()["version"] == "7"
+        deploy(other_artifact, settings.folder, "8")
+        assert service.client.post("/reload").json()["version"] == "8"
+    with running(settings.model_copy(update={"folder": tmp_path / "new", "model_version": ""})) as service:
+        assert service.client.get("/model").json()["version"] == deployed.digest[:12]
+
+
+@pytest.mark.parametrize(
+    ("given", "digest", "sentence"),
+    [("models/1", "0" * 64, "is not version 7"), ("models/none", "", "holds no artifact")],
+)
+def test_a_given_model_that_is_not_the_one_meant_does_not_serve(
+    deployed: Deployed, tmp_path: Path, given: str, digest: str, sentence: str
+) -> None:
+    folder = deployed.settings.folder / given
+    settings = Settings(folder=tmp_path / "own", model=str(folder), model_version="7", model_digest=digest)
+    with running(settings) as service:
+        answer = service.client.get("/readyz")
+    assert answer.status_code == 503
+    assert sentence in answer.json()["detail"]
+
+
 def test_the_log_is_readable_while_it_is_written(live: Running, deployed: Deployed, world: World) -> None:
     asked(live.client, world, range(10))
     other = SqliteStore(deployed.settings.folder / "log.sqlite")
