@@ -84,3 +84,7 @@ lock: $(BIN)/uv ## pin again after a change of pyproject.toml (ARGS=--upgrade: t
 	$(COMPILE) --group serving --constraints requirements.lock -o serving/requirements.lock
 	@! grep -n '://' requirements.lock serving/requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
+
+# -- targets of your own -------------------------------------------------------------------------------
+
+-include local.mk

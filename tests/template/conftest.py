@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from tests.template.projects import export
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as a folder without history, which copier renders fastest."""
+    return export(tmp_path_factory.mktemp("template"))

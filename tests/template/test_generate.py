@@ -1,0 +1,142 @@
+"""What copier makes of answers: the expected files and only those, and nothing left unrendered."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+from copier.errors import CopierError
+
+from core.errors import UserError
+from template.start import start
+from tests.template.projects import ANSWERS, commit, files_of, generate, git
+
+OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
+UNRENDERED = re.compile(r"(?<![${\\])\{\{(?!\{)|\{%")
+BRACES = (".j2", "test_generate.py")  # of their own; GitHub's `${{` is left out above
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file belongs to the template and not to a project."""
+    return name in OURS or name.endswith(".jinja") or name.startswith(("template/", "tests/template/"))
+
+
+def test_with_default_answers_a_project_is_the_template_byte_for_byte(template: Path, tmp_path: Path) -> None:
+    project = generate(template, tmp_path / "project")
+    expected = {name for name in files_of(template) if not is_ours(name)}
+    assert files_of(project) - {ANSWERS} == expected
+    different = [name for name in expected if (project / name).read_bytes() != (template / name).read_bytes()]
+    assert not different
+    modes = [name for name in expected if (project / name).stat().st_mode != (template / name).stat().st_mode]
+    assert not modes
+
+
+@pytest.mark.parametrize(
+    ("licence", "spdx", "words"),
+    [
+        ("MIT", "MIT", "Copyright (c) Ann & Co."),
+        ("BSD-3-Clause", "BSD-3-Clause", "Redistribution and use"),
+        ("proprietary", "LicenseRef-Proprietary", "All rights reserved"),
+    ],
+)
+def test_names_and_licence_stand_where_they_belong(
+    template: Path, tmp_path: Path, licence: str, spdx: str, words: str
+) -> None:
+    answers = {"project_name": "Churn radar 2", "description": "Who leaves, and why?", "author": "Ann & Co."}
+    project = generate(template, tmp_path / "project", licence=licence, **answers)
+    about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert about["name"] == "churn-radar-2"
+    assert about["description"] == "Who leaves, and why?"
+    assert about["authors"] == [{"name": "Ann & Co."}]
+    assert about["license"] == spdx
+    assert words in (project / "LICENSE").read_text()
+    readme = (project / "README.md").read_text()
+    assert readme.startswith("# Churn radar 2\n\nWho leaves, and why?\n")
+    assert "Fivestage" not in readme
+    told = yaml.safe_load((project / ANSWERS).read_text())
+    assert told["project_name"] == "Churn radar 2"
+    assert "email" not in told
+    nothing_unrendered(project)
+
+
+def nothing_unrendered(project: Path) -> None:
+    left = {
+        f"{name}:{number}: {line.strip()}"
+        for name in files_of(project)
+        if not name.endswith(BRACES)
+        for number, line in enumerate((project / name).read_text(encoding="utf-8").splitlines(), 1)
+        if UNRENDERED.search(line)
+    }
+    assert not left
+    assert not [name for name in files_of(project) if "{" in name or name.endswith(".jinja")]
+
+
+@pytest.mark.parametrize("name", ["", "9 lives", "a", "x" * 60, "semi;colon", 'quote"', "ends-"])
+def test_a_name_that_will_not_do_is_refused(template: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises((CopierError, ValueError), match="name"):
+        generate(template, tmp_path / "project", project_name=name)
+
+
+def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: Path, tmp_path: Path) -> None:
+    """From one tag to the next: ours is merged into what the user changed, and problem/ stays the user's."""
+    upstream = tmp_path / "upstream"
+    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
+    commit(upstream, "first", "v0.1.0")
+    project = generate(upstream, tmp_path / "project", project_name="Churn radar")
+    commit(project, "start")
+    edited = {"problem/problem.yaml": "# mine\n", "Makefile": "\n# my own line\n", "notes.md": "mine\n"}
+    for name, text in edited.items():
+        path = project / name
+        path.write_text((path.read_text() if path.exists() else "") + text)
+    (project / "docs" / "serving.md").unlink()
+    commit(project, "edits of a user")
+
+    for name in ("problem/problem.yaml", "core/errors.py", "README.md", "template/README.md"):
+        path = upstream / name
+        path.write_text(path.read_text() + "\n# news\n")
+    (upstream / "docs" / "news.md").write_text("news\n")
+    commit(upstream, "second", "v0.2.0")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+
+    assert (project / "problem" / "problem.yaml").read_text().endswith("# mine\n")
+    assert "# news" not in (project / "problem" / "problem.yaml").read_text()
+    assert (project / "core" / "errors.py").read_text().endswith("# news\n")
+    assert (project / "README.md").read_text().startswith("# Churn radar\n")
+    assert (project / "README.md").read_text().endswith("# news\n")
+    assert (project / "docs" / "news.md").exists()
+    assert (project / "notes.md").read_text() == "mine\n"
+    assert not (project / "docs" / "serving.md").exists()
+    assert (project / "Makefile").read_text().endswith("# my own line\n")
+    assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.2.0"
+    assert "<<<<<<<" not in git(project, "diff")
+
+
+def test_use_this_template_and_one_command(template: Path, tmp_path: Path) -> None:
+    """A copy of the template with a history of its own becomes what `copier copy` makes."""
+    copy = tmp_path / "copy"
+    subprocess.run(["/bin/cp", "-r", template, copy], check=True)
+    commit(copy, "Initial commit")
+    start(copy, {"project_name": "Churn radar"}, "gh:somebody/template")
+    expected = generate(template, tmp_path / "expected", project_name="Churn radar")
+    found = {name for name in files_of(copy) if not name.startswith(".git/")}
+    assert found == files_of(expected)
+    assert (copy / "README.md").read_text() == (expected / "README.md").read_text()
+    told = yaml.safe_load((copy / ANSWERS).read_text())
+    assert told["_src_path"] == "gh:somebody/template"
+    assert re.fullmatch(r"v\d+\.\d+\.\d+", told["_commit"])
+    assert not (copy / "template").exists()
+    with pytest.raises(UserError, match="project already"):
+        start(copy, {}, "gh:somebody/template")
+
+
+def test_a_start_never_loses_changes(template: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["/bin/cp", "-r", template, copy], check=True)
+    commit(copy, "Initial commit")
+    (copy / "run.py").write_text("mine")
+    with pytest.raises(UserError, match="commit them first"):
+        start(copy, {}, "gh:somebody/template")
+    assert (copy / "run.py").read_text() == "mine"
