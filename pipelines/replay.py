@@ -22,7 +22,7 @@ from report.results import (
     save,
 )
 from steps.deploy.adapters import settings_in
-from steps.deploy.client import Fed, feed, one_by_one
+from steps.deploy.client import Asked, Fed, asking, feed, one_by_one
 from steps.deploy.local import url
 from steps.monitor.adapters import page_of, period_of
 from steps.monitor.watch import Watched
@@ -44,6 +44,7 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
     length = contract.monitoring.period_days * DAY
     watched: list[Watched] = []
     fed: list[Fed] = []
+    switches: list[Asked] = []
     verdicts: list[Verdict] = []
     retrainings: list[Retraining] = []
     trained_at = [version.as_of]
@@ -69,7 +70,10 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
             trained = retrain(str(day_of(end)))
             retrainings.append(_retraining(end, verdict.reason, trained))
             if trained.promoted:
-                deploy(trained.version, folder)
+                last = rows[(rows["decision_at"] >= end - DAY) & (rows["decision_at"] < end)]
+                with asking(settings, last, contract) as asked:  # a live service is never idle
+                    deploy(trained.version, folder)
+                switches.append(asked)
                 versions.append(VersionChange(day_of(end), trained.version.version))
             tell(f"retrained: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
     told = Monitoring(
@@ -79,20 +83,27 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
     )
     save(told, RESULTS)
     milliseconds = one_by_one(settings, rows.tail(TIMED_ROWS), contract)
-    save(_serving(watched, fed, versions[-1].version, url(settings), milliseconds), RESULTS)
+    save(_serving(watched, fed, switches, versions[-1].version, url(settings), milliseconds), RESULTS)
     return told
 
 
 def _serving(
-    watched: list[Watched], fed: list[Fed], version: str, address: str, milliseconds: list[float]
+    watched: list[Watched],
+    fed: list[Fed],
+    switches: list[Asked],
+    version: str,
+    address: str,
+    milliseconds: list[float],
 ) -> Serving:
+    asks: list[Fed | Asked] = [*fed, *switches]
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return Serving(
         version=version,
         url=address,
         parity=Parity(sum(one.compared for one in watched), max(one.largest_difference for one in watched)),
-        requests=sum(one.requests for one in fed),
-        failed=sum(one.failed for one in fed),
+        requests=sum(one.requests for one in asks),
+        failed=sum(one.failed for one in asks),
+        at_switch=sum(one.requests for one in switches),
         rows=sum(one.rows for one in fed),
         p50_ms=float(p50),
         p99_ms=float(p99),

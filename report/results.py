@@ -175,6 +175,7 @@ class Serving(Section):
     parity: Parity
     requests: int
     failed: int  # requests
+    at_switch: int  # of the requests, those asked while a new version took over
     rows: int
     p50_ms: float  # of a request with one row, one after another
     p99_ms: float

@@ -90,11 +90,12 @@ def gates(of: tuple[Gate, ...]) -> str:
 def serving(result: Serving) -> str:
     """Whether what serves is what was evaluated."""
     answered = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
+    switched = f", {result.at_switch:,} of them while a new version took over" if result.at_switch else ""
     return (
         f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
         f"HTTP got the offline probabilities, with a largest difference of "
         f"{say.compact(result.parity.largest_difference)}. "
-        f"Of {say.plural(result.requests, 'request')} {answered}."
+        f"Of {say.plural(result.requests, 'request')}{switched}, {answered}."
     )
 
 

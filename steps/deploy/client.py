@@ -1,9 +1,13 @@
 """The world as a client: what happened becomes known, and decisions are asked for when they are due."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import httpx
@@ -28,6 +32,14 @@ class Fed:
     requests: int
     failed: int
     rows: int
+
+
+@dataclass
+class Asked:
+    """One-row requests so far, and those of them that failed."""
+
+    requests: int = 0
+    failed: int = 0
 
 
 def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
@@ -92,6 +104,28 @@ def one_by_one(settings: Settings, rows: pd.DataFrame, contract: Contract) -> li
                 raise UserError(f"The service at {url(settings)} does not answer.")
             milliseconds.append((time.perf_counter() - before) * 1000)
     return milliseconds
+
+
+@contextmanager
+def asking(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[Asked]:
+    """Ask for one row after another, over and over, for as long as the block runs."""
+    asked, over = Asked(), threading.Event()
+
+    def ask() -> None:
+        with _client(settings) as client:
+            for row in cycle(wire_rows(rows, contract.columns)):
+                asked.failed += not _post(client, "/predict", row)
+                asked.requests += 1
+                if over.is_set():
+                    return
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ask)
+        try:
+            yield asked
+        finally:
+            over.set()
+        running.result()
 
 
 def _client(settings: Settings) -> httpx.Client:

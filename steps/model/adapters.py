@@ -176,8 +176,9 @@ def examine(
     seen = features.iloc[windows.after]
     sets = names_by_set(rows, world.reference)
     lines = ablation(features, sets, rows, windows, load_record(found, Selection).trees, contract)
+    evaluation = evaluate_window(artifact, after, artifact_probability(artifact, seen), contract)
     return Findings(
-        evaluate_window(artifact, after, artifact_probability(artifact, seen), contract),
-        tuple(AblationLine(name, scored) for name, scored in lines),
+        evaluation,
+        tuple(AblationLine(name, scored) for name, scored in [*lines, (" + ".join(sets), evaluation.scored)]),
         importance(artifact, seen, label),
     )

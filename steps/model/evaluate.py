@@ -89,12 +89,15 @@ def ablation(
     trees: Trees,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same trees on ever more feature sets: calibrated on the last fold, scored on what came after."""
+    """The same trees on ever more feature sets: calibrated on the contest window, scored on what came after.
+
+    All sets together are left out: they are the artifact.
+    """
     label = rows[contract.label.name].to_numpy(dtype=np.int64)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
     columns = {name: place for place, name in enumerate(features)}
-    steps = [list(sets)[: number + 1] for number in range(len(sets))]
+    steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
     chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
     found = Parallel(n_jobs=JOBS)(
         delayed(_trained)(numbers[:, places], label, windows, trees) for places in chosen
@@ -131,10 +134,8 @@ def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
 
 
 def _trained(numbers: Floats, label: Ints, windows: Windows, trees: Trees) -> Floats:
-    fold = windows.folds[-1]
-    held_out = fit_trees(numbers[fold.train], label[fold.train], trees).decision_function(numbers[fold.valid])
-    calibration = calibrate(np.ravel(held_out), label[fold.valid])
-    margin = fit_trees(numbers[windows.train], label[windows.train], trees).decision_function(
-        numbers[windows.after]
+    fitted = fit_trees(numbers[windows.train], label[windows.train], trees)
+    contest, after = (
+        np.ravel(fitted.decision_function(numbers[w])) for w in (windows.contest, windows.after)
     )
-    return calibration.probability(np.ravel(margin))
+    return calibrate(contest, label[windows.contest]).probability(after)

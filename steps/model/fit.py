@@ -55,9 +55,14 @@ def is_text(values: pd.Series) -> bool:
 def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
     """Rows x features as numbers, encoded the way the service does it."""
     columns = {
-        str(name): Strings.of(values) if name in categories else values for name, values in features.items()
+        str(name): _strings(values) if name in categories else values for name, values in features.items()
     }
     return matrix(encode(columns, categories), list(columns), len(features))
+
+
+def _strings(values: pd.Series) -> Strings:
+    codes, known = pd.factorize(values, use_na_sentinel=False)
+    return Strings(codes, tuple(known))
 
 
 def fit_trees(features: Floats, label: Ints, trees: Trees) -> HistGradientBoostingClassifier:

@@ -196,6 +196,7 @@ def _serving() -> Serving:
         parity=Parity(5000, 2.2e-16),
         requests=2760,
         failed=0,
+        at_switch=640,
         rows=84_000,
         p50_ms=3.1,
         p99_ms=11.4,

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from core.errors import UserError
 from serving.schema import events_intake, rows_intake
 from serving.settings import Settings
 from steps.data.world import known_at
-from steps.deploy.client import Fed, feed, one_by_one, wire_rows
+from steps.deploy.client import Fed, asking, feed, one_by_one, wire_rows
 from tests.serving.conftest import DAY, HOUR, START, free_port, made_world
 from tests.steps.conftest import changed
 
@@ -198,3 +199,27 @@ def test_a_row_without_an_answer_is_a_sentence(heard: Heard, made: Made) -> None
     with pytest.raises(UserError, match=rf"127\.0\.0\.1:{heard.settings.port} does not answer"):
         one_by_one(heard.settings, made.rows.head(4), made.contract)
     assert len(heard.sent) == 3  # the first that fails ends it
+
+
+def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
+    rows = made.rows.head(2)
+    with asking(heard.settings, rows, made.contract) as asked:
+        deadline = time.monotonic() + 10
+        while asked.requests < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    sent = [body for _, body in heard.sent]
+    assert asked.requests == len(sent) >= 5
+    assert sent[:4] == 2 * wire_rows(rows, made.contract.columns)
+    assert asked.failed == 0
+
+
+def test_what_fails_meanwhile_is_counted(made: Made) -> None:
+    with asking(Settings(port=free_port()), made.rows.head(1), made.contract) as asked:
+        pass
+    assert asked.requests == asked.failed == 1
+
+
+def test_nothing_to_ask_asks_nothing(heard: Heard, made: Made) -> None:
+    with asking(heard.settings, made.rows.head(0), made.contract) as asked:
+        pass
+    assert (asked.requests, heard.sent) == (0, [])

@@ -100,7 +100,7 @@ def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(real: Slice,
 def test_each_line_of_the_ablation_adds_a_set(real: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "JOBS", 1)
     sets = names_by_set(real.rows, real.world.reference)
-    some = {name: sets[name] for name in ("schedule", "history")}
+    some = {name: sets[name] for name in ("schedule", "history", "weather")}
     arguments = (real.rows, real.windows, replace(TREES, count=15), real.contract)
     lines = ablation(real.features, some, *arguments)
     assert [name for name, _ in lines] == ["schedule", "schedule + history"]
@@ -108,7 +108,7 @@ def test_each_line_of_the_ablation_adds_a_set(real: Slice, monkeypatch: pytest.M
     assert first["rows"] == both["rows"] == len(real.windows.after)
     assert both["roc_auc"] > first["roc_auc"] + 0.03
     spoiled = real.features.assign(**dict.fromkeys(sets["weather"], 0.0))
-    assert ablation(spoiled, some, *arguments) == lines  # a set that is not named is not looked at
+    assert ablation(spoiled, some, *arguments) == lines  # the last set is in none of the lines
 
 
 def test_the_sets_part_the_features(real: Slice) -> None:
