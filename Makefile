@@ -9,7 +9,7 @@ INSTALLED := .venv/installed
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
 VERBS := demo train evaluate deploy serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) bench-serving help setup lock check test clean
+.PHONY: $(VERBS) bench-serving size help setup lock check test clean
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate
@@ -27,6 +27,9 @@ $(VERBS): $(INSTALLED)
 
 bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes docs/serving.md
 	@$(BIN)/python -m bench.serving $(ARGS)
+
+size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
+	@$(BIN)/python -m sizing
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

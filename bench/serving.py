@@ -10,8 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from core.contract import Timestamp, iso
 from core.errors import UserError
 from core.settings import REPORTS, ROOT, VAR
 from serving.artifact import Artifact, load_artifact
+from serving.log import open_store
 from serving.pointer import read_pointer
+from sizing.capacity import Capacity, write_capacity
 
 JSON = REPORTS / "bench" / "serving.json"
 PAGE = ROOT / "docs" / "serving.md"
@@ -44,6 +47,7 @@ class Line:
     p99_ms: float
     start_cpu_s: float
     memory_mb: float
+    idle_cpu: float  # share of a core
 
 
 def servers(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -82,8 +86,10 @@ def started(command: Sequence[str], given: dict[str, str], request: bytes) -> It
 
 
 def measured(name: str, pid: int, bodies: tuple[bytes, bytes], seconds: float) -> Iterator[Line]:
-    """One round of a server: as many single rows as it takes, half of that, and batches."""
+    """One round of a server: nothing, as many single rows as it takes, half of that, and batches."""
     start, (one, many) = cpu_seconds(pid), bodies
+    time.sleep(seconds)
+    idle = (cpu_seconds(pid) - start) / seconds
     load(PORT, one, CONNECTIONS, 0.5, pid)
 
     def line(kind: str, connections: int, rows: int, result: Result) -> Line:
@@ -91,7 +97,8 @@ def measured(name: str, pid: int, bodies: tuple[bytes, bytes], seconds: float) -
             raise UserError(f"{name} failed {result.failures} of {result.requests} requests.")
         cpu = result.cpu_seconds / result.requests * 1000
         rate, p50, p99 = result.requests / result.seconds, result.percentile(0.5), result.percentile(0.99)
-        return Line(name, kind, connections, rows, rate, cpu, p50, p99, start, resident_megabytes(pid))
+        memory = resident_megabytes(pid)
+        return Line(name, kind, connections, rows, rate, cpu, p50, p99, start, memory, idle)
 
     most = load(PORT, one, CONNECTIONS, seconds, pid)
     yield line("the most", CONNECTIONS, 1, most)
@@ -100,8 +107,8 @@ def measured(name: str, pid: int, bodies: tuple[bytes, bytes], seconds: float) -
     yield line("the most", 2, BATCH, load(PORT, many, 2, seconds, pid))
 
 
-def compare(pointer_folder: Path, rounds: int, seconds: float) -> list[Line]:
-    """All servers in turns, each started anew in each round; medians.
+def compare(pointer_folder: Path, rounds: int, seconds: float) -> tuple[list[Line], float]:
+    """All servers in turns, each started anew in each round: medians, and the bytes logged for one row.
 
     Raises:
         UserError: when a server fails.
@@ -111,6 +118,7 @@ def compare(pointer_folder: Path, rounds: int, seconds: float) -> list[Line]:
     one = post("/predict", json.dumps({"rows": rows[:1]}).encode())
     many = post("/predict", json.dumps({"rows": (rows * BATCH)[:BATCH]}).encode())
     found: dict[tuple[Any, ...], list[Line]] = {}
+    logged = 0.0
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(pointer_folder / "current", folder)
@@ -119,7 +127,35 @@ def compare(pointer_folder: Path, rounds: int, seconds: float) -> list[Line]:
                 with started(command, given, one) as pid:
                     for line in measured(name, pid, (one, many), seconds):
                         found.setdefault((line.server, line.load, line.rows), []).append(line)
-    return [_median(lines) for lines in found.values()]
+            with closing(open_store(f"sqlite:///{folder}/log.sqlite")) as store:
+                _, first = next(store.answers())
+            logged = float(len(first.request) + len(first.answer))
+    return [_median(lines) for lines in found.values()], logged
+
+
+def capacity_of(lines: list[Line], logged_bytes: float) -> Capacity:
+    """What `make size` needs to know of the service."""
+    half, most, batch = (
+        next(one for one in lines if one.server == "fivestage" and (one.load, one.rows) == wanted)
+        for wanted in ((HALF, 1), ("the most", 1), ("the most", BATCH))
+    )
+    numbers = {
+        "row_cpu_ms": half.cpu_ms_per_request,
+        "rate": half.requests_per_s,
+        "p99_ms": half.p99_ms,
+        "most_per_s": most.requests_per_s,
+        "batch_rows": BATCH,
+        "batch_cpu_ms": batch.cpu_ms_per_request,
+        "idle_cpu": half.idle_cpu,
+        "start_cpu_s": half.start_cpu_s,
+        "memory_mb": max(half.memory_mb, batch.memory_mb),
+        "logged_bytes": logged_bytes,
+    }
+    return Capacity(
+        measured=datetime.now(UTC).date(),
+        machine=f"one process on {os.cpu_count()} cores shared with the load",
+        **{name: float(f"{value:.4g}") for name, value in numbers.items()},
+    )
 
 
 def requests(artifact: Artifact) -> list[dict[str, Any]]:
@@ -176,15 +212,16 @@ def main() -> None:
     folders = [given.folder] if given.folder else [VAR / "serving", VAR / "demo"]
     try:
         folder = next((one for one in folders if (one / "current").exists()), folders[0])
-        lines = compare(folder, given.rounds, given.seconds)
+        lines, logged = compare(folder, given.rounds, given.seconds)
     except UserError as error:
         sys.exit(str(error))
     JSON.parent.mkdir(parents=True, exist_ok=True)
     JSON.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
+    write_capacity(capacity_of(lines, logged))
     text = table(lines, given.rounds)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-    print(text)  # noqa: T201 (for a person)
+    print(f"{text}\n\n`make size` takes this up.")  # noqa: T201 (for a person)
 
 
 if __name__ == "__main__":

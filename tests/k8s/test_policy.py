@@ -1,0 +1,178 @@
+import tomllib
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from core.contract import CONTRACT_PATH
+from core.settings import ROOT
+from serving.settings import Settings
+from tests.k8s.policy import faults, unpinned
+from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
+
+PRODUCTION = [place for place in PLACES if place not in {"base", "overlays/local"}]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_our_promises_hold(place: str) -> None:
+    assert list(faults(rendered(place))) == []
+
+
+@pytest.mark.parametrize("place", PRODUCTION)
+def test_production_names_its_images_exactly(place: str) -> None:
+    assert list(unpinned(rendered(place))) == []
+
+
+@pytest.mark.parametrize("place", PRODUCTION)
+def test_production_serves_this_version(place: str) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    container = pod_template(named(rendered(place), "Deployment", "fivestage"))["spec"]["containers"][0]
+    assert container["image"].endswith(f"/fivestage-serving:{version}")
+
+
+@pytest.mark.parametrize("place", PRODUCTION)
+def test_production_does_not_start_without_its_secret(place: str) -> None:
+    ours = [one for _, pod in pods(rendered(place)) for one in containers(pod)]
+    secrets = [source["secretRef"] for one in ours for source in one["envFrom"] if "secretRef" in source]
+    assert len(secrets) == len(ours) >= 3
+    assert not any(secret["optional"] for secret in secrets)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_everything_is_ours_to_remove(place: str) -> None:
+    wide = {"Namespace", "StorageClass"}
+    for one in rendered(place):
+        assert one["metadata"].get("namespace") == (None if one["kind"] in wide else "fivestage"), one
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_contract_goes_along_as_it_is(place: str) -> None:
+    resources = rendered(place)
+    container = pod_template(named(resources, "Deployment", "fivestage"))["spec"]
+    (volume,) = [one["configMap"]["name"] for one in container["volumes"] if "configMap" in one]
+    held = named(resources, "ConfigMap", volume)["data"]
+    assert held == {"problem.yaml": CONTRACT_PATH.read_text(encoding="utf-8")}
+    assert yaml.safe_load(held["problem.yaml"])["name"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_service_takes_its_settings(place: str) -> None:
+    for one in of_kind(rendered(place), "ConfigMap"):
+        Settings.from_environment(one["data"])
+
+
+def test_the_base_needs_nothing_but_kubernetes() -> None:
+    groups = {one["apiVersion"].rpartition("/")[0] for one in rendered("base")}
+    assert all(not group or "." not in group or group.endswith(".k8s.io") for group in groups)
+    assert not {group for group in groups if group.startswith("gateway.")}
+
+
+def test_a_tenth_of_the_requests_meets_the_canary() -> None:
+    resources = rendered("overlays/canary")
+    service = named(resources, "Service", "fivestage")["spec"]["selector"]
+    behind = [
+        one
+        for one in of_kind(resources, "Deployment")
+        if service.items() <= pod_template(one)["metadata"]["labels"].items()
+    ]
+    assert {one["metadata"]["name"] for one in behind} == {"fivestage", "fivestage-canary"}
+    stable = named(resources, "HorizontalPodAutoscaler", "fivestage")["spec"]
+    canary = named(resources, "Deployment", "fivestage-canary")["spec"]["replicas"]
+    assert stable["minReplicas"] == stable["maxReplicas"]
+    assert canary / (canary + stable["minReplicas"]) == 0.1
+
+
+def test_a_canary_is_what_it_may_replace_but_for_its_image() -> None:
+    resources = rendered("overlays/canary")
+    stable, canary = (
+        pod_template(named(resources, "Deployment", name))["spec"]
+        for name in ("fivestage", "fivestage-canary")
+    )
+    assert stable["containers"][0].pop("image") != canary["containers"][0].pop("image")
+    for one in (stable, canary):
+        del one["topologySpreadConstraints"]  # each version is spread for itself
+    assert stable == canary
+
+
+Change = Callable[[list[Resource]], object]
+
+
+def deployment(resources: list[Resource]) -> Resource:
+    return named(resources, "Deployment", "fivestage")
+
+
+def pod(resources: list[Resource]) -> Resource:
+    spec: Resource = pod_template(deployment(resources))["spec"]
+    return spec
+
+
+def container(resources: list[Resource]) -> Resource:
+    first: Resource = pod(resources)["containers"][0]
+    return first
+
+
+def without(kind: str) -> Change:
+    def change(resources: list[Resource]) -> None:
+        resources[:] = [one for one in resources if one["kind"] != kind]
+
+    return change
+
+
+def spec(resources: list[Resource], kind: str, name: str = "fivestage") -> Resource:
+    found: Resource = named(resources, kind, name)["spec"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda all_: pod(all_).pop("automountServiceAccountToken"), "carries a token"),
+        (lambda all_: pod(all_).pop("enableServiceLinks"), "takes variables"),
+        (lambda all_: container(all_)["resources"]["limits"].pop("memory"), "does not say what it needs"),
+        (lambda all_: container(all_)["securityContext"].pop("readOnlyRootFilesystem"), "write to its image"),
+        (lambda all_: container(all_).pop("livenessProbe"), "has no livenessProbe"),
+        (lambda all_: container(all_)["ports"][0].update(name="web"), "asks for the port 'http'"),
+        (lambda all_: container(all_)["ports"][0].update(name="web"), "opens 'http'"),
+        (lambda all_: pod_template(deployment(all_))["metadata"]["labels"].popitem(), "misses the pods"),
+        (lambda all_: spec(all_, "Service")["selector"].update(x="y"), "Service fivestage has no pods"),
+        (
+            lambda all_: spec(all_, "PodDisruptionBudget")["selector"]["matchLabels"].update(x="y"),
+            "PodDisruptionBudget fivestage has no pods",
+        ),
+        (
+            lambda all_: spec(all_, "HorizontalPodAutoscaler")["scaleTargetRef"].update(name="x"),
+            "has no target",
+        ),
+        (lambda all_: spec(all_, "HorizontalPodAutoscaler").update(minReplicas=9), "has no room"),
+        (lambda all_: deployment(all_)["spec"].update(replicas=2), "sets replicas"),
+        (without("NetworkPolicy"), "nothing denies by default"),
+        (
+            lambda all_: spec(all_, "NetworkPolicy", "serving")["podSelector"]["matchLabels"].update(x="y"),
+            "chooses no",
+        ),
+        (without("ServiceAccount"), "needs the ServiceAccount fivestage"),
+        (without("PersistentVolumeClaim"), "needs the PersistentVolumeClaim"),
+        (
+            lambda all_: container(all_)["envFrom"][0]["configMapRef"].update(name="x"),
+            "needs the ConfigMap x",
+        ),
+        (lambda all_: pod(all_).update(terminationGracePeriodSeconds=30), "killed while it drains"),
+        (
+            lambda all_: spec(all_, "CronJob", "fivestage-monitor").update(concurrencyPolicy="Allow"),
+            "twice at once",
+        ),
+        (without("Service"), "leads /predict nowhere"),
+        (
+            lambda all_: spec(all_, "Ingress")["rules"][0]["http"]["paths"][0].update(pathType="Prefix"),
+            "opens the operators' paths",
+        ),
+    ],
+)
+def test_a_broken_promise_is_told(change: Change, told: str) -> None:
+    resources = rendered("overlays/production")
+    change(resources)
+    assert any(told in fault for fault in faults(resources))
+
+
+def test_an_image_that_may_change_is_told() -> None:
+    assert "Deployment fivestage: fivestage-serving:latest" in unpinned(rendered("base"))

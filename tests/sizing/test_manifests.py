@@ -1,0 +1,65 @@
+"""The manifests follow from the contract: whoever changes one is told to size again."""
+
+from pathlib import Path
+
+import pytest
+
+from core.contract import load_contract
+from core.errors import UserError
+from sizing.__main__ import BEGIN, PAGE, sized
+from sizing.assumptions import ASSUMPTIONS, Assumptions, read
+from sizing.capacity import read_capacity
+from sizing.manifests import every_days, patches, require_current, times_a_year, write
+from sizing.plan import plan
+from tests.k8s.rendering import named, pod_template, rendered
+
+ASSUMED = read(Assumptions, ASSUMPTIONS)
+
+
+def texts(requests_per_second: float) -> dict[str, str]:
+    contract = load_contract()
+    service = contract.service.model_copy(update={"requests_per_second": requests_per_second})
+    contract = contract.model_copy(update={"service": service})
+    return patches(contract, plan(contract, read_capacity(), ASSUMED), ASSUMED)
+
+
+def test_the_manifests_are_sized() -> None:
+    require_current(sized()[0])
+
+
+def test_the_page_tells_the_same() -> None:
+    assert sized()[1] in PAGE.read_text(encoding="utf-8").partition(BEGIN)[2], "run `make size`"
+
+
+def test_a_contract_that_has_changed_asks_for_make_size() -> None:
+    with pytest.raises(UserError, match=r"size.yaml does not follow .*: run `make size`"):
+        require_current(texts(requests_per_second=50_000))
+
+
+def test_make_size_settles_it(tmp_path: Path) -> None:
+    busier = texts(requests_per_second=50_000)
+    with pytest.raises(UserError):
+        require_current(busier, tmp_path)
+    write(busier, tmp_path)
+    require_current(busier, tmp_path)
+
+
+def test_the_numbers_reach_the_cluster() -> None:
+    chosen = plan(load_contract(), read_capacity(), ASSUMED)
+    resources = rendered("base")
+    scaler = named(resources, "HorizontalPodAutoscaler", "fivestage")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (chosen.replicas, chosen.most)
+    (container,) = pod_template(named(resources, "Deployment", "fivestage"))["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == f"{chosen.cpu_millicores}m"
+    monitor = named(resources, "CronJob", "fivestage-monitor")["spec"]
+    assert monitor["schedule"] == every_days(load_contract().monitoring.period_days)
+
+
+@pytest.mark.parametrize(("days", "said"), [(1, "* * *"), (3, "*/3 * *"), (7, "* * 1"), (30, "1 * *")])
+def test_periods_as_cron_says_them(days: int, said: str) -> None:
+    assert every_days(days) == f"0 6 {said}"
+
+
+@pytest.mark.parametrize(("times", "said"), [(1, "1 */12 *"), (4, "1 */3 *"), (12, "1 * *"), (52, "1 * *")])
+def test_trainings_as_cron_says_them(times: int, said: str) -> None:
+    assert times_a_year(times) == f"0 3 {said}"
