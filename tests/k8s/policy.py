@@ -20,7 +20,19 @@ UNHURRIED_SECONDS = 25  # for requests that are still being answered when the dr
 
 def faults(resources: list[Resource]) -> Iterator[str]:
     """All that is wrong with what would be applied together."""
-    for check in (_pods, _jobs, _selectors, _services, _ingresses, _guards, _policies, _references, _grace):
+    for check in (
+        _pods,
+        _jobs,
+        _selectors,
+        _services,
+        _ingresses,
+        _routes,
+        _monitors,
+        _guards,
+        _policies,
+        _references,
+        _grace,
+    ):
         yield from check(resources)
 
 
@@ -98,6 +110,24 @@ def _ingresses(resources: list[Resource]) -> Iterator[str]:
                     yield f"{called(ingress)} leads {path['path']} nowhere"
                 if path["pathType"] == "Prefix" and path["path"] == "/":
                     yield f"{called(ingress)} opens the operators' paths"
+
+
+def _routes(resources: list[Resource]) -> Iterator[str]:
+    services = {one["metadata"]["name"]: one for one in of_kind(resources, "Service")}
+    for route in of_kind(resources, "HTTPRoute"):
+        for backend in [backend for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]:
+            ports = services.get(backend["name"], {}).get("spec", {}).get("ports", [])
+            if backend["port"] not in {port["port"] for port in ports}:
+                yield f"{called(route)} leads to {backend['name']}, which is not there"
+
+
+def _monitors(resources: list[Resource]) -> Iterator[str]:
+    for monitor in of_kind(resources, "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        chosen = [one for one in of_kind(resources, "Service") if _wears(wanted, one["metadata"]["labels"])]
+        ports = {port["name"] for service in chosen for port in service["spec"]["ports"]}
+        if len(chosen) != 1 or not {one["port"] for one in monitor["spec"]["endpoints"]} <= ports:
+            yield f"{called(monitor)} does not choose one Service and its ports"
 
 
 def _guards(resources: list[Resource]) -> Iterator[str]:
@@ -180,7 +210,10 @@ def _grace(resources: list[Resource]) -> Iterator[str]:
 
 
 def _matches(labels: dict[str, str], pod: Resource) -> bool:
-    worn: dict[str, str] = pod["metadata"]["labels"]
+    return _wears(labels, pod["metadata"]["labels"])
+
+
+def _wears(labels: dict[str, str], worn: dict[str, str]) -> bool:
     return labels.items() <= worn.items()
 
 

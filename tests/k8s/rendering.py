@@ -3,8 +3,11 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,14 @@ import yaml
 from core.settings import ROOT
 
 K8S = ROOT / "k8s"
-PLACES = (
-    "base",
-    *sorted(f"overlays/{path.parent.name}" for path in K8S.glob("overlays/*/kustomization.yaml")),
+OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+MADE_UP = (  # components that no overlay of ours has, as a user would put them into one
+    "overlays/local+components/monitoring",
+    "overlays/local+components/fetched-model",
+    "base+components/fetched-model+components/production",
+    "overlays/canary+components/gateway",
 )
+PLACES = ("base", *(f"overlays/{name}" for name in OVERLAYS), *MADE_UP)
 WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 Resource = dict[str, Any]
 
@@ -36,10 +43,30 @@ def _text(place: str) -> str:
         pytest.fail("neither kustomize nor kubectl is installed: no manifest has been looked at")
     else:
         pytest.skip("neither kustomize nor kubectl is installed (Debian: apt install kustomize)")
-    built = subprocess.run([*command, str(K8S / place)], capture_output=True, text=True, check=False)
+    with overlay(place) as folder:
+        built = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert not built.stderr, built.stderr  # deprecations are told there
     return built.stdout
+
+
+@contextmanager
+def overlay(place: str) -> Iterator[Path]:
+    """The folder of a place; one made for it, where components are added with a plus."""
+    start, *components = place.split("+")
+    if not components:
+        yield K8S / start
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        own, root = Path(folder).resolve(), K8S.resolve()
+        from_here = {name: os.path.relpath(root / name, own) for name in (start, *components)}
+        content = {
+            "namespace": "fivestage",
+            "resources": [from_here[start]],
+            "components": [from_here[name] for name in components],
+        }
+        (own / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        yield own
 
 
 def of_kind(resources: list[Resource], *kinds: str) -> list[Resource]:

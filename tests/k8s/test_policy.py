@@ -10,7 +10,7 @@ from serving.settings import Settings
 from tests.k8s.policy import faults, unpinned
 from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
 
-PRODUCTION = [place for place in PLACES if place not in {"base", "overlays/local"}]
+PRODUCTION = [place for place in PLACES if place != "base" and not place.startswith("overlays/local")]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -32,7 +32,7 @@ def test_production_serves_this_version(place: str) -> None:
 
 @pytest.mark.parametrize("place", PRODUCTION)
 def test_production_does_not_start_without_its_secret(place: str) -> None:
-    ours = [one for _, pod in pods(rendered(place)) for one in containers(pod)]
+    ours = [one for _, pod in pods(rendered(place)) for one in containers(pod) if one["name"] != "fetch"]
     secrets = [source["secretRef"] for one in ours for source in one["envFrom"] if "secretRef" in source]
     assert len(secrets) == len(ours) >= 3
     assert not any(secret["optional"] for secret in secrets)
@@ -172,6 +172,32 @@ def test_a_broken_promise_is_told(change: Change, told: str) -> None:
     resources = rendered("overlays/production")
     change(resources)
     assert any(told in fault for fault in faults(resources))
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "change", "told"),
+    [
+        (
+            "overlays/canary+components/gateway",
+            "HTTPRoute",
+            lambda spec: spec["rules"][0]["backendRefs"][0].update(name="x"),
+            "leads to x",
+        ),
+        (
+            "overlays/local+components/monitoring",
+            "ServiceMonitor",
+            lambda spec: spec["endpoints"][0].update(port="x"),
+            "does not choose one Service",
+        ),
+    ],
+)
+def test_a_custom_resource_that_points_nowhere_is_told(
+    place: str, kind: str, change: Callable[[Resource], object], told: str
+) -> None:
+    resources = rendered(place)
+    change(spec(resources, kind))
+    (fault,) = faults(resources)
+    assert told in fault
 
 
 def test_an_image_that_may_change_is_told() -> None:
