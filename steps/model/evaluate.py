@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
-from sklearn.utils.parallel import Parallel, delayed
 
 from core.clock import DAY
 from core.columns import Floats, Ints
@@ -16,7 +15,6 @@ from serving.artifact import Artifact
 from serving.engine import Scorer
 from steps.data.split import Windows
 from steps.model.fit import Trees, calibrate, feature_matrix, fit_trees, learn_categories
-from steps.model.select import JOBS
 
 THRESHOLDS = np.linspace(0.02, 0.9, 45)
 
@@ -99,9 +97,7 @@ def ablation(
     columns = {name: place for place, name in enumerate(features)}
     steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
     chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
-    found = Parallel(n_jobs=JOBS)(
-        delayed(_trained)(numbers[:, places], label, windows, trees) for places in chosen
-    )
+    found = [_trained(numbers[:, places], label, windows, trees) for places in chosen]
     return [
         (" + ".join(step), evaluate(label[windows.after], probability, day, contract.costs))
         for step, probability in zip(steps, found, strict=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.metrics import log_loss
-from sklearn.utils.parallel import Parallel, delayed
 
 from core.columns import Floats, Ints
 from core.contract import BaselineName, Contract, Costs
@@ -22,7 +21,6 @@ CANDIDATES = (
     Trees(learning_rate=0.1, leaves=31, count=100),
 )
 TREES_STEP = 25
-JOBS = 2
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,10 @@ class _Tried:
 def select(sample: Sample, windows: Windows, contract: Contract, candidates: Sequence[Trees]) -> Selection:
     """Compare baselines and candidates on the folds; the one with the least log-loss is calibrated."""
     folds = windows.folds
-    work = [(trees, fold) for trees in candidates for fold in folds]
-    staged = Parallel(n_jobs=JOBS)(
-        delayed(_staged_margins)(sample.features, sample.label, fold, trees) for trees, fold in work
-    )
     labels = [sample.label[fold.valid] for fold in folds]
     tried = [
-        _best_count(trees, staged[number * len(folds) : (number + 1) * len(folds)], labels)
-        for number, trees in enumerate(candidates)
+        _best_count(trees, [_staged_margins(sample, fold, trees) for fold in folds], labels)
+        for trees in candidates
     ]
     best = min(tried, key=lambda one: one.log_loss)
     leaderboard = (
@@ -75,10 +69,10 @@ def select(sample: Sample, windows: Windows, contract: Contract, candidates: Seq
     return Selection(best.trees, calibration, leaderboard)
 
 
-def _staged_margins(features: Floats, label: Ints, fold: Fold, trees: Trees) -> list[Floats]:
+def _staged_margins(sample: Sample, fold: Fold, trees: Trees) -> list[Floats]:
     """Margins of the fold's validation rows after every few trees, and after all."""
-    model = fit_trees(features[fold.train], label[fold.train], trees)
-    staged = model.staged_decision_function(features[fold.valid])
+    model = fit_trees(sample.features[fold.train], sample.label[fold.train], trees)
+    staged = model.staged_decision_function(sample.features[fold.valid])
     return [
         margin.ravel()
         for number, margin in enumerate(staged, 1)

@@ -11,7 +11,6 @@ from monitoring.metrics import BINS, expected_costs, scores
 from serving.artifact import Artifact
 from serving.engine import Engine
 from steps.data.features import names_by_set
-from steps.model import evaluate as room
 from steps.model.evaluate import (
     ablation,
     artifact_probability,
@@ -97,8 +96,7 @@ def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(real: Slice,
     assert min(found.values()) > -0.005
 
 
-def test_each_line_of_the_ablation_adds_a_set(real: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "JOBS", 1)
+def test_each_line_of_the_ablation_adds_a_set(real: Slice) -> None:
     sets = names_by_set(real.rows, real.world.reference)
     some = {name: sets[name] for name in ("schedule", "history", "weather")}
     arguments = (real.rows, real.windows, replace(TREES, count=15), real.contract)

@@ -23,11 +23,6 @@ MILD = Trees(learning_rate=0.1, leaves=4, count=60, min_leaf_rows=20)
 WILD = Trees(learning_rate=0.5, leaves=31, count=60, min_leaf_rows=2, l2=0.0)
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "JOBS", 1)
-
-
 def sample(signal: float) -> Sample:
     random = np.random.default_rng(0)
     features = random.normal(size=(ROWS, 4))
