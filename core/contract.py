@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,13 @@ class Label(Model):
     known: Text
 
 
+def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse gaps in what says when a row is and which one."""
+    for name in names:
+        if columns[name].nullable:
+            raise ValueError(f"the column {name!r} says when or which one a row is: it cannot be nullable")
+
+
 class Event(Model):
     """One kind of thing the project is told about the world, and from when it counts."""
 
@@ -150,6 +157,7 @@ class Event(Model):
         for name in self.identity:
             if name not in self.columns:
                 raise ValueError(f"identity names the column {name!r}, which the event does not have")
+        _require_present(self.columns, (self.known, *self.identity))
         return self
 
 
@@ -280,6 +288,7 @@ class Contract(Model):
             for name in getattr(self, field):
                 if name not in self.columns:
                     raise ValueError(f"{field} names the column {name!r}, which columns does not have")
+        _require_present(self.columns, (time, *self.identity))
         for name in (*self.columns, self.label.name):
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")

@@ -1,5 +1,6 @@
 """The engine: decoded rows in, probabilities and decisions out. It knows nothing of HTTP."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Annotated, Any
@@ -9,10 +10,11 @@ import treelite
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
+from core.clock import DAY
 from core.columns import Floats, Ints, Row, Strings, Value, lookup
 from core.errors import UserError
-from core.windows import Fact, History, Past, Table
-from problem.features import FACTS, SETS, Reference
+from core.windows import HOUR, Fact, History, Past, Table
+from problem.features import FACTS, REACH_HOURS, SETS, Reference
 from serving.artifact import Artifact, Calibration
 from serving.compiled import CompiledForest, library
 from serving.explain import Explainer, strongest
@@ -24,6 +26,8 @@ MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
 PARITY = 1e-9  # of margins
 REASONS = 5  # that are told
+RECENT = 1000  # facts, of which the earliest is taken for the present: a wild date moves nothing
+KEPT = (REACH_HOURS + 7 * 24) * HOUR  # seconds before the present: requests may come a week late
 
 
 class Reason(Struct, frozen=True, gc=False):
@@ -60,8 +64,13 @@ def columns_of(frame: Frame) -> dict[str, Any]:
     for name in frame:
         values = np.asarray(frame[name])
         text = values.dtype.kind in "OUST"
-        columns[name] = Strings.of(values.tolist()) if text else values
+        columns[name] = Strings.of(map(_text, values.tolist())) if text else values
     return columns
+
+
+def _text(value: Any) -> Any:
+    """Missing text, which data frames and JSON write in several ways, is empty."""
+    return "" if value is None or value != value else value  # noqa: PLR0124 (NaN)
 
 
 def facts_of(kind: str, event: Row, reference: Reference) -> list[Fact]:
@@ -164,6 +173,8 @@ class Engine:
         self.scorer = Scorer(artifact.model, artifact.calibration)
         self._explainer: Explainer | None = None
         self._stale = True  # whether the history has changed since it was last asked by the column
+        self._recent: list[int] = []  # when the last facts became known
+        self._forgotten = 0  # up to here (epoch seconds)
         self._threshold = artifact.threshold
         self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
         self._time = artifact.contract.decision.time_column
@@ -176,10 +187,17 @@ class Engine:
         self.learn(facts_of(kind, event, self.artifact.reference))
 
     def learn(self, facts: Iterable[Fact]) -> None:
-        """Take in facts."""
+        """Take in facts, and forget those that no window reaches any more."""
         self._stale = True
         for fact in facts:
             self.history.add(fact)
+            self._recent.append(int(fact.at))
+        if len(self._recent) >= RECENT:
+            before = int(min(time.time(), *self._recent)) - KEPT
+            self._recent.clear()
+            if before >= self._forgotten + DAY:
+                self.history.forget(before)
+                self._forgotten = before
 
     def features(self, row: Row) -> dict[str, float | str]:
         """One row's features before encoding, as of its decision time."""

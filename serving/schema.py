@@ -55,6 +55,11 @@ class Record:
         )
         self.example: Plain = {"kind": kind} if kind else {}
         self.example |= {field: _example(column) for field, column in columns.items()}
+        self._whole = [
+            field
+            for field, column in columns.items()
+            if isinstance(column, Number) and column.type == "integer"
+        ]
         times = {field: column for field, column in columns.items() if isinstance(column, Timestamp)}
         self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
         self._nullable = [
@@ -79,6 +84,9 @@ class Record:
                 seconds = values[field] = math.floor(moment.timestamp())
                 if not low <= seconds <= high:
                     raise ValueError(field, "Expected a moment in the range of the contract")
+        for field in self._whole:  # which JavaScript and data frames may write as 331.0
+            if values[field] is not None:
+                values[field] = int(values[field])
         for field, missing in self._nullable:
             if values[field] is None:
                 values[field] = missing
@@ -141,6 +149,12 @@ class Intake:
         """The JSON schema of a request, and the schemas it refers to."""
         items = tuple(self._records)
         found, components = msgspec.json.schema_components((self.many, *items), ref_template=REFERENCE)
+        for component in components.values():
+            for field in component.get("properties", {}).values():
+                for kind in field.get("anyOf", [field]):
+                    if kind.get("multipleOf") == 1:  # JSON Schema takes 331.0 for an integer as well
+                        del kind["multipleOf"]
+                        kind["type"] = "integer"
         return {"anyOf": list(found)}, components
 
     def _out_of_range(self, messages: list[Struct]) -> list[Fault]:
@@ -203,7 +217,7 @@ def _refused(faults: list[Fault]) -> Refusal:
 
 
 def _fault(error: Exception, row: int | None) -> Fault:
-    text = str(error)
+    text = str(error).replace("`float` that's a multiple of 1.0", "a whole number")
     field = _FIELD.search(text)
     return Fault(text.partition(" - at `$")[0], row, field[1] or field[2] if field else None)
 
@@ -215,8 +229,9 @@ def _type(column: Column) -> Any:
         kind = Literal[column.values] if column.values else str
         about |= {} if column.values else {"min_length": 1, "max_length": column.max_length}
     elif isinstance(column, Number):
-        kind = int if column.type == "integer" else float
-        about |= {"ge": kind(column.min), "le": kind(column.max)}
+        kind = float
+        about |= {"ge": column.min, "le": column.max}
+        about |= {"multiple_of": 1} if column.type == "integer" else {}
         about |= {"extra_json_schema": {"x-unit": column.unit}} if column.unit else {}
     else:
         limits = {"x-minimum": column.min.isoformat(), "x-maximum": column.max.isoformat()}

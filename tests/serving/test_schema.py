@@ -63,6 +63,14 @@ def test_the_row_and_the_field_are_named(field: str, value: Any) -> None:
     assert refused(ROWS, {**GOOD, field: value})["errors"][0]["row"] == 0
 
 
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    found = ROWS.read(json.dumps({**GOOD, "flight": 331.0}).encode())[0]
+    assert found == {**ROWS.read(json.dumps({**GOOD, "flight": 331}).encode())[0]}
+    assert isinstance(found["flight"], int)
+    assert "whole number" in refused(ROWS, {**GOOD, "flight": 331.5})["detail"]
+    assert ROWS.schemas()[1]["Row"]["properties"]["flight"]["type"] == "integer"
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none_are_refused(number: str) -> None:
     body = json.dumps(GOOD).replace(f'"distance": {GOOD["distance"]}', f'"distance": {number}')

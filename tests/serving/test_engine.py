@@ -1,0 +1,82 @@
+"""The engine apart from HTTP: what it remembers, and text that is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.columns import Strings
+from core.windows import HOUR, History
+from serving import engine
+from serving.artifact import Artifact
+from serving.engine import Engine, columns_of
+from tests.serving.conftest import DAY, START, World
+
+
+def facts_held(history: History) -> int:
+    return sum(len(series.times) for log in history._logs.values() for series in log.values())
+
+
+def streamed(made: Engine, world: World, days: int) -> list[int]:
+    """The world's landings once more on each of many days; facts held at the end of each."""
+    held = []
+    landings = world.events["landing"]
+    first = {name: values[:150] for name, values in landings.items()}
+    for day in range(days):
+        for place in range(150):
+            event = {name: values[place] for name, values in first.items()}
+            made.observe("landing", {**event, "landed_at": START + day * DAY + place})
+        held.append(facts_held(made.history))
+    return held
+
+
+def test_what_no_window_reaches_is_forgotten(artifact: Artifact, world: World) -> None:
+    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    held = streamed(made, world, 80)
+    kept_days = engine.KEPT // DAY
+    assert max(held[kept_days + 3 :]) < 1.05 * held[kept_days + 3]
+    assert held[kept_days // 2] < 0.7 * held[kept_days]
+
+
+def test_forgetting_changes_no_answer(
+    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgetful = Engine(artifact)
+    streamed(forgetful, world, 80)
+    monkeypatch.setattr(engine, "KEPT", 10**9)
+    faithful = Engine(artifact)
+    streamed(faithful, world, 80)
+    assert facts_held(forgetful.history) < facts_held(faithful.history)
+    now = START + 79 * DAY
+    for place in range(50):
+        late = world.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
+        assert np.array_equal(
+            forgetful._names(engine.encode(forgetful.features(late), artifact.categories)),
+            faithful._names(engine.encode(faithful.features(late), artifact.categories)),
+            equal_nan=True,
+        )
+
+
+def test_one_wild_date_and_a_timetable_told_ahead_forget_nothing(
+    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: float(START + 10 * DAY))
+    made = Engine(artifact)
+    streamed(made, world, 5)
+    held = facts_held(made.history)
+    event = {name: values[0] for name, values in world.events["landing"].items()}
+    made.observe("landing", {**event, "landed_at": START + 9000 * DAY})
+    streamed(made, world, 5)
+    assert facts_held(made.history) > held
+    before = facts_held(made.history)
+    due = {name: values[0] for name, values in world.events["schedule"].items()}
+    for minute in range(2500):
+        made.observe("schedule", {**due, "scheduled_departure": START + 9000 * DAY + minute})
+    assert facts_held(made.history) == before + 2500
+
+
+def test_missing_text_is_empty_however_it_is_written() -> None:
+    column = np.array(["a", None, float("nan"), "b"], dtype=object)
+    found = columns_of({"kind": column})["kind"]
+    assert isinstance(found, Strings)
+    assert [found.values[code] for code in found.codes] == ["a", "", "", "b"]
