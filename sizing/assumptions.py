@@ -49,6 +49,7 @@ class Price(Model):
     """A list price, by the hour or by the month."""
 
     what: Text
+    source: Text
     as_of: date
     per_hour: float | None = None
     per_month: float | None = None

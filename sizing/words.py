@@ -75,5 +75,6 @@ def _cost(
     about = f"""\
 {millions:,.0f} million predictions a month ({assumed.mean_of_peak:.0%} of the contract's rate), and a log \
 of {log_gib(contract, capacity, assumed):,.0f} GiB ({assumed.log_days} days). List prices as of \
-{min(dates)} to {max(dates)} (`k8s/prices.yaml`), to be checked; no discounts, taxes, or traffic out."""
+{min(dates)} to {max(dates)}, to be checked (`k8s/prices.yaml` names their sources); no discounts, taxes, \
+or traffic out."""
     return "\n".join([*lines, "", about])

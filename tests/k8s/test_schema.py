@@ -27,17 +27,23 @@ def check(resource: Resource, version: str) -> None:
     assert used == version  # and not the newest one before it
 
 
+@cache
+def resources() -> tuple[tuple[str, Resource], ...]:
+    """Each resource once, with a place that holds it."""
+    found = {str(resource): (place, resource) for place in PLACES for resource in rendered(place)}
+    return tuple(found.values())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("place", PLACES)
-def test_every_resource_is_what_this_version_takes(place: str, version: str) -> None:
+def test_every_resource_is_what_this_version_takes(version: str) -> None:
     unknown = set()
-    for resource in rendered(place):
+    for place, resource in resources():
         try:
             check(resource, version)
         except utils.SchemaNotFoundError:
             unknown.add(resource["kind"])
         except utils.ValidationError as error:
-            pytest.fail(f"{called(resource)}: {'.'.join(map(str, error.path))}: {error.message}")
+            pytest.fail(f"{place}, {called(resource)}: {'.'.join(map(str, error.path))}: {error.message}")
     assert unknown <= CUSTOM
 
 
