@@ -1,7 +1,7 @@
 """Run a pipeline and bring back what came of it: what run.py and the replay call."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
-from steps.model.select import CANDIDATES, Selection
+from steps.model.select import Selection
 from steps.monitor.adapters import period_of
 from steps.monitor.watch import Watched
 
@@ -94,10 +94,8 @@ def train(as_of: str, tried: Sequence[Trees] = (), *, afresh: bool = False) -> T
 
 
 def retrain(as_of: str) -> Trained:
-    """Train again with the champion's trees: their settings were tuned, the days and their number are new."""
-    chosen = load_record(champion_of(), Selection).trees
-    most = {trees.name: trees.count for trees in CANDIDATES}.get(chosen.name, chosen.count)
-    return train(as_of, [replace(chosen, count=most)])
+    """Train again with the champion's trees: they were tuned, the days are new."""
+    return train(as_of, [load_record(champion_of(), Selection).trees])
 
 
 def evaluate(version: Version) -> None:

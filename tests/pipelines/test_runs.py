@@ -17,7 +17,7 @@ from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version
-from steps.model.select import CANDIDATES, Selection
+from steps.model.select import Selection
 
 TRAINED = epoch(day("2013-09-01"))
 CHAMPION = Version("flight-disruption", "4", "digest", "run", TRAINED, "commit")
@@ -96,22 +96,11 @@ def test_the_first_training_meets_nobody(training: Stand) -> None:
 
 
 @pytest.mark.usefixtures("champion")
-@pytest.mark.parametrize("used", CANDIDATES)
-def test_training_again_may_use_all_trees_of_the_candidate(
-    training: Stand, monkeypatch: pytest.MonkeyPatch, used: Trees
-) -> None:
-    fewer = Selection(replace(used, count=used.count - 50), Calibration(1.0), ())
-    monkeypatch.setattr(runs, "load_record", lambda _version, _kind: fewer)
-    runs.retrain("2013-10-01")
-    assert training.given[0][2:] == ("2013-10-01", "4", [asdict(used)])
-
-
-@pytest.mark.usefixtures("champion")
-def test_trees_of_no_candidate_keep_their_number(training: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_again_takes_the_champions_trees(training: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Trees(learning_rate=0.07, leaves=9, count=33)
     monkeypatch.setattr(runs, "load_record", lambda _version, _kind: Selection(own, Calibration(1.0), ()))
     runs.retrain("2013-10-01")
-    assert training.given[0][4] == [asdict(own)]
+    assert training.given[0][2:] == ("2013-10-01", "4", [asdict(own)])
 
 
 @pytest.mark.usefixtures("nobody")
