@@ -31,6 +31,9 @@ bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes 
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
 	@$(BIN)/python -m sizing
 
+alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract, into monitoring/
+	@$(BIN)/python -m monitoring.alerts
+
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 

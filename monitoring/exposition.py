@@ -1,0 +1,49 @@
+"""What the monitoring job found, for Prometheus: a text file, and a Pushgateway where one is named.
+
+The file is for node_exporter's textfile collector or any web server; a CronJob, which nobody can scrape, sets
+`MONITOR_PUSHGATEWAY=http://host:9091`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
+
+from core.errors import UserError
+
+PUSHGATEWAY = "MONITOR_PUSHGATEWAY"
+ABOUT = {
+    "ran_at_seconds": "When a period was last watched, in epoch seconds.",
+    "period_end_seconds": "The end of that period.",
+    "rows": "Decisions in it.",
+    "label_share": "Share of its labels that have arrived.",
+    "bad": "Whether it was bad by its labels.",
+    "drifted": "Columns that moved more than days move by chance.",
+    "broken": "Inputs whose data are broken.",
+    "retrain": "Whether the policy asks for a retraining.",
+    "bias": "Mean prediction minus the rate.",
+    "cost_per_1000": "Cost per 1,000 decisions, by the labels.",
+    "estimated_cost_per_1000": "The same, estimated from the probabilities alone.",
+}
+
+
+def expose(found: Mapping[str, float], path: Path, job: str) -> None:
+    """Write the gauges `monitoring_*`, and push them if a gateway is named.
+
+    Raises:
+        UserError: when the gateway does not take them.
+    """
+    registry = CollectorRegistry()
+    for name, value in found.items():
+        Gauge(f"monitoring_{name}", ABOUT[name], registry=registry).set(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+    gateway = os.environ.get(PUSHGATEWAY, "")
+    if gateway:
+        try:
+            push_to_gateway(gateway, job=job, registry=registry)
+        except OSError as error:
+            raise UserError(
+                f"The Pushgateway {gateway} takes no metrics: {error}. Mend or unset {PUSHGATEWAY}."
+            ) from error
