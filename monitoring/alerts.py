@@ -305,8 +305,12 @@ def _panel(number: int, title: str, expressions: list[str], unit: str, limit: fl
 def main() -> None:
     """Write both files next to this one."""
     contract = load_contract()
-    for path, text in ((RULES, rules_text(contract)), (DASHBOARD, dashboard_text(contract))):
-        write_whole(path, lambda scratch, text=text: scratch.write_text(text, encoding="utf-8"))
+    _write(RULES, rules_text(contract))
+    _write(DASHBOARD, dashboard_text(contract))
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 if __name__ == "__main__":
