@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
 INTERRUPTED = 130
+ZENML_PORT = "8237"
 
 
 class Clock:
@@ -198,10 +199,17 @@ def monitor(options: argparse.Namespace) -> None:
 
 def ui(options: argparse.Namespace) -> None:
     """Open MLflow's pages; `--which zenml` for those of ZenML."""
+    from steps.stores import skip_zenml_survey
+
     if options.which == "zenml":  # its server needs another FastAPI than ours: an environment of its own
-        server = f"zenml[server]=={version('zenml')}"
-        words = ["uv", "tool", "run", "--from", server, "zenml", "login", "--local", "--blocking"]
-        os.execv(sys.executable, [sys.executable, "-m", *words])  # noqa: S606 (fixed words)
+        if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
+            raise UserError(f"Your ZenML server has pages of its own, at {os.environ['ZENML_STORE_URL']}.")
+        skip_zenml_survey()
+        os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
+        server = ["--from", f"zenml[server]=={version('zenml')}"]
+        program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
+        say(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
+        os.execv(sys.executable, [sys.executable, "-m", "uv", "tool", "run", *server, *program])  # noqa: S606
     store = os.environ["MLFLOW_TRACKING_URI"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
 

@@ -21,7 +21,7 @@ from pipelines.scoring import scoring
 from pipelines.training import evaluation, training
 from steps.data.world import World
 from steps.deploy.adapters import Deployment
-from steps.deploy.scoring import Scored
+from steps.deploy.scoring import Scored, require_no_secret
 from steps.lineage import data_digest
 from steps.model import registry
 from steps.model.adapters import Verdict as Contest
@@ -64,7 +64,13 @@ def ingest(as_of: str) -> None:
 
 
 def score(version: Version, source: str, target: str) -> Scored:
-    """Score a file or a table."""
+    """Score a file or a table; their names are kept with the run.
+
+    Raises:
+        UserError: when one holds a password.
+    """
+    for place in (source, target):
+        require_no_secret(place)
     return _output(scoring(data_digest(), version.version, source, target), "score")  # type: ignore[no-any-return]
 
 

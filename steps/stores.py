@@ -8,6 +8,7 @@ from typing import TextIO
 
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
+from zenml.models import UserUpdate
 
 from core.errors import UserError
 from core.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
@@ -29,6 +30,13 @@ def open_stores() -> None:
         _connect(
             MLFLOW_DATABASE, _open_mlflow, ours=str(MLFLOW_DATABASE) in os.environ["MLFLOW_TRACKING_URI"]
         )
+
+
+def skip_zenml_survey() -> None:
+    """Answer no to ZenML's questions for a name, an e-mail address and news: its pages ask them first."""
+    client = Client()
+    answers = UserUpdate(email_opted_in=False, user_metadata={"finished_onboarding_survey": True})
+    client.zen_store.update_user(client.active_user.id, answers)
 
 
 def _stay(lock: TextIO) -> None:

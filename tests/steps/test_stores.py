@@ -1,8 +1,10 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
+from zenml.models import UserUpdate
 
 from core.errors import UserError
 from core.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
@@ -67,3 +69,17 @@ def test_state_that_was_moved_is_not_used(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "stores.lock").write_text("/elsewhere/var")
     with pytest.raises(UserError, match="made in /elsewhere/var"):
         open_stores()
+
+
+def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, UserUpdate]] = []
+    store = SimpleNamespace(update_user=lambda user, answers: given.append((user, answers)))
+    client = SimpleNamespace(active_user=SimpleNamespace(id="me"), zen_store=store)
+    monkeypatch.setattr(stores, "Client", lambda: client)
+    stores.skip_zenml_survey()
+    ((user, answers),) = given
+    assert (user, answers.email_opted_in, answers.user_metadata) == (
+        "me",
+        False,
+        {"finished_onboarding_survey": True},
+    )

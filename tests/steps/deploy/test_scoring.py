@@ -16,7 +16,7 @@ from serving.artifact import Artifact
 from serving.engine import predict_table, table_of
 from steps.data.world import World
 from steps.deploy import scoring
-from steps.deploy.scoring import Scored, read_batch, write_batch
+from steps.deploy.scoring import Scored, _database, read_batch, require_no_secret, write_batch
 from tests.serving.conftest import REFERENCE, made_artifact, made_world
 
 FLIGHTS, ASKED = 400, 40
@@ -192,6 +192,24 @@ def test_a_password_is_in_no_message(batch: Batch, tmp_path: Path, database: str
             score(batch, one, other)
         assert "secret" not in str(caught.value)
         assert "***" in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", ["rows.csv", "sqlite:////a/b#t", "postgresql://me:$DB_PASSWORD@host/db#t"])
+def test_what_holds_no_password_may_be_kept(kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "p@ss/word")
+    require_no_secret(kept)
+
+
+def test_a_password_is_not_kept_with_the_run() -> None:
+    with pytest.raises(UserError, match=r"host/db#t: the password would be kept.*write \$NAME") as error:
+        require_no_secret("postgresql://me:secret@host/db#t")
+    assert "secret" not in str(error.value)
+
+
+def test_a_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    word = "p@ss/word"
+    monkeypatch.setenv("DB_PASSWORD", word)
+    assert _database("postgresql+psycopg://me:$DB_PASSWORD@host/db").url.password == word
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
