@@ -1,17 +1,23 @@
 """`python -m serving`: the service in the foreground."""
 
+import argparse
+import os
 import socket
 import sys
 import threading
+from contextlib import closing
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from core.errors import UserError
 from serving.app import create_app
+from serving.connection import Connection
 from serving.logs import log_to_stderr
 from serving.service import Service
-from serving.settings import Settings
+from serving.settings import PREFIX, Settings
+from serving.workers import Workers
 
 
 class Server(uvicorn.Server):
@@ -19,10 +25,12 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings) -> None:
         app = create_app(settings)
-        self._service: Service = app.state.service
+        self.service: Service = app.state.service
         super().__init__(
             uvicorn.Config(
                 app,
+                http=partial(Connection, settings),  # type: ignore[arg-type]
+                timeout_graceful_shutdown=settings.request_seconds,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -32,38 +40,58 @@ class Server(uvicorn.Server):
             )
         )
 
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn: ten times a second."""
+        if counter % 10 == 0:
+            for connection in tuple(self.server_state.connections):
+                connection.second()  # type: ignore[union-attr]
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; a second signal stops at once."""
-        wait = self._service.settings.drain_seconds
-        if wait and not self._service.draining:
+        wait = self.service.settings.drain_seconds
+        if wait and not self.service.draining:
             timer = threading.Timer(wait, super().handle_exit, (sig, frame))
             timer.daemon = True
             timer.start()
         else:
             super().handle_exit(sig, frame)
-        self._service.draining = True
+        self.service.draining = True
 
 
 def main() -> None:
     """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser.add_argument("--workers", help=f"processes on the port (or {PREFIX}WORKERS)")
+    given = parser.parse_args()
     log_to_stderr()
     try:
+        if given.workers:
+            os.environ[f"{PREFIX}WORKERS"] = given.workers
         settings = Settings.from_environment()
-        listener = _listen(settings.host, settings.port)
-        Server(settings).run(sockets=[listener])
+        several = settings.workers > 1
+        listener = _bind(settings.host, settings.port, shared=several)
+        if several and not settings.worker:
+            with closing(listener):  # keeps the port, and takes no connection
+                Workers(settings).run()
+        else:
+            Server(settings).run(sockets=[listener])
     except UserError as error:
         sys.exit(str(error))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         raise UserError(
-            f"Port {port} of {host} cannot be used: {error.strerror}. Stop what holds it, or set SERVE_PORT."
+            f"Port {port} of {host} cannot be used: {error.strerror}. "
+            f"Stop what holds it, or set {PREFIX}PORT."
         ) from error
     return listener
 

@@ -96,7 +96,6 @@ class Answers:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._registry = CollectorRegistry()
-        self._registry.register(service.metrics)
         ProcessCollector(registry=self._registry)
 
     async def predict(self, call: Call) -> Reply:
@@ -132,4 +131,10 @@ class Answers:
         )
 
     async def metrics(self, _: Call) -> Reply:
-        return Reply(generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
+        shared = self._service.shared
+        registry = CollectorRegistry()
+        registry.register(shared.total() if shared else self._service.metrics)
+        text = generate_latest(registry)
+        if shared is None:  # a worker's own figures would jump from one to another
+            text += generate_latest(self._registry)
+        return Reply(text, CONTENT_TYPE_LATEST.encode())

@@ -18,6 +18,7 @@ from serving.settings import Settings
 
 JSON = b"application/json"
 CLIENTS = 10_000  # whose rate is remembered
+MOST_HELD = 64_000_000  # bytes of bodies that are still arriving
 logger = logging.getLogger("serving.requests")
 _TRACE = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
 Headers = dict[bytes, bytes]
@@ -62,6 +63,7 @@ class Guard:
 
     def __init__(self, settings: Settings) -> None:
         self.inside = 0
+        self.held = 0  # bytes of bodies that have arrived in part
         self._most = settings.max_in_flight
         self._keys = tuple(key.encode() for key in settings.keys)
         self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
@@ -95,6 +97,16 @@ class Guard:
             raise Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
         self.inside += 1
 
+    def hold(self, size: int) -> None:
+        """Keep a part of a body until the rest has come.
+
+        Raises:
+            Refusal: when all that is kept grows too large.
+        """
+        if self.held + size > MOST_HELD:
+            raise Refusal(503, "Too many large requests at once.", headers={"Retry-After": "1"})
+        self.held += size
+
     def _spend(self, client: Any) -> None:
         now = time.monotonic()
         left, since = self._clients.pop(client, (self._burst, now))
@@ -124,10 +136,11 @@ class Door:
         guard = self._guard
         entered = False
         try:
+            body = b""
             if guard is not None:
                 guard.admit(scope, headers)
-            body = await self._body(headers, receive) if scope["method"] == "POST" else b""
-            if guard is not None:
+                if scope["method"] == "POST":
+                    body = await self._body(headers, receive, guard)
                 guard.enter()
                 entered = True
             reply = await self._endpoint(Call(body, headers, scope))
@@ -156,7 +169,7 @@ class Door:
         if self._log:
             self._tell(scope, headers, reply, seconds)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, headers: Headers, receive: Receive, guard: Guard) -> bytes:
         kind = headers.get(b"content-type", JSON)
         if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
             raise Refusal(415, f"Send application/json, not {kind.decode('latin-1')}.")
@@ -164,20 +177,23 @@ class Door:
         if not length.isdigit() or int(length) > self._largest:
             raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
         parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise Refusal(400, "The body ended early.")
-            part: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
-            if not more and not parts:
-                return part
-            parts.append(part)
-            size += len(part)
-            if size > self._largest:
-                raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
-        return b"".join(parts)
+        size = held = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Refusal(400, "The body ended early.")
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                if size > self._largest:
+                    raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")
+                if not message.get("more_body", False):
+                    return b"".join([*parts, part]) if parts else part
+                guard.hold(len(part))
+                held = size
+                parts.append(part)
+        finally:
+            guard.held -= held
 
     def _tell(self, scope: Scope, headers: Headers, reply: Reply, seconds: float) -> None:
         trace = _TRACE.fullmatch(headers.get(b"traceparent", b""))

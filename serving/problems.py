@@ -37,10 +37,14 @@ class Refusal(Exception):  # noqa: N818 (the service's fault it is not)
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def title(self) -> str:
+        """What the status means."""
+        return HTTPStatus(self.status).phrase
+
+    @property
     def body(self) -> bytes:
         """The problem details as JSON."""
-        title = HTTPStatus(self.status).phrase
-        return msgspec.json.encode(Problem(title, self.status, self.detail, self.errors))
+        return msgspec.json.encode(Problem(self.title, self.status, self.detail, self.errors))
 
 
 def schema() -> dict[str, Any]:

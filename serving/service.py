@@ -16,7 +16,7 @@ from core.errors import UserError
 from serving.commit import GroupCommit
 from serving.engine import Prediction, facts_of
 from serving.log import Answered, Told, open_store
-from serving.metrics import Metrics
+from serving.metrics import Metrics, Shared
 from serving.model import Model, load_model, remember
 from serving.pointer import Pointer, pointer_of
 from serving.problems import Refusal
@@ -41,6 +41,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.shared = Shared(settings.counts, settings.worker, self.metrics) if settings.worker else None
         self.store = open_store(settings.database_url)
         self.model: Model | None = None
         self.pointer: Pointer | None = None
@@ -71,6 +72,8 @@ class Service:
     async def start(self) -> None:
         """Load the model, if there is one, and begin to watch."""
         await self.reload()
+        if self.shared:
+            self.shared.keep()
         self._tasks = [
             asyncio.create_task(one()) for one in (self._watch, self._tidy, self._listen, self._shadow)
         ]
@@ -81,6 +84,8 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._commit.finish()
+        if self.shared:
+            self.shared.keep()
         self._spool.close()
         self.store.close()
 
@@ -155,7 +160,7 @@ class Service:
             self._heard += len(fresh)
         else:
             await self._hear()
-        self.metrics.events.update(kinds[place] for place in fresh)
+        self.metrics.events.update((kinds[place],) for place in fresh)
         return self._encode(Receipt(len(fresh), len(events) - len(fresh)))
 
     async def _hear(self) -> None:
@@ -192,13 +197,11 @@ class Service:
         return self._encode([event[name] for name in names]).decode()
 
     def _count(self, model: Model, predictions: Sequence[Prediction]) -> None:
-        decision = model.artifact.contract.decision
-        acts = sum([one.decision == decision.act for one in predictions])
-        self.metrics.decisions[model.version, decision.act] += acts
-        self.metrics.decisions[model.version, decision.wait] += len(predictions) - acts
+        decisions, version = self.metrics.decisions, model.version
         for one in predictions:
+            decisions[version, one.decision] += 1
             if one.unknown:
-                self.metrics.unknown.update(one.unknown)
+                self.metrics.unknown.update((name,) for name in one.unknown)
 
     # --- the model ---
 
@@ -220,7 +223,7 @@ class Service:
     def _refuse(self, reason: str) -> None:
         if self.trouble != reason:
             self.trouble = reason
-            self.metrics.reloads["refused"] += 1
+            self.metrics.reloads["refused",] += 1
             logger.error("refused a model: %s", reason)
 
     async def _take_up(self, pointer: Pointer) -> None:
@@ -236,7 +239,7 @@ class Service:
         gc.collect()
         gc.freeze()  # the model and its history stay: collections need not walk them
         self.metrics.model = (model.version, model.digest)
-        self.metrics.reloads["taken up"] += 1
+        self.metrics.reloads["taken up",] += 1
         slow = model.engine.scorer.why_slow
         self.metrics.gauges["trees_compiled"] = ("Whether the trees run as compiled tables.", float(not slow))
         if slow:
@@ -282,6 +285,8 @@ class Service:
                 logger.warning("the log cannot be tidied: %s", error)
             about = "Answers that wait on disk for the database."
             self.metrics.gauges["answers_spooled"] = (about, float(self._spool.waiting))
+            if self.shared:
+                self.shared.keep()
 
     def _drain(self) -> None:
         with closing(open_store(self.settings.database_url)) as store:

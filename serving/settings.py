@@ -34,6 +34,11 @@ class Settings(BaseModel):
     rate_per_second: float = Field(default=0, ge=0)  # per client (key or address); 0: no limit
     burst_seconds: float = Field(default=2, gt=0)  # of that rate, which may come at once
     log_requests: bool = False
+    max_connections: int = Field(default=1000, ge=1)  # a process; more are turned away with 503
+    request_seconds: int = Field(default=20, ge=1)  # for a request to arrive whole
+    keep_alive_seconds: int = Field(default=75, ge=1)  # for the next one on a connection to begin
+    workers: int = Field(default=1, ge=1)  # processes on the port
+    worker: int = Field(default=0, ge=0)  # which of several this is: set by the one that starts them
     drain_seconds: float = Field(
         default=0.0, ge=0
     )  # from "not ready" to closing, for load balancers to notice
@@ -60,6 +65,11 @@ class Settings(BaseModel):
     def shadow_pointer(self) -> Path:
         """The file that names the version to shadow with; there is none when nothing shadows."""
         return self.folder / "shadow"
+
+    @property
+    def counts(self) -> Path:
+        """The folder where workers keep their counts, for each of them to tell the sums."""
+        return self.folder / "workers"
 
     @property
     def database_url(self) -> str:

@@ -1,6 +1,7 @@
 """The log in a file."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ CREATE TABLE IF NOT EXISTS shadows (
     probabilities TEXT NOT NULL
 );
 """
-PATIENCE = 0.25  # seconds for another process to finish its commit; they take some thousandths
+PATIENCE = 0.25  # seconds for another process to finish its commit
+PAUSE = 0.0001  # seconds before trying again; a commit takes about that, and SQLite itself waits ten times it
 _ANSWERS = "request_id, at, model_version, heard, microseconds, request, answer"
 _SHADOWS = "request_id, at, model_version, probabilities"
 _PAGE = 1000
@@ -57,6 +59,7 @@ class SqliteStore:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")  # done by `tidy`, off the hot path
+        connection.execute("PRAGMA busy_timeout=0")
         return connection
 
     @contextmanager
@@ -64,7 +67,7 @@ class SqliteStore:
         """All or nothing; after a failure the file is opened anew."""
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            _patiently(connection, "BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -113,7 +116,7 @@ class SqliteStore:
         yield from self._pages(page, after)
 
     def _pages(self, query: str, after: int) -> Iterator[Any]:
-        while rows := self._connection.execute(query, (after,)).fetchall():
+        while rows := _patiently(self._connection, query, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]
 
@@ -127,3 +130,17 @@ class SqliteStore:
         held, self._held = self._held, None
         if held is not None:
             held.close()
+
+
+def _patiently(connection: sqlite3.Connection, statement: str, given: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Execute a statement once other processes let us."""
+    until = 0.0
+    while True:
+        try:
+            return connection.execute(statement, given)
+        except sqlite3.OperationalError as error:
+            now = time.monotonic()
+            until = until or now + PATIENCE
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now > until:
+                raise
+            time.sleep(PAUSE)

@@ -14,13 +14,12 @@ import httpx
 import numpy as np
 import pytest
 import treelite
-import uvicorn
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from core.columns import Floats, Ints, Strings
 from core.contract import Contract, load_contract
 from problem.features import SETS, WEATHER
-from serving.app import create_app
+from serving.__main__ import Server
 from serving.artifact import Artifact, Calibration, Lineage, SmokeRow, save_artifact
 from serving.engine import columns_of, encode, features_of, matrix, predict_table, table_of
 from serving.pointer import Pointer, write_pointer
@@ -218,9 +217,8 @@ class Running:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Running]:
-    app = create_app(settings)
+    server = Server(settings)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -229,7 +227,7 @@ def running(settings: Settings) -> Iterator[Running]:
             assert thread.is_alive()
             time.sleep(0.01)
         with httpx.Client(base_url=url, timeout=30) as client:
-            yield Running(client, app.state.service, url)
+            yield Running(client, server.service, url)
     finally:
         server.should_exit = True
         thread.join()

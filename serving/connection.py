@@ -1,0 +1,97 @@
+"""A connection as uvicorn holds it, within limits: silent, slow and endless ones are closed."""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.problems import MEDIA_TYPE, Refusal
+from serving.settings import Settings
+
+MOST_HEAD = 65_536  # bytes of a request before its body
+HEAD = (
+    "HTTP/1.1 {status} {phrase}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n"
+    "{more}connection: close\r\n\r\n"
+)
+
+
+class Connection(HttpToolsProtocol):
+    """Counts the seconds that the client keeps us waiting, rather than set a timer for each request."""
+
+    def __init__(self, settings: Settings, **given: Any) -> None:
+        super().__init__(**given)
+        self._most, self._slow, self._idle = (
+            settings.max_connections,
+            settings.request_seconds,
+            settings.keep_alive_seconds,
+        )
+        self._waited = 0
+        self._begun = True  # whether a request has; a new connection is to send one soon
+        self._head = 0
+        self._answering: Any = None  # of requests sent together, the one whose turn it is
+
+    def connection_made(self, transport: Any) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        if len(self.connections) > self._most:
+            self._refuse(Refusal(503, "Too many connections.", headers={"Retry-After": "1"}))
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._begun:
+            self._begun, self._waited = True, 0
+        last: Any = self.cycle
+        body = last is not None and last.more_body
+        super().data_received(data)
+        self._head = 0 if body or self.cycle is not last else self._head + len(data)
+        if self._head > MOST_HEAD and not self.transport.is_closing():
+            self._refuse(Refusal(431, f"The request's head is longer than {MOST_HEAD} bytes."))
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`; of requests sent together, none is answered any more."""
+        self.pipeline.clear()
+        if self._answering is not None:
+            self._answering.disconnected = True
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._begun, self._waited = False, 0
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def second(self) -> None:
+        """A second has gone by; close the connection if it was the client's, and one too many."""
+        cycle = self._answering
+        answering = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if answering and not self.flow.write_paused:
+            return
+        self._waited += 1
+        if self._waited <= (self._slow if self._begun else self._idle):
+            return
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # it does not read what we say
+        elif self._begun:
+            self._refuse(Refusal(408, f"The request took longer than {self._slow} seconds to arrive."))
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(Refusal(400, msg))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        body = refusal.body
+        more = "".join(f"{name.lower()}: {value}\r\n" for name, value in refusal.headers.items())
+        head = HEAD.format(
+            status=refusal.status, phrase=refusal.title, kind=MEDIA_TYPE, length=len(body), more=more
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
