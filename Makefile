@@ -8,13 +8,14 @@ INSTALLED := .venv/installed
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-VERBS := demo train evaluate deploy serve stop score monitor retrain replay ui
+VERBS := demo train evaluate image deploy serve stop score monitor retrain replay ui
 .PHONY: $(VERBS) bench-serving size help setup lock check test clean
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate
 evaluate: ## the champion on everything after its own time, and its model card
-deploy: ## start the service with the champion, smoke it, roll back if that fails
+image: ## two images: the service with the champion inside, and one that runs the verbs
+deploy: ## serve the champion if it passes the smoke test; TARGET=docker: as a container
 serve: ## the service in the foreground
 stop: ## stop the service that deploy started
 score: ## a file of raw rows in, a scored file out
@@ -23,7 +24,7 @@ retrain: ## train again, with the champion's settings
 replay: ## live through the months after training, day by day
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)
-	@$(BIN)/python run.py $@ $(ARGS)
+	@$(BIN)/python run.py $@ $(if $(TARGET),--target $(TARGET)) $(ARGS)
 
 bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes docs/serving.md
 	@$(BIN)/python -m bench.serving $(ARGS)
@@ -88,7 +89,8 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3
 lock: $(BIN)/uv ## pin again after a change of pyproject.toml (ARGS=--upgrade: to the newest)
 	$(COMPILE) --group serving --group pipelines --group monitoring --group dev -o requirements.lock
 	$(COMPILE) --group serving --constraints requirements.lock -o serving/requirements.lock
-	@! grep -n '://' requirements.lock serving/requirements.lock || \
+	$(COMPILE) --group pipelines --group monitoring --constraints requirements.lock -o pipelines/requirements.lock
+	@! grep -n '://' requirements.lock */requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
 
 # -- targets of your own -------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ def replay(_: argparse.Namespace) -> None:
 def clear_demo() -> None:
     """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
     from steps.deploy.adapters import settings_in
-    from steps.deploy.local import require_free_port, stop
+    from steps.deploy.local import stop
+    from steps.deploy.service import require_free_port
 
     settings = settings_in(str(DEMO))
     stop(settings)
@@ -132,12 +133,38 @@ def evaluate(_: argparse.Namespace) -> None:
     write_report(before.seconds if before else {})
 
 
-def deploy(_: argparse.Namespace) -> None:
-    """Serve the champion as a process of this machine; the one before stays if the smoke test fails."""
+def deploy(options: argparse.Namespace) -> None:
+    """Serve the champion, as a process or a container; what served before stays if the smoke test fails."""
     from pipelines import runs
 
-    deployed = runs.deploy(runs.champion_of(), SERVING)
-    say(f"Version {deployed.version} answers at {deployed.url}; its log is {SERVING}/service.log.")
+    deployed = runs.deploy(runs.champion_of(), SERVING, options.target)
+    say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+
+
+def image(options: argparse.Namespace) -> None:
+    """Build the images: the service with the champion inside, and the one that runs these verbs."""
+    from pipelines import runs
+    from steps.deploy.images import build_pipelines, build_serving
+    from steps.model.registry import fetch
+
+    if options.without_model:
+        say(build_serving())
+    else:
+        champion = runs.champion_of()
+        say(build_serving(fetch(champion.name, champion.version), champion.version))
+    say(build_pipelines())
+
+
+def fetch(_: argparse.Namespace) -> None:
+    """Bring the champion from the registry into SERVE_FOLDER, for a service that starts after this."""
+    from serving.settings import Settings
+    from steps.deploy.local import switch
+    from steps.model import registry
+
+    champion, settings = registry.crowned(load_contract().name), Settings.from_environment()
+    folder = registry.fetch(champion.name, champion.version, settings.folder / "models")
+    switch(settings, champion.version, folder)
+    say(f"{settings.pointer} names version {champion.version}.")
 
 
 def serve(_: argparse.Namespace) -> None:
@@ -145,7 +172,8 @@ def serve(_: argparse.Namespace) -> None:
     from pipelines import runs
     from serving.settings import PREFIX
     from steps.deploy.adapters import settings_in
-    from steps.deploy.local import require_free_port, switch, url
+    from steps.deploy.local import switch
+    from steps.deploy.service import require_free_port, url
     from steps.model.registry import fetch
 
     champion, settings = runs.champion_of(), settings_in(SERVING)
@@ -159,10 +187,11 @@ def serve(_: argparse.Namespace) -> None:
 
 def stop(_: argparse.Namespace) -> None:
     """Stop the service that `deploy` has started, or that a killed demo has left."""
+    from steps.deploy import docker, local
     from steps.deploy.adapters import settings_in
-    from steps.deploy.local import stop as stop_service
 
-    stopped = [stop_service(settings_in(folder)) for folder in (SERVING, str(DEMO))]
+    folders = (settings_in(SERVING), settings_in(str(DEMO)))
+    stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
     say("The service is stopped." if any(stopped) else "No service of ours runs.")
 
 
@@ -246,7 +275,7 @@ def write_report(seconds: dict[str, float]) -> None:
     say("\n" + summary(contract, results, PAGE))
 
 
-VERBS = (demo, train, evaluate, deploy, serve, stop, score, monitor, retrain, replay, ui)
+VERBS = (demo, train, evaluate, image, deploy, fetch, serve, stop, score, monitor, retrain, replay, ui)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -261,6 +290,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if verb is score:
             one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
             one.add_argument("--output", help="likewise")
+        if verb is deploy:
+            one.add_argument("--target", choices=("local", "docker"), default="local")
+        if verb is image:
+            one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
         if verb is ui:
             one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")
     return parser.parse_args(arguments)
@@ -271,6 +304,9 @@ def perform(options: argparse.Namespace) -> None:
     load_contract()
     prepare_environment()
     ensure_writable(REPORTS)
+    if options.run is fetch:  # a pod waits for it, and it needs the registry alone
+        fetch(options)
+        return
     from zenml.exceptions import RunInterruptedException
 
     from steps.stores import open_stores

@@ -3,10 +3,10 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.deploy.adapters import deploy_local
+from steps.deploy.adapters import TARGETS
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def deployment(version: str, folder: str) -> None:
-    """Serve a version; it takes over only if it passes its smoke test."""
-    deploy_local(version, folder)
+def deployment(target: str, version: str, folder: str) -> None:
+    """Serve a version where the target says; it takes over only if it passes its smoke test."""
+    TARGETS[target](version, folder)

@@ -23,7 +23,7 @@ from report.results import (
 )
 from steps.deploy.adapters import settings_in
 from steps.deploy.client import Asked, Fed, asking, feed, one_by_one
-from steps.deploy.local import url
+from steps.deploy.service import url
 from steps.monitor.adapters import page_of, period_of
 from steps.monitor.watch import Watched
 

@@ -20,7 +20,7 @@ from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, training
 from steps.data.world import World
-from steps.deploy.adapters import Deployment
+from steps.deploy.adapters import TARGETS, Deployment
 from steps.deploy.scoring import Scored, require_no_secret
 from steps.lineage import data_digest
 from steps.model import registry
@@ -109,9 +109,9 @@ def evaluate(version: Version) -> None:
     evaluation(data_digest(), registry.registry_key(version.name), version.version)
 
 
-def deploy(version: Version, folder: str) -> Deployment:
-    """Serve a version from a folder of its own."""
-    return _output(deployment(version.version, folder), "deploy_local")  # type: ignore[no-any-return]
+def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
+    """Serve a version from a folder of its own, where the target says."""
+    return _output(deployment(target, version.version, folder), TARGETS[target].name)  # type: ignore[no-any-return]
 
 
 def monitor(
@@ -152,11 +152,7 @@ def champion_of() -> Version:
     Raises:
         UserError: when there is none.
     """
-    name = load_contract().name
-    found = registry.champion(name)
-    if found is None:
-        raise UserError(f"{name} has no champion yet: run `make train`, and see which gate stops it.")
-    return found
+    return registry.crowned(load_contract().name)
 
 
 def _output(run: PipelineRunResponse | None, step: str) -> Any:

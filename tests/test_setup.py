@@ -9,6 +9,7 @@ from core.settings import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text()
 SERVING = (ROOT / "serving" / "requirements.lock").read_text()
+PIPELINES = (ROOT / "pipelines" / "requirements.lock").read_text()
 PINNED = re.compile(
     r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
 )
@@ -18,15 +19,15 @@ def pins(lock: str) -> dict[str, str]:
     return {name: version for name, version, _ in PINNED.findall(lock)}
 
 
-@pytest.mark.parametrize("lock", [LOCK, SERVING], ids=["all", "serving"])
+@pytest.mark.parametrize("lock", [LOCK, SERVING, PIPELINES], ids=["all", "serving", "pipelines"])
 def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None:
     rest = [line for line in PINNED.sub("", lock).splitlines() if not line.startswith("#")]
     assert rest == []
     assert "://" not in lock
 
 
-def test_the_image_gets_the_versions_that_were_tested_and_no_heavy_library() -> None:
-    assert pins(SERVING).items() <= pins(LOCK).items()
+def test_the_images_get_the_versions_that_were_tested_and_the_service_no_heavy_library() -> None:
+    assert pins(SERVING).items() <= pins(PIPELINES).items() <= pins(LOCK).items()
     assert not {"zenml", "mlflow", "mlflow-skinny", "pandas", "scikit-learn"} & set(pins(SERVING))
 
 

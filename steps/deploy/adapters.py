@@ -10,8 +10,10 @@ from zenml import step
 from core.contract import load_contract
 from core.settings import DEMO
 from serving.settings import Settings
-from steps.deploy.client import wire_rows
-from steps.deploy.local import release, url
+from steps.deploy import docker, local
+from steps.deploy.client import Wire, wire_rows
+from steps.deploy.images import build_serving
+from steps.deploy.service import url
 from steps.model.registry import fetch, open_version
 
 
@@ -27,13 +29,32 @@ class Deployment:
 @step(enable_cache=False)
 def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
-    contract = load_contract()
     settings = settings_in(folder)
-    _, artifact = open_version(contract.name, version)
-    rows = wire_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)
-    expected = [one.probability for one in artifact.smoke]
-    difference = release(settings, version, fetch(contract.name, version), rows, expected)
+    difference = local.release(settings, version, _folder_of(version), *smoke_rows(version))
     return Deployment(version, url(settings), difference)
+
+
+@step(enable_cache=False)
+def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
+    """Build an image with a version inside and serve it as a container, or stay with the one before."""
+    settings = settings_in(folder)
+    image = build_serving(_folder_of(version), version)
+    difference = docker.release(settings, image, *smoke_rows(version))
+    return Deployment(version, url(settings), difference)
+
+
+TARGETS = {"local": deploy_local, "docker": deploy_docker}
+
+
+def smoke_rows(version: str) -> tuple[list[Wire], list[float]]:
+    """Rows as a client writes them, and the probabilities that a version gave them offline."""
+    _, artifact = open_version(load_contract().name, version)
+    rows = wire_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)
+    return rows, [one.probability for one in artifact.smoke]
+
+
+def _folder_of(version: str) -> Path:
+    return fetch(load_contract().name, version)
 
 
 def settings_in(folder: str) -> Settings:

@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.windows import HOUR
 from serving.settings import Settings
 from steps.data.world import known_at
-from steps.deploy.local import headers, url
+from steps.deploy.service import headers, url
 
 Wire = dict[str, Any]
 

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,19 +18,7 @@ from core.settings import ROOT
 from serving.artifact import artifact_digest
 from serving.pointer import Pointer, read_pointer, write_pointer
 from serving.settings import PREFIX, Settings
-
-TOLERANCE = 1e-9
-TAIL = 15  # lines
-
-
-def url(settings: Settings) -> str:
-    """Where the service listens."""
-    return f"http://{settings.host}:{settings.port}"
-
-
-def headers(settings: Settings) -> dict[str, str]:
-    """What a request needs to be let in."""
-    return {"X-API-Key": settings.keys[0]} if settings.keys else {}
+from steps.deploy.service import headers, require_free_port, smoke, url, wait_until_ready
 
 
 def start(settings: Settings, wait_seconds: float = 30) -> int:
@@ -42,7 +29,7 @@ def start(settings: Settings, wait_seconds: float = 30) -> int:
     """
     running = process(settings)
     if running is not None:
-        wait_until_ready(settings, wait_seconds)
+        wait_until_ready(settings, wait_seconds, log=lambda: _log_text(settings))
         return running
     require_free_port(settings)
     settings.folder.mkdir(parents=True, exist_ok=True)
@@ -61,75 +48,16 @@ def start(settings: Settings, wait_seconds: float = 30) -> int:
         )
         held.write(str(started.pid))
     try:
-        wait_until_ready(settings, wait_seconds, started)
+        wait_until_ready(
+            settings,
+            wait_seconds,
+            log=lambda: _log_text(settings),
+            ended=lambda: "" if started.poll() is None else f"it ended with code {started.returncode}",
+        )
     except UserError:
         stop(settings)
         raise
     return started.pid
-
-
-def require_free_port(settings: Settings) -> None:
-    """Make sure that a service can listen.
-
-    Raises:
-        UserError: when something listens there already.
-    """
-    with contextlib.closing(socket.socket()) as probe:
-        if probe.connect_ex((settings.host, settings.port)) == 0:
-            raise UserError(
-                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it "
-                f"is our own service), or set {PREFIX}PORT to another."
-            )
-
-
-def wait_until_ready(
-    settings: Settings, wait_seconds: float = 30, started: "subprocess.Popen[bytes] | None" = None
-) -> None:
-    """Return once the service says that it is ready.
-
-    Raises:
-        UserError: with the end of its log, when it has ended or takes too long.
-    """
-    until = time.monotonic() + wait_seconds
-    why = "it did not answer"
-    while time.monotonic() < until:
-        if started is not None and started.poll() is not None:
-            why = f"it ended with code {started.returncode}"
-            break
-        try:
-            answer = httpx.get(f"{url(settings)}/readyz", timeout=2)
-            if answer.status_code == httpx.codes.OK:
-                return
-            why = answer.json().get("detail", answer.text)
-        except (httpx.HTTPError, ValueError):
-            why = "it did not answer"
-        time.sleep(0.05)
-    log = _log(settings).read_text(errors="replace") if _log(settings).exists() else ""
-    tail = "\n".join(log.splitlines()[-TAIL:])
-    raise UserError(f"The service at {url(settings)} is not ready: {why}. The end of its log:\n{tail}")
-
-
-def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: Sequence[float]) -> float:
-    """Post raw rows as a client would and return the largest difference from the probabilities expected.
-
-    Raises:
-        UserError: when the service does not answer, or answers otherwise.
-    """
-    try:
-        body = {"rows": list(rows)}
-        answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
-        answer.raise_for_status()
-        found: list[float] = [one["probability"] for one in answer.json()["predictions"]]
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
-    if not len(found) == len(probabilities) > 0:
-        raise UserError(f"The smoke test asked {len(probabilities)} rows and got {len(found)} answers.")
-    worst = max(abs(one - other) for one, other in zip(found, probabilities, strict=True))
-    if not worst <= TOLERANCE:
-        raise UserError(
-            f"The smoke test failed: probabilities differ by up to {worst:.2g} from the offline ones."
-        )
-    return worst
 
 
 def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = 30) -> Pointer | None:
@@ -222,3 +150,7 @@ def _pid(settings: Settings) -> Path:
 
 def _log(settings: Settings) -> Path:
     return settings.folder / "service.log"
+
+
+def _log_text(settings: Settings) -> str:
+    return _log(settings).read_text(errors="replace") if _log(settings).exists() else ""

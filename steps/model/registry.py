@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -115,16 +116,16 @@ def open_version(name: str, version: str) -> tuple[Version, Artifact]:
     return find(name, version), load_artifact(fetch(name, version))
 
 
-def fetch(name: str, version: str) -> Path:
+def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
     """The folder of a registered version's artifact, brought here unless it is here already.
 
     Raises:
         UserError: when the registry does not have it.
     """
     found = find(name, version)
-    kept = _CACHE / found.digest
+    kept = into / found.digest
     if not kept.exists():
-        scratch = _CACHE / f".{found.digest}"
+        scratch = into / f".{found.digest}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         Path(download_artifacts(f"runs:/{found.run_id}/{_ARTIFACT}", dst_path=str(scratch))).replace(kept)
@@ -140,6 +141,18 @@ def champion(name: str) -> Version | None:
         return _version(MlflowClient().get_model_version_by_alias(name, CHAMPION))
     except MlflowException:
         return None
+
+
+def crowned(name: str) -> Version:
+    """The champion.
+
+    Raises:
+        UserError: when there is none.
+    """
+    found = champion(name)
+    if found is None:
+        raise UserError(f"{name} has no champion yet: run `make train`, and see which gate stops it.")
+    return found
 
 
 def promote(version: Version) -> None:
@@ -162,7 +175,9 @@ def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def commit() -> str:
-    """The commit of the working tree, `-dirty` when it has been changed since."""
+    """The commit of the working tree, `-dirty` when it has been changed since; of an image, its own."""
+    if "FIVESTAGE_REVISION" in os.environ:
+        return os.environ["FIVESTAGE_REVISION"]
     asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (fixed words)

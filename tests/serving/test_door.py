@@ -21,6 +21,7 @@ from serving.artifact import Artifact
 from serving.compiled import library_name
 from serving.settings import Settings
 from steps.deploy import local
+from steps.deploy.service import headers, url
 from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
 
 PROBLEM = "application/problem+json"
@@ -160,7 +161,7 @@ def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Art
         folder=tmp_path, port=free_port(), drain_seconds=0.7, api_keys="key", log_requests=True
     )
     process = local.start(settings)
-    with httpx.Client(base_url=local.url(settings), headers=local.headers(settings)) as client:
+    with httpx.Client(base_url=url(settings), headers=headers(settings)) as client:
         os.kill(process, signal.SIGTERM)
         until = time.monotonic() + 5
         while (stopping := client.get("/readyz")).status_code == 200:
@@ -185,9 +186,9 @@ def test_without_a_compiler_the_service_answers_and_says_so(
     settings = Settings(folder=tmp_path, port=free_port())
     local.start(settings)
     try:
-        model = httpx.get(f"{local.url(settings)}/model").json()
-        counted = httpx.get(f"{local.url(settings)}/metrics").text
-        found = httpx.post(f"{local.url(settings)}/predict", json=world.request(0))
+        model = httpx.get(f"{url(settings)}/model").json()
+        counted = httpx.get(f"{url(settings)}/metrics").text
+        found = httpx.post(f"{url(settings)}/predict", json=world.request(0))
     finally:
         local.stop(settings)
     assert "could not be compiled" in model["trees"]

@@ -18,6 +18,7 @@ from serving.log import open_store, predictions
 from serving.pointer import read_pointer
 from serving.settings import Settings
 from steps.deploy import local
+from steps.deploy.service import url
 from tests.serving.conftest import World, free_port
 
 
@@ -40,7 +41,7 @@ def released(settings: Settings, artifact: Artifact, world: World, version: str,
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, world: World) -> None:
     assert released(settings, artifact, world, "1") < 1e-9
-    assert httpx.get(f"{local.url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
     assert local.start(settings) == local.process(settings)
     assert local.stop(settings)
     assert local.process(settings) is None
@@ -53,7 +54,7 @@ def test_a_failed_smoke_test_rolls_back(
     released(settings, artifact, world, "1")
     with pytest.raises(UserError, match="differ by up to"):
         released(settings, other_artifact, world, "2", lie=0.1)
-    assert httpx.get(f"{local.url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
     assert read_pointer(settings.pointer).version == "1"
 
 
@@ -62,8 +63,8 @@ def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, wo
     wrong = tuple(replace(row, probability=row.probability / 2) for row in artifact.smoke)
     with pytest.raises(UserError, match="refuses version 2"):
         released(settings, replace(artifact, smoke=wrong), world, "2")
-    assert httpx.get(f"{local.url(settings)}/readyz").json() == {"status": "ready", "trouble": ""}
-    assert httpx.get(f"{local.url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "trouble": ""}
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
 
 
 def test_a_port_in_use_is_said_and_nothing_is_left(
@@ -89,7 +90,7 @@ def test_a_kill_loses_no_answered_prediction(
     answered: list[str] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=local.url(settings)) as client:
+        with httpx.Client(base_url=url(settings)) as client:
             try:
                 while True:
                     answered.append(client.post("/predict", json=world.request(0)).json()["request_id"])

@@ -20,6 +20,7 @@ from serving.log import Answered, Store, Told, open_store, predictions
 from serving.settings import Settings
 from serving.spool import Spool
 from steps.deploy import local
+from steps.deploy.service import url as url_of
 from tests.serving.conftest import World, deploy, free_port, messages, offline, post_events, running
 from tests.serving.databases import Postgres, postgres, program
 
@@ -257,7 +258,7 @@ def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
         accepted.append(client.post("/outcomes", json=event).json()["accepted"])
 
     def forever(step: Any) -> None:
-        with httpx.Client(base_url=local.url(settings)) as client:
+        with httpx.Client(base_url=url_of(settings)) as client:
             try:
                 while True:
                     step(client)

@@ -17,6 +17,7 @@ from serving.log import open_store, predictions
 from serving.metrics import Counts, Metrics, Shared
 from serving.settings import Settings
 from steps.deploy import local
+from steps.deploy.service import url
 from tests.serving.conftest import World, deploy, free_port, messages
 from tests.serving.test_log import until
 
@@ -41,13 +42,13 @@ def started(folder: Path, artifact: Artifact, **more: Any) -> Iterator[tuple[Set
 
 def ask(settings: Settings, world: World, times: int) -> list[str]:
     """Each on a connection of its own, so that the kernel spreads them."""
-    answers = [httpx.post(f"{local.url(settings)}/predict", json=world.request(0)) for _ in range(times)]
+    answers = [httpx.post(f"{url(settings)}/predict", json=world.request(0)) for _ in range(times)]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.json()["request_id"] for answer in answers]
 
 
 def counted(settings: Settings) -> float:
-    for line in httpx.get(f"{local.url(settings)}/metrics").text.splitlines():
+    for line in httpx.get(f"{url(settings)}/metrics").text.splitlines():
         if line.startswith(COUNTED):
             return float(line.removeprefix(COUNTED))
     return 0.0
@@ -61,7 +62,7 @@ def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
         assert len({name.partition("-")[0] for name in names}) == 2, "both answer"
         until(lambda: counted(settings) == 40)
         events = messages({"landing": {name: values[:5] for name, values in world.events["landing"].items()}})
-        assert httpx.post(f"{local.url(settings)}/outcomes", json={"events": events}).status_code == 200
+        assert httpx.post(f"{url(settings)}/outcomes", json={"events": events}).status_code == 200
         first = workers(parent)
         os.kill(first[0], signal.SIGKILL)
         until(lambda: len(workers(parent)) == 2 and first[0] not in workers(parent), 10)

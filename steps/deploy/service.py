@@ -1,0 +1,92 @@
+"""A running service as its deployer sees it, wherever it runs: address, readiness, answers."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from core.errors import UserError
+from serving.settings import PREFIX, Settings
+
+TOLERANCE = 1e-9
+TAIL = 15  # lines
+
+
+def url(settings: Settings) -> str:
+    """Where the service listens."""
+    return f"http://{settings.host}:{settings.port}"
+
+
+def headers(settings: Settings) -> dict[str, str]:
+    """What a request needs to be let in."""
+    return {"X-API-Key": settings.keys[0]} if settings.keys else {}
+
+
+def require_free_port(settings: Settings) -> None:
+    """Make sure that a service can listen.
+
+    Raises:
+        UserError: when something listens there already.
+    """
+    with contextlib.closing(socket.socket()) as probe:
+        if probe.connect_ex((settings.host, settings.port)) == 0:
+            raise UserError(
+                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it "
+                f"is our own service), or set {PREFIX}PORT to another."
+            )
+
+
+def wait_until_ready(
+    settings: Settings,
+    wait_seconds: float,
+    log: Callable[[], str],
+    ended: Callable[[], str] = lambda: "",
+) -> None:
+    """Return once the service says that it is ready; `ended` says how it has ended, if it has.
+
+    Raises:
+        UserError: with the end of its log, when it has ended or takes too long.
+    """
+    until = time.monotonic() + wait_seconds
+    why = "it did not answer"
+    while time.monotonic() < until:
+        over = ended()
+        if over:
+            why = over
+            break
+        try:
+            answer = httpx.get(f"{url(settings)}/readyz", timeout=2)
+            if answer.status_code == httpx.codes.OK:
+                return
+            why = answer.json().get("detail", answer.text)
+        except (httpx.HTTPError, ValueError):
+            why = "it did not answer"
+        time.sleep(0.05)
+    tail = "\n".join(log().splitlines()[-TAIL:])
+    raise UserError(f"The service at {url(settings)} is not ready: {why}. The end of its log:\n{tail}")
+
+
+def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: Sequence[float]) -> float:
+    """Post raw rows as a client would and return the largest difference from the probabilities expected.
+
+    Raises:
+        UserError: when the service does not answer, or answers otherwise.
+    """
+    try:
+        body = {"rows": list(rows)}
+        answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
+        answer.raise_for_status()
+        found: list[float] = [one["probability"] for one in answer.json()["predictions"]]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
+    if not len(found) == len(probabilities) > 0:
+        raise UserError(f"The smoke test asked {len(probabilities)} rows and got {len(found)} answers.")
+    worst = max(abs(one - other) for one, other in zip(found, probabilities, strict=True))
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"The smoke test failed: probabilities differ by up to {worst:.2g} from the offline ones."
+        )
+    return worst
