@@ -14,8 +14,10 @@ import yaml
 
 from core.contract import CONTRACT_PATH, Contract, load_contract
 from core.files import write_whole
+from core.settings import ROOT
 
 RULES = Path(__file__).with_name("rules.yaml")
+OPERATOR = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
 DASHBOARD = Path(__file__).with_name("dashboard.json")
 ASKED = 'handler!~"/|/healthz|/readyz|/metrics|/docs.*|/openapi.json|/v2/health/.*"'
 LATENCY_SHARE = 0.99  # of the requests: the contract's objective is a p99
@@ -49,8 +51,25 @@ def rules(contract: Contract) -> dict[str, Any]:
 
 def rules_text(contract: Contract) -> str:
     """The rule file as YAML."""
+    return _yaml(rules(contract))
+
+
+def operator_text(contract: Contract) -> str:
+    """The same rules as the Prometheus Operator takes them."""
+    labels = {f"app.kubernetes.io/{key}": "fivestage" for key in ("name", "part-of")}
+    return _yaml(
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": "fivestage", "labels": labels},
+            "spec": rules(contract),
+        }
+    )
+
+
+def _yaml(content: dict[str, Any]) -> str:
     head = f"# Generated from {CONTRACT_PATH.parent.name}/{CONTRACT_PATH.name} by `make alerts`.\n"
-    return head + yaml.safe_dump(rules(contract), sort_keys=False, width=110, allow_unicode=True)
+    return head + yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
 
 
 def bounds() -> tuple[float, ...]:
@@ -303,9 +322,10 @@ def _panel(number: int, title: str, expressions: list[str], unit: str, limit: fl
 
 
 def main() -> None:
-    """Write both files next to this one."""
+    """Write the rules, plain and for the operator, and the dashboard."""
     contract = load_contract()
     _write(RULES, rules_text(contract))
+    _write(OPERATOR, operator_text(contract))
     _write(DASHBOARD, dashboard_text(contract))
 
 

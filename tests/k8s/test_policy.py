@@ -1,5 +1,6 @@
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -57,8 +58,19 @@ def test_the_contract_goes_along_as_it_is(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_service_takes_its_settings(place: str) -> None:
-    for one in of_kind(rendered(place), "ConfigMap"):
-        Settings.from_environment(one["data"])
+    held = [one["data"] for one in of_kind(rendered(place), "ConfigMap")]
+    (serving,) = [one for one in held if "SERVE_FOLDER" in one]
+    assert Settings.from_environment(serving).folder == Path("/var/lib/fivestage")
+
+
+def test_the_operator_gets_the_alerts_and_the_dashboard_as_they_are() -> None:
+    resources = rendered("overlays/local+components/monitoring")
+    rules = named(resources, "PrometheusRule", "fivestage")["spec"]
+    assert rules == yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))
+    dashboard = named(resources, "ConfigMap", "fivestage-dashboard")
+    assert dashboard["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    text = (ROOT / "monitoring" / "dashboard.json").read_text(encoding="utf-8")
+    assert dashboard["data"] == {"fivestage.json": text}
 
 
 def test_the_base_needs_nothing_but_kubernetes() -> None:

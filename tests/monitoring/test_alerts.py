@@ -9,7 +9,18 @@ import pytest
 import yaml
 
 from core.contract import load_contract
-from monitoring.alerts import DASHBOARD, RULES, bounds, bucket, dashboard, dashboard_text, rules, rules_text
+from monitoring.alerts import (
+    DASHBOARD,
+    OPERATOR,
+    RULES,
+    bounds,
+    bucket,
+    dashboard,
+    dashboard_text,
+    operator_text,
+    rules,
+    rules_text,
+)
 from monitoring.exposition import ABOUT, expose
 from serving.metrics import BOUNDS
 
@@ -25,6 +36,7 @@ def alerts() -> dict[str, dict[str, object]]:
 def test_the_files_are_what_the_contract_gives() -> None:
     contract = load_contract()
     assert RULES.read_text(encoding="utf-8") == rules_text(contract), "run `make alerts`"
+    assert OPERATOR.read_text(encoding="utf-8") == operator_text(contract), "run `make alerts`"
     assert DASHBOARD.read_text(encoding="utf-8") == dashboard_text(contract), "run `make alerts`"
 
 
