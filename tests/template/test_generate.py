@@ -16,7 +16,7 @@ from tests.template.projects import ANSWERS, commit, files_of, generate, git
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
 UNRENDERED = re.compile(r"(?<![${\\])\{\{(?!\{)|\{%")
-BRACES = (".j2", "test_generate.py")  # of their own; GitHub's `${{` is left out above
+BRACES = (".j2", "test_generate.py", "rules.yaml", "dashboard.json")  # of their own; GitHub's `${{` is left out above
 
 
 def is_ours(name: str) -> bool:
