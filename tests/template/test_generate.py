@@ -15,8 +15,8 @@ from template.start import start
 from tests.template.projects import ANSWERS, commit, files_of, generate, git
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
-UNRENDERED = re.compile(r"(?<![${\\])\{\{(?!\{)|\{%")
-BRACES = (".j2", "test_generate.py", "rules.yaml", "dashboard.json")  # of their own; GitHub's `${{` is left out above
+UNRENDERED = re.compile(r"(?<![${\\])\{\{(?!\{| \$)|\{%[- ]")  # not GitHub's `${{` nor Prometheus' `{{ $`
+BRACES = (".j2", "test_generate.py")  # of their own
 
 
 def is_ours(name: str) -> bool:
