@@ -8,14 +8,15 @@ INSTALLED := .venv/installed
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-VERBS := demo train evaluate image deploy serve stop score monitor retrain replay ui
+VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
 .PHONY: $(VERBS) bench-serving size help setup lock check test clean
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate
 evaluate: ## the champion on everything after its own time, and its model card
 image: ## two images: the service with the champion inside, and one that runs the verbs
-deploy: ## serve the champion if it passes the smoke test; TARGET=docker: as a container
+deploy: ## serve the champion if it passes the smoke test; TARGET=docker or kubernetes: there
+rollback: ## Kubernetes: image, model and manifests of the release before
 serve: ## the service in the foreground
 stop: ## stop the service that deploy started
 score: ## a file of raw rows in, a scored file out

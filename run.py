@@ -19,6 +19,7 @@ from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, pr
 
 if TYPE_CHECKING:
     from pipelines.runs import Trained
+    from steps.deploy.adapters import Released
 
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
@@ -134,11 +135,24 @@ def evaluate(_: argparse.Namespace) -> None:
 
 
 def deploy(options: argparse.Namespace) -> None:
-    """Serve the champion, as a process or a container; what served before stays if the smoke test fails."""
+    """Serve the champion: a process, a container, or Kubernetes; what served stays if a check fails."""
     from pipelines import runs
 
+    if options.target == "kubernetes":
+        champion = runs.champion_of()
+        say(f"Releasing version {champion.version} by k8s/overlays/{options.overlay}: some minutes.")
+        asked = options.overlay, options.image, options.why, options.context, options.bake_seconds
+        tell_release(runs.release(champion, *asked))
+        return
     deployed = runs.deploy(runs.champion_of(), SERVING, options.target)
     say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+
+
+def rollback(options: argparse.Namespace) -> None:
+    """Return a cluster's image, model and manifests to the release before, and the champion with them."""
+    from pipelines import runs
+
+    tell_release(runs.roll_back(options.overlay, options.why, options.context))
 
 
 def image(options: argparse.Namespace) -> None:
@@ -243,6 +257,14 @@ def ui(options: argparse.Namespace) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
 
 
+def tell_release(done: "Released") -> None:
+    """Print what serves now, and how its canary did."""
+    for sentence in done.compared:
+        say(f"  canary, {sentence}")
+    one = done.release
+    say(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
+
+
 def tell_contest(trained: "Trained") -> None:
     """Print the gates and the outcome."""
     from steps.model.adapters import gate_lines
@@ -275,7 +297,22 @@ def write_report(seconds: dict[str, float]) -> None:
     say("\n" + summary(contract, results, PAGE))
 
 
-VERBS = (demo, train, evaluate, image, deploy, fetch, serve, stop, score, monitor, retrain, replay, ui)
+VERBS = (
+    demo,
+    train,
+    evaluate,
+    image,
+    deploy,
+    rollback,
+    fetch,
+    serve,
+    stop,
+    score,
+    monitor,
+    retrain,
+    replay,
+    ui,
+)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -291,7 +328,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
             one.add_argument("--output", help="likewise")
         if verb is deploy:
-            one.add_argument("--target", choices=("local", "docker"), default="local")
+            one.add_argument("--target", choices=("local", "docker", "kubernetes"), default="local")
+            one.add_argument("--image", default="", help="kubernetes: in place of the overlay's own")
+            one.add_argument("--bake-seconds", type=float, default=30, help="that a canary shares traffic")
+        if verb in (deploy, rollback):
+            one.add_argument("--overlay", default="local", help="a folder of k8s/overlays")
+            one.add_argument("--context", default="", help="of kubectl; by default its current one")
+            one.add_argument("--why", default="", help="a sentence for the record of releases")
         if verb is image:
             one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
         if verb is ui:

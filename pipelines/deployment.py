@@ -3,10 +3,24 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.deploy.adapters import TARGETS
+from steps.deploy.adapters import TARGETS, deploy_kubernetes, roll_back_kubernetes
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def deployment(target: str, version: str, folder: str) -> None:
     """Serve a version where the target says; it takes over only if it passes its smoke test."""
     TARGETS[target](version, folder)
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def kubernetes_deployment(
+    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float
+) -> None:
+    """Release a version to a cluster: a canary, its comparison with what serves, the rollout."""
+    deploy_kubernetes(version, overlay, image, why, context, bake_seconds)
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def rollback(overlay: str, why: str, context: str) -> None:
+    """Return a cluster and the registry to the release before."""
+    roll_back_kubernetes(overlay, why, context)

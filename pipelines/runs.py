@@ -14,13 +14,13 @@ from core.contract import day, day_of, epoch, load_contract
 from core.errors import UserError
 from core.files import write_whole
 from monitoring.policy import Period, Verdict
-from pipelines.deployment import deployment
+from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, training
 from steps.data.world import World
-from steps.deploy.adapters import TARGETS, Deployment
+from steps.deploy.adapters import TARGETS, Deployment, Released
 from steps.deploy.scoring import Scored, require_no_secret
 from steps.lineage import data_digest
 from steps.model import registry
@@ -112,6 +112,19 @@ def evaluate(version: Version) -> None:
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
     """Serve a version from a folder of its own, where the target says."""
     return _output(deployment(target, version.version, folder), TARGETS[target].name)  # type: ignore[no-any-return]
+
+
+def release(
+    version: Version, overlay: str, image: str, why: str, context: str, bake_seconds: float
+) -> Released:
+    """Release a version to a Kubernetes cluster."""
+    run = kubernetes_deployment(version.version, overlay, image, why, context, bake_seconds)
+    return _output(run, "deploy_kubernetes")  # type: ignore[no-any-return]
+
+
+def roll_back(overlay: str, why: str, context: str) -> Released:
+    """Return a Kubernetes cluster, and the alias `champion`, to the release before."""
+    return _output(rollback(overlay, why, context), "roll_back_kubernetes")  # type: ignore[no-any-return]
 
 
 def monitor(

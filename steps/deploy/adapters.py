@@ -8,13 +8,19 @@ import pandas as pd
 from zenml import step
 
 from core.contract import load_contract
-from core.settings import DEMO
+from core.settings import DEMO, ROOT
 from serving.settings import Settings
-from steps.deploy import docker, local
+from steps.deploy import docker, kubernetes, local
 from steps.deploy.client import Wire, wire_rows
 from steps.deploy.images import build_serving
+from steps.deploy.kubectl import Cluster
+from steps.deploy.manifests import namespace_of
+from steps.deploy.releases import Release, before, history
 from steps.deploy.service import url
-from steps.model.registry import fetch, open_version
+from steps.materializers import RecordMaterializer
+from steps.model.registry import fetch, find, open_version, promote
+
+OVERLAYS = ROOT / "k8s" / "overlays"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,14 @@ class Deployment:
     version: str
     url: str
     difference: float
+
+
+@dataclass(frozen=True)
+class Released:
+    """A release to a cluster, and how its canary compared with what served before."""
+
+    release: Release
+    compared: tuple[str, ...]
 
 
 @step(enable_cache=False)
@@ -44,6 +58,40 @@ def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deploymen
 
 
 TARGETS = {"local": deploy_local, "docker": deploy_docker}
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def deploy_kubernetes(
+    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float
+) -> Annotated[Released, "release"]:
+    """Release a version to a cluster by way of a canary; what serves there stays if a check fails."""
+    plan = kubernetes.Plan(OVERLAYS / overlay, image, why, bake_seconds=bake_seconds)
+    cluster, model = cluster_of(overlay, context), model_of(version)
+    done, compared = kubernetes.release(cluster, plan, model, load_contract(), Settings.from_environment())
+    return Released(done, tuple(f"{one.name}: {one.sentence}" for one in compared))
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Released, "release"]:
+    """Return manifests, image and model to the release before, and the alias `champion` with them."""
+    cluster = cluster_of(overlay, context)
+    model = model_of(before(history(cluster)).release.model)
+    done = kubernetes.roll_back(cluster, model, Settings.from_environment(), why)
+    promote(find(load_contract().name, done.model))
+    return Released(done, ())
+
+
+def cluster_of(overlay: str, context: str) -> Cluster:
+    """The namespace of an overlay, in the cluster of a context, or of kubectl's current one."""
+    anywhere = Cluster("default", context)
+    return Cluster(namespace_of(anywhere.render(OVERLAYS / overlay)), context)
+
+
+def model_of(version: str) -> kubernetes.Model:
+    """A registered version with its smoke rows as a client sends them."""
+    found, artifact = open_version(load_contract().name, version)
+    lineage = artifact.lineage
+    return kubernetes.Model(found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version))
 
 
 def smoke_rows(version: str) -> tuple[list[Wire], list[float]]:

@@ -1,0 +1,299 @@
+"""A version on Kubernetes: a canary beside what serves, compared, then released; undone if a check fails."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from core.contract import Contract
+from core.errors import UserError
+from serving.settings import Settings
+from steps.deploy.compare import Check, Seen, Traffic, checks, probe_both, total, traffic_of
+from steps.deploy.kubectl import Cluster, Manifest
+from steps.deploy.manifests import (
+    as_canary,
+    image_of,
+    left_over,
+    needed_first,
+    released,
+    serving_deployment,
+)
+from steps.deploy.releases import Kept, Release, before, begin, end, history, now, operator, serving
+from steps.deploy.rollout import new_pods, watch
+from steps.deploy.service import headers, smoke
+
+ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
+LISTED_SECONDS = 30  # until the Service knows of new pods
+SERVICE_PORT, POD_PORT = 80, 8000
+
+
+class CheckError(UserError):
+    """A check that a release did not pass."""
+
+    def __init__(self, check: str, sentence: str) -> None:
+        super().__init__(f"The check `{check}` failed: {sentence}")
+        self.check = check
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version in the registry, and rows with the answers that it must give."""
+
+    version: str
+    digest: str
+    contract: str
+    commit: str
+    rows: Sequence[Mapping[str, Any]]
+    probabilities: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to release, and how long to wait for it; without an image, the overlay's own."""
+
+    overlay: Path
+    image: str
+    why: str
+    wait_seconds: float = 300
+    bake_seconds: float = 30  # that the canary shares the traffic for
+
+
+def release(
+    cluster: Cluster, plan: Plan, model: Model, contract: Contract, settings: Settings
+) -> tuple[Release, tuple[Check, ...]]:
+    """Bring a version into service for good if it passes every check, and else leave what served before.
+
+    Raises:
+        CheckError: saying which check failed.
+    """
+    marks = {"model-version": model.version, "contract": model.contract[:12]}
+    manifests = released(
+        cluster.render(plan.overlay), plan.image, marks, plan.why or f"model {model.version}"
+    )
+    name = serving_deployment(manifests)["metadata"]["name"]
+    with _check("manifests"):
+        cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
+        _admit(cluster, manifests)
+    past, stood = history(cluster), cluster.get("deployment", name)
+    current = serving(past)
+    going = begin(cluster, past, _release(plan, model, current, image_of(manifests)), manifests)
+    compared: tuple[Check, ...] = ()
+    touched = False
+    try:
+        if stood is not None and stood.get("status", {}).get("availableReplicas"):
+            compared = _try_canary(cluster, plan, model, contract, settings, manifests, stood)
+        touched = True
+        digest = _bring_in(cluster, manifests, model, settings, plan.wait_seconds)
+    except BaseException as error:  # whatever it is, an interruption too: what is not proven does not stay
+        if touched:
+            _undo(cluster, manifests, current, stood, plan.wait_seconds)
+        end(cluster, replace(going, outcome="failed", failed=str(error) or type(error).__name__), manifests)
+        raise
+    _prune(cluster, current.manifests if current else (), manifests)
+    done = replace(going, outcome="serving", digest=digest)
+    end(cluster, done, manifests)
+    return done, compared
+
+
+def roll_back(
+    cluster: Cluster, model: Model, settings: Settings, why: str, wait_seconds: float = 300
+) -> Release:
+    """Go back to the release before: its manifests, its image, and the model in it, which `model` describes.
+
+    Raises:
+        UserError: when there is none.
+        CheckError: when it does not serve as it did; what served until now then stays.
+    """
+    past = history(cluster)
+    goal, current = before(past), serving(past)
+    stood = cluster.get("deployment", serving_deployment(goal.manifests)["metadata"]["name"])
+    left = current.release.number if current else 0
+    told = replace(
+        goal.release, who=operator(), when=now(), why=f"back from release {left}: {why}".strip(": ")
+    )
+    going = begin(cluster, past, told, goal.manifests)
+    try:
+        digest = _bring_in(cluster, goal.manifests, model, settings, wait_seconds)
+        _same_image(goal.release, digest)
+    except BaseException as error:
+        _undo(cluster, goal.manifests, current, stood, wait_seconds)
+        end(cluster, replace(going, outcome="failed", failed=str(error) or type(error).__name__), ())
+        raise
+    _prune(cluster, current.manifests if current else (), goal.manifests)
+    done = replace(going, outcome="serving", digest=digest)
+    end(cluster, done, goal.manifests)
+    return done
+
+
+def _same_image(goal: Release, digest: str) -> None:
+    if goal.digest and digest != goal.digest:
+        told = f"{goal.image} was {goal.digest} and is now {digest}: name images by digest, a tag can move."
+        raise CheckError("image", told)
+
+
+@contextmanager
+def _check(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise CheckError(name, str(error)) from error
+
+
+def _release(plan: Plan, model: Model, current: Kept | None, image: str) -> Release:
+    return Release(
+        number=0,
+        previous=current.release.number if current else 0,
+        outcome="going",
+        image=image,
+        digest="",
+        model=model.version,
+        model_digest=model.digest,
+        contract=model.contract,
+        commit=model.commit,
+        overlay=plan.overlay.name,
+        who=operator(),
+        when=now(),
+        why=plan.why,
+    )
+
+
+def _admit(cluster: Cluster, manifests: Sequence[Manifest]) -> None:
+    """Ask the API server whether it would take every manifest."""
+    warned = [one for one in cluster.apply(manifests, dry=True) if "PodSecurity" in one]
+    if warned:
+        raise UserError(warned[0])
+
+
+def _try_canary(
+    cluster: Cluster,
+    plan: Plan,
+    model: Model,
+    contract: Contract,
+    settings: Settings,
+    manifests: Sequence[Manifest],
+    stable: Manifest,
+) -> tuple[Check, ...]:
+    """Let one new pod share the traffic, and hold it against the stable ones; it does not outlive this."""
+    canary = as_canary(manifests)
+    try:
+        with _check("canary rollout"):
+            cluster.apply([*needed_first(manifests), canary])
+            (pod, *_) = watch(cluster, canary["metadata"]["name"], plan.wait_seconds)
+        names = [one["metadata"]["name"] for one in new_pods(cluster, stable)]
+        with ExitStack() as ways:
+            mine = ways.enter_context(_reach(cluster, f"pod/{pod['metadata']['name']}", POD_PORT, settings))
+            others = [ways.enter_context(_reach(cluster, f"pod/{one}", POD_PORT, settings)) for one in names]
+            with _check("canary smoke"):
+                _answers(mine, model, settings)
+            until = time.monotonic() + plan.bake_seconds
+            begun = [_traffic([mine], contract), _traffic(others, contract)]
+            probes = probe_both([mine, others[0]], model.rows, ROUNDS)
+            time.sleep(max(0.0, until - time.monotonic()))
+            ended = [_traffic([mine], contract), _traffic(others, contract)]
+            seen = [
+                Seen(probe, now.since(then)) for probe, now, then in zip(probes, ended, begun, strict=True)
+            ]
+            found = checks(seen[0], seen[1], contract)
+        for one in found:
+            if not one.passed:
+                raise CheckError(f"canary {one.name}", f"{one.sentence}.")
+        return found
+    finally:
+        cluster.delete("deployment", canary["metadata"]["name"])
+
+
+def _bring_in(
+    cluster: Cluster, manifests: Sequence[Manifest], model: Model, settings: Settings, wait_seconds: float
+) -> str:
+    """Apply, wait until all pods are new and behind the Service, ask through it; the image's digest."""
+    name = serving_deployment(manifests)["metadata"]["name"]
+    with _check("rollout"):
+        cluster.apply(manifests)
+        pods = watch(cluster, name, wait_seconds)
+    with _check("service"):
+        _wait_until_listed(cluster, name, {pod["metadata"]["name"] for pod in pods})
+    with _check("smoke"), _reach(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
+        _answers(client, model, settings)
+    found = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
+    return ", ".join(sorted(found))
+
+
+def _wait_until_listed(cluster: Cluster, name: str, pods: set[str]) -> None:
+    until = time.monotonic() + LISTED_SECONDS
+    while True:
+        ready = {
+            endpoint["targetRef"]["name"]
+            for part in cluster.find("endpointslices", {"kubernetes.io/service-name": name})
+            for endpoint in part.get("endpoints") or []
+            if endpoint.get("conditions", {}).get("ready") and "targetRef" in endpoint
+        }
+        if pods <= ready:
+            return
+        if time.monotonic() > until:
+            raise UserError(f"the Service {name} does not know of {', '.join(sorted(pods - ready))}.")
+        time.sleep(0.5)
+
+
+@contextmanager
+def _reach(cluster: Cluster, target: str, port: int, settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a pod or Service, through the API server."""
+    with (
+        cluster.forward(target, port) as local,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{local}", headers=headers(settings), timeout=30, trust_env=False
+        ) as client,
+    ):
+        yield client
+
+
+def _answers(client: httpx.Client, model: Model, settings: Settings) -> None:
+    """Make sure that it is the model meant, and that it answers raw rows as it did offline."""
+    try:
+        found = client.get("/model").raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise UserError(f"{client.base_url} does not tell its model: {error}.") from error
+    if found.get("digest") != model.digest:
+        raise UserError(
+            f"the pods serve version {found.get('version')} ({str(found.get('digest'))[:12]}), and version "
+            f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
+        )
+    place = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
+    smoke(place, model.rows, model.probabilities)
+
+
+def _traffic(clients: Sequence[httpx.Client], contract: Contract) -> Traffic:
+    parts = []
+    for client in clients:
+        with suppress(httpx.HTTPError):  # a pod that has gone
+            parts.append(traffic_of(client.get("/metrics").raise_for_status().text, contract.decision.act))
+    return total(parts)
+
+
+def _undo(
+    cluster: Cluster,
+    manifests: Sequence[Manifest],
+    current: Kept | None,
+    stood: Manifest | None,
+    wait_seconds: float,
+) -> None:
+    """Put back what served: the last release, or whatever Deployment stood there, or nothing."""
+    name = serving_deployment(manifests)["metadata"]["name"]
+    if current is not None:
+        cluster.apply(current.manifests)
+        _prune(cluster, manifests, current.manifests)
+    elif stood is not None:
+        cluster.run("rollout", "undo", f"deployment/{name}")
+    else:
+        cluster.delete("deployment", name)
+        return
+    with suppress(UserError):  # the first error is the one to tell
+        watch(cluster, name, wait_seconds)
+
+
+def _prune(cluster: Cluster, old: Sequence[Manifest], new: Sequence[Manifest]) -> None:
+    for kind, name in left_over(old, new):
+        cluster.delete(kind, name)

@@ -1,0 +1,80 @@
+"""The comparison of a canary with the stable version: each check fires on its own."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from core.contract import load_contract
+from steps.deploy.compare import Probe, Seen, Traffic, checks, total, traffic_of
+
+CONTRACT = load_contract()
+PROBE = Probe(tuple(5.0 + i % 10 for i in range(200)), tuple(0.1 + i % 5 / 10 for i in range(200)))
+SEEN = Seen(PROBE, Traffic(1000, 0, 1000, 300))
+EXPOSITION = """
+# TYPE http_requests counter
+http_requests_total{method="POST",handler="/predict",status="200"} 90
+http_requests_total{method="POST",handler="/predict",status="422"} 6
+http_requests_total{method="POST",handler="/predict",status="503"} 4
+http_requests_total{method="GET",handler="/metrics",status="503"} 9
+# TYPE predictions counter
+predictions_total{model_version="1",decision="act"} 30
+predictions_total{model_version="1",decision="wait"} 70
+"""
+
+
+def failing(canary: Seen) -> list[str]:
+    return [one.name for one in checks(canary, SEEN, CONTRACT) if not one.passed]
+
+
+def probed(seen: Seen, **changes: tuple[float, ...]) -> Seen:
+    return replace(seen, probe=replace(seen.probe, **changes))
+
+
+def test_the_same_answers_pass() -> None:
+    assert failing(SEEN) == []
+
+
+def test_one_failed_request_in_two_hundred_is_more_than_the_objective_allows() -> None:
+    assert failing(probed(SEEN, probabilities=(math.nan, *PROBE.probabilities[1:]))) == ["errors"]
+
+
+@pytest.mark.parametrize(("failed", "names"), [(1, []), (3, ["errors"])])
+def test_live_traffic_counts_too(failed: int, names: list[str]) -> None:
+    assert failing(replace(SEEN, traffic=Traffic(1000, failed, 1000, 300))) == names
+
+
+@pytest.mark.parametrize(("times", "names"), [(1.4, []), (1.6, ["latency"])])
+def test_slower_than_the_stable_version(times: float, names: list[str]) -> None:
+    slower = tuple(times * one for one in PROBE.milliseconds)
+    assert failing(probed(SEEN, milliseconds=slower)) == names
+
+
+def test_a_slow_machine_is_not_the_canary_s_fault() -> None:
+    slow = replace(SEEN, probe=replace(PROBE, milliseconds=tuple(50 * one for one in PROBE.milliseconds)))
+    assert [one.name for one in checks(slow, slow, CONTRACT) if not one.passed] == []
+
+
+def test_a_slow_tail_fails() -> None:
+    tail = (*PROBE.milliseconds[:-4], 100.0, 100.0, 100.0, 100.0)
+    assert failing(probed(SEEN, milliseconds=tail)) == ["latency"]
+
+
+@pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])
+def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
+    moved = tuple(one + shift for one in PROBE.probabilities)
+    assert failing(probed(SEEN, probabilities=moved)) == names
+
+
+@pytest.mark.parametrize(
+    ("rows", "acted", "names"), [(1000, 400, []), (1000, 450, ["distribution"]), (400, 200, [])]
+)
+def test_live_decisions_count_where_there_are_enough(rows: int, acted: int, names: list[str]) -> None:
+    assert failing(replace(SEEN, traffic=Traffic(rows, 0, rows, acted))) == names
+
+
+def test_a_pod_s_metrics_are_read() -> None:
+    found = traffic_of(EXPOSITION, "act")
+    assert found == Traffic(requests=100, failed=4, rows=100, acted=30)
+    assert total([found, found]).since(found) == found
+    assert found.since(total([found, found])) == Traffic()  # a pod has gone
