@@ -55,7 +55,7 @@ class Binning:
             code = pd.Index(self.levels, dtype="string").get_indexer(pd.Index(text))
             code = np.where(code < 0, len(self.labels) - 1, np.minimum(code, MAX_LEVELS))
             return np.where(text.isna(), MISSING, code).astype(np.int64)
-        number = _numbers(values)
+        number = numbers(values)
         code = np.searchsorted(self.edges, number, side="left")
         return np.where(np.isfinite(number), code, MISSING).astype(np.int64)
 
@@ -124,7 +124,7 @@ def bin_column(values: pd.Series) -> Binning:
         rare = ("(rare)",) if len(levels) > MAX_LEVELS else ()
         labels = (*levels[:MAX_LEVELS], *rare, "(unseen)")
         return Binning(name, labels, (len(labels) - 1,), None, levels)
-    number = _numbers(values)
+    number = numbers(values)
     number = number[np.isfinite(number)]
     if number.size == 0:
         return Binning(name, ("(unseen)",), (0,), np.empty(0))
@@ -165,6 +165,21 @@ def jensen_shannon(one: Counts, other: Counts) -> Floats:
     return np.where((one.known > 0) & (other.known > 0), distance, 0)
 
 
+def debiased(one: Counts, other: Counts) -> Floats:
+    """The distances without what the number of rows alone makes of them, so that windows of any size compare.
+
+    For n and m independent rows in k cells the divergence has a mean of (k - 1) (1 / n + 1 / m) / 8.
+    """
+    return np.sqrt(np.maximum(jensen_shannon(one, other) ** 2 - noise(one, other), 0))
+
+
+def noise(one: Counts, other: Counts) -> Floats:
+    """The mean squared distance (sums, columns) of that many independent rows from the same distribution."""
+    widths = np.diff(np.append(one.starts, one.cells.shape[-1]))
+    share = 1 / np.maximum(one.known, 1) + 1 / np.maximum(other.known, 1)
+    return np.asarray((widths - 1) * share / 8, dtype=np.float64)
+
+
 def _surprise(share: Floats) -> Floats:
     return share * np.log(np.maximum(share, SMALLEST))
 
@@ -173,7 +188,8 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.asarray(part / np.maximum(whole, 1), dtype=np.float64)
 
 
-def _numbers(values: pd.Series) -> Floats:
+def numbers(values: pd.Series) -> Floats:
+    """A column as numbers; what is none is NaN."""
     return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 

@@ -43,19 +43,19 @@ def _metrics(
     rows = report.rows_a_day_reference * days
     times = float(np.exp(report.volume.threshold))
     metrics: list[Any] = [RowCount(tests=[gt(rows / times), lt(rows * times)])]
-    for binning, found in zip(binnings, report.columns, strict=True):
-        name = found.column
+    for binning, column in zip(binnings, report.columns, strict=False):
+        name, found = column.column, column.changes
         if now[name].notna().any() and was[name].notna().any():
             metrics.append(
-                ValueDrift(column=name, method="jensenshannon", threshold=found.distance.threshold)
+                ValueDrift(column=name, method="jensenshannon", threshold=found["distance"].threshold)
             )
         if now[name].isna().any() or was[name].isna().any():
-            low, high = (found.missing_reference + sign * found.missing.threshold for sign in (-1, 1))
+            low, high = (column.missing_reference + sign * found["missing"].threshold for sign in (-1, 1))
             metrics.append(MissingValueCount(column=name, share_tests=[gt(low), lt(high)]))
         unseen = sorted({_sortable(binning)[cell] for cell in binning.unseen} & set(now[name].dropna()))
         if unseen:
             metrics.append(
-                InListValueCount(column=name, values=unseen, share_tests=[lt(found.unseen.threshold)])
+                InListValueCount(column=name, values=unseen, share_tests=[lt(found["outside"].threshold)])
             )
     return metrics
 

@@ -122,7 +122,7 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            ColumnDrift(column.column, column.distance.value, column.distance.threshold, column.sentence)
+            ColumnDrift(column.column, column.worst.beyond, 1.0, column.sentence)
             for column in watched.drift.columns
         ),
         bad=performance.bad,

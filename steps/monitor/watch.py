@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.contract import Contract, iso
+from core.contract import LEAST_REFERENCE, Contract, iso
 from core.errors import UserError
 from monitoring.distances import Window
-from monitoring.drift import DriftReport, detect_drift
+from monitoring.drift import DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
 from monitoring.metrics import Floats
 from monitoring.performance import Performance, judge
@@ -20,6 +20,7 @@ from serving.log import open_store, predictions
 from steps.model.evaluate import artifact_probability, decision_day
 
 SCORE = "probability"
+SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def watch(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
         )
     places = _places(rows, log, contract, start, end)
+    _require_known(contract.monitoring.unwatched, features)
     current, seen = rows.iloc[places], features.iloc[places]
     before = np.flatnonzero(
         (rows["decision_at"] >= start - contract.monitoring.reference_days * DAY)
@@ -96,12 +98,7 @@ def watch(
         contract,
         newest.threshold,
     )
-    watched = [name for name in features if name not in contract.monitoring.unwatched]
-    reference = _window(
-        features.iloc[before][watched], artifact_probability(newest, features.iloc[before]), usual
-    )
-    window = _window(seen[watched], probability, current)
-    drift = detect_drift(reference, window, contract.monitoring.false_alarm)
+    drift, reference, window = _drift(features, rows, before, places, probability, newest, contract)
     write_drift_page(drift, reference, window, page)
     return Watched(
         start,
@@ -132,11 +129,52 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
     return found.to_numpy(dtype=np.int64)
 
 
-def _window(features: pd.DataFrame, probability: Floats, rows: pd.DataFrame) -> Window:
-    day = decision_day(rows)
-    return Window(
-        features.assign(**{SCORE: probability}), day, int(day.min()), int(day.max() - day.min() + 1)
+def _drift(
+    features: pd.DataFrame,
+    rows: pd.DataFrame,
+    before: np.ndarray,
+    places: np.ndarray,
+    probability: Floats,
+    newest: Artifact,
+    contract: Contract,
+) -> tuple[DriftReport, Window, Window]:
+    """Inputs against the days before; the score against those of them that the model was not trained on.
+
+    Where too few such days are there yet, the score is not watched.
+    """
+    rules = contract.monitoring
+    watched = [name for name in features if name not in rules.unwatched]
+    reference = _window(features.iloc[before][watched], rows.iloc[before])
+    window = _window(features.iloc[places][watched], rows.iloc[places])
+    unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
+    days = np.unique(decision_day(rows.iloc[unlearnt])).size
+    if days < LEAST_REFERENCE * window.days:
+        return detect_drift(reference, window, rules.false_alarm), reference, window
+    offline = artifact_probability(newest, features.iloc[unlearnt])
+    usual = _window(pd.DataFrame({SCORE: offline}), rows.iloc[unlearnt])
+    score = _window(pd.DataFrame({SCORE: probability}), rows.iloc[places])
+    drift = joined(
+        [
+            detect_drift(reference, window, (1 - SCORE_SHARE) * rules.false_alarm),
+            detect_drift(usual, score, SCORE_SHARE * rules.false_alarm),
+        ]
     )
+    return drift, reference, window
+
+
+def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
+    """Raise where the contract leaves out of the watch what is no feature."""
+    unknown = [name for name in unwatched if name not in features]
+    if unknown:
+        raise UserError(
+            f"monitoring.unwatched names {', '.join(unknown)}, which are no features: "
+            "mend the names in problem/problem.yaml."
+        )
+
+
+def _window(frame: pd.DataFrame, rows: pd.DataFrame) -> Window:
+    day = decision_day(rows)
+    return Window(frame, day, int(day.min()), int(day.max() - day.min() + 1))
 
 
 def _largest_difference(log: pd.DataFrame, features: pd.DataFrame, artifacts: dict[str, Artifact]) -> float:

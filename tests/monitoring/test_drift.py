@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from monitoring.distances import MISSING, Window, bin_column, count_days, jensen_shannon
-from monitoring.drift import VOLUME, _statistics, calibrate, detect_drift
+from monitoring.drift import VOLUME, chances_of, compare, detect_drift, examine
 from monitoring.drift_page import write_drift_page
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60
@@ -55,31 +55,39 @@ FAULTS = {
     "all missing": ("score", lambda score: score * np.nan),
     "text": ("minute", lambda minute: minute.astype(str) + " min"),
     "default": ("minute", lambda minute: minute * 0),
+    "letter case": ("place", lambda place: place.str.upper()),
+    "frozen": ("temperature", lambda values: values * 0 + values.iloc[0]),
+    "infinite": ("temperature", lambda values: values * np.inf),
 }
 
 
-def test_alarms_are_false_as_often_as_stated() -> None:
-    pool = window(1, 0, 300)
-    binnings = tuple(bin_column(pool.frame[name]) for name in pool.frame)
-    counts = count_days(pool, binnings)
-    draw = np.random.default_rng(2)
-    alarms = 0
-    for seed in range(60):
-        days = draw.permutation(300)[: REFERENCE + PERIOD]
-        was, now = counts.of_days(days[:REFERENCE]), counts.of_days(days[REFERENCE:])
-        thresholds = calibrate(was, PERIOD, 0.05, seed)
-        found = _statistics(now.weighted(np.ones((1, PERIOD))), was.weighted(np.ones((1, REFERENCE))))
-        alarms += any((found[kind][0] >= thresholds[kind]).any() for kind in found)
-    assert 1 <= alarms <= 8  # 3 are expected; more than 8 happen once in 270 times, none once in 20
+def days_of(pool: Window, days: np.ndarray, first: int) -> Window:
+    """Some days of a pool as a window."""
+    rows = np.concatenate([np.flatnonzero(pool.day == day) for day in days])
+    day = np.repeat(np.arange(first, first + len(days)), ROWS)
+    return Window(pool.frame.iloc[rows].reset_index(drop=True), day, first, len(days))
+
+
+@pytest.mark.parametrize("days", [1, PERIOD])
+def test_alarms_are_false_as_often_as_stated(days: int) -> None:
+    pool, draw, alarms = window(1, 0, 300), np.random.default_rng(2), 0
+    for seed in range(6):
+        order = draw.permutation(300)
+        examined = examine(days_of(pool, order[:REFERENCE], 0), seed)
+        chances = chances_of(examined, days, 0.05, seed)
+        for number in range(10):
+            some = order[REFERENCE + number * days : REFERENCE + (number + 1) * days]
+            alarms += bool(compare(examined, days_of(pool, some, REFERENCE), chances).drifted)
+    assert alarms <= 8  # 3 are expected; more than 8 happen once in 270 times
 
 
 def test_rows_taken_for_independent_would_always_alarm(reference: Window) -> None:
     """Why all this: the threshold from shuffled rows lies below what unchanged days do."""
     shuffled = np.random.default_rng(3).permutation(reference.day)
-    by_row = Window(reference.frame, shuffled, reference.first, reference.days)
-    binnings = (bin_column(reference.frame["temperature"]),)
+    by_row = Window(reference.frame[["temperature"]], shuffled, reference.first, reference.days)
+    by_day = Window(reference.frame[["temperature"]], reference.day, reference.first, reference.days)
     rows, days = (
-        calibrate(count_days(some, binnings), PERIOD, 0.01)["distance"][0] for some in (by_row, reference)
+        chances_of(examine(some), PERIOD, 0.01)["distance"].threshold[0] for some in (by_row, by_day)
     )
     assert rows < 0.5 * days
 

@@ -166,6 +166,7 @@ def watched(
             watching, "detect_drift", light.get("drift", lambda *_: SimpleNamespace(drifted=(), broken=()))
         )
         patch.setattr(watching, "write_drift_page", lambda *_: None)
+        patch.setattr(watching, "joined", lambda reports: reports[0])
         page = folder / "page.html"
         return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
 
@@ -206,17 +207,42 @@ def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse, tmp_path:
 
 
 def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse, tmp_path: Path) -> None:
-    seen = []
-
-    def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
-        seen.extend([reference, current])
-        return SimpleNamespace(drifted=(), broken=())
-
-    watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path, drift=drift)
-    reference, current = seen
+    (reference, current), (usual, score) = held_against(
+        warehouse, replace(warehouse.artifact, trained_until=0), tmp_path
+    )
     first = PERIOD[0] // DAY
     assert (current.first, current.days) == (first, 2)
     assert reference.first + reference.days == first
     assert set(reference.frame) == set(current.frame)
     assert not set(reference.frame) & set(warehouse.contract.monitoring.unwatched)
-    np.testing.assert_array_equal(current.frame["probability"], warehouse.probability[warehouse.due().index])
+    assert usual.first == reference.first
+    np.testing.assert_array_equal(score.frame["probability"], warehouse.probability[warehouse.due().index])
+
+
+def test_the_score_is_held_against_days_that_the_model_has_not_learnt(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - 5 * DAY)
+    assert len(held_against(warehouse, fresh, tmp_path)) == 1  # five days are too few for windows of two
+    older = replace(warehouse.artifact, trained_until=PERIOD[0] - 8 * DAY)
+    _, (usual, _) = held_against(warehouse, older, tmp_path)
+    assert (usual.first, usual.days) == (PERIOD[0] // DAY - 8, 8)
+
+
+def held_against(warehouse: Warehouse, artifact: Artifact, folder: Path) -> list[tuple[Any, Any]]:
+    """The windows that drift is asked of."""
+    seen = []
+
+    def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
+        seen.append((reference, current))
+        return SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
+
+    watched(warehouse, log_of(warehouse), {"1": artifact}, folder, drift=drift)
+    return seen
+
+
+def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
+    rules = warehouse.contract.monitoring.model_copy(update={"unwatched": ("tempo",)})
+    contract = warehouse.contract.model_copy(update={"monitoring": rules})
+    with pytest.raises(UserError, match=r"^monitoring.unwatched names tempo, which are no features"):
+        watched(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact}, tmp_path)

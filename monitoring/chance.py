@@ -1,0 +1,113 @@
+"""How far chance moves a statistic: mock windows of the reference's own days, and limits from them.
+
+Rows of one day move together, so chance is in the days. A mock window of some of the reference's days is held
+against the rest, again and again. Statistics differ in noise and in how wild their worst days are, so each
+column is measured from its own usual value (the 80th percentile of the mocks) in a scale of its own: its
+standard deviation, drawn a little to that of its like (Smyth 2004), or its mean excess where that tells of
+wilder days. The columns of a kind share one limit, for the largest of them; the kinds share the chance of a
+false alarm equally.
+
+What a mock is measured with comes from mocks that share no day with it, as a new window shares none. The
+limit lies beyond what so few days have shown: above their 80th percentile, excesses are taken as exponential
+with the mean that was seen, which as a prediction from n of them has the tail (1 + x / (n mean))^-n.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.contract import LEAST_REFERENCE
+from monitoring.metrics import Bools, Floats
+
+MOCKS = 300
+JUDGED = 100
+LEAST_DISJOINT = 20
+TOP = 0.2
+PRIOR_DAYS = 20  # of the columns' common spread
+EXCESS = 2.0  # standard deviations that a mean excess counts for; a normal one's is half of one
+LEAST_LIMIT = 3.0
+
+Statistics = dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Of one kind of statistic, per column: usual value and scale; and the limit that all share."""
+
+    usual: Floats
+    scale: Floats
+    limit: float
+
+    def beyond(self, value: Floats) -> Floats:
+        """How far values reach towards the limit; from 1 on is an alarm."""
+        return np.asarray((value - self.usual) / (self.scale * self.limit), dtype=np.float64)
+
+    @property
+    def threshold(self) -> Floats:
+        """The value of each column from which on it is an alarm."""
+        return np.asarray(self.usual + self.limit * self.scale, dtype=np.float64)
+
+
+def calibrate(
+    statistics: Callable[[Floats, Floats], Statistics],
+    days: int,
+    window_days: int,
+    false_alarm: float,
+    least: Mapping[str, float],
+    draw: np.random.Generator,
+) -> dict[str, Chance]:
+    """The chance of each kind; `statistics` tells all from weights of the days (mocks, days), now and then.
+
+    Where nothing changes but the days, any alarm has the chance `false_alarm`. `least` holds a scale below
+    which nothing matters, by kind.
+
+    Raises:
+        ValueError: where the reference is shorter than four windows, too short to know chance from.
+    """
+    if days < LEAST_REFERENCE * window_days:
+        raise ValueError(
+            f"{days} days of reference are fewer than {LEAST_REFERENCE} windows of {window_days}"
+        )
+    mock = _mocks(days, window_days, draw)
+    disjoint = mock @ mock.T == 0
+    if disjoint.sum(axis=1).min() < LEAST_DISJOINT:
+        disjoint = ~np.eye(len(mock), dtype=bool)
+    found = statistics(mock, 1 - mock)
+    share = false_alarm / len(found)
+    return {kind: _chance(value, disjoint, share, days, least[kind]) for kind, value in found.items()}
+
+
+def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
+    """Weights (mocks, days): 1 for the chosen days; every single day where windows have one."""
+    if window_days == 1:
+        return np.eye(days)
+    weight = np.zeros((MOCKS, days))
+    np.put_along_axis(weight, draw.random((MOCKS, days)).argsort(axis=1)[:, :window_days], 1, axis=1)
+    return weight
+
+
+def _chance(value: Floats, disjoint: Bools, false_alarm: float, days: int, least: float) -> Chance:
+    largest = []
+    for mock in range(min(JUDGED, len(value))):
+        usual, scale = _measure(value[disjoint[mock]], days, least)
+        largest.append(((value[mock] - usual) / scale).max(initial=-np.inf))
+    return Chance(
+        *_measure(value, days, least), max(LEAST_LIMIT, _limit(np.array(largest), false_alarm, days))
+    )
+
+
+def _measure(value: Floats, days: int, least: float) -> tuple[Floats, Floats]:
+    variance = np.maximum(value.var(axis=0), least**2)
+    common = np.median(variance) if variance.size else 0.0
+    spread = np.sqrt((days * variance + PRIOR_DAYS * common) / (days + PRIOR_DAYS))
+    usual = np.quantile(value, 1 - TOP, axis=0)
+    excess = np.maximum(value - usual, 0).mean(axis=0) / TOP
+    return usual, np.maximum(spread, EXCESS * excess)
+
+
+def _limit(largest: Floats, false_alarm: float, days: int) -> float:
+    start = np.quantile(largest, 1 - TOP)
+    count = max(2.0, TOP * days)
+    mean = np.maximum(largest - start, 0).mean() / TOP
+    return float(start + count * mean * ((false_alarm / TOP) ** (-1 / count) - 1))

@@ -1,0 +1,112 @@
+"""How values repeat, by day: what a histogram cannot see.
+
+A frozen feed, a default, rounding: values repeat more than they did. A change of unit, of precision or of
+spelling: values that no other day had. A feed told twice: whole rows repeat. Each is a sum by day, and what a
+reference day is held against is always the *other* days, so that a day to come is on the same footing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from monitoring.distances import MARGIN, Window
+from monitoring.metrics import Floats, sums
+
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(6), np.uint64(2), np.uint64(0xFF51AFD7ED558CCD))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The values that a reference column has had, and how far its numbers reached."""
+
+    values: pd.Index
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Values:
+    """Sums by day (days, columns): `alike` is the chance that two values of a day are the same one."""
+
+    alike: Floats
+    alike_days: Floats  # 1 where a day has two values and more
+    novel: Floats  # values that no other day of the reference has
+    outside: Floats  # numbers beyond all other days' range and a margin, and text that no other day has
+    known: Floats
+    duplicates: Floats  # rows (days, 1) that are the same as an earlier one of their day
+
+
+def count_values(
+    window: Window, columns: tuple[str, ...], known: tuple[Known, ...] = ()
+) -> tuple[Values, tuple[Known, ...]]:
+    """The sums, and what to hold later windows against; without `known`, a day is held against the others."""
+    day = np.asarray(window.day, dtype=np.int64) - window.first
+    found, learnt, rows = [], [], np.zeros(len(day), dtype=np.uint64)
+    for place, name in enumerate(columns):
+        values = window.frame[name]
+        sums_of_column, of_column, code = _column(values, day, window.days, known[place] if known else None)
+        found.append(sums_of_column)
+        learnt.append(of_column)
+        golden, left, right, mix = _MIX
+        rows = (rows ^ (code + golden + (rows << left) + (rows >> right))) * mix
+    again = pd.DataFrame({"day": day, "row": rows}).duplicated().to_numpy()
+    alike, several, novel, outside, there = (np.column_stack(part) for part in zip(*found, strict=True))
+    duplicates = sums(day, again, window.days)[:, None]
+    return Values(alike, several, novel, outside, there, duplicates), tuple(learnt)
+
+
+def _column(
+    values: pd.Series, day: NDArray[np.int64], days: int, known: Known | None
+) -> tuple[tuple[Floats, ...], Known, NDArray[np.uint64]]:
+    code, distinct = pd.factorize(values)
+    there = code >= 0
+    width = max(len(distinct), 1)
+    cell, times = np.unique(day[there] * width + code[there], return_counts=True)
+    of_day, value = np.divmod(cell, width)
+    rows = sums(of_day, times, days)
+    alike = sums(of_day, times * (times - 1.0), days) / np.maximum(rows * (rows - 1), 1)
+    numeric = pd.api.types.is_numeric_dtype(values)
+    index = pd.Index(distinct)
+    if known is None:
+        novel = np.bincount(value, minlength=width)[value] == 1
+    else:
+        same_kind = numeric == pd.api.types.is_numeric_dtype(known.values)
+        found = known.values.get_indexer(index if same_kind else index.astype(str)) >= 0
+        novel = ~found[value]
+    if numeric:
+        number: Floats = np.asarray(distinct, dtype=np.float64)
+        lows, highs = _reach(number[value], of_day, days, known)
+        beyond = (number[value] < lows[of_day]) | (number[value] > highs[of_day])
+    else:
+        number, beyond = np.zeros(0), novel
+    outside = sums(of_day, times * beyond, days)
+    finite = number[np.isfinite(number)]
+    ends = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+    bits = code.astype(np.int64).view(np.uint64)  # rows are only compared within their window
+    several = (rows > 1).astype(np.float64)
+    return (alike, several, sums(of_day, times * novel, days), outside, rows), Known(index, *ends), bits
+
+
+def _reach(
+    number: Floats, of_day: NDArray[np.int64], days: int, known: Known | None
+) -> tuple[Floats, Floats]:
+    """For each day, how far its numbers may go: as far as those of the other days, and a margin."""
+    if known is not None:
+        margin = MARGIN * (known.high - known.low)
+        return np.full(days, known.low - margin), np.full(days, known.high + margin)
+    low, high = np.full(days, np.inf), np.full(days, -np.inf)
+    finite = np.isfinite(number)
+    np.minimum.at(low, of_day[finite], number[finite])
+    np.maximum.at(high, of_day[finite], number[finite])
+    least, most = _of_others(low), -_of_others(-high)
+    margins = MARGIN * np.where(np.isfinite(most - least), most - least, 0)
+    return least - margins, most + margins
+
+
+def _of_others(least: Floats) -> Floats:
+    """The least of the other days, for each day."""
+    ordered = np.append(np.sort(least), -np.inf if least.size == 1 else np.inf)
+    of_others: Floats = np.where(np.arange(least.size) == least.argmin(), ordered[1], ordered[0])
+    return of_others
