@@ -1,3 +1,4 @@
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from serving.settings import Settings
 from tests.k8s.policy import faults, unpinned
 from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
 
+DOCKERFILES = (ROOT / "serving" / "Dockerfile", ROOT / "pipelines" / "Dockerfile")
 PRODUCTION = [place for place in PLACES if place != "base" and not place.startswith("overlays/local")]
 
 
@@ -54,6 +56,25 @@ def test_the_contract_goes_along_as_it_is(place: str) -> None:
     held = named(resources, "ConfigMap", volume)["data"]
     assert held == {"problem.yaml": CONTRACT_PATH.read_text(encoding="utf-8")}
     assert yaml.safe_load(held["problem.yaml"])["name"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_contract_takes_the_place_of_the_one_in_the_image(place: str) -> None:
+    folders = re.findall(r"(?m)^WORKDIR (/opt/\S+)$", "".join(path.read_text() for path in DOCKERFILES))
+    assert set(folders) == {"/opt/fivestage"}
+    for _, pod in pods(rendered(place)):
+        for one in containers(pod):
+            for mount in one["volumeMounts"] if one["image"].startswith("fivestage") else []:
+                if mount["name"] == "contract":
+                    assert mount["mountPath"] == f"{folders[0]}/{CONTRACT_PATH.relative_to(ROOT)}"
+                    assert mount["subPath"] == CONTRACT_PATH.name
+
+
+def test_kubectl_has_nothing_to_warn_of() -> None:
+    """It sorts by itself, and says so where a kustomization asks for it too."""
+    assert not [
+        path for path in (ROOT / "k8s").rglob("kustomization.yaml") if "sortOptions" in path.read_text()
+    ]
 
 
 @pytest.mark.parametrize("place", PLACES)
