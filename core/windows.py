@@ -193,7 +193,7 @@ class Log:
     order: Ints = field(init=False, repr=False)  # key and time in one number that sorts as they do
     totals: Floats = field(init=False, repr=False)
     span: tuple[int, int] = field(init=False)
-    asked: list[Any] = field(init=False, repr=False)  # the last columns of keys, and their segments
+    asked: list[Any] = field(init=False, repr=False)  # the last keys and segments, the moments and their ends
 
     def __post_init__(self) -> None:
         low, high = (int(self.times.min()), int(self.times.max())) if len(self.times) else (0, 0)
@@ -206,7 +206,14 @@ class Log:
         if self.tally:
             np.cumsum(self.values, axis=0, out=totals[1:])
         put(self, "totals", totals)
-        put(self, "asked", [(), None])
+        put(self, "asked", [(), None, None, None])
+
+    def ends(self, segment: Ints, at: NDArray[Any]) -> Ints:
+        """The same for the moment of the decision, which several windows share."""
+        last = self.asked
+        if last[1] is not segment or last[2] is not at:
+            last[2:] = at, self.places(segment, at)
+        return cast("Ints", last[3])
 
     def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """For each row, how many facts in the block come before the end of its key's facts known at `at`."""
@@ -235,7 +242,7 @@ class Table:
         if block is None:
             return (np.zeros(len(at)),) * (width + 1)
         segment = _segments(block, key)
-        end = block.places(segment, at)
+        end = block.ends(segment, at)
         start = block.places(segment, at - hours * HOUR)
         known = segment >= 0
         sums = (np.where(known, block.totals[end, i] - block.totals[start, i], 0.0) for i in range(width))
@@ -296,11 +303,11 @@ def _combined(key: Any) -> tuple[Ints, list[Key]]:
 def _segments(log: Log, key: Any) -> Ints:
     """For each row, its key's number in the log, or -1."""
     columns = key if isinstance(key, tuple) else (key,)
-    last, segments = log.asked
+    last, segments = log.asked[:2]
     if len(last) != len(columns) or any(one is not other for one, other in zip(last, columns, strict=True)):
         codes, keys = _combined(key)
         segments = np.array([log.index.get(one, -1) for one in keys], dtype=np.int64)[codes]
-        log.asked[:] = columns, segments
+        log.asked[:] = columns, segments, None, None
     return cast("Ints", segments)
 
 

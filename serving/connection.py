@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.door import WHOLE
 from serving.problems import MEDIA_TYPE, Refusal
 from serving.settings import Settings
 
+Headers = list[tuple[bytes, bytes]]
 MOST_HEAD = 65_536  # bytes of a request before its body
 HEAD = (
     "HTTP/1.1 {status} {phrase}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n"
@@ -48,6 +50,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
+        cycle.scope[WHOLE] = self.whole
         super()._start_asgi_task(cycle, app)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -56,6 +59,20 @@ class Connection(HttpToolsProtocol):
         if self._answering is not None:
             self._answering.disconnected = True
         super().connection_lost(exc)
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Send an answer in one piece, or nothing where that must be done step by step."""
+        cycle = self._answering
+        if cycle.disconnected or not cycle.keep_alive or self.flow.write_paused or cycle.response_started:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
+        return True
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for one."""

@@ -64,13 +64,18 @@ def columns_of(frame: Frame) -> dict[str, Any]:
     for name in frame:
         values = np.asarray(frame[name])
         text = values.dtype.kind in "OUST"
-        columns[name] = Strings.of(map(_text, values.tolist())) if text else values
+        columns[name] = _texts(values.tolist()) if text else values
     return columns
 
 
-def _text(value: Any) -> Any:
-    """Missing text, which data frames and JSON write in several ways, is empty."""
-    return "" if value is None or value != value else value  # noqa: PLR0124 (NaN)
+def _texts(values: list[Any]) -> Strings:
+    """Text of which some may be missing, which data frames and JSON write in several ways: empty then."""
+    found = Strings.of(values)
+    distinct: tuple[Any, ...] = found.values
+    if all(isinstance(one, str) for one in distinct):
+        return found
+    texts = Strings.of("" if one is None or one != one else one for one in distinct)  # noqa: PLR0124 (NaN)
+    return Strings(texts.codes[found.codes], texts.values)
 
 
 def facts_of(kind: str, event: Row, reference: Reference) -> list[Fact]:

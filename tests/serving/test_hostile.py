@@ -128,7 +128,7 @@ def test_who_does_not_read_its_answers_is_cut_off(strict: Running) -> None:
         with contextlib.suppress(OSError):
             for _ in range(20_000):
                 connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
-        until = time.monotonic() + 8
+        until = time.monotonic() + 40
         cut = False
         while not cut and time.monotonic() < until:
             time.sleep(0.1)
