@@ -1,0 +1,74 @@
+"""Every place against a real API server, with its admission and defaults; nothing of it stays there.
+
+The server is that of the file which FIVESTAGE_TEST_KUBECONFIG names, and no other: nobody's own by accident.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.k8s.rendering import PLACES, Resource, of_kind, rendered
+from tests.k8s.test_schema import CUSTOM
+
+NAMED = "FIVESTAGE_TEST_KUBECONFIG"
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get(NAMED), reason=f"{NAMED} names no cluster"),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
+]
+
+
+def kubectl(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = ["kubectl", "--kubeconfig", os.environ[NAMED], *words]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    """A namespace of the tests' own, which enforces what ours does."""
+    name = f"fivestage-test-{secrets.token_hex(4)}"
+    (ours,) = of_kind(rendered("base"), "Namespace")
+    ours["metadata"]["name"] = name
+    made = kubectl("create", "-f", "-", given=yaml.safe_dump(ours))
+    assert made.returncode == 0, made.stderr
+    try:
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+def moved(resources: list[Resource], namespace: str) -> str:
+    for one in resources:
+        if one["kind"] == "Namespace":
+            one["metadata"]["name"] = namespace
+        elif "namespace" in one["metadata"]:
+            one["metadata"]["namespace"] = namespace
+    return yaml.safe_dump_all(one for one in resources if one["kind"] not in CUSTOM)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_server_takes_it_without_a_warning(place: str, namespace: str) -> None:
+    words = (
+        "apply",
+        "--dry-run=server",
+        "--server-side",
+        "--force-conflicts",
+        "--warnings-as-errors",
+        "-f",
+        "-",
+    )
+    done = kubectl(*words, given=moved(rendered(place), namespace))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_server_would_refuse_a_pod_that_restricted_forbids(namespace: str) -> None:
+    (deployment,) = of_kind(rendered("base"), "Deployment")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad", "namespace": namespace}}
+    spec = deployment["spec"]["template"]["spec"] | {"hostNetwork": True, "serviceAccountName": "default"}
+    done = kubectl("create", "--dry-run=server", "-f", "-", given=yaml.safe_dump(pod | {"spec": spec}))
+    assert done.returncode != 0
+    assert "violates PodSecurity" in done.stderr
