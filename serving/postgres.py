@@ -86,7 +86,9 @@ class PostgresStore:
         with self._lock:
             try:
                 if self._held is None:
-                    self._held = psycopg.connect(self._url, autocommit=True, **_PATIENCE)
+                    # Named, as a database of the encoding SQL_ASCII would otherwise answer in bytes.
+                    asked = {"client_encoding": "utf8"} | _PATIENCE
+                    self._held = psycopg.connect(self._url, autocommit=True, **asked)
                 with self._held.transaction():
                     yield self._held
             except BaseException:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def store(url: str) -> Iterator[Store]:
     found = open_store(url)
     yield found
     found.close()
+
+
+def test_a_database_without_an_encoding_gives_text(server: Postgres | None) -> None:
+    if server is None:
+        pytest.skip("Postgres is not installed")
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    with closing(open_store(server.url.removesuffix("/postgres") + "/plain")) as store:
+        store.write_answers([answered(1)])
+        assert [found for _, found in store.answers()] == [answered(1)]
 
 
 def answered(number: int) -> Answered:
