@@ -63,8 +63,7 @@ def _column(
     code, distinct = pd.factorize(values)
     there = code >= 0
     width = max(len(distinct), 1)
-    cell, times = np.unique(day[there] * width + code[there], return_counts=True)
-    of_day, value = np.divmod(cell, width)
+    of_day, value, times = _cells(day[there], code[there], days, width)
     rows = sums(of_day, times, days)
     alike = sums(of_day, times * (times - 1.0), days) / np.maximum(rows * (rows - 1), 1)
     numeric = pd.api.types.is_numeric_dtype(values)
@@ -87,6 +86,20 @@ def _column(
     bits = code.astype(np.int64).view(np.uint64)  # rows are only compared within their window
     several = (rows > 1).astype(np.float64)
     return (alike, several, sums(of_day, times * novel, days), outside, rows), Known(index, *ends), bits
+
+
+def _cells(
+    day: NDArray[np.int64], value: NDArray[np.int64], days: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Each pair of a day and a value that occurs, and how often."""
+    cell = day * width + value
+    if days * width <= 4 * len(cell):
+        counts = np.bincount(cell, minlength=days * width)
+        found = np.flatnonzero(counts)
+        times = counts[found]
+    else:
+        found, times = np.unique(cell, return_counts=True)
+    return (*np.divmod(found, width), times)
 
 
 def _reach(
