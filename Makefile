@@ -33,6 +33,9 @@ bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes 
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
 	@$(BIN)/python -m sizing
 
+bench-monitoring: $(INSTALLED) ## false alarms and power of the drift checks; writes docs/monitoring.md
+	@$(BIN)/python -m bench.monitoring $(ARGS)
+
 alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract, into monitoring/
 	@$(BIN)/python -m monitoring.alerts
 

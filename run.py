@@ -234,8 +234,8 @@ def monitor(options: argparse.Namespace) -> None:
     else:
         watched, verdict = runs.monitor_next(SERVING)
     say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
-    for sentence in watched.drift.sentences:
-        say(f"  drift: {sentence}")
+    for cause in watched.causes:
+        say(f"  {cause.kind}: {cause.sentence}")
     advice = f'make retrain ARGS="--as-of {day_of(watched.end)}"' if verdict.retrain else "keep the model"
     say(f"{advice}: {verdict.reason}. The drift report is {page_of(watched.start)}.")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from monitoring.chance import Chance, Statistics, calibrate
 from monitoring.distances import Binning, Counts, Window, bin_column, count_days, debiased
-from monitoring.metrics import Column, Floats
+from monitoring.metrics import Bools, Column, Floats
 from monitoring.relations import (
     LEAST_RESIDUAL,
     Design,
@@ -60,6 +60,7 @@ BROKEN = {
 SCALE_OF_ALIKE = 0.003
 OWN = ("missing", "outside", "alike", "novel")  # kinds that a fault in another column does not reach
 VOLUME, ROWS = "rows a day", "whole rows"
+ABSENT = 100.0  # times beyond its threshold
 BLAMED = 6  # rounds of looking for the column that broke the relations
 
 
@@ -187,17 +188,29 @@ def chances_of(
 
 def compare(reference: Reference, current: Window, chances: dict[str, Chance]) -> DriftReport:
     """See `detect_drift`."""
-    names = tuple(binning.column for binning in reference.binnings)
-    absent = tuple(name for name in names if name not in current.frame)
-    frame = current.frame.assign(**dict.fromkeys(absent, np.nan))[list(names)]
-    current = replace(current, frame=frame)
-    product = products(current, reference.design)
-    fitted = residuals(product, fit(reference.product.sum(axis=0), reference.design))
-    values, _ = count_values(current, names, reference.known)
-    of_days = Sums(count_days(current, reference.binnings), values, fitted)
+    absent = tuple(one.column for one in reference.binnings if one.column not in current.frame)
+    of_days, product = count(reference, current)
     found = _statistics(of_days.whole, reference.sums.whole, reference)
     _blame(found, reference, product, chances)
     return _report(found, chances, reference, of_days, absent)
+
+
+def count(reference: Reference, current: Window) -> tuple[Sums, Floats]:
+    """What is counted of a window, by day, and its products; columns that it lacks are missing throughout."""
+    names = tuple(one.column for one in reference.binnings)
+    frame = current.frame.assign(**{name: np.nan for name in names if name not in current.frame})
+    current = replace(current, frame=frame[list(names)])
+    product = products(current, reference.design)
+    fitted = residuals(product, fit(reference.product.sum(axis=0), reference.design))
+    values, _ = count_values(current, names, reference.known)
+    return Sums(count_days(current, reference.binnings), values, fitted), product
+
+
+def alarms(reference: Reference, days: Sums, weight: Floats, chances: dict[str, Chance]) -> dict[str, Bools]:
+    """Whether each kind alarms on each sum of days (`weight`, sums x days): many checks at once."""
+    then = reference.sums.weighted(np.ones((len(weight), reference.window.days)))
+    found = _statistics(days.weighted(weight), then, reference)
+    return {kind: chances[kind].beyond(value).max(axis=1) >= 1 for kind, value in found.items()}
 
 
 def _statistics(now: Sums, was: Sums, reference: Reference) -> Statistics:
@@ -370,7 +383,7 @@ def _column(
 
 
 def _absent(name: str) -> ColumnDrift:
-    gone = Change(1.0, 0.0, drifted=True, broken=True, beyond=np.inf)
+    gone = Change(1.0, 0.0, drifted=True, broken=True, beyond=ABSENT)
     return ColumnDrift(
         name, {"missing": gone}, 1.0, 0.0, drifted=True, broken=True, sentence=f"{name}: the column is absent"
     )

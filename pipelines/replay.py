@@ -129,6 +129,7 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
         verdict=f"{performance.sentence}. {'Retrain' if verdict.retrain else 'Keep'}: {verdict.reason}",
         estimated_cost=performance.expected.scores["cost_per_1000"],
         drift_report=str(page_of(watched.start).relative_to(REPORTS)),
+        causes=tuple(f"{cause.kind}: {cause.sentence}" for cause in watched.causes),
     )
 
 

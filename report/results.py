@@ -211,6 +211,7 @@ class Period:
     verdict: str
     estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
     drift_report: str = ""  # HTML; a path relative to the page
+    causes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

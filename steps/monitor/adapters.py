@@ -1,5 +1,6 @@
 """ZenML steps of stage 5."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ import pandas as pd
 from zenml import step
 
 from core.contract import day_of, iso, load_contract
-from core.settings import REPORTS
+from core.settings import REPORTS, VAR
+from monitoring.exposition import expose
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in
 from steps.materializers import RecordMaterializer
@@ -16,6 +18,7 @@ from steps.model.registry import known_numbers, open_version
 from steps.monitor.watch import Watched, read_served, watch
 
 PAGES = REPORTS / "drift"
+METRICS = VAR / "metrics" / "monitoring.prom"
 
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
@@ -40,7 +43,27 @@ def decide_retraining(
     """N of the last M periods bad, or too old a model: then train again, if pause and budget allow."""
     contract = load_contract()
     periods = [*(Period(**_tuples(one)) for one in past), period_of(watched)]
-    return decide(periods, trained, watched.end, contract.monitoring, contract.budget)
+    verdict = decide(periods, trained, watched.end, contract.monitoring, contract.budget)
+    expose(metrics_of(watched, verdict), METRICS, f"{contract.name}-monitoring")
+    return verdict
+
+
+def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
+    """A period as Prometheus is told of it; see `monitoring.exposition`."""
+    performance = watched.performance
+    scored = performance.scored
+    return {
+        "ran_at_seconds": time.time(),
+        "period_end_seconds": watched.end,
+        "rows": performance.rows,
+        "label_share": performance.label_share,
+        "bad": performance.bad,
+        "drifted": len(watched.drift.drifted),
+        "broken": len(watched.drift.broken),
+        "retrain": verdict.retrain,
+        "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
+        **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
+    }
 
 
 def period_of(watched: Watched) -> Period:

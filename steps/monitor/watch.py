@@ -10,6 +10,8 @@ import pandas as pd
 from core.clock import DAY
 from core.contract import LEAST_REFERENCE, Contract, iso
 from core.errors import UserError
+from monitoring.causes import Cause, causes
+from monitoring.concept import ConceptReport, detect_concept_drift
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
@@ -20,6 +22,7 @@ from serving.log import open_store, predictions
 from steps.model.evaluate import artifact_probability, decision_day
 
 SCORE = "probability"
+EFFECT_ROWS = 2_000
 SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 
 
@@ -35,6 +38,7 @@ class Watched:
     compared: int
     largest_difference: float  # between what was served and what the artifact answers offline
     last_number: int  # of the prediction log
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,14 @@ def watch(
     )
     drift, reference, window = _drift(features, rows, before, places, probability, newest, contract)
     write_drift_page(drift, reference, window, page)
+    known = np.flatnonzero((current["known_at"] < end).to_numpy())
+    enough = len(known) >= contract.monitoring.min_label_share * len(places)
+    concept = (
+        _concept(features, rows, before, places[known], probability[known], newest, contract)
+        if enough
+        else None
+    )
+    effects = _effects(drift, features, before, places, newest)
     return Watched(
         start,
         end,
@@ -109,6 +121,7 @@ def watch(
         len(log),
         _largest_difference(log, seen, artifacts),
         served.last_number,
+        causes(drift, concept, performance, effects, window.first, contract.costs.currency),
     )
 
 
@@ -160,6 +173,52 @@ def _drift(
         ]
     )
     return drift, reference, window
+
+
+def _concept(
+    features: pd.DataFrame,
+    rows: pd.DataFrame,
+    before: np.ndarray,
+    places: np.ndarray,
+    probability: Floats,
+    newest: Artifact,
+    contract: Contract,
+) -> ConceptReport | None:
+    """Rows whose labels are there against days that the model has not learnt; None if those are few."""
+    rules, label = contract.monitoring, contract.label.name
+    unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
+    if not len(unlearnt):
+        return None
+    watched = [name for name in features if name not in rules.unwatched]
+    reference = _window(features.iloc[unlearnt][watched], rows.iloc[unlearnt])
+    window = _window(features.iloc[places][watched], rows.iloc[places])
+    if reference.days < LEAST_REFERENCE * window.days:
+        return None
+    truth = rows[label].to_numpy()
+    offline = artifact_probability(newest, features.iloc[unlearnt])
+    return detect_concept_drift(
+        reference,
+        window,
+        (truth[unlearnt], truth[places]),
+        (offline, probability),
+        rules.false_alarm,
+    )
+
+
+def _effects(
+    drift: DriftReport, features: pd.DataFrame, before: np.ndarray, places: np.ndarray, newest: Artifact
+) -> dict[str, float]:
+    """By how much each moved column moves the mean probability: with its values, and with those before."""
+    draw = np.random.default_rng(0)
+    current = features.iloc[draw.choice(places, min(EFFECT_ROWS, len(places)), replace=False)]
+    usual = features.iloc[draw.choice(before, len(current))]
+    now = float(artifact_probability(newest, current).mean()) if drift.drifted else 0.0
+    return {
+        name: now
+        - float(artifact_probability(newest, current.assign(**{name: usual[name].to_numpy()})).mean())
+        for name in drift.drifted
+        if name in newest.features
+    }
 
 
 def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:

@@ -24,6 +24,7 @@ from steps.monitor import watch as watching
 from steps.monitor.watch import Served, Watched, read_served, watch
 from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
 
+STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
 PERIOD = (START + 8 * DAY, START + 10 * DAY)
 
 
@@ -162,11 +163,10 @@ def watched(
 ) -> Watched:
     """The report, with drift and its page, which have tests of their own, left out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            watching, "detect_drift", light.get("drift", lambda *_: SimpleNamespace(drifted=(), broken=()))
-        )
+        patch.setattr(watching, "detect_drift", light.get("drift", lambda *_: STILL))
         patch.setattr(watching, "write_drift_page", lambda *_: None)
         patch.setattr(watching, "joined", lambda reports: reports[0])
+        patch.setattr(watching, "detect_concept_drift", light.get("concept", lambda *_: None))
         page = folder / "page.html"
         return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
 
@@ -235,7 +235,7 @@ def held_against(warehouse: Warehouse, artifact: Artifact, folder: Path) -> list
 
     def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
         seen.append((reference, current))
-        return SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
+        return STILL
 
     watched(warehouse, log_of(warehouse), {"1": artifact}, folder, drift=drift)
     return seen

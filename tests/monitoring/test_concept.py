@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from core.contract import load_contract
+from monitoring.causes import causes
+from monitoring.concept import MARGIN, ConceptReport, detect_concept_drift
+from monitoring.drift import detect_drift
+from monitoring.metrics import Floats
+from monitoring.performance import judge
+from tests.monitoring.test_drift import PERIOD, REFERENCE, changed, window
+
+
+def labelled(seed: int, first: int, days: int) -> tuple[object, Floats, Floats]:
+    """A window, labels that come as the score says, and the score."""
+    some = window(seed, first, days)
+    chance = some.frame["score"].to_numpy()
+    label = (np.random.default_rng(seed).random(chance.size) < chance).astype(np.float64)
+    return some, label, chance
+
+
+def found(change: str) -> ConceptReport:
+    reference, label, chance = labelled(0, 0, REFERENCE)
+    current, label_now, chance_now = labelled(10, REFERENCE, PERIOD)
+    draw = np.random.default_rng(1)
+    label_now = {
+        "nothing": label_now,
+        "more of them": np.where(draw.random(label_now.size) < 0.3, 1.0, label_now),
+        "another meaning": 1 - label_now,
+        "no meaning": draw.permutation(label_now),
+    }[change]
+    windows = (reference, current)
+    return detect_concept_drift(*windows, (label, label_now), (chance, chance_now), 0.01)  # type: ignore[arg-type]
+
+
+def test_labels_as_predicted_are_silent() -> None:
+    assert found("nothing") == ConceptReport(rate=False, columns=(), sentences=())
+
+
+def test_another_rate_is_told_from_another_concept() -> None:
+    report = found("more of them")
+    assert report.rate
+    assert "labels are more frequent than the inputs explain" in report.sentences[0]
+    report = found("another meaning")
+    assert {MARGIN, "score"} & set(report.columns)
+    assert found("no meaning").columns
+
+
+@pytest.mark.parametrize(
+    ("concept", "kind"),
+    [
+        (ConceptReport(rate=True, columns=(), sentences=("rarer",)), "label-rate shift"),
+        (ConceptReport(rate=True, columns=("x",), sentences=("other",)), "concept shift"),
+    ],
+)
+def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> None:
+    contract, reference = load_contract(), window(0, 0, REFERENCE)
+    current, label, chance = labelled(10, REFERENCE, PERIOD)
+    known = np.ones(label.size, dtype=bool)
+    performance = judge(label, known, chance, current.day, 0.3, contract, 0.33)  # type: ignore[attr-defined]
+    still = detect_drift(reference, current, 0.01)  # type: ignore[arg-type]
+    (cause,) = causes(still, concept, performance, {}, REFERENCE, "USD")
+    assert cause.kind == kind
+    assert "USD per 1,000" in cause.sentence
+
+    broken = changed(current, "temperature", lambda celsius: celsius * 1.8 + 32)  # type: ignore[arg-type]
+    drift = detect_drift(reference, broken, 0.01)
+    (cause,) = causes(drift, concept, performance, {"temperature": 0.02}, 15_000, "USD")
+    assert cause.kind == "data broken"  # which explains the labels too
+    assert cause.sentence.startswith("temperature: ")
+    assert cause.sentence.endswith("; since 2011-01-26; it moves the mean probability by +0.020")
