@@ -65,3 +65,11 @@ def later(first: Value, second: Value) -> Value:
     if isinstance(first, np.ndarray):
         return np.maximum(first, second)
     return max(first, second)
+
+
+def length(value: str | Strings | None) -> Value:
+    """Characters of a text, 0 of a missing one."""
+    if isinstance(value, Strings):
+        lengths = [len(one) if isinstance(one, str) else 0 for one in value.values]
+        return np.array(lengths, dtype=np.float64)[value.codes]
+    return float(len(value)) if value else 0.0

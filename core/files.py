@@ -1,8 +1,9 @@
 """Files that are whole or not there."""
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from core.errors import UserError
@@ -30,3 +31,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
             f"{path} cannot be written: {error.strerror}. Make its folder writable or name another."
         ) from error
     return path
+
+
+def digest_of_files(root: Path, files: Iterable[Path]) -> str:
+    """SHA-256 of files and of their names below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

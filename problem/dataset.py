@@ -6,7 +6,6 @@ landing go to the events, which count from when they happened, never to the rows
 
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from core.contract import Contract, Event, Number, load_contract
 from core.errors import UserError
+from core.files import digest_of_files
+from core.tables import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import raw_folder, read_raw
 
@@ -37,26 +38,17 @@ MORE_AIRPORTS = {
 Check = tuple[str, ArrayLike, str]  # column, rows that fail, reason
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Cleaned tables.
-
-    `rows`: a flight each: contract's columns, `decision_at`, the label, `known_at`; by decision, then leg.
-    `events`: the frames of the contract's events, each by the moment it is known, departure and leg.
-    `reference`: what does not change, by airport: `lat`, `lon`, `tz`, `region`.
-    `rejected`: what was not believed, by table and line of its file; `kept` if only a value was set missing.
-    `quality`: counts and shares for the report.
-    """
-
-    rows: pd.DataFrame
-    events: dict[str, pd.DataFrame]
-    reference: dict[str, dict[str, float | str]]
-    rejected: pd.DataFrame
-    quality: dict[str, float]
+def digest() -> str:
+    """SHA-256 of the raw data files."""
+    folder = raw_folder()
+    return digest_of_files(folder, (path for path in folder.iterdir() if path.is_file()))
 
 
 def load(folder: Path | None = None, contract: Contract | None = None) -> Tables:
-    """The cleaned tables of a folder, by default the one of `raw_folder`.
+    """The cleaned tables of a folder, by default the one of `raw_folder`: a flight a row, by decision and leg.
+
+    Events come by the moment they are known, departure and leg; the reference, by airport, has `lat`, `lon`, `tz`
+    and `region`.
 
     Raises:
         UserError: a table cannot be read, or the contract asks for what the tables do not have.

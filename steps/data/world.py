@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from core.contract import Column, Contract, Event
-from problem.dataset import Tables
+from core.tables import Tables
 from steps.data.validate import check_share, summary, validate, write_quarantine
 
 RAW = "raw.csv"

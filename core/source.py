@@ -1,0 +1,153 @@
+"""One table from wherever it is: a file, a folder of files, a bucket, a database, or an example."""
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from core.errors import UserError
+from core.files import digest_of_files
+from core.settings import ROOT
+
+MISSING = ("", "?", "-", "--", "none", "NONE")  # beside pandas' own
+ENCODINGS = ("utf-8-sig", "cp1252")
+EXAMPLE = "sklearn:"
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
+
+
+def read_table(source: str) -> pd.DataFrame:
+    """The table of a source, columns as they are named there, numbers and booleans typed, the rest text.
+
+    `file.csv` (also .tsv, compressed, other separators and encodings), `file.parquet`, a folder of either,
+    `s3://bucket/key`, `gs://...` or `https://...` by fsspec, `database-url#table` or `database-url#select ...`,
+    and `sklearn:wine`, a table that scikit-learn brings. Relative paths start at the project.
+
+    Raises:
+        UserError: when there is no such source, or it holds no table.
+    """
+    try:
+        frame = _read(source)
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(f"{named(source)} needs a library that is not installed: {error}.") from error
+    except Exception as error:  # whatever a driver, a file system or a parser raises
+        raise UserError(
+            f"{named(source)} cannot be read as a table: {' '.join(str(error).split())}"
+        ) from error
+    if frame.empty or not len(frame.columns):
+        raise UserError(f"{named(source)} holds no rows. Name a table that has some.")
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise UserError(f"{named(source)} has two columns {twice!r}: rename one of them.")
+    return frame.reset_index(drop=True)
+
+
+def digest_of(source: str) -> str:
+    """SHA-256 of what a source holds: of its files here, else of the table that it gives."""
+    place = _local(source)
+    if place is None or not place.exists():
+        frame = read_table(source)
+        hashed = pd.util.hash_pandas_object(frame.astype("str"), index=False).to_numpy()
+        return hashlib.sha256(hashed.tobytes() + ",".join(frame.columns).encode()).hexdigest()
+    return digest_of_files(place, _parts(place) if place.is_dir() else [place])
+
+
+def named(source: str) -> str:
+    """A source for messages, without the password of its database."""
+    if "://" not in source:
+        return source
+    head, _, rest = source.partition("://")
+    user, at, host = rest.partition("@")
+    return f"{head}://{user.partition(':')[0]}:***@{host}" if at and ":" in user else source
+
+
+def _read(source: str) -> pd.DataFrame:
+    if source.startswith(EXAMPLE):
+        return _example(source.removeprefix(EXAMPLE))
+    place = _local(source)
+    if place is None:
+        scheme = source.partition("://")[0]
+        return _file(source) if _is_file_system(scheme) else _query(source)
+    if not place.exists():
+        raise UserError(f"There is no {source} ({place}). Name a file, a folder, or a URL.")
+    if place.is_dir():
+        parts = _parts(place)
+        if not parts:
+            raise UserError(f"The folder {source} holds no .parquet and no .csv files.")
+        return pd.concat([_file(str(part)) for part in parts], ignore_index=True)
+    return _file(str(place))
+
+
+def _local(source: str) -> Path | None:
+    if "://" in source or source.startswith(EXAMPLE):
+        return None
+    return ROOT / Path(source).expanduser()
+
+
+def _is_file_system(scheme: str) -> bool:
+    from fsspec import available_protocols
+
+    return scheme in available_protocols()
+
+
+def _parts(folder: Path) -> list[Path]:
+    found = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "_"))
+    ]
+    return [path for path in found if _TABLES & set(path.suffixes)]
+
+
+def _file(place: str) -> pd.DataFrame:
+    if Path(place).suffix in {".parquet", ".pq"}:
+        return pd.read_parquet(place)
+    for encoding in ENCODINGS:
+        try:
+            return _text(place, encoding)
+        except UnicodeDecodeError:
+            continue
+    return _text(place, "latin-1")
+
+
+def _text(place: str, encoding: str) -> pd.DataFrame:
+    import fsspec
+
+    with fsspec.open(place, "rt", encoding=encoding, compression="infer", newline="") as file:
+        head = file.read(64 * 1024)
+    try:
+        separator = csv.Sniffer().sniff(head, delimiters=",;\t|").delimiter
+    except csv.Error:
+        separator = ","
+    return pd.read_csv(place, sep=separator, encoding=encoding, na_values=list(MISSING), low_memory=False)
+
+
+def _query(source: str) -> pd.DataFrame:
+    from sqlalchemy import create_engine, text
+
+    url, _, what = source.partition("#")
+    if not what:
+        raise UserError(
+            f"{named(source)} names no table: write database-url#table or database-url#select ..."
+        )
+    engine = create_engine(url)
+    if " " in what.strip():
+        with engine.connect() as connection:
+            return pd.read_sql_query(text(what), connection)
+    return pd.read_sql_table(what, engine)
+
+
+def _example(name: str) -> pd.DataFrame:
+    from sklearn import datasets
+
+    load: Any = getattr(datasets, f"load_{name}", None)
+    if load is None:
+        known = sorted(one.removeprefix("load_") for one in dir(datasets) if one.startswith("load_"))
+        raise UserError(f"scikit-learn brings no table {name!r}; it has {', '.join(known)}.")
+    found = load(as_frame=True)
+    frame: pd.DataFrame = found.frame
+    if hasattr(found, "target_names") and len(found.target_names) > 1:
+        frame["target"] = pd.Series(found.target_names)[frame["target"]].to_numpy()
+    return frame

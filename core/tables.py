@@ -1,0 +1,223 @@
+"""Cleaned tables, and how one table becomes them: rows with decisions and labels, and outcomes as events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.clock import DAY
+from core.columns import Floats, Ints
+from core.contract import Category, Contract, Event, Number, Timestamp
+from core.errors import UserError
+
+OUTCOME = "outcome"  # the event that tells what became of a row
+HAPPENED = "happened_at"
+EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Cleaned tables.
+
+    `rows`: one a decision: contract's columns, `decision_at`, the label, `known_at`; by decision and identity.
+    `events`: the frames of the contract's events, each by the moment it is known.
+    `reference`: what does not change.
+    `rejected`: what was not believed, by table and line of its file; `kept` if only a value was set missing.
+    `quality`: counts and shares for the report.
+    """
+
+    rows: pd.DataFrame
+    events: dict[str, pd.DataFrame]
+    reference: dict[str, dict[str, Any]]
+    rejected: pd.DataFrame
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is to be read; columns are named as the contract does, `headers` says how the table does."""
+
+    headers: Mapping[str, str]
+    target: str  # a header
+    classes: tuple[str, ...] = ()  # the target's values: the label is the place among them; none: a number
+    moments: Mapping[str, str] = field(default_factory=dict)  # how they are written: strptime, ISO8601, s, ms
+    comma: tuple[str, ...] = ()  # numbers with a decimal comma
+    time: str = ""  # the column of `headers` that simulated moments follow in order
+    group: str = ""  # rows with the same value get the same simulated day
+    row: str = ""  # a column of the contract to be filled with the number of the row
+    known: str = ""  # header of the moment at which the target was known
+    known_after_hours: float = 1
+    simulated_days: int = 0  # moments of decision are made up, over so many days
+    drop_duplicates: bool = True
+
+
+def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables:
+    """The cleaned tables of one table.
+
+    Rows without a target are left out, for nothing can be learnt from them; what is no number or no moment
+    becomes missing.
+
+    Raises:
+        UserError: a column is not there, or no row has a moment and a target.
+    """
+    wanted = [*layout.headers.values(), layout.target, *([layout.known] if layout.known else [])]
+    for header in wanted:
+        if header not in table:
+            raise UserError(f"The table has no column {header!r} any more: run `make init` again.")
+    numbered = table.drop_duplicates() if layout.drop_duplicates else table
+    labels = label_of(numbered[layout.target], layout)
+    kept = numbered[labels.notna()]
+    rows = pd.DataFrame(index=kept.index)
+    for name, header in layout.headers.items():
+        rows[name] = _value(kept[header], contract.columns.get(name), layout, name)
+    if layout.row:
+        rows[layout.row] = kept.index.to_numpy(np.int64)
+    time = contract.decision.time_column
+    label = labels[labels.notna()]
+    if layout.simulated_days:
+        order = rows[layout.time] if layout.time else None
+        groups = kept[layout.headers[layout.group]] if layout.group else None
+        rows[time] = simulated(label, layout.simulated_days, contract.split.test_end, order, groups)
+    rejected = _without_moment(kept, rows, time, layout)
+    good = rows[time].notna()
+    rows, label = rows[good], label[good]
+    if rows.empty:
+        raise UserError("No row has both a target and a moment: run `make init` again, it says why.")
+    moments = rows[time].to_numpy(np.int64)
+    known = moments + round(layout.known_after_hours * 3600)
+    if layout.known:
+        told = moment(kept.loc[rows.index, layout.known], layout.moments.get("known", ""))
+        known = np.maximum(moments, told.fillna(pd.Series(known, index=rows.index)).to_numpy(np.int64))
+    names = [name for name in contract.columns if name in rows]
+    made = rows[names].assign(
+        decision_at=moments - contract.decision.lead_seconds,
+        **{contract.label.name: label.to_numpy(np.int8 if len(layout.classes) == 2 else np.float64)},  # noqa: PLR2004
+        known_at=known,
+    )
+    made = made.sort_values(["decision_at", *contract.identity], ignore_index=True)
+    return Tables(
+        rows=made,
+        events=_outcomes(made, contract),
+        reference={},
+        rejected=rejected,
+        quality={
+            "rows": len(table),
+            "repeated_rows_left_out": len(table) - len(numbered),
+            "rows_without_a_target": int(labels.isna().sum()),
+        },
+    )
+
+
+def label_of(values: pd.Series, layout: Layout) -> pd.Series:
+    """The label of each row, missing where the target is: the place among the classes, or the number."""
+    if not layout.classes:
+        return number(values, comma=layout.target in layout.comma)
+    places = {name: place for place, name in enumerate(layout.classes)}
+    return text(values).map(places).astype("float64")
+
+
+def text(values: pd.Series) -> pd.Series:
+    """Values as trimmed texts, missing where they are; whole numbers without a point."""
+    if pd.api.types.is_bool_dtype(values):
+        return values.map({True: "true", False: "false"}).astype("str")
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        return values.astype("Int64").astype("str").where(values.notna(), None).astype("str")
+    found = values.astype("str").str.strip()
+    return found.mask(found == "")
+
+
+def number(values: pd.Series, *, comma: bool = False) -> pd.Series:
+    """Values as floats: signs of currency, percent and thousands are read over; missing where there is none."""
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
+        return values.astype("float64").replace([np.inf, -np.inf], np.nan)
+    bare = values.astype("str").str.replace(r"[\s%$€£¥'\u00a0\u202f]", "", regex=True)
+    bare = bare.str.replace(".", "", regex=False) if comma else bare.str.replace(",", "", regex=False)
+    bare = bare.str.replace(",", ".", regex=False)
+    found = pd.to_numeric(bare, errors="coerce").astype("float64")
+    return found.replace([np.inf, -np.inf], np.nan)
+
+
+def moment(values: pd.Series, written: str) -> pd.Series:
+    """Epoch seconds as floats, missing where there is no moment; without a zone, it is UTC."""
+    if written in EPOCHS:
+        return np.floor(number(values) / EPOCHS[written])
+    if pd.api.types.is_datetime64_any_dtype(values):
+        moments = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
+    else:
+        whole = text(values)
+        moments = pd.to_datetime(whole, format=written or "ISO8601", errors="coerce", utc=True)
+    seconds = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
+    return seconds.where(moments.notna())
+
+
+def simulated(
+    label: pd.Series, days: int, end: Any, order: pd.Series | None = None, groups: pd.Series | None = None
+) -> Ints:
+    """Made-up moments over some days before `end`, each day with its share of every class.
+
+    Rows keep an order that is given; those of one group get the same day. The same table gives the same moments.
+    """
+    random = np.random.default_rng(SEED)
+    place: Floats
+    if order is not None:
+        place = order.rank(method="first").to_numpy() - 1
+        place /= len(label)
+    elif groups is not None:
+        codes, _ = pd.factorize(groups, use_na_sentinel=False)
+        place = _strata(pd.Series(label.to_numpy()).groupby(codes).median(), random)[codes]
+    else:
+        place = _strata(label, random)
+    start = int(pd.Timestamp(end, tz="UTC").timestamp()) - days * DAY
+    return np.asarray(start + np.floor(place * days * DAY), dtype=np.int64)
+
+
+def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
+    """Places in [0, 1) at random, spread evenly within each class, or each tenth of a number."""
+    values = label.to_numpy(np.float64)
+    few = 50
+    if len(np.unique(values)) > few:
+        values = np.searchsorted(np.quantile(values, np.arange(1, 10) / 10), values)
+    place = np.empty(len(values))
+    for one in np.unique(values):
+        here = np.flatnonzero(values == one)
+        place[here] = (random.permutation(len(here)) + random.random(len(here))) / len(here)
+    return place
+
+
+def _value(values: pd.Series, column: Any, layout: Layout, name: str) -> pd.Series:
+    if isinstance(column, Category):
+        return text(values)
+    if isinstance(column, Timestamp) or name in layout.moments:
+        return moment(values, layout.moments.get(name, ""))
+    if isinstance(column, Number) or column is None:
+        return number(values, comma=name in layout.comma)
+    return values
+
+
+def _without_moment(kept: pd.DataFrame, rows: pd.DataFrame, time: str, layout: Layout) -> pd.DataFrame:
+    """A report of rows whose moment of decision cannot be read."""
+    header = layout.headers.get(time, time)
+    places = np.flatnonzero(rows[time].isna())
+    found = kept[header].iloc[places].astype("str") if header in kept else pd.Series([], dtype="str")
+    return pd.DataFrame(
+        {
+            "table": "table",
+            "line": kept.index.to_numpy()[places] + 2,
+            "column": header,
+            "value": found.fillna("").to_numpy(),
+            "reason": "no moment",
+            "kept": np.zeros(len(places), dtype=bool),
+        }
+    )
+
+
+def _outcomes(rows: pd.DataFrame, contract: Contract) -> dict[str, pd.DataFrame]:
+    """What became of each row, as the event that the contract calls an outcome."""
+    event: Event | None = contract.events.get(OUTCOME)
+    if event is None:
+        return {}
+    told = rows.assign(**{HAPPENED: rows["known_at"]})
+    return {OUTCOME: told[list(event.columns)].sort_values(HAPPENED, ignore_index=True)}

@@ -1,0 +1,217 @@
+"""What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or moments."""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from core.tables import EPOCHS, moment, number, text
+
+Kind = Literal["number", "integer", "category", "text", "moment"]
+SAMPLE = 5_000  # distinct values that say how a column is written
+READABLE = 0.95  # of the values must be numbers, or moments, for the column to be taken for them
+FEW_LEVELS = 12  # of so many a contract names each
+LEAST_OF_LEVEL = 5  # rows; with a rarer level more are to be expected
+FREE_LENGTH = 40  # mean characters from which on a category is prose
+LEAST_FOR_IDENTIFIER = 30  # rows
+NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
+TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
+FORMATS = (
+    "ISO8601",
+    *(f"{date}{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p") for date in (
+        "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y",
+        "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y",
+    )),
+    "%Y%m%d",
+    "%Y%m%d%H%M%S",
+    "%a %b %d %H:%M:%S %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%b %Y",
+    "%m/%Y",
+)  # fmt: skip
+YEARS = (1900, 2100)
+EPOCH_YEARS = (1990, 2040)  # in which a whole number can be a moment
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column as it was found."""
+
+    header: str
+    name: str
+    kind: Kind
+    missing: float  # share
+    distinct: int
+    low: float = 0
+    high: float = 0
+    levels: tuple[str, ...] = ()
+    longest: int = 0  # characters
+    example: str | float = ""
+    written: str = ""  # how moments are written
+    comma: bool = False
+    unreadable: int = 0  # values that are none of the kind, and count as missing
+    identifier: bool = False
+    left_out: str = ""  # why it is no feature
+
+    @property
+    def nullable(self) -> bool:
+        return self.missing > 0
+
+
+def names_of(headers: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """A name for each header: lower case, letters, digits and underscores, none twice."""
+    names: dict[str, str] = {}
+    used = set(taken)
+    for place, header in enumerate(headers, 1):
+        spelled = header.replace("ß", "ss").replace("ø", "o").replace("æ", "ae").replace("ł", "l")
+        spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", spelled)
+        ascii_only = unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode()
+        name = re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")[:48].rstrip("_")
+        if not name or not re.match("[a-z]", name):
+            name = f"column_{name or place}"
+        whole, again = name, 2
+        while name in used:
+            name, again = f"{whole}_{again}", again + 1
+        used.add(name)
+        names[header] = name
+    return names
+
+
+def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> Found:
+    """What a column is."""
+    header = str(values.name)
+    known = values.dropna()
+    found = Found(header, name, "category", float(values.isna().mean()), int(known.nunique()))
+    if known.empty or found.distinct <= 1:
+        why = "it is empty" if known.empty else f"it has one value only, {str(known.iloc[0])[:40]!r}"
+        return replace(found, left_out=why)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _moments(found, values, "")
+    if pd.api.types.is_bool_dtype(values):
+        return _category(found, values)
+    if pd.api.types.is_numeric_dtype(values):
+        written = epoch_or_day(known, name, is_time=is_time)
+        return _moments(found, values, written) if written else _number(found, values)
+    distinct = text(known).dropna().drop_duplicates()
+    sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
+    written = how_written(sample)
+    if written:
+        return _moments(found, values, written)
+    for comma in (False, True):
+        read = number(sample, comma=comma)
+        if read.notna().mean() >= READABLE and _plausible(sample, comma=comma):
+            return _number(replace(found, comma=comma), values)
+    return _category(found, values)
+
+
+def how_written(sample: pd.Series) -> str:
+    """The format in which texts are moments; empty if they are none.
+
+    Where day and month could change places, the format with the day first stands, unless it reads fewer.
+    """
+    if (
+        not len(sample)
+        or sample.str.len().median() < len("1.1.20")
+        or not sample.str.contains(r"\d").mean() > READABLE
+    ):
+        return ""
+    best, most = "", READABLE
+    digits = (
+        sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
+        and not sample.str.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}").mean() > READABLE
+    )
+    for written in FORMATS:
+        if digits and written not in {"%Y%m%d", "%Y%m%d%H%M%S"}:
+            continue
+        moments = moment(sample, written)
+        share = float(moments.between(*(pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)).mean())
+        if share > most or (share == 1 and most < 1):
+            best, most = written, share
+    return best
+
+
+def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
+    """How whole numbers are moments: epoch counts, or days as 20130131; empty if they are none."""
+    if not (is_time or TIMES.search(name)) or (values % 1 != 0).any():
+        return ""
+    low, high = float(values.min()), float(values.max())
+    for unit, second in EPOCHS.items():
+        first, last = (pd.Timestamp(year, 1, 1).timestamp() * second for year in EPOCH_YEARS)
+        if first <= low and high <= last:
+            return unit
+    if YEARS[0] * 10_000 < low and high < YEARS[1] * 10_000 and moment(values, "%Y%m%d").notna().all():
+        return "%Y%m%d"
+    if is_time and YEARS[0] <= low and high <= YEARS[1]:
+        return "%Y"
+    return ""
+
+
+def _plausible(sample: pd.Series, *, comma: bool) -> bool:
+    """Whether commas and points stand where such numbers have them."""
+    bare = sample.str.replace(r"[\s%$€£¥'\u00a0\u202f]", "", regex=True)
+    point, thousand = (",", r"\.") if comma else (r"\.", ",")
+    form = rf"[+-]?(\d{{1,3}}({thousand}\d{{3}})+|\d+)?({point}\d*)?([eE][+-]?\d+)?"
+    return bool(bare.str.fullmatch(form).mean() >= READABLE)
+
+
+def _moments(found: Found, values: pd.Series, written: str) -> Found:
+    seconds = moment(values, written)
+    known = seconds.dropna()
+    return replace(
+        found,
+        kind="moment",
+        written=written,
+        low=float(known.min()),
+        high=float(known.max()),
+        example=float(known.iloc[len(known) // 2]),
+        missing=float(seconds.isna().mean()),
+        unreadable=int(seconds.isna().sum() - values.isna().sum()),
+    )
+
+
+def _number(found: Found, values: pd.Series) -> Found:
+    numbers = number(values, comma=found.comma)
+    known = numbers.dropna()
+    whole = bool((known % 1 == 0).all() and known.abs().max() < 2**53)
+    steps = float(known.max() - known.min()) + 1
+    counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
+    serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
+    named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
+    return replace(
+        found,
+        kind="integer" if whole else "number",
+        missing=float(numbers.isna().mean()),
+        unreadable=int(numbers.isna().sum() - values.isna().sum()),
+        low=float(known.min()),
+        high=float(known.max()),
+        example=float(known.iloc[len(known) // 2]),
+        identifier=serial,
+        left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
+    )
+
+
+def _category(found: Found, values: pd.Series) -> Found:
+    texts = text(values)
+    counts = texts.value_counts()
+    lengths = counts.index.str.len()
+    mean = float(np.average(lengths, weights=counts))
+    known = int(counts.sum())
+    spaced = counts.index.str.contains(r"\s").mean() > 0.5  # noqa: PLR2004
+    serial = found.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
+    named = bool(NAMES.search(found.name)) and found.distinct > max(200, known // 20)
+    prose = mean > FREE_LENGTH or (spaced and found.distinct > max(200, 0.3 * known))
+    listed = len(counts) <= FEW_LEVELS and counts.min() >= LEAST_OF_LEVEL
+    return replace(
+        found,
+        kind="text" if prose and not serial else "category",
+        missing=float(texts.isna().mean()),
+        levels=tuple(sorted(counts.index)) if listed else (),
+        longest=int(lengths.max()),
+        example=str(counts.index[0]),
+        identifier=serial,
+        left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
+    )

@@ -1,0 +1,114 @@
+"""How time is cut, and which gates so many rows can hold."""
+
+import math
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from core.clock import DAY
+from core.contract import LEAST_REFERENCE, day_of
+from init.target import Target
+
+SIMULATED_DAYS = 140
+SIMULATED_END = date(2025, 1, 1)
+LEAST_DAYS = 56  # with rows; below, there are too few for folds, a contest, and periods of service
+TEST, CONTEST, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
+PERIODS = 10  # of service, in the test window
+WEEK = 7
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The contract's windows, in days; `simulated` days if the moments are made up."""
+
+    test_start: date
+    test_end: date
+    contest_days: int
+    fold_days: int
+    period_days: int
+    reference_days: int
+    simulated: int
+    why: str
+    contest_rows: int
+
+    @property
+    def reach_days(self) -> int:
+        """How far back the rows go that are trained on, at the start of the folds."""
+        return self.contest_days + 3 * self.fold_days
+
+
+def plan_windows(decided: pd.Series | None, rows: int) -> Windows:
+    """Windows by the rows' moments of decision (epoch seconds), or over simulated days."""
+    if decided is None:
+        return _simulated(rows, "the table names no moment of decision")
+    known = np.sort(decided.dropna().to_numpy(np.int64))
+    days = np.unique(known // DAY)
+    span = int(days[-1] - days[0]) + 1
+    if len(days) < LEAST_DAYS:
+        return _simulated(rows, f"the table has only {len(days)} different days")
+    test_start = int(np.quantile(known, 1 - TEST)) // DAY
+    test_end = int(days[-1]) + 1
+    contest_start = int(np.quantile(known, 1 - TEST - CONTEST)) // DAY
+    first_fold = int(np.quantile(known, 1 - TEST - CONTEST - 3 * FOLDS)) // DAY
+    contest_days = max(1, test_start - contest_start)
+    period = max(1, (test_end - test_start) // PERIODS)
+    period = WEEK * round(period / WEEK) if period > WEEK else period
+    gap = int(np.diff(days).max())
+    period = max(period, min(gap, (test_end - test_start) // 3))
+    before = test_start - int(days[0])
+    reference = min(max(8 * period, 28), max(LEAST_REFERENCE * period, before))
+    return Windows(
+        test_start=day_of(test_start * DAY),
+        test_end=day_of(test_end * DAY),
+        contest_days=contest_days,
+        fold_days=max(1, (contest_start - first_fold) // 3),
+        period_days=period,
+        reference_days=max(LEAST_REFERENCE * period, reference),
+        simulated=0,
+        why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap {gap} days",
+        contest_rows=int(((known >= contest_start * DAY) & (known < test_start * DAY)).sum()),
+    )
+
+
+def _simulated(rows: int, why: str) -> Windows:
+    test_days = round(SIMULATED_DAYS * TEST)
+    return Windows(
+        test_start=SIMULATED_END - timedelta(days=test_days),
+        test_end=SIMULATED_END,
+        contest_days=round(SIMULATED_DAYS * CONTEST),
+        fold_days=round(SIMULATED_DAYS * FOLDS),
+        period_days=WEEK,
+        reference_days=8 * WEEK,
+        simulated=SIMULATED_DAYS,
+        why=why,
+        contest_rows=round(rows * CONTEST),
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Gates that chance alone should not trip, given the rows of the windows."""
+
+    calibration_error: float
+    bias: float
+    period_bias: float
+    suspicious: float
+    min_slice_rows: int
+
+
+def plan_limits(target: Target, windows: Windows, period_rows: int, reached: float) -> Limits:
+    """Limits from the spread of a rate, or of a mean in units of its spread, over so many rows."""
+    rate = min(target.shares) if target.shares else 0.5
+    spread = math.sqrt(rate * (1 - rate)) if target.shares else 1.0
+    rows = max(windows.contest_rows, 1)
+    in_bin = spread * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
+    return Limits(
+        calibration_error=round(min(0.5, 0.04 + 2 * in_bin), 3),
+        bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(rows)), 3),
+        period_bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(max(period_rows, 1))), 3),
+        suspicious=round(min(0.9999, max(0.9, reached + 0.75 * (1 - reached))), 4),
+        min_slice_rows=max(20, min(500, windows.contest_rows // 10)),
+    )
