@@ -8,8 +8,14 @@ INSTALLED := .venv/installed
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
+INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) bench-serving size help setup lock check test clean
+.PHONY: $(VERBS) init bench-serving size help setup lock check test clean
+
+init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
+	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
+
+quote = '$(subst ','\'',$(1))'
 
 demo: ## the five stages end to end; the page is reports/index.html
 train: ## data, features, candidates, contest: a new champion if it passes every gate

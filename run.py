@@ -297,7 +297,16 @@ def write_report(seconds: dict[str, float]) -> None:
     say("\n" + summary(contract, results, PAGE))
 
 
+def init(options: argparse.Namespace) -> None:
+    """Inspect a table and write problem/ for it: the contract, the dataset, the features."""
+    from init.start import start
+
+    for line in start(options):
+        say(line)
+
+
 VERBS = (
+    init,
     demo,
     train,
     evaluate,
@@ -324,6 +333,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.set_defaults(run=verb)
         if verb in (train, retrain, monitor):
             one.add_argument("--as-of", metavar="YYYY-MM-DD", help="the day to stand on")
+        if verb is init:
+            from init.start import add_options
+
+            add_options(one)
         if verb is score:
             one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
             one.add_argument("--output", help="likewise")
@@ -344,6 +357,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def perform(options: argparse.Namespace) -> None:
     """Run a verb with the project's own stores."""
+    if options.run is init:  # there is no contract yet, or another one
+        init(options)
+        return
     load_contract()
     prepare_environment()
     ensure_writable(REPORTS)

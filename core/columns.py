@@ -70,6 +70,6 @@ def later(first: Value, second: Value) -> Value:
 def length(value: str | Strings | None) -> Value:
     """Characters of a text, 0 of a missing one."""
     if isinstance(value, Strings):
-        lengths = [len(one) if isinstance(one, str) else 0 for one in value.values]
-        return np.array(lengths, dtype=np.float64)[value.codes]
-    return float(len(value)) if value else 0.0
+        lengths = [length(one) for one in value.values]
+        return np.array(lengths)[value.codes]
+    return float(len(value)) if isinstance(value, str) else 0.0  # a missing one of a column is no text

@@ -18,10 +18,10 @@ _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
 
 
 def read_table(source: str) -> pd.DataFrame:
-    """The table of a source, columns as they are named there, numbers and booleans typed, the rest text.
+    """The table of a source, columns as they are named there; numbers and booleans typed, the rest text.
 
     `file.csv` (also .tsv, compressed, other separators and encodings), `file.parquet`, a folder of either,
-    `s3://bucket/key`, `gs://...` or `https://...` by fsspec, `database-url#table` or `database-url#select ...`,
+    `s3://bucket/key`, `gs://...` or `https://...` by fsspec, `database-url#table`, `database-url#select ...`,
     and `sklearn:wine`, a table that scikit-learn brings. Relative paths start at the project.
 
     Raises:

@@ -1,6 +1,7 @@
 """Cleaned tables, and how one table becomes them: rows with decisions and labels, and outcomes as events."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,15 @@ OUTCOME = "outcome"  # the event that tells what became of a row
 HAPPENED = "happened_at"
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
 SEED = 0
+ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"
+SIGNS = "[\\s%$€£¥'\u00a0\u202f]"  # in and around numbers: of currency, percent, thousands
 
 
 @dataclass(frozen=True)
 class Tables:
     """Cleaned tables.
 
-    `rows`: one a decision: contract's columns, `decision_at`, the label, `known_at`; by decision and identity.
+    `rows`: one a decision: contract's columns, `decision_at`, label, `known_at`; by decision and identity.
     `events`: the frames of the contract's events, each by the moment it is known.
     `reference`: what does not change.
     `rejected`: what was not believed, by table and line of its file; `kept` if only a value was set missing.
@@ -38,11 +41,12 @@ class Tables:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is to be read; columns are named as the contract does, `headers` says how the table does."""
+    """How a table is to be read; names are the contract's, unless they are said to be headers."""
 
     headers: Mapping[str, str]
     target: str  # a header
-    classes: tuple[str, ...] = ()  # the target's values: the label is the place among them; none: a number
+    classes: tuple[str, str]  # of which the last one counts as positive
+    positive: str = ""  # of a target with more values than two: one of them, or a limit such as `> 10`
     moments: Mapping[str, str] = field(default_factory=dict)  # how they are written: strptime, ISO8601, s, ms
     comma: tuple[str, ...] = ()  # numbers with a decimal comma
     time: str = ""  # the column of `headers` that simulated moments follow in order
@@ -94,13 +98,13 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
     names = [name for name in contract.columns if name in rows]
     made = rows[names].assign(
         decision_at=moments - contract.decision.lead_seconds,
-        **{contract.label.name: label.to_numpy(np.int8 if len(layout.classes) == 2 else np.float64)},  # noqa: PLR2004
+        **{contract.label.name: label.to_numpy(np.int8)},
         known_at=known,
     )
     made = made.sort_values(["decision_at", *contract.identity], ignore_index=True)
     return Tables(
         rows=made,
-        events=_outcomes(made, contract),
+        events=_outcomes(made, contract, layout.classes),
         reference={},
         rejected=rejected,
         quality={
@@ -112,44 +116,49 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
 
 
 def label_of(values: pd.Series, layout: Layout) -> pd.Series:
-    """The label of each row, missing where the target is: the place among the classes, or the number."""
-    if not layout.classes:
-        return number(values, comma=layout.target in layout.comma)
-    places = {name: place for place, name in enumerate(layout.classes)}
-    return text(values).map(places).astype("float64")
+    """1 where the target is positive, 0 where it is not, missing where it is."""
+    return positives(values, layout.positive or layout.classes[1])
+
+
+def positives(values: pd.Series, positive: str) -> pd.Series:
+    """1 for values that are the positive one, or above the limit in `> 10`; missing ones stay so."""
+    above = re.fullmatch(ABOVE, positive)
+    known = number(values) if above else text(values)
+    found = known > float(above[1]) if above else known == positive
+    return found.astype("float64").where(known.notna())
 
 
 def text(values: pd.Series) -> pd.Series:
     """Values as trimmed texts, missing where they are; whole numbers without a point."""
     if pd.api.types.is_bool_dtype(values):
-        return values.map({True: "true", False: "false"}).astype("str")
+        return pd.Series(values.map({True: "true", False: "false"}), dtype="str")
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         return values.astype("Int64").astype("str").where(values.notna(), None).astype("str")
-    found = values.astype("str").str.strip()
+    found: pd.Series = values.astype("str").str.strip()
     return found.mask(found == "")
 
 
 def number(values: pd.Series, *, comma: bool = False) -> pd.Series:
-    """Values as floats: signs of currency, percent and thousands are read over; missing where there is none."""
+    """Values as floats, read over signs of currency, percent and thousands; missing where there is none."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
         return values.astype("float64").replace([np.inf, -np.inf], np.nan)
-    bare = values.astype("str").str.replace(r"[\s%$€£¥'\u00a0\u202f]", "", regex=True)
+    bare = values.astype("str").str.replace(SIGNS, "", regex=True)
     bare = bare.str.replace(".", "", regex=False) if comma else bare.str.replace(",", "", regex=False)
     bare = bare.str.replace(",", ".", regex=False)
-    found = pd.to_numeric(bare, errors="coerce").astype("float64")
+    found: pd.Series = pd.to_numeric(bare, errors="coerce").astype("float64")
     return found.replace([np.inf, -np.inf], np.nan)
 
 
 def moment(values: pd.Series, written: str) -> pd.Series:
     """Epoch seconds as floats, missing where there is no moment; without a zone, it is UTC."""
     if written in EPOCHS:
-        return np.floor(number(values) / EPOCHS[written])
+        return number(values) // EPOCHS[written]
     if pd.api.types.is_datetime64_any_dtype(values):
         moments = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     else:
         whole = text(values)
         moments = pd.to_datetime(whole, format=written or "ISO8601", errors="coerce", utc=True)
-    seconds = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
+    seconds: pd.Series = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
     return seconds.where(moments.notna())
 
 
@@ -158,13 +167,11 @@ def simulated(
 ) -> Ints:
     """Made-up moments over some days before `end`, each day with its share of every class.
 
-    Rows keep an order that is given; those of one group get the same day. The same table gives the same moments.
+    Rows keep an order that is given; those of one group stay together. The same table gives the same moments.
     """
     random = np.random.default_rng(SEED)
-    place: Floats
     if order is not None:
-        place = order.rank(method="first").to_numpy() - 1
-        place /= len(label)
+        place: Floats = (order.rank(method="first").to_numpy(np.float64) - 1) / len(label)
     elif groups is not None:
         codes, _ = pd.factorize(groups, use_na_sentinel=False)
         place = _strata(pd.Series(label.to_numpy()).groupby(codes).median(), random)[codes]
@@ -175,11 +182,8 @@ def simulated(
 
 
 def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
-    """Places in [0, 1) at random, spread evenly within each class, or each tenth of a number."""
+    """Places in [0, 1) at random, spread evenly within each class."""
     values = label.to_numpy(np.float64)
-    few = 50
-    if len(np.unique(values)) > few:
-        values = np.searchsorted(np.quantile(values, np.arange(1, 10) / 10), values)
     place = np.empty(len(values))
     for one in np.unique(values):
         here = np.flatnonzero(values == one)
@@ -214,10 +218,11 @@ def _without_moment(kept: pd.DataFrame, rows: pd.DataFrame, time: str, layout: L
     )
 
 
-def _outcomes(rows: pd.DataFrame, contract: Contract) -> dict[str, pd.DataFrame]:
+def _outcomes(rows: pd.DataFrame, contract: Contract, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
     """What became of each row, as the event that the contract calls an outcome."""
     event: Event | None = contract.events.get(OUTCOME)
     if event is None:
         return {}
     told = rows.assign(**{HAPPENED: rows["known_at"]})
+    told[contract.label.name] = np.array(classes, dtype=object)[told[contract.label.name].to_numpy()]
     return {OUTCOME: told[list(event.columns)].sort_values(HAPPENED, ignore_index=True)}

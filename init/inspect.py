@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from core.tables import EPOCHS, moment, number, text
+from core.tables import EPOCHS, SIGNS, moment, number, text
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
 SAMPLE = 5_000  # distinct values that say how a column is written
@@ -34,6 +34,7 @@ FORMATS = (
     "%m/%Y",
 )  # fmt: skip
 YEARS = (1900, 2100)
+DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d"
 EPOCH_YEARS = (1990, 2040)  # in which a whole number can be a moment
 
 
@@ -86,24 +87,26 @@ def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> Fo
     header = str(values.name)
     known = values.dropna()
     found = Found(header, name, "category", float(values.isna().mean()), int(known.nunique()))
-    if known.empty or found.distinct <= 1:
-        why = "it is empty" if known.empty else f"it has one value only, {str(known.iloc[0])[:40]!r}"
-        return replace(found, left_out=why)
+    if known.empty:
+        return replace(found, left_out="it is empty")
+    if found.distinct == 1:
+        return replace(found, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
     if pd.api.types.is_datetime64_any_dtype(values):
         return _moments(found, values, "")
-    if pd.api.types.is_bool_dtype(values):
-        return _category(found, values)
-    if pd.api.types.is_numeric_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         written = epoch_or_day(known, name, is_time=is_time)
         return _moments(found, values, written) if written else _number(found, values)
-    distinct = text(known).dropna().drop_duplicates()
+    return _of_text(found, values, text(known).dropna().drop_duplicates())
+
+
+def _of_text(found: Found, values: pd.Series, distinct: pd.Series) -> Found:
+    """A column of text, which may really be moments or numbers."""
     sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
     written = how_written(sample)
     if written:
         return _moments(found, values, written)
     for comma in (False, True):
-        read = number(sample, comma=comma)
-        if read.notna().mean() >= READABLE and _plausible(sample, comma=comma):
+        if _plausible(sample, comma=comma):
             return _number(replace(found, comma=comma), values)
     return _category(found, values)
 
@@ -115,20 +118,21 @@ def how_written(sample: pd.Series) -> str:
     """
     if (
         not len(sample)
-        or sample.str.len().median() < len("1.1.20")
+        or sample.str.len().median() < len("2022-1")
         or not sample.str.contains(r"\d").mean() > READABLE
     ):
         return ""
     best, most = "", READABLE
+    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)
     digits = (
         sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
-        and not sample.str.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}").mean() > READABLE
+        and not sample.str.fullmatch(DATE).mean() > READABLE
     )
     for written in FORMATS:
         if digits and written not in {"%Y%m%d", "%Y%m%d%H%M%S"}:
             continue
         moments = moment(sample, written)
-        share = float(moments.between(*(pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)).mean())
+        share = float(moments.between(first, last).mean())
         if share > most or (share == 1 and most < 1):
             best, most = written, share
     return best
@@ -152,7 +156,7 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
 
 def _plausible(sample: pd.Series, *, comma: bool) -> bool:
     """Whether commas and points stand where such numbers have them."""
-    bare = sample.str.replace(r"[\s%$€£¥'\u00a0\u202f]", "", regex=True)
+    bare = sample.str.replace(SIGNS, "", regex=True)
     point, thousand = (",", r"\.") if comma else (r"\.", ",")
     form = rf"[+-]?(\d{{1,3}}({thousand}\d{{3}})+|\d+)?({point}\d*)?([eE][+-]?\d+)?"
     return bool(bare.str.fullmatch(form).mean() >= READABLE)

@@ -4,22 +4,24 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier
 
 from core.columns import Floats
 from core.errors import UserError
-from core.tables import Layout, label_of, moment, number, text
+from core.tables import moment, number, positives, text
 from init.inspect import Found
 from init.target import Target
 
 SAMPLE = 20_000
-LEAK = 0.99  # ROC-AUC, or R², that one column alone must not reach
+LEAK = 0.99  # ROC-AUC that one column alone must not reach
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a moment that comes after the decision
 HALVES = 2
+SEED = 0
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[Found]) -> Floats:
@@ -46,83 +48,60 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[Found])
     Raises:
         UserError: naming it.
     """
-    outcome = text(table[target.header])
+    label = label_in(table, target)
     for column in columns:
-        values = table[column.header]
-        if target.task == "regression":
-            one, other = number(values, comma=column.comma), number(table[target.header])
-            both = one.notna() & other.notna()
-            same = (
-                both.sum() > LEAST_PAIRS and abs(float(np.corrcoef(one[both], other[both])[0, 1])) > 1 - 1e-9
-            )  # noqa: PLR2004
-        else:
-            pairs = pd.DataFrame({"one": text(values), "other": outcome}).dropna().drop_duplicates()
-            same = len(pairs) == len(target.classes) == pairs["one"].nunique() == pairs["other"].nunique()
-        if same:
+        pairs = pd.DataFrame({"value": text(table[column.header]), "label": label})
+        pairs = pairs.dropna().drop_duplicates()
+        if len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes):
             raise UserError(
-                f"The column {column.header!r} equals the target {target.header!r} row by row: it is the same under "
-                f"another name, and unknown when the decision is made. Leave it out: LEAVE_OUT={column.header}"
+                f"The column {column.header!r} equals the target {target.header!r} row by row: it is the "
+                "same under another name, and unknown when the decision is made. Leave it out: "
+                f"LEAVE_OUT={column.header}"
             )
-
-
-LEAST_PAIRS = 20
 
 
 def suspects(
     table: pd.DataFrame, target: Target, columns: Sequence[Found], decided: pd.Series | None
 ) -> dict[str, str]:
     """By name of a column, the evidence that it was written after the target was known."""
-    some = table.sample(min(SAMPLE, len(table)), random_state=0)
-    label = label_of(some[target.header], Layout({}, target.header, target.classes))
-    some, label = some[label.notna()], label[label.notna()]
-    found: dict[str, str] = {}
+    some = table.sample(min(SAMPLE, len(table)), random_state=SEED)
+    label = label_in(some, target)
     numbers = numbers_of(some, columns)
+    found: dict[str, str] = {}
     for place, column in enumerate(columns):
         one = numbers[:, [place]]
+        absent = np.isnan(one)
         if column.kind == "moment" and decided is not None:
-            later = (one[:, 0] > decided.reindex(some.index).to_numpy())[~np.isnan(one[:, 0])]
-            if later.size and later.mean() > LATER:
+            later = (one > decided.reindex(some.index).to_numpy()[:, None])[~absent]
+            if later.mean() > LATER:
                 found[column.name] = (
                     f"it comes after the decision in {later.mean():.0%} of the rows that have it"
                 )
                 continue
-        score = _alone(one, label, target)
+        score = _score(DecisionTreeClassifier(max_leaf_nodes=32, min_samples_leaf=5), one, label)
         if score >= LEAK:
-            found[column.name] = f"alone it reaches {_measure(target)} {score:.3f}"
-            continue
-        absent = np.isnan(one)
-        if absent.any() and not absent.all():
-            told = _alone(absent.astype(np.float64), label, target)
-            if told >= ABSENCE:
-                found[column.name] = f"whether it is missing reaches {_measure(target)} {told:.3f} alone"
+            found[column.name] = f"alone it reaches ROC-AUC {score:.3f}"
+        elif absent.any():
+            told = float(roc_auc_score(label, absent[:, 0]))
+            if max(told, 1 - told) >= ABSENCE:
+                found[column.name] = f"whether it is missing reaches ROC-AUC {max(told, 1 - told):.3f} alone"
     return found
 
 
 def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found]) -> float:
-    """What a quick model of all columns reaches on rows that it has not seen: ROC-AUC, or R²."""
-    some = table.sample(min(SAMPLE, len(table)), random_state=0)
-    label = label_of(some[target.header], Layout({}, target.header, target.classes))
-    some, label = some[label.notna()], label[label.notna()]
-    settings = {"max_iter": 40, "min_samples_leaf": max(5, min(50, len(some) // 50)), "random_state": 0}
-    kind = HistGradientBoostingRegressor if target.task == "regression" else HistGradientBoostingClassifier
-    return _score(kind(**settings), numbers_of(some, columns), label, target)
+    """The ROC-AUC that a quick model of all columns reaches on rows that it has not seen."""
+    some = table.sample(min(SAMPLE, len(table)), random_state=SEED)
+    least = max(5, min(50, len(some) // 50))
+    model = HistGradientBoostingClassifier(max_iter=40, min_samples_leaf=least, random_state=SEED)
+    return _score(model, numbers_of(some, columns), label_in(some, target))
 
 
-def _alone(one: Floats, label: pd.Series, target: Target) -> float:
-    settings = {"max_leaf_nodes": 32, "min_samples_leaf": 5, "random_state": 0}
-    kind = DecisionTreeRegressor if target.task == "regression" else DecisionTreeClassifier
-    return _score(kind(**settings), one, label, target)
+def label_in(table: pd.DataFrame, target: Target) -> pd.Series:
+    """1 where the target is positive, 0 where it is not."""
+    return positives(table[target.header], target.positive or target.classes[1])
 
 
-def _score(model: object, features: Floats, label: pd.Series, target: Target) -> float:
-    truth = label.to_numpy()
-    if target.task == "regression":
-        return float(r2_score(truth, cross_val_predict(model, features, truth, cv=HALVES)))
-    chance = cross_val_predict(model, features, truth.astype(int), cv=HALVES, method="predict_proba")
-    if target.task == "binary":
-        return float(roc_auc_score(truth, chance[:, 1]))
-    return float(roc_auc_score(truth, chance, multi_class="ovr", labels=range(len(target.classes))))
-
-
-def _measure(target: Target) -> str:
-    return "R²" if target.task == "regression" else "ROC-AUC"
+def _score(model: ClassifierMixin, features: Floats, label: pd.Series) -> float:
+    truth = label.to_numpy(int)
+    chance = cross_val_predict(model, features, truth, cv=HALVES, method="predict_proba")
+    return float(roc_auc_score(truth, chance[:, 1]))

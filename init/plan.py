@@ -100,15 +100,16 @@ class Limits:
 
 
 def plan_limits(target: Target, windows: Windows, period_rows: int, reached: float) -> Limits:
-    """Limits from the spread of a rate, or of a mean in units of its spread, over so many rows."""
-    rate = min(target.shares) if target.shares else 0.5
-    spread = math.sqrt(rate * (1 - rate)) if target.shares else 1.0
+    """Limits from the spread of a rate over so many rows."""
+    rate = min(target.shares)
+    spread = math.sqrt(rate * (1 - rate))
     rows = max(windows.contest_rows, 1)
+    chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
     in_bin = spread * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
     return Limits(
         calibration_error=round(min(0.5, 0.04 + 2 * in_bin), 3),
         bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(rows)), 3),
         period_bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(max(period_rows, 1))), 3),
-        suspicious=round(min(0.9999, max(0.9, reached + 0.75 * (1 - reached))), 4),
+        suspicious=round(min(1.0, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
         min_slice_rows=max(20, min(500, windows.contest_rows // 10)),
     )

@@ -1,58 +1,39 @@
-"""What is predicted: the task, the classes, and sentences for a target that cannot work."""
+"""What is predicted: the positive class, and sentences for a target that cannot work."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
 import pandas as pd
 
 from core.errors import UserError
-from core.tables import number, text
+from core.tables import ABOVE, positives, text
 
-Task = Literal["binary", "multiclass", "regression"]
-POSITIVE = (
-    "1",
-    "true",
-    "yes",
-    "y",
-    "t",
-    "bad",
-    "positive",
-    "churned",
-    "fraud",
-    "default",
-    "failed",
-    "malignant",
-)
-MOST_CLASSES = 20
+YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
 LEAST_ROWS = 100
 LEAST_OF_CLASS = 10
+SHOWN = 6
 BINARY = 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted; `classes` in the order of their places, in a binary task the positive one last."""
+    """What is predicted; of the two `classes` the last one counts as positive."""
 
     header: str
-    task: Task
-    classes: tuple[str, ...]
-    shares: tuple[float, ...]
-    rows: int  # that have one
-    missing: float
+    classes: tuple[str, str]
+    shares: tuple[float, float]
+    positive: str = ""  # of a target with more than two values: what counts as positive
 
 
-def find_target(table: pd.DataFrame, header: str, task: str = "", positive: str = "") -> Target:
+def find_target(table: pd.DataFrame, header: str, positive: str = "") -> Target:
     """The target column.
 
     Raises:
-        UserError: when there is none of that name, or nothing can be learnt from it.
+        UserError: when nothing can be learnt from it.
     """
-    values = table[require_column(table, header, "TARGET")]
-    missing = float(values.isna().mean())
-    texts = text(values)
-    counts = texts.value_counts()
+    values = table[header]
+    counts = text(values).value_counts()
     rows = int(counts.sum())
     if rows == 0:
         raise UserError(
@@ -60,45 +41,22 @@ def find_target(table: pd.DataFrame, header: str, task: str = "", positive: str 
         )
     if len(counts) == 1:
         raise UserError(
-            f"The target {header!r} is constant: all {rows:,} rows have {counts.index[0]!r}, so there is nothing to "
-            "tell apart. Name another target, or bring rows with other outcomes too."
+            f"The target {header!r} is constant: all {rows:,} rows have {counts.index[0]!r}, so there is "
+            "nothing to tell apart. Name another target, or bring rows with other outcomes too."
         )
     if rows < LEAST_ROWS:
         raise UserError(
-            f"Only {rows} rows have a target, too few: {LEAST_ROWS} are needed to train, validate, compare and test on "
-            "rows of their own. Bring more rows."
+            f"Only {rows} rows have a target, too few: {LEAST_ROWS} are needed to train, validate, compare "
+            "and test on rows of their own. Bring more rows."
         )
-    found = _task(values, counts, header) if not task else task
-    if found == "regression":
-        if number(values).notna().mean() < (1 - missing) * 0.99:
-            raise UserError(
-                f"The target {header!r} is not a number, as a regression needs: take TASK=multiclass."
-            )
-        return Target(header, "regression", (), (), rows, missing)
-    if found not in ("binary", "multiclass"):
-        raise UserError(f"TASK={found} is none of binary, multiclass, regression.")
-    if found == "binary" and len(counts) != BINARY:
-        raise UserError(f"The target {header!r} has {len(counts)} values, not two: take TASK=multiclass.")
-    if len(counts) > MOST_CLASSES:
-        raise UserError(
-            f"The target {header!r} has {len(counts)} classes, more than {MOST_CLASSES}: group them, or take "
-            "TASK=regression if they are amounts."
-        )
-    rare, size = str(counts.index[-1]), int(counts.iloc[-1])
-    if size < LEAST_OF_CLASS:
-        raise UserError(
-            f"The class {rare!r} of {header!r} has {size} rows of {rows:,}, too few to learn and to test: bring "
-            f"{LEAST_OF_CLASS} or more, or put it together with another class."
-        )
-    if found == "binary":
-        yes = _positive([str(one) for one in counts.index], positive)
-        classes: Sequence[str] = [str(one) for one in counts.index if one != yes] + [yes]
-    else:
-        classes = sorted(str(one) for one in counts.index)
-    task_found: Task = "binary" if found == "binary" else "multiclass"
-    return Target(
-        header, task_found, tuple(classes), tuple(float(counts[one] / rows) for one in classes), rows, missing
-    )
+    classes = [str(one) for one in counts.index]
+    if len(classes) > BINARY:
+        return _one_against_the_rest(values, header, classes, positive)
+    yes = _positive(classes, positive)
+    no = next(one for one in classes if one != yes)
+    share = float(counts[yes] / rows)
+    _require_both(header, {yes: int(counts[yes]), no: int(counts[no])})
+    return Target(header, (no, yes), (1 - share, share))
 
 
 def require_column(table: pd.DataFrame, header: str, what: str) -> str:
@@ -113,32 +71,45 @@ def require_column(table: pd.DataFrame, header: str, what: str) -> str:
     same = [one for one in headers if one.lower() == header.lower()]
     if len(same) == 1:
         return same[0]
-    near = get_close_matches(header, headers, 3, 0.5) or headers[:12]
+    near = get_close_matches(header, headers, 3, 0.5) or headers[:SHOWN]
     raise UserError(f"{what}: the table has no column {header!r}. Did you mean {', '.join(map(repr, near))}?")
 
 
-def _task(values: pd.Series, counts: pd.Series, header: str) -> str:
-    if len(counts) == BINARY:
-        return "binary"
-    numbers = number(values.dropna())
-    if numbers.notna().mean() > 0.99 and not pd.api.types.is_bool_dtype(values):  # noqa: PLR2004
-        fractional = bool((numbers.dropna() % 1 != 0).any())
-        if fractional or len(counts) > MOST_CLASSES or numbers.max() - numbers.min() >= 2 * len(counts):
-            return "regression"
-        return "multiclass"
-    if len(counts) > MOST_CLASSES and len(counts) > len(values) // 20:
+def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], positive: str) -> Target:
+    """A target of many values by what counts as positive: one of them, or a number above a limit.
+
+    Raises:
+        UserError: when that is not said.
+    """
+    wanted = positive.strip()
+    if wanted not in classes and not re.fullmatch(ABOVE, wanted):
+        shown = ", ".join(repr(one) for one in classes[:SHOWN])
+        more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
         raise UserError(
-            f"The target {header!r} is text with {len(counts):,} different values, neither classes nor numbers: name "
-            "another column."
+            f"The target {header!r} has {len(classes)} values ({shown}{more}); a decision to act or to wait "
+            f"needs two. Say which one is acted on, POSITIVE={classes[0]!r}, or for numbers a limit, "
+            "POSITIVE='> 10'."
         )
-    return "multiclass"
+    found = positives(values, wanted).dropna()
+    share = float(found.mean())
+    _require_both(header, {wanted: int(found.sum()), "the rest": int((1 - found).sum())})
+    return Target(header, (f"not {wanted}", wanted), (1 - share, share), wanted)
+
+
+def _require_both(header: str, sizes: dict[str, int]) -> None:
+    rare = min(sizes, key=sizes.__getitem__)
+    if sizes[rare] < LEAST_OF_CLASS:
+        raise UserError(
+            f"The target {header!r} is {rare!r} in {sizes[rare]} rows of {sum(sizes.values()):,}, too few to "
+            f"learn and to test: bring {LEAST_OF_CLASS} or more."
+        )
 
 
 def _positive(classes: list[str], wanted: str) -> str:
     """The class that is acted on: the one named, the one whose name says so, else the rarer one."""
     if wanted:
         if wanted not in classes:
-            raise UserError(f"POSITIVE={wanted} is none of the target's values {', '.join(classes)}.")
+            raise UserError(f"POSITIVE={wanted} is none of the target's values {', '.join(sorted(classes))}.")
         return wanted
-    said = [one for one in classes if one.lower() in POSITIVE]
+    said = [one for one in classes if one.lower() in YES]
     return said[0] if len(said) == 1 else classes[-1]

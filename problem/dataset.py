@@ -45,10 +45,10 @@ def digest() -> str:
 
 
 def load(folder: Path | None = None, contract: Contract | None = None) -> Tables:
-    """The cleaned tables of a folder, by default the one of `raw_folder`: a flight a row, by decision and leg.
+    """The cleaned tables of a folder, by default the one of `raw_folder`.
 
-    Events come by the moment they are known, departure and leg; the reference, by airport, has `lat`, `lon`, `tz`
-    and `region`.
+    A flight is a row, by decision and leg. Events come by the moment they are known, departure and leg; the
+    reference, by airport, has `lat`, `lon`, `tz` and `region`.
 
     Raises:
         UserError: a table cannot be read, or the contract asks for what the tables do not have.

@@ -184,7 +184,8 @@ class Engine:
         self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
-        self._names = itemgetter(*artifact.features)
+        get = itemgetter(*artifact.features)
+        self._names = get if len(artifact.features) > 1 else lambda features: (get(features),)
         self._categories = tuple(artifact.categories.items())
 
     def observe(self, kind: str, event: Row) -> None:

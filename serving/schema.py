@@ -63,10 +63,7 @@ class Record:
         times = {field: column for field, column in columns.items() if isinstance(column, Timestamp)}
         self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
         self._nullable = [
-            (
-                field,
-                "" if isinstance(column, Category) else None if isinstance(column, Timestamp) else MISSING,
-            )
+            (field, "" if isinstance(column, Category) else MISSING)
             for field, column in columns.items()
             if column.nullable
         ]

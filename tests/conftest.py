@@ -18,7 +18,8 @@ from core.settings import prepare_environment  # noqa: E402
 
 prepare_environment()
 
-from problem.dataset import Tables, load  # noqa: E402
+from core.tables import Tables  # noqa: E402
+from problem.dataset import load  # noqa: E402
 
 
 def pytest_unconfigure() -> None:

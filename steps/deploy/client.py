@@ -48,8 +48,10 @@ def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
     for name, column in columns.items():
         values = frame[name]
         if isinstance(column, Timestamp):
-            moments = values.to_numpy().astype("datetime64[s]")
-            wire[name] = np.char.add(np.datetime_as_string(moments), "Z").tolist()
+            known = values.notna().to_numpy()
+            moments = values.fillna(0).to_numpy(np.int64).astype("datetime64[s]")
+            written = np.char.add(np.datetime_as_string(moments), "Z")
+            wire[name] = [one if told else None for one, told in zip(written.tolist(), known, strict=True)]
         else:
             wire[name] = values.astype(object).where(values.notna(), None).tolist()
     return [dict(zip(wire, row, strict=True)) for row in zip(*wire.values(), strict=True)]

@@ -41,7 +41,7 @@ from steps.model.registry import (
     register,
 )
 from steps.model.sample import sample_of
-from steps.model.select import CANDIDATES, Selection, select
+from steps.model.select import Selection, candidates_for, select
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def choose(
     """Baselines and candidates on the same temporal folds; without any named, the usual candidates."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
-    candidates = [Trees(**one) for one in tried] or CANDIDATES
+    candidates = [Trees(**one) for one in tried] or candidates_for(len(windows.folds[0].train))
     return select(sample_of(rows, features, windows, contract), windows, contract, candidates)
 
 

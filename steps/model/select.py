@@ -21,6 +21,8 @@ CANDIDATES = (
     Trees(learning_rate=0.1, leaves=31, count=100),
 )
 TREES_STEP = 25
+LEAVES_OF_ROWS = 50  # a leaf may hold so small a part of the rows
+LEAST_LEAF_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class _Tried:
     trees: Trees
     log_loss: float
     margins: tuple[Floats, ...]
+
+
+def candidates_for(rows: int) -> tuple[Trees, ...]:
+    """The usual candidates, with smaller leaves where the rows to learn from are few."""
+    least = max(LEAST_LEAF_ROWS, rows // LEAVES_OF_ROWS)
+    return tuple(replace(one, min_leaf_rows=min(one.min_leaf_rows, least)) for one in CANDIDATES)
 
 
 def select(sample: Sample, windows: Windows, contract: Contract, candidates: Sequence[Trees]) -> Selection:

@@ -7,7 +7,8 @@ import pytest
 from core.clock import local
 from core.contract import Contract, load_contract, parse_contract
 from core.errors import UserError
-from problem.dataset import MORE_AIRPORTS, Tables, clean
+from core.tables import Tables
+from problem.dataset import MORE_AIRPORTS, clean
 from problem.raw import raw_folder
 from steps.data.validate import validate
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from core.columns import Strings
 from core.contract import load_contract
+from core.tables import Tables
 from core.windows import History, Table
-from problem.dataset import LEG, ORIGINS, Tables
+from problem.dataset import LEG, ORIGINS
 from problem.features import FACTS, REACH_HOURS, SETS, WEATHER, WINDOWS
 from serving.engine import columns_of, encode, facts_of, features_of, table_of
 from steps.data.world import known_between

@@ -9,7 +9,7 @@ from core.clock import DAY
 from core.columns import Ints
 from core.contract import epoch, iso, load_contract
 from core.errors import UserError
-from problem.dataset import Tables
+from core.tables import Tables
 from steps.data.split import Windows, cut
 
 SPLIT = load_contract().split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 5})

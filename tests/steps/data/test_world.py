@@ -9,7 +9,7 @@ import pytest
 
 from core.contract import Contract, load_contract
 from core.errors import UserError
-from problem.dataset import Tables
+from core.tables import Tables
 from steps.data.world import Ingested, World, ingest_tables, known_at, known_between
 
 ROWS = 400

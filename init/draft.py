@@ -1,0 +1,229 @@
+"""What is to be made of a table: which columns, which windows, what is left out and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from core.clock import DAY
+from core.contract import RESERVED
+from core.errors import UserError
+from core.source import read_table
+from core.tables import HAPPENED, moment
+from init.inspect import Found, inspect_column, names_of
+from init.leaks import reach, refuse_copies, suspects
+from init.plan import Windows, plan_windows
+from init.target import Target, find_target, require_column
+
+SIMULATED_TIME = "decided_at"
+ROW = "row_number"
+UNREADABLE = 0.01  # of the moments of decision, at most
+CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user has said; headers of the table."""
+
+    data: str
+    target: str
+    time: str = ""
+    keys: tuple[str, ...] = ()
+    group: str = ""
+    known: str = ""
+    positive: str = ""
+    leave_out: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """All that the files of `problem/` are written from."""
+
+    wishes: Wishes
+    table: pd.DataFrame
+    target: Target
+    label: str  # its name
+    found: Mapping[str, Found]  # by header
+    features: tuple[Found, ...]
+    keys: tuple[Found, ...]
+    left_out: tuple[Found, ...]
+    identifier: Found | None
+    decided: pd.Series | None
+    windows: Windows
+    reached: float  # by a quick model
+    repeated: int  # rows that repeat another one whole
+    drop_repeated: bool
+
+    @property
+    def time(self) -> str:
+        """The time column's name in the contract."""
+        return SIMULATED_TIME if self.windows.simulated else self.found[self.wishes.time].name
+
+    @property
+    def identity(self) -> str:
+        return self.identifier.name if self.identifier else ROW
+
+    @property
+    def period_rows(self) -> int:
+        """Rows that a period of service is to be expected to have."""
+        days: float = self.windows.simulated
+        if self.decided is not None and not days:
+            days = float(self.decided.max() - self.decided.min()) / DAY
+        return max(1, round(len(self.table) * self.windows.period_days / max(1, days)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else a person should know."""
+        notes = []
+        if self.repeated:
+            fate = "are left out" if self.drop_repeated else "stay, for so few columns repeat by chance"
+            notes.append(f"{self.repeated:,} rows repeat another one whole and {fate}")
+        notes.extend(
+            f"{one.header}: {one.unreadable:,} values cannot be read and count as missing"
+            for one in self.features
+            if one.unreadable
+        )
+        return tuple(notes)
+
+
+def draft(wishes: Wishes) -> Draft:
+    """Inspect a table.
+
+    Raises:
+        UserError: when it cannot work, saying why and what to do.
+    """
+    if not wishes.data or not wishes.target:
+        raise UserError(
+            "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
+        )
+    table = read_table(wishes.data)
+    wishes = _as_in(table, wishes)
+    repeated, drop = _repeats(table)
+    table = table.drop_duplicates() if drop else table
+    target = find_target(table, wishes.target, wishes.positive)
+    table = table[table[target.header].notna()]
+    label = names_of([target.header], RESERVED)[target.header]
+    found = _found(table, target.header, label, wishes)
+    decided = _decided(table, found, wishes)
+    if decided is not None:
+        table, decided = table[decided.notna()], decided.dropna()
+    windows = plan_windows(decided, len(table))
+    taken = {*wishes.keys, wishes.time}
+    features = [one for one in found.values() if not one.left_out and one.header not in taken]
+    if not features:
+        raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
+    refuse_copies(table, target, features)
+    evidence = suspects(table, target, features, decided)
+    features, leaking = _parted(features, evidence, wishes)
+    identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
+    return Draft(
+        wishes=wishes,
+        table=table,
+        target=target,
+        label=label,
+        found=found,
+        features=tuple(features),
+        keys=tuple(found[header] for header in wishes.keys),
+        left_out=(*(one for one in found.values() if one.left_out and one is not identifier), *leaking),
+        identifier=identifier,
+        decided=decided,
+        windows=windows,
+        reached=reach(table, target, features),
+        repeated=repeated,
+        drop_repeated=drop,
+    )
+
+
+def _found(table: pd.DataFrame, target: str, label: str, wishes: Wishes) -> dict[str, Found]:
+    headers = [str(header) for header in table if header != target]
+    names = names_of(headers, (*RESERVED, label, HAPPENED, ROW, SIMULATED_TIME))
+    columns = (
+        inspect_column(table[header], names[header], is_time=header == wishes.time) for header in headers
+    )
+    return {column.header: _wished(column, wishes) for column in columns}
+
+
+def _as_in(table: pd.DataFrame, wishes: Wishes) -> Wishes:
+    """The wishes with headers as the table spells them."""
+
+    def spelled(header: str, what: str) -> str:
+        return require_column(table, header, what) if header else ""
+
+    return replace(
+        wishes,
+        target=spelled(wishes.target, "TARGET"),
+        time=spelled(wishes.time, "TIME"),
+        group=spelled(wishes.group, "GROUP"),
+        known=spelled(wishes.known, "KNOWN"),
+        keys=tuple(spelled(one, "KEYS") for one in wishes.keys),
+        leave_out=tuple(spelled(one, "LEAVE_OUT") for one in wishes.leave_out),
+        keep=tuple(spelled(one, "KEEP") for one in wishes.keep),
+    )
+
+
+def _wished(column: Found, wishes: Wishes) -> Found:
+    if column.header in wishes.leave_out:
+        return replace(column, left_out="LEAVE_OUT names it")
+    if column.header in wishes.keys:
+        kind = replace(column, kind="category", identifier=False, left_out="")
+        return replace(kind, longest=max(column.longest, 32), levels=())
+    if column.header == wishes.known:
+        return replace(column, left_out="it says when the target was known")
+    if column.header == wishes.group:
+        return replace(column, left_out="rows are grouped by it")
+    if column.header in wishes.keep:
+        return replace(column, left_out="", identifier=False)
+    return column
+
+
+def _decided(table: pd.DataFrame, columns: Mapping[str, Found], wishes: Wishes) -> pd.Series | None:
+    """The moments of decision.
+
+    Raises:
+        UserError: when the time column holds none.
+    """
+    if not wishes.time:
+        return None
+    column = columns[wishes.time]
+    if column.kind != "moment":
+        seen = table[wishes.time].dropna().astype("str").drop_duplicates().head(3)
+        raise UserError(
+            f"The time column {wishes.time!r} does not parse: {', '.join(map(repr, seen))} are no moments in "
+            "one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another column, or "
+            "leave TIME out."
+        )
+    unreadable = column.missing
+    if unreadable > UNREADABLE:
+        values = table[wishes.time]
+        bad = values[moment(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
+        raise UserError(
+            f"The time column {wishes.time!r} has no moment in {unreadable:.1%} of the rows (such as "
+            f"{', '.join(map(repr, bad))}): mend or remove those rows, or name another column."
+        )
+    return moment(table[wishes.time], column.written)
+
+
+def _parted(
+    features: Sequence[Found], evidence: Mapping[str, str], wishes: Wishes
+) -> tuple[list[Found], list[Found]]:
+    leaking = [
+        replace(column, left_out=f"suspected leak, {evidence[column.name]}")
+        for column in features
+        if column.name in evidence and column.header not in wishes.keep
+    ]
+    if len(leaking) == len(features):
+        first = leaking[0]
+        raise UserError(
+            f"Every column tells the target too well; {first.header}: {first.left_out}. "
+            f"If it was known before the decision all the same: KEEP={first.header}"
+        )
+    names = {column.name for column in leaking}
+    return [column for column in features if column.name not in names], leaking
+
+
+def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
+    """How many rows repeat another one whole, and whether they go: not where few columns make it chance."""
+    again = int(table.duplicated().sum())
+    telling = any(table[header].nunique() > len(table) / 4 for header in table) if again else True
+    return again, telling or again <= CHANCE_REPEATS * len(table)

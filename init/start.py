@@ -1,0 +1,62 @@
+"""`make init`: what the user says, and what they are told."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.settings import ROOT
+from init.demo import remove_demo
+from init.draft import Wishes, draft
+from init.write import write_problem
+
+PROBLEM = ROOT / "problem"
+OPTIONS = {
+    "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
+    "target": "the column to predict",
+    "time": "the column with the moment of decision; without it, moments are made up",
+    "keys": "columns of entities whose history is known, such as a customer; separated by commas",
+    "group": "rows with the same value stay in the same window, where moments are made up",
+    "known": "the column with the moment at which the target was known",
+    "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
+    "leave_out": "columns that must not be used; separated by commas",
+    "keep": "columns to use although they look like leaks or identifiers; separated by commas",
+}
+LISTS = ("keys", "leave_out", "keep")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options; each has a variable of the environment, which make sets."""
+    for name, about in OPTIONS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=os.environ.get(name.upper(), ""),
+            help=about,
+            metavar="WORD",
+        )
+
+
+def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
+    """Write the problem of a table, in place of the one that is there, and tell what was found.
+
+    Raises:
+        UserError: when the table cannot work.
+    """
+    words = {name: getattr(options, name) for name in OPTIONS}
+    lists = {name: tuple(one.strip() for one in words[name].split(",") if one.strip()) for name in LISTS}
+    found = draft(Wishes(**(words | lists)))
+    write_problem(found, folder)
+    gone = remove_demo(ROOT) if folder == PROBLEM else 0
+    target, windows = found.target, found.windows
+    shares = ", ".join(
+        f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True)
+    )
+    yield f"{target.header}: {len(found.table):,} rows ({shares})."
+    yield f"{len(found.features)} columns to learn from{'; left out:' if found.left_out else '.'}"
+    yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
+    made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
+    yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {windows.period_days} days."
+    yield from (f"{note}." for note in found.notes)
+    if gone:
+        yield f"{gone} files of the demo that was here are gone; git still has them."
+    yield f"Written: {folder / 'problem.yaml'}, dataset.py, features.py. Look for RECONSIDER, then: make demo"

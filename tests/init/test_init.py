@@ -1,0 +1,264 @@
+"""A table of one's own: what its columns are taken for, what is written, and what cannot work."""
+
+import importlib.util
+import sqlite3
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core.clock import DAY
+from core.columns import Strings
+from core.contract import load_contract
+from core.errors import UserError
+from core.source import read_table
+from core.windows import Table
+from init.draft import Wishes, draft
+from init.inspect import inspect_column, names_of
+from init.write import write_problem
+
+ROWS = 2_000
+
+
+@pytest.fixture(scope="module")
+def customers() -> pd.DataFrame:
+    """Orders of customers, some of whom leave more often than others; German spelling, odd forms, leaks."""
+    random = np.random.default_rng(0)
+    moments = pd.Timestamp("2023-02-01") + pd.to_timedelta(
+        np.sort(random.integers(0, 300 * DAY, ROWS)), unit="s"
+    )
+    who = random.integers(0, 60, ROWS)
+    temper, price = random.normal(0, 1.5, 60), random.gamma(3, 400, ROWS).round(2)
+    left = random.random(ROWS) < 1 / (1 + np.exp(1 - temper[who] - price / 2000))
+    table = pd.DataFrame(
+        {
+            "Order ID": [f"o{number:05}" for number in range(ROWS)],
+            "Signed Up At": moments.strftime("%d.%m.%Y %H:%M"),
+            "Kunde": [f"c{one}" for one in who],
+            "Größe (cm)": np.where(random.random(ROWS) < 0.1, np.nan, random.normal(170, 10, ROWS).round(1)),
+            "plan": random.choice(["basic", "plus", "größe XL"], ROWS),
+            "price": [f"{one:,.2f}".translate(str.maketrans(",.", ".,")) for one in price],
+            "note": [" ".join(random.choice(["good", "bad", "slow"], 12)) for _ in range(ROWS)],
+            "one": 1,
+            "closed": (moments + pd.to_timedelta(random.integers(1, 30, ROWS), unit="D")).strftime(
+                "%Y-%m-%d"
+            ),
+            "refund": np.where(left, price, 0),
+            "Churned": np.where(left, "yes", "no"),
+        }
+    )
+    return pd.concat([table, table.head(20)]).sample(frac=1, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def problem(customers: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    customers.to_csv(folder / "customers.csv", sep=";", index=False)
+    wishes = Wishes(str(folder / "customers.csv"), "churned", "signed up at", keys=("Kunde",))
+    write_problem(draft(wishes), folder / "problem")
+    return folder / "problem"
+
+
+def module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    made: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) -> None:
+    contract = load_contract(problem / "problem.yaml")
+    assert contract.decision.time_column == "signed_up_at"
+    assert contract.identity == ("order_id",)
+    assert set(contract.columns) == {
+        "order_id",
+        "signed_up_at",
+        "kunde",
+        "grosse_cm",
+        "plan",
+        "price",
+        "note",
+    }
+    assert contract.columns["grosse_cm"].nullable
+    assert contract.columns["plan"].values == ("basic", "größe XL", "plus")  # type: ignore[union-attr]
+    assert contract.slices == ("plan",)
+    text = (problem / "problem.yaml").read_text(encoding="utf-8")
+    assert "closed: suspected leak, it comes after the decision in 100%" in text
+    assert "refund: suspected leak, alone it reaches ROC-AUC 1.000" in text
+    assert "one: it has one value only" in text
+    assert "RECONSIDER" in text
+    window = contract.split
+    assert window.test_end > window.test_start
+    assert 0.2 < contract.costs.threshold < 0.5
+
+
+def test_the_table_is_read_as_it_is_meant(problem: Path, customers: pd.DataFrame) -> None:
+    contract = load_contract(problem / "problem.yaml")
+    tables = module(problem / "dataset.py").load(contract)
+    rows = tables.rows
+    assert len(rows) == ROWS  # without the repeated ones
+    assert tables.quality["repeated_rows_left_out"] == 20
+    assert rows["decision_at"].is_monotonic_increasing
+    first = customers[customers["Order ID"] == rows["order_id"].iloc[0]].iloc[0]
+    assert rows["churned"].iloc[0] == (first["Churned"] == "yes")
+    assert f"{rows['price'].iloc[0]:,.2f}".translate(str.maketrans(",.", ".,")) == first["price"]
+    at = pd.Timestamp(rows["signed_up_at"].iloc[0], unit="s")
+    assert at.strftime("%d.%m.%Y %H:%M") == first["Signed Up At"]
+    told = tables.events["outcome"]
+    assert (told["happened_at"].to_numpy() == np.sort(rows["known_at"])).all()
+    assert set(told["churned"]) == {"yes", "no"}
+
+
+def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:
+    """The windows of an entity come from the code that the demo's features use."""
+    contract = load_contract(problem / "problem.yaml")
+    tables, features = module(problem / "dataset.py").load(contract), module(problem / "features.py")
+
+    def columns(frame: pd.DataFrame) -> dict[str, Any]:
+        text = frame.select_dtypes(exclude="number").columns
+        return {
+            str(name): Strings.of(frame[name]) if name in text else frame[name].to_numpy() for name in frame
+        }
+
+    past = Table.of(features.outcome_facts(columns(tables.events["outcome"]), {}))
+    rows = tables.rows
+    at = rows["decision_at"].to_numpy()
+    batch = {
+        name: values
+        for made in features.SETS.values()
+        for name, values in made(columns(rows), at, past, {}).items()
+    }
+    history = past.history()
+    for place in (0, 700, ROWS - 1):
+        row = rows.iloc[place].to_dict()
+        for made in features.SETS.values():
+            for name, value in made(row, int(at[place]), history, {}).items():
+                many = batch[name]
+                seen = many.values[many.codes[place]] if isinstance(many, Strings) else many[place]
+                assert value == seen or (value != value and seen != seen)  # noqa: PLR0124 (NaN)
+    assert (
+        batch[
+            "kunde_28d_count" if "kunde_28d_count" in batch else f"kunde_{next(iter(features.WINDOWS))}_count"
+        ].max()
+        > 3
+    )
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    return pd.DataFrame({"a": random.normal(size=300), "b": random.choice(["x", "y"], 300), **columns})
+
+
+OUTCOME = np.random.default_rng(1).integers(0, 2, 300)
+
+
+@pytest.mark.parametrize(
+    ("frame", "wishes", "words"),
+    [
+        (table(y=OUTCOME), {"target": "churn"}, ["no column 'churn'", "'y'"]),
+        (table(y=1), {}, ["constant", "'1'"]),
+        (table(y=np.nan), {}, ["empty in every row"]),
+        (table(y=OUTCOME).head(60), {}, ["60 rows", "too few"]),
+        (table(y=(np.arange(300) < 4) * 1), {}, ["'1' in 4 rows of 300", "bring 10"]),
+        (table(y=np.arange(300) % 5), {}, ["5 values", "POSITIVE="]),
+        (table(y=OUTCOME, t="soon"), {"time": "t"}, ["'t' does not parse", "'soon'", "ISO 8601"]),
+        (
+            table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
+            {},
+            ["'z' equals the target 'y'", "LEAVE_OUT=z"],
+        ),
+        (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left"]),
+        (table(y=OUTCOME), {"leave_out": ("c",)}, ["LEAVE_OUT", "no column 'c'"]),
+        (table(y=OUTCOME), {"positive": "7"}, ["POSITIVE=7", "0, 1"]),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(
+    tmp_path: Path, frame: pd.DataFrame, wishes: dict[str, Any], words: list[str]
+) -> None:
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError) as told:
+        draft(Wishes(**{"data": str(tmp_path / "table.csv"), "target": "y"} | wishes))
+    assert all(word in str(told.value) for word in words), told.value
+
+
+DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "written"),
+    [
+        (DAYS.strftime("%m/%d/%Y"), "moment", "%m/%d/%Y"),
+        (DAYS.strftime("%B %d, %Y"), "moment", "%B %d, %Y"),
+        (DAYS.strftime("%d-%b-%y"), "moment", "%d-%b-%y"),
+        (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "moment", "ISO8601"),
+        (DAYS.strftime("%Y%m%d").astype(int), "moment", "%Y%m%d"),
+        (DAYS.as_unit("ms").astype("int64"), "moment", "ms"),
+        ([f"${n:,}.50" for n in range(900, 1200)], "number", ""),
+        ([f"{n} %" for n in range(300)], "integer", ""),
+        (["n.k.", *map(str, range(1, 300))], "integer", ""),
+        (["a b c d"] * 299 + ["e"], "category", ""),
+        ([True, False] * 150, "category", ""),
+    ],
+)
+def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
+    found = inspect_column(pd.Series(values, name="made on"), "made_on")
+    assert (found.kind, found.written) == (kind, written)
+
+
+def test_names_are_plain_and_none_twice() -> None:
+    names = names_of(["Größe (cm)", "größe cm", "長さ", "2nd", "known_at", "customerID"], ["known_at"])
+    assert list(names.values()) == [
+        "grosse_cm",
+        "grosse_cm_2",
+        "column_3",
+        "column_2nd",
+        "known_at_2",
+        "customer_id",
+    ]
+
+
+def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
+    wine = draft(Wishes("sklearn:wine", "target", positive="class_2")).target
+    assert wine.classes == ("not class_2", "class_2")
+    assert draft(Wishes("sklearn:diabetes", "target", positive="> 150")).target.shares[1] == pytest.approx(
+        0.45, abs=0.03
+    )
+    write_problem(draft(Wishes("sklearn:wine", "target", positive="class_2")), tmp_path)
+    tables = module(tmp_path / "dataset.py").load(load_contract(tmp_path / "problem.yaml"))
+    assert tables.rows["target"].sum() == 48
+    thirds = np.array_split(tables.rows["target"], 3)
+    assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up moments are stratified
+
+
+def test_tables_from_everywhere(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME)
+    (tmp_path / "parts").mkdir()
+    frame.head(100).to_parquet(tmp_path / "parts" / "one.parquet")
+    frame.tail(200).to_parquet(tmp_path / "parts" / "two.parquet")
+    frame.to_csv(tmp_path / "latin.csv.gz", index=False, encoding="cp1252", sep="\t")
+    frame.to_csv("memory://bucket/table.csv", index=False)
+    with sqlite3.connect(tmp_path / "base.db") as base:
+        frame.to_sql("orders", base, index=False)
+    for source in (
+        tmp_path / "parts",
+        tmp_path / "latin.csv.gz",
+        "memory://bucket/table.csv",
+        f"sqlite:///{tmp_path}/base.db#orders",
+        f"sqlite:///{tmp_path}/base.db#select a, b, y from orders",  # noqa: S608 (our own)
+    ):
+        pd.testing.assert_frame_equal(read_table(str(source)), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["nowhere.csv", "sklearn:nothing", "sqlite:///nowhere.db", "postgresql://u:secret@127.0.0.1:1/d#t"],
+)
+def test_a_source_that_is_none_is_a_sentence_without_its_password(source: str) -> None:
+    with pytest.raises(UserError) as told:
+        read_table(source)
+    assert "secret" not in str(told.value)
