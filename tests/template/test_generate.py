@@ -15,7 +15,7 @@ from template.start import start
 from tests.template.projects import ANSWERS, commit, files_of, generate, git
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
-UNRENDERED = re.compile(r"(?<![${\\])\{\{(?!\{| \$)|\{%[- ]")  # not GitHub's `${{` nor Prometheus' `{{ $`
+UNRENDERED = re.compile(r"\{\{-? *[a-z_]|\{%-? ")  # Prometheus has `{{ $value`, format strings `{%s`
 BRACES = (".j2", "test_generate.py")  # of their own
 
 
