@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(Connection, settings),  # type: ignore[arg-type]
+                http=partial(Connection, settings, self.service.metrics),  # type: ignore[arg-type]
                 timeout_graceful_shutdown=settings.request_seconds,
                 log_config=None,
                 log_level="warning",

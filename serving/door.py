@@ -59,6 +59,11 @@ class Call(NamedTuple):
 Endpoint = Callable[[Call], Awaitable[Reply]]
 
 
+def too_many() -> Refusal:
+    """What a request is told that comes on top of all that can be answered."""
+    return Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
+
+
 class Guard:
     """Who may come in, how often, and how many at once."""
 
@@ -95,7 +100,7 @@ class Guard:
             Refusal: when all are taken.
         """
         if self.inside >= self._most:
-            raise Refusal(503, "Too many requests at once.", headers={"Retry-After": "1"})
+            raise too_many()
         self.inside += 1
 
     def hold(self, size: int) -> None:

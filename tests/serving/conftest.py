@@ -213,6 +213,7 @@ class Running:
     client: httpx.Client
     service: Service
     url: str
+    server: Server
 
 
 @contextmanager
@@ -227,7 +228,7 @@ def running(settings: Settings) -> Iterator[Running]:
             assert thread.is_alive()
             time.sleep(0.01)
         with httpx.Client(base_url=url, timeout=30) as client:
-            yield Running(client, server.service, url)
+            yield Running(client, server.service, url, server)
     finally:
         server.should_exit = True
         thread.join()

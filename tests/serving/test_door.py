@@ -79,11 +79,16 @@ def test_too_many_at_once_are_turned_away(
         while len(held) < 2 and time.monotonic() < until:
             time.sleep(0.005)
         refused = service.client.post("/predict", json=world.request(0))
+        step_by_step = service.client.post("/predict", json=world.request(0), headers={"connection": "close"})
+        counted = service.client.get("/metrics").text
         for one in held:
             one.get_loop().call_soon_threadsafe(one.set_result, None)
         assert [one.result().status_code for one in asked] == [200, 200]
-    assert refused.status_code == 503
-    assert refused.headers["retry-after"] == "1"
+    for answer in (refused, step_by_step):
+        assert answer.status_code == answer.json()["status"] == 503
+        assert answer.headers["retry-after"] == "1"
+    assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
+    assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
 
 
 def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, world: World) -> None:

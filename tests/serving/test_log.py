@@ -79,7 +79,7 @@ def settings_of(tmp_path: Path, artifact: Artifact, url: str, **more: Any) -> Se
     return Settings(folder=tmp_path, database=url, port=free_port(), **more)
 
 
-def until(reached: Any, seconds: float = 10) -> None:
+def until(reached: Any, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end

@@ -35,7 +35,7 @@ def started(folder: Path, artifact: Artifact, **more: Any) -> Iterator[tuple[Set
     settings = Settings(folder=folder, port=free_port(), workers=2, **more)
     parent = local.start(settings)
     try:
-        until(lambda: len(list((folder / "workers").glob("[0-9]*.json"))) == 2, 30)
+        until(lambda: len(list((folder / "workers").glob("[0-9]*.json"))) == 2)
         yield settings, parent
     finally:
         local.stop(settings)
@@ -74,8 +74,8 @@ def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
         assert httpx.post(f"{url(settings)}/outcomes", json={"events": events}).status_code == 200
         first = workers(parent)
         os.kill(first[0], signal.SIGKILL)
-        until(lambda: len(workers(parent)) == 2 and first[0] not in workers(parent), 10)
-        until(lambda: (tmp_path / "service.log").read_text().count('"message": "serving"') == 3, 20)
+        until(lambda: len(workers(parent)) == 2 and first[0] not in workers(parent))
+        until(lambda: (tmp_path / "service.log").read_text().count('"message": "serving"') == 3)
         names += ask(settings, world, 20)
         until(lambda: counted(settings) == 60)
         assert "starting it again" in (tmp_path / "service.log").read_text()
