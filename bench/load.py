@@ -1,8 +1,11 @@
 """A load: connections that each send a request, wait for its answer, and send the next."""
 
 import asyncio
+import gc
+import itertools
 import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,9 @@ import uvloop
 class Result:
     """What a load measured; CPU is the server's, children included."""
 
-    requests: int
-    failures: int
+    requests: int  # that were answered with 200
+    refused: int  # with 503 or 429, and when to come back
+    failures: int  # anything else
     seconds: float
     cpu_seconds: float
     latencies: list[float]  # seconds, sorted
@@ -28,12 +32,12 @@ class Result:
 class _Client(asyncio.Protocol):
     """One connection; `pause` seconds from one answer to the next request hold a rate."""
 
-    def __init__(self, request: bytes, until: float, pause: float) -> None:
-        self._request, self._until, self._pause = request, until, pause
+    def __init__(self, requests: Iterator[bytes], until: float, pause: float) -> None:
+        self._requests, self._until, self._pause = requests, until, pause
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.latencies: list[float] = []
-        self.failures = 0
+        self.refused = self.failures = 0
         self._buffer = b""
         self._sent = 0.0
 
@@ -44,7 +48,7 @@ class _Client(asyncio.Protocol):
     def _send(self) -> None:
         self._buffer = b""
         self._sent = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -57,8 +61,12 @@ class _Client(asyncio.Protocol):
         if len(body) < length:
             return
         now = time.perf_counter()
-        self.latencies.append(now - self._sent)
-        self.failures += not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
+        if head[9:12] == b"200":
+            self.latencies.append(now - self._sent)
+        elif head[9:12] in {b"503", b"429"} and b"\r\nretry-after:" in lower:
+            self.refused += 1
+        else:
+            self.failures += 1
         if now >= self._until:
             self._transport.close()
         elif self._pause:
@@ -78,9 +86,10 @@ def post(path: str, body: bytes) -> bytes:
 
 
 def load(
-    port: int, request: bytes, connections: int, seconds: float, pid: int, per_second: float = 0
+    port: int, requests: Sequence[bytes], connections: int, seconds: float, pid: int, per_second: float = 0
 ) -> Result:
-    """Put a load on a server of this machine, as fast as it answers or at a rate."""
+    """Put a load on a server of this machine, as fast as it answers or at a rate; requests come in turn."""
+    turn = itertools.cycle(requests)
 
     async def run() -> tuple[list[_Client], float]:
         loop = asyncio.get_running_loop()
@@ -88,18 +97,22 @@ def load(
         until = begun + seconds
         pause = connections / per_second if per_second else 0.0
         made = [
-            await loop.create_connection(lambda: _Client(request, until, pause), "127.0.0.1", port)
+            await loop.create_connection(lambda: _Client(turn, until, pause), "127.0.0.1", port)
             for _ in range(connections)
         ]
         clients = [client for _, client in made]
         await asyncio.gather(*(client.done for client in clients))
         return clients, time.perf_counter() - begun
 
+    gc.collect()
+    gc.disable()  # its pauses would be taken for the server's
     before = cpu_seconds(pid)
     clients, spent = uvloop.run(run())
     cpu = cpu_seconds(pid) - before
+    gc.enable()
     latencies = sorted(latency for client in clients for latency in client.latencies)
-    return Result(len(latencies), sum(client.failures for client in clients), spent, cpu, latencies)
+    refused, failures = (sum(getattr(one, name) for one in clients) for name in ("refused", "failures"))
+    return Result(len(latencies), refused, failures, spent, cpu, latencies)
 
 
 def family(pid: int) -> list[int]:

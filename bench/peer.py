@@ -1,0 +1,148 @@
+"""Run by the Python of an environment that holds another server: makes its model, and is its service.
+
+The model has as many trees as ours, in a scikit-learn pipeline on the raw columns: no past, no log.
+"""
+
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ["BENCH_FOLDER"])
+GIVEN = json.loads((FOLDER / "given.json").read_text(encoding="utf-8"))
+ROWS = 5000  # to train on
+
+
+def seconds(frame: Any) -> Any:
+    """Moments written as text, as epoch seconds."""
+    pandas = import_module("pandas")
+    return frame.apply(lambda column: pandas.to_datetime(column, utc=True).astype("int64") // 10**9)
+
+
+def pipeline() -> Any:
+    """Text as ordinals, moments as seconds, then as many trees as ours of as many leaves."""
+    numpy, pandas = import_module("numpy"), import_module("pandas")
+    compose, steps = import_module("sklearn.compose"), import_module("sklearn.pipeline")
+    kinds, change = GIVEN["kinds"], import_module("sklearn.preprocessing")
+    columns = {kind: [name for name, one in kinds.items() if one == kind] for kind in ("text", "moment")}
+    ordinal = change.OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=numpy.nan)
+    encode = compose.ColumnTransformer(
+        [
+            ("text", ordinal, columns["text"]),
+            ("moment", change.FunctionTransformer(import_module("bench.peer").seconds), columns["moment"]),
+        ],
+        remainder="passthrough",
+    )
+    trees = import_module("sklearn.ensemble").HistGradientBoostingClassifier(
+        max_iter=GIVEN["trees"], max_leaf_nodes=GIVEN["leaves"], min_samples_leaf=5, early_stopping=False
+    )
+    random = numpy.random.default_rng(0)
+    frame = pandas.DataFrame(GIVEN["rows"]).sample(ROWS, replace=True, random_state=0)
+    for name, kind in kinds.items():
+        if kind == "number":
+            frame[name] = frame[name].to_numpy() * random.uniform(0.5, 1.5, ROWS)
+    fitted = steps.make_pipeline(encode, trees)
+    fitted.fit(frame, random.random(ROWS) < 0.3)  # noqa: PLR2004 (any share)
+    return fitted
+
+
+def prepare(name: str) -> None:
+    """Make the model in the form that the server reads."""
+    if name == "mlflow":
+        import shutil
+
+        shutil.rmtree(FOLDER / "mlflow-model", ignore_errors=True)
+        import_module("mlflow.sklearn").save_model(
+            pipeline(),
+            FOLDER / "mlflow-model",
+            pyfunc_predict_fn="predict_proba",
+            serialization_format="cloudpickle",
+        )
+        return
+    folder = FOLDER / "mlserver"
+    model = folder / "model.joblib" if name == "mlserver" else FOLDER / f"{name}.joblib"
+    import_module("joblib").dump(pipeline(), model)
+    if name == "mlserver":
+        settings = {
+            "name": "rows",
+            "implementation": "mlserver_sklearn.SKLearnModel",
+            "parameters": {"uri": str(model)},
+            "max_batch_size": 16,
+            "max_batch_time": 0.005,
+        }
+        (folder / "model-settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        port = GIVEN["port"]
+        server = {"http_port": port, "grpc_port": port + 1, "metrics_port": port + 2}
+        server |= {"host": "127.0.0.1", "parallel_workers": 0, "debug": False}
+        (folder / "settings.json").write_text(json.dumps(server), encoding="utf-8")
+
+
+def answer(model: Any, rows: list[dict[str, Any]]) -> list[float]:
+    """Probabilities of rows, as the tutorials do it."""
+    found: list[float] = model.predict_proba(import_module("pandas").DataFrame(rows))[:, 1].tolist()
+    return found
+
+
+def bento(*, batched: bool) -> Any:
+    """A service of BentoML."""
+    bentoml = import_module("bentoml")
+
+    class Service:
+        def __init__(self) -> None:
+            self.model = import_module("joblib").load(FOLDER / "bentoml.joblib")
+
+        def predict(self, rows: list[dict[str, Any]]) -> list[float]:
+            return answer(self.model, rows)
+
+    more = {"batchable": True, "max_batch_size": 1000, "max_latency_ms": 1000} if batched else {}
+    Service.__name__ = Service.__qualname__ = "Batched" if batched else "Plain"
+    Service.predict = bentoml.api(**more)(Service.predict)  # type: ignore[method-assign]
+    return bentoml.service(workers=1, traffic={"timeout": 60})(Service)
+
+
+def litserve(port: int, *, fast: bool) -> None:
+    """A service of LitServe, with the scikit-learn pipeline or with our own engine inside."""
+    lit: Any = import_module("litserve")
+
+    class Api(lit.LitAPI):  # type: ignore[misc]
+        def setup(self, _: str) -> None:
+            if fast:
+                artifact = import_module("serving.artifact").load_artifact(Path(GIVEN["artifact"]))
+                self.read = import_module("serving.schema").rows_intake(artifact.contract).read
+                self.engine = import_module("serving.engine").Engine(artifact)
+            else:
+                self.model = import_module("joblib").load(FOLDER / "litserve.joblib")
+
+        def decode_request(self, request: Any) -> Any:
+            return self.read(json.dumps(request).encode()) if fast else request["rows"]
+
+        def predict(self, rows: Any) -> Any:
+            if fast:
+                return [one.probability for one in self.engine.predict(rows)]
+            return answer(self.model, rows)
+
+        def encode_response(self, found: Any) -> Any:
+            return {"probabilities": found}
+
+    server = lit.LitServer(Api(), accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
+
+
+def __getattr__(name: str) -> Any:
+    """The services that BentoML looks for by name."""
+    if name in {"Plain", "Batched"}:
+        made = globals()[name] = bento(batched=name == "Batched")
+        return made
+    raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["prepare", name]:
+            prepare(name)
+        case ["litserve", port]:
+            litserve(int(port), fast=False)
+        case ["litserve-fast", port]:
+            litserve(int(port), fast=True)
