@@ -9,7 +9,7 @@ from core.columns import Strings
 from core.windows import HOUR, History
 from serving import engine
 from serving.artifact import Artifact
-from serving.engine import Engine, columns_of
+from serving.engine import Engine, columns_of, encode, features_of, matrix, table_of
 from tests.serving.conftest import DAY, START, World
 
 
@@ -80,3 +80,26 @@ def test_missing_text_is_empty_however_it_is_written() -> None:
     found = columns_of({"kind": column})["kind"]
     assert isinstance(found, Strings)
     assert [found.values[code] for code in found.codes] == ["a", "", "", "b"]
+
+
+def test_streamed_as_time_goes_by_every_feature_is_that_of_training(artifact: Artifact, world: World) -> None:
+    """Each row is asked at its decision time, when nothing later has been told."""
+    contract, names = artifact.contract, artifact.features
+    told = []
+    for kind, frame in world.events.items():
+        for place in range(len(frame["origin"])):
+            event = {name: values[place] for name, values in frame.items()}
+            told.append((int(contract.events[kind].known_at(event)), kind, event))
+    told.sort(key=lambda one: one[0])
+    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    past = table_of(world.events, artifact.reference)
+    offline = features_of(artifact.sets, columns_of(world.rows), world.at, past, artifact.reference)
+    trained = matrix(encode(offline, artifact.categories), names, len(world.at))
+    waiting = iter([*told, (2**62, "", {})])
+    known, kind, event = next(waiting)
+    for place in np.argsort(world.at, kind="stable").tolist():
+        while known <= world.at[place]:
+            made.observe(kind, event)
+            known, kind, event = next(waiting)
+        found = encode(made.features(world.row(place)), artifact.categories)
+        assert np.array_equal(trained[place], [found[name] for name in names], equal_nan=True)
