@@ -36,7 +36,7 @@ CONNECTIONS, BATCH = 16, 1000
 HALF = "half of the most"
 CROWD, TIMES = 300, 3  # connections, and times the most, of the overload
 OURS, ECHO, WORKERS = "fivestage", "empty FastAPI echo", "fivestage, 2 workers"
-START_SECONDS = 300
+START_SECONDS = 600
 LOGS = VAR / "bench" / "server.log"
 
 

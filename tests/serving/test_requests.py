@@ -1,7 +1,9 @@
 """Whatever a client sends is answered as documented; the Open Inference Protocol is understood."""
 
+import itertools
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.contract import Contract
+from core.settings import ROOT
 from serving.artifact import Artifact
 from tests.serving.conftest import Running, World, deploy, running
 from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
@@ -103,3 +106,14 @@ def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
     refused = shared.client.post(INFER, json={"inputs": [tensor, longer]})
     assert refused.status_code == 422
     assert shared.client.post(INFER, json={"inputs": [tensor]}).json()["errors"][0]["row"] == 0
+
+
+def test_the_request_of_the_readme_is_answered_as_it_stands(shared: Running) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = text[text.index("curl -s ") :].partition("\n```")[0]
+    words = shlex.split(command.replace("http://127.0.0.1:8000", shared.url))
+    sent = dict(itertools.pairwise(words))
+    kind = dict([sent["-H"].split(": ")])
+    answer = httpx.post(words[2], content=sent["-d"], headers=kind)
+    assert answer.status_code == 200, answer.text
+    assert 0 < answer.json()["predictions"][0]["probability"] < 1
