@@ -74,6 +74,23 @@ def nothing_unrendered(project: Path) -> None:
     assert not [name for name in files_of(project) if "{" in name or name.endswith(".jinja")]
 
 
+@pytest.mark.parametrize(
+    ("cloud", "kept"), [("none", set()), ("eks", {"eks"}), ("all", {"gke", "eks", "aks"})]
+)
+def test_a_cloud_that_is_not_wanted_leaves_no_trace(
+    template: Path, tmp_path: Path, cloud: str, kept: set[str]
+) -> None:
+    project = generate(template, tmp_path / "project", cloud=cloud, registry="ghcr.io/team")
+    overlays = {path.name for path in (project / "k8s" / "overlays").iterdir()}
+    assert overlays & {"gke", "eks", "aks"} == kept
+    told = (project / "docs" / "kubernetes.md").read_text().split("## ")[0]
+    assert {one for one in ("gke", "eks", "aks") if one in told} == kept
+    production = (project / "k8s" / "components" / "production" / "kustomization.yaml").read_text()
+    assert "newName: ghcr.io/team/fivestage-serving" in production
+    assert "registry.example.com" not in production
+    nothing_unrendered(project)
+
+
 @pytest.mark.parametrize("name", ["", "9 lives", "a", "x" * 60, "semi;colon", 'quote"', "ends-"])
 def test_a_name_that_will_not_do_is_refused(template: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises((CopierError, ValueError), match="name"):
