@@ -99,35 +99,9 @@ def bento(*, batched: bool) -> Any:
     more = {"batchable": True, "max_batch_size": 1000, "max_latency_ms": 1000} if batched else {}
     Service.__name__ = Service.__qualname__ = "Batched" if batched else "Plain"
     Service.predict = bentoml.api(**more)(Service.predict)  # type: ignore[method-assign]
-    return bentoml.service(workers=1, traffic={"timeout": 60})(Service)
-
-
-def litserve(port: int, *, fast: bool) -> None:
-    """A service of LitServe, with the scikit-learn pipeline or with our own engine inside."""
-    lit: Any = import_module("litserve")
-
-    class Api(lit.LitAPI):  # type: ignore[misc]
-        def setup(self, _: str) -> None:
-            if fast:
-                artifact = import_module("serving.artifact").load_artifact(Path(GIVEN["artifact"]))
-                self.read = import_module("serving.schema").rows_intake(artifact.contract).read
-                self.engine = import_module("serving.engine").Engine(artifact)
-            else:
-                self.model = import_module("joblib").load(FOLDER / "litserve.joblib")
-
-        def decode_request(self, request: Any) -> Any:
-            return self.read(json.dumps(request).encode()) if fast else request["rows"]
-
-        def predict(self, rows: Any) -> Any:
-            if fast:
-                return [one.probability for one in self.engine.predict(rows)]
-            return answer(self.model, rows)
-
-        def encode_response(self, found: Any) -> Any:
-            return {"probabilities": found}
-
-    server = lit.LitServer(Api(), accelerator="cpu", workers_per_device=1)
-    server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
+    return bentoml.service(workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})(
+        Service
+    )
 
 
 def __getattr__(name: str) -> Any:
@@ -139,10 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["prepare", name]:
-            prepare(name)
-        case ["litserve", port]:
-            litserve(int(port), fast=False)
-        case ["litserve-fast", port]:
-            litserve(int(port), fast=True)
+    prepare(sys.argv[1])

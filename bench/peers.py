@@ -67,15 +67,15 @@ def peers(port: int, columns: Mapping[str, str]) -> dict[str, Peer]:
 
     where = ("--host", "127.0.0.1", "--port", str(port))
     infer = "/v2/models/rows/infer"
-    ours = ("python", "-m", "bench.peer")
+    lit = ("python", "-m", "bench.peer_litserve", str(port))
     served = ("mlflow", "models", "serve", "-m", "mlflow-model", "--env-manager", "local", "--workers", "1")
     bento = ("bentoml", "serve", *where, "--api-workers", "1")
     return {
         "mlflow models serve": Peer("mlflow", (*served, *where), "/invocations", records),
         "BentoML": Peer("bentoml", (*bento, "bench.peer:Plain"), "/predict", plain),
         "BentoML, adaptive batching": Peer("bentoml", (*bento, "bench.peer:Batched"), "/predict", plain),
-        "LitServe": Peer("litserve", (*ours, "litserve", str(port)), "/predict", plain),
-        "LitServe with our engine": Peer("litserve", (*ours, "litserve-fast", str(port)), "/predict", plain),
+        "LitServe": Peer("litserve", lit, "/predict", plain),
+        "LitServe with our engine": Peer("litserve", (*lit, "engine"), "/predict", plain),
         "MLServer, batching": Peer("mlserver", ("mlserver", "start", "mlserver"), infer, tensors),
     }
 
@@ -115,7 +115,7 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
             _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
             _run(name, [*uv, "pip", "install", "--quiet", "--python", str(python), *wanted])
             done.write_text("\n".join(wanted), encoding="utf-8")
-        _run(name, [str(python), "-m", "bench.peer", "prepare", name])
+        _run(name, [str(python), "-m", "bench.peer", name])
 
 
 def environment_of(name: str) -> dict[str, str]:
