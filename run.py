@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from core.clock import DAY
 from core.contract import day, day_of, epoch, load_contract
 from core.errors import UserError
-from core.files import write_whole
+from core.files import one_at_a_time, write_whole
 from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
 
 if TYPE_CHECKING:
+    from monitoring.policy import Verdict
     from pipelines.runs import Trained
     from steps.deploy.adapters import Released
+    from steps.monitor.watch import Watched
 
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
@@ -121,7 +123,8 @@ def retrain(options: argparse.Namespace) -> None:
     """Train again with the champion's settings, by default as of the end of the data."""
     from pipelines import runs
 
-    tell_contest(runs.retrain(options.as_of or load_contract().split.test_end.isoformat()))
+    with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
+        tell_contest(runs.retrain(options.as_of or load_contract().split.test_end.isoformat()))
 
 
 def evaluate(_: argparse.Namespace) -> None:
@@ -224,15 +227,23 @@ def score(options: argparse.Namespace) -> None:
 
 
 def monitor(options: argparse.Namespace) -> None:
-    """Watch the next period of the service, or the one from a day on, which is then not remembered."""
+    """Watch the periods that are over, or the one from a day on, which is then not remembered."""
     from pipelines import runs
+
+    with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
+        if options.as_of:
+            start = epoch(day(options.as_of))
+            tell_period(*runs.monitor(SERVING, start, start + load_contract().monitoring.period_days * DAY))
+            return
+        tell_period(*runs.monitor_next(SERVING))
+        while runs.another_is_over(SERVING):  # missed: nobody ran this in time
+            tell_period(*runs.monitor_next(SERVING))
+
+
+def tell_period(watched: "Watched", verdict: "Verdict") -> None:
+    """Print how a period went, and what to do."""
     from steps.monitor.adapters import page_of
 
-    if options.as_of:
-        start = epoch(day(options.as_of))
-        watched, verdict = runs.monitor(SERVING, start, start + load_contract().monitoring.period_days * DAY)
-    else:
-        watched, verdict = runs.monitor_next(SERVING)
     say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
     for cause in watched.causes:
         say(f"  {cause.kind}: {cause.sentence}")

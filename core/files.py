@@ -1,9 +1,11 @@
 """Files that are whole or not there."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import UserError
@@ -40,3 +42,19 @@ def digest_of_files(root: Path, files: Iterable[Path]) -> str:
         digest.update(str(path.relative_to(root)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def one_at_a_time(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file; it is let go with the process, however that ends.
+
+    Raises:
+        UserError: when another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another process is at {what}: let it end, then run this again.") from None
+        yield

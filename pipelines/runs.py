@@ -20,7 +20,7 @@ from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, training
 from steps.data.world import World
-from steps.deploy.adapters import TARGETS, Deployment, Released
+from steps.deploy.adapters import TARGETS, Deployment, Released, settings_in
 from steps.deploy.scoring import Scored, require_no_secret
 from steps.lineage import data_digest
 from steps.model import registry
@@ -29,8 +29,9 @@ from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
 from steps.model.select import Selection
 from steps.monitor.adapters import period_of
-from steps.monitor.watch import Watched
+from steps.monitor.watch import Watched, reaches
 
+DIARY = "periods.json"
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
 
@@ -148,15 +149,27 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict]:
     Raises:
         UserError: when the log holds nothing of it.
     """
-    contract, champion, path = load_contract(), champion_of(), Path(folder) / "periods.json"
-    diary = (
-        TypeAdapter(Diary).validate_json(path.read_bytes()) if path.exists() else Diary((), champion.as_of, 0)
-    )
+    contract, champion, diary = load_contract(), champion_of(), _diary(folder)
     end = diary.until + contract.monitoring.period_days * DAY
     watched, verdict = monitor(folder, diary.until, end, diary.heard, diary.periods, [champion.as_of])
     diary = Diary((*diary.periods, period_of(watched)), end, watched.last_number)
-    write_whole(path, lambda scratch: scratch.write_bytes(TypeAdapter(Diary).dump_json(diary, indent=1)))
+    content = TypeAdapter(Diary).dump_json(diary, indent=1)
+    write_whole(Path(folder) / DIARY, lambda scratch: scratch.write_bytes(content))
     return watched, verdict
+
+
+def another_is_over(folder: str) -> bool:
+    """Whether a further period has gone by that nobody has watched yet."""
+    contract, diary = load_contract(), _diary(folder)
+    end = diary.until + contract.monitoring.period_days * DAY
+    return reaches(settings_in(folder).database_url, contract, end, diary.heard)
+
+
+def _diary(folder: str) -> Diary:
+    path = Path(folder) / DIARY
+    if path.exists():
+        return TypeAdapter(Diary).validate_json(path.read_bytes())
+    return Diary((), champion_of().as_of, 0)
 
 
 def champion_of() -> Version:

@@ -59,7 +59,16 @@ def read_served(database: str, contract: Contract, start: int, end: int, heard: 
         return Served(start, end, log, heard)
     at = log[contract.decision.time_column] - contract.decision.lead_seconds
     inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
-    return Served(start, end, inside, int(log["number"].max()))
+    later = log["number"][at >= end]  # for the next period to read, which may be over as well
+    last = later.min() - 1 if len(later) else log["number"].max()
+    return Served(start, end, inside, int(last))
+
+
+def reaches(database: str, contract: Contract, moment: int, heard: int) -> bool:
+    """Whether the prediction log goes on to a moment, after number `heard`."""
+    lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
+    with closing(open_store(database)) as store:
+        return any(one[time_column] - lead >= moment for one in predictions(store, contract, heard))
 
 
 def watch(

@@ -21,7 +21,7 @@ from steps.data.features import build_features
 from steps.deploy.client import wire_rows
 from steps.model.evaluate import artifact_probability
 from steps.monitor import watch as watching
-from steps.monitor.watch import Served, Watched, read_served, watch
+from steps.monitor.watch import Served, Watched, reaches, read_served, watch
 from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
 
 STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
@@ -93,7 +93,7 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
     )
     served = read_served(database, contract, start, end, 0)
     due = warehouse.due()
-    assert (served.start, served.end, served.last_number) == (start, end, 4)
+    assert (served.start, served.end, served.last_number) == (start, end, 3)
     assert served.log["flight"].tolist() == due["flight"].tolist()
     assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
     np.testing.assert_array_equal(served.log["probability"], warehouse.probability[due.index])
@@ -120,6 +120,20 @@ def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: s
     assert second.log["flight"].tolist() == other["flight"].tolist()
     nothing = read_served(database, contract, *PERIOD, second.last_number)
     assert (len(nothing.log), nothing.last_number) == (0, 2)
+
+
+def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, database: str) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    both = [warehouse.due(start, start + DAY), warehouse.due(start + DAY, end)]
+    log(
+        database,
+        [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
+    )
+    assert reaches(database, contract, start + DAY, 0)
+    first = read_served(database, contract, start, start + DAY, 0)
+    second = read_served(database, contract, start + DAY, end, first.last_number)
+    assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
+    assert not reaches(database, contract, end, second.last_number)
 
 
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
