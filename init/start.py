@@ -59,4 +59,5 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     yield from (f"{note}." for note in found.notes)
     if gone:
         yield f"{gone} files of the demo that was here are gone; git still has them."
-    yield f"Written: {folder / 'problem.yaml'}, dataset.py, features.py. Look for RECONSIDER, then: make demo"
+    files = f"{folder / 'problem.yaml'}, dataset.py, features.py"
+    yield f"Written: {files}. Look for RECONSIDER, then: make alerts demo"

@@ -14,8 +14,10 @@ from core.clock import DAY
 from core.columns import Strings
 from core.contract import load_contract
 from core.errors import UserError
+from core.settings import ROOT
 from core.source import read_table
 from core.windows import Table
+from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
 from init.inspect import inspect_column, names_of
 from init.write import write_problem
@@ -262,3 +264,22 @@ def test_a_source_that_is_none_is_a_sentence_without_its_password(source: str) -
     with pytest.raises(UserError) as told:
         read_table(source)
     assert "secret" not in str(told.value)
+
+
+def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
+    for name in (MARK, *FILES):
+        path = tmp_path / name
+        (path if path.suffix else path / "test_one.py").parent.mkdir(parents=True, exist_ok=True)
+        (path if path.suffix else path / "test_one.py").write_text("demo")
+    assert remove_demo(tmp_path) == len(FILES) + 1
+    assert {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.py")} == {
+        "tests/problem/test_problem.py"
+    }
+    (tmp_path / "tests" / "problem" / "test_problem.py").write_text("mine")
+    assert remove_demo(tmp_path) == 0
+    assert (tmp_path / "tests" / "problem" / "test_problem.py").read_text() == "mine"
+
+
+@pytest.mark.skipif(not (ROOT / MARK).exists(), reason="the demo has gone")
+def test_the_demos_files_are_there_to_be_removed() -> None:
+    assert not [name for name in FILES if not (ROOT / name).exists()]

@@ -109,6 +109,7 @@ def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: 
         path = project / name
         path.write_text((path.read_text() if path.exists() else "") + text)
     (project / "docs" / "serving.md").unlink()
+    (project / "problem" / "raw.py").unlink()
     commit(project, "edits of a user")
 
     for name in ("problem/problem.yaml", "core/errors.py", "README.md", "template/README.md"):
@@ -126,6 +127,7 @@ def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: 
     assert (project / "docs" / "news.md").exists()
     assert (project / "notes.md").read_text() == "mine\n"
     assert not (project / "docs" / "serving.md").exists()
+    assert not (project / "problem" / "raw.py").exists()
     assert (project / "Makefile").read_text().endswith("# my own line\n")
     assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.2.0"
     assert "<<<<<<<" not in git(project, "diff")
