@@ -43,6 +43,9 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+
+    def begin(self) -> None:
+        """Send the first request."""
         self._send()
 
     def _send(self) -> None:
@@ -93,14 +96,16 @@ def load(
 
     async def run() -> tuple[list[_Client], float]:
         loop = asyncio.get_running_loop()
-        begun = time.perf_counter()
-        until = begun + seconds
+        until = time.perf_counter() + seconds
         pause = connections / per_second if per_second else 0.0
         made = [
             await loop.create_connection(lambda: _Client(turn, until, pause), "127.0.0.1", port)
             for _ in range(connections)
         ]
         clients = [client for _, client in made]
+        begun = time.perf_counter()
+        for place, client in enumerate(clients):  # at a rate, spread over the first pause
+            loop.call_later(pause * place / connections, client.begin)
         await asyncio.gather(*(client.done for client in clients))
         return clients, time.perf_counter() - begun
 
