@@ -159,8 +159,8 @@ def measure(frame: pd.DataFrame, day: Ints, trials: int, seed: int = 0) -> tuple
     first, last = int(day.min()), int(day.max())
     null: dict[int, list[Bools]] = {1: [], WEEK: [], 11: []}
     seen: dict[tuple[str, bool], list[tuple[Bools, Bools, str]]] = {}
-    told: dict[str, bool] = {}
-    quiet: list[bool] = []
+    told: dict[str, bool | None] = {}
+    quiet: list[bool | None] = []
     for trial in range(trials):
         start = int(draw.integers(first, last - REFERENCE - OTHERS + 2))
         days = start + draw.permutation(REFERENCE + OTHERS)
@@ -191,7 +191,7 @@ def measure(frame: pd.DataFrame, day: Ints, trials: int, seed: int = 0) -> tuple
             round(length * rows),
             int(np.concatenate(found).size),
             float(np.concatenate(found).mean()),
-            float(np.mean(quiet)) if length == 1 else None,
+            _share(quiet) if length == 1 else None,
         )
         for length, found in null.items()
     ]
@@ -226,18 +226,29 @@ def _windows(length: int, draw: np.random.Generator) -> Floats:
     return weight
 
 
+def _share(answers: list[bool | None]) -> float | None:
+    given = [one for one in answers if one is not None]
+    return float(np.mean(given)) if given else None
+
+
 def _any(found: dict[str, Bools]) -> Bools:
     return np.asarray(np.any(list(found.values()), axis=0), dtype=np.bool_)
 
 
-def evidently(reference: Window, current: Window, draw: np.random.Generator, day: int = 0) -> bool:
-    """Whether its default preset calls a day of a window drifted: half of the columns and more."""
+def evidently(reference: Window, current: Window, draw: np.random.Generator, day: int = 0) -> bool | None:
+    """Whether its default preset calls a day drifted, half of the columns and more; None where it fails.
+
+    It fails on a column that has no value that day.
+    """
     from evidently import Report
     from evidently.presets import DataDriftPreset
 
     some = reference.frame.sample(EVIDENTLY_ROWS, random_state=int(draw.integers(1 << 31)))
     now = current.frame[current.day == day]
-    found = Report([DataDriftPreset()]).run(now, some).dict()
+    try:
+        found = Report([DataDriftPreset()]).run(now, some).dict()
+    except ValueError:
+        return None
     share = next(one for one in found["metrics"] if "DriftedColumnsCount" in one["metric_name"])["value"][
         "share"
     ]
