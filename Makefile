@@ -10,7 +10,7 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) init bench-serving bench-parity size help setup lock check test clean
+.PHONY: $(VERBS) init smoke-cluster bench-serving bench-parity size help setup lock check test clean
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
@@ -32,6 +32,9 @@ replay: ## live through the months after training, day by day
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)
 	@$(BIN)/python run.py $@ $(if $(TARGET),--target $(TARGET)) $(ARGS)
+
+smoke-cluster: $(INSTALLED) ## raw rows through the Service of the cluster that kubectl names: the offline answers?
+	@$(BIN)/python run.py smoke $(ARGS)
 
 bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes docs/serving.md
 	@$(BIN)/python -m bench.serving $(ARGS)

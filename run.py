@@ -158,6 +158,16 @@ def rollback(options: argparse.Namespace) -> None:
     tell_release(runs.roll_back(options.overlay, options.why, options.context))
 
 
+def smoke(options: argparse.Namespace) -> None:
+    """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
+    from steps.deploy.adapters import ask_kubernetes
+    from steps.model import registry
+
+    champion = registry.crowned(load_contract().name)
+    difference = ask_kubernetes(champion.version, options.overlay, options.context)
+    say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
+
+
 def image(options: argparse.Namespace) -> None:
     """Build the images: the service with the champion inside, and the one that runs these verbs."""
     from pipelines import runs
@@ -324,6 +334,7 @@ VERBS = (
     image,
     deploy,
     rollback,
+    smoke,
     fetch,
     serve,
     stop,
@@ -355,9 +366,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             one.add_argument("--target", choices=("local", "docker", "kubernetes"), default="local")
             one.add_argument("--image", default="", help="kubernetes: in place of the overlay's own")
             one.add_argument("--bake-seconds", type=float, default=30, help="that a canary shares traffic")
-        if verb in (deploy, rollback):
+        if verb in (deploy, rollback, smoke):
             one.add_argument("--overlay", default="local", help="a folder of k8s/overlays")
             one.add_argument("--context", default="", help="of kubectl; by default its current one")
+        if verb in (deploy, rollback):
             one.add_argument("--why", default="", help="a sentence for the record of releases")
         if verb is image:
             one.add_argument("--without-model", action="store_true", help="for a model fetched at start")

@@ -11,10 +11,11 @@ from core.contract import load_contract
 from core.settings import DEMO, ROOT
 from serving.settings import Settings
 from steps.deploy import docker, kubernetes, local
+from steps.deploy.asking import Model, ask_service
 from steps.deploy.client import Wire, wire_rows
 from steps.deploy.images import build_serving
 from steps.deploy.kubectl import Cluster
-from steps.deploy.manifests import namespace_of
+from steps.deploy.manifests import namespace_of, serving_deployment
 from steps.deploy.releases import Release, before, history
 from steps.deploy.service import url
 from steps.materializers import RecordMaterializer
@@ -81,17 +82,28 @@ def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Rele
     return Released(done, ())
 
 
+def ask_kubernetes(version: str, overlay: str, context: str) -> float:
+    """How far the answers of a cluster's Service to raw rows are from a version's offline ones.
+
+    Raises:
+        CheckError: when it does not answer, or as another model would.
+    """
+    cluster = cluster_of(overlay, context)
+    name = serving_deployment(cluster.render(OVERLAYS / overlay))["metadata"]["name"]
+    return ask_service(cluster, name, model_of(version), Settings.from_environment())
+
+
 def cluster_of(overlay: str, context: str) -> Cluster:
     """The namespace of an overlay, in the cluster of a context, or of kubectl's current one."""
     anywhere = Cluster("default", context)
     return Cluster(namespace_of(anywhere.render(OVERLAYS / overlay)), context)
 
 
-def model_of(version: str) -> kubernetes.Model:
+def model_of(version: str) -> Model:
     """A registered version with its smoke rows as a client sends them."""
     found, artifact = open_version(load_contract().name, version)
     lineage = artifact.lineage
-    return kubernetes.Model(found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version))
+    return Model(found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version))
 
 
 def smoke_rows(version: str) -> tuple[list[Wire], list[float]]:

@@ -1,18 +1,26 @@
 """A version on Kubernetes: a canary beside what serves, compared, then released; undone if a check fails."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from core.contract import Contract
 from core.errors import UserError
 from serving.settings import Settings
-from steps.deploy.compare import Check, Seen, Traffic, checks, probe_both, total, traffic_of
+from steps.deploy.asking import (
+    POD_PORT,
+    SERVICE_PORT,
+    CheckError,
+    Model,
+    answers,
+    check,
+    reach,
+    traffic,
+    wait_until_listed,
+)
+from steps.deploy.compare import Check, Seen, checks, probe_both
 from steps.deploy.kubectl import Cluster, Manifest
 from steps.deploy.manifests import (
     as_canary,
@@ -24,31 +32,8 @@ from steps.deploy.manifests import (
 )
 from steps.deploy.releases import Kept, Release, before, begin, end, history, now, operator, serving
 from steps.deploy.rollout import new_pods, watch
-from steps.deploy.service import headers, smoke
 
 ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
-LISTED_SECONDS = 30  # until the Service knows of new pods
-SERVICE_PORT, POD_PORT = 80, 8000
-
-
-class CheckError(UserError):
-    """A check that a release did not pass."""
-
-    def __init__(self, check: str, sentence: str) -> None:
-        super().__init__(f"The check `{check}` failed: {sentence}")
-        self.check = check
-
-
-@dataclass(frozen=True)
-class Model:
-    """A version in the registry, and rows with the answers that it must give."""
-
-    version: str
-    digest: str
-    contract: str
-    commit: str
-    rows: Sequence[Mapping[str, Any]]
-    probabilities: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ def release(
         cluster.render(plan.overlay), plan.image, marks, plan.why or f"model {model.version}"
     )
     name = serving_deployment(manifests)["metadata"]["name"]
-    with _check("manifests"):
+    with check("manifests"):
         cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
         _admit(cluster, manifests)
     past, stood = history(cluster), cluster.get("deployment", name)
@@ -135,14 +120,6 @@ def _same_image(goal: Release, digest: str) -> None:
         raise CheckError("image", told)
 
 
-@contextmanager
-def _check(name: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise CheckError(name, str(error)) from error
-
-
 def _release(plan: Plan, model: Model, current: Kept | None, image: str) -> Release:
     return Release(
         number=0,
@@ -180,20 +157,20 @@ def _try_canary(
     """Let one new pod share the traffic, and hold it against the stable ones; it does not outlive this."""
     canary = as_canary(manifests)
     try:
-        with _check("canary rollout"):
+        with check("canary rollout"):
             cluster.apply([*needed_first(manifests), canary])
             (pod, *_) = watch(cluster, canary["metadata"]["name"], plan.wait_seconds)
         names = [one["metadata"]["name"] for one in new_pods(cluster, stable)]
         with ExitStack() as ways:
-            mine = ways.enter_context(_reach(cluster, f"pod/{pod['metadata']['name']}", POD_PORT, settings))
-            others = [ways.enter_context(_reach(cluster, f"pod/{one}", POD_PORT, settings)) for one in names]
-            with _check("canary smoke"):
-                _answers(mine, model, settings)
+            mine = ways.enter_context(reach(cluster, f"pod/{pod['metadata']['name']}", POD_PORT, settings))
+            others = [ways.enter_context(reach(cluster, f"pod/{one}", POD_PORT, settings)) for one in names]
+            with check("canary smoke"):
+                answers(mine, model, settings)
             until = time.monotonic() + plan.bake_seconds
-            begun = [_traffic([mine], contract), _traffic(others, contract)]
+            begun = [traffic([mine], contract), traffic(others, contract)]
             probes = probe_both([mine, others[0]], model.rows, ROUNDS)
             time.sleep(max(0.0, until - time.monotonic()))
-            ended = [_traffic([mine], contract), _traffic(others, contract)]
+            ended = [traffic([mine], contract), traffic(others, contract)]
             seen = [
                 Seen(probe, now.since(then)) for probe, now, then in zip(probes, ended, begun, strict=True)
             ]
@@ -211,66 +188,15 @@ def _bring_in(
 ) -> str:
     """Apply, wait until all pods are new and behind the Service, ask through it; the image's digest."""
     name = serving_deployment(manifests)["metadata"]["name"]
-    with _check("rollout"):
+    with check("rollout"):
         cluster.apply(manifests)
         pods = watch(cluster, name, wait_seconds)
-    with _check("service"):
-        _wait_until_listed(cluster, name, {pod["metadata"]["name"] for pod in pods})
-    with _check("smoke"), _reach(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
-        _answers(client, model, settings)
+    with check("service"):
+        wait_until_listed(cluster, name, {pod["metadata"]["name"] for pod in pods})
+    with check("smoke"), reach(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
+        answers(client, model, settings)
     found = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
     return ", ".join(sorted(found))
-
-
-def _wait_until_listed(cluster: Cluster, name: str, pods: set[str]) -> None:
-    until = time.monotonic() + LISTED_SECONDS
-    while True:
-        ready = {
-            endpoint["targetRef"]["name"]
-            for part in cluster.find("endpointslices", {"kubernetes.io/service-name": name})
-            for endpoint in part.get("endpoints") or []
-            if endpoint.get("conditions", {}).get("ready") and "targetRef" in endpoint
-        }
-        if pods <= ready:
-            return
-        if time.monotonic() > until:
-            raise UserError(f"the Service {name} does not know of {', '.join(sorted(pods - ready))}.")
-        time.sleep(0.5)
-
-
-@contextmanager
-def _reach(cluster: Cluster, target: str, port: int, settings: Settings) -> Iterator[httpx.Client]:
-    """A client of a pod or Service, through the API server."""
-    with (
-        cluster.forward(target, port) as local,
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{local}", headers=headers(settings), timeout=30, trust_env=False
-        ) as client,
-    ):
-        yield client
-
-
-def _answers(client: httpx.Client, model: Model, settings: Settings) -> None:
-    """Make sure that it is the model meant, and that it answers raw rows as it did offline."""
-    try:
-        found = client.get("/model").raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise UserError(f"{client.base_url} does not tell its model: {error}.") from error
-    if found.get("digest") != model.digest:
-        raise UserError(
-            f"the pods serve version {found.get('version')} ({str(found.get('digest'))[:12]}), and version "
-            f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
-        )
-    place = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
-    smoke(place, model.rows, model.probabilities)
-
-
-def _traffic(clients: Sequence[httpx.Client], contract: Contract) -> Traffic:
-    parts = []
-    for client in clients:
-        with suppress(httpx.HTTPError):  # a pod that has gone
-            parts.append(traffic_of(client.get("/metrics").raise_for_status().text, contract.decision.act))
-    return total(parts)
 
 
 def _undo(

@@ -13,7 +13,9 @@ from core.contract import Contract
 from serving.artifact import Artifact
 from serving.settings import Settings
 from steps.deploy import releases
-from steps.deploy.kubernetes import CheckError, Model, Plan, release, roll_back
+from steps.deploy.asking import CheckError, Model, ask_service
+from steps.deploy.kubernetes import Plan, release, roll_back
+from steps.deploy.service import TOLERANCE
 from tests.serving.conftest import World, deploy, running
 from tests.serving.fake_cluster import FakeCluster, manifests
 
@@ -169,7 +171,7 @@ def test_what_fails_after_the_canary_is_undone(
     cluster: FakeCluster, models: dict[str, Model], easy: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(cluster, models["1"], easy, COLOUR="red")
-    monkeypatch.setattr("steps.deploy.kubernetes.LISTED_SECONDS", 0)
+    monkeypatch.setattr("steps.deploy.asking.LISTED_SECONDS", 0)
     object.__setattr__(cluster, "unlisted", True)
     told = fails(cluster, models, easy, "service", touched=True)
     assert "does not know of fivestage-0" in told
@@ -194,6 +196,16 @@ def test_what_breaks_the_pod_security_standard_is_not_begun(
     with pytest.raises(CheckError, match="manifests"):
         put(cluster, models["1"], easy)
     assert recorded(cluster) == []
+
+
+def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
+    cluster: FakeCluster, models: dict[str, Model], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    assert ask_service(cluster, "fivestage", models["1"], Settings()) <= TOLERANCE
+    with pytest.raises(CheckError, match="the pods serve version 1") as failure:
+        ask_service(cluster, "fivestage", models["2"], Settings())
+    assert failure.value.check == "smoke"
 
 
 def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_further_back(
