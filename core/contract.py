@@ -6,29 +6,33 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from core.errors import UserError
+from core.strict_model import Count, Model, Name, Positive, Share, Text
 from core.strict_yaml import read_yaml
+from core.tasks import (
+    BinaryCosts,
+    BinaryDecision,
+    ChanceGates,
+    ClassCosts,
+    ClassLabel,
+    Decision,
+    Label,
+    NumberCosts,
+    NumberGates,
+    NumberLabel,
+)
 
 CONTRACT_PATH = Path(__file__).resolve().parent.parent / "problem" / "problem.yaml"
 LEAST_REFERENCE = 4  # periods that drift is compared with
 RESERVED = ("decision_at", "known_at")  # what rows carry beside the contract's columns
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-BaselineName = Literal["prior", "historical_rate", "logistic_regression"]
-
-
-class Model(BaseModel):
-    """Frozen, no field that the contract does not know, and no number that JSON does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+BaselineName = Literal[
+    "prior", "historical_rate", "historical_mean", "logistic_regression", "linear_regression"
+]
 
 
 class Category(Model):
@@ -94,36 +98,6 @@ class Timestamp(Model):
 Column = Annotated[Category | Number | Timestamp, Field(discriminator="type")]
 
 
-class Decision(Model):
-    """Who decides what, and how long before the time column."""
-
-    who: Text
-    what: Text
-    time_column: Name
-    hours_before: Annotated[float, Field(ge=0)]
-    act: Name
-    wait: Name
-
-    @model_validator(mode="after")
-    def act_is_not_wait(self) -> Self:
-        if self.act == self.wait:
-            raise ValueError(f"act and wait are both {self.act!r}: answers could not be told apart")
-        return self
-
-    @property
-    def lead_seconds(self) -> int:
-        """Seconds from the decision to the time column."""
-        return round(self.hours_before * 3600)
-
-
-class Label(Model):
-    """What is predicted and when the truth is known."""
-
-    name: Name
-    means: Text
-    known: Text
-
-
 def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
     """Refuse gaps in what says when a row is and which one."""
     for name in names:
@@ -161,31 +135,6 @@ class Event(Model):
         return self
 
 
-class Costs(Model):
-    """Money per decision, for each pair of decision and truth."""
-
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    act_positive: float
-    act_negative: float
-    wait_positive: float
-    wait_negative: float
-
-    @model_validator(mode="after")
-    def acting_must_pay_somewhere(self) -> Self:
-        if self.wait_positive <= self.act_positive:
-            raise ValueError("acting on a true positive must cost less than missing it")
-        if self.act_negative <= self.wait_negative:
-            raise ValueError("a false alarm must cost more than rightly waiting")
-        return self
-
-    @property
-    def threshold(self) -> float:
-        """Probability above which acting is cheaper (Elkan 2001, eq. 2)."""
-        false_alarm = self.act_negative - self.wait_negative
-        rescued = self.wait_positive - self.act_positive
-        return false_alarm / (false_alarm + rescued)
-
-
 class Split(Model):
     """Where time is cut: folds, then the contest window, then the frozen test window."""
 
@@ -200,19 +149,6 @@ class Split(Model):
         if self.test_end <= self.test_start:
             raise ValueError("test_end must come after test_start")
         return self
-
-
-class Gates(Model):
-    """What a challenger must show before it serves."""
-
-    max_calibration_error: Share
-    max_bias: Share
-    max_row_ms: Positive
-    suspicious_roc_auc: Share
-    confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    max_loss_per_1000: Annotated[float, Field(ge=0)]
-    max_slice_loss: Share
-    min_slice_rows: Count
 
 
 class Service(Model):
@@ -249,6 +185,12 @@ class Monitoring(Model):
         return self
 
 
+class NumberMonitoring(Monitoring):
+    """The same, with the bias in the label's unit."""
+
+    max_bias: Positive
+
+
 class Budget(Model):
     """What may be spent."""
 
@@ -258,21 +200,23 @@ class Budget(Model):
 
 
 class Contract(Model):
-    """The business problem, from decision to budget."""
+    """The business problem, from decision to budget; each task has a contract of its own, below."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
     title: Text
-    task: Literal["binary"]
-    decision: Decision
+    known_baselines: ClassVar[tuple[BaselineName, ...]] = ("prior", "historical_rate", "logistic_regression")
+
+    task: Literal["binary", "multiclass", "regression"]
+    decision: Any
     label: Label
     identity: tuple[Name, ...] = Field(strict=False, min_length=1)
     columns: dict[Name, Column]
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
-    costs: Costs
+    costs: Any
     baselines: dict[BaselineName, Share] = Field(min_length=1)
     split: Split
-    gates: Gates
+    gates: Any
     service: Service
     monitoring: Monitoring
     budget: Budget
@@ -292,6 +236,10 @@ class Contract(Model):
         for name in (*self.columns, self.label.name):
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
+        for name in self.baselines:
+            if name not in self.known_baselines:
+                known = ", ".join(self.known_baselines)
+                raise ValueError(f"baselines names {name!r}; those of {self.task} are {known}")
         if self.label.name in self.columns:
             raise ValueError(f"the label {self.label.name!r} is also an input column: that is a leak")
         return self
@@ -303,6 +251,55 @@ class Contract(Model):
         return hashlib.sha256(content.encode()).hexdigest()
 
 
+class BinaryContract(Contract):
+    """Act or wait, by the probability of one outcome."""
+
+    task: Literal["binary"]
+    decision: BinaryDecision
+    costs: BinaryCosts
+    gates: ChanceGates
+
+
+class ClassContract(Contract):
+    """One of several actions, by the probabilities of the classes."""
+
+    task: Literal["multiclass"]
+    decision: Decision
+    label: ClassLabel
+    costs: ClassCosts
+    gates: ChanceGates
+
+    @model_validator(mode="after")
+    def every_class_has_a_price(self) -> Self:
+        for name, prices in self.costs.actions.items():
+            if tuple(prices) != self.label.classes:
+                raise ValueError(
+                    f"costs.actions.{name} must price the classes of the label, in their order: "
+                    f"{', '.join(self.label.classes)}"
+                )
+        return self
+
+
+class NumberContract(Contract):
+    """A number to plan with; `interval` is the share of what comes that lies between low and high."""
+
+    known_baselines = ("prior", "historical_mean", "linear_regression")
+
+    task: Literal["regression"]
+    decision: Decision
+    label: NumberLabel
+    costs: NumberCosts
+    interval: Annotated[float, Field(ge=0.5, lt=1)]
+    gates: NumberGates
+    monitoring: NumberMonitoring
+
+
+TASKS = ("binary", "multiclass", "regression")
+_CONTRACT: TypeAdapter[Contract] = TypeAdapter(
+    Annotated[BinaryContract | ClassContract | NumberContract, Field(discriminator="task")]
+)
+
+
 def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
     """The contract in a mapping read from YAML, or in JSON text.
 
@@ -311,13 +308,15 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
     """
     try:
         if isinstance(content, str):
-            return Contract.model_validate_json(content)
-        return Contract.model_validate(content)
+            return _CONTRACT.validate_json(content)
+        return _CONTRACT.validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the contract"
+        field = ".".join(str(part) for part in first["loc"][1:]) or "the contract"  # first comes the task
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         why = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            field, why = "task", f"it must be one of {', '.join(TASKS)}"
         raise UserError(f"{source}: {field}: {why}{more}. Mend that field and run again.") from error
 
 

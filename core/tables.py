@@ -17,6 +17,7 @@ OUTCOME = "outcome"  # the event that tells what became of a row
 HAPPENED = "happened_at"
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
 SEED = 0
+STRATA = 20  # parts of a number's range that are dealt out evenly
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"
 SIGNS = "[\\s%$€£¥'\u00a0\u202f]"  # in and around numbers: of currency, percent, thousands
 
@@ -45,7 +46,7 @@ class Layout:
 
     headers: Mapping[str, str]
     target: str  # a header
-    classes: tuple[str, str]  # of which the last one counts as positive
+    classes: tuple[str, ...] = ()  # of two, the last one counts as positive; without any, it is a number
     positive: str = ""  # of a target with more values than two: one of them, or a limit such as `> 10`
     moments: Mapping[str, str] = field(default_factory=dict)  # how they are written: strptime, ISO8601, s, ms
     comma: tuple[str, ...] = ()  # numbers with a decimal comma
@@ -72,7 +73,7 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
         if header not in table:
             raise UserError(f"The table has no column {header!r} any more: run `make init` again.")
     numbered = table.drop_duplicates() if layout.drop_duplicates else table
-    labels = label_of(numbered[layout.target], layout)
+    labels = label_of(numbered[layout.target], layout, comma=contract.label.name in layout.comma)
     kept = numbered[labels.notna()]
     rows = pd.DataFrame(index=kept.index)
     for name, header in layout.headers.items():
@@ -98,7 +99,7 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
     names = [name for name in contract.columns if name in rows]
     made = rows[names].assign(
         decision_at=moments - contract.decision.lead_seconds,
-        **{contract.label.name: label.to_numpy(np.int8)},
+        **{contract.label.name: label.to_numpy(np.int16 if layout.classes else np.float64)},
         known_at=known,
     )
     made = made.sort_values(["decision_at", *contract.identity], ignore_index=True)
@@ -115,9 +116,14 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
     )
 
 
-def label_of(values: pd.Series, layout: Layout) -> pd.Series:
-    """1 where the target is positive, 0 where it is not, missing where it is."""
-    return positives(values, layout.positive or layout.classes[1])
+def label_of(values: pd.Series, layout: Layout, *, comma: bool = False) -> pd.Series:
+    """The target as a number: itself, 1 where it is positive, or its place among several classes."""
+    if not layout.classes:
+        return number(values, comma=comma)
+    if len(layout.classes) == len(("no", "yes")):
+        return positives(values, layout.positive or layout.classes[1])
+    places = {one: float(place) for place, one in enumerate(layout.classes)}
+    return text(values).map(places)
 
 
 def positives(values: pd.Series, positive: str) -> pd.Series:
@@ -165,7 +171,7 @@ def moment(values: pd.Series, written: str) -> pd.Series:
 def simulated(
     label: pd.Series, days: int, end: Any, order: pd.Series | None = None, groups: pd.Series | None = None
 ) -> Ints:
-    """Made-up moments over some days before `end`, each day with its share of every class.
+    """Made-up moments over some days before `end`, each day with its share of every class, or of numbers.
 
     Rows keep an order that is given; those of one group stay together. The same table gives the same moments.
     """
@@ -184,6 +190,8 @@ def simulated(
 def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
     """Places in [0, 1) at random, spread evenly within each class."""
     values = label.to_numpy(np.float64)
+    if len(np.unique(values)) > STRATA:
+        values = np.searchsorted(np.quantile(values, np.arange(1, STRATA) / STRATA), values)
     place = np.empty(len(values))
     for one in np.unique(values):
         here = np.flatnonzero(values == one)
@@ -224,5 +232,6 @@ def _outcomes(rows: pd.DataFrame, contract: Contract, classes: Sequence[str]) ->
     if event is None:
         return {}
     told = rows.assign(**{HAPPENED: rows["known_at"]})
-    told[contract.label.name] = np.array(classes, dtype=object)[told[contract.label.name].to_numpy()]
+    if classes:
+        told[contract.label.name] = np.array(classes, dtype=object)[told[contract.label.name].to_numpy()]
     return {OUTCOME: told[list(event.columns)].sort_values(HAPPENED, ignore_index=True)}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.contract import Costs
+from core.tasks import BinaryCosts
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -60,7 +60,7 @@ class _Sample:
     """Rows sorted once, so that a resample is a vector of weights, one a day."""
 
     def __init__(
-        self, label: Column, probability: Column, day: Column, costs: Costs, threshold: float | None
+        self, label: Column, probability: Column, day: Column, costs: BinaryCosts, threshold: float | None
     ) -> None:
         truth, chance = _checked(label, probability)
         days, of_day = np.unique(np.asarray(day), return_inverse=True)
@@ -141,7 +141,7 @@ class _Sample:
 
 
 def scores(
-    label: Column, probability: Column, costs: Costs, threshold: float | None = None
+    label: Column, probability: Column, costs: BinaryCosts, threshold: float | None = None
 ) -> dict[str, float]:
     """How good the probabilities are, and what deciding by them costs.
 
@@ -161,7 +161,7 @@ def evaluate(
     label: Column,
     probability: Column,
     day: Column,
-    costs: Costs,
+    costs: BinaryCosts,
     *,
     threshold: float | None = None,
     draws: int = 200,
@@ -192,7 +192,7 @@ def by_slice(
     label: Column,
     probability: Column,
     day: Column,
-    costs: Costs,
+    costs: BinaryCosts,
     *,
     threshold: float | None = None,
     min_rows: int = 1,
@@ -212,7 +212,7 @@ def by_slice(
     return slices
 
 
-def expected_costs(label: Column, act: Column, costs: Costs) -> Floats:
+def expected_costs(label: Column, act: Column, costs: BinaryCosts) -> Floats:
     """What each row costs; a label between 0 and 1 is a probability, and the cost an expectation."""
     positive = np.asarray(label, dtype=np.float64)
     acting = positive * costs.act_positive + (1 - positive) * costs.act_negative

@@ -1,6 +1,7 @@
 """The sentences that page, card and summary share, made from the contract and the results."""
 
-from core.contract import Contract, Costs
+from core.contract import Contract
+from core.tasks import BinaryCosts
 from report import format as say
 from report.results import Data, Gate, Model, Monitoring, Results, Retraining, Serving
 
@@ -17,7 +18,7 @@ def problem(contract: Contract) -> str:
     )
 
 
-def threshold(costs: Costs, act: str) -> str:
+def threshold(costs: BinaryCosts, act: str) -> str:
     """From which probability acting pays, and why."""
     alarm = say.money(costs.act_negative - costs.wait_negative, costs.currency)
     rescued = say.money(costs.wait_positive - costs.act_positive, costs.currency)
@@ -27,7 +28,7 @@ def threshold(costs: Costs, act: str) -> str:
     )
 
 
-def stakes(costs: Costs, rate: float) -> dict[str, float]:
+def stakes(costs: BinaryCosts, rate: float) -> dict[str, float]:
     """Money per 1,000 decisions of three ways to decide, at this rate of the label."""
     acting = rate * costs.act_positive + (1 - rate) * costs.act_negative
     waiting = rate * costs.wait_positive + (1 - rate) * costs.wait_negative

@@ -6,9 +6,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.contract import Count, Positive, Share, Text
 from core.errors import UserError
 from core.settings import ROOT
+from core.strict_model import Count, Positive, Share, Text
 from core.strict_yaml import read_yaml
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
 import pytest
 
 PREFIX = "fivestage-tests-"
@@ -13,6 +14,9 @@ STATE = tempfile.mkdtemp(prefix=PREFIX)
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for one another cost more than they bring
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("patient")
 
 from core.settings import prepare_environment  # noqa: E402
 

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from core.columns import Floats, Ints
-from core.contract import BaselineName, Contract, Costs
+from core.contract import BaselineName, Contract
+from core.tasks import BinaryCosts
 from monitoring.metrics import scores
 from report.results import Candidate
 from serving.artifact import Calibration
@@ -104,7 +105,7 @@ def _on_folds(name: BaselineName, sample: Sample, folds: Sequence[Fold]) -> list
     return [BASELINES[name](sample, fold.train, fold.valid) for fold in folds]
 
 
-def _fold_means(answers: Sequence[Floats], labels: Sequence[Ints], costs: Costs) -> dict[str, float]:
+def _fold_means(answers: Sequence[Floats], labels: Sequence[Ints], costs: BinaryCosts) -> dict[str, float]:
     found = [scores(label, answer, costs) for label, answer in zip(labels, answers, strict=True)]
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 

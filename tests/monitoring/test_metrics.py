@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from core.contract import Costs
+from core.tasks import BinaryCosts
 from monitoring import metrics
 
-COSTS = Costs(currency="USD", act_positive=450.0, act_negative=150.0, wait_positive=750.0, wait_negative=0.0)
+COSTS = BinaryCosts(
+    currency="USD", act_positive=450.0, act_negative=150.0, wait_positive=750.0, wait_negative=0.0
+)
 
 
 def rows(

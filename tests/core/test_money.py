@@ -1,0 +1,63 @@
+"""Decisions are the cheapest that the forecasts allow, for random costs and forecasts of every task."""
+
+import numpy as np
+from hypothesis import assume, given, reject
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+
+from core.columns import Floats
+from core.money import DECISION, money_of
+from core.tasks import BinaryCosts, ClassCosts, NumberCosts
+
+PRICE = st.integers(0, 100).map(float)
+CHANCE = st.floats(0, 1)
+
+
+@given(*[PRICE] * 4, arrays(float, 20, elements=CHANCE))
+def test_acting_or_waiting_costs_no_more_than_the_other(
+    a: float, b: float, c: float, d: float, chance: Floats
+) -> None:
+    assume(c > a and b > d)
+    costs = BinaryCosts(currency="EUR", act_positive=a, act_negative=b, wait_positive=c, wait_negative=d)
+    money = money_of(costs)
+    chosen = money.price(chance, money.decide(chance))
+    for act in (True, False):
+        assert (chosen <= money.price(chance, np.full(chance.size, act)) + 1e-9).all()
+
+
+@given(arrays(float, (3, 4), elements=PRICE), arrays(float, (20, 4), elements=st.floats(0.01, 1)))
+def test_no_other_action_is_expected_to_cost_less(prices: Floats, weight: Floats) -> None:
+    named = {f"a{i}": dict(zip("wxyz", row.tolist(), strict=True)) for i, row in enumerate(prices)}
+    try:
+        money = money_of(ClassCosts(currency="EUR", actions=named))
+    except ValidationError:
+        reject()
+    chance = weight / weight.sum(axis=1, keepdims=True)
+    chosen = money.price(chance, money.decide(chance))
+    for action in range(3):
+        assert (chosen <= money.price(chance, np.full(20, action)) + 1e-9).all()
+    truth = weight.argmax(axis=1)
+    sure = np.eye(4)[truth]
+    assert np.allclose(money.price(sure, money.decide(sure)), money.perfect(truth))
+    assert np.allclose(money.price(truth, money.decide(sure)), money.perfect(truth))
+    assert money.alone(truth) == money.alone(sure)
+
+
+@given(arrays(float, 30, elements=st.floats(-50, 50)), st.floats(0.1, 10), st.floats(0.1, 10), st.data())
+def test_the_quantile_of_the_costs_is_the_cheapest_number_for_all(
+    came: Floats, over: float, under: float, data: st.DataObject
+) -> None:
+    money = money_of(NumberCosts(currency="EUR", over=over, under=under))
+    best = money.price(came, np.full(30, money.alone(came))).sum()
+    other = data.draw(st.floats(-60, 60))
+    assert best <= money.price(came, np.full(30, other)).sum() + 1e-6
+    assert not money.perfect(came).any()
+
+
+def test_a_unit_too_much_and_a_unit_too_little_have_their_prices() -> None:
+    money = money_of(NumberCosts(currency="EUR", over=1, under=3))
+    forecast = np.zeros((2, 4))
+    forecast[:, DECISION] = 10
+    assert money.decide(forecast).tolist() == [10, 10]
+    assert money.price(np.array([8.0, 12.0]), money.decide(forecast)).tolist() == [2, 6]
