@@ -54,10 +54,16 @@ alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(INSTALLED) ## lint, format and types
+check: $(INSTALLED) ## lint, format, types and workflows
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+	@$(BIN)/zizmor --offline --no-progress --quiet --persona pedantic .github
+	@$(SCHEMA).github-workflows .github/workflows/*.yml
+	@$(SCHEMA).github-actions .github/actions/*/action.yml
+	@$(SCHEMA).dependabot .github/dependabot.yml
+
+SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 
 setup: $(INSTALLED) ## install the lock into .venv (the other verbs do it when it is needed)
 
@@ -68,6 +74,42 @@ clean: ## stop the service, remove state, pages and caches; .venv stays
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# -- supply chain --------------------------------------------------------------------------------------
+
+IMAGES := fivestage-serving fivestage-pipelines
+BUDGET_MB := 250
+GRYPE ?= grype
+SYFT ?= syft
+
+.PHONY: scan scan-images sbom budget kind
+
+scan: $(INSTALLED) ## known vulnerabilities of what the locks name (asks PyPI)
+	@$(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
+	    -r requirements.lock $(ARGS)
+
+scan-images: ## known vulnerabilities of the images that have a cure (needs grype)
+	@for image in $(IMAGES); do $(GRYPE) docker:$$image:latest --only-fixed --fail-on high || exit; done
+
+sbom: ## what is in the images, as CycloneDX, into reports/sbom/ (needs syft)
+	@mkdir -p reports/sbom
+	@for image in $(IMAGES); do \
+	    $(SYFT) scan docker:$$image:latest --output cyclonedx-json=reports/sbom/$$image.json || exit; \
+	done
+
+budget: ## the service's image, unpacked, within BUDGET_MB
+	@container=$$(docker create fivestage-serving:latest) \
+	    && size=$$(docker export $$container | wc -c) \
+	    && docker rm $$container > /dev/null \
+	    && echo "fivestage-serving: $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
+	    && test $$size -le $(BUDGET_MB)000000
+
+kind: ## a cluster on this machine, with the images and k8s/overlays/local, that answers as offline (needs kind)
+	kind create cluster --wait 3m
+	kind load docker-image $(IMAGES:%=%:latest)
+	kubectl apply -k k8s/overlays/local
+	kubectl -n fivestage rollout status deployment/fivestage --timeout 5m
+	@$(MAKE) --no-print-directory smoke-cluster
 
 # -- set-up --------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def _build(name: str, file: Path, tag: str, given: Mapping[str, str], context: S
             *_secrets(Path(scratch)),
             *context,
             *("--tag", f"{name}:{tag}", "--tag", f"{name}:latest"),
-            *shlex.split(os.environ.get(FLAGS, "")),
+            *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
             str(ROOT),
         ]
         built = subprocess.run(  # noqa: S603 (our own words, and what the operator adds)

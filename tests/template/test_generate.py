@@ -15,7 +15,9 @@ from template.start import start
 from tests.template.projects import ANSWERS, commit, files_of, generate, git
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
-UNRENDERED = re.compile(r"\{\{-? *[a-z_]|\{%-? ")  # Prometheus has `{{ $value`, format strings `{%s`
+UNRENDERED = re.compile(
+    r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
+)  # `${{ x`, `{{ $x`, `{%s`: GitHub, Prometheus, formats
 BRACES = (".j2", "test_generate.py")  # of their own
 
 
