@@ -15,7 +15,8 @@ os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for one another cost more than they bring
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+SLOW = [hypothesis.HealthCheck.too_slow]  # a busy machine is no failure
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("patient")
 
 from core.settings import prepare_environment  # noqa: E402
