@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-from serving.log import Answered, Store
 from serving.spool import Spool
+from serving.store import Answered, Store
 
 logger = logging.getLogger("serving")
 

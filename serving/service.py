@@ -15,7 +15,7 @@ import msgspec
 from core.errors import UserError
 from serving.commit import GroupCommit
 from serving.engine import Prediction, facts_of
-from serving.log import Answered, Told, open_store
+from serving.log import open_store
 from serving.metrics import Metrics, Shared
 from serving.model import Model, load_model, remember
 from serving.pointer import Pointer, pointer_of
@@ -24,6 +24,7 @@ from serving.schema import Answer, Plain, Receipt
 from serving.settings import Settings
 from serving.shadow import Shadow
 from serving.spool import Spool
+from serving.store import Answered, Told
 from serving.trees import UnsupportedError
 
 logger = logging.getLogger("serving")

@@ -7,10 +7,10 @@ from collections import deque
 from pathlib import Path
 
 from core.errors import UserError
-from serving.log import Shadowed
 from serving.model import Model, load_model
 from serving.pointer import Pointer, read_pointer
 from serving.schema import Plain
+from serving.store import Shadowed
 
 QUEUE = 1000  # requests that may wait; of more, the oldest are not shadowed
 GROUP = 64  # requests of one commit

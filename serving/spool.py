@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from serving.log import Answered, Store
+from serving.store import Answered, Store
 
 _PAGE = 500
 

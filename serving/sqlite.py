@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from serving.log import Answered, Shadowed, Told
+from serving.store import Answered, Shadowed, Told
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (

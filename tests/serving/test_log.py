@@ -17,9 +17,10 @@ import pytest
 from core.contract import Contract
 from core.errors import UserError
 from serving.artifact import Artifact
-from serving.log import Answered, Store, Told, open_store, predictions
+from serving.log import open_store, predictions
 from serving.settings import Settings
 from serving.spool import Spool
+from serving.store import Answered, Store, Told
 from steps.deploy import local
 from steps.deploy.service import url as url_of
 from tests.serving.conftest import World, deploy, free_port, messages, offline, post_events, running

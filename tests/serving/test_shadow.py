@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from serving.artifact import Artifact, save_artifact
-from serving.log import Shadowed
 from serving.pointer import Pointer, write_pointer
 from serving.shadow import QUEUE, Shadow
+from serving.store import Shadowed
 from tests.serving.conftest import Deployed, Running, World, deploy, offline, post_events, running
 
 

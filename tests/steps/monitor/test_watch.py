@@ -16,7 +16,8 @@ from core.contract import Contract, load_contract
 from core.errors import UserError
 from monitoring.metrics import Floats
 from serving.artifact import Artifact, Calibration
-from serving.log import Answered, open_store
+from serving.log import open_store
+from serving.store import Answered
 from steps.data.features import build_features
 from steps.deploy.client import wire_rows
 from steps.model.evaluate import artifact_probability
