@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_imports_go_down_only(room: str) -> None:
         for name in imported(path) & rooms - BELOW[room] - {room}
     }
     assert not upward
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for room in BELOW
+        for path in python_files(room)
+    }
+    imports = {
+        name: {
+            found
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module
+            for found in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            if found in files
+        }
+        for name, path in files.items()
+    }
+    assert imports["serving.app"], "no imports were found at all"
+    TopologicalSorter(imports).prepare()  # raises CycleError, naming the circle
 
 
 def test_the_request_path_is_light() -> None:
