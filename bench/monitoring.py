@@ -17,6 +17,7 @@ import pandas as pd
 
 from core.columns import Ints
 from core.contract import load_contract
+from core.files import write_between
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
 from monitoring.distances import Window
 from monitoring.drift import alarms, chances_of, count, detect_drift, examine
@@ -24,7 +25,6 @@ from monitoring.metrics import Bools, Floats
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 REFERENCE, OTHERS, WEEK = 56, 34, 7
 WEEKS = 20
 EVIDENTLY_ROWS = 2_000  # its plots take seconds, so it sees fewer rows, and only some of the faults
@@ -327,8 +327,7 @@ def main() -> None:
     content = {"false_alarms": [asdict(one) for one in chances], "faults": [asdict(one) for one in lines]}
     JSON.write_text(json.dumps(content | {"cost": spent}, indent=1), encoding="utf-8")
     text = table(chances, lines, spent)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    write_between(PAGE, "measured", text)
     print(text)  # noqa: T201 (for a person)
 
 

@@ -22,6 +22,7 @@ from bench import peers
 from bench.load import Result, cpu_seconds, family, load, post, resident_megabytes
 from core.contract import Timestamp, iso
 from core.errors import UserError
+from core.files import write_between
 from core.settings import REPORTS, ROOT, VAR
 from serving.artifact import Artifact, load_artifact
 from serving.log import open_store
@@ -30,7 +31,6 @@ from sizing.capacity import Capacity, write_capacity
 
 JSON = REPORTS / "bench" / "serving.json"
 PAGE = ROOT / "docs" / "serving.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PORT = 8790
 CONNECTIONS, BATCH = 16, 1000
 HALF = "half of the most"
@@ -296,8 +296,7 @@ def main() -> None:
     JSON.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
     write_capacity(capacity_of(lines, logged))
     text = f"{table(lines, given.rounds)}\n\n{crowded}"
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    write_between(PAGE, "measured", text)
     print(f"{text}\n\n`make size` takes this up.")  # noqa: T201 (for a person)
 
 

@@ -44,6 +44,21 @@ def digest_of_files(root: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def write_between(page: Path, marks: str, text: str) -> None:
+    """Put text between the comments `marks: begin` and `marks: end` of a page, in place of what is there.
+
+    Raises:
+        UserError: when the page has no such place, or cannot be written.
+    """
+    begin, end = f"<!-- {marks}: begin -->", f"<!-- {marks}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise UserError(f"{page} has no place for this: it needs the lines {begin} and {end}.")
+    whole = f"{before}{begin}\n{text}\n{end}{after}"
+    write_whole(page, lambda scratch: scratch.write_text(whole, encoding="utf-8"))
+
+
 @contextmanager
 def one_at_a_time(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file; it is let go with the process, however that ends.

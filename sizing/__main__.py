@@ -4,7 +4,7 @@ import sys
 
 from core.contract import load_contract
 from core.errors import UserError
-from core.files import write_whole
+from core.files import write_between
 from core.settings import ROOT
 from sizing.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from sizing.capacity import read_capacity
@@ -14,7 +14,6 @@ from sizing.plan import plan
 from sizing.words import told
 
 PAGE = ROOT / "docs" / "kubernetes.md"
-BEGIN, END = "<!-- sized: begin -->", "<!-- sized: end -->"
 
 
 def sized() -> tuple[dict[str, str], str]:
@@ -31,11 +30,9 @@ def main() -> None:
     try:
         texts, text = sized()
         write(texts)
+        write_between(PAGE, "sized", text)
     except UserError as error:
         sys.exit(str(error))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    page = f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}"
-    write_whole(PAGE, lambda scratch: scratch.write_text(page, encoding="utf-8"))
     print(text)  # noqa: T201 (for a person)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.contract import load_contract
 from core.errors import UserError
-from sizing.__main__ import BEGIN, PAGE, sized
+from sizing.__main__ import PAGE, sized
 from sizing.assumptions import ASSUMPTIONS, Assumptions, read
 from sizing.capacity import read_capacity
 from sizing.manifests import every_days, patches, require_current, times_a_year, write
@@ -28,7 +28,9 @@ def test_the_manifests_are_sized() -> None:
 
 
 def test_the_page_tells_the_same() -> None:
-    assert sized()[1] in PAGE.read_text(encoding="utf-8").partition(BEGIN)[2], "run `make size`"
+    assert sized()[1] in PAGE.read_text(encoding="utf-8").partition("<!-- sized: begin -->")[2], (
+        "run `make size`"
+    )
 
 
 def test_a_contract_that_has_changed_asks_for_make_size() -> None:
