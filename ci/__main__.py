@@ -1,0 +1,38 @@
+"""`python -m ci issue|propose|facts NOTICE`; the Makefile calls it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ci.issue import tell
+from ci.propose import propose
+from core.errors import UserError
+from report.notice import read_notice
+
+
+def main(arguments: list[str]) -> int:
+    """Do it; a sentence and 1 when that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m ci")
+    parser.add_argument("verb", choices=("issue", "propose", "facts"))
+    parser.add_argument("notice", type=Path)
+    parser.add_argument("files", nargs="*", help="propose: what goes along")
+    parser.add_argument("--base", default="main", help="propose: the branch to merge into")
+    options = parser.parse_args(arguments)
+    try:
+        notice = read_notice(options.notice)
+        match options.verb:
+            case "issue":
+                said = tell(notice)
+            case "propose":
+                said = propose(notice, options.files, options.base)
+            case _:  # one a line, as a workflow's outputs are written
+                said = "\n".join(f"{name}={value}" for name, value in notice.facts.items())
+    except UserError as error:
+        print(error, file=sys.stderr)  # noqa: T201 (for a person)
+        return 1
+    print(said)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""What of the workflows is done by a test, and by which; all else is on the page as not proven."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.workflows.reading import ROOT, Step, steps
+
+Check = Callable[[dict[str, Any], Path, Path], bool]  # of GitHub's state, the outputs and home, the checkout
+
+
+def _outputs(*expected: str) -> Check:
+    return lambda _, home, __: set(expected) <= set((home / "GITHUB_OUTPUT").read_text().splitlines())
+
+
+def _issue(kind: str) -> Check:
+    return lambda github, _, __: [(one["label"], one["open"]) for one in github["issue"]] == [(kind, True)]
+
+
+def _told(*words: str) -> Check:
+    return lambda github, _, __: all(any(word in line for line in github["other"]) for word in words)
+
+
+# By the whole line: what must have come of it.
+HERE: dict[str, Check] = {
+    'make --silent facts NOTICE=reports/notices/monitoring.md >> "$GITHUB_OUTPUT"': _outputs(
+        "retrain=true", "as_of=2013-10-08"
+    ),
+    'make --silent facts >> "$GITHUB_OUTPUT"': _outputs("retrain=true", "as_of=2013-10-08"),
+    "make issue NOTICE=reports/notices/monitoring.md": _issue("monitoring"),
+    "make issue": lambda github, _, __: [one["open"] for one in github["issue"]] == [True],
+    'make propose FILES="requirements.lock serving/requirements.lock pipelines/requirements.lock"': (
+        lambda github, _, __: [one["head"] for one in github["pr"]] == ["proposal/dependencies"]
+    ),
+    "make deliver": _told("cd.yml"),
+    'make verify IMAGE="$SERVING"\nmake verify IMAGE="$PIPELINES"': _told(
+        f"oci://ghcr.io/a/b@sha256:{'1' * 64}", f"oci://ghcr.io/a/c@sha256:{'2' * 64}"
+    ),
+    "make pin": lambda _, __, checkout: (
+        f"digest: sha256:{'1' * 64}"
+        in (checkout / "k8s/components/production/kustomization.yaml").read_text()
+    ),
+    'umask 077 && mkdir -p ~/.kube\necho "$KUBECONFIG_TEXT" > ~/.kube/config': (
+        lambda _, home, __: (home / ".kube" / "config").stat().st_mode & 0o777 == 0o600
+    ),
+}
+
+# What these lines call is done by other tests, with the same verb.
+ELSEWHERE = {
+    "make setup": ".ci/run",
+    "make check": ".ci/run",
+    "make test": ".ci/run",
+    "make train": "tests/test_run.py",
+    "make monitor": "tests/pipelines/test_runs.py",
+    'make retrain ARGS="${AS_OF:+--as-of $AS_OF}"': "tests/pipelines/test_runs.py",
+}
+
+
+def here(step: Step) -> Check | None:
+    """What must come of a step that a test does."""
+    return (lambda *_: True) if step.run.startswith("echo ") else HERE.get(step.run)
+
+
+def not_proven() -> set[str]:
+    """The lines that no test does: only their words are tried, with programs that tell what they would do."""
+    return {
+        line
+        for step in steps()
+        if step.run and here(step) is None
+        for line in step.run.splitlines()
+        if line not in ELSEWHERE
+    }
+
+
+def stale() -> set[str]:
+    """What is written here and in no workflow any more, or names a test that is gone."""
+    runs = {step.run for step in steps()}
+    gone = {line for line, place in ELSEWHERE.items() if not (ROOT / place).exists()}
+    return (HERE.keys() | ELSEWHERE.keys()) - runs | gone
