@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE LEAVE_OUT KEEP
+INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
 .PHONY: $(VERBS) init smoke-cluster bench-serving bench-parity size help setup lock check test clean
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,22 @@ from core.settings import ROOT
 
 MISSING = ("", "?", "-", "--", "none", "NONE")  # beside pandas' own
 ENCODINGS = ("utf-8-sig", "cp1252")
+WIDE = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 starts
+UNREAD = {
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".json",
+    ".jsonl",
+    ".xml",
+    ".html",
+    ".feather",
+    ".avro",
+    ".orc",
+    ".dta",
+    ".sav",
+}
+SEPARATORS = ",;\t|"
 EXAMPLE = "sklearn:"
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
 
@@ -39,11 +56,8 @@ def read_table(source: str) -> pd.DataFrame:
         ) from error
     if frame.empty or not len(frame.columns):
         raise UserError(f"{named(source)} holds no rows. Name a table that has some.")
-    frame.columns = [str(name).strip() for name in frame.columns]
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise UserError(f"{named(source)} has two columns {twice!r}: rename one of them.")
-    return frame.reset_index(drop=True)
+    frame.columns = _headers(frame.columns)
+    return pd.DataFrame({name: _plain(frame[name]) for name in frame}).reset_index(drop=True)
 
 
 def digest_of(source: str) -> str:
@@ -63,6 +77,35 @@ def named(source: str) -> str:
     head, _, rest = source.partition("://")
     user, at, host = rest.partition("@")
     return f"{head}://{user.partition(':')[0]}:***@{host}" if at and ":" in user else source
+
+
+def _headers(columns: pd.Index) -> list[str]:
+    """Headers as texts, trimmed; one that stands twice is numbered."""
+    headers: list[str] = []
+    for place, column in enumerate(columns, 1):
+        header = bare = str(column).strip() or f"column {place}"
+        again = 1
+        while header in headers:
+            header, again = f"{bare}.{again}", again + 1
+        headers.append(header)
+    return headers
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """A column of any type as numbers, booleans, moments or texts; what is none of them as the text of it."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return _plain(values.astype(values.cat.categories.dtype))
+    if pd.api.types.is_timedelta64_dtype(values):
+        seconds: pd.Series = values.dt.total_seconds()
+        return seconds
+    if not pd.api.types.is_object_dtype(values):
+        return values
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "decimal":
+        return values.astype("float64")
+    if kind == "date":
+        return pd.to_datetime(values, errors="coerce")
+    return values if kind in ("string", "boolean") else values.map(str, na_action="ignore").astype("str")
 
 
 def _read(source: str) -> pd.DataFrame:
@@ -102,8 +145,13 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _file(place: str) -> pd.DataFrame:
-    if Path(place).suffix in {".parquet", ".pq"}:
+    suffix = Path(place).suffix.lower()
+    if suffix in {".parquet", ".pq"}:
         return pd.read_parquet(place)
+    if suffix in UNREAD:
+        raise UserError(f"{place} is {suffix[1:]}, which is not read: save it as CSV or Parquet.")
+    if _starts(place).startswith(WIDE):
+        return _text(place, "utf-16")
     for encoding in ENCODINGS:
         try:
             return _text(place, encoding)
@@ -112,16 +160,31 @@ def _file(place: str) -> pd.DataFrame:
     return _text(place, "latin-1")
 
 
+def _starts(place: str) -> bytes:
+    import fsspec
+
+    with fsspec.open(place, "rb", compression="infer") as file:
+        head: bytes = file.read(2)
+    return head
+
+
 def _text(place: str, encoding: str) -> pd.DataFrame:
     import fsspec
 
     with fsspec.open(place, "rt", encoding=encoding, compression="infer", newline="") as file:
         head = file.read(64 * 1024)
-    try:
-        separator = csv.Sniffer().sniff(head, delimiters=",;\t|").delimiter
-    except csv.Error:
-        separator = ","
+    separator = _separator(head)
     return pd.read_csv(place, sep=separator, encoding=encoding, na_values=list(MISSING), low_memory=False)
+
+
+def _separator(head: str) -> str:
+    """What parts most lines into as many fields as the first one, and into more than one."""
+    found: dict[str, tuple[float, int]] = {}
+    for one in SEPARATORS:
+        widths = [len(fields) for fields in csv.reader(StringIO(head, newline=""), delimiter=one) if fields]
+        alike = sum(width == widths[0] for width in widths) / max(len(widths), 1)
+        found[one] = (alike, widths[0]) if widths and widths[0] > 1 else (0, 0)
+    return max(found, key=found.__getitem__)
 
 
 def _query(source: str) -> pd.DataFrame:

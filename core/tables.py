@@ -16,10 +16,16 @@ from core.errors import UserError
 OUTCOME = "outcome"  # the event that tells what became of a row
 HAPPENED = "happened_at"
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
+EXACT = 2**53  # below, a float holds every whole number
 SEED = 0
 STRATA = 20  # parts of a number's range that are dealt out evenly
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"
-SIGNS = "[\\s%$€£¥'\u00a0\u202f]"  # in and around numbers: of currency, percent, thousands
+ALSO = " | "  # between two forms in which moments of one column are written
+CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
+# What stands around a number: signs of currency, percent, thousands; of a currency's code its minus is kept.
+SIGNS = f"[\\s%$€£¥₹₩'\u2019\u00a0\u202f]|^([+-]?)(?:{CURRENCIES})|(?:{CURRENCIES}|kr|zł|Kč|Rs)$"
+MINUS = "[\u2010-\u2015\u2212\uff0d]"  # what else stands for a hyphen
+BEHIND = r"^\((.+)\)$|^([^-]+)-$"  # how accountants write what is negative
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
         if header not in table:
             raise UserError(f"The table has no column {header!r} any more: run `make init` again.")
     numbered = table.drop_duplicates() if layout.drop_duplicates else table
-    labels = label_of(numbered[layout.target], layout, comma=contract.label.name in layout.comma)
+    comma = contract.label.name in layout.comma
+    labels = label_of(numbered[layout.target], layout.classes, layout.positive, comma=comma)
     kept = numbered[labels.notna()]
     rows = pd.DataFrame(index=kept.index)
     for name, header in layout.headers.items():
@@ -116,21 +123,26 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
     )
 
 
-def label_of(values: pd.Series, layout: Layout, *, comma: bool = False) -> pd.Series:
+def label_of(
+    values: pd.Series, classes: Sequence[str], positive: str = "", *, comma: bool = False
+) -> pd.Series:
     """The target as a number: itself, 1 where it is positive, or its place among several classes."""
-    if not layout.classes:
+    if not classes:
         return number(values, comma=comma)
-    if len(layout.classes) == len(("no", "yes")):
-        return positives(values, layout.positive or layout.classes[1])
-    places = {one: float(place) for place, one in enumerate(layout.classes)}
-    return text(values).map(places)
+    if len(classes) == len(("no", "yes")):
+        return positives(values, positive or classes[1])
+    places = {one.casefold(): float(place) for place, one in enumerate(classes)}
+    return text(values).str.casefold().map(places)
 
 
 def positives(values: pd.Series, positive: str) -> pd.Series:
-    """1 for values that are the positive one, or above the limit in `> 10`; missing ones stay so."""
+    """1 for values that are the positive one, or above the limit in `> 10`; missing ones stay so.
+
+    Values that differ by capitals alone are the same.
+    """
     above = re.fullmatch(ABOVE, positive)
-    known = number(values) if above else text(values)
-    found = known > float(above[1]) if above else known == positive
+    known: pd.Series = number(values) if above else text(values).str.casefold()
+    found = known > float(above[1]) if above else known == positive.casefold()
     return found.astype("float64").where(known.notna())
 
 
@@ -138,25 +150,41 @@ def text(values: pd.Series) -> pd.Series:
     """Values as trimmed texts, missing where they are; whole numbers without a point."""
     if pd.api.types.is_bool_dtype(values):
         return pd.Series(values.map({True: "true", False: "false"}), dtype="str")
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+    if pd.api.types.is_float_dtype(values) and _is_whole(values):
         return values.astype("Int64").astype("str").where(values.notna(), None).astype("str")
     found: pd.Series = values.astype("str").str.strip()
     return found.mask(found == "")
+
+
+def _is_whole(values: pd.Series) -> bool:
+    return bool((values.dropna() % 1 == 0).all() and values.abs().max() < EXACT)
 
 
 def number(values: pd.Series, *, comma: bool = False) -> pd.Series:
     """Values as floats, read over signs of currency, percent and thousands; missing where there is none."""
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
         return values.astype("float64").replace([np.inf, -np.inf], np.nan)
-    bare = values.astype("str").str.replace(SIGNS, "", regex=True)
+    bare = bare_number(values.astype("str"))
     bare = bare.str.replace(".", "", regex=False) if comma else bare.str.replace(",", "", regex=False)
     bare = bare.str.replace(",", ".", regex=False)
     found: pd.Series = pd.to_numeric(bare, errors="coerce").astype("float64")
     return found.replace([np.inf, -np.inf], np.nan)
 
 
+def bare_number(values: pd.Series) -> pd.Series:
+    """Numbers in texts without what stands around them, a minus in front as a hyphen."""
+    bare: pd.Series = values.str.strip().str.replace(MINUS, "-", regex=True)
+    return bare.str.replace(SIGNS, r"\1", regex=True).str.replace(BEHIND, r"-\1\2", regex=True)
+
+
 def moment(values: pd.Series, written: str) -> pd.Series:
     """Epoch seconds as floats, missing where there is no moment; without a zone, it is UTC."""
+    first, *others = written.split(ALSO)
+    if others:
+        seconds = moment(values, first)
+        for other in others:
+            seconds = seconds.fillna(moment(values.where(seconds.isna()), other))
+        return seconds
     if written in EPOCHS:
         return number(values) // EPOCHS[written]
     if pd.api.types.is_datetime64_any_dtype(values):
@@ -164,8 +192,8 @@ def moment(values: pd.Series, written: str) -> pd.Series:
     else:
         whole = text(values)
         moments = pd.to_datetime(whole, format=written or "ISO8601", errors="coerce", utc=True)
-    seconds: pd.Series = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
-    return seconds.where(moments.notna())
+    known: pd.Series = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
+    return known.where(moments.notna())
 
 
 def simulated(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from core.clock import DAY
@@ -32,6 +33,7 @@ class Wishes:
     group: str = ""
     known: str = ""
     positive: str = ""
+    task: str = ""
     leave_out: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
 
@@ -99,10 +101,11 @@ def draft(wishes: Wishes) -> Draft:
         )
     table = read_table(wishes.data)
     wishes = _as_in(table, wishes)
+    _require_apart(wishes)
     repeated, drop = _repeats(table)
     table = table.drop_duplicates() if drop else table
-    target = find_target(table, wishes.target, wishes.positive)
-    table = table[table[target.header].notna()]
+    target = find_target(table, wishes.target, wishes.positive, wishes.task)
+    table = table[~np.isnan(target.label(table))]
     label = names_of([target.header], RESERVED)[target.header]
     found = _found(table, target.header, label, wishes)
     decided = _decided(table, found, wishes)
@@ -160,6 +163,16 @@ def _as_in(table: pd.DataFrame, wishes: Wishes) -> Wishes:
         leave_out=tuple(spelled(one, "LEAVE_OUT") for one in wishes.leave_out),
         keep=tuple(spelled(one, "KEEP") for one in wishes.keep),
     )
+
+
+def _require_apart(wishes: Wishes) -> None:
+    """Refuse a target that is asked to be something else too."""
+    said = {"TIME": (wishes.time,), "GROUP": (wishes.group,), "KNOWN": (wishes.known,), "KEYS": wishes.keys}
+    for name, headers in said.items():
+        if wishes.target in headers:
+            raise UserError(
+                f"{name} and TARGET both name {wishes.target!r}: what is predicted is known later."
+            )
 
 
 def _wished(column: Found, wishes: Wishes) -> Found:

@@ -46,15 +46,17 @@ def fields_of(column: Found, *, nullable: bool = True) -> dict[str, Any]:
 
 
 def key_fields(column: Found) -> dict[str, Any]:
-    """The fields of what identifies: nothing in particular is expected, but there must be something."""
+    """The fields of what identifies a row or an entity: nothing in particular is expected."""
     if column.kind == "integer":
-        return fields_of(column, nullable=False)
+        return fields_of(column)
     longest = max(USUAL_LENGTH, 2 * column.longest)
     length = {"max_length": longest} if longest > USUAL_LENGTH else {}
+    gaps = {"nullable": "true"} if column.missing else {}
     return {
         "type": "category",
         "about": quoted(column.header),
         **length,
+        **gaps,
         "example": quoted(str(column.example)),
     }
 
@@ -78,17 +80,16 @@ def moment_fields(about: str, low: str, high: str, example: str) -> dict[str, An
 
 def label_fields(target: Target) -> dict[str, Any]:
     """The fields of the outcome, where the service is told of it."""
+    about = quoted(target.header)
+    if not target.classes:
+        low, high = bounds(target.low, target.high)
+        shown = (plain(value, whole=False) for value in (low, high, target.mean))
+        return {"type": "number", "about": about, **dict(zip(("min", "max", "example"), shown, strict=True))}
     longest = max(USUAL_LENGTH, *(len(one) for one in target.classes))
     length = {"max_length": longest} if longest > USUAL_LENGTH else {}
     values = f"[{', '.join(quoted(one) for one in target.classes)}]"
     example = quoted(target.classes[-1])
-    return {
-        "type": "category",
-        "about": quoted(target.header),
-        "values": values,
-        **length,
-        "example": example,
-    }
+    return {"type": "category", "about": about, "values": values, **length, "example": example}
 
 
 def plain(value: float, *, whole: bool) -> int | str:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from core.tables import EPOCHS, SIGNS, moment, number, text
+from core.tables import ALSO, EPOCHS, EXACT, bare_number, moment, number, text
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
 SAMPLE = 5_000  # distinct values that say how a column is written
@@ -28,6 +28,7 @@ FORMATS = (
     )),
     "%Y%m%d",
     "%Y%m%d%H%M%S",
+    "%Y-%m-%d %H:%M:%S %Z",
     "%a %b %d %H:%M:%S %Y",
     "%a, %d %b %Y %H:%M:%S %z",
     "%b %Y",
@@ -35,6 +36,9 @@ FORMATS = (
 )  # fmt: skip
 YEARS = (1900, 2100)
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d"
+WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
+LEAST_OF_FORM = 0.02  # of the values, for a second form in which moments are written
+TRIED = 100  # values, of which a form must read one to be looked at
 EPOCH_YEARS = (1990, 2040)  # in which a whole number can be a moment
 
 
@@ -63,7 +67,7 @@ class Found:
         return self.missing > 0
 
 
-def names_of(headers: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
     """A name for each header: lower case, letters, digits and underscores, none twice."""
     names: dict[str, str] = {}
     used = set(taken)
@@ -72,8 +76,8 @@ def names_of(headers: Iterable[str], taken: Collection[str] = ()) -> dict[str, s
         spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", spelled)
         ascii_only = unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode()
         name = re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")[:48].rstrip("_")
-        if not name or not re.match("[a-z]", name):
-            name = f"column_{name or place}"
+        if not re.match("[a-z]", name) or name in WORDS:
+            name = f"{prefix}_{name or place}"
         whole, again = name, 2
         while name in used:
             name, again = f"{whole}_{again}", again + 1
@@ -105,10 +109,8 @@ def _of_text(found: Found, values: pd.Series, distinct: pd.Series) -> Found:
     written = how_written(sample)
     if written:
         return _moments(found, values, written)
-    for comma in (False, True):
-        if _plausible(sample, comma=comma):
-            return _number(replace(found, comma=comma), values)
-    return _category(found, values)
+    comma = comma_of(sample)
+    return _category(found, values) if comma is None else _number(replace(found, comma=comma), values)
 
 
 def how_written(sample: pd.Series) -> str:
@@ -122,20 +124,28 @@ def how_written(sample: pd.Series) -> str:
         or not sample.str.contains(r"\d").mean() > READABLE
     ):
         return ""
-    best, most = "", READABLE
-    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)
     digits = (
         sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
         and not sample.str.fullmatch(DATE).mean() > READABLE
     )
-    for written in FORMATS:
-        if digits and written not in {"%Y%m%d", "%Y%m%d%H%M%S"}:
-            continue
-        moments = moment(sample, written)
-        share = float(moments.between(first, last).mean())
-        if share > most or (share == 1 and most < 1):
-            best, most = written, share
-    return best
+    forms = ("%Y%m%d", "%Y%m%d%H%M%S") if digits else FORMATS
+    forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
+    read = {form: _read(sample, form) for form in forms}
+    best = max(read, key=lambda form: int(read[form].sum()), default="")
+    if not best or read[best].mean() > READABLE:
+        return best
+    shape = sample.str.replace(r"\d+", "0", regex=True)  # what looks the same is written the same
+    rest = ~shape.isin(shape[read[best]])
+    other = max(read, key=lambda form: int((read[form] & rest).sum()))
+    more = read[other] & rest
+    both = (read[best] | more).mean() > READABLE and more.mean() > LEAST_OF_FORM
+    return f"{best}{ALSO}{other}" if both else ""
+
+
+def _read(texts: pd.Series, form: str) -> pd.Series:
+    """Which texts a form makes moments of, in years that can be."""
+    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)
+    return moment(texts, form).between(first, last)
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
@@ -154,9 +164,14 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
     return ""
 
 
+def comma_of(texts: pd.Series) -> bool | None:
+    """Whether texts are numbers with a decimal comma; none if they are no numbers."""
+    return next((comma for comma in (False, True) if _plausible(texts, comma=comma)), None)
+
+
 def _plausible(sample: pd.Series, *, comma: bool) -> bool:
     """Whether commas and points stand where such numbers have them."""
-    bare = sample.str.replace(SIGNS, "", regex=True)
+    bare = bare_number(sample)
     point, thousand = (",", r"\.") if comma else (r"\.", ",")
     form = rf"[+-]?(\d{{1,3}}({thousand}\d{{3}})+|\d+)?({point}\d*)?([eE][+-]?\d+)?"
     return bool(bare.str.fullmatch(form).mean() >= READABLE)
@@ -180,7 +195,7 @@ def _moments(found: Found, values: pd.Series, written: str) -> Found:
 def _number(found: Found, values: pd.Series) -> Found:
     numbers = number(values, comma=found.comma)
     known = numbers.dropna()
-    whole = bool((known % 1 == 0).all() and known.abs().max() < 2**53)
+    whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
     steps = float(known.max() - known.min()) + 1
     counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
     serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))

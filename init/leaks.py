@@ -1,27 +1,30 @@
 """Columns that tell the target too well to have been known before it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_predict
-from sklearn.tree import DecisionTreeClassifier
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from core.columns import Floats
 from core.errors import UserError
-from core.tables import moment, number, positives, text
+from core.tables import moment, number, text
 from init.inspect import Found
 from init.target import Target
 
 SAMPLE = 20_000
-LEAK = 0.99  # ROC-AUC that one column alone must not reach
+LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
+EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a moment that comes after the decision
 HALVES = 2
 SEED = 0
+LARGEST = 1e37  # what a tree can hold
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[Found]) -> Floats:
@@ -39,7 +42,18 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[Found]) -> Floats:
             texts = text(values)
             ranks = {value: rank for rank, value in enumerate(texts.value_counts().index)}
             made[:, place] = texts.map(ranks)
+    np.clip(made, -LARGEST, LARGEST, out=made)
     return made
+
+
+def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Rows at random, few enough to be quick; of rare classes rather more than their share."""
+    if len(table) <= SAMPLE or not target.classes:
+        return table.sample(min(SAMPLE, len(table)), random_state=SEED)
+    label = pd.Series(target.label(table), table.index)
+    shares = label.map(label.value_counts(normalize=True))
+    weights = shares.clip(lower=1 / (5 * len(target.classes))) / shares
+    return table.sample(SAMPLE, weights=weights, random_state=SEED)
 
 
 def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[Found]) -> None:
@@ -48,11 +62,8 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[Found])
     Raises:
         UserError: naming it.
     """
-    label = label_in(table, target)
     for column in columns:
-        pairs = pd.DataFrame({"value": text(table[column.header]), "label": label})
-        pairs = pairs.dropna().drop_duplicates()
-        if len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes):
+        if _is_copy(table, target, column):
             raise UserError(
                 f"The column {column.header!r} equals the target {target.header!r} row by row: it is the "
                 "same under another name, and unknown when the decision is made. Leave it out: "
@@ -60,13 +71,25 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[Found])
             )
 
 
+def _is_copy(table: pd.DataFrame, target: Target, column: Found) -> bool:
+    label = pd.Series(target.label(table), table.index)
+    if target.classes:
+        pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
+        return len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes)
+    if column.kind not in ("number", "integer"):
+        return False
+    return bool(abs(number(table[column.header], comma=column.comma).corr(label)) > EQUAL)
+
+
 def suspects(
     table: pd.DataFrame, target: Target, columns: Sequence[Found], decided: pd.Series | None
 ) -> dict[str, str]:
     """By name of a column, the evidence that it was written after the target was known."""
-    some = table.sample(min(SAMPLE, len(table)), random_state=SEED)
-    label = label_in(some, target)
+    some = some_of(table, target)
+    label = target.label(some)
     numbers = numbers_of(some, columns)
+    measure = "ROC-AUC" if target.classes else "R2"
+    tree = DecisionTreeClassifier if target.classes else DecisionTreeRegressor
     found: dict[str, str] = {}
     for place, column in enumerate(columns):
         one = numbers[:, [place]]
@@ -78,30 +101,38 @@ def suspects(
                     f"it comes after the decision in {later.mean():.0%} of the rows that have it"
                 )
                 continue
-        score = _score(DecisionTreeClassifier(max_leaf_nodes=32, min_samples_leaf=5), one, label)
+        score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
         if score >= LEAK:
-            found[column.name] = f"alone it reaches ROC-AUC {score:.3f}"
-        elif absent.any():
-            told = float(roc_auc_score(label, absent[:, 0]))
-            if max(told, 1 - told) >= ABSENCE:
-                found[column.name] = f"whether it is missing reaches ROC-AUC {max(told, 1 - told):.3f} alone"
+            found[column.name] = f"alone it reaches {measure} {score:.3f}"
+        elif absent.any() and (told := _told_by(absent[:, 0], label, target)) >= ABSENCE:
+            found[column.name] = f"whether it is missing reaches {measure} {told:.3f} alone"
     return found
 
 
 def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found]) -> float:
-    """The ROC-AUC that a quick model of all columns reaches on rows that it has not seen."""
-    some = table.sample(min(SAMPLE, len(table)), random_state=SEED)
+    """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen."""
+    some = some_of(table, target)
     least = max(5, min(50, len(some) // 50))
-    model = HistGradientBoostingClassifier(max_iter=40, min_samples_leaf=least, random_state=SEED)
-    return _score(model, numbers_of(some, columns), label_in(some, target))
+    kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
+    model = kind(max_iter=40, min_samples_leaf=least, random_state=SEED)
+    return _score(model, numbers_of(some, columns), target.label(some), target)
 
 
-def label_in(table: pd.DataFrame, target: Target) -> pd.Series:
-    """1 where the target is positive, 0 where it is not."""
-    return positives(table[target.header], target.positive or target.classes[1])
+def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
+    """What whether a value is missing tells: the ROC-AUC of the class it tells most of, or R2."""
+    if not target.classes:
+        return float(np.corrcoef(absent, label)[0, 1] ** 2)
+    told = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]
+    return max(max(one, 1 - one) for one in told)
 
 
-def _score(model: ClassifierMixin, features: Floats, label: pd.Series) -> float:
-    truth = label.to_numpy(int)
-    chance = cross_val_predict(model, features, truth, cv=HALVES, method="predict_proba")
-    return float(roc_auc_score(truth, chance[:, 1]))
+def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:
+    if not target.classes:
+        halves = KFold(HALVES, shuffle=True, random_state=SEED)
+        return float(r2_score(label, cross_val_predict(model, features, label, cv=halves)))
+    truth = label.astype(int)
+    halves = StratifiedKFold(HALVES, shuffle=True, random_state=SEED)
+    chance = cross_val_predict(model, features, truth, cv=halves, method="predict_proba")
+    if target.task == "binary":
+        return float(roc_auc_score(truth, chance[:, 1]))
+    return float(roc_auc_score(truth, chance, multi_class="ovr"))

@@ -18,6 +18,7 @@ TEST, CONTEST, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
 PERIODS = 10  # of service, in the test window
 WEEK = 7
 BINS = 10
+INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ def _simulated(rows: int, why: str) -> Windows:
 
 @dataclass(frozen=True)
 class Limits:
-    """Gates that chance alone should not trip, given the rows of the windows."""
+    """Gates that chance alone should not trip, given the rows of the windows; biases in the label's unit."""
 
-    calibration_error: float
+    calibration_error: float  # or that of a number's interval
     bias: float
     period_bias: float
     suspicious: float
@@ -100,16 +101,22 @@ class Limits:
 
 
 def plan_limits(target: Target, windows: Windows, period_rows: int, reached: float) -> Limits:
-    """Limits from the spread of a rate over so many rows."""
-    rate = min(target.shares)
-    spread = math.sqrt(rate * (1 - rate))
+    """Limits from the spread of a rate, or of a number, over so many rows."""
+    rate = min(target.shares, default=0.5)
+    spread = math.sqrt(rate * (1 - rate)) if target.classes else target.spread
+    unit = 1.0 if target.classes else target.spread
     rows = max(windows.contest_rows, 1)
     chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
-    in_bin = spread * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
+    in_bin = math.sqrt(rate * (1 - rate)) * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
+    covered = 3 * math.sqrt(INTERVAL * (1 - INTERVAL) / rows)
+
+    def bias(seen: int) -> float:
+        return min(0.5 * unit, 0.03 * unit + 3 * spread / math.sqrt(seen))
+
     return Limits(
-        calibration_error=round(min(0.5, 0.04 + 2 * in_bin), 3),
-        bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(rows)), 3),
-        period_bias=round(min(0.5, 0.03 + 3 * spread / math.sqrt(max(period_rows, 1))), 3),
+        calibration_error=round(min(0.5, 0.04 + (2 * in_bin if target.classes else covered)), 3),
+        bias=float(f"{bias(rows):.2g}"),
+        period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
         suspicious=round(min(1.0, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
         min_slice_rows=max(20, min(500, windows.contest_rows // 10)),
     )

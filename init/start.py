@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from core.settings import ROOT
 from init.demo import remove_demo
@@ -19,6 +20,7 @@ OPTIONS = {
     "group": "rows with the same value stay in the same window, where moments are made up",
     "known": "the column with the moment at which the target was known",
     "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
+    "task": "binary, multiclass or regression; by default as the target's values tell",
     "leave_out": "columns that must not be used; separated by commas",
     "keep": "columns to use although they look like leaks or identifiers; separated by commas",
 }
@@ -36,22 +38,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def wishes_of(words: Mapping[str, str]) -> Wishes:
+    """The wishes in words, whose names may stand in capitals as make has them."""
+    given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
+    for name in LISTS:
+        given[name] = tuple(one.strip() for one in given.get(name, "").split(",") if one.strip())
+    return Wishes(**given)
+
+
 def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     """Write the problem of a table, in place of the one that is there, and tell what was found.
 
     Raises:
         UserError: when the table cannot work.
     """
-    words = {name: getattr(options, name) for name in OPTIONS}
-    lists = {name: tuple(one.strip() for one in words[name].split(",") if one.strip()) for name in LISTS}
-    found = draft(Wishes(**(words | lists)))
+    found = draft(wishes_of({name: getattr(options, name) for name in OPTIONS}))
     write_problem(found, folder)
     gone = remove_demo(ROOT) if folder == PROBLEM else 0
     target, windows = found.target, found.windows
-    shares = ", ".join(
-        f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True)
-    )
-    yield f"{target.header}: {len(found.table):,} rows ({shares})."
+    shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
+    told = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
+    yield f"{target.header}, {target.task}: {len(found.table):,} rows ({told})."
     yield f"{len(found.features)} columns to learn from{'; left out:' if found.left_out else '.'}"
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
     made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why

@@ -1,5 +1,6 @@
 """The files of `problem/`, written from a draft."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -14,15 +15,25 @@ from core.contract import load_contract
 from core.source import named
 from core.tables import HAPPENED, text
 from init.draft import ROW, SIMULATED_TIME, Draft
-from init.fields import bare_moment, fields_of, key_fields, label_fields, quoted, row_fields
-from init.plan import plan_limits
+from init.fields import bare_moment, fields_of, key_fields, label_fields, plain, quoted, row_fields
+from init.inspect import names_of
+from init.plan import INTERVAL, plan_limits
+from init.target import Target
 
 TEMPLATES = Path(__file__).with_name("templates")
 CONTRACT, DATASET, FEATURES = "problem.yaml", "dataset.py", "features.py"
 SLICES = 2
 SLICE_LEVELS = 20
 HISTORY = (4, 12)  # periods that the windows of an entity's history hold
-ACT = (1, 95)  # between which the price of acting lies, where a miss costs 100
+MISS = 100  # what an error costs: a miss, a wrong class, a number that is a standard deviation off
+ACT = (1, 95)  # between which the price of acting lies, where a miss costs as much
+UNDER = 2  # times as much as a number too high costs one that is too low
+EXACT = 1_000_000  # about the largest whole number that a history adds up
+TITLES = {
+    "binary": "Will “{}” be {}?",
+    "multiclass": "Which “{}” will it be?",
+    "regression": "How much will “{}” be?",
+}
 
 Fields = dict[str, Any]
 
@@ -64,17 +75,18 @@ def _content(found: Draft) -> Fields:
     target, windows, wishes = found.target, found.windows, found.wishes
     columns = _columns(found)
     days = [many * windows.period_days for many in HISTORY]
-    rate = target.shares[-1]
-    act = float(f"{max(ACT[0], min(ACT[1], 100 * rate)):.2g}")
     history = max(days) if found.keys else 0
+    told = {"binary": ("rate", "count"), "regression": ("mean", "count")}
+    kinds = told.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
     return {
         "rows": f"{len(found.table):,}",
         "source": named(wishes.data),
         "data": wishes.data,
         "name": found.label.replace("_", "-"),
-        "title": f"Will “{target.header}” be {target.classes[-1]}?",
+        "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "target": target,
-        "rate": rate,
+        "prices": _prices(target),
+        "interval": INTERVAL,
         "label": found.label,
         "time": found.time,
         "known": f"the column {wishes.known}" if wishes.known else "an hour after the decision",
@@ -84,13 +96,10 @@ def _content(found: Draft) -> Fields:
         "keys": [key.name for key in found.keys],
         "outcome": _outcome(found, {str(column["name"]): column["fields"] for column in columns}),
         "slices": _slices(found),
-        "act": f"{act:g}",
         "limits": plan_limits(target, windows, found.period_rows, found.reached),
         "reached": found.reached,
         "left_out": found.left_out,
-        "unwatched": [
-            f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in ("rate", "count")
-        ],
+        "unwatched": [f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in kinds],
         "plain": [one.name for one in found.features if one.kind in ("number", "integer", "category")],
         "texts": [one.name for one in found.features if one.kind == "text"],
         "moments": [one.name for one in found.features if one.kind == "moment"],
@@ -100,6 +109,29 @@ def _content(found: Draft) -> Fields:
         "headers": _headers(found),
         "options": _options(found),
     }
+
+
+def _prices(target: Target) -> Fields:
+    """Prices of errors by which no decision that is always the same is cheaper than another."""
+    if target.task == "binary":
+        return {"act": _short(max(ACT[0], min(ACT[1], MISS * target.shares[-1]))), "miss": MISS}
+    if target.task == "regression":
+        over, under = (_short(times * MISS / UNDER / target.spread) for times in (1, UNDER))
+        return {"over": over, "under": under, "scale": _scale(target)}
+    even = MISS / len(target.classes)
+    missed = {one: _short(even / share) for one, share in zip(target.classes, target.shares, strict=True)}
+    actions = names_of(target.classes, prefix="class").items()
+    return {"actions": {name: missed | {right: 0} for right, name in actions}}
+
+
+def _short(value: float) -> int | str:
+    """Two digits, as YAML reads them."""
+    return plain(float(f"{value:.2g}"), whole=False)
+
+
+def _scale(target: Target) -> float:
+    """What numbers are multiplied with to be added up as whole ones."""
+    return 10.0 ** math.floor(math.log10(EXACT / max(abs(target.low), abs(target.high))))
 
 
 def _columns(found: Draft) -> list[Fields]:
@@ -158,7 +190,10 @@ def _options(found: Draft) -> Fields:
     told: Fields = {
         "positive": found.target.positive,
         "moments": {name: written for name, written in (moments | known).items() if written},
-        "comma": tuple(one.name for one in found.features if one.comma),
+        "comma": (
+            *(one.name for one in found.features if one.comma),
+            *([found.label] if found.target.comma else []),
+        ),
         "time": names[wishes.time].name if wishes.time and windows.simulated else "",
         "group": names[wishes.group].name if wishes.group else "",
         "row": "" if found.identifier else ROW,

@@ -12,7 +12,7 @@ import pytest
 
 from core.clock import DAY
 from core.columns import Strings
-from core.contract import load_contract
+from core.contract import ClassContract, NumberContract, load_contract
 from core.errors import UserError
 from core.settings import ROOT
 from core.source import read_table
@@ -157,6 +157,8 @@ def table(**columns: Any) -> pd.DataFrame:
 
 
 OUTCOME = np.random.default_rng(1).integers(0, 2, 300)
+VALUES = np.random.default_rng(1).normal(size=300)
+DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,18 @@ OUTCOME = np.random.default_rng(1).integers(0, 2, 300)
         (table(y=np.nan), {}, ["empty in every row"]),
         (table(y=OUTCOME).head(60), {}, ["60 rows", "too few"]),
         (table(y=(np.arange(300) < 4) * 1), {}, ["'1' in 4 rows of 300", "bring 10"]),
-        (table(y=np.arange(300) % 5), {}, ["5 values", "POSITIVE="]),
+        (table(y=np.arange(300) % 5), {"task": "binary"}, ["5 values", "POSITIVE="]),
+        (table(y=np.arange(300) % 5), {"positive": "7"}, ["POSITIVE=7 is none of them"]),
+        (table(y=[f"n{one % 30}" for one in range(300)]), {}, ["30 values", "too many", "TASK=regression"]),
+        (
+            table(y=[f"n{one % 30}" for one in range(300)]),
+            {"task": "regression"},
+            ["holds no numbers", "'n0'"],
+        ),
+        (table(y=np.where(np.arange(300) < 4, 2, OUTCOME)), {}, ["'2' in 4 rows of 300"]),
+        (table(y=OUTCOME), {"task": "clustering"}, ["TASK=clustering", "multiclass"]),
+        (table(y=VALUES, z=3 - 2 * VALUES), {}, ["'z' equals the target 'y'", "LEAVE_OUT=z"]),
+        (table(y=OUTCOME, t=DAYS), {"time": "y"}, ["TIME", "TARGET"]),
         (table(y=OUTCOME, t="soon"), {"time": "t"}, ["'t' does not parse", "'soon'", "ISO 8601"]),
         (
             table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
@@ -188,9 +201,6 @@ def test_what_cannot_work_is_a_sentence(
     assert all(word in str(told.value) for word in words), told.value
 
 
-DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
-
-
 @pytest.mark.parametrize(
     ("values", "kind", "written"),
     [
@@ -202,6 +212,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
         (DAYS.as_unit("ms").astype("int64"), "moment", "ms"),
         ([f"${n:,}.50" for n in range(900, 1200)], "number", ""),
         ([f"{n} %" for n in range(300)], "integer", ""),
+        (["\u22121.5", "(2)", "3-", "CHF 4", "5 EUR", "- 6.5"] * 50, "number", ""),
         (["n.k.", *map(str, range(1, 300))], "integer", ""),
         (["a b c d"] * 299 + ["e"], "category", ""),
         ([True, False] * 150, "category", ""),
@@ -222,6 +233,22 @@ def test_names_are_plain_and_none_twice() -> None:
         "known_at_2",
         "customer_id",
     ]
+
+
+def test_several_classes_and_numbers_have_contracts_of_their_own(tmp_path: Path) -> None:
+    write_problem(draft(Wishes("sklearn:wine", "target")), tmp_path)
+    wine = load_contract(tmp_path / "problem.yaml")
+    assert isinstance(wine, ClassContract)
+    assert wine.label.classes == ("class_0", "class_1", "class_2")
+    assert set(wine.costs.actions) == {"class_0", "class_1", "class_2"}
+    assert set(module(tmp_path / "dataset.py").load(wine).rows["target"]) == {0, 1, 2}
+    write_problem(draft(Wishes("sklearn:diabetes", "target")), tmp_path)
+    diabetes = load_contract(tmp_path / "problem.yaml")
+    assert isinstance(diabetes, NumberContract)
+    assert diabetes.costs.under == 2 * diabetes.costs.over
+    assert "RECONSIDER: of what?" in (tmp_path / "problem.yaml").read_text(encoding="utf-8")
+    rows = module(tmp_path / "dataset.py").load(diabetes).rows
+    assert sorted(rows["target"]) == sorted(read_table("sklearn:diabetes")["target"])
 
 
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:

@@ -1,0 +1,283 @@
+"""Tables as people have them: each function writes one and says how `make init` is to be asked about it."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+DAY = 86_400
+Words = dict[str, str]  # of make init: DATA and TARGET at least
+Writer = Callable[[Path], Words]
+
+
+def people(rows: int = 1_500, seed: int = 0, rate: float = 0.3, days: int = 300) -> pd.DataFrame:
+    """A table that can be learnt from: moments in order, numbers, two categories, and who left."""
+    random = np.random.default_rng(seed)
+    age, income = random.normal(45, 12, rows).round(1), random.gamma(3, 900, rows).round(2)
+    plan = random.choice(["basic", "plus", "gold"], rows, p=[0.5, 0.3, 0.2])
+    push = (age - 45) / 8 + (income - 2_700) / 1_500 + (plan == "basic") * 1.2
+    noise = random.logistic(0, 1, rows)
+    left = push + noise > np.quantile(push + noise, 1 - rate)
+    at = pd.Timestamp("2023-02-01") + pd.to_timedelta(np.sort(random.integers(0, days * DAY, rows)), unit="s")
+    return pd.DataFrame(
+        {
+            "at": at,
+            "age": age,
+            "income": income,
+            "plan": plan,
+            "town": random.choice(["Ulm", "Aix", "Bern", "Graz"], rows),
+            "left": np.where(left, "yes", "no"),
+        }
+    )
+
+
+def csv(folder: Path, frame: pd.DataFrame, **options: Any) -> Words:
+    """The table as a CSV, by pandas' options."""
+    frame.to_csv(folder / "table.csv", index=False, **options)
+    return {"DATA": str(folder / "table.csv"), "TARGET": "left"}
+
+
+def _timed(folder: Path, written: Callable[[pd.Series], Any], **options: Any) -> Words:
+    frame = people()
+    frame["at"] = written(frame["at"])
+    return csv(folder, frame, **options) | {"TIME": "at"}
+
+
+def free_text(folder: Path) -> Words:
+    """Prose with line breaks, quotes and emoji, and a category of a thousand levels."""
+    frame, random = people(), np.random.default_rng(1)
+    words = ["slow", "great", "never, ever", 'the "best"', "überteuert", "🙂", "one\ntwo", "it's"]
+    frame["note"] = [" ".join(random.choice(words, 12)) for _ in range(len(frame))]
+    frame["street"] = [f"Street {one}" for one in random.integers(0, 1_000, len(frame))]
+    frame.loc[::7, "note"] = None
+    return csv(folder, frame)
+
+
+def mixed_dates(folder: Path) -> Words:
+    """ISO with and without a time of day and a zone in one column."""
+    forms = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S+02:00")
+    return _timed(folder, lambda at: [one.strftime(forms[n % 4]) for n, one in enumerate(at)])
+
+
+def two_conventions(folder: Path) -> Words:
+    """One half as ISO, one half with the day first: two systems wrote it."""
+    return _timed(
+        folder, lambda at: [one.strftime(("%Y-%m-%d", "%d.%m.%Y")[n % 2]) for n, one in enumerate(at)]
+    )
+
+
+def unpadded(folder: Path) -> Words:
+    """Days and months without zeros."""
+    return _timed(
+        folder, lambda at: [f"{one.day}.{one.month}.{one.year} {one.hour}:{one.minute:02}" for one in at]
+    )
+
+
+def wide(folder: Path) -> Words:
+    """200 columns: numbers, whole numbers, categories, some nearly empty."""
+    frame, random = people(), np.random.default_rng(1)
+    rows = len(frame)
+    more: dict[str, Any] = {f"n{one}": random.normal(0, 10.0 ** (one % 9 - 4), rows) for one in range(90)}
+    more |= {f"i{one}": random.integers(0, 2 + one, rows) for one in range(60)}
+    more |= {f"c{one}": random.choice(list("abcdefgh")[: 2 + one % 7], rows) for one in range(40)}
+    more |= {
+        f"e{one}": np.where(random.random(rows) < 0.95, np.nan, 1.5 * one + random.random(rows))
+        for one in range(5)
+    }
+    return csv(folder, pd.concat([frame.drop(columns="at"), pd.DataFrame(more)], axis=1))
+
+
+def rare(folder: Path) -> Words:
+    """One row in 200 is positive."""
+    return csv(folder, people(20_000, rate=0.005)) | {"TIME": "at"}
+
+
+def headers(folder: Path) -> Words:
+    """Headers as spreadsheets have them: twice, empty, in quotes, with braces, in other scripts, reserved."""
+    frame, random = people(), np.random.default_rng(1)
+    names = [
+        "Größe (cm)", "年齢", "доход", 'the "best"', "it's", "a\nb", "a\\b", "# no", "{{ x }}", "🙂",
+        "class", "None", "yes", "null", "2019", "2020", "%", "&amp;", "<b>", "x: y", "- z", "[w]", "$cost",
+        "row_number", "known_at", "decision_at", "happened_at", "outcome", "prediction", "probability",
+        "index", "self", "kind", "{% if %}", "name", "version", "a" * 120, "a" * 121, "dup",
+        "dup", "DUP", " padded ", "", "a,b",
+    ]  # fmt: skip
+    made = pd.DataFrame({place: random.normal(size=len(frame)).round(4) for place in range(len(names))})
+    made.columns = pd.Index(names)
+    frame = frame.rename(columns={"left": "ist weg? (ja/nein)"})
+    return csv(folder, pd.concat([frame, made], axis=1)) | {"TARGET": "ist weg? (ja/nein)", "TIME": "at"}
+
+
+def empty_columns(folder: Path) -> Words:
+    """Constant, all-missing, nearly constant, boolean, mixed; rows twice."""
+    frame, random = people(), np.random.default_rng(1)
+    rows = len(frame)
+    frame["constant"], frame["nothing"], frame["blank"] = 7, np.nan, " "
+    frame["nearly"] = np.where(np.arange(rows) == 5, 1, 0)
+    frame["flag"] = frame["age"] > 50
+    frame["flag_with_gaps"] = pd.Series(random.choice(["True", "False", ""], rows))
+    frame["mixed"] = np.where(
+        random.random(rows) < 0.5, "12", np.where(random.random(rows) < 0.5, "n/a", "old")
+    )
+    frame["huge"] = random.normal(0, 1e300, rows)
+    frame["tiny"] = random.normal(0, 1e-300, rows)
+    frame["infinite"] = np.where(random.random(rows) < 0.1, np.inf, random.normal(size=rows))
+    return csv(folder, pd.concat([frame, frame.head(500)]).sample(frac=1, random_state=0))
+
+
+def german(folder: Path) -> Words:
+    """Semicolons, decimal commas, thousands with points, Latin-1, day first."""
+    frame = people()
+    swap = str.maketrans(",.", ".,")
+    frame["income"] = [f"{one:,.2f} €".translate(swap) for one in frame["income"]]
+    frame["age"] = [f"{one}".translate(swap) for one in frame["age"]]
+    frame["at"] = frame["at"].dt.strftime("%d.%m.%Y")
+    frame["town"] = frame["town"].replace({"Ulm": "Köln", "Aix": "Fürth"})
+    return csv(folder, frame, sep=";", encoding="cp1252") | {"TIME": "at"}
+
+
+def numbers_as_text(folder: Path) -> Words:
+    """Minus as U+2212, behind, in brackets; currency before and behind; thousands with spaces; percent."""
+    frame, random = people(), np.random.default_rng(1)
+    amounts = random.normal(0, 3_000, len(frame)).round(2)
+    frame["minus"] = [f"{one:,.2f}".replace("-", "\u2212") for one in amounts]
+    frame["brackets"] = [f"({-one:,.2f})" if one < 0 else f"{one:,.2f}" for one in amounts]
+    frame["behind"] = [f"{abs(one):.2f}{'-' if one < 0 else ''}" for one in amounts]
+    frame["spaces"] = [f"{one:,.2f}".replace(",", "\u202f").replace(".", ",") for one in amounts]
+    frame["swiss"] = [f"CHF {one:,.2f}".replace(",", "\u2019") for one in amounts]
+    frame["dollars"] = [f"-${-one:,.2f}" if one < 0 else f"${one:,.2f}" for one in amounts]
+    frame["code"] = [f"USD {one:,.2f}" for one in amounts]
+    frame["percent"] = [f"{one / 100:.1f} %" for one in amounts]
+    frame["exponent"] = [f"{one:.3e}" for one in amounts]
+    frame["gaps"] = [
+        ("" if n % 5 else "n.a.") if n % 3 == 0 else f"{one:.0f}" for n, one in enumerate(amounts)
+    ]
+    return csv(folder, frame, sep="\t") | {"TIME": "at"}
+
+
+def parquet_folder(folder: Path) -> Words:
+    """A folder of Parquet files with types that CSV does not have."""
+    from decimal import Decimal
+
+    frame, random = people(), np.random.default_rng(1)
+    rows = len(frame)
+    frame["left"] = frame["left"] == "yes"
+    frame["plan"] = frame["plan"].astype("category")
+    frame["price"] = pd.Series([Decimal(str(one)) for one in random.normal(10, 3, rows).round(2)])
+    frame["born"] = pd.Series(pd.date_range("1950-01-01", periods=rows, freq="D")).dt.date
+    frame["stay"] = pd.to_timedelta(random.integers(1, 1_000_000, rows), unit="s")
+    frame["tags"] = pd.Series([list(random.choice(["a", "b"], 2)) for _ in range(rows)])
+    frame["where"] = pd.Series([{"x": float(one), "y": 1} for one in random.normal(size=rows)])
+    frame["raw"] = [b"\x00\xff"] * rows
+    frame["visits"] = pd.array(random.integers(0, 9, rows), dtype="Int64")
+    frame["at"] = frame["at"].dt.tz_localize("Europe/Berlin", ambiguous="NaT", nonexistent="NaT")
+    frame = frame[frame["at"].notna()]
+    (folder / "parts" / "year=2023").mkdir(parents=True)
+    frame.head(700).to_parquet(folder / "parts" / "year=2023" / "one.parquet")
+    frame.tail(-700).to_parquet(folder / "parts" / "year=2023" / "two.parquet")
+    return {"DATA": str(folder / "parts"), "TARGET": "left", "TIME": "at"}
+
+
+def database(folder: Path) -> Words:
+    """A table of SQLite."""
+    with sqlite3.connect(folder / "base.db") as base:
+        people().to_sql("customers", base, index=False)
+    return {"DATA": f"sqlite:///{folder}/base.db#customers", "TARGET": "left", "TIME": "at"}
+
+
+def compressed(folder: Path) -> Words:
+    """UTF-8 with a byte-order mark, in gzip."""
+    people().to_csv(folder / "table.csv.gz", index=False, encoding="utf-8-sig", sep="|")
+    return {"DATA": str(folder / "table.csv.gz"), "TARGET": "left", "TIME": "at"}
+
+
+def utf16(folder: Path) -> Words:
+    """What spreadsheets call Unicode text."""
+    people().to_csv(folder / "table.txt", index=False, encoding="utf-16", sep="\t")
+    return {"DATA": str(folder / "table.txt"), "TARGET": "left"}
+
+
+def keys(folder: Path) -> Words:
+    """Two entities, one a whole number, one with gaps."""
+    frame, random = people(), np.random.default_rng(1)
+    frame["customer id"] = random.integers(10_000, 10_150, len(frame))
+    frame["Händler"] = random.choice(["A & B", "Ü", "c", ""], len(frame), p=[0.5, 0.3, 0.15, 0.05])
+    return csv(folder, frame) | {"TIME": "at", "KEYS": "customer id, Händler"}
+
+
+def grouped(folder: Path) -> Words:
+    """No time; rows of a household belong together."""
+    frame, random = people(), np.random.default_rng(1)
+    frame["household"] = random.integers(0, 900, len(frame))
+    return csv(folder, frame.drop(columns="at")) | {"GROUP": "household"}
+
+
+def newest_first(folder: Path) -> Words:
+    """Moments in reverse, some missing, two years by the month."""
+    frame = people(days=800)
+    frame["at"] = frame["at"].dt.strftime("%Y-%m")
+    frame.loc[::400, "at"] = ""
+    return csv(folder, frame.iloc[::-1]) | {"TIME": "at"}
+
+
+def few_days(folder: Path) -> Words:
+    """Ten days only."""
+    return csv(folder, people(days=10)) | {"TIME": "at"}
+
+
+def untidy_target(folder: Path) -> Words:
+    """A target with spaces, capitals and gaps."""
+    frame = people()
+    frame["left"] = [
+        ("Yes ", "yes", "YES")[n % 3] if one == "yes" else ("no", " No", "NO")[n % 3]
+        for n, one in enumerate(frame["left"])
+    ]
+    frame.loc[::50, "left"] = ""
+    return csv(folder, frame) | {"TIME": "at"}
+
+
+def small(folder: Path) -> Words:
+    """150 rows, five columns."""
+    return csv(folder, people(150))
+
+
+def one_column(folder: Path) -> Words:
+    """One column and the target."""
+    return csv(folder, people()[["age", "left"]])
+
+
+def five_classes(folder: Path) -> Words:
+    """Five classes of unlike size."""
+    frame = people()
+    push = frame["age"] + np.random.default_rng(1).normal(0, 8, len(frame))
+    frame["left"] = pd.qcut(push, [0, 0.5, 0.75, 0.9, 0.97, 1], labels=["A", "B b", "ç", "4", "none at all"])
+    return csv(folder, frame) | {"TIME": "at"}
+
+
+def amounts(folder: Path) -> Words:
+    """A number to forecast, some of it negative, with a decimal comma; an entity."""
+    frame, random = people(), np.random.default_rng(1)
+    amount = frame["income"] / 10 + random.normal(0, 60, len(frame)) - 150
+    frame["left"] = [f"{one:,.2f}".translate(str.maketrans(",.", ".,")) for one in amount]
+    frame["shop"] = random.choice(["north", "south", "west"], len(frame))
+    return csv(folder, frame, sep=";") | {"TIME": "at", "KEYS": "shop"}
+
+
+WORKING: Mapping[str, Writer] = {
+    one.__name__: one
+    for one in (
+        free_text, mixed_dates, two_conventions, unpadded, wide, rare, headers, empty_columns, german,
+        numbers_as_text, parquet_folder, database, compressed, utf16, keys, grouped, newest_first, few_days,
+        untidy_target, small, one_column, five_classes, amounts,
+    )
+} | {
+    "day_first": lambda folder: _timed(folder, lambda at: at.dt.strftime("%d/%m/%Y %H:%M")),
+    "epoch_ms": lambda folder: _timed(folder, lambda at: at.dt.as_unit("ms").astype("int64")),
+    "zoned": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y-%m-%d %H:%M:%S-0500")),
+    "named_zone": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y-%m-%d %H:%M:%S UTC")),
+    "day_numbers": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y%m%d").astype(int)),
+    "rfc": lambda folder: _timed(folder, lambda at: at.dt.strftime("%a, %d %b %Y %H:%M:%S +0000")),
+}  # fmt: skip

@@ -1,0 +1,22 @@
+"""Tables as people have them become a legal problem; what cannot work is a sentence and 1."""
+
+from pathlib import Path
+
+import pytest
+
+from core.contract import load_contract
+from init.draft import draft
+from init.start import wishes_of
+from init.write import write_problem
+from tests.init.odd_tables import WORKING
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
+    words = WORKING[name](tmp_path)
+    found = draft(wishes_of(words))
+    write_problem(found, tmp_path / "problem")
+    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    assert found.reached > (0.55 if found.target.classes else 0.1)
+    assert contract.task == found.target.task
+    assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))
