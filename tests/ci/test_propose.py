@@ -9,7 +9,7 @@ from ci.propose import propose
 from core.errors import UserError
 from report.notice import Notice
 from tests.ci.conftest import State
-from tests.template.projects import commit, git
+from tests.repositories import commit, git
 
 CARD = Notice("retraining", "Churn: Version 7", attention=False, body="8 of 8 gates passed.")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.projects import export
+from tests.repositories import export
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from copier.errors import CopierError
 
 from core.errors import UserError
 from template.start import start
-from tests.template.projects import ANSWERS, commit, files_of, generate, git
+from tests.repositories import commit, git
+from tests.template.projects import ANSWERS, files_of, generate
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md", ".github/workflows/template.yml")
 UNRENDERED = re.compile(

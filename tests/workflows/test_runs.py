@@ -10,7 +10,7 @@ import pytest
 
 from report.notice import Notice, write_notice
 from tests.ci.conftest import State
-from tests.template.projects import commit, export, git
+from tests.repositories import commit, export, git
 from tests.workflows.proven import here, not_proven, stale
 from tests.workflows.reading import ROOT, Step, steps, targets
 
