@@ -1,4 +1,4 @@
-# `make help` lists the verbs. Options of a verb: make score ARGS="--input flights.csv"
+# `make help` lists the verbs. Options of a verb: make score ARGS="--input rows.csv --output scored.csv"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 

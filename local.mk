@@ -1,8 +1,11 @@
 # Targets of the template itself; a project made from it has a local.mk of its own, or none.
-.PHONY: start test-template
+.PHONY: start test-template examples
 
 start: $(INSTALLED) ## make this copy of the template a project of its own: ARGS='--data project_name="Churn radar"'
 	@$(BIN)/python -m template.start $(ARGS)
 
 test-template: $(INSTALLED) ## generate whole projects, and run their tests and demos (long)
 	@$(BIN)/python -m pytest tests/template/matrix.py $(ARGS)
+
+examples: $(INSTALLED) ## what `make init` writes for tables of scikit-learn, into template/problems/
+	@$(BIN)/python -m template.examples

@@ -346,11 +346,16 @@ def write_report(seconds: dict[str, float]) -> None:
 
 
 def init(options: argparse.Namespace) -> None:
-    """Inspect a table and write problem/ for it: the contract, the dataset, the features."""
+    """Inspect a table and write problem/ for it, and what is generated from its contract."""
     from init.start import start
+    from monitoring import alerts
+    from sizing.__main__ import size
 
     for line in start(options):
         say(line)
+    alerts.main()
+    size()
+    say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
 
 
 VERBS = (

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from core.settings import ROOT
 from init.demo import remove_demo
 from init.draft import Wishes, draft
 from init.write import write_problem
 
 PROBLEM = ROOT / "problem"
+ANSWERS = ROOT / ".copier-answers.yml"
 OPTIONS = {
     "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
     "target": "the column to predict",
@@ -20,7 +23,7 @@ OPTIONS = {
     "group": "rows with the same value stay in the same window, where moments are made up",
     "known": "the column with the moment at which the target was known",
     "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
-    "task": "binary, multiclass or regression; by default as the target's values tell",
+    "task": "binary, multiclass or regression; by default as answered to copier, or as the values tell",
     "leave_out": "columns that must not be used; separated by commas",
     "keep": "columns to use although they look like leaks or identifiers; separated by commas",
 }
@@ -29,13 +32,20 @@ LISTS = ("keys", "leave_out", "keep")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options; each has a variable of the environment, which make sets."""
+    answered = {"task": _answer("task")}
     for name, about in OPTIONS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            default=os.environ.get(name.upper(), ""),
+            default=os.environ.get(name.upper(), answered.get(name, "")),
             help=about,
             metavar="WORD",
         )
+
+
+def _answer(question: str) -> str:
+    """What was answered when the project was made, if it was asked."""
+    answers = yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
+    return str(answers.get(question, ""))
 
 
 def wishes_of(words: Mapping[str, str]) -> Wishes:
@@ -67,4 +77,4 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     if gone:
         yield f"{gone} files of the demo that was here are gone; git still has them."
     files = f"{folder / 'problem.yaml'}, dataset.py, features.py"
-    yield f"Written: {files}. Look for RECONSIDER, then: make alerts demo"
+    yield f"Written: {files}."

@@ -168,7 +168,8 @@ def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], po
         said = f"POSITIVE={wanted} is none of them. " if wanted else ""
         raise UserError(
             f"The target {header!r} has {len(classes)} values ({_shown(classes)}). {said}Say which one is "
-            f"acted on, POSITIVE={classes[0]!r}, or for numbers a limit, POSITIVE='> 10'."
+            f"acted on, POSITIVE={classes[0]!r}, for numbers a limit, POSITIVE='> 10'; or TASK=multiclass, "
+            "which tells them all apart, or for numbers TASK=regression."
         )
     found = positives(values, wanted).dropna()
     if found.empty:

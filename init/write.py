@@ -1,6 +1,7 @@
 """The files of `problem/`, written from a draft."""
 
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ MISS = 100  # what an error costs: a miss, a wrong class, a number that is a sta
 ACT = (1, 95)  # between which the price of acting lies, where a miss costs as much
 UNDER = 2  # times as much as a number too high costs one that is too low
 EXACT = 1_000_000  # about the largest whole number that a history adds up
+LONGEST_NAME = 40  # characters, as Grafana has it
 TITLES = {
     "binary": "Will “{}” be {}?",
     "multiclass": "Which “{}” will it be?",
@@ -82,7 +84,7 @@ def _content(found: Draft) -> Fields:
         "rows": f"{len(found.table):,}",
         "source": named(wishes.data),
         "data": wishes.data,
-        "name": found.label.replace("_", "-"),
+        "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "target": target,
         "prices": _prices(target),
@@ -122,6 +124,13 @@ def _prices(target: Target) -> Fields:
     missed = {one: _short(even / share) for one, share in zip(target.classes, target.shares, strict=True)}
     actions = names_of(target.classes, prefix="class").items()
     return {"actions": {name: missed | {right: 0} for right, name in actions}}
+
+
+def _name(found: Draft) -> str:
+    """The project's name for it: of the table, then of the target."""
+    table = re.split(r"[/:#]", found.wishes.data.rstrip("/"))[-1].split(".")[0]
+    words = [*names_of([table]).values(), found.label] if re.fullmatch(r"[\w -]+", table) else [found.label]
+    return "-".join(words).replace("_", "-")[:LONGEST_NAME].rstrip("-")
 
 
 def _short(value: float) -> int | str:

@@ -25,15 +25,20 @@ def sized() -> tuple[dict[str, str], str]:
     return patches(contract, chosen, assumed), told(contract, capacity, chosen, assumed, found, prices)
 
 
+def size() -> str:
+    """Write the manifests' numbers and the page's part, which is returned."""
+    texts, text = sized()
+    write(texts)
+    write_between(PAGE, "sized", text)
+    return text
+
+
 def main() -> None:
     """Size, write and tell."""
     try:
-        texts, text = sized()
-        write(texts)
-        write_between(PAGE, "sized", text)
+        print(size())  # noqa: T201 (for a person)
     except UserError as error:
         sys.exit(str(error))
-    print(text)  # noqa: T201 (for a person)
 
 
 if __name__ == "__main__":

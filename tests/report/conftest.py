@@ -114,7 +114,7 @@ def _model(contract: Contract) -> Model:
     ]
     slices = [("origin", "EWR", 0.762), ("origin", "JFK", 0.741), ("origin", "LGA", 0.758)]
     slices += [
-        ("carrier", value, 0.7 + at / 100) for at, value in enumerate(("UA", "B6", "EV", "DL", "AA", "MQ"))
+        ("shop", value, 0.7 + at / 100) for at, value in enumerate(("UA", "B6", "EV", "DL", "AA", "MQ"))
     ]
     return Model(
         version="1",

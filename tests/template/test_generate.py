@@ -10,16 +10,21 @@ import pytest
 import yaml
 from copier.errors import CopierError
 
+from core.contract import TASKS, load_contract
 from core.errors import UserError
+from init.demo import remove_demo
+from monitoring.alerts import dashboard_text, rules_text
+from template.examples import FOLDER, write_example
 from template.start import start
 from tests.repositories import commit, git
 from tests.template.projects import ANSWERS, files_of, generate
+from tests.test_floors import FLIGHT_WORDS
 
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md", ".github/workflows/template.yml")
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
 )  # `${{ x`, `{{ $x`, `{%s`: GitHub, Prometheus, formats
-BRACES = (".j2", "test_generate.py")  # of their own
+BRACES = (".j2", "test_generate.py", "odd_tables.py")  # of their own
 
 
 def is_ours(name: str) -> bool:
@@ -35,6 +40,40 @@ def test_with_default_answers_a_project_is_the_template_byte_for_byte(template: 
     assert not different
     modes = [name for name in expected if (project / name).stat().st_mode != (template / name).stat().st_mode]
     assert not modes
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
+    template: Path, tmp_path: Path, task: str
+) -> None:
+    """As if `make init` had been run on the default project, with a small table of scikit-learn."""
+    project = generate(template, tmp_path / "project", data="own", task=task, project_name="Churn radar")
+    expected = generate(template, tmp_path / "expected", project_name="Churn radar")
+    remove_demo(expected)
+    assert files_of(project) == files_of(expected)
+    told = {
+        f"{name}:{number}: {line.strip()}"
+        for name in files_of(project) - {"tests/test_floors.py"}
+        if not name.startswith("docs/")
+        for number, line in enumerate((project / name).read_text(encoding="utf-8").splitlines(), 1)
+        if FLIGHT_WORDS.search(line)
+    }
+    assert not told
+    contract = load_contract(project / "problem" / "problem.yaml")
+    assert contract.task == task
+    assert (project / "monitoring" / "dashboard.json").read_text() == dashboard_text(contract)
+    assert (project / "monitoring" / "rules.yaml").read_text() == rules_text(contract)
+    assert yaml.safe_load((project / ANSWERS).read_text())["task"] == task
+    nothing_unrendered(project)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_examples_are_what_make_init_writes(tmp_path: Path, task: str) -> None:
+    write_example(task, tmp_path)
+    for name in ("problem.yaml", "dataset.py", "features.py"):
+        kept, made = ((folder / name).read_text().splitlines() for folder in (FOLDER / task, tmp_path))
+        different = [one for one in zip(kept, made, strict=True) if one[0] != one[1]]
+        assert all("quick model" in one for one, _ in different), "make examples"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""The raw table to rows, outcomes and labels. Written by `make init`; yours to edit.
+
+`LAYOUT` says how the table is read. More tables, joins and filters go into `load`: what it returns is what
+everything else sees (`core.tables.Tables`).
+"""
+
+import os
+
+from core.contract import Contract, load_contract
+from core.source import digest_of, read_table
+from core.tables import Layout, Tables, tables_of
+
+DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:breast_cancer")
+LAYOUT = Layout(
+    headers={
+        "mean_radius": "mean radius",
+        "mean_texture": "mean texture",
+        "mean_perimeter": "mean perimeter",
+        "mean_area": "mean area",
+        "mean_smoothness": "mean smoothness",
+        "mean_compactness": "mean compactness",
+        "mean_concavity": "mean concavity",
+        "mean_concave_points": "mean concave points",
+        "mean_symmetry": "mean symmetry",
+        "mean_fractal_dimension": "mean fractal dimension",
+        "radius_error": "radius error",
+        "texture_error": "texture error",
+        "perimeter_error": "perimeter error",
+        "area_error": "area error",
+        "smoothness_error": "smoothness error",
+        "compactness_error": "compactness error",
+        "concavity_error": "concavity error",
+        "concave_points_error": "concave points error",
+        "symmetry_error": "symmetry error",
+        "fractal_dimension_error": "fractal dimension error",
+        "worst_radius": "worst radius",
+        "worst_texture": "worst texture",
+        "worst_perimeter": "worst perimeter",
+        "worst_area": "worst area",
+        "worst_smoothness": "worst smoothness",
+        "worst_compactness": "worst compactness",
+        "worst_concavity": "worst concavity",
+        "worst_concave_points": "worst concave points",
+        "worst_symmetry": "worst symmetry",
+        "worst_fractal_dimension": "worst fractal dimension",
+    },
+    target="target",
+    classes=(
+        "benign",
+        "malignant",
+    ),  # the last one counts as positive
+    row="row_number",
+    simulated_days=140,
+)
+
+
+def load(contract: Contract | None = None) -> Tables:
+    """The cleaned tables.
+
+    Raises:
+        UserError: the table cannot be read, or lacks a column.
+    """
+    return tables_of(read_table(DATA), LAYOUT, contract or load_contract())
+
+
+def digest() -> str:
+    """SHA-256 of the raw data."""
+    return digest_of(DATA)

@@ -1,0 +1,52 @@
+"""The raw table to rows, outcomes and labels. Written by `make init`; yours to edit.
+
+`LAYOUT` says how the table is read. More tables, joins and filters go into `load`: what it returns is what
+everything else sees (`core.tables.Tables`).
+"""
+
+import os
+
+from core.contract import Contract, load_contract
+from core.source import digest_of, read_table
+from core.tables import Layout, Tables, tables_of
+
+DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:wine")
+LAYOUT = Layout(
+    headers={
+        "alcohol": "alcohol",
+        "malic_acid": "malic_acid",
+        "ash": "ash",
+        "alcalinity_of_ash": "alcalinity_of_ash",
+        "magnesium": "magnesium",
+        "total_phenols": "total_phenols",
+        "flavanoids": "flavanoids",
+        "nonflavanoid_phenols": "nonflavanoid_phenols",
+        "proanthocyanins": "proanthocyanins",
+        "color_intensity": "color_intensity",
+        "hue": "hue",
+        "od280_od315_of_diluted_wines": "od280/od315_of_diluted_wines",
+        "proline": "proline",
+    },
+    target="target",
+    classes=(
+        "class_0",
+        "class_1",
+        "class_2",
+    ),
+    row="row_number",
+    simulated_days=140,
+)
+
+
+def load(contract: Contract | None = None) -> Tables:
+    """The cleaned tables.
+
+    Raises:
+        UserError: the table cannot be read, or lacks a column.
+    """
+    return tables_of(read_table(DATA), LAYOUT, contract or load_contract())
+
+
+def digest() -> str:
+    """SHA-256 of the raw data."""
+    return digest_of(DATA)

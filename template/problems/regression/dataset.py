@@ -1,0 +1,44 @@
+"""The raw table to rows, outcomes and labels. Written by `make init`; yours to edit.
+
+`LAYOUT` says how the table is read. More tables, joins and filters go into `load`: what it returns is what
+everything else sees (`core.tables.Tables`).
+"""
+
+import os
+
+from core.contract import Contract, load_contract
+from core.source import digest_of, read_table
+from core.tables import Layout, Tables, tables_of
+
+DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:diabetes")
+LAYOUT = Layout(
+    headers={
+        "age": "age",
+        "sex": "sex",
+        "bmi": "bmi",
+        "bp": "bp",
+        "s1": "s1",
+        "s2": "s2",
+        "s3": "s3",
+        "s4": "s4",
+        "s5": "s5",
+        "s6": "s6",
+    },
+    target="target",
+    row="row_number",
+    simulated_days=140,
+)
+
+
+def load(contract: Contract | None = None) -> Tables:
+    """The cleaned tables.
+
+    Raises:
+        UserError: the table cannot be read, or lacks a column.
+    """
+    return tables_of(read_table(DATA), LAYOUT, contract or load_contract())
+
+
+def digest() -> str:
+    """SHA-256 of the raw data."""
+    return digest_of(DATA)
