@@ -26,10 +26,11 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         app = create_app(settings)
         self.service: Service = app.state.service
+        connection = partial(Connection, settings, self.service.metrics, app.state.hot, {})
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(Connection, settings, self.service.metrics),  # type: ignore[arg-type]
+                http=connection,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=settings.request_seconds,
                 log_config=None,
                 log_level="warning",

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from core.contract import load_contract
 from serving import openapi
-from serving.door import Call, Door, Guard, Reply
+from serving.commit import Then
+from serving.door import HOT, Call, Door, Guard, Reply
 from serving.inference import Protocol
 from serving.page import POLICY, page
 from serving.problems import MEDIA_TYPE, Refusal
@@ -50,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     protocol = Protocol(service, contract)
     guard = Guard(service.settings)
     for method, path, endpoint, guarded in (
-        ("POST", "/predict", answers.predict, True),
+        ("POST", HOT, answers.predict, True),
         ("POST", "/outcomes", answers.outcomes, True),
         ("POST", "/reload", answers.reload, True),
         ("GET", "/model", answers.model, True),
@@ -65,10 +66,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ("GET", "/v2/models/{name}/ready", protocol.model_ready, False),
         ("POST", "/v2/models/{name}/infer", protocol.infer, True),
     ):
-        door = Door(endpoint, path, service.settings, service.metrics, guard if guarded else None)
+        soon = answers.predict_soon if path == HOT else None
+        door = Door(endpoint, path, service.settings, service.metrics, guard if guarded else None, soon)
         app.router.routes.append(Route(path, door, methods=[method], include_in_schema=False))
-        if path == "/predict":
-            app.hot = door
+        if path == HOT:
+            app.state.hot = app.hot = door
     return app
 
 
@@ -84,7 +86,7 @@ class _App(FastAPI):
     hot: Door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/predict" and scope["method"] == "POST":
+        if scope["type"] == "http" and scope["path"] == HOT and scope["method"] == "POST":
             await self.hot(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -100,7 +102,11 @@ class Answers:
 
     async def predict(self, call: Call) -> Reply:
         name, answer = await self._service.predict(call.body, explain=call.flag("explain"))
-        return Reply(answer, headers=((b"x-request-id", name.encode()),))
+        return _predicted(name, answer)
+
+    def predict_soon(self, body: bytes, then: Then) -> Reply:
+        name, answer = self._service.answer(body, then)
+        return _predicted(name, answer)
 
     async def outcomes(self, call: Call) -> Reply:
         return Reply(await self._service.tell(call.body))
@@ -138,3 +144,7 @@ class Answers:
         if shared is None:  # a worker's own figures would jump from one to another
             text += generate_latest(self._registry)
         return Reply(text, CONTENT_TYPE_LATEST.encode())
+
+
+def _predicted(name: str, answer: bytes) -> Reply:
+    return Reply(answer, headers=((b"x-request-id", name.encode()),))

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from serving.spool import Spool
 from serving.store import Answered, Store
 
 logger = logging.getLogger("serving")
+Then = Callable[[Exception | None], None]  # hears that all is well, or what failed
 
 
 class GroupCommit:
@@ -19,21 +21,19 @@ class GroupCommit:
     def __init__(self, store: Store, spool: Spool | None) -> None:
         self._store, self._spool = store, spool
         self._answers: list[Answered] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Then] = []
         self._writing: asyncio.Task[None] | None = None
 
-    def add(self, answer: Answered) -> asyncio.Future[None]:
-        """Take an answer; the future is done when a killed process would not lose it any more."""
-        loop = asyncio.get_running_loop()
+    def add(self, answer: Answered, then: Then) -> None:
+        """Take an answer; `then` hears when a killed process would not lose it any more."""
         if not self._waiting:
+            loop = asyncio.get_running_loop()
             if not self._store.remote:
                 loop.call_soon(self._turn)
             elif self._writing is None:
                 self._writing = loop.create_task(self._write_remotely())
-        done: asyncio.Future[None] = loop.create_future()
         self._answers.append(answer)
-        self._waiting.append(done)
-        return done
+        self._waiting.append(then)
 
     async def finish(self) -> None:
         """Return when all is written."""
@@ -50,7 +50,7 @@ class GroupCommit:
             _settle(waiting, await asyncio.to_thread(self._write, answers))
         self._writing = None
 
-    def _take(self) -> tuple[list[Answered], list[asyncio.Future[None]]]:
+    def _take(self) -> tuple[list[Answered], list[Then]]:
         answers, waiting = self._answers, self._waiting
         self._answers, self._waiting = [], []
         return answers, waiting
@@ -74,11 +74,9 @@ class GroupCommit:
         return None
 
 
-def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
-    for done in waiting:
-        if done.done():
-            continue  # its request was cancelled
-        if failed is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failed)
+def _settle(waiting: list[Then], failed: Exception | None) -> None:
+    for then in waiting:
+        try:
+            then(failed)
+        except Exception:  # one request's trouble is not the others'
+            logger.exception("an answer could not be sent")

@@ -12,11 +12,13 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
+from serving.commit import Then
 from serving.metrics import Metrics
 from serving.problems import MEDIA_TYPE, Refusal
 from serving.settings import Settings
 
 JSON = b"application/json"
+HOT = "/predict"  # the path that carries the load
 WHOLE = "whole"  # in a scope: a shorter way to send an answer, which a server may offer
 CLIENTS = 10_000  # whose rate is remembered
 MOST_HELD = 64_000_000  # bytes of bodies that are still arriving
@@ -57,6 +59,8 @@ class Call(NamedTuple):
 
 
 Endpoint = Callable[[Call], Awaitable[Reply]]
+Soon = Callable[[bytes, Then], Reply]  # an endpoint that does not wait: the reply may leave when it is told
+Whole = Callable[[int, list[tuple[bytes, bytes]], bytes], bool]  # sends status, headers and body
 
 
 def too_many() -> Refusal:
@@ -129,9 +133,16 @@ class Door:
     """An endpoint as an ASGI application."""
 
     def __init__(
-        self, endpoint: Endpoint, path: str, settings: Settings, metrics: Metrics, guard: Guard | None
+        self,
+        endpoint: Endpoint,
+        path: str,
+        settings: Settings,
+        metrics: Metrics,
+        guard: Guard | None,
+        soon: Soon | None = None,
     ) -> None:
-        self._endpoint, self._path, self._metrics, self._guard = endpoint, path, metrics, guard
+        self._endpoint, self._path, self._metrics = endpoint, path, metrics
+        self._guard, self._soon = guard, soon
         self._largest = settings.max_body_bytes
         self._log = settings.log_requests
 
@@ -150,28 +161,57 @@ class Door:
                 guard.enter()
                 entered = True
             reply = await self._endpoint(Call(body, headers, scope))
-        except Refusal as refusal:
-            more = tuple((name.encode(), value.encode()) for name, value in refusal.headers.items())
-            reply = Reply(refusal.body, MEDIA_TYPE.encode(), refusal.status, more)
-        except Exception:
-            logger.exception("failed", extra={"path": self._path})
-            reply = Reply(
-                Refusal(500, "The service failed; its log says why.").body, MEDIA_TYPE.encode(), 500
-            )
+        except Exception as error:  # noqa: BLE001 (it is told)
+            reply = self._refused(error)
         finally:
             if guard is not None and entered:
                 guard.inside -= 1
-        sent = [
-            (b"content-type", reply.media_type),
-            (b"content-length", b"%d" % len(reply.body)),
-            *reply.headers,
-        ]
-        if b"traceparent" in headers:
-            sent += _next_span(headers[b"traceparent"])
-        whole = scope.get(WHOLE)
+        sent = _sent(headers, reply)
+        whole: Whole | None = scope.get(WHOLE)
         if whole is None or not whole(reply.status, sent, reply.body):
             await send({"type": "http.response.start", "status": reply.status, "headers": sent})
             await send({"type": "http.response.body", "body": reply.body})
+        self._count(scope, headers, reply, started)
+
+    @property
+    def inside(self) -> int:
+        """Requests that are being answered, here and behind the other doors."""
+        return self._guard.inside if self._guard else 0
+
+    def at_once(self, scope: Scope, body: bytes, whole: Whole) -> None:
+        """Answer a request that is here in one piece, without a task or a turn of the loop for it."""
+        started = time.perf_counter()
+        headers: Headers = dict(scope["headers"])
+        guard, soon = self._guard, self._soon
+        assert guard is not None and soon is not None  # noqa: S101, PT018 (of the hot path)
+
+        def leave(reply: Reply) -> None:
+            whole(reply.status, _sent(headers, reply), reply.body)
+            self._count(scope, headers, reply, started)
+
+        def then(failed: Exception | None) -> None:
+            guard.inside -= 1
+            leave(reply if failed is None else self._refused(failed))
+
+        try:
+            guard.admit(scope, headers)
+            guard.enter()
+        except Refusal as refusal:
+            leave(self._refused(refusal))
+            return
+        try:
+            reply = soon(body, then)
+        except Exception as error:  # noqa: BLE001 (it is told)
+            then(error)
+
+    def _refused(self, error: Exception) -> Reply:
+        if not isinstance(error, Refusal):
+            logger.error("failed", extra={"path": self._path}, exc_info=error)
+            error = Refusal(500, "The service failed; its log says why.")
+        more = tuple((name.lower().encode(), value.encode()) for name, value in error.headers.items())
+        return Reply(error.body, MEDIA_TYPE.encode(), error.status, more)
+
+    def _count(self, scope: Scope, headers: Headers, reply: Reply, started: float) -> None:
         seconds = time.perf_counter() - started
         self._metrics.answered(scope["method"], self._path, reply.status, seconds)
         if self._log:
@@ -217,6 +257,17 @@ class Door:
                 "trace_id": trace[1].decode() if trace else "",
             },
         )
+
+
+def _sent(headers: Headers, reply: Reply) -> list[tuple[bytes, bytes]]:
+    sent = [
+        (b"content-type", reply.media_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    if b"traceparent" in headers:
+        sent += _next_span(headers[b"traceparent"])
+    return sent
 
 
 def _next_span(parent: bytes) -> list[tuple[bytes, bytes]]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.errors import UserError
-from serving.commit import GroupCommit
+from serving.commit import GroupCommit, Then
 from serving.engine import Prediction, facts_of
 from serving.log import open_store
 from serving.metrics import Metrics, Shared
@@ -98,6 +98,22 @@ class Service:
         Raises:
             Refusal: when there is no model, or the rows are not what the contract says.
         """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def then(failed: Exception | None) -> None:
+            if not done.done():  # else its request was cancelled
+                done.set_result(None) if failed is None else done.set_exception(failed)
+
+        name, answer = self.answer(body, then, explain=explain)
+        await done
+        return name, answer
+
+    def answer(self, body: bytes, then: Then, *, explain: bool = False) -> tuple[str, bytes]:
+        """The same without waiting: `then` hears when the answer may leave, or why it may not.
+
+        Raises:
+            Refusal: when there is no model, or the rows are not what the contract says.
+        """
         started = time.perf_counter_ns()
         model = self._current()
         rows = model.rows.read(body)
@@ -110,13 +126,17 @@ class Service:
         logged = Answered(
             name, time.time(), model.version, self._heard, spent, body.decode(), answer.decode()
         )
-        try:
-            await self._commit.add(logged)
-        except Exception as error:  # whatever the database says
-            raise Refusal(503, "The answer could not be logged.", headers=RETRY) from error
-        self._count(model, found)
-        if self.shadow.model is not None:
-            self.shadow.offer(name, rows)
+
+        def kept(failed: Exception | None) -> None:
+            if failed is not None:  # whatever the database said
+                then(Refusal(503, "The answer could not be logged.", headers=RETRY))
+                return
+            self._count(model, found)
+            if self.shadow.model is not None:
+                self.shadow.offer(name, rows)
+            then(None)
+
+        self._commit.add(logged, kept)
         return name, answer
 
     def _explained(self, model: Model, rows: list[Plain], found: list[Prediction]) -> list[Prediction]:

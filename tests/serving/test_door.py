@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from core.contract import Contract
 from core.errors import UserError
 from core.settings import ROOT
 from serving.artifact import Artifact
+from serving.commit import Then
 from serving.compiled import library_name
 from serving.settings import Settings
 from steps.deploy import local
@@ -63,11 +65,10 @@ def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, 
 def test_too_many_at_once_are_turned_away(
     deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[asyncio.Future[None]] = []
+    held: list[Callable[[], object]] = []
 
-    def slow(_: object) -> "asyncio.Future[None]":
-        held.append(asyncio.get_running_loop().create_future())
-        return held[-1]
+    def slow(_: object, then: Then) -> None:
+        held.append(partial(asyncio.get_running_loop().call_soon_threadsafe, then, None))
 
     with running(with_settings(deployed, max_in_flight=2)) as service, ThreadPoolExecutor(2) as pool:
         monkeypatch.setattr(service.service._commit, "add", slow)
@@ -82,7 +83,7 @@ def test_too_many_at_once_are_turned_away(
         step_by_step = service.client.post("/predict", json=world.request(0), headers={"connection": "close"})
         counted = service.client.get("/metrics").text
         for one in held:
-            one.get_loop().call_soon_threadsafe(one.set_result, None)
+            one()
         assert [one.result().status_code for one in asked] == [200, 200]
     for answer in (refused, step_by_step):
         assert answer.status_code == answer.json()["status"] == 503
