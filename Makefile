@@ -48,13 +48,19 @@ size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract a
 bench-monitoring: $(INSTALLED) ## false alarms and power of the drift checks; writes docs/monitoring.md
 	@$(BIN)/python -m bench.monitoring $(ARGS)
 
+bench-study: $(INSTALLED) ## the small measurements of the design book; ARGS="maps storage" for some of them
+	@$(BIN)/python -m bench.study $(ARGS)
+
+docs: $(INSTALLED) ## take up what runs have measured, write the pages, build the site: reports/site/index.html
+	@$(BIN)/python -m book $(ARGS)
+
 alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract, into monitoring/
 	@$(BIN)/python -m monitoring.alerts
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(INSTALLED) ## lint, format, types and workflows
+check: $(INSTALLED) ## lint, format, types, workflows, and that the pages say what was measured
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
@@ -64,6 +70,7 @@ check: $(INSTALLED) ## lint, format, types and workflows
 	@$(SCHEMA).dependabot .github/dependabot.yml
 	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
 	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/python -m book --check
 
 SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 

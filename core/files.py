@@ -45,18 +45,27 @@ def digest_of_files(root: Path, files: Iterable[Path]) -> str:
 
 
 def write_between(page: Path, marks: str, text: str) -> None:
-    """Put text between the comments `marks: begin` and `marks: end` of a page, in place of what is there.
+    """Put text between the marks of a page, in place of what is there.
 
     Raises:
         UserError: when the page has no such place, or cannot be written.
     """
+    whole = put_between(page.read_text(encoding="utf-8"), marks, text, str(page))
+    write_whole(page, lambda scratch: scratch.write_text(whole, encoding="utf-8"))
+
+
+def put_between(page: str, marks: str, text: str, name: str) -> str:
+    """The text of a page with another part between the comments `marks: begin` and `marks: end`.
+
+    Raises:
+        UserError: when the page, which is called by its name, has no such place.
+    """
     begin, end = f"<!-- {marks}: begin -->", f"<!-- {marks}: end -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise UserError(f"{page} has no place for this: it needs the lines {begin} and {end}.")
-    whole = f"{before}{begin}\n{text}\n{end}{after}"
-    write_whole(page, lambda scratch: scratch.write_text(whole, encoding="utf-8"))
+        raise UserError(f"{name} has no place for this: it needs the lines {begin} and {end}.")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 @contextmanager

@@ -5,9 +5,17 @@ from pathlib import Path
 
 MARK = "tests/problem/test_raw.py"  # the demo alone has it
 FILES = (
+    "bench/study/network.py",
+    # The design book: pages about the demo, with its numbers.
+    "book/pages",
+    "docs/design",
+    "docs/measured",
+    "docs/pictures",
     "problem/clocks.py",
     "problem/raw.py",
+    "problem/routes.py",
     # Tests that speak of the demo's rows and features; git still has them, to be learnt from.
+    "tests/book/test_pages.py",
     "tests/core/test_contract.py",
     "tests/monitoring/test_performance.py",
     "tests/pipelines",

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.revision import commit
 from core.settings import ROOT
 from serving.artifact import artifact_digest
-from steps.model.registry import commit
 
 SERVING, PIPELINES = "fivestage-serving", "fivestage-pipelines"
 FLAGS = "DOCKER_BUILD_FLAGS"

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +17,8 @@ from pydantic import TypeAdapter
 
 from core.contract import day_of
 from core.errors import UserError
-from core.settings import ROOT, VAR
+from core.revision import commit
+from core.settings import VAR
 from serving.artifact import Artifact, artifact_digest, load_artifact, save_artifact
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -172,17 +171,6 @@ def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, f
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
     """Without the missing ones, which MLflow's pages cannot show."""
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
-
-
-def commit() -> str:
-    """The commit of the working tree, `-dirty` when it has been changed since; of an image, its own."""
-    if "FIVESTAGE_REVISION" in os.environ:
-        return os.environ["FIVESTAGE_REVISION"]
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (fixed words)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _record_path(kind: type[object]) -> str:

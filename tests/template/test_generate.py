@@ -24,7 +24,7 @@ OURS = ("copier.yml", "local.mk", "CHANGELOG.md", ".github/workflows/template.ym
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
 )  # `${{ x`, `{{ $x`, `{%s`: GitHub, Prometheus, formats
-BRACES = (".j2", "test_generate.py", "odd_tables.py")  # of their own
+BRACES = (".j2", "test_generate.py", "odd_tables.py", "test_pages.py", "book/pages.py", "book/site.py")
 
 
 def is_ours(name: str) -> bool:
@@ -98,6 +98,8 @@ def test_names_and_licence_stand_where_they_belong(
     readme = (project / "README.md").read_text()
     assert readme.startswith("# Churn radar 2\n\nWho leaves, and why?\n")
     assert "Fivestage" not in readme
+    assert not (project / "docs" / "design").exists()
+    assert not (project / "book" / "pages").exists()
     told = yaml.safe_load((project / ANSWERS).read_text())
     assert told["project_name"] == "Churn radar 2"
     assert "email" not in told

@@ -1,0 +1,1 @@
+"""Small measurements that the design book cites, each a module with `measure`."""

@@ -1,0 +1,118 @@
+"""What the studies share: rows, features and windows of the project's own data, made once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.columns import Floats, Ints
+from core.contract import Contract, load_contract
+from core.settings import VAR
+from monitoring.metrics import evaluate, expected_costs, paired_difference, scores
+from steps.data.adapters import windows_at
+from steps.data.features import build_features, names_by_set
+from steps.data.split import Windows
+from steps.data.world import World, ingest_tables
+from steps.model.evaluate import decision_day
+from steps.model.fit import calibrate
+from steps.model.sample import Sample, sample_of
+
+DRAWS = 200
+BEST_OF = 5
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A year of decisions with their features, cut as the demo cuts it."""
+
+    contract: Contract
+    rows: pd.DataFrame
+    world: World
+    features: pd.DataFrame
+    sets: dict[str, tuple[str, ...]]
+    windows: Windows
+    sample: Sample
+    days: Ints
+    feature_seconds: float  # CPU, for all rows
+
+
+@cache
+def studied() -> Studied:
+    """Rows and features, as of the first day of the test window."""
+    from problem.dataset import load
+
+    contract = load_contract()
+    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    begun = time.process_time()
+    features = build_features(rows, world.events, world.reference)
+    spent = time.process_time() - begun
+    windows = windows_at(rows, contract.split.test_start.isoformat())
+    return Studied(
+        contract,
+        rows,
+        world,
+        features,
+        names_by_set(rows, world.reference),
+        windows,
+        sample_of(rows, features, windows, contract),
+        decision_day(rows),
+        spent,
+    )
+
+
+def calibrated_after(given: Studied, contest: Floats, after: Floats) -> Floats:
+    """Probabilities of what came after the contest window, from margins calibrated on it."""
+    return calibrate(contest, given.sample.label[given.windows.contest]).probability(after)
+
+
+def margins(probability: Floats) -> Floats:
+    """Log-odds."""
+    held = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(held / (1 - held)))
+
+
+def scored(given: Studied, probability: Floats) -> dict[str, dict[str, float]]:
+    """Scores on what came after the contest window, with intervals over days."""
+    after = given.windows.after
+    found = evaluate(
+        given.sample.label[after], probability, given.days[after], given.contract.costs, draws=DRAWS
+    )
+    return {
+        name: {"value": value, "low": found.intervals[name][0], "high": found.intervals[name][1]}
+        for name, value in found.scores.items()
+    }
+
+
+def saved(given: Studied, before: Floats, now: Floats) -> dict[str, float]:
+    """What deciding by `now` saves against `before`, per 1,000 decisions, paired by day."""
+    after, costs = given.windows.after, given.contract.costs
+    label = given.sample.label[after]
+    difference = paired_difference(
+        expected_costs(label, before >= costs.threshold, costs),
+        expected_costs(label, now >= costs.threshold, costs),
+        given.days[after],
+    )
+    return {"value": difference.mean, "low": difference.low, "high": difference.high}
+
+
+def on_folds(given: Studied, answers: list[Floats]) -> dict[str, float]:
+    """Means over the folds of the scores of each fold's answers."""
+    labels = [given.sample.label[fold.valid] for fold in given.windows.folds]
+    found = [scores(label, one, given.contract.costs) for label, one in zip(labels, answers, strict=True)]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def best_seconds(
+    work: Callable[[], Any], times: int = BEST_OF, clock: Callable[[], float] = time.thread_time
+) -> float:
+    """The least time of some runs, of this thread's CPU unless another clock is named."""
+    found = []
+    for _ in range(times):
+        begun = clock()
+        work()
+        found.append(clock() - begun)
+    return min(found)

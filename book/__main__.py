@@ -1,0 +1,77 @@
+"""`make docs`: takes up what runs have measured, writes the pages, builds the site."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from book.code import without_lines
+from book.measured import collect, problem_now, records, require_current
+from book.pages import SOURCES, Book, Facts, sizing_of
+from book.picture import take_picture
+from book.site import build
+from core.contract import load_contract
+from core.errors import UserError
+from core.files import write_whole
+from core.revision import commit
+from core.settings import ROOT
+
+
+def wanted() -> dict[str, str]:
+    """Every page that templates write, by its path.
+
+    Raises:
+        UserError: when something was not measured, or for another contract.
+    """
+    if not SOURCES.exists():
+        return {}  # a project of its own, about which no book is written yet
+    found = records()
+    require_current(found, problem_now())
+    contract = load_contract()
+    book = Book(Facts(contract, found, sizing_of(contract)))
+    return book.pages() | book.marked()
+
+
+def require_written(texts: dict[str, str]) -> None:
+    """Make sure that the pages say what was measured; lines of code may have moved.
+
+    Raises:
+        UserError: naming the pages that do not.
+    """
+    stale = [
+        name
+        for name, text in texts.items()
+        if not (ROOT / name).exists()
+        or without_lines((ROOT / name).read_text(encoding="utf-8")) != without_lines(text)
+    ]
+    if stale:
+        raise UserError(f"Not what book/ and docs/measured say: {', '.join(stale)}. Run `make docs`.")
+
+
+def main() -> None:
+    """Collect, write and build; or only check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is stale")
+    parser.add_argument("--no-collect", action="store_true", help="leave docs/measured as it is")
+    parser.add_argument(
+        "--picture", action="store_true", help="take the picture of the README anew (Chromium)"
+    )
+    given = parser.parse_args()
+    try:
+        if given.check:
+            require_written(wanted())
+            return
+        if not given.no_collect:
+            for name in collect(commit()):
+                print(f"taken up: docs/measured/{name}.json")  # noqa: T201 (for a person)
+        if given.picture:
+            print(f"taken: {take_picture()}")  # noqa: T201 (for a person)
+        for name, text in wanted().items():
+            write_whole(ROOT / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        print(f"The site: {build()}")  # noqa: T201 (for a person)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The pages as they stand: rendered from what was measured, and no number written by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from book.__main__ import require_written, wanted
+from book.measured import records
+from book.pages import SOURCES, Book, Facts, sizing_of
+from core.contract import load_contract
+from core.errors import UserError
+from core.settings import ROOT
+
+PAGES = sorted(SOURCES.glob("*/*.j2"))
+RENDERED = re.compile(r"{{.*?}}|{%.*?%}|{#.*?#}|`[^`\n]*`|\]\([^)]*\)", re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.])\d[\d.,]*\d|(?<![\w.])\d(?![\w])")
+OF_THE_WORLD = {"2001", "2013", "2017", "9457", "503", "1,000"}  # years of papers and data, codes, and a unit
+LIST = re.compile(r"^\d+\. ", re.MULTILINE)
+
+
+def test_pages_say_what_was_measured() -> None:
+    require_written(wanted())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_number_is_written_by_hand(path: Path) -> None:
+    told = LIST.sub("", RENDERED.sub("", path.read_text(encoding="utf-8")))
+    assert not [number for number in NUMBER.findall(told) if number not in OF_THE_WORLD]
+
+
+def book(tmp_path: Path, text: str) -> Book:
+    (tmp_path / "one.md.j2").write_text(text)
+    contract = load_contract()
+    return Book(Facts(contract, records(), sizing_of(contract)), tmp_path)
+
+
+def test_a_number_that_is_not_there_is_told_by_its_page(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json is cited: run `make bench-nowhere`"):
+        book(tmp_path, '{{ bench["nowhere"]["rows"] }}').pages()
+    with pytest.raises(UserError, match=r"one\.md\.j2: .* is undefined"):
+        book(tmp_path, "{{ nothing.rows }}").pages()
+
+
+def test_a_page_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="decision"):
+        book(tmp_path, '{% extends "page.md.j2" %}{% block question %}Why?{% endblock %}').pages()
+
+
+def test_a_page_that_says_something_else_is_named() -> None:
+    with pytest.raises(UserError, match=r"README\.md\. Run `make docs`"):
+        require_written({"README.md": "another number"})
+
+
+def test_lines_of_code_may_move() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    require_written({"docs/architecture.md": re.sub(r"#L\d+\)", "#L1)", text)})
