@@ -8,6 +8,7 @@ import pytest
 from book.__main__ import require_written, wanted
 from book.measured import records
 from book.pages import SOURCES, Book, Facts, sizing_of
+from book.site import stage
 from core.contract import load_contract
 from core.errors import UserError
 from core.settings import ROOT
@@ -55,3 +56,8 @@ def test_a_page_that_says_something_else_is_named() -> None:
 def test_lines_of_code_may_move() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     require_written({"docs/architecture.md": re.sub(r"#L\d+\)", "#L1)", text)})
+
+
+def test_every_link_of_every_page_leads_somewhere(tmp_path: Path) -> None:
+    stage(work=tmp_path)
+    assert (tmp_path / "source" / "index.md").exists()

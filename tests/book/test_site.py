@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from book.site import linked, stage, write_code
+from book.site import linked, write_code
 from core.errors import UserError
 
 PAGES = {Path("README.md"): Path("index.md"), Path("docs/design/one.md"): Path("design/one.md")}
@@ -36,7 +36,6 @@ def test_a_link_that_leads_nowhere_is_named(root: Path, target: str) -> None:
         linked(f"[x]({target})", Path("README.md"), PAGES, root)
 
 
-def test_every_link_of_every_page_leads_somewhere(tmp_path: Path) -> None:
-    code = stage(work=tmp_path)
-    write_code(code[:1], Path(__file__).resolve().parents[2], tmp_path)
-    assert (tmp_path / "source" / "index.md").exists()
+def test_code_is_shown_with_its_lines(root: Path, tmp_path: Path) -> None:
+    write_code([Path("run.py")], root, tmp_path)
+    assert 'id="L-4"' in (tmp_path / "code" / "run.py.html").read_text()

@@ -1,0 +1,56 @@
+"""What the README tells people to type is there: verbs and their options, overlays, names in the cluster."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from run import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCKS = re.findall(
+    r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line]
+MAKE = [line for line in LINES if line.startswith("make ")]
+CLUSTER = [line for line in LINES if line.startswith("kubectl ")]
+
+
+@pytest.mark.parametrize("line", MAKE)
+def test_make_knows_every_verb_and_run_every_option(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    done = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for told in done.stdout.splitlines():
+        called = shlex.split(told.partition("run.py ")[2])
+        if called and "=" not in told.partition("run.py ")[0]:
+            assert parse(called).verb
+
+
+@pytest.mark.parametrize("line", CLUSTER)
+def test_kubectl_is_pointed_at_what_is_there(line: str) -> None:
+    words = shlex.split(line)
+    if "apply" in words:
+        assert (ROOT / words[-1] / "kustomization.yaml").exists()
+    for word in words:
+        kind, _, name = word.partition("/")
+        if kind in {"deployment", "service"} and name:
+            assert name in names(kind)
+
+
+def names(kind: str) -> set[str]:
+    found = set()
+    for path in (ROOT / "k8s" / "base").rglob("*.yaml"):
+        for one in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if one and str(one.get("kind", "")).lower() == kind:
+                found.add(one["metadata"]["name"])
+    return found
+
+
+def test_other_lines_are_few_and_known() -> None:
+    """A request is sent by tests/serving, copier is run by tests/template, images by tests/images."""
+    known = ("make ", "kubectl ", "curl ", "uvx copier ", "copier ", "kind ", "  ")
+    assert not [line for line in LINES if not line.startswith(known)]
