@@ -28,7 +28,11 @@ from core.tasks import (
 
 CONTRACT_PATH = Path(__file__).resolve().parent.parent / "problem" / "problem.yaml"
 LEAST_REFERENCE = 4  # periods that drift is compared with
-RESERVED = ("decision_at", "known_at")  # what rows carry beside the contract's columns
+RESERVED = (  # what rows, logged rows, scored rows and refused ones carry beside the contract's columns
+    "decision_at", "known_at", "number", "request_id", "answered_at", "model_version", "probability",
+    "forecast", "decision", "place", "row", "reason",
+)  # fmt: skip
+FORECAST = ("value", "low", "high")  # the same where numbers are forecast
 
 BaselineName = Literal[
     "prior", "historical_rate", "historical_mean", "logistic_regression", "linear_regression"
@@ -204,6 +208,7 @@ class Contract(Model):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
     title: Text
+    reserved: ClassVar[tuple[str, ...]] = RESERVED
     known_baselines: ClassVar[tuple[BaselineName, ...]] = ("prior", "historical_rate", "logistic_regression")
 
     task: Literal["binary", "multiclass", "regression"]
@@ -234,7 +239,7 @@ class Contract(Model):
                     raise ValueError(f"{field} names the column {name!r}, which columns does not have")
         _require_present(self.columns, (time, *self.identity))
         for name in (*self.columns, self.label.name):
-            if name in RESERVED:
+            if name in self.reserved:
                 raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
         for name in self.baselines:
             if name not in self.known_baselines:
@@ -283,6 +288,7 @@ class ClassContract(Contract):
 class NumberContract(Contract):
     """A number to plan with; `interval` is the share of what comes that lies between low and high."""
 
+    reserved = (*RESERVED, *FORECAST)
     known_baselines = ("prior", "historical_mean", "linear_regression")
 
     task: Literal["regression"]

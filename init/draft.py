@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.contract import RESERVED
+from core.contract import FORECAST, RESERVED
 from core.errors import UserError
 from core.source import read_table
 from core.tables import HAPPENED, moment
@@ -17,6 +17,7 @@ from init.plan import Windows, plan_windows
 from init.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
+CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
 ROW = "row_number"
 UNREADABLE = 0.01  # of the moments of decision, at most
 CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
@@ -34,6 +35,7 @@ class Wishes:
     known: str = ""
     positive: str = ""
     task: str = ""
+    usual: str = ""  # the task, where the target's values leave a choice
     leave_out: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
 
@@ -104,10 +106,11 @@ def draft(wishes: Wishes) -> Draft:
     _require_apart(wishes)
     repeated, drop = _repeats(table)
     table = table.drop_duplicates() if drop else table
-    target = find_target(table, wishes.target, wishes.positive, wishes.task)
+    target = find_target(table, wishes.target, wishes.positive, wishes.task, wishes.usual)
     table = table[~np.isnan(target.label(table))]
-    label = names_of([target.header], RESERVED)[target.header]
-    found = _found(table, target.header, label, wishes)
+    reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
+    label = names_of([target.header], reserved)[target.header]
+    found = _found(table, target.header, (*reserved, label), wishes)
     decided = _decided(table, found, wishes)
     if decided is not None:
         table, decided = table[decided.notna()], decided.dropna()
@@ -138,9 +141,9 @@ def draft(wishes: Wishes) -> Draft:
     )
 
 
-def _found(table: pd.DataFrame, target: str, label: str, wishes: Wishes) -> dict[str, Found]:
+def _found(table: pd.DataFrame, target: str, taken: Sequence[str], wishes: Wishes) -> dict[str, Found]:
     headers = [str(header) for header in table if header != target]
-    names = names_of(headers, (*RESERVED, label, HAPPENED, ROW, SIMULATED_TIME))
+    names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
     columns = (
         inspect_column(table[header], names[header], is_time=header == wishes.time) for header in headers
     )

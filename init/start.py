@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from core.files import write_whole
 from core.settings import ROOT
 from init.demo import remove_demo
 from init.draft import Wishes, draft
@@ -23,7 +24,7 @@ OPTIONS = {
     "group": "rows with the same value stay in the same window, where moments are made up",
     "known": "the column with the moment at which the target was known",
     "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
-    "task": "binary, multiclass or regression; by default as answered to copier, or as the values tell",
+    "task": "binary, multiclass or regression; by default as the target's values tell",
     "leave_out": "columns that must not be used; separated by commas",
     "keep": "columns to use although they look like leaks or identifiers; separated by commas",
 }
@@ -32,20 +33,13 @@ LISTS = ("keys", "leave_out", "keep")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options; each has a variable of the environment, which make sets."""
-    answered = {"task": _answer("task")}
     for name, about in OPTIONS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            default=os.environ.get(name.upper(), answered.get(name, "")),
+            default=os.environ.get(name.upper(), ""),
             help=about,
             metavar="WORD",
         )
-
-
-def _answer(question: str) -> str:
-    """What was answered when the project was made, if it was asked."""
-    answers = yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
-    return str(answers.get(question, ""))
 
 
 def wishes_of(words: Mapping[str, str]) -> Wishes:
@@ -62,9 +56,14 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     Raises:
         UserError: when the table cannot work.
     """
-    found = draft(wishes_of({name: getattr(options, name) for name in OPTIONS}))
+    answers = _answers()
+    words = {name: getattr(options, name) for name in OPTIONS}
+    found = draft(wishes_of(words | {"usual": str(answers.get("task", ""))}))
     write_problem(found, folder)
-    gone = remove_demo(ROOT) if folder == PROBLEM else 0
+    gone = 0
+    if folder == PROBLEM:
+        gone = remove_demo(ROOT)
+        _answer(answers | {"data": "own", "task": found.target.task})
     target, windows = found.target, found.windows
     shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
     told = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
@@ -78,3 +77,16 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
         yield f"{gone} files of the demo that was here are gone; git still has them."
     files = f"{folder / 'problem.yaml'}, dataset.py, features.py"
     yield f"Written: {files}."
+
+
+def _answers() -> dict[str, Any]:
+    """What was answered when the project was made of the template."""
+    return yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
+
+
+def _answer(answers: dict[str, Any]) -> None:
+    """Keep answers, so that an update does not bring back what a table of one's own does without."""
+    if ANSWERS.exists():
+        head = ANSWERS.read_text(encoding="utf-8").splitlines()[0]
+        text = f"{head}\n{yaml.safe_dump(answers, allow_unicode=True)}"
+        write_whole(ANSWERS, lambda scratch: scratch.write_text(text, encoding="utf-8"))

@@ -49,8 +49,10 @@ class Target:
         return labels.to_numpy(np.float64)
 
 
-def find_target(table: pd.DataFrame, header: str, positive: str = "", task: str = "") -> Target:
-    """The target column.
+def find_target(
+    table: pd.DataFrame, header: str, positive: str = "", task: str = "", usual: str = ""
+) -> Target:
+    """The target column, by the task that is asked for, or by its values; `usual` where they leave a choice.
 
     Raises:
         UserError: when nothing can be learnt from it.
@@ -78,7 +80,7 @@ def find_target(table: pd.DataFrame, header: str, positive: str = "", task: str 
         return _of_two(header, sizes, positive)
     if positive or task == "binary":
         return _one_against_the_rest(values, header, list(sizes), positive)
-    if task == "regression" or (not task and _is_quantity(values, sizes)):
+    if task == "regression" or (not task and _is_quantity(values, sizes, usual)):
         return _number(values, header)
     return _classes(header, sizes)
 
@@ -110,13 +112,14 @@ def _sizes(values: pd.Series) -> dict[str, int]:
     return dict(zip(found["value"], found["rows"].astype(int), strict=True))
 
 
-def _is_quantity(values: pd.Series, sizes: dict[str, int]) -> bool:
+def _is_quantity(values: pd.Series, sizes: dict[str, int], usual: str) -> bool:
     """Whether the values are numbers to be forecast, and not the names of classes."""
     comma = comma_of(text(values).dropna().drop_duplicates())
     if comma is None:
         return False
-    numbers = number(values, comma=comma).dropna()
-    return len(sizes) > FEW_NUMBERS or bool((numbers % 1 != 0).any())
+    broken = bool((number(values, comma=comma).dropna() % 1 != 0).any())
+    most = {"multiclass": MOST_CLASSES, "regression": 0}.get(usual, FEW_NUMBERS)
+    return broken or len(sizes) > most
 
 
 def _number(values: pd.Series, header: str) -> Target:

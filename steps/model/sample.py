@@ -38,4 +38,4 @@ def sample_of(rows: pd.DataFrame, features: pd.DataFrame, windows: Windows, cont
 def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """What the historical-rate lookup groups by: the contract's slices and the hour of the day."""
     hour = (rows[contract.decision.time_column] // HOUR % 24).astype(str)
-    return rows[list(contract.slices)].astype(str).assign(hour=hour)
+    return rows[list(contract.slices)].astype(str).fillna("").assign(hour=hour)

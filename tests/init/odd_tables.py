@@ -101,7 +101,7 @@ def headers(folder: Path) -> Words:
     names = [
         "Größe (cm)", "年齢", "доход", 'the "best"', "it's", "a\nb", "a\\b", "# no", "{{ x }}", "🙂",
         "class", "None", "yes", "null", "2019", "2020", "%", "&amp;", "<b>", "x: y", "- z", "[w]", "$cost",
-        "row_number", "known_at", "decision_at", "happened_at", "outcome", "prediction", "probability",
+        "row_number", "known_at", "decision_at", "happened_at", "outcome", "probability", "reason", "weekday",
         "index", "self", "kind", "{% if %}", "name", "version", "a" * 120, "a" * 121, "dup",
         "dup", "DUP", " padded ", "", "a,b",
     ]  # fmt: skip

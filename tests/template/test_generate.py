@@ -5,7 +5,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import copier
 import pytest
 import yaml
 from copier.errors import CopierError
@@ -16,7 +15,7 @@ from init.demo import remove_demo
 from monitoring.alerts import dashboard_text, rules_text
 from template.examples import FOLDER, write_example
 from template.start import start
-from tests.repositories import commit, git
+from tests.repositories import commit
 from tests.template.projects import ANSWERS, files_of, generate
 from tests.test_floors import FLIGHT_WORDS
 
@@ -139,42 +138,6 @@ def test_a_cloud_that_is_not_wanted_leaves_no_trace(
 def test_a_name_that_will_not_do_is_refused(template: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises((CopierError, ValueError), match="name"):
         generate(template, tmp_path / "project", project_name=name)
-
-
-def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: Path, tmp_path: Path) -> None:
-    """From one tag to the next: ours is merged into what the user changed, and problem/ stays the user's."""
-    upstream = tmp_path / "upstream"
-    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
-    commit(upstream, "first", "v0.1.0")
-    project = generate(upstream, tmp_path / "project", project_name="Churn radar")
-    commit(project, "start")
-    edited = {"problem/problem.yaml": "# mine\n", "Makefile": "\n# my own line\n", "notes.md": "mine\n"}
-    for name, text in edited.items():
-        path = project / name
-        path.write_text((path.read_text() if path.exists() else "") + text)
-    (project / "docs" / "serving.md").unlink()
-    (project / "problem" / "raw.py").unlink()
-    commit(project, "edits of a user")
-
-    for name in ("problem/problem.yaml", "core/errors.py", "README.md", "template/README.md"):
-        path = upstream / name
-        path.write_text(path.read_text() + "\n# news\n")
-    (upstream / "docs" / "news.md").write_text("news\n")
-    commit(upstream, "second", "v0.2.0")
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
-
-    assert (project / "problem" / "problem.yaml").read_text().endswith("# mine\n")
-    assert "# news" not in (project / "problem" / "problem.yaml").read_text()
-    assert (project / "core" / "errors.py").read_text().endswith("# news\n")
-    assert (project / "README.md").read_text().startswith("# Churn radar\n")
-    assert (project / "README.md").read_text().endswith("# news\n")
-    assert (project / "docs" / "news.md").exists()
-    assert (project / "notes.md").read_text() == "mine\n"
-    assert not (project / "docs" / "serving.md").exists()
-    assert not (project / "problem" / "raw.py").exists()
-    assert (project / "Makefile").read_text().endswith("# my own line\n")
-    assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.2.0"
-    assert "<<<<<<<" not in git(project, "diff")
 
 
 def test_use_this_template_and_one_command(template: Path, tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""`copier update` brings news of the template to a project, and leaves what the user wrote."""
+
+import subprocess
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+
+from init.demo import FILES, MARK, remove_demo
+from init.draft import Wishes, draft
+from init.write import write_problem
+from tests.repositories import ROOT, commit, export, git
+from tests.template.projects import ANSWERS, generate, run_tests
+
+FAST = ("tests/problem", "tests/test_floors.py", "tests/monitoring/test_alerts.py")
+    "tests/problem",
+    "tests/test_floors.py",
+    "tests/monitoring/test_alerts.py",
+    "tests/core/test_windows.py",
+)
+
+
+def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: Path, tmp_path: Path) -> None:
+    """From one tag to the next: ours is merged into what the user changed, and problem/ stays the user's."""
+    upstream = tmp_path / "upstream"
+    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
+    commit(upstream, "first", "v0.1.0")
+    project = generate(upstream, tmp_path / "project", project_name="Churn radar")
+    commit(project, "start")
+    edited = {"problem/problem.yaml": "# mine\n", "Makefile": "\n# my own line\n", "notes.md": "mine\n"}
+    for name, text in edited.items():
+        path = project / name
+        path.write_text((path.read_text() if path.exists() else "") + text)
+    (project / "docs" / "serving.md").unlink()
+    (project / "problem" / "raw.py").unlink()
+    commit(project, "edits of a user")
+
+    for name in ("problem/problem.yaml", "core/errors.py", "README.md", "template/README.md"):
+        path = upstream / name
+        path.write_text(path.read_text() + "\n# news\n")
+    (upstream / "docs" / "news.md").write_text("news\n")
+    commit(upstream, "second", "v0.2.0")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+
+    assert (project / "problem" / "problem.yaml").read_text().endswith("# mine\n")
+    assert "# news" not in (project / "problem" / "problem.yaml").read_text()
+    assert (project / "core" / "errors.py").read_text().endswith("# news\n")
+    assert (project / "README.md").read_text().startswith("# Churn radar\n")
+    assert (project / "README.md").read_text().endswith("# news\n")
+    assert (project / "docs" / "news.md").exists()
+    assert (project / "notes.md").read_text() == "mine\n"
+    assert not (project / "docs" / "serving.md").exists()
+    assert not (project / "problem" / "raw.py").exists()
+    assert (project / "Makefile").read_text().endswith("# my own line\n")
+    assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.2.0"
+    assert "<<<<<<<" not in git(project, "diff")
+
+
+def last_version() -> str:
+    """The newest tag behind this commit; without tags, the commit that brought the changelog."""
+    if git(ROOT, "rev-parse", "--is-shallow-repository").strip() == "true":
+        return ""
+    tag = git(ROOT, "tag", "--list", "v*", "--no-contains", "HEAD", "--merged", "HEAD", "--sort=-v:refname")
+    return (tag or git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", "CHANGELOG.md")).split("\n")[0]
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with two versions: the last one, and what stands here."""
+    version = last_version() if (ROOT / ".git").exists() else ""
+    if not version:
+        pytest.skip("the history that an update starts from is not here")
+    folder = tmp_path_factory.mktemp("versions") / "template"
+    git(ROOT, "clone", "--quiet", "--no-hardlinks", "--no-tags", str(ROOT), str(folder))
+    git(folder, "checkout", "--quiet", "-B", "main", version)
+    git(folder, "tag", "v0.0.1")
+    for name in git(folder, "ls-files").splitlines():
+        (folder / name).unlink()
+    commit(export(folder), "what stands here", "v0.0.2")
+    return folder
+
+
+def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Path, tmp_path: Path) -> None:
+    """The demo has gone, the table is the user's, and so is a line in a file of ours."""
+    project = tmp_path / "project"
+    answers = {"project_name": "Churn radar"}
+    copier.run_copy(str(upstream), project, answers, vcs_ref="v0.0.1", defaults=True, quiet=True)
+    write_problem(draft(Wishes("sklearn:breast_cancer", "target")), project / "problem")
+    remove_demo(project)
+    (project / ANSWERS).write_text((project / ANSWERS).read_text() + "data: own\ntask: binary\n")
+    (project / "Makefile").write_text((project / "Makefile").read_text() + "\n# my own line\n")
+    problem = {path.name: path.read_bytes() for path in (project / "problem").iterdir() if path.is_file()}
+    commit(project, "edits of a user")
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True)
+    assert problem == {
+        path.name: path.read_bytes() for path in (project / "problem").iterdir() if path.is_file()
+    }
+    assert not [name for name in (MARK, *FILES) if name != "tests/problem" and (project / name).exists()]
+    assert (project / "Makefile").read_text().endswith("# my own line\n")
+    assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.0.2"
+    (project / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run([".venv/bin/python", "-m", "monitoring.alerts"], cwd=project, check=True)
+    for name in git(project, "ls-files", "-co", "--exclude-standard").splitlines():
+        if (project / name).is_file():
+            assert "\n<<<<<<< " not in (project / name).read_text(encoding="utf-8", errors="ignore"), name
+    run_tests(project, *FAST)
