@@ -14,11 +14,6 @@ from tests.repositories import ROOT, commit, export, git
 from tests.template.projects import ANSWERS, generate, run_tests
 
 FAST = ("tests/problem", "tests/test_floors.py", "tests/monitoring/test_alerts.py")
-    "tests/problem",
-    "tests/test_floors.py",
-    "tests/monitoring/test_alerts.py",
-    "tests/core/test_windows.py",
-)
 
 
 def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: Path, tmp_path: Path) -> None:
