@@ -91,6 +91,9 @@ class Cited:
             self.names.append(name)
         return self._records[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._records
+
     def __getitem__(self, name: str) -> Any:
         return self.record(name).found
 

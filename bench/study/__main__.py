@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 from functools import partial
@@ -12,6 +13,10 @@ from core.errors import UserError
 from core.files import write_whole
 from core.settings import REPORTS, prepare_environment
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}  # CPU without threads that wait for each other
 HELPERS = ("__init__", "__main__", "sample")
 
 
@@ -27,6 +32,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*names(), []], help="by default all")
     asked = parser.parse_args().names or names()
     prepare_environment()
+    os.environ |= ONE_THREAD
     for name in asked:
         begun = time.perf_counter()
         try:

@@ -30,7 +30,7 @@ def boosting(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
 
 def forest(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
     """Trees that do not know of each other."""
-    model = RandomForestClassifier(60, min_samples_leaf=50, max_samples=0.3, n_jobs=2, random_state=SEED)
+    model = RandomForestClassifier(60, min_samples_leaf=50, max_samples=0.3, random_state=SEED)
     return _probability(make_pipeline(SimpleImputer(strategy="median"), model).fit(features, label))
 
 

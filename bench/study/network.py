@@ -15,7 +15,7 @@ from steps.model.fit import fit_trees
 from steps.model.select import CANDIDATES
 
 HOURS = (3, 6)
-STEP = 600  # seconds: what two legs away looks like is asked anew so often
+STEP = 1800  # seconds: what two legs away looks like is asked anew so often
 
 
 def measure() -> dict[str, Any]:
