@@ -61,7 +61,7 @@ def collect(
         UserError: when the demo was run for another contract.
     """
     found: dict[str, tuple[Path, Any]] = {}
-    for path in sorted(bench.glob("*.json")):
+    for path in sorted([*bench.glob("*.json"), *bench.parent.glob("*.json")]):
         found[path.stem] = path, json.loads(path.read_bytes())
     if (results / "monitoring.json").exists():
         found[DEMO] = results / "monitoring.json", _demo(results)
