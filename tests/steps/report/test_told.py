@@ -1,0 +1,46 @@
+"""`make monitor` and `make retrain` leave a notice for whoever tells it to others."""
+
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import run
+from pipelines import runs
+from report.notice import read_notice
+from steps.monitor.watch import Watched
+from tests.steps.report.test_notices import GATES, KEEP, TRAIN, contract, watched
+
+__all__ = ["contract", "watched"]
+
+
+@pytest.fixture(autouse=True)
+def notices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where they go."""
+    monkeypatch.setattr(run, "NOTICES", tmp_path)
+    monkeypatch.setattr(run, "VAR", tmp_path)
+    return tmp_path
+
+
+def test_periods_that_were_missed_are_in_one_notice(
+    monkeypatch: pytest.MonkeyPatch, notices: Path, watched: Watched
+) -> None:
+    seen, missed = iter([(watched, KEEP), (watched, TRAIN)]), iter([True, False])
+    monkeypatch.setattr(runs, "monitor_next", lambda _: next(seen))
+    monkeypatch.setattr(runs, "another_is_over", lambda _: next(missed))
+    run.monitor(Namespace(as_of=None))
+    notice = read_notice(notices / "monitoring.md")
+    assert notice.facts["retrain"] == "true"
+    assert notice.body.count("## From 2013-10-01") == 2
+
+
+def test_a_contest_is_told_with_its_gates(monkeypatch: pytest.MonkeyPatch, notices: Path) -> None:
+    trained = SimpleNamespace(
+        version=SimpleNamespace(version="7"),
+        contest=SimpleNamespace(gates=GATES, passed=False),
+        promoted=False,
+    )
+    monkeypatch.setattr(runs, "retrain", lambda _: trained)
+    run.retrain(Namespace(as_of="2013-12-01", if_asked=False))
+    assert read_notice(notices / "retraining.md").facts["version"] == "7"
