@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
                 app,
                 http=connection,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=settings.request_seconds,
+                ws="none",
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         events = model.events if model else events_intake(contract)
         return openapi.document(contract, rows, events)
 
-    app = _App(title=contract.title, version="1", lifespan=lifespan, redoc_url=None)
+    app = _App(title=contract.title, version="1", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     app.add_exception_handler(HTTPException, _unknown)
     app.openapi = document  # type: ignore[method-assign]
@@ -74,9 +74,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _unknown(_: Request, error: Exception) -> Response:
+async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for it alone)
-    refusal = Refusal(error.status_code, error.detail)
+    method, path = request.method, request.url.path
+    told = {404: f"There is nothing at {path}", 405: f"{path} does not take {method}"}
+    refusal = Refusal(error.status_code, f"{told.get(error.status_code, error.detail)}: see /docs.")
     return Response(refusal.body, error.status_code, error.headers, MEDIA_TYPE)
 
 

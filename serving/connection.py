@@ -22,9 +22,10 @@ MOST_HEAD = 65_536  # bytes of a request before its body
 LINGER = 0.3  # seconds in which a stopping service hears what was on its way
 KNOWN, LONG = 500, 2_000  # heads that are kept, and the bytes of one that may be
 NONE = b"", 0
-ONCE = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"traceparent"))  # in heads that are not
+ONCE = frozenset((b"transfer-encoding", b"expect", b"traceparent"))  # in heads that are not
 HEAD = "HTTP/1.1 {status} {phrase}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{more}\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
 _SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 
 
@@ -90,6 +91,8 @@ class Connection(HttpToolsProtocol):
             self._hot.at_once(piece.scope, body, self.whole)
             return
         self._new = head, len(body)
+        if _UPGRADE.search(head):  # which a server may overlook, and at which the parser would lose the body
+            data = _UPGRADE.sub(rb"\r\nno-\1", head) + data[len(head) :]
         old = self._in_head
         super().data_received(data)
         if self._in_head:

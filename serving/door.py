@@ -18,6 +18,7 @@ from serving.problems import MEDIA_TYPE, Refusal
 from serving.settings import Settings
 
 JSON = b"application/json"
+PLAIN = b"identity"
 HOT = "/predict"  # the path that carries the load
 WHOLE = "whole"  # in a scope: a shorter way to send an answer, which a server may offer
 CLIENTS = 10_000  # whose rate is remembered
@@ -221,6 +222,9 @@ class Door:
         kind = headers.get(b"content-type", JSON)
         if kind != JSON and kind.partition(b";")[0].strip().lower() != JSON:
             raise Refusal(415, f"Send application/json, not {kind.decode('latin-1')}.")
+        packed = headers.get(b"content-encoding", PLAIN)
+        if packed.lower() != PLAIN:
+            raise Refusal(415, f"Send the body as it is, not packed with {packed.decode('latin-1')}.")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._largest:
             raise Refusal(413, f"The body is too large: send at most {self._largest} bytes.")

@@ -110,7 +110,8 @@ def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, worl
 
 
 def test_wrong_paths_and_methods_are_problems_too(live: Running) -> None:
-    for answer, status in ((live.client.get("/nothing"), 404), (live.client.get("/predict"), 405)):
+    asked = (("/nothing", 404), ("/predict/", 404), ("/predict", 405))
+    for answer, status in ((live.client.get(path), status) for path, status in asked):
         assert answer.status_code == answer.json()["status"] == status
         assert answer.headers["content-type"] == PROBLEM
 

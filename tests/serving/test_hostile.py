@@ -1,6 +1,7 @@
 """Clients that mean harm, on the bare socket: always an answer as documented or an end, never a hang."""
 
 import contextlib
+import gzip
 import json
 import socket
 import time
@@ -180,3 +181,23 @@ def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Ru
         answers = said(connection)
     assert not answers or b"HTTP/1.1 413 " in answers
     assert strict.client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
+def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
+    strict: Running, world: World, upgrade: bytes
+) -> None:
+    more = b"\r\nConnection: Upgrade, close, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA" % upgrade
+    with connected(strict) as connection:
+        connection.sendall(good(world).replace(b"\r\nHost: x", b"\r\nHost: x" + more))
+        assert b'"predictions":[{' in said(connection)
+    with connected(strict) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x" + more + b"\r\n\r\n")
+        assert said(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_packed_body_is_told_apart_from_broken_json(strict: Running, world: World) -> None:
+    packed = gzip.compress(json.dumps(iso(world.row(0))).encode())
+    refused = strict.client.post("/predict", content=packed, headers={"content-encoding": "gzip"})
+    assert refused.status_code == 415
+    assert "gzip" in refused.json()["detail"]
