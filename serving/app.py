@@ -79,7 +79,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
     method, path = request.method, request.url.path
     told = {404: f"There is nothing at {path}", 405: f"{path} does not take {method}"}
     refusal = Refusal(error.status_code, f"{told.get(error.status_code, error.detail)}: see /docs.")
-    return Response(refusal.body, error.status_code, error.headers, MEDIA_TYPE)
+    return Response(refusal.told(path), error.status_code, error.headers, MEDIA_TYPE)
 
 
 class _App(FastAPI):

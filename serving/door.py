@@ -210,7 +210,7 @@ class Door:
             logger.error("failed", extra={"path": self._path}, exc_info=error)
             error = Refusal(500, "The service failed; its log says why.")
         more = tuple((name.lower().encode(), value.encode()) for name, value in error.headers.items())
-        return Reply(error.body, MEDIA_TYPE.encode(), error.status, more)
+        return Reply(error.told(self._path), MEDIA_TYPE.encode(), error.status, more)
 
     def _count(self, scope: Scope, headers: Headers, reply: Reply, started: float) -> None:
         seconds = time.perf_counter() - started

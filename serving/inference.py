@@ -10,26 +10,25 @@ from serving.door import Call, Reply
 from serving.problems import Refusal
 from serving.schema import Answer
 from serving.service import Service
+from serving.tensors import Tensor, columns_of
 
-Data = list[str | float | int | bool | None]
+OUTPUTS = {"probability": "FP64", "decision": "BYTES"}  # fields of a prediction, and their types
+HEAD_LENGTH = b"inference-header-content-length"  # of the JSON, where bytes of tensors follow it
 
 
-class Tensor(Struct):
-    """A column."""
+class Wanted(Struct):
+    """An output that is asked for; JSON is what it comes as, whatever its parameters say."""
 
     name: str
-    shape: Annotated[list[int], Meta(min_length=1, max_length=2)]
-    datatype: str
-    data: Data
     parameters: dict[str, Any] = {}
 
 
 class Inference(Struct):
-    """A request; `outputs` and `parameters` are taken and not needed."""
+    """A request; without `outputs` all are given, and `parameters` are taken and not needed."""
 
     inputs: Annotated[list[Tensor], Meta(min_length=1)]
     id: str | None = None
-    outputs: list[Any] = []
+    outputs: list[Wanted] = []
     parameters: dict[str, Any] = {}
 
 
@@ -60,10 +59,7 @@ class Protocol:
             {"name": name, "datatype": _datatype(column), "shape": [-1]}
             for name, column in self._contract.columns.items()
         ]
-        outputs = [
-            {"name": "probability", "datatype": "FP64", "shape": [-1]},
-            {"name": "decision", "datatype": "BYTES", "shape": [-1]},
-        ]
+        outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in OUTPUTS.items()]
         version = self._service.describe()["version"]
         return _reply(
             {
@@ -82,25 +78,24 @@ class Protocol:
 
     async def infer(self, call: Call) -> Reply:
         name = self._name(call)
+        head, packed = _parted(call)
         try:
-            asked = _read(call.body)
+            asked = _read(head)
         except msgspec.ValidationError as error:
             raise Refusal(422, f"{error}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refusal(400, f"The body is not JSON: {error}.") from None
-        lengths = {len(tensor.data) for tensor in asked.inputs}
-        if len(lengths) != 1 or any(tensor.shape[0] != len(tensor.data) for tensor in asked.inputs):
-            raise Refusal(422, "The inputs must be columns of one length, which their shapes name first.")
-        names = [tensor.name for tensor in asked.inputs]
-        columns = (tensor.data for tensor in asked.inputs)
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        wanted = [one.name for one in asked.outputs] or list(OUTPUTS)
+        if not OUTPUTS.keys() >= set(wanted):
+            raise Refusal(422, f"The outputs are {' and '.join(OUTPUTS)}, and {wanted} were asked for.")
+        columns = columns_of(asked.inputs, packed)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         request, body = await self._service.predict(msgspec.json.encode({"rows": rows}))
         answer = _answered(body)
         count = [len(rows)]
-        found = answer.predictions
         outputs = [
-            Tensor("probability", count, "FP64", [one.probability for one in found]),
-            Tensor("decision", count, "BYTES", [one.decision for one in found]),
+            Tensor(one, count, OUTPUTS[one], [getattr(each, one) for each in answer.predictions])
+            for one in wanted
         ]
         reply = {
             "model_name": name,
@@ -115,6 +110,15 @@ class Protocol:
         if name != self._contract.name:
             raise Refusal(404, f"There is no model {name!r}: the one here is {self._contract.name!r}.")
         return name
+
+
+def _parted(call: Call) -> tuple[bytes, bytes]:
+    length = call.headers.get(HEAD_LENGTH)
+    if length is None:
+        return call.body, b""
+    if not length.isdigit() or len(length) > 9 or int(length) > len(call.body):  # noqa: PLR2004 (digits)
+        raise Refusal(400, "Inference-Header-Content-Length is not the length of the JSON in the body.")
+    return call.body[: int(length)], call.body[int(length) :]
 
 
 def _datatype(column: Column) -> str:

@@ -25,6 +25,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str
     errors: Sequence[Fault] = ()
+    error: str = ""  # the detail once more, where clients of the Open Inference Protocol look for it
 
 
 @dataclass
@@ -44,7 +45,12 @@ class Refusal(Exception):  # noqa: N818 (the service's fault it is not)
     @property
     def body(self) -> bytes:
         """The problem details as JSON."""
-        return msgspec.json.encode(Problem(self.title, self.status, self.detail, self.errors))
+        return self.told()
+
+    def told(self, path: str = "") -> bytes:
+        """The problem details as JSON, for a client of a path."""
+        error = self.detail if path.startswith("/v2/") else ""
+        return msgspec.json.encode(Problem(self.title, self.status, self.detail, self.errors, error))
 
 
 def schema() -> dict[str, Any]:

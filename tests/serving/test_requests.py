@@ -4,10 +4,13 @@ import itertools
 import json
 import re
 import shlex
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +101,69 @@ def test_the_open_inference_protocol_gives_the_same_answers(
     for path in ("/v2", "/v2/health/live", "/v2/health/ready", f"/v2/models/{contract.name}/ready"):
         assert shared.client.get(path).status_code == 200
     assert shared.client.get("/v2/models/other").status_code == 404
+
+
+def packed(world: World, places: range) -> tuple[bytes, dict[str, str], list[dict[str, Any]]]:
+    """A request in the protocol's binary extension, as Triton's client sends it: body, headers, tensors."""
+    rows = [world.request(place) for place in places]
+    inputs: list[dict[str, Any]] = []
+    parts = []
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if isinstance(values[0], str):
+            kind, part = "BYTES", b"".join(struct.pack("<I", len(one)) + one.encode() for one in values)
+        else:
+            kind, part = "FP64", np.array(values, dtype="<f8").tobytes()
+        parts.append(part)
+        size = {"binary_data_size": len(part)}
+        inputs.append({"name": name, "shape": [len(rows), 1], "datatype": kind, "parameters": size})
+    head = json.dumps({"inputs": inputs, "outputs": [{"name": "decision"}]}).encode()
+    return head + b"".join(parts), {"Inference-Header-Content-Length": str(len(head))}, inputs
+
+
+def test_tensors_may_be_bytes_behind_the_request(shared: Running, world: World) -> None:
+    plain = {one["name"]: one["data"] for one in infer(shared.client, world, range(4)).json()["outputs"]}
+    body, headers, _ = packed(world, range(4))
+    (output,) = shared.client.post(INFER, content=body, headers=headers).json()["outputs"]
+    assert output == {**output, "name": "decision", "shape": [4], "data": plain["decision"]}
+
+
+@pytest.mark.parametrize(
+    ("cut", "length", "change"),
+    [
+        (-1, None, {}),
+        (None, "99999999", {}),
+        (None, "9" * 5000, {}),
+        (None, "-1", {}),
+        (None, None, {"datatype": "COMPLEX"}),
+        (None, None, {"datatype": "INT64"}),
+        (None, None, {"shape": [3]}),
+        (None, None, {"shape": [4, 2]}),
+        (None, None, {"parameters": {}}),
+        (None, None, {"parameters": {"binary_data_size": -1}}),
+        (None, None, {"parameters": {"binary_data_size": 3}}),
+        (None, None, {"name": "dest"}),
+    ],
+)
+def test_bytes_that_are_no_tensors_are_refused_in_the_protocols_words(
+    shared: Running, world: World, cut: int | None, length: str | None, change: dict[str, Any]
+) -> None:
+    body, headers, inputs = packed(world, range(4))
+    parts = body[int(headers["Inference-Header-Content-Length"]) :][:cut]
+    head = json.dumps({"inputs": [{**inputs[0], **change}, *inputs[1:]]}).encode()
+    headers["Inference-Header-Content-Length"] = length or str(len(head))
+    refused = shared.client.post(INFER, content=head + parts, headers=headers)
+    assert refused.status_code in {400, 422}
+    assert refused.json()["error"] == refused.json()["detail"]
+
+
+def test_an_output_that_is_not_there_is_refused_and_nothing_logged(shared: Running) -> None:
+    before = len(list(shared.service.store.answers()))
+    row = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in GOOD.items()]
+    refused = shared.client.post(INFER, json={"inputs": row, "outputs": [{"name": "odds"}]})
+    assert refused.status_code == 422
+    assert "probability and decision" in refused.json()["error"]
+    assert len(list(shared.service.store.answers())) == before
 
 
 def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
