@@ -10,7 +10,7 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) init smoke-cluster bench-serving bench-parity size help setup lock check test clean
+.PHONY: $(VERBS) init smoke-cluster bench-serving bench-parity bench-scale size help setup lock check test clean
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
@@ -41,6 +41,9 @@ bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes 
 
 bench-parity: $(INSTALLED) ## a year streamed through the service's engine, against the features of training
 	@$(BIN)/python -m bench.parity $(ARGS)
+
+bench-scale: $(INSTALLED) ## ten and a hundred times the data, in parts; writes docs/scale.md
+	@$(BIN)/python -m bench.scale $(ARGS)
 
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
 	@$(BIN)/python -m sizing

@@ -201,6 +201,7 @@ class Budget(Model):
     training_minutes: Positive
     retrainings_per_year: Count
     retraining_cost: Positive
+    rows_in_memory: Count = 1_000_000  # of tables in parts: more are streamed, or learnt from by a sample
 
 
 class Contract(Model):

@@ -10,6 +10,7 @@ VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
 DEMO = VAR / "demo"  # the service that the demo lives with
 RESULTS = VAR / "results"  # what each stage tells the page
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
+WAREHOUSE = os.environ.get("FIVESTAGE_WAREHOUSE", str(VAR / "warehouse"))  # of tables in parts; a URL too
 MLFLOW_DATABASE = VAR / "mlflow" / "mlflow.db"
 ZENML_DATABASE = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"  # where its own tools look
 

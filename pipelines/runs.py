@@ -107,7 +107,8 @@ def retrain(as_of: str) -> Trained:
 
 def evaluate(version: Version) -> None:
     """A version on everything after its own time; the results go to the page and to MLflow."""
-    evaluation(data_digest(), registry.registry_key(version.name), version.version)
+    as_of = str(day_of(version.as_of))
+    evaluation(data_digest(), registry.registry_key(version.name), version.version, as_of)
 
 
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:

@@ -5,16 +5,17 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data.adapters import featurise, ingest, probe
+from steps.data.adapters import in_memory, probe
 from steps.model.adapters import build, choose, contest, crown, examine
 from steps.report.adapters import tell_model
+
+LAST_DAY = "9999-12-31"
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def training(data: str, registry: str, as_of: str, champion: str, tried: list[dict[str, Any]]) -> None:
     """Train as of a day on the data with this hash; the challenger meets the champion."""
-    rows, world, _ = ingest(data)
-    features = featurise(rows, world)
+    rows, world, features = in_memory(data, as_of, as_of)
     probes = probe(rows, world, features, as_of)
     selection = choose(rows, features, as_of, tried)
     version = build(rows, world, features, selection, as_of, data, registry)
@@ -23,8 +24,7 @@ def training(data: str, registry: str, as_of: str, champion: str, tried: list[di
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def evaluation(data: str, registry: str, version: str) -> None:
-    """A version on the frozen test window, what each feature set brings, and the model card."""
-    rows, world, _ = ingest(data)
-    features = featurise(rows, world)
+def evaluation(data: str, registry: str, version: str, as_of: str) -> None:
+    """A version of a day on the test window after it, what each feature set brings, and the model card."""
+    rows, world, features = in_memory(data, as_of, LAST_DAY)
     tell_model(version, examine(rows, world, features, version, registry))

@@ -17,7 +17,7 @@ from core.errors import UserError
 from core.files import digest_of_files
 from core.tables import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
-from problem.raw import raw_folder, read_raw
+from problem.raw import part_folders, raw_folder, read_all, read_raw
 
 HOME = "America/New_York"
 ORIGINS = ("EWR", "JFK", "LGA")
@@ -41,11 +41,16 @@ Check = tuple[str, ArrayLike, str]  # column, rows that fail, reason
 def digest() -> str:
     """SHA-256 of the raw data files."""
     folder = raw_folder()
-    return digest_of_files(folder, (path for path in folder.iterdir() if path.is_file()))
+    return digest_of_files(folder, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def load(folder: Path | None = None, contract: Contract | None = None) -> Tables:
-    """The cleaned tables of a folder, by default the one of `raw_folder`.
+def parts() -> tuple[str, ...]:
+    """Folders below `raw_folder`, each with flights and weather of a stretch of time; often none."""
+    return tuple(str(folder) for folder in part_folders(raw_folder()))
+
+
+def load(folder: str | None = None, contract: Contract | None = None) -> Tables:
+    """The cleaned tables of a folder, such as a part, by default of `raw_folder` with all its parts.
 
     A flight is a row, by decision and leg. Events come by the moment they are known, departure and leg; the
     reference, by airport, has `lat`, `lon`, `tz` and `region`.
@@ -53,7 +58,8 @@ def load(folder: Path | None = None, contract: Contract | None = None) -> Tables
     Raises:
         UserError: a table cannot be read, or the contract asks for what the tables do not have.
     """
-    return clean(read_raw(folder or raw_folder()), contract or load_contract())
+    raw = read_raw(Path(folder)) if folder else read_all(raw_folder())
+    return clean(raw, contract or load_contract())
 
 
 def clean(raw: Mapping[str, pd.DataFrame], contract: Contract | None = None) -> Tables:

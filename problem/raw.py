@@ -20,6 +20,7 @@ NUMBER = "a number"
 TEXT = "a text"
 MOMENT = "a moment such as 2013-01-01T10:00:00Z"
 LARGEST = 999_999_999
+ENDINGS = (".parquet", ".csv.zip", ".csv")
 
 SCHEMAS: dict[str, dict[str, str]] = {
     "flights": {
@@ -66,14 +67,40 @@ def read_raw(folder: Path) -> dict[str, pd.DataFrame]:
     return {table: _read(_table_path(folder, table), columns) for table, columns in SCHEMAS.items()}
 
 
+def read_all(folder: Path) -> dict[str, pd.DataFrame]:
+    """The raw tables of a folder, or of all parts below it.
+
+    Raises:
+        UserError: see `read_raw`.
+    """
+    found = [read_raw(part) for part in part_folders(folder) or [folder]]
+    if len(found) == 1:
+        return found[0]
+    whole = {table: pd.concat([raw[table] for raw in found], ignore_index=True) for table in SCHEMAS}
+    return whole | {
+        table: whole[table].drop_duplicates(ignore_index=True) for table in ("planes", "airports")
+    }
+
+
+def part_folders(folder: Path) -> tuple[Path, ...]:
+    """The folders below that have flights of their own, in order of their names; none for a single table."""
+    return tuple(one for one in sorted(folder.iterdir()) if one.is_dir() and _found(one, "flights"))
+
+
 def _table_path(folder: Path, table: str) -> Path:
-    for name in (f"{table}.csv.zip", f"{table}.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError(
-        f"The table {table} is missing: {folder} has neither {table}.csv nor {table}.csv.zip. "
-        f"Put it there, or let {FOLDER_VARIABLE} name a folder that has it."
-    )
+    """A folder's own table, or the one beside the folder, which all parts share."""
+    found = _found(folder, table) or _found(folder.parent, table)
+    if found is None:
+        raise UserError(
+            f"The table {table} is missing: {folder} has neither {table}.csv nor {table}.csv.zip. "
+            f"Put it there, or let {FOLDER_VARIABLE} name a folder that has it."
+        )
+    return found
+
+
+def _found(folder: Path, table: str) -> Path | None:
+    paths = (folder / f"{table}{ending}" for ending in ENDINGS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -90,6 +117,8 @@ def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def _frame(path: Path) -> pd.DataFrame:
     """The file's columns; if the fast reader refuses it, as text, in which `_typed` finds the culprit."""
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
     try:
         return pd.read_csv(path, engine="pyarrow")
     except ValueError:

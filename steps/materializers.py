@@ -18,6 +18,8 @@ from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 
+from core.partitions import parquet_of
+
 _FRAME = "frame.parquet"
 _RECORD = "record.json"
 
@@ -47,13 +49,7 @@ class _HashedFiles(BaseMaterializer):
         return content
 
     def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        text = [
-            str(column) for column, kind in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)
-        ]
-        sink = pa.BufferOutputStream()
-        # A dictionary of measured numbers costs three times the time and saves nothing.
-        pq.write_table(pa.Table.from_pandas(frame), sink, compression="zstd", use_dictionary=text)
-        self._write(name, sink.getvalue())
+        self._write(name, parquet_of(frame))
 
     def _read_frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = pq.read_table(pa.BufferReader(self._read(name))).to_pandas()

@@ -1,17 +1,19 @@
 """ZenML steps of stage 2."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from zenml import step
 
 from core.contract import day, epoch, load_contract
-from core.settings import VAR
-from problem.dataset import load
+from core.settings import VAR, WAREHOUSE
+from problem.dataset import load, parts
 from report.results import Probe
 from steps.caching import depends_on
+from steps.data.draw import draw_rows
 from steps.data.features import build_features
+from steps.data.parts import Stored, featurise_parts, ingest_parts
 from steps.data.probes import (
     future_is_unseen,
     shuffled_labels_give_chance,
@@ -19,7 +21,7 @@ from steps.data.probes import (
     windows_do_not_overlap,
 )
 from steps.data.split import Windows, cut
-from steps.data.world import Ingested, World, ingest_tables
+from steps.data.world import PAST, Ingested, World, ingest_tables
 from steps.lineage import MODEL_ROOMS
 from steps.materializers import FrameMaterializer, RecordMaterializer
 from steps.model.fit import feature_matrix, learn_categories, trees_learn
@@ -61,6 +63,45 @@ def featurise(rows: pd.DataFrame, world: World) -> Annotated[pd.DataFrame, "feat
     return build_features(rows, world.events, world.reference)
 
 
+@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+def store(data: str) -> Annotated[Stored, "stored"]:
+    """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
+    place = f"{WAREHOUSE}/{data[:12]}"
+    return ingest_parts(parts(), load_contract(), place, QUARANTINE / data[:12], data)
+
+
+@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
+    """The same as `featurise`, some periods at a time; the features lie beside the rows."""
+    featurise_parts(stored, load_contract())
+    return stored
+
+
+@step(
+    cache_policy=DATA,
+    output_materializers={
+        "rows": FrameMaterializer,
+        "world": RecordMaterializer,
+        "features": FrameMaterializer,
+    },
+)
+def draw(
+    stored: Stored, as_of: str, until: str
+) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[World, "world"], Annotated[pd.DataFrame, "features"]]:
+    """As many rows as memory holds, of those decided before a day, and their features."""
+    rows, world, features = draw_rows(stored, load_contract(), epoch(day(as_of)), epoch(day(until)))
+    return rows, world, features
+
+
+def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
+    """Within a pipeline: rows, world and features; of tables in parts, as many as memory holds till a day."""
+    if parts():
+        drawn: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
+        return drawn
+    rows, world, _ = ingest(data)
+    return rows, world, featurise(rows, world)
+
+
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)
 def probe(
     rows: pd.DataFrame, world: World, features: pd.DataFrame, as_of: str
@@ -75,7 +116,7 @@ def probe(
         (
             future_is_unseen(
                 lambda some, events: build_features(some, events, world.reference),
-                rows,
+                rows[rows["decision_at"] >= world.since + PAST],
                 world.events,
                 contract,
             ),

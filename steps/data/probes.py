@@ -9,11 +9,9 @@ from sklearn.metrics import roc_auc_score
 from core.clock import DAY
 from core.columns import Floats, Ints
 from core.contract import Contract, Event
-from core.windows import HOUR
-from problem.features import REACH_HOURS
 from report.results import Probe
 from steps.data.split import Windows
-from steps.data.world import known_at, known_between
+from steps.data.world import PAST, known_at, known_between
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
 Learn = Callable[[Floats, Ints, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
@@ -43,7 +41,7 @@ def future_is_unseen(
     compared = 0
     for moment in np.quantile(decisions, np.linspace(0.1, 0.9, moments)).astype(np.int64).tolist():
         near = rows[(decisions <= moment) & (decisions > moment - DAY // 2)]
-        reached = known_between(events, contract, moment - (REACH_HOURS + 24) * HOUR, moment + 2 * DAY)
+        reached = known_between(events, contract, moment - PAST, moment + 2 * DAY)
         scrambled = {
             kind: _scrambled(frame, contract.events[kind], moment, generator)
             for kind, frame in reached.items()

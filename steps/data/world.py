@@ -9,19 +9,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from core.contract import Column, Contract, Event
+from core.contract import Contract, Event
 from core.tables import Tables
-from steps.data.validate import check_share, summary, validate, write_quarantine
+from core.windows import HOUR
+from problem.features import REACH_HOURS
+from steps.data.validate import Validated, check_share, summary, validate, write_quarantine
 
-RAW = "raw.csv"
+RAW, ROWS = "raw", "rows"  # what cleaning looked at, and what it made
+DECISIONS = "decisions"
+SPARE_HOURS = 24  # facts may count from later on than their event was known, by this
+PAST = (REACH_HOURS + SPARE_HOURS) * HOUR  # seconds: no feature sees what was known longer ago
 
 
 @dataclass(frozen=True)
 class World:
-    """Events by kind, and what does not change."""
+    """Events by kind, and what does not change; what was known before `since` has been left out."""
 
     events: dict[str, pd.DataFrame]
     reference: dict[str, dict[str, Any]]
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,16 @@ class Ingested:
     raw_rows: dict[str, int]
     quarantined: dict[str, int]
     quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What was put aside of a table, which of its rows are lost, and how many rows have what wrong."""
+
+    rows: pd.DataFrame
+    lost: int
+    total: int  # rows of the table
+    reasons: dict[str, int]
 
 
 def known_at(event: Event, frame: pd.DataFrame) -> NDArray[np.int64]:
@@ -59,37 +75,63 @@ def ingest_tables(
     Raises:
         UserError: when a table lacks a column, or too many of its rows are in quarantine.
     """
-    found = tables.rejected
-    lost = int((~found["kept"].astype(bool)).sum())
-    write_quarantine(found, quarantine / RAW)
-    check_share(lost, len(tables.rows) + lost, "the raw tables", quarantine / RAW)
-    counts = (found["table"] + ": " + found["reason"]).value_counts()
-    reasons = {str(reason): int(rows) for reason, rows in counts.items()}
+    raw = raw_aside(tables)
+    put_aside({RAW: raw}, quarantine)
+    check_lost(RAW, raw.lost, raw.total, quarantine)
+    checked = hold({ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract)
+    asides = {name: aside_of(name, one) for name, one in checked.items()}
+    put_aside(asides, quarantine)
+    for name, aside in asides.items():
+        check_lost(name, aside.lost, aside.total, quarantine)
+    raw_rows = {DECISIONS: raw.total} | {kind: asides[kind].total for kind in contract.events}
+    reasons = {reason: rows for aside in (raw, *asides.values()) for reason, rows in aside.reasons.items()}
+    world = World({kind: checked[kind].good for kind in contract.events}, tables.reference)
+    return checked[ROWS].good, world, Ingested(data, raw_rows, reasons, tables.quality)
+
+
+def hold(frames: Mapping[str, pd.DataFrame], contract: Contract) -> dict[str, Validated]:
+    """Rows and events, by name, each parted by whether it keeps the contract.
+
+    Raises:
+        UserError: when one lacks a column.
+    """
     carried = ("decision_at", contract.label.name, "known_at")
-    rows = _kept(tables.rows, "rows", contract.columns, contract.identity, carried, quarantine, reasons)
-    events = {
-        kind: _kept(tables.events[kind], kind, event.columns, event.identity, (), quarantine, reasons)
-        for kind, event in contract.events.items()
-    }
-    raw_rows = {"decisions": len(tables.rows) + lost} | {kind: len(tables.events[kind]) for kind in events}
-    return rows, World(events, tables.reference), Ingested(data, raw_rows, reasons, tables.quality)
+    found = {}
+    for name, frame in frames.items():
+        one, more = (contract, carried) if name == ROWS else (contract.events[name], ())
+        found[name] = validate(frame, one.columns, one.identity, name, more)
+    return found
 
 
-def _kept(
-    frame: pd.DataFrame,
-    name: str,
-    columns: Mapping[str, Column],
-    identity: tuple[str, ...],
-    carried: tuple[str, ...],
-    quarantine: Path,
-    reasons: dict[str, int],
-) -> pd.DataFrame:
-    """The rows that keep the contract; the others are written down, and counted under `reasons`."""
-    checked = validate(frame, columns, identity, name, carried)
-    path = quarantine / f"{name}.csv"
-    write_quarantine(checked.quarantined, path)
-    check_share(len(checked.quarantined), len(frame), name, path)
+def raw_aside(tables: Tables) -> Aside:
+    """What cleaning did not believe."""
+    rejected = tables.rejected
+    lost = int((~rejected["kept"].astype(bool)).sum())
+    reasons = (rejected["table"] + ": " + rejected["reason"]).value_counts()
+    told = {str(reason): int(rows) for reason, rows in reasons.items()}
+    return Aside(rejected, lost, len(tables.rows) + lost, told)
+
+
+def aside_of(name: str, checked: Validated) -> Aside:
+    """What breaks the contract."""
     counts = summary(checked.failures)
-    for column, check, rows in zip(counts["column"], counts["check"], counts["rows"], strict=True):
-        reasons[f"{name}: {column} {check}"] = int(rows)
-    return checked.good
+    reasons = zip(counts["column"], counts["check"], counts["rows"], strict=True)
+    told = {f"{name}: {column} {check}": int(rows) for column, check, rows in reasons}
+    bad = checked.quarantined
+    return Aside(bad, len(bad), len(checked.good) + len(bad), told)
+
+
+def put_aside(asides: Mapping[str, Aside], quarantine: Path) -> None:
+    """Write down what was put aside, a file a table, even if it holds no rows."""
+    for name, aside in asides.items():
+        write_quarantine(aside.rows, quarantine / f"{name}.csv")
+
+
+def check_lost(name: str, lost: int, total: int, quarantine: Path) -> None:
+    """Refuse to go on when too many rows of a table are lost.
+
+    Raises:
+        UserError: more than the limit's share.
+    """
+    source = "the raw tables" if name == RAW else name
+    check_share(lost, total, source, quarantine / f"{name}.csv")

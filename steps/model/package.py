@@ -14,13 +14,12 @@ from problem.features import REACH_HOURS, SETS, Reference
 from serving.artifact import Artifact, Calibration, Lineage, SmokeRow
 from serving.engine import Scorer, table_of
 from steps.data.split import Windows
-from steps.data.world import known_between
+from steps.data.world import PAST, known_between
 from steps.model.fit import Categories, as_data, fit_trees
 from steps.model.sample import Sample
 from steps.model.select import Selection
 
 SMOKE_ROWS = 24
-SPARE_HOURS = 24  # the history reaches further back than any window, by this
 PARITY = 1e-9  # the converted trees add the same leaves, in another order
 
 
@@ -103,7 +102,7 @@ def history_at(
 
 def known_from(as_of: int) -> int:
     """How far back the history of an artifact reaches."""
-    return as_of - (REACH_HOURS + SPARE_HOURS) * HOUR
+    return as_of - PAST
 
 
 def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int) -> tuple[SmokeRow, ...]:

@@ -9,14 +9,13 @@ import pytest
 from core.contract import load_contract
 from core.errors import UserError
 from core.windows import HOUR, Table
-from problem.features import REACH_HOURS
 from serving.artifact import HISTORY, MANIFEST, MODEL, Artifact, Calibration, load_artifact, save_artifact
 from serving.engine import Engine, predict_table, table_of
-from steps.data.world import known_between
+from steps.data.world import PAST, known_between
 from steps.model import package as room
 from steps.model.evaluate import artifact_probability
 from steps.model.fit import as_data, fit_trees
-from steps.model.package import SMOKE_ROWS, SPARE_HOURS, Fitted, fit_chosen, history_at
+from steps.model.package import SMOKE_ROWS, Fitted, fit_chosen, history_at
 from steps.model.select import Selection
 from tests.steps.conftest import TREES, Slice, packaged
 
@@ -47,7 +46,7 @@ def test_the_history_ends_with_what_is_known() -> None:
 
 
 def test_the_history_reaches_as_far_back_as_a_feature() -> None:
-    start = AS_OF - (REACH_HOURS + SPARE_HOURS) * HOUR
+    start = AS_OF - PAST
     assert not left(known=start, due=start).logs
     assert left(known=start + 1, due=start).logs
 

@@ -1,0 +1,357 @@
+"""`make bench-scale`: ten and a hundred times the data through ingestion, features and training.
+
+Each stage is a process of its own, so that its peak of memory is its own.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from core.clock import DAY
+from core.columns import Ints
+from core.contract import Contract, epoch, load_contract
+from core.errors import UserError
+from core.files import digest_of_files, write_whole
+from core.settings import REPORTS, ROOT, VAR, prepare_environment
+from steps.data.parts import Stored
+
+JSON = REPORTS / "bench" / "scale.json"
+PAGE = ROOT / "docs" / "scale.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+FOLDER = VAR / "bench" / "scale"
+SIZES = {1: (1, 1), 10: (10, 1), 100: (10, 10)}  # years, and carriers in place of each
+MEMORY_GB = 4.0  # that each stage must keep to
+SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the rows to learn from
+DAYS_AFTER = 92  # that the data reach beyond the day of training
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a stage took at one size."""
+
+    times: int
+    stage: str
+    rows: int
+    cpu_seconds: float
+    wall_seconds: float
+    peak_gb: float
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """How good the trees are that have seen some of the rows, chosen in one of several ways."""
+
+    chosen: str
+    rows: int
+    log_loss: float
+    roc_auc: float
+    savings_share: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was measured."""
+
+    rows_in_memory: int
+    lines: tuple[Line, ...] = ()
+    equal: tuple[str, ...] = ()
+    curve: tuple[Learnt, ...] = ()
+
+
+# --- the stages, each in its own process --------------------------------------------------------------------
+
+
+def data(folder: Path, contract: Contract) -> int:
+    """Parts to cleaned and validated rows and events."""
+    from problem.dataset import parts
+    from steps.data.parts import ingest_parts
+
+    stored = ingest_parts(parts(), contract, str(folder / "store"), folder / "quarantine", "bench")
+    (folder / "stored.json").write_bytes(TypeAdapter(Stored).dump_json(stored))
+    return sum(stored.by_day.values())
+
+
+def features(folder: Path, contract: Contract) -> int:
+    """Rows and events to features."""
+    from steps.data.parts import featurise_parts
+
+    return featurise_parts(stored_in(folder), contract)
+
+
+def training(folder: Path, contract: Contract) -> int:
+    """Rows drawn, baselines and candidates on the folds, the trees, the artifact; returns the rows drawn."""
+    from serving.artifact import Lineage, save_artifact
+    from steps.data.draw import draw_rows
+    from steps.data.split import cut
+    from steps.model.package import fit_chosen, history_at, package
+    from steps.model.sample import sample_of
+    from steps.model.select import candidates_for, select
+
+    stored = stored_in(folder)
+    as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
+    rows, world, seen = draw_rows(stored, contract, as_of, as_of)
+    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    sample = sample_of(rows, seen, windows, contract)
+    del seen
+    selection = select(sample, windows, contract, candidates_for(len(windows.folds[0].train)))
+    fitted = fit_chosen(sample, windows, selection)
+    past = history_at(world.events, world.reference, contract, as_of)
+    lineage = Lineage("bench", contract.digest, "bench", "bench")
+    save_artifact(package(fitted, rows, windows, past, world.reference, contract, lineage), folder / "model")
+    return len(rows)
+
+
+STAGES: dict[str, Callable[[Path, Contract], int]] = {
+    "data": data,
+    "features": features,
+    "training": training,
+}
+
+
+def stored_in(folder: Path) -> Stored:
+    """What `data` has told."""
+    return TypeAdapter(Stored).validate_json((folder / "stored.json").read_bytes())
+
+
+def run_stage(name: str, folder: Path) -> None:
+    """Run a stage here, and print what it took as JSON."""
+    contract = load_contract()
+    wall, cpu = time.perf_counter(), time.process_time()
+    rows = STAGES[name](folder, contract)
+    spent = {
+        "rows": rows,
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.perf_counter() - wall,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30,
+    }
+    print(json.dumps(spent))  # noqa: T201 (for the process that asked)
+
+
+# --- the bench ----------------------------------------------------------------------------------------------
+
+
+def measured(times: int) -> Iterator[Line]:
+    """Each stage at one size, on data made for it.
+
+    Raises:
+        UserError: when a stage fails, or takes more memory than it may.
+    """
+    folder = grown(times)
+    for stage in STAGES:
+        line = Line(times, stage, **asked(folder, stage))
+        say(f"{times}x {stage}: {line.rows:,} rows, {line.cpu_seconds:.0f} s, {line.peak_gb:.2f} GiB")
+        if line.peak_gb > MEMORY_GB:
+            raise UserError(
+                f"{stage} at {times}x took {line.peak_gb:.1f} GiB of memory, above {MEMORY_GB:g}."
+            )
+        yield line
+    shutil.rmtree(folder)
+
+
+def grown(times: int) -> Path:
+    """A folder with so many times the data, in parts."""
+    from bench.grow import grow
+    from problem.raw import raw_folder
+
+    folder = FOLDER / f"{times}x"
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"{times}x: {grow(raw_folder(), folder / 'raw', *SIZES[times]):,} raw rows made")
+    return folder
+
+
+def asked(folder: Path, stage: str, workers: str = "") -> dict[str, Any]:
+    """What a stage takes in a process of its own.
+
+    Raises:
+        UserError: when it fails.
+    """
+    environment = os.environ | {
+        "FIVESTAGE_DATA": str(folder / "raw"),
+        "FIVESTAGE_WORKERS": workers,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "bench.scale", "--stage", stage, "--folder", str(folder)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, cwd=ROOT)  # noqa: S603
+    if done.returncode:
+        raise UserError(f"{stage} in {folder} failed; what it printed stands above.")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def elsewhere() -> Iterator[str]:
+    """The year in parts in two processes, and on a Dask cluster of two workers: the same files."""
+    folder = grown(1)
+    digests = {}
+    with scheduler() as address:
+        for name, workers in {"one process": "", "two processes": "2", "Dask, two workers": address}.items():
+            if name != "one process" and not workers:
+                continue
+            for stage in ("data", "features"):
+                asked(folder, stage, workers)
+            store = folder / "store"
+            digests[name] = digest_of_files(store, (path for path in store.rglob("*") if path.is_file()))
+    shutil.rmtree(folder)
+    for name, digest in digests.items():
+        if digest != digests["one process"]:
+            raise UserError(f"{name} wrote other rows or features than one process did.")
+        yield name
+
+
+class scheduler:  # noqa: N801 (reads as a verb's object)
+    """A Dask cluster of two workers on this machine; an empty address where Dask is not installed."""
+
+    def __init__(self) -> None:
+        self._cluster: Any = None
+
+    def __enter__(self) -> str:
+        try:
+            from distributed import LocalCluster
+        except ImportError:
+            return ""
+        self._cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+        return str(self._cluster.scheduler_address)
+
+    def __exit__(self, *_: object) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def learning_curve() -> Iterator[Learnt]:
+    """The default data as of its test: trees that learn from ever more rows, judged on all that follows."""
+    from monitoring.metrics import scores
+    from problem.dataset import load
+    from steps.data.features import build_features
+    from steps.data.split import cut
+    from steps.data.world import ingest_tables
+    from steps.model.evaluate import decision_day
+    from steps.model.fit import fit_trees
+    from steps.model.sample import sample_of
+    from steps.model.select import CANDIDATES
+
+    contract = load_contract()
+    rows, world, _ = ingest_tables(load(), contract, FOLDER / "quarantine", "bench")
+    as_of = epoch(contract.split.test_start)
+    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    seen = build_features(rows, world.events, world.reference)
+    sample, days = sample_of(rows, seen, windows, contract), decision_day(rows)
+    judged = np.concatenate([windows.contest, windows.after])
+    for share in SHARES:
+        for chosen, learnt in choices(windows.train, days[windows.train], share).items():
+            trees = fit_trees(sample.features[learnt], sample.label[learnt], CANDIDATES[0])
+            answers = trees.predict_proba(sample.features[judged])[:, 1]
+            found = scores(sample.label[judged], answers, contract.costs)
+            told = {name: found[name] for name in ("log_loss", "roc_auc", "savings_share")}
+            yield Learnt(chosen, len(learnt), **told)
+
+
+def choices(train: Ints, days: Ints, share: float) -> dict[str, Ints]:
+    """Some of the rows, in each way to choose them."""
+    draw = np.random.default_rng(SEED)
+    distinct = np.unique(days)
+    many = max(1, round(len(distinct) * share))
+    whole = np.isin(days, draw.choice(distinct, many, replace=False))
+    ways = {
+        "rows at random": draw.random(len(train)) < share,
+        "days at random": whole,
+        "the newest days": np.isin(days, distinct[-many:]),
+    }
+    return {name: train[chosen] for name, chosen in ways.items()} if share < 1 else {"all rows": train}
+
+
+def table(found: Found) -> str:
+    """The measurements in Markdown."""
+    text = [
+        "| stage | times | rows | CPU, s | wall, s | peak, GiB | slope |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for stage in STAGES:
+        before: Line | None = None
+        for line in sorted((one for one in found.lines if one.stage == stage), key=lambda one: one.times):
+            spent = f"{line.cpu_seconds:.0f} | {line.wall_seconds:.0f} | {line.peak_gb:.2f}"
+            steep = "" if before is None else f"{slope(before, line):.2f}"
+            text.append(f"| {stage} | {line.times} | {line.rows:,} | {spent} | {steep} |")
+            before = line
+    about = (
+        f"`budget.rows_in_memory` is {found.rows_in_memory:,}. The slope is that of CPU seconds over the "
+        "size from the line before, both logarithmic: 1 is linear, less is better."
+    )
+    text += ["", about]
+    if found.equal:
+        text += ["", f"The same files, byte by byte: {'; '.join(found.equal)}."]
+    if found.curve:
+        text += ["", "| learnt from | rows | log-loss | ROC-AUC | savings |", "|---|---:|---:|---:|---:|"]
+        text += [
+            f"| {one.chosen} | {one.rows:,} | {one.log_loss:.4f} | {one.roc_auc:.3f} "
+            f"| {one.savings_share:.1%} |"
+            for one in sorted(found.curve, key=lambda one: (one.chosen, one.rows))
+        ]
+    return "\n".join(text)
+
+
+def slope(before: Line, after: Line) -> float:
+    """Of CPU seconds over the size."""
+    return math.log(after.cpu_seconds / before.cpu_seconds) / math.log(after.times / before.times)
+
+
+def write(found: Found) -> None:
+    """Keep the results, and write them where they are read."""
+    write_whole(
+        JSON, lambda scratch: scratch.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+    )
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def say(sentence: str) -> None:
+    """Print a line of progress."""
+    print(sentence, flush=True)  # noqa: T201 (for a person)
+
+
+def bench(sizes: Sequence[int], *, others: bool) -> None:
+    """Measure the sizes asked for, in place of what was known of them; with `others`, all else, too."""
+    kept = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
+    curve, equal = (tuple(learning_curve()), tuple(elsewhere())) if others else (kept.curve, kept.equal)
+    lines = [line for line in kept.lines if line.times not in sizes]
+    for times in sizes:
+        lines.extend(measured(times))
+        write(Found(load_contract().budget.rows_in_memory, tuple(lines), equal, curve))
+    if not sizes:
+        write(Found(load_contract().budget.rows_in_memory, tuple(lines), equal, curve))
+    say(PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0])
+
+
+def main() -> None:
+    """Measure, or be one stage of what is measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, nargs="*", choices=SIZES, default=list(SIZES), help="the sizes")
+    parser.add_argument("--only-sizes", action="store_true", help="no learning curve, no other workers")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    prepare_environment()
+    try:
+        if given.stage:
+            run_stage(given.stage, given.folder)
+        else:
+            bench(given.times, others=not given.only_sizes)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
