@@ -24,13 +24,12 @@ from core.clock import DAY
 from core.columns import Ints
 from core.contract import Contract, epoch, load_contract
 from core.errors import UserError
-from core.files import digest_of_files, write_whole
+from core.files import digest_of_files, write_between, write_whole
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
 from steps.data.parts import Stored
 
 JSON = REPORTS / "bench" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 FOLDER = VAR / "bench" / "scale"
 SIZES = {1: (1, 1), 10: (10, 1), 100: (10, 10)}  # years, and carriers in place of each
 MEMORY_GB = 4.0  # that each stage must keep to
@@ -313,8 +312,7 @@ def write(found: Found) -> None:
     write_whole(
         JSON, lambda scratch: scratch.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
     )
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(found)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    write_between(PAGE, "measured", table(found))
 
 
 def say(sentence: str) -> None:
@@ -332,7 +330,6 @@ def bench(sizes: Sequence[int], *, others: bool) -> None:
         write(Found(load_contract().budget.rows_in_memory, tuple(lines), equal, curve))
     if not sizes:
         write(Found(load_contract().budget.rows_in_memory, tuple(lines), equal, curve))
-    say(PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0])
 
 
 def main() -> None:

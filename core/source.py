@@ -31,6 +31,7 @@ UNREAD = {
 }
 SEPARATORS = ",;\t|"
 EXAMPLE = "sklearn:"
+IN_MEMORY = 256 * 2**20  # bytes of files: a folder of more is read file by file
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
 
 
@@ -68,6 +69,14 @@ def digest_of(source: str) -> str:
         hashed = pd.util.hash_pandas_object(frame.astype("str"), index=False).to_numpy()
         return hashlib.sha256(hashed.tobytes() + ",".join(frame.columns).encode()).hexdigest()
     return digest_of_files(place, _parts(place) if place.is_dir() else [place])
+
+
+def parts_of(source: str) -> tuple[str, ...]:
+    """The files of a folder, each a table of its own, when all at once could be too much for memory."""
+    place = _local(source)
+    files = _parts(place) if place is not None and place.is_dir() else []
+    large = len(files) > 1 and sum(path.stat().st_size for path in files) > IN_MEMORY
+    return tuple(map(str, files)) if large else ()
 
 
 def named(source: str) -> str:

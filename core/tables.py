@@ -64,6 +64,11 @@ class Layout:
     simulated_days: int = 0  # moments of decision are made up, over so many days
     drop_duplicates: bool = True
 
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether parts can be read on their own: no row's number or moment hangs on the others."""
+        return not (self.row or self.simulated_days)
+
 
 def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables:
     """The cleaned tables of one table.

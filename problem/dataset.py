@@ -49,8 +49,8 @@ def parts() -> tuple[str, ...]:
     return tuple(str(folder) for folder in part_folders(raw_folder()))
 
 
-def load(folder: str | None = None, contract: Contract | None = None) -> Tables:
-    """The cleaned tables of a folder, such as a part, by default of `raw_folder` with all its parts.
+def load(contract: Contract | None = None, part: str = "") -> Tables:
+    """The cleaned tables of `raw_folder`, with all its parts, or of a part alone.
 
     A flight is a row, by decision and leg. Events come by the moment they are known, departure and leg; the
     reference, by airport, has `lat`, `lon`, `tz` and `region`.
@@ -58,7 +58,7 @@ def load(folder: str | None = None, contract: Contract | None = None) -> Tables:
     Raises:
         UserError: a table cannot be read, or the contract asks for what the tables do not have.
     """
-    raw = read_raw(Path(folder)) if folder else read_all(raw_folder())
+    raw = read_raw(Path(part)) if part else read_all(raw_folder())
     return clean(raw, contract or load_contract())
 
 

@@ -146,7 +146,7 @@ def _clean(
 ) -> tuple[Aside, Reference, Mapping[int, int]]:
     """Spread a part's cleaned tables over their periods; returns how many rows, or events, each has got."""
     number, name = part
-    tables = load(name, contract)
+    tables = load(contract, name)
     at = {ROWS: tables.rows["decision_at"].to_numpy()}
     at |= {kind: known_at(event, tables.events[kind]) for kind, event in contract.events.items()}
     most: Counter[int] = Counter()

@@ -7,7 +7,7 @@ everything else sees (`core.tables.Tables`).
 import os
 
 from core.contract import Contract, load_contract
-from core.source import digest_of, read_table
+from core.source import digest_of, parts_of, read_table
 from core.tables import Layout, Tables, tables_of
 
 DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:breast_cancer")
@@ -54,13 +54,18 @@ LAYOUT = Layout(
 )
 
 
-def load(contract: Contract | None = None) -> Tables:
-    """The cleaned tables.
+def load(contract: Contract | None = None, part: str = DATA) -> Tables:
+    """The cleaned tables, of the whole or of a part.
 
     Raises:
         UserError: the table cannot be read, or lacks a column.
     """
-    return tables_of(read_table(DATA), LAYOUT, contract or load_contract())
+    return tables_of(read_table(part), LAYOUT, contract or load_contract())
+
+
+def parts() -> tuple[str, ...]:
+    """The files of a folder that is too large to be read at once; none where it is not, or cannot be cut."""
+    return parts_of(DATA) if LAYOUT.can_be_cut else ()
 
 
 def digest() -> str:

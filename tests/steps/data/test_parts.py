@@ -65,7 +65,7 @@ def stored(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stored:
-    monkeypatch.setattr(room, "load", lambda name, contract: clean(pieces[name], contract))
+    monkeypatch.setattr(room, "load", lambda contract, name: clean(pieces[name], contract))
     return ingest_parts(list(pieces), contract, str(folder / "store"), folder / "quarantine", "data")
 
 
