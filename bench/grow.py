@@ -15,19 +15,22 @@ from core.clock import DAY, local
 from core.columns import Ints
 from problem.clocks import epoch_seconds, midnights, since_midnight, utc
 from problem.dataset import HOME
-from problem.raw import SCHEMAS, read_raw
+from problem.raw import SCHEMAS, raw_folder, read_raw
 
 START = 15_712 * DAY  # Monday, 7 January 2013
 WEEK = 7 * DAY
 WEEKS = 51  # whole ones of the year
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 BROKEN = 1000  # one in so many has a delay that cannot be believed
+MOST_YEARS = 10
 SEED = 0
 
 
-def grow(source: Path, target: Path, years: int, carriers: int) -> int:
-    """Write a part a month, for so many years with so many carriers in place of each; returns all flights."""
-    raw = read_raw(source)
+def grow(target: Path, times: int) -> int:
+    """Write a part a month, of up to ten years, then of more carriers; returns how many flights."""
+    raw = read_raw(raw_folder())
+    years = min(times, MOST_YEARS)
+    carriers = times // years
     target.mkdir(parents=True)
     for table in ("planes", "airports"):
         raw[table].to_parquet(target / f"{table}.parquet")

@@ -4,6 +4,7 @@ Each stage is a process of its own, so that its peak of memory is its own.
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -31,7 +32,7 @@ from steps.data.parts import Stored
 JSON = REPORTS / "bench" / "scale.json"
 PAGE = ROOT / "docs" / "scale.md"
 FOLDER = VAR / "bench" / "scale"
-SIZES = {1: (1, 1), 10: (10, 1), 100: (10, 10)}  # years, and carriers in place of each
+SIZES = (1, 10, 100)  # times the default data
 MEMORY_GB = 4.0  # that each stage must keep to
 SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the rows to learn from
 DAYS_AFTER = 92  # that the data reach beyond the day of training
@@ -162,13 +163,17 @@ def measured(times: int) -> Iterator[Line]:
 
 
 def grown(times: int) -> Path:
-    """A folder with so many times the data, in parts."""
-    from bench.grow import grow
-    from problem.raw import raw_folder
+    """A folder with so many times the data, in parts.
 
+    Raises:
+        UserError: when nobody has said how the data grow.
+    """
+    if importlib.util.find_spec("bench.grow") is None:
+        raise UserError("Say how your data grow: bench/grow.py with grow(folder, times), which counts them.")
     folder = FOLDER / f"{times}x"
     shutil.rmtree(folder, ignore_errors=True)
-    say(f"{times}x: {grow(raw_folder(), folder / 'raw', *SIZES[times]):,} raw rows made")
+    rows = importlib.import_module("bench.grow").grow(folder / "raw", times)
+    say(f"{times}x: {rows:,} raw rows made")
     return folder
 
 

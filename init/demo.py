@@ -14,6 +14,7 @@ FILES = (
     "problem/clocks.py",
     "problem/raw.py",
     "problem/routes.py",
+    "bench/grow.py",
     # Tests that speak of the demo's rows and features; git still has them, to be learnt from.
     "tests/book/test_pages.py",
     "tests/core/test_contract.py",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.columns import Strings
-from core.windows import HOUR, Fact, History, Reading, Table, Tally
+from core.windows import HOUR, Fact, History, Reading, Table, Tally, _distinct
 
 KEYS = ("a", "b", "c")
 MOMENT = st.integers(0, 40)
@@ -131,3 +131,12 @@ def test_a_silent_log_answers_nothing() -> None:
 def test_tallies_must_be_whole() -> None:
     with pytest.raises(ValueError, match="not whole"):
         Table.of([Tally("log", Strings.of(["a"]), np.array([1]), (np.array([0.5]),))])
+
+
+@given(st.lists(st.integers(-(10**12), 10**12)), st.sampled_from([1, 10**11]))
+def test_distinct_numbers_are_counted_as_they_are_sorted(numbers: list[int], coarse: int) -> None:
+    column = np.array(numbers, dtype=np.int64) // coarse
+    found, places = _distinct(column)
+    expected = np.unique(column)
+    assert found.tolist() == expected.tolist()
+    assert (expected[places] == column).all()

@@ -1,10 +1,11 @@
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from core.errors import UserError
-from problem.raw import FOLDER_VARIABLE, SCHEMAS, raw_folder, read_raw
+from problem.raw import FOLDER_VARIABLE, SCHEMAS, part_folders, raw_folder, read_all, read_raw
 
 ROWS = {
     "flights": "2013,1,1,517,515,2,819,11,1545,1400,UA,N14228,EWR,IAH,2013-01-01T10:00:00Z",
@@ -143,3 +144,37 @@ def test_no_data_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("problem.raw.PACKAGE", "a_package_that_is_not_there")
     with pytest.raises(UserError, match="No data: install the package"):
         raw_folder()
+
+
+def test_parts_share_what_lies_beside_them_and_are_one_when_read_at_once(folder: Path) -> None:
+    assert part_folders(folder) == ()
+    for number, part in enumerate(("2013-02", "2013-01")):
+        (folder / part).mkdir()
+        for table in ("flights", "weather"):
+            name = f"{table}.csv"
+            (folder / part / name).write_bytes((folder / name).read_bytes())
+        add(folder / part, "flights", ROWS["flights"].replace("1545", f"{number}"))
+    for table in ("flights", "weather"):
+        (folder / f"{table}.csv").unlink()
+    assert [part.name for part in part_folders(folder)] == ["2013-01", "2013-02"]
+    whole = read_all(folder)
+    assert whole["flights"]["flight"].tolist() == [1545, 1, 1545, 0]
+    assert {table: len(frame) for table, frame in whole.items()} == {
+        "flights": 4,
+        "weather": 2,
+        "planes": 1,
+        "airports": 1,
+    }
+
+
+def test_parquet_is_read_as_csv_is(folder: Path) -> None:
+    before = read_raw(folder)
+    pd.read_csv(folder / "flights.csv").to_parquet(folder / "flights.parquet")
+    (folder / "flights.csv").unlink()
+    pd.testing.assert_frame_equal(read_raw(folder)["flights"], before["flights"], check_dtype=False)
+
+
+def test_parquet_that_is_none_is_a_sentence(folder: Path) -> None:
+    (folder / "flights.parquet").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"flights\.parquet cannot be read as a table"):
+        read_raw(folder)
