@@ -130,8 +130,8 @@ push: $(INSTALLED) ## the images to REGISTRY, such as ghcr.io/team/project; prin
 pin: ## name the images of every production overlay by digest: SERVING=... PIPELINES=... (needs kustomize)
 	cd k8s/components/production && kustomize edit set image fivestage-serving=$(SERVING) fivestage-pipelines=$(PIPELINES)
 
-verify: ## that IMAGE was built by a workflow of REPOSITORY, as its signed provenance says (needs gh)
-	gh attestation verify oci://$(IMAGE) --repo $(REPOSITORY)
+verify: ## that IMAGE was built by cd.yml of REPOSITORY, as its signed provenance says (needs gh)
+	gh attestation verify oci://$(IMAGE) --repo $(REPOSITORY) --signer-workflow $(REPOSITORY)/.github/workflows/cd.yml
 
 NOTICE ?= reports/notices/monitoring.md
 
