@@ -10,7 +10,8 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) init smoke-cluster bench-serving bench-parity bench-scale size help setup lock check test clean
+.PHONY: $(VERBS) init smoke-cluster help setup lock check test clean
+.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study docs size alerts
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
