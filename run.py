@@ -53,10 +53,11 @@ def say(sentence: str) -> None:
 def demo(_: argparse.Namespace) -> None:
     """Live through the five stages on the default data, and write the page."""
     from pipelines import runs
+    from report.tasks import rule
 
     contract = load_contract()
     clock, as_of = Clock(), contract.split.test_start.isoformat()
-    with clock.stage("problem", f"{contract.title} Acting pays above {contract.costs.threshold:.0%}."):
+    with clock.stage("problem", f"{contract.title} {rule(contract)}"):
         clear_demo()
     with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
         runs.ingest(as_of)
@@ -252,7 +253,8 @@ def score(options: argparse.Namespace) -> None:
             'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
         )
     scored = runs.score(runs.champion_of(), options.input, options.output)
-    say(f"{scored.rows:,} rows scored to {options.output}, {scored.acted:,} of them to act on.")
+    decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
+    say(f"{scored.rows:,} rows scored to {options.output}{decided}.")
     if scored.quarantined:
         say(f"{scored.quarantined:,} rows break the contract; {scored.quarantine} says why.")
 

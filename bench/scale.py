@@ -108,7 +108,7 @@ def training(folder: Path, contract: Contract) -> int:
     sample = sample_of(rows, seen, windows, contract)
     del seen
     selection = select(sample, windows, contract, candidates_for(len(windows.folds[0].train)))
-    fitted = fit_chosen(sample, windows, selection)
+    fitted = fit_chosen(sample, windows, selection, contract)
     past = history_at(world.events, world.reference, contract, as_of)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
     save_artifact(package(fitted, rows, windows, past, world.reference, contract, lineage), folder / "model")

@@ -29,7 +29,7 @@ def causes(
     first_day: int,
     currency: str,
 ) -> tuple[Cause, ...]:
-    """The causes, broken data first; `effects` is by how much each moved column moves the mean probability.
+    """The causes, broken data first; `effects` is by how much each moved column moves the mean prediction.
 
     Labels that go another way while data are broken are no cause of their own: the data explain them.
     """
@@ -58,7 +58,7 @@ def _since(day: int | None, first_day: int) -> str:
 
 
 def _effect(moved: float | None) -> str:
-    return "" if moved is None else f"; it moves the mean probability by {moved:+.3f}"
+    return "" if moved is None else f"; it moves the mean prediction by {moved:+.3f}"
 
 
 def _price(performance: Performance, currency: str) -> str:
@@ -66,4 +66,4 @@ def _price(performance: Performance, currency: str) -> str:
         return ""
     dearer = performance.scored.scores["cost_per_1000"] - performance.expected.scores["cost_per_1000"]
     word = "more" if dearer >= 0 else "less"
-    return f"; decisions cost {abs(dearer):,.0f} {currency} per 1,000 {word} than the probabilities promised"
+    return f"; decisions cost {abs(dearer):,.0f} {currency} per 1,000 {word} than the predictions promised"

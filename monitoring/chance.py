@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.contract import LEAST_REFERENCE
-from monitoring.metrics import Bools, Floats
+from monitoring.days import Bools, Floats
 
 MOCKS = 300
 JUDGED = 100

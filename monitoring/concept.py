@@ -6,17 +6,20 @@ model's world lasts. By day, its sums with one, with the margin and with each co
 another concept: the same input now means something else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from core.money import HIGH, LOW, VALUE
 from monitoring.chance import Statistics, calibrate
+from monitoring.days import SMALLEST, Column, Floats
 from monitoring.distances import Window, bin_column
-from monitoring.metrics import SMALLEST, Column, Floats
 from monitoring.relations import design_of
 
 LEAST = {"rate": 0.01, "margin": 0.01, "surprise": 0.01, "column": 0.01}
+FURTHEST = 5.0  # widths of an interval that one row counts for
 MARGIN, SURPRISE = "the margin", "the surprise"
 
 
@@ -38,23 +41,25 @@ def detect_concept_drift(
     reference: Window,
     current: Window,
     label: tuple[Column, Column],
-    probability: tuple[Floats, Floats],
+    forecast: tuple[Floats, Floats],
     false_alarm: float,
     seed: int = 0,
+    kind: "Residuals | None" = None,
 ) -> ConceptReport:
-    """Labels and probabilities of both windows, whose frames hold the inputs.
+    """Labels and forecasts of both windows, whose frames hold the inputs; by default, of probabilities.
 
     The reference must hold no row that the model has learnt from: its residuals there are too small.
 
     Raises:
         ValueError: where the reference is shorter than four current windows.
     """
+    kind = kind or CHANCES
     binnings = tuple(bin_column(reference.frame[name]) for name in reference.frame)
     design = design_of(reference.frame, binnings)
     names = [binnings[place].column for place in design.place]
     found, rows = [], []
-    for window, truth, chance in zip((reference, current), label, probability, strict=True):
-        residual, margin, surprise = _residuals(truth, chance)
+    for window, truth, told in zip((reference, current), label, forecast, strict=True):
+        residual, margin, surprise = kind.of(truth, told)
         of_day = np.asarray(window.day, dtype=np.int64) - window.first
         inputs = design.matrix(pd.DataFrame(window.frame))[:, 1:]
         products = np.column_stack([residual, residual * margin, surprise, residual[:, None] * inputs])
@@ -92,18 +97,47 @@ def detect_concept_drift(
     rate = bool(beyond["rate"][0] >= 1)
     sentences = []
     if rate:
-        sentences.append(
-            f"the rate is {off:+.1%} off the predictions, was {off_then:+.1%}: "
-            f"labels are {'more frequent' if off > off_then else 'rarer'} than the inputs explain"
-        )
+        way = kind.ways[0 if off > off_then else 1]
+        sentences.append(kind.words.format(off=off, then=off_then, way=way))
     if moved:
         sentences.append(f"the label goes another way with {', '.join(moved[:4])} than the model learnt")
     return ConceptReport(rate, moved, tuple(sentences))
 
 
-def _residuals(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats]:
+@dataclass(frozen=True)
+class Residuals:
+    """How labels lie off forecasts: the residual, a margin, a surprise of each row; and how that is said."""
+
+    of: Callable[[Column, Floats], tuple[Floats, Floats, Floats]]
+    words: str  # with {off}, {then} and {way}
+    ways: tuple[str, str]  # of labels that are more, and less, than forecast
+
+
+def _of_chances(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats]:
     """The label minus the probability, the margin, and the log-loss beyond its own expectation."""
     chance = np.clip(np.asarray(probability, dtype=np.float64), SMALLEST, 1 - SMALLEST)
     residual = np.asarray(truth, dtype=np.float64) - chance
     margin = np.log(chance / (1 - chance))
     return residual, margin, -residual * margin
+
+
+def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats]:
+    """The label minus the value, the value, both in widths of the interval; and whether it is inside."""
+    low, high = forecast[:, LOW], forecast[:, HIGH]
+    width = np.maximum(high - low, SMALLEST)
+    inside = ((truth >= low) & (truth <= high)).astype(np.float64)
+    value = forecast[:, VALUE]
+    return np.clip((truth - value) / width, -FURTHEST, FURTHEST), value / np.median(width), inside
+
+
+CHANCES = Residuals(
+    _of_chances,
+    "the rate is {off:+.1%} off the predictions, was {then:+.1%}: labels are {way} than the inputs explain",
+    ("more frequent", "rarer"),
+)
+NUMBERS = Residuals(
+    _of_numbers,
+    "what comes lies {off:+.1%} of an interval's width off the predictions, was {then:+.1%}: it is {way} "
+    "than the inputs explain",
+    ("higher", "lower"),
+)

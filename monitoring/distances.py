@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.metrics import SMALLEST, Column, Floats, sums
+from monitoring.days import SMALLEST, Column, Floats, sums
 
 DECILES = np.arange(1, 10) / 10
 MARGIN = 0.15  # of the reference's range, beyond which a number is unlike any seen

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from monitoring.chance import Chance, Statistics, calibrate
+from monitoring.days import Bools, Column, Floats
 from monitoring.distances import Binning, Counts, Window, bin_column, count_days, debiased
-from monitoring.metrics import Bools, Column, Floats
 from monitoring.relations import (
     LEAST_RESIDUAL,
     Design,

@@ -4,16 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.contract import Contract
-from monitoring.metrics import (
-    Bools,
-    Column,
-    Difference,
-    Scored,
-    evaluate,
-    expected_costs,
-    paired_difference,
-)
+from core.contract import Contract, NumberContract
+from core.money import HIGH, LOW, VALUE, money_of
+from monitoring.days import DECISIONS, NAN, Bools, Column
+from monitoring.metrics import Answers, Difference, Scored, evaluate, paired_difference
+from monitoring.tasks import limits_of
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
 
@@ -25,52 +20,55 @@ class Performance:
     rows: int
     label_share: float
     scored: Scored | None
-    saved: Difference | None  # per 1,000 decisions, against acting always or never
+    saved: Difference | None  # per 1,000 decisions, against one decision for all
     expected: Scored
     bad: bool
     sentence: str
 
 
-def estimate(probability: Column, day: Column, contract: Contract, threshold: float) -> Scored:
-    """Scores to be expected if the probabilities are right, before any label is known.
+def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
+    """Scores to be expected if the forecasts are right, before any label is known.
 
-    This confidence-based performance estimation sees a shift of inputs, but none of what they mean.
+    This confidence-based performance estimation sees a shift of inputs, but none of what they mean. Of
+    numbers, a row's decision is expected to cost in proportion to its interval's width.
     """
-    return evaluate(probability, probability, day, contract.costs, threshold=threshold)
+    forecast = answers.forecast
+    if isinstance(contract, NumberContract):
+        cost = NAN if answers.expected_cost is None else float(np.mean(answers.expected_cost)) * DECISIONS
+        width = float(np.mean(forecast[:, HIGH] - forecast[:, LOW]))
+        told = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
+        return Scored(told | {"rows": float(len(forecast))}, {})
+    return evaluate(forecast, forecast, day, contract.costs, decision=answers.decision)
 
 
 def judge(
     label: Column,
     known: Bools,
-    probability: Column,
+    answers: Answers,
     day: Column,
-    usual_rate: float,
+    usual: Column,
     contract: Contract,
-    threshold: float,
 ) -> Performance:
     """The performance of one period's decisions, by the labels that are `known`; the others are not read.
 
-    It is bad, once enough labels are there, if the mean prediction is off the rate by more than the contract
-    allows and by more than the chance of days, or if the model loses money by as much: against acting always
-    or never, whichever is cheaper at the `usual_rate`, which is what we would do without it. Worse ranking
-    counts once it costs money.
+    It is bad, once enough labels are there, if a score is off by more than the contract allows and by more
+    than the chance of days, or if the model loses money by as much: against one decision for all, whichever
+    is cheapest for the `usual` labels, which is what we would do without it. Worse ranking counts once it
+    costs money.
 
     Raises:
         ValueError: for no rows, or values that cannot be scored.
     """
-    rows = len(probability)
-    expected = estimate(probability, day, contract, threshold)
+    rows = len(answers.forecast)
+    expected = estimate(answers, day, contract)
     share = float(np.mean(known))
     if not np.any(known):
         return Performance(rows, share, None, None, expected, bad=False, sentence="no label has arrived")
-    truth, chance, when = label[known], probability[known], day[known]
-    scored = evaluate(truth, chance, when, contract.costs, threshold=threshold, draws=DRAWS)
-    always = np.full(truth.size, usual_rate >= contract.costs.threshold)
-    saved = paired_difference(
-        expected_costs(truth, always, contract.costs),
-        expected_costs(truth, chance >= threshold, contract.costs),
-        when,
-    )
+    truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))
+    scored = evaluate(truth, forecast, when, contract.costs, decision=decision, draws=DRAWS)
+    money = money_of(contract.costs)
+    alone = np.full(len(truth), money.alone(usual))
+    saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
     faults = _faults(scored, saved, contract)
     needed = contract.monitoring.min_label_share
     if share < needed:
@@ -81,13 +79,11 @@ def judge(
 
 
 def _faults(scored: Scored, saved: Difference, contract: Contract) -> list[str]:
-    faults = []
-    bias, (low, high) = scored.scores["bias"], scored.intervals["bias"]
-    limit = contract.monitoring.max_bias
-    if abs(bias) > limit and (low > 0 or high < 0):
-        faults.append(
-            f"the mean prediction is {bias:+.3f} off the rate ({low:+.3f} to {high:+.3f}), {limit:g} may be"
-        )
+    found = [
+        limit.fault(scored.scores[limit.score], scored.intervals[limit.score])
+        for limit in limits_of(contract)
+    ]
+    faults = [fault for fault in found if fault]
     if saved.high < 0 and -saved.mean > contract.gates.max_loss_per_1000:
         faults.append(_saves(saved, contract))
     return faults

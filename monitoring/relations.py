@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monitoring.days import Floats
 from monitoring.distances import Binning, Window, numbers
-from monitoring.metrics import Floats
 
 RIDGE = 0.01
 LEVELS = 15  # of a category that have a column of their own, if frequent

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from monitoring.days import Floats, sums
 from monitoring.distances import MARGIN, Window
-from monitoring.metrics import Floats, sums
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(6), np.uint64(2), np.uint64(0xFF51AFD7ED558CCD))
 

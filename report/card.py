@@ -4,6 +4,7 @@ from math import isfinite
 
 from core.contract import Contract
 from core.errors import UserError
+from report import tasks
 from report.render import render
 from report.results import Results
 
@@ -18,6 +19,8 @@ def card_text(contract: Contract, results: Results) -> str:
     """
     if results.model is None:
         raise UserError("There is no model to write a card for. Run `make train` first.")
-    ranked = [row for row in results.model.slices if isfinite(row.roc_auc.value)]
-    weakest = sorted(ranked, key=lambda row: row.roc_auc.value)[:WEAKEST]
+    shown = tasks.shown_of(contract)
+    name, way = shown.slices[0], -1 if shown.low_is_good else 1
+    ranked = [row for row in results.model.slices if isfinite(row.metrics[name].value)]
+    weakest = sorted(ranked, key=lambda row: way * row.metrics[name].value)[:WEAKEST]
     return render("card.md.j2", contract, results, model=results.model, data=results.data, weakest=weakest)

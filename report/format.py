@@ -11,17 +11,25 @@ DIGEST = 12
 METRICS = {  # in the order in which they are shown
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
+    "accuracy": "accuracy",
     "log_loss": "log-loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
-    "bias": f"bias (mean prediction {MINUS} rate)",
+    "mae": "mean absolute error",
+    "rmse": "root of the mean squared error",
+    "r2": "R²",
+    "coverage": "share inside of the intervals",
+    "width": "mean width of the intervals",
+    "bias": f"bias (mean prediction {MINUS} what came)",
     "cost_per_1000": "cost per 1,000 decisions",
     "savings_share": "share of the possible savings",
     "action_rate": "share acted on",
     "rate": "rate of the label",
+    "mean": "mean of the label",
     "rows": "rows",
 }
-_SHARES = {"savings_share", "action_rate", "rate"}
+_SHARES = {"savings_share", "action_rate", "rate", "accuracy", "coverage"}
+_SIZES = {"mae", "rmse", "width", "mean"}
 _COUNTS = {"cost_per_1000", "rows"}
 
 
@@ -38,6 +46,8 @@ def metric(name: str, value: float) -> str:
         return percent(value)
     if name in _COUNTS:
         return count(value)
+    if name in _SIZES:
+        return compact(value)
     return f"{value:+.3f}".replace("-", MINUS) if name == "bias" else decimal(value)
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from core.contract import Contract
 from core.files import write_whole
 from report import format as say
-from report import plots, words
+from report import plots, tasks, words
 from report.render import render
 from report.results import NAN, Estimate, Monitoring, Results
 from report.stages import STAGES
@@ -34,16 +34,14 @@ def page(contract: Contract, results: Results) -> str:
 def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
     """By stage: the one number to remember, and what stands below it."""
     tiles = dict.fromkeys((stage.name for stage in STAGES), (say.NONE, words.NOT_RUN))
-    act = say.spaced(contract.decision.act)
-    tiles["problem"] = (f"p ≥ {contract.costs.threshold:.2f}", f"from there “{act}” pays")
+    tiles["problem"] = tasks.short_rule(contract)
     if data := results.data:
         held = sum(probe.passed for probe in data.probes)
         probes = say.plural(len(data.probes), "leakage probe")
         tiles["data"] = (say.count(data.rows), f"rows kept; {held} of {probes} passed")
     if model := results.model:
         saved = model.test.get("savings_share", Estimate(NAN))
-        auc = model.test.get("roc_auc", Estimate(NAN))
-        below = f"of the possible savings on unseen months; ROC-AUC {say.metric('roc_auc', auc.value)}"
+        below = f"of the possible savings on unseen months; {tasks.best(model.test, contract)}"
         tiles["model"] = (say.metric("savings_share", saved.value), below)
     if serving := results.serving:
         below = f"p99 of a one-row request; {serving.failed:,} of {serving.requests:,} requests failed"
@@ -59,23 +57,29 @@ def _plots(contract: Contract, results: Results) -> dict[str, str]:
     """By name; a plot without points is left out."""
     drawn = {}
     watched = results.monitoring or Monitoring((), (), ())
-    currency = contract.costs.currency
+    currency, shown, unit = contract.costs.currency, tasks.shown_of(contract), tasks.label_axis(contract)[1]
     if results.data and results.data.label_rate:
-        drawn["label_rate"] = plots.label_rate(results.data, watched.retrainings)
+        drawn["label_rate"] = plots.label_rate(
+            results.data, watched.retrainings, tasks.label_axis(contract)[1]
+        )
     if model := results.model:
         if model.ablation:
-            drawn["ablation"] = plots.ablation(model.ablation)
+            drawn["ablation"] = plots.ablation(model.ablation, shown.sets)
         if model.calibration:
-            drawn["calibration"] = plots.calibration(model.calibration)
+            drawn["calibration"] = plots.calibration(model.calibration, unit)
         if model.cost_curve:
-            drawn["cost_curve"] = plots.cost_curve(model.cost_curve, model.threshold, currency)
+            drawn["cost_curve"] = plots.cost_curve(
+                model.cost_curve, model.threshold, tasks.curve_words(contract), currency
+            )
         if model.importance:
             drawn["importance"] = plots.importance(model.importance)
         if model.slices:
-            drawn["slices"] = plots.slices(model.slices, model.test, currency)
+            drawn["slices"] = plots.slices(model.slices, model.test, shown.slices, currency)
     if watched.periods:
         limit = contract.monitoring.max_bias
-        drawn["performance"] = plots.performance(watched.periods, watched.retrainings, limit, currency)
+        drawn["performance"] = plots.performance(
+            watched.periods, watched.retrainings, shown.periods, limit, currency
+        )
     if any(period.drift for period in watched.periods):
         drawn["drift"] = plots.drift(watched.periods)
     return drawn

@@ -27,12 +27,14 @@ WIDE = 10.0  # inches; at the page's full width a point is then about 1.4 pixels
 HALF = 4.9
 MOST_COLUMNS = 24
 MOST_FEATURES = 15
+LOW_IS_GOOD = ("log_loss", "mae", "rmse")
+LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
 _SHADES = {"train": (BLUE, 0.06), "fold": (BLUE, 0.07), "contest": (AMBER, 0.22), "test": (GREEN, 0.10)}
 
 
 @chart
-def label_rate(data: Data, retrainings: Sequence[Retraining]) -> Figure:
-    """Rate of the label week by week, with the parts of the split shaded and retrainings marked."""
+def label_rate(data: Data, retrainings: Sequence[Retraining], unit: str) -> Figure:
+    """The label week by week, with the parts of the split shaded and retrainings marked."""
     figure = Figure(figsize=(WIDE, 2.7))
     axes = figure.subplots()
     folds = [window.start for window in data.windows if window.kind == "fold"]
@@ -44,7 +46,14 @@ def label_rate(data: Data, retrainings: Sequence[Retraining]) -> Figure:
         if window.kind == "fold":
             axes.axvline(_at(window.start), color=PAPER, linewidth=1.5)
     middles = [_middle(week.start, week.start + timedelta(days=7)) for week in data.label_rate]
-    axes.plot(middles, [week.rate for week in data.label_rate], color=INK, marker="o", markersize=3)
+    names = dict.fromkeys(name for week in data.label_rate for name in week.shares)
+    for place, name in enumerate(names):
+        shares = [week.shares.get(name, 0.0) for week in data.label_rate]
+        axes.plot(middles, shares, color=LINES[place % len(LINES)], label=name)
+    if names:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        axes.plot(middles, [week.rate for week in data.label_rate], color=INK, marker="o", markersize=3)
     for row, retraining in enumerate(retrainings):
         at = _at(retraining.at)
         axes.axvline(at, color=RED, linestyle="--", linewidth=1.2)
@@ -58,45 +67,63 @@ def label_rate(data: Data, retrainings: Sequence[Retraining]) -> Figure:
             fontsize=8,
             ha="right",
         )
-    axes.set_ylim(bottom=0)
     axes.xaxis_date()
+    if unit:
+        axes.set(ylabel=unit)
+        return figure
+    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
 @chart
-def ablation(rows: Sequence[AblationRow]) -> Figure:
-    """What each feature set brings: ROC-AUC, log-loss and share of the savings, with intervals."""
+def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
+    """What each feature set brings: scores and share of the savings, with intervals."""
     figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
-    panels = figure.subplots(1, 3, sharey=True)
-    for axes, name in zip(panels, ("roc_auc", "log_loss", "savings_share"), strict=True):
-        numbers = [getattr(row, name) for row in rows]
+    panels = figure.subplots(1, len(shown), sharey=True)
+    for axes, name in zip(panels, shown, strict=True):
+        numbers = [row.metrics[name] for row in rows]
         _dots(axes, name, numbers, colours=[BLUE] * len(rows), labels=True)
-        axes.set_title(say.metric_title(name) + (" (lower is better)" if name == "log_loss" else ""))
+        axes.set_title(say.metric_title(name) + (" (lower is better)" if name in LOW_IS_GOOD else ""))
     _names(panels[0], [row.features for row in rows])
     return figure
 
 
 @chart
-def calibration(points: Sequence[CalibrationPoint]) -> Figure:
-    """Rate that came against the mean prediction, by bins, and the diagonal of honest probabilities."""
+def calibration(points: Sequence[CalibrationPoint], unit: str) -> Figure:
+    """What came against the mean prediction, by bins, and the diagonal of honest predictions."""
     figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
-    top = 1.08 * max(max(point.predicted, point.observed) for point in points)
-    axes.plot([0, top], [0, top], color=QUIET, linestyle="--", linewidth=1)
-    rows = np.array([point.rows for point in points], dtype=np.float64)
-    predicted, observed = ([getattr(point, name) for point in points] for name in ("predicted", "observed"))
-    axes.plot(predicted, observed, color=BLUE, linewidth=1)
-    axes.scatter(predicted, observed, s=12 + 40 * rows / rows.max(), color=BLUE, zorder=3)
-    axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean prediction", ylabel="rate that came")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    values = [value for point in points for value in (point.predicted, point.observed)]
+    least = min(values) if unit else 0.0
+    margin = 0.08 * (max(values) - least)
+    ends = (least - margin if unit else 0.0, max(values) + margin)
+    axes.plot(ends, ends, color=QUIET, linestyle="--", linewidth=1)
+    most = max(point.rows for point in points)
+    names = list(dict.fromkeys(point.of for point in points))
+    for place, name in enumerate(names):
+        mine = [point for point in points if point.of == name]
+        colour = LINES[place % len(LINES)]
+        predicted, observed = ([getattr(point, at) for point in mine] for at in ("predicted", "observed"))
+        axes.plot(predicted, observed, color=colour, linewidth=1, label=name)
+        axes.scatter(
+            predicted, observed, s=[12 + 40 * one.rows / most for one in mine], color=colour, zorder=3
+        )
+    if len(names) > 1:
+        axes.legend(loc="upper left")
+    what = unit or "rate"
+    axes.set(xlim=ends, ylim=ends, xlabel="mean prediction", ylabel=f"{what} that came")
+    if not unit:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
 @chart
-def cost_curve(points: Sequence[CostPoint], threshold: float, currency: str) -> Figure:
-    """Cost per 1,000 decisions against the threshold, with the chosen one marked."""
+def cost_curve(
+    points: Sequence[CostPoint], threshold: float, words: tuple[str, str], currency: str
+) -> Figure:
+    """Cost per 1,000 decisions against other ways to decide, with the version's own marked."""
     figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
     ordered = sorted(points, key=lambda point: point.threshold)
@@ -106,9 +133,10 @@ def cost_curve(points: Sequence[CostPoint], threshold: float, currency: str) -> 
     here = float(np.interp(threshold, at, cost))
     axes.axvline(threshold, color=RED, linestyle="--", linewidth=1.2)
     axes.plot([threshold], [here], marker="o", color=RED)
-    words = f"act from {threshold:.3f} on:\n{say.count(here)} {currency}"
-    axes.annotate(words, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
-    axes.set(xlabel="threshold", ylabel=f"{currency} per 1,000 decisions")
+    axis, standing = words
+    told = f"{standing.format(at=threshold)}\n{say.count(here)} {currency}"
+    axes.annotate(told, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
+    axes.set(xlabel=axis, ylabel=f"{currency} per 1,000 decisions")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
     return figure
 
@@ -126,16 +154,18 @@ def importance(values: dict[str, float]) -> Figure:
 
 
 @chart
-def slices(rows: Sequence[Slice], overall: dict[str, Estimate], currency: str) -> Figure:
-    """ROC-AUC and cost where a column has a value, with intervals; the dashed line is the whole test."""
+def slices(
+    rows: Sequence[Slice], overall: dict[str, Estimate], shown: tuple[str, str], currency: str
+) -> Figure:
+    """A score and the cost where a column has a value, with intervals; the dashed line is the whole test."""
     figure = Figure(figsize=(WIDE, 0.8 + 0.23 * len(rows)))
     panels = figure.subplots(1, 2, sharey=True)
     columns = list(dict.fromkeys(row.column for row in rows))
     colours = [SERIES[columns.index(row.column) % len(SERIES)] for row in rows]
-    for axes, name in zip(panels, ("roc_auc", "cost_per_1000"), strict=True):
+    for axes, name in zip(panels, shown, strict=True):
         if name in overall:
             axes.axvline(overall[name].value, color=QUIET, linestyle="--", linewidth=1)
-        _dots(axes, name, [getattr(row, name) for row in rows], colours=colours)
+        _dots(axes, name, [row.metrics[name] for row in rows], colours=colours)
         axes.set_title(say.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
     _names(panels[0], [f"{say.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
     return figure
@@ -174,14 +204,18 @@ def drift(periods: Sequence[Period]) -> Figure:
 
 @chart
 def performance(
-    periods: Sequence[Period], retrainings: Sequence[Retraining], max_bias: float, currency: str
+    periods: Sequence[Period],
+    retrainings: Sequence[Retraining],
+    shown: tuple[str, str, str],
+    max_bias: float,
+    currency: str,
 ) -> Figure:
-    """ROC-AUC, bias and cost of each period with intervals, by version; bad periods are shaded."""
+    """A score, the bias and the cost of each period with intervals, by version; bad periods are shaded."""
     figure = Figure(figsize=(WIDE, 5.8))
     panels = figure.subplots(3, 1, sharex=True)
     middles = [_middle(period.start, period.end) for period in periods]
     versions = list(dict.fromkeys(period.version for period in periods))
-    for axes, name in zip(panels, ("roc_auc", "bias", "cost_per_1000"), strict=True):
+    for axes, name in zip(panels, shown, strict=True):
         for period in periods:
             if period.bad:
                 axes.axvspan(_at(period.start), _at(period.end), color=RED, alpha=0.10, linewidth=0)

@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from core.contract import Contract
 from report import format as say
-from report import words
+from report import tasks, words
 from report.results import Results
 
 FOLDER = Path(__file__).parent / "templates"
@@ -25,7 +25,13 @@ def render(template: str, contract: Contract, results: Results, **more: Any) -> 
     )
     environment.filters["cell"] = _cell
     return environment.get_template(template).render(
-        contract=contract, results=results, say=say, words=words, **more
+        contract=contract,
+        results=results,
+        say=say,
+        words=words,
+        tasks=tasks,
+        shown=tasks.shown_of(contract),
+        **more,
     )
 
 

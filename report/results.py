@@ -39,11 +39,12 @@ class Problem(Section):
 
 @dataclass(frozen=True)
 class Week:
-    """The label's rate in seven days."""
+    """The label's mean in seven days; of several classes, each one's share."""
 
     start: date
     rate: float
     rows: int
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,7 @@ class AblationRow:
     """What one collection of feature sets brings."""
 
     features: str
-    roc_auc: Estimate
-    log_loss: Estimate
-    savings_share: Estimate
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -107,22 +106,22 @@ class Slice:
     column: str
     value: str
     rows: int
-    roc_auc: Estimate
-    cost_per_1000: Estimate
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class CalibrationPoint:
-    """One bin: what was predicted and what came."""
+    """One bin: what was predicted and what came; of several classes, of which one."""
 
     predicted: float
     observed: float
     rows: int
+    of: str = ""
 
 
 @dataclass(frozen=True)
 class CostPoint:
-    """What deciding at this threshold costs."""
+    """What deciding by this threshold costs, or by so much more or less than was decided."""
 
     threshold: float
     cost_per_1000: float
@@ -148,7 +147,7 @@ class Model(Section):
     promoted: bool
     candidates: tuple[Candidate, ...]
     test: dict[str, Estimate]
-    threshold: float
+    threshold: float  # of the cost curve, where the version stands
     gates: tuple[Gate, ...]
     lineage: dict[str, str]  # what it was made from: data, contract, lock, commit, ...
     ablation: tuple[AblationRow, ...] = ()

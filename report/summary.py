@@ -5,13 +5,12 @@ from textwrap import wrap
 
 from core.contract import Contract
 from report import format as say
-from report import words
+from report import tasks, words
 from report.results import Data, Estimate, Model, Monitoring, Results, Serving
 from report.stages import STAGES
 
 WIDTH = 100
 _NAME, _TEXT, _PLACE = 14, 60, 22
-_SHOWN = ("roc_auc", "log_loss", "calibration_error", "savings_share")
 
 
 def summary(contract: Contract, results: Results, page: Path) -> str:
@@ -42,7 +41,7 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
         case Data() as data:
             return [words.data(contract, data)]
         case Model() as model:
-            return [words.model(model), _scores(model.test)]
+            return [words.model(contract, model), _scores(model.test, contract)]
         case Serving() as serving:
             p50, p99 = say.decimal(serving.p50_ms, 1), say.decimal(serving.p99_ms, 1)
             return [words.serving(serving), f"A one-row request took {p50} ms (median) and {p99} ms (p99)."]
@@ -50,9 +49,10 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
             return [words.monitoring(contract, monitoring)]
     if stage != "problem":
         return [words.NOT_RUN]
-    return [words.threshold(contract.costs, contract.decision.act), words.stale(contract, results)]
+    return [tasks.rule(contract), words.stale(contract, results)]
 
 
-def _scores(test: dict[str, Estimate]) -> str:
-    shown = [f"{say.metric_title(name)} {say.estimate(name, test[name])}" for name in _SHOWN if name in test]
+def _scores(test: dict[str, Estimate], contract: Contract) -> str:
+    names = tasks.shown_of(contract).summary
+    shown = [f"{say.metric_title(name)} {say.estimate(name, test[name])}" for name in names if name in test]
     return f"On the test window: {', '.join(shown)}."

@@ -1,46 +1,17 @@
 """The sentences that page, card and summary share, made from the contract and the results."""
 
 from core.contract import Contract
-from core.tasks import BinaryCosts
 from report import format as say
+from report import tasks
 from report.results import Data, Gate, Model, Monitoring, Results, Retraining, Serving
 
 NOT_RUN = "Not run yet."
-PER = 1000
 
 
 def problem(contract: Contract) -> str:
     """Who decides what, and what the model says to that."""
     decision = contract.decision
-    return (
-        f"{say.capital(decision.who)}: {decision.what}. The model gives the probability that the outcome is "
-        f"“{say.spaced(contract.label.name)}”: {contract.label.means}."
-    )
-
-
-def threshold(costs: BinaryCosts, act: str) -> str:
-    """From which probability acting pays, and why."""
-    alarm = say.money(costs.act_negative - costs.wait_negative, costs.currency)
-    rescued = say.money(costs.wait_positive - costs.act_positive, costs.currency)
-    return (
-        f"The costs set the rule: “{say.spaced(act)}” from a probability of {costs.threshold:.3f} on, "
-        f"because a needless action costs {alarm} and a timely one saves {rescued}."
-    )
-
-
-def stakes(costs: BinaryCosts, rate: float) -> dict[str, float]:
-    """Money per 1,000 decisions of three ways to decide, at this rate of the label."""
-    acting = rate * costs.act_positive + (1 - rate) * costs.act_negative
-    waiting = rate * costs.wait_positive + (1 - rate) * costs.wait_negative
-    perfect = rate * min(costs.act_positive, costs.wait_positive)
-    perfect += (1 - rate) * min(costs.act_negative, costs.wait_negative)
-    return {"always act": PER * acting, "always wait": PER * waiting, "know the outcome": PER * perfect}
-
-
-def rate(data: Data) -> float:
-    """The label's rate over all weeks."""
-    rows = sum(week.rows for week in data.label_rate)
-    return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else float("nan")
+    return f"{say.capital(decision.who)}: {decision.what}. The model gives {tasks.gives(contract)}."
 
 
 def data(contract: Contract, result: Data) -> str:
@@ -55,14 +26,13 @@ def data(contract: Contract, result: Data) -> str:
     )
 
 
-def model(result: Model) -> str:
+def model(contract: Contract, result: Model) -> str:
     """Which model was taken, against what, and whether it was promoted."""
     words = []
     chosen = next((one for one in result.candidates if one.chosen), None)
     if chosen is not None:
-        words.append(
-            f"“{say.spaced(chosen.name)}” was taken on the validation folds{_against(result, 'log_loss')}."
-        )
+        against = _against(result, tasks.shown_of(contract).fit)
+        words.append(f"“{say.spaced(chosen.name)}” was taken on the validation folds{against}.")
     words.append(
         f"Version {result.version} was {'promoted' if result.promoted else 'refused'}: {gates(result.gates)}."
     )
@@ -94,7 +64,7 @@ def serving(result: Serving) -> str:
     switched = f", {result.at_switch:,} of them while a new version took over" if result.at_switch else ""
     return (
         f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
-        f"HTTP got the offline probabilities, with a largest difference of "
+        f"HTTP got the offline answers, with a largest difference of "
         f"{say.compact(result.parity.largest_difference)}. "
         f"Of {say.plural(result.requests, 'request')}{switched}, {answered}."
     )

@@ -6,7 +6,6 @@ lineage, smoke rows), `model.treelite` (the trees), `history.npz` (what was know
 
 import hashlib
 import json
-import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.columns import Floats
 from core.contract import Contract, parse_contract
 from core.errors import UserError
+from core.money import money_of
 from core.windows import Key, Log, Table
+from serving.calibration import LINKS, AnyCalibration
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, MODEL, HISTORY = "manifest.json", "model.treelite", "history.npz"
 
 
@@ -36,27 +38,11 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Temperature scaling of the trees' margin: sigmoid(slope * margin) (Guo et al. 2017)."""
-
-    slope: float = 1.0
-
-    def probability(self, margin: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of margins, of the same shape."""
-        calibrated: NDArray[np.float64] = 1 / (1 + np.exp(-self.slope * margin))
-        return calibrated
-
-    def of_one(self, margin: float) -> float:
-        """The probability of one margin."""
-        return 1 / (1 + math.exp(-self.slope * margin))
-
-
-@dataclass(frozen=True, slots=True)
 class SmokeRow:
-    """A request row and the probability that it must get from the artifact's own history."""
+    """A request row and the forecast (`core.money`) that it must get from the artifact's own history."""
 
     row: dict[str, Any]
-    probability: float
+    forecast: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -68,14 +54,17 @@ class Artifact:
     features: tuple[str, ...]
     categories: Mapping[str, Mapping[str, float]]
     reference: Mapping[str, Mapping[str, Any]]
-    calibration: Calibration
-    threshold: float
+    calibration: AnyCalibration
     as_of: int
     trained_until: int
     lineage: Lineage
-    model: bytes
+    models: tuple[bytes, ...]
     history: Table
     smoke: tuple[SmokeRow, ...] = ()
+
+    def decide(self, forecast: Floats) -> NDArray[Any]:
+        """The decisions of its own contract, see `core.money`."""
+        return money_of(self.contract.costs).decide(forecast)
 
 
 def save_artifact(artifact: Artifact, folder: Path) -> str:
@@ -92,7 +81,9 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             f"{folder.parent} cannot be written: {error.strerror}. Free it or name another."
         ) from error
     try:
-        (scratch / MODEL).write_bytes(artifact.model)
+        models = [_model_file(number) for number in range(len(artifact.models))]
+        for name, model in zip(models, artifact.models, strict=True):
+            (scratch / name).write_bytes(model)
         with (scratch / HISTORY).open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **_arrays(artifact.history))
         manifest = {
@@ -103,12 +94,11 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             "categories": artifact.categories,
             "reference": artifact.reference,
             "calibration": asdict(artifact.calibration),
-            "threshold": artifact.threshold,
             "as_of": artifact.as_of,
             "trained_until": artifact.trained_until,
             "lineage": asdict(artifact.lineage),
             "smoke": [asdict(row) for row in artifact.smoke],
-            "checksums": {name: _checksum(scratch / name) for name in (MODEL, HISTORY)},
+            "checksums": {name: _checksum(scratch / name) for name in (*models, HISTORY)},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         scratch.chmod(0o755)
@@ -139,20 +129,21 @@ def load_artifact(folder: Path) -> Artifact:
                 )
         with np.load(folder / HISTORY, allow_pickle=False) as arrays:
             history = _table(arrays)
+        contract = parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract")
+        models = [name for name in manifest["checksums"] if name != HISTORY]
         return Artifact(
-            contract=parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract"),
+            contract=contract,
             sets=tuple(manifest["sets"]),
             features=tuple(manifest["features"]),
             categories=manifest["categories"],
             reference=manifest["reference"],
-            calibration=Calibration(**manifest["calibration"]),
-            threshold=manifest["threshold"],
+            calibration=LINKS[contract.task](**manifest["calibration"]),
             as_of=manifest["as_of"],
             trained_until=manifest["trained_until"],
             lineage=Lineage(**manifest["lineage"]),
-            model=(folder / MODEL).read_bytes(),
+            models=tuple((folder / name).read_bytes() for name in models),
             history=history,
-            smoke=tuple(SmokeRow(**row) for row in manifest["smoke"]),
+            smoke=tuple(SmokeRow(one["row"], tuple(one["forecast"])) for one in manifest["smoke"]),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder} is not a whole artifact ({error}). Train or download it again.") from error
@@ -161,6 +152,11 @@ def load_artifact(folder: Path) -> Artifact:
 def artifact_digest(folder: Path) -> str:
     """SHA-256 of the manifest, which holds the checksums of all else."""
     return _checksum(folder / MANIFEST)
+
+
+def _model_file(number: int) -> str:
+    """One file for the trees, or one for each model of several."""
+    return MODEL if number == 0 else f"model-{number}.treelite"
 
 
 def _checksum(path: Path) -> str:

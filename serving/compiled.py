@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,25 @@ logger = logging.getLogger("serving")
 
 class _Forest(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("features", "trees", "leaves")),
+        *((name, ctypes.c_int64) for name in ("features", "trees", "leaves", "outputs")),
         *((name, ctypes.c_void_p) for name in ("first", "category", "thresholds", "alive", "values")),
-        ("base", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("ends", "bases")),
     )
 
 
 class CompiledForest:
-    """A forest's margins; used from one thread at a time."""
+    """A forest's margins, as many as it has outputs; used from one thread at a time."""
 
     def __init__(self, forest: Forest, library: ctypes.PyDLL) -> None:
-        self._arrays = (forest.first, forest.category, forest.thresholds, forest.alive, forest.values)
-        features, (trees, leaves) = len(forest.category), forest.values.shape
-        self._struct = _Forest(features, trees, leaves, *(_address(one) for one in self._arrays), forest.base)
+        tables = (forest.first, forest.category, forest.thresholds, forest.alive, forest.values)
+        self._arrays = (*tables, forest.ends, forest.bases)
+        features, (trees, leaves), outputs = len(forest.category), forest.values.shape, len(forest.ends)
+        addresses = (_address(one) for one in self._arrays)
+        self._struct = _Forest(features, trees, leaves, outputs, *addresses)
         self._scratch = np.empty(trees, dtype=forest.alive.dtype)
-        self._row, self._out = np.empty(features), np.empty(1)
+        self._row, self._out = np.empty(features), np.empty(outputs)
+        self._shape = () if outputs == 1 else (outputs,)
+        self._read: Callable[[], Any] = self._out.item if outputs == 1 else self._out.tolist
         self._fill = struct.Struct(f"{features}d").pack_into
         self._function = library.margins32 if forest.alive.itemsize == 4 else library.margins64  # noqa: PLR2004 (bytes)
         self._function.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_int64,) + (ctypes.c_void_p,) * 2
@@ -54,16 +58,16 @@ class CompiledForest:
         self._forest, self._temporary = ctypes.addressof(self._struct), _address(self._scratch)
         self._one = (self._forest, _address(self._row), 1, self._temporary, _address(self._out))
 
-    def margin(self, values: Sequence[float]) -> float:
-        """The margin of one row."""
+    def margin(self, values: Sequence[float]) -> Any:
+        """The margin of one row: a number, or a list of one for each output."""
         self._fill(self._row.data, 0, *values)
         self._function(*self._one)
-        return self._out.item()
+        return self._read()
 
     def margins(self, rows: Floats) -> Floats:
-        """The margins of rows x features."""
+        """The margins of rows x features: one a row, or rows x outputs."""
         rows = np.ascontiguousarray(rows, dtype=np.float64)
-        out = np.empty(len(rows))
+        out = np.empty((len(rows), *self._shape))
         self._function(self._forest, _address(rows), len(rows), self._temporary, _address(out))
         return out
 

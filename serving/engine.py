@@ -1,13 +1,12 @@
-"""The engine: decoded rows in, probabilities and decisions out. It knows nothing of HTTP."""
+"""The engine: decoded rows in, forecasts and decisions out. It knows nothing of HTTP."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import treelite
-from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from core.clock import DAY
@@ -15,45 +14,22 @@ from core.columns import Floats, Ints, Row, Strings, Value, lookup
 from core.errors import UserError
 from core.windows import HOUR, Fact, History, Past, Table
 from problem.features import FACTS, REACH_HOURS, SETS, Reference
-from serving.artifact import Artifact, Calibration
+from serving.answers import form_of
+from serving.artifact import Artifact
+from serving.calibration import Link
 from serving.compiled import CompiledForest, library
 from serving.explain import Explainer, strongest
-from serving.trees import UnsupportedError, forest_of, probes
+from serving.trees import UnsupportedError, forest_of, probes, read_outputs
 
 Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
 UNKNOWN = float("nan")
 TEXT = "OUST"  # numpy's kinds
 MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
-PARITY = 1e-9  # of margins
+PARITY = 1e-9  # of margins; of large ones, a share
 REASONS = 5  # that are told
 RECENT = 1000  # facts, of which the earliest is taken for the present: a wild date moves nothing
 KEPT = (REACH_HOURS + 7 * 24) * HOUR  # seconds before the present: requests may come a week late
-
-
-class Reason(Struct, frozen=True, gc=False):
-    """A feature, its value where it has one, and what it adds to the log-odds."""
-
-    feature: str
-    value: float | str | None
-    log_odds: float
-
-
-class Reasons(Struct, frozen=True):
-    """From the log-odds of the average case to those of this one: what moved it most, and the rest."""
-
-    average: float
-    strongest: tuple[Reason, ...]
-    rest: float
-
-
-class Prediction(Struct, frozen=True, gc=False):
-    """A probability, the decision that is cheaper at it, and features with a category training never saw."""
-
-    probability: Annotated[float, Meta(ge=0, le=1)]
-    decision: str
-    unknown: tuple[str, ...] = ()
-    reasons: Reasons | UnsetType = UNSET  # on request
 
 
 def columns_of(frame: Frame) -> dict[str, Any]:
@@ -130,8 +106,8 @@ class Scorer:
         UserError: when the compiled trees do not answer as treelite's own interpreter does.
     """
 
-    def __init__(self, model: bytes, calibration: Calibration) -> None:
-        self.model = treelite.Model.deserialize_bytes(model)
+    def __init__(self, models: Sequence[bytes], calibration: Link) -> None:
+        self.models = [treelite.Model.deserialize_bytes(model) for model in models]
         self.why_slow = ""  # why the trees run in treelite's interpreter; empty when they are compiled
         self._calibration = calibration
         self._compiled: CompiledForest | None = None
@@ -140,35 +116,41 @@ class Scorer:
             if code is None:
                 self.why_slow = "their code could not be compiled here"
             else:
-                self._compiled = CompiledForest(forest_of(self.model), code)
+                self._compiled = CompiledForest(forest_of(self.models), code)
                 self._check(self._compiled)
         except UnsupportedError as error:
             self.why_slow = str(error)
 
-    def margin(self, features: Floats) -> Floats:
-        """Sum of the trees' leaves for each row of features."""
+    def margins(self, features: Floats) -> Floats:
+        """Sums of the trees' leaves for each row of features: one, or one for each output."""
         if self._compiled is not None:
             return self._compiled.margins(features)
         return self._interpreted(features)
 
-    def probability(self, features: Floats) -> Floats:
-        """Calibrated probability for each row of features."""
-        return self._calibration.probability(self.margin(features))
+    def forecast(self, features: Floats) -> Floats:
+        """The forecast for each row of features, see `core.money`."""
+        return self._calibration.forecast(self.margins(features))
 
-    def one(self, features: Sequence[float]) -> float:
-        """Calibrated probability for one row of features."""
+    def one(self, features: Sequence[float]) -> Any:
+        """The forecast for one row of features: a number, or a list of them."""
         if self._compiled is not None:
             return self._calibration.of_one(self._compiled.margin(features))
-        return self._calibration.of_one(self._interpreted(np.array([features], dtype=np.float64)).item())
+        margins = self._interpreted(np.array([features], dtype=np.float64))[0]
+        return self._calibration.of_one(margins.tolist())
 
     def _interpreted(self, features: Floats) -> Floats:
-        found = treelite.gtil.predict(self.model, features, nthread=1, pred_margin=True)
-        return np.asarray(found, dtype=np.float64).reshape(len(features))
+        found = [
+            np.asarray(treelite.gtil.predict(model, features, nthread=1, pred_margin=True), dtype=np.float64)
+            for model in self.models
+        ]
+        margins = np.hstack([one.reshape(len(features), -1) for one in found])
+        return margins[:, 0] if margins.shape[1] == 1 else margins
 
     def _check(self, compiled: CompiledForest) -> None:
         """Compare on rows at, beside and between all splits, with gaps and unseen categories."""
-        rows = probes(self.model)
-        worst = float(np.abs(compiled.margins(rows) - self._interpreted(rows)).max())
+        rows = probes(self.models)
+        expected = self._interpreted(rows)
+        worst = float((np.abs(compiled.margins(rows) - expected) / np.maximum(1, np.abs(expected))).max())
         if not worst <= PARITY:
             raise UserError(f"The compiled trees differ by {worst:.2g} from treelite's.")
 
@@ -179,13 +161,13 @@ class Engine:
     def __init__(self, artifact: Artifact, history: History | None = None) -> None:
         self.artifact = artifact
         self.history = history or artifact.history.history()
-        self.scorer = Scorer(artifact.model, artifact.calibration)
-        self._explainer: Explainer | None = None
+        self.scorer = Scorer(artifact.models, artifact.calibration)
+        self.form = form_of(artifact.contract)
+        self._answer = self.form.prediction
+        self._explainers: list[Explainer] = []  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
         self._recent: list[int] = []  # when the last facts became known
         self._forgotten = 0  # up to here (epoch seconds)
-        self._threshold = artifact.threshold
-        self._act, self._wait = artifact.contract.decision.act, artifact.contract.decision.wait
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
         get = itemgetter(*artifact.features)
@@ -214,7 +196,7 @@ class Engine:
         at = row[self._time] - self._lead
         return features_of(self.artifact.sets, row, at, self.history, self.artifact.reference)
 
-    def predict(self, rows: Sequence[Row]) -> list[Prediction]:
+    def predict(self, rows: Sequence[Row]) -> list[Any]:
         """Answer rows; timestamps are epoch seconds, and the past is what has been observed."""
         if len(rows) < (MANY_STALE if self._stale else MANY):
             return [self._one(row) for row in rows]
@@ -222,29 +204,35 @@ class Engine:
         columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
         return self._many(columns, columns[self._time] - self._lead)
 
-    def explain(self, rows: Sequence[Row], found: Sequence[Prediction]) -> list[Prediction]:
+    def explain(self, rows: Sequence[Row], found: Sequence[Any]) -> list[Any]:
         """The same predictions with what moved them: exact Shapley values of the trees.
 
         Raises:
             UnsupportedError: when the model cannot be explained.
         """
-        explainer = self._explainer = self._explainer or Explainer(self.scorer.model)
-        slope, names = self.artifact.calibration.slope, self.artifact.features
+        artifact, names = self.artifact, self.artifact.features
+        if not self._explainers:
+            outputs = read_outputs(self.scorer.models)
+            self._explainers = [Explainer(output, len(names)) for output in outputs]
         explained = []
         for row, prediction in zip(rows, found, strict=True):
             features = self.features(row)
-            encoded = encode(features, self.artifact.categories)
-            added = slope * explainer.contributions(np.array([encoded[name] for name in names], dtype=float))
+            encoded = encode(features, artifact.categories)
+            values = np.array([encoded[name] for name in names], dtype=float)
+            added, average = np.zeros(len(names)), 0.0
+            weights = artifact.calibration.weights(self.form.forecast(prediction))
+            for weight, explainer in zip(weights, self._explainers, strict=True):
+                if weight:
+                    added += weight * explainer.contributions(values)
+                    average += weight * explainer.base
             first = strongest(added, REASONS).tolist()
-            reasons = Reasons(
-                slope * explainer.base,
-                tuple(Reason(names[i], _shown(features[names[i]]), added[i].item()) for i in first),
-                float(added.sum() - added[first].sum()),
-            )
+            moved = [(names[i], _shown(features[names[i]]), added[i].item()) for i in first]
+            rest = float(added.sum() - added[first].sum())
+            reasons = self.form.reasons(prediction, average, moved, rest)
             explained.append(replace(prediction, reasons=reasons))
         return explained
 
-    def _one(self, row: Row) -> Prediction:
+    def _one(self, row: Row) -> Any:
         features = self.features(row)
         unknown: tuple[str, ...] = ()
         for name, codes in self._categories:
@@ -255,21 +243,18 @@ class Engine:
             features[name] = code
         return self._answer(self.scorer.one(self._names(features)), unknown)
 
-    def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Prediction]:
+    def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Any]:
         artifact = self.artifact
         features = features_of(artifact.sets, columns, at, self.history.table(), artifact.reference)
         encoded = encode(features, artifact.categories)
-        margins = self.scorer.margin(matrix(encoded, artifact.features, len(at))).tolist()
+        margins = self.scorer.margins(matrix(encoded, artifact.features, len(at))).tolist()
         # Not by the column: numpy's exp is another in the last bit, and one row and many answer the same.
         found = map(artifact.calibration.of_one, margins)
         unknown: dict[int, tuple[str, ...]] = {}
         for name, _ in self._categories:
             for row in np.flatnonzero(np.isnan(encoded[name])).tolist():
                 unknown[row] = (*unknown.get(row, ()), name)
-        return [self._answer(probability, unknown.get(row, ())) for row, probability in enumerate(found)]
-
-    def _answer(self, probability: float, unknown: tuple[str, ...]) -> Prediction:
-        return Prediction(probability, self._act if probability >= self._threshold else self._wait, unknown)
+        return [self._answer(forecast, unknown.get(row, ())) for row, forecast in enumerate(found)]
 
 
 def _shown(value: Value) -> float | str | None:
@@ -277,9 +262,7 @@ def _shown(value: Value) -> float | str | None:
 
 
 def predict_table(artifact: Artifact, rows: Frame, past: Table, at: Ints) -> Floats:
-    """The artifact's probabilities for a table of rows, with each row's past as of its decision time."""
+    """The artifact's forecasts for a table of rows, with each row's past as of its decision time."""
     features = features_of(artifact.sets, columns_of(rows), at, past, artifact.reference)
     encoded = encode(features, artifact.categories)
-    return Scorer(artifact.model, artifact.calibration).probability(
-        matrix(encoded, artifact.features, len(at))
-    )
+    return Scorer(artifact.models, artifact.calibration).forecast(matrix(encoded, artifact.features, len(at)))

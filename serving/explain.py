@@ -7,31 +7,29 @@ one integral of a product: of a polynomial, which a few Gauss-Legendre nodes int
 """
 
 import numpy as np
-import treelite
 from numpy.typing import NDArray
 
 from core.columns import Floats, Ints
-from serving.trees import CATEGORY, LEAF, Tree, UnsupportedError, read_trees
+from serving.trees import CATEGORY, LEAF, Output, Tree, UnsupportedError
 
 Path = dict[int, tuple[float, list[tuple[int, bool]]]]  # by feature: share of training rows, nodes and ways
 
 
 class Explainer:
-    """The trees as paths.
+    """The trees of one output as paths.
 
     Raises:
         UnsupportedError: for a model of another kind, or without the counts of training rows.
     """
 
-    def __init__(self, model: treelite.Model) -> None:
-        trees, base = read_trees(model)
-        self._features = model.num_feature
+    def __init__(self, output: Output, features: int) -> None:
+        self._features = features
         self._feature: list[int] = []
         self._threshold: list[float] = []
         self._missing_left: list[bool] = []
         self._categories: list[tuple[int, frozenset[int]]] = []  # node, categories that go left
         paths: list[tuple[float, Path]] = []
-        for tree in trees:
+        for tree in output.trees:
             if len(tree.cover) != len(tree.kind) or not np.all(tree.cover > 0):
                 raise UnsupportedError("no counts of training rows in its nodes")
             self._walk(tree, 0, {}, paths)
@@ -52,7 +50,9 @@ class Explainer:
         self._at, self._weight = (nodes + 1) / 2, weights / 2
         self._where = np.array(self._feature, int)
         self._limits, self._default = np.array(self._threshold), np.array(self._missing_left, bool)
-        self.base = base + float(self._value @ self._share.prod(axis=1))  # the mean margin of training rows
+        self.base = output.base + float(
+            self._value @ self._share.prod(axis=1)
+        )  # the mean margin of training rows
 
     def contributions(self, row: Floats) -> Floats:
         """What each feature adds to the margin; with `base` they sum to it."""

@@ -6,13 +6,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.contract import Column, Contract, Number
+from serving.answers import form_of
 from serving.door import Call, Reply
 from serving.problems import Refusal
-from serving.schema import Answer
 from serving.service import Service
 from serving.tensors import Tensor, columns_of
 
-OUTPUTS = {"probability": "FP64", "decision": "BYTES"}  # fields of a prediction, and their types
 HEAD_LENGTH = b"inference-header-content-length"  # of the JSON, where bytes of tensors follow it
 
 
@@ -33,7 +32,6 @@ class Inference(Struct):
 
 
 _read = msgspec.json.Decoder(Inference).decode
-_answered = msgspec.json.Decoder(Answer).decode
 
 
 class Protocol:
@@ -41,6 +39,9 @@ class Protocol:
 
     def __init__(self, service: Service, contract: Contract) -> None:
         self._service, self._contract = service, contract
+        form = form_of(contract)
+        self._tensors = {one.name: one for one in form.tensors}
+        self._answered: Any = msgspec.json.Decoder(form.answer).decode
 
     async def server(self, _: Call) -> Reply:
         return _reply({"name": "fivestage", "version": "1", "extensions": []})
@@ -59,7 +60,10 @@ class Protocol:
             {"name": name, "datatype": _datatype(column), "shape": [-1]}
             for name, column in self._contract.columns.items()
         ]
-        outputs = [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in OUTPUTS.items()]
+        outputs = [
+            {"name": one.name, "datatype": one.datatype, "shape": _shape(-1, one.width)}
+            for one in self._tensors.values()
+        ]
         version = self._service.describe()["version"]
         return _reply(
             {
@@ -85,17 +89,21 @@ class Protocol:
             raise Refusal(422, f"{error}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refusal(400, f"The body is not JSON: {error}.") from None
-        wanted = [one.name for one in asked.outputs] or list(OUTPUTS)
-        if not OUTPUTS.keys() >= set(wanted):
-            raise Refusal(422, f"The outputs are {' and '.join(OUTPUTS)}, and {wanted} were asked for.")
+        names = [one.name for one in asked.outputs] or list(self._tensors)
+        if not self._tensors.keys() >= set(names):
+            raise Refusal(422, f"The outputs are {' and '.join(self._tensors)}, and {names} were asked for.")
         columns = columns_of(asked.inputs, packed)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         request, body = await self._service.predict(msgspec.json.encode({"rows": rows}))
-        answer = _answered(body)
-        count = [len(rows)]
+        answer = self._answered(body)
         outputs = [
-            Tensor(one, count, OUTPUTS[one], [getattr(each, one) for each in answer.predictions])
-            for one in wanted
+            Tensor(
+                one.name,
+                _shape(len(rows), one.width),
+                one.datatype,
+                [value for found in answer.predictions for value in one.read(found)],
+            )
+            for one in map(self._tensors.__getitem__, names)
         ]
         reply = {
             "model_name": name,
@@ -119,6 +127,10 @@ def _parted(call: Call) -> tuple[bytes, bytes]:
     if not length.isdigit() or len(length) > 9 or int(length) > len(call.body):  # noqa: PLR2004 (digits)
         raise Refusal(400, "Inference-Header-Content-Length is not the length of the JSON in the body.")
     return call.body[: int(length)], call.body[int(length) :]
+
+
+def _shape(rows: int, width: int) -> list[int]:
+    return [rows] if width == 1 else [rows, width]
 
 
 def _datatype(column: Column) -> str:

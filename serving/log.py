@@ -8,7 +8,8 @@ import msgspec
 
 from core.contract import Contract
 from core.errors import UserError
-from serving.schema import Answer, Record
+from serving.answers import form_of
+from serving.schema import Record
 from serving.store import Store
 
 
@@ -41,7 +42,8 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
     record = Record("Row", contract.columns)
     one = msgspec.json.Decoder(record.type)
     many = msgspec.json.Decoder(dict[str, list[record.type]])  # type: ignore[name-defined]
-    read = msgspec.json.Decoder(Answer)
+    form = form_of(contract)
+    read: Any = msgspec.json.Decoder(form.answer)
     for number, logged in store.answers(after):
         answer = read.decode(logged.answer)
         text = logged.request
@@ -54,10 +56,10 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
             yield {
                 "number": number,
                 "request_id": logged.request_id,
-                "row_number": place,
+                "place": place,
                 "answered_at": logged.at,
                 "model_version": logged.model_version,
-                "probability": prediction.probability,
+                "forecast": form.forecast(prediction),
                 "decision": prediction.decision,
                 **record.plain(row),
             }

@@ -12,7 +12,7 @@ from serving.engine import Engine
 from serving.pointer import Pointer
 from serving.schema import Intake, events_intake, rows_intake
 
-TOLERANCE = 1e-9  # of a smoke row's probability
+TOLERANCE = 1e-9  # of a smoke row's forecast; of a large one, a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Model:
             "digest": self.digest,
             "as_of": artifact.as_of,
             "trained_until": artifact.trained_until,
-            "threshold": artifact.threshold,
+            "calibration": asdict(artifact.calibration),
             "sets": artifact.sets,
             "features": artifact.features,
             "lineage": asdict(artifact.lineage),
@@ -64,9 +64,10 @@ def load_model(pointer: Pointer) -> Model:
         raise UserError(f"{pointer.folder} is not version {pointer.version}: its digest is {digest[:12]}….")
     rows = rows_intake(artifact.contract)
     model = Model(pointer.version, digest, Engine(artifact), rows, events_intake(artifact.contract))
-    found = [one.probability for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
-    wanted = [smoke.probability for smoke in artifact.smoke]
-    if not np.allclose(found, wanted, rtol=0, atol=TOLERANCE):
+    forecast = model.engine.form.forecast
+    found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
+    wanted = [smoke.forecast for smoke in artifact.smoke]
+    if not np.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE):
         worst = float(np.max(np.abs(np.subtract(found, wanted))))
         raise UserError(
             f"Version {pointer.version} answers its smoke rows otherwise than when it was made (by up to "

@@ -6,8 +6,9 @@ import msgspec
 
 from core.contract import Contract
 from serving import problems
+from serving.answers import form_of
 from serving.inference import Inference
-from serving.schema import REFERENCE, Answer, Intake, Receipt
+from serving.schema import REFERENCE, Intake, Receipt
 
 Json = dict[str, Any]
 
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 def document(contract: Contract, rows: Intake, events: Intake) -> Json:
     """What the service takes and gives."""
     (answer, receipt, inference), components = msgspec.json.schema_components(
-        (Answer, Receipt, Inference), ref_template=REFERENCE
+        (form_of(contract).answer, Receipt, Inference), ref_template=REFERENCE
     )
     components |= problems.schema()
     operations = (

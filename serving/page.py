@@ -4,8 +4,19 @@ import json
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from core.contract import Category, Column, Contract, Number, Timestamp, epoch, iso
+from core.contract import (
+    BinaryContract,
+    Category,
+    Column,
+    Contract,
+    Number,
+    NumberContract,
+    Timestamp,
+    epoch,
+    iso,
+)
 
 PAGE = Path(__file__).with_name("page.html")
 # Everything is on the page itself: nothing is loaded from elsewhere.
@@ -15,10 +26,9 @@ POLICY = b"default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; sc
 def page(contract: Contract) -> bytes:
     """The page of a contract as HTML."""
     decision, columns = contract.decision, contract.columns
-    facts = {
+    facts = _of_task(contract) | {
+        "task": contract.task,
         "costs": contract.costs.model_dump(),
-        "act": decision.act,
-        "wait": decision.wait,
         "kinds": {name: "number" if isinstance(one, Number) else "text" for name, one in columns.items()},
     }
     text = Template(PAGE.read_text(encoding="utf-8")).substitute(
@@ -28,6 +38,16 @@ def page(contract: Contract) -> bytes:
         facts=json.dumps(facts).replace("<", "\\u003c"),
     )
     return text.encode()
+
+
+def _of_task(contract: Contract) -> dict[str, Any]:
+    """What the page needs to know of a task, beside its costs."""
+    match contract:
+        case BinaryContract():
+            return {"act": contract.decision.act, "wait": contract.decision.wait}
+        case NumberContract():
+            return {"unit": contract.label.unit, "interval": contract.interval}
+    return {}
 
 
 def _field(name: str, column: Column) -> str:

@@ -11,21 +11,11 @@ from msgspec import Meta, Struct
 
 from core.contract import Category, Column, Contract, Number, Timestamp, epoch
 from core.windows import MISSING
-from serving.engine import Prediction
 from serving.problems import Fault, Refusal
 
 MAX_FAULTS = 20
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
 Plain = dict[str, Any]
-
-
-class Answer(Struct, frozen=True):
-    """The answer to a request: one prediction per row, in the order of the rows."""
-
-    request_id: str
-    model_version: str
-    threshold: float
-    predictions: list[Prediction]
 
 
 class Receipt(Struct, frozen=True):

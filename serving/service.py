@@ -14,13 +14,13 @@ import msgspec
 
 from core.errors import UserError
 from serving.commit import GroupCommit, Then
-from serving.engine import Prediction, facts_of
+from serving.engine import facts_of
 from serving.log import open_store
 from serving.metrics import Metrics, Shared
 from serving.model import Model, load_model, remember
 from serving.pointer import Pointer, pointer_of
 from serving.problems import Refusal
-from serving.schema import Answer, Plain, Receipt
+from serving.schema import Plain, Receipt
 from serving.settings import Settings
 from serving.shadow import Shadow
 from serving.spool import Spool
@@ -121,7 +121,7 @@ class Service:
         if explain:
             found = self._explained(model, rows, found)
         name = next(self._names)
-        answer = self._encode(Answer(name, model.version, model.artifact.threshold, found))
+        answer = self._encode(model.engine.form.whole(name, model.version, found))
         spent = (time.perf_counter_ns() - started) // 1000
         logged = Answered(
             name, time.time(), model.version, self._heard, spent, body.decode(), answer.decode()
@@ -139,7 +139,7 @@ class Service:
         self._commit.add(logged, kept)
         return name, answer
 
-    def _explained(self, model: Model, rows: list[Plain], found: list[Prediction]) -> list[Prediction]:
+    def _explained(self, model: Model, rows: list[Plain], found: list[Any]) -> list[Any]:
         if len(rows) > MAX_EXPLAINED:
             raise Refusal(422, f"{len(rows)} rows are too many to explain: send at most {MAX_EXPLAINED}.")
         try:
@@ -217,10 +217,10 @@ class Service:
         names = model.artifact.contract.events[kind].identity
         return self._encode([event[name] for name in names]).decode()
 
-    def _count(self, model: Model, predictions: Sequence[Prediction]) -> None:
-        decisions, version = self.metrics.decisions, model.version
+    def _count(self, model: Model, predictions: Sequence[Any]) -> None:
+        decisions, version, kind = self.metrics.decisions, model.version, model.engine.form.kind
         for one in predictions:
-            decisions[version, one.decision] += 1
+            decisions[version, kind(one.decision)] += 1
             if one.unknown:
                 self.metrics.unknown.update((name,) for name in one.unknown)
 

@@ -77,5 +77,7 @@ def _onto(champion: Model, model: Model) -> Model:
 
 
 def _answer(model: Model, request_id: str, rows: list[Plain]) -> Shadowed:
-    text = ",".join([repr(one.probability) for one in model.engine.predict(rows)])
+    forecast = model.engine.form.forecast
+    told = [forecast(one) for one in model.engine.predict(rows)]
+    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in told])
     return Shadowed(request_id, time.time(), model.version, f"[{text}]")

@@ -4,13 +4,14 @@
 #include <stdint.h>
 
 typedef struct {
-    int64_t features, trees, leaves;
+    int64_t features, trees, leaves, outputs;
     const int64_t *first;      /* of each feature's table rows, and the end of the last */
     const uint8_t *category;   /* whether the feature is one */
     const double *thresholds;  /* ascending per feature, at the same places as its table rows */
     const void *alive;         /* table rows x trees: leaves that the value leaves reachable, 32 or 64 bits */
     const double *values;      /* trees x leaves */
-    double base;
+    const int64_t *ends;       /* of each output's trees */
+    const double *bases;       /* of each output */
 } Forest;
 
 static int64_t place(const Forest *forest, int64_t feature, double value) {
@@ -37,10 +38,12 @@ static int64_t place(const Forest *forest, int64_t feature, double value) {
                 one = alive + place(forest, feature, rows[feature]) * trees;                               \
                 for (int64_t tree = 0; tree < trees; tree++) scratch[tree] &= one[tree];                   \
             }                                                                                              \
-            double sum = forest->base;                                                                     \
-            for (int64_t tree = 0; tree < trees; tree++)                                                   \
-                sum += forest->values[tree * forest->leaves + lowest(scratch[tree])];                      \
-            out[row] = sum;                                                                                \
+            for (int64_t output = 0, tree = 0; output < forest->outputs; output++) {                       \
+                double sum = forest->bases[output];                                                        \
+                for (; tree < forest->ends[output]; tree++)                                                \
+                    sum += forest->values[tree * forest->leaves + lowest(scratch[tree])];                  \
+                *out++ = sum;                                                                              \
+            }                                                                                              \
         }                                                                                                  \
     }
 

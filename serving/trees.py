@@ -5,6 +5,7 @@ left; the lowest bit that stays is the row's leaf. What a value of a feature rul
 beforehand into one row of a table, so that a row of features is one lookup per feature.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,14 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """The trees whose leaves add up to one margin, and what they start from."""
+
+    trees: list[Tree]
+    base: float
+
+
+@dataclass(frozen=True, slots=True)
 class Forest:
     """The tables: see trees.c for their shapes."""
 
@@ -49,18 +58,34 @@ class Forest:
     thresholds: Floats
     alive: NDArray[np.unsignedinteger[Any]]
     values: Floats
-    base: float
+    ends: Ints
+    bases: Floats
 
 
-def read_trees(model: treelite.Model) -> tuple[list[Tree], float]:
-    """The trees of a model, and the margin that they start from.
+def read_outputs(models: Sequence[treelite.Model]) -> list[Output]:
+    """The outputs of models: of one that tells classes apart, one a class; of any other, one.
 
     Raises:
-        UnsupportedError: when it is not a plain sum of trees that split at `<=` or on categories.
+        UnsupportedError: when one is not a plain sum of trees that split at `<=` or on categories.
     """
+    return [output for model in models for output in _outputs(model)]
+
+
+def _outputs(model: treelite.Model) -> list[Output]:
     header = model.get_header_accessor()
-    if list(header.get_field("num_class")) != [1] or header.get_field("average_tree_output")[0]:
-        raise UnsupportedError("not one sum of trees")
+    one_target = len(header.get_field("num_class")) == 1 and np.all(
+        header.get_field("leaf_vector_shape") == 1
+    )
+    if not one_target or header.get_field("average_tree_output")[0]:
+        raise UnsupportedError("not sums of trees")
+    trees, of_class = _trees(model), header.get_field("class_id")
+    return [
+        Output([tree for tree, one in zip(trees, of_class, strict=True) if one == number], float(base))
+        for number, base in enumerate(header.get_field("base_scores"))
+    ]
+
+
+def _trees(model: treelite.Model) -> list[Tree]:
     trees = []
     for number in range(model.num_tree):
         field = model.get_tree_accessor(number).get_field
@@ -88,16 +113,17 @@ def read_trees(model: treelite.Model) -> tuple[list[Tree], float]:
                 matched=matched or (frozenset(),) * len(kind),
             )
         )
-    return trees, float(header.get_field("base_scores")[0])
+    return trees
 
 
-def forest_of(model: treelite.Model) -> Forest:
-    """The tables of a model.
+def forest_of(models: Sequence[treelite.Model]) -> Forest:
+    """The tables of models of the same features.
 
     Raises:
-        UnsupportedError: when they cannot hold it.
+        UnsupportedError: when they cannot hold them.
     """
-    trees, base = read_trees(model)
+    outputs = read_outputs(models)
+    trees = [tree for output in outputs for tree in output.trees]
     spans = [_leaves(tree) for tree in trees]
     width = max(len(leaves) for leaves, _ in spans)
     if width > BITS:
@@ -107,7 +133,7 @@ def forest_of(model: treelite.Model) -> Forest:
         row[: len(leaves)] = tree.value[leaves]
 
     first, category, thresholds, alive = [0], [], [], []
-    for feature in range(model.num_feature):
+    for feature in range(models[0].num_feature):
         splits = [
             (number, node, ALL ^ _bits(*spans[number][1][node]))
             for number, tree in enumerate(trees)
@@ -128,7 +154,8 @@ def forest_of(model: treelite.Model) -> Forest:
         thresholds=np.concatenate(thresholds),
         alive=np.concatenate(alive).astype(np.uint32 if width <= NARROW else np.uint64),
         values=values,
-        base=base,
+        ends=np.cumsum([len(output.trees) for output in outputs]).astype(np.int64),
+        bases=np.array([output.base for output in outputs]),
     )
 
 
@@ -188,12 +215,12 @@ def _bits(start: int, end: int) -> np.uint64:
     return np.uint64((1 << end) - (1 << start))
 
 
-def probes(model: treelite.Model, rows: int = 128) -> Floats:
+def probes(models: Sequence[treelite.Model], rows: int = 128) -> Floats:
     """Rows that try the splits: at and beside thresholds, categories seen and unseen, missing values."""
     random = np.random.default_rng(0)
-    trees, _ = read_trees(model)
-    table = np.empty((rows, model.num_feature))
-    for feature in range(model.num_feature):
+    trees = [tree for output in read_outputs(models) for tree in output.trees]
+    table = np.empty((rows, models[0].num_feature))
+    for feature in range(models[0].num_feature):
         tried = {0.0, np.nan, np.inf, -np.inf}
         for tree in trees:
             for node in np.flatnonzero((tree.feature == feature) & (tree.kind == NUMBER)).tolist():

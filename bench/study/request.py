@@ -24,7 +24,6 @@ from serving.engine import MANY, MANY_STALE, encode
 from serving.log import open_store
 from serving.model import Model, load_model
 from serving.pointer import Pointer, read_pointer
-from serving.schema import Answer
 from serving.store import Answered
 from sizing.queueing import split_p99
 
@@ -81,7 +80,7 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
     ]
     answers = [engine.predict([row]) for row in rows]
     encoder = msgspec.json.Encoder()
-    answer = encoder.encode(Answer("name", model.version, artifact.threshold, answers[0]))
+    answer = encoder.encode(engine.form.whole("name", model.version, answers[0]))
 
     def each(work: Callable[[Any], Any], items: list[Any]) -> float:
         rounds = max(1, TIMES // len(items))
@@ -102,7 +101,7 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
         "trees and calibration": trees,
         "categories and the decision": max(0.0, whole - asked - trees),
         "encode the answer": each(
-            lambda one: encoder.encode(Answer("name", model.version, artifact.threshold, one)), answers
+            lambda one: encoder.encode(engine.form.whole("name", model.version, one)), answers
         ),
     }
     with (

@@ -11,14 +11,15 @@ import pandas as pd
 
 from core.columns import Floats, Ints
 from core.contract import Contract, load_contract
+from core.money import money_of
 from core.settings import VAR
-from monitoring.metrics import evaluate, expected_costs, paired_difference, scores
+from monitoring.metrics import evaluate, paired_difference, scores
 from steps.data.adapters import windows_at
 from steps.data.features import build_features, names_by_set
 from steps.data.split import Windows
 from steps.data.world import World, ingest_tables
 from steps.model.evaluate import decision_day
-from steps.model.fit import calibrate
+from steps.model.learner import learner_of
 from steps.model.sample import Sample, sample_of
 
 DRAWS = 200
@@ -66,7 +67,8 @@ def studied() -> Studied:
 
 def calibrated_after(given: Studied, contest: Floats, after: Floats) -> Floats:
     """Probabilities of what came after the contest window, from margins calibrated on it."""
-    return calibrate(contest, given.sample.label[given.windows.contest]).probability(after)
+    label = given.sample.label[given.windows.contest]
+    return learner_of(given.contract).calibrate(contest, label).forecast(after)
 
 
 def margins(probability: Floats) -> Floats:
@@ -89,11 +91,11 @@ def scored(given: Studied, probability: Floats) -> dict[str, dict[str, float]]:
 
 def saved(given: Studied, before: Floats, now: Floats) -> dict[str, float]:
     """What deciding by `now` saves against `before`, per 1,000 decisions, paired by day."""
-    after, costs = given.windows.after, given.contract.costs
+    after, money = given.windows.after, money_of(given.contract.costs)
     label = given.sample.label[after]
     difference = paired_difference(
-        expected_costs(label, before >= costs.threshold, costs),
-        expected_costs(label, now >= costs.threshold, costs),
+        money.price(label, money.decide(before)),
+        money.price(label, money.decide(now)),
         given.days[after],
     )
     return {"value": difference.mean, "low": difference.low, "high": difference.high}

@@ -13,6 +13,7 @@ from report.results import Probe
 from steps.caching import depends_on
 from steps.data.draw import draw_rows
 from steps.data.features import build_features
+from steps.data.measures import measure_of
 from steps.data.parts import Stored, featurise_parts, ingest_parts
 from steps.data.probes import (
     future_is_unseen,
@@ -24,7 +25,9 @@ from steps.data.split import Windows, cut
 from steps.data.world import PAST, Ingested, World, ingest_tables
 from steps.lineage import MODEL_ROOMS
 from steps.materializers import FrameMaterializer, RecordMaterializer
-from steps.model.fit import feature_matrix, learn_categories, trees_learn
+from steps.model.fit import feature_matrix, learn_categories
+from steps.model.learner import a_few_trees, learner_of
+from steps.model.sample import labels_of
 
 QUARANTINE = VAR / "quarantine"
 DATA = depends_on("core", "problem", "serving", "steps/data")  # features run through the engine
@@ -109,7 +112,7 @@ def probe(
     """Leakage probes: each would fail if anything of the future were in the features."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
-    label = rows[contract.label.name].to_numpy()
+    label, measure = labels_of(rows, contract), measure_of(contract)
     train = features.iloc[windows.train]
     numbers = feature_matrix(features, learn_categories(train))
     return Probes(
@@ -120,8 +123,8 @@ def probe(
                 world.events,
                 contract,
             ),
-            target_is_not_rebuilt(train, label[windows.train], contract.gates.suspicious_roc_auc),
-            shuffled_labels_give_chance(trees_learn, numbers, label, windows),
+            target_is_not_rebuilt(train, label[windows.train], measure),
+            shuffled_labels_give_chance(a_few_trees(learner_of(contract)), numbers, label, windows, measure),
             windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),
         )
     )

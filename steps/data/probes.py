@@ -1,22 +1,22 @@
 """Leakage probes: checks that would fail if anything of the future were in the features."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from core.clock import DAY
 from core.columns import Floats, Ints
 from core.contract import Contract, Event
 from report.results import Probe
+from steps.data.measures import Measure
 from steps.data.split import Windows
 from steps.data.world import PAST, known_at, known_between
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
-Learn = Callable[[Floats, Ints, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
+Learn = Callable[[Floats, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
 
-CHANCE_ERRORS = 4  # standard errors of the area under a curve of nothing (Hanley and McNeil 1982)
 SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
 
@@ -59,31 +59,35 @@ def future_is_unseen(
     return Probe("future is unseen", not moved, sentence)
 
 
-def target_is_not_rebuilt(features: pd.DataFrame, label: Ints, limit: float) -> Probe:
-    """No feature, and no feature's absence, may tell the label apart as well as `limit` (ROC-AUC)."""
-    worst, where = 0.5, "none"
+def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
+    """No feature, and no feature's absence, may tell the label as well as a leak would."""
+    worst, where = measure.least, "none"
     for name, values in features.items():
-        for reading, numbers, truth in _readings(values, label):
-            area = _area(np.asarray(numbers.rank(na_option="top"), dtype=np.float64), truth)
-            if max(area, 1 - area) > worst:
-                worst, where = max(area, 1 - area), f"{name}{reading}"
-    sentence = f"the strongest single feature, {where}, has ROC-AUC {worst:.3f} where {limit:g} is a leak"
-    return Probe("target is not rebuilt", worst < limit, sentence)
+        for reading, told in measure.singles(values, label):
+            if told > worst:
+                worst, where = told, f"{name}{reading}"
+    sentence = (
+        f"the strongest single feature, {where}, has {measure.name} {worst:.3f} "
+        f"where {measure.limit:g} is a leak"
+    )
+    return Probe("target is not rebuilt", worst < measure.limit, sentence)
 
 
 def shuffled_labels_give_chance(
-    learn: Learn, features: Floats, label: Ints, windows: Windows, seed: int = 0
+    learn: Learn, features: Floats, label: Any, windows: Windows, measure: Measure, *, seed: int = 0
 ) -> Probe:
     """With all labels shuffled, whoever predicts a later window better than chance has seen its labels."""
     fold = windows.folds[-1]
     train = fold.train[-SHUFFLED_ROWS:]
     shuffled = np.random.default_rng(seed).permutation(label)
-    area = float(roc_auc_score(shuffled[fold.valid], learn(features, shuffled, train, fold.valid)))
-    chance = CHANCE_ERRORS / np.sqrt(12 * len(fold.valid) * label.mean() * (1 - label.mean()))
+    truth = shuffled[fold.valid]
+    told = measure.told(learn(features, shuffled, train, fold.valid), truth)
+    least, chance = measure.least, measure.chance(truth)
     return Probe(
         "shuffled labels give chance",
-        bool(abs(area - 0.5) < chance),
-        f"ROC-AUC {area:.3f} on shuffled labels; chance allows {0.5 - chance:.3f} to {0.5 + chance:.3f}",
+        bool(abs(told - least) < chance),
+        f"{measure.name} {told:.3f} on shuffled labels; chance allows {least - chance:.3f} to "
+        f"{least + chance:.3f}",
     )
 
 
@@ -112,23 +116,3 @@ def _scrambled(
             values[places] = generator.permutation(values[places])
         changed[name] = values
     return pd.DataFrame(changed, index=frame.index)
-
-
-def _readings(values: pd.Series, label: Ints) -> Iterator[tuple[str, pd.Series, Ints]]:
-    """What a feature could tell: its order or, of text, the rate of its value; and whether it is missing."""
-    absent = values.isna()
-    if absent.any():
-        yield " missing", absent, label
-    if values.dtype.kind in "fiub":
-        yield "", values, label
-        return
-    half = np.arange(len(values)) % 2 == 0  # a rate is read on other rows than it was learnt on
-    rates = pd.Series(label[half]).groupby(values[half].to_numpy()).mean()
-    yield "", values[~half].map(rates).fillna(label.mean()), label[~half]
-
-
-def _area(ranks: Floats, truth: Ints) -> float:
-    """Area under the ROC curve, from average ranks (Mann and Whitney 1947)."""
-    positive = truth.sum()
-    above = ranks[truth == 1].sum() - positive * (positive + 1) / 2
-    return float(above / (positive * (len(truth) - positive)))

@@ -106,11 +106,11 @@ def model_of(version: str) -> Model:
     return Model(found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version))
 
 
-def smoke_rows(version: str) -> tuple[list[Wire], list[float]]:
-    """Rows as a client writes them, and the probabilities that a version gave them offline."""
+def smoke_rows(version: str) -> tuple[list[Wire], list[tuple[float, ...]]]:
+    """Rows as a client writes them, and the forecasts that a version gave them offline."""
     _, artifact = open_version(load_contract().name, version)
     rows = wire_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)
-    return rows, [one.probability for one in artifact.smoke]
+    return rows, [one.forecast for one in artifact.smoke]
 
 
 def _folder_of(version: str) -> Path:

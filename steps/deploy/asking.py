@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 
-from core.contract import Contract
 from core.errors import UserError
 from serving.settings import Settings
 from steps.deploy.compare import Traffic, total, traffic_of
@@ -37,7 +36,7 @@ class Model:
     contract: str
     commit: str
     rows: Sequence[Mapping[str, Any]]
-    probabilities: Sequence[float]
+    forecasts: Sequence[Sequence[float]]
 
 
 @contextmanager
@@ -112,13 +111,13 @@ def answers(client: httpx.Client, model: Model, settings: Settings) -> float:
             f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
         )
     place = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
-    return smoke(place, model.rows, model.probabilities)
+    return smoke(place, model.rows, model.forecasts)
 
 
-def traffic(clients: Sequence[httpx.Client], contract: Contract) -> Traffic:
+def traffic(clients: Sequence[httpx.Client]) -> Traffic:
     """What several pods have answered to everybody since they started."""
     parts = []
     for client in clients:
         with suppress(httpx.HTTPError):  # a pod that has gone
-            parts.append(traffic_of(client.get("/metrics").raise_for_status().text, contract.decision.act))
+            parts.append(traffic_of(client.get("/metrics").raise_for_status().text))
     return total(parts)

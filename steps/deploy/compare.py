@@ -3,32 +3,38 @@
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.contract import Contract
+from serving.answers import numbers_in
 
 SERVER_ERROR = 500
 SLOWER = 1.5  # times the stable version's, of what is measured in the same minute on the same way
 SURE = 3.0  # standard errors
+MOST_SHARE = 0.05  # by which decisions may shift, where the limit is in a label's unit
 ENOUGH = 500  # rows of live traffic on each side, to compare their decisions
+
+
+Numbers = tuple[float, ...]  # of a forecast
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a version answered to the same rows, one a request: probabilities are NaN where it failed."""
+    """What a version answered to the same rows, one a request: no numbers where it failed."""
 
     milliseconds: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    forecasts: tuple[Numbers, ...]
 
     @property
     def failed(self) -> int:
         """Requests without an answer."""
-        return sum(map(math.isnan, self.probabilities))
+        return sum(not one for one in self.forecasts)
 
     def quantile(self, share: float) -> float:
         """Milliseconds that this share of the requests stayed below."""
@@ -42,21 +48,24 @@ class Traffic:
 
     requests: float = 0
     failed: float = 0
-    rows: float = 0
-    acted: float = 0
+    decisions: Mapping[str, float] = field(default_factory=dict)  # rows by what was decided
+
+    @property
+    def rows(self) -> float:
+        """Rows answered."""
+        return sum(self.decisions.values())
+
+    def share(self, decision: str) -> float:
+        """Of the rows, those for which it was decided so."""
+        return self.decisions.get(decision, 0) / max(self.rows, 1)
 
     def since(self, before: "Traffic") -> "Traffic":
         """The part that came after; pods that have gone meanwhile do not count."""
+        decided = {name: rows - before.decisions.get(name, 0) for name, rows in self.decisions.items()}
         return Traffic(
-            *(
-                max(0.0, now - then)
-                for now, then in (
-                    (self.requests, before.requests),
-                    (self.failed, before.failed),
-                    (self.rows, before.rows),
-                    (self.acted, before.acted),
-                )
-            )
+            max(0.0, self.requests - before.requests),
+            max(0.0, self.failed - before.failed),
+            {name: rows for name, rows in decided.items() if rows > 0},
         )
 
 
@@ -82,30 +91,31 @@ def probe_both(
 ) -> tuple[Probe, ...]:
     """Ask each client the same rows, in turns, so that what slows one slows the others too."""
     milliseconds: list[list[float]] = [[] for _ in clients]
-    probabilities: list[list[float]] = [[] for _ in clients]
+    forecasts: list[list[Numbers]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
         for place in range(len(clients)):
             turn = (place + number) % len(clients)
             started = time.perf_counter()
-            probabilities[turn].append(_ask(clients[turn], rows[number % len(rows)]))
+            forecasts[turn].append(_ask(clients[turn], rows[number % len(rows)]))
             milliseconds[turn].append((time.perf_counter() - started) * 1000)
     return tuple(
-        Probe(tuple(spent), tuple(told)) for spent, told in zip(milliseconds, probabilities, strict=True)
+        Probe(tuple(spent), tuple(told)) for spent, told in zip(milliseconds, forecasts, strict=True)
     )
 
 
-def _ask(client: httpx.Client, row: Mapping[str, Any]) -> float:
+def _ask(client: httpx.Client, row: Mapping[str, Any]) -> Numbers:
     try:
         answer = client.post("/predict", json=row)
         answer.raise_for_status()
-        return float(answer.json()["predictions"][0]["probability"])
+        return numbers_in(answer.json()["predictions"][0])
     except (httpx.HTTPError, ValueError, KeyError, IndexError):
-        return math.nan
+        return ()
 
 
-def traffic_of(exposition: str, act: str) -> Traffic:
+def traffic_of(exposition: str) -> Traffic:
     """What a pod's metrics say of its predictions."""
-    requests = failed = rows = acted = 0.0
+    requests = failed = 0.0
+    decisions: Counter[str] = Counter()
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
             labels = sample.labels
@@ -113,19 +123,16 @@ def traffic_of(exposition: str, act: str) -> Traffic:
                 requests += sample.value
                 failed += sample.value * (int(labels["status"]) >= SERVER_ERROR)
             if sample.name == "predictions_total":
-                rows += sample.value
-                acted += sample.value * (labels["decision"] == act)
-    return Traffic(requests, failed, rows, acted)
+                decisions[labels["decision"]] += sample.value  # type: ignore[assignment]
+    return Traffic(requests, failed, dict(decisions))
 
 
 def total(parts: Sequence[Traffic]) -> Traffic:
     """The traffic of several pods."""
-    return Traffic(
-        sum(one.requests for one in parts),
-        sum(one.failed for one in parts),
-        sum(one.rows for one in parts),
-        sum(one.acted for one in parts),
-    )
+    decisions: Counter[str] = Counter()
+    for one in parts:
+        decisions.update(one.decisions)
+    return Traffic(sum(one.requests for one in parts), sum(one.failed for one in parts), dict(decisions))
 
 
 def checks(canary: Seen, stable: Seen, contract: Contract) -> tuple[Check, ...]:
@@ -139,13 +146,13 @@ def checks(canary: Seen, stable: Seen, contract: Contract) -> tuple[Check, ...]:
 
 def _errors(canary: Seen, stable: Seen, allowed: float) -> Check:
     """Of its own requests and of everybody's, no more may fail than the objective, or than the stable's."""
-    probed = canary.probe.failed / len(canary.probe.probabilities)
+    probed = canary.probe.failed / len(canary.probe.forecasts)
     live, other = (one.traffic.failed / max(one.traffic.requests, 1) for one in (canary, stable))
     passed = probed <= allowed and live <= max(allowed, other)
     return Check(
         "errors",
         passed,
-        f"{canary.probe.failed} of {len(canary.probe.probabilities)} requests failed, and of live traffic "
+        f"{canary.probe.failed} of {len(canary.probe.forecasts)} requests failed, and of live traffic "
         f"{live:.2%} ({other:.2%} of the stable version's); the objective allows {allowed:.2%}",
     )
 
@@ -164,19 +171,20 @@ def _latency(canary: Probe, stable: Probe, p99_ms: float) -> Check:
 
 
 def _distribution(canary: Seen, stable: Seen, allowed: float) -> Check:
-    """Means on the same rows, and the share acted upon of as much live traffic as there was."""
-    pairs = [
-        (mine, other)
-        for mine, other in zip(canary.probe.probabilities, stable.probe.probabilities, strict=True)
-        if not (math.isnan(mine) or math.isnan(other))
-    ]
-    if not pairs:
+    """Means on the same rows, and the shares of decisions of as much live traffic as there was."""
+    both = [pair for pair in zip(canary.probe.forecasts, stable.probe.forecasts, strict=True) if all(pair)]
+    if not both:
         return Check("distribution", passed=False, sentence="no row was answered by both")
-    shift = statistics.fmean(mine - other for mine, other in pairs)
+    apart = [[one - other for one, other in zip(*pair, strict=True)] for pair in both]
+    moved = [statistics.fmean(numbers) for numbers in zip(*apart, strict=True)]
+    shift = max(moved, key=abs)
     passed, told = abs(shift) <= allowed, f"on the same rows the mean moved by {shift:+.3f}"
     if min(canary.traffic.rows, stable.traffic.rows) >= ENOUGH:
-        mine, other = (one.traffic.acted / one.traffic.rows for one in (canary, stable))
+        kinds = sorted({*canary.traffic.decisions, *stable.traffic.decisions})
+        by_kind = {kind: canary.traffic.share(kind) - stable.traffic.share(kind) for kind in kinds}
+        kind = max(kinds, key=lambda one: abs(by_kind[one]))
+        mine, other = canary.traffic.share(kind), stable.traffic.share(kind)
         noise = math.sqrt(sum(p * (1 - p) / one.traffic.rows for p, one in ((mine, canary), (other, stable))))
-        passed = passed and abs(mine - other) <= allowed + SURE * noise
-        told += f", live it acts on {mine:.1%} (stable {other:.1%})"
+        passed = passed and abs(mine - other) <= min(allowed, MOST_SHARE) + SURE * noise
+        told += f", live it decides “{kind}” for {mine:.1%} (stable {other:.1%})"
     return Check("distribution", passed, f"{told}; {allowed:g} is allowed")

@@ -34,7 +34,7 @@ _OF_IMAGE = {"folder", "host", "port", "model", "model_version", "model_digest"}
 
 
 def release(
-    settings: Settings, image: str, rows: Sequence[Mapping[str, Any]], probabilities: Sequence[float]
+    settings: Settings, image: str, rows: Sequence[Mapping[str, Any]], forecasts: Sequence[Sequence[float]]
 ) -> float:
     """Serve an image for good if it passes the smoke test, and else what was served before.
 
@@ -46,13 +46,13 @@ def release(
         if before is None:
             require_free_port(settings)
         with _container(engine, settings, image, trial=True) as (trial, there):
-            _prove(trial, there, rows, probabilities)
+            _prove(trial, there, rows, forecasts)
             _remove(trial, settings)
         if before is not None:
             before.stop(timeout=_patience(settings))
         try:
             with _container(engine, settings, image) as (after, there):
-                difference = _prove(after, there, rows, probabilities)
+                difference = _prove(after, there, rows, forecasts)
                 after.update(restart_policy={"Name": "unless-stopped"})
         except BaseException:  # whatever it is, an interruption too: what is not proven does not stay
             if before is not None:
@@ -129,10 +129,10 @@ def _prove(
     container: Container,
     there: Settings,
     rows: Sequence[Mapping[str, Any]],
-    probabilities: Sequence[float],
+    forecasts: Sequence[Sequence[float]],
 ) -> float:
     _wait(container, there)
-    return smoke(there, rows, probabilities)
+    return smoke(there, rows, forecasts)
 
 
 def _wait(container: Container, there: Settings) -> None:

@@ -167,10 +167,10 @@ def _try_canary(
             with check("canary smoke"):
                 answers(mine, model, settings)
             until = time.monotonic() + plan.bake_seconds
-            begun = [traffic([mine], contract), traffic(others, contract)]
+            begun = [traffic([mine]), traffic(others)]
             probes = probe_both([mine, others[0]], model.rows, ROUNDS)
             time.sleep(max(0.0, until - time.monotonic()))
-            ended = [traffic([mine], contract), traffic(others, contract)]
+            ended = [traffic([mine]), traffic(others)]
             seen = [
                 Seen(probe, now.since(then)) for probe, now, then in zip(probes, ended, begun, strict=True)
             ]

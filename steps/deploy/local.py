@@ -99,7 +99,7 @@ def release(
     version: str,
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
-    probabilities: Sequence[float],
+    forecasts: Sequence[Sequence[float]],
 ) -> float:
     """Serve a version for good if it passes the smoke test, and else what was served before.
 
@@ -109,7 +109,7 @@ def release(
     before = switch(settings, version, folder)
     try:
         start(settings)
-        return smoke(settings, rows, probabilities)
+        return smoke(settings, rows, forecasts)
     except BaseException:  # whatever it is, an interruption too: what is not proven does not stay
         roll_back(settings, before)
         raise

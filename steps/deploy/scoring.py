@@ -15,6 +15,7 @@ from zenml import step
 from core.contract import Contract, Timestamp, load_contract
 from core.errors import UserError
 from core.files import write_whole
+from serving.answers import form_of
 from serving.engine import predict_table, table_of
 from steps.data.adapters import QUARANTINE
 from steps.data.validate import validate, write_quarantine
@@ -27,7 +28,7 @@ class Scored:
     """What came of a batch."""
 
     rows: int
-    acted: int
+    decisions: dict[str, int]  # rows by what was decided; empty for numbers
     quarantined: int
     quarantine: str
 
@@ -52,17 +53,27 @@ def score(world: World, version: str, source: str, target: str) -> Annotated[Sco
     good = checked.good
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
     past = table_of(world.events, artifact.reference)
-    probability = predict_table(artifact, good, past, at) if len(good) else np.empty(0)
-    act = probability >= artifact.threshold
-    decision = np.where(act, contract.decision.act, contract.decision.wait)
-    answers = good.assign(probability=probability, decision=decision, model_version=version)
+    form = form_of(artifact.contract)
+    forecast = predict_table(artifact, good, past, at) if len(good) else np.empty((0, len(form.columns)))
+    numbers = forecast.reshape(len(good), len(form.columns))
+    decided = artifact.decide(forecast) if len(good) else np.empty(0, dtype=np.int64)
+    told = form.decided(decided)
+    counts = pd.Series(told).value_counts() if told.dtype.kind == "O" else pd.Series(dtype=np.int64)
+    answers = good.assign(
+        **dict(zip(form.columns, numbers.T, strict=True)), decision=told, model_version=version
+    )
     for name, column in contract.columns.items():
         if isinstance(column, Timestamp):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
     quarantine = QUARANTINE / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
     write_quarantine(checked.quarantined, quarantine)  # first: no row may be in neither place
     write_batch(answers, target)
-    return Scored(len(good), int(act.sum()), len(checked.quarantined), str(quarantine))
+    return Scored(
+        rows=len(good),
+        decisions={str(name): int(rows) for name, rows in counts.items()},
+        quarantined=len(checked.quarantined),
+        quarantine=str(quarantine),
+    )
 
 
 def with_moments(frame: pd.DataFrame, contract: Contract, source: str) -> pd.DataFrame:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 
 from core.errors import UserError
+from serving.answers import numbers_in
 from serving.settings import PREFIX, Settings
 
 TOLERANCE = 1e-9
@@ -69,8 +71,10 @@ def wait_until_ready(
     raise UserError(f"The service at {url(settings)} is not ready: {why}. The end of its log:\n{tail}")
 
 
-def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: Sequence[float]) -> float:
-    """Post raw rows as a client would and return the largest difference from the probabilities expected.
+def smoke(
+    settings: Settings, rows: Sequence[Mapping[str, Any]], forecasts: Sequence[Sequence[float]]
+) -> float:
+    """Post raw rows as a client would and return the largest difference from the forecasts expected.
 
     Raises:
         UserError: when the service does not answer, or answers otherwise.
@@ -79,14 +83,18 @@ def smoke(settings: Settings, rows: Sequence[Mapping[str, Any]], probabilities: 
         body = {"rows": list(rows)}
         answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
         answer.raise_for_status()
-        found: list[float] = [one["probability"] for one in answer.json()["predictions"]]
+        found = [numbers_in(one) for one in answer.json()["predictions"]]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
-    if not len(found) == len(probabilities) > 0:
-        raise UserError(f"The smoke test asked {len(probabilities)} rows and got {len(found)} answers.")
-    worst = max(abs(one - other) for one, other in zip(found, probabilities, strict=True))
+    if not len(found) == len(forecasts) > 0:
+        raise UserError(f"The smoke test asked {len(forecasts)} rows and got {len(found)} answers.")
+    worst = largest_difference(found, forecasts)
     if not worst <= TOLERANCE:
-        raise UserError(
-            f"The smoke test failed: probabilities differ by up to {worst:.2g} from the offline ones."
-        )
+        raise UserError(f"The smoke test failed: answers differ by up to {worst:.2g} from the offline ones.")
     return worst
+
+
+def largest_difference(found: Any, expected: Any) -> float:
+    """Between numbers, those above one by the share they differ by."""
+    one, other = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max(initial=0))

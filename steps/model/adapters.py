@@ -9,7 +9,7 @@ from zenml import step
 
 from core.contract import day_of, load_contract
 from core.errors import UserError
-from monitoring.metrics import Scored
+from monitoring.metrics import Answers, Scored
 from report.results import Gate
 from serving.artifact import Artifact, Lineage, load_artifact
 from serving.engine import Engine
@@ -18,17 +18,18 @@ from steps.data.features import names_by_set
 from steps.data.world import World
 from steps.lineage import code_digest, lock_digest
 from steps.materializers import RecordMaterializer
-from steps.model.baselines import baseline_savings
-from steps.model.contest import TIMED_ROWS, Answers, Evidence, row_milliseconds, run_gates
+from steps.model.contest import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from steps.model.evaluate import (
     Evaluation,
     ablation,
-    artifact_probability,
+    answers_of,
+    artifact_forecast,
     decision_day,
     evaluate_window,
     importance,
 )
 from steps.model.fit import Trees
+from steps.model.learner import baseline_savings
 from steps.model.package import fit_chosen, history_at, package
 from steps.model.registry import (
     Version,
@@ -40,7 +41,7 @@ from steps.model.registry import (
     record,
     register,
 )
-from steps.model.sample import sample_of
+from steps.model.sample import labels_of, sample_of
 from steps.model.select import Selection, candidates_for, select
 
 
@@ -97,7 +98,7 @@ def build(
     """Fit the chosen trees, put everything a prediction needs into one artifact, and register it."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
-    fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection)
+    fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection, contract)
     past = history_at(world.events, world.reference, contract, windows.as_of)
     lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
     artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
@@ -120,7 +121,7 @@ def contest(
     window, seen = rows.iloc[windows.contest], features.iloc[windows.contest]
 
     def answers(artifact: Artifact) -> Answers:
-        return Answers(artifact_probability(artifact, seen), artifact.threshold)
+        return answers_of(artifact, artifact_forecast(artifact, seen))
 
     challenger = load_artifact(fetch(contract.name, version.version))
     asked: list[Any] = window[list(contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
@@ -172,11 +173,11 @@ def examine(
             f"The data reach hardly past {day_of(artifact.as_of)}, the day of version {version}: there is "
             "nothing to evaluate it on. Name data that go on, or train as of an earlier day."
         )
-    after, label = rows.iloc[windows.after], rows[contract.label.name].to_numpy()[windows.after]
+    after, label = rows.iloc[windows.after], labels_of(rows, contract)[windows.after]
     seen = features.iloc[windows.after]
     sets = names_by_set(rows, world.reference)
     lines = ablation(features, sets, rows, windows, load_record(found, Selection).trees, contract)
-    evaluation = evaluate_window(artifact, after, artifact_probability(artifact, seen), contract)
+    evaluation = evaluate_window(artifact, after, artifact_forecast(artifact, seen), contract)
     return Findings(
         evaluation,
         tuple(AblationLine(name, scored) for name, scored in [*lines, (" + ".join(sets), evaluation.scored)]),

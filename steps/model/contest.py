@@ -3,26 +3,23 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from core.columns import Floats, Ints, Row
+from core.columns import Floats, Row
 from core.contract import BaselineName, Contract
-from monitoring.metrics import expected_costs, paired_difference, scores
+from core.money import money_of
+from monitoring.metrics import Answers, paired_difference, scores
 from report.results import Gate, Probe
 from serving.engine import Engine
 from steps.model.evaluate import decision_day
+from steps.model.gates import at_most
+from steps.model.learner import learner_of
+from steps.model.sample import labels_of
 
 TIMED_ROWS = 50
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one whole artifact answers on the contest window."""
-
-    probability: Floats
-    threshold: float
 
 
 @dataclass(frozen=True)
@@ -38,32 +35,19 @@ def run_gates(
     rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
 ) -> list[Gate]:
     """All gates on the contest window: nothing on it was learnt from."""
-    label = rows[contract.label.name].to_numpy(dtype=np.int64)
-    found = scores(label, challenger.probability, contract.costs, challenger.threshold)
-    gates = contract.gates
+    label = labels_of(rows, contract)
+    found = scores(label, challenger.forecast, contract.costs, challenger.decision)
+    plausible, *honest = learner_of(contract).gates(found)
     return [
         _leakage(evidence.probes),
-        _at_most(
-            "plausible",
-            found["roc_auc"],
-            gates.suspicious_roc_auc,
-            "ROC-AUC {value:.3f}; more than {limit:g} is a leak",
-        ),
+        plausible,
         _against_baselines(found["savings_share"], evidence.baselines, contract),
-        _at_most(
-            "calibrated",
-            found["calibration_error"],
-            gates.max_calibration_error,
-            "calibration error {value:.3f} of {limit:g}",
-        ),
-        _at_most(
-            "unbiased",
-            abs(found["bias"]),
-            gates.max_bias,
-            "the mean prediction is {value:.3f} off the rate, {limit:g} may be",
-        ),
-        _at_most(
-            "fast enough", evidence.row_ms, gates.max_row_ms, "one row takes {value:.2f} ms of {limit:g}"
+        *honest,
+        at_most(
+            "fast enough",
+            evidence.row_ms,
+            contract.gates.max_row_ms,
+            "one row takes {value:.2f} ms of {limit:g}",
         ),
         _against_champion(rows, label, challenger, champion, contract),
         _slices(rows, label, challenger, champion, contract),
@@ -88,10 +72,6 @@ def _leakage(probes: Sequence[Probe]) -> Gate:
     return Gate("no leak", not failed, float(len(failed)), 0.0, sentence)
 
 
-def _at_most(name: str, value: float, limit: float, sentence: str) -> Gate:
-    return Gate(name, bool(value <= limit), value, limit, sentence.format(value=value, limit=limit))
-
-
 def _against_baselines(share: float, baselines: Mapping[BaselineName, float], contract: Contract) -> Gate:
     asked = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
     limit = max(asked.values())
@@ -101,7 +81,7 @@ def _against_baselines(share: float, baselines: Mapping[BaselineName, float], co
 
 
 def _against_champion(
-    rows: pd.DataFrame, label: Ints, challenger: Answers, champion: Answers | None, contract: Contract
+    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | None, contract: Contract
 ) -> Gate:
     name = "cheaper than the champion"
     if champion is None:
@@ -121,14 +101,15 @@ def _against_champion(
 
 
 def _slices(
-    rows: pd.DataFrame, label: Ints, challenger: Answers, champion: Answers | None, contract: Contract
+    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | None, contract: Contract
 ) -> Gate:
     """No slice may pay for the others; without a champion, against the best constant decision."""
     name, limit = "no slice pays", contract.gates.max_slice_loss
     cost = _costs(label, challenger, contract)
     if champion is None:
-        act = np.full(len(label), label.mean() >= contract.costs.threshold)
-        before, other = expected_costs(label, act, contract.costs), "the best constant decision"
+        money = money_of(contract.costs)
+        alone = np.full(len(label), money.alone(label))
+        before, other = money.price(label, alone), "the best constant decision"
     else:
         before, other = _costs(label, champion, contract), "the champion"
     losses = {
@@ -153,5 +134,5 @@ def _loss(cost: float, before: float) -> float:
     return float((cost - before) / abs(before))
 
 
-def _costs(label: Ints, answers: Answers, contract: Contract) -> Floats:
-    return expected_costs(label, answers.probability >= answers.threshold, contract.costs)
+def _costs(label: Any, answers: Answers, contract: Contract) -> Floats:
+    return money_of(contract.costs).price(label, answers.decision)

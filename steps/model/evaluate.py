@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import log_loss
 
 from core.clock import DAY
 from core.columns import Floats, Ints
 from core.contract import Contract
-from monitoring.metrics import BINS, DECISIONS, Scored, by_slice, evaluate, expected_costs
+from core.money import money_of
+from monitoring.chances import BINS
+from monitoring.days import DECISIONS
+from monitoring.metrics import Answers, Scored, by_slice, evaluate
 from serving.artifact import Artifact
 from serving.engine import Scorer
 from steps.data.split import Windows
-from steps.model.fit import Trees, calibrate, feature_matrix, fit_trees, learn_categories
-
-THRESHOLDS = np.linspace(0.02, 0.9, 45)
+from steps.model.fit import Trees, feature_matrix, learn_categories
+from steps.model.learner import Learner, learner_of
+from steps.model.sample import labels_of
 
 IMPORTANCE_ROWS = 5_000
 
@@ -27,52 +30,57 @@ class Evaluation:
 
     scored: Scored
     slices: dict[str, dict[str, Scored]]
-    calibration: list[tuple[float, float, int]]  # predicted, observed, rows
-    cost_curve: list[tuple[float, float]]  # threshold, cost per 1,000 decisions
+    calibration: list[tuple[float, float, int, str]]  # predicted, observed, rows, and of what
+    cost_curve: list[tuple[float, float]]  # threshold or move, cost per 1,000 decisions
 
 
-def artifact_probability(artifact: Artifact, features: pd.DataFrame) -> Floats:
-    """The artifact's own answers for rows of features."""
-    return Scorer(artifact.model, artifact.calibration).probability(_numbers(artifact, features))
+def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    """The artifact's own forecasts for rows of features."""
+    return Scorer(artifact.models, artifact.calibration).forecast(_numbers(artifact, features))
+
+
+def answers_of(artifact: Artifact, forecast: Floats) -> Answers:
+    """What the artifact decides by its forecasts."""
+    return Answers(forecast, artifact.decide(forecast), artifact.calibration.expected_cost(forecast))
 
 
 def evaluate_window(
-    artifact: Artifact, rows: pd.DataFrame, probability: Floats, contract: Contract
+    artifact: Artifact, rows: pd.DataFrame, forecast: Floats, contract: Contract
 ) -> Evaluation:
     """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
-    label = rows[contract.label.name].to_numpy(dtype=np.int64)
-    day = decision_day(rows)
+    label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
+    decision = artifact.decide(forecast)
+    least = contract.gates.min_slice_rows
     slices = {
         column: by_slice(
-            rows[column].to_numpy(),
-            label,
-            probability,
-            day,
-            contract.costs,
-            threshold=artifact.threshold,
-            min_rows=contract.gates.min_slice_rows,
+            rows[column].to_numpy(), label, forecast, day, costs, decision=decision, min_rows=least
         )
         for column in contract.slices
     }
     month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
-    slices["month"] = by_slice(month, label, probability, day, contract.costs, threshold=artifact.threshold)
+    slices["month"] = by_slice(month, label, forecast, day, costs, decision=decision)
+    money, learner = money_of(costs), learner_of(contract)
     return Evaluation(
-        scored=evaluate(label, probability, day, contract.costs, threshold=artifact.threshold),
+        scored=evaluate(label, forecast, day, costs, decision=decision),
         slices=slices,
-        calibration=reliability(label, probability),
+        calibration=[
+            (*point, of)
+            for of, (came, told) in learner.told_and_came(label, forecast).items()
+            for point in reliability(came, told)
+        ],
         cost_curve=[
-            (float(t), float(expected_costs(label, probability >= t, contract.costs).mean()) * DECISIONS)
-            for t in THRESHOLDS
+            (float(at), float(money.price(label, one).mean()) * DECISIONS)
+            for at, one in learner.decided_otherwise(forecast)
         ],
     )
 
 
-def reliability(label: Ints, probability: Floats) -> list[tuple[float, float, int]]:
-    """Mean prediction, rate and number of rows in bins of equal mass; equal predictions share a bin."""
-    edges = np.quantile(probability, np.arange(1, BINS) / BINS)
-    bins = np.searchsorted(edges, probability)
+def reliability(label: Floats, told: Floats) -> list[tuple[float, float, int]]:
+    """Mean forecast, mean label and number of rows in bins of equal mass; equal forecasts share a bin."""
+    edges = np.quantile(told, np.arange(1, BINS) / BINS)
+    bins = np.searchsorted(edges, told)
     rows = np.bincount(bins)
-    predicted, observed = np.bincount(bins, probability), np.bincount(bins, label)
+    predicted, observed = np.bincount(bins, told), np.bincount(bins, label)
     return [
         (float(predicted[here] / rows[here]), float(observed[here] / rows[here]), int(rows[here]))
         for here in np.flatnonzero(rows)
@@ -91,31 +99,35 @@ def ablation(
 
     All sets together are left out: they are the artifact.
     """
-    label = rows[contract.label.name].to_numpy(dtype=np.int64)
+    label = labels_of(rows, contract)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
     columns = {name: place for place, name in enumerate(features)}
     steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
     chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
-    found = [_trained(numbers[:, places], label, windows, trees) for places in chosen]
+    learner = learner_of(contract)
+    found = [_trained(numbers[:, places], label, windows, trees, learner) for places in chosen]
     return [
-        (" + ".join(step), evaluate(label[windows.after], probability, day, contract.costs))
-        for step, probability in zip(steps, found, strict=True)
+        (" + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs))
+        for step, forecast in zip(steps, found, strict=True)
     ]
 
 
-def importance(artifact: Artifact, features: pd.DataFrame, label: Ints, seed: int = 0) -> dict[str, float]:
-    """How much the log-loss rises when a feature's values are shuffled among some rows (Breiman 2001)."""
+def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int = 0) -> dict[str, float]:
+    """How much the loss rises when a feature's values are shuffled among some rows (Breiman 2001).
+
+    Of probabilities the log-loss, of numbers the root of the mean squared error.
+    """
     generator = np.random.default_rng(seed)
     some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
     numbers, truth = _numbers(artifact, features.iloc[some]), label[some]
-    scorer = Scorer(artifact.model, artifact.calibration)
-    whole = log_loss(truth, scorer.probability(numbers))
+    scorer, loss = Scorer(artifact.models, artifact.calibration), learner_of(artifact.contract).loss
+    whole = loss(truth, scorer.forecast(numbers))
     found = {}
     for place, name in enumerate(artifact.features):
         shuffled = numbers.copy()
         shuffled[:, place] = generator.permutation(numbers[:, place])
-        found[name] = float(log_loss(truth, scorer.probability(shuffled)) - whole)
+        found[name] = loss(truth, scorer.forecast(shuffled)) - whole
     return found
 
 
@@ -129,9 +141,7 @@ def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
     return feature_matrix(features[list(artifact.features)], categories)
 
 
-def _trained(numbers: Floats, label: Ints, windows: Windows, trees: Trees) -> Floats:
-    fitted = fit_trees(numbers[windows.train], label[windows.train], trees)
-    contest, after = (
-        np.ravel(fitted.decision_function(numbers[w])) for w in (windows.contest, windows.after)
-    )
-    return calibrate(contest, label[windows.contest]).probability(after)
+def _trained(numbers: Floats, label: Any, windows: Windows, trees: Trees, learner: Learner) -> Floats:
+    fitted = learner.fit(numbers[windows.train], label[windows.train], trees)
+    contest, after = (learner.margins(fitted, numbers[w]) for w in (windows.contest, windows.after))
+    return learner.calibrate(contest, label[windows.contest]).forecast(after)

@@ -1,20 +1,20 @@
-"""Encoders, trees and calibration: from features to the parts of an artifact."""
+"""Encoders and trees: from features to the parts of an artifact."""
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import treelite
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from core.columns import Floats, Ints, Strings
-from serving.artifact import Calibration
 from serving.engine import encode, matrix
 
 Categories = dict[str, dict[str, float]]
 SEED = 0
+UNSEEN_WEIGHT = 1e-3  # of a class that training does not have, in rows
 
 
 @dataclass(frozen=True)
@@ -65,35 +65,39 @@ def _strings(values: pd.Series) -> Strings:
     return Strings(codes, tuple(known))
 
 
-def fit_trees(features: Floats, label: Ints, trees: Trees) -> HistGradientBoostingClassifier:
-    """Gradient boosting with nothing left to chance."""
-    model = HistGradientBoostingClassifier(
-        learning_rate=trees.learning_rate,
-        max_iter=trees.count,
-        max_leaf_nodes=trees.leaves,
-        min_samples_leaf=trees.min_leaf_rows,
-        l2_regularization=trees.l2,
-        early_stopping=False,
-        random_state=SEED,
-    )
-    return model.fit(features, label)
+def fit_trees(
+    features: Floats, label: Ints, trees: Trees, classes: int = 0
+) -> HistGradientBoostingClassifier:
+    """Gradient boosting with nothing left to chance; of several classes it knows all, seen or not."""
+    model = HistGradientBoostingClassifier(**_settings(trees))
+    absent = np.setdiff1d(np.arange(classes), label)
+    if not absent.size:
+        return model.fit(features, label)
+    unseen = np.full((absent.size, features.shape[1]), np.nan)
+    weight = np.append(np.ones(len(label)), np.full(absent.size, UNSEEN_WEIGHT))
+    return model.fit(np.vstack([features, unseen]), np.append(label, absent), sample_weight=weight)
 
 
-def trees_learn(features: Floats, label: Ints, train: Ints, rows: Ints) -> Floats:
-    """What a few trees predict for `rows` after learning the labels of `train`."""
-    model = fit_trees(features[train], label[train], FEW_TREES)
-    return np.asarray(model.predict_proba(features[rows])[:, 1], dtype=np.float64)
+def fit_regressor(
+    features: Floats, label: Floats, trees: Trees, level: float | None = None
+) -> HistGradientBoostingRegressor:
+    """The same for the mean of a number, or for its quantile at a level."""
+    loss = {"loss": "squared_error"} if level is None else {"loss": "quantile", "quantile": level}
+    return HistGradientBoostingRegressor(**_settings(trees), **loss).fit(features, label)
 
 
-def calibrate(margin: Floats, label: Ints) -> Calibration:
-    """Temperature scaling (Guo et al. 2017), learnt on margins of rows that the trees have not seen.
+def _settings(trees: Trees) -> dict[str, Any]:
+    return {
+        "learning_rate": trees.learning_rate,
+        "max_iter": trees.count,
+        "max_leaf_nodes": trees.leaves,
+        "min_samples_leaf": trees.min_leaf_rows,
+        "l2_regularization": trees.l2,
+        "early_stopping": False,
+        "random_state": SEED,
+    }
 
-    One number, no offset: the offset that fits one month is that month's weather, and is wrong for the next.
-    """
-    scaling = LogisticRegression(C=np.inf, fit_intercept=False).fit(margin.reshape(-1, 1), label)
-    return Calibration(float(scaling.coef_[0, 0]))
 
-
-def as_data(model: HistGradientBoostingClassifier) -> bytes:
+def as_data(model: HistGradientBoostingClassifier | HistGradientBoostingRegressor) -> bytes:
     """The trees as a treelite checkpoint: data, not code."""
     return bytes(treelite.sklearn.import_model(model).serialize_bytes())

@@ -11,11 +11,13 @@ from core.contract import Contract
 from core.errors import UserError
 from core.windows import HOUR, Table
 from problem.features import REACH_HOURS, SETS, Reference
-from serving.artifact import Artifact, Calibration, Lineage, SmokeRow
+from serving.artifact import Artifact, Lineage, SmokeRow
+from serving.calibration import AnyCalibration
 from serving.engine import Scorer, table_of
 from steps.data.split import Windows
 from steps.data.world import PAST, known_between
-from steps.model.fit import Categories, as_data, fit_trees
+from steps.model.fit import Categories, as_data
+from steps.model.learner import learner_of
 from steps.model.sample import Sample
 from steps.model.select import Selection
 
@@ -29,29 +31,29 @@ class Fitted:
 
     names: tuple[str, ...]
     categories: Categories
-    calibration: Calibration
-    model: bytes
+    calibration: AnyCalibration
+    models: tuple[bytes, ...]
     contest: Floats  # what scikit-learn's own trees answer to the contest window, calibrated
 
 
-def fit_chosen(sample: Sample, windows: Windows, selection: Selection) -> Fitted:
+def fit_chosen(sample: Sample, windows: Windows, selection: Selection, contract: Contract) -> Fitted:
     """Fit the chosen trees on the training window and convert them.
 
     Raises:
         UserError: when the converted trees do not answer as scikit-learn's do.
     """
-    trees = fit_trees(sample.features[windows.train], sample.label[windows.train], selection.trees)
+    learner = learner_of(contract)
+    models = learner.fit(sample.features[windows.train], sample.label[windows.train], selection.trees)
     contest = sample.features[windows.contest]
-    margin = np.asarray(trees.decision_function(contest), dtype=np.float64).ravel()
     fitted = Fitted(
         names=sample.names,
         categories=sample.categories,
         calibration=selection.calibration,
-        model=as_data(trees),
-        contest=selection.calibration.probability(margin),
+        models=tuple(as_data(model) for model in models),
+        contest=selection.calibration.forecast(learner.margins(models, contest)),
     )
-    converted = Scorer(fitted.model, fitted.calibration).probability(contest)
-    worst = float(np.abs(fitted.contest - converted).max())
+    converted = Scorer(fitted.models, fitted.calibration).forecast(contest)
+    worst = float((np.abs(fitted.contest - converted) / np.maximum(1, np.abs(converted))).max())
     if not worst <= PARITY:
         raise UserError(
             f"The converted trees differ from scikit-learn's by {worst:.2g} on the contest window: "
@@ -80,11 +82,10 @@ def package(
         categories=fitted.categories,
         reference=reference,
         calibration=fitted.calibration,
-        threshold=contract.costs.threshold,
         as_of=windows.as_of,
         trained_until=windows.contest_start,
         lineage=lineage,
-        model=fitted.model,
+        models=fitted.models,
         history=past,
         smoke=_smoke(fitted, rows.iloc[windows.contest], contract, known_from(windows.as_of)),
     )
@@ -110,6 +111,6 @@ def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int
     covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= since)[-SMOKE_ROWS:]
     chosen = contest.iloc[covered][list(contract.columns)].to_dict(orient="records")
     return tuple(
-        SmokeRow({str(name): value for name, value in row.items()}, float(probability))
-        for row, probability in zip(chosen, fitted.contest[covered], strict=True)
+        SmokeRow({str(name): value for name, value in row.items()}, tuple(forecast.tolist()))
+        for row, forecast in zip(chosen, fitted.contest.reshape(len(contest), -1)[covered], strict=True)
     )

@@ -1,12 +1,13 @@
 """Rows as models see them: numbers, labels, and what a lookup groups by."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from core.columns import Floats, Ints
-from core.contract import Contract
+from core.columns import Floats
+from core.contract import ClassContract, Contract, NumberContract
 from core.windows import HOUR
 from steps.data.split import Windows
 from steps.model.fit import Categories, feature_matrix, learn_categories
@@ -20,7 +21,14 @@ class Sample:
     names: tuple[str, ...]
     categories: Categories
     keys: pd.DataFrame
-    label: Ints
+    label: Any  # whole numbers for chances and classes, else numbers
+    classes: int = 0  # of several classes, how many
+
+    @property
+    def target(self) -> Floats:
+        """The label as numbers that have means: of classes, rows x classes."""
+        found = np.eye(self.classes)[self.label] if self.classes else self.label
+        return np.asarray(found, dtype=np.float64)
 
 
 def sample_of(rows: pd.DataFrame, features: pd.DataFrame, windows: Windows, contract: Contract) -> Sample:
@@ -31,8 +39,15 @@ def sample_of(rows: pd.DataFrame, features: pd.DataFrame, windows: Windows, cont
         names=tuple(str(name) for name in features),
         categories=categories,
         keys=lookup_keys(rows, contract),
-        label=rows[contract.label.name].to_numpy(dtype=np.int64),
+        label=labels_of(rows, contract),
+        classes=len(contract.label.classes) if isinstance(contract, ClassContract) else 0,
     )
+
+
+def labels_of(rows: pd.DataFrame, contract: Contract) -> Any:
+    """The labels of rows: 0 or 1, the place of a class, or a number."""
+    kind = np.float64 if isinstance(contract, NumberContract) else np.int64
+    return rows[contract.label.name].to_numpy(dtype=kind)
 
 
 def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:

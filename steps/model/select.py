@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss
 
-from core.columns import Floats, Ints
+from core.columns import Floats
 from core.contract import BaselineName, Contract
-from core.tasks import BinaryCosts
 from monitoring.metrics import scores
 from report.results import Candidate
-from serving.artifact import Calibration
+from serving.calibration import AnyCalibration
 from steps.data.split import Fold, Windows
-from steps.model.baselines import BASELINES
-from steps.model.fit import Trees, calibrate, fit_trees
+from steps.model.fit import Trees
+from steps.model.learner import Learner, learner_of
 from steps.model.sample import Sample
 
 CANDIDATES = (
@@ -31,7 +30,7 @@ class Selection:
     """The chosen trees, their calibration, and everything they were compared with."""
 
     trees: Trees
-    calibration: Calibration
+    calibration: AnyCalibration
     leaderboard: tuple[Candidate, ...]
 
 
@@ -40,8 +39,8 @@ class _Tried:
     """A candidate with its best number of trees, and its margins for each fold's validation rows."""
 
     trees: Trees
-    log_loss: float
-    margins: tuple[Floats, ...]
+    loss: float
+    margins: Sequence[Floats]
 
 
 def candidates_for(rows: int) -> tuple[Trees, ...]:
@@ -51,49 +50,55 @@ def candidates_for(rows: int) -> tuple[Trees, ...]:
 
 
 def select(sample: Sample, windows: Windows, contract: Contract, candidates: Sequence[Trees]) -> Selection:
-    """Compare baselines and candidates on the folds; the one with the least log-loss is calibrated."""
-    folds = windows.folds
+    """Compare baselines and candidates on the folds; the one with the least loss is calibrated."""
+    folds, learner = windows.folds, learner_of(contract)
     labels = [sample.label[fold.valid] for fold in folds]
     tried = [
-        _best_count(trees, [_staged_margins(sample, fold, trees) for fold in folds], labels)
+        _best_count(trees, [_stages(sample, fold, trees, learner) for fold in folds], labels, learner)
         for trees in candidates
     ]
-    best = min(tried, key=lambda one: one.log_loss)
+    best = min(tried, key=lambda one: one.loss)
+    whole = learner.whole(sample, folds, best.trees, best.margins)
     leaderboard = (
         *(
-            Candidate(name, "baseline", _fold_means(_on_folds(name, sample, folds), labels, contract.costs))
+            Candidate(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, learner)))
             for name in contract.baselines
         ),
         *(
             Candidate(
                 one.trees.name,
                 "candidate",
-                _fold_means([_uncalibrated(margin) for margin in one.margins], labels, contract.costs),
+                _fold_means(
+                    [
+                        learner.told(label, margins)
+                        for label, margins in zip(labels, whole if one is best else one.margins, strict=True)
+                    ]
+                ),
                 chosen=one is best,
             )
             for one in tried
         ),
     )
-    calibration = calibrate(np.concatenate(best.margins), np.concatenate(labels))
+    calibration = learner.calibrate(np.concatenate(whole), np.concatenate(labels))
     return Selection(best.trees, calibration, leaderboard)
 
 
-def _staged_margins(sample: Sample, fold: Fold, trees: Trees) -> list[Floats]:
+def _stages(sample: Sample, fold: Fold, trees: Trees, learner: Learner) -> list[Floats]:
     """Margins of the fold's validation rows after every few trees, and after all."""
-    model = fit_trees(sample.features[fold.train], sample.label[fold.train], trees)
-    staged = model.staged_decision_function(sample.features[fold.valid])
     return [
-        margin.ravel()
-        for number, margin in enumerate(staged, 1)
+        margins
+        for number, margins in enumerate(learner.staged(sample, fold, trees), 1)
         if number % TREES_STEP == 0 or number == trees.count
     ]
 
 
-def _best_count(trees: Trees, staged: Sequence[Sequence[Floats]], labels: Sequence[Ints]) -> _Tried:
-    """The number of trees with the least log-loss, as a mean over the folds."""
+def _best_count(
+    trees: Trees, staged: Sequence[Sequence[Floats]], labels: Sequence[Any], learner: Learner
+) -> _Tried:
+    """The number of trees with the least loss, as a mean over the folds."""
     stages = list(zip(*staged, strict=True))  # stages x folds
     losses = [
-        np.mean([log_loss(label, _uncalibrated(margin)) for label, margin in zip(labels, stage, strict=True)])
+        np.mean([learner.stage_loss(label, margins) for label, margins in zip(labels, stage, strict=True)])
         for stage in stages
     ]
     best = int(np.argmin(losses))
@@ -101,14 +106,16 @@ def _best_count(trees: Trees, staged: Sequence[Sequence[Floats]], labels: Sequen
     return _Tried(replace(trees, count=count), float(losses[best]), stages[best])
 
 
-def _on_folds(name: BaselineName, sample: Sample, folds: Sequence[Fold]) -> list[Floats]:
-    return [BASELINES[name](sample, fold.train, fold.valid) for fold in folds]
+def _baseline(
+    name: BaselineName, sample: Sample, folds: Sequence[Fold], contract: Contract, learner: Learner
+) -> list[dict[str, float]]:
+    return [
+        scores(
+            sample.label[fold.valid], learner.baseline(name, sample, fold.train, fold.valid), contract.costs
+        )
+        for fold in folds
+    ]
 
 
-def _fold_means(answers: Sequence[Floats], labels: Sequence[Ints], costs: BinaryCosts) -> dict[str, float]:
-    found = [scores(label, answer, costs) for label, answer in zip(labels, answers, strict=True)]
+def _fold_means(found: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
-def _uncalibrated(margin: Floats) -> Floats:
-    return Calibration().probability(margin)

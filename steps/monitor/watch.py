@@ -11,17 +11,19 @@ from core.clock import DAY
 from core.contract import LEAST_REFERENCE, Contract, iso
 from core.errors import UserError
 from monitoring.causes import Cause, causes
-from monitoring.concept import ConceptReport, detect_concept_drift
+from monitoring.concept import ConceptReport
+from monitoring.days import Floats
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
-from monitoring.metrics import Floats
 from monitoring.performance import Performance, judge
+from monitoring.tasks import concept_drift, score_columns
 from serving.artifact import Artifact
 from serving.log import open_store, predictions
-from steps.model.evaluate import artifact_probability, decision_day
+from steps.deploy.service import largest_difference
+from steps.model.evaluate import answers_of, artifact_forecast, decision_day
+from steps.model.sample import labels_of
 
-SCORE = "probability"
 EFFECT_ROWS = 2_000
 SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 
@@ -101,24 +103,21 @@ def watch(
     )
     newest = artifacts[log["model_version"].iloc[-1]]
     usual = rows.iloc[before]
-    probability = log["probability"].to_numpy()
+    forecast = forecasts_in(log)
     performance = judge(
-        current[contract.label.name].to_numpy(dtype=np.int64),
+        labels_of(current, contract),
         (current["known_at"] < end).to_numpy(),
-        probability,
+        answers_of(newest, forecast),
         decision_day(current),
-        float(usual[contract.label.name].mean()),
+        labels_of(usual, contract),
         contract,
-        newest.threshold,
     )
-    drift, reference, window = _drift(features, rows, before, places, probability, newest, contract)
+    drift, reference, window = _drift(features, rows, before, places, forecast, newest, contract)
     write_drift_page(drift, reference, window, page)
     known = np.flatnonzero((current["known_at"] < end).to_numpy())
     enough = len(known) >= contract.monitoring.min_label_share * len(places)
     concept = (
-        _concept(features, rows, before, places[known], probability[known], newest, contract)
-        if enough
-        else None
+        _concept(features, rows, before, places[known], forecast[known], newest, contract) if enough else None
     )
     effects = _effects(drift, features, before, places, newest)
     return Watched(
@@ -132,6 +131,12 @@ def watch(
         served.last_number,
         causes(drift, concept, performance, effects, window.first, contract.costs.currency),
     )
+
+
+def forecasts_in(log: pd.DataFrame) -> Floats:
+    """What was answered to logged rows, see `core.money`."""
+    found = np.array(log["forecast"].tolist(), dtype=np.float64)
+    return found[:, 0] if found.shape[1] == 1 else found
 
 
 def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
@@ -156,7 +161,7 @@ def _drift(
     rows: pd.DataFrame,
     before: np.ndarray,
     places: np.ndarray,
-    probability: Floats,
+    forecast: Floats,
     newest: Artifact,
     contract: Contract,
 ) -> tuple[DriftReport, Window, Window]:
@@ -172,9 +177,9 @@ def _drift(
     days = np.unique(decision_day(rows.iloc[unlearnt])).size
     if days < LEAST_REFERENCE * window.days:
         return detect_drift(reference, window, rules.false_alarm), reference, window
-    offline = artifact_probability(newest, features.iloc[unlearnt])
-    usual = _window(pd.DataFrame({SCORE: offline}), rows.iloc[unlearnt])
-    score = _window(pd.DataFrame({SCORE: probability}), rows.iloc[places])
+    offline = artifact_forecast(newest, features.iloc[unlearnt])
+    usual = _window(score_columns(offline, contract), rows.iloc[unlearnt])
+    score = _window(score_columns(forecast, contract), rows.iloc[places])
     drift = joined(
         [
             detect_drift(reference, window, (1 - SCORE_SHARE) * rules.false_alarm),
@@ -189,12 +194,12 @@ def _concept(
     rows: pd.DataFrame,
     before: np.ndarray,
     places: np.ndarray,
-    probability: Floats,
+    forecast: Floats,
     newest: Artifact,
     contract: Contract,
 ) -> ConceptReport | None:
     """Rows whose labels are there against days that the model has not learnt; None if those are few."""
-    rules, label = contract.monitoring, contract.label.name
+    rules = contract.monitoring
     unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
     if not len(unlearnt):
         return None
@@ -203,31 +208,31 @@ def _concept(
     window = _window(features.iloc[places][watched], rows.iloc[places])
     if reference.days < LEAST_REFERENCE * window.days:
         return None
-    truth = rows[label].to_numpy()
-    offline = artifact_probability(newest, features.iloc[unlearnt])
-    return detect_concept_drift(
-        reference,
-        window,
-        (truth[unlearnt], truth[places]),
-        (offline, probability),
-        rules.false_alarm,
-    )
+    offline = artifact_forecast(newest, features.iloc[unlearnt])
+    then, now = labels_of(rows.iloc[unlearnt], contract), labels_of(rows.iloc[places], contract)
+    return concept_drift(reference, window, (then, now), (offline, forecast), contract)
 
 
 def _effects(
     drift: DriftReport, features: pd.DataFrame, before: np.ndarray, places: np.ndarray, newest: Artifact
 ) -> dict[str, float]:
-    """By how much each moved column moves the mean probability: with its values, and with those before."""
+    """By how much each moved column moves the mean forecast: with its values, and with those before."""
     draw = np.random.default_rng(0)
     current = features.iloc[draw.choice(places, min(EFFECT_ROWS, len(places)), replace=False)]
     usual = features.iloc[draw.choice(before, len(current))]
-    now = float(artifact_probability(newest, current).mean()) if drift.drifted else 0.0
-    return {
-        name: now
-        - float(artifact_probability(newest, current.assign(**{name: usual[name].to_numpy()})).mean())
-        for name in drift.drifted
-        if name in newest.features
-    }
+    now = _means(artifact_forecast(newest, current))
+    found = {}
+    for name in drift.drifted:
+        if name in newest.features:
+            asked = current.assign(**{name: usual[name].to_numpy()})
+            moved = now - _means(artifact_forecast(newest, asked))
+            found[name] = float(moved[np.abs(moved).argmax()])
+    return found
+
+
+def _means(forecast: Floats) -> Floats:
+    """The mean forecast; of classes each one's, of numbers that of the value."""
+    return np.asarray(forecast.reshape(len(forecast), -1).mean(axis=0), dtype=np.float64)
 
 
 def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
@@ -246,11 +251,11 @@ def _window(frame: pd.DataFrame, rows: pd.DataFrame) -> Window:
 
 
 def _largest_difference(log: pd.DataFrame, features: pd.DataFrame, artifacts: dict[str, Artifact]) -> float:
-    """Between the probabilities that were served and those the same versions give offline."""
+    """Between the forecasts that were served and those the same versions give offline."""
     worst = 0.0
     for version, artifact in artifacts.items():
         served_by = (log["model_version"] == version).to_numpy()
         if served_by.any():
-            offline = artifact_probability(artifact, features[served_by])
-            worst = max(worst, float(np.abs(offline - log["probability"].to_numpy()[served_by]).max()))
+            offline = artifact_forecast(artifact, features[served_by])
+            worst = max(worst, largest_difference(forecasts_in(log[served_by]), offline))
     return worst

@@ -1,13 +1,14 @@
 """ZenML steps that write each stage's results where the page reads them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 from zenml import step
 
 from core.clock import DAY
-from core.contract import day_of, load_contract
+from core.contract import BinaryContract, ClassContract, Contract, day_of, load_contract
 from core.settings import RESULTS
 from monitoring.metrics import Scored
 from report.card import card_text
@@ -26,6 +27,7 @@ from report.results import (
     load,
     save,
 )
+from report.tasks import shown_of
 from steps.data.adapters import Probes, windows_at
 from steps.data.features import names_by_set
 from steps.data.world import Ingested, World
@@ -43,8 +45,7 @@ def tell_data(rows: pd.DataFrame, world: World, ingested: Ingested, probes: Prob
     save(Problem(contract.digest), RESULTS)
     windows = windows_at(rows, as_of)
     decided = rows["decision_at"]
-    label = rows[contract.label.name]
-    weeks = label.groupby((decided - decided.iloc[0]) // WEEK).agg(["mean", "size"])
+    weeks = label_weeks(rows, contract)
     first = int(decided.iloc[0])
     save(
         Data(
@@ -63,10 +64,7 @@ def tell_data(rows: pd.DataFrame, world: World, ingested: Ingested, probes: Prob
                     "test", day_of(windows.as_of), day_of(int(decided.iloc[-1]) + DAY), len(windows.after)
                 ),
             ),
-            label_rate=tuple(
-                Week(day_of(first + int(week) * WEEK), float(rate), int(size))
-                for week, rate, size in weeks.itertuples()
-            ),
+            label_rate=weeks,
             probes=probes.found,
             features=names_by_set(rows, world.reference),
         ),
@@ -81,7 +79,7 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
     found, artifact = open_version(contract.name, version)
     evaluation = findings.evaluation
     selection = load_record(found, Selection)
-    verdict = load_record(found, Verdict)
+    verdict, shown = load_record(found, Verdict), shown_of(contract)
     save(
         Model(
             version=found.version,
@@ -89,15 +87,14 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
             promoted=verdict.passed,
             candidates=selection.leaderboard,
             test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
-            threshold=artifact.threshold,
+            threshold=where_it_stands(contract),
             gates=verdict.gates,
             lineage=asdict(artifact.lineage) | {"commit": found.commit, "mlflow run": found.run_id},
             ablation=tuple(
-                AblationRow(line.sets, *_some(line.scored, "roc_auc", "log_loss", "savings_share"))
-                for line in findings.ablation
+                AblationRow(line.sets, _some(line.scored, shown.sets)) for line in findings.ablation
             ),
             slices=tuple(
-                Slice(column, value, int(scored.scores["rows"]), *_some(scored, "roc_auc", "cost_per_1000"))
+                Slice(column, value, int(scored.scores["rows"]), _some(scored, shown.slices))
                 for column, values in evaluation.slices.items()
                 for value, scored in values.items()
             ),
@@ -114,5 +111,25 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
     return card
 
 
-def _some(scored: Scored, *names: str) -> list[Estimate]:
-    return [Estimate(scored.scores[name], *scored.intervals[name]) for name in names]
+def label_weeks(rows: pd.DataFrame, contract: Contract) -> tuple[Week, ...]:
+    """The label week by week."""
+    decided, label = rows["decision_at"], rows[contract.label.name]
+    first = int(decided.iloc[0])
+    week = (decided - first) // WEEK
+    shares: dict[Any, Any] = {}
+    if isinstance(contract, ClassContract):
+        names = label.map(dict(enumerate(contract.label.classes)))
+        shares = pd.crosstab(week, names, normalize="index").to_dict(orient="index")
+    return tuple(
+        Week(day_of(first + int(at) * WEEK), float(mean), int(size), shares.get(at, {}))
+        for at, mean, size in label.groupby(week).agg(["mean", "size"]).itertuples()
+    )
+
+
+def where_it_stands(contract: Contract) -> float:
+    """Of the cost curve: the threshold that is decided by, or no move at all."""
+    return contract.costs.threshold if isinstance(contract, BinaryContract) else 0.0
+
+
+def _some(scored: Scored, names: Sequence[str]) -> dict[str, Estimate]:
+    return {name: Estimate(scored.scores[name], *scored.intervals[name]) for name in names}

@@ -4,8 +4,9 @@ import pytest
 from core.contract import load_contract
 from monitoring.causes import causes
 from monitoring.concept import MARGIN, ConceptReport, detect_concept_drift
+from monitoring.days import Floats
 from monitoring.drift import detect_drift
-from monitoring.metrics import Floats
+from monitoring.metrics import Answers
 from monitoring.performance import judge
 from tests.monitoring.test_drift import PERIOD, REFERENCE, changed, window
 
@@ -56,7 +57,8 @@ def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> N
     contract, reference = load_contract(), window(0, 0, REFERENCE)
     current, label, chance = labelled(10, REFERENCE, PERIOD)
     known = np.ones(label.size, dtype=bool)
-    performance = judge(label, known, chance, current.day, 0.3, contract, 0.33)  # type: ignore[attr-defined]
+    answers, usual = Answers(chance, chance >= 0.33), np.array([1, 0, 0])
+    performance = judge(label, known, answers, current.day, usual, contract)  # type: ignore[attr-defined]
     still = detect_drift(reference, current, 0.01)  # type: ignore[arg-type]
     (cause,) = causes(still, concept, performance, {}, REFERENCE, "USD")
     assert cause.kind == kind
@@ -67,4 +69,4 @@ def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> N
     (cause,) = causes(drift, concept, performance, {"temperature": 0.02}, 15_000, "USD")
     assert cause.kind == "data broken"  # which explains the labels too
     assert cause.sentence.startswith("temperature: ")
-    assert cause.sentence.endswith("; since 2011-01-26; it moves the mean probability by +0.020")
+    assert cause.sentence.endswith("; since 2011-01-26; it moves the mean prediction by +0.020")

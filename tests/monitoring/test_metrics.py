@@ -4,17 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from core.money import money_of
 from core.tasks import BinaryCosts
 from monitoring import metrics
+from monitoring.days import SMALLEST, Floats
 
 COSTS = BinaryCosts(
     currency="USD", act_positive=450.0, act_negative=150.0, wait_positive=750.0, wait_negative=0.0
 )
 
 
-def rows(
-    seed: int, size: int, days: int, levels: int
-) -> tuple[metrics.Floats, metrics.Floats, metrics.Floats]:
+def rows(seed: int, size: int, days: int, levels: int) -> tuple[Floats, Floats, Floats]:
     """Labels of both classes, probabilities with ties, and days."""
     draw = np.random.default_rng(seed)
     chance = draw.integers(levels + 1, size=size) / levels
@@ -27,7 +27,7 @@ def rows(
 def test_scores_equal_those_of_scikit_learn(seed: int, size: int, levels: int) -> None:
     label, chance, _ = rows(seed, size, 1, levels)
     got = metrics.scores(label, chance, COSTS)
-    clipped = np.clip(chance, metrics.SMALLEST, 1 - metrics.SMALLEST)
+    clipped = np.clip(chance, SMALLEST, 1 - SMALLEST)
     assert got["roc_auc"] == pytest.approx(sk.roc_auc_score(label, chance))
     assert got["pr_auc"] == pytest.approx(sk.average_precision_score(label, chance))
     assert got["brier"] == pytest.approx(sk.brier_score_loss(label, chance))
@@ -39,7 +39,7 @@ def test_scores_equal_those_of_scikit_learn(seed: int, size: int, levels: int) -
 )
 def test_a_resample_equals_scikit_learn_with_weights(seed: int, size: int, days: int, levels: int) -> None:
     label, chance, day = rows(seed, size, days, levels)
-    sample = metrics._Sample(label, chance, day, COSTS, None)
+    sample = metrics.sample_of(label, chance, day, COSTS, None)
     for weight in sample.resamples(3):
         _, of_day = np.unique(day, return_inverse=True)
         of_row = weight[of_day]
@@ -64,7 +64,7 @@ def test_money_by_hand() -> None:
 def test_we_act_from_the_threshold_on() -> None:
     label, chance = np.array([1, 0]), np.array([COSTS.threshold, 0.1])
     assert metrics.scores(label, chance, COSTS)["action_rate"] == 0.5
-    assert metrics.scores(label, chance, COSTS, threshold=0.05)["action_rate"] == 1
+    assert metrics.scores(label, chance, COSTS, decision=chance >= 0.05)["action_rate"] == 1
 
 
 def test_perfect_decisions_save_all() -> None:
@@ -165,7 +165,7 @@ def test_paired_difference_needs_pairs() -> None:
 
 def test_an_uncertain_label_costs_its_expectation() -> None:
     np.testing.assert_allclose(
-        metrics.expected_costs(np.array([1, 0, 0.5, 0.5]), np.array([True, True, True, False]), COSTS),
+        money_of(COSTS).price(np.array([1, 0, 0.5, 0.5]), np.array([True, True, True, False])),
         [450, 150, 300, 375],
     )
 

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from core.contract import Contract, load_contract
-from monitoring.metrics import Floats
+from monitoring.days import Floats
+from monitoring.metrics import Answers
 from monitoring.performance import Performance, estimate, judge
 
 DAYS, ROWS = 7, 900
+USUAL = np.array([1, 0, 0, 0])
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def week(seed: int, bias: float = 0.0) -> tuple[Floats, Floats, Floats]:
 
 def judged(contract: Contract, label: Floats, chance: Floats, day: Floats, share: float = 1) -> Performance:
     known = np.arange(label.size) < share * label.size
-    return judge(label, known, chance, day, 0.25, contract, contract.costs.threshold)
+    return judge(label, known, Answers(chance, chance >= contract.costs.threshold), day, USUAL, contract)
 
 
 def test_a_calibrated_week_is_good(contract: Contract) -> None:
@@ -83,14 +85,15 @@ def test_labels_that_are_not_known_are_not_read(contract: Contract) -> None:
     label, chance, day = week(8)
     known = np.arange(label.size) % 20 > 0
     unread = np.where(known, label, np.nan)
-    args = (known, chance, day, 0.25, contract, 0.5)
+    args = (known, Answers(chance, chance >= 0.5), day, USUAL, contract)
     assert judge(unread, *args) == judge(label, *args)
 
 
 def test_the_estimate_is_near_the_truth_when_probabilities_are_right(contract: Contract) -> None:
     label, chance, day = week(9)
-    expected = estimate(chance, day, contract, 0.5).scores
-    found = judge(label, np.ones(label.size, dtype=bool), chance, day, 0.25, contract, 0.5).scored
+    answers = Answers(chance, chance >= 0.5)
+    expected = estimate(answers, day, contract).scores
+    found = judge(label, np.ones(label.size, dtype=bool), answers, day, USUAL, contract).scored
     assert found is not None
     for name in ("roc_auc", "log_loss", "cost_per_1000"):
         assert expected[name] == pytest.approx(found.scores[name], rel=0.03), name

@@ -12,7 +12,7 @@ from core.contract import day, epoch, load_contract
 from core.errors import UserError
 from monitoring.policy import Period, Verdict
 from pipelines import runs
-from serving.artifact import Calibration
+from serving.calibration import Calibration
 from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees

@@ -162,9 +162,11 @@ def _model(contract: Contract) -> Model:
         ablation=tuple(
             AblationRow(
                 name,
-                Estimate(auc, auc - 0.022, auc + 0.02),
-                Estimate(loss, loss - 0.028, loss + 0.027),
-                Estimate(saved, saved - 0.04, saved + 0.03),
+                {
+                    "roc_auc": Estimate(auc, auc - 0.022, auc + 0.02),
+                    "log_loss": Estimate(loss, loss - 0.028, loss + 0.027),
+                    "savings_share": Estimate(saved, saved - 0.04, saved + 0.03),
+                },
             )
             for name, auc, loss, saved in ablation
         ),
@@ -173,8 +175,10 @@ def _model(contract: Contract) -> Model:
                 column,
                 value,
                 9000 - 400 * at,
-                Estimate(auc, auc - 0.03, auc + 0.03),
-                Estimate(160_000 + 4000 * (at % 4), 148_000, 176_000),
+                {
+                    "roc_auc": Estimate(auc, auc - 0.03, auc + 0.03),
+                    "cost_per_1000": Estimate(160_000 + 4000 * (at % 4), 148_000, 176_000),
+                },
             )
             for at, (column, value, auc) in enumerate(slices)
         ),

@@ -42,7 +42,7 @@ def test_numbers_and_lineage_are_those_of_the_results(card: str, contract: Contr
     assert "| ROC-AUC | 0.755 | 0.730 to 0.773 |" in card
     assert f"| contract | `{contract.digest}` |" in card
     assert all(f"| {name} |" in card for name in contract.columns)
-    assert "ranks worst where shop is UA (ROC-AUC 0.700)" in card
+    assert "It is worst where shop is UA (ROC-AUC 0.700)" in card
 
 
 def test_a_refused_version_says_so(contract: Contract, results: Results) -> None:

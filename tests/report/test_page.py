@@ -154,7 +154,7 @@ def test_missing_numbers_are_a_dash(contract: Contract, results: Results) -> Non
         )
         for period in results.monitoring.periods
     )
-    rows = tuple(replace(row, roc_auc=unknown) for row in results.model.slices)
+    rows = tuple(replace(row, metrics=row.metrics | {"roc_auc": unknown}) for row in results.model.slices)
     html = page(
         contract,
         replace(

@@ -20,7 +20,8 @@ from core.columns import Floats, Ints, Strings
 from core.contract import Contract, load_contract
 from problem.features import SETS, WEATHER
 from serving.__main__ import Server
-from serving.artifact import Artifact, Calibration, Lineage, SmokeRow, save_artifact
+from serving.artifact import Artifact, Lineage, SmokeRow, save_artifact
+from serving.calibration import Calibration
 from serving.engine import columns_of, encode, features_of, matrix, predict_table, table_of
 from serving.pointer import Pointer, write_pointer
 from serving.service import Service
@@ -165,14 +166,14 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
     history = table_of(known_until(world.events, contract, AS_OF), REFERENCE)
     artifact = Artifact(
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
-        calibration=Calibration(0.9), threshold=contract.costs.threshold,
+        calibration=Calibration(0.9),
         as_of=AS_OF, trained_until=AS_OF, lineage=Lineage("data", contract.digest, "lock", "commit"),
-        model=treelite.sklearn.import_model(trees).serialize_bytes(), history=history,
+        models=(treelite.sklearn.import_model(trees).serialize_bytes(),), history=history,
     )  # fmt: skip
     places = range(0, len(world.at), len(world.at) // 20)
     chosen = {name: [values[i] for i in places] for name, values in world.rows.items()}
     probability = predict_table(artifact, chosen, history, world.at[list(places)])
-    smoke = tuple(SmokeRow(world.row(i), float(p)) for i, p in zip(places, probability, strict=True))
+    smoke = tuple(SmokeRow(world.row(i), (float(p),)) for i, p in zip(places, probability, strict=True))
     return replace(artifact, smoke=smoke)
 
 

@@ -11,7 +11,7 @@ import treelite
 from core.columns import Floats
 from serving.artifact import Artifact
 from serving.explain import Explainer
-from serving.trees import CATEGORY, LEAF, Tree, UnsupportedError, probes, read_trees
+from serving.trees import CATEGORY, LEAF, Tree, UnsupportedError, probes, read_outputs
 from tests.serving.conftest import Running, World
 from tests.serving.test_trees import trained
 
@@ -48,18 +48,19 @@ def by_definition(trees: list[Tree], row: Floats) -> list[float]:
 
 def test_contributions_are_shapley_values() -> None:
     model = treelite.sklearn.import_model(trained(15))
-    explainer = Explainer(model)
-    trees, base = read_trees(model)
+    (output,) = read_outputs([model])
+    trees, base = output.trees, output.base
+    explainer = Explainer(output, model.num_feature)
     average = sum(expected(tree, np.zeros(6), frozenset()) for tree in trees)
     assert explainer.base == pytest.approx(base + average)
-    rows = probes(model, 6)
+    rows = probes([model], 6)
     for row in rows:
         assert np.allclose(explainer.contributions(row), by_definition(trees, row), rtol=0, atol=1e-9)
 
 
 def test_contributions_sum_to_the_margin() -> None:
     model = treelite.sklearn.import_model(trained(31))
-    explainer, rows = Explainer(model), probes(model, 200)
+    explainer, rows = Explainer(read_outputs([model])[0], model.num_feature), probes([model], 200)
     margins = treelite.gtil.predict(model, rows, nthread=1, pred_margin=True).reshape(-1)
     found = [explainer.base + explainer.contributions(row).sum() for row in rows]
     assert np.allclose(found, margins, rtol=0, atol=1e-9)
@@ -87,10 +88,9 @@ def test_what_cannot_be_explained_is_refused(live: Running, world: World) -> Non
     assert live.client.post("/predict?explain=perhaps", json=rows[0]).status_code == 422
 
 
-def test_a_model_without_counts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_counts_says_so() -> None:
     model = treelite.sklearn.import_model(trained(7))
-    trees, base = read_trees(model)
-    bare = [replace(tree, cover=np.empty(0)) for tree in trees]
-    monkeypatch.setattr("serving.explain.read_trees", lambda _: (bare, base))
+    (output,) = read_outputs([model])
+    bare = [replace(tree, cover=np.empty(0)) for tree in output.trees]
     with pytest.raises(UnsupportedError, match="counts"):
-        Explainer(model)
+        Explainer(replace(output, trees=bare), model.num_feature)

@@ -56,7 +56,7 @@ def models(
     for version, made in (("1", artifact), ("2", other_artifact)):
         places = [next(i for i in range(len(world.at)) if world.row(i) == one.row) for one in made.smoke]
         rows = [world.request(place) for place in places]
-        answers = [one.probability for one in made.smoke]
+        answers = [one.forecast for one in made.smoke]
         found[version] = Model(version, served[version][1], "c" * 64, "abc", rows, answers)
     return found
 
@@ -155,7 +155,7 @@ def test_answers_unlike_the_offline_ones_fail_in_the_canary(
     cluster: FakeCluster, models: dict[str, Model], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    lies = replace(models["2"], probabilities=[p / 2 for p in models["2"].probabilities])
+    lies = replace(models["2"], forecasts=[(p / 2,) for (p,) in models["2"].forecasts])
     assert "differ by up to" in fails(cluster, models | {"2": lies}, easy, "canary smoke", touched=False)
 
 

@@ -35,7 +35,7 @@ def released(settings: Settings, artifact: Artifact, world: World, version: str,
     save_artifact(artifact, folder)
     place = next(i for i in range(len(world.at)) if world.row(i) == artifact.smoke[-1].row)
     return local.release(
-        settings, version, folder, [world.request(place)], [artifact.smoke[-1].probability + lie]
+        settings, version, folder, [world.request(place)], [(artifact.smoke[-1].forecast[0] + lie,)]
     )
 
 
@@ -60,7 +60,7 @@ def test_a_failed_smoke_test_rolls_back(
 
 def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, world: World) -> None:
     released(settings, artifact, world, "1")
-    wrong = tuple(replace(row, probability=row.probability / 2) for row in artifact.smoke)
+    wrong = tuple(replace(row, forecast=(row.forecast[0] / 2,)) for row in artifact.smoke)
     with pytest.raises(UserError, match="refuses version 2"):
         released(settings, replace(artifact, smoke=wrong), world, "2")
     assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "trouble": ""}

@@ -58,10 +58,10 @@ def test_every_answer_is_in_the_log_with_its_inputs(live: Running, contract: Con
     many = live.client.post("/predict", json={"rows": [world.request(place) for place in range(3)]}).json()
     logged = list(predictions(live.service.store, contract))
     assert [one["request_id"] for one in logged] == [bare["request_id"]] + [many["request_id"]] * 3
-    assert [one["row_number"] for one in logged] == [0, 0, 1, 2]
+    assert [one["place"] for one in logged] == [0, 0, 1, 2]
     for one, place in zip(logged, (0, 0, 1, 2), strict=True):
         assert {name: one[name] for name in contract.columns} == world.row(place)
-    assert logged[2]["probability"] == many["predictions"][1]["probability"]
+    assert logged[2]["forecast"] == (many["predictions"][1]["probability"],)
 
 
 def test_a_repeated_event_counts_once(live: Running, world: World) -> None:
@@ -131,10 +131,10 @@ def test_a_bad_artifact_is_refused_and_the_old_one_stays(
 ) -> None:
     folder = deployed.settings.folder / "models" / "2"
     if harm == "smoke":
-        object.__setattr__(other_artifact.smoke[0], "probability", other_artifact.smoke[0].probability + 0.01)
+        object.__setattr__(other_artifact.smoke[0], "forecast", (other_artifact.smoke[0].forecast[0] + 0.01,))
     digest = save_artifact(other_artifact, folder)
     if harm == "smoke":
-        object.__setattr__(other_artifact.smoke[0], "probability", other_artifact.smoke[0].probability - 0.01)
+        object.__setattr__(other_artifact.smoke[0], "forecast", (other_artifact.smoke[0].forecast[0] - 0.01,))
     elif harm != "folder":
         content = bytearray((folder / harm).read_bytes())
         content[len(content) // 2] ^= 1

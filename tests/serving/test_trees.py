@@ -11,7 +11,7 @@ from sklearn.ensemble import (
 
 from core.errors import UserError
 from serving import engine
-from serving.artifact import Calibration
+from serving.calibration import Calibration
 from serving.engine import Scorer
 from serving.trees import forest_of, probes
 
@@ -35,7 +35,7 @@ def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostin
 
 
 def scorer_of(trees: object) -> Scorer:
-    return Scorer(treelite.sklearn.import_model(trees).serialize_bytes(), Calibration())
+    return Scorer((treelite.sklearn.import_model(trees).serialize_bytes(),), Calibration())
 
 
 @pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
@@ -43,13 +43,13 @@ def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     trees = trained(leaves)
     scorer = scorer_of(trees)
     assert scorer.why_slow == ""
-    rows = probes(scorer.model, 2000)
+    rows = probes(scorer.models, 2000)
     rows = rows[~np.isinf(rows).any(axis=1)]
     rows[:, :2][(rows[:, :2] < 0) | (rows[:, :2] > 40)] = (
         np.nan
     )  # as the engine encodes what training never saw
     expected = trees.predict_proba(rows)[:, 1]
-    assert np.allclose(scorer.probability(rows), expected, rtol=0, atol=1e-12)
+    assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
     assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
 
 
@@ -58,8 +58,8 @@ def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
     scorer = scorer_of(trees)
     assert "leaves" in scorer.why_slow
     rows = np.random.default_rng(1).integers(0, 4, (50, 6)).astype(float)
-    assert np.allclose(scorer.probability(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
-    assert scorer.one(rows[0].tolist()) == scorer.probability(rows)[0]
+    assert np.allclose(scorer.forecast(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
+    assert scorer.one(rows[0].tolist()) == scorer.forecast(rows)[0]
 
 
 def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
@@ -70,15 +70,15 @@ def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
     boosted = GradientBoostingClassifier(n_estimators=9, random_state=0).fit(table, label)
     scorer = scorer_of(boosted)
     assert np.allclose(
-        scorer.probability(table.astype(np.float32).astype(float)),
+        scorer.forecast(table.astype(np.float32).astype(float)),
         boosted.predict_proba(table)[:, 1],
         atol=1e-6,
     )
 
 
 def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(model: treelite.Model) -> object:
-        forest = forest_of(model)
+    def wrong(models: list[treelite.Model]) -> object:
+        forest = forest_of(models)
         forest.values[0, 0] += 0.001
         return forest
 
@@ -92,5 +92,5 @@ def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(engine, "library", lambda: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
-    rows = probes(fast.model)
-    assert np.allclose(fast.probability(rows), slow.probability(rows), rtol=0, atol=1e-12)
+    rows = probes(fast.models)
+    assert np.allclose(fast.forecast(rows), slow.forecast(rows), rtol=0, atol=1e-12)

@@ -10,7 +10,8 @@ import pytest
 from core.contract import Contract, day, epoch, load_contract
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
-from serving.artifact import Artifact, Calibration, Lineage
+from serving.artifact import Artifact, Lineage
+from serving.calibration import Calibration
 from steps.data.features import build_features
 from steps.data.split import Windows, cut
 from steps.data.world import World
@@ -57,7 +58,7 @@ def real() -> Slice:
 
 @pytest.fixture(scope="session")
 def fitted(real: Slice) -> Fitted:
-    return fit_chosen(real.sample, real.windows, Selection(TREES, Calibration(0.9), ()))
+    return fit_chosen(real.sample, real.windows, Selection(TREES, Calibration(0.9), ()), real.contract)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from core.windows import Fact
 from problem import features as shipped
 from report.results import Probe
 from steps.data.features import build_features
+from steps.data.measures import measure_of
 from steps.data.probes import (
     Build,
     Learn,
@@ -22,7 +23,8 @@ from steps.data.probes import (
     windows_do_not_overlap,
 )
 from steps.data.split import cut
-from steps.model.fit import feature_matrix, learn_categories, trees_learn
+from steps.model.fit import feature_matrix, learn_categories
+from steps.model.learner import a_few_trees, learner_of
 from tests.steps.conftest import Slice
 
 HOUR = 3600
@@ -80,8 +82,7 @@ def test_a_feature_taken_from_the_label_is_found_by_scrambling(real: Slice) -> N
 
 def rebuilt(real: Slice, **planted: Any) -> Probe:
     features = real.features.assign(**planted)
-    limit = real.contract.gates.suspicious_roc_auc
-    return target_is_not_rebuilt(features, label_of(real), limit)
+    return target_is_not_rebuilt(features, label_of(real), measure_of(real.contract))
 
 
 def label_of(real: Slice) -> Ints:
@@ -117,7 +118,9 @@ def test_absence_that_is_the_label_is_found(present: Any, real: Slice) -> None:
 
 def shuffled(real: Slice, learn: Learn) -> Probe:
     numbers = feature_matrix(real.features, learn_categories(real.features.iloc[real.windows.train]))
-    return shuffled_labels_give_chance(learn, numbers, label_of(real), real.windows)
+    return shuffled_labels_give_chance(
+        learn, numbers, label_of(real), real.windows, measure_of(real.contract)
+    )
 
 
 def encoding(real: Slice, *, honest: bool) -> Learn:
@@ -134,7 +137,7 @@ def encoding(real: Slice, *, honest: bool) -> Learn:
 
 
 def test_trees_find_nothing_in_shuffled_labels(real: Slice) -> None:
-    assert shuffled(real, trees_learn).passed
+    assert shuffled(real, a_few_trees(learner_of(real.contract))).passed
 
 
 def test_a_target_encoding_learnt_on_all_rows_is_found(real: Slice) -> None:

@@ -1,7 +1,7 @@
 """The comparison of a canary with the stable version: each check fires on its own."""
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,8 +9,14 @@ from core.contract import load_contract
 from steps.deploy.compare import Probe, Seen, Traffic, checks, total, traffic_of
 
 CONTRACT = load_contract()
-PROBE = Probe(tuple(5.0 + i % 10 for i in range(200)), tuple(0.1 + i % 5 / 10 for i in range(200)))
-SEEN = Seen(PROBE, Traffic(1000, 0, 1000, 300))
+PROBE = Probe(tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)))
+
+
+def traffic(rows: float, acted: float, failed: float = 0) -> Traffic:
+    return Traffic(rows, failed, {"act": acted, "wait": rows - acted})
+
+
+SEEN = Seen(PROBE, traffic(1000, 300))
 EXPOSITION = """
 # TYPE http_requests counter
 http_requests_total{method="POST",handler="/predict",status="200"} 90
@@ -27,7 +33,7 @@ def failing(canary: Seen) -> list[str]:
     return [one.name for one in checks(canary, SEEN, CONTRACT) if not one.passed]
 
 
-def probed(seen: Seen, **changes: tuple[float, ...]) -> Seen:
+def probed(seen: Seen, **changes: Any) -> Seen:
     return replace(seen, probe=replace(seen.probe, **changes))
 
 
@@ -36,12 +42,12 @@ def test_the_same_answers_pass() -> None:
 
 
 def test_one_failed_request_in_two_hundred_is_more_than_the_objective_allows() -> None:
-    assert failing(probed(SEEN, probabilities=(math.nan, *PROBE.probabilities[1:]))) == ["errors"]
+    assert failing(probed(SEEN, forecasts=((), *PROBE.forecasts[1:]))) == ["errors"]
 
 
 @pytest.mark.parametrize(("failed", "names"), [(1, []), (3, ["errors"])])
 def test_live_traffic_counts_too(failed: int, names: list[str]) -> None:
-    assert failing(replace(SEEN, traffic=Traffic(1000, failed, 1000, 300))) == names
+    assert failing(replace(SEEN, traffic=traffic(1000, 300, failed))) == names
 
 
 @pytest.mark.parametrize(("times", "names"), [(1.4, []), (1.6, ["latency"])])
@@ -62,19 +68,19 @@ def test_a_slow_tail_fails() -> None:
 
 @pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])
 def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
-    moved = tuple(one + shift for one in PROBE.probabilities)
-    assert failing(probed(SEEN, probabilities=moved)) == names
+    moved = tuple((one + shift,) for (one,) in PROBE.forecasts)
+    assert failing(probed(SEEN, forecasts=moved)) == names
 
 
 @pytest.mark.parametrize(
     ("rows", "acted", "names"), [(1000, 400, []), (1000, 450, ["distribution"]), (400, 200, [])]
 )
 def test_live_decisions_count_where_there_are_enough(rows: int, acted: int, names: list[str]) -> None:
-    assert failing(replace(SEEN, traffic=Traffic(rows, 0, rows, acted))) == names
+    assert failing(replace(SEEN, traffic=traffic(rows, acted))) == names
 
 
 def test_a_pod_s_metrics_are_read() -> None:
-    found = traffic_of(EXPOSITION, "act")
-    assert found == Traffic(requests=100, failed=4, rows=100, acted=30)
+    found = traffic_of(EXPOSITION)
+    assert found == Traffic(requests=100, failed=4, decisions={"act": 30, "wait": 70})
     assert total([found, found]).since(found) == found
     assert found.since(total([found, found])) == Traffic()  # a pod has gone

@@ -87,9 +87,9 @@ def test_every_form_in_and_out_gives_the_answers_of_the_engine(
     target = place(tmp_path, target_form, "out")
     scored = score(batch, source, target)
     answers = read_batch(target)
-    acted = batch.probability >= batch.artifact.threshold
-    assert (scored.rows, scored.acted, scored.quarantined) == (ASKED, int(acted.sum()), 0)
-    assert 0 < scored.acted < ASKED
+    acted = batch.artifact.decide(batch.probability)
+    assert (scored.rows, scored.decisions["rebook"], scored.quarantined) == (ASKED, int(acted.sum()), 0)
+    assert 0 < scored.decisions["rebook"] < ASKED
     np.testing.assert_allclose(answers["probability"], batch.probability, rtol=0, atol=1e-12)
     assert answers["decision"].tolist() == np.where(acted, "rebook", "wait").tolist()
     assert answers["model_version"].astype(str).unique().tolist() == ["1"]
@@ -139,7 +139,7 @@ def test_bad_rows_are_put_beside_the_answers_with_reasons(batch: Batch, tmp_path
 def test_a_batch_of_bad_rows_alone_gives_no_answers(batch: Batch, tmp_path: Path) -> None:
     source = put(batch.rows.assign(origin="XXX"), f"{tmp_path}/in.csv")
     scored = score(batch, source, f"{tmp_path}/out.csv")
-    assert (scored.rows, scored.acted, scored.quarantined) == (0, 0, ASKED)
+    assert (scored.rows, scored.decisions, scored.quarantined) == (0, {}, ASKED)
     assert read_batch(f"{tmp_path}/out.csv").empty
 
 

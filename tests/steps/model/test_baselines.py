@@ -5,14 +5,16 @@ import pandas as pd
 import pytest
 
 from core.columns import Ints
-from core.contract import load_contract
+from core.contract import BinaryContract, load_contract
 from steps.data.split import Windows
 from steps.model import baselines
-from steps.model.baselines import BASELINES, LOOKUP_PRIOR, baseline_savings, historical_rate, prior
+from steps.model.baselines import BASELINES, LOOKUP_PRIOR, historical, prior
+from steps.model.learner import baseline_savings
 from steps.model.sample import Sample, lookup_keys
 from tests.steps.conftest import Slice
 
 ROWS = 900
+CHANCES = BinaryContract.known_baselines
 TRAIN, LATER = np.arange(600), np.arange(600, ROWS)
 
 
@@ -27,7 +29,7 @@ def sample(label: Ints | None = None) -> Sample:
     return Sample(features, ("told", "constant"), {}, keys, drawn if label is None else label)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", CHANCES)
 def test_no_baseline_sees_the_labels_it_is_judged_by(name: Any) -> None:
     seen = sample()
     spoiled = seen.label.copy()
@@ -44,7 +46,7 @@ def test_the_prior_is_the_rate_of_training() -> None:
 
 def test_a_rate_of_many_rows_is_its_own_and_of_none_the_overall_one() -> None:
     seen = sample()
-    found = historical_rate(seen, TRAIN, LATER)
+    found = historical(seen, TRAIN, LATER)
     overall = seen.label[TRAIN].mean()
     often = seen.label[TRAIN][seen.keys["group"].to_numpy()[TRAIN] == "often"]
     assert found[-1] == pytest.approx(overall)  # its group is new
@@ -61,7 +63,7 @@ def test_the_line_follows_the_feature_and_bears_gaps() -> None:
 
 
 def test_the_line_learns_the_most_recent_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "LOGISTIC_ROWS", 300)
+    monkeypatch.setattr(baselines, "LINE_ROWS", 300)
     spoiled = sample().label.copy()
     spoiled[:300] = 1 - spoiled[:300]
     line = BASELINES["logistic_regression"]

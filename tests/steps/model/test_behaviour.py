@@ -6,7 +6,7 @@ from core.windows import HOUR
 from monitoring.metrics import scores
 from serving.artifact import Artifact
 from serving.engine import Engine
-from steps.model.evaluate import artifact_probability
+from steps.model.evaluate import artifact_forecast
 from tests.steps.conftest import Slice
 
 
@@ -48,8 +48,8 @@ def test_late_departures_at_the_origin_raise_the_probability(real: Slice, artifa
 def test_the_order_of_rows_does_not_matter(real: Slice, artifact: Artifact) -> None:
     features = real.features.iloc[real.windows.after]
     order = np.random.default_rng(0).permutation(len(features))
-    expected = artifact_probability(artifact, features)[order]
-    assert np.array_equal(artifact_probability(artifact, features.iloc[order]), expected)
+    expected = artifact_forecast(artifact, features)[order]
+    assert np.array_equal(artifact_forecast(artifact, features.iloc[order]), expected)
 
 
 def test_an_unknown_carrier_gets_a_valid_probability_and_is_told(real: Slice, artifact: Artifact) -> None:
@@ -63,7 +63,7 @@ def test_an_unknown_carrier_gets_a_valid_probability_and_is_told(real: Slice, ar
 def test_the_model_is_good_enough_and_not_too_good(real: Slice, artifact: Artifact) -> None:
     after = real.windows.after
     found = scores(
-        real.label(after), artifact_probability(artifact, real.features.iloc[after]), real.contract.costs
+        real.label(after), artifact_forecast(artifact, real.features.iloc[after]), real.contract.costs
     )
     assert 0.65 < found["roc_auc"] < real.contract.gates.suspicious_roc_auc
     assert found["savings_share"] > 0

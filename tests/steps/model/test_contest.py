@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from core.clock import DAY
+from core.columns import Floats
 from core.contract import Contract, load_contract
+from monitoring.metrics import Answers
 from report.results import Gate, Probe
 from serving.engine import Engine
 from steps.model import contest
-from steps.model.contest import TIMED_ROWS, Answers, Evidence, row_milliseconds, run_gates
+from steps.model.contest import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from tests.steps.conftest import changed
 
 DAYS = 20
@@ -49,7 +51,11 @@ def rows() -> pd.DataFrame:
 
 
 def answers(calm: float, storm: float, threshold: float = 1 / 3) -> Answers:
-    return Answers(np.tile(np.where(STORM, storm, calm), BLOCKS), threshold)
+    return decided(np.tile(np.where(STORM, storm, calm), BLOCKS), threshold)
+
+
+def decided(forecast: Floats, threshold: float) -> Answers:
+    return Answers(forecast, forecast >= threshold)
 
 
 HONEST = answers(0.1, 0.6)
@@ -166,7 +172,7 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
     """The same rows save the same on average; only on which days they do it differs."""
     days, better, worse = 10, 40, 70  # a row saved is worth 300, a false alarm 150
     label = np.repeat([1, 0], [better, worse])
-    champion, challenger = Answers(np.zeros(label.size), 0.5), Answers(np.ones(label.size), 0.5)
+    champion, challenger = decided(np.zeros(label.size), 0.5), decided(np.ones(label.size), 0.5)
 
     def gate(day: Any) -> Gate:
         rows = pd.DataFrame({"decision_at": np.asarray(day) * DAY})
@@ -186,7 +192,7 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
 def unfair(rows: pd.DataFrame) -> Answers:
     """It always acts on one carrier, a third of the rows, and is good elsewhere."""
     alarmed = (rows["carrier"] == "UA").to_numpy()
-    return Answers(np.where(alarmed, 0.34, HONEST.probability), 1 / 3)
+    return decided(np.where(alarmed, 0.34, HONEST.forecast), 1 / 3)
 
 
 @pytest.mark.parametrize(

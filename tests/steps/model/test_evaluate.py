@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.clock import DAY
-from monitoring.metrics import BINS, expected_costs, scores
+from core.money import money_of
+from monitoring.chances import BINS
+from monitoring.metrics import scores
 from serving.artifact import Artifact
 from serving.engine import Engine
 from steps.data.features import names_by_set
 from steps.model.evaluate import (
     ablation,
-    artifact_probability,
+    artifact_forecast,
     decision_day,
     evaluate_window,
     importance,
@@ -25,7 +27,7 @@ from tests.steps.conftest import TREES, Slice, changed
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])), min_size=1))
 def test_bins_hold_every_row_once(rows: list[tuple[int, float]]) -> None:
     label, probability = (np.array(column) for column in zip(*rows, strict=True))
-    bins = reliability(label, probability)
+    bins = reliability(label.astype(float), probability)
     assert sum(count for _, _, count in bins) == len(rows)
     assert sum(observed * count for _, observed, count in bins) == pytest.approx(label.sum())
     assert sum(predicted * count for predicted, _, count in bins) == pytest.approx(probability.sum())
@@ -37,7 +39,7 @@ def test_bins_hold_every_row_once(rows: list[tuple[int, float]]) -> None:
 def test_bins_have_equal_mass_and_their_own_rate() -> None:
     probability = np.linspace(0.005, 0.995, 1000)
     label = (np.arange(1000) >= 500).astype(np.int64)
-    bins = reliability(label, probability)
+    bins = reliability(label.astype(float), probability)
     assert [count for _, _, count in bins] == [100] * BINS
     assert [observed for _, observed, _ in bins] == [0.0] * 5 + [1.0] * 5
     assert bins[0][0] == pytest.approx(probability[:100].mean())
@@ -51,17 +53,17 @@ def test_offline_answers_are_those_of_the_engine(real: Slice, artifact: Artifact
     rows = [{str(name): value for name, value in row.items()} for row in asked]
     features = pd.DataFrame([engine.features(row) for row in rows])
     online = [one.probability for row in rows for one in engine.predict([row])]
-    assert artifact_probability(artifact, features).tolist() == pytest.approx(online, abs=1e-12)
-    assert artifact_probability(artifact, features[features.columns[::-1]]).tolist() == pytest.approx(online)
+    assert artifact_forecast(artifact, features).tolist() == pytest.approx(online, abs=1e-12)
+    assert artifact_forecast(artifact, features[features.columns[::-1]]).tolist() == pytest.approx(online)
 
 
 def test_an_evaluation_has_all_slices_and_curves(real: Slice, artifact: Artifact) -> None:
     contract = changed(real.contract, gates={"min_slice_rows": 300})
     after = real.windows.after
     rows, label = real.rows.iloc[after], real.label(after)
-    probability = artifact_probability(artifact, real.features.iloc[after])
+    probability = artifact_forecast(artifact, real.features.iloc[after])
     found = evaluate_window(artifact, rows, probability, contract)
-    expected = scores(label, probability, contract.costs, artifact.threshold)
+    expected = scores(label, probability, contract.costs, artifact.decide(probability))
     assert found.scored.scores == pytest.approx(expected, abs=1e-9)
     assert list(found.slices) == [*contract.slices, "month"]
     assert list(found.slices["month"]) == ["2013-04", "2013-05"]  # in UTC
@@ -70,7 +72,7 @@ def test_an_evaluation_has_all_slices_and_curves(real: Slice, artifact: Artifact
     assert 0 < len(found.slices["carrier"]) < len(counts)
     threshold, cost = found.cost_curve[10]
     assert cost == pytest.approx(
-        1000 * expected_costs(label, probability >= threshold, contract.costs).mean()
+        1000 * money_of(contract.costs).price(label, probability >= threshold).mean()
     )
 
 
@@ -78,7 +80,8 @@ def test_what_is_left_undone_costs_at_high_thresholds(real: Slice, artifact: Art
     """The artifact's own threshold decides what is scored."""
     after = real.windows.after
     rows, probability = real.rows.iloc[after], np.full(len(after), 0.5)
-    timid = replace(artifact, threshold=0.9)
+    dear = artifact.contract.costs.model_copy(update={"act_negative": 2700.0})  # from 0.9 on
+    timid = replace(artifact, contract=artifact.contract.model_copy(update={"costs": dear}))
     acted = [
         evaluate_window(one, rows, probability, real.contract).scored.scores["action_rate"]
         for one in (artifact, timid)

@@ -5,18 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.columns import Floats, Ints
-from serving.artifact import Calibration
+from core.contract import load_contract
+from serving.calibration import Calibration
 from serving.engine import Scorer
 from steps.model.fit import (
     Trees,
     as_data,
-    calibrate,
     feature_matrix,
     fit_trees,
     learn_categories,
-    trees_learn,
 )
+from steps.model.learner import a_few_trees, learner_of
 
+LEARNER = learner_of(load_contract())
 SMALL = Trees(learning_rate=0.2, leaves=8, count=30, min_leaf_rows=10)
 
 
@@ -60,15 +61,17 @@ def test_temperature_scaling_recovers_a_known_slope(slope: float) -> None:
     random = np.random.default_rng(0)
     margin = random.normal(scale=2, size=40_000)
     label = (random.random(margin.size) < 1 / (1 + np.exp(-slope * margin))).astype(np.int64)
-    assert calibrate(margin, label).slope == pytest.approx(slope, rel=0.04)
+    found = LEARNER.calibrate(margin, label)
+    assert isinstance(found, Calibration)
+    assert found.slope == pytest.approx(slope, rel=0.04)
 
 
 def test_calibration_has_no_offset_and_keeps_the_order() -> None:
     random = np.random.default_rng(1)
     margin = np.sort(random.normal(size=2000))
-    found = calibrate(margin, (random.random(2000) < 0.9 / (1 + np.exp(-margin))).astype(np.int64))
-    assert found.probability(np.zeros(1)) == 0.5
-    assert (np.diff(found.probability(margin)) >= 0).all()
+    found = LEARNER.calibrate(margin, (random.random(2000) < 0.9 / (1 + np.exp(-margin))).astype(np.int64))
+    assert found.forecast(np.zeros(1)) == 0.5
+    assert (np.diff(found.forecast(margin)) >= 0).all()
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,24 +83,24 @@ def test_converted_trees_answer_as_scikit_learns_do(seed: int, missing: float, s
     asked = np.vstack([features, random.normal(scale=5, size=(200, 3)), np.full((1, 3), np.nan)])
     asked[random.random(asked.shape) < missing] = np.nan
     calibration = Calibration(slope)
-    expected = calibration.probability(trees.decision_function(asked))
-    converted = Scorer(as_data(trees), calibration)
-    assert np.abs(converted.probability(asked) - expected).max() < 1e-9
+    expected = calibration.forecast(trees.decision_function(asked))
+    converted = Scorer((as_data(trees),), calibration)
+    assert np.abs(converted.forecast(asked) - expected).max() < 1e-9
     assert converted.one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_a_missing_value_is_no_zero() -> None:
     features, label = problem()
-    scorer = Scorer(as_data(fit_trees(features, label, SMALL)), Calibration())
+    scorer = Scorer((as_data(fit_trees(features, label, SMALL)),), Calibration())
     present, absent = np.zeros((1, 3)), np.array([[0, np.nan, 0]])
-    assert scorer.probability(absent)[0] > scorer.probability(present)[0] + 0.1
+    assert scorer.forecast(absent)[0] > scorer.forecast(present)[0] + 0.1
 
 
 def test_a_few_trees_learn_only_the_rows_they_are_given() -> None:
     features, label = problem()
     train, later = np.arange(500), np.arange(500, 800)
-    found = trees_learn(features, label, train, later)
+    found = a_few_trees(LEARNER)(features, label, train, later)
     spoiled = label.copy()
     spoiled[later] = 1 - spoiled[later]
-    assert np.array_equal(trees_learn(features, spoiled, train, later), found)
+    assert np.array_equal(a_few_trees(LEARNER)(features, spoiled, train, later), found)
     assert found[label[later] == 1].mean() > found[label[later] == 0].mean() + 0.2

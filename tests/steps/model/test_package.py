@@ -9,11 +9,12 @@ import pytest
 from core.contract import load_contract
 from core.errors import UserError
 from core.windows import HOUR, Table
-from serving.artifact import HISTORY, MANIFEST, MODEL, Artifact, Calibration, load_artifact, save_artifact
+from serving.artifact import HISTORY, MANIFEST, MODEL, Artifact, load_artifact, save_artifact
+from serving.calibration import Calibration
 from serving.engine import Engine, predict_table, table_of
 from steps.data.world import PAST, known_between
 from steps.model import package as room
-from steps.model.evaluate import artifact_probability
+from steps.model.evaluate import artifact_forecast
 from steps.model.fit import as_data, fit_trees
 from steps.model.package import SMOKE_ROWS, Fitted, fit_chosen, history_at
 from steps.model.select import Selection
@@ -66,7 +67,7 @@ def test_fitting_and_packaging_again_gives_the_same_artifact(
     real: Slice, artifact: Artifact, tmp_path: Path
 ) -> None:
     selection = Selection(TREES, artifact.calibration, ())
-    again = packaged(real, fit_chosen(real.sample, real.windows, selection))
+    again = packaged(real, fit_chosen(real.sample, real.windows, selection, real.contract))
     first = save_artifact(artifact, tmp_path / "first")
     assert save_artifact(again, tmp_path / "again") == first
     assert save_artifact(load_artifact(tmp_path / "first"), tmp_path / "copied") == first
@@ -77,8 +78,8 @@ def test_fitting_and_packaging_again_gives_the_same_artifact(
 def test_a_saved_artifact_answers_to_the_last_bit(real: Slice, artifact: Artifact, tmp_path: Path) -> None:
     save_artifact(artifact, tmp_path / "a")
     seen = real.features.iloc[real.windows.after]
-    expected = artifact_probability(artifact, seen)
-    assert np.array_equal(artifact_probability(load_artifact(tmp_path / "a"), seen), expected)
+    expected = artifact_forecast(artifact, seen)
+    assert np.array_equal(artifact_forecast(load_artifact(tmp_path / "a"), seen), expected)
 
 
 @pytest.mark.parametrize("name", [MODEL, HISTORY])
@@ -106,27 +107,27 @@ def test_trees_that_convert_into_others_are_refused(real: Slice, monkeypatch: py
     other = as_data(
         fit_trees(real.sample.features[train], real.sample.label[train], replace(few, learning_rate=0.11))
     )
-    fit_chosen(real.sample, real.windows, selection)
+    fit_chosen(real.sample, real.windows, selection, real.contract)
     monkeypatch.setattr(room, "as_data", lambda _: other)
     with pytest.raises(UserError, match="differ from scikit-learn's by 0"):
-        fit_chosen(real.sample, real.windows, selection)
+        fit_chosen(real.sample, real.windows, selection, real.contract)
 
 
 def test_the_artifact_is_of_the_training_window(real: Slice, artifact: Artifact, fitted: Fitted) -> None:
     seen = set(real.features["carrier"].iloc[real.windows.train])
     assert set(artifact.categories["carrier"]) == seen
     assert artifact.features == tuple(real.features)
-    assert artifact.threshold == real.contract.costs.threshold
+    assert artifact.contract == real.contract
     assert (artifact.trained_until, artifact.as_of) == (real.windows.contest_start, real.windows.as_of)
-    served = artifact_probability(artifact, real.features.iloc[real.windows.contest])
+    served = artifact_forecast(artifact, real.features.iloc[real.windows.contest])
     assert np.abs(served - fitted.contest).max() < 1e-9
 
 
 def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(artifact: Artifact, real: Slice) -> None:
     assert len(artifact.smoke) == SMOKE_ROWS
     engine = Engine(artifact)
-    found = [engine.predict([smoke.row])[0].probability for smoke in artifact.smoke]
-    assert np.abs(np.subtract(found, [smoke.probability for smoke in artifact.smoke])).max() < 1e-9
+    found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
+    assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
     contest = real.rows.iloc[real.windows.contest]
     last = contest[list(real.contract.columns)].tail(1).to_dict(orient="records")[0]
     assert artifact.smoke[-1].row == last

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from serving.artifact import MODEL, Artifact, Calibration, artifact_digest
+from serving.artifact import MODEL, Artifact, artifact_digest
+from serving.calibration import Calibration
 from steps.model import registry
 from steps.model.registry import champion, fetch, find, load_record, promote, record, register
 from steps.stores import open_stores

@@ -6,13 +6,15 @@ import pytest
 
 from core.columns import Floats
 from core.contract import load_contract
-from serving.artifact import Calibration
+from serving.calibration import Calibration
 from steps.data.split import Fold, Windows
 from steps.model import select as room
 from steps.model.fit import Trees
+from steps.model.learner import learner_of
 from steps.model.sample import Sample
 from steps.model.select import TREES_STEP, Selection, select
 
+LEARNER = learner_of(load_contract())
 ROWS, CUT = 3000, 2400  # what comes from the cut on is the contest window and later
 FOLDS = (
     Fold(np.arange(1200), np.arange(1200, 1800), 0, 0),
@@ -65,6 +67,7 @@ def test_the_leaderboard_has_all_that_was_tried_and_one_choice() -> None:
 def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
     noise = select(sample(0.0), WINDOWS, load_contract(), [WILD])
     assert noise.trees.count == TREES_STEP
+    assert isinstance(noise.calibration, Calibration)
     assert 0 < noise.calibration.slope < 0.9
     signal = select(sample(3.0), WINDOWS, load_contract(), [MILD])
     assert signal.trees.count > TREES_STEP
@@ -86,15 +89,15 @@ def staged(*slopes: float) -> list[Floats]:
 )
 def test_the_number_of_trees_is_that_of_the_best_stage(slopes: tuple[float, ...], count: int) -> None:
     label = np.array([1, 0, 1, 1])
-    found = room._best_count(MILD, [staged(*slopes), staged(*slopes)], [label, label])
+    found = room._best_count(MILD, [staged(*slopes), staged(*slopes)], [label, label], LEARNER)
     assert found.trees == replace(MILD, count=count)
     best = max(slopes)
-    expected = -np.log(Calibration().probability(np.array([best]))[0])
-    assert found.log_loss == pytest.approx(expected)
+    expected = -np.log(Calibration().forecast(np.array([best]))[0])
+    assert found.loss == pytest.approx(expected)
     assert all(np.array_equal(margin, staged(best)[0]) for margin in found.margins)
 
 
 def test_the_mean_over_folds_decides_and_not_one_fold() -> None:
     label = np.array([1, 0, 1, 1])
-    found = room._best_count(MILD, [staged(1.0, 1.1), staged(3.0, 0.1)], [label, label])
+    found = room._best_count(MILD, [staged(1.0, 1.1), staged(3.0, 0.1)], [label, label], LEARNER)
     assert found.trees.count == TREES_STEP

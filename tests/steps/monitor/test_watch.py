@@ -14,13 +14,14 @@ import pytest
 from core.clock import DAY
 from core.contract import Contract, load_contract
 from core.errors import UserError
-from monitoring.metrics import Floats
-from serving.artifact import Artifact, Calibration
+from monitoring.days import Floats
+from serving.artifact import Artifact
+from serving.calibration import Calibration
 from serving.log import open_store
 from serving.store import Answered
 from steps.data.features import build_features
 from steps.deploy.client import wire_rows
-from steps.model.evaluate import artifact_probability
+from steps.model.evaluate import artifact_forecast
 from steps.monitor import watch as watching
 from steps.monitor.watch import Served, Watched, reaches, read_served, watch
 from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
@@ -52,7 +53,7 @@ def warehouse() -> Warehouse:
     known = world.at + 8 * HOUR
     rows = pd.DataFrame(world.rows).assign(decision_at=world.at, disrupted=world.label, known_at=known)
     features = build_features(rows, events, REFERENCE)
-    return Warehouse(contract, artifact, rows, features, artifact_probability(artifact, features))
+    return Warehouse(contract, artifact, rows, features, artifact_forecast(artifact, features))
 
 
 @pytest.fixture
@@ -77,8 +78,8 @@ def log(database: str, answers: Sequence[Answered]) -> None:
 
 def log_of(warehouse: Warehouse, version: str = "1") -> Served:
     due = warehouse.due()
-    probability = warehouse.probability[due.index]
-    frame = due.assign(probability=probability, model_version=version).reset_index(drop=True)
+    forecast: Any = [(one,) for one in warehouse.probability[due.index].tolist()]
+    frame = due.assign(forecast=forecast, model_version=version).reset_index(drop=True)
     return Served(*PERIOD, frame, 1)
 
 
@@ -97,7 +98,7 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
     assert (served.start, served.end, served.last_number) == (start, end, 3)
     assert served.log["flight"].tolist() == due["flight"].tolist()
     assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
-    np.testing.assert_array_equal(served.log["probability"], warehouse.probability[due.index])
+    np.testing.assert_array_equal(watching.forecasts_in(served.log), warehouse.probability[due.index])
 
 
 def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: str) -> None:
@@ -140,7 +141,7 @@ def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, d
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
     contract, row = warehouse.contract, warehouse.due().head(1)
     log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
-    assert read_served(database, contract, *PERIOD, 0).log["probability"].tolist() == [0.2]
+    assert read_served(database, contract, *PERIOD, 0).log["forecast"].tolist() == [(0.2,)]
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def watched(
         patch.setattr(watching, "detect_drift", light.get("drift", lambda *_: STILL))
         patch.setattr(watching, "write_drift_page", lambda *_: None)
         patch.setattr(watching, "joined", lambda reports: reports[0])
-        patch.setattr(watching, "detect_concept_drift", light.get("concept", lambda *_: None))
+        patch.setattr(watching, "concept_drift", light.get("concept", lambda *_: None))
         page = folder / "page.html"
         return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
 
@@ -197,7 +198,7 @@ def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> No
     wrong = replace(warehouse.artifact, calibration=Calibration(1.1))
     found = watched(warehouse, log_of(warehouse), {"1": wrong}, tmp_path)
     due = warehouse.due().index
-    offline = artifact_probability(wrong, warehouse.features.iloc[due])
+    offline = artifact_forecast(wrong, warehouse.features.iloc[due])
     assert found.largest_difference == pytest.approx(np.abs(offline - warehouse.probability[due]).max())
     assert found.largest_difference > 0.001
 
@@ -205,9 +206,10 @@ def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> No
 def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
     served = log_of(warehouse)
     second = served.log.index >= 50
-    probability = served.log["probability"].to_numpy() + 0.25 * (served.log.index == 60)
+    forecast = watching.forecasts_in(served.log) + 0.25 * (served.log.index == 60)
+    told: Any = [(one,) for one in forecast.tolist()]
     version = np.where(second, "2", "1")
-    both = replace(served, log=served.log.assign(model_version=version, probability=probability))
+    both = replace(served, log=served.log.assign(model_version=version, forecast=told))
     artifacts = {"1": warehouse.artifact, "2": warehouse.artifact}
     found = watched(warehouse, both, artifacts, tmp_path)
     assert found.versions == ("1", "2")

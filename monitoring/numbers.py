@@ -1,0 +1,68 @@
+"""Scores of numbers with intervals, see `core.money` for the columns of their forecasts."""
+
+import numpy as np
+
+from core.money import DECISION, HIGH, LOW, VALUE, money_of
+from core.tasks import NumberCosts
+from monitoring.days import DECISIONS, NAN, Column, Floats, Sample
+
+COLUMNS = DECISION + 1
+
+
+class NumberSample(Sample):
+    """Expected values, intervals and decisions; `bias` and errors are in the label's unit."""
+
+    def __init__(
+        self, label: Column, forecast: Column, day: Column, costs: NumberCosts, decision: Column | None
+    ) -> None:
+        truth, told = np.asarray(label, dtype=np.float64), np.asarray(forecast, dtype=np.float64)
+        if told.shape != (truth.size, COLUMNS) or truth.size == 0:
+            raise ValueError(
+                f"labels of shape {truth.shape} and forecasts of shape {told.shape} do not pair up"
+            )
+        if not (np.isfinite(truth).all() and np.isfinite(told).all()):
+            raise ValueError("a label or a forecast is no finite number")
+        super().__init__(day, truth.size)
+        money = money_of(costs)
+        decision = money.decide(told) if decision is None else decision
+        excess = told[:, VALUE] - truth
+        per_row = {
+            "rows": np.ones(truth.size),
+            "label": truth,
+            "square": truth**2,
+            "excess": excess,
+            "absolute": np.abs(excess),
+            "squared": excess**2,
+            "covered": ((truth >= told[:, LOW]) & (truth <= told[:, HIGH])).astype(np.float64),
+            "width": told[:, HIGH] - told[:, LOW],
+            "cost": money.price(truth, decision),
+        }
+        self.sums = {name: self.by_day(value) for name, value in per_row.items()}
+        self._costs, order = costs, np.argsort(truth, kind="stable")
+        self._ascending, self._day_of_ascending = truth[order], self.of_day[order]
+
+    def scores(self, weight: Floats) -> dict[str, float]:
+        total = {name: float(weight @ by_day) for name, by_day in self.sums.items()}
+        rows = total["rows"]
+        spread = total["square"] - total["label"] ** 2 / rows
+        alone = self._alone(weight)
+        return {
+            "mae": total["absolute"] / rows,
+            "rmse": (total["squared"] / rows) ** 0.5,
+            "r2": 1 - total["squared"] / spread if spread > 0 else NAN,
+            "bias": total["excess"] / rows,
+            "coverage": total["covered"] / rows,
+            "width": total["width"] / rows,
+            "cost_per_1000": total["cost"] / rows * DECISIONS,
+            "savings_share": (alone - total["cost"]) / alone if alone > 0 else NAN,
+            "mean": total["label"] / rows,
+            "rows": rows,
+        }
+
+    def _alone(self, weight: Floats) -> float:
+        """What the one number would cost that is cheapest for all rows."""
+        of_row = weight[self._day_of_ascending]
+        below = np.cumsum(of_row)
+        place = int(np.searchsorted(below, self._costs.level * below[-1]))
+        best = self._ascending[min(place, len(below) - 1)]
+        return float(of_row @ money_of(self._costs).price(self._ascending, best))

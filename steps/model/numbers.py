@@ -1,0 +1,131 @@
+"""How numbers are learnt: the mean, and quantiles for the interval and for the decision."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from core.columns import Floats, Ints
+from core.contract import BaselineName, NumberContract
+from core.money import DECISION, HIGH, LOW, VALUE, money_of
+from monitoring.metrics import scores
+from report.results import Gate
+from serving.calibration import AnyCalibration, NumberCalibration
+from steps.data.split import Fold
+from steps.model.baselines import BASELINES
+from steps.model.fit import Trees, fit_regressor
+from steps.model.gates import at_most
+from steps.model.sample import Sample
+
+MOVES = np.linspace(-0.5, 0.5, 41)  # of decisions, in widths of the interval
+OF_VALUES = ("mae", "rmse", "r2", "bias", "rows")  # scores that need no interval and no decision
+
+
+class NumberLearner:
+    """Four sums of trees, in the order of a forecast (`core.money`)."""
+
+    uncalibrated: AnyCalibration = NumberCalibration()
+
+    def __init__(self, contract: NumberContract) -> None:
+        self.contract, self.costs = contract, contract.costs
+        outside = (1 - contract.interval) / 2
+        self.levels = (outside, 1 - outside, contract.costs.level)  # of low, high and decision
+
+    def fit(self, features: Floats, label: Floats, trees: Trees) -> list[HistGradientBoostingRegressor]:
+        return [fit_regressor(features, label, trees, level) for level in (None, *self.levels)]
+
+    def margins(self, models: Sequence[HistGradientBoostingRegressor], features: Floats) -> Floats:
+        return np.column_stack([model.predict(features) for model in models])
+
+    def staged(self, sample: Sample, fold: Fold, trees: Trees) -> Iterator[Floats]:
+        """The mean alone: it chooses the number of trees."""
+        model = fit_regressor(sample.features[fold.train], sample.label[fold.train], trees)
+        yield from model.staged_predict(sample.features[fold.valid])
+
+    def whole(
+        self, sample: Sample, folds: Sequence[Fold], trees: Trees, staged: Sequence[Floats]
+    ) -> Sequence[Floats]:
+        """The mean with its quantiles."""
+        found = []
+        for fold, mean in zip(folds, staged, strict=True):
+            features, label = sample.features[fold.train], sample.label[fold.train]
+            quantiles = [fit_regressor(features, label, trees, level) for level in self.levels]
+            asked = sample.features[fold.valid]
+            found.append(np.column_stack([mean, *(model.predict(asked) for model in quantiles)]))
+        return found
+
+    def told(self, label: Floats, margins: Floats) -> dict[str, float]:
+        if margins.ndim > 1:
+            return scores(label, self.uncalibrated.forecast(margins), self.costs)
+        told = scores(label, np.column_stack([margins] * 4), self.costs)
+        return {name: told[name] for name in OF_VALUES}
+
+    def stage_loss(self, label: Floats, margins: Floats) -> float:
+        return math.sqrt(np.mean((margins - label) ** 2))
+
+    def loss(self, label: Floats, forecast: Floats) -> float:
+        return self.stage_loss(label, forecast[:, VALUE])
+
+    def calibrate(self, margins: Floats, label: Floats) -> AnyCalibration:
+        """Conformalised quantile regression (Romano et al. 2019), each side by itself.
+
+        Learnt on rows that the trees have not seen. The mean has no offset, as that of one month is wrong for
+        the next.
+        """
+        low, high, decision = self.levels
+        moved = NumberCalibration(
+            low=-_enough(margins[:, LOW] - label, 1 - low),
+            high=_enough(label - margins[:, HIGH], high),
+            decision=_enough(label - margins[:, DECISION], decision),
+        )
+        forecast = moved.forecast(margins)
+        money = money_of(self.costs)
+        cost = money.price(label, money.decide(forecast)).mean()
+        width = (forecast[:, HIGH] - forecast[:, LOW]).mean()
+        return NumberCalibration(moved.low, moved.high, moved.decision, float(cost / max(width, 1e-12)))
+
+    def told_and_came(self, label: Floats, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
+        return {self.contract.label.name: (label, forecast[:, VALUE])}
+
+    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
+        """By so much more or less of the label's unit."""
+        reach = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
+        return ((move, forecast[:, DECISION] + move) for move in reach * MOVES)
+
+    def gates(self, found: Mapping[str, float]) -> list[Gate]:
+        asked, wanted, inside = self.contract.gates, self.contract.interval, found["coverage"]
+        unit = self.contract.label.unit
+        return [
+            at_most(
+                "plausible", found["r2"], asked.suspicious_r2, "R² {value:.3f}; more than {limit:g} is a leak"
+            ),
+            at_most(
+                "calibrated",
+                abs(inside - wanted),
+                asked.max_coverage_error,
+                f"the intervals hold {inside:.1%} of what came and should {wanted:.0%}: "
+                "off by {value:.3f} of {limit:g}",
+            ),
+            at_most(
+                "unbiased",
+                abs(found["bias"]),
+                asked.max_bias,
+                f"the mean prediction is {{value:.3g}} {unit} off what came, {{limit:g}} may be",
+            ),
+        ]
+
+    def baseline(self, name: BaselineName, sample: Sample, train: Ints, rows: Ints) -> Floats:
+        """The value, and around it what training rows lay off theirs."""
+        both = np.concatenate([train, rows])
+        value = BASELINES[name](sample, train, both)
+        seen, asked = value[: len(train)], value[len(train) :]
+        off = np.quantile(sample.label[train] - seen, self.levels)
+        return NumberCalibration(*off).forecast(np.column_stack([asked] * 4))
+
+
+def _enough(values: Floats, share: float) -> float:
+    """The value that this share of further ones stays below, by the rank that so many allow for."""
+    rank = min(len(values), math.ceil((len(values) + 1) * share))
+    return float(np.partition(values, rank - 1)[rank - 1])
