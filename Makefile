@@ -10,8 +10,8 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
-.PHONY: $(VERBS) init smoke-cluster help setup lock check test clean
-.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study docs size alerts
+.PHONY: $(VERBS) init smoke-cluster help setup lock check test test-images chaos clean
+.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image docs size alerts
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
@@ -46,6 +46,9 @@ bench-parity: $(INSTALLED) ## a year streamed through the service's engine, agai
 bench-scale: $(INSTALLED) ## ten and a hundred times the data, in parts; writes docs/scale.md
 	@$(BIN)/python -m bench.scale $(ARGS)
 
+bench-image: $(INSTALLED) ## how large the image is, how soon its service is ready; writes docs/kubernetes.md
+	@$(BIN)/python -m bench.image $(ARGS)
+
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
 	@$(BIN)/python -m sizing
 
@@ -63,6 +66,12 @@ alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-images: $(INSTALLED) ## the images, built and run by this machine's Docker engine
+	@FIVESTAGE_TEST_IMAGES=yes $(BIN)/python -m pytest tests/images $(ARGS)
+
+chaos: $(INSTALLED) ## what goes wrong on clusters, on the one that KUBECONFIG names; writes docs/kubernetes.md
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, workflows, and that the pages say what was measured
 	@$(BIN)/python -m ruff check
@@ -189,9 +198,9 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3
     --generate-hashes --no-annotate --custom-compile-command "make lock" $(ARGS)
 
 lock: $(BIN)/uv ## pin again after a change of pyproject.toml (ARGS=--upgrade: to the newest)
-	$(COMPILE) --group serving --group pipelines --group monitoring --group dev -o requirements.lock
+	$(COMPILE) --group serving --group pipelines --group platform --group monitoring --group dev -o requirements.lock
 	$(COMPILE) --group serving --constraints requirements.lock -o serving/requirements.lock
-	$(COMPILE) --group pipelines --group monitoring --constraints requirements.lock -o pipelines/requirements.lock
+	$(COMPILE) --group pipelines --group platform --group monitoring --constraints requirements.lock -o pipelines/requirements.lock
 	@! grep -n '://' requirements.lock */requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
 

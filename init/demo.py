@@ -18,6 +18,7 @@ FILES = (
     # Tests that speak of the demo's rows and features; git still has them, to be learnt from.
     "tests/book/test_pages.py",
     "tests/core/test_contract.py",
+    "tests/images/test_service.py",
     "tests/monitoring/test_performance.py",
     "tests/pipelines",
     "tests/problem",

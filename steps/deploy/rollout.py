@@ -94,7 +94,8 @@ def _troubles(pods: Sequence[Manifest]) -> Iterator[str]:
         for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
             which = f"{container['name']} of {pod['metadata']['name']}"
             ended = container.get("lastState", {}).get("terminated") or container["state"].get("terminated")
-            if ended and ended.get("reason") == "OOMKilled":
+            killed = ended is not None and ended.get("reason") == "OOMKilled"
+            if killed and not container["ready"]:  # one that is has got over it
                 yield f"{which} was killed: out of memory."
             waiting = container["state"].get("waiting", {})
             if waiting.get("reason") in HOPELESS:

@@ -18,7 +18,7 @@ def deployment(**status: Any) -> dict[str, Any]:
 
 
 def pod(**container: Any) -> dict[str, Any]:
-    status = {"name": "serving", "state": {}, "lastState": {}, "restartCount": 0} | container
+    status = {"name": "serving", "state": {}, "lastState": {}, "ready": False, "restartCount": 0} | container
     return {"metadata": {"name": "web-1"}, "status": {"containerStatuses": [status]}}
 
 
@@ -54,6 +54,11 @@ def test_what_waiting_does_not_cure_fails_at_once(container: dict[str, Any], sen
     state = state_of(deployment(availableReplicas=1), [pod(**container)])
     assert state.failed
     assert sentence in state.sentence
+
+
+def test_a_pod_that_ran_out_of_memory_once_and_is_ready_again_fails_no_rollout() -> None:
+    recovered = pod(lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}}, ready=True)
+    assert state_of(deployment(), [recovered]).done
 
 
 def test_an_image_that_is_still_being_tried_is_waited_for() -> None:

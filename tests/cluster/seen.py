@@ -1,0 +1,84 @@
+"""What clients saw while something happened, and what was promised."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Seen:
+    """One scenario's requests: tried, tried again where that failed, looked for in the log."""
+
+    what: str
+    why: str = ""  # what requests may fail of at the first try, if any may
+    skipped: str = ""  # why it could not be played
+    seconds: float = 0.0  # that it took, the calm before and after apart
+    requests: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)  # of the first try
+    lost: int = 0  # of the last try too
+    missing: int = 0  # answers that are not in the log
+    p99_ms: float = 0.0
+    slowest_ms: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer at the first try."""
+        return sum(self.failures.values())
+
+
+def count(seen: Seen, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Fill in what the client tells, a line a try."""
+    first = [line for line in lines if line["try"] == 0]
+    spent = sorted(line["seconds"] * 1000 for line in lines if line["id"])
+    seen.requests = len(first)
+    seen.failures = Counter(
+        f"{line['failed']}, {'kept' if line['kept'] else 'new'} connection"
+        for line in first
+        if line["failed"]
+    )
+    seen.lost = sum(line["last"] and bool(line["failed"]) for line in lines)
+    seen.p99_ms, seen.slowest_ms = spent[int(0.99 * len(spent))], spent[-1]
+
+
+def troubles(seen: Seen) -> list[str]:
+    """Promises that were broken."""
+    if seen.skipped:
+        return []
+    broken = {
+        "failed at the first try": 0 if seen.why else seen.failed,
+        "failed at every try": seen.lost,
+        "were answered and are not in the log": seen.missing,
+    }
+    return [f"{seen.what}: {number} requests {told}." for told, number in broken.items() if number]
+
+
+def table(all_seen: Sequence[Seen], per_second: int, where: str) -> str:
+    """Markdown, for a person."""
+    lines = [
+        "| while | for, s | requests | failed | failed for good | not in the log | p99, ms | slowest, ms |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in all_seen:
+        if one.skipped:
+            lines.append(f"| {one.what} | not played: {one.skipped} | | | | | | |")
+            continue
+        numbers = (one.requests, one.failed, one.lost, one.missing)
+        counted = " | ".join(f"{number:,}" for number in numbers)
+        lines.append(
+            f"| {one.what} | {one.seconds:.0f} | {counted} | {one.p99_ms:.0f} | {one.slowest_ms:.0f} |"
+        )
+    failures = [
+        f"- {one.what}: {number} x {what}{f' ({one.why})' if one.why else ''}."
+        for one in all_seen
+        for what, number in one.failures.items()
+    ]
+    load = f"{per_second} requests a second from a pod through the Service, half of them on new connections"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{load}; {where}.",
+            *(["", "What failed at the first try:", "", *failures] if failures else []),
+        ]
+    )

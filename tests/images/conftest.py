@@ -1,0 +1,58 @@
+"""An engine, and what a build needs where no image registry answers."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import DockerException, ImageNotFound
+
+from core.errors import UserError
+from steps.deploy import images
+from steps.deploy.docker import open_engine
+from steps.deploy.images import FLAGS
+
+ASKED = "FIVESTAGE_TEST_IMAGES"
+BASE, STAND_IN = "python:3.13-slim", "fivestage-base:stand-in"
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    if not os.environ.get(ASKED):
+        pytest.skip("`make test-images` builds and runs them")
+    try:
+        with open_engine() as found:
+            yield found
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def flags(engine: docker.DockerClient) -> Iterator[str]:
+    """What a build needs on this machine: nothing where an image registry answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "SERVING", "fivestage-serving-test")  # those of `make image` stay as they are
+        patch.setattr(images, "PIPELINES", "fivestage-pipelines-test")
+        if not _there(engine, BASE):
+            if not _there(engine, STAND_IN):
+                if not shutil.which("debootstrap"):
+                    pytest.skip(f"there is no {BASE}, and no debootstrap to make a stand-in")
+                subprocess.run([HERE / "base.sh", STAND_IN], check=True)
+            given = os.environ.get(FLAGS, "")
+            patch.setenv(FLAGS, f"{given} --network=host --build-arg=BASE={STAND_IN}".strip())
+        yield os.environ.get(FLAGS, "")
+
+
+def _there(engine: docker.DockerClient, name: str) -> bool:
+    try:
+        engine.images.get(name)
+    except ImageNotFound:
+        try:
+            engine.images.pull(name)
+        except DockerException:
+            return False
+    return True

@@ -1,0 +1,164 @@
+"""The service's image: what is in it, who it is, and what takes over from what."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+
+from core.errors import UserError
+from serving.artifact import Artifact, save_artifact
+from serving.settings import Settings
+from steps.deploy import images
+from steps.deploy.docker import release, running, stop
+from steps.deploy.images import FLAGS
+from steps.deploy.service import TOLERANCE, url
+from tests.serving.conftest import artifact, contract, free_port, iso, world
+
+__all__ = ["artifact", "contract", "world"]
+
+MOST_BYTES = 200_000_000
+ABSENT = """
+import importlib.util, shutil
+heavy = "zenml mlflow pandas sklearn evidently matplotlib docker".split()
+tools = "gcc cc ld make git".split()
+print([one for one in heavy if importlib.util.find_spec(one)], [one for one in tools if shutil.which(one)])
+"""
+READINESS = """
+import http.client
+service = http.client.HTTPConnection("127.0.0.1", 8000)
+service.request("GET", "/readyz")
+print(service.getresponse().read().decode())
+"""
+
+
+@pytest.fixture(scope="module")
+def image(flags: str, artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> str:  # noqa: ARG001
+    """The service's image with version 7 inside."""
+    folder = tmp_path_factory.mktemp("model") / "artifact"
+    save_artifact(artifact, folder)
+    return images.build_serving(folder, "7")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    found = Settings(folder=tmp_path / "serving", port=free_port())
+    yield found
+    stop(found)
+
+
+@pytest.fixture(scope="module")
+def rows(artifact: Artifact) -> list[dict[str, Any]]:
+    return [iso(one.row) for one in artifact.smoke]
+
+
+@pytest.fixture(scope="module")
+def probabilities(artifact: Artifact) -> list[float]:
+    return [one.probability for one in artifact.smoke]
+
+
+def inside(image: str, code: str) -> str:
+    words = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--entrypoint=python",
+    ]
+    done = subprocess.run([*words, image, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_is_small_and_says_what_it_is(engine: docker.DockerClient, image: str) -> None:
+    about = engine.images.get(image).attrs
+    assert about["Size"] < MOST_BYTES
+    labels, name = about["Config"]["Labels"], "org.opencontainers.image."
+    assert {labels["fivestage.model.version"], labels[f"{name}title"]} == {"7", "fivestage-serving"}
+    assert re.fullmatch("[0-9a-f]{64}", labels["fivestage.model.digest"])
+    assert all(labels[f"{name}{one}"] for one in ("version", "revision", "licenses", "base.name"))
+    assert about["Config"]["User"] == "10001:10001"
+    assert about["Config"]["Healthcheck"]["Test"][-1] == "serving.health"
+
+
+def test_neither_heavy_libraries_nor_a_compiler_are_inside(image: str) -> None:
+    assert inside(image, ABSENT) == "[] []"
+
+
+def test_the_trees_are_compiled_already(image: str) -> None:
+    assert inside(image, "import pathlib; print(*pathlib.Path('serving').glob('*.so'))").endswith(".so")
+
+
+def test_the_same_commit_gives_the_same_layers(
+    engine: docker.DockerClient,
+    image: str,
+    artifact: Artifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+) -> None:
+    first = engine.images.get(image).attrs["RootFS"]["Layers"]
+    save_artifact(artifact, tmp_path / "artifact")
+    monkeypatch.setenv(FLAGS, f"{flags} --no-cache-filter=build")
+    again = images.build_serving(tmp_path / "artifact", "7")
+    assert engine.images.get(again).attrs["RootFS"]["Layers"] == first
+
+
+def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
+    engine: docker.DockerClient,
+    image: str,
+    settings: Settings,
+    rows: list[dict[str, Any]],
+    probabilities: list[float],
+) -> None:
+    assert release(settings, image, rows, probabilities) <= TOLERANCE
+    before = running(engine, settings)
+    assert before is not None
+    assert before.attrs["HostConfig"]["ReadonlyRootfs"]
+    with pytest.raises(UserError, match="differ by up to"):
+        release(settings, image, rows, [p / 2 for p in probabilities])
+    with pytest.raises(UserError, match="could not be run"):
+        release(settings, "fivestage-serving-test:nobody-built-this", rows, probabilities)
+    after = running(engine, settings)
+    assert after is not None
+    assert after.id == before.id
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "7"
+    code, told = after.exec_run(["python", "-m", "serving.health"])
+    assert (code, told) == (0, b"")
+
+
+def test_told_to_stop_it_ends_well(
+    engine: docker.DockerClient,
+    image: str,
+    settings: Settings,
+    rows: list[dict[str, Any]],
+    probabilities: list[float],
+) -> None:
+    release(settings, image, rows, probabilities)
+    container = running(engine, settings)
+    assert container is not None
+    container.stop(timeout=10)
+    assert container.wait()["StatusCode"] == 0
+
+
+def test_without_a_model_it_waits_for_one(engine: docker.DockerClient, flags: str) -> None:  # noqa: ARG001
+    image = images.build_serving()
+    container = engine.containers.run(
+        image, detach=True, read_only=True, tmpfs={"/var/lib/fivestage": "uid=10001"}
+    )
+    try:
+        code, told = 1, b""
+        while code:
+            code, told = container.exec_run(["python", "-c", READINESS])
+            container.reload()
+            assert container.status == "running", container.logs()
+        assert json.loads(told)["status"] == 503
+    finally:
+        container.remove(force=True)
