@@ -46,10 +46,14 @@ def unpinned(resources: list[Resource]) -> Iterator[str]:
 
 
 def _pods(resources: list[Resource]) -> Iterator[str]:
+    granted = {one["name"] for binding in of_kind(resources, "RoleBinding") for one in binding["subjects"]}
     for workload in of_kind(resources, *WORKLOADS):
         pod = pod_template(workload)
-        if pod["spec"].get("automountServiceAccountToken") is not False:
-            yield f"{called(workload)} carries a token"
+        needed = pod["spec"].get("serviceAccountName") in granted
+        if pod["spec"].get("automountServiceAccountToken") is not needed:
+            yield (
+                f"{called(workload)} carries a token" if not needed else f"{called(workload)} lacks its token"
+            )
         if pod["spec"].get("enableServiceLinks") is not False:
             yield f"{called(workload)} takes variables from the services around it"
         for container in containers(pod):

@@ -13,7 +13,8 @@ from tests.k8s.policy import faults, unpinned
 from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
 
 DOCKERFILES = (ROOT / "serving" / "Dockerfile", ROOT / "pipelines" / "Dockerfile")
-PRODUCTION = [place for place in PLACES if place != "base" and not place.startswith("overlays/local")]
+LAPTOP = ("base", "overlays/local", "overlays/platform")
+PRODUCTION = [place for place in PLACES if not place.startswith(LAPTOP) or "production" in place]
 
 
 @pytest.mark.parametrize("place", PLACES)
