@@ -101,7 +101,7 @@ def bad_model(stage: Stage) -> None:
 
 def other_answers(stage: Stage) -> None:
     """A model is to be released whose answers are not those of its evaluation."""
-    other = replace(stage.model, probabilities=[p / 2 for p in stage.model.probabilities])
+    other = replace(stage.model, forecasts=[[p / 2 for p in one] for one in stage.model.forecasts])
     refused(stage, STAGE, other, "canary smoke")
 
 

@@ -58,8 +58,8 @@ def rows(artifact: Artifact) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def probabilities(artifact: Artifact) -> list[float]:
-    return [one.probability for one in artifact.smoke]
+def forecasts(artifact: Artifact) -> list[tuple[float, ...]]:
+    return [one.forecast for one in artifact.smoke]
 
 
 def inside(image: str, code: str) -> str:
@@ -116,16 +116,16 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     image: str,
     settings: Settings,
     rows: list[dict[str, Any]],
-    probabilities: list[float],
+    forecasts: list[tuple[float, ...]],
 ) -> None:
-    assert release(settings, image, rows, probabilities) <= TOLERANCE
+    assert release(settings, image, rows, forecasts) <= TOLERANCE
     before = running(engine, settings)
     assert before is not None
     assert before.attrs["HostConfig"]["ReadonlyRootfs"]
     with pytest.raises(UserError, match="differ by up to"):
-        release(settings, image, rows, [p / 2 for p in probabilities])
+        release(settings, image, rows, [(one[0] / 2,) for one in forecasts])
     with pytest.raises(UserError, match="could not be run"):
-        release(settings, "fivestage-serving-test:nobody-built-this", rows, probabilities)
+        release(settings, "fivestage-serving-test:nobody-built-this", rows, forecasts)
     after = running(engine, settings)
     assert after is not None
     assert after.id == before.id
@@ -139,9 +139,9 @@ def test_told_to_stop_it_ends_well(
     image: str,
     settings: Settings,
     rows: list[dict[str, Any]],
-    probabilities: list[float],
+    forecasts: list[tuple[float, ...]],
 ) -> None:
-    release(settings, image, rows, probabilities)
+    release(settings, image, rows, forecasts)
     container = running(engine, settings)
     assert container is not None
     container.stop(timeout=10)
