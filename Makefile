@@ -155,8 +155,7 @@ facts: $(INSTALLED) ## what NOTICE says to whatever runs next, a name=value a li
 	@$(BIN)/python -m ci facts $(NOTICE)
 
 card: $(INSTALLED) ## a version's model card into docs/ (ARGS="--version 7"; by default the champion's)
-	@$(BIN)/python run.py evaluate $(ARGS)
-	@cp reports/model_card.md docs/model_card.md
+	@$(BIN)/python run.py $@ $(ARGS)
 
 deliver: ## start the workflow that brings the champion to production (needs gh)
 	gh workflow run cd.yml

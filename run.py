@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
 NOTICES = REPORTS / "notices"
+CARD = ROOT / "docs" / "model_card.md"
 INTERRUPTED = 130
 ZENML_PORT = "8237"
 
@@ -148,6 +150,22 @@ def evaluate(options: argparse.Namespace) -> None:
     runs.evaluate(version)
     before = load(RESULTS).run
     write_report(before.seconds if before else {})
+
+
+def card(options: argparse.Namespace) -> None:
+    """Write a version's model card to docs/: of the champion, or of another, evaluated or not yet."""
+    from pipelines import runs
+    from report.card import card_text
+    from report.results import load
+    from steps.model.registry import open_version
+    from steps.report.adapters import model_of
+
+    contract, results = load_contract(), load(RESULTS)
+    found, artifact = open_version(contract.name, options.version or runs.champion_of().version)
+    if results.model is None or results.model.digest != found.digest:
+        results = replace(results, model=model_of(found, artifact, contract))
+    text = card_text(contract, results)
+    say(f"{write_whole(CARD, lambda scratch: scratch.write_text(text, encoding='utf-8'))}")
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -365,6 +383,7 @@ VERBS = (
     demo,
     train,
     evaluate,
+    card,
     image,
     push,
     deploy,
@@ -398,7 +417,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
             one.add_argument("--output", help="likewise")
         add_delivery(one, verb)
-        if verb is evaluate:
+        if verb in (evaluate, card):
             one.add_argument("--version", default="", help="in place of the champion")
         if verb is ui:
             one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")

@@ -1,7 +1,7 @@
 """ZenML steps that write each stage's results where the page reads them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import pandas as pd
@@ -28,11 +28,12 @@ from report.results import (
     save,
 )
 from report.tasks import shown_of
+from serving.artifact import Artifact
 from steps.data.adapters import Probes, windows_at
 from steps.data.features import names_by_set
 from steps.data.world import Ingested, World
 from steps.model.adapters import Findings, Verdict
-from steps.model.registry import annotate, load_record, open_version
+from steps.model.registry import Version, annotate, load_record, open_version
 from steps.model.select import Selection
 
 WEEK = 7 * DAY
@@ -77,19 +78,11 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
     """Stage 3 of the page, and the model card, which goes to MLflow too."""
     contract = load_contract()
     found, artifact = open_version(contract.name, version)
-    evaluation = findings.evaluation
-    selection = load_record(found, Selection)
-    verdict, shown = load_record(found, Verdict), shown_of(contract)
+    evaluation, shown = findings.evaluation, shown_of(contract)
     save(
-        Model(
-            version=found.version,
-            digest=found.digest,
-            promoted=verdict.passed,
-            candidates=selection.leaderboard,
+        replace(
+            model_of(found, artifact, contract),
             test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
-            threshold=where_it_stands(contract),
-            gates=verdict.gates,
-            lineage=asdict(artifact.lineage) | {"commit": found.commit, "mlflow run": found.run_id},
             ablation=tuple(
                 AblationRow(line.sets, _some(line.scored, shown.sets)) for line in findings.ablation
             ),
@@ -109,6 +102,21 @@ def tell_model(version: str, findings: Findings) -> Annotated[str, "model_card"]
         found, {"model_card.md": card}, {f"test_{name}": v for name, v in evaluation.scored.scores.items()}
     )
     return card
+
+
+def model_of(found: Version, artifact: Artifact, contract: Contract) -> Model:
+    """What is known of a version as soon as its contest is over; evaluation adds the rest."""
+    selection, verdict = load_record(found, Selection), load_record(found, Verdict)
+    return Model(
+        version=found.version,
+        digest=found.digest,
+        promoted=verdict.passed,
+        candidates=selection.leaderboard,
+        test={},
+        threshold=where_it_stands(contract),
+        gates=verdict.gates,
+        lineage=asdict(artifact.lineage) | {"commit": found.commit, "mlflow run": found.run_id},
+    )
 
 
 def label_weeks(rows: pd.DataFrame, contract: Contract) -> tuple[Week, ...]:

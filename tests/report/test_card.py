@@ -63,3 +63,12 @@ def test_a_card_without_a_model_is_refused(contract: Contract) -> None:
 
 def test_without_the_data_stage_the_card_still_stands(contract: Contract, results: Results) -> None:
     assert "## Features" not in card_text(contract, replace(results, data=None))
+
+
+def test_a_version_that_nothing_came_after_says_so(contract: Contract, results: Results) -> None:
+    assert results.model
+    untested = replace(results.model, test={}, slices=(), ablation=(), calibration=())
+    told = card_text(contract, replace(results, model=untested))
+    assert "nothing is known of it after that" in told
+    assert "| metric |" not in told
+    assert "## Gates" in told

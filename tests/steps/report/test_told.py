@@ -9,10 +9,17 @@ import pytest
 import run
 from pipelines import runs
 from report.notice import read_notice
+from serving.artifact import Lineage
+from steps.model import registry
+from steps.model.registry import Version
 from steps.monitor.watch import Watched
+from steps.report import adapters
 from tests.steps.report.test_notices import GATES, KEEP, TRAIN, contract, watched
 
 __all__ = ["contract", "watched"]
+
+
+FOUND = Version("flights", "7", "d" * 64, "run", 0, "commit")
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +51,21 @@ def test_a_contest_is_told_with_its_gates(monkeypatch: pytest.MonkeyPatch, notic
     monkeypatch.setattr(runs, "retrain", lambda _: trained)
     run.retrain(Namespace(as_of="2013-12-01", if_asked=False))
     assert read_notice(notices / "retraining.md").facts["version"] == "7"
+
+
+def test_the_card_of_a_version_is_written_before_it_can_be_evaluated(
+    monkeypatch: pytest.MonkeyPatch, notices: Path
+) -> None:
+    artifact = SimpleNamespace(lineage=Lineage("data", "contract", "lock", "commit"))
+    records = {
+        "Selection": SimpleNamespace(leaderboard=()),
+        "Verdict": SimpleNamespace(passed=True, gates=GATES),
+    }
+    monkeypatch.setattr(registry, "open_version", lambda *_: (FOUND, artifact))
+    monkeypatch.setattr(adapters, "load_record", lambda _, kind: records[kind.__name__])
+    monkeypatch.setattr(run, "RESULTS", notices / "results")
+    monkeypatch.setattr(run, "CARD", notices / "model_card.md")
+    run.card(Namespace(version="7"))
+    told = (notices / "model_card.md").read_text()
+    assert "Version 7, promoted to champion" in told
+    assert "calibration error 0.100 of 0.06" in told
