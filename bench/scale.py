@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
 
+from bench.learning import Learnt, learning_curve
 from core.clock import DAY
-from core.columns import Ints
-from core.contract import Contract, epoch, load_contract
+from core.contract import Contract, load_contract
 from core.errors import UserError
 from core.files import digest_of_files, write_between, write_whole
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
@@ -34,9 +33,7 @@ PAGE = ROOT / "docs" / "scale.md"
 FOLDER = VAR / "bench" / "scale"
 SIZES = (1, 10, 100)  # times the default data
 MEMORY_GB = 4.0  # that each stage must keep to
-SHARES = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the rows to learn from
 DAYS_AFTER = 92  # that the data reach beyond the day of training
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,6 @@ class Line:
     cpu_seconds: float
     wall_seconds: float
     peak_gb: float
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """How good the trees are that have seen some of the rows, chosen in one of several ways."""
-
-    chosen: str
-    rows: int
-    log_loss: float
-    roc_auc: float
-    savings_share: float
 
 
 @dataclass(frozen=True)
@@ -77,10 +63,9 @@ class Found:
 
 def data(folder: Path, contract: Contract) -> int:
     """Parts to cleaned and validated rows and events."""
-    from problem.dataset import parts
-    from steps.data.parts import ingest_parts
+    from steps.data.parts import ingest_parts, raw_parts
 
-    stored = ingest_parts(parts(), contract, str(folder / "store"), folder / "quarantine", "bench")
+    stored = ingest_parts(raw_parts(), contract, str(folder / "store"), folder / "quarantine", "bench")
     (folder / "stored.json").write_bytes(TypeAdapter(Stored).dump_json(stored))
     return sum(stored.by_day.values())
 
@@ -163,13 +148,7 @@ def measured(times: int) -> Iterator[Line]:
 
 
 def grown(times: int) -> Path:
-    """A folder with so many times the data, in parts.
-
-    Raises:
-        UserError: when nobody has said how the data grow.
-    """
-    if importlib.util.find_spec("bench.grow") is None:
-        raise UserError("Say how your data grow: bench/grow.py with grow(folder, times), which counts them.")
+    """A folder with so many times the data, in parts."""
     folder = FOLDER / f"{times}x"
     shutil.rmtree(folder, ignore_errors=True)
     rows = importlib.import_module("bench.grow").grow(folder / "raw", times)
@@ -235,48 +214,6 @@ class scheduler:  # noqa: N801 (reads as a verb's object)
             self._cluster.close()
 
 
-def learning_curve() -> Iterator[Learnt]:
-    """The default data as of its test: trees that learn from ever more rows, judged on all that follows."""
-    from monitoring.metrics import scores
-    from problem.dataset import load
-    from steps.data.features import build_features
-    from steps.data.split import cut
-    from steps.data.world import ingest_tables
-    from steps.model.evaluate import decision_day
-    from steps.model.fit import fit_trees
-    from steps.model.sample import sample_of
-    from steps.model.select import CANDIDATES
-
-    contract = load_contract()
-    rows, world, _ = ingest_tables(load(), contract, FOLDER / "quarantine", "bench")
-    as_of = epoch(contract.split.test_start)
-    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
-    seen = build_features(rows, world.events, world.reference)
-    sample, days = sample_of(rows, seen, windows, contract), decision_day(rows)
-    judged = np.concatenate([windows.contest, windows.after])
-    for share in SHARES:
-        for chosen, learnt in choices(windows.train, days[windows.train], share).items():
-            trees = fit_trees(sample.features[learnt], sample.label[learnt], CANDIDATES[0])
-            answers = trees.predict_proba(sample.features[judged])[:, 1]
-            found = scores(sample.label[judged], answers, contract.costs)
-            told = {name: found[name] for name in ("log_loss", "roc_auc", "savings_share")}
-            yield Learnt(chosen, len(learnt), **told)
-
-
-def choices(train: Ints, days: Ints, share: float) -> dict[str, Ints]:
-    """Some of the rows, in each way to choose them."""
-    draw = np.random.default_rng(SEED)
-    distinct = np.unique(days)
-    many = max(1, round(len(distinct) * share))
-    whole = np.isin(days, draw.choice(distinct, many, replace=False))
-    ways = {
-        "rows at random": draw.random(len(train)) < share,
-        "days at random": whole,
-        "the newest days": np.isin(days, distinct[-many:]),
-    }
-    return {name: train[chosen] for name, chosen in ways.items()} if share < 1 else {"all rows": train}
-
-
 def table(found: Found) -> str:
     """The measurements in Markdown."""
     text = [
@@ -326,7 +263,13 @@ def say(sentence: str) -> None:
 
 
 def bench(sizes: Sequence[int], *, others: bool) -> None:
-    """Measure the sizes asked for, in place of what was known of them; with `others`, all else, too."""
+    """Measure the sizes asked for, in place of what was known of them; with `others`, all else, too.
+
+    Raises:
+        UserError: when nobody has said how the data grow, or a stage fails.
+    """
+    if importlib.util.find_spec("bench.grow") is None:
+        raise UserError("Say how your data grow: bench/grow.py with grow(folder, times), which counts them.")
     kept = TypeAdapter(Found).validate_json(JSON.read_bytes()) if JSON.exists() else Found(0)
     curve, equal = (tuple(learning_curve()), tuple(elsewhere())) if others else (kept.curve, kept.equal)
     lines = [line for line in kept.lines if line.times not in sizes]

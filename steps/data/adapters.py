@@ -8,13 +8,13 @@ from zenml import step
 
 from core.contract import day, epoch, load_contract
 from core.settings import VAR, WAREHOUSE
-from problem.dataset import load, parts
+from problem.dataset import load
 from report.results import Probe
 from steps.caching import depends_on
 from steps.data.draw import draw_rows
 from steps.data.features import build_features
 from steps.data.measures import measure_of
-from steps.data.parts import Stored, featurise_parts, ingest_parts
+from steps.data.parts import Stored, featurise_parts, ingest_parts, raw_parts
 from steps.data.probes import (
     future_is_unseen,
     shuffled_labels_give_chance,
@@ -70,7 +70,7 @@ def featurise(rows: pd.DataFrame, world: World) -> Annotated[pd.DataFrame, "feat
 def store(data: str) -> Annotated[Stored, "stored"]:
     """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
     place = f"{WAREHOUSE}/{data[:12]}"
-    return ingest_parts(parts(), load_contract(), place, QUARANTINE / data[:12], data)
+    return ingest_parts(raw_parts(), load_contract(), place, QUARANTINE / data[:12], data)
 
 
 @step(cache_policy=DATA, output_materializers=RecordMaterializer)
@@ -98,7 +98,7 @@ def draw(
 
 def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
     """Within a pipeline: rows, world and features; of tables in parts, as many as memory holds till a day."""
-    if parts():
+    if raw_parts():
         drawn: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
         return drawn
     rows, world, _ = ingest(data)

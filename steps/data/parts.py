@@ -5,7 +5,7 @@ Parts and periods are independent of one another; `core.workers` says where they
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from core.clock import DAY
 from core.contract import Contract
 from core.partitions import Partitions
 from core.workers import mapped
-from problem.dataset import load
+from problem import dataset
 from problem.features import SETS, Reference
 from steps.data.features import build_features
 from steps.data.world import (
@@ -74,6 +74,12 @@ class _Account:
             check_lost(name, self.lost[name], self.total[name], self.quarantine)
 
 
+def raw_parts() -> tuple[str, ...]:
+    """The names of the raw tables' parts; none where they are whole, or the problem knows of no parts."""
+    named: Callable[[], tuple[str, ...]] = getattr(dataset, "parts", tuple)
+    return named()
+
+
 def frames_at(place: str) -> Partitions:
     """The frames below a place, in periods that features see one of back."""
     return Partitions(place, max(PAST, DAY))
@@ -82,7 +88,7 @@ def frames_at(place: str) -> Partitions:
 def ingest_parts(parts: Sequence[str], contract: Contract, place: str, quarantine: Path, data: str) -> Stored:
     """Clean each part, and hold each span of periods against the contract; what breaks it goes to quarantine.
 
-    The same as `ingest_tables` of all parts at once, but that an event told twice is found within a span
+    The same as `ingest_tables` of all parts at once, but that what is told twice is found within a span
     only, and that each part and each span has a quarantine folder.
 
     Raises:
@@ -146,7 +152,7 @@ def _clean(
 ) -> tuple[Aside, Reference, Mapping[int, int]]:
     """Spread a part's cleaned tables over their periods; returns how many rows, or events, each has got."""
     number, name = part
-    tables = load(contract, name)
+    tables = dataset.load(contract, name)
     at = {ROWS: tables.rows["decision_at"].to_numpy()}
     at |= {kind: known_at(event, tables.events[kind]) for kind, event in contract.events.items()}
     most: Counter[int] = Counter()

@@ -26,13 +26,13 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_dask_a_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match="Dask is not installed: uv pip install --group cluster"):
+    with pytest.raises(UserError, match=r"Dask is not installed: \.venv/bin/uv pip install --group cluster"):
         list(mapped(square, [1], "tcp://127.0.0.1:1"))
 
 
 @pytest.fixture
 def scheduler() -> Iterator[str]:
-    distributed = pytest.importorskip("distributed", reason="an extra: uv pip install --group cluster")
+    distributed = pytest.importorskip("distributed", reason="make setup leaves it out: the group cluster")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
@@ -42,6 +42,6 @@ def test_a_dask_cluster_does_the_same(scheduler: str) -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_a_sentence() -> None:
-    pytest.importorskip("distributed", reason="an extra: uv pip install --group cluster")
+    pytest.importorskip("distributed", reason="make setup leaves it out: the group cluster")
     with pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         list(mapped(abs, [1], "tcp://127.0.0.1:1"))

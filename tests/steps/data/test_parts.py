@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from core.contract import Contract, load_contract
 from core.errors import UserError
+from problem import dataset
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
 from steps.data import parts as room
@@ -65,7 +66,7 @@ def stored(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Stored:
-    monkeypatch.setattr(room, "load", lambda contract, name: clean(pieces[name], contract))
+    monkeypatch.setattr(dataset, "load", lambda contract, name: clean(pieces[name], contract))
     return ingest_parts(list(pieces), contract, str(folder / "store"), folder / "quarantine", "data")
 
 
@@ -136,3 +137,9 @@ def test_spans_keep_to_the_budget_with_the_periods_before() -> None:
 
 def test_a_period_and_the_one_before_hold_all_that_a_row_can_see() -> None:
     assert frames_at("anywhere").seconds == PAST
+
+
+def test_a_problem_that_knows_of_no_parts_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room.raw_parts() == ()
+    monkeypatch.delattr(dataset, "parts")
+    assert room.raw_parts() == ()
