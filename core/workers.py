@@ -50,7 +50,7 @@ def _executor(workers: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError as error:
         raise UserError(
-            f"{VARIABLE} names a Dask scheduler; Dask is not installed: .venv/bin/uv pip install --group cluster"
+            f"{VARIABLE} names a Dask scheduler; Dask is missing: .venv/bin/uv pip install --group cluster"
         ) from error
     with _connected(Client, workers) as client:
         yield client.get_executor(pure=False)

@@ -26,7 +26,7 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_dask_a_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"Dask is not installed: \.venv/bin/uv pip install --group cluster"):
+    with pytest.raises(UserError, match=r"Dask is missing: \.venv/bin/uv pip install --group cluster"):
         list(mapped(square, [1], "tcp://127.0.0.1:1"))
 
 
