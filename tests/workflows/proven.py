@@ -50,6 +50,7 @@ ELSEWHERE = {
     "make setup",
     "make check",
     "make test",
+    "make test-images",
     "make train",
     "make monitor",
     'make retrain ARGS="${AS_OF:+--as-of $AS_OF}"',
