@@ -1,6 +1,7 @@
 """Every `run:` line, as bash meets it: what it asks of make is there, and what can be done here is done."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from report.notice import Notice, write_notice
+from run import parse
 from tests.ci.conftest import State
 from tests.repositories import commit, export, git
 from tests.workflows.proven import here, not_proven, stale
@@ -18,6 +20,7 @@ MAKE = shutil.which("make") or "make"
 RUNS = [step for step in steps() if step.run]
 DONE = [step for step in RUNS if here(step)]
 PAGE = ROOT / "docs" / "ci.md"
+LIKELY = {"BAKE_SECONDS": "300", "HOW": "--as-of 2013-12-01", "REGISTRY": "ghcr.io/a/b"}
 RUNNERS = {"GITHUB_RUN_ID": "77", "GITHUB_ACTOR": "somebody"}  # what every step has there
 
 
@@ -26,16 +29,23 @@ def script(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
+def output(home: Path) -> str:
+    """What a line has written for the steps after it."""
+    path = home / "GITHUB_OUTPUT"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def bash(
     step: Step, folder: Path, home: Path, programs: Path, **given: str
 ) -> subprocess.CompletedProcess[str]:
     """A line with programs of the test's own first, and a home and outputs of its own."""
     outputs = {name: str(home / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
-    values = {name: f"a-{name.lower()}" for name in step.env} | given
+    values = {name: given.get(name, f"a-{name.lower()}") for name in step.env}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["/bin/bash", "-euo", "pipefail", "-c", step.run],
         cwd=folder,
-        env=os.environ
+        env=inherited
         | {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home)}
         | RUNNERS
         | outputs
@@ -51,8 +61,11 @@ def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) ->
     for program in ("aws", "az", "brew", "kubelogin"):
         script(tmp_path / program, f'echo "{program} $*"')
     script(tmp_path / "make", f'exec {MAKE} --dry-run "$@"')
-    done = bash(step, ROOT, tmp_path, tmp_path)
+    done = bash(step, ROOT, tmp_path, tmp_path, **LIKELY)
     assert done.returncode == 0, done.stdout + done.stderr
+    for line in (done.stdout + output(tmp_path)).splitlines():
+        if called := shlex.split(line.partition(" run.py ")[2]):
+            assert parse(called).verb
 
 
 @pytest.mark.parametrize("step", RUNS, ids=str)
