@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from book.code import without_lines
-from book.measured import collect, problem_now, records, require_current
+from book.measured import collect, is_current_demo, problem_now, records, require_current
 from book.pages import SOURCES, Book, Facts, sizing_of
 from book.picture import take_picture
 from book.site import build
@@ -64,6 +64,8 @@ def main() -> None:
         if not given.no_collect:
             for name in collect(commit()):
                 print(f"taken up: docs/measured/{name}.json")  # noqa: T201 (for a person)
+            if not is_current_demo():
+                print("left as it was: docs/measured/demo.json (`make demo` measures it)")  # noqa: T201
         if given.picture:
             print(f"taken: {take_picture()}")  # noqa: T201 (for a person)
         for name, text in wanted().items():
