@@ -22,15 +22,15 @@ WEEK = 7 * DAY
 WEEKS = 51  # whole ones of the year
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 BROKEN = 1000  # one in so many has a delay that cannot be believed
-MOST_YEARS = 10
+MOST_CARRIERS = 10
 SEED = 0
 
 
 def grow(target: Path, times: int) -> int:
-    """Write a part a month, of up to ten years, then of more carriers; returns how many flights."""
+    """Write a part a month, of up to ten times the carriers, then of more years; returns how many flights."""
     raw = read_raw(raw_folder())
-    years = min(times, MOST_YEARS)
-    carriers = times // years
+    carriers = min(times, MOST_CARRIERS)
+    years = times // carriers
     target.mkdir(parents=True)
     for table in ("planes", "airports"):
         raw[table].to_parquet(target / f"{table}.parquet")
