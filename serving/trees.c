@@ -39,8 +39,9 @@ static int64_t place(const Forest *forest, int64_t feature, double value) {
                 for (int64_t tree = 0; tree < trees; tree++) scratch[tree] &= one[tree];                   \
             }                                                                                              \
             for (int64_t output = 0, tree = 0; output < forest->outputs; output++) {                       \
+                const int64_t end = forest->ends[output];                                                  \
                 double sum = forest->bases[output];                                                        \
-                for (; tree < forest->ends[output]; tree++)                                                \
+                for (; tree < end; tree++)                                                                 \
                     sum += forest->values[tree * forest->leaves + lowest(scratch[tree])];                  \
                 *out++ = sum;                                                                              \
             }                                                                                              \
