@@ -26,6 +26,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         app = create_app(settings)
         self.service: Service = app.state.service
+        self._parent = os.getppid()
         connection = partial(Connection, settings, self.service.metrics, app.state.hot, {})
         super().__init__(
             uvicorn.Config(
@@ -44,6 +45,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """See uvicorn: ten times a second."""
+        if self.service.settings.worker and os.getppid() != self._parent:
+            self.should_exit = True  # who looked after us is gone, and another may start anew
         if counter % 10 == 0:
             for connection in tuple(self.server_state.connections):
                 connection.second()  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
 """The service over HTTP."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from serving import openapi
 from serving.commit import Then
 from serving.door import HOT, Call, Door, Guard, Reply
 from serving.inference import Protocol
+from serving.manual import manual
 from serving.page import POLICY, page
 from serving.problems import MEDIA_TYPE, Refusal
 from serving.schema import events_intake, rows_intake
@@ -43,11 +44,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         events = model.events if model else events_intake(contract)
         return openapi.document(contract, rows, events)
 
-    app = _App(title=contract.title, version="1", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app = _App(title=contract.title, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False
     app.state.service = service
     app.add_exception_handler(HTTPException, _unknown)
     app.openapi = document  # type: ignore[method-assign]
-    answers = Answers(service)
+    answers = Answers(service, document)
     protocol = Protocol(service, contract)
     guard = Guard(service.settings)
     for method, path, endpoint, guarded in (
@@ -59,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ("GET", "/readyz", answers.ready, False),
         ("GET", "/metrics", answers.metrics, False),
         ("GET", "/", answers.page, False),
+        ("GET", "/docs", answers.manual, False),
         ("GET", "/v2", protocol.server, False),
         ("GET", "/v2/health/live", protocol.live, False),
         ("GET", "/v2/health/ready", protocol.ready, False),
@@ -97,8 +100,8 @@ class _App(FastAPI):
 class Answers:
     """What each path answers."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, document: Callable[[], dict[str, Any]]) -> None:
+        self._service, self._document = service, document
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
 
@@ -134,9 +137,10 @@ class Answers:
 
     async def page(self, _: Call) -> Reply:
         contract = self._service.model.artifact.contract if self._service.model else load_contract()
-        return Reply(
-            page(contract), b"text/html; charset=utf-8", headers=((b"content-security-policy", POLICY),)
-        )
+        return _shown(page(contract))
+
+    async def manual(self, _: Call) -> Reply:
+        return _shown(manual(self._document()))
 
     async def metrics(self, _: Call) -> Reply:
         shared = self._service.shared
@@ -150,3 +154,7 @@ class Answers:
 
 def _predicted(name: str, answer: bytes) -> Reply:
     return Reply(answer, headers=((b"x-request-id", name.encode()),))
+
+
+def _shown(html: bytes) -> Reply:
+    return Reply(html, b"text/html; charset=utf-8", headers=((b"content-security-policy", POLICY),))

@@ -19,6 +19,7 @@ class GroupCommit:
     """
 
     def __init__(self, store: Store, spool: Spool | None) -> None:
+        self.trouble = ""  # why the last answers were not logged
         self._store, self._spool = store, spool
         self._answers: list[Answered] = []
         self._waiting: list[Then] = []
@@ -56,22 +57,26 @@ class GroupCommit:
         return answers, waiting
 
     def _write(self, answers: list[Answered]) -> Exception | None:
+        """To the database; to the spool where others wait there already, or when the database fails."""
         spool = self._spool
+        takers: list[tuple[str, Callable[[list[Answered]], None]]] = []
         if spool is None or not spool.waiting:
+            takers.append(("the database", self._store.write_answers))
+        if spool is not None:
+            takers.append(("the spool", spool.add))
+        failed: Exception | None = None
+        for name, take in takers:
             try:
-                self._store.write_answers(answers)
+                take(answers)
             except Exception as error:  # noqa: BLE001 (whatever it is, the answers must go somewhere)
-                logger.warning("the database takes no answers: %s", error)
-                if spool is None:
-                    return error
+                failed = error
+                if not self.trouble:  # else it has been said
+                    logger.warning("%s takes no answers: %s", name, error)
             else:
+                self.trouble = ""
                 return None
-        try:
-            spool.add(answers)
-        except Exception as error:  # noqa: BLE001 (the waiting requests must hear of it)
-            logger.warning("the spool takes no answers: %s", error)
-            return error
-        return None
+        self.trouble = str(failed)
+        return failed
 
 
 def _settle(waiting: list[Then], failed: Exception | None) -> None:

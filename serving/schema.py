@@ -205,6 +205,7 @@ def _refused(faults: list[Fault]) -> Refusal:
 
 def _fault(error: Exception, row: int | None) -> Fault:
     text = str(error).replace("`float` that's a multiple of 1.0", "a whole number")
+    text = text.replace("`float`", "a number").replace("`str`", "text")
     field = _FIELD.search(text)
     return Fault(text.partition(" - at `$")[0], row, field[1] or field[2] if field else None)
 

@@ -62,8 +62,10 @@ class Service:
     @property
     def notice(self) -> str:
         """What an operator should know while the service answers."""
-        waiting = self._spool.waiting
-        return self.trouble or (f"The database is away: {waiting} answers wait on disk." if waiting else "")
+        waiting, unlogged = self._spool.waiting, self._commit.trouble
+        if self.trouble or unlogged:
+            return self.trouble or f"Answers cannot be logged: {unlogged}."
+        return f"The database is away: {waiting} answers wait on disk." if waiting else ""
 
     @property
     def ready(self) -> bool:

@@ -62,6 +62,14 @@ def fit_chosen(sample: Sample, windows: Windows, selection: Selection, contract:
     return fitted
 
 
+def _with_gaps(features: Floats, sample: Sample) -> Floats:
+    """The same rows with categories that training never saw, and with every other value missing."""
+    table = features.copy()
+    table[:, [name in sample.categories for name in sample.names]] = np.nan
+    table[::2, ::2] = np.nan
+    return table
+
+
 def package(
     fitted: Fitted,
     rows: pd.DataFrame,

@@ -132,6 +132,16 @@ def test_the_page_has_a_field_for_each_column(live: Running, contract: Contract)
     assert not re.search("(src|href)=.?http", answer.text)
 
 
+def test_the_manual_shows_every_path_and_needs_nothing_from_elsewhere(live: Running) -> None:
+    answer = live.client.get("/docs")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search("(src|href)=.?(http|//)", answer.text)
+    document = live.client.get("/openapi.json").json()
+    for path in document["paths"]:
+        assert f"{path}</code></h2>" in answer.text
+    assert "scheduled_departure" in answer.text
+
+
 def test_an_answer_carries_its_name_and_the_callers_trace(live: Running, world: World) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     answer = live.client.post(

@@ -213,6 +213,26 @@ def test_an_operator_may_choose_no_answer_over_one_that_is_not_logged(
         assert service.client.post("/predict", json=world.request(0)).status_code == 200
 
 
+def test_with_room_nowhere_nothing_is_answered_and_readiness_says_so(
+    tmp_path: Path, artifact: Artifact, world: World, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise OSError("no space left")
+
+    with running(settings_of(tmp_path, artifact, "")) as service:
+        with monkeypatch.context() as patched:
+            patched.setattr(service.service.store, "write_answers", full)
+            patched.setattr(service.service._spool, "add", full)
+            for _ in range(2):
+                refused = service.client.post("/predict", json=world.request(0))
+                assert refused.status_code == 503
+                assert refused.headers["retry-after"] == "1"
+            assert "no space left" in service.client.get("/readyz").json()["trouble"]
+        name = service.client.post("/predict", json=world.request(0)).json()["request_id"]
+        assert service.client.get("/readyz").json()["trouble"] == ""
+        assert [one["request_id"] for one in predictions(service.service.store, contract)] == [name]
+
+
 def test_a_postgres_that_goes_and_comes_loses_no_answer(
     tmp_path: Path, artifact: Artifact, world: World, contract: Contract, server: Postgres | None
 ) -> None:

@@ -87,6 +87,14 @@ def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
     store.close()
 
 
+def test_workers_whose_parent_was_killed_end(tmp_path: Path, artifact: Artifact, world: World) -> None:
+    with started(tmp_path, artifact) as (settings, parent):
+        both = workers(parent)
+        ask(settings, world, 1)
+        os.kill(parent, signal.SIGKILL)
+        until(lambda: not any(Path(f"/proc/{one}").exists() for one in both))
+
+
 def test_workers_that_cannot_start_are_given_up(tmp_path: Path, artifact: Artifact) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(folder=tmp_path, port=free_port(), workers=2, database="mysql://nowhere")
