@@ -19,6 +19,7 @@ class Measure(Protocol):
     """A score of 1 for what tells the label, and 0.5 or 0 for what tells nothing."""
 
     name: str
+    shuffled: str  # the name of what forecasts tell
     limit: float  # from which on it is a leak
     least: float  # of what tells nothing
 
@@ -54,7 +55,7 @@ def measure_of(contract: Contract) -> Measure:
 class Area:
     """The area under the ROC curve of one outcome."""
 
-    name, least = "ROC-AUC", 0.5
+    name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -75,7 +76,7 @@ class Area:
 class MeanArea:
     """The mean of the areas of each class against the rest."""
 
-    name, least = "ROC-AUC", 0.5
+    name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
 
     def __init__(self, limit: float, classes: int) -> None:
         self.limit, self.classes = limit, classes
@@ -99,7 +100,7 @@ class MeanArea:
 class Explained:
     """The share of a number's variance that is explained."""
 
-    name, least = "R²", 0.0
+    name, shuffled, least = "R²", "correlation", 0.0
 
     def __init__(self, limit: float) -> None:
         self.limit = limit

@@ -86,7 +86,7 @@ def shuffled_labels_give_chance(
     return Probe(
         "shuffled labels give chance",
         bool(abs(told - least) < chance),
-        f"{measure.name} {told:.3f} on shuffled labels; chance allows {least - chance:.3f} to "
+        f"{measure.shuffled} {told:.3f} on shuffled labels; chance allows {least - chance:.3f} to "
         f"{least + chance:.3f}",
     )
 
