@@ -2,12 +2,13 @@
 
 import csv
 import hashlib
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from core.database import connect, named
 from core.errors import UserError
 from core.files import digest_of_files
 from core.settings import ROOT
@@ -30,6 +31,9 @@ UNREAD = {
     ".sav",
 }
 SEPARATORS = ",;\t|"
+HEAD = 64 * 1024  # characters that are looked at
+PARQUET = {".parquet", ".pq"}
+BUCKETS = ("s3://", "gs://", "gcs://")
 EXAMPLE = "sklearn:"
 IN_MEMORY = 256 * 2**20  # bytes of files: a folder of more is read file by file
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
@@ -49,13 +53,16 @@ def read_table(source: str) -> pd.DataFrame:
         frame = _read(source)
     except UserError:
         raise
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame()
     except ImportError as error:
         raise UserError(f"{named(source)} needs a library that is not installed: {error}.") from error
     except Exception as error:  # whatever a driver, a file system or a parser raises
+        why = " ".join(str(error.__cause__ or error.__context__ or error).split()).rstrip(".")
         raise UserError(
-            f"{named(source)} cannot be read as a table: {' '.join(str(error).split())}"
+            f"{named(source)} cannot be read as a table: {why}. Mend it, or name another."
         ) from error
-    if frame.empty or not len(frame.columns):
+    if frame.empty:
         raise UserError(f"{named(source)} holds no rows. Name a table that has some.")
     frame.columns = _headers(frame.columns)
     return pd.DataFrame({name: _plain(frame[name]) for name in frame}).reset_index(drop=True)
@@ -77,15 +84,6 @@ def parts_of(source: str) -> tuple[str, ...]:
     files = _parts(place) if place is not None and place.is_dir() else []
     large = len(files) > 1 and sum(path.stat().st_size for path in files) > IN_MEMORY
     return tuple(map(str, files)) if large else ()
-
-
-def named(source: str) -> str:
-    """A source for messages, without the password of its database."""
-    if "://" not in source:
-        return source
-    head, _, rest = source.partition("://")
-    user, at, host = rest.partition("@")
-    return f"{head}://{user.partition(':')[0]}:***@{host}" if at and ":" in user else source
 
 
 def _headers(columns: pd.Index) -> list[str]:
@@ -154,12 +152,20 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _file(place: str) -> pd.DataFrame:
-    suffix = Path(place).suffix.lower()
-    if suffix in {".parquet", ".pq"}:
+    suffix = Path(place.partition("?")[0]).suffix.lower()
+    if place.startswith(BUCKETS) and (suffix in PARQUET or not suffix):  # or a folder of such files
+        from pyarrow.parquet import read_table as read_parquet
+
+        files, path = _bucket(place)
+        frame: pd.DataFrame = read_parquet(path, filesystem=files).to_pandas()
+        return frame
+    if suffix in PARQUET:
         return pd.read_parquet(place)
     if suffix in UNREAD:
         raise UserError(f"{place} is {suffix[1:]}, which is not read: save it as CSV or Parquet.")
-    if _starts(place).startswith(WIDE):
+    with _open(place) as file:
+        wide = file.read(2) in WIDE
+    if wide:
         return _text(place, "utf-16")
     for encoding in ENCODINGS:
         try:
@@ -169,21 +175,41 @@ def _file(place: str) -> pd.DataFrame:
     return _text(place, "latin-1")
 
 
-def _starts(place: str) -> bytes:
+def _open(place: str) -> Any:
+    """A file to be read as bytes, decompressed, wherever it is."""
     import fsspec
 
-    with fsspec.open(place, "rb", compression="infer") as file:
-        head: bytes = file.read(2)
-    return head
+    if place.startswith(BUCKETS):  # by the library that reads Parquet: s3fs and gcsfs are many more
+        from fsspec.implementations.arrow import ArrowFSWrapper
+
+        files, path = _bucket(place)
+        opened = fsspec.core.OpenFile(ArrowFSWrapper(files), path, compression=_compression(path))
+    else:
+        opened = fsspec.open(place, "rb", compression=_compression(place))
+    return opened
+
+
+def _bucket(place: str) -> tuple[Any, str]:
+    """The file system of a bucket's URL, and the path in it; Google's would try for minutes."""
+    from pyarrow.fs import FileSystem
+
+    patience = "" if place.startswith("s3://") else f"{'&' if '?' in place else '?'}retry_limit_seconds=20"
+    files, path = FileSystem.from_uri(place + patience)
+    return files, path
+
+
+def _compression(place: str) -> str | None:
+    from fsspec.utils import infer_compression
+
+    found: str | None = infer_compression(place.partition("?")[0])
+    return found
 
 
 def _text(place: str, encoding: str) -> pd.DataFrame:
-    import fsspec
-
-    with fsspec.open(place, "rt", encoding=encoding, compression="infer", newline="") as file:
-        head = file.read(64 * 1024)
-    separator = _separator(head)
-    return pd.read_csv(place, sep=separator, encoding=encoding, na_values=list(MISSING), low_memory=False)
+    with _open(place) as file:
+        separator = _separator(TextIOWrapper(file, encoding, newline="").read(HEAD))
+    with _open(place) as file:
+        return pd.read_csv(file, sep=separator, encoding=encoding, na_values=list(MISSING), low_memory=False)
 
 
 def _separator(head: str) -> str:
@@ -197,14 +223,14 @@ def _separator(head: str) -> str:
 
 
 def _query(source: str) -> pd.DataFrame:
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import text
 
     url, _, what = source.partition("#")
     if not what:
         raise UserError(
             f"{named(source)} names no table: write database-url#table or database-url#select ..."
         )
-    engine = create_engine(url)
+    engine = connect(url)
     if " " in what.strip():
         with engine.connect() as connection:
             return pd.read_sql_query(text(what), connection)

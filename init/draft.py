@@ -8,6 +8,7 @@ import pandas as pd
 
 from core.clock import DAY
 from core.contract import FORECAST, RESERVED
+from core.database import require_no_secret
 from core.errors import UserError
 from core.source import read_table
 from core.tables import HAPPENED, moment
@@ -101,6 +102,7 @@ def draft(wishes: Wishes) -> Draft:
         raise UserError(
             "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
         )
+    require_no_secret(wishes.data)
     table = read_table(wishes.data)
     wishes = _as_in(table, wishes)
     _require_apart(wishes)

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from core.contract import load_contract
-from core.source import named
+from core.database import named
 from core.tables import HAPPENED, text
 from init.draft import ROW, SIMULATED_TIME, Draft
 from init.fields import bare_moment, fields_of, key_fields, label_fields, plain, quoted, row_fields

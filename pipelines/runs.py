@@ -11,6 +11,7 @@ from zenml.models import PipelineRunResponse
 
 from core.clock import DAY
 from core.contract import day, day_of, epoch, load_contract
+from core.database import require_no_secret
 from core.errors import UserError
 from core.files import write_whole
 from monitoring.policy import Period, Verdict
@@ -21,7 +22,7 @@ from pipelines.scoring import scoring
 from pipelines.training import evaluation, training
 from steps.data.world import World
 from steps.deploy.adapters import TARGETS, Deployment, Released, settings_in
-from steps.deploy.scoring import Scored, require_no_secret
+from steps.deploy.scoring import Scored
 from steps.lineage import data_digest
 from steps.model import registry
 from steps.model.adapters import Verdict as Contest

@@ -1,18 +1,17 @@
 """Batch scoring: a CSV or Parquet file, or a table of a database, in and out."""
 
-import os.path
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Engine, MetaData, Table, create_engine, inspect
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, MetaData, Table, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from zenml import step
 
 from core.contract import Contract, Timestamp, load_contract
+from core.database import connect, named
 from core.errors import UserError
 from core.files import write_whole
 from serving.answers import form_of
@@ -107,43 +106,13 @@ def read_batch(source: str) -> pd.DataFrame:
     try:
         if "://" in source:
             url, _, table = source.partition("#")
-            return pd.read_sql_table(table, _database(url))
+            return pd.read_sql_table(table, connect(url))
         path = Path(source)
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, keep_default_na=False, na_values=[""])  # NA may be somebody's code
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(f"{named(source)} cannot be read as rows: {' '.join(str(error).split())}") from error
-
-
-def require_no_secret(place: str) -> None:
-    """Make sure that a place can be kept with its run.
-
-    Raises:
-        UserError: when it names a password instead of a variable that holds it.
-    """
-    if "://" not in place:
-        return
-    try:
-        password = make_url(place.partition("#")[0]).password
-    except (ValueError, SQLAlchemyError):
-        return  # reading it will tell what is wrong
-    if password is not None and os.path.expandvars(str(password)) == str(password):
-        raise UserError(
-            f"{named(place)}: the password would be kept with the run. "
-            "Put it into an environment variable, and write $NAME for it (in the shell, within '')."
-        )
-
-
-def named(place: str) -> str:
-    """A file or table for messages, without the password of its database."""
-    if "://" not in place:
-        return place
-    url, separator, table = place.partition("#")
-    try:
-        return f"{make_url(url).render_as_string(hide_password=True)}{separator}{table}"
-    except (ValueError, SQLAlchemyError):
-        return "the database"
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
@@ -155,21 +124,13 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
     try:
         if "://" in target:
             url, _, table = target.partition("#")
-            _fill_table(_database(url), table, answers)
+            _fill_table(connect(url), table, answers)
             return
         path = Path(target)
         write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
         write_whole(path, lambda scratch: write(scratch, index=False))
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(f"{named(target)} cannot be written: {' '.join(str(error).split())}") from error
-
-
-def _database(url: str) -> Engine:
-    """Connect; a password may be the name of an environment variable."""
-    found = make_url(url)
-    if found.password:
-        found = found.set(password=os.path.expandvars(found.password))
-    return create_engine(found)
 
 
 def _fill_table(database: Engine, table: str, answers: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from core.columns import Floats
-from core.contract import Contract
+from core.contract import Category, Contract
 from core.errors import UserError
 from core.windows import HOUR, Table
 from problem.features import REACH_HOURS, SETS, Reference
@@ -117,7 +117,8 @@ def known_from(as_of: int) -> int:
 def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int) -> tuple[SmokeRow, ...]:
     """The last rows of the contest window, of those whose whole past is in the artifact's history."""
     covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= since)[-SMOKE_ROWS:]
-    chosen = contest.iloc[covered][list(contract.columns)].to_dict(orient="records")
+    absent = {name: "" for name, column in contract.columns.items() if isinstance(column, Category)}
+    chosen = contest.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")
     return tuple(
         SmokeRow({str(name): value for name, value in row.items()}, tuple(forecast.tolist()))
         for row, forecast in zip(chosen, fitted.contest.reshape(len(contest), -1)[covered], strict=True)

@@ -11,12 +11,13 @@ from sqlalchemy import create_engine
 
 from core.columns import Floats
 from core.contract import Contract, load_contract
+from core.database import connect, require_no_secret
 from core.errors import UserError
 from serving.artifact import Artifact
 from serving.engine import predict_table, table_of
 from steps.data.world import World
 from steps.deploy import scoring
-from steps.deploy.scoring import Scored, _database, read_batch, require_no_secret, write_batch
+from steps.deploy.scoring import Scored, read_batch, write_batch
 from tests.serving.conftest import REFERENCE, made_artifact, made_world
 
 FLIGHTS, ASKED = 400, 40
@@ -209,7 +210,7 @@ def test_a_password_is_not_kept_with_the_run() -> None:
 def test_a_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     word = "p@ss/word"
     monkeypatch.setenv("DB_PASSWORD", word)
-    assert _database("postgresql+psycopg://me:$DB_PASSWORD@host/db").url.password == word
+    assert connect("postgresql+psycopg://me:$DB_PASSWORD@host/db").url.password == word
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
