@@ -110,7 +110,9 @@ def nothing_unrendered(project: Path) -> None:
         f"{name}:{number}: {line.strip()}"
         for name in files_of(project)
         if not name.endswith(BRACES)
-        for number, line in enumerate((project / name).read_text(encoding="utf-8").splitlines(), 1)
+        for number, line in enumerate(
+            (project / name).read_text(encoding="utf-8", errors="replace").splitlines(), 1
+        )
         if UNRENDERED.search(line)
     }
     assert not left

@@ -60,6 +60,21 @@ def last_version() -> str:
     return (tag or git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", "CHANGELOG.md")).split("\n")[0]
 
 
+def without_parts(dataset: Path) -> None:
+    """As `make init` of v0.1.0 wrote it."""
+    text = dataset.read_text()
+    start, end = text.index("def parts()"), text.index("def digest()")
+    text = text[:start] + text[end:]
+    for now, then in (
+        (", part: str = DATA", ""),
+        ("read_table(part)", "read_table(DATA)"),
+        (", parts_of", ""),
+    ):
+        assert now in text
+        text = text.replace(now, then)
+    dataset.write_text(text)
+
+
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template with two versions: the last one, and what stands here."""
@@ -82,6 +97,7 @@ def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Pa
     answers = {"project_name": "Churn radar"}
     copier.run_copy(str(upstream), project, answers, vcs_ref="v0.0.1", defaults=True, quiet=True)
     write_problem(draft(Wishes("sklearn:breast_cancer", "target")), project / "problem")
+    without_parts(project / "problem" / "dataset.py")
     remove_demo(project)
     (project / ANSWERS).write_text((project / ANSWERS).read_text() + "data: own\ntask: binary\n")
     (project / "Makefile").write_text((project / "Makefile").read_text() + "\n# my own line\n")
