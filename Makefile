@@ -9,7 +9,7 @@ INSTALLED := .venv/installed
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
-VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain replay ui
+VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain approve replay ui
 .PHONY: $(VERBS) init smoke-cluster help setup lock check test test-images chaos clean
 .PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image docs size alerts
 
@@ -29,6 +29,7 @@ stop: ## stop the service that deploy started
 score: ## a file of raw rows in, a scored file out
 monitor: ## drift and performance of the next period that is over
 retrain: ## train again, with the champion's settings
+approve: ## promote what passed its gates and waits for a person: ARGS="--by NAME"
 replay: ## live through the months after training, day by day
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)

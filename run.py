@@ -131,11 +131,22 @@ def retrain(options: argparse.Namespace) -> None:
 
     as_of = options.as_of or load_contract().split.test_end.isoformat()
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
-        trained = runs.retrain(as_of)
+        trained = runs.act(SERVING) if options.if_asked else runs.retrain(as_of)
+    if trained is None:
+        say("Nothing is asked for: the last verdict was to keep the model, or it has been followed.")
+        return
     tell_contest(trained)
     version, gates = trained.version.version, trained.contest.gates
     notice = contest_notice(load_contract(), version, gates, as_of, promoted=trained.promoted)
     say(f"{write_notice(notice, NOTICES / 'retraining.md')} tells it to others.")
+
+
+def approve(options: argparse.Namespace) -> None:
+    """Promote the version that passed its gates and waits for a person's approval."""
+    from steps.model.registry import approve as approved
+
+    version = approved(load_contract().name, options.by)
+    say(f"Version {version.version} is the champion, approved by {options.by}: `make deploy` serves it.")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -304,7 +315,8 @@ def tell_period(watched: "Watched", verdict: "Verdict") -> None:
     say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
     for cause in watched.causes:
         say(f"  {cause.kind}: {cause.sentence}")
-    advice = f'make retrain ARGS="--as-of {day_of(watched.end)}"' if verdict.retrain else "keep the model"
+    asked = verdict.retrain or verdict.promote
+    advice = 'make retrain ARGS="--if-asked"' if asked else "keep the model"
     say(f"{advice}: {verdict.reason}. The drift report is {page_of(watched.start)}.")
 
 
@@ -339,7 +351,8 @@ def tell_contest(trained: "Trained") -> None:
 
     for line in gate_lines(trained.contest).splitlines():
         say(f"  {line}")
-    outcome = "is the champion" if trained.promoted else "stays challenger"
+    waits = "waits for approval: make approve" if trained.contest.passed else "stays challenger"
+    outcome = "is the champion" if trained.promoted else waits
     say(f"  version {trained.version.version} {outcome}")
 
 
@@ -395,6 +408,7 @@ VERBS = (
     score,
     monitor,
     retrain,
+    approve,
     replay,
     ui,
 )
@@ -407,8 +421,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for verb in VERBS:
         one = verbs.add_parser(verb.__name__, help=(verb.__doc__ or "").strip())
         one.set_defaults(run=verb)
-        if verb in (train, retrain, monitor):
-            one.add_argument("--as-of", metavar="YYYY-MM-DD", help="the day to stand on")
+        add_loop(one, verb)
         if verb is init:
             from init.start import add_options
 
@@ -422,6 +435,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if verb is ui:
             one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")
     return parser.parse_args(arguments)
+
+
+def add_loop(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
+    """Add the options of the verbs that train, watch and train again."""
+    if verb in (train, retrain, monitor):
+        one.add_argument("--as-of", metavar="YYYY-MM-DD", help="the day to stand on")
+    if verb is retrain:
+        one.add_argument("--if-asked", action="store_true", help="only what the last verdict asks for")
+    if verb is approve:
+        one.add_argument("--by", default="", help="who approves")
+    if verb is replay:
+        one.add_argument("--service", action="store_true", help="the test months against a running service")
 
 
 def add_delivery(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:

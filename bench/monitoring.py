@@ -19,9 +19,10 @@ from core.columns import Ints
 from core.contract import load_contract
 from core.files import write_between
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
+from monitoring.counted import count, examine
 from monitoring.days import Bools, Floats
 from monitoring.distances import Window
-from monitoring.drift import alarms, chances_of, count, detect_drift, examine
+from monitoring.drift import alarms, chances_of, detect_drift
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"

@@ -176,6 +176,8 @@ class Monitoring(Model):
     min_label_share: Share
     cooldown_days: Annotated[int, Field(ge=0)]
     max_age_days: Count
+    proof_days: Count = 14
+    promotion: Literal["automatic", "approval"] = "automatic"
     unwatched: tuple[Name, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")

@@ -7,58 +7,80 @@ from typing import Literal
 from core.clock import DAY
 from core.contract import day_of
 from monitoring.concept import ConceptReport
-from monitoring.drift import DriftReport
+from monitoring.drift import ColumnDrift, DriftReport
 from monitoring.performance import Performance
+from monitoring.trail import Trail
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift"]
+HARDLY = 0.002  # a mean probability that moves by less has hardly moved
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a column's values of now do to the model, against those of the days before."""
+
+    shift: float  # of the mean probability
+    importance: float  # mean distance of the probabilities when the column's usual values are exchanged
+    changed: float  # share of decisions
+    loss_per_1000: float  # money, if the values of now say nothing
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause: what moved, since when, and what that does."""
+    """One cause: what moved, since when, what that does, and the days as a picture."""
 
     kind: Kind
+    subject: str
     sentence: str
+    trail: Trail | None = None
 
 
 def causes(
     drift: DriftReport,
     concept: ConceptReport | None,
     performance: Performance,
-    effects: Mapping[str, float],
+    effects: Mapping[str, Effect],
     first_day: int,
     currency: str,
 ) -> tuple[Cause, ...]:
-    """The causes, broken data first; `effects` is by how much each moved column moves the mean prediction.
+    """The causes, broken data first, then by what they do to the score; `effects` are those of moved columns.
 
     Labels that go another way while data are broken are no cause of their own: the data explain them.
     """
-    effect = {column.column: abs(effects.get(column.column, 0)) for column in drift.columns}
-    found = [
-        Cause(
-            "data broken" if column.broken else "input shift",
-            column.sentence + _since(column.since, first_day) + _effect(effects.get(column.column)),
-        )
-        for column in sorted(drift.columns, key=lambda one: (not one.broken, -effect[one.column]))
-        if column.drifted
-    ]
+    moved = [column for column in drift.columns if column.drifted]
+    moved.sort(key=lambda one: (not one.broken, -_weight(one, effects)))
+    found = [_of_column(column, effects.get(column.column), first_day, currency) for column in moved]
     told = {column.column for column in drift.columns}
-    rows = [name for name in drift.drifted if name not in told]
-    for name in rows:
+    for name in (name for name in drift.drifted if name not in told):
         sentence = next(one for one in drift.sentences if one.startswith(f"{name}:"))
-        found.append(Cause("data broken" if name in drift.broken else "input shift", sentence))
+        found.append(Cause("data broken" if name in drift.broken else "input shift", name, sentence))
     if concept and concept.drifted and not drift.broken:
         kind: Kind = "concept shift" if concept.columns else "label-rate shift"
-        found.append(Cause(kind, "; ".join(concept.sentences) + _price(performance, currency)))
+        sentence = "; ".join(concept.sentences) + _price(performance, currency)
+        found.append(Cause(kind, "the label", sentence, concept.trail))
     return tuple(found)
 
 
-def _since(day: int | None, first_day: int) -> str:
-    return "" if day is None else f"; since {day_of((first_day + day) * DAY)}"
+def _of_column(column: ColumnDrift, effect: Effect | None, first_day: int, currency: str) -> Cause:
+    since = "" if column.since is None else f"; since {day_of((first_day + column.since) * DAY)}"
+    kind: Kind = "data broken" if column.broken else "input shift"
+    does = "" if effect is None else _does(effect, currency, broken=column.broken)
+    return Cause(kind, column.column, column.sentence + since + does, column.trail)
 
 
-def _effect(moved: float | None) -> str:
-    return "" if moved is None else f"; it moves the mean prediction by {moved:+.3f}"
+def _weight(column: ColumnDrift, effects: Mapping[str, Effect]) -> float:
+    effect = effects.get(column.column)
+    return 0.0 if effect is None else abs(effect.shift) + effect.importance
+
+
+def _does(effect: Effect, currency: str, *, broken: bool) -> str:
+    if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
+        return "; the score hardly feels it"
+    moves = f"; it moves the mean prediction by {effect.shift:+.3f}"
+    words = f"{moves} and changes {effect.changed:.1%} of decisions"
+    if not broken:
+        return words
+    return f"{words}, which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
 
 
 def _price(performance: Performance, currency: str) -> str:

@@ -27,6 +27,7 @@ TOP = 0.2
 PRIOR_DAYS = 20  # of the columns' common spread
 EXCESS = 2.0  # standard deviations that a mean excess counts for; a normal one's is half of one
 LEAST_LIMIT = 3.0
+WINDOWS = 8  # of a reference: of fewer, windows share so many days that few are news
 
 Statistics = dict[str, Floats]
 
@@ -75,7 +76,11 @@ def calibrate(
         disjoint = ~np.eye(len(mock), dtype=bool)
     found = statistics(mock, 1 - mock)
     share = false_alarm / len(found)
-    return {kind: _chance(value, disjoint, share, days, least[kind]) for kind, value in found.items()}
+    independent = days * min(1.0, days / window_days / WINDOWS) ** 2
+    return {
+        kind: _chance(value, disjoint, (share, independent), days, least[kind])
+        for kind, value in found.items()
+    }
 
 
 def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
@@ -87,14 +92,13 @@ def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
     return weight
 
 
-def _chance(value: Floats, disjoint: Bools, false_alarm: float, days: int, least: float) -> Chance:
+def _chance(value: Floats, disjoint: Bools, level: tuple[float, float], days: int, least: float) -> Chance:
+    """Of one kind; the level is the chance of a false alarm, and how many days it is to be known from."""
     largest = []
     for mock in range(min(JUDGED, len(value))):
         usual, scale = _measure(value[disjoint[mock]], days, least)
         largest.append(((value[mock] - usual) / scale).max(initial=-np.inf))
-    return Chance(
-        *_measure(value, days, least), max(LEAST_LIMIT, _limit(np.array(largest), false_alarm, days))
-    )
+    return Chance(*_measure(value, days, least), max(LEAST_LIMIT, _limit(np.array(largest), *level)))
 
 
 def _measure(value: Floats, days: int, least: float) -> tuple[Floats, Floats]:
@@ -106,7 +110,7 @@ def _measure(value: Floats, days: int, least: float) -> tuple[Floats, Floats]:
     return usual, np.maximum(spread, EXCESS * excess)
 
 
-def _limit(largest: Floats, false_alarm: float, days: int) -> float:
+def _limit(largest: Floats, false_alarm: float, days: float) -> float:
     start = np.quantile(largest, 1 - TOP)
     count = max(2.0, TOP * days)
     mean = np.maximum(largest - start, 0).mean() / TOP

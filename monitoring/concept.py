@@ -14,9 +14,10 @@ import pandas as pd
 
 from core.money import HIGH, LOW, VALUE
 from monitoring.chance import Statistics, calibrate
-from monitoring.days import SMALLEST, Column, Floats
+from monitoring.days import NAN, SMALLEST, Column, Floats
 from monitoring.distances import Window, bin_column
 from monitoring.relations import design_of
+from monitoring.trail import Trail, trail
 
 LEAST = {"rate": 0.01, "margin": 0.01, "surprise": 0.01, "column": 0.01}
 FURTHEST = 5.0  # widths of an interval that one row counts for
@@ -30,6 +31,7 @@ class ConceptReport:
     rate: bool
     columns: tuple[str, ...]
     sentences: tuple[str, ...]
+    trail: Trail | None = None  # the rate minus the mean probability, where anything moved
 
     @property
     def drifted(self) -> bool:
@@ -101,7 +103,13 @@ def detect_concept_drift(
         sentences.append(kind.words.format(off=off, then=off_then, way=way))
     if moved:
         sentences.append(f"the label goes another way with {', '.join(moved[:4])} than the model learnt")
-    return ConceptReport(rate, moved, tuple(sentences))
+    picture = None
+    if sentences:
+        by_day = [
+            np.where(n > 0, one[:, 0] / np.maximum(n, 1), NAN) for one, n in zip(found, rows, strict=True)
+        ]
+        picture = trail("label minus prediction", reference.first, *by_day)
+    return ConceptReport(rate, moved, tuple(sentences), picture)
 
 
 @dataclass(frozen=True)

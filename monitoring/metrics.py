@@ -136,6 +136,15 @@ def paired_difference(
     if not saved.size == of_day.size > 0:
         raise ValueError(f"{saved.size} pairs of costs, {of_day.size} days")
     days = int(of_day.max()) + 1
-    drawn = day_means(sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws)
-    low, high = percentiles(drawn * DECISIONS, confidence, days)
-    return Difference(float(saved.mean()) * DECISIONS, low, high)
+    return difference_of_days(
+        sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws=draws, confidence=confidence
+    )
+
+
+def difference_of_days(
+    saved: Floats, rows: Floats, *, draws: int = 2000, confidence: float = 0.95
+) -> Difference:
+    """The saving per 1,000 decisions, from each day's sum of savings and its number of decisions."""
+    drawn = day_means(saved, rows, draws)
+    low, high = percentiles(drawn * DECISIONS, confidence, rows.size)
+    return Difference(float(saved.sum() / rows.sum()) * DECISIONS, low, high)

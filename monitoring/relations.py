@@ -1,9 +1,9 @@
 """What each column is given the others: joint drift, which no column shows by itself.
 
 A season moves columns together and keeps their relations; a fault in one column breaks them. Each column is
-predicted from all others by ridge regression; what it is beyond that has a mean and a scatter. The matrices
-of products are sums by day, so every fit is a solved system, and a reference day's residuals come from a fit
-on other days.
+predicted from all others by ridge regression; what it is beyond that has a mean and a scatter, and against
+the prediction it has a slope. The matrices of products are sums by day, so every fit is a solved system, and
+a reference day's residuals come from a fit on other days.
 """
 
 from dataclasses import dataclass
@@ -72,11 +72,13 @@ class Design:
 
 @dataclass(frozen=True)
 class Residuals:
-    """By day (days, columns of the design): sums of the columns, of their residuals, and of these squared."""
+    """By day (days, columns of the design): sums of the columns, of their residuals, and of products."""
 
     total: Floats
     residual: Floats
-    squared: Floats
+    own: Floats  # the columns squared
+    crossed: Floats  # the columns times their residuals
+    squared: Floats  # the residuals squared
 
 
 def design_of(frame: pd.DataFrame, binnings: tuple[Binning, ...]) -> Design:
@@ -158,11 +160,13 @@ def fit(total: Floats, design: Design) -> Floats:
 
 def residuals(product: Floats, coefficients: Floats) -> Residuals:
     """Sums of residuals by day."""
-    squared = np.einsum("dpq,pq->dp", np.matmul(coefficients, product), coefficients)
+    crossed = np.matmul(coefficients, product)
     return Residuals(
         product[:, 0, 1:],
         np.einsum("pq,dq->dp", coefficients, product[:, :, 0]),
-        np.maximum(squared, 0),
+        np.diagonal(product, axis1=1, axis2=2)[:, 1:],
+        np.diagonal(crossed[:, :, 1:], axis1=1, axis2=2),
+        np.maximum(np.einsum("dpq,pq->dp", crossed, coefficients), 0),
     )
 
 
@@ -171,9 +175,10 @@ def cross_fitted(product: Floats, design: Design, draw: np.random.Generator) -> 
     days = len(product)
     total = product.sum(axis=0)
     fold = draw.permutation(days) % min(FOLDS, days)
-    found = Residuals(product[:, 0, 1:], *np.zeros((2, days, design.place.size)))
+    found = Residuals(*np.zeros((5, days, design.place.size)))
     for number in np.unique(fold):
         here = fold == number
         some = residuals(product[here], fit(total - product[here].sum(axis=0), design))
-        found.residual[here], found.squared[here] = some.residual, some.squared
+        for name, part in vars(some).items():
+            getattr(found, name)[here] = part
     return found

@@ -5,7 +5,7 @@ spelling: values that no other day had. A feed told twice: whole rows repeat. Ea
 reference day is held against is always the *other* days, so that a day to come is on the same footing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monitoring.days import Floats, sums
 from monitoring.distances import MARGIN, Window
+from monitoring.twins import choose_twins, count_twins
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(6), np.uint64(2), np.uint64(0xFF51AFD7ED558CCD))
 
@@ -24,6 +25,7 @@ class Known:
     values: pd.Index
     low: float
     high: float
+    twins: tuple[tuple[int, ...], ...] = ()  # columns: rows alike in these are mostly alike in this one too
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Values:
     outside: Floats  # numbers beyond all other days' range and a margin, and text that no other day has
     known: Floats
     duplicates: Floats  # rows (days, 1) that are the same as an earlier one of their day
+    twins: (
+        Floats  # (days, TWINS x columns) pairs of rows of a day that are alike in a column's first twin, ...
+    )
+    both: Floats  # ... and those of them that are alike in the column too
 
 
 def count_values(
@@ -43,23 +49,28 @@ def count_values(
 ) -> tuple[Values, tuple[Known, ...]]:
     """The sums, and what to hold later windows against; without `known`, a day is held against the others."""
     day = np.asarray(window.day, dtype=np.int64) - window.first
-    found, learnt, rows = [], [], np.zeros(len(day), dtype=np.uint64)
+    found, learnt, codes, rows = [], [], [], np.zeros(len(day), dtype=np.uint64)
     for place, name in enumerate(columns):
         values = window.frame[name]
         sums_of_column, of_column, code = _column(values, day, window.days, known[place] if known else None)
         found.append(sums_of_column)
         learnt.append(of_column)
+        codes.append(code.astype(np.int32))
         golden, left, right, mix = _MIX
-        rows = (rows ^ (code + golden + (rows << left) + (rows >> right))) * mix
+        bits = code.astype(np.int64).view(np.uint64)  # rows are only compared within their window
+        rows = (rows ^ (bits + golden + (rows << left) + (rows >> right))) * mix
     again = pd.DataFrame({"day": day, "row": rows}).duplicated().to_numpy()
     alike, several, novel, outside, there = (np.column_stack(part) for part in zip(*found, strict=True))
     duplicates = sums(day, again, window.days)[:, None]
-    return Values(alike, several, novel, outside, there, duplicates), tuple(learnt)
+    twins = tuple(one.twins for one in known) or choose_twins(codes, day)
+    learnt = [replace(one, twins=chosen) for one, chosen in zip(learnt, twins, strict=True)]
+    pairs, both = count_twins(codes, twins, day, window.days)
+    return Values(alike, several, novel, outside, there, duplicates, pairs, both), tuple(learnt)
 
 
 def _column(
     values: pd.Series, day: NDArray[np.int64], days: int, known: Known | None
-) -> tuple[tuple[Floats, ...], Known, NDArray[np.uint64]]:
+) -> tuple[tuple[Floats, ...], Known, NDArray[np.int64]]:
     code, distinct = pd.factorize(values)
     there = code >= 0
     width = max(len(distinct), 1)
@@ -83,9 +94,8 @@ def _column(
     outside = sums(of_day, times * beyond, days)
     finite = number[np.isfinite(number)]
     ends = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
-    bits = code.astype(np.int64).view(np.uint64)  # rows are only compared within their window
     several = (rows > 1).astype(np.float64)
-    return (alike, several, sums(of_day, times * novel, days), outside, rows), Known(index, *ends), bits
+    return (alike, several, sums(of_day, times * novel, days), outside, rows), Known(index, *ends), code
 
 
 def _cells(

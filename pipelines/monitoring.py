@@ -6,18 +6,26 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from steps.data.adapters import featurise, ingest
-from steps.monitor.adapters import decide_retraining, watch_period
+from steps.monitor.adapters import decide_retraining, tell_teams, watch_period
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def monitoring(
-    data: str, folder: str, start: int, end: int, heard: int, past: list[dict[str, Any]], trained: list[int]
+    data: str,
+    folder: str,
+    start: int,
+    end: int,
+    heard: tuple[int, int],
+    past: list[dict[str, Any]],
+    trained: list[int],
 ) -> None:
     """Watch [start, end) as of its end; the policy remembers `past` periods and moments of training.
 
-    `heard` is the last number of the prediction log that an earlier period has looked at.
+    `heard` are the last numbers of the log that an earlier period has looked at: of answers, and of
+    challengers' answers.
     """
     rows, world, _ = ingest(data)
     features = featurise(rows, world)
-    watched = watch_period(rows, features, folder, start, end, heard)
-    decide_retraining(watched, past, trained)
+    watched = watch_period(rows, features, folder, start, end, *heard)
+    verdict = decide_retraining(watched, past, trained)
+    tell_teams(watched, verdict, folder)

@@ -9,7 +9,7 @@ from core.contract import day_of, epoch, load_contract
 from core.errors import UserError
 from core.settings import REPORTS, RESULTS
 from monitoring.policy import Verdict
-from pipelines.runs import Trained, deploy, monitor, retrain
+from pipelines.runs import Trained, deploy, follow, monitor, shadow
 from report.results import (
     ColumnDrift,
     Monitoring,
@@ -58,16 +58,16 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
             folder,
             start,
             end,
-            watched[-1].last_number if watched else 0,
+            (watched[-1].last_number, watched[-1].last_shadow) if watched else (0, 0),
             [period_of(one) for one in watched],
             trained_at,
         )
         watched.append(seen)
         verdicts.append(verdict)
         tell(_line(seen, fed[-1]))
-        if verdict.retrain:
-            trained_at.append(end)
-            trained = retrain(str(day_of(end)))
+        if verdict.retrain or verdict.promote:
+            trained = follow(verdict, end)
+            trained_at += [end] if verdict.retrain else []
             retrainings.append(_retraining(end, verdict.reason, trained))
             if trained.promoted:
                 last = rows[(rows["decision_at"] >= end - DAY) & (rows["decision_at"] < end)]
@@ -75,7 +75,10 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
                     deploy(trained.version, folder)
                 switches.append(asked)
                 versions.append(VersionChange(day_of(end), trained.version.version))
-            tell(f"retrained: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
+            else:
+                shadow(folder, trained.version)
+            did = "retrained" if verdict.retrain else "proven"
+            tell(f"{did}: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
     told = Monitoring(
         periods=tuple(_period(one, verdict) for one, verdict in zip(watched, verdicts, strict=True)),
         retrainings=tuple(retrainings),
@@ -126,11 +129,17 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
             for column in watched.drift.columns
         ),
         bad=performance.bad,
-        verdict=f"{performance.sentence}. {'Retrain' if verdict.retrain else 'Keep'}: {verdict.reason}",
+        verdict=f"{performance.sentence}. {_advice(verdict)}: {verdict.reason}",
         estimated_cost=performance.expected.scores["cost_per_1000"],
         drift_report=str(page_of(watched.start).relative_to(REPORTS)),
         causes=tuple(f"{cause.kind}: {cause.sentence}" for cause in watched.causes),
     )
+
+
+def _advice(verdict: Verdict) -> str:
+    if verdict.promote:
+        return f"Promote version {verdict.promote}"
+    return "Retrain" if verdict.retrain else "Keep"
 
 
 def _retraining(at: int, reason: str, trained: Trained) -> Retraining:
@@ -141,7 +150,7 @@ def _outcome(trained: Trained) -> str:
     if trained.promoted:
         return "is the new champion"
     failed = [gate.sentence for gate in trained.contest.gates if not gate.passed]
-    return f"stays challenger: {'; '.join(failed)}"
+    return f"stays challenger, in shadow: {'; '.join(failed)}" if failed else "waits for approval"
 
 
 def _line(watched: Watched, fed: Fed) -> str:

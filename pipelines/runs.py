@@ -1,7 +1,7 @@
 """Run a pipeline and bring back what came of it: what run.py and the replay call."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
-from pipelines.training import evaluation, training
+from pipelines.training import evaluation, rematch, training
 from steps.data.world import World
+from steps.deploy import local
 from steps.deploy.adapters import TARGETS, Deployment, Released, settings_in
 from steps.deploy.scoring import Scored
 from steps.lineage import data_digest
@@ -57,7 +58,9 @@ class Diary:
 
     periods: tuple[Period, ...]
     until: int
-    heard: int
+    heard: tuple[int, int]  # answers, and challengers' answers
+    verdict: Verdict | None = None
+    done: bool = True  # what the verdict asks for
 
 
 def ingest(as_of: str) -> None:
@@ -134,7 +137,7 @@ def monitor(
     folder: str,
     start: int,
     end: int,
-    heard: int = 0,
+    heard: tuple[int, int] = (0, 0),
     past: Sequence[Period] = (),
     trained: Sequence[int] = (),
 ) -> tuple[Watched, Verdict]:
@@ -154,24 +157,62 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict]:
     contract, champion, diary = load_contract(), champion_of(), _diary(folder)
     end = diary.until + contract.monitoring.period_days * DAY
     watched, verdict = monitor(folder, diary.until, end, diary.heard, diary.periods, [champion.as_of])
-    diary = Diary((*diary.periods, period_of(watched)), end, watched.last_number)
-    content = TypeAdapter(Diary).dump_json(diary, indent=1)
-    write_whole(Path(folder) / DIARY, lambda scratch: scratch.write_bytes(content))
+    heard = watched.last_number, watched.last_shadow
+    done = not (verdict.retrain or verdict.promote)
+    _write(Diary((*diary.periods, period_of(watched)), end, heard, verdict, done), folder)
     return watched, verdict
+
+
+def act(folder: str) -> Trained | None:
+    """Do what the latest verdict on a service asks for, once: train again, or promote what is proven.
+
+    A challenger that does not take over answers in shadow from then on.
+    """
+    diary = _diary(folder)
+    if diary.done or diary.verdict is None:
+        return None
+    trained = follow(diary.verdict, diary.until)
+    if not trained.promoted:
+        shadow(folder, trained.version)
+    _write(replace(diary, done=True), folder)
+    return trained
+
+
+def follow(verdict: Verdict, at: int) -> Trained:
+    """What a verdict asks for, as of a moment."""
+    return promote(verdict.promote, str(day_of(at))) if verdict.promote else retrain(str(day_of(at)))
+
+
+def promote(version: str, as_of: str) -> Trained:
+    """A challenger that is trained already meets the champion again, as of a later day."""
+    run = rematch(data_digest(), version, as_of, champion_of().version)
+    if run is None:
+        raise UserError(REMOTE)
+    return Trained(_output(run, "find_version"), _output(run, "contest"), _output(run, "crown"), run)
+
+
+def shadow(folder: str, version: Version) -> None:
+    """Let a challenger answer what a local service is asked, beside the champion."""
+    local.shadow(settings_in(folder), version.version, registry.fetch(version.name, version.version))
 
 
 def another_is_over(folder: str) -> bool:
     """Whether a further period has gone by that nobody has watched yet."""
     contract, diary = load_contract(), _diary(folder)
     end = diary.until + contract.monitoring.period_days * DAY
-    return reaches(settings_in(folder).database_url, contract, end, diary.heard)
+    return reaches(settings_in(folder).database_url, contract, end, diary.heard[0])
 
 
 def _diary(folder: str) -> Diary:
     path = Path(folder) / DIARY
     if path.exists():
         return TypeAdapter(Diary).validate_json(path.read_bytes())
-    return Diary((), champion_of().as_of, 0)
+    return Diary((), champion_of().as_of, (0, 0))
+
+
+def _write(diary: Diary, folder: str) -> None:
+    content = TypeAdapter(Diary).dump_json(diary, indent=1)
+    write_whole(Path(folder) / DIARY, lambda scratch: scratch.write_bytes(content))
 
 
 def champion_of() -> Version:

@@ -6,7 +6,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from steps.data.adapters import in_memory, probe
-from steps.model.adapters import build, choose, contest, crown, examine
+from steps.model.adapters import build, choose, contest, crown, examine, find_version
 from steps.report.adapters import tell_model
 
 LAST_DAY = "9999-12-31"
@@ -20,7 +20,16 @@ def training(data: str, registry: str, as_of: str, champion: str, tried: list[di
     selection = choose(rows, features, as_of, tried)
     version = build(rows, world, features, selection, as_of, data, registry)
     verdict = contest(rows, features, version, probes, as_of, champion)
-    crown(version, verdict)
+    crown(version, verdict, champion)
+
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+def rematch(data: str, version: str, as_of: str, champion: str) -> None:
+    """A challenger that is trained already meets the champion again, as of a later day."""
+    rows, world, features = in_memory(data, as_of, as_of)
+    probes = probe(rows, world, features, as_of)
+    challenger = find_version(version)
+    crown(challenger, contest(rows, features, challenger, probes, as_of, champion), champion)
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

@@ -82,6 +82,19 @@ def switch(settings: Settings, version: str, folder: Path, wait_seconds: float =
     return before
 
 
+def shadow(settings: Settings, version: str, folder: Path) -> None:
+    """Let a version answer beside the one that serves; a running service takes it up by itself."""
+    pointer = Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
+    write_pointer(settings.shadow_pointer, pointer)
+
+
+def end_shadow(settings: Settings, version: str) -> None:
+    """A version that serves has no need to answer beside itself."""
+    path = settings.shadow_pointer
+    if path.exists() and read_pointer(path).version == version:
+        path.unlink()
+
+
 def roll_back(settings: Settings, before: Pointer | None) -> None:
     """Point the service to what it served before."""
     if before is None:
@@ -109,10 +122,12 @@ def release(
     before = switch(settings, version, folder)
     try:
         start(settings)
-        return smoke(settings, rows, forecasts)
+        difference = smoke(settings, rows, forecasts)
     except BaseException:  # whatever it is, an interruption too: what is not proven does not stay
         roll_back(settings, before)
         raise
+    end_shadow(settings, version)
+    return difference
 
 
 def stop(settings: Settings, wait_seconds: float = 10) -> bool:

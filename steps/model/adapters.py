@@ -34,7 +34,9 @@ from steps.model.package import fit_chosen, history_at, package
 from steps.model.registry import (
     Version,
     annotate,
+    await_approval,
     fetch,
+    find,
     load_record,
     open_version,
     promote,
@@ -136,18 +138,31 @@ def contest(
     return Verdict(tuple(run_gates(window, answers(challenger), opponent, evidence, contract)))
 
 
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def find_version(version: str) -> Annotated[Version, "version"]:
+    """A registered version."""
+    return find(load_contract().name, version)
+
+
 @step(enable_cache=False)
-def crown(version: Version, verdict: Verdict) -> Annotated[bool, "promoted"]:
-    """Move the alias `champion` if every gate passed; the reasons stay with the run."""
+def crown(version: Version, verdict: Verdict, champion: str) -> Annotated[bool, "promoted"]:
+    """Move the alias `champion` if every gate passed; the reasons stay with the run.
+
+    Where the contract asks for a person's approval, what passed waits for it; the first champion does not.
+    """
     record(version, verdict)
     annotate(
         version,
         {"gates.txt": gate_lines(verdict)},
         {"gates_failed": sum(not g.passed for g in verdict.gates)},
     )
-    if verdict.passed:
-        promote(version)
-    return verdict.passed
+    if not verdict.passed:
+        return False
+    if champion and load_contract().monitoring.promotion == "approval":
+        await_approval(version)
+        return False
+    promote(version)
+    return True
 
 
 def gate_lines(verdict: Verdict) -> str:

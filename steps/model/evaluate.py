@@ -50,13 +50,7 @@ def evaluate_window(
     """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
     label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
     decision = artifact.decide(forecast)
-    least = contract.gates.min_slice_rows
-    slices = {
-        column: by_slice(
-            rows[column].to_numpy(), label, forecast, day, costs, decision=decision, min_rows=least
-        )
-        for column in contract.slices
-    }
+    slices = slices_of(rows, forecast, decision, contract)
     month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
     slices["month"] = by_slice(month, label, forecast, day, costs, decision=decision)
     money, learner = money_of(costs), learner_of(contract)
@@ -73,6 +67,21 @@ def evaluate_window(
             for at, one in learner.decided_otherwise(forecast)
         ],
     )
+
+
+def slices_of(
+    rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Contract
+) -> dict[str, dict[str, Scored]]:
+    """Scores where each of the contract's slices has a value with rows enough."""
+    label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
+    least = contract.gates.min_slice_rows
+    return {
+        column: by_slice(
+            rows[column].to_numpy(), label, forecast, day, costs, decision=decision, min_rows=least
+        )
+        for column in contract.slices
+        if len(rows)
+    }
 
 
 def reliability(label: Floats, told: Floats) -> list[tuple[float, float, int]]:

@@ -1,4 +1,4 @@
-"""Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion` and `challenger`."""
+"""Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion`, `challenger`, `waiting`."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from core.revision import commit
 from core.settings import VAR
 from serving.artifact import Artifact, artifact_digest, load_artifact, save_artifact
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 _ARTIFACT = "artifact"
 _CACHE = VAR / "models"
 Record = TypeVar("Record")
@@ -136,8 +136,17 @@ def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
 
 def champion(name: str) -> Version | None:
     """The version that holds the alias, if there is one."""
+    return _holder(name, CHAMPION)
+
+
+def waiting(name: str) -> Version | None:
+    """The version that has passed its gates and waits for a person's approval, if there is one."""
+    return _holder(name, WAITING)
+
+
+def _holder(name: str, alias: str) -> Version | None:
     try:
-        return _version(MlflowClient().get_model_version_by_alias(name, CHAMPION))
+        return _version(MlflowClient().get_model_version_by_alias(name, alias))
     except MlflowException:
         return None
 
@@ -155,8 +164,32 @@ def crowned(name: str) -> Version:
 
 
 def promote(version: Version) -> None:
-    """Move the alias `champion`."""
-    MlflowClient().set_registered_model_alias(version.name, CHAMPION, version.version)
+    """Move the alias `champion`; nothing waits for approval then."""
+    client = MlflowClient()
+    client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    if waiting(version.name):
+        client.delete_registered_model_alias(version.name, WAITING)
+
+
+def await_approval(version: Version) -> None:
+    """Move the alias `waiting`."""
+    MlflowClient().set_registered_model_alias(version.name, WAITING, version.version)
+
+
+def approve(name: str, who: str) -> Version:
+    """Promote the version that waits, and keep who approved of it with the version.
+
+    Raises:
+        UserError: when nobody is named, or nothing waits.
+    """
+    found = waiting(name)
+    if found is None:
+        raise UserError(f"No version of {name} waits for approval.")
+    if not who.strip():
+        raise UserError(f'Say who approves of version {found.version}: make approve ARGS="--by NAME"')
+    MlflowClient().set_model_version_tag(name, found.version, "approved_by", who.strip())
+    promote(found)
+    return found
 
 
 def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:

@@ -1,16 +1,19 @@
 """ZenML steps of stage 5."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import mlflow
 import pandas as pd
+from pydantic import TypeAdapter
 from zenml import step
 
-from core.contract import day_of, iso, load_contract
-from core.settings import REPORTS, VAR
+from core.contract import Contract, day_of, iso, load_contract
+from core.settings import DEMO, REPORTS, VAR
 from monitoring.exposition import expose
+from monitoring.notify import Alert, Team, notify
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in
 from steps.materializers import RecordMaterializer
@@ -18,16 +21,24 @@ from steps.model.registry import known_numbers, open_version
 from steps.monitor.watch import Watched, read_served, watch
 
 PAGES = REPORTS / "drift"
+logger = logging.getLogger(__name__)
 METRICS = VAR / "metrics" / "monitoring.prom"
+TOLD = "told.json"  # what the teams know of, beside the service's log
 
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
 def watch_period(
-    rows: pd.DataFrame, features: pd.DataFrame, folder: str, start: int, end: int, heard: int
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    folder: str,
+    start: int,
+    end: int,
+    heard: int,
+    shadows_heard: int,
 ) -> Annotated[Watched, "watched"]:
     """A period as the prediction log tells it: performance on the labels that have arrived, and drift."""
     contract = load_contract()
-    served = read_served(settings_in(folder).database_url, contract, start, end, heard)
+    served = read_served(settings_in(folder).database_url, contract, start, end, heard, shadows_heard)
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: open_version(contract.name, version)[1] for version in versions}
     page = page_of(start)
@@ -40,12 +51,43 @@ def watch_period(
 def decide_retraining(
     watched: Watched, past: list[dict[str, Any]], trained: list[int]
 ) -> Annotated[Verdict, "retraining"]:
-    """N of the last M periods bad, or too old a model: then train again, if pause and budget allow."""
+    """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
     contract = load_contract()
-    periods = [*(Period(**_tuples(one)) for one in past), period_of(watched)]
-    verdict = decide(periods, trained, watched.end, contract.monitoring, contract.budget)
+    periods = [*TypeAdapter(list[Period]).validate_python(past), period_of(watched)]
+    rules, confidence = contract.monitoring, contract.gates.confidence
+    verdict = decide(periods, trained, watched.end, rules, contract.budget, confidence)
     expose(metrics_of(watched, verdict), METRICS, f"{contract.name}-monitoring")
     return verdict
+
+
+@step(enable_cache=False)
+def tell_teams(watched: Watched, verdict: Verdict, folder: str) -> None:
+    """Say to those who are to act what began and what is over; a service of the demo tells nobody."""
+    contract = load_contract()
+    if Path(folder) == DEMO:
+        return
+    for failure in notify(alerts_of(watched, verdict, contract), time.time(), Path(folder) / TOLD):
+        logger.warning(failure)
+
+
+def alerts_of(watched: Watched, verdict: Verdict, contract: Contract) -> list[Alert]:
+    """What somebody is to act on: inputs that moved, and are not broken, are on the page alone."""
+    period = f"{contract.title} From {day_of(watched.start)} to {day_of(watched.end)}"
+    found: list[Alert] = []
+    for cause in watched.causes:
+        if cause.kind != "input shift":
+            team: Team = "data" if cause.kind == "data broken" else "model"
+            title = f"{cause.kind}: {cause.subject}"
+            found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(watched.start)}"))
+    performance = watched.performance
+    if performance.label_share < contract.monitoring.min_label_share:
+        found.append(Alert("labels late", "data", "labels late", f"{period}: {performance.sentence}."))
+    if performance.bad:
+        found.append(Alert("bad period", "model", "bad period", f"{period}: {performance.sentence}."))
+    if verdict.retrain or verdict.promote:
+        wanted = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
+        found.append(Alert(f"{wanted} wanted", "model", f"{wanted} wanted", f"{period}: {verdict.reason}."))
+    return found
 
 
 def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
@@ -59,8 +101,8 @@ def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
         "label_share": performance.label_share,
         "bad": performance.bad,
         "drifted": len(watched.drift.drifted),
-        "broken": len(watched.drift.broken),
-        "retrain": verdict.retrain,
+        "broken": len(watched.broken),
+        "retrain": verdict.retrain or bool(verdict.promote),
         "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
         **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
     }
@@ -69,16 +111,12 @@ def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
 def period_of(watched: Watched) -> Period:
     """What the policy remembers of a period."""
     performance = watched.performance
-    return Period(performance.label_share, performance.bad, watched.drift.broken)
+    return Period(performance.label_share, performance.bad, watched.broken, watched.shadow)
 
 
 def page_of(start: int) -> Path:
     """Where Evidently's page of a period lies."""
     return PAGES / f"{day_of(start)}.html"
-
-
-def _tuples(period: dict[str, Any]) -> dict[str, Any]:
-    return period | {"broken": tuple(period["broken"])}
 
 
 def _log(watched: Watched, page: Path, name: str) -> None:
@@ -88,7 +126,9 @@ def _log(watched: Watched, page: Path, name: str) -> None:
         mlflow.log_params(
             {"start": iso(watched.start), "end": iso(watched.end), "versions": watched.versions}
         )
-        if scored:
-            mlflow.log_metrics(known_numbers(scored.scores))
+        estimated = {f"estimated_{name}": v for name, v in watched.performance.expected.scores.items()}
+        mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
         mlflow.log_metric("drifted_columns", len(watched.drift.drifted))
+        mlflow.log_metric("broken", len(watched.broken))
+        mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in watched.causes), "causes.txt")
         mlflow.log_artifact(str(page))

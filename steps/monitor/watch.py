@@ -1,7 +1,8 @@
 """One period of service, from the prediction log: what came in, how it went, and whether it moved."""
 
+import json
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,24 @@ import pandas as pd
 from core.clock import DAY
 from core.contract import LEAST_REFERENCE, Contract, iso
 from core.errors import UserError
+from core.money import money_of
 from monitoring.causes import Cause, causes
 from monitoring.concept import ConceptReport
 from monitoring.days import Floats
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
+from monitoring.metrics import Scored
 from monitoring.performance import Performance, judge
+from monitoring.policy import Shadow, saved_by_day
 from monitoring.tasks import concept_drift, score_columns
 from serving.artifact import Artifact
 from serving.log import open_store, predictions
-from steps.deploy.service import largest_difference
-from steps.model.evaluate import answers_of, artifact_forecast, decision_day
+from steps.model.evaluate import answers_of, artifact_forecast, decision_day, slices_of
 from steps.model.sample import labels_of
+from steps.monitor.effects import effects_of
+from steps.monitor.skew import differences, forecasts_in, skew
 
-EFFECT_ROWS = 2_000
 SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 
 
@@ -41,29 +45,57 @@ class Watched:
     largest_difference: float  # between what was served and what the artifact answers offline
     last_number: int  # of the prediction log
     causes: tuple[Cause, ...] = ()
+    slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
+    shadow: Shadow | None = None
+    last_shadow: int = 0  # of the challengers' answers
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What in the data is broken."""
+        return tuple(cause.subject for cause in self.causes if cause.kind == "data broken")
 
 
 @dataclass(frozen=True)
 class Served:
-    """Logged predictions whose decisions fell into [start, end)."""
+    """Logged predictions whose decisions fell into [start, end).
+
+    Where a challenger has answered too, `challenger` names it, and the log has its forecast as `shadow`.
+    """
 
     start: int
     end: int
     log: pd.DataFrame
     last_number: int
+    challenger: str = ""
+    last_shadow: int = 0
 
 
-def read_served(database: str, contract: Contract, start: int, end: int, heard: int) -> Served:
-    """What the prediction log tells of a period, from after number `heard` on."""
+def read_served(
+    database: str, contract: Contract, start: int, end: int, heard: int, shadows_heard: int = 0
+) -> Served:
+    """What the log tells of a period, from after number `heard` on, with the challenger's answers."""
     with closing(open_store(database)) as store:
         log = pd.DataFrame(predictions(store, contract, heard))
-    if log.empty:
-        return Served(start, end, log, heard)
-    at = log[contract.decision.time_column] - contract.decision.lead_seconds
-    inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
-    later = log["number"][at >= end]  # for the next period to read, which may be over as well
-    last = later.min() - 1 if len(later) else log["number"].max()
-    return Served(start, end, inside, int(last))
+        if log.empty:
+            return Served(start, end, log, heard, last_shadow=shadows_heard)
+        at = log[contract.decision.time_column] - contract.decision.lead_seconds
+        inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
+        later = log["number"][at >= end]  # for the next period to read, which may be over as well
+        last = later.min() - 1 if len(later) else log["number"].max()
+        asked = set(inside["request_id"])
+        shadows = [(number, one) for number, one in store.shadows(shadows_heard) if one.request_id in asked]
+    if not shadows:
+        return Served(start, end, inside, int(last), last_shadow=shadows_heard)
+    last_shadow, newest = shadows[-1]
+    told = {
+        one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
+        for _, one in shadows
+        if one.model_version == newest.model_version
+    }
+    places = zip(inside["request_id"], inside["row_number"], strict=True)
+    answers = pd.Series([told[name][place] if name in told else None for name, place in places], dtype=object)
+    inside = inside.assign(shadow=answers.to_numpy())
+    return Served(start, end, inside, int(last), newest.model_version, last_shadow)
 
 
 def reaches(database: str, contract: Contract, moment: int, heard: int) -> bool:
@@ -119,7 +151,9 @@ def watch(
     concept = (
         _concept(features, rows, before, places[known], forecast[known], newest, contract) if enough else None
     )
-    effects = _effects(drift, features, before, places, newest)
+    effects = effects_of(drift.drifted, seen, features.iloc[before], newest, contract)
+    difference = differences(log, seen, artifacts)
+    found = causes(drift, concept, performance, effects, window.first, contract.costs.currency)
     return Watched(
         start,
         end,
@@ -127,16 +161,13 @@ def watch(
         performance,
         drift,
         len(log),
-        _largest_difference(log, seen, artifacts),
+        float(difference.max()),
         served.last_number,
-        causes(drift, concept, performance, effects, window.first, contract.costs.currency),
+        (*skew(log, current, difference, contract), *found),
+        slices_of(current.iloc[known], forecast[known], newest.decide(forecast[known]), contract),
+        _shadow(served, current, known, contract),
+        served.last_shadow,
     )
-
-
-def forecasts_in(log: pd.DataFrame) -> Floats:
-    """What was answered to logged rows, see `core.money`."""
-    found = np.array(log["forecast"].tolist(), dtype=np.float64)
-    return found[:, 0] if found.shape[1] == 1 else found
 
 
 def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
@@ -213,28 +244,6 @@ def _concept(
     return concept_drift(reference, window, (then, now), (offline, forecast), contract)
 
 
-def _effects(
-    drift: DriftReport, features: pd.DataFrame, before: np.ndarray, places: np.ndarray, newest: Artifact
-) -> dict[str, float]:
-    """By how much each moved column moves the mean forecast: with its values, and with those before."""
-    draw = np.random.default_rng(0)
-    current = features.iloc[draw.choice(places, min(EFFECT_ROWS, len(places)), replace=False)]
-    usual = features.iloc[draw.choice(before, len(current))]
-    now = _means(artifact_forecast(newest, current))
-    found = {}
-    for name in drift.drifted:
-        if name in newest.features:
-            asked = current.assign(**{name: usual[name].to_numpy()})
-            moved = now - _means(artifact_forecast(newest, asked))
-            found[name] = float(moved[np.abs(moved).argmax()])
-    return found
-
-
-def _means(forecast: Floats) -> Floats:
-    """The mean forecast; of classes each one's, of numbers that of the value."""
-    return np.asarray(forecast.reshape(len(forecast), -1).mean(axis=0), dtype=np.float64)
-
-
 def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
     """Raise where the contract leaves out of the watch what is no feature."""
     unknown = [name for name in unwatched if name not in features]
@@ -250,12 +259,17 @@ def _window(frame: pd.DataFrame, rows: pd.DataFrame) -> Window:
     return Window(frame, day, int(day.min()), int(day.max() - day.min() + 1))
 
 
-def _largest_difference(log: pd.DataFrame, features: pd.DataFrame, artifacts: dict[str, Artifact]) -> float:
-    """Between the forecasts that were served and those the same versions give offline."""
-    worst = 0.0
-    for version, artifact in artifacts.items():
-        served_by = (log["model_version"] == version).to_numpy()
-        if served_by.any():
-            offline = artifact_forecast(artifact, features[served_by])
-            worst = max(worst, largest_difference(forecasts_in(log[served_by]), offline))
-    return worst
+def _shadow(served: Served, rows: pd.DataFrame, known: np.ndarray, contract: Contract) -> Shadow | None:
+    """What the challenger would have saved on rows whose labels are there and that both have answered."""
+    if not served.challenger:
+        return None
+    log, here = served.log.iloc[known], rows.iloc[known]
+    both = log["shadow"].notna().to_numpy()
+    log, here = log[both], here[both]
+    if log.empty:
+        return None
+    money, label = money_of(contract.costs), labels_of(here, contract)
+    champion, challenger = (
+        money.price(label, money.decide(forecasts_in(log, column))) for column in ("forecast", "shadow")
+    )
+    return saved_by_day(served.challenger, champion - challenger, decision_day(here))

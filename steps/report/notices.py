@@ -20,7 +20,7 @@ def period_notice(contract: Contract, watched: Sequence[tuple[Watched, Verdict]]
     return Notice(
         MONITORING,
         f"{contract.title} Monitoring",
-        bool(latest.causes or latest.performance.bad or verdict.retrain),
+        _attention(latest, verdict),
         "\n\n".join("\n".join(_period(*one)) for one in newest),
         {"retrain": _yes(verdict.retrain), "as_of": str(day_of(latest.end))},
     )
@@ -79,6 +79,12 @@ def _estimate(scored: Scored, name: str) -> str:
     if name not in scored.scores:
         return say.NONE
     return say.estimate(name, Estimate(scored.scores[name], *scored.intervals.get(name, ())))
+
+
+def _attention(watched: Watched, verdict: Verdict) -> bool:
+    """Inputs that moved are told of, but they move with every season: nobody is called for them alone."""
+    serious = any(cause.kind != "input shift" for cause in watched.causes)
+    return serious or watched.performance.bad or verdict.retrain or bool(verdict.promote)
 
 
 def _yes(value: bool) -> str:  # noqa: FBT001 (a word for it)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from core.contract import load_contract
-from monitoring.causes import causes
+from monitoring.causes import Effect, causes
 from monitoring.concept import MARGIN, ConceptReport, detect_concept_drift
 from monitoring.days import Floats
 from monitoring.drift import detect_drift
@@ -66,7 +66,14 @@ def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> N
 
     broken = changed(current, "temperature", lambda celsius: celsius * 1.8 + 32)  # type: ignore[arg-type]
     drift = detect_drift(reference, broken, 0.01)
-    (cause,) = causes(drift, concept, performance, {"temperature": 0.02}, 15_000, "USD")
+    effects = {"temperature": Effect(shift=0.02, importance=0.01, changed=0.04, loss_per_1000=123.4)}
+    (cause,) = causes(drift, concept, performance, effects, 15_000, "USD")
     assert cause.kind == "data broken"  # which explains the labels too
     assert cause.sentence.startswith("temperature: ")
-    assert cause.sentence.endswith("; since 2011-01-26; it moves the mean prediction by +0.020")
+    assert (
+        "; since 2011-01-26; it moves the mean prediction by +0.020 and changes 4.0% of " in cause.sentence
+    )
+    assert cause.sentence.endswith("decisions, which costs 123 USD per 1,000 if the values are wrong")
+    assert cause.trail is not None
+    assert (len(cause.trail.usual), len(cause.trail.now)) == (REFERENCE, PERIOD)
+    assert min(cause.trail.now) > cause.trail.high

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from monitoring.counted import examine
 from monitoring.distances import MISSING, Window, bin_column, count_days, jensen_shannon
-from monitoring.drift import VOLUME, chances_of, compare, detect_drift, examine
+from monitoring.drift import VOLUME, chances_of, compare, detect_drift
 from monitoring.drift_page import write_drift_page
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60

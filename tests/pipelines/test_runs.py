@@ -130,8 +130,10 @@ def watched(last_number: int, *broken: str, bad: bool) -> dict[str, Any]:
     """The outputs of a monitored period."""
     found = SimpleNamespace(
         performance=SimpleNamespace(label_share=0.95, bad=bad),
-        drift=SimpleNamespace(broken=broken),
+        broken=broken,
+        shadow=None,
         last_number=last_number,
+        last_shadow=last_number // 100,
     )
     return {"watch_period": found, "decide_retraining": Verdict(bad, f"after {last_number}")}
 
@@ -151,9 +153,9 @@ def test_periods_follow_one_another_and_are_remembered(
     second = asdict(Period(0.95, bad=True, broken=("dest", "rows a day")))
     ends = [TRAINED + number * LENGTH for number in range(4)]
     assert stand.given == [
-        ("data", folder, ends[0], ends[1], 0, [], [TRAINED]),
-        ("data", folder, ends[1], ends[2], 120, [first], [TRAINED]),
-        ("data", folder, ends[2], ends[3], 300, [first, second], [TRAINED]),
+        ("data", folder, ends[0], ends[1], (0, 0), [], [TRAINED]),
+        ("data", folder, ends[1], ends[2], (120, 1), [first], [TRAINED]),
+        ("data", folder, ends[2], ends[3], (300, 3), [first, second], [TRAINED]),
     ]
 
 

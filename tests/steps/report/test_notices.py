@@ -46,10 +46,14 @@ def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> No
 
 
 def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(contract: Contract, watched: Watched) -> None:
-    cause = replace(watched, causes=(Cause("data broken", "temp: 30 times as large; since 2013-10-03"),))
+    cause = replace(
+        watched, causes=(Cause("data broken", "temp", "temp: 30 times as large; since 2013-10-03"),)
+    )
     bad = replace(watched, performance=judged(contract, *week(2, 0.08)))
     for one, verdict in ((cause, KEEP), (bad, KEEP), (watched, TRAIN)):
         assert period_notice(contract, [(one, verdict)]).attention
+    shifted = replace(watched, causes=(Cause("input shift", "temp", "temp: warmer"),))
+    assert not period_notice(contract, [(shifted, KEEP)]).attention
     assert "- **data broken**: temp: 30 times as large" in period_notice(contract, [(cause, KEEP)]).body
     assert "**Train again**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
 

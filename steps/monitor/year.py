@@ -1,0 +1,318 @@
+"""The year lived through in process under several policies of retraining: what each costs, in money.
+
+Every policy starts with the same first model, as early as the contract's split allows, and lives through
+the same days. What they train is shared: a model as of a day is fitted once and kept, so that a comparison
+goes on where it was interrupted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from core.clock import DAY
+from core.columns import Floats, Ints
+from core.contract import Contract, Monitoring, day_of
+from core.files import write_whole
+from monitoring.distances import Window
+from monitoring.drift import DriftReport, detect_drift
+from monitoring.metrics import NAN, Difference, difference_of_days, expected_costs, sums
+from monitoring.performance import Performance, judge
+from monitoring.policy import Period, Shadow, Verdict, decide, proven, saved_by_day, unaffordable
+from report.results import Probe
+from steps.data.split import Windows, cut
+from steps.model.baselines import baseline_savings
+from steps.model.contest import Answers, Evidence, run_gates
+from steps.model.evaluate import decision_day
+from steps.model.fit import Trees, calibrate, fit_trees
+from steps.model.sample import sample_of
+
+CADENCE = 4  # periods between trainings that go by the calendar
+FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrated with
+WEEK = 7  # days of a block
+PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a policy knows at the end of a period."""
+
+    at: int
+    periods: Sequence[Period]
+    drifted: Sequence[bool]
+    trained: Sequence[int]
+
+
+Policy = Callable[[Seen, Contract], Verdict]
+
+
+@dataclass(frozen=True)
+class Life:
+    """A year under one policy: the cost of each row, the versions that served, and what was spent."""
+
+    cost: Floats
+    trained: tuple[int, ...]
+    promoted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A policy against never training again; money of all days, and saved per 1,000 decisions."""
+
+    policy: str
+    trainings: int
+    promoted: int
+    decisions_cost: float
+    training_cost: float
+    saved: Difference  # over all days, the trainings paid
+    by_day: tuple[float, ...] = field(default=())  # saved up to the end of each day
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All policies over the same days."""
+
+    start: int
+    end: int
+    decisions: int
+    policies: tuple[Compared, ...]
+
+
+def _never(_seen: Seen, _contract: Contract) -> Verdict:
+    return Verdict(retrain=False, reason="never")
+
+
+def _by_calendar(seen: Seen, contract: Contract) -> Verdict:
+    due = seen.at - seen.trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
+    return _affordable(seen, contract, "the calendar", asked=due)
+
+
+def _on_drift(seen: Seen, contract: Contract) -> Verdict:
+    asked = seen.drifted[-1] and not seen.periods[-1].broken
+    return _affordable(seen, contract, "the inputs drifted", asked=asked)
+
+
+def _on_performance(seen: Seen, contract: Contract) -> Verdict:
+    rules = contract.monitoring.model_copy(update={"max_age_days": (seen.at - seen.trained[0]) // DAY + 1})
+    alone = [replace(period, shadow=None) for period in seen.periods]
+    return decide(alone, seen.trained, seen.at, rules, contract.budget)
+
+
+def _on_proven_gain(seen: Seen, contract: Contract) -> Verdict:
+    if gain := proven(seen.periods, contract.monitoring, contract.gates.confidence):
+        return Verdict(retrain=False, reason=gain, promote="challenger")
+    return _by_calendar(seen, contract)
+
+
+def _as_the_contract_says(seen: Seen, contract: Contract) -> Verdict:
+    confidence = contract.gates.confidence
+    return decide(seen.periods, seen.trained, seen.at, contract.monitoring, contract.budget, confidence)
+
+
+def _affordable(seen: Seen, contract: Contract, reason: str, *, asked: bool) -> Verdict:
+    spent = unaffordable(seen.trained, seen.at, contract.monitoring, contract.budget)
+    return Verdict(retrain=asked and not spent, reason=spent or reason)
+
+
+POLICIES: dict[str, Policy] = {
+    "never": _never,
+    f"every {CADENCE} periods": _by_calendar,
+    "on drift": _on_drift,
+    "on performance": _on_performance,
+    "on proven gain": _on_proven_gain,
+    "as the contract says": _as_the_contract_says,
+}
+SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the contest
+
+
+class Year:
+    """Rows and features of a year, and everything that the policies share."""
+
+    def __init__(
+        self, rows: pd.DataFrame, features: pd.DataFrame, contract: Contract, trees: Trees, folder: Path
+    ) -> None:
+        self.rows, self.features, self.contract, self.trees = rows, features, contract, trees
+        self.label = rows[contract.label.name].to_numpy(dtype=np.int64)
+        self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
+        self.known = rows["known_at"].to_numpy(dtype=np.int64)
+        self.day = decision_day(rows)
+        self.folder = folder
+        self._answers: dict[int, Floats] = {}
+        self._passed: dict[tuple[int, int, int], bool] = {}
+        self._judged: dict[tuple[int, int], Performance] = {}
+        self._drift: dict[int, DriftReport] = {}
+
+    @property
+    def start(self) -> int:
+        """The first day that there can be a model of, epoch seconds."""
+        split = self.contract.split
+        days = split.contest_days + FIRST_FOLDS * split.fold_days
+        return int((self.day.min() + days) * DAY)
+
+    def starts(self) -> range:
+        """The starts of the periods."""
+        length = self.contract.monitoring.period_days * DAY
+        return range(self.start, int((self.day.max() + 1) * DAY) - length + 1, length)
+
+    def windows(self, as_of: int) -> Windows:
+        """As they stand at a day, with one fold: the trees are chosen already."""
+        return cut(self.decided, self.known, self.contract.split.model_copy(update={"folds": 1}), as_of)
+
+    def answers(self, as_of: int) -> Floats:
+        """The probabilities of all rows by a model trained as of a day; NaN for those it has learnt from."""
+        if as_of not in self._answers:
+            path = self.folder / f"{day_of(as_of)}.npy"
+            if not path.exists():
+                found = self._train(as_of)
+                write_whole(path, lambda scratch: np.save(scratch, found))
+            self._answers[as_of] = np.load(path)
+        return self._answers[as_of]
+
+    def _train(self, as_of: int) -> Floats:
+        windows = self.windows(as_of)
+        sample = sample_of(self.rows, self.features, windows, self.contract)
+        (fold,) = windows.folds
+        margin = fit_trees(
+            sample.features[fold.train], sample.label[fold.train], self.trees
+        ).decision_function(sample.features[fold.valid])
+        calibration = calibrate(np.ravel(margin), sample.label[fold.valid])
+        model = fit_trees(sample.features[windows.train], sample.label[windows.train], self.trees)
+        unseen = self.decided >= windows.contest_start
+        found: Floats = np.full(len(self.rows), NAN)
+        found[unseen] = calibration.probability(np.ravel(model.decision_function(sample.features[unseen])))
+        return found
+
+    def passes(self, challenger: int, champion: int, at: int) -> bool:
+        """Whether every gate of the contest at a day lets the challenger take over."""
+        key = challenger, champion, at
+        if key not in self._passed:
+            windows = self.windows(at)
+            sample = sample_of(self.rows, self.features, windows, self.contract)
+            evidence = Evidence(baseline_savings(sample, windows, self.contract), PROBED, 0.0)
+            threshold = self.contract.costs.threshold
+            one, other = (
+                Answers(self.answers(as_of)[windows.contest], threshold) for as_of in (challenger, champion)
+            )
+            gates = run_gates(self.rows.iloc[windows.contest], one, other, evidence, self.contract)
+            self._passed[key] = all(gate.passed for gate in gates)
+        return self._passed[key]
+
+    def inside(self, start: int, end: int) -> Ints:
+        """Where the rows of a stretch of time are."""
+        return np.flatnonzero((self.decided >= start) & (self.decided < end))
+
+    def judged(self, as_of: int, start: int, end: int) -> Performance:
+        """How a model's period went by the labels known at its end."""
+        if (as_of, start) not in self._judged:
+            here = self.inside(start, end)
+            before = self._before(start, end)
+            self._judged[as_of, start] = judge(
+                self.label[here],
+                self.known[here] < end,
+                self.answers(as_of)[here],
+                self.day[here],
+                float(self.label[before].mean()),
+                self.contract,
+                self.contract.costs.threshold,
+            )
+        return self._judged[as_of, start]
+
+    def drift(self, start: int, end: int) -> DriftReport:
+        """How far the inputs of a period moved against the days before."""
+        if start not in self._drift:
+            rules = self.contract.monitoring
+            watched = [name for name in self.features if name not in rules.unwatched]
+            reference, window = (
+                Window(
+                    self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY
+                )
+                for where, first, last in (
+                    (self._before(start, end), start - rules.reference_days * DAY, start),
+                    (self.inside(start, end), start, end),
+                )
+            )
+            self._drift[start] = detect_drift(reference, window, rules.false_alarm)
+        return self._drift[start]
+
+    def _before(self, start: int, end: int) -> Ints:
+        reach = self.contract.monitoring.reference_days * DAY
+        here = self.inside(start - reach, start)
+        return here[self.known[here] < end]
+
+    def costs(self, as_of: int, where: Ints) -> Floats:
+        """What a model's decisions cost."""
+        act = self.answers(as_of)[where] >= self.contract.costs.threshold
+        return expected_costs(self.label[where], act, self.contract.costs)
+
+    def shadow(self, challenger: int, champion: int, start: int, end: int) -> Shadow:
+        """What a challenger would have saved in a period, as far as labels are known at its end."""
+        here = self.inside(start, end)
+        here = here[self.known[here] < end]
+        saved = self.costs(champion, here) - self.costs(challenger, here)
+        return saved_by_day(str(day_of(challenger)), saved, self.day[here])
+
+
+def live(year: Year, policy: Policy, *, contest_first: bool = True) -> Life:
+    """Live through the year, a period at a time, training when the policy asks for it."""
+    length = year.contract.monitoring.period_days * DAY
+    champion, challenger = year.start, 0
+    trained, promoted = [champion], []
+    cost: Floats = np.zeros(len(year.rows))
+    periods: list[Period] = []
+    drifted: list[bool] = []
+    for start in year.starts():
+        end = start + length
+        here = year.inside(start, end)
+        cost[here] = year.costs(champion, here)
+        performance, drift = year.judged(champion, start, end), year.drift(start, end)
+        shadow = year.shadow(challenger, champion, start, end) if challenger else None
+        periods.append(Period(performance.label_share, performance.bad, drift.broken, shadow))
+        drifted.append(bool(drift.drifted))
+        verdict = policy(Seen(end, periods, drifted, trained), year.contract)
+        if verdict.retrain:
+            challenger = end
+            trained.append(end)
+        ready = bool(verdict.promote) or (verdict.retrain and contest_first)
+        if ready and year.passes(challenger, champion, end):
+            champion, challenger = challenger, 0
+            promoted.append(end)
+    return Life(cost, tuple(trained[1:]), tuple(promoted))
+
+
+def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
+    """Each policy's cost against never training again, with an interval over blocks of a week."""
+    contract = year.contract
+    where = np.concatenate([year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))])
+    lives = {}
+    for name, policy in POLICIES.items():
+        lives[name] = live(year, policy, contest_first=name not in SHADOW_ONLY)
+        tell(f"{name}: {len(lives[name].trained)} trainings, {len(lives[name].promoted)} promoted")
+    day = year.day[where] - year.start // DAY
+    days = int(day.max()) + 1
+    rows = sums(day, np.ones(where.size), days)
+    compared = []
+    for name, life in lives.items():
+        saved = sums(day, (lives["never"].cost - life.cost)[where], days)
+        price = len(life.trained) * contract.budget.retraining_cost
+        paid = np.isin(np.arange(days), [(at - 1) // DAY - year.start // DAY for at in life.trained])
+        saved = saved - contract.budget.retraining_cost * paid
+        block = np.arange(days) // WEEK
+        blocks = int(block.max()) + 1
+        compared.append(
+            Compared(
+                name,
+                len(life.trained),
+                len(life.promoted),
+                float(life.cost[where].sum()),
+                price,
+                difference_of_days(sums(block, saved, blocks), sums(block, rows, blocks)),
+                tuple(np.cumsum(saved).tolist()),
+            )
+        )
+    return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
+
+
+def _length(rules: Monitoring) -> int:
+    return rules.period_days * DAY
