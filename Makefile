@@ -30,7 +30,7 @@ score: ## a file of raw rows in, a scored file out
 monitor: ## drift and performance of the next period that is over
 retrain: ## train again, with the champion's settings
 approve: ## promote what passed its gates and waits for a person: ARGS="--by NAME"
-replay: ## live through the months after training, day by day
+replay: ## live through the year under several policies of retraining; ARGS=--service: against the service
 ui: ## the pages of MLflow
 $(VERBS): $(INSTALLED)
 	@$(BIN)/python run.py $@ $(if $(TARGET),--target $(TARGET)) $(ARGS)

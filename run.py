@@ -1,6 +1,7 @@
 """The verbs: `python run.py VERB`; `make VERB` sets up first. `python run.py --help` lists them."""
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -71,14 +72,33 @@ def demo(_: argparse.Namespace) -> None:
     write_report(clock.seconds)
 
 
-def replay(_: argparse.Namespace) -> None:
-    """Live through the test months again, from the model of their first day, and write the page anew."""
+def replay(options: argparse.Namespace) -> None:
+    """Compare policies of retraining over the year; `--service`: the test months against a service."""
     from pipelines import runs
 
+    if not options.service:
+        compare_year()
+        return
     clock = Clock()
     clear_demo()
     live(runs.train(load_contract().split.test_start.isoformat(), afresh=True), clock)
     write_report(clock.seconds)
+
+
+def compare_year() -> None:
+    """Compare the policies, keep the numbers, and write the page anew."""
+    from dataclasses import asdict
+
+    from pipelines import runs
+    from report.results import load, save
+    from steps.monitor.year import told
+
+    found = runs.compare()
+    save(told(found), RESULTS)
+    path = REPORTS / "bench" / "year.json"
+    write_whole(path, lambda scratch: scratch.write_text(json.dumps(asdict(found), indent=1), "utf-8"))
+    before = load(RESULTS).run
+    write_report(before.seconds if before else {})
 
 
 def clear_demo() -> None:

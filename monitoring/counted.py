@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from monitoring.chance import Statistics
-from monitoring.distances import Binning, Counts, Window, bin_column, count_days, debiased
 from monitoring.days import Bools, Floats
+from monitoring.distances import Binning, Counts, Window, bin_column, count_days, debiased
 from monitoring.relations import (
     LEAST_RESIDUAL,
     Design,

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.tasks import BinaryCosts, ClassCosts, Costs, NumberCosts
 from monitoring.chances import BinarySample, ClassSample
-from monitoring.days import DECISIONS, Column, Interval, Sample, day_means, percentiles, sums
+from monitoring.days import DECISIONS, Column, Floats, Interval, Sample, day_means, percentiles, sums
 from monitoring.numbers import NumberSample
 
 

@@ -8,15 +8,18 @@ from core.clock import DAY
 from core.contract import day_of, epoch, load_contract
 from core.errors import UserError
 from core.settings import REPORTS, RESULTS
+from monitoring import causes
 from monitoring.policy import Verdict
 from pipelines.runs import Trained, deploy, follow, monitor, shadow
 from report.results import (
+    Cause,
     ColumnDrift,
     Monitoring,
     Parity,
     Period,
     Retraining,
     Serving,
+    Slice,
     VersionChange,
     estimates,
     save,
@@ -132,8 +135,22 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
         verdict=f"{performance.sentence}. {_advice(verdict)}: {verdict.reason}",
         estimated_cost=performance.expected.scores["cost_per_1000"],
         drift_report=str(page_of(watched.start).relative_to(REPORTS)),
-        causes=tuple(f"{cause.kind}: {cause.sentence}" for cause in watched.causes),
+        causes=tuple(_cause(cause) for cause in watched.causes),
+        estimated=estimates(performance.expected.scores, performance.expected.intervals),
+        slices=tuple(
+            Slice(column, value, int(one.scores["rows"]), estimates(one.scores, one.intervals))
+            for column, values in watched.slices.items()
+            for value, one in values.items()
+        ),
     )
+
+
+def _cause(cause: causes.Cause) -> Cause:
+    trail = cause.trail
+    if trail is None:
+        return Cause(cause.kind, cause.subject, cause.sentence)
+    days = {name: getattr(trail, name) for name in ("usual", "now", "low", "high")}
+    return Cause(cause.kind, cause.subject, cause.sentence, trail.what, day_of(trail.first * DAY), **days)
 
 
 def _advice(verdict: Verdict) -> str:

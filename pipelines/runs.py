@@ -15,6 +15,7 @@ from core.database import require_no_secret
 from core.errors import UserError
 from core.files import write_whole
 from monitoring.policy import Period, Verdict
+from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.monitoring import monitoring
@@ -32,6 +33,7 @@ from steps.model.registry import Version, load_record
 from steps.model.select import Selection
 from steps.monitor.adapters import period_of
 from steps.monitor.watch import Watched, reaches
+from steps.monitor.year import Comparison
 
 DIARY = "periods.json"
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
@@ -161,6 +163,11 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict]:
     done = not (verdict.retrain or verdict.promote)
     _write(Diary((*diary.periods, period_of(watched)), end, heard, verdict, done), folder)
     return watched, verdict
+
+
+def compare() -> Comparison:
+    """The year under several policies of retraining."""
+    return _output(comparison(data_digest()), "compare")  # type: ignore[no-any-return]
 
 
 def act(folder: str) -> Trained | None:

@@ -12,6 +12,8 @@ from report.render import render
 from report.results import NAN, Estimate, Monitoring, Results
 from report.stages import STAGES
 
+PICTURED = 3  # causes of a period; the others are in its drift report
+
 
 def write_page(contract: Contract, results: Results, path: Path) -> Path:
     """Write the page, whole or not at all.
@@ -75,11 +77,34 @@ def _plots(contract: Contract, results: Results) -> dict[str, str]:
             drawn["importance"] = plots.importance(model.importance)
         if model.slices:
             drawn["slices"] = plots.slices(model.slices, model.test, shown.slices, currency)
+    return drawn | _plots_of_periods(contract, watched) | _plots_of_policies(contract, results)
+
+
+def _plots_of_periods(contract: Contract, watched: Monitoring) -> dict[str, str]:
+    drawn = _pictures(watched)
+    limit, currency, shown = contract.monitoring.max_bias, contract.costs.currency, tasks.shown_of(contract)
     if watched.periods:
-        limit = contract.monitoring.max_bias
         drawn["performance"] = plots.performance(
             watched.periods, watched.retrainings, shown.periods, limit, currency
         )
+    if any("cost_per_1000" in {*one.estimated} & {*one.metrics} for one in watched.periods):
+        drawn["estimates"] = plots.estimates(watched.periods, currency)
     if any(period.drift for period in watched.periods):
         drawn["drift"] = plots.drift(watched.periods)
     return drawn
+
+
+def _plots_of_policies(contract: Contract, results: Results) -> dict[str, str]:
+    if not results.policies or not any(one.trainings for one in results.policies.years):
+        return {}
+    return {"policies": plots.policies(results.policies, contract.costs.currency)}
+
+
+def _pictures(watched: Monitoring) -> dict[str, str]:
+    """The days of each period's first causes."""
+    told = {number: period.causes[:PICTURED] for number, period in enumerate(watched.periods)}
+    return {
+        f"causes {number}": plots.causes(some)
+        for number, some in told.items()
+        if any(cause.days for cause in some)
+    }

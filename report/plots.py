@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
@@ -14,10 +16,12 @@ from report import format as say
 from report.results import (
     AblationRow,
     CalibrationPoint,
+    Cause,
     CostPoint,
     Data,
     Estimate,
     Period,
+    Policies,
     Retraining,
     Slice,
 )
@@ -27,6 +31,7 @@ WIDE = 10.0  # inches; at the page's full width a point is then about 1.4 pixels
 HALF = 4.9
 MOST_COLUMNS = 24
 MOST_FEATURES = 15
+ESTIMATED = ("roc_auc", "log_loss", "cost_per_1000")
 LOW_IS_GOOD = ("log_loss", "mae", "rmse")
 LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
 _SHADES = {"train": (BLUE, 0.06), "fold": (BLUE, 0.07), "contest": (AMBER, 0.22), "test": (GREEN, 0.10)}
@@ -240,6 +245,73 @@ def performance(
     return figure
 
 
+@chart
+def estimates(periods: Sequence[Period], currency: str) -> Figure:
+    """What was to be expected of each period before its labels came, against what came, with its interval."""
+    figure = Figure(figsize=(WIDE, 2.6))
+    known = {name for period in periods for name in {*period.estimated} & {*period.metrics}}
+    names = [name for name in ESTIMATED if name in known]
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    middles = [_middle(period.start, period.end) for period in periods]
+    for axes, name in zip(panels, names, strict=True):
+        both = [
+            (middle, period.estimated[name], period.metrics[name])
+            for middle, period in zip(middles, periods, strict=True)
+            if name in period.estimated and name in period.metrics
+        ]
+        held = sum(truth.low <= guess.value <= truth.high for _, guess, truth in both)
+        _upright(axes, [(at, truth) for at, _, truth in both], {"color": BLUE, "marker": "o"})
+        guesses = [guess.value for _, guess, _ in both]
+        axes.plot([at for at, _, _ in both], guesses, "_", color=RED, markersize=9, markeredgewidth=1.8)
+        money = f", {currency}" if name == "cost_per_1000" else ""
+        axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, name)))
+        axes.set_title(f"{say.metric_title(name)}{money}\n{held} of {len(both)} estimates in the interval")
+        _few_days(axes)
+        axes.xaxis.get_offset_text().set_visible(False)
+    return figure
+
+
+@chart
+def causes(some: Sequence[Cause]) -> Figure:
+    """What moved, day by day: the days before, nine in ten of them within the band, and the period's own."""
+    pictured = [cause for cause in some if cause.days]
+    figure = Figure(figsize=(WIDE, 1.9))
+    for axes, cause in zip(figure.subplots(1, len(some), squeeze=False)[0], some, strict=True):
+        if cause not in pictured or cause.first is None:
+            axes.set_axis_off()
+            continue
+        at = _at(cause.first) + np.arange(cause.days)
+        before = len(cause.usual)
+        axes.axhspan(cause.low, cause.high, color=GREEN, alpha=0.12, linewidth=0)
+        axes.plot(at[:before], cause.usual, color=QUIET, linewidth=1)
+        axes.plot(at[before:], cause.now, color=RED, marker="o", markersize=3)
+        axes.set_title(f"{say.spaced(cause.subject)}\n{cause.what}", fontsize=8)
+        _few_days(axes)
+        axes.xaxis.get_offset_text().set_visible(False)
+    return figure
+
+
+@chart
+def policies(found: Policies, currency: str) -> Figure:
+    """Money saved against never training again: over the year, and per 1,000 decisions with intervals."""
+    figure = Figure(figsize=(WIDE, 3.0))
+    year, whole = figure.subplots(1, 2, width_ratios=(3, 2))
+    others = [one for one in found.years if any(one.by_day)]
+    for number, one in enumerate(others):
+        at = _at(found.start) + np.arange(len(one.by_day))
+        year.plot(at, one.by_day, color=SERIES[number % len(SERIES)], linestyle=("-", "--")[number // 4])
+    year.axhline(0, color=QUIET, linewidth=1)
+    year.xaxis_date()
+    year.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    year.set_title(f"saved so far, {currency}")
+    whole.axvline(0, color=QUIET, linewidth=1)
+    colours = [SERIES[number % len(SERIES)] for number in range(len(others))]
+    _dots(whole, "cost_per_1000", [one.saved for one in others], colours=colours, labels=True)
+    whole.set_title(f"saved per 1,000 decisions, {currency}")
+    _names(whole, [one.name for one in others])
+    return figure
+
+
 def _dots(
     axes: Axes, name: str, numbers: Sequence[Estimate], *, colours: Sequence[str], labels: bool = False
 ) -> None:
@@ -259,6 +331,12 @@ def _upright(axes: Axes, mine: Sequence[tuple[float, Estimate]], style: dict[str
     axes.plot([at for at, _ in mine], [number.value for _, number in mine], linewidth=0.8, **style)
     for at, number in mine:
         axes.plot([at, at], [number.low, number.high], color=style["color"], linewidth=2.4, alpha=0.4)
+
+
+def _few_days(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _names(axes: Axes, names: Sequence[str]) -> None:
@@ -292,7 +370,7 @@ def _reach(score: float, limit: float) -> float:
     return score / limit if limit > 0 else 2.0
 
 
-def _tick(name: str, value: float) -> str:
+def _tick(name: str, value: float, _place: object = None) -> str:
     if name == "savings_share":
         return f"{say.count(100 * value)}%"
     return say.decimal(value, 2) if name in ("roc_auc", "log_loss") else say.metric(name, value)

@@ -196,6 +196,25 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What lies behind an alarm, and its days: the reference's `usual` ones, then those of the period."""
+
+    kind: str
+    subject: str
+    sentence: str
+    what: str = ""  # the numbers are
+    first: date | None = None  # of the numbers
+    usual: tuple[float, ...] = ()
+    now: tuple[float, ...] = ()
+    low: float = 0.0  # what nine in ten of the usual ones keep between
+    high: float = 0.0
+
+    @property
+    def days(self) -> int:
+        return len(self.usual) + len(self.now)
+
+
+@dataclass(frozen=True)
 class Period:
     """One period of service, `end` excluded."""
 
@@ -210,7 +229,9 @@ class Period:
     verdict: str
     estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
     drift_report: str = ""  # HTML; a path relative to the page
-    causes: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    estimated: dict[str, Estimate] = field(default_factory=dict)  # metrics, before any label
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +263,29 @@ class Monitoring(Section):
 
 
 @dataclass(frozen=True)
+class PolicyYear:
+    """What a policy of retraining came to, against never training again."""
+
+    name: str
+    trainings: int
+    promoted: int
+    decisions_cost: float
+    training_cost: float
+    saved: Estimate  # per 1,000 decisions, the trainings paid
+    by_day: tuple[float, ...]  # money saved up to the end of each day
+
+
+@dataclass(frozen=True)
+class Policies(Section):
+    """The same days lived through under several policies."""
+
+    start: date
+    end: date
+    decisions: int
+    years: tuple[PolicyYear, ...]
+
+
+@dataclass(frozen=True)
 class Link:
     """A page to open: a path relative to the report, or a command that brings it up."""
 
@@ -268,6 +312,7 @@ class Results:
     serving: Serving | None = None
     monitoring: Monitoring | None = None
     run: Run | None = None
+    policies: Policies | None = None
 
 
 def estimates(
@@ -300,6 +345,7 @@ def load(folder: Path) -> Results:
         serving=_read(Serving, folder),
         monitoring=_read(Monitoring, folder),
         run=_read(Run, folder),
+        policies=_read(Policies, folder),
     )
 
 

@@ -1,5 +1,6 @@
 """One quiet style for every plot, drawn as SVG that takes its colours from the page (light or dark)."""
 
+import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -71,7 +72,8 @@ def chart(draw: Callable[P, Figure]) -> Callable[P, str]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
-        with context(_STYLE | {"svg.hashsalt": draw.__name__}):
+        salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()  # ids of one page
+        with context(_STYLE | {"svg.hashsalt": salt}):
             return _inline(draw(*args, **kwargs), about)
 
     return drawn

@@ -3,7 +3,7 @@
 from core.contract import Contract
 from report import format as say
 from report import tasks
-from report.results import Data, Gate, Model, Monitoring, Results, Retraining, Serving
+from report.results import Data, Gate, Model, Monitoring, Policies, Results, Retraining, Serving
 
 NOT_RUN = "Not run yet."
 
@@ -91,6 +91,28 @@ def seen(result: Monitoring) -> str:
         f"{say.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
     )
     return f"{words} Version {result.versions[-1].version} serves now." if result.versions else words
+
+
+def policies(contract: Contract, found: Policies) -> str:
+    """Which policy is worth it, and honestly when none is."""
+    currency = contract.costs.currency
+    trained = [one for one in found.years if one.trainings]
+    lived = f"From {say.day(found.start)} to {say.day(found.end)}, {found.decisions:,} decisions"
+    better = [one for one in trained if one.saved.low > 0]
+    if not better:
+        return (
+            f"{lived}: no policy is shown to be worth its trainings on these data. Of each, the interval of "
+            "what it saves against never training again reaches to zero or below."
+        )
+    best = max(better, key=lambda one: one.saved.value)
+    total = say.money(best.saved.value * found.decisions / tasks.PER, currency)
+    others = [one.name for one in trained if one.saved.low <= 0]
+    doubt = f" Not shown to be worth it: {', '.join(others)}." if others else ""
+    saves = f"{say.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
+    return (
+        f"{lived}: training “{best.name}” saves most against never training again, {saves}, {total} in all, "
+        f"trainings paid.{doubt}"
+    )
 
 
 def retrained(of: tuple[Retraining, ...]) -> str:

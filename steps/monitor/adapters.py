@@ -16,9 +16,12 @@ from monitoring.exposition import expose
 from monitoring.notify import Alert, Team, notify
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in
+from steps.lineage import code_digest
 from steps.materializers import RecordMaterializer
 from steps.model.registry import known_numbers, open_version
+from steps.model.select import CANDIDATES
 from steps.monitor.watch import Watched, read_served, watch
+from steps.monitor.year import Comparison, Year, compare_policies
 
 PAGES = REPORTS / "drift"
 logger = logging.getLogger(__name__)
@@ -58,6 +61,16 @@ def decide_retraining(
     verdict = decide(periods, trained, watched.end, rules, contract.budget, confidence)
     expose(metrics_of(watched, verdict), METRICS, f"{contract.name}-monitoring")
     return verdict
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
+    """The year in process under each policy; what is trained is kept by data and code, and found again."""
+    contract = load_contract()
+    folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    year = Year(rows, features, contract, CANDIDATES[0], folder)
+    return compare_policies(year, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 
 @step(enable_cache=False)

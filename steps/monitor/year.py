@@ -16,18 +16,20 @@ from core.clock import DAY
 from core.columns import Floats, Ints
 from core.contract import Contract, Monitoring, day_of
 from core.files import write_whole
+from core.money import money_of
+from monitoring.days import NAN, sums
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift
-from monitoring.metrics import NAN, Difference, difference_of_days, expected_costs, sums
+from monitoring.metrics import Answers, Difference, difference_of_days
 from monitoring.performance import Performance, judge
 from monitoring.policy import Period, Shadow, Verdict, decide, proven, saved_by_day, unaffordable
-from report.results import Probe
+from report.results import Estimate, Policies, PolicyYear, Probe
 from steps.data.split import Windows, cut
-from steps.model.baselines import baseline_savings
-from steps.model.contest import Answers, Evidence, run_gates
+from steps.model.contest import Evidence, run_gates
 from steps.model.evaluate import decision_day
-from steps.model.fit import Trees, calibrate, fit_trees
-from steps.model.sample import sample_of
+from steps.model.fit import Trees
+from steps.model.learner import baseline_savings, learner_of
+from steps.model.sample import labels_of, sample_of
 
 CADENCE = 4  # periods between trainings that go by the calendar
 FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrated with
@@ -134,12 +136,12 @@ class Year:
         self, rows: pd.DataFrame, features: pd.DataFrame, contract: Contract, trees: Trees, folder: Path
     ) -> None:
         self.rows, self.features, self.contract, self.trees = rows, features, contract, trees
-        self.label = rows[contract.label.name].to_numpy(dtype=np.int64)
+        self.label, self.money = labels_of(rows, contract), money_of(contract.costs)
         self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
         self.known = rows["known_at"].to_numpy(dtype=np.int64)
         self.day = decision_day(rows)
         self.folder = folder
-        self._answers: dict[int, Floats] = {}
+        self._forecasts: dict[int, Floats] = {}
         self._passed: dict[tuple[int, int, int], bool] = {}
         self._judged: dict[tuple[int, int], Performance] = {}
         self._drift: dict[int, DriftReport] = {}
@@ -160,28 +162,36 @@ class Year:
         """As they stand at a day, with one fold: the trees are chosen already."""
         return cut(self.decided, self.known, self.contract.split.model_copy(update={"folds": 1}), as_of)
 
-    def answers(self, as_of: int) -> Floats:
-        """The probabilities of all rows by a model trained as of a day; NaN for those it has learnt from."""
-        if as_of not in self._answers:
+    def answers(self, as_of: int, where: Ints) -> Answers:
+        """What a model trained as of a day says to some rows, and what is decided by it."""
+        forecast = self._forecast(as_of)[where]
+        return Answers(forecast, self.money.decide(forecast))
+
+    def _forecast(self, as_of: int) -> Floats:
+        """The forecasts of all rows by a model trained as of a day; NaN for those it has learnt from."""
+        if as_of not in self._forecasts:
             path = self.folder / f"{day_of(as_of)}.npy"
             if not path.exists():
                 found = self._train(as_of)
                 write_whole(path, lambda scratch: np.save(scratch, found))
-            self._answers[as_of] = np.load(path)
-        return self._answers[as_of]
+            self._forecasts[as_of] = np.load(path)
+        return self._forecasts[as_of]
 
     def _train(self, as_of: int) -> Floats:
         windows = self.windows(as_of)
         sample = sample_of(self.rows, self.features, windows, self.contract)
         (fold,) = windows.folds
-        margin = fit_trees(
-            sample.features[fold.train], sample.label[fold.train], self.trees
-        ).decision_function(sample.features[fold.valid])
-        calibration = calibrate(np.ravel(margin), sample.label[fold.valid])
-        model = fit_trees(sample.features[windows.train], sample.label[windows.train], self.trees)
+        learner = learner_of(self.contract)
+        early, model = (
+            learner.fit(sample.features[where], sample.label[where], self.trees)
+            for where in (fold.train, windows.train)
+        )
+        margins = learner.margins(early, sample.features[fold.valid])
+        calibration = learner.calibrate(margins, sample.label[fold.valid])
         unseen = self.decided >= windows.contest_start
-        found: Floats = np.full(len(self.rows), NAN)
-        found[unseen] = calibration.probability(np.ravel(model.decision_function(sample.features[unseen])))
+        forecast = calibration.forecast(learner.margins(model, sample.features[unseen]))
+        found: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
+        found[unseen] = forecast
         return found
 
     def passes(self, challenger: int, champion: int, at: int) -> bool:
@@ -191,10 +201,7 @@ class Year:
             windows = self.windows(at)
             sample = sample_of(self.rows, self.features, windows, self.contract)
             evidence = Evidence(baseline_savings(sample, windows, self.contract), PROBED, 0.0)
-            threshold = self.contract.costs.threshold
-            one, other = (
-                Answers(self.answers(as_of)[windows.contest], threshold) for as_of in (challenger, champion)
-            )
+            one, other = (self.answers(as_of, windows.contest) for as_of in (challenger, champion))
             gates = run_gates(self.rows.iloc[windows.contest], one, other, evidence, self.contract)
             self._passed[key] = all(gate.passed for gate in gates)
         return self._passed[key]
@@ -211,11 +218,10 @@ class Year:
             self._judged[as_of, start] = judge(
                 self.label[here],
                 self.known[here] < end,
-                self.answers(as_of)[here],
+                self.answers(as_of, here),
                 self.day[here],
-                float(self.label[before].mean()),
+                self.label[before],
                 self.contract,
-                self.contract.costs.threshold,
             )
         return self._judged[as_of, start]
 
@@ -243,8 +249,7 @@ class Year:
 
     def costs(self, as_of: int, where: Ints) -> Floats:
         """What a model's decisions cost."""
-        act = self.answers(as_of)[where] >= self.contract.costs.threshold
-        return expected_costs(self.label[where], act, self.contract.costs)
+        return self.money.price(self.label[where], self.answers(as_of, where).decision)
 
     def shadow(self, challenger: int, champion: int, start: int, end: int) -> Shadow:
         """What a challenger would have saved in a period, as far as labels are known at its end."""
@@ -316,3 +321,20 @@ def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
 
 def _length(rules: Monitoring) -> int:
     return rules.period_days * DAY
+
+
+def told(found: Comparison) -> Policies:
+    """The comparison as the page tells it."""
+    years = tuple(
+        PolicyYear(
+            one.policy,
+            one.trainings,
+            one.promoted,
+            one.decisions_cost,
+            one.training_cost,
+            Estimate(one.saved.mean, one.saved.low, one.saved.high),
+            one.by_day,
+        )
+        for one in found.policies
+    )
+    return Policies(day_of(found.start), day_of(found.end), found.decisions, years)

@@ -70,9 +70,7 @@ def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> N
     (cause,) = causes(drift, concept, performance, effects, 15_000, "USD")
     assert cause.kind == "data broken"  # which explains the labels too
     assert cause.sentence.startswith("temperature: ")
-    assert (
-        "; since 2011-01-26; it moves the mean prediction by +0.020 and changes 4.0% of " in cause.sentence
-    )
+    assert "; since 2011-01-26; it moves the mean prediction by +0.020 and changes 4.0% of " in cause.sentence
     assert cause.sentence.endswith("decisions, which costs 123 USD per 1,000 if the values are wrong")
     assert cause.trail is not None
     assert (len(cause.trail.usual), len(cause.trail.now)) == (REFERENCE, PERIOD)

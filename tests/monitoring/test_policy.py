@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.clock import DAY
 from core.contract import Budget, Monitoring
-from monitoring.policy import Period, decide
+from monitoring.policy import Period, Shadow, decide
 
 RULES = Monitoring(
     period_days=7,
@@ -113,3 +113,26 @@ def test_looser_rules_never_take_a_retraining_back(
     more = BUDGET.model_copy(update={"retrainings_per_year": 100})
     before = decide(periods, trained, NOW, rules, BUDGET).retrain
     assert decide(periods, trained, NOW, looser, more).retrain >= before
+
+
+def shadowed(days: int, saved: float, version: str = "7", *broken: str) -> Period:
+    """A good period in which a challenger would have saved so much a day, more or less."""
+    money = tuple(saved * (0.5 if day % 2 else 1.5) for day in range(days))
+    return Period(1.0, bad=False, broken=broken, shadow=Shadow(version, money, (900,) * days))
+
+
+def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
+    one, other = shadowed(7, 2000.0), shadowed(7, 2000.0, "8")
+    verdict = decide([one, one], [NOW - 14 * DAY], NOW, RULES, BUDGET)
+    assert (verdict.retrain, verdict.promote) == (False, "7")
+    assert "version 7 in shadow saves 2,381 per 1,000 decisions over 14 days" in verdict.reason
+    for periods in ([one], [one, other], [one, shadowed(7, -2000.0)], [one, one, GOOD]):
+        assert not decide(periods, [NOW - 14 * DAY], NOW, RULES, BUDGET).promote
+    broken = decide([one, one, shadowed(7, 2000.0, "7", "temp")], [NOW - 21 * DAY], NOW, RULES, BUDGET)
+    assert not broken.promote
+    assert broken.reason.startswith("blocked")
+
+
+def test_a_gain_within_its_interval_proves_nothing() -> None:
+    wild = Period(1.0, bad=False, broken=(), shadow=Shadow("7", (9000.0, -7000.0) * 7, (900,) * 14))
+    assert not decide([wild], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote

@@ -168,3 +168,36 @@ def test_a_period_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp
         with pytest.raises(UserError):
             runs.monitor_next(str(tmp_path))
     assert stand.given[1] == stand.given[2] != stand.given[0]
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize(
+    ("verdict", "called"),
+    [
+        (Verdict(retrain=True, reason="bad"), "retrain 2013-09-08"),
+        (Verdict(retrain=False, reason="proven", promote="5"), "promote 5 2013-09-08"),
+        (Verdict(retrain=False, reason="good"), ""),
+    ],
+)
+def test_what_a_verdict_asks_for_is_done_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: Verdict, called: str
+) -> None:
+    folder, done, shadowing = str(tmp_path), [], []
+    refused = runs.Trained(CHALLENGER, PASSED, promoted=False, run=None)  # type: ignore[arg-type]
+
+    def did(*words: str) -> runs.Trained:
+        done.append(" ".join(words))
+        return refused
+
+    monkeypatch.setattr(runs, "retrain", lambda at: did("retrain", at))
+    monkeypatch.setattr(runs, "promote", lambda version, at: did("promote", version, at))
+    monkeypatch.setattr(runs, "shadow", lambda _folder, version: shadowing.append(version.version))
+    assert runs.act(folder) is None  # nothing has been watched yet
+    seen = watched(120, bad=False) | {"decide_retraining": verdict}
+    monkeypatch.setattr(runs, "monitoring", Stand(seen))
+    runs.monitor_next(folder)
+    first, second = runs.act(folder), runs.act(folder)
+    assert done == ([called] if called else [])
+    assert first == (refused if called else None)
+    assert second is None
+    assert shadowing == (["5"] if called else [])

@@ -11,6 +11,7 @@ from report.results import (
     AblationRow,
     CalibrationPoint,
     Candidate,
+    Cause,
     ColumnDrift,
     CostPoint,
     Data,
@@ -21,6 +22,8 @@ from report.results import (
     Monitoring,
     Parity,
     Period,
+    Policies,
+    PolicyYear,
     Probe,
     Problem,
     Results,
@@ -46,7 +49,10 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="session")
 def results(contract: Contract) -> Results:
-    return Results(Problem(contract.digest), _data(), _model(contract), _serving(), _monitoring(), _run())
+    watched = _monitoring()
+    return Results(
+        Problem(contract.digest), _data(), _model(contract), _serving(), watched, _run(), _policies()
+    )
 
 
 def _data() -> Data:
@@ -208,6 +214,24 @@ def _serving() -> Serving:
     )
 
 
+def _causes(start: date) -> tuple[Cause, ...]:
+    days = start - timedelta(days=56)
+    usual = tuple(0.02 + 0.01 * (day % 3) for day in range(56))
+    broken = "pressure: missing in 40.0% of rows, was 3.0%; since 26 Nov"
+    return (
+        Cause("data broken", "pressure", broken, "share missing", days, usual, (0.03, 0.4, 0.41), 0.02, 0.04),
+        Cause("input shift", "rows a day", "rows a day: 400, were 900"),
+    )
+
+
+def _policies() -> Policies:
+    never = PolicyYear("never", 0, 0, 5_000_000.0, 0.0, Estimate(0.0, 0.0, 0.0), (0.0,) * 30)
+    saved = tuple(1000.0 * day for day in range(30))
+    often = PolicyYear("every 4 periods", 7, 5, 4_970_000.0, 35.0, Estimate(1000.0, 200.0, 1900.0), saved)
+    drift = PolicyYear("on drift", 9, 2, 5_010_000.0, 45.0, Estimate(-300.0, -900.0, 400.0), saved[::-1])
+    return Policies(TEST, TEST + timedelta(days=30), 29_000, (never, often, drift))
+
+
 def _monitoring() -> Monitoring:
     periods = []
     for at in range(13):
@@ -242,6 +266,12 @@ def _monitoring() -> Monitoring:
                 verdict="Predictions 6 points below the rate that came." if bad else "As expected.",
                 estimated_cost=158_000.0,
                 drift_report=f"drift/{start}.html",
+                causes=_causes(start) if bad else (),
+                estimated={
+                    "roc_auc": Estimate(0.76, 0.74, 0.78),
+                    "log_loss": Estimate(0.46, 0.44, 0.48),
+                    "cost_per_1000": Estimate(158_000, 150_000, 166_000),
+                },
             )
         )
     again = date(2013, 12, 10)

@@ -75,7 +75,7 @@ def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> No
         "largest difference of 2.2e",
         "11.4 ms",
         "13 periods watched, 2 bad; 1 retraining, 1 promoted",
-        "clock moved by",
+        "pressure: missing in 40.0% of rows",
         "3 min 12 s",  # all stages together
         "make ui",
     ):
@@ -84,8 +84,8 @@ def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> No
 
 def test_every_plot_is_drawn_once_and_described(html: str) -> None:
     read = Read(html)
-    assert read.tags["svg"] == read.tags["figure"] == 8
-    assert html.count('role="img" aria-label="') == 8
+    assert read.tags["svg"] == read.tags["figure"] + 2 == 12  # two periods show the days of their causes
+    assert html.count('role="img" aria-label="') == 12
     assert [name for name, times in read.ids.items() if times > 1] == []
 
 
@@ -182,3 +182,21 @@ def test_the_room_knows_no_word_of_the_problem(contract: Contract) -> None:
         if path.suffix in {".py", ".j2", ".css"}:
             words = set(re.findall(r"[a-z_]+", path.read_text(encoding="utf-8").lower()))
             assert words & own == set(), path
+
+
+def test_a_policy_is_called_worth_it_only_beyond_its_interval(contract: Contract, results: Results) -> None:
+    told = page(contract, results)
+    assert "training “every 4 periods” saves most" in told
+    assert "Not shown to be worth it: on drift." in told
+    assert results.policies is not None
+    doubtful = replace(
+        results.policies,
+        years=tuple(replace(one, saved=replace(one.saved, low=-1.0)) for one in results.policies.years),
+    )
+    told = page(contract, replace(results, policies=doubtful))
+    assert "no policy is shown to be worth its trainings" in told
+
+
+def test_a_cause_comes_with_its_days(html: str) -> None:
+    assert "<b>data broken</b>: pressure: missing in 40.0% of rows" in html
+    assert html.count("<summary>What moved in the period from ") == 2

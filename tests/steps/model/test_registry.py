@@ -11,7 +11,18 @@ from core.errors import UserError
 from serving.artifact import MODEL, Artifact, artifact_digest
 from serving.calibration import Calibration
 from steps.model import registry
-from steps.model.registry import champion, fetch, find, load_record, promote, record, register
+from steps.model.registry import (
+    approve,
+    await_approval,
+    champion,
+    fetch,
+    find,
+    load_record,
+    promote,
+    record,
+    register,
+    waiting,
+)
 from steps.stores import open_stores
 
 NAME = "registry-tests"
@@ -94,3 +105,18 @@ def test_a_record_comes_back_whole(version: registry.Version) -> None:
 def test_no_record_is_a_sentence(version: registry.Version) -> None:
     with pytest.raises(UserError, match=r"has no never\.json: train it again"):
         load_record(version, Never)
+
+
+def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) -> None:
+    name = "registry-approvals"
+    first = register(artifact, name, {}, {})
+    second = register(replace(artifact, calibration=Calibration(1.2)), name, {}, {})
+    promote(first)
+    with pytest.raises(UserError, match="No version of registry-approvals waits"):
+        approve(name, "Ada")
+    await_approval(second)
+    assert (champion(name), waiting(name)) == (first, second)
+    with pytest.raises(UserError, match="Say who approves of version 2"):
+        approve(name, " ")
+    assert approve(name, "Ada") == second
+    assert (champion(name), waiting(name)) == (second, None)

@@ -23,6 +23,8 @@ from steps.data.features import build_features
 from steps.deploy.client import wire_rows
 from steps.model.evaluate import artifact_forecast
 from steps.monitor import watch as watching
+from steps.monitor.effects import effects_of
+from steps.monitor.skew import forecasts_in
 from steps.monitor.watch import Served, Watched, reaches, read_served, watch
 from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
 
@@ -98,7 +100,7 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
     assert (served.start, served.end, served.last_number) == (start, end, 3)
     assert served.log["flight"].tolist() == due["flight"].tolist()
     assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
-    np.testing.assert_array_equal(watching.forecasts_in(served.log), warehouse.probability[due.index])
+    np.testing.assert_array_equal(forecasts_in(served.log), warehouse.probability[due.index])
 
 
 def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: str) -> None:
@@ -206,7 +208,7 @@ def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> No
 def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
     served = log_of(warehouse)
     second = served.log.index >= 50
-    forecast = watching.forecasts_in(served.log) + 0.25 * (served.log.index == 60)
+    forecast = forecasts_in(served.log) + 0.25 * (served.log.index == 60)
     told: Any = [(one,) for one in forecast.tolist()]
     version = np.where(second, "2", "1")
     both = replace(served, log=served.log.assign(model_version=version, forecast=told))
@@ -256,6 +258,18 @@ def held_against(warehouse: Warehouse, artifact: Artifact, folder: Path) -> list
 
     watched(warehouse, log_of(warehouse), {"1": artifact}, folder, drift=drift)
     return seen
+
+
+def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(warehouse: Warehouse) -> None:
+    usual, model = warehouse.features, warehouse.artifact
+    numbers = [name for name in model.features if pd.api.types.is_numeric_dtype(usual[name])]
+    now = usual.assign(**{name: usual[name].max() for name in numbers})
+    found = effects_of([*numbers, "no feature"], now, usual, model, warehouse.contract)
+    assert set(found) == set(numbers)
+    assert max(abs(one.shift) for one in found.values()) > 0.001
+    assert min(one.loss_per_1000 for one in found.values()) >= 0
+    still = effects_of(numbers[:1], usual, usual, model, warehouse.contract)[numbers[0]]
+    assert abs(still.shift) < 0.05
 
 
 def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
