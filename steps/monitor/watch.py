@@ -92,7 +92,7 @@ def read_served(
         for _, one in shadows
         if one.model_version == newest.model_version
     }
-    places = zip(inside["request_id"], inside["row_number"], strict=True)
+    places = zip(inside["request_id"], inside["place"], strict=True)
     answers = pd.Series([told[name][place] if name in told else None for name, place in places], dtype=object)
     inside = inside.assign(shadow=answers.to_numpy())
     return Served(start, end, inside, int(last), newest.model_version, last_shadow)

@@ -18,7 +18,7 @@ from monitoring.days import Floats
 from serving.artifact import Artifact
 from serving.calibration import Calibration
 from serving.log import open_store
-from serving.store import Answered
+from serving.store import Answered, Shadowed
 from steps.data.features import build_features
 from steps.deploy.client import wire_rows
 from steps.model.evaluate import artifact_forecast
@@ -144,6 +144,26 @@ def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, datab
     contract, row = warehouse.contract, warehouse.due().head(1)
     log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
     assert read_served(database, contract, *PERIOD, 0).log["forecast"].tolist() == [(0.2,)]
+
+
+def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, database: str) -> None:
+    contract, due = warehouse.contract, warehouse.due()
+    forecast = warehouse.probability[due.index]
+    log(database, [answered("all", due, forecast, contract)])
+    silent = read_served(database, contract, *PERIOD, 0)
+    assert (silent.challenger, silent.last_shadow) == ("", 0)
+    truth = due[contract.label.name].to_numpy(dtype=np.float64)
+    store = open_store(database)
+    store.write_shadows([Shadowed("all", 0.0, "7", json.dumps(truth.tolist()))])
+    store.close()
+    served = read_served(database, contract, *PERIOD, 0)
+    assert served.challenger == "7"
+    assert served.last_shadow > 0
+    found = watching._shadow(served, due, np.arange(len(due)), contract)
+    assert found is not None
+    assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), 2)
+    assert min(found.saved) > 0  # it knew the outcome
+    assert read_served(database, contract, *PERIOD, 0, served.last_shadow).challenger == ""
 
 
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_path: Path) -> None:
