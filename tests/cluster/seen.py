@@ -32,11 +32,12 @@ def count(seen: Seen, lines: Sequence[Mapping[str, Any]]) -> None:
     first = [line for line in lines if line["try"] == 0]
     spent = sorted(line["seconds"] * 1000 for line in lines if line["id"])
     seen.requests = len(first)
-    seen.failures = Counter(
+    failures = Counter(
         f"{line['failed']}, {'kept' if line['kept'] else 'new'} connection"
         for line in first
         if line["failed"]
     )
+    seen.failures = dict(failures)
     seen.lost = sum(line["last"] and bool(line["failed"]) for line in lines)
     seen.p99_ms, seen.slowest_ms = spent[int(0.99 * len(spent))], spent[-1]
 
