@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.clock import DAY
@@ -499,9 +500,11 @@ def perform(options: argparse.Namespace) -> None:
         return
     from zenml.exceptions import RunInterruptedException
 
-    from steps.stores import open_stores
+    from steps.stores import open_stores, use_stack
 
     open_stores()
+    if "FIVESTAGE_STACK" in os.environ:
+        use_stack(Path(os.environ["FIVESTAGE_STACK"]))
     try:
         options.run(options)
     except RunInterruptedException as error:  # what ZenML makes of Ctrl-C

@@ -8,6 +8,7 @@ from core.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
 DEMO = VAR / "demo"  # the service that the demo lives with
+PIPELINES_IMAGE = os.environ.get("FIVESTAGE_IMAGE", "fivestage-pipelines:latest")  # of steps that run in pods
 RESULTS = VAR / "results"  # what each stage tells the page
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
 WAREHOUSE = os.environ.get("FIVESTAGE_WAREHOUSE", str(VAR / "warehouse"))  # of tables in parts; a URL too

@@ -3,16 +3,22 @@
 from typing import Any
 
 from zenml import pipeline
+from zenml.config import DockerSettings
 from zenml.enums import ExecutionMode
 
+from core.settings import PIPELINES_IMAGE
 from steps.data.adapters import in_memory, probe
 from steps.model.adapters import build, choose, contest, crown, examine, find_version
 from steps.report.adapters import tell_model
 
 LAST_DAY = "9999-12-31"
 
+IN_PODS: dict[str, Any] = {
+    "docker": DockerSettings(parent_image=PIPELINES_IMAGE, skip_build=True)
+}  # locally without effect
 
-@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def training(data: str, registry: str, as_of: str, champion: str, tried: list[dict[str, Any]]) -> None:
     """Train as of a day on the data with this hash; the challenger meets the champion."""
     rows, world, features = in_memory(data, as_of, as_of)
@@ -32,7 +38,7 @@ def rematch(data: str, version: str, as_of: str, champion: str) -> None:
     crown(challenger, contest(rows, features, challenger, probes, as_of, champion), champion)
 
 
-@pipeline(execution_mode=ExecutionMode.FAIL_FAST)
+@pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def evaluation(data: str, registry: str, version: str, as_of: str) -> None:
     """A version of a day on the test window after it, what each feature set brings, and the model card."""
     rows, world, features = in_memory(data, as_of, LAST_DAY)

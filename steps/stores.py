@@ -5,9 +5,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
+from uuid import UUID
 
+import yaml
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
+from zenml.enums import StackComponentType
 from zenml.models import UserUpdate
 
 from core.errors import UserError
@@ -30,6 +33,28 @@ def open_stores() -> None:
         _connect(
             MLFLOW_DATABASE, _open_mlflow, ours=str(MLFLOW_DATABASE) in os.environ["MLFLOW_TRACKING_URI"]
         )
+
+
+def use_stack(file: Path) -> None:
+    """Run pipelines on the stack that a file describes, which is made unless ZenML knows it.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    try:
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"The stack file {file} cannot be read: {error.strerror}.") from error
+    client, name = Client(), described["stack_name"]
+    if not client.list_stacks(name=name).items:
+        parts: dict[StackComponentType, str | UUID] = {
+            StackComponentType(kind): client.create_stack_component(
+                one["name"], one["flavor"], StackComponentType(kind), one["configuration"]
+            ).id
+            for kind, one in described["components"].items()
+        }
+        client.create_stack(name, parts)
+    client.activate_stack(name)
 
 
 def skip_zenml_survey() -> None:

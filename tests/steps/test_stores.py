@@ -9,7 +9,7 @@ from zenml.models import UserUpdate
 from core.errors import UserError
 from core.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 from steps import stores
-from steps.stores import open_stores
+from steps.stores import open_stores, use_stack
 
 
 def test_stores_are_made_under_var() -> None:
@@ -83,3 +83,8 @@ def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         False,
         {"finished_onboarding_survey": True},
     )
+
+
+def test_a_stack_file_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        use_stack(tmp_path / "stack.yaml")
