@@ -157,8 +157,9 @@ def retrain(options: argparse.Namespace) -> None:
         say("Nothing is asked for: the last verdict was to keep the model, or it has been followed.")
         return
     tell_contest(trained)
-    version, gates = trained.version.version, trained.contest.gates
-    notice = contest_notice(load_contract(), version, gates, as_of, promoted=trained.promoted)
+    version, gates = trained.version, trained.contest.gates
+    day_of_it = str(day_of(version.as_of))
+    notice = contest_notice(load_contract(), version.version, gates, day_of_it, promoted=trained.promoted)
     say(f"{write_notice(notice, NOTICES / 'retraining.md')} tells it to others.")
 
 

@@ -22,16 +22,17 @@ def period_notice(contract: Contract, watched: Sequence[tuple[Watched, Verdict]]
         f"{contract.title} Monitoring",
         _attention(latest, verdict),
         "\n\n".join("\n".join(_period(*one)) for one in newest),
-        {"retrain": _yes(verdict.retrain), "as_of": str(day_of(latest.end))},
+        {"act": _yes(bool(verdict.retrain or verdict.promote)), "as_of": str(day_of(latest.end))},
     )
 
 
 def contest_notice(
     contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
 ) -> Notice:
-    """A challenger and its gates; somebody is to look if it did not pass them."""
+    """A challenger, the day it was trained as of, and its gates; somebody is to look if one did not pass."""
     passed = all(gate.passed for gate in gates)
-    outcome = "is the champion" if promoted else "stays challenger"
+    waits = passed and not promoted
+    outcome = "is the champion" if promoted else "waits for approval" if waits else "stays challenger"
     table = [
         "| gate | passed | value | limit | what it says |",
         "|---|---|---:|---:|---|",
@@ -47,7 +48,7 @@ def contest_notice(
         f"{contract.title} Version {version}",
         not passed,
         "\n".join([told, "", *table]),
-        {"version": version, "passed": _yes(passed), "promoted": _yes(promoted), "as_of": as_of},
+        {"version": version, "passed": _yes(passed), "promoted": _yes(promoted), "waits": _yes(waits)},
     )
 
 
@@ -60,7 +61,7 @@ def _period(watched: Watched, verdict: Verdict) -> Iterator[str]:
         f"{say.percent(performance.label_share)} have their label."
     )
     yield ""
-    yield f"**{'Train again' if verdict.retrain else 'Keep the model'}**: {verdict.reason}."
+    yield f"**{_action(verdict)}**: {verdict.reason}."
     yield ""
     if watched.causes:
         yield from (f"- **{cause.kind}**: {cause.sentence}" for cause in watched.causes)
@@ -73,6 +74,12 @@ def _period(watched: Watched, verdict: Verdict) -> Iterator[str]:
         estimated = _estimate(performance.expected, name)
         found = _estimate(performance.scored, name) if performance.scored else say.NONE
         yield f"| {say.metric_title(name)} | {found} | {estimated} |"
+
+
+def _action(verdict: Verdict) -> str:
+    if verdict.promote:
+        return f"Let version {verdict.promote} take over"
+    return "Train again" if verdict.retrain else "Keep the model"
 
 
 def _estimate(scored: Scored, name: str) -> str:

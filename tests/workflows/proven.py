@@ -24,9 +24,9 @@ def _told(*words: str) -> Check:
 # By the whole line: what must have come of it.
 HERE: dict[str, Check] = {
     'make --silent facts NOTICE=reports/notices/monitoring.md >> "$GITHUB_OUTPUT"': _outputs(
-        "retrain=true", "as_of=2013-10-08"
+        "act=true", "as_of=2013-10-08"
     ),
-    'make --silent facts >> "$GITHUB_OUTPUT"': _outputs("retrain=true", "as_of=2013-10-08"),
+    'make --silent facts >> "$GITHUB_OUTPUT"': _outputs("act=true", "as_of=2013-10-08"),
     "make issue NOTICE=reports/notices/monitoring.md": _issue("monitoring"),
     "make issue": lambda github, _, __: [one["open"] for one in github["issue"]] == [True],
     'make propose FILES="requirements.lock serving/requirements.lock pipelines/requirements.lock"': (
@@ -53,7 +53,8 @@ ELSEWHERE = {
     "make test-images",
     "make train",
     "make monitor",
-    'make retrain ARGS="${AS_OF:+--as-of $AS_OF}"',
+    'make retrain ARGS="$HOW"',
+    """make approve ARGS="--by 'the reviewer of run $GITHUB_RUN_ID'\"""",
 }
 OF_THE_TEMPLATE = "template.yml"  # which no project has; its comment says what is not proven
 

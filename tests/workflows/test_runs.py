@@ -86,7 +86,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         script(bin_ / program, "exit 1")
     script(bin_ / "python", f'exec {sys.executable} "$@"')
     for name in ("monitoring", "retraining", "dependencies"):
-        facts = {"retrain": "true", "as_of": "2013-10-08"}
+        facts = {"act": "true", "as_of": "2013-10-08"}
         notice = Notice(name, f"A title: {name}", attention=True, body="what was seen", facts=facts)
         write_notice(notice, folder / "reports" / "notices" / f"{name}.md")
     commit(folder, "Start")

@@ -38,7 +38,7 @@ def watched(contract: Contract) -> Watched:
 def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> None:
     told = period_notice(contract, [(watched, KEEP)])
     assert not told.attention
-    assert told.facts == {"retrain": "false", "as_of": "2013-10-08"}
+    assert told.facts == {"act": "false", "as_of": "2013-10-08"}
     assert "## From 2013-10-01 to 2013-10-08" in told.body
     assert "**Keep the model**: the latest was good." in told.body
     assert "Nothing moved by more than chance" in told.body
@@ -55,6 +55,11 @@ def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(contract: Contract, 
     shifted = replace(watched, causes=(Cause("input shift", "temp", "temp: warmer"),))
     assert not period_notice(contract, [(shifted, KEEP)]).attention
     assert "- **data broken**: temp: 30 times as large" in period_notice(contract, [(cause, KEEP)]).body
+    proven = Verdict(retrain=False, reason="it saves money", promote="4")
+    told = period_notice(contract, [(watched, proven)])
+    assert told.attention
+    assert "**Let version 4 take over**: it saves money." in told.body
+    assert told.facts["act"] == "true"
     assert "**Train again**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
 
 
@@ -82,4 +87,8 @@ def test_a_contest_names_each_gate_and_a_refusal_asks_for_somebody(contract: Con
     won = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
     assert not won.attention
     assert "Version 7, trained as of 2013-12-01, is the champion" in won.body
-    assert won.facts == {"version": "7", "passed": "true", "promoted": "true", "as_of": "2013-12-01"}
+    assert won.facts == {"version": "7", "passed": "true", "promoted": "true", "waits": "false"}
+    waits = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=False)
+    assert not waits.attention
+    assert "waits for approval" in waits.body
+    assert waits.facts["waits"] == "true"

@@ -38,13 +38,13 @@ def test_periods_that_were_missed_are_in_one_notice(
     monkeypatch.setattr(runs, "another_is_over", lambda _: next(missed))
     run.monitor(Namespace(as_of=None))
     notice = read_notice(notices / "monitoring.md")
-    assert notice.facts["retrain"] == "true"
+    assert notice.facts["act"] == "true"
     assert notice.body.count("## From 2013-10-01") == 2
 
 
 def test_a_contest_is_told_with_its_gates(monkeypatch: pytest.MonkeyPatch, notices: Path) -> None:
     trained = SimpleNamespace(
-        version=SimpleNamespace(version="7"),
+        version=FOUND,
         contest=SimpleNamespace(gates=GATES, passed=False),
         promoted=False,
     )
