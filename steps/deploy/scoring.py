@@ -58,9 +58,8 @@ def score(world: World, version: str, source: str, target: str) -> Annotated[Sco
     decided = artifact.decide(forecast) if len(good) else np.empty(0, dtype=np.int64)
     told = form.decided(decided)
     counts = pd.Series(told).value_counts() if told.dtype.kind == "O" else pd.Series(dtype=np.int64)
-    answers = good.assign(
-        **dict(zip(form.columns, numbers.T, strict=True)), decision=told, model_version=version
-    )
+    found = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": told}
+    answers = good.assign(**found, model_version=version)
     for name, column in contract.columns.items():
         if isinstance(column, Timestamp):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
