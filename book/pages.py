@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from core.files import put_between
 from core.settings import ROOT
 from problem.features import REACH_HOURS
 from report import format as say
-from report import words
+from report import tasks, words
 from report.results import Estimate
 from sizing.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from sizing.capacity import Capacity, read_capacity
@@ -150,6 +150,8 @@ class Book:
             "say": say,
             "estimate": lambda name, found: say.estimate(name, Estimate(**found)),
             "words": words,
+            "tasks": tasks,
+            "stakes": partial(_stakes, facts.contract, cited),
             "max_share": MAX_SHARE,
             "reach_hours": REACH_HOURS,
             "loads": LOADS,
@@ -183,6 +185,14 @@ class _Lazy:
 
     def __getattr__(self, stage: str) -> Any:
         return getattr(results_of(self._cited.record("demo")), stage)
+
+
+def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
+    """Money per 1,000 decisions of the ways to decide without a model, at another rate than the year's."""
+    data = results_of(cited.record("demo")).data
+    assert data is not None  # noqa: S101 (a demo has one)
+    week = replace(data.label_rate[0], rate=rate, rows=1)
+    return tasks.stakes(contract, replace(data, label_rate=(week,)))[1]
 
 
 def _told(cited: Cited) -> list[str]:
