@@ -122,8 +122,17 @@ def changed(then: Any, now: Any, where: str = "") -> str:
 
 
 def results_of(record: Record) -> Results:
-    """The stages' results in the demo's record."""
-    return TypeAdapter(Results).validate_python(record.found)
+    """The stages' results in the demo's record.
+
+    Raises:
+        UserError: when another version of the project wrote them.
+    """
+    try:
+        return TypeAdapter(Results).validate_python(record.found)
+    except ValidationError as error:
+        raise UserError(
+            f"docs/measured/{DEMO}.json is of another version: run `{COMMANDS[DEMO]}`, then `make docs`."
+        ) from error
 
 
 def is_current_demo(results: Path = RESULTS) -> bool:
@@ -135,8 +144,12 @@ def is_current_demo(results: Path = RESULTS) -> bool:
 
 
 def _demo(results: Path) -> dict[str, Any]:
-    """The stages' results; of the drift, what passed its limit."""
+    """The stages' results; of the drift, what passed its limit, and no numbers that only plots show."""
     found = {path.stem: json.loads(path.read_bytes()) for path in sorted(results.glob("*.json"))}
     for period in found["monitoring"]["periods"]:
         period["drift"] = [one for one in period["drift"] if one["score"] > one["limit"]]
+        for cause in period["causes"]:
+            cause["usual"] = cause["now"] = []  # for a plot
+    for year in found.get("policies", {}).get("years", ()):
+        year["by_day"] = []  # likewise
     return found
