@@ -20,7 +20,7 @@ from report.results import Results
 
 FOLDER = ROOT / "docs" / "measured"
 DEMO = "demo"  # the name of the record that `make demo` leaves
-COMMANDS = {DEMO: "make demo"}  # of the others: make bench-NAME
+COMMANDS = {DEMO: "make demo", "chaos": "make chaos"}  # of the others: make bench-NAME
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def _demo(results: Path) -> dict[str, Any]:
     found = {path.stem: json.loads(path.read_bytes()) for path in sorted(results.glob("*.json"))}
     for period in found["monitoring"]["periods"]:
         period["drift"] = [one for one in period["drift"] if one["score"] > one["limit"]]
+        period["slices"] = []  # for the page
         for cause in period["causes"]:
             cause["usual"] = cause["now"] = []  # for a plot
     for year in found.get("policies", {}).get("years", ()):
