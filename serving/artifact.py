@@ -1,7 +1,8 @@
 """The one artifact: what was evaluated is, byte for byte, what serves.
 
 A folder of data, no code, no pickle: `manifest.json` (contract, features, encoders, calibration, threshold,
-lineage, smoke rows), `model.treelite` (the trees), `history.npz` (what was known when it was made).
+lineage, smoke rows), `model.treelite` (the trees), `history.npz` (what was known when it was made),
+`parity.npz` (what the original model answers to rows that try every kind of value).
 """
 
 import hashlib
@@ -23,8 +24,8 @@ from core.money import money_of
 from core.windows import Key, Log, Table
 from serving.calibration import LINKS, AnyCalibration
 
-FORMAT = 2
-MANIFEST, MODEL, HISTORY = "manifest.json", "model.treelite", "history.npz"
+FORMAT = 3
+MANIFEST, MODEL, HISTORY, PARITY = "manifest.json", "model.treelite", "history.npz", "parity.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,14 @@ class SmokeRow:
     forecast: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Encoded rows (rows x features), and their margins (rows, or rows x outputs) by the model as fitted."""
+
+    rows: Floats
+    margins: Floats
+
+
 @dataclass(frozen=True)
 class Artifact:
     """Everything a prediction needs."""
@@ -59,6 +68,7 @@ class Artifact:
     trained_until: int
     lineage: Lineage
     models: tuple[bytes, ...]
+    parity: Parity
     history: Table
     smoke: tuple[SmokeRow, ...] = ()
 
@@ -86,6 +96,10 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             (scratch / name).write_bytes(model)
         with (scratch / HISTORY).open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **_arrays(artifact.history))
+        with (scratch / PARITY).open("wb") as file:
+            np.savez_compressed(
+                file, allow_pickle=False, rows=artifact.parity.rows, margins=artifact.parity.margins
+            )
         manifest = {
             "format": FORMAT,
             "contract": artifact.contract.model_dump(mode="json"),
@@ -98,7 +112,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             "trained_until": artifact.trained_until,
             "lineage": asdict(artifact.lineage),
             "smoke": [asdict(row) for row in artifact.smoke],
-            "checksums": {name: _checksum(scratch / name) for name in (*models, HISTORY)},
+            "checksums": {name: _checksum(scratch / name) for name in (*models, HISTORY, PARITY)},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         scratch.chmod(0o755)
@@ -129,8 +143,10 @@ def load_artifact(folder: Path) -> Artifact:
                 )
         with np.load(folder / HISTORY, allow_pickle=False) as arrays:
             history = _table(arrays)
+        with np.load(folder / PARITY, allow_pickle=False) as arrays:
+            parity = Parity(arrays["rows"], arrays["margins"])
         contract = parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract")
-        models = [name for name in manifest["checksums"] if name != HISTORY]
+        models = [name for name in manifest["checksums"] if name not in {HISTORY, PARITY}]
         return Artifact(
             contract=contract,
             sets=tuple(manifest["sets"]),
@@ -142,6 +158,7 @@ def load_artifact(folder: Path) -> Artifact:
             trained_until=manifest["trained_until"],
             lineage=Lineage(**manifest["lineage"]),
             models=tuple((folder / name).read_bytes() for name in models),
+            parity=parity,
             history=history,
             smoke=tuple(SmokeRow(one["row"], tuple(one["forecast"])) for one in manifest["smoke"]),
         )

@@ -15,18 +15,18 @@ from core.errors import UserError
 from core.windows import HOUR, Fact, History, Past, Table
 from problem.features import FACTS, REACH_HOURS, SETS, Reference
 from serving.answers import form_of
-from serving.artifact import Artifact
+from serving.artifact import Artifact, Parity
 from serving.calibration import Link
 from serving.compiled import CompiledForest, library
 from serving.explain import Explainer, strongest
-from serving.trees import UnsupportedError, forest_of, probes, read_outputs
+from serving.trees import UnsupportedError, forest_of, read_outputs
 
 Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
 UNKNOWN = float("nan")
 TEXT = "OUST"  # numpy's kinds
 MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
-PARITY = 1e-9  # of margins; of large ones, a share
+TOLERANCE = 1e-9  # of margins; of large ones, a share. The same leaves are added in another order
 REASONS = 5  # that are told
 RECENT = 1000  # facts, of which the earliest is taken for the present: a wild date moves nothing
 KEPT = (REACH_HOURS + 7 * 24) * HOUR  # seconds before the present: requests may come a week late
@@ -100,11 +100,7 @@ def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Flo
 
 
 class Scorer:
-    """The artifact's trees and calibration.
-
-    Raises:
-        UserError: when the compiled trees do not answer as treelite's own interpreter does.
-    """
+    """The artifact's trees and calibration."""
 
     def __init__(self, models: Sequence[bytes], calibration: Link) -> None:
         self.models = [treelite.Model.deserialize_bytes(model) for model in models]
@@ -117,7 +113,6 @@ class Scorer:
                 self.why_slow = "their code could not be compiled here"
             else:
                 self._compiled = CompiledForest(forest_of(self.models), code)
-                self._check(self._compiled)
         except UnsupportedError as error:
             self.why_slow = str(error)
 
@@ -138,6 +133,22 @@ class Scorer:
         margins = self._interpreted(np.array([features], dtype=np.float64))[0]
         return self._calibration.of_one(margins.tolist())
 
+    def require(self, parity: Parity) -> None:
+        """Hold the trees against the model that they were made from.
+
+        Raises:
+            UserError: when they answer otherwise, or there are no rows to ask them.
+        """
+        found, expected = self.margins(parity.rows), parity.margins
+        if not expected.size or found.shape != expected.shape:
+            raise UserError("The artifact has no answers of the original model to hold its trees against.")
+        worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+        if not worst <= TOLERANCE:
+            raise UserError(
+                f"The trees answer otherwise than the model they were made from (by up to {worst:.2g}): "
+                "train again, with the versions of treelite and scikit-learn that requirements.lock names."
+            )
+
     def _interpreted(self, features: Floats) -> Floats:
         found = [
             np.asarray(treelite.gtil.predict(model, features, nthread=1, pred_margin=True), dtype=np.float64)
@@ -145,14 +156,6 @@ class Scorer:
         ]
         margins = np.hstack([one.reshape(len(features), -1) for one in found])
         return margins[:, 0] if margins.shape[1] == 1 else margins
-
-    def _check(self, compiled: CompiledForest) -> None:
-        """Compare on rows at, beside and between all splits, with gaps and unseen categories."""
-        rows = probes(self.models)
-        expected = self._interpreted(rows)
-        worst = float((np.abs(compiled.margins(rows) - expected) / np.maximum(1, np.abs(expected))).max())
-        if not worst <= PARITY:
-            raise UserError(f"The compiled trees differ by {worst:.2g} from treelite's.")
 
 
 class Engine:

@@ -64,6 +64,7 @@ def load_model(pointer: Pointer) -> Model:
         raise UserError(f"{pointer.folder} is not version {pointer.version}: its digest is {digest[:12]}….")
     rows = rows_intake(artifact.contract)
     model = Model(pointer.version, digest, Engine(artifact), rows, events_intake(artifact.contract))
+    model.engine.scorer.require(artifact.parity)
     forecast = model.engine.form.forecast
     found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
     wanted = [smoke.forecast for smoke in artifact.smoke]

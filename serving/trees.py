@@ -216,17 +216,17 @@ def _bits(start: int, end: int) -> np.uint64:
 
 
 def probes(models: Sequence[treelite.Model], rows: int = 128) -> Floats:
-    """Rows that try the splits: at and beside thresholds, categories seen and unseen, missing values."""
+    """Rows that try the splits: at and beside thresholds, each category, and missing, as an unseen one is."""
     random = np.random.default_rng(0)
     trees = [tree for output in read_outputs(models) for tree in output.trees]
     table = np.empty((rows, models[0].num_feature))
     for feature in range(models[0].num_feature):
-        tried = {0.0, np.nan, np.inf, -np.inf}
+        tried = {0.0, np.nan}
         for tree in trees:
             for node in np.flatnonzero((tree.feature == feature) & (tree.kind == NUMBER)).tolist():
                 at = float(tree.threshold[node])
                 tried |= {at, float(np.nextafter(at, np.inf)), float(np.nextafter(at, -np.inf))}
             for node in np.flatnonzero((tree.feature == feature) & (tree.kind == CATEGORY)).tolist():
-                tried |= {float(one) for one in tree.matched[node]} | {-1.0, 999.0}
+                tried |= {float(one) for one in tree.matched[node]}
         table[:, feature] = random.choice(sorted(tried, key=str), rows)
     return table

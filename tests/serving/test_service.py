@@ -125,15 +125,22 @@ def test_the_history_survives_a_reload(deployed: Deployed, other_artifact: Artif
     assert np.allclose(found, offline(other_artifact, world), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("harm", ["model.treelite", "history.npz", "manifest.json", "smoke", "folder"])
+HARM = ["model.treelite", "history.npz", "parity.npz", "manifest.json", "parity", "smoke", "folder"]
+
+
+@pytest.mark.parametrize("harm", HARM)
 def test_a_bad_artifact_is_refused_and_the_old_one_stays(
     live: Running, deployed: Deployed, other_artifact: Artifact, world: World, harm: str
 ) -> None:
     folder = deployed.settings.folder / "models" / "2"
     if harm == "smoke":
         object.__setattr__(other_artifact.smoke[0], "forecast", (other_artifact.smoke[0].forecast[0] + 0.01,))
+    if harm == "parity":
+        other_artifact.parity.margins[0] += 1e-6
     digest = save_artifact(other_artifact, folder)
-    if harm == "smoke":
+    if harm == "parity":
+        other_artifact.parity.margins[0] -= 1e-6
+    elif harm == "smoke":
         object.__setattr__(other_artifact.smoke[0], "forecast", (other_artifact.smoke[0].forecast[0] - 0.01,))
     elif harm != "folder":
         content = bytearray((folder / harm).read_bytes())

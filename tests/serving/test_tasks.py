@@ -15,7 +15,7 @@ from core.columns import Floats
 from core.contract import BinaryContract, ClassContract, Contract, load_contract
 from serving import app
 from serving.answers import form_of, numbers_in
-from serving.artifact import Artifact, SmokeRow, load_artifact, save_artifact
+from serving.artifact import Artifact, Parity, SmokeRow, load_artifact, save_artifact
 from serving.calibration import ClassCalibration, NumberCalibration
 from serving.engine import Engine, columns_of, encode, features_of, matrix, predict_table, table_of
 from serving.log import open_store, predictions
@@ -48,6 +48,13 @@ def learnt(task: str, table: Floats, world: World) -> tuple[list[Any], Any]:
     return models, NumberCalibration(-0.5, 0.7, 0.1, 0.3)
 
 
+def margins_of(task: str, models: list[Any], table: Floats) -> Floats:
+    """What scikit-learn itself answers."""
+    if task == "multiclass":
+        return np.asarray(models[0].decision_function(table))
+    return np.column_stack([model.predict(table) for model in models])
+
+
 @pytest.fixture(scope="module")
 def artifacts(world: World) -> dict[str, Artifact]:
     binary = made_artifact(world, load_contract())
@@ -58,7 +65,15 @@ def artifacts(world: World) -> dict[str, Artifact]:
     for task in TASKS:
         models, calibration = learnt(task, table, world)
         stored = tuple(treelite.sklearn.import_model(model).serialize_bytes() for model in models)
-        one = replace(binary, contract=contract_of(task), models=stored, calibration=calibration, smoke=())
+        parity = Parity(table[-40:], margins_of(task, models, table[-40:]))
+        one = replace(
+            binary,
+            contract=contract_of(task),
+            models=stored,
+            calibration=calibration,
+            parity=parity,
+            smoke=(),
+        )
         places = range(0, len(world.at), len(world.at) // 20)
         chosen = {name: [values[i] for i in places] for name, values in world.rows.items()}
         forecast = predict_table(one, chosen, one.history, world.at[list(places)])
@@ -78,12 +93,7 @@ def test_compiled_trees_of_several_outputs_answer_as_scikit_learn_does(
     stored = tuple(treelite.sklearn.import_model(model).serialize_bytes() for model in models)
     engine = Engine(replace(artifacts[task], models=stored, calibration=calibration))
     assert engine.scorer.why_slow == ""
-    expected = (
-        models[0].decision_function(table)
-        if task == "multiclass"
-        else np.column_stack([model.predict(table) for model in models])
-    )
-    assert np.allclose(engine.scorer.margins(table), expected, rtol=1e-12, atol=1e-9)
+    assert np.allclose(engine.scorer.margins(table), margins_of(task, models, table), rtol=1e-12, atol=1e-9)
     forecast = engine.scorer.forecast(table)
     assert np.allclose([engine.scorer.one(row) for row in table.tolist()], forecast, rtol=1e-12, atol=1e-12)
 

@@ -11,6 +11,7 @@ from sklearn.ensemble import (
 
 from core.errors import UserError
 from serving import engine
+from serving.artifact import Parity
 from serving.calibration import Calibration
 from serving.engine import Scorer
 from serving.trees import forest_of, probes
@@ -44,10 +45,6 @@ def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     scorer = scorer_of(trees)
     assert scorer.why_slow == ""
     rows = probes(scorer.models, 2000)
-    rows = rows[~np.isinf(rows).any(axis=1)]
-    rows[:, :2][(rows[:, :2] < 0) | (rows[:, :2] > 40)] = (
-        np.nan
-    )  # as the engine encodes what training never saw
     expected = trees.predict_proba(rows)[:, 1]
     assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
     assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
@@ -82,9 +79,18 @@ def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         forest.values[0, 0] += 0.001
         return forest
 
+    trees = trained(31)
+    rows = probes(scorer_of(trees).models)
+    parity = Parity(rows, trees.decision_function(rows))
+    scorer_of(trees).require(parity)
     monkeypatch.setattr(engine, "forest_of", wrong)
-    with pytest.raises(UserError, match="differ"):
-        scorer_of(trained(31))
+    with pytest.raises(UserError, match="otherwise than the model they were made from"):
+        scorer_of(trees).require(parity)
+
+
+def test_trees_cannot_be_held_against_nothing() -> None:
+    with pytest.raises(UserError, match="no answers of the original"):
+        scorer_of(trained(31)).require(Parity(np.empty((0, 6)), np.empty(0)))
 
 
 def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
