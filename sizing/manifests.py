@@ -15,7 +15,8 @@ from sizing.plan import Plan
 
 K8S = ROOT / "k8s"
 HEAD = "# Written by `make size`, from the contract, k8s/capacity.json and k8s/assumptions.yaml.\n"
-MONTHS, WEEK, SHORT_MONTH = 12, 7, 28
+WEEK, SHORT_MONTH = 7, 28
+MONITOR_HOUR, LAST_HOUR = 6, 23
 
 
 def patches(contract: Contract, plan: Plan, assumed: Assumptions) -> dict[str, str]:
@@ -28,30 +29,25 @@ def patches(contract: Contract, plan: Plan, assumed: Assumptions) -> dict[str, s
     }
     container = _container("serving", plan.cpu_millicores, plan.memory_mib)
     serving = {"template": {"spec": {"containers": [container]}}}
-    days, times = contract.monitoring.period_days, contract.budget.retrainings_per_year
+    days = contract.monitoring.period_days
+    ended = MONITOR_HOUR + -(-_deadline(contract, assumed) // 3600)  # the monitor, and has left its verdict
     return {
         "base/serving/size.yaml": _patch("apps/v1", "Deployment", "fivestage", serving),
         "base/size-autoscaler.yaml": _patch(
             "autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler
         ),
-        "base/size-monitor.yaml": _job("monitor", every_days(days), contract, assumed),
-        "base/size-retrain.yaml": _job("retrain", times_a_year(times), contract, assumed),
+        "base/size-monitor.yaml": _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),
+        "base/size-retrain.yaml": _job("retrain", every_days(days, min(ended, LAST_HOUR)), contract, assumed),
     }
 
 
-def every_days(days: int) -> str:
-    """When a period of so many days is looked at, as cron says it, at six in the morning."""
+def every_days(days: int, hour: int) -> str:
+    """When a job that follows each period of so many days begins, as cron says it."""
     if days == WEEK:
-        return "0 6 * * 1"
+        return f"0 {hour} * * 1"
     if days >= SHORT_MONTH:
-        return "0 6 1 * *"
-    return f"0 6 */{days} * *" if days > 1 else "0 6 * * *"
-
-
-def times_a_year(times: int) -> str:
-    """When so many trainings a year begin, as cron says it; beyond twelve the monitor asks for them."""
-    step = -(-MONTHS // min(times, MONTHS))
-    return f"0 3 1 */{step} *" if step > 1 else "0 3 1 * *"
+        return f"0 {hour} 1 * *"
+    return f"0 {hour} */{days} * *" if days > 1 else f"0 {hour} * * *"
 
 
 def write(texts: dict[str, str], folder: Path = K8S) -> None:
@@ -75,13 +71,20 @@ def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
 
 
 def _job(verb: str, schedule: str, contract: Contract, assumed: Assumptions) -> str:
-    deadline = round(contract.budget.training_minutes * 60 * assumed.training_times)
     wanted = assumed.pipelines
     container = _container(verb, wanted.cpu_millicores, wanted.memory_mib)
-    job = {"activeDeadlineSeconds": deadline, "template": {"spec": {"containers": [container]}}}
+    job = {
+        "activeDeadlineSeconds": _deadline(contract, assumed),
+        "template": {"spec": {"containers": [container]}},
+    }
     return _patch(
         "batch/v1", "CronJob", f"fivestage-{verb}", {"schedule": schedule, "jobTemplate": {"spec": job}}
     )
+
+
+def _deadline(contract: Contract, assumed: Assumptions) -> int:
+    """Seconds, after which a job is taken for stuck."""
+    return round(contract.budget.training_minutes * 60 * assumed.training_times)
 
 
 def _container(name: str, cpu_millicores: int, memory_mib: int) -> dict[str, Any]:

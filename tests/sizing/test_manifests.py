@@ -9,7 +9,7 @@ from core.errors import UserError
 from sizing.__main__ import PAGE, sized
 from sizing.assumptions import ASSUMPTIONS, Assumptions, read
 from sizing.capacity import read_capacity
-from sizing.manifests import every_days, patches, require_current, times_a_year, write
+from sizing.manifests import every_days, patches, require_current, write
 from sizing.plan import plan
 from tests.k8s.rendering import named, pod_template, rendered
 
@@ -53,15 +53,16 @@ def test_the_numbers_reach_the_cluster() -> None:
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (chosen.replicas, chosen.most)
     (container,) = pod_template(named(resources, "Deployment", "fivestage"))["spec"]["containers"]
     assert container["resources"]["requests"]["cpu"] == f"{chosen.cpu_millicores}m"
-    monitor = named(resources, "CronJob", "fivestage-monitor")["spec"]
-    assert monitor["schedule"] == every_days(load_contract().monitoring.period_days)
+    monitor, retrain = (
+        named(resources, "CronJob", f"fivestage-{verb}")["spec"] for verb in ("monitor", "retrain")
+    )
+    assert monitor["schedule"] == every_days(load_contract().monitoring.period_days, 6)
+    begun, ended = (int(job["schedule"].split()[1]) for job in (monitor, retrain))
+    assert begun * 3600 + monitor["jobTemplate"]["spec"]["activeDeadlineSeconds"] <= ended * 3600
+    (container,) = retrain["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["command"][-1] == "--if-asked"
 
 
 @pytest.mark.parametrize(("days", "said"), [(1, "* * *"), (3, "*/3 * *"), (7, "* * 1"), (30, "1 * *")])
 def test_periods_as_cron_says_them(days: int, said: str) -> None:
-    assert every_days(days) == f"0 6 {said}"
-
-
-@pytest.mark.parametrize(("times", "said"), [(1, "1 */12 *"), (4, "1 */3 *"), (12, "1 * *"), (52, "1 * *")])
-def test_trainings_as_cron_says_them(times: int, said: str) -> None:
-    assert times_a_year(times) == f"0 3 {said}"
+    assert every_days(days, 6) == f"0 6 {said}"
