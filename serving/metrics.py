@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 
 from core.files import write_whole
 
+OUTCOMES = ("taken up", "refused")  # of a change of the model
+FAILURES = (500, 503)  # statuses
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
 
@@ -25,13 +27,16 @@ class Counts(Struct):
 
 
 class Metrics(Collector):
-    """What the service has done since it started; used from one thread."""
+    """What the service has done since it started; used from one thread.
+
+    What alarms is told from zero on: Prometheus sees no increase in a counter that begins at one.
+    """
 
     def __init__(self) -> None:
         self.decisions: Counter[tuple[str, ...]] = Counter()  # by model version and decision
         self.unknown: Counter[tuple[str, ...]] = Counter()  # by feature
         self.events: Counter[tuple[str, ...]] = Counter()  # by kind
-        self.reloads: Counter[tuple[str, ...]] = Counter()  # by outcome
+        self.reloads: Counter[tuple[str, ...]] = Counter({(outcome,): 0 for outcome in OUTCOMES})
         self.gauges: dict[str, tuple[str, float]] = {}  # help text and value, by name; workers' add up
         self.model = ("", "")  # version and digest
         self._answers: Counter[tuple[str, str, int]] = Counter()  # by method, handler and status
@@ -40,10 +45,11 @@ class Metrics(Collector):
 
     def answered(self, method: str, handler: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        self._answers[method, handler, status] += 1
         durations = self._durations.get(handler)
         if durations is None:
             durations = self._durations[handler] = [0.0] * (len(BOUNDS) + 2)
+            self._answers.update({(method, handler, failure): 0 for failure in FAILURES})
+        self._answers[method, handler, status] += 1
         durations[bisect_left(BOUNDS, seconds)] += 1
         durations[-1] += seconds
 
