@@ -256,15 +256,19 @@ def push(options: argparse.Namespace) -> None:
 
 
 def fetch(_: argparse.Namespace) -> None:
-    """Bring the champion from the registry into SERVE_FOLDER, for a service that starts after this."""
+    """Bring the champion, and its challenger as a shadow, into SERVE_FOLDER of a service that starts next."""
     from serving.settings import Settings
-    from steps.deploy.local import switch
+    from steps.deploy.local import shadow, switch
     from steps.model import registry
 
     champion, settings = registry.crowned(load_contract().name), Settings.from_environment()
     folder = registry.fetch(champion.name, champion.version, settings.folder / "models")
     switch(settings, champion.version, folder)
     say(f"{settings.pointer} names version {champion.version}.")
+    if challenger := registry.challenger(champion.name):
+        folder = registry.fetch(challenger.name, challenger.version, settings.folder / "models")
+        shadow(settings, challenger.version, folder)
+        say(f"{settings.shadow_pointer} names version {challenger.version}.")
 
 
 def serve(_: argparse.Namespace) -> None:

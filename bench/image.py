@@ -1,6 +1,7 @@
 """`make bench-image`: how large the service's image is, and how soon a container of it is ready."""
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -10,14 +11,14 @@ import docker
 from docker.errors import DockerException
 
 from core.errors import UserError
-from core.files import write_between
-from core.settings import ROOT
+from core.files import write_between, write_whole
+from core.settings import REPORTS, ROOT
 from serving.settings import Settings
 from steps.deploy.docker import PORT, STATE, USER, open_engine
 from steps.deploy.images import PIPELINES, SERVING
 from steps.deploy.service import wait_until_ready
 
-PAGE = ROOT / "docs" / "kubernetes.md"
+PAGE, JSON = ROOT / "docs" / "kubernetes.md", REPORTS / "bench" / "image.json"
 SECONDS = 60
 
 
@@ -30,6 +31,8 @@ def main() -> None:
         with open_engine() as engine:
             sizes = {name: _megabytes(engine, f"{name}:latest") for name in (SERVING, PIPELINES)}
             starts = sorted(_start(engine, f"{SERVING}:latest") for _ in range(times))
+        found = {"megabytes": sizes, "ready_seconds": starts}
+        write_whole(JSON, lambda scratch: scratch.write_text(json.dumps(found, indent=1), encoding="utf-8"))
         text = _told(sizes, starts)
         write_between(PAGE, "image", text)
     except DockerException as error:

@@ -139,6 +139,12 @@ def champion(name: str) -> Version | None:
     return _holder(name, CHAMPION)
 
 
+def challenger(name: str) -> Version | None:
+    """The version that was registered last, if it is not the champion."""
+    found = _holder(name, CHALLENGER)
+    return None if found == champion(name) else found
+
+
 def waiting(name: str) -> Version | None:
     """The version that has passed its gates and waits for a person's approval, if there is one."""
     return _holder(name, WAITING)

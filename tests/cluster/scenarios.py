@@ -11,7 +11,7 @@ from core.errors import UserError
 from serving.settings import Settings
 from steps.deploy.asking import CheckError, Model
 from steps.deploy.kubectl import Cluster, Manifest
-from steps.deploy.kubernetes import Plan, release
+from steps.deploy.kubernetes import Plan, release, roll_back
 from steps.deploy.rollout import new_pods, watch
 
 NAME = "fivestage"
@@ -54,6 +54,21 @@ def rolling_update(stage: Stage) -> None:
     """Every pod is replaced by a new one."""
     stage.cluster.run("rollout", "restart", f"deployment/{NAME}")
     settle(stage)
+
+
+def released_and_back(stage: Stage) -> None:
+    """Another version is released by way of a canary, and then the one before is returned to.
+
+    Raises:
+        UserError: when the release that serves at the end is not the first one again.
+    """
+    other = replace(stage.model, version=f"{stage.model.version}-again")  # another mark: other pods
+    release(stage.cluster, STAGE, other, stage.contract, Settings())
+    roll_back(stage.cluster, stage.model, Settings(), "chaos")
+    settle(stage)
+    served = deployment(stage)["spec"]["template"]["metadata"]["annotations"]["fivestage/model-version"]
+    if served != stage.model.version:
+        raise UserError(f"The rollback was to bring version {stage.model.version}, and {served} serves.")
 
 
 def pod_deleted(stage: Stage) -> None:
@@ -184,15 +199,20 @@ def everything(stage: Stage, kind: str) -> list[Manifest]:
 
 
 GONE = "what was on its way to that pod, or in it, goes with it"
+UNHEARD = (
+    "the kernel ends it without a word: until the kubelet has seen that and every node has heard, requests "
+    "still come to it and are refused, so asking again is safe"
+)
 SCENARIOS = (
     Scenario("nothing", nothing),
     Scenario("rolling update", rolling_update),
+    Scenario("release and rollback", released_and_back),
     Scenario("pod deleted", pod_deleted),
     Scenario("pod killed without notice", pod_killed, GONE),
     Scenario("node drained", node_drained),
     Scenario("bad image", bad_image),
     Scenario("bad model: damaged", bad_model),
     Scenario("bad model: other answers", other_answers),
-    Scenario("pod out of memory", out_of_memory, GONE),
+    Scenario("pod out of memory", out_of_memory, UNHEARD),
     Scenario("database away for a minute", database_away),
 )

@@ -1,19 +1,24 @@
 import math
 import shutil
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import run
 from core.errors import UserError
 from serving.artifact import MODEL, Artifact, artifact_digest
 from serving.calibration import Calibration
+from serving.pointer import read_pointer
 from steps.model import registry
 from steps.model.registry import (
     approve,
     await_approval,
+    challenger,
     champion,
     fetch,
     find,
@@ -120,3 +125,26 @@ def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) 
         approve(name, " ")
     assert approve(name, "Ada") == second
     assert (champion(name), waiting(name)) == (second, None)
+
+
+def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "registry-fetched"
+    monkeypatch.setattr(run, "load_contract", lambda: SimpleNamespace(name=name))
+    monkeypatch.setenv("SERVE_FOLDER", str(tmp_path))
+    first = register(artifact, name, {}, {})
+    promote(first)
+    assert challenger(name) is None
+    run.fetch(Namespace())
+    assert (read_pointer(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
+        first.digest,
+        False,
+    )
+    second = register(replace(artifact, calibration=Calibration(1.3)), name, {}, {})
+    assert challenger(name) == second
+    run.fetch(Namespace())
+    pointers = [read_pointer(tmp_path / one) for one in ("current", "shadow")]
+    assert [one.digest for one in pointers] == [first.digest, second.digest]
+    assert [artifact_digest(one.folder) for one in pointers] == [first.digest, second.digest]
+    assert capsys.readouterr().out.endswith("shadow names version 2.\n")
