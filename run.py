@@ -145,14 +145,13 @@ def train(options: argparse.Namespace) -> None:
 
 
 def retrain(options: argparse.Namespace) -> None:
-    """Train again with the champion's settings, by default as of the end of the data."""
+    """Train again with the champion's settings, by default as of the latest day that is known of."""
     from pipelines import runs
     from report.notice import write_notice
     from steps.report.notices import contest_notice
 
-    as_of = options.as_of or load_contract().split.test_end.isoformat()
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
-        trained = runs.act(SERVING) if options.if_asked else runs.retrain(as_of)
+        trained = runs.act(SERVING) if options.if_asked else runs.retrain_now(SERVING, options.as_of or "")
     if trained is None:
         say("Nothing is asked for: the last verdict was to keep the model, or it has been followed.")
         return
@@ -326,9 +325,14 @@ def monitor(options: argparse.Namespace) -> None:
             start = epoch(day(options.as_of))
             seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
         else:
-            seen = [runs.monitor_next(SERVING)]
-            while runs.another_is_over(SERVING):  # missed: nobody ran this in time
-                seen.append(runs.monitor_next(SERVING))
+            seen = []
+            while one := runs.monitor_next(SERVING):  # more than one: nobody ran this in time
+                seen.append(one)
+                if not runs.another_is_over(SERVING):
+                    break
+    if not seen:
+        say("No further period is over yet.")
+        return
     for one in seen:
         tell_period(*one)
     say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} tells it to others.")
@@ -343,7 +347,8 @@ def tell_period(watched: "Watched", verdict: "Verdict") -> None:
         say(f"  {cause.kind}: {cause.sentence}")
     asked = verdict.retrain or verdict.promote
     advice = 'make retrain ARGS="--if-asked"' if asked else "keep the model"
-    say(f"{advice}: {verdict.reason}. The drift report is {page_of(watched.start)}.")
+    report = f" The drift report is {page_of(watched.start)}." if watched.performance.rows else ""
+    say(f"{advice}: {verdict.reason}.{report}")
 
 
 def ui(options: argparse.Namespace) -> None:

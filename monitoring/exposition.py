@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.errors import UserError
 
@@ -47,3 +48,11 @@ def expose(found: Mapping[str, float], path: Path, job: str) -> None:
             raise UserError(
                 f"The Pushgateway {gateway} takes no metrics: {error}. Mend or unset {PUSHGATEWAY}."
             ) from error
+
+
+def exposed(path: Path) -> dict[str, float]:
+    """What `expose` has written to a file."""
+    families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
+    return {
+        sample.name.removeprefix("monitoring_"): sample.value for one in families for sample in one.samples
+    }

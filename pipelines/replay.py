@@ -57,6 +57,9 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
         fed.append(feed(settings, rows, world.events, contract, start, end))
         if fed[-1].failed:
             raise UserError(f"{fed[-1].failed} requests failed: {settings.folder}/service.log says why.")
+        if not fed[-1].rows:
+            tell(f"{day_of(start)} to {day_of(end)}: there was nothing to decide")
+            continue
         seen, verdict = monitor(
             folder,
             start,

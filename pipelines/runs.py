@@ -1,22 +1,21 @@
 """Run a pipeline and bring back what came of it: what run.py and the replay call."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 from zenml.models import PipelineRunResponse
 
 from core.clock import DAY
 from core.contract import day, day_of, epoch, load_contract
 from core.database import require_no_secret
 from core.errors import UserError
-from core.files import write_whole
 from monitoring.policy import Period, Verdict
 from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
+from pipelines.diary import Begun, Diary, amend, read
 from pipelines.ingestion import ingestion
 from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
@@ -31,11 +30,10 @@ from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
 from steps.model.select import Selection
-from steps.monitor.adapters import period_of
-from steps.monitor.watch import Watched, reaches
+from steps.monitor.adapters import no_longer_wanted, period_of
+from steps.monitor.watch import Watched, first_decision, reaches
 from steps.monitor.year import Comparison
 
-DIARY = "periods.json"
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
 
@@ -54,17 +52,6 @@ class Trained:
         return outputs["rows"][0].load(), outputs["world"][0].load()
 
 
-@dataclass(frozen=True)
-class Diary:
-    """The periods watched so far, and how far they reach: in time, and in the prediction log."""
-
-    periods: tuple[Period, ...]
-    until: int
-    heard: tuple[int, int]  # answers, and challengers' answers
-    verdict: Verdict | None = None
-    done: bool = True  # what the verdict asks for
-
-
 def ingest(as_of: str) -> None:
     """Clean, validate, featurise and probe the raw tables; the results go to the page."""
     ingestion(data_digest(), as_of)
@@ -81,34 +68,43 @@ def score(version: Version, source: str, target: str) -> Scored:
     return _output(scoring(data_digest(), version.version, source, target), "score")  # type: ignore[no-any-return]
 
 
-def train(as_of: str, tried: Sequence[Trees] = (), *, afresh: bool = False) -> Trained:
+def train(as_of: str, *, afresh: bool = False) -> Trained:
     """Train as of a day, against the champion; `afresh` lives from there on as if there were none.
 
     Raises:
         UserError: when the champion comes from a later day.
     """
-    contract = load_contract()
-    champion = None if afresh else registry.champion(contract.name)
-    if champion and champion.as_of > epoch(day(as_of)):
-        raise UserError(
-            f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
-            "be judged on. Name a later day with --as-of, or `make clean` to start afresh."
-        )
+    return _train(as_of, () if afresh else _champions())
+
+
+def retrain(as_of: str, champion: Version | None = None) -> Trained:
+    """Train again with the champion's trees, against it: they were tuned, the days are new."""
+    champion = champion or champion_of()
+    return _train(as_of, (champion,), (load_record(champion, Selection).trees,))
+
+
+def _champions() -> tuple[Version, ...]:
+    found = registry.champion(load_contract().name)
+    return (found,) if found else ()
+
+
+def _train(as_of: str, champions: Sequence[Version], tried: Sequence[Trees] = ()) -> Trained:
+    for champion in champions:
+        if champion.as_of > epoch(day(as_of)):
+            raise UserError(
+                f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
+                "be judged on. Name a later day with --as-of, or `make clean` to start afresh."
+            )
     run = training(
         data_digest(),
-        registry.registry_key(contract.name),
+        registry.registry_key(load_contract().name),
         as_of,
-        champion.version if champion else "",
+        "".join(champion.version for champion in champions),
         [asdict(trees) for trees in tried],
     )
     if run is None:
         raise UserError(REMOTE)
     return Trained(_output(run, "build"), _output(run, "contest"), _output(run, "crown"), run)
-
-
-def retrain(as_of: str) -> Trained:
-    """Train again with the champion's trees: they were tuned, the days are new."""
-    return train(as_of, [load_record(champion_of(), Selection).trees])
 
 
 def evaluate(version: Version) -> None:
@@ -150,19 +146,35 @@ def monitor(
     return _output(run, "watch_period"), _output(run, "decide_retraining")
 
 
-def monitor_next(folder: str) -> tuple[Watched, Verdict]:
-    """The next period of a service, remembering those before it; the first one starts with the champion.
+def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
+    """The next period of a service that is over, remembering those before it; None while there is none.
+
+    The first one is that of the first decision, in periods that are counted from the champion's day on.
 
     Raises:
-        UserError: when the log holds nothing of it.
+        UserError: when the log holds nothing of it, nor of later ones.
     """
-    contract, champion, diary = load_contract(), champion_of(), _diary(folder)
-    end = diary.until + contract.monitoring.period_days * DAY
-    watched, verdict = monitor(folder, diary.until, end, diary.heard, diary.periods, [champion.as_of])
+    length, diary = load_contract().monitoring.period_days * DAY, _diary(folder)
+    start = diary.until if diary.periods else diary.until + _idle(folder, diary.until) // length * length
+    end = start + length
+    if time.time() < end:
+        return None
+    watched, verdict = monitor(folder, start, end, diary.heard, diary.periods, diary.trained)
     heard = watched.last_number, watched.last_shadow
-    done = not (verdict.retrain or verdict.promote)
-    _write(Diary((*diary.periods, period_of(watched)), end, heard, verdict, done), folder)
+
+    def append(now: Diary) -> Diary:
+        done = not (verdict.retrain or verdict.promote)
+        seen = (*diary.periods, period_of(watched))
+        return replace(now, periods=seen, until=end, heard=heard, verdict=verdict, done=done)
+
+    amend(folder, _first_day, append)
     return watched, verdict
+
+
+def _idle(folder: str, since: int) -> int:
+    """Seconds from a moment to the first decision in the log."""
+    first = first_decision(settings_in(folder).database_url, load_contract())
+    return 0 if first is None else max(0, first - since)
 
 
 def compare() -> Comparison:
@@ -171,28 +183,53 @@ def compare() -> Comparison:
 
 
 def act(folder: str) -> Trained | None:
-    """Do what the latest verdict on a service asks for, once: train again, or promote what is proven.
+    """Do what the latest verdict on a service asks for, once: train again, or promote what is proven."""
+    diary = _diary(folder)
+    return None if diary.done or diary.verdict is None else _follow_once(folder, diary.verdict, diary.until)
+
+
+def retrain_now(folder: str, as_of: str) -> Trained:
+    """Train again whatever the verdict on a service is; by default as of the latest day that is known of."""
+    newest = max(epoch(load_contract().split.test_end), _diary(folder).until, champion_of().as_of)
+    asked = Verdict(retrain=True, reason="somebody asks for it")
+    return _follow_once(folder, asked, epoch(day(as_of)) if as_of else newest)
+
+
+def _follow_once(folder: str, verdict: Verdict, at: int) -> Trained:
+    """Follow a verdict and remember it; a run that was cut short is repeated as it was, and ends the same.
 
     A challenger that does not take over answers in shadow from then on.
     """
-    diary = _diary(folder)
-    if diary.done or diary.verdict is None:
-        return None
-    trained = follow(diary.verdict, diary.until)
+
+    def begin(now: Diary) -> Diary:
+        same = now.begun is not None and now.begun.at == at
+        return now if same else replace(now, begun=Begun(at, champion_of().version))
+
+    def end(now: Diary) -> Diary:
+        trained = sorted({*now.trained, at}) if verdict.retrain else now.trained
+        return replace(now, done=now.done or now.until <= at, trained=tuple(trained), begun=None)
+
+    begun = amend(folder, _first_day, begin).begun
+    against = registry.find(load_contract().name, begun.champion) if begun else None
+    trained = follow(verdict, at, against)
     if not trained.promoted:
         shadow(folder, trained.version)
-    _write(replace(diary, done=True), folder)
+    amend(folder, _first_day, end)
+    no_longer_wanted()
     return trained
 
 
-def follow(verdict: Verdict, at: int) -> Trained:
-    """What a verdict asks for, as of a moment."""
-    return promote(verdict.promote, str(day_of(at))) if verdict.promote else retrain(str(day_of(at)))
+def follow(verdict: Verdict, at: int, champion: Version | None = None) -> Trained:
+    """What a verdict asks for, as of a moment; by default against the champion of now."""
+    champion = champion or champion_of()
+    if verdict.promote:
+        return promote(verdict.promote, str(day_of(at)), champion)
+    return retrain(str(day_of(at)), champion)
 
 
-def promote(version: str, as_of: str) -> Trained:
+def promote(version: str, as_of: str, champion: Version) -> Trained:
     """A challenger that is trained already meets the champion again, as of a later day."""
-    run = rematch(data_digest(), version, as_of, champion_of().version)
+    run = rematch(data_digest(), version, as_of, champion.version)
     if run is None:
         raise UserError(REMOTE)
     return Trained(_output(run, "find_version"), _output(run, "contest"), _output(run, "crown"), run)
@@ -211,15 +248,11 @@ def another_is_over(folder: str) -> bool:
 
 
 def _diary(folder: str) -> Diary:
-    path = Path(folder) / DIARY
-    if path.exists():
-        return TypeAdapter(Diary).validate_json(path.read_bytes())
-    return Diary((), champion_of().as_of, (0, 0))
+    return read(folder, _first_day)
 
 
-def _write(diary: Diary, folder: str) -> None:
-    content = TypeAdapter(Diary).dump_json(diary, indent=1)
-    write_whole(Path(folder) / DIARY, lambda scratch: scratch.write_bytes(content))
+def _first_day() -> int:
+    return champion_of().as_of
 
 
 def champion_of() -> Version:

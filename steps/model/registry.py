@@ -54,8 +54,7 @@ def register(
     for known in _versions(client, name):
         if known.tags.get("digest") == digest:
             return _version(known)
-    mlflow.set_experiment(name)
-    with mlflow.start_run(run_name=f"train as of {day_of(artifact.as_of)}") as run:
+    with run_of(name, digest, f"train as of {day_of(artifact.as_of)}") as run:
         mlflow.log_params(dict(params))
         mlflow.log_metrics(known_numbers(metrics))
         mlflow.log_artifacts(str(kept), _ARTIFACT)
@@ -65,6 +64,15 @@ def register(
     )
     client.set_registered_model_alias(name, CHALLENGER, found.version)
     return _version(client.get_model_version(name, found.version))
+
+
+def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
+    """The run of something, to be used in a `with`; one that was cut short, or that is repeated, goes on."""
+    mlflow.set_experiment(experiment)
+    known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
+    if known:
+        return mlflow.start_run(run_id=known[0].info.run_id)
+    return mlflow.start_run(run_name=name, tags={"of": of})
 
 
 def record(version: Version, value: object) -> None:

@@ -12,13 +12,13 @@ from zenml import step
 
 from core.contract import Contract, day_of, iso, load_contract
 from core.settings import DEMO, REPORTS, VAR
-from monitoring.exposition import expose
+from monitoring.exposition import expose, exposed
 from monitoring.notify import Alert, Team, notify
 from monitoring.policy import Period, Verdict, decide
 from steps.deploy.adapters import settings_in
 from steps.lineage import code_digest
 from steps.materializers import RecordMaterializer
-from steps.model.registry import known_numbers, open_version
+from steps.model.registry import known_numbers, open_version, run_of
 from steps.model.select import CANDIDATES
 from steps.monitor.watch import Watched, read_served, watch
 from steps.monitor.year import Comparison, Year, compare_policies
@@ -46,7 +46,7 @@ def watch_period(
     artifacts = {version: open_version(contract.name, version)[1] for version in versions}
     page = page_of(start)
     watched = watch(rows, features, served, artifacts, contract, page)
-    _log(watched, page, contract.name)
+    _log(watched, page, contract.name, folder)
     return watched
 
 
@@ -93,7 +93,7 @@ def alerts_of(watched: Watched, verdict: Verdict, contract: Contract) -> list[Al
             title = f"{cause.kind}: {cause.subject}"
             found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(watched.start)}"))
     performance = watched.performance
-    if performance.label_share < contract.monitoring.min_label_share:
+    if performance.rows and performance.label_share < contract.monitoring.min_label_share:
         found.append(Alert("labels late", "data", "labels late", f"{period}: {performance.sentence}."))
     if performance.bad:
         found.append(Alert("bad period", "model", "bad period", f"{period}: {performance.sentence}."))
@@ -101,6 +101,12 @@ def alerts_of(watched: Watched, verdict: Verdict, contract: Contract) -> list[Al
         wanted = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
         found.append(Alert(f"{wanted} wanted", "model", f"{wanted} wanted", f"{period}: {verdict.reason}."))
     return found
+
+
+def no_longer_wanted() -> None:
+    """What the policy asked for has been done: Prometheus is told so before the next period is."""
+    if METRICS.exists():
+        expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{load_contract().name}-monitoring")
 
 
 def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
@@ -132,16 +138,15 @@ def page_of(start: int) -> Path:
     return PAGES / f"{day_of(start)}.html"
 
 
-def _log(watched: Watched, page: Path, name: str) -> None:
-    mlflow.set_experiment(f"{name}-monitoring")
+def _log(watched: Watched, page: Path, name: str, folder: str) -> None:
     scored = watched.performance.scored
-    with mlflow.start_run(run_name=f"period from {day_of(watched.start)}"):
-        mlflow.log_params(
-            {"start": iso(watched.start), "end": iso(watched.end), "versions": watched.versions}
-        )
+    with run_of(f"{name}-monitoring", f"{folder} {watched.start}", f"period from {day_of(watched.start)}"):
+        mlflow.log_params({"start": iso(watched.start), "end": iso(watched.end)})
+        mlflow.set_tag("versions", ", ".join(watched.versions))
         estimated = {f"estimated_{name}": v for name, v in watched.performance.expected.scores.items()}
         mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
         mlflow.log_metric("drifted_columns", len(watched.drift.drifted))
         mlflow.log_metric("broken", len(watched.broken))
         mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in watched.causes), "causes.txt")
-        mlflow.log_artifact(str(page))
+        if watched.performance.rows:
+            mlflow.log_artifact(str(page))

@@ -14,9 +14,9 @@ from core.errors import UserError
 from core.money import money_of
 from monitoring.causes import Cause, causes
 from monitoring.concept import ConceptReport
-from monitoring.days import Floats
+from monitoring.days import NAN, Floats
 from monitoring.distances import Window
-from monitoring.drift import DriftReport, detect_drift, joined
+from monitoring.drift import VOLUME, Change, DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
 from monitoring.metrics import Scored
 from monitoring.performance import Performance, judge
@@ -68,6 +68,7 @@ class Served:
     last_number: int
     challenger: str = ""
     last_shadow: int = 0
+    goes_on: bool = False  # the log, past the end
 
 
 def read_served(
@@ -84,8 +85,9 @@ def read_served(
         last = later.min() - 1 if len(later) else log["number"].max()
         asked = set(inside["request_id"])
         shadows = [(number, one) for number, one in store.shadows(shadows_heard) if one.request_id in asked]
+    goes_on = bool(len(later))
     if not shadows:
-        return Served(start, end, inside, int(last), last_shadow=shadows_heard)
+        return Served(start, end, inside, int(last), last_shadow=shadows_heard, goes_on=goes_on)
     last_shadow, newest = shadows[-1]
     told = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -95,7 +97,14 @@ def read_served(
     places = zip(inside["request_id"], inside["place"], strict=True)
     answers = pd.Series([told[name][place] if name in told else None for name, place in places], dtype=object)
     inside = inside.assign(shadow=answers.to_numpy())
-    return Served(start, end, inside, int(last), newest.model_version, last_shadow)
+    return Served(start, end, inside, int(last), newest.model_version, last_shadow, goes_on)
+
+
+def first_decision(database: str, contract: Contract) -> int | None:
+    """The earliest decision in the prediction log, epoch seconds."""
+    lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
+    with closing(open_store(database)) as store:
+        return min((one[time_column] - lead for one in predictions(store, contract)), default=None)
 
 
 def reaches(database: str, contract: Contract, moment: int, heard: int) -> bool:
@@ -118,9 +127,11 @@ def watch(
     `rows` and `features` are the warehouse's; of them, only what was known at the end is looked at.
 
     Raises:
-        UserError: when the log holds no prediction of the period.
+        UserError: when the log ends before the period begins.
     """
     start, end, log = served.start, served.end, served.log
+    if log.empty and served.goes_on:
+        return _silent(served)
     if log.empty:
         raise UserError(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
@@ -167,6 +178,32 @@ def watch(
         slices_of(current.iloc[known], forecast[known], newest.decide(forecast[known]), contract),
         _shadow(served, current, known, contract),
         served.last_shadow,
+    )
+
+
+def _silent(served: Served) -> Watched:
+    """A period in which nothing was asked, while the log goes on after it."""
+    gone, still = Change(1.0, 0.0, drifted=True, broken=True), Change(0.0, 0.0, drifted=False, broken=False)
+    sentence = f"{VOLUME}: none was asked for. Was the service down, or what asks it?"
+    return Watched(
+        served.start,
+        served.end,
+        (),
+        Performance(
+            rows=0,
+            label_share=0.0,
+            scored=None,
+            saved=None,
+            expected=Scored({"rows": 0.0, "cost_per_1000": NAN}, {}),
+            bad=False,
+            sentence="nothing was asked",
+        ),
+        DriftReport((), gone, still, 0.0, NAN, (VOLUME,), (VOLUME,), (sentence,)),
+        compared=0,
+        largest_difference=0.0,
+        last_number=served.last_number,
+        causes=(Cause("data broken", VOLUME, sentence),),
+        last_shadow=served.last_shadow,
     )
 
 

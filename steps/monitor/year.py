@@ -270,6 +270,8 @@ def live(year: Year, policy: Policy, *, contest_first: bool = True) -> Life:
     for start in year.starts():
         end = start + length
         here = year.inside(start, end)
+        if not here.size:
+            continue  # there was nothing to decide
         cost[here] = year.costs(champion, here)
         performance, drift = year.judged(champion, start, end), year.drift(start, end)
         shadow = year.shadow(challenger, champion, start, end) if challenger else None

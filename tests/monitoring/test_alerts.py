@@ -21,7 +21,7 @@ from monitoring.alerts import (
     rules,
     rules_text,
 )
-from monitoring.exposition import ABOUT, expose
+from monitoring.exposition import ABOUT, expose, exposed
 from serving.metrics import BOUNDS
 
 DRILL = Path(__file__).with_name("rules_drill.yaml")
@@ -93,3 +93,4 @@ def test_what_was_found_is_written_for_prometheus(tmp_path: Path) -> None:
     expose({"broken": 2, "label_share": 0.5}, path, "test")
     assert "monitoring_broken 2.0" in path.read_text()
     assert "# HELP monitoring_label_share Share" in path.read_text()
+    assert exposed(path) == {"broken": 2, "label_share": 0.5}

@@ -1,5 +1,6 @@
 """What is asked of the pipelines and what is remembered of them; the pipelines themselves are stand-ins."""
 
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,9 +91,8 @@ def test_afresh_there_is_no_champion(training: Stand, as_of: str) -> None:
 
 @pytest.mark.usefixtures("nobody")
 def test_the_first_training_meets_nobody(training: Stand) -> None:
-    tried = (Trees(0.1, 5, 10),)
-    runs.train("2013-08-01", tried)
-    assert training.given[0][3:] == ("", [asdict(tried[0])])
+    runs.train("2013-08-01")
+    assert training.given[0][3:] == ("", [])
 
 
 @pytest.mark.usefixtures("champion")
@@ -138,7 +138,15 @@ def watched(last_number: int, *broken: str, bad: bool) -> dict[str, Any]:
     return {"watch_period": found, "decide_retraining": Verdict(bad, f"after {last_number}")}
 
 
-@pytest.mark.usefixtures("champion")
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """What the prediction log says of itself: its first decision."""
+    found = {"first": TRAINED}
+    monkeypatch.setattr(runs, "first_decision", lambda *_: found["first"])
+    return found
+
+
+@pytest.mark.usefixtures("champion", "logged")
 def test_periods_follow_one_another_and_are_remembered(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -147,8 +155,7 @@ def test_periods_follow_one_another_and_are_remembered(
     )
     monkeypatch.setattr(runs, "monitoring", stand)
     folder = str(tmp_path)
-    verdicts = [runs.monitor_next(folder)[1].reason for _ in range(3)]
-    assert verdicts == ["after 120", "after 300", "after 301"]
+    assert [_reason(folder) for _ in range(3)] == ["after 120", "after 300", "after 301"]
     first = asdict(Period(0.95, bad=False, broken=()))
     second = asdict(Period(0.95, bad=True, broken=("dest", "rows a day")))
     ends = [TRAINED + number * LENGTH for number in range(4)]
@@ -159,7 +166,13 @@ def test_periods_follow_one_another_and_are_remembered(
     ]
 
 
-@pytest.mark.usefixtures("champion")
+def _reason(folder: str) -> str:
+    seen = runs.monitor_next(folder)
+    assert seen is not None
+    return seen[1].reason
+
+
+@pytest.mark.usefixtures("champion", "logged")
 def test_a_period_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stand = Stand(watched(120, bad=False))
     monkeypatch.setattr(runs, "monitoring", stand)
@@ -171,33 +184,159 @@ def test_a_period_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.usefixtures("champion")
+def test_the_first_period_is_that_of_the_first_decision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, logged: dict[str, int]
+) -> None:
+    logged["first"] = TRAINED + 2 * LENGTH + 5
+    stand = Stand(watched(120, bad=False), watched(130, bad=False))
+    monkeypatch.setattr(runs, "monitoring", stand)
+    for _ in range(2):
+        runs.monitor_next(str(tmp_path))
+    assert [given[2] - TRAINED for given in stand.given] == [2 * LENGTH, 3 * LENGTH]
+
+
+@pytest.mark.usefixtures("champion", "logged")
+def test_a_period_that_goes_on_is_not_watched_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand = Stand(watched(120, bad=False))
+    monkeypatch.setattr(runs, "monitoring", stand)
+    for late, over in ((-1, False), (0, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda late=late: TRAINED + LENGTH + late)
+            assert (runs.monitor_next(str(tmp_path)) is not None) is over
+    assert len(stand.given) == 1
+
+
+class Contests:
+    """Stand-ins for what a verdict leads to; each keeps what it was asked for, and is refused."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.shadowing: list[str] = []
+        self.wanted = True
+        self.promoted = False
+
+    def retrain(self, at: str, champion: Version) -> runs.Trained:
+        return self._did("retrain", at, champion)
+
+    def promote(self, version: str, at: str, champion: Version) -> runs.Trained:
+        return self._did(f"promote {version}", at, champion)
+
+    def _did(self, what: str, at: str, champion: Version) -> runs.Trained:
+        self.done.append(f"{what} {at} against {champion.version}")
+        return runs.Trained(CHALLENGER, PASSED, self.promoted, run=None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def contests(monkeypatch: pytest.MonkeyPatch) -> Contests:
+    found = Contests()
+    monkeypatch.setattr(runs, "retrain", found.retrain)
+    monkeypatch.setattr(runs, "promote", found.promote)
+    monkeypatch.setattr(runs, "shadow", lambda _folder, version: found.shadowing.append(version.version))
+    monkeypatch.setattr(runs, "no_longer_wanted", lambda: setattr(found, "wanted", False))
+    monkeypatch.setattr(registry, "find", lambda _name, version: replace(CHAMPION, version=version))
+    return found
+
+
+def verdict_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *verdicts: Verdict) -> list[Any]:
+    """Watch a period for each verdict; what the pipeline was given."""
+    stand = Stand(*(watched(120, bad=False) | {"decide_retraining": one} for one in verdicts))
+    monkeypatch.setattr(runs, "monitoring", stand)
+    for _ in verdicts:
+        runs.monitor_next(str(folder))
+    return stand.given
+
+
+BAD = Verdict(retrain=True, reason="bad")
+PROVEN = Verdict(retrain=False, reason="proven", promote="5")
+GOOD = Verdict(retrain=False, reason="good")
+
+
+@pytest.mark.usefixtures("champion", "logged")
 @pytest.mark.parametrize(
     ("verdict", "called"),
     [
-        (Verdict(retrain=True, reason="bad"), "retrain 2013-09-08"),
-        (Verdict(retrain=False, reason="proven", promote="5"), "promote 5 2013-09-08"),
-        (Verdict(retrain=False, reason="good"), ""),
+        (BAD, "retrain 2013-09-08 against 4"),
+        (PROVEN, "promote 5 2013-09-08 against 4"),
+        (GOOD, ""),
     ],
 )
 def test_what_a_verdict_asks_for_is_done_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: Verdict, called: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contests: Contests, verdict: Verdict, called: str
 ) -> None:
-    folder, done, shadowing = str(tmp_path), [], []
-    refused = runs.Trained(CHALLENGER, PASSED, promoted=False, run=None)  # type: ignore[arg-type]
-
-    def did(*words: str) -> runs.Trained:
-        done.append(" ".join(words))
-        return refused
-
-    monkeypatch.setattr(runs, "retrain", lambda at: did("retrain", at))
-    monkeypatch.setattr(runs, "promote", lambda version, at: did("promote", version, at))
-    monkeypatch.setattr(runs, "shadow", lambda _folder, version: shadowing.append(version.version))
+    folder = str(tmp_path)
     assert runs.act(folder) is None  # nothing has been watched yet
-    seen = watched(120, bad=False) | {"decide_retraining": verdict}
-    monkeypatch.setattr(runs, "monitoring", Stand(seen))
-    runs.monitor_next(folder)
+    verdict_of(monkeypatch, tmp_path, verdict)
     first, second = runs.act(folder), runs.act(folder)
-    assert done == ([called] if called else [])
-    assert first == (refused if called else None)
+    assert contests.done == ([called] if called else [])
+    assert (first is not None) is bool(called)
     assert second is None
-    assert shadowing == (["5"] if called else [])
+    assert contests.shadowing == (["5"] if called else [])
+    assert contests.wanted is not bool(called)
+
+
+@pytest.mark.usefixtures("champion", "logged")
+def test_a_retraining_counts_for_the_pause_and_the_budget_whether_promoted_or_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contests: Contests
+) -> None:
+    verdict_of(monkeypatch, tmp_path, BAD)
+    runs.act(str(tmp_path))
+    given = verdict_of(monkeypatch, tmp_path, PROVEN)
+    assert given[0][6] == [TRAINED, TRAINED + LENGTH]
+    runs.act(str(tmp_path))  # trains nothing
+    runs.retrain_now(str(tmp_path), "2013-09-20")
+    given = verdict_of(monkeypatch, tmp_path, GOOD)
+    assert given[0][6] == [TRAINED, TRAINED + LENGTH, epoch(day("2013-09-20"))]
+    assert len(contests.done) == 3
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_contest_cut_short_after_the_promotion_is_held_again_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contests: Contests
+) -> None:
+    champions = [CHAMPION]
+    monkeypatch.setattr(registry, "champion", lambda _name: champions[-1])
+    verdict_of(monkeypatch, tmp_path, BAD)
+    contests.promoted = True
+
+    def killed(at: str, champion: Version) -> runs.Trained:
+        contests.retrain(at, champion)
+        champions.append(replace(CHALLENGER, as_of=TRAINED + LENGTH))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "retrain", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.act(str(tmp_path))
+    trained = runs.act(str(tmp_path))
+    assert trained is not None
+    assert contests.done == ["retrain 2013-09-08 against 4"] * 2
+    assert runs.act(str(tmp_path)) is None
+
+
+@pytest.mark.usefixtures("champion", "logged")
+def test_a_period_watched_while_a_training_runs_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contests: Contests
+) -> None:
+    verdict_of(monkeypatch, tmp_path, BAD)
+
+    def slow(at: str, champion: Version) -> runs.Trained:
+        verdict_of(monkeypatch, tmp_path, PROVEN)
+        return contests.retrain(at, champion)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "retrain", slow)
+        runs.act(str(tmp_path))
+    given = verdict_of(monkeypatch, tmp_path, PROVEN)
+    assert len(given[0][5]) == 2  # periods
+    assert given[0][6] == [TRAINED, TRAINED + LENGTH]
+    runs.act(str(tmp_path))
+    assert contests.done[-1] == "promote 5 2013-09-22 against 4"
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize(("as_of", "stood"), [("2013-12-01", "2013-12-01"), ("", "2014-01-01")])
+def test_who_asks_for_a_training_gets_one_of_the_day_or_of_the_latest(
+    tmp_path: Path, contests: Contests, as_of: str, stood: str
+) -> None:
+    runs.retrain_now(str(tmp_path), as_of)
+    assert contests.done == [f"retrain {stood} against 4"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -61,6 +62,23 @@ def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: regi
     other = register(replace(artifact, calibration=Calibration(1.1)), NAME, {}, {})
     assert (other.version, version.version) == ("2", "1")
     assert other.digest != version.digest
+
+
+def test_a_registration_cut_short_goes_on_in_the_same_run(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    another = replace(artifact, calibration=Calibration(1.2))
+    with monkeypatch.context() as patch:
+        patch.setattr("steps.model.registry.MlflowClient.create_model_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
+    found = register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
+    runs = mlflow.search_runs(experiment_names=["cut-short"], output_format="list")
+    assert [run.info.run_id for run in runs] == [found.run_id]
+    assert runs[0].info.status == "FINISHED"
 
 
 def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: registry.Version) -> None:

@@ -15,6 +15,7 @@ from core.clock import DAY
 from core.contract import Contract, load_contract
 from core.errors import UserError
 from monitoring.days import Floats
+from monitoring.policy import Verdict
 from serving.artifact import Artifact
 from serving.calibration import Calibration
 from serving.log import open_store
@@ -23,9 +24,10 @@ from steps.data.features import build_features
 from steps.deploy.client import wire_rows
 from steps.model.evaluate import artifact_forecast
 from steps.monitor import watch as watching
+from steps.monitor.adapters import alerts_of, metrics_of, period_of
 from steps.monitor.effects import effects_of
 from steps.monitor.skew import forecasts_in
-from steps.monitor.watch import Served, Watched, reaches, read_served, watch
+from steps.monitor.watch import Served, Watched, first_decision, reaches, read_served, watch
 from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
 
 STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
@@ -179,6 +181,24 @@ def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_pat
             tmp_path / "page.html",
         )
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_period_without_any_request_is_told_of_and_gone_past(
+    warehouse: Warehouse, database: str, tmp_path: Path
+) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    due = warehouse.due()
+    log(database, [answered("later", due, warehouse.probability[due.index], contract)])
+    assert first_decision(database, contract) == due["decision_at"].min()
+    silent = read_served(database, contract, start - 2 * DAY, start, 0)
+    found = watch(warehouse.rows, warehouse.features, silent, {}, contract, tmp_path / "page.html")
+    assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("rows a day",))
+    assert not (tmp_path / "page.html").exists()
+    verdict = Verdict(retrain=False, reason="blocked")
+    assert [one.team for one in alerts_of(found, verdict, contract)] == ["data"]
+    assert metrics_of(found, verdict)["broken"] == 1
+    assert period_of(found).broken == ("rows a day",)
+    assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
 
 
 def test_rows_that_the_data_do_not_have_are_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:

@@ -42,13 +42,22 @@ def test_periods_that_were_missed_are_in_one_notice(
     assert notice.body.count("## From 2013-10-01") == 2
 
 
+def test_while_no_period_is_over_what_was_told_stays(
+    monkeypatch: pytest.MonkeyPatch, notices: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "monitor_next", lambda _: None)
+    run.monitor(Namespace(as_of=None))
+    assert capsys.readouterr().out == "No further period is over yet.\n"
+    assert not list(notices.glob("*.md"))
+
+
 def test_a_contest_is_told_with_its_gates(monkeypatch: pytest.MonkeyPatch, notices: Path) -> None:
     trained = SimpleNamespace(
         version=FOUND,
         contest=SimpleNamespace(gates=GATES, passed=False),
         promoted=False,
     )
-    monkeypatch.setattr(runs, "retrain", lambda _: trained)
+    monkeypatch.setattr(runs, "retrain_now", lambda *_: trained)
     run.retrain(Namespace(as_of="2013-12-01", if_asked=False))
     assert read_notice(notices / "retraining.md").facts["version"] == "7"
 
