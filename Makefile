@@ -167,7 +167,7 @@ newest: $(INSTALLED) ## the newest versions that pyproject.toml allows, and whet
 # -- set-up --------------------------------------------------------------------------------------------
 
 $(INSTALLED): requirements.lock | $(BIN)/uv
-	@$(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
+	@$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
 	    echo "uv could not install the lock: trying pip." >&2; \
 	    $(BIN)/python -m pip install --require-hashes --no-build-isolation --no-deps -r $<; }
 	@touch $@

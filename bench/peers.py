@@ -14,8 +14,7 @@ from core.contract import Contract, Number
 from core.errors import UserError
 from core.settings import ROOT, VAR
 from serving.artifact import Artifact
-from serving.engine import Scorer
-from serving.trees import LEAF, read_outputs
+from serving.trees import LEAF
 
 FOLDER = VAR / "bench"
 KINDS = {"category": "text", "timestamp": "moment", "integer": "number", "number": "number"}
@@ -96,8 +95,7 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
         UserError: when one cannot be installed.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    outputs = read_outputs(Scorer(artifact.models, artifact.calibration).models)
-    trees = [tree for output in outputs for tree in output.trees]
+    trees = [tree for output in artifact.models.outputs for tree in output.trees]
     given = {
         "rows": rows,
         "kinds": {name: KINDS[column.type] for name, column in artifact.contract.columns.items()},

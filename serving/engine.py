@@ -3,10 +3,9 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import treelite
 from msgspec.structs import replace
 
 from core.clock import DAY
@@ -19,7 +18,7 @@ from serving.artifact import Artifact, Parity
 from serving.calibration import Link
 from serving.compiled import CompiledForest, library
 from serving.explain import Explainer, strongest
-from serving.trees import UnsupportedError, forest_of, read_outputs
+from serving.trees import Ensemble, UnsupportedError, forest_of
 
 Frame = Any  # columns by name: a data frame, which this room does not know, or a dictionary of lists
 UNKNOWN = float("nan")
@@ -99,28 +98,28 @@ def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Flo
     return table
 
 
+class Trees(Protocol):
+    """What answers rows of features with margins."""
+
+    def margin(self, values: Sequence[float]) -> Any:
+        """The margin of one row: a number, or a list of one for each output."""
+        ...
+
+    def margins(self, rows: Floats) -> Floats:
+        """The margins of rows x features: one a row, or rows x outputs."""
+        ...
+
+
 class Scorer:
     """The artifact's trees and calibration."""
 
-    def __init__(self, models: Sequence[bytes], calibration: Link) -> None:
-        self.models = [treelite.Model.deserialize_bytes(model) for model in models]
-        self.why_slow = ""  # why the trees run in treelite's interpreter; empty when they are compiled
+    def __init__(self, models: Ensemble, calibration: Link) -> None:
         self._calibration = calibration
-        self._compiled: CompiledForest | None = None
-        try:
-            code = library()
-            if code is None:
-                self.why_slow = "their code could not be compiled here"
-            else:
-                self._compiled = CompiledForest(forest_of(self.models), code)
-        except UnsupportedError as error:
-            self.why_slow = str(error)
+        self._trees, self.why_slow = _run(models)  # why they are not compiled; empty when they are
 
     def margins(self, features: Floats) -> Floats:
         """Sums of the trees' leaves for each row of features: one, or one for each output."""
-        if self._compiled is not None:
-            return self._compiled.margins(features)
-        return self._interpreted(features)
+        return self._trees.margins(features)
 
     def forecast(self, features: Floats) -> Floats:
         """The forecast for each row of features, see `core.money`."""
@@ -128,10 +127,7 @@ class Scorer:
 
     def one(self, features: Sequence[float]) -> Any:
         """The forecast for one row of features: a number, or a list of them."""
-        if self._compiled is not None:
-            return self._calibration.of_one(self._compiled.margin(features))
-        margins = self._interpreted(np.array([features], dtype=np.float64))[0]
-        return self._calibration.of_one(margins.tolist())
+        return self._calibration.of_one(self._trees.margin(features))
 
     def require(self, parity: Parity) -> None:
         """Hold the trees against the model that they were made from.
@@ -149,13 +145,19 @@ class Scorer:
                 "train again, with the versions of treelite and scikit-learn that requirements.lock names."
             )
 
-    def _interpreted(self, features: Floats) -> Floats:
-        found = [
-            np.asarray(treelite.gtil.predict(model, features, nthread=1, pred_margin=True), dtype=np.float64)
-            for model in self.models
-        ]
-        margins = np.hstack([one.reshape(len(features), -1) for one in found])
-        return margins[:, 0] if margins.shape[1] == 1 else margins
+
+def _run(models: Ensemble) -> tuple[Trees, str]:
+    """What answers for the trees: compiled tables, or treelite's interpreter and why."""
+    code = library()
+    try:
+        if code is not None:
+            return CompiledForest(forest_of(models), code), ""
+        why_slow = "their code could not be compiled here"
+    except UnsupportedError as error:
+        why_slow = str(error)
+    from serving.checkpoint import Interpreter
+
+    return Interpreter(models.checkpoints), why_slow
 
 
 class Engine:
@@ -215,8 +217,7 @@ class Engine:
         """
         artifact, names = self.artifact, self.artifact.features
         if not self._explainers:
-            outputs = read_outputs(self.scorer.models)
-            self._explainers = [Explainer(output, len(names)) for output in outputs]
+            self._explainers = [Explainer(output, len(names)) for output in artifact.models.outputs]
         explained = []
         for row, prediction in zip(rows, found, strict=True):
             features = self.features(row)

@@ -30,7 +30,7 @@ class Explainer:
         self._categories: list[tuple[int, frozenset[int]]] = []  # node, categories that go left
         paths: list[tuple[float, Path]] = []
         for tree in output.trees:
-            if len(tree.cover) != len(tree.kind) or not np.all(tree.cover > 0):
+            if not np.all(tree.cover > 0):
                 raise UnsupportedError("no counts of training rows in its nodes")
             self._walk(tree, 0, {}, paths)
         depth = max(1, *(len(path) for _, path in paths))

@@ -5,12 +5,11 @@ left; the lowest bit that stays is the row's leaf. What a value of a feature rul
 beforehand into one row of a table, so that a row of features is one lookup per feature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import treelite
 from numpy.typing import NDArray
 
 from core.columns import Floats, Ints
@@ -18,12 +17,11 @@ from core.columns import Floats, Ints
 Masks = NDArray[np.uint64]
 ALL = np.uint64(2**64 - 1)
 NARROW, BITS = 32, 64  # widths of a mask
-LESS_OR_EQUAL = 3  # treelite's number of that comparison
 LEAF, NUMBER, CATEGORY = 0, 1, 2  # treelite's numbers of kinds of nodes
 
 
 class UnsupportedError(Exception):
-    """A model that the tables cannot hold; treelite's own interpreter can."""
+    """Trees that the tables cannot hold; treelite's interpreter can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,15 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Models of so many features: as treelite's checkpoints, and as outputs where they are sums of trees."""
+
+    checkpoints: tuple[bytes, ...]
+    outputs: tuple[Output, ...]
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forest:
     """The tables: see trees.c for their shapes."""
 
@@ -62,67 +69,15 @@ class Forest:
     bases: Floats
 
 
-def read_outputs(models: Sequence[treelite.Model]) -> list[Output]:
-    """The outputs of models: of one that tells classes apart, one a class; of any other, one.
-
-    Raises:
-        UnsupportedError: when one is not a plain sum of trees that split at `<=` or on categories.
-    """
-    return [output for model in models for output in _outputs(model)]
-
-
-def _outputs(model: treelite.Model) -> list[Output]:
-    header = model.get_header_accessor()
-    one_target = len(header.get_field("num_class")) == 1 and np.all(
-        header.get_field("leaf_vector_shape") == 1
-    )
-    if not one_target or header.get_field("average_tree_output")[0]:
-        raise UnsupportedError("not sums of trees")
-    trees, of_class = _trees(model), header.get_field("class_id")
-    return [
-        Output([tree for tree, one in zip(trees, of_class, strict=True) if one == number], float(base))
-        for number, base in enumerate(header.get_field("base_scores"))
-    ]
-
-
-def _trees(model: treelite.Model) -> list[Tree]:
-    trees = []
-    for number in range(model.num_tree):
-        field = model.get_tree_accessor(number).get_field
-        kind = field("node_type").astype(np.int64)
-        if np.any(field("cmp")[kind == NUMBER] != LESS_OR_EQUAL) or np.any(
-            field("category_list_right_child")
-        ):
-            raise UnsupportedError("splits of another kind than <= and categories that go left")
-        listed = field("category_list")
-        begins, ends = field("category_list_begin"), field("category_list_end")
-        matched = tuple(
-            frozenset(listed[int(begin) : int(end)].tolist()) for begin, end in zip(begins, ends, strict=True)
-        )
-        left, right = (field(name).astype(np.int64) for name in ("cleft", "cright"))
-        trees.append(
-            Tree(
-                kind=kind,
-                left=left,
-                right=right,
-                feature=field("split_index").astype(np.int64),
-                threshold=field("threshold").astype(np.float64),
-                missing_left=field("default_left").astype(bool),
-                value=field("leaf_value").astype(np.float64),
-                cover=field("data_count").astype(np.float64),
-                matched=matched or (frozenset(),) * len(kind),
-            )
-        )
-    return trees
-
-
-def forest_of(models: Sequence[treelite.Model]) -> Forest:
-    """The tables of models of the same features.
+def forest_of(ensemble: Ensemble) -> Forest:
+    """The tables of an ensemble.
 
     Raises:
         UnsupportedError: when they cannot hold them.
     """
-    outputs = read_outputs(models)
+    outputs = ensemble.outputs
+    if not outputs:
+        raise UnsupportedError("they are no plain sums of trees that split at <= or on categories")
     trees = [tree for output in outputs for tree in output.trees]
     spans = [_leaves(tree) for tree in trees]
     width = max(len(leaves) for leaves, _ in spans)
@@ -133,7 +88,7 @@ def forest_of(models: Sequence[treelite.Model]) -> Forest:
         row[: len(leaves)] = tree.value[leaves]
 
     first, category, thresholds, alive = [0], [], [], []
-    for feature in range(models[0].num_feature):
+    for feature in range(ensemble.features):
         splits = [
             (number, node, ALL ^ _bits(*spans[number][1][node]))
             for number, tree in enumerate(trees)
@@ -164,7 +119,7 @@ Split = tuple[int, int, np.uint64]  # tree, node, leaves that stay when it sends
 
 def _by_threshold(trees: list[Tree], splits: list[Split]) -> tuple[Floats, Masks]:
     """One row up to each threshold, one above them all, one for a missing value."""
-    marks = np.unique([trees[number].threshold[node] for number, node, _ in splits])
+    marks = np.array(sorted({float(trees[number].threshold[node]) for number, node, _ in splits}))
     masks = np.full((len(marks) + 2, len(trees)), ALL)
     for number, node, stay in splits:
         masks[np.searchsorted(marks, trees[number].threshold[node]) + 1, number] &= stay
@@ -215,12 +170,12 @@ def _bits(start: int, end: int) -> np.uint64:
     return np.uint64((1 << end) - (1 << start))
 
 
-def probes(models: Sequence[treelite.Model], rows: int = 128) -> Floats:
+def probes(ensemble: Ensemble, rows: int = 128) -> Floats:
     """Rows that try the splits: at and beside thresholds, each category, and missing, as an unseen one is."""
     random = np.random.default_rng(0)
-    trees = [tree for output in read_outputs(models) for tree in output.trees]
-    table = np.empty((rows, models[0].num_feature))
-    for feature in range(models[0].num_feature):
+    trees = [tree for output in ensemble.outputs for tree in output.trees]
+    table = np.empty((rows, ensemble.features))
+    for feature in range(ensemble.features):
         tried = {0.0, np.nan}
         for tree in trees:
             for node in np.flatnonzero((tree.feature == feature) & (tree.kind == NUMBER)).tolist():
@@ -230,3 +185,40 @@ def probes(models: Sequence[treelite.Model], rows: int = 128) -> Floats:
                 tried |= {float(one) for one in tree.matched[node]}
         table[:, feature] = random.choice(sorted(tried, key=str), rows)
     return table
+
+
+NODES = ("kind", "left", "right", "feature", "threshold", "missing_left", "value", "cover")
+
+
+def arrays_of(outputs: Sequence[Output]) -> dict[str, NDArray[Any]]:
+    """Outputs as named arrays: the nodes of all trees one after another, and how many each tree has."""
+    if not outputs:
+        return {}
+    trees = [tree for output in outputs for tree in output.trees]
+    matched = [sorted(one) for tree in trees for one in tree.matched]
+    return {
+        "bases": np.array([output.base for output in outputs]),
+        "trees": np.array([len(output.trees) for output in outputs], dtype=np.int64),
+        "nodes": np.array([len(tree.kind) for tree in trees], dtype=np.int64),
+        "matches": np.array([len(one) for one in matched], dtype=np.int64),
+        "matched": np.array([category for one in matched for category in one], dtype=np.int64),
+        **{name: np.concatenate([getattr(tree, name) for tree in trees]) for name in NODES},
+    }
+
+
+def outputs_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[Output, ...]:
+    """The outputs that `arrays_of` has written down."""
+    if not arrays:
+        return ()
+    groups = np.split(arrays["matched"], np.cumsum(arrays["matches"])[:-1])
+    matched = tuple(frozenset(one.tolist()) for one in groups)
+    ends = np.cumsum(arrays["nodes"]).tolist()
+    trees = [
+        Tree(**{name: arrays[name][start:end] for name in NODES}, matched=matched[start:end])
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    last = np.cumsum(arrays["trees"]).tolist()
+    return tuple(
+        Output(trees[start:end], base)
+        for start, end, base in zip([0, *last], last, arrays["bases"].tolist(), strict=False)
+    )

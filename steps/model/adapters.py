@@ -1,6 +1,6 @@
 """ZenML steps of stage 3."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from core.contract import day_of, load_contract
 from core.errors import UserError
 from monitoring.metrics import Answers, Scored
 from report.results import Gate
-from serving.artifact import Artifact, Lineage, load_artifact
+from serving.artifact import Artifact, FormatError, Lineage, load_artifact
 from serving.engine import Engine
 from steps.data.adapters import MODEL, Probes, windows_at
 from steps.data.features import names_by_set
@@ -134,7 +134,10 @@ def contest(
     )
     opponent = None
     if champion not in ("", version.version):
-        opponent = answers(load_artifact(fetch(contract.name, champion)))
+        try:
+            opponent = answers(load_artifact(fetch(contract.name, champion)))
+        except FormatError as error:
+            evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
     return Verdict(tuple(run_gates(window, answers(challenger), opponent, evidence, contract)))
 
 

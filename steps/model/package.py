@@ -12,8 +12,9 @@ from core.windows import HOUR, Table
 from problem.features import REACH_HOURS, SETS, Reference
 from serving.artifact import Artifact, Lineage, Parity, SmokeRow
 from serving.calibration import AnyCalibration
+from serving.checkpoint import ensemble_of
 from serving.engine import Scorer, table_of
-from serving.trees import probes
+from serving.trees import Ensemble, probes
 from steps.data.split import Windows
 from steps.data.world import PAST, known_between
 from steps.model.fit import Categories, as_data
@@ -32,7 +33,7 @@ class Fitted:
     names: tuple[str, ...]
     categories: Categories
     calibration: AnyCalibration
-    models: tuple[bytes, ...]
+    models: Ensemble
     parity: Parity
     contest: Floats  # what scikit-learn's own trees answer to the contest window, calibrated
 
@@ -47,17 +48,17 @@ def fit_chosen(sample: Sample, windows: Windows, selection: Selection, contract:
     models = learner.fit(sample.features[windows.train], sample.label[windows.train], selection.trees)
     contest = sample.features[windows.contest]
     margins = learner.margins(models, contest)
-    data = tuple(as_data(model) for model in models)
-    converted = Scorer(data, selection.calibration)
+    ensemble = ensemble_of([as_data(model) for model in models])
+    converted = Scorer(ensemble, selection.calibration)
     converted.require(Parity(contest, margins))
-    tried = np.vstack([probes(converted.models), contest[-CONTEST_ROWS:]])
+    tried = np.vstack([probes(ensemble), contest[-CONTEST_ROWS:]])
     parity = Parity(tried, learner.margins(models, tried))
     converted.require(parity)
     return Fitted(
         names=sample.names,
         categories=sample.categories,
         calibration=selection.calibration,
-        models=data,
+        models=ensemble,
         parity=parity,
         contest=selection.calibration.forecast(margins),
     )

@@ -22,6 +22,7 @@ from problem.features import SETS, WEATHER
 from serving.__main__ import Server
 from serving.artifact import Artifact, Lineage, Parity, SmokeRow, save_artifact
 from serving.calibration import Calibration
+from serving.checkpoint import ensemble_of
 from serving.engine import columns_of, encode, features_of, matrix, predict_table, table_of
 from serving.pointer import Pointer, write_pointer
 from serving.service import Service
@@ -168,7 +169,7 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
         calibration=Calibration(0.9),
         as_of=AS_OF, trained_until=AS_OF, lineage=Lineage("data", contract.digest, "lock", "commit"),
-        models=(treelite.sklearn.import_model(trees).serialize_bytes(),),
+        models=ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()]),
         parity=Parity(table[-40:], trees.decision_function(table[-40:])), history=history,
     )  # fmt: skip
     places = range(0, len(world.at), len(world.at) // 20)

@@ -6,14 +6,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-import treelite
 
 from core.columns import Floats
 from serving.artifact import Artifact
 from serving.explain import Explainer
-from serving.trees import CATEGORY, LEAF, Tree, UnsupportedError, probes, read_outputs
+from serving.trees import CATEGORY, LEAF, Tree, UnsupportedError, probes
 from tests.serving.conftest import Running, World
-from tests.serving.test_trees import trained
+from tests.serving.test_trees import ensemble, trained
 
 
 def expected(tree: Tree, row: Floats, held: frozenset[int], at: int = 0) -> float:
@@ -47,21 +46,22 @@ def by_definition(trees: list[Tree], row: Floats) -> list[float]:
 
 
 def test_contributions_are_shapley_values() -> None:
-    model = treelite.sklearn.import_model(trained(15))
-    (output,) = read_outputs([model])
+    model = ensemble(trained(15))
+    (output,) = model.outputs
     trees, base = output.trees, output.base
-    explainer = Explainer(output, model.num_feature)
+    explainer = Explainer(output, model.features)
     average = sum(expected(tree, np.zeros(6), frozenset()) for tree in trees)
     assert explainer.base == pytest.approx(base + average)
-    rows = probes([model], 6)
+    rows = probes(model, 6)
     for row in rows:
         assert np.allclose(explainer.contributions(row), by_definition(trees, row), rtol=0, atol=1e-9)
 
 
 def test_contributions_sum_to_the_margin() -> None:
-    model = treelite.sklearn.import_model(trained(31))
-    explainer, rows = Explainer(read_outputs([model])[0], model.num_feature), probes([model], 200)
-    margins = treelite.gtil.predict(model, rows, nthread=1, pred_margin=True).reshape(-1)
+    trees = trained(31)
+    model = ensemble(trees)
+    explainer, rows = Explainer(model.outputs[0], model.features), probes(model, 200)
+    margins = trees.decision_function(rows)
     found = [explainer.base + explainer.contributions(row).sum() for row in rows]
     assert np.allclose(found, margins, rtol=0, atol=1e-9)
 
@@ -89,8 +89,8 @@ def test_what_cannot_be_explained_is_refused(live: Running, world: World) -> Non
 
 
 def test_a_model_without_counts_says_so() -> None:
-    model = treelite.sklearn.import_model(trained(7))
-    (output,) = read_outputs([model])
-    bare = [replace(tree, cover=np.empty(0)) for tree in output.trees]
+    model = ensemble(trained(7))
+    (output,) = model.outputs
+    bare = [replace(tree, cover=np.full(len(tree.kind), np.nan)) for tree in output.trees]
     with pytest.raises(UnsupportedError, match="counts"):
-        Explainer(replace(output, trees=bare), model.num_feature)
+        Explainer(replace(output, trees=bare), model.features)

@@ -125,10 +125,10 @@ def test_the_history_survives_a_reload(deployed: Deployed, other_artifact: Artif
     assert np.allclose(found, offline(other_artifact, world), rtol=0, atol=1e-9)
 
 
-HARM = ["model.treelite", "history.npz", "parity.npz", "manifest.json", "parity", "smoke", "folder"]
+FILES = ["model.treelite", "trees.npz", "history.npz", "parity.npz", "manifest.json"]
 
 
-@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("harm", [*FILES, "parity", "smoke", "folder"])
 def test_a_bad_artifact_is_refused_and_the_old_one_stays(
     live: Running, deployed: Deployed, other_artifact: Artifact, world: World, harm: str
 ) -> None:

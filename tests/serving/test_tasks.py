@@ -17,8 +17,10 @@ from serving import app
 from serving.answers import form_of, numbers_in
 from serving.artifact import Artifact, Parity, SmokeRow, load_artifact, save_artifact
 from serving.calibration import ClassCalibration, NumberCalibration
+from serving.checkpoint import ensemble_of
 from serving.engine import Engine, columns_of, encode, features_of, matrix, predict_table, table_of
 from serving.log import open_store, predictions
+from serving.trees import Ensemble
 from tests.core.contracts import CLASSES, contract_of
 from tests.serving.conftest import (
     REFERENCE,
@@ -48,6 +50,10 @@ def learnt(task: str, table: Floats, world: World) -> tuple[list[Any], Any]:
     return models, NumberCalibration(-0.5, 0.7, 0.1, 0.3)
 
 
+def stored_of(models: list[Any]) -> Ensemble:
+    return ensemble_of([treelite.sklearn.import_model(model).serialize_bytes() for model in models])
+
+
 def margins_of(task: str, models: list[Any], table: Floats) -> Floats:
     """What scikit-learn itself answers."""
     if task == "multiclass":
@@ -64,7 +70,7 @@ def artifacts(world: World) -> dict[str, Artifact]:
     made = {}
     for task in TASKS:
         models, calibration = learnt(task, table, world)
-        stored = tuple(treelite.sklearn.import_model(model).serialize_bytes() for model in models)
+        stored = stored_of(models)
         parity = Parity(table[-40:], margins_of(task, models, table[-40:]))
         one = replace(
             binary,
@@ -90,7 +96,7 @@ def test_compiled_trees_of_several_outputs_answer_as_scikit_learn_does(
     table[np.random.default_rng(1).random(table.shape) < 0.2] = np.nan
     grown = np.vstack([table, table])[: len(world.at)]
     models, calibration = learnt(task, np.resize(grown, (len(world.at), table.shape[1])), world)
-    stored = tuple(treelite.sklearn.import_model(model).serialize_bytes() for model in models)
+    stored = stored_of(models)
     engine = Engine(replace(artifacts[task], models=stored, calibration=calibration))
     assert engine.scorer.why_slow == ""
     assert np.allclose(engine.scorer.margins(table), margins_of(task, models, table), rtol=1e-12, atol=1e-9)

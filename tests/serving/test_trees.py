@@ -1,5 +1,8 @@
 """The compiled tables answer as treelite and scikit-learn do, on splits, gaps and unseen categories."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import treelite
@@ -13,8 +16,9 @@ from core.errors import UserError
 from serving import engine
 from serving.artifact import Parity
 from serving.calibration import Calibration
+from serving.checkpoint import ensemble_of
 from serving.engine import Scorer
-from serving.trees import forest_of, probes
+from serving.trees import Ensemble, arrays_of, forest_of, outputs_of, probes
 
 
 def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
@@ -35,8 +39,12 @@ def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostin
     return trees.fit(table, label)
 
 
+def ensemble(trees: object) -> Ensemble:
+    return ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()])
+
+
 def scorer_of(trees: object) -> Scorer:
-    return Scorer((treelite.sklearn.import_model(trees).serialize_bytes(),), Calibration())
+    return Scorer(ensemble(trees), Calibration())
 
 
 @pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
@@ -44,7 +52,7 @@ def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     trees = trained(leaves)
     scorer = scorer_of(trees)
     assert scorer.why_slow == ""
-    rows = probes(scorer.models, 2000)
+    rows = probes(ensemble(trees), 2000)
     expected = trees.predict_proba(rows)[:, 1]
     assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
     assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
@@ -74,13 +82,13 @@ def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
 
 
 def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(models: list[treelite.Model]) -> object:
+    def wrong(models: Ensemble) -> object:
         forest = forest_of(models)
         forest.values[0, 0] += 0.001
         return forest
 
     trees = trained(31)
-    rows = probes(scorer_of(trees).models)
+    rows = probes(ensemble(trees))
     parity = Parity(rows, trees.decision_function(rows))
     scorer_of(trees).require(parity)
     monkeypatch.setattr(engine, "forest_of", wrong)
@@ -98,5 +106,25 @@ def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(engine, "library", lambda: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
-    rows = probes(fast.models)
+    rows = probes(ensemble(trained(31)))
     assert np.allclose(fast.forecast(rows), slow.forecast(rows), rtol=0, atol=1e-12)
+
+
+def test_trees_come_back_from_their_arrays() -> None:
+    outputs = ensemble(trained(31)).outputs
+    again = outputs_of(arrays_of(outputs))
+    assert [one.base for one in again] == [one.base for one in outputs]
+    trees, back = outputs[0].trees, again[0].trees
+    assert any(tree.matched != (frozenset(),) * len(tree.kind) for tree in trees)
+    assert [tree.matched for tree in back] == [tree.matched for tree in trees]
+    for name in ("kind", "left", "right", "feature", "threshold", "missing_left", "value", "cover"):
+        for tree, other in zip(trees, back, strict=True):
+            assert np.array_equal(getattr(tree, name), getattr(other, name), equal_nan=True)
+    assert outputs_of(arrays_of(())) == ()
+
+
+def test_a_service_starts_without_what_only_the_fallback_needs() -> None:
+    slow = {"treelite", "scipy", "pandas", "sklearn"}
+    code = f"import serving.__main__, sys; print(*({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == ""

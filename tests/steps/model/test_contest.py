@@ -159,6 +159,10 @@ def test_savings_are_counted_against_the_champion(rows: pd.DataFrame, contract: 
     gate = gates(rows, contract)["cheaper than the champion"]
     assert gate.value == pytest.approx((6000 - 4800) / 30 * 1000)
     assert gates(rows, contract, champion=None)[gate.name].sentence == "there is no champion yet"
+    why = replace(GOOD, absent="the champion, version 1, cannot be asked: of an older format.")
+    gate = gates(rows, contract, champion=None, evidence=why)[gate.name]
+    assert gate.passed
+    assert gate.sentence == why.absent
 
 
 def test_each_artifact_decides_by_its_own_threshold(rows: pd.DataFrame, contract: Contract) -> None:

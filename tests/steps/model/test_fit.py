@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from core.columns import Floats, Ints
 from core.contract import load_contract
 from serving.calibration import Calibration
+from serving.checkpoint import ensemble_of
 from serving.engine import Scorer
 from steps.model.fit import (
     Trees,
@@ -84,14 +85,14 @@ def test_converted_trees_answer_as_scikit_learns_do(seed: int, missing: float, s
     asked[random.random(asked.shape) < missing] = np.nan
     calibration = Calibration(slope)
     expected = calibration.forecast(trees.decision_function(asked))
-    converted = Scorer((as_data(trees),), calibration)
+    converted = Scorer(ensemble_of([as_data(trees)]), calibration)
     assert np.abs(converted.forecast(asked) - expected).max() < 1e-9
     assert converted.one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_a_missing_value_is_no_zero() -> None:
     features, label = problem()
-    scorer = Scorer((as_data(fit_trees(features, label, SMALL)),), Calibration())
+    scorer = Scorer(ensemble_of([as_data(fit_trees(features, label, SMALL))]), Calibration())
     present, absent = np.zeros((1, 3)), np.array([[0, np.nan, 0]])
     assert scorer.forecast(absent)[0] > scorer.forecast(present)[0] + 0.1
 

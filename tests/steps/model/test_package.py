@@ -92,7 +92,7 @@ def test_a_changed_byte_is_refused(artifact: Artifact, tmp_path: Path, name: str
         load_artifact(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", [MODEL, HISTORY, PARITY, MANIFEST])
+@pytest.mark.parametrize("name", [MODEL, "trees.npz", HISTORY, PARITY, MANIFEST])
 def test_a_missing_file_is_refused(artifact: Artifact, tmp_path: Path, name: str) -> None:
     save_artifact(artifact, tmp_path / "a")
     (tmp_path / "a" / name).unlink()

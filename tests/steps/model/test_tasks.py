@@ -16,6 +16,7 @@ from core.money import DECISION, HIGH, LOW, VALUE, money_of
 from monitoring.metrics import Answers
 from report.results import Gate, Probe
 from serving.calibration import ClassCalibration, NumberCalibration
+from serving.checkpoint import ensemble_of
 from serving.engine import Scorer
 from steps.data.measures import measure_of
 from steps.data.probes import shuffled_labels_give_chance, target_is_not_rebuilt
@@ -71,7 +72,7 @@ def test_trees_beat_the_baselines_and_are_calibrated_on_the_folds_alone(contract
 def test_converted_trees_of_several_outputs_answer_as_scikit_learns_do(contract: Any) -> None:
     seen, learner = sample(contract), learner_of(contract)
     models = learner.fit(seen.features[:CUT], seen.label[:CUT], SMALL)
-    scorer = Scorer(tuple(as_data(model) for model in models), learner.uncalibrated)
+    scorer = Scorer(ensemble_of([as_data(model) for model in models]), learner.uncalibrated)
     margins = learner.margins(models, seen.features[CUT:])
     assert np.allclose(scorer.margins(seen.features[CUT:]), margins, rtol=1e-12, atol=1e-9)
     assert scorer.why_slow == ""
