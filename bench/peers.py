@@ -112,7 +112,10 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
             print(f"installing {wanted[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
             uv = [sys.executable, "-m", "uv"]
             _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-            _run(name, [*uv, "pip", "install", "--quiet", "--python", str(python), *wanted])
+            _run(
+                name,
+                [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted],
+            )
             done.write_text("\n".join(wanted), encoding="utf-8")
         _run(name, [str(python), "-m", "bench.peer", name])
 

@@ -29,7 +29,6 @@ class Evidence:
     `absent` says why the challenger meets no champion, when it meets none.
     """
 
-
     baselines: Mapping[BaselineName, float]
     probes: tuple[Probe, ...]
     row_ms: float
