@@ -2,6 +2,8 @@
 
 import csv
 import hashlib
+import re
+import warnings
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ UNREAD = {
     ".sav",
 }
 SEPARATORS = ",;\t|"
+REMARK = r"#|sep=|\s*$"  # how a line starts that comes before the headers
 HEAD = 64 * 1024  # characters that are looked at
 PARQUET = {".parquet", ".pq"}
 BUCKETS = ("s3://", "gs://", "gcs://")
@@ -58,14 +61,22 @@ def read_table(source: str) -> pd.DataFrame:
     except ImportError as error:
         raise UserError(f"{named(source)} needs a library that is not installed: {error}.") from error
     except Exception as error:  # whatever a driver, a file system or a parser raises
-        why = " ".join(str(error.__cause__ or error.__context__ or error).split()).rstrip(".")
+        why = " ".join(str(_first_cause(error)).split()).rstrip(".")
         raise UserError(
             f"{named(source)} cannot be read as a table: {why}. Mend it, or name another."
         ) from error
     if frame.empty:
         raise UserError(f"{named(source)} holds no rows. Name a table that has some.")
+    if any(frame.index.names):  # a file that pandas has written keeps it apart
+        frame = frame.reset_index(allow_duplicates=True)
     frame.columns = _headers(frame.columns)
     return pd.DataFrame({name: _plain(frame[name]) for name in frame}).reset_index(drop=True)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What a driver or a file system said, before libraries spoke of it."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return _first_cause(before) if before else error
 
 
 def digest_of(source: str) -> str:
@@ -164,9 +175,11 @@ def _file(place: str) -> pd.DataFrame:
     if suffix in UNREAD:
         raise UserError(f"{place} is {suffix[1:]}, which is not read: save it as CSV or Parquet.")
     with _open(place) as file:
-        wide = file.read(2) in WIDE
-    if wide:
+        start = file.read(2)
+    if start in WIDE:
         return _text(place, "utf-16")
+    if b"\0" in start:  # the same, and nothing says so
+        return _text(place, "utf-16-be" if start[:1] == b"\0" else "utf-16-le")
     for encoding in ENCODINGS:
         try:
             return _text(place, encoding)
@@ -206,24 +219,59 @@ def _compression(place: str) -> str | None:
 
 
 def _text(place: str, encoding: str) -> pd.DataFrame:
-    with _open(place) as file:
-        separator = _separator(TextIOWrapper(file, encoding, newline="").read(HEAD))
-    with _open(place) as file:
-        return pd.read_csv(file, sep=separator, encoding=encoding, na_values=list(MISSING), low_memory=False)
+    with _open(place) as file, TextIOWrapper(file, encoding, newline="") as characters:
+        before, head = _without_preamble(characters.read(HEAD))
+    separator = _separator(head)
+    with _open(place) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of fields behind the last separator
+        return pd.read_csv(
+            file,
+            sep=separator,
+            encoding=encoding,
+            na_values=list(MISSING),
+            low_memory=False,
+            skiprows=before,
+            index_col=False if _ends_in_separators(head, separator) else None,
+        )
+
+
+def _without_preamble(head: str) -> tuple[int, str]:
+    """How many lines of remarks come before the headers, and the text without them."""
+    lines = head.splitlines(keepends=True)
+    before = next((place for place, line in enumerate(lines) if not re.match(REMARK, line, re.IGNORECASE)), 0)
+    if before and lines[before - 1].startswith("#"):  # perhaps headers, of which the first starts so
+        counts = [[line.count(one) for one in SEPARATORS] for line in lines[before - 1 : before + 1]]
+        before -= any(counts[0]) and counts[0] == counts[1]
+    return before, "".join(lines[before:])
 
 
 def _separator(head: str) -> str:
     """What parts most lines into as many fields as the first one, and into more than one."""
     found: dict[str, tuple[float, int]] = {}
     for one in SEPARATORS:
-        widths = [len(fields) for fields in csv.reader(StringIO(head, newline=""), delimiter=one) if fields]
+        widths = [len(fields) for fields in _fields(head, one) if fields]
         alike = sum(width == widths[0] for width in widths) / max(len(widths), 1)
         found[one] = (alike, widths[0]) if widths and widths[0] > 1 else (0, 0)
-    return max(found, key=found.__getitem__)
+    best = max(found, key=found.__getitem__)
+    words = {len(line.split()) for line in head.splitlines()[:-1] if line.strip()}
+    aligned = not any(found[best]) and len(words) == 1 and words != {1}
+    return r"\s+" if aligned else best
+
+
+def _ends_in_separators(head: str, separator: str) -> bool:
+    """Whether each row, but not the headers, has a separator behind its last field."""
+    headers, *rows = [fields for fields in _fields(head, separator) if fields] or [[]]
+    whole = rows[:-1] or rows
+    return bool(whole) and all(len(row) == len(headers) + 1 and not row[-1].strip() for row in whole)
+
+
+def _fields(head: str, separator: str) -> list[list[str]]:
+    one = separator if separator in SEPARATORS else " "
+    return list(csv.reader(StringIO(head, newline=""), delimiter=one))
 
 
 def _query(source: str) -> pd.DataFrame:
-    from sqlalchemy import text
+    from sqlalchemy import inspect, text
 
     url, _, what = source.partition("#")
     if not what:
@@ -231,10 +279,14 @@ def _query(source: str) -> pd.DataFrame:
             f"{named(source)} names no table: write database-url#table or database-url#select ..."
         )
     engine = connect(url)
-    if " " in what.strip():
+    place = engine.url.database or ""
+    if engine.dialect.name == "sqlite" and not place.startswith("file:") and not Path(place).exists():
+        raise UserError(f"There is no {place}. Name a database that is there.")  # or it would be made
+    if re.match(r"\s*(select|with)\s", what, re.IGNORECASE):
         with engine.connect() as connection:
             return pd.read_sql_query(text(what), connection)
-    return pd.read_sql_table(what, engine)
+    schema, _, table = ("", "", what) if inspect(engine).has_table(what) else what.rpartition(".")
+    return pd.read_sql_table(table, engine, schema=schema or None)
 
 
 def _example(name: str) -> pd.DataFrame:
@@ -246,6 +298,6 @@ def _example(name: str) -> pd.DataFrame:
         raise UserError(f"scikit-learn brings no table {name!r}; it has {', '.join(known)}.")
     found = load(as_frame=True)
     frame: pd.DataFrame = found.frame
-    if hasattr(found, "target_names") and len(found.target_names) > 1:
+    if "target" in frame and hasattr(found, "target_names") and len(found.target_names) > 1:
         frame["target"] = pd.Series(found.target_names)[frame["target"]].to_numpy()
     return frame

@@ -16,6 +16,14 @@ from core.errors import UserError
 OUTCOME = "outcome"  # the event that tells what became of a row
 HAPPENED = "happened_at"
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
+SHEET_DAYS = "days of a spreadsheet"  # since the end of 1899
+SHEET_EPOCH = 25_569  # the first day of 1970 among them
+LATEST = 2040  # a year of two digits that would lie beyond is of the century before
+# Zones that people write and pandas does not know.
+ZONES = {
+    "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
+    "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
+}  # fmt: skip
 EXACT = 2**53  # below, a float holds every whole number
 SEED = 0
 STRATA = 20  # parts of a number's range that are dealt out evenly
@@ -192,13 +200,25 @@ def moment(values: pd.Series, written: str) -> pd.Series:
         return seconds
     if written in EPOCHS:
         return number(values) // EPOCHS[written]
+    if written == SHEET_DAYS:
+        return ((number(values) - SHEET_EPOCH) * DAY).round()
     if pd.api.types.is_datetime64_any_dtype(values):
         moments = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     else:
-        whole = text(values)
-        moments = pd.to_datetime(whole, format=written or "ISO8601", errors="coerce", utc=True)
+        moments = _read(text(values), written)
     known: pd.Series = moments.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
     return known.where(moments.notna())
+
+
+def _read(texts: pd.Series, written: str) -> pd.Series:
+    moments: pd.Series = pd.to_datetime(texts, format=written or "ISO8601", errors="coerce", utc=True)
+    if "%Z" in written and moments.isna().any():
+        shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)
+        offsets = pd.to_datetime(shifted, format=written.replace("%Z", "%z"), errors="coerce", utc=True)
+        moments = moments.fillna(offsets)
+    if "%y" in written:
+        moments = moments.mask(moments.dt.year > LATEST, moments - pd.DateOffset(years=100))
+    return moments
 
 
 def simulated(

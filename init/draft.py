@@ -11,8 +11,8 @@ from core.contract import FORECAST, RESERVED
 from core.database import require_no_secret
 from core.errors import UserError
 from core.source import read_table
-from core.tables import HAPPENED, moment
-from init.inspect import Found, inspect_column, names_of
+from core.tables import HAPPENED, moment, text
+from init.inspect import Found, how_written, inspect_column, names_of
 from init.leaks import reach, refuse_copies, suspects
 from init.plan import Windows, plan_windows
 from init.target import Target, find_target, require_column
@@ -21,6 +21,7 @@ SIMULATED_TIME = "decided_at"
 CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
 ROW = "row_number"
 UNREADABLE = 0.01  # of the moments of decision, at most
+EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
 CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
 
 
@@ -116,10 +117,11 @@ def draft(wishes: Wishes) -> Draft:
     decided = _decided(table, found, wishes)
     if decided is not None:
         table, decided = table[decided.notna()], decided.dropna()
+    _require_known_later(table, found, decided, wishes)
     windows = plan_windows(decided, len(table))
     taken = {*wishes.keys, wishes.time}
     features = [one for one in found.values() if not one.left_out and one.header not in taken]
-    if not features:
+    if not features and not wishes.keys and windows.simulated:  # nor history, nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
@@ -147,7 +149,8 @@ def _found(table: pd.DataFrame, target: str, taken: Sequence[str], wishes: Wishe
     headers = [str(header) for header in table if header != target]
     names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
     columns = (
-        inspect_column(table[header], names[header], is_time=header == wishes.time) for header in headers
+        inspect_column(table[header], names[header], is_time=header in (wishes.time, wishes.known))
+        for header in headers
     )
     return {column.header: _wished(column, wishes) for column in columns}
 
@@ -204,13 +207,13 @@ def _decided(table: pd.DataFrame, columns: Mapping[str, Found], wishes: Wishes) 
     if not wishes.time:
         return None
     column = columns[wishes.time]
-    if column.kind != "moment":
-        seen = table[wishes.time].dropna().astype("str").drop_duplicates().head(3)
+    known = table[wishes.time].dropna()
+    if known.empty or (column.distinct == 1 and how_written(text(known.head(1)))):
         raise UserError(
-            f"The time column {wishes.time!r} does not parse: {', '.join(map(repr, seen))} are no moments in "
-            "one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another column, or "
-            "leave TIME out."
+            f"The time column {wishes.time!r} is of no use: {column.left_out}. Name another column, or leave "
+            "TIME out: moments are then made up."
         )
+    _require_moments(table, column, "time", "TIME")
     unreadable = column.missing
     if unreadable > UNREADABLE:
         values = table[wishes.time]
@@ -222,6 +225,43 @@ def _decided(table: pd.DataFrame, columns: Mapping[str, Found], wishes: Wishes) 
     return moment(table[wishes.time], column.written)
 
 
+def _require_moments(table: pd.DataFrame, column: Found, what: str, option: str) -> None:
+    """Refuse a column that holds no moments.
+
+    Raises:
+        UserError: with some of what it holds.
+    """
+    if column.kind != "moment":
+        seen = table[column.header].dropna().astype("str").drop_duplicates().head(3)
+        raise UserError(
+            f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
+            "moments in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
+            f"column, or leave {option} out."
+        )
+
+
+def _require_known_later(
+    table: pd.DataFrame, columns: Mapping[str, Found], decided: pd.Series | None, wishes: Wishes
+) -> None:
+    """Refuse a column that cannot say when the target was known.
+
+    Raises:
+        UserError: when it holds no moments, or earlier ones than the decisions.
+    """
+    if not wishes.known:
+        return
+    if decided is None:
+        raise UserError(f"KNOWN={wishes.known} needs the moments of decision too: name them with TIME.")
+    column = columns[wishes.known]
+    _require_moments(table, column, "known", "KNOWN")
+    early = float((moment(table[wishes.known], column.written) < decided).mean())
+    if early > EARLY:
+        raise UserError(
+            f"The column {wishes.known!r} lies before {wishes.time!r} in {early:.0%} of the rows: KNOWN is "
+            "the moment at which the target became known, after the decision. Should the two change places?"
+        )
+
+
 def _parted(
     features: Sequence[Found], evidence: Mapping[str, str], wishes: Wishes
 ) -> tuple[list[Found], list[Found]]:
@@ -230,7 +270,7 @@ def _parted(
         for column in features
         if column.name in evidence and column.header not in wishes.keep
     ]
-    if len(leaking) == len(features):
+    if features and len(leaking) == len(features):
         first = leaking[0]
         raise UserError(
             f"Every column tells the target too well; {first.header}: {first.left_out}. "

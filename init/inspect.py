@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from core.tables import ALSO, EPOCHS, EXACT, bare_number, moment, number, text
+from core.tables import ALSO, EPOCHS, EXACT, SHEET_DAYS, bare_number, moment, number, text
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
 SAMPLE = 5_000  # distinct values that say how a column is written
@@ -20,26 +20,27 @@ FREE_LENGTH = 40  # mean characters from which on a category is prose
 LEAST_FOR_IDENTIFIER = 30  # rows
 NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
 TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
-FORMATS = (
-    "ISO8601",
-    *(f"{date}{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p") for date in (
-        "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d.%m.%y", "%d/%m/%y",
-        "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y",
-    )),
-    "%Y%m%d",
-    "%Y%m%d%H%M%S",
-    "%Y-%m-%d %H:%M:%S %Z",
-    "%a %b %d %H:%M:%S %Y",
-    "%a, %d %b %Y %H:%M:%S %z",
-    "%b %Y",
-    "%m/%Y",
+DATES = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
+    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",
+    "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
 )  # fmt: skip
+CLOCKLESS = ("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%G-W%V-%u")
+CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
+WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}  # with what follows a year's digits
+DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
+CLOCK = re.compile(
+    r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
+    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
+)
+WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
 YEARS = (1900, 2100)
-DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d"
+DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
-LEAST_OF_FORM = 0.02  # of the values, for a second form in which moments are written
+LEAST_OF_FORM = 0.01  # of the values, for a further form in which moments are written
 TRIED = 100  # values, of which a form must read one to be looked at
-EPOCH_YEARS = (1990, 2040)  # in which a whole number can be a moment
+EPOCH_YEARS = (1990, 2040)  # in which a number can be a moment
+SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
 
 
 @dataclass(frozen=True)
@@ -128,18 +129,42 @@ def how_written(sample: pd.Series) -> str:
         sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
         and not sample.str.fullmatch(DATE).mean() > READABLE
     )
-    forms = ("%Y%m%d", "%Y%m%d%H%M%S") if digits else FORMATS
+    forms = tuple(WHOLE) if digits else forms_of(sample.head(TRIED))
     forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
     read = {form: _read(sample, form) for form in forms}
-    best = max(read, key=lambda form: int(read[form].sum()), default="")
-    if not best or read[best].mean() > READABLE:
-        return best
     shape = sample.str.replace(r"\d+", "0", regex=True)  # what looks the same is written the same
-    rest = ~shape.isin(shape[read[best]])
-    other = max(read, key=lambda form: int((read[form] & rest).sum()))
-    more = read[other] & rest
-    both = (read[best] | more).mean() > READABLE and more.mean() > LEAST_OF_FORM
-    return f"{best}{ALSO}{other}" if both else ""
+    used: list[str] = []
+    known = pd.Series(data=False, index=sample.index)
+    while read and not known.all():
+        rest = ~shape.isin(shape[known])
+        best = max(read, key=lambda form: int((read[form] & rest).sum()))
+        more = read[best] & rest
+        if more.mean() <= LEAST_OF_FORM:
+            break
+        used.append(best)
+        known |= more
+    return ALSO.join(used) if known.mean() > READABLE else ""
+
+
+def forms_of(sample: pd.Series) -> tuple[str, ...]:
+    """The forms that texts may have, by what stands around their dates: weekdays, clocks, zones."""
+    around = dict.fromkeys(_around(one) for one in sample)
+    dated = (f"{before}{date}{behind}" for before, behind in around for date in DATES)
+    return ("ISO8601", *dict.fromkeys(dated), *CLOCKLESS, *CLOCK_INSIDE)
+
+
+def _around(text: str) -> tuple[str, str]:
+    """What a form has before the date and behind it."""
+    before = behind = ""
+    if day := WEEKDAY.search(text):
+        before = f"{'%A' if day['whole'] else '%a'}{day['gap']}"
+    if at := CLOCK.search(text):
+        units = iter(("%I" if at["half"] else "%H", "%M", "%S", "%f"))
+        clock = re.sub(r"\d+", lambda _: next(units), at["clock"])
+        half = re.sub(r"\w+", "%p", at["half"] or "")
+        zone = re.sub(r"\S+", "%Z" if at["name"] else "%z", at["zone"] or "")
+        behind = f"{at['gap']}{clock}{half}{zone}"
+    return before, behind
 
 
 def _read(texts: pd.Series, form: str) -> pd.Series:
@@ -149,18 +174,22 @@ def _read(texts: pd.Series, form: str) -> pd.Series:
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How whole numbers are moments: epoch counts, or days as 20130131; empty if they are none."""
-    if not (is_time or TIMES.search(name)) or (values % 1 != 0).any():
+    """How numbers are moments: epoch counts, or days as 20130131 or as spreadsheets have them; else empty."""
+    if not (is_time or TIMES.search(name)):
         return ""
     low, high = float(values.min()), float(values.max())
     for unit, second in EPOCHS.items():
         first, last = (pd.Timestamp(year, 1, 1).timestamp() * second for year in EPOCH_YEARS)
         if first <= low and high <= last:
             return unit
-    if YEARS[0] * 10_000 < low and high < YEARS[1] * 10_000 and moment(values, "%Y%m%d").notna().all():
-        return "%Y%m%d"
-    if is_time and YEARS[0] <= low and high <= YEARS[1]:
-        return "%Y"
+    if is_time and SHEET[0] <= low and high <= SHEET[1]:
+        return SHEET_DAYS
+    if (values % 1 != 0).any():
+        return ""
+    for form, times in WHOLE.items():
+        inside = YEARS[0] * times <= low and high < YEARS[1] * times
+        if inside and (is_time or times >= DAILY) and moment(values, form).notna().all():
+            return form
     return ""
 
 
@@ -173,7 +202,7 @@ def _plausible(sample: pd.Series, *, comma: bool) -> bool:
     """Whether commas and points stand where such numbers have them."""
     bare = bare_number(sample)
     point, thousand = (",", r"\.") if comma else (r"\.", ",")
-    form = rf"[+-]?(\d{{1,3}}({thousand}\d{{3}})+|\d+)?({point}\d*)?([eE][+-]?\d+)?"
+    form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
     return bool(bare.str.fullmatch(form).mean() >= READABLE)
 
 

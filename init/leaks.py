@@ -111,6 +111,8 @@ def suspects(
 
 def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found]) -> float:
     """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen."""
+    if not columns:
+        return 0.5 if target.classes else 0.0  # what guessing reaches
     some = some_of(table, target)
     least = max(5, min(50, len(some) // 50))
     kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor

@@ -190,9 +190,11 @@ def _shown(classes: list[str]) -> str:
 def _require_each(header: str, sizes: dict[str, int]) -> None:
     rare = min(sizes, key=sizes.__getitem__)
     if sizes[rare] < LEAST_OF_CLASS:
+        others = f", or join it with another, or say which one is acted on: POSITIVE={next(iter(sizes))!r}"
+        others = others if len(sizes) > BINARY else ""
         raise UserError(
             f"The target {header!r} is {rare!r} in {sizes[rare]} rows of {sum(sizes.values()):,}, too few to "
-            f"learn and to test: bring {LEAST_OF_CLASS} or more."
+            f"learn and to test: bring {LEAST_OF_CLASS} or more{others}."
         )
 
 

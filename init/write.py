@@ -55,7 +55,7 @@ def write_problem(found: Draft, folder: Path) -> None:
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 (no HTML)
     )
-    environment.globals |= {"q": quoted, "py": repr}
+    environment.globals |= {"q": quoted, "py": repr, "short": _short}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for file in (CONTRACT, DATASET, FEATURES):
@@ -91,7 +91,7 @@ def _content(found: Draft) -> Fields:
         "interval": INTERVAL,
         "label": found.label,
         "time": found.time,
-        "known": f"the column {wishes.known}" if wishes.known else "an hour after the decision",
+        "known": f"the column {_known(found)}" if _known(found) else "an hour after the decision",
         "windows": windows,
         "identity": found.identity,
         "columns": columns,
@@ -195,7 +195,7 @@ def _options(found: Draft) -> Fields:
         for one in names.values()
         if one.kind == "moment" and one.name in _headers(found)
     }
-    known = {"known": names[wishes.known].written} if wishes.known else {}
+    known = {"known": names[wishes.known].written} if _known(found) else {}
     told: Fields = {
         "positive": found.target.positive,
         "moments": {name: written for name, written in (moments | known).items() if written},
@@ -206,11 +206,16 @@ def _options(found: Draft) -> Fields:
         "time": names[wishes.time].name if wishes.time and windows.simulated else "",
         "group": names[wishes.group].name if wishes.group else "",
         "row": "" if found.identifier else ROW,
-        "known": wishes.known,
+        "known": _known(found),
         "simulated_days": windows.simulated,
     }
     options = {name: value for name, value in told.items() if value}
     return options if found.drop_repeated else options | {"drop_duplicates": False}
+
+
+def _known(found: Draft) -> str:
+    """The header of the moment at which the target was known; none where moments are made up."""
+    return "" if found.windows.simulated else found.wishes.known
 
 
 def _slices(found: Draft) -> list[str]:

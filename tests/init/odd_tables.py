@@ -266,18 +266,46 @@ def amounts(folder: Path) -> Words:
     return csv(folder, frame, sep=";") | {"TIME": "at", "KEYS": "shop"}
 
 
+def remarks(folder: Path) -> Words:
+    """A line that names the separator, remarks, an empty line; separators behind the last field."""
+    path = folder / "table.csv"
+    headers, *rows = people().to_csv(index=False, sep=";").splitlines()
+    lines = ["sep=;", "# exported by hand; twice", "", headers, *(f"{row};" for row in rows)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return {"DATA": str(path), "TARGET": "left", "TIME": "at"}
+
+
+def history_alone(folder: Path) -> Words:
+    """Nothing but a day, a shop and what it sold: tiny numbers."""
+    random = np.random.default_rng(1)
+    days, shops = pd.date_range("2022-01-01", periods=200).repeat(8), np.tile(np.arange(8), 200)
+    sold = (100 + 20 * shops + random.normal(0, 5, len(shops))) * 1e-9
+    frame = pd.DataFrame({"day": days.strftime("%d%b%Y").str.upper(), "shop": shops, "left": sold})
+    return csv(folder, frame) | {"TIME": "day", "KEYS": "shop"}
+
+
+def aligned(folder: Path) -> Words:
+    """Columns parted by spaces, in UTF-16 that does not say so; days as a spreadsheet counts them."""
+    frame = people()
+    frame["at"] = (frame["at"] - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
+    path = folder / "table.txt"
+    path.write_text(frame.to_string(index=False), encoding="utf-16-le")
+    return {"DATA": str(path), "TARGET": "left", "TIME": "at"}
+
+
 WORKING: Mapping[str, Writer] = {
     one.__name__: one
     for one in (
         free_text, mixed_dates, two_conventions, unpadded, wide, rare, headers, empty_columns, german,
         numbers_as_text, parquet_folder, database, compressed, utf16, keys, grouped, newest_first, few_days,
-        untidy_target, small, one_column, five_classes, amounts,
+        untidy_target, small, one_column, five_classes, amounts, remarks, history_alone, aligned,
     )
 } | {
     "day_first": lambda folder: _timed(folder, lambda at: at.dt.strftime("%d/%m/%Y %H:%M")),
     "epoch_ms": lambda folder: _timed(folder, lambda at: at.dt.as_unit("ms").astype("int64")),
     "zoned": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y-%m-%d %H:%M:%S-0500")),
     "named_zone": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y-%m-%d %H:%M:%S UTC")),
+    "log": lambda folder: _timed(folder, lambda at: at.dt.strftime("%d/%b/%Y:%H:%M:%S +0000")),
     "day_numbers": lambda folder: _timed(folder, lambda at: at.dt.strftime("%Y%m%d").astype(int)),
     "rfc": lambda folder: _timed(folder, lambda at: at.dt.strftime("%a, %d %b %Y %H:%M:%S +0000")),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from core.contract import ClassContract, NumberContract, load_contract
 from core.errors import UserError
 from core.settings import ROOT
 from core.source import read_table
+from core.tables import moment
 from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
@@ -182,6 +183,15 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
         (table(y=VALUES, z=3 - 2 * VALUES), {}, ["'z' equals the target 'y'", "LEAVE_OUT=z"]),
         (table(y=OUTCOME, t=DAYS), {"time": "y"}, ["TIME", "TARGET"]),
         (table(y=OUTCOME, t="soon"), {"time": "t"}, ["'t' does not parse", "'soon'", "ISO 8601"]),
+        (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
+        (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
+        (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
+        (
+            table(y=OUTCOME, t=DAYS, k=DAYS + DAYS.freq),
+            {"time": "k", "known": "t"},
+            ["'t' lies before 'k' in 100%"],
+        ),
+        (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k needs", "TIME"]),
         (
             table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
             {},
@@ -207,6 +217,13 @@ def test_what_cannot_work_is_a_sentence(
         (DAYS.strftime("%m/%d/%Y"), "moment", "%m/%d/%Y"),
         (DAYS.strftime("%B %d, %Y"), "moment", "%B %d, %Y"),
         (DAYS.strftime("%d-%b-%y"), "moment", "%d-%b-%y"),
+        (DAYS.strftime("%A, %d %B %Y"), "moment", "%A, %d %B %Y"),
+        (DAYS.strftime("%m/%d/%Y, %I:%M:%S %p"), "moment", "%m/%d/%Y, %I:%M:%S %p"),
+        (DAYS.strftime("%H:%M %d/%m/%Y"), "moment", "%H:%M %d/%m/%Y"),
+        (DAYS.strftime("%Y-%m-%d %H:%M:%S PDT"), "moment", "%Y-%m-%d %H:%M:%S %Z"),
+        (DAYS.strftime("%Y%m%d%H%M%S").astype("int64"), "moment", "%Y%m%d%H%M%S"),
+        (DAYS.as_unit("s").astype("int64") + 0.5, "moment", "s"),
+        (["1,23,456", "7,89,012", "345"] * 100, "integer", ""),
         (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "moment", "ISO8601"),
         (DAYS.strftime("%Y%m%d").astype(int), "moment", "%Y%m%d"),
         (DAYS.as_unit("ms").astype("int64"), "moment", "ms"),
@@ -221,6 +238,24 @@ def test_what_cannot_work_is_a_sentence(
 def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
     found = inspect_column(pd.Series(values, name="made on"), "made_on")
     assert (found.kind, found.written) == (kind, written)
+
+
+@pytest.mark.parametrize(
+    ("written", "texts", "meant"),
+    [
+        (
+            "%Y-%m-%d %H:%M %Z",
+            ["2023-07-01 10:00 PDT", "2023-07-01 10:00 CET"],
+            "2023-07-01T17:00 2023-07-01T08:00",
+        ),
+        ("%d/%m/%y", ["17/08/69", "01/02/41", "01/02/39"], "1969-08-17 1941-02-01 2039-02-01"),
+        ("days of a spreadsheet", ["45000", "45000.5"], "2023-03-15 2023-03-15T12:00"),
+        ("ISO8601", ["2023-07-01T10:00+05:30", "2023-07-01T10:00"], "2023-07-01T04:30 2023-07-01T10:00"),
+    ],
+)
+def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> None:
+    expected = [pd.Timestamp(one, tz="UTC").timestamp() for one in meant.split()]
+    assert moment(pd.Series(texts), written).tolist() == expected
 
 
 def test_names_are_plain_and_none_twice() -> None:
@@ -273,11 +308,13 @@ def test_tables_from_everywhere(tmp_path: Path) -> None:
     frame.to_csv("memory://bucket/table.csv", index=False)
     with sqlite3.connect(tmp_path / "base.db") as base:
         frame.to_sql("orders", base, index=False)
+        frame.to_sql("my orders", base, index=False)
     for source in (
         tmp_path / "parts",
         tmp_path / "latin.csv.gz",
         "memory://bucket/table.csv",
         f"sqlite:///{tmp_path}/base.db#orders",
+        f"sqlite:///{tmp_path}/base.db#my orders",
         f"sqlite:///{tmp_path}/base.db#select a, b, y from orders",  # noqa: S608 (our own)
     ):
         pd.testing.assert_frame_equal(read_table(str(source)), frame, check_dtype=False)
@@ -285,12 +322,16 @@ def test_tables_from_everywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["nowhere.csv", "sklearn:nothing", "sqlite:///nowhere.db", "postgresql://u:secret@127.0.0.1:1/d#t"],
+    ["nowhere.csv", "sklearn:nothing", "sqlite:///nowhere.db#t", "postgresql://u:secret@127.0.0.1:1/d#t"],
 )
-def test_a_source_that_is_none_is_a_sentence_without_its_password(source: str) -> None:
+def test_a_source_that_is_none_is_a_sentence_without_its_password(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as told:
         read_table(source)
     assert "secret" not in str(told.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,6 +68,10 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
     assert (project / "monitoring" / "rules.yaml").read_text() == rules_text(contract)
     assert yaml.safe_load((project / ANSWERS).read_text())["task"] == task
     nothing_unrendered(project)
+    for verb in ("check", "format --check"):
+        words = [sys.executable, "-m", "ruff", *verb.split()]
+        done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("task", TASKS)
