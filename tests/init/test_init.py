@@ -187,7 +187,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
         (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
         (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
         (
-            table(y=OUTCOME, t=DAYS, k=DAYS + DAYS.freq),
+            table(y=OUTCOME, t=DAYS, k=DAYS + pd.Timedelta(days=1)),
             {"time": "k", "known": "t"},
             ["'t' lies before 'k' in 100%"],
         ),
