@@ -16,7 +16,16 @@ from core.contract import load_contract
 from core.database import named
 from core.tables import HAPPENED, text
 from init.draft import ROW, SIMULATED_TIME, Draft
-from init.fields import bare_moment, fields_of, key_fields, label_fields, plain, quoted, row_fields
+from init.fields import (
+    POSITIONAL,
+    bare_moment,
+    fields_of,
+    key_fields,
+    label_fields,
+    plain,
+    quoted,
+    row_fields,
+)
 from init.inspect import names_of
 from init.plan import INTERVAL, plan_limits
 from init.target import Target
@@ -55,7 +64,7 @@ def write_problem(found: Draft, folder: Path) -> None:
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 (no HTML)
     )
-    environment.globals |= {"q": quoted, "py": repr, "short": _short}
+    environment.globals |= {"q": quoted, "py": repr, "limit": _limit}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for file in (CONTRACT, DATASET, FEATURES):
@@ -136,6 +145,11 @@ def _name(found: Draft) -> str:
 def _short(value: float) -> int | str:
     """Two digits, as YAML reads them."""
     return plain(float(f"{value:.2g}"), whole=False)
+
+
+def _limit(value: float) -> float | int | str:
+    """A limit of two digits; what is very small, as YAML reads it."""
+    return value if value >= POSITIONAL[0] else plain(value, whole=False)
 
 
 def _scale(target: Target) -> float:
