@@ -10,6 +10,8 @@ import pytest
 PREFIX = "fivestage-tests-"
 for name in [name for name, value in os.environ.items() if PREFIX in value]:
     del os.environ[name]  # what the process that shares tests out among others has set for itself
+for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"):
+    os.environ.pop(name, None)  # what `make test ARGS=...` was told is not for what tests ask of make
 STATE = tempfile.mkdtemp(prefix=PREFIX)
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from core.contract import load_contract
 from monitoring.causes import Effect, causes
 from monitoring.concept import MARGIN, ConceptReport, detect_concept_drift
 from monitoring.days import Floats
 from monitoring.drift import detect_drift
 from monitoring.metrics import Answers
 from monitoring.performance import judge
+from tests.core.contracts import binary_contract
 from tests.monitoring.test_drift import PERIOD, REFERENCE, changed, window
 
 
@@ -54,7 +54,7 @@ def test_another_rate_is_told_from_another_concept() -> None:
     ],
 )
 def test_each_cause_is_one_of_four_kinds(concept: ConceptReport, kind: str) -> None:
-    contract, reference = load_contract(), window(0, 0, REFERENCE)
+    contract, reference = binary_contract(), window(0, 0, REFERENCE)
     current, label, chance = labelled(10, REFERENCE, PERIOD)
     known = np.ones(label.size, dtype=bool)
     answers, usual = Answers(chance, chance >= 0.33), np.array([1, 0, 0])

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.contract import Contract, load_contract
+from core.contract import Contract
 from report.results import (
     AblationRow,
     CalibrationPoint,
@@ -35,6 +35,7 @@ from report.results import (
     Week,
     Window,
 )
+from tests.core.contracts import binary_contract
 
 START = date(2013, 1, 1)
 CONTEST = date(2013, 9, 1)
@@ -44,7 +45,7 @@ WATCHED = ("queue_length", "clock", "late_3h", "late_24h", "late_28d", "pressure
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    return load_contract()
+    return binary_contract()
 
 
 @pytest.fixture(scope="session")
