@@ -1,11 +1,14 @@
 """`copier update` brings news of the template to a project, and leaves what the user wrote."""
 
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import copier
 import pytest
 import yaml
+from packaging.version import Version
 
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
@@ -16,11 +19,14 @@ from tests.template.projects import ANSWERS, generate, run_tests
 FAST = ("tests/problem", "tests/test_floors.py", "tests/monitoring/test_alerts.py")
 
 
-def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: Path, tmp_path: Path) -> None:
-    """From one tag to the next: ours is merged into what the user changed, and problem/ stays the user's."""
+@pytest.mark.parametrize("tags", [("v0.1.0", "v0.2.0"), ("", "")], ids=["tags", "no tags"])
+def test_an_update_brings_news_and_leaves_the_users_problem_and_files(
+    template: Path, tmp_path: Path, tags: tuple[str, str]
+) -> None:
+    """From one version to the next: ours is merged into what the user changed; problem/ stays the user's."""
     upstream = tmp_path / "upstream"
     subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
-    commit(upstream, "first", "v0.1.0")
+    commit(upstream, "first", tags[0])
     project = generate(upstream, tmp_path / "project", project_name="Churn radar")
     commit(project, "start")
     edited = {"problem/problem.yaml": "# mine\n", "Makefile": "\n# my own line\n", "notes.md": "mine\n"}
@@ -35,7 +41,7 @@ def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: 
         path = upstream / name
         path.write_text(path.read_text() + "\n# news\n")
     (upstream / "docs" / "news.md").write_text("news\n")
-    commit(upstream, "second", "v0.2.0")
+    commit(upstream, "second", tags[1])
     copier.run_update(project, defaults=True, overwrite=True, quiet=True)
 
     assert (project / "problem" / "problem.yaml").read_text().endswith("# mine\n")
@@ -48,8 +54,19 @@ def test_an_update_brings_news_and_leaves_the_users_problem_and_files(template: 
     assert not (project / "docs" / "serving.md").exists()
     assert not (project / "problem" / "raw.py").exists()
     assert (project / "Makefile").read_text().endswith("# my own line\n")
-    assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.2.0"
+    told = yaml.safe_load((project / ANSWERS).read_text())["_commit"]
+    assert git(upstream, "rev-parse", told) == git(upstream, "rev-parse", "HEAD")
+    assert told == (tags[1] or told)
     assert "<<<<<<<" not in git(project, "diff")
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """`make start` names it, so that an update goes on from there."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    told = re.findall(r"(?m)^## v(.+)$", (ROOT / "CHANGELOG.md").read_text())
+    assert told[0] == version
+    assert all(str(Version(one)) == one for one in told)
+    assert sorted(told, key=Version, reverse=True) == told
 
 
 def last_version() -> str:
