@@ -241,10 +241,9 @@ def shadow(folder: str, version: Version) -> None:
 
 
 def another_is_over(folder: str) -> bool:
-    """Whether a further period has gone by that nobody has watched yet."""
-    contract, diary = load_contract(), _diary(folder)
-    end = diary.until + contract.monitoring.period_days * DAY
-    return reaches(settings_in(folder).database_url, contract, end, diary.heard[0])
+    """Whether the log goes on after what has been watched."""
+    diary = _diary(folder)
+    return reaches(settings_in(folder).database_url, load_contract(), diary.until, diary.heard[0])
 
 
 def _diary(folder: str) -> Diary:

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from core.clock import DAY
 from core.columns import Floats, Ints
-from core.contract import Contract, Monitoring, day_of
+from core.contract import LEAST_REFERENCE, BaselineName, Contract, Monitoring, day_of
+from core.errors import UserError
 from core.files import write_whole
 from core.money import money_of
 from monitoring.days import NAN, sums
 from monitoring.distances import Window
-from monitoring.drift import DriftReport, detect_drift
+from monitoring.drift import detect_drift
 from monitoring.metrics import Answers, Difference, difference_of_days
 from monitoring.performance import Performance, judge
 from monitoring.policy import Period, Shadow, Verdict, decide, proven, saved_by_day, unaffordable
@@ -29,7 +31,7 @@ from steps.model.contest import Evidence, run_gates
 from steps.model.evaluate import decision_day
 from steps.model.fit import Trees
 from steps.model.learner import baseline_savings, learner_of
-from steps.model.sample import labels_of, sample_of
+from steps.model.sample import Sample, labels_of, sample_of
 
 CADENCE = 4  # periods between trainings that go by the calendar
 FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrated with
@@ -129,6 +131,14 @@ POLICIES: dict[str, Policy] = {
 SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the contest
 
 
+@dataclass(frozen=True)
+class Moved:
+    """What a policy may ask of a period's inputs."""
+
+    drifted: bool
+    broken: tuple[str, ...]
+
+
 class Year:
     """Rows and features of a year, and everything that the policies share."""
 
@@ -144,7 +154,9 @@ class Year:
         self._forecasts: dict[int, Floats] = {}
         self._passed: dict[tuple[int, int, int], bool] = {}
         self._judged: dict[tuple[int, int], Performance] = {}
-        self._drift: dict[int, DriftReport] = {}
+        self._moved: dict[int, Moved] = {}
+        self._sample: tuple[int, Sample] | None = None  # the latest
+        self._baselines: dict[int, dict[BaselineName, float]] = {}
 
     @property
     def start(self) -> int:
@@ -178,8 +190,7 @@ class Year:
         return self._forecasts[as_of]
 
     def _train(self, as_of: int) -> Floats:
-        windows = self.windows(as_of)
-        sample = sample_of(self.rows, self.features, windows, self.contract)
+        windows, sample = self.windows(as_of), self._sample_at(as_of)
         (fold,) = windows.folds
         learner = learner_of(self.contract)
         early, model = (
@@ -194,13 +205,23 @@ class Year:
         found[unseen] = forecast
         return found
 
+    def _sample_at(self, as_of: int) -> Sample:
+        if self._sample is None or self._sample[0] != as_of:
+            found = sample_of(self.rows, self.features, self.windows(as_of), self.contract)
+            self._sample = as_of, found
+        return self._sample[1]
+
+    def _baselines_at(self, as_of: int) -> dict[BaselineName, float]:
+        if as_of not in self._baselines:
+            found = baseline_savings(self._sample_at(as_of), self.windows(as_of), self.contract)
+            self._baselines[as_of] = found
+        return self._baselines[as_of]
+
     def passes(self, challenger: int, champion: int, at: int) -> bool:
         """Whether every gate of the contest at a day lets the challenger take over."""
         key = challenger, champion, at
         if key not in self._passed:
-            windows = self.windows(at)
-            sample = sample_of(self.rows, self.features, windows, self.contract)
-            evidence = Evidence(baseline_savings(sample, windows, self.contract), PROBED, 0.0)
+            windows, evidence = self.windows(at), Evidence(self._baselines_at(at), PROBED, 0.0)
             one, other = (self.answers(as_of, windows.contest) for as_of in (challenger, champion))
             gates = run_gates(self.rows.iloc[windows.contest], one, other, evidence, self.contract)
             self._passed[key] = all(gate.passed for gate in gates)
@@ -225,22 +246,31 @@ class Year:
             )
         return self._judged[as_of, start]
 
-    def drift(self, start: int, end: int) -> DriftReport:
-        """How far the inputs of a period moved against the days before."""
-        if start not in self._drift:
-            rules = self.contract.monitoring
-            watched = [name for name in self.features if name not in rules.unwatched]
-            reference, window = (
-                Window(
-                    self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY
-                )
-                for where, first, last in (
-                    (self._before(start, end), start - rules.reference_days * DAY, start),
-                    (self.inside(start, end), start, end),
-                )
+    def moved(self, start: int, end: int) -> Moved:
+        """Whether the inputs of a period moved against the days before."""
+        if start not in self._moved:
+            path = self.folder / f"{day_of(start)}.json"
+            if not path.exists():
+                found = TypeAdapter(Moved).dump_json(self._look(start, end))
+                write_whole(path, lambda scratch: scratch.write_bytes(found))
+            self._moved[start] = TypeAdapter(Moved).validate_json(path.read_bytes())
+        return self._moved[start]
+
+    def _look(self, start: int, end: int) -> Moved:
+        rules = self.contract.monitoring
+        watched = [name for name in self.features if name not in rules.unwatched]
+        begun = int(self.day.min()) * DAY
+        reference, window = (
+            Window(self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY)
+            for where, first, last in (
+                (self._before(start, end), max(start - rules.reference_days * DAY, begun), start),
+                (self.inside(start, end), start, end),
             )
-            self._drift[start] = detect_drift(reference, window, rules.false_alarm)
-        return self._drift[start]
+        )
+        if reference.days < LEAST_REFERENCE * window.days:
+            return Moved(drifted=False, broken=())
+        found = detect_drift(reference, window, rules.false_alarm)
+        return Moved(bool(found.drifted), found.broken)
 
     def _before(self, start: int, end: int) -> Ints:
         reach = self.contract.monitoring.reference_days * DAY
@@ -273,10 +303,10 @@ def live(year: Year, policy: Policy, *, contest_first: bool = True) -> Life:
         if not here.size:
             continue  # there was nothing to decide
         cost[here] = year.costs(champion, here)
-        performance, drift = year.judged(champion, start, end), year.drift(start, end)
+        performance, moved = year.judged(champion, start, end), year.moved(start, end)
         shadow = year.shadow(challenger, champion, start, end) if challenger else None
-        periods.append(Period(performance.label_share, performance.bad, drift.broken, shadow))
-        drifted.append(bool(drift.drifted))
+        periods.append(Period(performance.label_share, performance.bad, moved.broken, shadow))
+        drifted.append(moved.drifted)
         verdict = policy(Seen(end, periods, drifted, trained), year.contract)
         if verdict.retrain:
             challenger = end
@@ -289,9 +319,18 @@ def live(year: Year, policy: Policy, *, contest_first: bool = True) -> Life:
 
 
 def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
-    """Each policy's cost against never training again, with an interval over blocks of a week."""
+    """Each policy's cost against never training again, with an interval over blocks of a week.
+
+    Raises:
+        UserError: where no period is left after the first model.
+    """
     contract = year.contract
-    where = np.concatenate([year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))])
+    if not year.starts():
+        raise UserError(
+            f"The data end on {day_of(int(year.day.max()) * DAY)}, and the first model is of "
+            f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
+        )
+    where = year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))
     lives = {}
     for name, policy in POLICIES.items():
         lives[name] = live(year, policy, contest_first=name not in SHADOW_ONLY)
