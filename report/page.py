@@ -89,6 +89,8 @@ def _plots_of_periods(contract: Contract, watched: Monitoring) -> dict[str, str]
         )
     if any("cost_per_1000" in {*one.estimated} & {*one.metrics} for one in watched.periods):
         drawn["estimates"] = plots.estimates(watched.periods, currency)
+    if any(period.slices for period in watched.periods):
+        drawn["slices by period"] = plots.slices_by_period(watched.periods, limit)
     if any(period.drift for period in watched.periods):
         drawn["drift"] = plots.drift(watched.periods)
     return drawn

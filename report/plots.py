@@ -1,6 +1,6 @@
 """The plots of the page; each returns SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -179,23 +179,45 @@ def slices(
 @chart
 def drift(periods: Sequence[Period]) -> Figure:
     """How far each column moved in each period, against its limit; crosses are past it."""
-    cells = {(at, one.column): one for at, period in enumerate(periods) for one in period.drift}
+    cells = {
+        (at, one.column): (_reach(one.score, one.limit), one.drifted)
+        for at, period in enumerate(periods)
+        for one in period.drift
+    }
     furthest: dict[str, float] = {}
-    for (_, column), one in cells.items():
-        furthest[column] = max(furthest.get(column, 0.0), _reach(one.score, one.limit))
-    columns = sorted(furthest, key=lambda column: -furthest[column])[:MOST_COLUMNS]
-    figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(columns)))
+    for (_, column), (reach, _) in cells.items():
+        furthest[column] = max(furthest.get(column, 0.0), reach)
+    return _heat(cells, sorted(furthest, key=lambda column: -furthest[column])[:MOST_COLUMNS], periods)
+
+
+@chart
+def slices_by_period(periods: Sequence[Period], max_bias: float) -> Figure:
+    """How far the mean prediction is off in each slice and period; crosses are surely past the limit."""
+    cells = {}
+    for at, period in enumerate(periods):
+        for one in period.slices:
+            if "bias" not in one.metrics:
+                continue
+            bias = one.metrics["bias"]
+            surely = min(abs(bias.low), abs(bias.high)) > max_bias and bias.low * bias.high > 0
+            cells[at, f"{say.spaced(one.column)} {one.value}"] = _reach(abs(bias.value), max_bias), surely
+    return _heat(cells, sorted({name for _, name in cells})[:MOST_COLUMNS], periods)
+
+
+def _heat(
+    cells: Mapping[tuple[int, str], tuple[float, bool]], names: Sequence[str], periods: Sequence[Period]
+) -> Figure:
+    """A cell for each period (by its place) and name: how far it reaches towards its limit, and a cross."""
+    figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(names)))
     axes = figure.subplots()
-    for (at, column), one in cells.items():
-        if column not in columns:
+    for (at, name), (reach, crossed) in cells.items():
+        if name not in names:
             continue
-        row = columns.index(column)
-        strength = min(_reach(one.score, one.limit), 2.0) / 2.0
-        colour = RED if one.drifted else BLUE
-        axes.add_patch(
-            Rectangle((at - 0.47, row - 0.44), 0.94, 0.88, color=colour, alpha=0.05 + 0.8 * strength)
-        )
-        if one.drifted:
+        row = names.index(name)
+        colour = RED if crossed else BLUE
+        alpha = 0.05 + 0.8 * min(reach, 2.0) / 2.0
+        axes.add_patch(Rectangle((at - 0.47, row - 0.44), 0.94, 0.88, color=colour, alpha=alpha))
+        if crossed:
             axes.plot([at], [row], marker="x", color=INK, markersize=5, markeredgewidth=1.4)
     axes.set(xlim=(-0.5, len(periods) - 0.5))
     axes.set_xticks(range(len(periods)), [_short(period.start) for period in periods])
@@ -203,7 +225,7 @@ def drift(periods: Sequence[Period]) -> Figure:
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    _names(axes, columns)
+    _names(axes, names)
     return figure
 
 

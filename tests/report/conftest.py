@@ -268,6 +268,19 @@ def _monitoring() -> Monitoring:
                 estimated_cost=158_000.0,
                 drift_report=f"drift/{start}.html",
                 causes=_causes(start) if bad else (),
+                slices=tuple(
+                    Slice(
+                        "origin",
+                        value,
+                        2100,
+                        {
+                            "roc_auc": Estimate(0.74, 0.7, 0.78),
+                            "bias": Estimate(bias + far, bias + far - 0.02, bias + far + 0.02),
+                            "cost_per_1000": Estimate(150_000, 140_000, 160_000),
+                        },
+                    )
+                    for value, far in (("EWR", -0.02), ("JFK", 0.0), ("LGA", 0.01))
+                ),
                 estimated={
                     "roc_auc": Estimate(0.76, 0.74, 0.78),
                     "log_loss": Estimate(0.46, 0.44, 0.48),

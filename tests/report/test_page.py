@@ -84,8 +84,8 @@ def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> No
 
 def test_every_plot_is_drawn_once_and_described(html: str) -> None:
     read = Read(html)
-    assert read.tags["svg"] == read.tags["figure"] + 2 == 12  # two periods show the days of their causes
-    assert html.count('role="img" aria-label="') == 12
+    assert read.tags["svg"] == read.tags["figure"] + 2 == 13  # two periods show the days of their causes
+    assert html.count('role="img" aria-label="') == 13
     assert [name for name, times in read.ids.items() if times > 1] == []
 
 
@@ -195,6 +195,13 @@ def test_a_policy_is_called_worth_it_only_beyond_its_interval(contract: Contract
     )
     told = page(contract, replace(results, policies=doubtful))
     assert "no policy is shown to be worth its trainings" in told
+
+
+def test_each_period_is_told_by_slice(html: str) -> None:
+    text = Read(html).text
+    assert "Mean prediction against what came, by slice and period" in text
+    assert text.count("by slice") == 14  # the plot's, and a table for each of 13 periods
+    assert "origin EWR" in text
 
 
 def test_a_cause_comes_with_its_days(html: str) -> None:
