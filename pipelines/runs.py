@@ -172,9 +172,9 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
 
 
 def _idle(folder: str, since: int) -> int:
-    """Seconds from a moment to the first decision in the log."""
-    first = first_decision(settings_in(folder).database_url, load_contract())
-    return 0 if first is None else max(0, first - since)
+    """Seconds from a moment to the next decision in the log."""
+    first = first_decision(settings_in(folder).database_url, load_contract(), since)
+    return 0 if first is None else first - since
 
 
 def compare() -> Comparison:

@@ -100,11 +100,12 @@ def read_served(
     return Served(start, end, inside, int(last), newest.model_version, last_shadow, goes_on)
 
 
-def first_decision(database: str, contract: Contract) -> int | None:
-    """The earliest decision in the prediction log, epoch seconds."""
+def first_decision(database: str, contract: Contract, since: int) -> int | None:
+    """The earliest decision in the prediction log that is not before a moment, epoch seconds."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
     with closing(open_store(database)) as store:
-        return min((one[time_column] - lead for one in predictions(store, contract)), default=None)
+        at = (one[time_column] - lead for one in predictions(store, contract))
+        return min((moment for moment in at if moment >= since), default=None)
 
 
 def reaches(database: str, contract: Contract, moment: int, heard: int) -> bool:

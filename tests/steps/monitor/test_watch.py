@@ -189,7 +189,8 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(
     contract, (start, end) = warehouse.contract, PERIOD
     due = warehouse.due()
     log(database, [answered("later", due, warehouse.probability[due.index], contract)])
-    assert first_decision(database, contract) == due["decision_at"].min()
+    assert first_decision(database, contract, 0) == due["decision_at"].min()
+    assert first_decision(database, contract, end) is None
     silent = read_served(database, contract, start - 2 * DAY, start, 0)
     found = watch(warehouse.rows, warehouse.features, silent, {}, contract, tmp_path / "page.html")
     assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("rows a day",))
