@@ -1,279 +1,299 @@
 """`make bench-monitoring`: false alarms, power against injected faults, and cost of the drift checks.
 
-Real rows, seeded. A reference of 56 days and the other 34 of the same 90 are drawn at random, day by day;
-single days and weeks of those 34 are checked as they are and with a fault put in. Beside it, Evidently's
-default preset on the same rows.
+Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, and
+windows of the others are checked as they are and with a fault put in. Limits and scales were chosen on the
+first half of the days; what is measured here is of the second (`--half first` is for choosing).
 """
 
 import argparse
 import json
 import resource
+import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.drift_peers import Told, ask, key_of
+from bench.faults import Fault, faults, label_faults
+from bench.monitoring_page import page
+from bench.peers import installed
+from bench.watched import WEEK, Plan, Seen, Table, faulty, labelled, spread_out, unchanged
 from core.columns import Ints
-from core.contract import load_contract
-from core.files import write_between
+from core.contract import LEAST_REFERENCE, Contract, NumberContract, load_contract
+from core.errors import UserError
+from core.files import write_between, write_whole
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
-from monitoring.counted import count, examine
-from monitoring.days import Bools, Floats
+from monitoring.concept import CHANCES, NUMBERS
 from monitoring.distances import Window
-from monitoring.drift import alarms, chances_of, detect_drift
+from monitoring.drift import DriftReport, detect_drift
+from problem.dataset import load
+from steps.data.features import build_features
+from steps.data.world import ingest_tables
+from steps.model.evaluate import decision_day
+from steps.model.fit import feature_matrix, learn_categories
+from steps.model.learner import a_few_trees, learner_of
+from steps.model.sample import labels_of
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"
-REFERENCE, OTHERS, WEEK = 56, 34, 7
-WEEKS = 20
-EVIDENTLY_ROWS = 2_000  # its plots take seconds, so it sees fewer rows, and only some of the faults
-EVERY, QUIET = 5, 6
-
-Fault = Callable[[pd.DataFrame, pd.DataFrame, np.random.Generator], pd.DataFrame]
+SIZES = (1_000, 10_000, 100_000)  # rows of a window
+OTHERS = 34  # days beside a reference
+REFERENCE = 56  # days, of the made-up rows
+LEAST_LONG = 2  # windows of a hundred thousand rows in a reference, where the data are a year
 
 
 @dataclass(frozen=True)
-class Line:
-    """How often a fault was seen, in one day and in a week, and what saw it most."""
+class Effort:
+    """How many trials of each sort."""
 
-    fault: str
-    gross: bool
-    day: float
-    week: float
-    kind: str
-    evidently: bool | None = None
+    unchanged: int
+    long: int
+    faults: int
+    labels: int
+    peers: int
+    periods: int  # every so many periods of the year as they came
+
+
+WHOLE = Effort(unchanged=160, long=60, faults=12, labels=60, peers=2, periods=1)
+QUICK = Effort(unchanged=24, long=6, faults=2, labels=8, peers=0, periods=6)
 
 
 @dataclass(frozen=True)
-class Chance:
-    """How often an unchanged window alarmed."""
+class Share:
+    """How many of so many, with the 95% interval of Wilson (1927)."""
 
-    days: int
-    rows: int
-    checks: int
-    alarms: float
-    evidently: float | None = None
-
-
-def shifted(column: str, size: float) -> Fault:
-    """A mean that moves by some standard deviations."""
-    return lambda frame, usual, _: frame.assign(**{column: frame[column] + size * usual[column].std()})
+    found: int
+    of: int
+    low: float
+    high: float
 
 
-def shared(column: str, points: float) -> Fault:
-    """A level, the second most frequent, that takes some points from the others."""
+def share_of(found: Sequence[bool]) -> Share:
+    """Of independent answers."""
+    n, z = len(found), NormalDist().inv_cdf(0.975)
+    if n == 0:
+        return Share(0, 0, 0.0, 1.0)
+    p = sum(found) / n
+    middle, reach = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = ((middle + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
+    return Share(sum(found), n, max(low, 0.0), min(high, 1.0))
 
-    def fault(frame: pd.DataFrame, usual: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
-        level = usual[column].value_counts().index[1]
-        other = (frame[column] != level).to_numpy()
-        takes = other & (draw.random(len(frame)) < points / max(other.mean(), points))
-        return frame.assign(**{column: frame[column].mask(takes, level)})
 
-    return fault
-
-
-def missing(column: str, points: float) -> Fault:
-    """Values that are lost."""
-    return lambda frame, _, draw: frame.assign(
-        **{column: frame[column].mask(draw.random(len(frame)) < points)}
+def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, float]) -> dict[str, Any]:
+    """All measurements, as they are written."""
+    table = real_rows(contract)
+    days, middle = np.unique(table.day), middle_of(table.day)
+    rows_a_day = len(table.day) / len(days)
+    of_half = days[days < middle] if half == "first" else days[days >= middle]
+    rules = contract.monitoring
+    lengths = sorted({max(1, round(size / rows_a_day)) for size in SIZES} | {1, rules.period_days})
+    long = [length for length in lengths if length > OTHERS]
+    plan = Plan(
+        of_half,
+        rules.reference_days,
+        OTHERS,
+        tuple(one for one in lengths if one * LEAST_REFERENCE <= rules.reference_days),
+        rules.false_alarm,
     )
-
-
-def default(column: str, points: float, value: float) -> Fault:
-    """A default in the place of some values."""
-    return lambda frame, _, draw: frame.assign(
-        **{column: frame[column].mask(draw.random(len(frame)) < points, value)}
-    )
-
-
-def changed(column: str, change: Callable[[pd.Series], pd.Series]) -> Fault:
-    """Any change of one column."""
-    return lambda frame, _usual, _draw: frame.assign(**{column: change(frame[column])})
-
-
-def rounded(column: str, step: float) -> Fault:
-    """A loss of precision."""
-    return changed(column, lambda values: (values / step).round() * step)
-
-
-def swapped(one: str, other: str) -> Fault:
-    """Two columns in each other's place."""
-    return lambda frame, _usual, _draw: frame.assign(
-        **{one: frame[other].to_numpy(), other: frame[one].to_numpy()}
-    )
-
-
-def scrambled(column: str) -> Fault:
-    """A column's own values in another order: nothing that the column alone could show."""
-    return lambda frame, _, draw: frame.assign(**{column: draw.permutation(frame[column].to_numpy())})
-
-
-def frozen(column: str) -> Fault:
-    """A feed that repeats its last value."""
-    return lambda frame, _usual, _draw: frame.assign(**{column: frame[column].dropna().iloc[0]})
-
-
-def repeated(share: float) -> Fault:
-    """Rows that come twice, in the place of their neighbours."""
-
-    def fault(frame: pd.DataFrame, _usual: pd.DataFrame, draw: np.random.Generator) -> pd.DataFrame:
-        at = np.arange(len(frame))
-        return frame.iloc[np.where(draw.random(len(frame)) < share, np.maximum(at - 1, 0), at)].reset_index(
-            drop=True
+    if len(of_half) < plan.reference + plan.others:
+        raise UserError(
+            f"Half of the data are {len(of_half)} days, but {plan.reference + plan.others} are needed: "
+            "measure on more data."
         )
+    false_alarms: dict[tuple[int, int], list[bool]] = {}
+    for found in spread_out(partial(unchanged, table=table, plan=plan), range(effort.unchanged), "unchanged"):
+        _gather(false_alarms, found, plan.reference)
+    for length in long:
+        whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
+        if whole.reference >= LEAST_LONG * length:
+            for found in spread_out(
+                partial(unchanged, table=table, plan=whole), range(effort.long), f"{length} days"
+            ):
+                _gather(false_alarms, found, whole.reference)
+    here = np.isin(table.day, of_half)
+    some = list(faults(table.frame[here], table.day[here]))
+    seen = [Seen() for _ in some]
+    for found in spread_out(
+        partial(faulty, table=table, plan=plan, faults=some), range(effort.faults), "faults"
+    ):
+        for one, more in zip(seen, found, strict=True):
+            one.add(more)
+    of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
+    kind = NUMBERS if isinstance(contract, NumberContract) else CHANCES
+    labels = list(of_labels)
+    seen_labels, null_labels = [Seen() for _ in labels], dict[tuple[int, int], list[bool]]()
+    for null, found in spread_out(
+        partial(labelled, table=table, plan=plan, faults=labels, kind=kind), range(effort.labels), "labels"
+    ):
+        _gather(null_labels, null, plan.reference)
+        for one, more in zip(seen_labels, found, strict=True):
+            one.add(more)
+    told, missing = _peers(effort, table, plan, some)
+    return {
+        "level": rules.false_alarm,
+        "days": [int(of_half[0]), int(of_half[-1])],
+        "columns": table.frame.shape[1],
+        "rows_a_day": rows_a_day,
+        "reference_days": plan.reference + plan.others,
+        "false_alarms": [
+            {
+                "days": length,
+                "rows": round(length * rows_a_day),
+                "reference_days": reference,
+                "alarms": asdict(share_of(found)),
+                "labels": _share(null_labels.get((length, reference))),
+                **(_of_peers(told, "", length) if reference == plan.reference else {}),
+            }
+            for (length, reference), found in sorted(false_alarms.items())
+        ],
+        "as_they_came": as_they_came(table, contract, effort.periods),
+        "faults": [
+            _line(fault.name, fault.where, one, gross=fault.gross)
+            | {
+                "spread": _spread(table, of_half, fault.columns),
+                **{
+                    f"{name}_{window}": share
+                    for window, length in (("day", 1), ("week", WEEK))
+                    for name, share in _of_peers(told, key_of(fault), length).items()
+                },
+            }
+            for fault, one in zip(some, seen, strict=True)
+            if one.day
+        ],
+        "labels": [
+            _line(fault.name, "", one, gross=False) for fault, one in zip(labels, seen_labels, strict=True)
+        ],
+        "peers": missing,
+        "cost": spent,
+    }
 
-    return fault
+
+def real_rows(contract: Contract) -> Table:
+    """The watched features of the project's own data; forecasts of the second half by what the first says."""
+    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    features = build_features(rows, world.events, world.reference)
+    categories = learn_categories(features)
+    numbers, label, day = feature_matrix(features, categories), labels_of(rows, contract), decision_day(rows)
+    first = day < middle_of(day)
+    learn = a_few_trees(learner_of(contract))
+    halves = [np.flatnonzero(first), np.flatnonzero(~first)]
+    forecasts = [learn(numbers, label, train, other) for train, other in (halves[::-1], halves)]
+    forecast = np.empty((len(rows), *forecasts[0].shape[1:]))
+    for where, told in zip(halves, forecasts, strict=True):
+        forecast[where] = told
+    watched = [name for name in features if name not in contract.monitoring.unwatched]
+    return Table(features[watched].reset_index(drop=True), day, label, forecast)
 
 
-def faults(usual: pd.DataFrame) -> dict[tuple[str, bool], Fault]:
-    """By name, and whether it is gross; the columns are chosen by what they are, not by how they do."""
-    numbers = [str(name) for name in usual if pd.api.types.is_float_dtype(usual[name])]
-    texts = [str(name) for name in usual if not pd.api.types.is_numeric_dtype(usual[name])]
-    full = [name for name in numbers if usual[name].notna().mean() > 0.95]  # noqa: PLR2004 (hardly missing)
-    some = full[:: max(1, len(full) // 6)][:6]
-    found: dict[tuple[str, bool], Fault] = {}
-    for name in some:
-        found[f"{name}: mean + 0.25 sd", False] = shifted(name, 0.25)
-        found[f"{name}: mean + 0.5 sd", False] = shifted(name, 0.5)
-        found[f"{name}: 20 points missing", True] = missing(name, 0.2)
-        found[f"{name}: unit (x 1.609)", True] = changed(name, lambda values: values * 1.609)
-        found[f"{name}: stale, one value", True] = frozen(name)
-        found[f"{name}: a default, 0, in 20%", True] = default(name, 0.2, 0.0)
-        found[f"{name}: scrambled", False] = scrambled(name)
-        found[f"{name}: rounded to a tenth of its sd", False] = rounded(name, usual[name].std() / 10)
-    for name in texts:
-        found[f"{name}: a level + 5 points", False] = shared(name, 0.05)
-        found[f"{name}: a level + 10 points", False] = shared(name, 0.1)
-        found[f"{name}: other letter case", True] = changed(name, lambda values: values.str.lower())
-    for one, other in zip(some[::2], some[1::2], strict=False):
-        found[f"{one} and {other} swapped", True] = swapped(one, other)
-    found["30% of the rows twice", True] = repeated(0.3)
-    return found
+def middle_of(day: Ints) -> int:
+    """The first day of the second half."""
+    return int(day.min() + day.max() + 1) // 2
 
 
-def measure(frame: pd.DataFrame, day: Ints, trials: int, seed: int = 0) -> tuple[list[Chance], list[Line]]:
-    """False alarms and power, over some random references."""
-    draw = np.random.default_rng(seed)
-    false_alarm = load_contract().monitoring.false_alarm
-    first, last = int(day.min()), int(day.max())
-    null: dict[int, list[Bools]] = {1: [], WEEK: [], 11: []}
-    seen: dict[tuple[str, bool], list[tuple[Bools, Bools, str]]] = {}
-    told: dict[str, bool | None] = {}
-    quiet: list[bool | None] = []
-    for trial in range(trials):
-        start = int(draw.integers(first, last - REFERENCE - OTHERS + 2))
-        days = start + draw.permutation(REFERENCE + OTHERS)
-        reference = window(frame, day, days[:REFERENCE], 0)
-        others = window(frame, day, days[REFERENCE:], 0)
-        examined = examine(reference)
-        chances = {length: chances_of(examined, length, false_alarm) for length in null}
-        sums, _ = count(examined, others)
-        for length, found in null.items():
-            found.append(_any(alarms(examined, sums, _windows(length, draw), chances[length])))
-        if trial < max(1, trials // 4):
-            for number, (name, fault) in enumerate(faults(reference.frame).items()):
-                broken = Window(fault(others.frame, reference.frame, draw), others.day, 0, OTHERS)
-                sums, _ = count(examined, broken)
-                one = alarms(examined, sums, np.eye(OTHERS), chances[1])
-                many = alarms(examined, sums, _windows(WEEK, draw), chances[WEEK])
-                most = max(many, key=lambda kind: float(one[kind].mean() + many[kind].mean()))
-                seen.setdefault(name, []).append((_any(one), _any(many), most))
-                if trial == 0 and number % EVERY == 0:
-                    told[name[0]] = evidently(reference, broken, draw)
-        if trial < QUIET:
-            quiet.append(evidently(reference, others, draw))
-        print(f"trial {trial + 1} of {trials}", flush=True)  # noqa: T201 (for a person)
-    rows = len(frame) / (last - first + 1)
-    chances_found = [
-        Chance(
-            length,
-            round(length * rows),
-            int(np.concatenate(found).size),
-            float(np.concatenate(found).mean()),
-            _share(quiet) if length == 1 else None,
+def as_they_came(table: Table, contract: Contract, every: int) -> dict[str, Any]:
+    """Periods of the year in their order against the days before: what seasons, and the data, do."""
+    rules = contract.monitoring
+    first, last = int(table.day.min()) + rules.reference_days, int(table.day.max()) + 1
+    starts = range(first, last - rules.period_days + 1, rules.period_days * every)
+
+    def period(number: int) -> DriftReport:
+        start = starts[number]
+        before, now = (
+            Window(table.frame[inside], table.day[inside], begin, days)
+            for begin, days in (
+                (start - rules.reference_days, rules.reference_days),
+                (start, rules.period_days),
+            )
+            for inside in [(table.day >= begin) & (table.day < begin + days)]
         )
-        for length, found in null.items()
-    ]
-    lines = [
-        Line(
-            name,
-            gross,
-            float(np.concatenate([one for one, _, _ in some]).mean()),
-            float(np.concatenate([week for _, week, _ in some]).mean()),
-            some[0][2],
-            told.get(name),
-        )
-        for (name, gross), some in seen.items()
-    ]
-    return chances_found, lines
+        return detect_drift(before, now, rules.false_alarm)
+
+    reports = list(spread_out(period, range(len(starts)), "as they came"))
+    return {
+        "drifted": asdict(share_of([bool(one.drifted) for one in reports])),
+        "broken": asdict(share_of([bool(one.broken) for one in reports])),
+        "columns_drifted": float(np.mean([len(one.drifted) for one in reports])),
+        "named_broken": dict(Counter(name for one in reports for name in one.broken)),
+    }
 
 
-def window(frame: pd.DataFrame, day: Ints, days: Ints, first: int) -> Window:
-    """Some days, numbered anew in their order."""
-    rows = [np.flatnonzero(day == one) for one in days]
-    of_day = np.repeat(np.arange(first, first + len(days)), [len(some) for some in rows])
-    return Window(frame.iloc[np.concatenate(rows)].reset_index(drop=True), of_day, first, len(days))
+def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple[Told, str]:
+    told, missing = Told(), ""
+    if effort.peers:
+        try:
+            installed("nannyml")
+        except UserError as error:
+            missing = f"NannyML is not among them: {error}"
+    work = partial(ask, table=table, plan=plan, faults=some, nannyml=not missing)
+    for found in spread_out(work, range(effort.peers), "Evidently and NannyML"):
+        told.add(found)
+    return told, missing
 
 
-def _windows(length: int, draw: np.random.Generator) -> Floats:
-    """Single days, each once, or random sets of days."""
-    if length == 1:
-        return np.eye(OTHERS)
-    weight = np.zeros((WEEKS, OTHERS))
-    for row in weight:
-        row[draw.permutation(OTHERS)[:length]] = 1
-    return weight
+def _of_peers(told: Told, key: str, length: int) -> dict[str, Any]:
+    names = {"evidently": told.half, "evidently_any": told.any, "nannyml": told.nannyml, "cbpe": told.cbpe}
+    return {name: _share(found.get((key, length))) for name, found in names.items()}
 
 
-def _share(answers: list[bool | None]) -> float | None:
-    given = [one for one in answers if one is not None]
-    return float(np.mean(given)) if given else None
+def _gather(into: dict[tuple[int, int], list[bool]], found: dict[int, list[bool]], reference: int) -> None:
+    for length, alarms in found.items():
+        into.setdefault((length, reference), []).extend(alarms)
 
 
-def _any(found: dict[str, Bools]) -> Bools:
-    return np.asarray(np.any(list(found.values()), axis=0), dtype=np.bool_)
+def _share(found: Sequence[bool] | None) -> dict[str, Any] | None:
+    return asdict(share_of(found)) if found else None
 
 
-def evidently(reference: Window, current: Window, draw: np.random.Generator, day: int = 0) -> bool | None:
-    """Whether its default preset calls a day drifted, half of the columns and more; None where it fails.
+def _learnt(some: list[Fault]) -> str:
+    """The column along which a concept turns: the first of those that faults are put into."""
+    return some[0].where
 
-    It fails on a column that has no value that day.
-    """
-    from evidently import Report
-    from evidently.presets import DataDriftPreset
 
-    some = reference.frame.sample(EVIDENTLY_ROWS, random_state=int(draw.integers(1 << 31)))
-    now = current.frame[current.day == day]
-    try:
-        found = Report([DataDriftPreset()]).run(now, some).dict()
-    except ValueError:
-        return None
-    share = next(one for one in found["metrics"] if "DriftedColumnsCount" in one["metric_name"])["value"][
-        "share"
-    ]
-    return bool(share >= 0.5)  # noqa: PLR2004 (its own default)
+def _spread(table: Table, days: Ints, columns: tuple[str, ...]) -> float | None:
+    """How far daily means lie apart by themselves, in sd of the rows; of the least restless column."""
+    here = np.isin(table.day, days)
+    numbers = table.frame.loc[here, [*columns]].select_dtypes("number")
+    means = numbers.groupby(table.day[here]).mean()
+    return float((means.std() / numbers.std()).min()) if numbers.shape[1] else None
+
+
+def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
+    return {
+        "fault": name,
+        "where": where,
+        "gross": gross,
+        "day": asdict(share_of(seen.day)),
+        "week": asdict(share_of(seen.week)),
+        "days_until": float(np.median(seen.until)) if seen.until else None,  # more than a week: 8
+        "named": _share(seen.named),
+        "by": max(seen.kinds, key=lambda kind: seen.kinds[kind]),
+    }
 
 
 def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, float]:
-    """Seconds of CPU, and memory, of one check of a week against 56 days, made-up rows in all."""
+    """Seconds, and memory, of one check of a week against 56 days, made-up rows in all."""
     draw = np.random.default_rng(0)
     windows = []
-    for days, share, first in ((REFERENCE, REFERENCE, 0), (WEEK, WEEK, REFERENCE)):
-        size = rows * share // (REFERENCE + WEEK)
+    for days, first in ((REFERENCE, 0), (WEEK, REFERENCE)):
+        size = rows * days // (REFERENCE + WEEK)
         day = np.sort(draw.integers(0, days, size))
         level = draw.normal(0, 0.5, (days, numbers))
-        frame = pd.DataFrame(
-            {
-                f"number {n}": (level[day, n] + draw.normal(size=size)).round(3 + 6 * (n % 2))
-                for n in range(numbers)
-            }
-        )
+        columns: dict[str, Any] = {
+            f"number {n}": (level[day, n] + draw.normal(size=size)).round(3 + 6 * (n % 2))
+            for n in range(numbers)
+        }
         for text in range(texts):
             levels = np.array([f"level {one}" for one in range(5 + 20 * text)])
-            frame[f"text {text}"] = levels[draw.integers(0, levels.size, size)]
-        windows.append(Window(frame, day + first, first, days))
+            columns[f"text {text}"] = levels[draw.integers(0, levels.size, size)]
+        windows.append(Window(pd.DataFrame(columns), day + first, first, days))
     before, wall = time.process_time(), time.perf_counter()
     detect_drift(windows[0], windows[1], 0.01)
     return {
@@ -285,65 +305,24 @@ def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, 
     }
 
 
-def table(chances: list[Chance], lines: list[Line], spent: dict[str, float]) -> str:
-    """The measurements in Markdown."""
-    text = [
-        "| nothing changed but the days | rows | checks | alarms | Evidently's preset |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    text += [
-        f"| {one.days} day{'s' if one.days > 1 else ''} | {one.rows:,} | {one.checks} | {one.alarms:.1%} "
-        f"| {'' if one.evidently is None else f'{one.evidently:.0%}'} |"
-        for one in chances
-    ]
-    text += [
-        "",
-        "| fault | seen in a day | in a week | most by | Evidently's preset, a day |",
-        "|---|---:|---:|---|---|",
-    ]
-    text += [
-        f"| {one.fault}{' (gross)' if one.gross else ''} | {one.day:.0%} | {one.week:.0%} | {one.kind} "
-        f"| {'' if one.evidently is None else ('seen' if one.evidently else 'not seen')} |"
-        for one in sorted(lines, key=lambda line: (not line.gross, line.fault))
-    ]
-    about = (
-        f"{spent['rows']:,.0f} rows by {spent['columns']:.0f} columns: {spent['cpu_seconds']:.1f} s of CPU, "
-        f"{spent['peak_memory_gb']:.2f} GB at the peak."
-    )
-    return "\n".join([*text, "", about])
-
-
 def main() -> None:
     """Measure, and write the results where they are read."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--trials", type=int, default=12, help="random references; a quarter of them with faults"
-    )
+    parser.add_argument("--quick", action="store_true", help="few trials, no other libraries; writes no page")
+    parser.add_argument("--half", choices=("first", "second"), default="second", help="of the days")
     given = parser.parse_args()
     prepare_environment()
-    spent = cost()
-    frame, day = real_rows()
-    chances, lines = measure(frame, day, given.trials)
-    JSON.parent.mkdir(parents=True, exist_ok=True)
-    content = {"false_alarms": [asdict(one) for one in chances], "faults": [asdict(one) for one in lines]}
-    JSON.write_text(json.dumps(content | {"cost": spent}, indent=1), encoding="utf-8")
-    text = table(chances, lines, spent)
-    write_between(PAGE, "measured", text)
+    spent, begun = cost(), time.perf_counter()
+    try:
+        found = measure(QUICK if given.quick else WHOLE, given.half, load_contract(), spent)
+    except UserError as error:
+        sys.exit(str(error))
+    text = page(found)
     print(text)  # noqa: T201 (for a person)
-
-
-def real_rows() -> tuple[pd.DataFrame, Ints]:
-    """The watched features of the project's own data, and the day of each row."""
-    from problem.dataset import load
-    from steps.data.features import build_features
-    from steps.data.world import ingest_tables
-    from steps.model.evaluate import decision_day
-
-    contract = load_contract()
-    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
-    features = build_features(rows, world.events, world.reference)
-    watched = [name for name in features if name not in contract.monitoring.unwatched]
-    return features[watched], decision_day(rows)
+    print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201
+    if not given.quick and given.half == "second":
+        write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
+        write_between(PAGE, "measured", text)
 
 
 if __name__ == "__main__":

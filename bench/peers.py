@@ -27,6 +27,8 @@ ENVIRONMENTS = {
     # MLServer 1.7.1 does not start with uvloop 0.22 and later (SeldonIO/MLServer#2286).
     "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", *MODEL),
 }
+# Detectors of drift; NannyML 0.13.1 imports statsmodels without asking for it.
+DETECTORS = {"nannyml": ("nannyml==0.13.1", "statsmodels==0.15.0", "pandas==2.3.3")}
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,27 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
         "artifact": str(artifact_folder),
     }
     (FOLDER / "given.json").write_text(json.dumps(given), encoding="utf-8")
-    for name, wanted in ENVIRONMENTS.items():
-        folder = FOLDER / name
-        python, done = folder / "bin" / "python", folder / "installed.txt"
-        if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(wanted):
-            print(f"installing {wanted[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
-            uv = [sys.executable, "-m", "uv"]
-            _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
-            _run(
-                name,
-                [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted],
-            )
-            done.write_text("\n".join(wanted), encoding="utf-8")
-        _run(name, [str(python), "-m", "bench.peer", name])
+    for name in ENVIRONMENTS:
+        _run(name, [str(installed(name)), "-m", "bench.peer", name])
+
+
+def installed(name: str) -> Path:
+    """The Python of an environment, which is made if it is not as it should be.
+
+    Raises:
+        UserError: when it cannot be installed.
+    """
+    wanted = {**ENVIRONMENTS, **DETECTORS}[name]
+    folder = FOLDER / name
+    python, done = folder / "bin" / "python", folder / "installed.txt"
+    if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(wanted):
+        print(f"installing {wanted[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        uv = [sys.executable, "-m", "uv"]
+        _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        _run(name, [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted])
+        done.write_text("\n".join(wanted), encoding="utf-8")
+    return python
 
 
 def environment_of(name: str) -> dict[str, str]:
@@ -130,6 +140,7 @@ def environment_of(name: str) -> dict[str, str]:
         "BENTOML_HOME": str(FOLDER / "bentoml-home"),
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "NML_DISABLE_USAGE_LOGGING": "1",
         "DO_NOT_TRACK": "true",
         "OMP_NUM_THREADS": "1",
         "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(VAR / "uv")),

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from core.money import HIGH, LOW, VALUE
-from monitoring.chance import Statistics, calibrate
-from monitoring.days import NAN, SMALLEST, Column, Floats
+from monitoring.chance import Chance, Statistics, calibrate
+from monitoring.days import NAN, SMALLEST, Column, Floats, sums
 from monitoring.distances import Window, bin_column
-from monitoring.relations import design_of
+from monitoring.relations import Design, design_of
 from monitoring.trail import Trail, trail
 
 LEAST = {"rate": 0.01, "margin": 0.01, "surprise": 0.01, "column": 0.01}
@@ -39,6 +38,61 @@ class ConceptReport:
         return self.rate or bool(self.columns)
 
 
+@dataclass(frozen=True)
+class Products:
+    """Sums by day (days, 3 + columns of the design) of what the residuals are multiplied with, and rows."""
+
+    sums: Floats
+    rows: Floats
+
+    def weighted(self, weight: Floats) -> "Products":
+        """Sums of days, one for each row of `weight` (sums, days)."""
+        return Products(weight @ self.sums, weight @ self.rows)
+
+    @property
+    def whole(self) -> "Products":
+        """All days together."""
+        return self.weighted(np.ones((1, self.rows.size)))
+
+    @property
+    def means(self) -> Floats:
+        """By row, of any number of rows."""
+        return np.asarray(self.sums / np.maximum(self.rows, 1)[:, None], dtype=np.float64)
+
+
+def count_products(
+    window: Window, label: Column, forecast: Floats, design: Design, kind: "Residuals"
+) -> Products:
+    """The products of a window's residuals with one, the margin and each column."""
+    residual, margin, surprise = kind.of(label, forecast)
+    of_day = np.asarray(window.day, dtype=np.int64) - window.first
+    inputs = design.matrix(window.frame)[:, 1:]
+    products = np.column_stack([residual, residual * margin, surprise, residual[:, None] * inputs])
+    by_day = np.column_stack([sums(of_day, column, window.days) for column in products.T])
+    return Products(by_day, sums(of_day, np.ones(of_day.size), window.days))
+
+
+def concept_statistics(now: Products, was: Products) -> Statistics:
+    """How far the means moved, by kind."""
+    moved = np.abs(now.means - was.means)
+    kinds = {"rate": moved[:, :1], "margin": moved[:, 1:2], "surprise": moved[:, 2:3], "column": moved[:, 3:]}
+    return {kind: value for kind, value in kinds.items() if value.shape[1]}
+
+
+def concept_chances(
+    reference: Products, window_days: int, false_alarm: float, seed: int = 0
+) -> dict[str, Chance]:
+    """How far chance moves each kind in windows of so many days; raises as `detect_concept_drift`."""
+    return calibrate(
+        lambda mock, rest: concept_statistics(reference.weighted(mock), reference.weighted(rest)),
+        reference.rows.size,
+        window_days,
+        false_alarm,
+        LEAST,
+        np.random.default_rng(seed),
+    )
+
+
 def detect_concept_drift(
     reference: Window,
     current: Window,
@@ -56,46 +110,19 @@ def detect_concept_drift(
         ValueError: where the reference is shorter than four current windows.
     """
     kind = kind or CHANCES
-    binnings = tuple(bin_column(reference.frame[name]) for name in reference.frame)
-    design = design_of(reference.frame, binnings)
-    names = [binnings[place].column for place in design.place]
-    found, rows = [], []
-    for window, truth, told in zip((reference, current), label, forecast, strict=True):
-        residual, margin, surprise = kind.of(truth, told)
-        of_day = np.asarray(window.day, dtype=np.int64) - window.first
-        inputs = design.matrix(pd.DataFrame(window.frame))[:, 1:]
-        products = np.column_stack([residual, residual * margin, surprise, residual[:, None] * inputs])
-        sums = np.zeros((window.days, products.shape[1]))
-        np.add.at(sums, of_day, products)
-        found.append(sums)
-        rows.append(np.bincount(of_day, minlength=window.days).astype(np.float64))
-
-    def statistics(now: tuple[Floats, Floats], was: tuple[Floats, Floats]) -> Statistics:
-        moved = np.abs(now[0] / np.maximum(now[1], 1)[:, None] - was[0] / np.maximum(was[1], 1)[:, None])
-        kinds = {
-            "rate": moved[:, :1],
-            "margin": moved[:, 1:2],
-            "surprise": moved[:, 2:3],
-            "column": moved[:, 3:],
-        }
-        return {kind: value for kind, value in kinds.items() if value.shape[1]}
-
-    then, then_rows = found[0], rows[0]
-    chances = calibrate(
-        lambda mock, rest: statistics((mock @ then, mock @ then_rows), (rest @ then, rest @ then_rows)),
-        reference.days,
-        current.days,
-        false_alarm,
-        LEAST,
-        np.random.default_rng(seed),
+    design = design_of(reference.frame, tuple(bin_column(reference.frame[name]) for name in reference.frame))
+    names = [design.binnings[place].column for place in design.place]
+    then, now = (
+        count_products(window, truth, told, design, kind)
+        for window, truth, told in zip((reference, current), label, forecast, strict=True)
     )
-    whole = (found[1].sum(axis=0)[None], rows[1].sum()[None]), (then.sum(axis=0)[None], then_rows.sum()[None])
-    judged = statistics(*whole)
+    chances = concept_chances(then, current.days, false_alarm, seed)
+    judged = concept_statistics(now.whole, then.whole)
     beyond = {kind: chances[kind].beyond(value[0]) for kind, value in judged.items()}
     columns = {names[place]: None for place in np.flatnonzero(beyond.get("column", np.empty(0)) >= 1)}
     special = {MARGIN: beyond["margin"][0] >= 1, SURPRISE: beyond["surprise"][0] >= 1}
     moved = (*(name for name, one in special.items() if one), *columns)
-    off_then, off = (float(sums[:, 0].sum() / max(n.sum(), 1)) for sums, n in zip(found, rows, strict=True))
+    off_then, off = (float(one.whole.means[0, 0]) for one in (then, now))
     rate = bool(beyond["rate"][0] >= 1)
     sentences = []
     if rate:
@@ -105,9 +132,7 @@ def detect_concept_drift(
         sentences.append(f"the label goes another way with {', '.join(moved[:4])} than the model learnt")
     picture = None
     if sentences:
-        by_day = [
-            np.where(n > 0, one[:, 0] / np.maximum(n, 1), NAN) for one, n in zip(found, rows, strict=True)
-        ]
+        by_day = [np.where(one.rows > 0, one.means[:, 0], NAN) for one in (then, now)]
         picture = trail("label minus prediction", reference.first, *by_day)
     return ConceptReport(rate, moved, tuple(sentences), picture)
 
