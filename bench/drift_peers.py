@@ -24,7 +24,7 @@ from monitoring.days import Floats
 from monitoring.distances import Window
 
 HALF = 0.5  # of the columns drifted: the preset's own default, and a decision's for CBPE
-WINDOWS = {1: 4, WEEK: 2}  # for Evidently, by their length: it draws a picture of every column it judges
+WINDOWS = {1: 3, WEEK: 1}  # for Evidently, by their length: it draws a picture of every column it judges
 MONDAY = pd.Timestamp("2024-01-01")
 FOLDER = VAR / "bench" / "drift"
 

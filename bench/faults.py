@@ -14,7 +14,7 @@ from monitoring.distances import Window
 
 Draw = np.random.Generator
 Change = Callable[[pd.Series, pd.Series, Draw], pd.Series]  # a column, the reference's, chance
-COLUMNS = 8
+COLUMNS = 6
 KNOWN = 0.95  # of a column that faults are put into
 MILES = 1.609
 NOON = 0.5  # of a day's rows

@@ -62,8 +62,8 @@ class Effort:
     periods: int  # every so many periods of the year as they came
 
 
-WHOLE = Effort(unchanged=160, long=60, faults=12, labels=60, peers=2, periods=1)
-QUICK = Effort(unchanged=24, long=6, faults=2, labels=8, peers=0, periods=6)
+WHOLE = Effort(unchanged=120, long=24, faults=6, labels=40, peers=2, periods=1)
+QUICK = Effort(unchanged=24, long=0, faults=1, labels=8, peers=0, periods=6)
 
 
 @dataclass(frozen=True)

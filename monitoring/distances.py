@@ -190,7 +190,8 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 
 def numbers(values: pd.Series) -> Floats:
     """A column as numbers; what is none is NaN."""
-    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    known = values if pd.api.types.is_numeric_dtype(values) else pd.to_numeric(values, errors="coerce")
+    return known.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _labels(edges: Floats, atoms: set[float]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ ENOUGH = 50_000  # rows to know a distribution from
 LEAST_VARIANCE = 1e-6
 LEAST_RESIDUAL = 1e-4
 FOLDS = 8
+AT_ONCE = 50_000  # rows of a matrix, and those of the day that it ends with
 
 _normal = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
@@ -130,12 +131,16 @@ def products(window: Window, design: Design) -> Floats:
     """Sums of products of the design's columns by day (days, 1 + columns, 1 + columns)."""
     of_day = np.asarray(window.day, dtype=np.int64) - window.first
     order = np.argsort(of_day, kind="stable")
-    ends = np.searchsorted(of_day[order], np.arange(1, window.days))
+    ends = np.searchsorted(of_day[order], np.arange(window.days + 1))
     width = 1 + design.place.size
     found = np.zeros((window.days, width, width))
-    for day, rows in enumerate(np.split(order, ends)):
-        some = design.matrix(window.frame.iloc[rows])  # of one day: single precision is enough
-        found[day] = some.T @ some
+    batch = ends[:-1] // AT_ONCE
+    for days in np.split(np.arange(window.days), np.flatnonzero(np.diff(batch)) + 1):
+        begin = ends[days[0]]
+        matrix = design.matrix(window.frame.iloc[order[begin : ends[days[-1] + 1]]])
+        for day in days:
+            some = matrix[ends[day] - begin : ends[day + 1] - begin]  # of one day: single precision is enough
+            found[day] = some.T @ some
     return found
 
 
