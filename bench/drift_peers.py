@@ -70,7 +70,7 @@ class Judged:
         own = {str(name): judged[str(name)] for name in self.others.frame}
         yield "", own
         for key, fault in self.faults.items():
-            if fault.columns and weight @ self.shares[key] / weight.sum() >= TOUCHED:
+            if fault.columns and weight @ self.shares[key] / weight.sum() >= TOUCHED[fault.gross]:
                 yield key, own | {name: judged[f"{key}: {name}"] for name in fault.columns}
 
 

@@ -158,12 +158,9 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         "faults": [
             _line(fault.name, fault.where, one, gross=fault.gross)
             | {
-                "spread": _spread(table, of_half, fault.columns),
-                **{
-                    f"{name}_{window}": share
-                    for window, length in (("day", 1), ("week", WEEK))
-                    for name, share in _of_peers(told, key_of(fault), length).items()
-                },
+                f"{name}_{window}": share
+                for window, length in (("day", 1), ("week", WEEK))
+                for name, share in _of_peers(told, key_of(fault), length).items()
             }
             for fault, one in zip(some, seen, strict=True)
             if one.day
@@ -257,12 +254,17 @@ def _learnt(some: list[Fault]) -> str:
     return some[0].where
 
 
-def _spread(table: Table, days: Ints, columns: tuple[str, ...]) -> float | None:
-    """How far daily means lie apart by themselves, in sd of the rows; of the least restless column."""
-    here = np.isin(table.day, days)
-    numbers = table.frame.loc[here, [*columns]].select_dtypes("number")
-    means = numbers.groupby(table.day[here]).mean()
-    return float((means.std() / numbers.std()).min()) if numbers.shape[1] else None
+def _reach(seen: Seen) -> dict[str, Any]:
+    """What tells most of a fault within a day, and how far it reaches against unchanged days."""
+    if not seen.reach:
+        return {"by": None, "reach": None, "unchanged_reach": None}
+    kind, _ = Counter(kind for kind, _, _ in seen.reach).most_common(1)[0]
+    found = [(there, usual) for one, there, usual in seen.reach if one == kind]
+    return {
+        "by": kind,
+        "reach": float(np.median([there for there, _ in found])),
+        "unchanged_reach": float(max(usual for _, usual in found)),
+    }
 
 
 def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
@@ -274,7 +276,7 @@ def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
         "week": asdict(share_of(seen.week)),
         "days_until": float(np.median(seen.until)) if seen.until else None,  # more than a week: 8
         "named": _share(seen.named),
-        "by": max(seen.kinds, key=lambda kind: seen.kinds[kind]),
+        **_reach(seen),
     }
 
 

@@ -95,14 +95,17 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     short = [one for one in found["faults"] if _falls_short(one)]
     if not short:
         return
-    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week; beside it,"
-    yield "how far the column's daily means lie apart by themselves, in standard deviations of its rows."
+    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside them"
+    yield "what tells most of the fault within a day, how far its median day reaches towards the limit (1 is an"
+    yield "alarm), and how far the furthest day does of which nothing was changed."
     yield ""
-    yield from _head("fault", "column", "within a day", "within a week", "most by", "daily means")
+    yield from _head(
+        "fault", "column", "within a day", "within a week", "told by", "reaches", "unchanged days reach"
+    )
     for one in sorted(short, key=lambda one: (not one["gross"], one["fault"], one["where"])):
-        spread = "" if one["spread"] is None else f"{one['spread']:.2f}"
         name = f"**{one['fault']}**" if one["gross"] else one["fault"]
-        yield _row(name, one["where"], _told(one["day"]), _told(one["week"]), one["by"], spread)
+        reach = (one["by"], f"{one['reach']:.2f}", f"{one['unchanged_reach']:.2f}")
+        yield _row(name, one["where"], _told(one["day"]), _told(one["week"]), *reach)
 
 
 def _cost(found: Mapping[str, Any]) -> Iterator[str]:

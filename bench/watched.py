@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.faults import Fault, LabelFault, touched
 from core.columns import Ints
-from monitoring.chance import Chance
+from monitoring.chance import Chance, Statistics, steady
 from monitoring.concept import (
     Products,
     Residuals,
@@ -24,12 +24,16 @@ from monitoring.concept import (
 from monitoring.counted import Reference, Sums, count, examine
 from monitoring.days import Bools, Column, Floats
 from monitoring.distances import Window, bin_column
-from monitoring.drift import ROWS, VOLUME, alarms, chances_of, compare
+from monitoring.drift import ROWS, VOLUME, beyond, chances_of, compare
 from monitoring.relations import design_of
 
+Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
 WEEK = 7
 PROCESSES = 2
-TOUCHED = 0.02  # of a window's rows: a fault that changes fewer has hardly happened
+TOUCHED = {
+    True: 0.1,
+    False: 0.02,
+}  # of a window's rows: a (gross) fault that changes fewer has hardly happened
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,12 @@ class Seen:
     week: list[bool] = field(default_factory=list)
     until: list[int] = field(default_factory=list)  # days of a window that grows by a day until it alarms
     named: list[bool] = field(default_factory=list)  # alarms over a day that name a column of the fault
-    kinds: dict[str, float] = field(default_factory=dict)  # sums of shares
+    reach: list[tuple[str, float, float]] = field(default_factory=list)  # over a day, see `reach_of`
 
     def add(self, other: "Seen") -> None:
         """Take up another trial's."""
-        for name in ("day", "week", "until", "named"):
+        for name in ("day", "week", "until", "named", "reach"):
             getattr(self, name).extend(getattr(other, name))
-        for kind, share in other.kinds.items():
-            self.kinds[kind] = self.kinds.get(kind, 0.0) + share
 
 
 def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
@@ -109,7 +111,7 @@ def unchanged(number: int, table: Table, plan: Plan) -> dict[int, list[bool]]:
     days, _ = count(reference, window_of(table, of_others)[0])
     return {
         length: any_kind(
-            alarms(
+            beyond(
                 reference,
                 days,
                 consecutive(length, plan.others),
@@ -127,13 +129,14 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     reference, others = examine(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
     chances = {length: chances_of(reference, length, plan.false_alarm) for length in range(1, WEEK + 1)}
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
+    look = partial(_beyond, reference, chances)
+    usual = look(count(reference, others)[0])(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
-        days, _ = count(reference, broken)
-        seen = judged(partial(_alarms, reference, days, chances), share)
-        if share[0] >= TOUCHED:
+        seen = judged(look(count(reference, broken)[0]), share, TOUCHED[fault.gross], usual)
+        if share[0] >= TOUCHED[fault.gross]:
             report = compare(reference, fault.put(first, reference.window.frame, draw), chances[1])
             expected = set(fault.columns or (VOLUME, ROWS))
             seen.named += [bool(expected & set(report.drifted))] if report.drifted else []
@@ -141,26 +144,36 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     return found
 
 
-def _alarms(
-    reference: Reference, days: Sums, chances: dict[int, dict[str, Chance]], length: int, weight: Floats
-) -> dict[str, Bools]:
-    return alarms(reference, days, weight, chances[length])
+def _beyond(reference: Reference, chances: dict[int, dict[str, Chance]], days: Sums) -> Look:
+    return lambda length, weight: beyond(reference, days, weight, chances[length])
 
 
-def judged(look: Callable[[int, Floats], dict[str, Bools]], share: Floats) -> Seen:
-    """Windows of a day and a week whose rows a fault has touched; `look` tells the alarms of windows."""
+def judged(look: Look, share: Floats, least: float, usual: Statistics) -> Seen:
+    """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without."""
     seen, days = Seen(), share.size
     by_day = look(1, np.eye(days))
-    seen.day = any_kind(by_day)[share >= TOUCHED].tolist()
+    seen.day = any_kind(by_day)[share >= least].tolist()
     grown = growing(days)
-    enough = grown[:, -1] @ share / WEEK >= TOUCHED
-    by_length = [any_kind(look(length, grown[:, length - 1])) for length in range(1, WEEK)]
-    by_week = look(WEEK, grown[:, -1])
-    seen.week = any_kind(by_week)[enough].tolist()
-    alarmed = np.column_stack([*by_length, any_kind(by_week)])[enough]
+    enough = grown[:, -1] @ share / WEEK >= least
+    alarmed = np.column_stack(
+        [any_kind(look(length, grown[:, length - 1]))[enough] for length in range(1, WEEK + 1)]
+    )
+    seen.week = alarmed[:, -1].tolist()
     seen.until = np.where(alarmed.any(axis=1), alarmed.argmax(axis=1) + 1, WEEK + 1).tolist()
-    seen.kinds = {kind: float(by_day[kind].mean() + by_week[kind].mean()) for kind in by_day}
+    if seen.day:
+        seen.reach = [reach_of(by_day, usual, share >= least)]
     return seen
+
+
+def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, float, float]:
+    """The statistic that a fault's days mostly raise furthest; how far, and how far unchanged days raise it.
+
+    In units of its limit, the median of the fault's days and the furthest of the others.
+    """
+    medians = {kind: np.median(value[where], axis=0) for kind, value in found.items()}
+    kind = max(medians, key=lambda name: float(medians[name].max()))
+    item = int(medians[kind].argmax())
+    return kind, float(medians[kind][item]), float(usual[kind][:, item].max())
 
 
 def labelled(
@@ -175,9 +188,13 @@ def labelled(
     lengths = {*range(1, WEEK + 1), *plan.lengths}
     chances = {length: concept_chances(usual, length, plan.false_alarm) for length in lengths}
 
-    def look(products: Products, length: int, weight: Floats) -> dict[str, Bools]:
-        found = concept_statistics(products.weighted(weight), usual.whole)
-        return {name: chances[length][name].beyond(value).max(axis=1) >= 1 for name, value in found.items()}
+    def look(products: Products, length: int, weight: Floats) -> Statistics:
+        found = steady(
+            lambda one, other: concept_statistics(products.weighted(one), usual.weighted(other)),
+            weight,
+            np.ones((len(weight), plan.reference)),
+        )
+        return {name: chances[length][name].beyond(value) for name, value in found.items()}
 
     truth = np.asarray(table.label[now])
     as_is = count_products(others, truth, table.forecast[now], design, kind)
@@ -185,17 +202,18 @@ def labelled(
         length: any_kind(look(as_is, length, consecutive(length, plan.others))).tolist()
         for length in plan.lengths
     }
+    undisturbed = look(as_is, 1, np.eye(plan.others))
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
         products = count_products(others, changed, table.forecast[now], design, kind)
-        seen.append(judged(partial(look, products), np.ones(others.days)))
+        seen.append(judged(partial(look, products), np.ones(others.days), 0.0, undisturbed))
     return null, seen
 
 
-def any_kind(found: dict[str, Bools]) -> Bools:
-    """Whether any kind alarmed."""
-    return np.asarray(np.any(list(found.values()), axis=0), dtype=np.bool_)
+def any_kind(found: Statistics) -> Bools:
+    """Whether anything of any kind alarmed, by window."""
+    return np.asarray(np.any([value.max(axis=1) >= 1 for value in found.values()], axis=0), dtype=np.bool_)
 
 
 def spread_out(work: Callable[[int], Any], numbers: range, what: str) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.money import HIGH, LOW, VALUE
-from monitoring.chance import Chance, Statistics, calibrate
+from monitoring.chance import Chance, Statistics, calibrate, steady
 from monitoring.days import NAN, SMALLEST, Column, Floats, sums
 from monitoring.distances import Window, bin_column
 from monitoring.relations import Design, design_of
@@ -117,7 +117,10 @@ def detect_concept_drift(
         for window, truth, told in zip((reference, current), label, forecast, strict=True)
     )
     chances = concept_chances(then, current.days, false_alarm, seed)
-    judged = concept_statistics(now.whole, then.whole)
+    judged = steady(
+        lambda days, usual: concept_statistics(now.weighted(days), then.weighted(usual)),
+        *(np.ones((1, one.rows.size)) for one in (now, then)),
+    )
     beyond = {kind: chances[kind].beyond(value[0]) for kind, value in judged.items()}
     columns = {names[place]: None for place in np.flatnonzero(beyond.get("column", np.empty(0)) >= 1)}
     special = {MARGIN: beyond["margin"][0] >= 1, SURPRISE: beyond["surprise"][0] >= 1}

@@ -20,21 +20,22 @@ from monitoring.relations import (
 from monitoring.twins import TWINS
 from monitoring.values import Known, Values, count_values
 
-# Least scales: what never moved in the reference must not alarm at the first trifle.
+# Least scales: what never moved in the reference must not alarm at the first trifle. All columns of a
+# kind share a limit, so a scale that is too small for one quiet column's jumps blinds the others.
 LEAST = {
     "distance": 0.005,
     "missing": 0.01,
-    "outside": 0.01,
+    "outside": 0.08,
     "volume": 0.03,
-    "alike": 0.05,
-    "novel": 0.02,
+    "alike": 0.15,
+    "novel": 0.1,
     "duplicates": 0.01,
     "shift": 0.02,
-    "share": 0.02,
+    "share": 0.008,
     "relation": 0.02,
     "scatter": 0.02,
     "slope": 0.02,
-    "twins": 0.02,
+    "twins": 0.06,
 }
 # Kinds that are told of columns of the design, and of which.
 OF_DESIGN = {
@@ -45,6 +46,7 @@ OF_DESIGN = {
     "slope": ("raw",),
 }
 SCALE_OF_ALIKE = 0.003
+LEAST_REST = 0.01
 FLAT = 0.05  # of a column's variance: a prediction that varies by less says little of a slope
 STEEPEST = 10.0
 
@@ -182,5 +184,9 @@ def _parted(now: Values, was: Values) -> Floats:
 
 
 def _rise(part: Floats, part_then: Floats, now: Sums, was: Sums) -> Floats:
-    share = part / np.maximum(now.values.known, 1)
-    return np.maximum(share - part_then / np.maximum(was.values.known, 1), 0)
+    """How much smaller the logarithm of the share of other values is: some may be new, hardly all."""
+    rest, rest_then = (
+        1 - one / np.maximum(sums.values.known, 1) + LEAST_REST
+        for one, sums in ((part, now), (part_then, was))
+    )
+    return np.maximum(np.log(rest_then / rest), 0)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from monitoring.blame import blame
-from monitoring.chance import Chance, Statistics, calibrate
+from monitoring.chance import Chance, Statistics, Weighing, calibrate, steady
 from monitoring.counted import LEAST, OF_DESIGN, Reference, Sums, count, examine, of_kind, statistics
-from monitoring.days import Bools, Column, Floats
+from monitoring.days import Column, Floats
 from monitoring.distances import Binning, Window
 from monitoring.relations import Design
 from monitoring.trail import Trail, trail_of
@@ -25,10 +25,10 @@ from monitoring.trail import Trail, trail_of
 BROKEN = {
     "distance": np.inf,
     "missing": 0.1,
-    "outside": 0.1,
+    "outside": float(-np.log(1 - 0.1)),
     "volume": float(np.log(2)),
     "alike": float(np.log(3)),
-    "novel": 0.3,
+    "novel": float(-np.log(1 - 0.3)),
     "duplicates": 0.05,
     "shift": np.inf,
     "share": np.inf,
@@ -104,9 +104,7 @@ def chances_of(
 ) -> dict[str, Chance]:
     """How far chance moves each kind in windows of so many days; raises as `detect_drift`."""
     return calibrate(
-        lambda mock, rest: statistics(
-            reference.sums.weighted(mock), reference.sums.weighted(rest), reference
-        ),
+        _against(reference, reference.sums),
         reference.window.days,
         window_days,
         false_alarm,
@@ -119,16 +117,22 @@ def compare(reference: Reference, current: Window, chances: dict[str, Chance]) -
     """See `detect_drift`."""
     absent = tuple(one.column for one in reference.binnings if one.column not in current.frame)
     of_days, product = count(reference, current)
-    found = statistics(of_days.whole, reference.sums.whole, reference)
+    found = steady(
+        _against(reference, of_days), *(np.ones((1, n)) for n in (current.days, reference.window.days))
+    )
     blame(found, reference, product, chances)
     return _report(found, chances, reference, of_days, absent)
 
 
-def alarms(reference: Reference, days: Sums, weight: Floats, chances: dict[str, Chance]) -> dict[str, Bools]:
-    """Whether each kind alarms on each sum of days (`weight`, sums x days): many checks at once."""
-    then = reference.sums.weighted(np.ones((len(weight), reference.window.days)))
-    found = statistics(days.weighted(weight), then, reference)
-    return {kind: chances[kind].beyond(value).max(axis=1) >= 1 for kind, value in found.items()}
+def beyond(reference: Reference, days: Sums, weight: Floats, chances: dict[str, Chance]) -> Statistics:
+    """How far each statistic of some sums of days (`weight`, sums x days) reaches; from 1 on is an alarm."""
+    found = steady(_against(reference, days), weight, np.ones((len(weight), reference.window.days)))
+    return {kind: chances[kind].beyond(value) for kind, value in found.items()}
+
+
+def _against(reference: Reference, days: Sums) -> Weighing:
+    """Statistics of weighted days against weighted days of the reference."""
+    return lambda now, then: statistics(days.weighted(now), reference.sums.weighted(then), reference)
 
 
 # --- report -------------------------------------------------------------------------------------------------

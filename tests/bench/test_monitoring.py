@@ -72,7 +72,7 @@ def test_faults_change_what_they_are_called_by(table: Table, every: dict[tuple[s
     for fault in every.values():
         after = fault.put(before, usual, draw)
         share = touched(before, after)
-        assert share.mean() > TOUCHED, fault
+        assert share.mean() > TOUCHED[fault.gross], fault
         if fault.columns:
             rest = before.frame.columns.difference([*fault.columns])
             pd.testing.assert_frame_equal(after.frame[rest], before.frame[rest])
@@ -108,7 +108,9 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
     gross, subtle = faulty(0, table, plan, some)
     assert np.mean(gross.day) > 0.9 > np.mean(subtle.day)
     assert (gross.week, gross.until, gross.named) == ([True, True], [1, 1], [True])
-    assert max(gross.kinds, key=lambda kind: gross.kinds[kind]) == "missing"
+    ((kind, reach, unchanged_reach),) = gross.reach
+    assert kind == "missing"
+    assert reach > 1 > unchanged_reach
     null = unchanged(0, table, plan)
     assert {length: len(found) for length, found in null.items()} == {1: OTHERS, WEEK: 2}
     assert np.mean(null[1]) < 0.2
@@ -142,7 +144,18 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
     def line(where: str, found: int) -> dict[str, Any]:
         seen = {"day": share(found), "week": share(10), "named": share(found), "days_until": 1.0}
         peers = {name: share(1) for name in ("evidently_day", "evidently_week", "nannyml_day")}
-        return {"fault": "unit", "where": where, "gross": True, "by": "slope", "spread": 0.5} | seen | peers
+        return (
+            {
+                "fault": "unit",
+                "where": where,
+                "gross": True,
+                "by": "slope",
+                "reach": 0.5,
+                "unchanged_reach": 0.25,
+            }
+            | seen
+            | peers
+        )
 
     text = page(
         {
@@ -174,6 +187,6 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
     )
     assert "| 40 rows, 1 day | 44 days | 10 | 0.0% (10.0% to 90.0%) |" in text
     assert "| **unit** | 2 | 80% (60%) | 100% (100%) | 1 |" in text
-    assert "| **unit** | wind | 60% (10% to 90%) | 100% (10% to 90%) | slope | 0.50 |" in text
+    assert "| **unit** | wind | 60% (10% to 90%) | 100% (10% to 90%) | slope | 0.50 | 0.25 |" in text
     assert "| **unit** | heat |" not in text
     assert "| label rate | 0% (10% to 90%) | 90% (10% to 90%) | over 7 |" in text
