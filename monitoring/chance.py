@@ -20,7 +20,7 @@ import numpy as np
 from core.contract import LEAST_REFERENCE
 from monitoring.days import Bools, Floats
 
-MOCKS = 150
+MOCKS = 300
 JUDGED = 100
 LEAST_DISJOINT = 20
 TOP = 0.2
