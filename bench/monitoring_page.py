@@ -95,9 +95,9 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     short = [one for one in found["faults"] if _falls_short(one)]
     if not short:
         return
-    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside them"
-    yield "what tells most within a day, how far the median of the fault's days reaches towards the limit (from"
-    yield "1 on is an alarm), and how far the furthest day does of which nothing was changed."
+    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
+    yield "them what tells most within a day, how far the median of the fault's days reaches towards the"
+    yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
     yield ""
     yield from _head(
         "fault", "column", "within a day", "within a week", "told by", "reaches", "unchanged days reach"
