@@ -136,6 +136,23 @@ def tables_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> Tables
     )
 
 
+def rows_of(table: pd.DataFrame, layout: Layout, contract: Contract) -> pd.DataFrame:
+    """Rows to be answered, by the contract's names, moments as epoch seconds, from a table as it comes.
+
+    A column may carry the contract's name already. Where the table has no moments, all that is known counts.
+    """
+    rows = pd.DataFrame(index=table.index)
+    for name, column in contract.columns.items():
+        header = layout.headers.get(name, name)
+        if header in table or name in table:
+            rows[name] = _value(table[header if header in table else name], column, layout, name)
+        elif name == layout.row:
+            rows[name] = table.index
+        elif name == contract.decision.time_column and layout.simulated_days:
+            rows[name] = int(pd.Timestamp(contract.split.test_end, tz="UTC").timestamp())
+    return rows
+
+
 def label_of(
     values: pd.Series, classes: Sequence[str], positive: str = "", *, comma: bool = False
 ) -> pd.Series:

@@ -14,6 +14,7 @@ from core.contract import Contract, Timestamp, load_contract
 from core.database import connect, named
 from core.errors import UserError
 from core.files import write_whole
+from problem import dataset
 from serving.answers import form_of
 from serving.engine import predict_table, table_of
 from steps.data.adapters import QUARANTINE
@@ -43,12 +44,10 @@ def score(world: World, version: str, source: str, target: str) -> Annotated[Sco
         raise UserError(f"{named(source)} cannot be scored onto itself: name another output.")
     contract = load_contract()
     _, artifact = open_version(contract.name, version)
-    checked = validate(
-        with_moments(read_batch(source), contract, named(source)),
-        contract.columns,
-        contract.identity,
-        named(source),
-    )
+    read = getattr(dataset, "batch", None)  # where tables have headers of their own
+    rows = read(source, contract) if read else read_batch(source)
+    rows = with_moments(rows, contract, named(source))
+    checked = validate(rows, contract.columns, contract.identity, named(source))
     good = checked.good
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
     past = table_of(world.events, artifact.reference)

@@ -12,7 +12,7 @@ import pytest
 
 from core.clock import DAY
 from core.columns import Strings
-from core.contract import ClassContract, NumberContract, load_contract
+from core.contract import ClassContract, NumberContract, epoch, load_contract
 from core.errors import UserError
 from core.settings import ROOT
 from core.source import read_table
@@ -115,6 +115,27 @@ def test_the_table_is_read_as_it_is_meant(problem: Path, customers: pd.DataFrame
     told = tables.events["outcome"]
     assert (told["happened_at"].to_numpy() == np.sort(rows["known_at"])).all()
     assert set(told["churned"]) == {"yes", "no"}
+
+
+def test_what_is_scored_has_the_tables_own_headers_and_the_values_of_training(
+    problem: Path, customers: pd.DataFrame, tmp_path: Path
+) -> None:
+    contract, dataset = load_contract(problem / "problem.yaml"), module(problem / "dataset.py")
+    new = customers.drop_duplicates().drop(columns=["Churned", "closed", "refund"])
+    new.to_csv(tmp_path / "new.csv", index=False, sep=";")
+    batch = dataset.batch(str(tmp_path / "new.csv"), contract).set_index("order_id").sort_index()
+    known = dataset.load(contract).rows.set_index("order_id").sort_index()
+    pd.testing.assert_frame_equal(batch, known[list(batch)], check_dtype=False)
+    assert [*batch, "order_id"] == [*list(contract.columns)[1:], "order_id"]
+
+
+def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
+    write_problem(draft(Wishes("sklearn:wine", "target")), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    batch = module(tmp_path / "dataset.py").batch("sklearn:wine", contract)
+    assert set(batch) == set(contract.columns)
+    assert batch["row_number"].is_unique
+    assert (batch["decided_at"] == epoch(contract.split.test_end)).all()
 
 
 def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:

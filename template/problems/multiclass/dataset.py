@@ -6,9 +6,11 @@ everything else sees (`core.tables.Tables`).
 
 import os
 
+import pandas as pd
+
 from core.contract import Contract, load_contract
 from core.source import digest_of, parts_of, read_table
-from core.tables import Layout, Tables, tables_of
+from core.tables import Layout, Tables, rows_of, tables_of
 
 DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:wine")
 LAYOUT = Layout(
@@ -50,6 +52,15 @@ def load(contract: Contract | None = None, part: str = DATA) -> Tables:
 def parts() -> tuple[str, ...]:
     """The files of a folder that is too large to be read at once; none where it is not, or cannot be cut."""
     return parts_of(DATA) if LAYOUT.can_be_cut else ()
+
+
+def batch(source: str, contract: Contract) -> pd.DataFrame:
+    """Rows to be scored, by the contract's names, from a table with the headers of this one.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    return rows_of(read_table(source), LAYOUT, contract)
 
 
 def digest() -> str:

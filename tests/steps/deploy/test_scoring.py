@@ -13,6 +13,7 @@ from core.columns import Floats
 from core.contract import Contract, load_contract
 from core.database import connect, require_no_secret
 from core.errors import UserError
+from problem import dataset
 from serving.artifact import Artifact
 from serving.engine import predict_table, table_of
 from steps.data.world import World
@@ -73,6 +74,17 @@ def put(rows: pd.DataFrame, place: str) -> str:
     else:
         rows.to_csv(place, index=False)
     return place
+
+
+def test_a_problem_may_read_its_own_batches(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(source: str, contract: Contract) -> pd.DataFrame:
+        assert (source, contract) == ("anywhere", batch.contract)
+        return batch.rows
+
+    monkeypatch.setattr(dataset, "batch", read, raising=False)
+    assert score(batch, "anywhere", tmp_path / "out.csv").rows == ASKED
 
 
 def place(folder: Path, form: str, name: str) -> str:
