@@ -31,6 +31,7 @@ from core.contract import LEAST_REFERENCE, Contract, NumberContract, load_contra
 from core.errors import UserError
 from core.files import write_between, write_whole
 from core.settings import REPORTS, ROOT, VAR, prepare_environment
+from monitoring.chance import LEAST_WINDOWS
 from monitoring.concept import CHANCES, NUMBERS
 from monitoring.distances import Window
 from monitoring.drift import DriftReport, detect_drift
@@ -47,7 +48,6 @@ PAGE = ROOT / "docs" / "monitoring.md"
 SIZES = (1_000, 10_000, 100_000)  # rows of a window
 OTHERS = 34  # days beside a reference
 REFERENCE = 56  # days, of the made-up rows
-LEAST_LONG = 2  # windows of a hundred thousand rows in a reference, where the data are a year
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         _gather(false_alarms, found, plan.reference)
     for length in long:
         whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
-        if whole.reference >= LEAST_LONG * length:
+        if whole.reference >= LEAST_WINDOWS * length:
             for found in spread_out(
                 partial(unchanged, table=table, plan=whole), range(effort.long), f"{length} days"
             ):

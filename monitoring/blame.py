@@ -1,4 +1,4 @@
-"""Which column broke the relations: the others are judged again without it."""
+"""Which column is at fault, of all that look odd: the others are judged again without it."""
 
 import numpy as np
 
@@ -8,42 +8,63 @@ from monitoring.days import Column, Floats
 from monitoring.relations import Design, fit, residuals
 
 RELATED = ("relation", "scatter", "slope")
-OWN = ("missing", "outside", "alike", "novel", "twins")  # kinds that a fault in another column does not reach
+OWN = ("missing", "outside", "alike", "novel")  # kinds that a fault in another column does not reach
 BLAMED = 6  # rounds of looking for the column that broke the relations
+SUSPECTS = 8  # in each
 
 
 def blame(found: Statistics, reference: Reference, product: Floats, chances: dict[str, Chance]) -> None:
-    """Clear the columns whose relations look broken only because another column's values are.
+    """Clear the columns that look broken only because another column's values are.
 
-    Columns that have an alarm of their own are taken out first, then one by one those furthest beyond their
-    limits; the others are judged by what the columns left say.
+    Columns that have an alarm of their own are taken out first, then one by one those without which the
+    columns left agree best; these are judged by what they say of each other.
     """
+    out = {
+        int(column) for kind in OWN for column in np.flatnonzero(chances[kind].beyond(found[kind][0]) >= 1)
+    }
+    for column, known in enumerate(reference.known):
+        if known.twins and column not in out and all(out & set(pair) for pair in known.twins):
+            found["twins"][0, column] = 0
+    out |= set(np.flatnonzero(chances["twins"].beyond(found["twins"][0]) >= 1).tolist())
     if "relation" not in found:
         return
     places = {kind: reference.design.place[of_kind(kind, reference.design)] for kind in RELATED}
-    own = [np.flatnonzero(chances[kind].beyond(found[kind][0]) >= 1) for kind in OWN]
-    out = set(np.concatenate(own).tolist())
+    left = _judged_without(out, found, places, reference, product)
     for _ in range(BLAMED):
-        if out:
-            _judge_without(out, found, places, reference, product)
-        furthest: dict[int, float] = {}
-        for kind, place in places.items():
-            for column, beyond in zip(place.tolist(), chances[kind].beyond(found[kind][0]), strict=True):
-                if beyond >= 1 and column not in out:
-                    furthest[column] = max(furthest.get(column, 0.0), float(beyond))
+        furthest = _furthest(left, places, chances, out)
         if len(furthest) <= 1:
             break
-        out.add(max(furthest, key=furthest.__getitem__))
+        suspects = sorted(furthest, key=lambda column: -furthest[column])[:SUSPECTS]
+        without = {one: _judged_without(out | {one}, left, places, reference, product) for one in suspects}
+        guilty = min(
+            suspects, key=lambda one: sum(_furthest(without[one], places, chances, out | {one}).values())
+        )
+        out.add(guilty)
+        left = without[guilty]
+    found.update(left)
 
 
-def _judge_without(
+def _furthest(
+    found: Statistics, places: dict[str, Column], chances: dict[str, Chance], out: set[int]
+) -> dict[int, float]:
+    """How far the columns reach that are not out and alarm."""
+    furthest: dict[int, float] = {}
+    for kind, place in places.items():
+        for column, beyond in zip(place.tolist(), chances[kind].beyond(found[kind][0]).tolist(), strict=True):
+            if beyond >= 1 and column not in out:
+                furthest[column] = max(furthest.get(column, 0.0), beyond)
+    return furthest
+
+
+def _judged_without(
     out: set[int], found: Statistics, places: dict[str, Column], reference: Reference, product: Floats
-) -> None:
+) -> Statistics:
     """What the columns left say of each other, where that is less than what all say."""
     design = reference.design
     kept = ~np.isin(design.place, list(out))
-    if not kept.any():
-        return
+    related = {kind: found[kind].copy() for kind in places}
+    if not out or not kept.any():
+        return related
     some = Design(design.binnings, design.parts, design.place[kept], design.kind[kept])
     cells = np.concatenate([[True], kept])
     then, now = (one.sum(axis=0)[cells][:, cells] for one in (reference.product, product))
@@ -53,4 +74,5 @@ def _judge_without(
     judged = of_residuals(now_left, then_left, rows, rows_then, reference.spread[kept])
     for kind, place in places.items():
         left = ~np.isin(place, list(out))
-        found[kind][0, left] = np.minimum(found[kind][0, left], judged[kind][0, of_kind(kind, some)])
+        related[kind][0, left] = np.minimum(related[kind][0, left], judged[kind][0, of_kind(kind, some)])
+    return related

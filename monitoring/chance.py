@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.contract import LEAST_REFERENCE
 from monitoring.days import Bools, Floats
 
 MOCKS = 300
@@ -27,6 +26,7 @@ TOP = 0.2
 PRIOR_DAYS = 20  # of the columns' common spread
 EXCESS = 2.0  # standard deviations that a mean excess counts for; a normal one's is half of one
 LEAST_LIMIT = 3.0
+LEAST_WINDOWS = 2  # in a reference; periods have more, see the contract
 WINDOWS = 8  # of a reference: of fewer, windows share so many days that few are news
 
 STEADY = 14  # days of a window up to which one of them may be left out
@@ -79,21 +79,19 @@ def calibrate(
     days: int,
     window_days: int,
     false_alarm: float,
-    least: Mapping[str, float],
+    least: Mapping[str, float | Floats],
     draw: np.random.Generator,
 ) -> dict[str, Chance]:
     """The chance of each kind; `statistics` tells all from weights of the days (mocks, days), now and then.
 
     Where nothing changes but the days, any alarm has the chance `false_alarm`. `least` holds a scale below
-    which nothing matters, by kind.
+    which nothing matters, by kind, of all columns or of each.
 
     Raises:
-        ValueError: where the reference is shorter than four windows, too short to know chance from.
+        ValueError: where the reference is shorter than two windows, too short to know chance from.
     """
-    if days < LEAST_REFERENCE * window_days:
-        raise ValueError(
-            f"{days} days of reference are fewer than {LEAST_REFERENCE} windows of {window_days}"
-        )
+    if days < LEAST_WINDOWS * window_days:
+        raise ValueError(f"{days} days of reference are fewer than {LEAST_WINDOWS} windows of {window_days}")
     mock = _mocks(days, window_days, draw)
     disjoint = mock @ mock.T == 0
     if disjoint.sum(axis=1).min() < LEAST_DISJOINT:
@@ -116,7 +114,9 @@ def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
     return weight
 
 
-def _chance(value: Floats, disjoint: Bools, level: tuple[float, float], days: int, least: float) -> Chance:
+def _chance(
+    value: Floats, disjoint: Bools, level: tuple[float, float], days: int, least: float | Floats
+) -> Chance:
     """Of one kind; the level is the chance of a false alarm, and how many days it is to be known from."""
     largest = []
     for mock in range(min(JUDGED, len(value))):
@@ -125,7 +125,7 @@ def _chance(value: Floats, disjoint: Bools, level: tuple[float, float], days: in
     return Chance(*_measure(value, days, least), max(LEAST_LIMIT, _limit(np.array(largest), *level)))
 
 
-def _measure(value: Floats, days: int, least: float) -> tuple[Floats, Floats]:
+def _measure(value: Floats, days: int, least: float | Floats) -> tuple[Floats, Floats]:
     variance = np.maximum(value.var(axis=0), least**2)
     common = np.median(variance) if variance.size else 0.0
     spread = np.sqrt((days * variance + PRIOR_DAYS * common) / (days + PRIOR_DAYS))

@@ -107,7 +107,7 @@ def detect_concept_drift(
     The reference must hold no row that the model has learnt from: its residuals there are too small.
 
     Raises:
-        ValueError: where the reference is shorter than four current windows.
+        ValueError: where the reference is shorter than two current windows.
     """
     kind = kind or CHANCES
     design = design_of(reference.frame, tuple(bin_column(reference.frame[name]) for name in reference.frame))

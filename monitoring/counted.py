@@ -37,6 +37,7 @@ LEAST = {
     "slope": 0.02,
     "twins": 0.06,
 }
+LEAST_NEW_LEVEL = 0.02  # of text: a level that no day had is no chance, unlike a number a little further out
 # Kinds that are told of columns of the design, and of which.
 OF_DESIGN = {
     "shift": ("score",),
@@ -84,6 +85,12 @@ class Reference:
     product: Floats
     sums: Sums
     spread: Floats  # of the design's columns
+
+    @property
+    def least(self) -> dict[str, float | Floats]:
+        """Least scales by kind, of all columns or of each."""
+        text = np.array([one.edges is None for one in self.binnings])
+        return {**LEAST, "outside": np.where(text, LEAST_NEW_LEVEL, LEAST["outside"])}
 
 
 def examine(reference: Window, seed: int = 0) -> Reference:

@@ -15,7 +15,7 @@ import numpy as np
 
 from monitoring.blame import blame
 from monitoring.chance import Chance, Statistics, Weighing, calibrate, steady
-from monitoring.counted import LEAST, OF_DESIGN, Reference, Sums, count, examine, of_kind, statistics
+from monitoring.counted import OF_DESIGN, Reference, Sums, count, examine, of_kind, statistics
 from monitoring.days import Column, Floats
 from monitoring.distances import Binning, Window
 from monitoring.relations import Design
@@ -27,7 +27,7 @@ BROKEN = {
     "missing": 0.1,
     "outside": float(-np.log(1 - 0.1)),
     "volume": float(np.log(2)),
-    "alike": float(np.log(3)),
+    "alike": float(np.log(2)),
     "novel": float(-np.log(1 - 0.3)),
     "duplicates": 0.05,
     "shift": np.inf,
@@ -54,7 +54,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """What happened to one column, by kind; `since` is the first of its days that stand out."""
+    """What happened to one column, by kind; `since` is the day from which on it stands out."""
 
     column: str
     changes: dict[str, Change]
@@ -93,7 +93,7 @@ def detect_drift(reference: Window, current: Window, false_alarm: float, seed: i
     columns over windows longer than a period: they drift by construction.
 
     Raises:
-        ValueError: where the reference is shorter than four current windows, too short to know chance from.
+        ValueError: where the reference is shorter than two current windows, too short to know chance from.
     """
     examined = examine(reference, seed)
     return compare(examined, current, chances_of(examined, current.days, false_alarm, seed))
@@ -108,7 +108,7 @@ def chances_of(
         reference.window.days,
         window_days,
         false_alarm,
-        LEAST,
+        reference.least,
         np.random.default_rng(seed),
     )
 
@@ -156,9 +156,13 @@ def _report(
     )
     volume, duplicates = (_change(kind, 0, found, chances) for kind in ("volume", "duplicates"))
     rows, rows_then = float(now.counts.rows_a_day[0]), float(was.counts.rows_a_day[0])
+    told = f"{VOLUME}: {rows:.0f}, were {rows_then:.0f}"
+    if reference.sums.counts.rows.all() and (empty := int((of_days.counts.rows == 0).sum())):
+        volume = replace(volume, drifted=True, broken=True, beyond=max(volume.beyond, ABSENT))
+        told = f"{told}; none at all on {empty} of {of_days.counts.rows.size} days, which never was"
     again = float(now.values.duplicates[0, 0] / max(now.counts.rows[0], 1))
     verdicts = [(column.column, column.drifted, column.broken, column.sentence) for column in columns]
-    verdicts.append((VOLUME, volume.drifted, volume.broken, f"{VOLUME}: {rows:.0f}, were {rows_then:.0f}"))
+    verdicts.append((VOLUME, volume.drifted, volume.broken, told))
     repeated = f"{ROWS}: {again:.1%} of them repeat an earlier one of their day"
     verdicts.append((ROWS, duplicates.drifted, duplicates.broken, repeated))
     return DriftReport(
@@ -193,7 +197,7 @@ def _column(
     reference: Reference,
     of_days: Sums,
     both: tuple[Sums, Sums],
-    daily: Floats,
+    daily: Statistics,
 ) -> ColumnDrift:
     binning, design = reference.binnings[place], reference.design
     changes: dict[str, Change] = {}
@@ -206,11 +210,11 @@ def _column(
     drifted = {kind: change for kind, change in changes.items() if change.drifted}
     cell = _most_moved(binning, place, *both)
     parts = list(_words(binning, place, drifted, cell, both))
-    outstanding = np.flatnonzero(daily[:, place] > 1)
-    picture = None
+    picture = since = None
     if drifted:
         worst = max(drifted, key=lambda kind: drifted[kind].beyond)
         picture = trail_of(worst, place, most[worst], cell, reference, of_days)
+        since = _onset(daily[worst][:, most[worst]])
     missing, missing_then = (float(one.counts.missing_share[0, place]) for one in both)
     return ColumnDrift(
         binning.column,
@@ -220,7 +224,7 @@ def _column(
         drifted=bool(drifted),
         broken=any(change.broken for change in changes.values()),
         sentence=f"{binning.column}: {'; '.join(parts) or 'as in the reference'}",
-        since=int(outstanding[0]) if drifted and outstanding.size else None,
+        since=since,
         trail=picture,
     )
 
@@ -276,25 +280,21 @@ def _words(
         yield f"rows that are alike in the columns it goes with are alike in it {fall:.1%} less often"
 
 
-def _standing_out(reference: Reference, of_days: Sums) -> Floats:
-    """For each day and column, its furthest statistic against what 95% of the reference's days reach."""
-    days = reference.window.days
-    usual = statistics(
-        reference.sums.weighted(np.eye(days)), reference.sums.weighted(1 - np.eye(days)), reference
-    )
-    length = of_days.counts.days.size
-    found = statistics(
-        of_days.weighted(np.eye(length)), reference.sums.weighted(np.ones((length, days))), reference
-    )
-    furthest = np.zeros((length, len(reference.binnings)))
-    for kind, value in found.items():
-        if kind in ("volume", "duplicates"):
-            continue
-        limit = np.quantile(usual[kind], 0.95, axis=0) + LEAST[kind]
-        for place in range(furthest.shape[1]):
-            if (items := _items(kind, place, reference.design)).size:
-                furthest[:, place] = np.maximum(furthest[:, place], (value / limit)[:, items].max(axis=1))
-    return furthest
+def _standing_out(reference: Reference, of_days: Sums) -> Statistics:
+    """The statistics of each day, against what 95% of the reference's days reach."""
+    days, length = reference.window.days, of_days.counts.days.size
+    usual = _against(reference, reference.sums)(np.eye(days), 1 - np.eye(days))
+    found = _against(reference, of_days)(np.eye(length), np.ones((length, days)))
+    return {
+        kind: value / (np.quantile(usual[kind], 0.95, axis=0) + reference.least[kind])
+        for kind, value in found.items()
+    }
+
+
+def _onset(standing: Floats) -> int | None:
+    """The day from which on a statistic stands out most steadily, so that one odd day before is none."""
+    steadily = np.clip(standing - 1, -1, 1)[::-1].cumsum()[::-1]
+    return int(steadily.argmax()) if steadily.max() > 0 else None
 
 
 def joined(reports: Iterable[DriftReport]) -> DriftReport:
