@@ -39,6 +39,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cached = False
 
     @contextmanager
     def stage(self, name: str, sentence: str) -> Iterator[None]:
@@ -64,13 +65,13 @@ def demo(_: argparse.Namespace) -> None:
     with clock.stage("problem", f"{contract.title} {rule(contract)}"):
         clear_demo()
     with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
-        runs.ingest(as_of)
+        clock.cached = runs.ingest(as_of)
     with clock.stage("model", f"baselines, candidates, the contest as of {as_of}, and the months after it"):
         trained = runs.train(as_of, afresh=True)
         tell_contest(trained)
         runs.evaluate(trained.version)
     live(trained, clock)
-    write_report(clock.seconds)
+    write_report(clock.seconds, cached=clock.cached)
 
 
 def replay(options: argparse.Namespace) -> None:
@@ -387,7 +388,7 @@ def tell_contest(trained: "Trained") -> None:
     say(f"  version {trained.version.version} {outcome}")
 
 
-def write_report(seconds: dict[str, float]) -> None:
+def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
     """Write the page and the model card, and print the table by stage."""
     from report.card import card_text
     from report.page import write_page
@@ -401,7 +402,7 @@ def write_report(seconds: dict[str, float]) -> None:
         Link("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
         Link("The service", command="make serve"),
     )
-    save(Run(seconds, links), RESULTS)
+    save(Run(seconds, links, cached), RESULTS)
     results = load(RESULTS)
     text = card_text(contract, results)
     write_whole(card, lambda scratch: scratch.write_text(text, encoding="utf-8"))

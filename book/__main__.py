@@ -65,7 +65,7 @@ def main() -> None:
             for name in collect(commit()):
                 print(f"taken up: docs/measured/{name}.json")  # noqa: T201 (for a person)
             if not is_current_demo():
-                print("left as it was: docs/measured/demo.json (`make demo` measures it)")  # noqa: T201
+                print("left as it was: docs/measured/demo.json (`make clean demo` measures it)")  # noqa: T201
         if given.picture:
             print(f"taken: {take_picture()}")  # noqa: T201 (for a person)
         for name, text in wanted().items():

@@ -136,11 +136,12 @@ def results_of(record: Record) -> Results:
 
 
 def is_current_demo(results: Path = RESULTS) -> bool:
-    """Whether a whole demo of the contract as it stands has left its results."""
-    paths = [results / "problem.json", results / "monitoring.json"]
+    """Whether a whole demo of the contract as it stands, not one from the cache, has left its results."""
+    paths = [results / f"{name}.json" for name in ("problem", "run", "monitoring")]
     if not all(path.exists() for path in paths):
         return False
-    return bool(json.loads(paths[0].read_bytes())["digest"] == load_contract().digest)
+    problem, run, _ = (json.loads(path.read_bytes()) for path in paths)
+    return bool(problem["digest"] == load_contract().digest and not run["cached"])
 
 
 def _demo(results: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
+from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse
 
 from core.clock import DAY
@@ -52,9 +53,10 @@ class Trained:
         return outputs["rows"][0].load(), outputs["world"][0].load()
 
 
-def ingest(as_of: str) -> None:
-    """Clean, validate, featurise and probe the raw tables; the results go to the page."""
-    ingestion(data_digest(), as_of)
+def ingest(as_of: str) -> bool:
+    """Clean, validate, featurise and probe the raw tables for the page; whether the cache had them."""
+    run = ingestion(data_digest(), as_of)
+    return run is not None and run.steps["ingest"].status == ExecutionStatus.CACHED
 
 
 def score(version: Version, source: str, target: str) -> Scored:

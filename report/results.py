@@ -300,6 +300,7 @@ class Run(Section):
 
     seconds: dict[str, float]  # by stage, in order
     links: tuple[Link, ...] = ()
+    cached: bool = False  # whether ZenML's cache had its data, so that its times say little
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from book.measured import Record, collect, command_of, problem_now, records, require_current, write
+from core.contract import load_contract
 from core.errors import UserError
 
 RECORD = Record(date(2026, 1, 2), "abc", "2 cores", {"costs": {"act": 1}}, {"rows": 3})
@@ -59,3 +60,19 @@ def test_comments_do_not_make_another_contract(tmp_path: Path) -> None:
 def test_each_record_has_its_command() -> None:
     assert command_of("demo") == "make demo"
     assert command_of("study-maps") == "make bench-study"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_demo_is_taken_up_unless_its_data_came_from_the_cache(tmp_path: Path, *, cached: bool) -> None:
+    sections = {
+        "problem": {"digest": load_contract().digest},
+        "model": {"lineage": {"commit": "abc"}},
+        "monitoring": {"periods": []},
+        "run": {"seconds": {"data": 0.2}, "cached": cached},
+    }
+    results = tmp_path / "results"
+    results.mkdir()
+    for name, content in sections.items():
+        (results / f"{name}.json").write_text(json.dumps(content))
+    taken = collect("later", results, tmp_path / "reports" / "bench", tmp_path / "to")
+    assert taken == ([] if cached else ["demo"])
