@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from monitoring.causes import Cause, causes
 from monitoring.concept import ConceptReport
 from monitoring.days import NAN, Floats
 from monitoring.distances import Window
-from monitoring.drift import VOLUME, Change, DriftReport, detect_drift, joined
+from monitoring.drift import ROWS, VOLUME, Change, DriftReport, detect_drift, joined
 from monitoring.drift_page import write_drift_page
 from monitoring.metrics import Scored
 from monitoring.performance import Performance, judge
@@ -30,6 +30,7 @@ from steps.monitor.effects import effects_of
 from steps.monitor.skew import differences, forecasts_in, skew
 
 SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
+TRIALS = 0.01  # of requests may be made up, as people do who try a service
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,20 @@ def watch(
     """
     start, end, log = served.start, served.end, served.log
     if log.empty and served.goes_on:
-        return _silent(served)
+        return _blind(
+            served, "nothing was asked", "none was asked for. Was the service down, or what asks it?"
+        )
     if log.empty:
         raise UserError(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
         )
     places = _places(rows, log, contract, start, end)
+    foreign, asked = places < 0, len(places)
+    if foreign.all():
+        return _blind(served, "no row is known", "the data have none of those that were asked for")
+    if foreign.any():
+        served = replace(served, log=log[~foreign])
+        log, places = served.log, places[~foreign]
     _require_known(contract.monitoring.unwatched, features)
     current, seen = rows.iloc[places], features.iloc[places]
     before = np.flatnonzero(
@@ -175,17 +184,17 @@ def watch(
         len(log),
         float(difference.max()),
         served.last_number,
-        (*skew(log, current, difference, contract), *found),
+        (*_missing(int(foreign.sum()), asked), *skew(log, current, difference, contract), *found),
         slices_of(current.iloc[known], forecast[known], newest.decide(forecast[known]), contract),
         _shadow(served, current, known, contract),
         served.last_shadow,
     )
 
 
-def _silent(served: Served) -> Watched:
-    """A period in which nothing was asked, while the log goes on after it."""
+def _blind(served: Served, seen: str, why: str) -> Watched:
+    """A period in which nothing can be judged, and the sentence that says so."""
     gone, still = Change(1.0, 0.0, drifted=True, broken=True), Change(0.0, 0.0, drifted=False, broken=False)
-    sentence = f"{VOLUME}: none was asked for. Was the service down, or what asks it?"
+    sentence = f"{VOLUME}: {why}"
     return Watched(
         served.start,
         served.end,
@@ -197,7 +206,7 @@ def _silent(served: Served) -> Watched:
             saved=None,
             expected=Scored({"rows": 0.0, "cost_per_1000": NAN}, {}),
             bad=False,
-            sentence="nothing was asked",
+            sentence=seen,
         ),
         DriftReport((), gone, still, 0.0, NAN, (VOLUME,), (VOLUME,), (sentence,)),
         compared=0,
@@ -209,20 +218,23 @@ def _silent(served: Served) -> Watched:
 
 
 def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
-    """Where in the warehouse each logged row is.
-
-    Raises:
-        UserError: when the warehouse does not have one.
-    """
+    """Where in the warehouse each logged row is; -1 where it has none, as of a request that was made up."""
     identity = list(contract.identity)
     near = np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
     known = rows.iloc[near][identity].assign(place=near)
     found = log[identity].merge(known, on=identity, how="left")["place"]
-    if found.isna().any():
-        raise UserError(
-            f"{int(found.isna().sum())} logged predictions are of rows that the data do not have."
-        )
-    return found.to_numpy(dtype=np.int64)
+    return found.fillna(-1).to_numpy(dtype=np.int64)
+
+
+def _missing(foreign: int, asked: int) -> tuple[Cause, ...]:
+    """A cause when more rows than trials explain are not in the data."""
+    if foreign <= TRIALS * asked:
+        return ()
+    sentence = (
+        f"{ROWS}: {foreign:,} of {asked:,} rows asked for are not in the data. "
+        "Is their table whole, and does who asks name them as it does?"
+    )
+    return (Cause("data broken", ROWS, sentence),)
 
 
 def _drift(

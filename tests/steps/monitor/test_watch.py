@@ -202,11 +202,30 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(
     assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
 
 
-def test_rows_that_the_data_do_not_have_are_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
+def made_up(served: Served, rows: int) -> Served:
+    place = np.arange(len(served.log))
+    return replace(served, log=served.log.assign(dest=np.where(place < rows, "XXX", served.log["dest"])))
+
+
+def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse, tmp_path: Path) -> None:
+    served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
+    whole = watched(warehouse, served, artifacts, tmp_path)
+    one = watched(warehouse, made_up(served, 1), artifacts, tmp_path)
+    assert one.performance.rows == whole.performance.rows - 1
+    assert "whole rows" not in one.broken
+    many = watched(warehouse, made_up(served, 20), artifacts, tmp_path)
+    assert many.performance.rows == whole.performance.rows - 20
+    (cause,) = [cause for cause in many.causes if cause.subject == "whole rows"]
+    assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
+
+
+def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
     served = log_of(warehouse)
-    foreign = served.log.assign(dest=np.where(served.log.index < 2, "XXX", served.log["dest"]))
-    with pytest.raises(UserError, match=r"^2 logged predictions are of rows that the data do not have"):
-        watched(warehouse, replace(served, log=foreign), {"1": warehouse.artifact}, tmp_path)
+    found = watched(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact}, tmp_path)
+    assert (found.performance.rows, found.broken) == (0, ("rows a day",))
+    assert "the data have none" in found.causes[0].sentence
 
 
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
