@@ -201,8 +201,8 @@ class Budget(Model):
     """What may be spent."""
 
     training_minutes: Positive
-    retrainings_per_year: Count
-    retraining_cost: Positive
+    retrainings_per_year: Annotated[int, Field(ge=0)]
+    retraining_cost: Annotated[float, Field(ge=0)]
     rows_in_memory: Count = 1_000_000  # of tables in parts: more are streamed, or learnt from by a sample
 
 
@@ -324,6 +324,8 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         field = ".".join(str(part) for part in first["loc"][1:]) or "the contract"  # first comes the task
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         why = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            why = "the contract has no such field"
         if not first["loc"]:
             field, why = "task", f"it must be one of {', '.join(TASKS)}"
         raise UserError(f"{source}: {field}: {why}{more}. Mend that field and run again.") from error

@@ -53,8 +53,8 @@ def judge(
 
     It is bad, once enough labels are there, if a score is off by more than the contract allows and by more
     than the chance of days, or if the model loses money by as much: against one decision for all, whichever
-    is cheapest for the `usual` labels, which is what we would do without it. Worse ranking counts once it
-    costs money.
+    is cheapest for the `usual` labels (without any, for these), which is what we would do without it. Worse
+    ranking counts once it costs money.
 
     Raises:
         ValueError: for no rows, or values that cannot be scored.
@@ -67,7 +67,7 @@ def judge(
     truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))
     scored = evaluate(truth, forecast, when, contract.costs, decision=decision, draws=DRAWS)
     money = money_of(contract.costs)
-    alone = np.full(len(truth), money.alone(usual))
+    alone = np.full(len(truth), money.alone(usual if len(usual) else truth))
     saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
     faults = _faults(scored, saved, contract)
     needed = contract.monitoring.min_label_share

@@ -88,6 +88,8 @@ def unaffordable(trained: Sequence[int], now: int, rules: Monitoring, budget: Bu
     idle_days = _idle_days(trained, now, rules)
     if idle_days < rules.cooldown_days:
         return f"the last training is only {idle_days} days old"
+    if not budget.retrainings_per_year:
+        return "the budget has no retraining"
     this_year = sum(now - at < YEAR for at in trained[1:])
     return f"the year's {this_year} retrainings are spent" if this_year >= budget.retrainings_per_year else ""
 

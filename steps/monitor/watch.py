@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.contract import LEAST_REFERENCE, Contract, iso
+from core.contract import LEAST_REFERENCE, Contract, day_of, iso
 from core.errors import UserError
 from core.money import money_of
 from monitoring.causes import Cause, causes
@@ -152,25 +152,27 @@ def watch(
     before = np.flatnonzero(
         (rows["decision_at"] >= start - contract.monitoring.reference_days * DAY)
         & (rows["decision_at"] < start)
-        & (rows["known_at"] < end)
     )
+    labelled = before[rows["known_at"].to_numpy()[before] < end]
     newest = artifacts[log["model_version"].iloc[-1]]
-    usual = rows.iloc[before]
+    _require_days(rows.iloc[before], start, end)
     forecast = forecasts_in(log)
     performance = judge(
         labels_of(current, contract),
         (current["known_at"] < end).to_numpy(),
         answers_of(newest, forecast),
         decision_day(current),
-        labels_of(usual, contract),
+        labels_of(rows.iloc[labelled], contract),
         contract,
     )
     drift, reference, window = _drift(features, rows, before, places, forecast, newest, contract)
     write_drift_page(drift, reference, window, page)
     known = np.flatnonzero((current["known_at"] < end).to_numpy())
-    enough = len(known) >= contract.monitoring.min_label_share * len(places)
+    enough = len(known) >= max(1, contract.monitoring.min_label_share * len(places))
     concept = (
-        _concept(features, rows, before, places[known], forecast[known], newest, contract) if enough else None
+        _concept(features, rows, labelled, places[known], forecast[known], newest, contract)
+        if enough
+        else None
     )
     effects = effects_of(drift.drifted, seen, features.iloc[before], newest, contract)
     difference = differences(log, seen, artifacts)
@@ -292,6 +294,17 @@ def _concept(
     offline = artifact_forecast(newest, features.iloc[unlearnt])
     then, now = labels_of(rows.iloc[unlearnt], contract), labels_of(rows.iloc[places], contract)
     return concept_drift(reference, window, (then, now), (offline, forecast), contract)
+
+
+def _require_days(before: pd.DataFrame, start: int, end: int) -> None:
+    """Raise where too few days lie before a period to know what chance does to one."""
+    needed = LEAST_REFERENCE * (end - start) // DAY
+    found = start // DAY - int(decision_day(before).min()) if len(before) else 0
+    if found < needed:
+        raise UserError(
+            f"The data have {found} days before {day_of(start)}, and {needed} are needed to compare a period "
+            "with: train as of a later day, or lower monitoring.period_days in problem/problem.yaml."
+        )
 
 
 def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ def refusal(task: str, path: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("task", "path", "value", "why"),
     [
-        ("multiclass", "decision.act", "go", "decision.act: Extra inputs"),
+        ("multiclass", "decision.act", "go", "decision.act: the contract has no such field"),
         ("multiclass", "label.classes", ["a", "b"], "label.classes: .* at least 3"),
         ("multiclass", "label.classes", ["a", "b", "b"], "label: classes names one of them twice"),
         ("multiclass", "label.classes", ["a", "b", "c"], "costs.actions.nothing must price the classes"),
@@ -44,7 +44,12 @@ def refusal(task: str, path: str, value: Any) -> str:
         ("regression", "costs.over", 0, "costs.over: .* greater than 0"),
         ("regression", "interval", 1.0, "interval: .* less than 1"),
         ("regression", "baselines", {"historical_rate": 0.1}, "those of regression are prior, hist"),
-        ("regression", "gates.suspicious_roc_auc", 0.9, "gates.suspicious_roc_auc: Extra inputs"),
+        (
+            "regression",
+            "gates.suspicious_roc_auc",
+            0.9,
+            "gates.suspicious_roc_auc: the contract has no such field",
+        ),
     ],
 )
 def test_what_does_not_fit_a_task_is_a_sentence(task: str, path: str, value: Any, why: str) -> None:

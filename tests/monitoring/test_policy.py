@@ -133,6 +133,18 @@ def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
     assert broken.reason.startswith("blocked")
 
 
+def test_a_budget_of_none_never_trains_and_a_pause_longer_than_a_year_holds() -> None:
+    none = BUDGET.model_copy(update={"retrainings_per_year": 0})
+    asked = decide([BAD, BAD], [NOW - 99 * DAY], NOW, RULES, none)
+    assert (asked.retrain, asked.reason) == (
+        False,
+        "2 of the last 2 judged periods bad, but the budget has no retraining",
+    )
+    patient = RULES.model_copy(update={"cooldown_days": 400, "max_age_days": 500})
+    assert not decide([BAD, BAD], [NOW - 399 * DAY], NOW, patient, BUDGET).retrain
+    assert decide([BAD, BAD], [NOW - 400 * DAY], NOW, patient, BUDGET).retrain
+
+
 def test_a_gain_within_its_interval_proves_nothing() -> None:
     wild = Period(1.0, bad=False, broken=(), shadow=Shadow("7", (9000.0, -7000.0) * 7, (900,) * 14))
     assert not decide([wild], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote

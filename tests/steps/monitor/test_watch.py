@@ -285,6 +285,22 @@ def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse, tmp_path:
     assert found.performance.label_share == pytest.approx(share)
 
 
+@pytest.mark.parametrize("needed", [0.0, 0.9])
+def test_without_any_label_nothing_is_judged(warehouse: Warehouse, tmp_path: Path, needed: float) -> None:
+    rules = warehouse.contract.monitoring.model_copy(update={"min_label_share": needed})
+    contract = warehouse.contract.model_copy(update={"monitoring": rules})
+    unknown = warehouse.rows.assign(known_at=warehouse.rows["known_at"] + 99 * DAY)
+    late = replace(warehouse, contract=contract, rows=unknown)
+
+    def concept(*_: Any) -> Any:
+        raise AssertionError("there is nothing to compare")
+
+    found = watched(late, log_of(warehouse), {"1": warehouse.artifact}, tmp_path, concept=concept)
+    assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
+    assert found.performance.sentence == "no label has arrived"
+    assert found.performance.expected.scores["cost_per_1000"] > 0
+
+
 def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse, tmp_path: Path) -> None:
     (reference, current), (usual, score) = held_against(
         warehouse, replace(warehouse.artifact, trained_until=0), tmp_path
