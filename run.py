@@ -1,7 +1,6 @@
 """The verbs: `python run.py VERB`; `make VERB` sets up first. `python run.py --help` lists them."""
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -89,18 +88,21 @@ def replay(options: argparse.Namespace) -> None:
 
 def compare_year() -> None:
     """Compare the policies, keep the numbers, and write the page anew."""
-    from dataclasses import asdict
+    from pydantic import TypeAdapter
 
     from pipelines import runs
-    from report.results import load, save
+    from report import words
+    from report.results import Policies, load, save
     from steps.monitor.year import told
 
-    found = runs.compare()
-    save(told(found), RESULTS)
-    path = REPORTS / "bench" / "year.json"
-    write_whole(path, lambda scratch: scratch.write_text(json.dumps(asdict(found), indent=1), "utf-8"))
+    found = told(runs.compare())
+    save(found, RESULTS)
+    short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
+    content = TypeAdapter(Policies).dump_json(short, indent=1)
+    write_whole(REPORTS / "bench" / "year.json", lambda scratch: scratch.write_bytes(content))
     before = load(RESULTS).run
     write_report(before.seconds if before else {})
+    say(words.policies(load_contract(), found))
 
 
 def clear_demo() -> None:
@@ -389,7 +391,7 @@ def tell_contest(trained: "Trained") -> None:
 
 
 def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
-    """Write the page and the model card, and print the table by stage."""
+    """Write the page and the card of the model, once there is one, and print the table by stage."""
     from report.card import card_text
     from report.page import write_page
     from report.results import Link, Run, load, save
@@ -397,15 +399,16 @@ def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
 
     contract, card = load_contract(), REPORTS / "model_card.md"
     links = (
-        Link("Model card", path=card.name),
+        *([Link("Model card", path=card.name)] if load(RESULTS).model else []),
         Link("MLflow: runs, versions, artifacts", command="make ui"),
         Link("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
         Link("The service", command="make serve"),
     )
     save(Run(seconds, links, cached), RESULTS)
     results = load(RESULTS)
-    text = card_text(contract, results)
-    write_whole(card, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    if results.model:
+        text = card_text(contract, results)
+        write_whole(card, lambda scratch: scratch.write_text(text, encoding="utf-8"))
     write_page(contract, results, PAGE)
     say("\n" + summary(contract, results, PAGE))
 

@@ -20,7 +20,7 @@ from report.results import Results
 
 FOLDER = ROOT / "docs" / "measured"
 DEMO = "demo"  # the name of the record that `make demo` leaves
-COMMANDS = {DEMO: "make demo", "chaos": "make chaos"}  # of the others: make bench-NAME
+COMMANDS = {DEMO: "make demo", "chaos": "make chaos", "year": "make replay"}  # of the others: make bench-NAME
 
 
 @dataclass(frozen=True)

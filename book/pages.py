@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from pydantic import TypeAdapter
 
 from book import code
 from book.measured import Record, command_of, results_of
@@ -18,7 +19,7 @@ from core.settings import ROOT
 from problem.features import REACH_HOURS
 from report import format as say
 from report import tasks, words
-from report.results import Estimate
+from report.results import Estimate, Policies
 from sizing.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from sizing.capacity import Capacity, read_capacity
 from sizing.cost import Cost, costs, log_gib, predictions
@@ -145,6 +146,7 @@ class Book:
             "contract": facts.contract,
             "bench": cited,
             "run": _Lazy(cited),
+            "policies": lambda: TypeAdapter(Policies).validate_python(cited["year"]),
             "sizing": facts.sizing,
             "sized": partial(sizing_of, facts.contract),
             "say": say,

@@ -86,6 +86,8 @@ def decide(
 def unaffordable(trained: Sequence[int], now: int, rules: Monitoring, budget: Budget) -> str:
     """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may."""
     idle_days = _idle_days(trained, now, rules)
+    if idle_days < 0:
+        return "it has been trained since"
     if idle_days < rules.cooldown_days:
         return f"the last training is only {idle_days} days old"
     if not budget.retrainings_per_year:

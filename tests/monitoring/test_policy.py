@@ -52,6 +52,7 @@ any_rules = st.builds(
     [
         ([BAD, GOOD, BAD], [], True, "2 of the last 3 judged periods bad, the latest among them"),
         ([BAD, BAD], [], True, "2 of the last 2"),
+        ([BAD, BAD], [NOW + DAY], False, "but it has been trained since"),
         ([BAD, BAD, LATE], [], True, "2 of the last 2"),
         ([BAD, BAD, GOOD], [], False, "the latest judged period was good"),
         ([BAD, GOOD, GOOD, BAD], [], False, "1 of the last 3 judged periods bad, 2 of 3 are needed"),
