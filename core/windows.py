@@ -109,6 +109,7 @@ class History:
     """The stream's side of the past: facts one at a time, questions one row at a time."""
 
     def __init__(self) -> None:
+        self.forgotten = 0  # up to here, epoch seconds
         self._logs: dict[str, dict[Key, Series]] = {}
         self._packed: dict[str, Log] = {}
 
@@ -123,6 +124,7 @@ class History:
 
     def forget(self, before: int) -> None:
         """Drop what no window reaches any more."""
+        self.forgotten = before
         for log in self._logs.values():
             for key in [key for key, series in log.items() if series.times[-1] <= before]:
                 del log[key]

@@ -172,7 +172,6 @@ class Engine:
         self._explainers: list[Explainer] = []  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
         self._recent: list[int] = []  # when the last facts became known
-        self._forgotten = 0  # up to here (epoch seconds)
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
         get = itemgetter(*artifact.features)
@@ -192,9 +191,8 @@ class Engine:
         if len(self._recent) >= RECENT:
             before = int(min(time.time(), *self._recent)) - KEPT
             self._recent.clear()
-            if before >= self._forgotten + DAY:
+            if before >= self.history.forgotten + DAY:
                 self.history.forget(before)
-                self._forgotten = before
 
     def features(self, row: Row) -> dict[str, float | str]:
         """One row's features before encoding, as of its decision time."""

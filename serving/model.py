@@ -41,6 +41,7 @@ class Model:
             "calibration": asdict(artifact.calibration),
             "sets": artifact.sets,
             "features": artifact.features,
+            "forgotten": self.engine.history.forgotten,  # nothing up to here is known any more, epoch seconds
             "lineage": asdict(artifact.lineage),
             "trees": self.engine.scorer.why_slow or "compiled",
             "contract": {

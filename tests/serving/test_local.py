@@ -19,7 +19,7 @@ from serving.pointer import read_pointer
 from serving.settings import Settings
 from steps.deploy import local
 from steps.deploy.service import url
-from tests.serving.conftest import World, free_port
+from tests.serving.conftest import DAY, World, free_port, post_events
 
 
 @pytest.fixture
@@ -56,6 +56,26 @@ def test_a_failed_smoke_test_rolls_back(
         released(settings, other_artifact, world, "2", lie=0.1)
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
     assert read_pointer(settings.pointer).version == "1"
+
+
+def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
+    settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
+) -> None:
+    released(settings, artifact, world, "1")
+    first, late = world.events["landing"], 80 * DAY
+    number = len(first["landed_at"])
+    assert number > 500
+    for days in (late, late + DAY, late + 2 * DAY):
+        later = {
+            name: values + days
+            for name, values in first.items()
+            if name.endswith(("_at", "_departure", "_arrival"))
+        }
+        with httpx.Client(base_url=url(settings), timeout=30) as client:
+            post_events(client, {"landing": first | later})
+    assert httpx.get(f"{url(settings)}/model").json()["forgotten"] > artifact.as_of
+    assert released(settings, other_artifact, world, "2") < 1e-9
+    assert released(settings, artifact, world, "1") < 1e-9
 
 
 def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, world: World) -> None:
