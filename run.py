@@ -101,7 +101,7 @@ def compare_year() -> None:
     content = TypeAdapter(Policies).dump_json(short, indent=1)
     write_whole(REPORTS / "bench" / "year.json", lambda scratch: scratch.write_bytes(content))
     before = load(RESULTS).run
-    write_report(before.seconds if before else {})
+    write_report(before.seconds if before else {}, cached=before is not None and before.cached)
     say(words.policies(load_contract(), found))
 
 
