@@ -72,11 +72,11 @@ class Facts:
 
 
 class Cited:
-    """Records by name, remembering which of them a page has asked for."""
+    """Records by name, remembering where the numbers that a page has asked for come from."""
 
     def __init__(self, records: Mapping[str, Record]) -> None:
         self._records = records
-        self.names: list[str] = []
+        self.sentences: list[str] = []
 
     def record(self, name: str) -> Record:
         """A record.
@@ -88,9 +88,13 @@ class Cited:
             raise UserError(
                 f"docs/measured/{name}.json is cited: run `{command_of(name)}`, then `make docs`."
             )
-        if name not in self.names:
-            self.names.append(name)
+        self.tell(_sentence(name, self._records[name]))
         return self._records[name]
+
+    def tell(self, sentence: str) -> None:
+        """Name a source, once."""
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
 
     def __contains__(self, name: str) -> bool:
         return name in self._records
@@ -147,7 +151,7 @@ class Book:
             "bench": cited,
             "run": _Lazy(cited),
             "policies": lambda: TypeAdapter(Policies).validate_python(cited["year"]),
-            "sizing": facts.sizing,
+            "sizing": _Sized(facts.sizing, cited),
             "sized": partial(sizing_of, facts.contract),
             "say": say,
             "estimate": lambda name, found: say.estimate(name, Estimate(**found)),
@@ -158,7 +162,7 @@ class Book:
             "reach_hours": REACH_HOURS,
             "loads": LOADS,
             "code": lambda path, name="": code.link(path, name, Path(page)),
-            "measured": partial(_told, cited),
+            "measured": lambda: cited.sentences,
             "contents": self._contents,
         }
         try:
@@ -189,18 +193,27 @@ class _Lazy:
         return getattr(results_of(self._cited.record("demo")), stage)
 
 
+class _Sized:
+    """The deployment; whoever asks for more than assumptions and prices has cited what was measured."""
+
+    def __init__(self, sizing: Sizing, cited: Cited) -> None:
+        self._sizing, self._cited = sizing, cited
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {"assumed", "prices"}:
+            capacity = self._sizing.capacity
+            self._cited.tell(
+                f"`make bench-serving`, {say.day(capacity.measured)}, `k8s/capacity.json`, {capacity.machine}"
+            )
+        return getattr(self._sizing, name)
+
+
 def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
     """Money per 1,000 decisions of the ways to decide without a model, at another rate than the year's."""
     data = results_of(cited.record("demo")).data
     assert data is not None  # noqa: S101 (a demo has one)
     week = replace(data.label_rate[0], rate=rate, rows=1)
     return tasks.stakes(contract, replace(data, label_rate=(week,)))[1]
-
-
-def _told(cited: Cited) -> list[str]:
-    """Where the numbers of a page come from, a sentence a run."""
-    found = (_sentence(name, cited.record(name)) for name in cited.names)
-    return list(dict.fromkeys(found))
 
 
 def _sentence(name: str, record: Record) -> str:
