@@ -1,10 +1,13 @@
 """The pages as they stand: rendered from what was measured, and no number written by hand."""
 
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.monitoring import share_of
 from book.__main__ import require_written, wanted
 from book.measured import records
 from book.pages import SOURCES, Book, Facts, sizing_of
@@ -61,3 +64,29 @@ def test_lines_of_code_may_move() -> None:
 def test_every_link_of_every_page_leads_somewhere(tmp_path: Path) -> None:
     stage(work=tmp_path)
     assert (tmp_path / "source" / "index.md").exists()
+
+
+def test_what_the_bench_of_monitoring_leaves_is_told() -> None:
+    seen, unseen = asdict(share_of([True] * 10)), asdict(share_of([False] * 10))
+
+    def fault(name: str, share: dict[str, float], *, gross: bool) -> dict[str, Any]:
+        return {"fault": name, "gross": gross, "day": unseen, "week": share, "named": share}
+
+    contract, known = load_contract(), records()
+    found = {
+        "false_alarms": [{"days": 1, "alarms": unseen, "evidently": seen}, {"days": 30, "alarms": unseen}],
+        "faults": [fault("unit, x 1000", seen, gross=True), fault("mean + 0.25 sd", unseen, gross=False)],
+    }
+    told = known | {"monitoring": replace(next(iter(known.values())), found=found)}
+    pages = Book(Facts(contract, told, sizing_of(contract))).pages()
+    thresholds = pages["docs/design/5-monitoring/04-alert-thresholds.md"]
+    assert "| 30 | 10 | 0% (" in thresholds
+    assert "| gross | 1 | 0% | 100% |" in thresholds
+    drill = pages["docs/design/5-monitoring/06-incident-drill.md"]
+    assert "seen within a day in 0 of 10 trials, within a week in 10 of 10" in drill
+
+
+def test_planned_numbers_name_where_they_were_measured() -> None:
+    told = wanted()["docs/design/4-serving/10-cost-per-million.md"].splitlines()[-1]
+    assert told.startswith("*Numbers: `make bench-serving`, ")
+    assert "the contract and the code" not in told
