@@ -62,6 +62,16 @@ def test_a_frame_comes_back_as_it_was(store: LocalArtifactStore, tmp_path: Path)
     pd.testing.assert_frame_equal(FrameMaterializer(str(tmp_path), store).load(pd.DataFrame), frame())
 
 
+def test_what_a_step_writes_into_a_frame_the_next_one_does_not_see(
+    store: LocalArtifactStore, tmp_path: Path
+) -> None:
+    FrameMaterializer(str(tmp_path), store).save(frame())
+    spoiled = FrameMaterializer(str(tmp_path), store).load(pd.DataFrame)
+    spoiled.loc[:, "number"] = 0.0
+    spoiled["more"] = 1
+    pd.testing.assert_frame_equal(FrameMaterializer(str(tmp_path), store).load(pd.DataFrame), frame())
+
+
 def test_a_record_of_frames_comes_back_as_it_was(store: LocalArtifactStore, tmp_path: Path) -> None:
     record = Record(
         rows=frame(),
