@@ -6,7 +6,7 @@ them). What is told already is remembered in a file, so that a period watched tw
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,24 +52,26 @@ def notify(
         UserError: for an address that is none.
     """
     senders = senders_from_environment() if senders is None else senders
-    told = _read(memory)
+    told, failed = _read(memory), []
     current = {alert.key: alert for alert in alerts if alert.team in senders}
-    kept, failed = {}, []
     for key, alert in current.items():
         before = told.get(key)
         if before and now - before.at < REMIND_DAYS * DAY:
-            kept[key] = Told(alert, before.at)
+            told[key] = Told(alert, before.at)
         elif _deliver(senders, alert, f"{'Still: ' if before else ''}{alert.title}"):
-            kept[key] = Told(alert, now)
+            told[key] = Told(alert, now)
+            _write(told, memory)  # each for itself: a run cut short does not say it again
         else:
             failed.append(f"The {alert.team} team could not be told: {alert.title}.")
-    for key, before in told.items():
-        gone = key not in current and before.alert.team in senders
-        if gone and not _deliver(senders, before.alert, f"Over: {before.alert.title}"):
-            kept[key] = before
+    for key, before in list(told.items()):
+        if key in current or before.alert.team not in senders:
+            continue
+        if _deliver(senders, before.alert, f"Over: {before.alert.title}"):
+            del told[key]
+            _write(told, memory)
+        else:
             failed.append(f"The {before.alert.team} team could not be told that it is over: {key}.")
-    content = TypeAdapter(list[Told]).dump_json(list(kept.values()), indent=1)
-    write_whole(memory, lambda scratch: scratch.write_bytes(content))
+    _write(told, memory)
     return tuple(failed)
 
 
@@ -107,3 +109,8 @@ def _read(memory: Path) -> dict[str, Told]:
         return {}
     found = TypeAdapter(list[Told]).validate_json(memory.read_bytes())
     return {one.alert.key: one for one in found}
+
+
+def _write(told: Mapping[str, Told], memory: Path) -> None:
+    content = TypeAdapter(list[Told]).dump_json(list(told.values()), indent=1)
+    write_whole(memory, lambda scratch: scratch.write_bytes(content))

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import DAY
 from core.errors import UserError
-from monitoring.notify import Alert, notify
+from monitoring.notify import Alert, notify, senders_from_environment
 
 BROKEN = Alert("data broken: temp", "data", "Data broken: temp", "temp: missing in 40% of rows")
 WORSE = Alert("concept shift", "model", "Concept shift", "the label goes another way")
@@ -88,6 +88,19 @@ def test_what_nobody_took_is_tried_again(webhook: Webhook, tmp_path: Path) -> No
     webhook.status = 200
     assert notify([], 180, memory) == ()
     assert webhook.titles() == ["Over: Data broken: temp"]
+
+
+def test_a_run_cut_short_says_nothing_twice(webhook: Webhook, tmp_path: Path) -> None:
+    memory = tmp_path / "told.json"
+    real = senders_from_environment()
+
+    def killed(_title: str, _body: str) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        notify([BROKEN, WORSE], 0, memory, real | {"model": killed})
+    notify([BROKEN, WORSE], 60, memory)
+    assert webhook.titles() == ["Data broken: temp", "Concept shift"]
 
 
 def test_each_team_is_told_its_own(webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
