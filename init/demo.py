@@ -26,6 +26,7 @@ FILES = (
     "tests/report/test_summary.py",
     "tests/serving",
     "tests/steps",
+    "tests/test_loop.py",
     "tests/test_run.py",
 )
 TEST = Path(__file__).with_name("templates") / "test_problem.py.txt"

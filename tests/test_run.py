@@ -34,8 +34,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
 
 
-def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """run.py as a person starts it, with its state in a folder of its own and an empty home."""
+def environment_of(folder: Path, **more: str) -> dict[str, str]:
+    """A person's, with the project's state in a folder of its own and an empty home."""
     (folder / "home").mkdir(exist_ok=True)
     given = {
         "FIVESTAGE_VAR": str(folder / "var"),
@@ -43,10 +43,15 @@ def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> sub
         "HOME": str(folder / "home"),
     }
     inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    return inherited | given | more
+
+
+def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """run.py as a person starts it."""
     return subprocess.run(
         [sys.executable, "run.py", *words],
         cwd=root,
-        env=inherited | given | environment,
+        env=environment_of(folder, **environment),
         capture_output=True,
         text=True,
         timeout=600,

@@ -1,0 +1,126 @@
+"""Monitoring and retraining killed in the middle: run again they end the same, and nothing is doubled."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter
+
+from core.contract import day, epoch, load_contract
+from core.files import one_at_a_time
+from pipelines.diary import DIARY, Diary
+from problem.dataset import clean
+from problem.raw import read_raw
+from serving.settings import Settings
+from steps.deploy.client import feed
+from tests.serving.conftest import free_port
+from tests.test_run import ROOT, environment_of, one_sentence, run, slice_folder
+
+__all__ = ["slice_folder"]
+
+pytestmark = pytest.mark.slow
+FIRST, LAST = "2013-06-01", "2013-06-15"  # two periods
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project with a champion that has served two periods."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def var(self) -> Path:
+        return self.folder / "var"
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return run(self.folder, *words, root=ROOT, **self.environment)
+
+    def killed(self, *words: str, once: Callable[[], object]) -> None:
+        """Run a verb, and kill it as soon as something has happened."""
+        process = subprocess.Popen(
+            [sys.executable, "run.py", *words],
+            cwd=ROOT,
+            env=environment_of(self.folder, **self.environment),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while not once():
+            assert process.poll() is None, f"{words} ended before"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def diary(self) -> Diary:
+        return TypeAdapter(Diary).validate_json((self.var / "serving" / DIARY).read_bytes())
+
+    def logged(self, experiment: str) -> list[str]:
+        client = MlflowClient(tracking_uri=f"sqlite:///{self.var / 'mlflow' / 'mlflow.db'}")
+        found = client.get_experiment_by_name(experiment)
+        assert found is not None
+        return sorted(
+            f"{one.info.run_name}, {one.info.status}" for one in client.search_runs([found.experiment_id])
+        )
+
+
+@pytest.fixture(scope="module")
+def project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(
+        tmp_path_factory.mktemp("loop"),
+        {"FIVESTAGE_DATA": str(slice_folder), "SERVE_PORT": str(free_port()), "OMP_NUM_THREADS": "1"},
+    )
+    for words in (("train", "--as-of", FIRST), ("deploy",)):
+        done = made.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    contract = load_contract()
+    tables = clean(read_raw(slice_folder), contract)
+    settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
+    fed = feed(settings, tables.rows, tables.events, contract, *(epoch(day(at)) for at in (FIRST, LAST)))
+    assert made.run("stop").returncode == 0
+    assert (fed.failed, fed.rows > 1000) == (0, True)
+    return made
+
+
+def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> None:
+    page = project.folder / "reports" / "drift" / f"{FIRST}.html"
+    project.killed("monitor", once=page.exists)
+    assert not (project.var / "serving" / DIARY).exists()
+    with one_at_a_time(project.var / "monitor.lock", "this test"):
+        one_sentence(project.run("monitor"), "Another process is at `make monitor`")
+    done = project.run("monitor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(project.diary().periods) == 2
+    assert project.diary().until == epoch(day(LAST))
+    name = load_contract().name
+    assert project.logged(f"{name}-monitoring") == [
+        "period from 2013-06-01, FINISHED",
+        "period from 2013-06-08, FINISHED",
+    ]
+
+
+def test_retraining_killed_at_its_end_trains_one_version(project: Project) -> None:
+    models = project.var / "models"
+    before = len(list(models.glob("[0-9a-f]*")))
+    project.killed(
+        "retrain", "--as-of", "2013-07-01", once=lambda: len(list(models.glob("[0-9a-f]*"))) > before
+    )
+    begun = project.diary().begun
+    assert begun is not None
+    assert begun.champion == "1"
+    done = project.run("retrain", "--as-of", "2013-07-01")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "version 2" in done.stdout
+    diary = project.diary()
+    assert (diary.begun, diary.trained) == (None, (epoch(day(FIRST)), epoch(day("2013-07-01"))))
+    assert project.logged(load_contract().name) == [
+        "train as of 2013-06-01, FINISHED",
+        "train as of 2013-07-01, FINISHED",
+    ]
