@@ -18,7 +18,7 @@ TWINS = 2  # of a column: a fault must part it from both, so that it is not blam
 CANDIDATES = 6  # single columns, of which pairs are tried
 LOOKED_AT = 4_000  # rows
 DAYS = 4
-ENOUGH_PAIRS = 100  # of a day
+ENOUGH_PAIRS = 100  # of a day; more tell no more
 PRICE = 0.1  # of excess, that a second column must bring
 LEAST_EXCESS = 0.8  # of what chance leaves open, by which twins are alike more often than any two rows
 
@@ -66,7 +66,8 @@ def count_twins(
 ) -> tuple[Floats, Floats]:
     """Pairs of rows alike in each twin, and in the column too (days, TWINS x columns).
 
-    Rows without a value are left out.
+    Rows without a value are left out. A day counts for a hundred pairs at most, so that none outweighs the
+    others: a day on which all is alike has a hundred times the pairs of another.
     """
     pairs, both = np.zeros((2, days, TWINS, len(codes)))
     for place, chosen in enumerate(twins):
@@ -76,7 +77,9 @@ def count_twins(
             pairs[:, number, place] = _alike_by_day(joint, day[known], days)
             joint = _joint(joint, codes[place][known])
             both[:, number, place] = _alike_by_day(joint, day[known], days)
-    return pairs.reshape(days, -1), both.reshape(days, -1)
+    counted = np.minimum(pairs, ENOUGH_PAIRS)
+    both *= counted / np.maximum(pairs, 1)
+    return counted.reshape(days, -1), both.reshape(days, -1)
 
 
 def _some(day: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from monitoring.distances import Window
 from monitoring.drift import detect_drift
@@ -46,6 +47,14 @@ def test_pairs_are_counted_within_a_day_and_without_gaps() -> None:
     pairs, both = count_twins(code, [(), ((0,),)], day, 2)
     assert pairs[:, 1].tolist() == [6, 0]  # three rows alike: six ordered pairs; a gap pairs with nothing
     assert both[:, 1].tolist() == [2, 0]
+
+
+def test_a_day_on_which_all_is_alike_outweighs_no_other() -> None:
+    code = [np.zeros(60, dtype=np.int32), np.repeat(np.arange(30, dtype=np.int32), 2)]
+    day = np.repeat([0, 1], [50, 10])
+    pairs, both = count_twins(code, [(), ((0,),)], day, 2)
+    assert pairs[:, 1].tolist() == [100, 90]  # of 50 x 49 pairs a hundred count
+    assert both[:, 1] == pytest.approx([100 / 49, 10])
 
 
 def test_a_column_that_parts_from_its_twins_is_seen_in_a_day_and_alone_blamed() -> None:
