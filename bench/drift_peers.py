@@ -24,7 +24,7 @@ from monitoring.days import Floats
 from monitoring.distances import Window
 
 HALF = 0.5  # of the columns drifted: the preset's own default, and a decision's for CBPE
-WINDOWS = {1: 3, WEEK: 1}  # for Evidently, by their length: it draws a picture of every column it judges
+WINDOWS = {1: 4, WEEK: 3}  # by their length, of which one with faults: Evidently draws each column it judges
 MONDAY = pd.Timestamp("2024-01-01")
 FOLDER = VAR / "bench" / "drift"
 
@@ -90,12 +90,15 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
     judged, told = Judged(reference, others, by_key, broken, shares), Told()
     usual, current = (judged.side_by_side(new=new) for new in (False, True))
     for length, most in WINDOWS.items():
-        for weight in consecutive(length, others.days)[:most]:
-            found = evidently(usual, current[_inside(others, weight)])
-            verdicts = dict(judged.verdicts(found, weight))
-            for key in (key for key, fault in by_key.items() if not fault.columns):
-                some = broken[key].frame[_inside(broken[key], weight)]
-                verdicts[key] = evidently(reference.frame, some)
+        for place, weight in enumerate(consecutive(length, others.days)[:most]):
+            inside = _inside(others, weight)
+            if place:
+                verdicts = {"": evidently(reference.frame, others.frame[inside])}
+            else:
+                verdicts = dict(judged.verdicts(evidently(usual, current[inside]), weight))
+                for key in (key for key, fault in by_key.items() if not fault.columns):
+                    some = broken[key].frame[_inside(broken[key], weight)]
+                    verdicts[key] = evidently(reference.frame, some)
             for key, drifted in verdicts.items():
                 told.half[key, length].append(bool(np.mean(list(drifted.values())) >= HALF))
                 told.any[key, length].append(any(drifted.values()))

@@ -62,7 +62,7 @@ class Effort:
     periods: int  # every so many periods of the year as they came
 
 
-WHOLE = Effort(unchanged=80, long=12, faults=4, labels=30, peers=1, periods=1)
+WHOLE = Effort(unchanged=80, long=12, faults=4, labels=30, peers=2, periods=1)
 QUICK = Effort(unchanged=24, long=0, faults=1, labels=8, peers=0, periods=6)
 
 
