@@ -5,7 +5,9 @@ classes); of `regression` the expected value, the interval's low and high, and t
 decision is whether to act, the place of an action among the contract's, or a number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,8 +62,16 @@ class BinaryMoney:
 
     costs: BinaryCosts
 
+    @cached_property
+    def threshold(self) -> float:
+        return self.costs.threshold
+
     def decide(self, forecast: Floats) -> Column:
-        return np.asarray(forecast >= self.costs.threshold)
+        return np.asarray(forecast >= self.threshold)
+
+    def decide_one(self, chance: float) -> bool:
+        """The same for one row, without an array: the service decides a request a row."""
+        return chance >= self.threshold
 
     def price(self, truth: Column, decision: Column) -> Floats:
         positive = np.asarray(truth, dtype=np.float64)
@@ -70,7 +80,7 @@ class BinaryMoney:
         return np.where(np.asarray(decision, dtype=bool), acting, waiting)
 
     def alone(self, truth: Column) -> Any:
-        return truth.mean() >= self.costs.threshold
+        return truth.mean() >= self.threshold
 
     def perfect(self, truth: Column) -> Floats:
         positive = np.asarray(truth, dtype=np.float64)
@@ -83,13 +93,26 @@ class ClassMoney:
 
     costs: ClassCosts
 
-    @property
-    def matrix(self) -> Floats:
+    @cached_property
+    def prices(self) -> list[list[float]]:
         """Money, actions x classes."""
-        return np.array([list(prices.values()) for prices in self.costs.actions.values()])
+        return [list(prices.values()) for prices in self.costs.actions.values()]
+
+    @cached_property
+    def matrix(self) -> Floats:
+        """The same as an array."""
+        return np.array(self.prices)
 
     def decide(self, forecast: Floats) -> Column:
         return np.asarray(np.argmin(forecast @ self.matrix.T, axis=1))
+
+    def decide_one(self, chances: Sequence[float]) -> int:
+        """The same for one row, without an array: the service decides a request a row."""
+        costs = [
+            sum(chance * price for chance, price in zip(chances, prices, strict=True))
+            for prices in self.prices
+        ]
+        return costs.index(min(costs))
 
     def price(self, truth: Column, decision: Column) -> Floats:
         chosen = self.matrix[np.broadcast_to(decision, len(truth))]
@@ -124,6 +147,12 @@ class NumberMoney:
 
     def alone(self, truth: Column) -> Any:
         return np.quantile(truth, self.costs.level, method="inverted_cdf")
+
+    def alone_of_sorted(self, truth: Floats, weight: Floats) -> float:
+        """The same for rows in ascending order, each of which counts so many times."""
+        below = np.cumsum(weight)
+        place = int(np.searchsorted(below, self.costs.level * below[-1]))
+        return float(truth[min(place, len(below) - 1)])
 
     def perfect(self, truth: Column) -> Floats:
         return np.zeros(len(truth))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.money import DECISION, HIGH, LOW, VALUE, money_of
+from core.money import DECISION, HIGH, LOW, VALUE, NumberMoney, money_of
 from core.tasks import NumberCosts
 from monitoring.days import DECISIONS, NAN, Column, Floats, Sample
 
@@ -62,7 +62,6 @@ class NumberSample(Sample):
     def _alone(self, weight: Floats) -> float:
         """What the one number would cost that is cheapest for all rows."""
         of_row = weight[self._day_of_ascending]
-        below = np.cumsum(of_row)
-        place = int(np.searchsorted(below, self._costs.level * below[-1]))
-        best = self._ascending[min(place, len(below) - 1)]
-        return float(of_row @ money_of(self._costs).price(self._ascending, best))
+        money = NumberMoney(self._costs)
+        best = np.asarray(money.alone_of_sorted(self._ascending, of_row))
+        return float(of_row @ money.price(self._ascending, best))

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from core.contract import BinaryContract, ClassContract, Contract, NumberContract
+from core.money import BinaryMoney, ClassMoney
 
 Chance = Annotated[float, Meta(ge=0, le=1)]
 Value = float | str | None
@@ -172,15 +173,15 @@ class BinaryForm(Form):
     columns = ("probability",)
 
     def __init__(self, contract: BinaryContract) -> None:
-        self._threshold = contract.costs.threshold
+        self._money = BinaryMoney(contract.costs)
         self._act, self._wait = contract.decision.act, contract.decision.wait
         self.tensors = (Tensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
 
     def prediction(self, forecast: float, unknown: tuple[str, ...]) -> Prediction:
-        return Prediction(forecast, self._act if forecast >= self._threshold else self._wait, unknown)
+        return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
 
     def whole(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
-        return Answer(request_id, version, self._threshold, predictions)
+        return Answer(request_id, version, self._money.threshold, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return np.where(decisions, self._act, self._wait).astype(object)
@@ -202,7 +203,7 @@ class ClassForm(Form):
         self._names = contract.label.classes
         self.columns = tuple(f"probability_{name}" for name in self._names)
         self._actions = tuple(contract.costs.actions)
-        self._prices = [tuple(prices.values()) for prices in contract.costs.actions.values()]
+        self._money = ClassMoney(contract.costs)
         fields = [f"class_{place}" for place in range(len(self._names))]
         chances = msgspec.defstruct(
             "Probabilities",
@@ -233,11 +234,8 @@ class ClassForm(Form):
         self._whole: Any = self.answer
 
     def prediction(self, forecast: Sequence[float], unknown: tuple[str, ...]) -> Any:
-        costs = [
-            sum(chance * price for chance, price in zip(forecast, prices, strict=True))
-            for prices in self._prices
-        ]
-        return self._made(self._chances(*forecast), self._actions[costs.index(min(costs))], unknown)
+        action = self._actions[self._money.decide_one(forecast)]
+        return self._made(self._chances(*forecast), action, unknown)
 
     def whole(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
         whole: Struct = self._whole(request_id, version, predictions)

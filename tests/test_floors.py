@@ -55,6 +55,23 @@ def test_imports_go_down_only(room: str) -> None:
     assert not upward
 
 
+TOLD = ("report/tasks.py", "steps/report/adapters.py", "steps/model/numbers.py")  # shown; a quantile to learn
+
+
+def test_what_is_cheapest_is_decided_in_one_place() -> None:
+    """Whoever decides by costs asks `core.money`: nobody else reads where a decision turns."""
+    reading = {
+        str(path.relative_to(ROOT))
+        for room in (*BELOW, "bench")
+        for path in python_files(room)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and (node.attr in ("threshold", "level") and ast.unparse(node.value).endswith("costs"))
+    }
+    assert reading - {"core/money.py", *TOLD} == set()
+    assert reading >= set(TOLD)
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     files = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path

@@ -6,6 +6,7 @@ import numpy as np
 
 from bench.study.sample import calibrated_after, studied
 from core.clock import DAY
+from core.money import money_of
 from core.windows import HOUR
 from monitoring.metrics import evaluate
 from steps.model.fit import fit_trees
@@ -27,7 +28,7 @@ def measure() -> dict[str, Any]:
     label, days = sample.label[windows.after], given.days[windows.after]
     by_days = evaluate(label, probability, days, costs).intervals
     by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40).intervals
-    act = probability >= costs.threshold
+    act = money_of(costs).decide(probability)
     return {
         "rows": len(given.rows),
         "feature_seconds": given.feature_seconds,

@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from core.columns import Floats
-from core.money import DECISION, money_of
+from core.money import DECISION, BinaryMoney, ClassMoney, NumberMoney, money_of
 from core.tasks import BinaryCosts, ClassCosts, NumberCosts
 
 PRICE = st.integers(0, 100).map(float)
@@ -62,3 +62,23 @@ def test_a_unit_too_much_and_a_unit_too_little_have_their_prices() -> None:
     forecast[:, DECISION] = 10
     assert money.decide(forecast).tolist() == [10, 10]
     assert money.price(np.array([8.0, 12.0]), money.decide(forecast)).tolist() == [2, 6]
+
+
+@given(st.integers(0, 10_000))
+def test_one_row_is_decided_as_many_are(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    binary = BinaryMoney(
+        BinaryCosts(currency="EUR", act_positive=450, act_negative=150, wait_positive=750, wait_negative=0)
+    )
+    chance = np.append(draw.random(20), binary.threshold)
+    assert [binary.decide_one(one) for one in chance.tolist()] == binary.decide(chance).tolist()
+    prices = {
+        f"a{place}": dict(zip("xyz", row, strict=True)) for place, row in enumerate(draw.random((4, 3)))
+    }
+    classes = ClassMoney(ClassCosts(currency="EUR", actions=prices))
+    chances = draw.dirichlet(np.ones(3), 20)
+    assert [classes.decide_one(one) for one in chances.tolist()] == classes.decide(chances).tolist()
+    number = NumberMoney(NumberCosts(currency="EUR", over=1, under=draw.uniform(0.2, 5)))
+    came, times = np.sort(draw.normal(size=20)), draw.integers(0, 4, 20).astype(float)
+    times[0] = 1
+    assert number.alone_of_sorted(came, times) == number.alone(np.repeat(came, times.astype(int)))
