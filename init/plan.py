@@ -18,6 +18,7 @@ TEST, CONTEST, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
 PERIODS = 10  # of service, in the test window
 WEEK = 7
 BINS = 10
+LEAST_RARE = 10  # rows of the rarest class that a slice is to have, to be judged
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
 
@@ -118,5 +119,5 @@ def plan_limits(target: Target, windows: Windows, period_rows: int, reached: flo
         bias=float(f"{bias(rows):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
         suspicious=round(min(1.0, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
-        min_slice_rows=max(20, min(500, windows.contest_rows // 10)),
+        min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),
     )

@@ -117,7 +117,7 @@ def _slices(
     else:
         before, other = _costs(label, champion, contract), "the champion"
     losses = {
-        f"{column} {value}": _loss(cost[places].sum(), before[places].sum())
+        f"{column} {value}": _loss(cost[places].mean(), before[places].mean(), before.mean())
         for column in contract.slices
         for value, places in rows.groupby(column).indices.items()
         if len(places) >= contract.gates.min_slice_rows
@@ -131,11 +131,15 @@ def _slices(
     return Gate(name, worst <= limit, worst, limit, sentence)
 
 
-def _loss(cost: float, before: float) -> float:
-    """What is paid more, as a share of what was paid before."""
-    if before == 0:
-        return 0.0 if cost <= 0 else float("inf")
-    return float((cost - before) / abs(before))
+def _loss(cost: float, before: float, usual: float) -> float:
+    """What a row costs more, as a share of what it did before: there or, if that is more, on average.
+
+    A slice in which nothing went wrong before would make every false alarm an infinite loss.
+    """
+    paid = max(abs(before), abs(usual))
+    if paid == 0:
+        return 0.0 if cost <= before else float("inf")
+    return float((cost - before) / paid)
 
 
 def _costs(label: Any, answers: Answers, contract: Contract) -> Floats:

@@ -72,9 +72,8 @@ def test_one_row_is_decided_as_many_are(seed: int) -> None:
     )
     chance = np.append(draw.random(20), binary.threshold)
     assert [binary.decide_one(one) for one in chance.tolist()] == binary.decide(chance).tolist()
-    prices = {
-        f"a{place}": dict(zip("xyz", row, strict=True)) for place, row in enumerate(draw.random((4, 3)))
-    }
+    table = (draw.random((3, 3)) + 2 * (1 - np.eye(3))).tolist()  # each is cheapest for a class
+    prices = {f"a{place}": dict(zip("xyz", row, strict=True)) for place, row in enumerate(table)}
     classes = ClassMoney(ClassCosts(currency="EUR", actions=prices))
     chances = draw.dirichlet(np.ones(3), 20)
     assert [classes.decide_one(one) for one in chances.tolist()] == classes.decide(chances).tolist()

@@ -173,9 +173,9 @@ def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:
     )
 
 
-def table(**columns: Any) -> pd.DataFrame:
+def table(*, rows: int = 300, **columns: Any) -> pd.DataFrame:
     random = np.random.default_rng(0)
-    return pd.DataFrame({"a": random.normal(size=300), "b": random.choice(["x", "y"], 300), **columns})
+    return pd.DataFrame({"a": random.normal(size=rows), "b": random.choice(["x", "y"], rows), **columns})
 
 
 OUTCOME = np.random.default_rng(1).integers(0, 2, 300)
@@ -305,6 +305,13 @@ def test_several_classes_and_numbers_have_contracts_of_their_own(tmp_path: Path)
     assert "RECONSIDER: of what?" in (tmp_path / "problem.yaml").read_text(encoding="utf-8")
     rows = module(tmp_path / "dataset.py").load(diabetes).rows
     assert sorted(rows["target"]) == sorted(read_table("sklearn:diabetes")["target"])
+
+
+def test_slices_are_judged_with_enough_rows_of_what_is_rare(tmp_path: Path) -> None:
+    frame = table(y=np.where(np.arange(3_000) % 100 == 0, "yes", "no"), rows=3_000)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y")), tmp_path)
+    assert load_contract(tmp_path / "problem.yaml").gates.min_slice_rows == 1_000
 
 
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
