@@ -19,6 +19,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--base", default="main", help="propose: the branch to merge into")
     options = parser.parse_args(arguments)
     try:
+        if options.verb != "propose" and not options.notice.exists():
+            print(f"There is no {options.notice}: nothing new is to be told.", file=sys.stderr)  # noqa: T201
+            return 0  # no period was over, or nothing was asked for
         notice = read_notice(options.notice)
         match options.verb:
             case "issue":

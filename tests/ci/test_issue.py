@@ -1,9 +1,11 @@
 """One issue while somebody is to look; none while all is well."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ci.__main__ import main
 from ci.issue import tell
 from core.errors import UserError
 from report.notice import Notice
@@ -50,3 +52,17 @@ def test_without_gh_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="needs the program `gh`"):
         tell(ALARM)
+
+
+@pytest.mark.parametrize("verb", ["issue", "facts"])
+def test_where_no_period_was_over_nothing_is_told(
+    verb: str, github: State, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, str(tmp_path / "monitoring.md")]) == 0
+    assert capsys.readouterr().out == ""
+    assert not github()["issue"]
+
+
+def test_nothing_is_proposed_without_its_text(github: State, tmp_path: Path) -> None:
+    assert main(["propose", str(tmp_path / "retraining.md"), "a"]) == 1
+    assert not github()["pr"]

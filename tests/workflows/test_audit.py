@@ -73,7 +73,7 @@ def test_a_workflow_has_no_rights_but_those_a_job_asks_for_and_each_job_ends(nam
     for job in workflow["jobs"].values():
         assert "permissions" in job
         assert "timeout-minutes" in job or "uses" in job
-    assert "concurrency" in workflow
+    assert "concurrency" in workflow or all("concurrency" in job for job in workflow["jobs"].values())
 
 
 @pytest.mark.parametrize("name", workflows())
