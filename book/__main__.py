@@ -8,7 +8,7 @@ from pathlib import Path
 from book.code import without_lines
 from book.measured import collect, is_current_demo, problem_now, records, require_current
 from book.pages import SOURCES, Book, Facts, sizing_of
-from book.picture import take_picture
+from book.picture import PICTURES
 from book.site import build
 from core.contract import load_contract
 from core.errors import UserError
@@ -54,7 +54,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is stale")
     parser.add_argument("--no-collect", action="store_true", help="leave docs/measured as it is")
     parser.add_argument(
-        "--picture", action="store_true", help="take the picture of the README anew (Chromium)"
+        "--picture",
+        choices=PICTURES,
+        nargs="?",
+        const="report",
+        help="take a picture anew (Chromium): of the last run's page, or of the service that runs",
     )
     given = parser.parse_args()
     try:
@@ -67,7 +71,7 @@ def main() -> None:
             if not is_current_demo():
                 print("left as it was: docs/measured/demo.json (`make clean demo` measures it)")  # noqa: T201
         if given.picture:
-            print(f"taken: {take_picture()}")  # noqa: T201 (for a person)
+            print(f"taken: {PICTURES[given.picture]()}")  # noqa: T201 (for a person)
         for name, text in wanted().items():
             write_whole(ROOT / name, partial(Path.write_text, data=text, encoding="utf-8"))
         print(f"The site: {build()}")  # noqa: T201 (for a person)

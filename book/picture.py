@@ -1,8 +1,10 @@
-"""The picture of the README: the page of a run, as a browser shows it."""
+"""Pictures of what runs make, as a browser shows them: the page of a run, and the service's own."""
 
 import shutil
 import subprocess
 import tempfile
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -10,31 +12,54 @@ from PIL import Image
 from core.errors import UserError
 from core.settings import REPORTS, ROOT
 
-PICTURE = ROOT / "docs" / "pictures" / "report.png"
+FOLDER = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SIZE = (1180, 560)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+PATIENCE_MS = 5000  # of the page's own time, until what it asks for has come
 COLOURS = 64  # a page has few
+SERVICE = "http://127.0.0.1:8000"
 
 
-def take_picture(page: Path = REPORTS / "index.html", to: Path = PICTURE) -> Path:
-    """What stands at the top of the page.
+def picture_of_report(page: Path = REPORTS / "index.html", to: Path = FOLDER / "report.png") -> Path:
+    """What stands at the top of the page of a run.
 
     Raises:
         UserError: without a page, or without a browser.
     """
+    if not page.exists():
+        raise UserError(f"A picture needs {page}: run `make demo` first.")
+    return _shoot(page.as_uri(), (1180, 560), to)
+
+
+def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") -> Path:
+    """The page at `/` of a running service, asked about the contract's example.
+
+    Raises:
+        UserError: when no service answers there, or without a browser.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (http, by our own words)
+            page = answer.read().decode()
+    except OSError as error:
+        raise UserError(f"A picture needs the service at {url}: run `make serve` beside.") from error
+    asked = "<script>document.forms[0].requestSubmit()</script>"
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "page.html"
+        copy.write_text(page.replace("<title>", f'<base href="{url}/"><title>', 1) + asked, encoding="utf-8")
+        return _shoot(copy.as_uri(), (1040, 840), to, "--disable-web-security")
+
+
+PICTURES: dict[str, Callable[[], Path]] = {"report": picture_of_report, "service": picture_of_service}
+
+
+def _shoot(address: str, size: tuple[int, int], to: Path, *more: str) -> Path:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None or not page.exists():
-        raise UserError(f"A picture needs {page} (`make demo`) and Chromium.")
+    if browser is None:
+        raise UserError("A picture needs Chromium: install it (Debian: apt install chromium).")
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        how = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            f"--user-data-dir={folder}",
-        ]
-        asked = [browser, *how, f"--window-size={SIZE[0]},{SIZE[1]}", f"--screenshot={shot}", page.as_uri()]
+        asked = [browser, *FLAGS, *more, f"--user-data-dir={folder}", f"--virtual-time-budget={PATIENCE_MS}"]
+        asked += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", address]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
         if not shot.exists():
             raise UserError(f"{browser} takes no picture: {done.stderr.strip()}")
