@@ -117,7 +117,7 @@ def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
         "ran_at_seconds": time.time(),
         "period_end_seconds": watched.end,
         "rows": performance.rows,
-        "label_share": performance.label_share,
+        **({"label_share": performance.label_share} if performance.rows else {}),
         "bad": performance.bad,
         "drifted": len(watched.drift.drifted),
         "broken": len(watched.broken),

@@ -198,6 +198,7 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(
     verdict = Verdict(retrain=False, reason="blocked")
     assert [one.team for one in alerts_of(found, verdict, contract)] == ["data"]
     assert metrics_of(found, verdict)["broken"] == 1
+    assert "label_share" not in metrics_of(found, verdict)  # no label is late
     assert period_of(found).broken == ("rows a day",)
     assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
 
