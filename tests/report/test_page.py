@@ -197,6 +197,14 @@ def test_a_policy_is_called_worth_it_only_beyond_its_interval(contract: Contract
     assert "no policy is shown to be worth its trainings" in told
 
 
+def test_policies_are_compared_where_no_service_has_been_lived_with(
+    contract: Contract, results: Results
+) -> None:
+    html = page(contract, Results(policies=results.policies))
+    assert "Which policy of retraining is worth it" in Read(html).text
+    assert "every 4 periods" in html
+
+
 def test_each_period_is_told_by_slice(html: str) -> None:
     text = Read(html).text
     assert "Mean prediction against what came, by slice and period" in text
