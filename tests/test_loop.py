@@ -77,6 +77,14 @@ def project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
         tmp_path_factory.mktemp("loop"),
         {"FIVESTAGE_DATA": str(slice_folder), "SERVE_PORT": str(free_port()), "OMP_NUM_THREADS": "1"},
     )
+    try:
+        serve_two_periods(made, slice_folder)
+    finally:
+        made.run("stop")
+    return made
+
+
+def serve_two_periods(made: Project, slice_folder: Path) -> None:
     for words in (("train", "--as-of", FIRST), ("deploy",)):
         done = made.run(*words)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -84,9 +92,7 @@ def project(slice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
     tables = clean(read_raw(slice_folder), contract)
     settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
     fed = feed(settings, tables.rows, tables.events, contract, *(epoch(day(at)) for at in (FIRST, LAST)))
-    assert made.run("stop").returncode == 0
     assert (fed.failed, fed.rows > 1000) == (0, True)
-    return made
 
 
 def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> None:
