@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.contract import FORECAST, RESERVED
+from core.contract import FORECAST, RESERVED, epoch
 from core.database import require_no_secret
 from core.errors import UserError
 from core.source import read_table
@@ -21,6 +22,7 @@ SIMULATED_TIME = "decided_at"
 CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
 ROW = "row_number"
 UNREADABLE = 0.01  # of the moments of decision, at most
+LEAST_EARLY = 5  # rows of each class before the first fold
 EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
 CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
 
@@ -119,6 +121,7 @@ def draft(wishes: Wishes) -> Draft:
         table, decided = table[decided.notna()], decided.dropna()
     _require_known_later(table, found, decided, wishes)
     windows = plan_windows(decided, len(table))
+    _require_each_early(table, target, decided, windows)
     taken = {*wishes.keys, wishes.time}
     features = [one for one in found.values() if not one.left_out and one.header not in taken]
     if not features and not wishes.keys and windows.simulated:  # nor history, nor calendar
@@ -259,6 +262,28 @@ def _require_known_later(
         raise UserError(
             f"The column {wishes.known!r} lies before {wishes.time!r} in {early:.0%} of the rows: KNOWN is "
             "the moment at which the target became known, after the decision. Should the two change places?"
+        )
+
+
+def _require_each_early(
+    table: pd.DataFrame, target: Target, decided: pd.Series | None, windows: Windows
+) -> None:
+    """Refuse a target of which a class comes too late to be learnt.
+
+    Raises:
+        UserError: naming the class.
+    """
+    if decided is None or windows.simulated or not target.classes:
+        return
+    start = windows.test_start - timedelta(days=windows.reach_days)
+    labels = target.label(table)[decided.to_numpy() < epoch(start)].astype(int)
+    rows = np.bincount(labels, minlength=len(target.classes))
+    rare = int(rows.argmin())
+    if rows[rare] < LEAST_EARLY:
+        raise UserError(
+            f"The target {target.header!r} is {target.classes[rare]!r} in {rows[rare]} rows before {start}, "
+            f"where the first models are tried: {LEAST_EARLY} are needed to learn from. Bring older rows "
+            "with it, join it with another class, or leave TIME out: moments are then made up."
         )
 
 

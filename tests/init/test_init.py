@@ -212,6 +212,11 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
             {"time": "k", "known": "t"},
             ["'t' lies before 'k' in 100%"],
         ),
+        (
+            table(y=np.where(np.arange(300) > 250, OUTCOME, 0), t=DAYS),
+            {"time": "t"},
+            ["'1' in 0 rows before 2022-0", "leave TIME out"],
+        ),
         (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k needs", "TIME"]),
         (
             table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
