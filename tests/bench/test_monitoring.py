@@ -22,8 +22,8 @@ from bench.watched import (
     unchanged,
     window_of,
 )
-from core.contract import load_contract
 from monitoring.concept import CHANCES
+from tests.core.contracts import binary_contract
 
 DAYS, ROWS, REFERENCE, OTHERS = 74, 60, 56, 14
 
@@ -117,7 +117,7 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
 
 
 def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: Table, plan: Plan) -> None:
-    some = list(label_faults(load_contract(), table.frame, np.asarray(table.label), "heat"))
+    some = list(label_faults(binary_contract(), table.frame, np.asarray(table.label), "heat"))
     risen, turned = (
         np.mean([one.put(table.frame, table.label, np.random.default_rng(seed)).mean() for seed in range(5)])
         for one in (some[1], some[3])
