@@ -2,9 +2,9 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
 from core.settings import ROOT
@@ -13,6 +13,7 @@ from core.strict_yaml import read_yaml
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
 PRICES = ROOT / "k8s" / "prices.yaml"
+UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
 Multiple = Annotated[float, Field(ge=1)]
 
 
@@ -50,9 +51,29 @@ class Price(Model):
 
     what: Text
     source: Text
-    as_of: date
+    as_of: date | None = None  # the day that the source states
+    read: date | None = None  # where it states none, the day on which a copy of it was read
     per_hour: float | None = None
     per_month: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for first, second in (("as_of", "read"), ("per_hour", "per_month")):
+            if (getattr(self, first) is None) is (getattr(self, second) is None):
+                raise ValueError(f"it takes {first} or {second}, and not both")
+        return self
+
+    @property
+    def on(self) -> date:
+        """The day that the source states, or else the day on which it was read."""
+        day = self.as_of or self.read
+        assert day is not None  # noqa: S101 (checked above)
+        return day
+
+    @property
+    def verified(self) -> bool:
+        """Whether somebody can look the figure up where the source says."""
+        return not self.source.startswith(UNVERIFIED)
 
 
 class Node(Price):
@@ -78,12 +99,22 @@ class Cloud(Model):
         """All of them."""
         return tuple(one for _, one in self if isinstance(one, Price))
 
+    @property
+    def verified(self) -> bool:
+        """Whether all of them are."""
+        return all(one.verified for one in self.items)
+
 
 class Prices(Model):
     """See k8s/prices.yaml."""
 
     hours_per_month: Positive
     clouds: dict[str, Cloud]
+
+    @property
+    def items(self) -> tuple[Price, ...]:
+        """Those of all clouds."""
+        return tuple(one for cloud in self.clouds.values() for one in cloud.items)
 
     def monthly(self, price: Price) -> float:
         """USD for a month of one."""

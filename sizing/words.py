@@ -67,14 +67,16 @@ def _cost(
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
     for one in found:
         items = " | ".join(f"{one.items[name]:.0f}" for name in names)
+        star = "" if prices.clouds[one.cloud].verified else " *"
         lines.append(
-            f"| {one.cloud}, {one.region} | {one.nodes} | {items} | {one.total:.0f} "
+            f"| {one.cloud}, {one.region}{star} | {one.nodes} | {items} | {one.total:.0f} "
             f"| {one.total / millions:.2f} | {one.by_request:.0f} |"
         )
-    dates = [price.as_of for cloud in prices.clouds.values() for price in cloud.items]
+    dates = [price.on for price in prices.items]
+    sure = sum(price.verified for price in prices.items)
     about = f"""\
 {millions:,.0f} million predictions a month ({assumed.mean_of_peak:.0%} of the contract's rate), and a log \
-of {log_gib(contract, capacity, assumed):,.0f} GiB ({assumed.log_days} days). List prices as of \
-{min(dates)} to {max(dates)}, to be checked (`k8s/prices.yaml` names their sources); no discounts, taxes, \
-or traffic out."""
+of {log_gib(contract, capacity, assumed):,.0f} GiB ({assumed.log_days} days). List prices of \
+{min(dates)} to {max(dates)}, {sure} of {len(dates)} found in public (`k8s/prices.yaml` says where); a star: \
+with a price that is not verified. No discounts, taxes, or traffic out."""
     return "\n".join([*lines, "", about])

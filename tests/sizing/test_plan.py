@@ -2,13 +2,15 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from core.contract import Contract, load_contract
 from core.errors import UserError
-from sizing.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
+from sizing.assumptions import ASSUMPTIONS, PRICES, UNVERIFIED, Assumptions, Price, Prices, read
 from sizing.capacity import Capacity, read_capacity
 from sizing.cost import costs, nodes
 from sizing.plan import CORE, floor_ms, p99_of_queue, plan
+from sizing.words import told
 
 CONTRACT = load_contract()
 ASSUMED = read(Assumptions, ASSUMPTIONS)
@@ -94,3 +96,54 @@ def test_the_pods_fit_on_the_machines_that_are_paid_for() -> None:
 def test_what_was_not_measured_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run `make bench-serving`"):
         read_capacity(tmp_path / "none.json")
+
+
+def with_source(prices: Prices, name: str, source: str) -> Prices:
+    """The same prices, that of this cloud's disks from there and all others from a page."""
+    clouds = {
+        other: cloud.model_copy(
+            update={
+                field: price.model_copy(
+                    update={"source": source if (other, field) == (name, "disk_gib") else "https://a.page"}
+                )
+                for field, price in cloud
+                if isinstance(price, Price)
+            }
+        )
+        for other, cloud in prices.clouds.items()
+    }
+    return prices.model_copy(update={"clouds": clouds})
+
+
+def starred(prices: Prices) -> list[str]:
+    chosen = plan(CONTRACT, CAPACITY, ASSUMED)
+    found = costs(CONTRACT, chosen, CAPACITY, ASSUMED, prices)
+    lines = told(CONTRACT, CAPACITY, chosen, ASSUMED, found, prices).splitlines()
+    return [line.partition(",")[0].removeprefix("| ") for line in lines if " * |" in line]
+
+
+def test_a_cloud_with_a_price_that_nobody_can_look_up_carries_a_star() -> None:
+    prices = read(Prices, PRICES)
+    for name in prices.clouds:
+        assert starred(with_source(prices, name, UNVERIFIED + "from memory")) == [name]
+        assert starred(with_source(prices, name, "https://a.page")) == []
+
+
+def test_every_price_has_a_day_and_a_source_to_look_it_up_or_says_that_it_has_none() -> None:
+    for price in read(Prices, PRICES).items:
+        assert price.source.startswith("https://" if price.verified else UNVERIFIED)
+        assert price.on <= dt.datetime.now(dt.UTC).date()
+
+
+@pytest.mark.parametrize(
+    "dates", [{}, {"as_of": dt.date(2026, 1, 1), "read": dt.date(2026, 1, 2)}], ids=["none", "both"]
+)
+def test_a_price_takes_one_day(dates: dict[str, dt.date]) -> None:
+    with pytest.raises(ValidationError, match="it takes as_of or read, and not both"):
+        Price.model_validate({"what": "a disk", "source": "https://a.page", "per_month": 1} | dates)
+
+
+@pytest.mark.parametrize("amounts", [{}, {"per_hour": 1.0, "per_month": 730.0}], ids=["none", "both"])
+def test_a_price_takes_one_amount(amounts: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="it takes per_hour or per_month, and not both"):
+        Price.model_validate({"what": "a disk", "source": "https://a.page", "as_of": "2026-01-01"} | amounts)
