@@ -86,6 +86,8 @@ def without_parts(dataset: Path) -> None:
         (", part: str = DATA", ""),
         ("read_table(part)", "read_table(DATA)"),
         (", parts_of", ""),
+        (", rows_of", ""),
+        ("import pandas as pd\n\n", ""),
     ):
         assert now in text
         text = text.replace(now, then)
