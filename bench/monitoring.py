@@ -319,11 +319,13 @@ def main() -> None:
         found = measure(QUICK if given.quick else WHOLE, given.half, load_contract(), spent)
     except UserError as error:
         sys.exit(str(error))
+    kept = not given.quick and given.half == "second"
+    if kept:  # first: it took long
+        write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
     text = page(found)
     print(text)  # noqa: T201 (for a person)
     print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201
-    if not given.quick and given.half == "second":
-        write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
+    if kept:
         write_between(PAGE, "measured", text)
 
 

@@ -77,7 +77,7 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
             str(len(some)),
             _power(some, "day"),
             _power(some, "week"),
-            _until(float(np.median([one["days_until"] for one in some]))),
+            _until([one["days_until"] for one in some]),
             *(_joined(some, key) for key in ("named", "evidently_day", "evidently_week", "nannyml_day")),
         )
 
@@ -87,7 +87,7 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
         "labels otherwise, inputs as they were", "seen within a day", "within a week", "days until seen"
     )
     for one in found["labels"]:
-        yield _row(one["fault"], _told(one["day"]), _told(one["week"]), _until(one["days_until"]))
+        yield _row(one["fault"], _told(one["day"]), _told(one["week"]), _until([one["days_until"]]))
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:
@@ -149,8 +149,12 @@ def _joined(some: Sequence[Line], key: str) -> str:
     return f"{sum(one['found'] for one in known) / of:.0%}" if of else ""
 
 
-def _until(days: float | None) -> str:
-    return "" if days is None else f"over {WEEK}" if days > WEEK else f"{days:g}"
+def _until(found: Sequence[float | None]) -> str:
+    known = [days for days in found if days is not None]  # None: of no window could it be asked
+    if not known:
+        return ""
+    middle = float(np.median(known))
+    return f"over {WEEK}" if middle > WEEK else f"{middle:g}"
 
 
 def _days(number: int) -> str:

@@ -173,7 +173,7 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
                 "columns_drifted": 1.5,
                 "named_broken": {"heat": 1},
             },
-            "faults": [line("heat", 10), line("wind", 6)],
+            "faults": [line("heat", 10), line("wind", 6), line("rain", 10) | {"days_until": None}],
             "labels": [{"fault": "label rate", "day": share(0), "week": share(9), "days_until": 8.0}],
             "cost": {
                 "rows": 1e6,
@@ -186,7 +186,7 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
         }
     )
     assert "| 40 rows, 1 day | 44 days | 10 | 0.0% (10.0% to 90.0%) |" in text
-    assert "| **unit** | 2 | 80% (60%) | 100% (100%) | 1 |" in text
+    assert "| **unit** | 3 | 87% (60%) | 100% (100%) | 1 |" in text
     assert "| **unit** | wind | 60% (10% to 90%) | 100% (10% to 90%) | slope | 0.50 | 0.25 |" in text
     assert "| **unit** | heat |" not in text
     assert "| label rate | 0% (10% to 90%) | 90% (10% to 90%) | over 7 |" in text
