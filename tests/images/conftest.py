@@ -41,7 +41,7 @@ def flags(engine: docker.DockerClient) -> Iterator[str]:
             if not _there(engine, STAND_IN):
                 if not shutil.which("debootstrap"):
                     pytest.skip(f"there is no {BASE}, and no debootstrap to make a stand-in")
-                subprocess.run([HERE / "base.sh", STAND_IN], check=True)
+                subprocess.run(["/bin/bash", HERE / "base.sh", STAND_IN], check=True)
             given = os.environ.get(FLAGS, "")
             patch.setenv(FLAGS, f"{given} --network=host --build-arg=BASE={STAND_IN}".strip())
         yield os.environ.get(FLAGS, "")
