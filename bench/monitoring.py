@@ -1,8 +1,8 @@
 """`make bench-monitoring`: false alarms, power against injected faults, and cost of the drift checks.
 
 Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, and
-windows of the others are checked as they are and with a fault put in. Limits and scales were chosen on the
-first half of the days; what is measured here is of the second (`--half first` is for choosing).
+windows of the others are checked as they are and with a fault put in. What is measured is of the second half
+of the days; `--half first` is for choosing limits and scales, of which some have seen the whole year.
 """
 
 import argparse
