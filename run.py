@@ -327,6 +327,9 @@ def monitor(options: argparse.Namespace) -> None:
         if options.as_of:
             start = epoch(day(options.as_of))
             seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
+        elif runs.never_asked(SERVING):
+            say("Nobody has asked the service yet: its log holds no decision to watch.")
+            return
         else:
             seen = []
             while one := runs.monitor_next(SERVING):  # more than one: nobody ran this in time

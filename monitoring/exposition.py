@@ -15,7 +15,7 @@ from core.errors import UserError
 
 PUSHGATEWAY = "MONITOR_PUSHGATEWAY"
 ABOUT = {
-    "ran_at_seconds": "When a period was last watched, in epoch seconds.",
+    "ran_at_seconds": "When the log was last looked at for a period to watch, in epoch seconds.",
     "period_end_seconds": "The end of that period.",
     "rows": "Decisions in it.",
     "label_share": "Share of its labels that have arrived.",

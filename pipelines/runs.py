@@ -31,7 +31,7 @@ from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
 from steps.model.select import Selection
-from steps.monitor.adapters import no_longer_wanted, period_of
+from steps.monitor.adapters import no_longer_wanted, nothing_to_watch, period_of
 from steps.monitor.watch import Watched, first_decision, reaches
 from steps.monitor.year import Comparison
 
@@ -173,6 +173,20 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
     return watched, verdict
 
 
+def never_asked(folder: str) -> bool:
+    """Whether nobody has asked a service for a decision yet that could be watched; Prometheus is told so.
+
+    An empty log needs no champion to be told from another.
+    """
+    database, contract = settings_in(folder).database_url, load_contract()
+    if reaches(database, contract, 0, 0):
+        diary = _diary(folder)
+        if diary.periods or reaches(database, contract, diary.until, 0):
+            return False
+    nothing_to_watch()
+    return True
+
+
 def _idle(folder: str, since: int) -> int:
     """Seconds from a moment to the next decision in the log."""
     first = first_decision(settings_in(folder).database_url, load_contract(), since)
@@ -186,7 +200,7 @@ def compare() -> Comparison:
 
 def act(folder: str) -> Trained | None:
     """Do what the latest verdict on a service asks for, once: train again, or promote what is proven."""
-    diary = _diary(folder)
+    diary = read(folder, lambda: 0)  # without one nothing is asked for, be there a champion or not
     return None if diary.done or diary.verdict is None else _follow_once(folder, diary.verdict, diary.until)
 
 

@@ -109,6 +109,11 @@ def no_longer_wanted() -> None:
         expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{load_contract().name}-monitoring")
 
 
+def nothing_to_watch() -> None:
+    """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
+    expose({"ran_at_seconds": time.time(), "rows": 0.0}, METRICS, f"{load_contract().name}-monitoring")
+
+
 def metrics_of(watched: Watched, verdict: Verdict) -> dict[str, float]:
     """A period as Prometheus is told of it; see `monitoring.exposition`."""
     performance = watched.performance

@@ -11,6 +11,7 @@ import pytest
 from core.clock import DAY
 from core.contract import day, epoch, load_contract
 from core.errors import UserError
+from monitoring.exposition import exposed
 from monitoring.policy import Period, Verdict
 from pipelines import runs
 from serving.calibration import Calibration
@@ -19,6 +20,7 @@ from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version
 from steps.model.select import Selection
+from steps.monitor import adapters
 
 TRAINED = epoch(day("2013-09-01"))
 CHAMPION = Version("flight-disruption", "4", "digest", "run", TRAINED, "commit")
@@ -204,6 +206,45 @@ def test_a_period_that_goes_on_is_not_watched_yet(monkeypatch: pytest.MonkeyPatc
             patch.setattr(time, "time", lambda late=late: TRAINED + LENGTH + late)
             assert (runs.monitor_next(str(tmp_path)) is not None) is over
     assert len(stand.given) == 1
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where Prometheus finds what monitoring has to tell."""
+    path = tmp_path / "metrics" / "monitoring.prom"
+    monkeypatch.setattr(adapters, "METRICS", path)
+    return path
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_empty_log_is_no_failure_even_without_a_champion(tmp_path: Path, metrics: Path) -> None:
+    before = time.time()
+    assert runs.never_asked(str(tmp_path / "serving"))
+    told = exposed(metrics)
+    assert told["rows"] == 0
+    assert told["ran_at_seconds"] >= before
+    assert runs.act(str(tmp_path / "serving")) is None
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize(("latest", "watched_before", "never"), [
+    (TRAINED - 1, 0, True),  # as the rows of a smoke test, from before the champion's day
+    (TRAINED, 0, False),
+    (TRAINED - 1, 1, False),  # it was asked once, so that it no longer is is news
+])  # fmt: skip
+def test_only_a_service_that_was_never_asked_has_nothing_to_watch(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    metrics: Path,
+    latest: int,
+    watched_before: int,
+    never: bool,  # noqa: FBT001 (a parameter of the test)
+) -> None:
+    monkeypatch.setattr(runs, "reaches", lambda _database, _contract, moment, _heard: latest >= moment)
+    monkeypatch.setattr(runs, "first_decision", lambda *_: TRAINED)
+    verdict_of(monkeypatch, tmp_path, *[GOOD] * watched_before)
+    assert runs.never_asked(str(tmp_path)) is never
+    assert metrics.exists() is never
 
 
 class Contests:

@@ -34,6 +34,7 @@ def test_periods_that_were_missed_are_in_one_notice(
     monkeypatch: pytest.MonkeyPatch, notices: Path, watched: Watched
 ) -> None:
     seen, missed = iter([(watched, KEEP), (watched, TRAIN)]), iter([True, False])
+    monkeypatch.setattr(runs, "never_asked", lambda _: False)
     monkeypatch.setattr(runs, "monitor_next", lambda _: next(seen))
     monkeypatch.setattr(runs, "another_is_over", lambda _: next(missed))
     run.monitor(Namespace(as_of=None))
@@ -45,9 +46,19 @@ def test_periods_that_were_missed_are_in_one_notice(
 def test_while_no_period_is_over_what_was_told_stays(
     monkeypatch: pytest.MonkeyPatch, notices: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(runs, "never_asked", lambda _: False)
     monkeypatch.setattr(runs, "monitor_next", lambda _: None)
     run.monitor(Namespace(as_of=None))
     assert capsys.readouterr().out == "No further period is over yet.\n"
+    assert not list(notices.glob("*.md"))
+
+
+def test_a_service_that_nobody_asked_is_told_so_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch, notices: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "never_asked", lambda _: True)
+    run.monitor(Namespace(as_of=None))
+    assert capsys.readouterr().out.startswith("Nobody has asked the service yet: ")
     assert not list(notices.glob("*.md"))
 
 
