@@ -1,10 +1,13 @@
 """Tables as people have them become a legal problem; what cannot work is a sentence and 1."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.contract import load_contract
+from core.settings import ROOT
 from init.draft import draft
 from init.start import wishes_of
 from init.write import write_problem
@@ -20,3 +23,13 @@ def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
     assert found.reached > (0.55 if found.target.classes else 0.1) or not found.features
     assert contract.task == found.target.task
     assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))
+    for verb in ("check", "format --check"):
+        ruff = [sys.executable, "-m", "ruff", *verb.split(), "--config", str(ROOT / "pyproject.toml")]
+        done = subprocess.run(
+            [*ruff, "--config", "lint.isort.known-first-party=['core']", "problem"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
