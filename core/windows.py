@@ -5,9 +5,10 @@ A `Tally` counts: windows return the number of facts and the sums of their value
 batch (`Table`) and the stream (`History`) agree to the last bit.
 """
 
+import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.columns import Floats, Ints, Strings, Value
+from core.compiled_windows import SOURCE, CompiledWindows
+from core.native import library
 
 Part = str | int
 Key = Part | tuple[Part, ...]
@@ -46,11 +49,23 @@ class Reading:
 Fact = Tally | Reading
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Windows:
+    """Windows that are asked together, which is faster: of which logs, and how many hours back."""
+
+    width: int  # sums of each
+    of: tuple[tuple[str, float], ...]
+
+
 class Past(Protocol):
     """What features may ask; `at` is the moment of the decision, and nothing after it is seen."""
 
     def window(self, log: str, key: Any, at: Value, hours: float, width: int = 0) -> tuple[Value, ...]:
-        """Count and sums of the first `width` values over (at - hours, at]."""
+        """Count and sums of the first `width` values over (at - hours, at]; 0 for values that facts lack."""
+        ...
+
+    def windows(self, asked: Windows, keys: Mapping[str, Any], at: Value) -> list[tuple[Value, ...]]:
+        """The same for many windows, with the key of each log."""
         ...
 
     def latest(self, log: str, key: Any, at: Value, hours: float, width: int) -> tuple[Value, ...]:
@@ -71,23 +86,32 @@ class Series:
     )  # a reading's values; a tally's totals before, between and after
     asked: int | None = None  # the moment of the last question, and how many facts were known then
     end: int = 0
+    place: int = field(init=False)  # address of `_seen`
+    _seen: "array[int]" = field(init=False, repr=False)  # see Series of windows.c
 
     def __post_init__(self) -> None:
         self.numbers = array("q", [0] * self.width) if self.tally else array("d")
+        self._seen = array("q", (0, 0, 0, self.width))
+        self.place = self._seen.buffer_info()[0]
 
     def add(self, at: int, values: Sequence[float]) -> None:
         """Put a fact where its time belongs."""
-        width, last, self.asked = self.width, len(self.times), None
-        if not last or at >= self.times[-1]:  # most come in order
-            self.times.append(at)
-            self.stamps.append(at)
-            if self.tally:
-                totals = self.numbers[-width:] if width else ()
-                self.numbers.extend([total + int(value) for total, value in zip(totals, values, strict=True)])
-            else:
-                self.numbers.extend(values)
-            return
-        place = bisect_right(self.times, at)
+        if not self.times or at >= self.times[-1]:  # most come in order
+            self._append(at, values)
+        else:
+            self._insert(bisect_right(self.times, at), at, values)
+        self.changed()
+
+    def _append(self, at: int, values: Sequence[float]) -> None:
+        self.times.append(at)
+        self.stamps.append(at)
+        if self.tally:
+            totals = self.numbers[-self.width :] if self.width else ()
+            values = [total + int(value) for total, value in zip(totals, values, strict=True)]
+        self.numbers.extend(values)
+
+    def _insert(self, place: int, at: int, values: Sequence[float]) -> None:
+        width = self.width
         self.times.insert(place, at)
         self.stamps.insert(place, at)
         here = place * width
@@ -101,8 +125,15 @@ class Series:
 
     def forget(self, before: int) -> None:
         """Drop what became known at or before a moment; sums are differences, so they stay the same."""
-        gone, self.asked = bisect_right(self.times, before), None
+        gone = bisect_right(self.times, before)
         del self.times[:gone], self.stamps[:gone], self.numbers[: gone * self.width]
+        self.changed()
+
+    def changed(self) -> None:
+        """Arrays that have grown may lie elsewhere."""
+        self.asked, seen = None, self._seen
+        seen[0], seen[2] = self.stamps.buffer_info()
+        seen[1] = self.numbers.buffer_info()[0]
 
 
 class History:
@@ -112,6 +143,7 @@ class History:
         self.forgotten = 0  # up to here, epoch seconds
         self._logs: dict[str, dict[Key, Series]] = {}
         self._packed: dict[str, Log] = {}
+        self._compiled: dict[Windows, CompiledWindows] = {}
 
     def add(self, fact: Fact) -> None:
         """Take in one fact."""
@@ -144,13 +176,21 @@ class History:
         else:
             series.asked, series.end = at, (end := bisect_right(times, at))
         start = bisect_right(times, at - hours * HOUR, 0, end)
-        if width == 0:
-            return (end - start,)
         totals, step = series.numbers, series.width
         first, last = start * step, end * step
-        if width == 2:  # noqa: PLR2004 (most are; half of the time)
-            return end - start, totals[last] - totals[first], totals[last + 1] - totals[first + 1]
-        return (end - start, *(totals[last + i] - totals[first + i] for i in range(width)))
+        sums = [totals[last + i] - totals[first + i] for i in range(min(width, step))]
+        return (end - start, *sums, *(0,) * (width - step))
+
+    def windows(self, asked: Windows, keys: Mapping[str, Key], at: int) -> list[tuple[float, ...]]:
+        """See `Past.windows`."""
+        compiled = self._compiled.get(asked)
+        if compiled is None:
+            code = library(SOURCE)
+            if code is None:
+                return [self.window(log, keys[log], at, hours, asked.width) for log, hours in asked.of]
+            windows = [(log, math.ceil(hours * HOUR)) for log, hours in asked.of]
+            compiled = self._compiled[asked] = CompiledWindows(windows, asked.width, code)
+        return compiled.answer(self._logs, keys, at)
 
     def latest(self, log: str, key: Key, at: int, hours: float, width: int) -> tuple[float, ...]:
         """See `Past.latest`."""
@@ -248,8 +288,14 @@ class Table:
         end = block.ends(segment, at)
         start = block.places(segment, at - hours * HOUR)
         known = segment >= 0
-        sums = (np.where(known, block.totals[end, i] - block.totals[start, i], 0.0) for i in range(width))
-        return (np.where(known, end - start, 0).astype(np.float64), *sums)
+        held = min(width, block.values.shape[1])
+        sums = (np.where(known, block.totals[end, i] - block.totals[start, i], 0.0) for i in range(held))
+        none = (np.zeros(len(at)),) * (width - held)
+        return (np.where(known, end - start, 0).astype(np.float64), *sums, *none)
+
+    def windows(self, asked: Windows, keys: Mapping[str, Any], at: Ints) -> list[tuple[Floats, ...]]:
+        """See `Past.windows`."""
+        return [self.window(log, keys[log], at, hours, asked.width) for log, hours in asked.of]
 
     def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
         """See `Past.latest`."""
@@ -279,6 +325,7 @@ class Table:
                     series.numbers = array("q", log.totals[start : end + 1].astype(np.int64).tobytes())
                 else:
                     series.numbers = array("d", log.values[start:end].tobytes())
+                series.changed()
         return history
 
 

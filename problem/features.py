@@ -11,7 +11,7 @@ from typing import Any
 
 from core.clock import local, minute_of_day, weekday
 from core.columns import Row, Value, clip, later, lookup
-from core.windows import Fact, Past, Reading, Tally
+from core.windows import Fact, Past, Reading, Tally, Windows
 
 Reference = Mapping[str, Mapping[str, Any]]
 Features = dict[str, Value]
@@ -137,7 +137,17 @@ WINDOWS = (  # of flights that have left or ended: name, log, hours
     ("route_ended_28d", "ended/route", MONTH_HOURS),
     ("flight_ended_28d", "ended/flight", MONTH_HOURS),
 )
-_NAMED = tuple((f"{name}_rate", f"{name}_minutes", log, hours) for name, log, hours in WINDOWS)
+_OTHERS = (("waiting/origin", DAY_HOURS), ("cancelled/origin", 6))
+_PAST = Windows(2, (*((log, hours) for _, log, hours in WINDOWS), *_OTHERS))
+_NAMED = tuple((f"{name}_rate", f"{name}_minutes") for name, _, _ in WINDOWS)
+_LEFT_3H = [name for name, _, _ in WINDOWS].index("origin_left_3h")
+_AROUND = Windows(
+    2, tuple((f"ended/{where}", hours) for hours in (6, DAY_HOURS) for where in ("region", "dest", "route"))
+)
+_NEAR = tuple(
+    (f"neighbours_{hours}h_rate", f"neighbours_{hours}h_minutes", f"elsewhere_{hours}h_rate")
+    for hours in (6, DAY_HOURS)
+)
 
 
 def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
@@ -145,6 +155,8 @@ def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
     both = (origin, carrier)
     keys = {
+        "waiting/origin": origin,
+        "cancelled/origin": origin,
         "left/origin": origin,
         "left/origin,carrier": both,
         "ended/origin": origin,
@@ -155,29 +167,33 @@ def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
         "ended/flight": (carrier, row["flight"]),
     }
     features: Features = {}
-    for rate, minutes, log, hours in _NAMED:
-        count, bad, total = past.window(log, keys[log], at, hours, 2)
+    *fared, waiting, cancelled = past.windows(_PAST, keys, at)
+    for (rate, minutes), (count, bad, total) in zip(_NAMED, fared, strict=True):
         features[rate] = _rate(bad, count)
         features[minutes] = _mean(total, count)
     # Due and not gone, less those of a day before: who was due before then and left since counts against it.
-    features["origin_waiting"] = past.window("waiting/origin", origin, at, DAY_HOURS, 1)[1]
-    features["origin_cancelled_6h"] = past.window("cancelled/origin", origin, at, 6)[0]
-    features["origin_left_3h_count"] = past.window("left/origin", origin, at, 3)[0]
+    features["origin_waiting"] = waiting[1]
+    features["origin_cancelled_6h"] = cancelled[0]
+    features["origin_left_3h_count"] = fared[_LEFT_3H][0]
     return features
 
 
 def network(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     """How neighbouring destinations fared, and this destination from other origins."""
     origin, dest = row["origin"], row["dest"]
-    region = _region(dest, reference)
+    keys = {
+        "ended/region": _region(dest, reference),
+        "ended/dest": dest,
+        "ended/route": (origin, dest),
+    }
+    found = past.windows(_AROUND, keys, at)
     features: Features = {}
-    for hours in (6, DAY_HOURS):
-        near = past.window("ended/region", region, at, hours, 2)
-        here = past.window("ended/dest", dest, at, hours, 2)
-        route = past.window("ended/route", (origin, dest), at, hours, 2)
-        features[f"neighbours_{hours}h_rate"] = _rate(near[1] - here[1], near[0] - here[0])
-        features[f"neighbours_{hours}h_minutes"] = _mean(near[2] - here[2], near[0] - here[0])
-        features[f"elsewhere_{hours}h_rate"] = _rate(here[1] - route[1], here[0] - route[0])
+    for (rate, minutes, elsewhere), near, here, route in zip(
+        _NEAR, found[::3], found[1::3], found[2::3], strict=True
+    ):
+        features[rate] = _rate(near[1] - here[1], near[0] - here[0])
+        features[minutes] = _mean(near[2] - here[2], near[0] - here[0])
+        features[elsewhere] = _rate(here[1] - route[1], here[0] - route[0])
     return features
 
 

@@ -1,20 +1,8 @@
-"""The tables of `trees.py` run by a few lines of C: compiled once for the project, whatever the model.
-
-`python -m serving.compiled serving` compiles ahead, for an image without a compiler.
-"""
+"""The tables of `trees.py` run by a few lines of C, the same whatever the model."""
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
 import struct
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.columns import Floats
-from core.settings import VAR
 from serving.trees import Forest
 
 SOURCE = Path(__file__).with_name("trees.c")
-FLAGS = ("-O3", "-fPIC", "-shared")
-logger = logging.getLogger("serving")
 
 
 class _Forest(ctypes.Structure):
@@ -74,45 +59,3 @@ class CompiledForest:
 
 def _address(array: NDArray[Any]) -> int:
     return array.ctypes.data
-
-
-@cache
-def library() -> ctypes.PyDLL | None:
-    """The compiled code, found or compiled now; None, said in the log, where there is no compiler."""
-    name = library_name()
-    try:
-        for folder in (SOURCE.parent, VAR / "cache"):
-            if (folder / name).exists():
-                return ctypes.PyDLL(str(folder / name))
-        return ctypes.PyDLL(str(compile_into(VAR / "cache")))
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("the trees run without compiled code, some twenty times slower: %s", error)
-        return None
-
-
-def library_name() -> str:
-    """The compiled file's name: another source or machine, another name."""
-    made_with = " ".join((*FLAGS, platform.system(), platform.machine()))
-    digest = hashlib.sha256(SOURCE.read_bytes() + made_with.encode()).hexdigest()
-    return f"trees-{digest[:16]}.so"
-
-
-def compile_into(folder: Path) -> Path:
-    """Compile the source and return the file, whole or not at all.
-
-    Raises:
-        OSError: without a compiler, or a folder that can be written.
-    """
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise FileNotFoundError("no C compiler (cc) is installed")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        built = Path(scratch) / "trees.so"
-        command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 (our own source)
-        return built.replace(folder / library_name())
-
-
-if __name__ == "__main__":
-    compile_into(Path(sys.argv[1]) if len(sys.argv) > 1 else VAR / "cache")

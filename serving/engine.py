@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from core.clock import DAY
 from core.columns import Floats, Ints, Row, Strings, Value, lookup
 from core.errors import UserError
+from core.native import library
 from core.windows import HOUR, Fact, History, Past, Table
 from problem.features import FACTS, REACH_HOURS, SETS, Reference
 from serving.answers import form_of
 from serving.artifact import Artifact, Parity
 from serving.calibration import Link
-from serving.compiled import CompiledForest, library
+from serving.compiled import SOURCE, CompiledForest
 from serving.explain import Explainer, strongest
 from serving.trees import Ensemble, UnsupportedError, forest_of
 
@@ -148,7 +149,7 @@ class Scorer:
 
 def _run(models: Ensemble) -> tuple[Trees, str]:
     """What answers for the trees: compiled tables, or treelite's interpreter and why."""
-    code = library()
+    code = library(SOURCE)
     try:
         if code is not None:
             return CompiledForest(forest_of(models), code), ""

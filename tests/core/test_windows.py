@@ -2,6 +2,7 @@
 
 import math
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.columns import Strings
-from core.windows import HOUR, Fact, History, Reading, Table, Tally, _distinct
+from core.native import library
+from core.windows import HOUR, Fact, History, Reading, Table, Tally, Windows, _distinct
 
 KEYS = ("a", "b", "c")
 MOMENT = st.integers(0, 40)
@@ -67,6 +69,39 @@ def test_streamed_windows_equal_the_batch_in_any_order(
                 online = history.window(log, one, at * HOUR, hours, width)
                 offline = table.window(log, many, np.array([at * HOUR]), hours, width)
                 assert online == tuple(column[0] for column in offline)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@given(first=FACTS, then=FACTS, questions=QUESTIONS, before=MOMENT)
+def test_windows_asked_together_are_those_asked_alone(
+    compiled: bool,  # noqa: FBT001 (pytest names it)
+    first: list[Any],
+    then: list[Any],
+    questions: list[Any],
+    before: int,
+) -> None:
+    history = stream(first, tally=True)
+    asked = Windows(2, tuple((log, hours) for hours in (0.5, 5, 50) for log in ("single", "double", "none")))
+    with patch("core.windows.library", library if compiled else lambda _: None):
+        for change in ("none", "facts", "forget"):
+            if change == "facts":
+                for key, number, at, value in then:
+                    for one in fact(key, (key, number), at * HOUR, value, tally=True):
+                        history.add(one)
+            elif change == "forget":
+                history.forget(before * HOUR)
+            for key, number, at, _ in questions:
+                keys = {"single": key, "double": (key, number), "none": key}
+                alone = [history.window(log, keys[log], at * HOUR, hours, 2) for log, hours in asked.of]
+                assert history.windows(asked, keys, at * HOUR) == alone
+                columns = {
+                    "single": Strings.of([key]),
+                    "double": (Strings.of([key]), np.array([number])),
+                    "none": Strings.of([key]),
+                }
+                table = history.table().windows(asked, columns, np.array([at * HOUR]))
+                assert [tuple(column[0] for column in one) for one in table] == alone
+    assert bool(history._compiled) is compiled
 
 
 @given(FACTS, FACTS)

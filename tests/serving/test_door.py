@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +16,8 @@ import pytest
 
 from core.contract import Contract
 from core.errors import UserError
-from core.settings import ROOT
 from serving.artifact import Artifact
 from serving.commit import Then
-from serving.compiled import library_name
 from serving.settings import Settings
 from steps.deploy import local
 from steps.deploy.service import headers, url
@@ -217,10 +213,3 @@ def test_without_a_compiler_the_service_answers_and_says_so(
     assert "trees_compiled 0.0" in counted
     assert found.status_code == 200
     assert "interpreter" in (tmp_path / "service.log").read_text()
-
-
-def test_two_may_compile_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "serving.compiled", str(tmp_path)]
-    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
-    assert [one.wait() for one in both] == [0, 0]
-    assert [path.name for path in tmp_path.iterdir()] == [library_name()]

@@ -103,7 +103,7 @@ def test_trees_cannot_be_held_against_nothing() -> None:
 
 def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scorer_of(trained(31))
-    monkeypatch.setattr(engine, "library", lambda: None)
+    monkeypatch.setattr(engine, "library", lambda _: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
     rows = probes(ensemble(trained(31)))
