@@ -327,8 +327,8 @@ def monitor(options: argparse.Namespace) -> None:
         if options.as_of:
             start = epoch(day(options.as_of))
             seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
-        elif runs.never_asked(SERVING):
-            say("Nobody has asked the service yet: its log holds no decision to watch.")
+        elif reason := runs.nothing_to_watch(SERVING):
+            say(reason)
             return
         else:
             seen = []

@@ -31,7 +31,7 @@ from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
 from steps.model.select import Selection
-from steps.monitor.adapters import no_longer_wanted, nothing_to_watch, period_of
+from steps.monitor.adapters import no_longer_wanted, nothing_watched, period_of
 from steps.monitor.watch import Watched, first_decision, reaches
 from steps.monitor.year import Comparison
 
@@ -173,18 +173,20 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
     return watched, verdict
 
 
-def never_asked(folder: str) -> bool:
-    """Whether nobody has asked a service for a decision yet that could be watched; Prometheus is told so.
+def nothing_to_watch(folder: str) -> str:
+    """Why nothing of a service can be watched yet, as on a new cluster; empty where something may be.
 
-    An empty log needs no champion to be told from another.
+    Of a registry that stays empty Prometheus is told nothing, and its alert of late monitoring comes.
     """
     database, contract = settings_in(folder).database_url, load_contract()
     if reaches(database, contract, 0, 0):
+        if registry.champion(contract.name) is None:
+            return "The registry has no champion yet to hold the answers against: `make train` makes one."
         diary = _diary(folder)
         if diary.periods or reaches(database, contract, diary.until, 0):
-            return False
-    nothing_to_watch()
-    return True
+            return ""
+    nothing_watched()
+    return "Nobody has asked the service yet: its log holds no decision to watch."
 
 
 def _idle(folder: str, since: int) -> int:

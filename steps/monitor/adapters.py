@@ -109,7 +109,7 @@ def no_longer_wanted() -> None:
         expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{load_contract().name}-monitoring")
 
 
-def nothing_to_watch() -> None:
+def nothing_watched() -> None:
     """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
     expose({"ran_at_seconds": time.time(), "rows": 0.0}, METRICS, f"{load_contract().name}-monitoring")
 

@@ -219,15 +219,24 @@ def metrics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("nobody")
 def test_an_empty_log_is_no_failure_even_without_a_champion(tmp_path: Path, metrics: Path) -> None:
     before = time.time()
-    assert runs.never_asked(str(tmp_path / "serving"))
+    assert runs.nothing_to_watch(str(tmp_path / "serving")).startswith("Nobody has asked the service yet")
     told = exposed(metrics)
     assert told["rows"] == 0
     assert told["ran_at_seconds"] >= before
     assert runs.act(str(tmp_path / "serving")) is None
 
 
+@pytest.mark.usefixtures("nobody")
+def test_answers_without_a_champion_wait_for_one_and_late_monitoring_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metrics: Path
+) -> None:
+    monkeypatch.setattr(runs, "reaches", lambda *_: True)
+    assert runs.nothing_to_watch(str(tmp_path)).startswith("The registry has no champion yet")
+    assert not metrics.exists()
+
+
 @pytest.mark.usefixtures("champion")
-@pytest.mark.parametrize(("latest", "watched_before", "never"), [
+@pytest.mark.parametrize(("latest", "watched_before", "nothing"), [
     (TRAINED - 1, 0, True),  # as the rows of a smoke test, from before the champion's day
     (TRAINED, 0, False),
     (TRAINED - 1, 1, False),  # it was asked once, so that it no longer is is news
@@ -238,13 +247,13 @@ def test_only_a_service_that_was_never_asked_has_nothing_to_watch(
     metrics: Path,
     latest: int,
     watched_before: int,
-    never: bool,  # noqa: FBT001 (a parameter of the test)
+    nothing: bool,  # noqa: FBT001 (a parameter of the test)
 ) -> None:
     monkeypatch.setattr(runs, "reaches", lambda _database, _contract, moment, _heard: latest >= moment)
     monkeypatch.setattr(runs, "first_decision", lambda *_: TRAINED)
     verdict_of(monkeypatch, tmp_path, *[GOOD] * watched_before)
-    assert runs.never_asked(str(tmp_path)) is never
-    assert metrics.exists() is never
+    assert bool(runs.nothing_to_watch(str(tmp_path))) is nothing
+    assert metrics.exists() is nothing
 
 
 class Contests:

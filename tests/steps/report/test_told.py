@@ -34,7 +34,7 @@ def test_periods_that_were_missed_are_in_one_notice(
     monkeypatch: pytest.MonkeyPatch, notices: Path, watched: Watched
 ) -> None:
     seen, missed = iter([(watched, KEEP), (watched, TRAIN)]), iter([True, False])
-    monkeypatch.setattr(runs, "never_asked", lambda _: False)
+    monkeypatch.setattr(runs, "nothing_to_watch", lambda _: "")
     monkeypatch.setattr(runs, "monitor_next", lambda _: next(seen))
     monkeypatch.setattr(runs, "another_is_over", lambda _: next(missed))
     run.monitor(Namespace(as_of=None))
@@ -46,7 +46,7 @@ def test_periods_that_were_missed_are_in_one_notice(
 def test_while_no_period_is_over_what_was_told_stays(
     monkeypatch: pytest.MonkeyPatch, notices: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "never_asked", lambda _: False)
+    monkeypatch.setattr(runs, "nothing_to_watch", lambda _: "")
     monkeypatch.setattr(runs, "monitor_next", lambda _: None)
     run.monitor(Namespace(as_of=None))
     assert capsys.readouterr().out == "No further period is over yet.\n"
@@ -56,9 +56,9 @@ def test_while_no_period_is_over_what_was_told_stays(
 def test_a_service_that_nobody_asked_is_told_so_and_nothing_fails(
     monkeypatch: pytest.MonkeyPatch, notices: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "never_asked", lambda _: True)
+    monkeypatch.setattr(runs, "nothing_to_watch", lambda _: "Nobody has asked.")
     run.monitor(Namespace(as_of=None))
-    assert capsys.readouterr().out.startswith("Nobody has asked the service yet: ")
+    assert capsys.readouterr().out == "Nobody has asked.\n"
     assert not list(notices.glob("*.md"))
 
 
