@@ -61,12 +61,14 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
         UserError: when there is no cluster, or something there went otherwise than it was to.
     """
     from steps.deploy.adapters import model_of
-    from steps.model.registry import crowned
+    from steps.model.registry import crowned, fetch
 
     if not os.environ.get("KUBECONFIG"):
         raise UserError("Name the cluster: KUBECONFIG=FILE make chaos. None is taken by accident.")
     contract = load_contract()
-    stage = Stage(Cluster(NAMESPACE), model_of(crowned(contract.name).version), contract)
+    champion = crowned(contract.name)
+    folder = fetch(champion.name, champion.version)
+    stage = Stage(Cluster(NAMESPACE), model_of(champion.version), folder, contract)
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
     found = [Seen(one.what, one.why) for one in chosen]
     try:

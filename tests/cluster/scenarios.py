@@ -1,5 +1,7 @@
 """What may happen to a service on a cluster: done for real, while clients ask."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,11 +10,13 @@ from pathlib import Path
 
 from core.contract import Contract
 from core.errors import UserError
+from serving.artifact import MANIFEST
 from serving.settings import Settings
 from steps.deploy.asking import CheckError, Model
 from steps.deploy.kubectl import Cluster, Manifest
 from steps.deploy.kubernetes import Plan, release, roll_back
 from steps.deploy.rollout import new_pods, watch
+from tests.cluster.shifted.shift import shifted
 
 NAME = "fivestage"
 HERE = Path(__file__).resolve().parent
@@ -33,6 +37,7 @@ class Stage:
 
     cluster: Cluster
     model: Model
+    folder: Path  # of its artifact
     contract: Contract
 
 
@@ -118,6 +123,15 @@ def other_answers(stage: Stage) -> None:
     """A model is to be released whose answers are not those of its evaluation."""
     other = replace(stage.model, forecasts=[[p / 2 for p in one] for one in stage.model.forecasts])
     refused(stage, STAGE, other, "canary smoke")
+
+
+def shifted_scores(stage: Stage) -> None:
+    """A model is to be released that is whole, answers as it did offline, and has moved its forecasts."""
+    manifest = shifted((stage.folder / MANIFEST).read_text(encoding="utf-8"))
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    forecasts = [one["forecast"] for one in json.loads(manifest)["smoke"]]
+    other = replace(stage.model, digest=digest, forecasts=forecasts)
+    refused(stage, replace(STAGE, overlay=HERE / "shifted"), other, "canary distribution")
 
 
 def out_of_memory(stage: Stage) -> None:
@@ -213,6 +227,7 @@ SCENARIOS = (
     Scenario("bad image", bad_image),
     Scenario("bad model: damaged", bad_model),
     Scenario("bad model: other answers", other_answers),
+    Scenario("bad model: shifted forecasts", shifted_scores),
     Scenario("pod out of memory", out_of_memory, UNHEARD),
     Scenario("database away for a minute", database_away),
 )
