@@ -14,7 +14,6 @@ import yaml
 from core.errors import UserError
 
 Manifest = dict[str, Any]
-MANAGER = "fivestage"  # of the fields that a deployment sets
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -57,16 +56,19 @@ class Cluster:
     def apply(self, manifests: Sequence[Manifest], *, dry: bool = False) -> list[str]:
         """Apply on the server's side, or only ask whether it would, and return what the server warns of.
 
-        Fields that others have set are taken over.
+        Fields that others have set are taken over. It is done by the name that kubectl itself goes by, and
+        noted where a plain `kubectl apply` looks: either may follow the other, without a warning.
 
         Raises:
             UserError: when the server refuses one.
         """
         if not manifests:
             return []
-        dry_run = ["--dry-run=server"] if dry else []
-        words = ["--server-side", "--force-conflicts", f"--field-manager={MANAGER}", *dry_run]
-        done = self._done("apply", *words, "-f", "-", given=yaml.safe_dump_all(manifests), seconds=180)
+        given, dry_run = yaml.safe_dump_all(manifests), ["--dry-run=server"] if dry else []
+        words = ["--server-side", "--force-conflicts", *dry_run]
+        done = self._done("apply", *words, "-f", "-", given=given, seconds=180)
+        if not dry:
+            self.run("apply", "set-last-applied", "--create-annotation", "-f", "-", given=given, seconds=180)
         return [line for line in done.stderr.splitlines() if line.startswith("Warning:")]
 
     def get(self, kind: str, name: str) -> Manifest | None:
@@ -88,6 +90,14 @@ class Cluster:
             UserError: when it exists already.
         """
         self.run("create", "-f", "-", given=yaml.safe_dump(manifest))
+
+    def replace(self, manifest: Manifest) -> None:
+        """Replace an object, of any size.
+
+        Raises:
+            UserError: when there is none.
+        """
+        self.run("replace", "-f", "-", given=yaml.safe_dump(manifest))
 
     def delete(self, kind: str, name: str, *, wait: bool = False) -> None:
         """Delete an object, if there is one."""

@@ -118,7 +118,7 @@ def begin(cluster: Cluster, past: Sequence[Kept], release: Release, manifests: S
 def end(cluster: Cluster, release: Release, manifests: Sequence[Manifest]) -> None:
     """Record how a release went, here and in the cluster, and forget the oldest."""
     with_outcome = _configmap(cluster, release, manifests if release.outcome == "serving" else ())
-    cluster.apply([with_outcome])
+    cluster.replace(with_outcome)
     HISTORY.parent.mkdir(parents=True, exist_ok=True)
     with HISTORY.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(asdict(release)) + "\n")

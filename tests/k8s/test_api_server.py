@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from steps.deploy.kubectl import Cluster
 from tests.k8s.rendering import PLACES, Resource, of_kind, rendered
 from tests.k8s.test_schema import CUSTOM
 
@@ -62,6 +63,26 @@ def test_the_server_takes_it_without_a_warning(place: str, namespace: str) -> No
         "-",
     )
     done = kubectl(*words, given=moved(rendered(place), namespace))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_release_and_kubectl_apply_follow_each_other_without_a_warning(
+    namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", os.environ[NAMED])
+    about = {"name": "both", "namespace": namespace}
+    there = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"kept": "1", "gone": "1"}}]
+    then = [there[0] | {"data": {"kept": "2"}}]
+    by_hand = ("apply", "--warnings-as-errors", "-f", "-")
+    Cluster(namespace).apply(there)
+    for manifests in (then, there):
+        done = kubectl(*by_hand, given=yaml.safe_dump_all(manifests))
+        assert (done.returncode, done.stderr) == (0, "")
+    Cluster(namespace).apply(then)
+    found = Cluster(namespace).get("configmap", "both")
+    assert found is not None
+    assert found["data"] == {"kept": "2"}
+    done = kubectl(*by_hand, given=yaml.safe_dump_all(then))
     assert (done.returncode, done.stderr) == (0, "")
 
 

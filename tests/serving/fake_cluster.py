@@ -127,6 +127,9 @@ class FakeCluster(Cluster):
             raise UserError(f"{key} exists already.")
         self.objects[key] = manifest
 
+    def replace(self, manifest: Manifest) -> None:
+        self.objects[manifest["kind"].lower(), manifest["metadata"]["name"]] = manifest
+
     def delete(self, kind: str, name: str, *, wait: bool = False) -> None:  # noqa: ARG002
         self.did.append(f"delete {kind} {name}")
         self.objects.pop((kind.partition(".")[0].lower(), name), None)

@@ -1,7 +1,7 @@
 """A model that is whole and true to its own smoke rows, and whose forecasts have moved.
 
-In the pod, in the image of the service, `shift.py FROM TO` writes it. The drill makes the same manifest itself,
-to know its digest and its answers, so digits are cut off before the last bits of two machines could differ.
+In the pod, in the image of the service, `shift.py FROM TO` writes it. The drill makes the same manifest by
+itself, to know its digest and its answers; digits are cut off before the last bits of two machines differ.
 """
 
 import json

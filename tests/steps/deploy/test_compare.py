@@ -72,6 +72,15 @@ def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
     assert failing(probed(SEEN, forecasts=moved)) == names
 
 
+def test_rows_that_a_retrained_model_moves_to_and_fro_are_no_shift() -> None:
+    scattered = tuple(
+        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(PROBE.forecasts)
+    )
+    assert failing(probed(SEEN, forecasts=scattered)) == []
+    shifted = tuple((one + 0.3,) for (one,) in scattered)
+    assert failing(probed(SEEN, forecasts=shifted)) == ["distribution"]
+
+
 @pytest.mark.parametrize(
     ("rows", "acted", "names"), [(1000, 400, []), (1000, 450, ["distribution"]), (400, 200, [])]
 )
