@@ -121,15 +121,24 @@ def live(trained: "Trained", clock: Clock) -> None:
     """Serve a version from a folder of its own, and live through the months after it.
 
     Raises:
-        UserError: when the version did not pass its gates.
+        UserError: when the version did not pass its gates; the page is written, without what it cannot have.
     """
     from pipelines import runs
     from pipelines.replay import replay as live_through
+    from report.results import Monitoring, Serving, forget
     from steps.deploy.adapters import settings_in
     from steps.deploy.local import stop
 
     if not trained.promoted:
-        raise UserError("The model did not pass its gates, so it is not served: `make train` says which.")
+        forget(Serving, RESULTS)
+        forget(Monitoring, RESULTS)
+        write_report(clock.seconds, cached=clock.cached)
+        failed = ", ".join(gate.name for gate in trained.contest.gates if not gate.passed)
+        raise UserError(
+            f"The model did not pass its gates ({failed}), so nothing is served; {PAGE} shows how "
+            "it did. Bring it what tells more (histories of entities follow what moves: `make init` with "
+            "KEYS=...), or, where a gate asks for too much, change `gates` in problem/problem.yaml."
+        )
     try:
         with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
             deployed = runs.deploy(trained.version, str(DEMO))

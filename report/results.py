@@ -350,6 +350,11 @@ def load(folder: Path) -> Results:
     )
 
 
+def forget(section: type[Section], folder: Path) -> None:
+    """Remove what a stage saved in an earlier run, where this one does not get so far."""
+    _path(section, folder).unlink(missing_ok=True)
+
+
 def _read(section: type[S], folder: Path) -> S | None:
     path = _path(section, folder)
     if not path.exists():

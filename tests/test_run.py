@@ -7,11 +7,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
+import run as verbs
+from core.errors import UserError
 from problem.raw import raw_folder
+from report.results import Gate, Monitoring, load, save
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = 5  # one flight number in so many
@@ -102,6 +107,23 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert len(results["monitoring"]["periods"]) == 13
     assert results["monitoring"]["retrainings"]
     assert not list((tmp_path / "home").rglob("*"))
+
+
+def test_a_model_that_fails_its_gates_leaves_a_page_without_the_service_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, place in {"RESULTS": "results", "REPORTS": "reports", "PAGE": "reports/index.html"}.items():
+        monkeypatch.setattr(verbs, name, tmp_path / place)
+    save(Monitoring((), (), ()), tmp_path / "results")
+    gates = (
+        Gate("unbiased", passed=False, value=1, limit=0, sentence="off"),
+        Gate("fast", passed=True, value=0, limit=1, sentence="quick"),
+    )
+    failed: Any = SimpleNamespace(promoted=False, contest=SimpleNamespace(gates=gates))
+    with pytest.raises(UserError, match=r"its gates \(unbiased\).*index\.html shows"):
+        verbs.live(failed, verbs.Clock())
+    assert load(tmp_path / "results").monitoring is None
+    assert "Not run yet." in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
 
 def test_an_illegal_contract(copy: Path, tmp_path: Path) -> None:
