@@ -21,6 +21,8 @@ from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
 from init.inspect import inspect_column, names_of
+from init.leaks import SAMPLE, some_of
+from init.target import Target
 from init.write import write_problem
 
 ROWS = 2_000
@@ -379,6 +381,15 @@ def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
     (tmp_path / "tests" / "problem" / "test_problem.py").write_text("mine")
     assert remove_demo(tmp_path) == 0
     assert (tmp_path / "tests" / "problem" / "test_problem.py").read_text() == "mine"
+
+
+def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None:
+    rows, frauds = SAMPLE + 5_000, 100
+    table = pd.DataFrame({"fraud": np.arange(rows) < frauds})
+    some = some_of(table, Target("fraud", ("False", "True"), (1 - frauds / rows, frauds / rows)))
+    assert some.index.is_unique
+    assert len(some) == SAMPLE
+    assert some["fraud"].sum() > 0.95 * frauds
 
 
 @pytest.mark.skipif(not (ROOT / MARK).exists(), reason="the demo has gone")
