@@ -81,6 +81,7 @@ def calibrate(
     false_alarm: float,
     least: Mapping[str, float | Floats],
     draw: np.random.Generator,
+    least_limit: float = LEAST_LIMIT,
 ) -> dict[str, Chance]:
     """The chance of each kind; `statistics` tells all from weights of the days (mocks, days), now and then.
 
@@ -100,7 +101,7 @@ def calibrate(
     share = false_alarm / len(found)
     independent = days * min(1.0, days / window_days / WINDOWS) ** 2
     return {
-        kind: _chance(value, disjoint, (share, independent), days, least[kind])
+        kind: _chance(value, disjoint, (share, independent), days, least[kind], least_limit)
         for kind, value in found.items()
     }
 
@@ -115,14 +116,19 @@ def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
 
 
 def _chance(
-    value: Floats, disjoint: Bools, level: tuple[float, float], days: int, least: float | Floats
+    value: Floats,
+    disjoint: Bools,
+    level: tuple[float, float],
+    days: int,
+    least: float | Floats,
+    least_limit: float,
 ) -> Chance:
     """Of one kind; the level is the chance of a false alarm, and how many days it is to be known from."""
     largest = []
     for mock in range(min(JUDGED, len(value))):
         usual, scale = _measure(value[disjoint[mock]], days, least)
         largest.append(((value[mock] - usual) / scale).max(initial=-np.inf))
-    return Chance(*_measure(value, days, least), max(LEAST_LIMIT, _limit(np.array(largest), *level)))
+    return Chance(*_measure(value, days, least), max(least_limit, _limit(np.array(largest), *level)))
 
 
 def _measure(value: Floats, days: int, least: float | Floats) -> tuple[Floats, Floats]:

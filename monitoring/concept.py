@@ -4,6 +4,9 @@ The label minus the probability has a mean of zero whatever column it is multipl
 model's world lasts. By day, its sums with one, with the margin and with each column move by chance alone;
 `monitoring.chance` says how far. A mean that moves is another rate of the label; a product that moves is
 another concept: the same input now means something else.
+
+A bad day moves the rows most that the model is least sure of. So rows count in the columns' products, and in
+a second mean, by the inverse square of their spread: the sure rows of a bad day are like those of others.
 """
 
 from collections.abc import Callable
@@ -18,8 +21,11 @@ from monitoring.distances import Window, bin_column
 from monitoring.relations import Design, design_of
 from monitoring.trail import Trail, trail
 
-LEAST = {"rate": 0.01, "margin": 0.01, "surprise": 0.01, "column": 0.01}
+LEAST = {"overall": 0.01, "column": 0.01}
+LEAST_LIMIT = 2.0
+LEAST_SPREAD = {"chance": 0.03, "number": 0.2}  # of a row, so that no row counts for all
 FURTHEST = 5.0  # widths of an interval that one row counts for
+PLAIN = 3  # of the products count each row alike
 MARGIN, SURPRISE = "the margin", "the surprise"
 
 
@@ -40,14 +46,15 @@ class ConceptReport:
 
 @dataclass(frozen=True)
 class Products:
-    """Sums by day (days, 3 + columns of the design) of what the residuals are multiplied with, and rows."""
+    """Sums by day (days, 4 + columns of the design) of what the residuals are multiplied with, and rows."""
 
     sums: Floats
     rows: Floats
+    sure: Floats  # rows, each by how sure its forecast is
 
     def weighted(self, weight: Floats) -> "Products":
         """Sums of days, one for each row of `weight` (sums, days)."""
-        return Products(weight @ self.sums, weight @ self.rows)
+        return Products(weight @ self.sums, weight @ self.rows, weight @ self.sure)
 
     @property
     def whole(self) -> "Products":
@@ -57,25 +64,28 @@ class Products:
     @property
     def means(self) -> Floats:
         """By row, of any number of rows."""
-        return np.asarray(self.sums / np.maximum(self.rows, 1)[:, None], dtype=np.float64)
+        plain, weighed = np.split(self.sums, [PLAIN], axis=1)
+        rows, sure = (np.where(one > 0, one, 1)[:, None] for one in (self.rows, self.sure))
+        return np.hstack([plain / rows, weighed / sure])
 
 
 def count_products(
     window: Window, label: Column, forecast: Floats, design: Design, kind: "Residuals"
 ) -> Products:
     """The products of a window's residuals with one, the margin and each column."""
-    residual, margin, surprise = kind.of(label, forecast)
+    residual, margin, surprise, spread = kind.of(label, forecast)
+    sure = 1 / spread**2
     of_day = np.asarray(window.day, dtype=np.int64) - window.first
-    inputs = design.matrix(window.frame)[:, 1:]
-    products = np.column_stack([residual, residual * margin, surprise, residual[:, None] * inputs])
+    inputs = design.matrix(window.frame)  # led by a one
+    products = np.column_stack([residual, residual * margin, surprise, (sure * residual)[:, None] * inputs])
     by_day = np.column_stack([sums(of_day, column, window.days) for column in products.T])
-    return Products(by_day, sums(of_day, np.ones(of_day.size), window.days))
+    return Products(by_day, *(sums(of_day, weight, window.days) for weight in (np.ones(of_day.size), sure)))
 
 
 def concept_statistics(now: Products, was: Products) -> Statistics:
     """How far the means moved, by kind."""
     moved = np.abs(now.means - was.means)
-    kinds = {"rate": moved[:, :1], "margin": moved[:, 1:2], "surprise": moved[:, 2:3], "column": moved[:, 3:]}
+    kinds = {"overall": moved[:, : PLAIN + 1], "column": moved[:, PLAIN + 1 :]}
     return {kind: value for kind, value in kinds.items() if value.shape[1]}
 
 
@@ -90,6 +100,7 @@ def concept_chances(
         false_alarm,
         LEAST,
         np.random.default_rng(seed),
+        LEAST_LIMIT,
     )
 
 
@@ -123,10 +134,10 @@ def detect_concept_drift(
     )
     beyond = {kind: chances[kind].beyond(value[0]) for kind, value in judged.items()}
     columns = {names[place]: None for place in np.flatnonzero(beyond.get("column", np.empty(0)) >= 1)}
-    special = {MARGIN: beyond["margin"][0] >= 1, SURPRISE: beyond["surprise"][0] >= 1}
-    moved = (*(name for name, one in special.items() if one), *columns)
+    rate, margin, surprise, sure = (beyond["overall"] >= 1).tolist()
+    rate |= sure
+    moved = (*(name for name, one in ((MARGIN, margin), (SURPRISE, surprise)) if one), *columns)
     off_then, off = (float(one.whole.means[0, 0]) for one in (then, now))
-    rate = bool(beyond["rate"][0] >= 1)
     sentences = []
     if rate:
         way = kind.ways[0 if off > off_then else 1]
@@ -142,28 +153,33 @@ def detect_concept_drift(
 
 @dataclass(frozen=True)
 class Residuals:
-    """How labels lie off forecasts: the residual, a margin, a surprise of each row; and how that is said."""
+    """How labels lie off forecasts: each row's residual, margin, surprise and spread; how that is said."""
 
-    of: Callable[[Column, Floats], tuple[Floats, Floats, Floats]]
+    of: Callable[[Column, Floats], tuple[Floats, Floats, Floats, Floats]]
     words: str  # with {off}, {then} and {way}
     ways: tuple[str, str]  # of labels that are more, and less, than forecast
 
 
-def _of_chances(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats]:
-    """The label minus the probability, the margin, and the log-loss beyond its own expectation."""
+def _of_chances(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The label minus the probability, the margin, the log-loss beyond its own expectation, the variance.
+
+    A day that moves all margins by as much moves probabilities in proportion to their variance.
+    """
     chance = np.clip(np.asarray(probability, dtype=np.float64), SMALLEST, 1 - SMALLEST)
     residual = np.asarray(truth, dtype=np.float64) - chance
     margin = np.log(chance / (1 - chance))
-    return residual, margin, -residual * margin
+    return residual, margin, -residual * margin, chance * (1 - chance) + LEAST_SPREAD["chance"]
 
 
-def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats]:
-    """The label minus the value, the value, both in widths of the interval; and whether it is inside."""
+def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The label minus the value, the value, both in widths of the interval; whether inside; the width."""
     low, high = forecast[:, LOW], forecast[:, HIGH]
     width = np.maximum(high - low, SMALLEST)
     inside = ((truth >= low) & (truth <= high)).astype(np.float64)
     value = forecast[:, VALUE]
-    return np.clip((truth - value) / width, -FURTHEST, FURTHEST), value / np.median(width), inside
+    usual = np.median(width)
+    residual = np.clip((truth - value) / width, -FURTHEST, FURTHEST)
+    return residual, value / usual, inside, width / usual + LEAST_SPREAD["number"]
 
 
 CHANCES = Residuals(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitoring.blame import blame
+from monitoring.blame import RELATED, blame
 from monitoring.chance import Chance, Statistics, Weighing, calibrate, steady
 from monitoring.counted import OF_DESIGN, Reference, Sums, count, examine, of_kind, statistics
 from monitoring.days import Column, Floats
@@ -28,7 +28,7 @@ BROKEN = {
     "outside": float(-np.log(1 - 0.1)),
     "volume": float(np.log(2)),
     "alike": float(np.log(2)),
-    "novel": float(-np.log(1 - 0.3)),
+    "novel": float(np.log(3)),  # two thirds of what would not be new
     "duplicates": 0.05,
     "shift": np.inf,
     "share": np.inf,
@@ -37,6 +37,8 @@ BROKEN = {
     "slope": float(np.log(1.5)),
     "twins": 0.25,
 }
+FAR = 1.0  # standard deviations that a season may move a column by
+OWN_SHARE = 0.5  # of such a move, that the other columns do not explain
 VOLUME, ROWS = "rows a day", "whole rows"
 ABSENT = 100.0  # times beyond its threshold
 
@@ -190,6 +192,27 @@ def _change(kind: str, item: int, found: Statistics, chances: dict[str, Chance])
     return Change(value, threshold, beyond >= 1, beyond >= 1 and value >= BROKEN[kind], beyond)
 
 
+def _no_season(kind: str, item: int, design: Design, both: tuple[Sums, Sums]) -> bool:
+    """Whether what moved can be laid to a fault.
+
+    New weather may be more varied than the last, and a range that was not seen bends relations: values that
+    repeat less, and a column that has moved far and mostly with the others, are no fault.
+    """
+    if kind == "alike":
+        alike, alike_then = (one.values.alike / np.maximum(one.values.alike_days, 1) for one in both)
+        return bool(alike[0, item] > alike_then[0, item])
+    if kind not in RELATED:
+        return True
+    column = np.flatnonzero(of_kind(kind, design))[item]
+    rows, rows_then = (max(float(one.counts.rows[0]), 1) for one in both)
+    moved = [
+        abs(now[0, column] / rows - was[0, column] / rows_then)
+        for now, was in zip(*((one.residuals.total, one.residuals.residual) for one in both), strict=True)
+    ]
+    whole, own = (float(one) for one in moved)
+    return whole < FAR or own >= OWN_SHARE * whole
+
+
 def _column(
     place: int,
     found: Statistics,
@@ -206,7 +229,9 @@ def _column(
         if kind not in ("volume", "duplicates") and (items := _items(kind, place, design)).size:
             some = {int(item): _change(kind, int(item), found, chances) for item in items}
             most[kind] = max(some, key=lambda item: some[item].beyond)
-            changes[kind] = some[most[kind]]
+            change = some[most[kind]]
+            no_season = _no_season(kind, most[kind], design, both)
+            changes[kind] = replace(change, broken=change.broken and no_season)
     drifted = {kind: change for kind, change in changes.items() if change.drifted}
     cell = _most_moved(binning, place, *both)
     parts = list(_words(binning, place, drifted, cell, both))

@@ -1,12 +1,23 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from monitoring.causes import Effect, causes
-from monitoring.concept import MARGIN, ConceptReport, detect_concept_drift
+from monitoring.concept import (
+    CHANCES,
+    MARGIN,
+    ConceptReport,
+    concept_chances,
+    concept_statistics,
+    count_products,
+    detect_concept_drift,
+)
 from monitoring.days import Floats
+from monitoring.distances import Window, bin_column
 from monitoring.drift import detect_drift
 from monitoring.metrics import Answers
 from monitoring.performance import judge
+from monitoring.relations import design_of
 from tests.core.contracts import binary_contract
 from tests.monitoring.test_drift import PERIOD, REFERENCE, changed, window
 
@@ -44,6 +55,34 @@ def test_another_rate_is_told_from_another_concept() -> None:
     report = found("another meaning")
     assert {MARGIN, "score"} & set(report.columns)
     assert found("no meaning").columns
+
+
+def test_a_few_more_labels_show_where_the_model_is_sure() -> None:
+    """Bad days hide a rise by a tenth among the rows that they move; the sure rows stay where they were."""
+    draw, rows = np.random.default_rng(4), 300
+
+    def days(first: int, number: int, more: float) -> tuple[Window, Floats, Floats]:
+        day = np.repeat(np.arange(first, first + number), rows)
+        chance = draw.choice([0.05, 0.5], day.size)
+        bad = draw.normal(0, 1, number)[day - first]
+        truth = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + bad)))
+        label = draw.random(day.size) < truth + more * (1 - truth)
+        return Window(pd.DataFrame({"x": chance}), day, first, number), label.astype(np.float64), chance
+
+    usual, label, chance = days(0, REFERENCE, 0)
+    for more, alarm in ((0.0, False), (0.2, True)):
+        now, label_now, chance_now = days(REFERENCE, PERIOD, more)
+        report = detect_concept_drift(usual, now, (label, label_now), (chance, chance_now), 0.01)
+        assert report.rate == alarm
+    design = design_of(usual.frame, (bin_column(usual.frame["x"]),))
+    then, moved = (
+        count_products(one, truth, told, design, CHANCES)
+        for one, truth, told in ((usual, label, chance), (now, label_now, chance_now))
+    )
+    overall = concept_statistics(moved.whole, then.whole)["overall"]
+    reach = concept_chances(then, PERIOD, 0.01)["overall"].beyond(overall)[0]
+    plain, _, _, sure = reach
+    assert sure > 1 > plain
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.counted import examine
 from monitoring.distances import MISSING, Window, bin_column, count_days, jensen_shannon
-from monitoring.drift import VOLUME, chances_of, compare, detect_drift
+from monitoring.drift import BROKEN, VOLUME, chances_of, compare, detect_drift
 from monitoring.drift_page import write_drift_page
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60
@@ -98,6 +98,36 @@ def test_a_week_like_the_others_is_silent(reference: Window) -> None:
     assert (report.drifted, report.broken, report.sentences) == ((), (), ())
     assert [column.column for column in report.columns] == list(reference.frame)
     assert all(column.sentence.endswith("as in the reference") for column in report.columns)
+
+
+def climate(seed: int, first: int, days: int, mean: float, clear: float) -> Window:
+    """A dew point that the temperature bends; visibility that is mostly the same."""
+    draw = np.random.default_rng(seed)
+    day = np.repeat(np.arange(first, first + days), ROWS)
+    warm = draw.normal(mean, 3, days)[day - first] + draw.normal(0, 2, day.size)
+    dew = warm - 0.03 * (warm - 15) ** 2 + draw.normal(0, 0.5, day.size)
+    fog = np.where(draw.random(day.size) < clear, 10.0, draw.integers(0, 40, day.size) / 4)
+    return Window(pd.DataFrame({"temperature": warm, "dew": dew, "visibility": fog}), day, first, days)
+
+
+def test_a_season_is_not_called_broken() -> None:
+    """Ranges not seen before bend relations, and other weather repeats less: nothing to page for."""
+    usual = climate(0, 0, REFERENCE, 15, 0.9)
+    summer = detect_drift(usual, climate(1, REFERENCE, PERIOD, 24, 0.9), 0.01)
+    foggy = detect_drift(usual, climate(1, REFERENCE, PERIOD, 15, 0.62), 0.01)
+    for report, column, kind in ((summer, "temperature", "relation"), (foggy, "visibility", "alike")):
+        change = next(one.changes[kind] for one in report.columns if one.column == column)
+        assert change.drifted
+        assert change.value > BROKEN[kind]
+        assert report.broken == ()
+
+
+def test_a_column_that_leaves_the_others_is_called_broken() -> None:
+    usual, week = climate(0, 0, REFERENCE, 15, 0.9), climate(1, REFERENCE, PERIOD, 15, 0.9)
+    report = detect_drift(usual, changed(week, "dew", lambda dew: dew + 4), 0.01)
+    dew = next(column for column in report.columns if column.column == "dew")
+    assert dew.changes["relation"].broken
+    assert "dew" in report.broken
 
 
 @pytest.mark.parametrize("fault", FAULTS)
