@@ -30,6 +30,7 @@ class Probe:
 
     milliseconds: tuple[float, ...]
     forecasts: tuple[Numbers, ...]
+    rows: int  # different ones, each asked as often as the others
 
     @property
     def failed(self) -> int:
@@ -99,7 +100,8 @@ def probe_both(
             forecasts[turn].append(_ask(clients[turn], rows[number % len(rows)]))
             milliseconds[turn].append((time.perf_counter() - started) * 1000)
     return tuple(
-        Probe(tuple(spent), tuple(told)) for spent, told in zip(milliseconds, forecasts, strict=True)
+        Probe(tuple(spent), tuple(told), len(rows))
+        for spent, told in zip(milliseconds, forecasts, strict=True)
     )
 
 
@@ -179,12 +181,12 @@ def _distribution(canary: Seen, stable: Seen, allowed: float) -> Check:
     both = [pair for pair in zip(canary.probe.forecasts, stable.probe.forecasts, strict=True) if all(pair)]
     if not both:
         return Check("distribution", passed=False, sentence="no row was answered by both")
-    rows = dict.fromkeys(both)  # each was asked several times
-    apart = [[one - other for one, other in zip(*pair, strict=True)] for pair in rows]
-    moved = [_mean_and_doubt(numbers) for numbers in zip(*apart, strict=True)]
+    apart = [[one - other for one, other in zip(*pair, strict=True)] for pair in both]
+    rows = min(len(apart), canary.probe.rows)
+    moved = [_mean_and_doubt(numbers, rows) for numbers in zip(*apart, strict=True)]
     shift, doubt = max(moved, key=lambda one: abs(one[0]) - one[1])
     passed = abs(shift) <= allowed + doubt
-    told = f"on the same {len(apart)} rows the mean moved by {shift:+.3f}, give or take {doubt:.3f}"
+    told = f"on the same {rows} rows the mean moved by {shift:+.3f}, give or take {doubt:.3f}"
     if min(canary.traffic.rows, stable.traffic.rows) >= ENOUGH:
         kinds = sorted({*canary.traffic.decisions, *stable.traffic.decisions})
         by_kind = {kind: canary.traffic.share(kind) - stable.traffic.share(kind) for kind in kinds}
@@ -196,7 +198,6 @@ def _distribution(canary: Seen, stable: Seen, allowed: float) -> Check:
     return Check("distribution", passed, f"{told}; {allowed:g} is allowed")
 
 
-def _mean_and_doubt(numbers: Sequence[float]) -> tuple[float, float]:
-    """The mean of rows' numbers, and by how much it may be off by chance."""
-    spread = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
-    return statistics.fmean(numbers), SURE * spread / math.sqrt(len(numbers))
+def _mean_and_doubt(numbers: Sequence[float], rows: int) -> tuple[float, float]:
+    """The mean over rows that were each asked several times, and by how much it may be off by chance."""
+    return statistics.fmean(numbers), SURE * statistics.pstdev(numbers) / math.sqrt(rows)

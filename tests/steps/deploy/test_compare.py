@@ -9,7 +9,9 @@ from core.contract import load_contract
 from steps.deploy.compare import Probe, Seen, Traffic, checks, total, traffic_of
 
 CONTRACT = load_contract()
-PROBE = Probe(tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)))
+PROBE = Probe(
+    tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), rows=10
+)
 
 
 def traffic(rows: float, acted: float, failed: float = 0) -> Traffic:
