@@ -15,7 +15,7 @@ from core.source import read_table
 from core.tables import HAPPENED, moment, text
 from init.inspect import Found, how_written, inspect_column, names_of
 from init.leaks import reach, refuse_copies, suspects
-from init.plan import Windows, plan_windows
+from init.plan import Windows, moved, plan_windows
 from init.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
@@ -79,6 +79,11 @@ class Draft:
         if self.decided is not None and not days:
             days = float(self.decided.max() - self.decided.min()) / DAY
         return max(1, round(len(self.table) * self.windows.period_days / max(1, days)))
+
+    @property
+    def seasons(self) -> float:
+        """How far the target's rate or mean has moved between windows as long as the contest's."""
+        return moved(self.target, self.table, self.decided, self.windows)
 
     @property
     def notes(self) -> tuple[str, ...]:

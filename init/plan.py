@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.contract import LEAST_REFERENCE, day_of
+from core.contract import LEAST_REFERENCE, day_of, epoch
 from init.target import Target
 
 SIMULATED_DAYS = 140
@@ -19,6 +19,9 @@ PERIODS = 10  # of service, in the test window
 WEEK = 7
 BINS = 10
 LEAST_RARE = 10  # rows of the rarest class that a slice is to have, to be judged
+OVER_PRIOR = 0.02
+LEAST_JUDGED = 50  # rows of the rarest class in the contest; of fewer such a share is chance
+LEAST_OF_WINDOW = 0.8  # of the contest's rows, for a window before it to tell of seasons
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
 
@@ -99,10 +102,29 @@ class Limits:
     period_bias: float
     suspicious: float
     min_slice_rows: int
+    over_prior: float  # more than the prior would, as a share of the possible savings
 
 
-def plan_limits(target: Target, windows: Windows, period_rows: int, reached: float) -> Limits:
-    """Limits from the spread of a rate, or of a number, over so many rows."""
+def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: Windows) -> float:
+    """How far a class's rate, or the mean number, has gone from one window like the contest's to another.
+
+    No model can be asked to foresee more than the table's own seasons before the test.
+    """
+    if decided is None or windows.simulated:
+        return 0.0
+    label = target.label(table)
+    values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
+    back = (epoch(windows.test_start) - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)
+    sizes = np.bincount(back[back >= 0])
+    enough = np.flatnonzero(sizes >= max(1, windows.contest_rows * LEAST_OF_WINDOW))
+    means = np.array([values[back == one].mean(axis=0) for one in enough])
+    return float(np.ptp(means, axis=0).max()) if len(means) else 0.0
+
+
+def plan_limits(
+    target: Target, windows: Windows, period_rows: int, reached: float, seasons: float = 0.0
+) -> Limits:
+    """Limits from the spread of a rate, or of a number, over so many rows, and from how it has `moved`."""
     rate = min(target.shares, default=0.5)
     spread = math.sqrt(rate * (1 - rate)) if target.classes else target.spread
     unit = 1.0 if target.classes else target.spread
@@ -111,13 +133,15 @@ def plan_limits(target: Target, windows: Windows, period_rows: int, reached: flo
     in_bin = math.sqrt(rate * (1 - rate)) * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
     covered = 3 * math.sqrt(INTERVAL * (1 - INTERVAL) / rows)
 
-    def bias(seen: int) -> float:
-        return min(0.5 * unit, 0.03 * unit + 3 * spread / math.sqrt(seen))
+    def bias(seen: int, least: float = 0.0) -> float:
+        return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(seen)))
 
+    error = max(seasons, 2 * in_bin) if target.classes else covered
     return Limits(
-        calibration_error=round(min(0.5, 0.04 + (2 * in_bin if target.classes else covered)), 3),
-        bias=float(f"{bias(rows):.2g}"),
+        calibration_error=round(min(0.5, 0.04 + error), 3),
+        bias=float(f"{bias(rows, seasons):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
         suspicious=round(min(1.0, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
         min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),
+        over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
     )

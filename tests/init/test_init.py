@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.settings import ROOT
 from core.source import read_table
 from core.tables import moment
+from core.tasks import ChanceGates
 from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
@@ -319,6 +320,34 @@ def test_slices_are_judged_with_enough_rows_of_what_is_rare(tmp_path: Path) -> N
     frame.to_csv(tmp_path / "table.csv", index=False)
     write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y")), tmp_path)
     assert load_contract(tmp_path / "problem.yaml").gates.min_slice_rows == 1_000
+
+
+@pytest.mark.parametrize(("far", "least", "most"), [(0.0, 0.05, 0.15), (0.3, 0.25, 0.35)])
+def test_no_gate_asks_to_foresee_the_tables_own_seasons(
+    tmp_path: Path, far: float, least: float, most: float
+) -> None:
+    """A rate that moves with the months bears a bias as large; one that stays bears that of chance."""
+    rows = 6_000
+    random, days = np.random.default_rng(0), np.linspace(0, 364, rows)
+    late = random.random(rows) < 0.4 + far / 2 * np.sin(days / 365 * 4 * np.pi)
+    at = (pd.Timestamp("2023-01-01") + pd.to_timedelta(days, unit="D")).strftime("%Y-%m-%d %H:%M")
+    frame = pd.DataFrame({"at": at, "size": random.normal(0, 1, rows).round(3), "late": late})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(Wishes(str(tmp_path / "table.csv"), "late", "at")), tmp_path)
+    gates = load_contract(tmp_path / "problem.yaml").gates
+    assert least < gates.max_bias < most
+    assert isinstance(gates, ChanceGates)
+    assert least < gates.max_calibration_error < most
+
+
+def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -> None:
+    asked = {}
+    for every in (100, 3):
+        frame = table(y=np.where(np.arange(3_000) % every == 0, "yes", "no"), rows=3_000)
+        frame.to_csv(tmp_path / "table.csv", index=False)
+        write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y")), tmp_path)
+        asked[every] = load_contract(tmp_path / "problem.yaml").baselines["prior"]
+    assert asked == {100: 0.0, 3: 0.02}
 
 
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
