@@ -17,6 +17,7 @@ FILES = (
     "bench/grow.py",
     # Tests that speak of the demo's rows and features; git still has them, to be learnt from.
     "tests/book/test_pages.py",
+    "tests/cluster/test_shifted.py",
     "tests/core/test_contract.py",
     "tests/images/test_service.py",
     "tests/monitoring/test_performance.py",
