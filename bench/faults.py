@@ -166,10 +166,11 @@ def _lost(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
 
 @dataclass(frozen=True)
 class LabelFault:
-    """Labels that come otherwise while inputs do not: of a window's rows and labels."""
+    """Labels that come otherwise while inputs do not: of a window's rows and labels; along which columns."""
 
     name: str
     put: Callable[[pd.DataFrame, Column, Draw], Column]
+    columns: tuple[str, ...] = ()
 
 
 def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt: str) -> Iterator[LabelFault]:
@@ -191,7 +192,7 @@ def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt:
             def tilted(frame: pd.DataFrame, truth: Column, _draw: Draw, by: float = size * unit) -> Column:
                 return np.asarray(truth) + np.where(frame[learnt] > middle, by, -by)
 
-            yield LabelFault(f"concept: along {learnt} by {size:g} sd", tilted)
+            yield LabelFault(f"concept: along {learnt} by {size:g} sd", tilted, (learnt,))
         return
     rest = int(np.bincount(np.asarray(label, dtype=np.int64)).argmax())
     level = 1 if rest != 1 else 0
@@ -209,7 +210,9 @@ def label_faults(contract: Contract, usual: pd.DataFrame, label: Column, learnt:
             return _fallen(risen, ~above, (level, rest), float(by * above.mean()), draw)
 
         yield LabelFault(
-            f"concept: + {100 * points:.0f} points above the median of {learnt}, rate as before", turned
+            f"concept: + {100 * points:.0f} points above the median of {learnt}, rate as before",
+            turned,
+            (learnt,),
         )
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import NormalDist
@@ -23,9 +23,10 @@ import pandas as pd
 
 from bench.drift_peers import Told, ask, key_of
 from bench.faults import Fault, faults, label_faults
+from bench.limits import limit_of
 from bench.monitoring_page import page
 from bench.peers import installed
-from bench.watched import WEEK, Plan, Seen, Table, faulty, labelled, spread_out, unchanged
+from bench.watched import WEEK, Plan, Seen, Table, Unchanged, faulty, labelled, spread_out, unchanged
 from core.columns import Ints
 from core.contract import LEAST_REFERENCE, Contract, NumberContract, load_contract
 from core.errors import UserError
@@ -56,14 +57,15 @@ class Effort:
 
     unchanged: int
     long: int
+    chosen: int  # on the other half
     faults: int
     labels: int
     peers: int
     periods: int  # every so many periods of the year as they came
 
 
-WHOLE = Effort(unchanged=80, long=12, faults=4, labels=30, peers=2, periods=1)
-QUICK = Effort(unchanged=24, long=0, faults=1, labels=8, peers=0, periods=6)
+WHOLE = Effort(unchanged=80, long=24, chosen=24, faults=4, labels=40, peers=2, periods=1)
+QUICK = Effort(unchanged=12, long=0, chosen=2, faults=1, labels=6, peers=0, periods=6)
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,29 @@ class Share:
     high: float
 
 
-def share_of(found: Sequence[bool]) -> Share:
-    """Of independent answers."""
-    n, z = len(found), NormalDist().inv_cdf(0.975)
+def share_of(found: Sequence[bool], alike: float = 1.0) -> Share:
+    """Of answers of which each is worth one in `alike` independent ones."""
+    n, z = len(found) / alike, NormalDist().inv_cdf(0.975)
     if n == 0:
         return Share(0, 0, 0.0, 1.0)
-    p = sum(found) / n
+    p = sum(found) / len(found)
     middle, reach = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
     low, high = ((middle + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
-    return Share(sum(found), n, max(low, 0.0), min(high, 1.0))
+    return Share(sum(found), len(found), max(low, 0.0), min(high, 1.0))
+
+
+def share_of_trials(trials: Sequence[Sequence[bool]]) -> Share:
+    """Of answers that share something within a trial, such as the reference, by how far trials differ.
+
+    The design effect of Kish (1965): by what factor the variance of the trials' means exceeds that of
+    independent answers.
+    """
+    found = [one for trial in trials for one in trial]
+    p = float(np.mean(found)) if found else 0.0
+    if len(trials) < 2 or not 0 < p < 1:  # noqa: PLR2004 (no variance of one)
+        return share_of(found)
+    means = np.array([np.mean(trial) for trial in trials])
+    return share_of(found, max(1.0, float(means.var(ddof=1)) * len(found) / len(trials) / (p * (1 - p))))
 
 
 def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, float]) -> dict[str, Any]:
@@ -108,34 +124,33 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             f"Half of the data are {len(of_half)} days, but {plan.reference + plan.others} are needed: "
             "measure on more data."
         )
-    false_alarms: dict[tuple[int, int], list[bool]] = {}
-    for found in spread_out(partial(unchanged, table=table, plan=plan), range(effort.unchanged), "unchanged"):
-        _gather(false_alarms, found, plan.reference)
+    null = _unchanged(table, plan, effort.unchanged, "unchanged")
+    of_long: list[tuple[int, int, list[list[bool]]]] = []
     for length in long:
         whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
         if whole.reference >= LEAST_WINDOWS * length:
-            for found in spread_out(
-                partial(unchanged, table=table, plan=whole), range(effort.long), f"{length} days"
-            ):
-                _gather(false_alarms, found, whole.reference)
+            found = _unchanged(table, whole, effort.long, f"{length} days")
+            of_long.append((length, whole.reference, found.alarms[length, 1.0]))
+    other = replace(plan, days=days[~np.isin(days, of_half)], lengths=(1, WEEK))
+    on_other = _unchanged(table, other, effort.chosen, "the other half")
     here = np.isin(table.day, of_half)
     some = list(faults(table.frame[here], table.day[here]))
     seen = [Seen() for _ in some]
-    for found in spread_out(
+    for of_trial in spread_out(
         partial(faulty, table=table, plan=plan, faults=some), range(effort.faults), "faults"
     ):
-        for one, more in zip(seen, found, strict=True):
-            one.add(more)
+        for one, there in zip(seen, of_trial, strict=True):
+            one.add(there)
     of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
     kind = NUMBERS if isinstance(contract, NumberContract) else CHANCES
     labels = list(of_labels)
-    seen_labels, null_labels = [Seen() for _ in labels], dict[tuple[int, int], list[bool]]()
-    for null, found in spread_out(
+    seen_labels, null_labels = [Seen() for _ in labels], Unchanged()
+    for more, seen_there in spread_out(
         partial(labelled, table=table, plan=plan, faults=labels, kind=kind), range(effort.labels), "labels"
     ):
-        _gather(null_labels, null, plan.reference)
-        for one, more in zip(seen_labels, found, strict=True):
-            one.add(more)
+        null_labels.add(more)
+        for one, there in zip(seen_labels, seen_there, strict=True):
+            one.add(there)
     told, missing = _peers(effort, table, plan, some)
     return {
         "level": rules.false_alarm,
@@ -148,15 +163,21 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
                 "days": length,
                 "rows": round(length * rows_a_day),
                 "reference_days": reference,
-                "alarms": asdict(share_of(found)),
-                "labels": _share(null_labels.get((length, reference))),
+                "trials": len(found),
+                "alarms": asdict(share_of_trials(found)),
+                "labels": _of_trials(null_labels.alarms.get((length, 1.0))),
                 **(_of_peers(told, "", length) if reference == plan.reference else {}),
             }
-            for (length, reference), found in sorted(false_alarms.items())
+            for length, reference, found in [
+                *((length, plan.reference, null.alarms[length, 1.0]) for length in plan.lengths),
+                *of_long,
+            ]
         ],
+        "scales": _scales(on_other, null),
         "as_they_came": as_they_came(table, contract, effort.periods),
         "faults": [
             _line(fault.name, fault.where, one, gross=fault.gross)
+            | _limits(one, null, rules.false_alarm)
             | {
                 f"{name}_{window}": share
                 for window, length in (("day", 1), ("week", WEEK))
@@ -166,7 +187,8 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             if one.day
         ],
         "labels": [
-            _line(fault.name, "", one, gross=False) for fault, one in zip(labels, seen_labels, strict=True)
+            _line(fault.name, "", one, gross=False) | _limits(one, null_labels, rules.false_alarm)
+            for fault, one in zip(labels, seen_labels, strict=True)
         ],
         "peers": missing,
         "cost": spent,
@@ -240,9 +262,36 @@ def _of_peers(told: Told, key: str, length: int) -> dict[str, Any]:
     return {name: _share(found.get((key, length))) for name, found in names.items()}
 
 
-def _gather(into: dict[tuple[int, int], list[bool]], found: dict[int, list[bool]], reference: int) -> None:
-    for length, alarms in found.items():
-        into.setdefault((length, reference), []).extend(alarms)
+def _unchanged(table: Table, plan: Plan, trials: int, what: str) -> Unchanged:
+    found = Unchanged()
+    for more in spread_out(partial(unchanged, table=table, plan=plan), range(trials), what):
+        found.add(more)
+    return found
+
+
+def _scales(other: Unchanged, judged: Unchanged) -> list[dict[str, Any]]:
+    """False alarms on the other half of the days, and on the one that is judged, by least scales."""
+    return [
+        {
+            "times": times,
+            "days": length,
+            "other": _of_trials(other.alarms.get((length, times))),
+            "judged": _of_trials(found),
+        }
+        for (length, times), found in sorted(judged.alarms.items())
+        if length in (1, WEEK)
+    ]
+
+
+def _limits(seen: Seen, null: Unchanged, false_alarm: float) -> dict[str, Any]:
+    return {
+        f"limit_{name}": limit_of(seen.reached, null.reached, length, false_alarm)
+        for name, length in (("day", 1), ("week", WEEK))
+    }
+
+
+def _of_trials(found: Sequence[Sequence[bool]] | None) -> dict[str, Any] | None:
+    return asdict(share_of_trials(found)) if found else None
 
 
 def _share(found: Sequence[bool] | None) -> dict[str, Any] | None:
@@ -276,6 +325,7 @@ def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
         "week": asdict(share_of(seen.week)),
         "days_until": float(np.median(seen.until)) if seen.until else None,  # more than a week: 8
         "named": _share(seen.named),
+        "broken": _share(seen.broken),
         **_reach(seen),
     }
 

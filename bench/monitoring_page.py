@@ -16,7 +16,7 @@ Line = Mapping[str, Any]
 
 def page(found: Mapping[str, Any]) -> str:
     """The tables."""
-    parts = _false_alarms, _as_they_came, _faults, _labels, _short, _cost
+    parts = _false_alarms, _scales, _as_they_came, _faults, _labels, _short, _cost
     return "\n\n".join(text for part in parts if (text := "\n".join(part(found))))
 
 
@@ -48,6 +48,19 @@ def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _scales(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the choice of the least scales does, on the days that it was made on and on the judged ones."""
+    some = [one for one in found.get("scales", []) if one["judged"]]
+    if not some:
+        return
+    yield "Alarms where nothing changed, with other least scales, on the half of the days that is judged here"
+    yield "and on the other half, on which alone they can be chosen:"
+    yield ""
+    yield from _head("least scales", "window", "the other half", "this half")
+    for one in some:
+        yield _row(f"x {one['times']:g}", _days(one["days"]), _told(one["other"], 1), _told(one["judged"], 1))
+
+
 def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
     came = found["as_they_came"]
     named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
@@ -65,6 +78,7 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
         "within a week",
         "days until seen",
         "alarms name the column",
+        "call the data broken",
         "Evidently's preset, a day",
         "a week",
         "NannyML, any column, a day",
@@ -78,16 +92,38 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
             _power(some, "day"),
             _power(some, "week"),
             _until([one["days_until"] for one in some]),
-            *(_joined(some, key) for key in ("named", "evidently_day", "evidently_week", "nannyml_day")),
+            *(
+                _joined(some, key)
+                for key in ("named", "broken", "evidently_day", "evidently_week", "nannyml_day")
+            ),
         )
 
 
 def _labels(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _head(
-        "labels otherwise, inputs as they were", "seen within a day", "within a week", "days until seen"
+        "labels otherwise, inputs as they were",
+        "seen within a day",
+        "at most",
+        "within a week",
+        "at most",
+        "days until seen",
+        "best told by",
     )
     for one in found["labels"]:
-        yield _row(one["fault"], _told(one["day"]), _told(one["week"]), _until([one["days_until"]]))
+        yield _row(
+            one["fault"],
+            _told(one["day"]),
+            _limit(one, "day"),
+            _told(one["week"]),
+            _limit(one, "week"),
+            _until([one["days_until"]]),
+            _best(one, "week"),
+        )
+    yield ""
+    yield "*At most*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
+    yield "shows it best, knows from all draws how far unchanged windows take that, and spends all"
+    yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
+    yield "the price of watching everything. Where it is itself short, the data do not allow more."
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:
@@ -98,14 +134,36 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
     yield "them what tells most within a day, how far the median of the fault's days reaches towards the"
     yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
+    yield "*At most* is as above."
     yield ""
     yield from _head(
-        "fault", "column", "within a day", "within a week", "told by", "reaches", "unchanged days reach"
+        "fault",
+        "column",
+        "within a day",
+        "at most",
+        "within a week",
+        "at most",
+        "told by",
+        "reaches",
+        "unchanged days reach",
     )
     for one in sorted(short, key=lambda one: (not one["gross"], one["fault"], one["where"])):
         name = f"**{one['fault']}**" if one["gross"] else one["fault"]
         reach = (one["by"], f"{one['reach']:.2f}", f"{one['unchanged_reach']:.2f}")
-        yield _row(name, one["where"], _told(one["day"]), _told(one["week"]), *reach)
+        seen = (text for window in ("day", "week") for text in (_told(one[window]), _limit(one, window)))
+        yield _row(name, one["where"], *seen, *reach)
+
+
+def _limit(one: Line, window: str) -> str:
+    found = one.get(f"limit_{window}")
+    return f"{found['seen']:.0%}" if found else ""
+
+
+def _best(one: Line, window: str) -> str:
+    found = one.get(f"limit_{window}")
+    if not found:
+        return ""
+    return str(found["column"] if found["kind"] == "overall" else found["kind"])
 
 
 def _cost(found: Mapping[str, Any]) -> Iterator[str]:
@@ -144,7 +202,7 @@ def _power(some: Sequence[Line], window: str) -> str:
 
 
 def _joined(some: Sequence[Line], key: str) -> str:
-    known = [one[key] for one in some if one[key]]
+    known = [one[key] for one in some if one.get(key)]
     of = sum(one["of"] for one in known)
     return f"{sum(one['found'] for one in known) / of:.0%}" if of else ""
 

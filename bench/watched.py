@@ -1,7 +1,7 @@
 """Trials of the drift checks on real rows: whole days drawn at random, as they are and with faults put in."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +12,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bench.faults import Fault, LabelFault, touched
+from bench.limits import Names, Reached, gather, names_of, reached
 from core.columns import Ints
 from monitoring.chance import Chance, Statistics, steady
 from monitoring.concept import (
@@ -29,6 +30,9 @@ from monitoring.relations import design_of
 
 Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
 WEEK = 7
+SCALES = (0.5, 2.0)  # times the least scales, to see what their choice does
+DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
+OVERALL = ("the mean", "the margin", "the surprise", "the mean of sure rows")
 PROCESSES = 2
 TOUCHED = {
     True: 0.1,
@@ -65,12 +69,44 @@ class Seen:
     week: list[bool] = field(default_factory=list)
     until: list[int] = field(default_factory=list)  # days of a window that grows by a day until it alarms
     named: list[bool] = field(default_factory=list)  # alarms over a day that name a column of the fault
+    broken: list[bool] = field(default_factory=list)  # alarms over a day that call the data broken
     reach: list[tuple[str, float, float]] = field(default_factory=list)  # over a day, see `reach_of`
+    reached: Reached = field(default_factory=dict)
 
     def add(self, other: "Seen") -> None:
         """Take up another trial's."""
-        for name in ("day", "week", "until", "named", "reach"):
+        for name in ("day", "week", "until", "named", "broken", "reach"):
             getattr(self, name).extend(getattr(other, name))
+        gather(self.reached, other.reached)
+
+
+@dataclass
+class Unchanged:
+    """Alarms over windows in which nothing changed but the days, and how far they reach.
+
+    Alarms by the windows' days and by times the least scales; those of one trial, which share a reference,
+    stay together.
+    """
+
+    alarms: dict[tuple[int, float], list[list[bool]]] = field(default_factory=dict)
+    reached: Reached = field(default_factory=dict)
+
+    def add(self, other: "Unchanged") -> None:
+        """Take up another trial's."""
+        for key, found in other.alarms.items():
+            self.alarms.setdefault(key, []).extend(found)
+        gather(self.reached, other.reached)
+
+
+@dataclass(frozen=True)
+class Scaled(Reference):
+    """A reference whose least scales are so many times what they are."""
+
+    times: float = 1.0
+
+    @property
+    def least(self) -> dict[str, float | Floats]:
+        return {kind: value * self.times for kind, value in super().least.items()}
 
 
 def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
@@ -103,23 +139,35 @@ def growing(days: int) -> Floats:
     return np.stack([np.where(weeks.cumsum(axis=1) <= length, weeks, 0) for length in range(1, WEEK + 1)], 1)
 
 
-def unchanged(number: int, table: Table, plan: Plan) -> dict[int, list[bool]]:
-    """Alarms over windows in which nothing changed but the days, by their length."""
+def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
+    """Weights of weeks of any of the days (weeks, days)."""
+    weight = np.zeros((DRAWN_WEEKS, days))
+    np.put_along_axis(weight, draw.random((DRAWN_WEEKS, days)).argsort(axis=1)[:, :WEEK], 1, axis=1)
+    return weight
+
+
+def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
+    """What windows do in which nothing changed but the days."""
     draw = np.random.default_rng([plan.others, number])
     of_reference, of_others = drawn(plan, draw)
     reference = examine(window_of(table, of_reference)[0])
     days, _ = count(reference, window_of(table, of_others)[0])
-    return {
-        length: any_kind(
-            beyond(
-                reference,
-                days,
-                consecutive(length, plan.others),
-                chances_of(reference, length, plan.false_alarm),
-            )
-        ).tolist()
-        for length in plan.lengths
-    }
+    chances = {length: chances_of(reference, length, plan.false_alarm) for length in plan.lengths}
+    found, names = Unchanged(), names_of(reference)
+    for length in plan.lengths:
+        windows = consecutive(length, plan.others)
+        far = beyond(reference, days, windows, chances[length])
+        found.alarms[length, 1.0] = [any_kind(far).tolist()]
+        if length not in (1, WEEK):
+            continue
+        if length == WEEK:
+            far = beyond(reference, days, drawn_weeks(plan.others, draw), chances[length])
+        gather(found.reached, reached(far, names, length))
+        for times in SCALES:
+            scaled = Scaled(**vars(reference), times=times)
+            far = beyond(scaled, days, windows, chances_of(scaled, length, plan.false_alarm))
+            found.alarms[length, times] = [any_kind(far).tolist()]
+    return found
 
 
 def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[Seen]:
@@ -129,17 +177,19 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     reference, others = examine(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
     chances = {length: chances_of(reference, length, plan.false_alarm) for length in range(1, WEEK + 1)}
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
-    look = partial(_beyond, reference, chances)
+    look, names = partial(_beyond, reference, chances), names_of(reference)
     usual = look(count(reference, others)[0])(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
-        seen = judged(look(count(reference, broken)[0]), share, TOUCHED[fault.gross], usual)
+        told = names, fault.columns or (VOLUME, ROWS)
+        seen = judged(look(count(reference, broken)[0]), share, TOUCHED[fault.gross], usual, told)
         if share[0] >= TOUCHED[fault.gross]:
             report = compare(reference, fault.put(first, reference.window.frame, draw), chances[1])
             expected = set(fault.columns or (VOLUME, ROWS))
             seen.named += [bool(expected & set(report.drifted))] if report.drifted else []
+            seen.broken += [bool(report.broken)] if report.drifted else []
         found.append(seen)
     return found
 
@@ -148,18 +198,27 @@ def _beyond(reference: Reference, chances: dict[int, dict[str, Chance]], days: S
     return lambda length, weight: beyond(reference, days, weight, chances[length])
 
 
-def judged(look: Look, share: Floats, least: float, usual: Statistics) -> Seen:
-    """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without."""
+def judged(
+    look: Look, share: Floats, least: float, usual: Statistics, told: tuple[Names, Sequence[str]]
+) -> Seen:
+    """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without.
+
+    `told` are the names of all numbers, and those which somebody would watch who knew the fault.
+    """
     seen, days = Seen(), share.size
     by_day = look(1, np.eye(days))
     seen.day = any_kind(by_day)[share >= least].tolist()
     grown = growing(days)
     enough = grown[:, -1] @ share / WEEK >= least
-    alarmed = np.column_stack(
-        [any_kind(look(length, grown[:, length - 1]))[enough] for length in range(1, WEEK + 1)]
-    )
+    far = [look(length, grown[:, length - 1]) for length in range(1, WEEK + 1)]
+    alarmed = np.column_stack([any_kind(one)[enough] for one in far])
     seen.week = alarmed[:, -1].tolist()
     seen.until = np.where(alarmed.any(axis=1), alarmed.argmax(axis=1) + 1, WEEK + 1).tolist()
+    for length, one, where in ((1, by_day, share >= least), (WEEK, far[-1], enough)):
+        gather(
+            seen.reached,
+            reached({kind: value[where] for kind, value in one.items()}, told[0], length, told[1]),
+        )
     if seen.day:
         seen.reach = [reach_of(by_day, usual, share >= least)]
     return seen
@@ -178,8 +237,8 @@ def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, f
 
 def labelled(
     number: int, table: Table, plan: Plan, faults: list[LabelFault], kind: Residuals
-) -> tuple[dict[int, list[bool]], list[Seen]]:
-    """Alarms of the labels' own check: where nothing changed, by length of window; and of each fault."""
+) -> tuple[Unchanged, list[Seen]]:
+    """The labels' own check: where nothing changed, and what is seen of each fault."""
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
@@ -198,16 +257,22 @@ def labelled(
 
     truth = np.asarray(table.label[now])
     as_is = count_products(others, truth, table.forecast[now], design, kind)
-    null = {
-        length: any_kind(look(as_is, length, consecutive(length, plan.others))).tolist()
-        for length in plan.lengths
+    names = {
+        "overall": OVERALL,
+        "column": [design.binnings[place].column for place in design.place],
     }
+    null = Unchanged()
+    for length in plan.lengths:
+        null.alarms[length, 1.0] = [any_kind(look(as_is, length, consecutive(length, plan.others))).tolist()]
+    for length, windows in ((1, np.eye(plan.others)), (WEEK, drawn_weeks(plan.others, draw))):
+        gather(null.reached, reached(look(as_is, length, windows), names, length))
     undisturbed = look(as_is, 1, np.eye(plan.others))
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
         products = count_products(others, changed, table.forecast[now], design, kind)
-        seen.append(judged(partial(look, products), np.ones(others.days), 0.0, undisturbed))
+        told = names, (*OVERALL, *fault.columns)
+        seen.append(judged(partial(look, products), np.ones(others.days), 0.0, undisturbed, told))
     return null, seen
 
 

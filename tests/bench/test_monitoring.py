@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from bench.faults import Fault, faults, label_faults, touched
-from bench.monitoring import share_of
+from bench.limits import limit_of
+from bench.monitoring import share_of, share_of_trials
 from bench.monitoring_page import page
 from bench.watched import (
     TOUCHED,
@@ -112,8 +113,18 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
     assert kind == "missing"
     assert reach > 1 > unchanged_reach
     null = unchanged(0, table, plan)
-    assert {length: len(found) for length, found in null.items()} == {1: OTHERS, WEEK: 2}
-    assert np.mean(null[1]) < 0.2
+    sizes = {key: len(found) for key, (found,) in null.alarms.items()}
+    assert sizes == {
+        (length, times): of for length, of in ((1, OTHERS), (WEEK, 2)) for times in (0.5, 1.0, 2.0)
+    }
+    assert np.mean(null.alarms[1, 1.0]) < 0.2
+    assert np.sum(null.alarms[1, 0.5]) >= np.sum(null.alarms[1, 2.0])
+    of_gross, of_subtle = (limit_of(one.reached, null.reached, 1, 0.01) for one in (gross, subtle))
+    assert of_gross is not None
+    assert of_subtle is not None
+    assert (of_gross["seen"], of_gross["kind"], of_gross["column"]) == (1.0, "missing", "wind")
+    assert of_subtle["seen"] >= np.mean(subtle.day)
+    assert {name for _, _, name in subtle.reached} == {"wind"}
 
 
 def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: Table, plan: Plan) -> None:
@@ -126,7 +137,11 @@ def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: T
     assert risen - rate == pytest.approx(0.1, abs=0.01)
     assert turned == pytest.approx(rate, abs=0.01)
     null, seen = labelled(0, table, plan, some, CHANCES)
-    assert not any(null[WEEK])
+    assert not any(null.alarms[WEEK, 1.0][0])
+    assert {name for _, kind, name in seen[3].reached if kind == "column"} == {"heat"}
+    known = limit_of(seen[3].reached, null.reached, WEEK, 0.01)
+    assert known is not None
+    assert known["seen"] == 1.0
     assert any(seen[3].week)
 
 
@@ -135,6 +150,23 @@ def test_intervals_of_shares_are_wilsons() -> None:
     assert (none.found, none.of, none.low) == (0, 100, 0.0)
     assert none.high == pytest.approx(0.0370, abs=1e-4)
     assert (some.low, some.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_answers_that_go_together_in_trials_are_worth_fewer() -> None:
+    apart = share_of_trials([[True] + [False] * 9] * 10)
+    together = share_of_trials([[True] * 10] + [[False] * 10] * 9)
+    assert apart == share_of([True] * 10 + [False] * 90)
+    assert (together.found, together.of) == (10, 100)
+    assert together.high == pytest.approx(share_of([True] + [False] * 9).high, abs=0.03)
+
+
+def test_the_limit_is_what_one_told_statistic_sees() -> None:
+    far = [float(number) for number in range(100)]
+    usual = {(1, "missing", "x"): far, (1, "shift", "x"): far}
+    fault = {(1, "missing", "x"): [97.0, 200.0], (1, "shift", "x"): [99.0, 200.0], (7, "shift", "x"): [1.0]}
+    found = limit_of(fault, usual, 1, 0.01)
+    assert found == {"seen": 1.0, "kind": "shift", "column": "x", "unchanged": 100}
+    assert limit_of(fault, usual, 7, 0.01) is None
 
 
 def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> None:
@@ -152,10 +184,14 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
                 "by": "slope",
                 "reach": 0.5,
                 "unchanged_reach": 0.25,
+                "limit_day": limit("slope", where, 0.7),
             }
             | seen
             | peers
         )
+
+    def limit(kind: str, column: str, seen: float) -> dict[str, Any]:
+        return {"seen": seen, "kind": kind, "column": column, "unchanged": 100}
 
     text = page(
         {
@@ -174,7 +210,13 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
                 "named_broken": {"heat": 1},
             },
             "faults": [line("heat", 10), line("wind", 6), line("rain", 10) | {"days_until": None}],
-            "labels": [{"fault": "label rate", "day": share(0), "week": share(9), "days_until": 8.0}],
+            "labels": [
+                {"fault": "label rate", "day": share(0), "week": share(9), "days_until": 8.0}
+                | {
+                    "limit_day": limit("overall", "the mean", 0.1),
+                    "limit_week": limit("column", "heat", 0.95),
+                }
+            ],
             "cost": {
                 "rows": 1e6,
                 "columns": 20,
@@ -187,6 +229,6 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
     )
     assert "| 40 rows, 1 day | 44 days | 10 | 0.0% (10.0% to 90.0%) |" in text
     assert "| **unit** | 3 | 87% (60%) | 100% (100%) | 1 |" in text
-    assert "| **unit** | wind | 60% (10% to 90%) | 100% (10% to 90%) | slope | 0.50 | 0.25 |" in text
+    assert "| **unit** | wind | 60% (10% to 90%) | 70% | 100% (10% to 90%) |  | slope | 0.50 | 0.25 |" in text
     assert "| **unit** | heat |" not in text
-    assert "| label rate | 0% (10% to 90%) | 90% (10% to 90%) | over 7 |" in text
+    assert "| label rate | 0% (10% to 90%) | 10% | 90% (10% to 90%) | 95% | over 7 | column |" in text
