@@ -128,7 +128,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
     of_long: list[tuple[int, int, list[list[bool]]]] = []
     for length in long:
         whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
-        if whole.reference >= LEAST_WINDOWS * length:
+        if effort.long and whole.reference >= LEAST_WINDOWS * length:
             found = _unchanged(table, whole, effort.long, f"{length} days")
             of_long.append((length, whole.reference, found.alarms[length, 1.0]))
     other = replace(plan, days=days[~np.isin(days, of_half)], lengths=(1, WEEK))
