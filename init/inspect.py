@@ -174,13 +174,17 @@ def _read(texts: pd.Series, form: str) -> pd.Series:
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How numbers are moments: epoch counts, or days as 20130131 or as spreadsheets have them; else empty."""
-    if not (is_time or TIMES.search(name)):
+    """How numbers are moments: epoch counts, or days as 20130131 or as spreadsheets have them; else empty.
+
+    Many numbers that are all days of the calendar are moments whatever the column's name.
+    """
+    named, many = is_time or TIMES.search(name), values.nunique() >= LEAST_FOR_IDENTIFIER
+    if not (named or many):
         return ""
     low, high = float(values.min()), float(values.max())
     for unit, second in EPOCHS.items():
         first, last = (pd.Timestamp(year, 1, 1).timestamp() * second for year in EPOCH_YEARS)
-        if first <= low and high <= last:
+        if named and first <= low and high <= last:
             return unit
     if is_time and SHEET[0] <= low and high <= SHEET[1]:
         return SHEET_DAYS

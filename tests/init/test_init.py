@@ -270,6 +270,14 @@ def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [(DAYS.strftime("%Y%m%d").astype(int), "moment"), (range(20240001, 20240301), "integer")],
+)
+def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
+    assert inspect_column(pd.Series(numbers, name="due"), "due").kind == kind
+
+
+@pytest.mark.parametrize(
     ("written", "texts", "meant"),
     [
         (
