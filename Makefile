@@ -10,7 +10,7 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
 VERBS := demo train evaluate image deploy rollback serve stop score monitor retrain approve replay ui
-.PHONY: $(VERBS) init smoke-cluster help setup lock check test test-images chaos clean
+.PHONY: $(VERBS) init smoke-cluster help setup lock check test test-long test-images chaos clean
 .PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image docs size alerts
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
@@ -67,6 +67,9 @@ alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-long: $(INSTALLED) ## the tests that take minutes: verbs killed halfway, and updates of the template
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS) || test $$? -eq 5  # a project may have none
 
 test-images: $(INSTALLED) ## the images, built and run by this machine's Docker engine
 	@FIVESTAGE_TEST_IMAGES=yes $(BIN)/python -m pytest tests/images $(ARGS)

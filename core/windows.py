@@ -86,13 +86,13 @@ class Series:
     )  # a reading's values; a tally's totals before, between and after
     asked: int | None = None  # the moment of the last question, and how many facts were known then
     end: int = 0
-    place: int = field(init=False)  # address of `_seen`
-    _seen: "array[int]" = field(init=False, repr=False)  # see Series of windows.c
+    place: int = field(init=False)  # address of `seen`
+    seen: "array[int]" = field(init=False, repr=False)  # see Series of windows.c
 
     def __post_init__(self) -> None:
         self.numbers = array("q", [0] * self.width) if self.tally else array("d")
-        self._seen = array("q", (0, 0, 0, self.width))
-        self.place = self._seen.buffer_info()[0]
+        self.seen = array("q", (0, 0, 0, self.width))
+        self.place = self.seen.buffer_info()[0]
 
     def add(self, at: int, values: Sequence[float]) -> None:
         """Put a fact where its time belongs."""
@@ -131,7 +131,7 @@ class Series:
 
     def changed(self) -> None:
         """Arrays that have grown may lie elsewhere."""
-        self.asked, seen = None, self._seen
+        self.asked, seen = None, self.seen
         seen[0], seen[2] = self.stamps.buffer_info()
         seen[1] = self.numbers.buffer_info()[0]
 

@@ -25,7 +25,7 @@ from tests.test_run import ROOT, environment_of, one_sentence, run, slice_folder
 
 __all__ = ["slice_folder"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 FIRST, LAST = "2013-06-01", "2013-06-15"  # two periods
 
 

@@ -90,5 +90,6 @@ def _bytes_of(series: Series) -> int:
         series.times.__sizeof__,
         series.stamps.__sizeof__,
         series.numbers.__sizeof__,
+        series.seen.__sizeof__,
     ]
     return sys.getsizeof(series) + sum(part() for part in parts) + sum(map(sys.getsizeof, series.times))

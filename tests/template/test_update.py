@@ -19,6 +19,7 @@ from tests.template.projects import ANSWERS, generate, run_tests
 FAST = ("tests/problem", "tests/test_floors.py", "tests/monitoring/test_alerts.py")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tags", [("v0.1.0", "v0.2.0"), ("", "")], ids=["tags", "no tags"])
 def test_an_update_brings_news_and_leaves_the_users_problem_and_files(
     template: Path, tmp_path: Path, tags: tuple[str, str]
@@ -110,6 +111,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Path, tmp_path: Path) -> None:
     """The demo has gone, the table is the user's, and so is a line in a file of ours."""
     project = tmp_path / "project"

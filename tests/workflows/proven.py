@@ -50,6 +50,7 @@ ELSEWHERE = {
     "make setup",
     "make check",
     "make test",
+    "make test-long",
     "make test-images",
     "make train",
     "make monitor",

@@ -58,7 +58,7 @@ def bash(
 
 @pytest.mark.parametrize("step", RUNS, ids=str)
 def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) -> None:
-    for program in ("aws", "az", "brew", "kubelogin"):
+    for program in ("aws", "az", "brew", "kubelogin", "sudo"):
         script(tmp_path / program, f'echo "{program} $*"')
     script(tmp_path / "make", f'exec {MAKE} --dry-run "$@"')
     done = bash(step, ROOT, tmp_path, tmp_path, **LIKELY)
@@ -71,7 +71,7 @@ def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) ->
 @pytest.mark.parametrize("step", RUNS, ids=str)
 def test_the_work_is_in_the_makefile(step: Step) -> None:
     """What a line does beside make concerns the runner: its programs, its notices, its access."""
-    others = ("aws ", "az ", "brew install ", "echo ", "kubelogin ", "umask ")
+    others = ("aws ", "az ", "brew install ", "echo ", "kubelogin ", "sudo apt-get ", "umask ")
     for line in step.run.splitlines():
         assert targets(line) or line.startswith(others)
 
