@@ -284,4 +284,9 @@ def champion_of() -> Version:
 def _output(run: PipelineRunResponse | None, step: str) -> Any:
     if run is None:
         raise UserError(REMOTE)
-    return run.steps[step].output.load()
+    try:
+        made = run.steps[step].output
+    except (KeyError, ValueError) as error:  # in pods: here, what a step fails of is raised
+        told = "the log of the pod that failed says why"
+        raise UserError(f"The run {run.name} ended before its step {step} was done: {told}.") from error
+    return made.load()

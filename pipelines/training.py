@@ -13,9 +13,14 @@ from steps.report.adapters import tell_model
 
 LAST_DAY = "9999-12-31"
 
-IN_PODS: dict[str, Any] = {
-    "docker": DockerSettings(parent_image=PIPELINES_IMAGE, skip_build=True)
-}  # locally without effect
+IN_PODS: dict[str, Any] = {  # locally without effect
+    "docker": DockerSettings(
+        parent_image=PIPELINES_IMAGE,
+        skip_build=True,
+        allow_download_from_artifact_store=False,  # the image has it, and this would pack up all of that
+        allow_download_from_code_repository=False,
+    )
+}
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)

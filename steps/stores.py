@@ -2,9 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import UUID
 
 import yaml
@@ -36,7 +36,7 @@ def open_stores() -> None:
 
 
 def use_stack(file: Path) -> None:
-    """Run pipelines on the stack that a file describes, which is made unless ZenML knows it.
+    """Run pipelines on the stack that a file describes: made, or changed where ZenML knows it otherwise.
 
     Raises:
         UserError: when the file cannot be read.
@@ -46,15 +46,19 @@ def use_stack(file: Path) -> None:
     except OSError as error:
         raise UserError(f"The stack file {file} cannot be read: {error.strerror}.") from error
     client, name = Client(), described["stack_name"]
+    parts: dict[StackComponentType, str | UUID] = {
+        StackComponentType(kind): _component(client, StackComponentType(kind), one)
+        for kind, one in described["components"].items()
+    }
     if not client.list_stacks(name=name).items:
-        parts: dict[StackComponentType, str | UUID] = {
-            StackComponentType(kind): client.create_stack_component(
-                one["name"], one["flavor"], StackComponentType(kind), one["configuration"]
-            ).id
-            for kind, one in described["components"].items()
-        }
         client.create_stack(name, parts)
     client.activate_stack(name)
+
+
+def _component(client: Client, kind: StackComponentType, one: Mapping[str, Any]) -> UUID:
+    for known in client.list_stack_components(type=kind, name=one["name"]).items:
+        return client.update_stack_component(known.id, kind, configuration=one["configuration"]).id
+    return client.create_stack_component(one["name"], one["flavor"], kind, one["configuration"]).id
 
 
 def skip_zenml_survey() -> None:

@@ -128,6 +128,13 @@ def test_a_remote_orchestrator_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
             ask()
 
 
+@pytest.mark.usefixtures("nobody")
+def test_a_run_that_failed_in_its_pods_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "training", lambda *_: SimpleNamespace(name="training-1", steps={}))
+    with pytest.raises(UserError, match="training-1 ended before its step build was done"):
+        runs.train("2013-08-01")
+
+
 def watched(last_number: int, *broken: str, bad: bool) -> dict[str, Any]:
     """The outputs of a monitored period."""
     found = SimpleNamespace(

@@ -2,8 +2,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
+from zenml.enums import StackComponentType
 from zenml.models import UserUpdate
 
 from core.errors import UserError
@@ -88,3 +90,20 @@ def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_stack_file_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         use_stack(tmp_path / "stack.yaml")
+
+
+def test_a_stack_follows_its_file(tmp_path: Path) -> None:
+    open_stores()
+    before = Client().active_stack_model.id
+    file = tmp_path / "stack.yaml"
+    try:
+        for folder in ("first", "second"):
+            store = {"name": "there", "flavor": "local", "configuration": {"path": str(tmp_path / folder)}}
+            runner = {"name": "here", "flavor": "local", "configuration": {}}
+            parts = {"orchestrator": runner, "artifact_store": store}
+            file.write_text(yaml.safe_dump({"stack_name": "tried", "components": parts}))
+            use_stack(file)
+            (kept,) = Client().active_stack_model.components[StackComponentType.ARTIFACT_STORE]
+            assert kept.configuration["path"] == str(tmp_path / folder)
+    finally:
+        Client().activate_stack(before)
