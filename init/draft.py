@@ -134,6 +134,7 @@ def draft(wishes: Wishes) -> Draft:
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
     features, leaking = _parted(features, evidence, wishes)
+    keys = tuple(found[header] for header in wishes.keys)
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
     return Draft(
         wishes=wishes,
@@ -142,12 +143,12 @@ def draft(wishes: Wishes) -> Draft:
         label=label,
         found=found,
         features=tuple(features),
-        keys=tuple(found[header] for header in wishes.keys),
+        keys=keys,
         left_out=(*(one for one in found.values() if one.left_out and one is not identifier), *leaking),
         identifier=identifier,
         decided=decided,
         windows=windows,
-        reached=reach(table, target, features),
+        reached=reach(table, target, features, keys),
         repeated=repeated,
         drop_repeated=drop,
     )

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from core.columns import Floats
@@ -23,7 +26,9 @@ EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a moment that comes after the decision
 HALVES = 2
+FOLDS = 5
 SEED = 0
+KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}  # of a target
 LARGEST = 1e37  # what a tree can hold
 
 
@@ -111,15 +116,22 @@ def suspects(
     return found
 
 
-def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found]) -> float:
-    """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen."""
-    if not columns:
+def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found], keys: Sequence[Found]) -> float:
+    """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen.
+
+    Of entities it knows what came of their other rows, as histories will.
+    """
+    if not (columns or keys):
         return 0.5 if target.classes else 0.0  # what guessing reaches
     some = some_of(table, target)
     least = max(5, min(50, len(some) // 50))
     kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
-    model = kind(max_iter=40, min_samples_leaf=least, random_state=SEED)
-    return _score(model, numbers_of(some, columns), target.label(some), target)
+    known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
+    model = make_pipeline(
+        ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
+        kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
+    )
+    return _score(model, numbers_of(some, [*keys, *columns]), target.label(some), target)
 
 
 def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:

@@ -348,6 +348,18 @@ def test_no_gate_asks_to_foresee_the_tables_own_seasons(
     assert least < gates.max_calibration_error < most
 
 
+@pytest.mark.parametrize("target", ["minutes", "long", "kind"])
+def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Path) -> None:
+    """Histories will know them, so the quick model that says what is suspicious knows them too."""
+    random = np.random.default_rng(0)
+    where = random.integers(0, 40, 3_000)
+    minutes = where * 10 + random.normal(0, 5, 3_000)
+    told = {"minutes": minutes.round(2), "long": minutes > 200, "kind": pd.cut(minutes, 3, labels=[*"abc"])}
+    frame = pd.DataFrame({"noise": random.normal(size=3_000), "where": where.astype(str), "y": told[target]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    assert draft(Wishes(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
+
+
 def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -> None:
     asked = {}
     for every in (100, 3):
