@@ -40,6 +40,7 @@ BROKEN = {
 FAR = 1.0  # standard deviations that a season may move a column by
 OWN_SHARE = 0.5  # of such a move, that the other columns do not explain
 VOLUME, ROWS = "rows a day", "whole rows"
+LEAST_OF_DAY = 5  # rows; where days had fewer, one without any is chance
 ABSENT = 100.0  # times beyond its threshold
 
 
@@ -159,7 +160,8 @@ def _report(
     volume, duplicates = (_change(kind, 0, found, chances) for kind in ("volume", "duplicates"))
     rows, rows_then = float(now.counts.rows_a_day[0]), float(was.counts.rows_a_day[0])
     told = f"{VOLUME}: {rows:.0f}, were {rows_then:.0f}"
-    if reference.sums.counts.rows.all() and (empty := int((of_days.counts.rows == 0).sum())):
+    never = reference.sums.counts.rows.min() >= LEAST_OF_DAY
+    if never and (empty := int((of_days.counts.rows == 0).sum())):
         volume = replace(volume, drifted=True, broken=True, beyond=max(volume.beyond, ABSENT))
         told = f"{told}; none at all on {empty} of {of_days.counts.rows.size} days, which never was"
     again = float(now.values.duplicates[0, 0] / max(now.counts.rows[0], 1))

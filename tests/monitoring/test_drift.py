@@ -166,6 +166,11 @@ def test_a_day_without_rows_is_broken_where_there_never_was_one(reference: Windo
     report = detect_drift(reference, Window(whole.frame[rows], whole.day[rows], 56, PERIOD), 0.01)
     assert report.broken == (VOLUME,)
     assert report.sentences[0].endswith("none at all on 1 of 7 days, which never was")
+    sparse = np.flatnonzero(np.arange(len(reference.frame)) % ROWS < 3)
+    few = Window(reference.frame.iloc[sparse], reference.day[sparse], 0, REFERENCE)
+    rows &= np.arange(len(whole.frame)) % ROWS < 3
+    assert not detect_drift(few, Window(whole.frame[rows], whole.day[rows], 56, PERIOD), 0.01).broken
+    rows = whole.day != 60
     there = reference.day != 10
     weekends = Window(reference.frame[there], reference.day[there], 0, REFERENCE)
     assert not detect_drift(weekends, Window(whole.frame[rows], whole.day[rows], 56, PERIOD), 0.01).broken
