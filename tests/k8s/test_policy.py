@@ -131,6 +131,20 @@ def test_a_canary_is_what_it_may_replace_but_for_its_image() -> None:
 Change = Callable[[list[Resource]], object]
 
 
+def test_training_starts_pods_that_may_and_steps_that_may_not() -> None:
+    resources = rendered("overlays/platform")
+    train = containers(pod_template(named(resources, "CronJob", "fivestage-train")))[-1]
+    given = {one["name"]: one.get("value", "") for one in train["env"]}
+    assert not given["FIVESTAGE_IMAGE"].endswith(":latest")  # ZenML sets no policy: the kubelet would pull it
+    (settings,) = [one for one in of_kind(resources, "ConfigMap") if "stack.yaml" in one["data"]]
+    runner = yaml.safe_load(settings["data"]["stack.yaml"])["components"]["orchestrator"]["configuration"]
+    asked = "automount_service_account_token"
+    assert runner["orchestrator_pod_settings"]["additional_pod_spec_args"][asked]  # its account gives none
+    assert asked not in runner["pod_settings"]["additional_pod_spec_args"]
+    for name in ("service_account_name", "step_pod_service_account_name"):
+        assert named(resources, "ServiceAccount", runner[name])["automountServiceAccountToken"] is False
+
+
 def deployment(resources: list[Resource]) -> Resource:
     return named(resources, "Deployment", "fivestage")
 
