@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.source import read_table
 from core.tables import HAPPENED, moment, text
 from init.inspect import Found, how_written, inspect_column, names_of
-from init.leaks import reach, refuse_copies, suspects
+from init.leaks import SAMPLE, numbers_of, reach, refuse_copies, suspects
 from init.plan import Windows, moved, plan_windows
 from init.target import Target, find_target, require_column
 
@@ -24,6 +24,7 @@ ROW = "row_number"
 UNREADABLE = 0.01  # of the moments of decision, at most
 LEAST_EARLY = 5  # rows of each class before the first fold
 EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
+TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it drifts by construction
 CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
 
 
@@ -84,6 +85,17 @@ class Draft:
     def seasons(self) -> float:
         """How far the target's rate or mean has moved between windows as long as the contest's."""
         return moved(self.target, self.table, self.decided, self.windows)
+
+    @property
+    def trending(self) -> tuple[str, ...]:
+        """Features that go up or down with time, such as a year or a running number."""
+        if self.decided is None or self.windows.simulated:
+            return ()
+        numbers = [one for one in self.features if one.kind in ("number", "integer")]
+        some = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]
+        values = pd.DataFrame(numbers_of(some, numbers), some.index)
+        along = values.corrwith(self.decided, method="spearman").abs()
+        return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
 
     @property
     def notes(self) -> tuple[str, ...]:

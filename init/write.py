@@ -111,7 +111,10 @@ def _content(found: Draft) -> Fields:
         "seasons": f"{found.seasons:.0%}" if target.classes else f"{found.seasons:.2g}",
         "reached": found.reached,
         "left_out": found.left_out,
-        "unwatched": [f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in kinds],
+        "unwatched": [
+            *found.trending,
+            *(f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in kinds),
+        ],
         "plain": [one.name for one in found.features if one.kind in ("number", "integer", "category")],
         "texts": [one.name for one in found.features if one.kind == "text"],
         "moments": [one.name for one in found.features if one.kind == "moment"],

@@ -360,6 +360,16 @@ def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Pa
     assert draft(Wishes(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
 
 
+def test_what_grows_with_time_is_not_watched_for_drift(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    at = pd.date_range("2022-01-01", periods=3_000, freq="6h")
+    frame = pd.DataFrame({"at": at, "size": random.normal(size=3_000), "y": random.integers(0, 2, 3_000)})
+    frame = frame.assign(year=at.year, price_index=100 + np.arange(3_000) / 30 + random.normal(0, 2, 3_000))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y", "at")), tmp_path)
+    assert load_contract(tmp_path / "problem.yaml").monitoring.unwatched == ("year", "price_index")
+
+
 def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -> None:
     asked = {}
     for every in (100, 3):
