@@ -103,9 +103,9 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _head(
         "labels otherwise, inputs as they were",
         "seen within a day",
-        "at most",
+        "if told",
         "within a week",
-        "at most",
+        "if told",
         "days until seen",
         "best told by",
     )
@@ -120,7 +120,7 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
             _best(one, "week"),
         )
     yield ""
-    yield "*At most*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
+    yield "*If told*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
     yield "shows it best, knows from all draws how far unchanged windows take that, and spends all"
     yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
     yield "the price of watching everything. Where it is itself short, the data do not allow more."
@@ -134,15 +134,15 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
     yield "them what tells most within a day, how far the median of the fault's days reaches towards the"
     yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
-    yield "*At most* is as above."
+    yield "*If told* is as above; what is seen may be more, where other columns alarm."
     yield ""
     yield from _head(
         "fault",
         "column",
         "within a day",
-        "at most",
+        "if told",
         "within a week",
-        "at most",
+        "if told",
         "told by",
         "reaches",
         "unchanged days reach",
