@@ -123,7 +123,7 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
     yield "*If told*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
     yield "shows it best, knows from all draws how far unchanged windows take that, and spends all"
     yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
-    yield "the price of watching everything. Where it is itself short, the data do not allow more."
+    yield "the price of watching everything. Where it is itself short, a window of that length says no more."
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:
