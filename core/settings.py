@@ -47,6 +47,8 @@ def prepare_environment() -> None:
         "ZENML_CONFIG_PATH": VAR / "zenml",  # its artifacts too
         "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
     }
+    # A server with object storage would send us on to that, which a laptop or a workflow may not reach.
+    os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
     for name in ("MLFLOW_TRACKING_URI", "ZENML_STORE_URL"):
         if not os.environ.get(name):  # workflows and pods pass on what nobody has set as nothing
             os.environ.pop(name, None)
