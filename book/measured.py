@@ -17,6 +17,7 @@ from core.files import write_whole
 from core.settings import REPORTS, RESULTS, ROOT
 from core.strict_yaml import read_yaml
 from report.results import Results
+from report.stages import STAGES
 
 FOLDER = ROOT / "docs" / "measured"
 DEMO = "demo"  # the name of the record that `make demo` leaves
@@ -136,12 +137,16 @@ def results_of(record: Record) -> Results:
 
 
 def is_current_demo(results: Path = RESULTS) -> bool:
-    """Whether a whole demo of the contract as it stands, not one from the cache, has left its results."""
+    """Whether a whole demo of the contract as it stands has left its results.
+
+    Not one from the cache, nor a replay of its last stages.
+    """
     paths = [results / f"{name}.json" for name in ("problem", "run", "monitoring")]
     if not all(path.exists() for path in paths):
         return False
     problem, run, _ = (json.loads(path.read_bytes()) for path in paths)
-    return bool(problem["digest"] == load_contract().digest and not run["cached"])
+    whole = {stage.name for stage in STAGES} <= run["seconds"].keys()
+    return bool(problem["digest"] == load_contract().digest and whole and not run["cached"])
 
 
 def _demo(results: Path) -> dict[str, Any]:

@@ -62,17 +62,26 @@ def test_each_record_has_its_command() -> None:
     assert command_of("study-maps") == "make bench-study"
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_demo_is_taken_up_unless_its_data_came_from_the_cache(tmp_path: Path, *, cached: bool) -> None:
+@pytest.mark.parametrize(
+    ("stages", "cached", "expected"),
+    [
+        (("problem", "data", "model", "serving", "monitoring"), False, ["demo"]),
+        (("problem", "data", "model", "serving", "monitoring"), True, []),
+        (("serving", "monitoring"), False, []),
+    ],
+)
+def test_a_demo_is_taken_up_unless_it_came_from_the_cache_or_is_not_whole(
+    tmp_path: Path, *, stages: tuple[str, ...], cached: bool, expected: list[str]
+) -> None:
     sections = {
         "problem": {"digest": load_contract().digest},
         "model": {"lineage": {"commit": "abc"}},
         "monitoring": {"periods": []},
-        "run": {"seconds": {"data": 0.2}, "cached": cached},
+        "run": {"seconds": dict.fromkeys(stages, 0.2), "cached": cached},
     }
     results = tmp_path / "results"
     results.mkdir()
     for name, content in sections.items():
         (results / f"{name}.json").write_text(json.dumps(content))
     taken = collect("later", results, tmp_path / "reports" / "bench", tmp_path / "to")
-    assert taken == ([] if cached else ["demo"])
+    assert taken == expected
