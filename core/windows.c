@@ -1,4 +1,4 @@
-/* Counts and sums of facts in many windows at once, from the series of history.py. */
+/* Counts and sums of facts in many windows at once, from the series of windows.py. */
 
 #include <stdint.h>
 

@@ -232,8 +232,8 @@ def _column(
             some = {int(item): _change(kind, int(item), found, chances) for item in items}
             most[kind] = max(some, key=lambda item: some[item].beyond)
             change = some[most[kind]]
-            no_season = _no_season(kind, most[kind], design, both)
-            changes[kind] = replace(change, broken=change.broken and no_season)
+            broken = change.broken and _no_season(kind, most[kind], design, both)
+            changes[kind] = replace(change, broken=broken)
     drifted = {kind: change for kind, change in changes.items() if change.drifted}
     cell = _most_moved(binning, place, *both)
     parts = list(_words(binning, place, drifted, cell, both))
