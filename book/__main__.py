@@ -58,7 +58,7 @@ def main() -> None:
         choices=PICTURES,
         nargs="?",
         const="report",
-        help="take a picture anew (Chromium): of the last run's page, or of the service that runs",
+        help="take a picture anew (Chromium): of the last run's page, the service that runs, or Grafana",
     )
     given = parser.parse_args()
     try:

@@ -1,5 +1,6 @@
-"""Pictures of what runs make, as a browser shows them: the page of a run, and the service's own."""
+"""Pictures of what runs make, as a browser shows them: a run's page, the service's own, a dashboard."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from core.contract import load_contract
 from core.errors import UserError
 from core.settings import REPORTS, ROOT
 
@@ -18,6 +20,8 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 PATIENCE_MS = 5000  # of the page's own time, until what it asks for has come
 COLOURS = 64  # a page has few
 SERVICE = "http://127.0.0.1:8000"
+GRAFANA = "GRAFANA_URL"
+LOOKED_BACK = "15m"
 
 
 def picture_of_report(page: Path = REPORTS / "index.html", to: Path = FOLDER / "report.png") -> Path:
@@ -49,7 +53,30 @@ def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") ->
         return _shoot(copy.as_uri(), (1040, 840), to, "--disable-web-security")
 
 
-PICTURES: dict[str, Callable[[], Path]] = {"report": picture_of_report, "service": picture_of_service}
+def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> Path:
+    """The dashboard in a Grafana that shows it without a login; by default the one that `GRAFANA_URL` names.
+
+    Raises:
+        UserError: when no such dashboard is there, or without a browser.
+    """
+    url = url or os.environ.get(GRAFANA, "http://127.0.0.1:3000")
+    name = load_contract().name
+    try:
+        with urllib.request.urlopen(f"{url}/api/dashboards/uid/{name}", timeout=5):  # noqa: S310 (as above)
+            pass
+    except OSError as error:
+        raise UserError(
+            f"A picture needs a Grafana at {url} that shows the dashboard {name} to anybody ({error}): "
+            f"import monitoring/dashboard.json there, allow anonymous access, or set {GRAFANA} to another."
+        ) from error
+    return _shoot(f"{url}/d/{name}?kiosk&from=now-{LOOKED_BACK}&to=now", (1400, 2100), to)
+
+
+PICTURES: dict[str, Callable[[], Path]] = {
+    "report": picture_of_report,
+    "service": picture_of_service,
+    "dashboard": picture_of_dashboard,
+}
 
 
 def _shoot(address: str, size: tuple[int, int], to: Path, *more: str) -> Path:

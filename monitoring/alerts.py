@@ -5,7 +5,6 @@ alert is both quick and quick to end (The Site Reliability Workbook, 2018, chapt
 finds reaches Prometheus through `monitoring.exposition`.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ import yaml
 from core.contract import CONTRACT_PATH, Contract, load_contract
 from core.files import write_whole
 from core.settings import ROOT
+from monitoring.dashboard import ASKED, FAST_BURN, LATENCY_SHARE, dashboard_text
 
 RULES = Path(__file__).with_name("rules.yaml")
 OPERATOR = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
 DASHBOARD = Path(__file__).with_name("dashboard.json")
-ASKED = 'handler!~"/|/healthz|/readyz|/metrics|/docs.*|/openapi.json|/v2/health/.*"'
-LATENCY_SHARE = 0.99  # of the requests: the contract's objective is a p99
 LATE_DAYS = 2  # that a monitoring job may be behind
 
 
@@ -35,7 +33,7 @@ class Burn:
 
 
 # For a budget of 30 days: 2% of it within an hour, 5% within six, 10% within three days.
-BURNS = (Burn(14.4, "1h", "5m", "page"), Burn(6, "6h", "30m", "page"), Burn(1, "3d", "6h", "ticket"))
+BURNS = (Burn(FAST_BURN, "1h", "5m", "page"), Burn(6, "6h", "30m", "page"), Burn(1, "3d", "6h", "ticket"))
 
 
 def rules(contract: Contract) -> dict[str, Any]:
@@ -212,112 +210,6 @@ def _alert(
         **({"for": lasting} if lasting else {}),
         "labels": {"severity": severity, "team": team},
         "annotations": {"summary": summary},
-    }
-
-
-# --- dashboard ----------------------------------------------------------------------------------------------
-
-
-def dashboard(contract: Contract) -> dict[str, Any]:
-    """A Grafana dashboard over the same metrics; its data source is asked for at import."""
-    service = contract.service
-    asked = f"http_requests_total{{{ASKED}}}"
-    timed = f"http_request_duration_seconds_bucket{{{ASKED}}}"
-    panels = [
-        (
-            "Requests/s by status",
-            f"sum by (status) (rate({asked}[5m]))",
-            "reqps",
-            service.requests_per_second,
-        ),
-        ("Server errors", "serving:errors:ratio_rate5m", "percentunit", 1 - service.availability),
-        (
-            "p50 and p99",
-            f"histogram_quantile(0.5, sum by (le) (rate({timed}[5m])))",
-            "s",
-            service.p99_ms / 1000,
-        ),
-        (
-            "Budget burn, 1 h (1 = on budget)",
-            f"serving:errors:ratio_rate1h / {1 - service.availability:.6g}",
-            "",
-            14.4,
-        ),
-        (
-            "Rows/s by version and decision",
-            "sum by (model_version, decision) (rate(predictions_total[5m]))",
-            "",
-            None,
-        ),
-        (
-            "Values that training never saw, by feature",
-            "sum by (feature) (rate(unknown_categories_total[1h]))",
-            "",
-            None,
-        ),
-        ("Answers waiting on disk", "max(answers_spooled)", "", 1),
-        ("Events/s by kind", "sum by (kind) (rate(events_total[5m]))", "", None),
-        ("Columns drifted and broken", "monitoring_drifted", "", 1),
-        ("Labels arrived", "monitoring_label_share", "percentunit", contract.monitoring.min_label_share),
-        (
-            f"Cost per 1,000 decisions, {contract.costs.currency}: by labels, and estimated",
-            "monitoring_cost_per_1000",
-            "",
-            None,
-        ),
-        ("Mean prediction against the rate", "monitoring_bias", "", contract.monitoring.max_bias),
-    ]
-    second = {
-        "p50 and p99": f"histogram_quantile(0.99, sum by (le) (rate({timed}[5m])))",
-        "Budget burn, 1 h (1 = on budget)": f"serving:slow:ratio_rate1h / {1 - LATENCY_SHARE:.6g}",
-        "Columns drifted and broken": "monitoring_broken",
-        f"Cost per 1,000 decisions, {contract.costs.currency}: by labels, and estimated": (
-            "monitoring_estimated_cost_per_1000"
-        ),
-    }
-    return {
-        "title": contract.title,
-        "uid": contract.name,
-        "tags": ["machine-learning"],
-        "schemaVersion": 39,
-        "refresh": "1m",
-        "time": {"from": "now-24h", "to": "now"},
-        "templating": {
-            "list": [{"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}]
-        },
-        "panels": [
-            _panel(number, title, [expr, *([second[title]] if title in second else [])], unit, limit)
-            for number, (title, expr, unit, limit) in enumerate(panels)
-        ],
-    }
-
-
-def dashboard_text(contract: Contract) -> str:
-    """The dashboard as JSON."""
-    return json.dumps(dashboard(contract), indent=1, ensure_ascii=False) + "\n"
-
-
-def _panel(number: int, title: str, expressions: list[str], unit: str, limit: float | None) -> dict[str, Any]:
-    steps = [{"color": "green", "value": None}, *([{"color": "red", "value": limit}] if limit else [])]
-    return {
-        "id": number + 1,
-        "title": title,
-        "type": "timeseries",
-        "datasource": {"type": "prometheus", "uid": "${source}"},
-        "gridPos": {"x": 12 * (number % 2), "y": 8 * (number // 2), "w": 12, "h": 8},
-        "targets": [
-            {"refId": chr(ord("A") + place), "expr": expression}
-            for place, expression in enumerate(expressions)
-        ],
-        "fieldConfig": {
-            "defaults": {
-                "unit": unit,
-                "min": 0 if "bias" not in expressions[0] else None,
-                "custom": {"thresholdsStyle": {"mode": "line" if limit else "off"}},
-                "thresholds": {"mode": "absolute", "steps": steps},
-            },
-            "overrides": [],
-        },
     }
 
 

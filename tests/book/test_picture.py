@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from book.picture import picture_of_report, picture_of_service
+from book.picture import picture_of_dashboard, picture_of_report, picture_of_service
+from core.contract import load_contract
 from core.errors import UserError
 
 BROWSER = f"""#!{sys.executable}
@@ -17,8 +18,12 @@ import pathlib, shutil, sys, urllib.parse
 from PIL import Image
 [to] = [word.partition("=")[2] for word in sys.argv if word.startswith("--screenshot=")]
 Image.new("RGB", (8, 8), "white").save(to)
-shown = urllib.parse.unquote(urllib.parse.urlparse(sys.argv[-1]).path)
-shutil.copy(shown, pathlib.Path(__file__).with_name("shown.html"))
+address = urllib.parse.urlparse(sys.argv[-1])
+to = pathlib.Path(__file__).with_name("shown.html")
+if address.scheme == "file":
+    shutil.copy(urllib.parse.unquote(address.path), to)
+else:
+    to.write_text(sys.argv[-1])
 """
 
 
@@ -60,11 +65,22 @@ def test_the_service_is_asked_before_its_page_is_taken(service: str, programs: P
     assert shown.endswith("<script>document.forms[0].requestSubmit()</script>")
 
 
+def test_the_dashboard_is_taken_where_grafana_has_it(
+    service: str, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFANA_URL", service)
+    assert Image.open(picture_of_dashboard(to=tmp_path / "dashboard.png")).size == (8, 8)
+    shown = (programs / "shown.html").read_text()
+    assert shown.startswith(f"{service}/d/{load_contract().name}?kiosk")
+
+
 def test_what_a_picture_needs_is_said(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="run `make demo` first"):
         picture_of_report(tmp_path / "index.html")
     with pytest.raises(UserError, match="run `make serve` beside"):
         picture_of_service("http://127.0.0.1:9", tmp_path / "service.png")
+    with pytest.raises(UserError, match=r"import monitoring/dashboard\.json there"):
+        picture_of_dashboard("http://127.0.0.1:9", tmp_path / "dashboard.png")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="needs Chromium"):
         picture_of_service(service, tmp_path / "service.png")

@@ -1,6 +1,5 @@
 """The rules as generated, held to the contract and, where promtool is installed, made to fire one by one."""
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,13 +14,12 @@ from monitoring.alerts import (
     RULES,
     bounds,
     bucket,
-    dashboard,
-    dashboard_text,
     operator_text,
     rules,
     rules_text,
 )
-from monitoring.exposition import ABOUT, expose, exposed
+from monitoring.dashboard import dashboard_text
+from monitoring.exposition import expose, exposed
 from serving.metrics import BOUNDS
 
 DRILL = Path(__file__).with_name("rules_drill.yaml")
@@ -69,23 +67,6 @@ def test_each_alert_fires_in_its_drill(tmp_path: Path) -> None:
             [str(PROMTOOL), *words], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert found.returncode == 0, found.stdout + found.stderr
-
-
-def test_the_dashboard_asks_for_metrics_that_exist() -> None:
-    recorded = {
-        rule["record"]
-        for group in rules(load_contract())["groups"]
-        for rule in group["rules"]
-        if "record" in rule
-    }
-    asked = [target["expr"] for panel in dashboard(load_contract())["panels"] for target in panel["targets"]]
-    served = {
-        "http_requests_total", "http_request_duration_seconds_bucket", "predictions_total",
-        "unknown_categories_total", "answers_spooled", "events_total",
-    }  # fmt: skip
-    known = recorded | served | {f"monitoring_{name}" for name in ABOUT}
-    assert all(any(name in expression for name in known) for expression in asked)
-    assert json.loads(DASHBOARD.read_text(encoding="utf-8"))["uid"] == load_contract().name
 
 
 def test_what_was_found_is_written_for_prometheus(tmp_path: Path) -> None:

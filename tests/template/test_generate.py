@@ -13,7 +13,8 @@ from copier.errors import CopierError
 from core.contract import TASKS, load_contract
 from core.errors import UserError
 from init.demo import remove_demo
-from monitoring.alerts import dashboard_text, rules_text
+from monitoring.alerts import rules_text
+from monitoring.dashboard import dashboard_text
 from template.examples import FOLDER, write_example
 from template.start import start
 from tests.repositories import commit
