@@ -84,7 +84,7 @@ def training(folder: Path, contract: Contract) -> int:
     from steps.data.split import cut
     from steps.model.package import fit_chosen, history_at, package
     from steps.model.sample import sample_of
-    from steps.model.select import candidates_for, select
+    from steps.model.select import CANDIDATES, attempt, select
 
     stored = stored_in(folder)
     as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
@@ -92,7 +92,9 @@ def training(folder: Path, contract: Contract) -> int:
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     sample = sample_of(rows, seen, windows, contract)
     del seen
-    selection = select(sample, windows, contract, candidates_for(len(windows.folds[0].train)))
+    selection = select(
+        sample, windows, contract, [attempt(sample, windows, contract, one) for one in CANDIDATES]
+    )
     fitted = fit_chosen(sample, windows, selection, contract)
     past = history_at(world.events, world.reference, contract, as_of)
     lineage = Lineage("bench", contract.digest, "bench", "bench")

@@ -30,7 +30,7 @@ from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version, load_record
-from steps.model.select import Selection
+from steps.model.select import CANDIDATES, Selection
 from steps.monitor.adapters import no_longer_wanted, nothing_watched, period_of
 from steps.monitor.watch import Watched, first_decision, reaches
 from steps.monitor.year import Comparison
@@ -90,7 +90,7 @@ def _champions() -> tuple[Version, ...]:
     return (found,) if found else ()
 
 
-def _train(as_of: str, champions: Sequence[Version], tried: Sequence[Trees] = ()) -> Trained:
+def _train(as_of: str, champions: Sequence[Version], candidates: Sequence[Trees] = CANDIDATES) -> Trained:
     for champion in champions:
         if champion.as_of > epoch(day(as_of)):
             raise UserError(
@@ -102,7 +102,7 @@ def _train(as_of: str, champions: Sequence[Version], tried: Sequence[Trees] = ()
         registry.registry_key(load_contract().name),
         as_of,
         "".join(champion.version for champion in champions),
-        [asdict(trees) for trees in tried],
+        [asdict(trees) for trees in candidates],
     )
     if run is None:
         raise UserError(REMOTE)

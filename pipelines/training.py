@@ -8,7 +8,7 @@ from zenml.enums import ExecutionMode
 
 from core.settings import PIPELINES_IMAGE
 from steps.data.adapters import in_memory, probe
-from steps.model.adapters import build, choose, contest, crown, examine, find_version
+from steps.model.adapters import build, candidate, choose, contest, crown, examine, find_version
 from steps.report.adapters import tell_model
 
 LAST_DAY = "9999-12-31"
@@ -24,10 +24,17 @@ IN_PODS: dict[str, Any] = {  # locally without effect
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
-def training(data: str, registry: str, as_of: str, champion: str, tried: list[dict[str, Any]]) -> None:
-    """Train as of a day on the data with this hash; the challenger meets the champion."""
+def training(data: str, registry: str, as_of: str, champion: str, candidates: list[dict[str, Any]]) -> None:
+    """Train as of a day on the data with this hash; the challenger meets the champion.
+
+    Each candidate is a step that waits for no other: in pods they run side by side.
+    """
     rows, world, features = in_memory(data, as_of, as_of)
     probes = probe(rows, world, features, as_of)
+    tried = [
+        candidate(rows, features, as_of, trees, id=f"candidate_{number}")
+        for number, trees in enumerate(candidates, 1)
+    ]
     selection = choose(rows, features, as_of, tried)
     version = build(rows, world, features, selection, as_of, data, registry)
     verdict = contest(rows, features, version, probes, as_of, champion)

@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
+from io import BytesIO
 from typing import Any, ClassVar, get_type_hints
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,10 +21,12 @@ from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 
+from core.columns import Floats
 from core.partitions import parquet_of
 
 _FRAME = "frame.parquet"
 _RECORD = "record.json"
+_ARRAYS = tuple[Floats, ...]
 
 
 def _decoded(content: bytes) -> pd.DataFrame:
@@ -64,6 +68,11 @@ class _HashedFiles(BaseMaterializer):
     def _read_frame(self, name: str) -> pd.DataFrame:
         return _decoded(self._read(name))
 
+    def _write_array(self, name: str, array: Floats) -> None:
+        content = BytesIO()
+        np.save(content, array, allow_pickle=False)
+        self._write(name, content.getvalue())
+
 
 class FrameMaterializer(_HashedFiles):
     """One frame; the default for `pd.DataFrame` once this module is imported."""
@@ -79,7 +88,7 @@ class FrameMaterializer(_HashedFiles):
 
 
 class RecordMaterializer(_HashedFiles):
-    """A dataclass whose fields are frames, dictionaries of frames, or values that JSON can hold.
+    """A dataclass whose fields are frames, dictionaries of frames, tuples of arrays, or what JSON can hold.
 
     To be named by the step: `@step(output_materializers=RecordMaterializer)`.
     """
@@ -98,6 +107,10 @@ class RecordMaterializer(_HashedFiles):
                 families[name] = list(value)
                 for key, frame in value.items():
                     self._write_frame(f"{name}.{key}.parquet", frame)
+            elif hint == _ARRAYS:
+                families[name] = [str(number) for number in range(len(value))]
+                for number, array in enumerate(value):
+                    self._write_array(f"{name}.{number}.npy", array)
             else:
                 rest[name] = TypeAdapter(hint).dump_python(value, mode="json")
         self._write(_RECORD, json.dumps({"families": families, "rest": rest}).encode())
@@ -112,6 +125,11 @@ class RecordMaterializer(_HashedFiles):
                 values[name] = {
                     key: self._read_frame(f"{name}.{key}.parquet") for key in record["families"][name]
                 }
+            elif hint == _ARRAYS:
+                values[name] = tuple(
+                    np.load(BytesIO(self._read(f"{name}.{number}.npy")))
+                    for number in record["families"][name]
+                )
             else:
                 values[name] = TypeAdapter(hint).validate_python(record["rest"][name])
         return data_type(**values)

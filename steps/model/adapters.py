@@ -44,7 +44,7 @@ from steps.model.registry import (
     register,
 )
 from steps.model.sample import labels_of, sample_of
-from steps.model.select import Selection, candidates_for, select
+from steps.model.select import Selection, Tried, attempt, select
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,23 @@ class Findings:
 
 
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)
-def choose(
-    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[dict[str, Any]]
-) -> Annotated[Selection, "selection"]:
-    """Baselines and candidates on the same temporal folds; without any named, the usual candidates."""
+def candidate(
+    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, trees: dict[str, Any]
+) -> Annotated[Tried, "tried"]:
+    """One candidate on the temporal folds; it waits for no other."""
     contract = load_contract()
     windows = windows_at(rows, as_of)
-    candidates = [Trees(**one) for one in tried] or candidates_for(len(windows.folds[0].train))
-    return select(sample_of(rows, features, windows, contract), windows, contract, candidates)
+    return attempt(sample_of(rows, features, windows, contract), windows, contract, Trees(**trees))
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def choose(
+    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[Tried]
+) -> Annotated[Selection, "selection"]:
+    """The best of the candidates, beside baselines on the same folds."""
+    contract = load_contract()
+    windows = windows_at(rows, as_of)
+    return select(sample_of(rows, features, windows, contract), windows, contract, tried)
 
 
 @step(cache_policy=MODEL, output_materializers=RecordMaterializer)

@@ -35,28 +35,27 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Tried:
+class Tried:
     """A candidate with its best number of trees, and its margins for each fold's validation rows."""
 
     trees: Trees
     loss: float
-    margins: Sequence[Floats]
+    margins: tuple[Floats, ...]
 
 
-def candidates_for(rows: int) -> tuple[Trees, ...]:
-    """The usual candidates, with smaller leaves where the rows to learn from are few."""
-    least = max(LEAST_LEAF_ROWS, rows // LEAVES_OF_ROWS)
-    return tuple(replace(one, min_leaf_rows=min(one.min_leaf_rows, least)) for one in CANDIDATES)
+def attempt(sample: Sample, windows: Windows, contract: Contract, trees: Trees) -> Tried:
+    """One candidate on the folds, with smaller leaves where the rows to learn from are few."""
+    folds, learner = windows.folds, learner_of(contract)
+    least = max(LEAST_LEAF_ROWS, len(folds[0].train) // LEAVES_OF_ROWS)
+    fitting = replace(trees, min_leaf_rows=min(trees.min_leaf_rows, least))
+    staged = [_stages(sample, fold, fitting, learner) for fold in folds]
+    return _best_count(fitting, staged, _labels(sample, folds), learner)
 
 
-def select(sample: Sample, windows: Windows, contract: Contract, candidates: Sequence[Trees]) -> Selection:
+def select(sample: Sample, windows: Windows, contract: Contract, tried: Sequence[Tried]) -> Selection:
     """Compare baselines and candidates on the folds; the one with the least loss is calibrated."""
     folds, learner = windows.folds, learner_of(contract)
-    labels = [sample.label[fold.valid] for fold in folds]
-    tried = [
-        _best_count(trees, [_stages(sample, fold, trees, learner) for fold in folds], labels, learner)
-        for trees in candidates
-    ]
+    labels = _labels(sample, folds)
     best = min(tried, key=lambda one: one.loss)
     whole = learner.whole(sample, folds, best.trees, best.margins)
     leaderboard = (
@@ -83,6 +82,10 @@ def select(sample: Sample, windows: Windows, contract: Contract, candidates: Seq
     return Selection(best.trees, calibration, leaderboard)
 
 
+def _labels(sample: Sample, folds: Sequence[Fold]) -> list[Any]:
+    return [sample.label[fold.valid] for fold in folds]
+
+
 def _stages(sample: Sample, fold: Fold, trees: Trees, learner: Learner) -> list[Floats]:
     """Margins of the fold's validation rows after every few trees, and after all."""
     return [
@@ -94,7 +97,7 @@ def _stages(sample: Sample, fold: Fold, trees: Trees, learner: Learner) -> list[
 
 def _best_count(
     trees: Trees, staged: Sequence[Sequence[Floats]], labels: Sequence[Any], learner: Learner
-) -> _Tried:
+) -> Tried:
     """The number of trees with the least loss, as a mean over the folds."""
     stages = list(zip(*staged, strict=True))  # stages x folds
     losses = [
@@ -103,7 +106,7 @@ def _best_count(
     ]
     best = int(np.argmin(losses))
     count = min((best + 1) * TREES_STEP, trees.count)
-    return _Tried(replace(trees, count=count), float(losses[best]), stages[best])
+    return Tried(replace(trees, count=count), float(losses[best]), stages[best])
 
 
 def _baseline(

@@ -19,13 +19,14 @@ from steps.model import registry
 from steps.model.adapters import Verdict as Contest
 from steps.model.fit import Trees
 from steps.model.registry import Version
-from steps.model.select import Selection
+from steps.model.select import CANDIDATES, Selection
 from steps.monitor import adapters
 
 TRAINED = epoch(day("2013-09-01"))
 CHAMPION = Version("flight-disruption", "4", "digest", "run", TRAINED, "commit")
 CHALLENGER = replace(CHAMPION, version="5")
 PASSED = Contest(())
+USUAL = [asdict(trees) for trees in CANDIDATES]
 LENGTH = load_contract().monitoring.period_days * DAY
 
 
@@ -80,7 +81,7 @@ def test_a_champion_of_a_later_day_is_a_sentence(champion: Version, training: St
 @pytest.mark.usefixtures("champion")
 def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
     trained = runs.train("2013-09-01")
-    assert training.given == [("data", "registry of flight-disruption", "2013-09-01", "4", [])]
+    assert training.given == [("data", "registry of flight-disruption", "2013-09-01", "4", USUAL)]
     assert (trained.version, trained.contest, trained.promoted) == (CHALLENGER, PASSED, True)
 
 
@@ -94,7 +95,7 @@ def test_afresh_there_is_no_champion(training: Stand, as_of: str) -> None:
 @pytest.mark.usefixtures("nobody")
 def test_the_first_training_meets_nobody(training: Stand) -> None:
     runs.train("2013-08-01")
-    assert training.given[0][3:] == ("", [])
+    assert training.given[0][3:] == ("", USUAL)
 
 
 @pytest.mark.usefixtures("champion")

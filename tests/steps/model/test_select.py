@@ -12,7 +12,7 @@ from steps.model import select as room
 from steps.model.fit import Trees
 from steps.model.learner import learner_of
 from steps.model.sample import Sample
-from steps.model.select import TREES_STEP, Selection, select
+from steps.model.select import LEAVES_OF_ROWS, TREES_STEP, Selection, attempt, select
 
 LEARNER = learner_of(load_contract())
 ROWS, CUT = 3000, 2400  # what comes from the cut on is the contest window and later
@@ -34,8 +34,14 @@ def sample(signal: float) -> Sample:
     return Sample(features, ("a", "b", "c", "d"), {}, keys, label)
 
 
+def selected(seen: Sample, *candidates: Trees) -> Selection:
+    contract = load_contract()
+    tried = [attempt(seen, WINDOWS, contract, trees) for trees in candidates]
+    return select(seen, WINDOWS, contract, tried)
+
+
 def chosen(seen: Sample) -> Selection:
-    return select(seen, WINDOWS, load_contract(), [WILD, MILD])
+    return selected(seen, WILD, MILD)
 
 
 def test_only_the_folds_are_looked_at() -> None:
@@ -55,6 +61,19 @@ def test_the_candidate_with_the_least_log_loss_is_chosen_with_its_own_number_of_
     assert losses[MILD.name] < losses["prior"]
 
 
+def test_whoever_is_tried_first_the_same_one_wins() -> None:
+    seen = sample(1.5)
+    one, other = selected(seen, WILD, MILD), selected(seen, MILD, WILD)
+    assert (one.trees, one.calibration) == (other.trees, other.calibration)
+    assert sorted(map(repr, one.leaderboard)) == sorted(map(repr, other.leaderboard))
+
+
+def test_few_rows_get_smaller_leaves() -> None:
+    coarse = replace(MILD, min_leaf_rows=100)
+    found = attempt(sample(1.5), WINDOWS, load_contract(), coarse)
+    assert found.trees.min_leaf_rows == len(FOLDS[0].train) // LEAVES_OF_ROWS
+
+
 def test_the_leaderboard_has_all_that_was_tried_and_one_choice() -> None:
     found = chosen(sample(1.5))
     assert [(entry.name, entry.kind, entry.chosen) for entry in found.leaderboard] == [
@@ -65,11 +84,11 @@ def test_the_leaderboard_has_all_that_was_tried_and_one_choice() -> None:
 
 
 def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
-    noise = select(sample(0.0), WINDOWS, load_contract(), [WILD])
+    noise = selected(sample(0.0), WILD)
     assert noise.trees.count == TREES_STEP
     assert isinstance(noise.calibration, Calibration)
     assert 0 < noise.calibration.slope < 0.9
-    signal = select(sample(3.0), WINDOWS, load_contract(), [MILD])
+    signal = selected(sample(3.0), MILD)
     assert signal.trees.count > TREES_STEP
 
 
