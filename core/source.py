@@ -7,6 +7,7 @@ import warnings
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -18,6 +19,19 @@ from core.settings import ROOT
 MISSING = ("", "?", "-", "--", "none", "NONE")  # beside pandas' own
 ENCODINGS = ("utf-8-sig", "cp1252")
 WIDE = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 starts
+NO_TEXT = {  # how other files start, and what is to be done
+    b"pk\x03\x04": "a workbook or an archive: save its table as CSV or Parquet",
+    b"\xd0\xcf\x11\xe0": "a workbook: save its table as CSV or Parquet",
+    b"%pdf": "a PDF: save its table as CSV or Parquet",
+    b'{"': "JSON: save it as CSV or Parquet",
+    b"[{": "JSON: save it as CSV or Parquet",
+    b"<!doctype html": "a page for browsers, perhaps that of a login: download the table itself",
+    b"<html": "a page for browsers, perhaps that of a login: download the table itself",
+    b"sqlite format 3": "a database: write sqlite:///path/to/it#table",
+    b"par1": "Parquet: let its name end in .parquet",
+    b"\x1f\x8b": "compressed: let its name end in .gz",
+}
+LONGEST_START = 32  # bytes
 UNREAD = {
     ".xlsx",
     ".xls",
@@ -37,6 +51,7 @@ REMARK = r"#|sep=|\s*$"  # how a line starts that comes before the headers
 HEAD = 64 * 1024  # characters that are looked at
 PARQUET = {".parquet", ".pq"}
 BUCKETS = ("s3://", "gs://", "gcs://")
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # of a folder whose rows have none
 EXAMPLE = "sklearn:"
 IN_MEMORY = 256 * 2**20  # bytes of files: a folder of more is read file by file
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
@@ -139,8 +154,8 @@ def _read(source: str) -> pd.DataFrame:
         parts = _parts(place)
         if not parts:
             raise UserError(f"The folder {source} holds no .parquet and no .csv files.")
-        return pd.concat([_file(str(part)) for part in parts], ignore_index=True)
-    return _file(str(place))
+        return pd.concat([_part(part) for part in parts], ignore_index=True)
+    return _part(place)
 
 
 def _local(source: str) -> Path | None:
@@ -162,6 +177,16 @@ def _parts(folder: Path) -> list[Path]:
     return [path for path in found if _TABLES & set(path.suffixes)]
 
 
+def _part(path: Path) -> pd.DataFrame:
+    """A file with what the folders around it say of its rows, such as `region=north`."""
+    frame = _file(str(path))
+    for folder in path.parent.parts:
+        name, equals, value = (unquote(one) for one in folder.partition("="))
+        if name and equals and name not in frame:
+            frame[name] = None if value == NO_VALUE else value
+    return frame
+
+
 def _file(place: str) -> pd.DataFrame:
     suffix = Path(place.partition("?")[0]).suffix.lower()
     if place.startswith(BUCKETS) and (suffix in PARQUET or not suffix):  # or a folder of such files
@@ -175,11 +200,14 @@ def _file(place: str) -> pd.DataFrame:
     if suffix in UNREAD:
         raise UserError(f"{place} is {suffix[1:]}, which is not read: save it as CSV or Parquet.")
     with _open(place) as file:
-        start = file.read(2)
-    if start in WIDE:
+        start = file.read(LONGEST_START)
+    if start[:2] in WIDE:
         return _text(place, "utf-16")
-    if b"\0" in start:  # the same, and nothing says so
+    if b"\0" in start[:2]:  # the same, and nothing says so
         return _text(place, "utf-16-be" if start[:1] == b"\0" else "utf-16-le")
+    for beginning, what in NO_TEXT.items():
+        if start.lstrip().lower().startswith(beginning):
+            raise UserError(f"{named(place)} is no text but {what}.")
     for encoding in ENCODINGS:
         try:
             return _text(place, encoding)

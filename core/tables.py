@@ -18,6 +18,7 @@ HAPPENED = "happened_at"
 EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment's count a second
 SHEET_DAYS = "days of a spreadsheet"  # since the end of 1899
 SHEET_EPOCH = 25_569  # the first day of 1970 among them
+WEEKS = "%G-W%V"  # of ISO 8601, whose day is not told
 LATEST = 2040  # a year of two digits that would lie beyond is of the century before
 # Zones that people write and pandas does not know.
 ZONES = {
@@ -228,6 +229,8 @@ def moment(values: pd.Series, written: str) -> pd.Series:
 
 
 def _read(texts: pd.Series, written: str) -> pd.Series:
+    if written == WEEKS:  # which begin on a Monday
+        texts, written = texts + "-1", f"{WEEKS}-%u"
     moments: pd.Series = pd.to_datetime(texts, format=written or "ISO8601", errors="coerce", utc=True)
     if "%Z" in written and moments.isna().any():
         shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)

@@ -13,7 +13,7 @@ from core.database import require_no_secret
 from core.errors import UserError
 from core.source import read_table
 from core.tables import HAPPENED, moment, text
-from init.inspect import Found, how_written, inspect_column, names_of
+from init.inspect import Found, forms_read, how_written, inspect_column, names_of
 from init.leaks import SAMPLE, numbers_of, reach, refuse_copies, suspects
 from init.plan import Windows, moved, plan_windows
 from init.target import Target, find_target, require_column
@@ -22,6 +22,9 @@ SIMULATED_TIME = "decided_at"
 CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
 ROW = "row_number"
 UNREADABLE = 0.01  # of the moments of decision, at most
+LEAST_GROUPS = 30  # to be dealt out to windows
+SEEN = 5_000  # values among which such are looked for as are no moments
+LARGEST_GROUP = 0.25  # of the rows
 LEAST_EARLY = 5  # rows of each class before the first fold
 EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
 TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it drifts by construction
@@ -97,20 +100,6 @@ class Draft:
         along = values.corrwith(self.decided, method="spearman").abs()
         return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What else a person should know."""
-        notes = []
-        if self.repeated:
-            fate = "are left out" if self.drop_repeated else "stay, for so few columns repeat by chance"
-            notes.append(f"{self.repeated:,} rows repeat another one whole and {fate}")
-        notes.extend(
-            f"{one.header}: {one.unreadable:,} values cannot be read and count as missing"
-            for one in self.features
-            if one.unreadable
-        )
-        return tuple(notes)
-
 
 def draft(wishes: Wishes) -> Draft:
     """Inspect a table.
@@ -139,6 +128,7 @@ def draft(wishes: Wishes) -> Draft:
     _require_known_later(table, found, decided, wishes)
     windows = plan_windows(decided, len(table))
     _require_each_early(table, target, decided, windows)
+    _require_groups(table, windows, wishes)
     taken = {*wishes.keys, wishes.time}
     features = [one for one in found.values() if not one.left_out and one.header not in taken]
     if not features and not wishes.keys and windows.simulated:  # nor history, nor calendar
@@ -253,7 +243,8 @@ def _require_moments(table: pd.DataFrame, column: Found, what: str, option: str)
         UserError: with some of what it holds.
     """
     if column.kind != "moment":
-        seen = table[column.header].dropna().astype("str").drop_duplicates().head(3)
+        texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
+        seen = texts[~forms_read(texts)[1]].head(3)
         raise UserError(
             f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
             "moments in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
@@ -302,6 +293,24 @@ def _require_each_early(
             f"The target {target.header!r} is {target.classes[rare]!r} in {rows[rare]} rows before {start}, "
             f"where the first models are tried: {LEAST_EARLY} are needed to learn from. Bring older rows "
             "with it, join it with another class, or leave TIME out: moments are then made up."
+        )
+
+
+def _require_groups(table: pd.DataFrame, windows: Windows, wishes: Wishes) -> None:
+    """Refuse groups that cannot be dealt out to the windows whole.
+
+    Raises:
+        UserError: when they are too few, or one is too large.
+    """
+    if not (wishes.group and windows.simulated and not wishes.time):
+        return
+    sizes = table[wishes.group].value_counts(dropna=False, normalize=True)
+    if len(sizes) < LEAST_GROUPS or sizes.iloc[0] > LARGEST_GROUP:
+        raise UserError(
+            f"GROUP={wishes.group} has {len(sizes):,} different values, the largest with {sizes.iloc[0]:.0%} "
+            "of the rows. Groups go whole into the windows to train, validate, compare and test, so that "
+            f"{LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the rows. Name a finer "
+            "column, or leave GROUP out."
         )
 
 

@@ -1,15 +1,15 @@
 """What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or moments."""
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from anyascii import anyascii
 
-from core.tables import ALSO, EPOCHS, EXACT, SHEET_DAYS, bare_number, moment, number, text
+from core.tables import ALSO, EPOCHS, EXACT, SHEET_DAYS, WEEKS, bare_number, moment, number, text
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
 SAMPLE = 5_000  # distinct values that say how a column is written
@@ -25,7 +25,7 @@ DATES = (
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",
     "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
 )  # fmt: skip
-CLOCKLESS = ("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%G-W%V-%u")
+CLOCKLESS = ("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", WEEKS, "%G-W%V-%u")
 CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
 WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}  # with what follows a year's digits
 DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
@@ -39,6 +39,12 @@ DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
 LEAST_OF_FORM = 0.01  # of the values, for a further form in which moments are written
 TRIED = 100  # values, of which a form must read one to be looked at
+MARKS = {
+    sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
+}
+LEAST_OF_MARK = 0.01  # of the values
+MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
+TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
 EPOCH_YEARS = (1990, 2040)  # in which a number can be a moment
 SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
 
@@ -60,6 +66,8 @@ class Found:
     written: str = ""  # how moments are written
     comma: bool = False
     unreadable: int = 0  # values that are none of the kind, and count as missing
+    mark: float | None = None  # a number that seems to stand for none
+    measured: bool = False  # texts that are numbers with a unit, or clocks
     identifier: bool = False
     left_out: str = ""  # why it is no feature
 
@@ -69,14 +77,12 @@ class Found:
 
 
 def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
-    """A name for each header: lower case, letters, digits and underscores, none twice."""
+    """A name for each header, whatever its script: lower-case letters, digits, underscores, none twice."""
     names: dict[str, str] = {}
     used = set(taken)
     for place, header in enumerate(headers, 1):
-        spelled = header.replace("ß", "ss").replace("ø", "o").replace("æ", "ae").replace("ł", "l")
-        spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", spelled)
-        ascii_only = unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode()
-        name = re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")[:48].rstrip("_")
+        spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", anyascii(header))
+        name = re.sub(r"[^a-z0-9]+", "_", spelled.lower()).strip("_")[:48].rstrip("_")
         if not re.match("[a-z]", name) or name in WORDS:
             name = f"{prefix}_{name or place}"
         whole, again = name, 2
@@ -119,12 +125,20 @@ def how_written(sample: pd.Series) -> str:
 
     Where day and month could change places, the format with the day first stands, unless it reads fewer.
     """
+    used, known = forms_read(sample)
+    return ALSO.join(used) if len(sample) and known.mean() > READABLE else ""
+
+
+def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
+    """The forms in which texts are moments, the most used first, and which of the texts are."""
+    used: list[str] = []
+    known = pd.Series(data=False, index=sample.index)
     if (
         not len(sample)
         or sample.str.len().median() < len("2022-1")
         or not sample.str.contains(r"\d").mean() > READABLE
     ):
-        return ""
+        return used, known
     digits = (
         sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
         and not sample.str.fullmatch(DATE).mean() > READABLE
@@ -133,8 +147,6 @@ def how_written(sample: pd.Series) -> str:
     forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
     read = {form: _read(sample, form) for form in forms}
     shape = sample.str.replace(r"\d+", "0", regex=True)  # what looks the same is written the same
-    used: list[str] = []
-    known = pd.Series(data=False, index=sample.index)
     while read and not known.all():
         rest = ~shape.isin(shape[known])
         best = max(read, key=lambda form: int((read[form] & rest).sum()))
@@ -143,7 +155,7 @@ def how_written(sample: pd.Series) -> str:
             break
         used.append(best)
         known |= more
-    return ALSO.join(used) if known.mean() > READABLE else ""
+    return used, known
 
 
 def forms_of(sample: pd.Series) -> tuple[str, ...]:
@@ -241,9 +253,29 @@ def _number(found: Found, values: pd.Series) -> Found:
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
+        mark=mark_of(known),
         identifier=serial,
         left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
     )
+
+
+def mark_of(numbers: pd.Series) -> float | None:
+    """A number such as -999 that stands farther from all others than these from each other."""
+    for mark in (float(numbers.min()), float(numbers.max())):
+        others = numbers[numbers != mark]
+        often = 1 - len(others) / len(numbers) >= LEAST_OF_MARK
+        if mark in MARKS and often and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
+            low, high = float(others.min()), float(others.max())
+            if max(low - mark, mark - high) > high - low:
+                return mark
+    return None
+
+
+def _measured(levels: pd.Series) -> bool:
+    """Whether texts are numbers that all have the same unit, or times of day."""
+    units = levels.str.extract(MEASURED)[0].value_counts(dropna=False, normalize=True)
+    clocks = float(levels.str.fullmatch(TIME_OF_DAY).mean())
+    return max(clocks, float(units.drop(np.nan, errors="ignore").max())) > READABLE
 
 
 def _category(found: Found, values: pd.Series) -> Found:
@@ -264,6 +296,7 @@ def _category(found: Found, values: pd.Series) -> Found:
         levels=tuple(sorted(counts.index)) if listed else (),
         longest=int(lengths.max()),
         example=str(counts.index[0]),
+        measured=len(counts) > FEW_LEVELS and _measured(counts.index.to_series()),
         identifier=serial,
         left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
     )

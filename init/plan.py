@@ -53,7 +53,7 @@ def plan_windows(decided: pd.Series | None, rows: int) -> Windows:
     days = np.unique(known // DAY)
     span = int(days[-1] - days[0]) + 1
     if len(days) < LEAST_DAYS:
-        return _simulated(rows, f"the table has only {len(days)} different days")
+        return _simulated(rows, f"the table has {len(days)} of the {LEAST_DAYS} different days needed")
     test_start = int(np.quantile(known, 1 - TEST)) // DAY
     test_end = int(days[-1]) + 1
     contest_start = int(np.quantile(known, 1 - TEST - CONTEST)) // DAY

@@ -12,6 +12,7 @@ from core.files import write_whole
 from core.settings import ROOT
 from init.demo import remove_demo
 from init.draft import Wishes, draft
+from init.notes import notes_of
 from init.write import write_problem
 
 PROBLEM = ROOT / "problem"
@@ -72,7 +73,7 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
     made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
     yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {windows.period_days} days."
-    yield from (f"{note}." for note in found.notes)
+    yield from notes_of(found)
     if gone:
         yield f"{gone} files of the demo that was here are gone; git still has them."
     files = f"{folder / 'problem.yaml'}, dataset.py, features.py"

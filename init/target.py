@@ -147,7 +147,7 @@ def _classes(header: str, sizes: dict[str, int]) -> Target:
             f"apart: {MOST_CLASSES} at most. Join the rare ones into one, or say which one is acted on: "
             f"POSITIVE={next(iter(sizes))!r}. For numbers there is TASK=regression."
         )
-    _require_each(header, sizes)
+    _require_each(header, sizes, numbers=comma_of(pd.Series(classes)) is not None)
     rows = sum(sizes.values())
     return Target(header, tuple(classes), tuple(sizes[one] / rows for one in classes))
 
@@ -187,13 +187,15 @@ def _shown(classes: list[str]) -> str:
     return ", ".join(repr(one) for one in classes[:SHOWN]) + more
 
 
-def _require_each(header: str, sizes: dict[str, int]) -> None:
+def _require_each(header: str, sizes: dict[str, int], *, numbers: bool = False) -> None:
     rare = min(sizes, key=sizes.__getitem__)
     if sizes[rare] < LEAST_OF_CLASS:
         others = f", or join it with another, or say which one is acted on: POSITIVE={next(iter(sizes))!r}"
         others = others if len(sizes) > BINARY else ""
+        others += "; to forecast the number itself: TASK=regression" if numbers else ""
+        rows = f"{sizes[rare]} row{'s' if sizes[rare] > 1 else ''} of {sum(sizes.values()):,}"
         raise UserError(
-            f"The target {header!r} is {rare!r} in {sizes[rare]} rows of {sum(sizes.values()):,}, too few to "
+            f"The target {header!r} is {rare!r} in {rows}, too few to "
             f"learn and to test: bring {LEAST_OF_CLASS} or more{others}."
         )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
 from init.inspect import inspect_column, names_of
 from init.leaks import SAMPLE, some_of
+from init.notes import notes_of
 from init.target import Target
 from init.write import write_problem
 
@@ -202,11 +204,18 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
             {"task": "regression"},
             ["holds no numbers", "'n0'"],
         ),
-        (table(y=np.where(np.arange(300) < 4, 2, OUTCOME)), {}, ["'2' in 4 rows of 300"]),
+        (table(y=np.where(np.arange(300) < 4, 2, OUTCOME)), {}, ["'2' in 4 rows of 300", "TASK=regression"]),
         (table(y=OUTCOME), {"task": "clustering"}, ["TASK=clustering", "multiclass"]),
         (table(y=VALUES, z=3 - 2 * VALUES), {}, ["'z' equals the target 'y'", "LEAVE_OUT=z"]),
         (table(y=OUTCOME, t=DAYS), {"time": "y"}, ["TIME", "TARGET"]),
         (table(y=OUTCOME, t="soon"), {"time": "t"}, ["'t' does not parse", "'soon'", "ISO 8601"]),
+        (
+            table(
+                y=OUTCOME, t=DAYS.strftime("%d %B %Y").str.replace("May", "Mai").str.replace("March", "März")
+            ),
+            {"time": "t"},
+            ["'t' does not parse: '01 März 2022'", "are no moments"],
+        ),
         (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
         (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
         (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
@@ -227,6 +236,8 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
             ["'z' equals the target 'y'", "LEAVE_OUT=z"],
         ),
         (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left"]),
+        (table(y=OUTCOME, g="one"), {"group": "g"}, ["GROUP=g has 1 different", "100%", "leave GROUP out"]),
+        (table(y=OUTCOME, g=np.maximum(np.arange(300), 200)), {"group": "g"}, ["67% of the rows"]),
         (table(y=OUTCOME), {"leave_out": ("c",)}, ["LEAVE_OUT", "no column 'c'"]),
         (table(y=OUTCOME), {"positive": "7"}, ["POSITIVE=7", "0, 1"]),
     ],
@@ -295,12 +306,40 @@ def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> 
     assert moment(pd.Series(texts), written).tolist() == expected
 
 
+def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = table(y=np.where(np.arange(300) % 10 == 0, "unknown", np.where(OUTCOME == 1, "p", "q")))
+    frame["age"] = np.where(np.arange(300) % 7 == 0, -999, random.integers(20, 60, 300))
+    frame["rest"] = random.integers(-1, 9, 300)
+    frame["weight"] = [f"{one:.1f} kg" for one in random.normal(70, 9, 300)]
+    frame["street"] = [f"{one} {'ab'[one % 2]}" for one in random.integers(0, 90, 300)]
+    frame["opens"] = [f"{one % 24:02}:{one % 60:02}" for one in range(300)]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    told = "\n".join(notes_of(draft(Wishes(str(tmp_path / "table.csv"), "y"))))
+    for words in ("age: -999 stands far", " kg' are learnt as", "opens: texts", "The class 'unknown'"):
+        assert words in told
+    assert "rest" not in told
+    assert "street" not in told
+    assert "Too good" not in told
+
+
+def test_what_columns_tell_together_too_well_is_said(tmp_path: Path) -> None:
+    table(y=OUTCOME).to_csv(tmp_path / "table.csv", index=False)
+    found = replace(draft(Wishes(str(tmp_path / "table.csv"), "y")), reached=0.995)
+    assert "ROC-AUC 0.995: several" in "\n".join(notes_of(found))
+
+
 def test_names_are_plain_and_none_twice() -> None:
-    names = names_of(["Größe (cm)", "größe cm", "長さ", "2nd", "known_at", "customerID"], ["known_at"])
+    names = names_of(
+        ["Größe (cm)", "größe cm", "長さ", "город", "🙂", "%", "2nd", "known_at", "customerID"], ["known_at"]
+    )
     assert list(names.values()) == [
         "grosse_cm",
         "grosse_cm_2",
-        "column_3",
+        "zhangsa",
+        "gorod",
+        "slight_smile",
+        "column_6",
         "column_2nd",
         "known_at_2",
         "customer_id",
