@@ -43,7 +43,7 @@ class Asked:
 
 
 def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
-    """Rows as a client writes them in JSON: moments in ISO 8601, missing values as null."""
+    """Rows as a client writes them in JSON: moments in ISO 8601, and null where a value is missing."""
     wire: dict[str, list[Any]] = {}
     for name, column in columns.items():
         values = frame[name]
@@ -53,7 +53,8 @@ def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
             written = np.char.add(np.datetime_as_string(moments), "Z")
             wire[name] = [one if told else None for one, told in zip(written.tolist(), known, strict=True)]
         else:
-            wire[name] = values.astype(object).where(values.notna(), None).tolist()
+            told = values.notna() & (values != "")
+            wire[name] = values.astype(object).where(told, None).tolist()
     return [dict(zip(wire, row, strict=True)) for row in zip(*wire.values(), strict=True)]
 
 

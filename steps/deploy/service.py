@@ -20,6 +20,7 @@ from serving.settings import PREFIX, Settings
 
 TOLERANCE = 1e-9
 TAIL = 15  # lines
+REASON = 500  # characters of a refusal
 
 
 def url(settings: Settings) -> str:
@@ -94,6 +95,11 @@ def smoke(
         found = [numbers_in(one) for one in answer.json()["predictions"]]
         served = httpx.get(f"{url(settings)}/model", headers=headers(settings), timeout=30).raise_for_status()
         since = served.json().get("forgotten", 0) + DAY  # another of its processes may have forgotten more
+    except httpx.HTTPStatusError as error:
+        said = error.response
+        raise UserError(
+            f"The smoke test was refused by {url(settings)}: {said.status_code}, {said.text[:REASON]}"
+        ) from error
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
     if not len(found) == len(forecasts) > 0:

@@ -121,6 +121,12 @@ def test_what_is_missing_is_null(made: Made) -> None:
     assert "NaN" not in json.dumps(wire)
 
 
+def test_an_empty_text_is_missing_too(made: Made) -> None:
+    """The rows that an artifact keeps for its smoke test have none for a category that is missing."""
+    rows = made.rows.head(2).assign(dest=["", "IAH"])
+    assert [one["dest"] for one in wire_rows(rows, made.contract.columns)] == [None, "IAH"]
+
+
 def test_the_service_reads_what_the_client_writes(made: Made) -> None:
     wire = wire_rows(made.rows.head(LIMIT), made.contract.columns)
     found = rows_intake(made.contract).read(json.dumps({"rows": wire}).encode())
