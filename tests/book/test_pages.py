@@ -77,6 +77,8 @@ def test_what_the_bench_of_monitoring_leaves_is_told() -> None:
     contract, known = load_contract(), records()
     found = {
         "false_alarms": [{"days": 1, "alarms": unseen, "evidently": seen}, {"days": 30, "alarms": unseen}],
+        "level": contract.monitoring.false_alarm,
+        "labels": [fault("label rate + 10 points", seen, gross=False)],
         "faults": [fault("unit, x 1000", seen, gross=True), fault("mean + 0.25 sd", unseen, gross=False)],
     }
     told = known | {"monitoring": replace(next(iter(known.values())), found=found)}
@@ -86,6 +88,8 @@ def test_what_the_bench_of_monitoring_leaves_is_told() -> None:
     assert "| gross | 1 | 0% | 100% |" in thresholds
     drill = pages["docs/design/5-monitoring/06-incident-drill.md"]
     assert "seen within a day in 0 of 10 trials, within a week in 10 of 10" in drill
+    watched = pages["docs/design/5-monitoring/01-what-to-watch.md"]
+    assert "seen within a day in 0% of the trials, within a week in 100%" in watched
 
 
 @of_the_demo
