@@ -152,8 +152,8 @@ NOTICE ?= reports/notices/monitoring.md
 issue: $(INSTALLED) ## the one issue of NOTICE's kind: opened, updated, or closed when all is well (needs gh)
 	@$(BIN)/python -m ci issue $(NOTICE)
 
-propose: $(INSTALLED) ## a pull request with FILES, and NOTICE as its text (needs gh)
-	@$(BIN)/python -m ci propose $(NOTICE) $(FILES)
+propose: $(INSTALLED) ## a pull request with FILES (as they are in FROM), and NOTICE as its text (needs gh)
+	@$(BIN)/python -m ci propose $(NOTICE) $(FILES) $(if $(FROM),--from $(FROM))
 
 facts: $(INSTALLED) ## what NOTICE says to whatever runs next, a name=value a line
 	@$(BIN)/python -m ci facts $(NOTICE)

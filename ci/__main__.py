@@ -17,6 +17,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("notice", type=Path)
     parser.add_argument("files", nargs="*", help="propose: what goes along")
     parser.add_argument("--base", default="main", help="propose: the branch to merge into")
+    parser.add_argument(
+        "--from", dest="source", type=Path, default=Path(), help="propose: where they lie now"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.verb != "propose" and not options.notice.exists():
@@ -27,7 +30,7 @@ def main(arguments: list[str]) -> int:
             case "issue":
                 said = tell(notice)
             case "propose":
-                said = propose(notice, options.files, options.base)
+                said = propose(notice, options.files, options.base, options.source)
             case _:  # one a line, as a workflow's outputs are written
                 said = "\n".join(f"{name}={value}" for name, value in notice.facts.items())
     except UserError as error:

@@ -1,19 +1,28 @@
 """A pull request with files that a run has changed, and its notice as the text; there is one of a kind."""
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from ci.github import found, gh, git
+from core.errors import UserError
 from report.notice import Notice
 
 AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
 
 
-def propose(notice: Notice, files: Sequence[str], base: str) -> str:
+def propose(notice: Notice, files: Sequence[str], base: str, source: Path = Path()) -> str:
     """Commit the files on a branch of the notice's kind, and open or update its pull request.
 
+    They may lie in another folder, `source`, by the same names, as a job without rights has left them.
+
     Raises:
-        UserError: when git or GitHub does not take it.
+        UserError: when a file is not there, or git or GitHub does not take it.
     """
+    for name in files if source != Path() else ():
+        if not (source / name).is_file():
+            raise UserError(f"{source / name} is not there to be proposed: see what the job before has left.")
+        shutil.copyfile(source / name, name)
     branch = f"proposal/{notice.kind}"
     git("add", "--", *files)
     if not git("diff", "--cached", "--name-only"):

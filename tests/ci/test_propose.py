@@ -49,6 +49,19 @@ def test_without_a_change_there_is_nothing_to_propose(checkout: Path, github: St
     assert git(checkout, "branch", "--show-current").strip() == "main"
 
 
+def test_files_come_from_where_a_job_without_rights_has_left_them(checkout: Path, github: State) -> None:
+    left = checkout / "newest"
+    left.mkdir()
+    (left / "card.md").write_text("version 7")
+    (left / "other.md").write_text("not asked for")
+    propose(CARD, ["card.md"], "main", left)
+    (asked,) = github()["pr"]
+    assert git(checkout, "--git-dir", "../origin", "show", f"{asked['head']}:card.md") == "version 7"
+    assert "newest" not in git(checkout, "ls-files")
+    with pytest.raises(UserError, match=r"newest/lost\.md is not there to be proposed"):
+        propose(CARD, ["lost.md"], "main", left)
+
+
 @pytest.mark.usefixtures("checkout", "github")
 def test_a_file_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(UserError, match=r"`git add --` failed: .*lost\.md"):

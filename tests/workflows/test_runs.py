@@ -88,12 +88,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("monitoring", "retraining", "dependencies"):
         facts = {"act": "true", "as_of": "2013-10-08"}
         notice = Notice(name, f"A title: {name}", attention=True, body="what was seen", facts=facts)
-        write_notice(notice, folder / "reports" / "notices" / f"{name}.md")
+        for place in (folder, folder / "newest"):  # the second: as a job without rights has left it
+            write_notice(notice, place / "reports" / "notices" / f"{name}.md")
     commit(folder, "Start")
     git(folder, "clone", "--quiet", "--bare", str(folder), str(folder.parent / "origin"))
     git(folder, "remote", "add", "origin", str(folder.parent / "origin"))
-    (folder / "requirements.lock").write_text("new==1.0\n")
-    (folder / ".venv" / "installed").touch()
+    for room in ("", "serving", "pipelines"):
+        (folder / "newest" / room).mkdir(exist_ok=True)
+        (folder / "newest" / room / "requirements.lock").write_text("new==1.0\n")
+    installed = folder / ".venv" / "installed"
+    installed.touch()
+    os.utime(installed, (2**31, 2**31))  # newer than the lock that a line takes over
     return folder
 
 
