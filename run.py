@@ -487,7 +487,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def add_loop(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
     """Add the options of the verbs that train, watch and train again."""
     if verb in (train, retrain, monitor):
-        one.add_argument("--as-of", metavar="YYYY-MM-DD", help="the day to stand on")
+        about = "the first day of the period to watch" if verb is monitor else "the day to stand on"
+        one.add_argument("--as-of", metavar="YYYY-MM-DD", help=about)
     if verb is retrain:
         one.add_argument("--if-asked", action="store_true", help="only what the last verdict asks for")
     if verb is approve:

@@ -37,9 +37,8 @@ def mapped(
 @contextmanager
 def _executor(workers: str) -> Iterator[Executor]:
     if workers.isdecimal():
-        with ProcessPoolExecutor(
-            int(workers), get_context("spawn")
-        ) as executor:  # fork and threads do not mix
+        fresh = get_context("spawn")  # fork and threads do not mix
+        with ProcessPoolExecutor(int(workers), fresh) as executor:
             yield executor
         return
     if "://" not in workers:

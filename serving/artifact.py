@@ -1,7 +1,7 @@
 """The one artifact: what was evaluated is, byte for byte, what serves.
 
-A folder of data, no code, no pickle: `manifest.json` (contract, features, encoders, calibration, threshold,
-lineage, smoke rows), `model.treelite` (the trees as treelite's checkpoint), `trees.npz` (the same
+A folder of data, no code, no pickle: `manifest.json` (contract, features, encoders, calibration, lineage,
+smoke rows), `model.treelite` (the trees as treelite's checkpoint), `trees.npz` (the same
 as arrays, which load faster), `parity.npz` (what the original model answers to rows that try every kind of
 value), `history.npz` (what was known when it was made).
 """

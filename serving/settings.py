@@ -39,9 +39,7 @@ class Settings(BaseModel):
     keep_alive_seconds: int = Field(default=75, ge=1)  # for the next one on a connection to begin
     workers: int = Field(default=1, ge=1)  # processes on the port
     worker: int = Field(default=0, ge=0)  # which of several this is: set by the one that starts them
-    drain_seconds: float = Field(
-        default=0.0, ge=0
-    )  # from "not ready" to closing, for load balancers to notice
+    drain_seconds: float = Field(default=0.0, ge=0)  # from "not ready" to closing, until balancers notice
 
     @field_validator("api_keys")
     @classmethod
