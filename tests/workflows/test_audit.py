@@ -73,7 +73,22 @@ def test_a_workflow_has_no_rights_but_those_a_job_asks_for_and_each_job_ends(nam
     for job in workflow["jobs"].values():
         assert "permissions" in job
         assert "timeout-minutes" in job or "uses" in job
-    assert "concurrency" in workflow or all("concurrency" in job for job in workflow["jobs"].values())
+    own = [job for job in workflow["jobs"].values() if "uses" not in job]
+    assert "concurrency" in workflow or all("concurrency" in job for job in own)
+
+
+def test_what_waits_for_a_person_holds_up_its_own_job_only() -> None:
+    found = workflows()
+    waits = {
+        name
+        for name, one in found.items()
+        if any(job.get("environment") in ("model", "production") for job in one["jobs"].values())
+    }
+    for name, one in found.items():
+        if any(Path(job.get("uses", "")).name in waits for job in one["jobs"].values()):
+            waits |= {name}
+    assert waits == {"cd.yml", "monitor.yml", "retrain.yml"}
+    assert not [name for name in waits if "concurrency" in found[name]]
 
 
 @pytest.mark.parametrize("name", workflows())
