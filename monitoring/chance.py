@@ -9,7 +9,9 @@ false alarm equally.
 
 What a mock is measured with comes from mocks that share no day with it, as a new window shares none. The
 limit lies beyond what so few days have shown: above their 80th percentile, excesses are taken as exponential
-with the mean that was seen, which as a prediction from n of them has the tail (1 + x / (n mean))^-n.
+with the mean that was seen, which as a prediction from n of them has the tail (1 + x / (n mean))^-n. Where
+tails end, as those of counts that only differ by weekday, that is far too far: of single days no limit lies
+further than 1.7 times what the furthest of those has shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +27,8 @@ LEAST_DISJOINT = 20
 TOP = 0.2
 PRIOR_DAYS = 20  # of the columns' common spread
 EXCESS = 2.0  # standard deviations that a mean excess counts for; a normal one's is half of one
-LEAST_LIMIT = 3.0
+LEAST_LIMIT = 3.0  # standard deviations
+FURTHEST = 1.7  # times the furthest single day that was seen
 LEAST_WINDOWS = 2  # in a reference; periods have more, see the contract
 WINDOWS = 8  # of a reference: of fewer, windows share so many days that few are news
 
@@ -34,25 +37,19 @@ STEADY = 14  # days of a window up to which one of them may be left out
 Statistics = dict[str, Floats]
 Weighing = Callable[[Floats, Floats], Statistics]  # weights of days (sums, days), now and then
 # Kinds that no wild day raises, so that a fault of one day shows in a week.
-WHOLE = ("missing", "novel", "duplicates")
+WHOLE = ("missing", "novel", "duplicates", "rule")
 
 
 @dataclass(frozen=True)
 class Chance:
-    """Of one kind of statistic, per column: usual value and scale; and the limit that all share."""
+    """Of one kind of statistic, per column: the usual value, and from which one on it is an alarm."""
 
     usual: Floats
-    scale: Floats
-    limit: float
+    threshold: Floats
 
     def beyond(self, value: Floats) -> Floats:
         """How far values reach towards the limit; from 1 on is an alarm."""
-        return np.asarray((value - self.usual) / (self.scale * self.limit), dtype=np.float64)
-
-    @property
-    def threshold(self) -> Floats:
-        """The value of each column from which on it is an alarm."""
-        return np.asarray(self.usual + self.limit * self.scale, dtype=np.float64)
+        return np.asarray((value - self.usual) / (self.threshold - self.usual), dtype=np.float64)
 
 
 def steady(statistics: Weighing, now: Floats, then: Floats) -> Statistics:
@@ -86,7 +83,7 @@ def calibrate(
     """The chance of each kind; `statistics` tells all from weights of the days (mocks, days), now and then.
 
     Where nothing changes but the days, any alarm has the chance `false_alarm`. `least` holds a scale below
-    which nothing matters, by kind, of all columns or of each.
+    which nothing matters, by kind, of all columns or of each; kinds that it lacks are no matter of chance.
 
     Raises:
         ValueError: where the reference is shorter than two windows, too short to know chance from.
@@ -97,11 +94,12 @@ def calibrate(
     disjoint = mock @ mock.T == 0
     if disjoint.sum(axis=1).min() < LEAST_DISJOINT:
         disjoint = ~np.eye(len(mock), dtype=bool)
-    found = steady(statistics, mock, 1 - mock)
+    found = {kind: value for kind, value in steady(statistics, mock, 1 - mock).items() if kind in least}
     share = false_alarm / len(found)
     independent = days * min(1.0, days / window_days / WINDOWS) ** 2
+    furthest = FURTHEST if window_days == 1 else np.inf
     return {
-        kind: _chance(value, disjoint, (share, independent), days, least[kind], least_limit)
+        kind: _chance(value, disjoint, (share, independent, furthest), days, least[kind], least_limit)
         for kind, value in found.items()
     }
 
@@ -118,30 +116,34 @@ def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
 def _chance(
     value: Floats,
     disjoint: Bools,
-    level: tuple[float, float],
+    level: tuple[float, float, float],
     days: int,
     least: float | Floats,
     least_limit: float,
 ) -> Chance:
-    """Of one kind; the level is the chance of a false alarm, and how many days it is to be known from."""
+    """Of one kind; the level is the chance of a false alarm, of how many days, and how far it may go."""
     largest = []
     for mock in range(min(JUDGED, len(value))):
-        usual, scale = _measure(value[disjoint[mock]], days, least)
+        usual, scale, _ = _measure(value[disjoint[mock]], days, least)
         largest.append(((value[mock] - usual) / scale).max(initial=-np.inf))
-    return Chance(*_measure(value, days, least), max(least_limit, _limit(np.array(largest), *level)))
+    usual, scale, spread = _measure(value, days, least)
+    reach = np.maximum(_limit(np.array(largest), *level) * scale, least_limit * spread)
+    return Chance(usual, usual + reach)
 
 
-def _measure(value: Floats, days: int, least: float | Floats) -> tuple[Floats, Floats]:
+def _measure(value: Floats, days: int, least: float | Floats) -> tuple[Floats, Floats, Floats]:
+    """The usual value, the scale, and the standard deviation."""
     variance = np.maximum(value.var(axis=0), least**2)
     common = np.median(variance) if variance.size else 0.0
     spread = np.sqrt((days * variance + PRIOR_DAYS * common) / (days + PRIOR_DAYS))
     usual = np.quantile(value, 1 - TOP, axis=0)
     excess = np.maximum(value - usual, 0).mean(axis=0) / TOP
-    return usual, np.maximum(spread, EXCESS * excess)
+    return usual, np.maximum(spread, EXCESS * excess), spread
 
 
-def _limit(largest: Floats, false_alarm: float, days: float) -> float:
+def _limit(largest: Floats, false_alarm: float, days: float, furthest: float) -> float:
     start = np.quantile(largest, 1 - TOP)
     count = max(2.0, TOP * days)
     mean = np.maximum(largest - start, 0).mean() / TOP
-    return float(start + count * mean * ((false_alarm / TOP) ** (-1 / count) - 1))
+    limit = start + count * mean * ((false_alarm / TOP) ** (-1 / count) - 1)
+    return float(min(limit, furthest * largest.max())) if largest.max() > 0 else 0.0

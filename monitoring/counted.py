@@ -1,4 +1,4 @@
-"""All that is counted of a window by day, and the thirteen kinds of statistics made of it."""
+"""All that is counted of a window by day, and the fifteen kinds of statistics made of it."""
 
 from dataclasses import dataclass, replace
 
@@ -36,8 +36,10 @@ LEAST = {
     "scatter": 0.02,
     "slope": 0.02,
     "twins": 0.06,
+    "run": 0.04,
 }
 LEAST_NEW_LEVEL = 0.02  # of text: a level that no day had is no chance, unlike a number a little further out
+LEAST_VARIED = 0.05  # of pairs: a column that is mostly the same hardly shows how its twins part from it
 # Kinds that are told of columns of the design, and of which.
 OF_DESIGN = {
     "shift": ("score",),
@@ -47,6 +49,7 @@ OF_DESIGN = {
     "slope": ("raw",),
 }
 SCALE_OF_ALIKE = 0.003
+SOME = 3  # values against a rule may be slips
 LEAST_REST = 0.01
 FLAT = 0.05  # of a column's variance: a prediction that varies by less says little of a slope
 STEEPEST = 10.0
@@ -90,7 +93,12 @@ class Reference:
     def least(self) -> dict[str, float | Floats]:
         """Least scales by kind, of all columns or of each."""
         text = np.array([one.edges is None for one in self.binnings])
-        return {**LEAST, "outside": np.where(text, LEAST_NEW_LEVEL, LEAST["outside"])}
+        alike = self.sums.values.alike.sum(axis=0) / np.maximum(self.sums.values.alike_days.sum(axis=0), 1)
+        return {
+            **LEAST,
+            "outside": np.where(text, LEAST_NEW_LEVEL, LEAST["outside"]),
+            "twins": LEAST["twins"] / np.sqrt(np.maximum(1 - alike, LEAST_VARIED)),
+        }
 
 
 def examine(reference: Window, seed: int = 0) -> Reference:
@@ -121,6 +129,7 @@ def count(reference: Reference, current: Window) -> tuple[Sums, Floats]:
 def statistics(now: Sums, was: Sums, reference: Reference) -> Statistics:
     """Every statistic (sums, columns or columns of the design); those of the rows are (sums, 1)."""
     rows, rows_then = (np.maximum(one.counts.rows, 1)[:, None] for one in (now, was))
+    days, days_then = (np.maximum(one.counts.days, 1)[:, None] for one in (now, was))
     several = now.values.alike_days * was.values.alike_days > 0
     alike, alike_then = (
         one.values.alike / np.maximum(one.values.alike_days, 1) + SCALE_OF_ALIKE for one in (now, was)
@@ -139,6 +148,8 @@ def statistics(now: Sums, was: Sums, reference: Reference) -> Statistics:
         "novel": _rise(now.values.novel, was.values.novel, now, was),
         "duplicates": np.abs(now.values.duplicates / rows - was.values.duplicates / rows_then),
         "twins": _parted(now.values, was.values),
+        "run": np.maximum(now.values.run / days - was.values.run / days_then, 0),
+        "rule": np.maximum(now.values.against - SOME, 0) / np.maximum(now.values.known, 1),
         **{kind: value[:, of_kind(kind, reference.design)] for kind, value in of_design.items()},
     }
     silent = {name: value if name == "volume" else value * any_row for name, value in found.items()}

@@ -1,9 +1,9 @@
 """Has anything about the inputs, the score or the volume moved more than whole days move by chance?
 
-Thirteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
+Fifteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
 (`distance`, `shift`, `share`) and leaves their relations as they were; a fault in one column breaks relations
-(`relation`, `scatter`, `slope`, `twins`), makes values repeat or be new (`alike`, `novel`, `outside`,
-`duplicates`), or lets them be missing. `monitoring.chance` says how far chance reaches.
+(`relation`, `scatter`, `slope`, `twins`), makes values repeat or be new (`alike`, `run`, `novel`, `outside`,
+`rule`, `duplicates`), or lets them be missing. `monitoring.chance` says how far chance reaches.
 
 Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.
 """
@@ -19,6 +19,7 @@ from monitoring.counted import OF_DESIGN, Reference, Sums, count, examine, of_ki
 from monitoring.days import Column, Floats
 from monitoring.distances import Binning, Window
 from monitoring.relations import Design
+from monitoring.rules import Rule
 from monitoring.trail import Trail, trail_of
 
 # What passes its threshold, and this, is no season: the data are broken. A season may move values far.
@@ -36,10 +37,13 @@ BROKEN = {
     "scatter": float(np.log(2)),
     "slope": float(np.log(1.5)),
     "twins": 0.25,
+    "run": 0.3,
+    "rule": 0.1,
 }
 FAR = 1.0  # standard deviations that a season may move a column by
 OWN_SHARE = 0.5  # of such a move, that the other columns do not explain
 VOLUME, ROWS = "rows a day", "whole rows"
+AGAINST_RULE = 0.05  # of a column's values: these are no chance
 LEAST_OF_DAY = 5  # rows; where days had fewer, one without any is chance
 ABSENT = 100.0  # times beyond its threshold
 
@@ -106,7 +110,7 @@ def chances_of(
     reference: Reference, window_days: int, false_alarm: float, seed: int = 0
 ) -> dict[str, Chance]:
     """How far chance moves each kind in windows of so many days; raises as `detect_drift`."""
-    return calibrate(
+    chances = calibrate(
         _against(reference, reference.sums),
         reference.window.days,
         window_days,
@@ -114,6 +118,8 @@ def chances_of(
         reference.least,
         np.random.default_rng(seed),
     )
+    none = np.zeros(len(reference.binnings))
+    return chances | {"rule": Chance(none, none + AGAINST_RULE)}
 
 
 def compare(reference: Reference, current: Window, chances: dict[str, Chance]) -> DriftReport:
@@ -236,7 +242,7 @@ def _column(
             changes[kind] = replace(change, broken=broken)
     drifted = {kind: change for kind, change in changes.items() if change.drifted}
     cell = _most_moved(binning, place, *both)
-    parts = list(_words(binning, place, drifted, cell, both))
+    parts = list(_words(reference, place, drifted, cell, both))
     picture = since = None
     if drifted:
         worst = max(drifted, key=lambda kind: drifted[kind].beyond)
@@ -271,29 +277,13 @@ def _most_moved(binning: Binning, place: int, now: Sums, was: Sums) -> int:
 
 
 def _words(
-    binning: Binning, place: int, drifted: dict[str, Change], cell: int, both: tuple[Sums, Sums]
+    reference: Reference, place: int, drifted: dict[str, Change], cell: int, both: tuple[Sums, Sums]
 ) -> Iterator[str]:
-    now, was = both
-    counts, then = now.counts, was.counts
-    known, known_then = (max(float(one.values.known[0, place]), 1) for one in (now, was))
-    if "missing" in drifted:
-        share, share_then = counts.missing_share[0, place], then.missing_share[0, place]
-        yield f"missing in {share:.1%} of rows, was {share_then:.1%}"
-    if "outside" in drifted:
-        yield f"{now.values.outside[0, place] / known:.1%} of values are unlike any in the reference"
-    if "novel" in drifted and "outside" not in drifted:
-        share = now.values.novel[0, place] / known
-        usual = was.values.novel[0, place] / known_then
-        yield f"{share:.1%} of values are new to their day, usually {usual:.1%}: another unit or precision?"
-    if "alike" in drifted:
-        alike, alike_then = (
-            float(one.values.alike[0, place] / max(one.values.alike_days[0, place], 1)) for one in (now, was)
-        )
-        word = "more" if alike > alike_then else "less"
-        yield f"its values repeat {word} than they did: {alike:.1%} of pairs are alike, were {alike_then:.1%}"
+    yield from _of_values(reference.known[place].rule, place, drifted, both)
     if {"distance", "shift", "share"} & set(drifted):
-        share, share_then = (one.shares[0, counts.starts[place] + cell] for one in (counts, then))
-        yield f"'{binning.labels[cell]}' has {share:.1%} of values, had {share_then:.1%}"
+        label, start = reference.binnings[place].labels[cell], both[0].counts.starts[place]
+        share, share_then = (one.counts.shares[0, start + cell] for one in both)
+        yield f"'{label}' has {share:.1%} of values, had {share_then:.1%}"
     if "relation" in drifted:
         yield f"it lies {drifted['relation'].value:.2f} standard deviations off what the other columns say"
     if "scatter" in drifted:
@@ -307,13 +297,39 @@ def _words(
         yield f"rows that are alike in the columns it goes with are alike in it {fall:.1%} less often"
 
 
+def _of_values(rule: Rule, place: int, drifted: dict[str, Change], both: tuple[Sums, Sums]) -> Iterator[str]:
+    def shares(part: str, whole: str) -> list[float]:
+        return [
+            float(getattr(one.values, part)[0, place] / max(getattr(one.values, whole)[0, place], 1))
+            for one in both
+        ]
+
+    if "missing" in drifted:
+        share, share_then = (one.counts.missing_share[0, place] for one in both)
+        yield f"missing in {share:.1%} of rows, was {share_then:.1%}"
+    if "rule" in drifted:
+        yield f"{shares('against', 'known')[0]:.1%} of values {rule.words}; none did in the reference"
+    if "outside" in drifted:
+        yield f"{shares('outside', 'known')[0]:.1%} of values are unlike any in the reference"
+    if "novel" in drifted and not {"outside", "rule"} & set(drifted):
+        share, usual = shares("novel", "known")
+        yield f"{share:.1%} of values are new to their day, usually {usual:.1%}: another unit or precision?"
+    if "run" in drifted:
+        run, run_then = (one.values.run[0, place] / max(one.counts.days[0], 1) for one in both)
+        yield f"one value lasts for {run:.1%} of a day's rows, usually for {run_then:.1%}: a late feed?"
+    if "alike" in drifted:
+        alike, alike_then = shares("alike", "alike_days")
+        word = "more" if alike > alike_then else "less"
+        yield f"its values repeat {word} than they did: {alike:.1%} of pairs are alike, were {alike_then:.1%}"
+
+
 def _standing_out(reference: Reference, of_days: Sums) -> Statistics:
     """The statistics of each day, against what 95% of the reference's days reach."""
     days, length = reference.window.days, of_days.counts.days.size
     usual = _against(reference, reference.sums)(np.eye(days), 1 - np.eye(days))
     found = _against(reference, of_days)(np.eye(length), np.ones((length, days)))
     return {
-        kind: value / (np.quantile(usual[kind], 0.95, axis=0) + reference.least[kind])
+        kind: value / (np.quantile(usual[kind], 0.95, axis=0) + reference.least.get(kind, AGAINST_RULE))
         for kind, value in found.items()
     }
 

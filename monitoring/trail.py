@@ -49,6 +49,8 @@ def _measured(
         "missing": ("share missing", counts.missing[:, place], counts.rows),
         "outside": ("share unlike any in the reference", values.outside[:, place], known),
         "novel": ("share that is new to its day", values.novel[:, place], known),
+        "rule": ("share against its rule", values.against[:, place], known),
+        "run": ("longest run of one value, of the rows", values.run[:, place], counts.days),
         "alike": ("pairs of values that are alike", values.alike[:, place], values.alike_days[:, place]),
     }
     if kind in parts:

@@ -16,8 +16,8 @@ from monitoring.days import Floats, sums
 
 TWINS = 2  # of a column: a fault must part it from both, so that it is not blamed for one of theirs
 CANDIDATES = 6  # single columns, of which pairs are tried
-LOOKED_AT = 4_000  # rows
-DAYS = 4
+LOOKED_AT = 8_000  # rows
+DAYS = 8
 ENOUGH_PAIRS = 100  # of a day; more tell no more
 PRICE = 0.1  # of excess, that a second column must bring
 LEAST_EXCESS = 0.8  # of what chance leaves open, by which twins are alike more often than any two rows
@@ -72,7 +72,7 @@ def count_twins(
     pairs, both = np.zeros((2, days, TWINS, len(codes)))
     for place, chosen in enumerate(twins):
         for number, pair in enumerate(chosen):
-            known = np.all([codes[column] >= 0 for column in (place, *pair)], axis=0)
+            known = np.all([codes[column] >= 0 for column in pair], axis=0)
             joint = _joint(day[known], *(codes[column][known] for column in pair))
             pairs[:, number, place] = _alike_by_day(joint, day[known], days)
             joint = _joint(joint, codes[place][known])

@@ -1,8 +1,9 @@
 """How values repeat, by day: what a histogram cannot see.
 
-A frozen feed, a default, rounding: values repeat more than they did. A change of unit, of precision or of
-spelling: values that no other day had. A feed told twice: whole rows repeat. Each is a sum by day, and what a
-reference day is held against is always the *other* days, so that a day to come is on the same footing.
+A frozen feed, a default, rounding: values repeat more than they did, or for longer. A change of unit, of
+precision or of spelling: values that no other day had, or that none may have. A feed told twice: whole rows
+repeat. Each is a sum by day, and what a reference day is held against is always the *other* days, so that a
+day to come is on the same footing.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from monitoring.days import Floats, sums
 from monitoring.distances import MARGIN, Window
+from monitoring.rules import ANY, Rule, rule_of
 from monitoring.twins import choose_twins, count_twins
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(6), np.uint64(2), np.uint64(0xFF51AFD7ED558CCD))
@@ -25,6 +27,7 @@ class Known:
     values: pd.Index
     low: float
     high: float
+    rule: Rule = ANY
     twins: tuple[tuple[int, ...], ...] = ()  # columns: rows alike in these are mostly alike in this one too
 
 
@@ -42,6 +45,8 @@ class Values:
         Floats  # (days, TWINS x columns) pairs of rows of a day that are alike in a column's first twin, ...
     )
     both: Floats  # ... and those of them that are alike in the column too
+    against: Floats  # numbers that break the column's rule
+    run: Floats  # the longest run of rows with one value, as a share of the day's
 
 
 def count_values(
@@ -60,12 +65,15 @@ def count_values(
         bits = code.astype(np.int64).view(np.uint64)  # rows are only compared within their window
         rows = (rows ^ (bits + golden + (rows << left) + (rows >> right))) * mix
     again = pd.DataFrame({"day": day, "row": rows}).duplicated().to_numpy()
-    alike, several, novel, outside, there = (np.column_stack(part) for part in zip(*found, strict=True))
+    alike, several, novel, outside, there, against = (
+        np.column_stack(part) for part in zip(*found, strict=True)
+    )
     duplicates = sums(day, again, window.days)[:, None]
     twins = tuple(one.twins for one in known) or choose_twins(codes, day)
     learnt = [replace(one, twins=chosen) for one, chosen in zip(learnt, twins, strict=True)]
     pairs, both = count_twins(codes, twins, day, window.days)
-    return Values(alike, several, novel, outside, there, duplicates, pairs, both), tuple(learnt)
+    run = np.column_stack([_longest_run(code, day, window.days) for code in codes])
+    return Values(alike, several, novel, outside, there, duplicates, pairs, both, against, run), tuple(learnt)
 
 
 def _column(
@@ -89,13 +97,28 @@ def _column(
         number: Floats = np.asarray(distinct, dtype=np.float64)
         lows, highs = _reach(number[value], of_day, days, known)
         beyond = (number[value] < lows[of_day]) | (number[value] > highs[of_day])
+        rule = known.rule if known else rule_of(number, value, of_day, times)
+        against = rule.broken_by(number)[value]
     else:
-        number, beyond = np.zeros(0), novel
+        number, beyond, rule, against = np.zeros(0), novel, ANY, np.zeros(len(value), dtype=np.bool_)
     outside = sums(of_day, times * beyond, days)
     finite = number[np.isfinite(number)]
     ends = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
     several = (rows > 1).astype(np.float64)
-    return (alike, several, sums(of_day, times * novel, days), outside, rows), Known(index, *ends), code
+    new, strange = (sums(of_day, times * which, days) for which in (novel, against))
+    return (alike, several, new, outside, rows, strange), Known(index, *ends, rule), code
+
+
+def _longest_run(code: NDArray[np.int32], day: NDArray[np.int64], days: int) -> Floats:
+    """How many rows the longest run of one value adds to its first, as a share of each day's."""
+    order = np.argsort(day, kind="stable")
+    value, of_day = code[order], day[order]
+    starts = np.flatnonzero(np.diff(value, prepend=-2) | np.diff(of_day, prepend=-1))
+    length = np.diff(np.append(starts, value.size)) * (value[starts] >= 0)
+    longest = np.zeros(days)
+    np.maximum.at(longest, of_day[starts], length)
+    rows = np.bincount(of_day, minlength=days)
+    return np.asarray(np.maximum(longest - 1, 0) / np.maximum(rows, 1), dtype=np.float64)
 
 
 def _cells(

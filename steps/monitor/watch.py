@@ -254,6 +254,8 @@ def _drift(
     """
     rules = contract.monitoring
     watched = [name for name in features if name not in rules.unwatched]
+    order = np.argsort(places, kind="stable")  # that of the rows before: how long values last is watched too
+    places, forecast = places[order], forecast[order]
     reference = _window(features.iloc[before][watched], rows.iloc[before])
     window = _window(features.iloc[places][watched], rows.iloc[places])
     unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]

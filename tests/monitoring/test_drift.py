@@ -176,6 +176,46 @@ def test_a_day_without_rows_is_broken_where_there_never_was_one(reference: Windo
     assert not detect_drift(weekends, Window(whole.frame[rows], whole.day[rows], 56, PERIOD), 0.01).broken
 
 
+def test_half_of_the_rows_are_missed_on_the_first_day_though_weekends_have_fewer() -> None:
+    """A tail that ends is not carried on for ever: weekends are the fewest rows that a day has."""
+    usual, day = window(0, 0, REFERENCE), window(12, REFERENCE, 1)
+    weekend = np.isin(usual.day % 7, (5, 6)) & (np.arange(len(usual.frame)) % 4 == 0)
+    fewer = Window(usual.frame[~weekend], usual.day[~weekend], 0, REFERENCE)
+    for kept, drifted in ((3, ()), (2, (VOLUME,))):
+        rows = np.arange(ROWS) % 4 < kept
+        some = Window(day.frame[rows], day.day[rows], REFERENCE, 1)
+        assert detect_drift(fewer, some, 0.01).drifted == drifted, kept
+
+
+def hourly(seed: int, first: int, days: int) -> Window:
+    """Counts that are mostly zero and at times many; the wind of an hour, which several rows share."""
+    draw = np.random.default_rng(seed)
+    day = np.repeat(np.arange(first, first + days), ROWS)
+    wild = draw.gamma(0.5, 4, days)[day - first]
+    wind = np.repeat(draw.integers(0, 36, (days, ROWS // 5)), 5) * 10.0
+    frame = {"waiting": draw.poisson(wild * draw.integers(0, 2, day.size)), "wind": wind}
+    return Window(pd.DataFrame(frame), day, first, days)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "told"),
+    [
+        ("waiting", lambda values: values * 1.609, "are no multiples of 1"),
+        ("waiting", lambda values: -values, "lie below 0"),
+        ("wind", lambda values: values * np.pi / 180, "are no multiples of 10"),
+        ("wind", lambda values: values.mask(np.arange(ROWS) > ROWS / 2).ffill(), "a late feed?"),
+    ],
+)
+def test_what_no_chance_does_is_seen_on_the_first_day(
+    column: str, change: Callable[[pd.Series], pd.Series], told: str
+) -> None:
+    usual, day = hourly(0, 0, REFERENCE), hourly(1, REFERENCE, 1)
+    assert detect_drift(usual, day, 0.01).drifted == ()
+    report = detect_drift(usual, changed(day, column, change), 0.01)
+    assert report.broken == (column,)
+    assert told in report.sentences[0]
+
+
 @pytest.mark.parametrize(("days", "drifted"), [(1, ()), (5, ("temperature",))])
 def test_one_wild_day_is_no_drift_of_a_week(reference: Window, days: int, drifted: tuple[str, ...]) -> None:
     current = window(10, 56, PERIOD)
