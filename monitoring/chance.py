@@ -30,6 +30,7 @@ EXCESS = 2.0  # standard deviations that a mean excess counts for; a normal one'
 LEAST_LIMIT = 3.0  # standard deviations
 FURTHEST = 1.7  # times the furthest single day that was seen
 LEAST_WINDOWS = 2  # in a reference; periods have more, see the contract
+WEEK = 7
 WINDOWS = 8  # of a reference: of fewer, windows share so many days that few are news
 
 STEADY = 14  # days of a window up to which one of them may be left out
@@ -108,8 +109,13 @@ def _mocks(days: int, window_days: int, draw: np.random.Generator) -> Floats:
     """Weights (mocks, days): 1 for the chosen days; every single day where windows have one."""
     if window_days == 1:
         return np.eye(days)
+    luck = draw.random((MOCKS, days))
+    if window_days >= WEEK:  # consecutive days have each weekday about as often: so have these
+        for weekday in range(WEEK):
+            some = luck[:, weekday::WEEK]
+            some += some.argsort(axis=1).argsort(axis=1)
     weight = np.zeros((MOCKS, days))
-    np.put_along_axis(weight, draw.random((MOCKS, days)).argsort(axis=1)[:, :window_days], 1, axis=1)
+    np.put_along_axis(weight, luck.argsort(axis=1)[:, :window_days], 1, axis=1)
     return weight
 
 

@@ -179,12 +179,25 @@ def test_a_day_without_rows_is_broken_where_there_never_was_one(reference: Windo
 def test_half_of_the_rows_are_missed_on_the_first_day_though_weekends_have_fewer() -> None:
     """A tail that ends is not carried on for ever: weekends are the fewest rows that a day has."""
     usual, day = window(0, 0, REFERENCE), window(12, REFERENCE, 1)
-    weekend = np.isin(usual.day % 7, (5, 6)) & (np.arange(len(usual.frame)) % 4 == 0)
+    weekend = np.isin(usual.day % 7, (5, 6)) & (np.arange(len(usual.frame)) % 3 == 0)
     fewer = Window(usual.frame[~weekend], usual.day[~weekend], 0, REFERENCE)
     for kept, drifted in ((3, ()), (2, (VOLUME,))):
         rows = np.arange(ROWS) % 4 < kept
         some = Window(day.frame[rows], day.day[rows], REFERENCE, 1)
         assert detect_drift(fewer, some, 0.01).drifted == drifted, kept
+
+
+def test_half_of_the_rows_of_a_week_are_missed_though_weekends_have_hardly_any() -> None:
+    """Each real week has two days of weekend, so that chance does not make weeks of weekends."""
+    usual, week = window(0, 0, REFERENCE), window(12, REFERENCE, PERIOD)
+
+    def at_work(some: Window, every: int) -> Window:
+        place = np.arange(len(some.frame))
+        rows = (place % every == 0) & (~np.isin(some.day % 7, (5, 6)) | (place % 4 == 0))
+        return Window(some.frame[rows], some.day[rows], some.first, some.days)
+
+    assert detect_drift(at_work(usual, 1), at_work(week, 1), 0.01).drifted == ()
+    assert VOLUME in detect_drift(at_work(usual, 1), at_work(week, 2), 0.01).drifted
 
 
 def hourly(seed: int, first: int, days: int) -> Window:
