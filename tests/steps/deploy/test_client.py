@@ -18,6 +18,7 @@ from serving.schema import events_intake, rows_intake
 from serving.settings import Settings
 from steps.data.world import known_at
 from steps.deploy.client import Fed, asking, feed, one_by_one, wire_rows
+from steps.deploy.service import smoke
 from tests.serving.conftest import DAY, HOUR, START, free_port, made_world
 from tests.steps.conftest import changed
 
@@ -205,6 +206,12 @@ def test_a_row_without_an_answer_is_a_sentence(heard: Heard, made: Made) -> None
     with pytest.raises(UserError, match=rf"127\.0\.0\.1:{heard.settings.port} does not answer"):
         one_by_one(heard.settings, made.rows.head(4), made.contract)
     assert len(heard.sent) == 3  # the first that fails ends it
+
+
+def test_a_refused_smoke_test_says_what_the_service_said(heard: Heard, made: Made) -> None:
+    heard.refused.add("/predict")
+    with pytest.raises(UserError, match=r"was refused by .*: 422, \{\}"):
+        smoke(heard.settings, wire_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
 
 
 def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
