@@ -126,6 +126,7 @@ def live(trained: "Trained", clock: Clock) -> None:
     from pipelines import runs
     from pipelines.replay import replay as live_through
     from report.results import Monitoring, Serving, forget
+    from report.words import ADVICE
     from steps.deploy.adapters import settings_in
     from steps.deploy.local import stop
 
@@ -134,10 +135,13 @@ def live(trained: "Trained", clock: Clock) -> None:
         forget(Monitoring, RESULTS)
         write_report(clock.seconds, cached=clock.cached)
         failed = ", ".join(gate.name for gate in trained.contest.gates if not gate.passed)
+        if not failed:
+            raise UserError(
+                "The model passed its gates and waits for approval: make approve, then make deploy."
+            )
         raise UserError(
-            f"The model did not pass its gates ({failed}), so nothing is served; {PAGE} shows how "
-            "it did. Bring it what tells more (histories of entities follow what moves: `make init` with "
-            "KEYS=...), or, where a gate asks for too much, change `gates` in problem/problem.yaml."
+            f"The model did not pass its gates ({failed}), so nothing is served; {PAGE} shows how it did. "
+            f"{ADVICE}"
         )
     try:
         with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
@@ -414,7 +418,7 @@ def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
         *([Link("Model card", path=card.name)] if load(RESULTS).model else []),
         Link("MLflow: runs, versions, artifacts", command="make ui"),
         Link("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
-        Link("The service", command="make serve"),
+        *([Link("The service", command="make serve")] if load(RESULTS).serving else []),
     )
     save(Run(seconds, links, cached), RESULTS)
     results = load(RESULTS)

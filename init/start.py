@@ -69,7 +69,8 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
     told = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
     yield f"{target.header}, {target.task}: {len(found.table):,} rows ({told})."
-    yield f"{len(found.features)} columns to learn from{'; left out:' if found.left_out else '.'}"
+    many = f"{len(found.features)} column{'s' if len(found.features) != 1 else ''}"
+    yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
     made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
     yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {windows.period_days} days."

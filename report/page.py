@@ -35,7 +35,7 @@ def page(contract: Contract, results: Results) -> str:
 
 def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
     """By stage: the one number to remember, and what stands below it."""
-    tiles = dict.fromkeys((stage.name for stage in STAGES), (say.NONE, words.NOT_RUN))
+    tiles = {stage.name: (say.NONE, words.not_run(results, stage.name)) for stage in STAGES}
     tiles["problem"] = tasks.short_rule(contract)
     if data := results.data:
         held = sum(probe.passed for probe in data.probes)

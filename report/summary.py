@@ -48,7 +48,7 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
         case Monitoring() as monitoring:
             return [words.monitoring(contract, monitoring)]
     if stage != "problem":
-        return [words.NOT_RUN]
+        return [words.not_run(results, stage)]
     return [tasks.rule(contract), words.stale(contract, results)]
 
 

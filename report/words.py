@@ -6,6 +6,22 @@ from report import tasks
 from report.results import Data, Gate, Model, Monitoring, Policies, Results, Retraining, Serving
 
 NOT_RUN = "Not run yet."
+ADVICE = (
+    "Bring it what tells more (histories of entities follow what moves: `make init` with KEYS=...), or, "
+    "where a gate asks for too much, change `gates` in problem/problem.yaml."
+)
+
+
+def refused(results: Results) -> bool:
+    """Whether the model of the last run did not pass its gates."""
+    return results.model is not None and not all(gate.passed for gate in results.model.gates)
+
+
+def not_run(results: Results, stage: str) -> str:
+    """Why a stage has no results."""
+    if results.model and refused(results) and stage in ("serving", "monitoring"):
+        return f"Not run, as version {results.model.version} was refused."
+    return NOT_RUN
 
 
 def problem(contract: Contract) -> str:

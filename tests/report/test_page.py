@@ -129,6 +129,16 @@ def test_a_stage_stands_alone_and_the_others_are_said(
     assert text.count("Not run yet.") == 2 * 3  # each in its tile and in its section
 
 
+def test_a_refused_model_is_why_nothing_is_served(contract: Contract, results: Results) -> None:
+    model = results.model
+    assert model
+    gates = (replace(model.gates[0], passed=False), *model.gates[1:])
+    text = Read(page(contract, Results(model=replace(model, gates=gates, promoted=False)))).text
+    assert text.count(f"Not run, as version {model.version} was refused.") == 2 * 2  # tiles and sections
+    assert text.count("change `gates` in problem/problem.yaml") == 1
+    assert text.count("Not run yet.") == 2  # of the data
+
+
 def test_before_any_run_there_is_a_page(contract: Contract) -> None:
     read = Read(page(contract, Results()))
     assert read.text.count("Not run yet.") == 8
