@@ -251,18 +251,18 @@ class Log:
         put(self, "totals", totals)
         put(self, "asked", [(), None, None, None])
 
+    def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
+        """For each row, how many facts in the block come before the end of its key's facts known at `at`."""
+        offset = np.clip(np.floor(at - self.span[0]), 0, self.span[1] - 1).astype(np.int64)
+        found: Ints = np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
+        return found
+
     def ends(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """The same for the moment of the decision, which several windows share."""
         last = self.asked
         if last[1] is not segment or last[2] is not at:
             last[2:] = at, self.places(segment, at)
         return cast("Ints", last[3])
-
-    def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
-        """For each row, how many facts in the block come before the end of its key's facts known at `at`."""
-        offset = np.clip(np.floor(at - self.span[0]), 0, self.span[1] - 1).astype(np.int64)
-        found: Ints = np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
-        return found
 
 
 class Table:

@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS shadows (
     at DOUBLE PRECISION NOT NULL, model_version TEXT NOT NULL, probabilities TEXT NOT NULL
 );
 """
+_MISSING = """
+SELECT name FROM unnest(ARRAY['answers', 'events', 'shadows']) AS name WHERE to_regclass(name) IS NULL
+"""
 # One writer of events at a time, so that their numbers have no gaps and grow in the order of commits.
 _TURN = "SELECT pg_advisory_xact_lock(5071)"
 _ANSWERS = "request_id, at, model_version, heard, microseconds, request, answer"
@@ -53,9 +56,8 @@ WITH told AS (
 SELECT place, number FROM fresh
 """
 _PAGE = 1000
-_PATIENCE: dict[
-    str, Any
-] = {  # seconds, and for the last one milliseconds, until a database that is silent counts as away
+# Until a database that is silent counts as away: seconds, and of the last one milliseconds.
+_PATIENCE: dict[str, Any] = {
     "connect_timeout": 3,
     "keepalives_idle": 5,
     "keepalives_interval": 1,
@@ -76,7 +78,8 @@ class PostgresStore:
         try:
             with self._transaction() as connection:
                 connection.execute(_TURN)
-                connection.execute(SCHEMA)
+                if connection.execute(_MISSING).fetchall():  # else an account that may make no tables will do
+                    connection.execute(SCHEMA)
         except psycopg.Error as error:
             raise UserError(f"The database cannot be opened: {error}. Start it, or mend its URL.") from error
 

@@ -20,7 +20,7 @@ from serving.artifact import Artifact
 from serving.log import open_store, predictions
 from serving.settings import Settings
 from serving.spool import Spool
-from serving.store import Answered, Store, Told
+from serving.store import Answered, Shadowed, Store, Told
 from steps.deploy import local
 from steps.deploy.service import url as url_of
 from tests.serving.conftest import World, deploy, free_port, messages, offline, post_events, running
@@ -65,6 +65,28 @@ def test_a_database_without_an_encoding_gives_text(server: Postgres | None) -> N
     with closing(open_store(server.url.removesuffix("/postgres") + "/plain")) as store:
         store.write_answers([answered(1)])
         assert [found for _, found in store.answers()] == [answered(1)]
+
+
+def test_a_service_may_add_and_hear_and_nothing_else(server: Postgres | None) -> None:
+    """Once the tables are there, its account needs no right to make, change or delete anything."""
+    if server is None:
+        pytest.skip("Postgres is not installed")
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE kept")
+        connection.execute("CREATE ROLE service LOGIN")
+    owners = server.url.removesuffix("/postgres") + "/kept"
+    open_store(owners).close()
+    with psycopg.connect(owners, autocommit=True) as connection:
+        connection.execute("GRANT INSERT ON answers, events, shadows TO service")
+        connection.execute("GRANT SELECT ON events TO service")
+    with closing(open_store(owners.replace("postgres@", "service@"))) as store:
+        store.write_answers([answered(1)])
+        assert store.write_events([told(1), told(1)]) == [1, None]
+        store.write_shadows([Shadowed("a-0001", 2.5, "2", "[0.5]")])
+        assert [number for number, _, _ in store.events()] == [1]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            list(store.answers())
 
 
 def answered(number: int) -> Answered:
