@@ -20,14 +20,11 @@ logger = logging.getLogger("serving")
 class Workers:
     """The processes; the kernel spreads connections over them (SO_REUSEPORT), so they share no lock."""
 
-    def __init__(
-        self, settings: Settings, command: tuple[str, ...] = (sys.executable, "-m", "serving")
-    ) -> None:
-        self._settings, self._command = settings, command
-        self._running: dict[
-            int, tuple[subprocess.Popen[bytes], float]
-        ] = {}  # by number: process, and since when
-        self._soon: dict[int, int] = {}  # by number: how often in a row it ended soon
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # By number: the process and since when, and how often in a row it ended soon.
+        self._running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+        self._soon: dict[int, int] = {}
         self._stopping = False
 
     def run(self) -> None:
