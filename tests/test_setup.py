@@ -1,6 +1,9 @@
+import ast
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,29 @@ def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None
 def test_the_images_get_the_versions_that_were_tested_and_the_service_no_heavy_library() -> None:
     assert pins(SERVING).items() <= pins(PIPELINES).items() <= pins(LOCK).items()
     assert not {"zenml", "mlflow", "mlflow-skinny", "pandas", "scikit-learn"} & set(pins(SERVING))
+
+
+def test_all_that_the_verbs_import_is_in_the_image_that_runs_them() -> None:
+    """Also what one verb alone needs: run.py asks `init` for its options whatever the verb is."""
+    rooms = re.findall(r"^!([a-z]+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    files = [ROOT / "run.py", *(path for room in rooms for path in (ROOT / room).rglob("*.py"))]
+    imported = {
+        name.split(".")[0]
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in _imports(node)
+    }
+    known = packages_distributions()
+    needed = {known[name][0].lower().replace("_", "-") for name in imported & known.keys()}
+    assert len(needed) > 20
+    assert needed - pins(PIPELINES).keys() <= {"distributed"}  # for workers of a cluster, not in the lock
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module
 
 
 def script(path: Path, body: str) -> None:
