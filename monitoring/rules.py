@@ -14,8 +14,8 @@ from monitoring.days import Bools, Floats
 DISTINCT = 10  # numbers, from which on what all have in common is no accident
 DIGITS = 6
 NEAR = 1e-3  # of a step, and ...
-SINGLE = 1e-6  # ... of a number: what single precision keeps
-MOST = 0.1  # of a step
+SINGLE = 6e-8  # ... of a number: what single precision keeps
+MOST = 0.25  # of a step
 TOUCHED = 0.5  # of the days
 WELL_SEEN = (0.025, 0.975)  # beyond these quantiles a grid may be another one, as of a sight in fog
 

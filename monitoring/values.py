@@ -72,7 +72,8 @@ def count_values(
     twins = tuple(one.twins for one in known) or choose_twins(codes, day)
     learnt = [replace(one, twins=chosen) for one, chosen in zip(learnt, twins, strict=True)]
     pairs, both = count_twins(codes, twins, day, window.days)
-    run = np.column_stack([_longest_run(code, day, window.days) for code in codes])
+    order = np.argsort(day, kind="stable")
+    run = np.column_stack([_longest_run(code[order], day[order], window.days) for code in codes])
     return Values(alike, several, novel, outside, there, duplicates, pairs, both, against, run), tuple(learnt)
 
 
@@ -109,15 +110,13 @@ def _column(
     return (alike, several, new, outside, rows, strange), Known(index, *ends, rule), code
 
 
-def _longest_run(code: NDArray[np.int32], day: NDArray[np.int64], days: int) -> Floats:
+def _longest_run(value: NDArray[np.int32], day: NDArray[np.int64], days: int) -> Floats:
     """How many rows the longest run of one value adds to its first, as a share of each day's."""
-    order = np.argsort(day, kind="stable")
-    value, of_day = code[order], day[order]
-    starts = np.flatnonzero(np.diff(value, prepend=-2) | np.diff(of_day, prepend=-1))
+    starts = np.flatnonzero(np.diff(value, prepend=-2) | np.diff(day, prepend=-1))
     length = np.diff(np.append(starts, value.size)) * (value[starts] >= 0)
     longest = np.zeros(days)
-    np.maximum.at(longest, of_day[starts], length)
-    rows = np.bincount(of_day, minlength=days)
+    np.maximum.at(longest, day[starts], length)
+    rows = np.bincount(day, minlength=days)
     return np.asarray(np.maximum(longest - 1, 0) / np.maximum(rows, 1), dtype=np.float64)
 
 

@@ -57,6 +57,25 @@ def test_a_day_on_which_all_is_alike_outweighs_no_other() -> None:
     assert both[:, 1] == pytest.approx([100 / 49, 10])
 
 
+def test_gaps_that_twins_do_not_share_are_seen_though_there_always_were_some() -> None:
+    """The hours without wind have none in all their rows, on some days many; gaps of single rows are new."""
+
+    def calm(window: Window, seed: int) -> Window:
+        draw = np.random.default_rng(seed)
+        share = draw.beta(0.5, 3, window.days)
+        still = np.repeat(draw.random((window.days, HOURS)) < share[:, None], ROWS)
+        return Window(
+            window.frame.assign(wind=window.frame["wind"].mask(still)), window.day, window.first, window.days
+        )
+
+    reference, day = calm(readings(0, 0, DAYS), 1), calm(readings(5, DAYS, 1), 2)
+    assert detect_drift(reference, day, 0.01).drifted == ()
+    gaps = day.frame["wind"].mask(np.random.default_rng(3).random(len(day.frame)) < 0.2)
+    report = detect_drift(reference, Window(day.frame.assign(wind=gaps), day.day, DAYS, 1), 0.01)
+    assert report.drifted == ("wind",)
+    assert "alike in it" in report.sentences[0]
+
+
 def test_a_column_that_parts_from_its_twins_is_seen_in_a_day_and_alone_blamed() -> None:
     reference, day = readings(0, 0, DAYS), readings(5, DAYS, 1)
     assert detect_drift(reference, day, 0.01).drifted == ()
