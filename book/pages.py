@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.contract import Contract
 from core.errors import UserError
 from core.files import put_between
 from core.settings import ROOT
+from monitoring.metrics import evaluate
 from problem.features import REACH_HOURS
 from report import format as say
 from report import tasks, words
@@ -25,12 +27,14 @@ from sizing.capacity import Capacity, read_capacity
 from sizing.cost import Cost, costs, log_gib, predictions
 from sizing.plan import Plan, plan
 from steps.data.validate import MAX_SHARE
+from steps.monitor.year import ERROR
 
 HERE = Path(__file__).parent
 SOURCES, LAYOUTS = HERE / "pages", HERE / "templates"
 DESIGN = "docs/design"
 MARKED = ("README.md",)  # pages with parts that a template writes: book/templates/blocks/NAME.md.j2
 SUFFIX = ".j2"
+CONFIDENCE = signature(evaluate).parameters["confidence"].default  # of the intervals over days
 LOADS = (("ten", 10), ("hundred", 100), ("thousand", 1000))
 
 
@@ -158,6 +162,8 @@ class Book:
             "words": words,
             "tasks": tasks,
             "stakes": partial(_stakes, facts.contract, cited),
+            "confidence": f"{CONFIDENCE:.0%}",
+            "confidence_of_all": f"{1 - ERROR:.0%}",  # of the intervals of policies together
             "max_share": MAX_SHARE,
             "reach_hours": REACH_HOURS,
             "loads": LOADS,
