@@ -90,7 +90,8 @@ class Cited:
         """
         if name not in self._records:
             raise UserError(
-                f"docs/measured/{name}.json is cited: run `{command_of(name)}`, then `make docs`."
+                f"A page cites docs/measured/{name}.json, which is not there: "
+                f"run `{command_of(name)}`, then `make docs`."
             )
         self.tell(_sentence(name, self._records[name]))
         return self._records[name]
@@ -174,7 +175,7 @@ class Book:
         try:
             text = self._environment.get_template(template).render(given)
         except jinja2.TemplateError as error:
-            raise UserError(f"book/pages/{template}: {error.message}") from error
+            raise UserError(f"book/pages/{template} cannot be filled: {error.message}.") from error
         return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
     def _contents(self) -> dict[str, list[tuple[str, str]]]:

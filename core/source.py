@@ -54,7 +54,7 @@ BUCKETS = ("s3://", "gs://", "gcs://")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # of a folder whose rows have none
 EXAMPLE = "sklearn:"
 IN_MEMORY = 256 * 2**20  # bytes of files: a folder of more is read file by file
-_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq"}
+TABLES = {".csv", ".tsv", ".txt"} | PARQUET
 
 
 def read_table(source: str) -> pd.DataFrame:
@@ -174,7 +174,7 @@ def _parts(folder: Path) -> list[Path]:
     found = [
         path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "_"))
     ]
-    return [path for path in found if _TABLES & set(path.suffixes)]
+    return [path for path in found if TABLES & set(path.suffixes)]
 
 
 def _part(path: Path) -> pd.DataFrame:

@@ -41,9 +41,9 @@ def book(tmp_path: Path, text: str) -> Book:
 
 
 def test_a_number_that_is_not_there_is_told_by_its_page(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.json is cited: run `make bench-nowhere`"):
+    with pytest.raises(UserError, match=r"nowhere\.json, which is not there: run `make bench-nowhere`"):
         book(tmp_path, '{{ bench["nowhere"]["rows"] }}').pages()
-    with pytest.raises(UserError, match=r"one\.md\.j2: .* is undefined"):
+    with pytest.raises(UserError, match=r"one\.md\.j2 cannot be filled: .* is undefined"):
         book(tmp_path, "{{ nothing.rows }}").pages()
 
 
