@@ -98,7 +98,7 @@ def plain(value: float, *, whole: bool) -> int | str:
         return int(value)
     if value == 0 or POSITIONAL[0] <= abs(value) < POSITIONAL[1]:
         return np.format_float_positional(value, trim="-")
-    return f"{value:.17e}"
+    return np.format_float_scientific(value, trim="0")
 
 
 def bounds(low: float, high: float) -> tuple[float, float]:

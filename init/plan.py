@@ -21,6 +21,8 @@ BINS = 10
 LEAST_RARE = 10  # rows of the rarest class that a slice is to have, to be judged
 OVER_PRIOR = 0.02
 LEAST_JUDGED = 50  # rows of the rarest class in the contest; of fewer such a share is chance
+PERFECT = 0.999  # what is above is a leak, where a quick model is far from it and chance cannot do it
+LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the contest; what the quick model reached
 LEAST_OF_WINDOW = 0.8  # of the contest's rows, for a window before it to tell of seasons
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
@@ -137,11 +139,13 @@ def plan_limits(
         return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(seen)))
 
     error = max(seasons, 2 * in_bin) if target.classes else covered
+    sure = rate * rows >= LEAST_SURE and reached < SURPASSED
+    most = PERFECT if sure else 1.0
     return Limits(
         calibration_error=round(min(0.5, 0.04 + error), 3),
         bias=float(f"{bias(rows, seasons):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
-        suspicious=round(min(1.0, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
+        suspicious=round(min(most, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
         min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),
         over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from core.clock import DAY
 from core.columns import Strings
@@ -22,9 +23,11 @@ from core.tasks import ChanceGates
 from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
+from init.fields import plain
 from init.inspect import inspect_column, names_of
 from init.leaks import SAMPLE, some_of
 from init.notes import notes_of
+from init.plan import plan_limits, plan_windows
 from init.target import Target
 from init.write import write_problem
 
@@ -329,6 +332,15 @@ def test_what_columns_tell_together_too_well_is_said(tmp_path: Path) -> None:
     assert "ROC-AUC 0.995: several" in "\n".join(notes_of(found))
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(2.4e-9, "2.4e-09"), (-3e22, "-3.0e+22"), (1 / 3 * 1e-5, "3.3333333333333333e-06"), (0.25, "0.25")],
+)
+def test_numbers_are_written_as_short_as_they_are_read_back(value: float, written: str) -> None:
+    assert plain(value, whole=False) == written
+    assert yaml.safe_load(written) == value
+
+
 def test_names_are_plain_and_none_twice() -> None:
     names = names_of(
         ["Größe (cm)", "größe cm", "長さ", "город", "🙂", "%", "2nd", "known_at", "customerID"], ["known_at"]
@@ -417,6 +429,18 @@ def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -
         write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y")), tmp_path)
         asked[every] = load_contract(tmp_path / "problem.yaml").baselines["prior"]
     assert asked == {100: 0.0, 3: 0.02}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reached", "least", "most"),
+    [(146, 0.84, 0.999, 0.999), (146, 0.95, 1, 1), (11, 0.84, 1, 1), (9_000, 0.84, 0.92, 0.96)],
+)
+def test_what_is_perfect_is_suspicious_unless_chance_or_a_quick_model_does_it(
+    rows: int, reached: float, least: float, most: float
+) -> None:
+    target = Target("y", ("no", "yes"), (0.7, 0.3))
+    windows = replace(plan_windows(None, 1_000), contest_rows=rows)
+    assert least <= plan_limits(target, windows, 70, reached).suspicious <= most
 
 
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
