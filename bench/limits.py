@@ -26,7 +26,7 @@ def names_of(reference: Reference) -> Names:
         kind: [columns[place] for place in reference.design.place[of_kind(kind, reference.design)]]
         for kind in OF_DESIGN
     }
-    plain = ("distance", "missing", "outside", "alike", "novel", "twins", "run", "rule")
+    plain = ("distance", "missing", "outside", "alike", "novel", "twins", "gaps", "run", "rule")
     return {"volume": [VOLUME], "duplicates": [ROWS]} | dict.fromkeys(plain, columns) | of_design
 
 

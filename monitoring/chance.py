@@ -38,7 +38,7 @@ STEADY = 14  # days of a window up to which one of them may be left out
 Statistics = dict[str, Floats]
 Weighing = Callable[[Floats, Floats], Statistics]  # weights of days (sums, days), now and then
 # Kinds that no wild day raises, so that a fault of one day shows in a week.
-WHOLE = ("missing", "novel", "duplicates", "rule")
+WHOLE = ("missing", "gaps", "novel", "duplicates", "rule")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""All that is counted of a window by day, and the fifteen kinds of statistics made of it."""
+"""All that is counted of a window by day, and the sixteen kinds of statistics made of it."""
 
 from dataclasses import dataclass, replace
 
@@ -36,10 +36,12 @@ LEAST = {
     "scatter": 0.02,
     "slope": 0.02,
     "twins": 0.06,
+    "gaps": 0.02,
     "run": 0.04,
 }
 LEAST_NEW_LEVEL = 0.02  # of text: a level that no day had is no chance, unlike a number a little further out
 LEAST_VARIED = 0.05  # of pairs: a column that is mostly the same hardly shows how its twins part from it
+GAPPY = 0.15  # of the spread of a column's gaps: the more there are, the more twins may differ in
 # Kinds that are told of columns of the design, and of which.
 OF_DESIGN = {
     "shift": ("score",),
@@ -94,9 +96,11 @@ class Reference:
         """Least scales by kind, of all columns or of each."""
         text = np.array([one.edges is None for one in self.binnings])
         alike = self.sums.values.alike.sum(axis=0) / np.maximum(self.sums.values.alike_days.sum(axis=0), 1)
+        missing = self.sums.counts.missing.sum(axis=0) / max(self.sums.counts.rows.sum(), 1)
         return {
             **LEAST,
             "outside": np.where(text, LEAST_NEW_LEVEL, LEAST["outside"]),
+            "gaps": LEAST["gaps"] + GAPPY * np.sqrt(missing * (1 - missing)),
             "twins": LEAST["twins"] / np.sqrt(np.maximum(1 - alike, LEAST_VARIED)),
         }
 
@@ -147,7 +151,10 @@ def statistics(now: Sums, was: Sums, reference: Reference) -> Statistics:
         "alike": np.abs(np.log(alike / alike_then)) * several,
         "novel": _rise(now.values.novel, was.values.novel, now, was),
         "duplicates": np.abs(now.values.duplicates / rows - was.values.duplicates / rows_then),
-        "twins": _parted(now.values, was.values),
+        "twins": _parted(now.values.twins, now.values.both, was.values.twins, was.values.both),
+        "gaps": _parted(
+            now.values.twin_rows, now.values.twin_gaps, was.values.twin_rows, was.values.twin_gaps
+        ),
         "run": np.maximum(now.values.run / days - was.values.run / days_then, 0),
         "rule": np.maximum(now.values.against - SOME, 0) / np.maximum(now.values.known, 1),
         **{kind: value[:, of_kind(kind, reference.design)] for kind, value in of_design.items()},
@@ -189,12 +196,11 @@ def _slope(of: Residuals, rows: Floats, spread: Floats) -> Floats:
     return np.asarray((own - crossed + flat) / (predicted + flat), dtype=np.float64)
 
 
-def _parted(now: Values, was: Values) -> Floats:
+def _parted(pairs: Floats, both: Floats, pairs_then: Floats, both_then: Floats) -> Floats:
     """How much rarer it is that rows alike in a column's twins are alike in it: the least over its twins."""
-    shares = [
-        part.reshape(*part.shape[:-1], TWINS, -1) for part in (now.twins, now.both, was.twins, was.both)
-    ]
-    pairs, both, pairs_then, both_then = shares
+    pairs, both, pairs_then, both_then = (
+        part.reshape(*part.shape[:-1], TWINS, -1) for part in (pairs, both, pairs_then, both_then)
+    )
     fall = both_then / np.maximum(pairs_then, 1) - both / np.maximum(pairs, 1)
     fall = np.where((pairs > 0) & (pairs_then > 0), fall, np.where(pairs_then > 0, 0.0, np.inf))
     least = fall.min(axis=-2)

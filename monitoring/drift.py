@@ -1,9 +1,10 @@
 """Has anything about the inputs, the score or the volume moved more than whole days move by chance?
 
-Fifteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
+Sixteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
 (`distance`, `shift`, `share`) and leaves their relations as they were; a fault in one column breaks relations
 (`relation`, `scatter`, `slope`, `twins`), makes values repeat or be new (`alike`, `run`, `novel`, `outside`,
-`rule`, `duplicates`), or lets them be missing. `monitoring.chance` says how far chance reaches.
+`rule`, `duplicates`), or lets them be missing (`missing`, `gaps`). `monitoring.chance` says how far chance
+reaches.
 
 Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.
 """
@@ -37,6 +38,7 @@ BROKEN = {
     "scatter": float(np.log(2)),
     "slope": float(np.log(1.5)),
     "twins": 0.25,
+    "gaps": 0.1,
     "run": 0.3,
     "rule": 0.1,
 }
@@ -307,6 +309,9 @@ def _of_values(rule: Rule, place: int, drifted: dict[str, Change], both: tuple[S
     if "missing" in drifted:
         share, share_then = (one.counts.missing_share[0, place] for one in both)
         yield f"missing in {share:.1%} of rows, was {share_then:.1%}"
+    if "gaps" in drifted:
+        rise = drifted["gaps"].value
+        yield f"in {rise:.1%} more pairs of rows that go together one has a gap and the other has none"
     if "rule" in drifted:
         yield f"{shares('against', 'known')[0]:.1%} of values {rule.words}; none did in the reference"
     if "outside" in drifted:

@@ -47,6 +47,7 @@ def _measured(
     counts, values, known = sums.counts, sums.values, sums.values.known[:, place]
     parts = {
         "missing": ("share missing", counts.missing[:, place], counts.rows),
+        "gaps": ("share missing", counts.missing[:, place], counts.rows),
         "outside": ("share unlike any in the reference", values.outside[:, place], known),
         "novel": ("share that is new to its day", values.novel[:, place], known),
         "rule": ("share against its rule", values.against[:, place], known),

@@ -63,23 +63,27 @@ def choose_twins(codes: Sequence[Code], day: NDArray[np.int64]) -> tuple[tuple[P
 
 def count_twins(
     codes: Sequence[Code], twins: Sequence[Sequence[Pair]], day: NDArray[np.int64], days: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Pairs of rows alike in each twin, and in the column too (days, TWINS x columns).
 
-    Rows without a value are left out. A day counts for a hundred pairs at most, so that none outweighs the
-    others: a day on which all is alike has a hundred times the pairs of another.
+    The first two are of rows that have a value; the others of all rows, and of those of them that both have
+    one or both have none. A day counts for a hundred pairs at most, so that none outweighs the others: a day
+    on which all is alike has a hundred times the pairs of another.
     """
-    pairs, both = np.zeros((2, days, TWINS, len(codes)))
+    found = np.zeros((4, days, TWINS, len(codes)))
     for place, chosen in enumerate(twins):
+        there = codes[place] >= 0
         for number, pair in enumerate(chosen):
             known = np.all([codes[column] >= 0 for column in pair], axis=0)
-            joint = _joint(day[known], *(codes[column][known] for column in pair))
-            pairs[:, number, place] = _alike_by_day(joint, day[known], days)
-            joint = _joint(joint, codes[place][known])
-            both[:, number, place] = _alike_by_day(joint, day[known], days)
-    counted = np.minimum(pairs, ENOUGH_PAIRS)
-    both *= counted / np.maximum(pairs, 1)
-    return counted.reshape(days, -1), both.reshape(days, -1)
+            for first, rows, code in ((0, known & there, codes[place]), (2, known, there.astype(np.int32))):
+                joint = _joint(day[rows], *(codes[column][rows] for column in pair))
+                pairs = _alike_by_day(joint, day[rows], days)
+                both = _alike_by_day(_joint(joint, code[rows]), day[rows], days)
+                counted = np.minimum(pairs, ENOUGH_PAIRS)
+                found[first, :, number, place] = counted
+                found[first + 1, :, number, place] = both * counted / np.maximum(pairs, 1)
+    pairs, both, rows_alike, gaps_alike = found.reshape(4, days, -1)
+    return pairs, both, rows_alike, gaps_alike
 
 
 def _some(day: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -45,6 +45,8 @@ class Values:
         Floats  # (days, TWINS x columns) pairs of rows of a day that are alike in a column's first twin, ...
     )
     both: Floats  # ... and those of them that are alike in the column too
+    twin_rows: Floats  # the same of all rows, ...
+    twin_gaps: Floats  # ... and those of them that both have a value or both have none
     against: Floats  # numbers that break the column's rule
     run: Floats  # the longest run of rows with one value, as a share of the day's
 
@@ -71,10 +73,10 @@ def count_values(
     duplicates = sums(day, again, window.days)[:, None]
     twins = tuple(one.twins for one in known) or choose_twins(codes, day)
     learnt = [replace(one, twins=chosen) for one, chosen in zip(learnt, twins, strict=True)]
-    pairs, both = count_twins(codes, twins, day, window.days)
+    of_twins = count_twins(codes, twins, day, window.days)
     order = np.argsort(day, kind="stable")
     run = np.column_stack([_longest_run(code[order], day[order], window.days) for code in codes])
-    return Values(alike, several, novel, outside, there, duplicates, pairs, both, against, run), tuple(learnt)
+    return Values(alike, several, novel, outside, there, duplicates, *of_twins, against, run), tuple(learnt)
 
 
 def _column(

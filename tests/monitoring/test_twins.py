@@ -42,17 +42,19 @@ def test_columns_that_are_measured_together_are_twins() -> None:
 
 
 def test_pairs_are_counted_within_a_day_and_without_gaps() -> None:
-    code = [np.array([0, 0, 0, 1, -1], dtype=np.int32), np.array([7, 7, 8, 7, 7], dtype=np.int32)]
-    day = np.array([0, 0, 0, 1, 1])
-    pairs, both = count_twins(code, [(), ((0,),)], day, 2)
+    code = [np.array([0, 0, 0, 0, 1, -1], dtype=np.int32), np.array([7, 7, 8, -1, 7, 7], dtype=np.int32)]
+    day = np.array([0, 0, 0, 0, 1, 1])
+    pairs, both, of_gaps, gaps_alike = count_twins(code, [(), ((0,),)], day, 2)
     assert pairs[:, 1].tolist() == [6, 0]  # three rows alike: six ordered pairs; a gap pairs with nothing
     assert both[:, 1].tolist() == [2, 0]
+    assert of_gaps[:, 1].tolist() == [12, 0]
+    assert gaps_alike[:, 1].tolist() == [6, 0]
 
 
 def test_a_day_on_which_all_is_alike_outweighs_no_other() -> None:
     code = [np.zeros(60, dtype=np.int32), np.repeat(np.arange(30, dtype=np.int32), 2)]
     day = np.repeat([0, 1], [50, 10])
-    pairs, both = count_twins(code, [(), ((0,),)], day, 2)
+    pairs, both, *_ = count_twins(code, [(), ((0,),)], day, 2)
     assert pairs[:, 1].tolist() == [100, 90]  # of 50 x 49 pairs a hundred count
     assert both[:, 1] == pytest.approx([100 / 49, 10])
 
@@ -73,7 +75,7 @@ def test_gaps_that_twins_do_not_share_are_seen_though_there_always_were_some() -
     gaps = day.frame["wind"].mask(np.random.default_rng(3).random(len(day.frame)) < 0.2)
     report = detect_drift(reference, Window(day.frame.assign(wind=gaps), day.day, DAYS, 1), 0.01)
     assert report.drifted == ("wind",)
-    assert "alike in it" in report.sentences[0]
+    assert "one has a gap" in report.sentences[0]
 
 
 def test_a_column_that_parts_from_its_twins_is_seen_in_a_day_and_alone_blamed() -> None:
