@@ -202,15 +202,21 @@ def _change(kind: str, item: int, found: Statistics, chances: dict[str, Chance])
     return Change(value, threshold, beyond >= 1, beyond >= 1 and value >= BROKEN[kind], beyond)
 
 
-def _no_season(kind: str, item: int, design: Design, both: tuple[Sums, Sums]) -> bool:
-    """Whether what moved can be laid to a fault.
+def _repeats_less(place: int, both: tuple[Sums, Sums]) -> bool:
+    """Whether a column's values repeat less than in the reference."""
+    alike, alike_then = (one.values.alike / np.maximum(one.values.alike_days, 1) for one in both)
+    return bool(alike[0, place] <= alike_then[0, place])
 
-    New weather may be more varied than the last, and a range that was not seen bends relations: values that
-    repeat less, and a column that has moved far and mostly with the others, are no fault.
+
+def _no_season(kind: str, item: int, design: Design, both: tuple[Sums, Sums], *, varied: bool) -> bool:
+    """Whether what moved can be laid to a fault; `varied` says that its values repeat far less than they did.
+
+    New weather may be more varied than the last, which no fault makes of values, and a range that was not
+    seen bends relations: values that repeat less, relations of a column whose values do, and a column that
+    has moved far and mostly with the others, are no fault.
     """
-    if kind == "alike":
-        alike, alike_then = (one.values.alike / np.maximum(one.values.alike_days, 1) for one in both)
-        return bool(alike[0, item] > alike_then[0, item])
+    if kind == "alike" or (kind in RELATED and varied):
+        return not varied
     if kind not in RELATED:
         return True
     column = np.flatnonzero(of_kind(kind, design))[item]
@@ -235,12 +241,13 @@ def _column(
     binning, design = reference.binnings[place], reference.design
     changes: dict[str, Change] = {}
     most: dict[str, int] = {}
+    varied = _change("alike", place, found, chances).drifted and _repeats_less(place, both)
     for kind in found:
         if kind not in ("volume", "duplicates") and (items := _items(kind, place, design)).size:
             some = {int(item): _change(kind, int(item), found, chances) for item in items}
             most[kind] = max(some, key=lambda item: some[item].beyond)
             change = some[most[kind]]
-            broken = change.broken and _no_season(kind, most[kind], design, both)
+            broken = change.broken and _no_season(kind, most[kind], design, both, varied=varied)
             changes[kind] = replace(change, broken=broken)
     drifted = {kind: change for kind, change in changes.items() if change.drifted}
     cell = _most_moved(binning, place, *both)

@@ -114,8 +114,14 @@ def test_a_season_is_not_called_broken() -> None:
     """Ranges not seen before bend relations, and other weather repeats less: nothing to page for."""
     usual = climate(0, 0, REFERENCE, 15, 0.9)
     summer = detect_drift(usual, climate(1, REFERENCE, PERIOD, 24, 0.9), 0.01)
-    foggy = detect_drift(usual, climate(1, REFERENCE, PERIOD, 15, 0.62), 0.01)
-    for report, column, kind in ((summer, "temperature", "relation"), (foggy, "visibility", "alike")):
+    foggy, fog = (
+        detect_drift(usual, climate(1, REFERENCE, PERIOD, 15, clear), 0.01) for clear in (0.62, 0.1)
+    )
+    for report, column, kind in (
+        (summer, "temperature", "relation"),
+        (foggy, "visibility", "alike"),
+        (fog, "visibility", "relation"),
+    ):
         change = next(one.changes[kind] for one in report.columns if one.column == column)
         assert change.drifted
         assert change.value > BROKEN[kind]
