@@ -78,7 +78,6 @@ class Data(Section):
     label_rate: tuple[Week, ...]
     probes: tuple[Probe, ...]
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names by set
-    seconds: dict[str, float] = field(default_factory=dict)  # by step
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,6 @@ def _data() -> Data:
             Probe("no overlap", passed=True, sentence="No row is in two windows."),
         ),
         features={"clock": ("clock", "day_of_week"), "history": ("late_3h", "late_24h", "late_28d")},
-        seconds={"read": 4.2, "clean": 3.1, "validate": 5.5, "features": 14.0, "probes": 6.2},
     )
 
 
