@@ -5,6 +5,7 @@ at once. A default, a scrambled or a late column breaks that in a single day, ho
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -31,27 +32,28 @@ def choose_twins(codes: Sequence[Code], day: NDArray[np.int64]) -> tuple[tuple[P
     rows = _some(day)
     if not rows.size:
         return tuple(() for _ in codes)
-    some, of_day = [code[rows] for code in codes], day[rows]
+    some, of_day = [_joint(code[rows]) for code in codes], _joint(day[rows])
     enough = ENOUGH_PAIRS * np.unique(of_day).size
     any_two = max(_alike(_joint(of_day)), 1)
-    single = [_joint(of_day, code) for code in some]
-    alike = [_alike(code) for code in single]
-    found = []
-    for place, code in enumerate(some):
-        chance = alike[place] / any_two
 
-        def excess(joint: NDArray[np.int64], code: Code = code, chance: float = chance) -> float:
-            pairs = _alike(joint)
+    @cache
+    def alike(columns: frozenset[int]) -> float:
+        return _alike(_joint(of_day, *(some[column] for column in columns)))
+
+    found = []
+    for place in range(len(codes)):
+        chance = alike(frozenset({place})) / any_two
+
+        def excess(*others: int, place: int = place, chance: float = chance) -> float:
+            pairs = alike(frozenset(others))
             if pairs < enough or chance == 1:
                 return 0.0
-            return (_alike(_joint(joint, code)) / pairs - chance) / (1 - chance)
+            return (alike(frozenset({*others, place})) / pairs - chance) / (1 - chance)
 
-        of_one = {other: excess(single[other]) for other in range(len(codes)) if other != place}
+        of_one = {other: excess(other) for other in range(len(codes)) if other != place}
         best = sorted(of_one, key=lambda other: -of_one[other])[:CANDIDATES]
         of_pairs: dict[Pair, float] = {(other,): of_one[other] for other in best}
-        of_pairs |= {
-            (one, other): excess(_joint(single[one], some[other])) for one, other in combinations(best, 2)
-        }
+        of_pairs |= {(one, other): excess(one, other) for one, other in combinations(best, 2)}
         chosen: list[Pair] = []
         for pair in sorted(of_pairs, key=lambda pair: PRICE * len(pair) - of_pairs[pair]):
             taken = {column for one in chosen for column in one}
@@ -75,13 +77,18 @@ def count_twins(
         there = codes[place] >= 0
         for number, pair in enumerate(chosen):
             known = np.all([codes[column] >= 0 for column in pair], axis=0)
-            for first, rows, code in ((0, known & there, codes[place]), (2, known, there.astype(np.int32))):
+            sorts = [(0, known & there, codes[place])]
+            if not there.all():
+                sorts.append((2, known, there.astype(np.int32)))
+            for first, rows, code in sorts:
                 joint = _joint(day[rows], *(codes[column][rows] for column in pair))
                 pairs = _alike_by_day(joint, day[rows], days)
                 both = _alike_by_day(_joint(joint, code[rows]), day[rows], days)
                 counted = np.minimum(pairs, ENOUGH_PAIRS)
                 found[first, :, number, place] = counted
                 found[first + 1, :, number, place] = both * counted / np.maximum(pairs, 1)
+            if there.all():
+                found[2:, :, number, place] = found[0, :, number, place]
     pairs, both, rows_alike, gaps_alike = found.reshape(4, days, -1)
     return pairs, both, rows_alike, gaps_alike
 
