@@ -14,6 +14,8 @@ import yaml
 from core.errors import UserError
 
 Manifest = dict[str, Any]
+_LOGGED = re.compile(r"[IWEF]\d{4} ")
+_NO_CLUSTER = "connection to the server localhost:8080 was refused"  # where kubectl looks without being told
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
@@ -42,7 +44,7 @@ class Cluster:
         except subprocess.TimeoutExpired as error:
             raise UserError(f"kubectl {words[0]} has no answer after {seconds:.0f} s.") from error
         if done.returncode:
-            raise UserError(f"kubectl {words[0]}: {' '.join(done.stderr.split()) or done.stdout}")
+            raise UserError(f"kubectl {words[0]}: {_complaint(done.stderr) or done.stdout}")
         return done
 
     def render(self, overlay: Path) -> list[Manifest]:
@@ -122,6 +124,12 @@ class Cluster:
     def _words(self, *words: str) -> list[str]:
         context = [f"--context={self.context}"] if self.context else []
         return ["kubectl", *context, f"--namespace={self.namespace}", *words]
+
+
+def _complaint(said: str) -> str:
+    """What kubectl says, without what its library logs of each attempt."""
+    told = " ".join(" ".join(line.split()) for line in said.splitlines() if not _LOGGED.match(line)).strip()
+    return f"{told} KUBECONFIG names no cluster that runs." if _NO_CLUSTER in told else told
 
 
 def _local_port(process: "subprocess.Popen[str]", target: str) -> int:
