@@ -47,8 +47,10 @@ class Server(uvicorn.Server):
         """See uvicorn: ten times a second."""
         if self.service.settings.worker and os.getppid() != self._parent:
             self.should_exit = True  # who looked after us is gone, and another may start anew
-        if counter % 10 == 0:
-            for connection in tuple(self.server_state.connections):
+        for connection in tuple(self.server_state.connections):
+            if self.service.draining:  # a kept one that is closed later may be closed just as its client asks
+                connection.part()  # type: ignore[union-attr]
+            if counter % 10 == 0:
                 connection.second()  # type: ignore[union-attr]
         return await super().on_tick(counter)
 

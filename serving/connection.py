@@ -177,6 +177,10 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
+    def part(self) -> None:
+        """The service will stop: the next answer on this connection is its last, which the client is told."""
+        self._last = True
+
     def shutdown(self) -> None:
         """The service stops: what has begun is answered, and what a client may have sent already."""
         if self._answering is None or self._answering.response_complete:

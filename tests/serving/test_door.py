@@ -187,6 +187,8 @@ def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Art
         assert stopping.json()["detail"] == "The service is stopping."
         answer = client.post("/predict", json=world.request(0))
         assert answer.status_code == 200
+        while client.post("/predict", json=world.request(0)).headers.get("connection") != "close":
+            assert time.monotonic() < until  # clients go elsewhere before connections are closed
     while local.process(settings) is not None:
         assert time.monotonic() < until
         time.sleep(0.02)
