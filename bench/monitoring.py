@@ -61,11 +61,11 @@ class Effort:
     faults: int
     labels: int
     peers: int
-    periods: int  # every so many periods of the year as they came
+    apart: int  # days between the beginnings of periods of the year as they came
 
 
-WHOLE = Effort(unchanged=80, long=24, chosen=24, faults=4, labels=40, peers=2, periods=1)
-QUICK = Effort(unchanged=12, long=0, chosen=2, faults=1, labels=6, peers=0, periods=6)
+WHOLE = Effort(unchanged=80, long=24, chosen=24, faults=4, labels=40, peers=2, apart=3)
+QUICK = Effort(unchanged=12, long=0, chosen=2, faults=1, labels=6, peers=0, apart=42)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             ]
         ],
         "scales": _scales(on_other, null),
-        "as_they_came": as_they_came(table, contract, effort.periods),
+        "as_they_came": as_they_came(table, contract, effort.apart),
         "faults": [
             _line(fault.name, fault.where, one, gross=fault.gross)
             | _limits(one, null, rules.false_alarm)
@@ -217,11 +217,11 @@ def middle_of(day: Ints) -> int:
     return int(day.min() + day.max() + 1) // 2
 
 
-def as_they_came(table: Table, contract: Contract, every: int) -> dict[str, Any]:
+def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]:
     """Periods of the year in their order against the days before: what seasons, and the data, do."""
     rules = contract.monitoring
     first, last = int(table.day.min()) + rules.reference_days, int(table.day.max()) + 1
-    starts = range(first, last - rules.period_days + 1, rules.period_days * every)
+    starts = range(first, last - rules.period_days + 1, apart)
 
     def period(number: int) -> DriftReport:
         start = starts[number]
@@ -236,9 +236,11 @@ def as_they_came(table: Table, contract: Contract, every: int) -> dict[str, Any]
         return detect_drift(before, now, rules.false_alarm)
 
     reports = list(spread_out(period, range(len(starts)), "as they came"))
+    overlapping = max(1.0, rules.period_days / apart)
     return {
-        "drifted": asdict(share_of([bool(one.drifted) for one in reports])),
-        "broken": asdict(share_of([bool(one.broken) for one in reports])),
+        "apart": apart,
+        "drifted": asdict(share_of([bool(one.drifted) for one in reports], overlapping)),
+        "broken": asdict(share_of([bool(one.broken) for one in reports], overlapping)),
         "columns_drifted": float(np.mean([len(one.drifted) for one in reports])),
         "named_broken": dict(Counter(name for one in reports for name in one.broken)),
     }

@@ -64,7 +64,8 @@ def _scales(found: Mapping[str, Any]) -> Iterator[str]:
 def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
     came = found["as_they_came"]
     named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
-    yield f"Of the {came['drifted']['of']} periods of the year as they came, each against the days before it,"
+    yield f"Of {came['drifted']['of']} periods of the year as they came,"
+    yield f"one from every {came['apart']} days on, each against the days before it,"
     yield f"{_told(came['drifted'])} warn, of {came['columns_drifted']:.1f} columns on average:"
     yield f"seasons, which one year cannot tell from faults. {_told(came['broken'])} are called broken"
     yield f"({named or 'none'})."
