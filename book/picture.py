@@ -69,7 +69,7 @@ def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> 
             f"A picture needs a Grafana at {url} that shows the dashboard {name} to anybody ({error}): "
             f"import monitoring/dashboard.json there, allow anonymous access, or set {GRAFANA} to another."
         ) from error
-    return _shoot(f"{url}/d/{name}?kiosk&from=now-{LOOKED_BACK}&to=now", (1400, 2100), to)
+    return _shoot(f"{url}/d/{name}?kiosk&from=now-{LOOKED_BACK}&to=now", (1400, 1960), to)
 
 
 PICTURES: dict[str, Callable[[], Path]] = {
