@@ -8,14 +8,8 @@ from monitoring.days import Column, Floats
 from monitoring.relations import Design, fit, residuals
 
 RELATED = ("relation", "scatter", "slope")
-OWN = (
-    "missing",
-    "outside",
-    "alike",
-    "novel",
-    "run",
-    "rule",
-)  # kinds that a fault in another column does not reach
+# Kinds that a fault in another column does not reach.
+OWN = ("missing", "outside", "alike", "novel", "run", "rule")
 BLAMED = 6  # rounds of looking for the column that broke the relations
 SUSPECTS = 8  # in each
 

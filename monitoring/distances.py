@@ -64,25 +64,24 @@ class Binning:
 class Counts:
     """Histograms of single days, or of sums of days: one or the other is the first axis of every array.
 
-    `cells` holds the cells of all columns side by side, each column's from its `starts` on; `missing` and
-    `unseen` have one number a column.
+    `cells` holds the cells of all columns side by side, each column's from its `starts` on; `missing` has
+    one number a column.
     """
 
     starts: Codes
     cells: Floats
     missing: Floats
-    unseen: Floats
     rows: Floats
     days: Floats
 
     def weighted(self, weight: Floats) -> "Counts":
         """Sums of days, one for each row of `weight` (sums, days)."""
-        parts = (self.cells, self.missing, self.unseen, self.rows, self.days)
+        parts = (self.cells, self.missing, self.rows, self.days)
         return Counts(self.starts, *(weight @ part for part in parts))
 
     def of_days(self, which: Codes) -> "Counts":
         """The counts of some of the days."""
-        parts = (self.cells, self.missing, self.unseen, self.rows, self.days)
+        parts = (self.cells, self.missing, self.rows, self.days)
         return Counts(self.starts, *(part[which] for part in parts))
 
     @property
@@ -100,11 +99,6 @@ class Counts:
     def missing_share(self) -> Floats:
         """The share of rows without a value (sums, columns)."""
         return _ratio(self.missing, self.rows[..., None])
-
-    @property
-    def unseen_share(self) -> Floats:
-        """The share of values unlike any of the reference (sums, columns)."""
-        return _ratio(self.unseen, self.known)
 
     @property
     def rows_a_day(self) -> Floats:
@@ -139,19 +133,17 @@ def bin_column(values: pd.Series) -> Binning:
 def count_days(window: Window, binnings: tuple[Binning, ...]) -> Counts:
     """Histograms of each day of a window."""
     of_day = np.asarray(window.day, dtype=np.int64) - window.first
-    cells, missing, unseen = [], [], []
+    cells, missing = [], []
     for binning in binnings:
         code = binning.codes(window.frame[binning.column])
         width, known = len(binning.labels), code != MISSING
         flat = sums(of_day[known] * width + code[known], np.ones(int(known.sum())), window.days * width)
         cells.append(flat.reshape(window.days, width))
         missing.append(sums(of_day, ~known, window.days))
-        unseen.append(cells[-1][:, binning.unseen].sum(axis=1))
     return Counts(
         starts=np.cumsum([0, *(len(binning.labels) for binning in binnings[:-1])]),
         cells=np.hstack(cells),
         missing=np.column_stack(missing),
-        unseen=np.column_stack(unseen),
         rows=sums(of_day, np.ones(of_day.size), window.days),
         days=np.ones(window.days),
     )

@@ -50,32 +50,35 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, server: Postgres | None)
 
 
 @pytest.fixture
+def present(server: Postgres | None) -> Postgres:
+    if server is None:
+        pytest.skip("Postgres is not installed")
+    return server
+
+
+@pytest.fixture
 def store(url: str) -> Iterator[Store]:
     found = open_store(url)
     yield found
     found.close()
 
 
-def test_a_database_without_an_encoding_gives_text(server: Postgres | None) -> None:
-    if server is None:
-        pytest.skip("Postgres is not installed")
+def test_a_database_without_an_encoding_gives_text(present: Postgres) -> None:
     psycopg = pytest.importorskip("psycopg")
-    with psycopg.connect(server.url, autocommit=True) as connection:
+    with psycopg.connect(present.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
-    with closing(open_store(server.url.removesuffix("/postgres") + "/plain")) as store:
+    with closing(open_store(present.url.removesuffix("/postgres") + "/plain")) as store:
         store.write_answers([answered(1)])
         assert [found for _, found in store.answers()] == [answered(1)]
 
 
-def test_a_service_may_add_and_hear_and_nothing_else(server: Postgres | None) -> None:
+def test_a_service_may_add_and_hear_and_nothing_else(present: Postgres) -> None:
     """Once the tables are there, its account needs no right to make, change or delete anything."""
-    if server is None:
-        pytest.skip("Postgres is not installed")
     psycopg = pytest.importorskip("psycopg")
-    with psycopg.connect(server.url, autocommit=True) as connection:
+    with psycopg.connect(present.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE kept")
         connection.execute("CREATE ROLE service LOGIN")
-    owners = server.url.removesuffix("/postgres") + "/kept"
+    owners = present.url.removesuffix("/postgres") + "/kept"
     open_store(owners).close()
     with psycopg.connect(owners, autocommit=True) as connection:
         connection.execute("GRANT INSERT ON answers, events, shadows TO service")
