@@ -109,19 +109,24 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "home").rglob("*"))
 
 
-def test_a_model_that_fails_its_gates_leaves_a_page_without_the_service_of_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("unbiased", "told"),
+    [(False, r"its gates \(unbiased\).*index\.html shows"), (True, "waits for approval: make approve")],
+    ids=["fails its gates", "waits for approval"],
+)
+def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unbiased: bool, told: str
 ) -> None:
     for name, place in {"RESULTS": "results", "REPORTS": "reports", "PAGE": "reports/index.html"}.items():
         monkeypatch.setattr(verbs, name, tmp_path / place)
     save(Monitoring((), (), ()), tmp_path / "results")
     gates = (
-        Gate("unbiased", passed=False, value=1, limit=0, sentence="off"),
+        Gate("unbiased", passed=unbiased, value=1, limit=0, sentence="off"),
         Gate("fast", passed=True, value=0, limit=1, sentence="quick"),
     )
-    failed: Any = SimpleNamespace(promoted=False, contest=SimpleNamespace(gates=gates))
-    with pytest.raises(UserError, match=r"its gates \(unbiased\).*index\.html shows"):
-        verbs.live(failed, verbs.Clock())
+    trained: Any = SimpleNamespace(promoted=False, contest=SimpleNamespace(gates=gates))
+    with pytest.raises(UserError, match=told):
+        verbs.live(trained, verbs.Clock())
     assert load(tmp_path / "results").monitoring is None
     assert "Not run yet." in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 
