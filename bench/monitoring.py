@@ -7,7 +7,6 @@ of the days; `--half first` is for choosing limits and scales, of which some hav
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import pandas as pd
 from bench.drift_peers import Told, ask, key_of
 from bench.faults import Fault, faults, label_faults
 from bench.limits import limit_of
+from bench.memory import peak_bytes
 from bench.monitoring_page import page
 from bench.peers import installed
 from bench.watched import WEEK, Plan, Seen, Table, Unchanged, faulty, labelled, spread_out, unchanged
@@ -355,7 +355,7 @@ def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, 
         "columns": numbers + texts,
         "cpu_seconds": time.process_time() - before,
         "wall_seconds": time.perf_counter() - wall,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "peak_memory_gb": peak_bytes() / 1e9,
     }
 
 

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bench.learning import Learnt, learning_curve
+from bench.memory import peak_bytes
 from core.clock import DAY
 from core.contract import Contract, load_contract
 from core.errors import UserError
@@ -123,7 +123,7 @@ def run_stage(name: str, folder: Path) -> None:
         "rows": rows,
         "cpu_seconds": time.process_time() - cpu,
         "wall_seconds": time.perf_counter() - wall,
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30,
+        "peak_gb": peak_bytes() / 2**30,
     }
     print(json.dumps(spent))  # noqa: T201 (for the process that asked)
 
