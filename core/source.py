@@ -259,6 +259,8 @@ def _text(place: str, encoding: str) -> pd.DataFrame:
             na_values=list(MISSING),
             low_memory=False,
             skiprows=before,
+            # A carriage return within a field ends no line.
+            lineterminator="\n" if "\n" in head and "\r\n" not in head else None,
             index_col=False if _ends_in_separators(head, separator) else None,
         )
 

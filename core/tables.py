@@ -19,6 +19,8 @@ EPOCHS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # a moment
 SHEET_DAYS = "days of a spreadsheet"  # since the end of 1899
 SHEET_EPOCH = 25_569  # the first day of 1970 among them
 WEEKS = "%G-W%V"  # of ISO 8601, whose day is not told
+QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
+YEARS = "years"  # with what has gone of them: 2024.25
 LATEST = 2040  # a year of two digits that would lie beyond is of the century before
 # Zones that people write and pandas does not know.
 ZONES = {
@@ -220,6 +222,8 @@ def moment(values: pd.Series, written: str) -> pd.Series:
         return number(values) // EPOCHS[written]
     if written == SHEET_DAYS:
         return ((number(values) - SHEET_EPOCH) * DAY).round()
+    if written == YEARS:
+        return _days_of_years(number(values)) * DAY
     if pd.api.types.is_datetime64_any_dtype(values):
         moments = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     else:
@@ -231,6 +235,10 @@ def moment(values: pd.Series, written: str) -> pd.Series:
 def _read(texts: pd.Series, written: str) -> pd.Series:
     if written == WEEKS:  # which begin on a Monday
         texts, written = texts + "-1", f"{WEEKS}-%u"
+    if written == QUARTERS:
+        quarter, begins = r"(?i)^(?:(.+?)[ -]?Q{0}|Q{0}[ -]?(.+))$", r"\1\2-{0}"
+        months = {quarter.format(one): begins.format(3 * one - 2) for one in range(1, 5)}
+        texts, written = texts.replace(months, regex=True), "%Y-%m"
     moments: pd.Series = pd.to_datetime(texts, format=written or "ISO8601", errors="coerce", utc=True)
     if "%Z" in written and moments.isna().any():
         shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)
@@ -239,6 +247,17 @@ def _read(texts: pd.Series, written: str) -> pd.Series:
     if "%y" in written:
         moments = moments.mask(moments.dt.year > LATEST, moments - pd.DateOffset(years=100))
     return moments
+
+
+def _days_of_years(numbers: pd.Series) -> pd.Series:
+    """Days since 1970 of years with fractions."""
+    year = numbers.floordiv(1)
+    first, last = (
+        (year.fillna(0) + more - 1970).to_numpy("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+        for more in (0, 1)
+    )
+    days: pd.Series = (first + (numbers - year) * (last - first)).round()
+    return days
 
 
 def simulated(

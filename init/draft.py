@@ -219,7 +219,8 @@ def _decided(table: pd.DataFrame, columns: Mapping[str, Found], wishes: Wishes) 
         return None
     column = columns[wishes.time]
     known = table[wishes.time].dropna()
-    if known.empty or (column.distinct == 1 and how_written(text(known.head(1)))):
+    number = pd.api.types.is_numeric_dtype(known)
+    if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
         raise UserError(
             f"The time column {wishes.time!r} is of no use: {column.left_out}. Name another column, or leave "
             "TIME out: moments are then made up."

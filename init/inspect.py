@@ -9,7 +9,19 @@ import numpy as np
 import pandas as pd
 from anyascii import anyascii
 
-from core.tables import ALSO, EPOCHS, EXACT, SHEET_DAYS, WEEKS, bare_number, moment, number, text
+from core.tables import (
+    ALSO,
+    EPOCHS,
+    EXACT,
+    QUARTERS,
+    SHEET_DAYS,
+    WEEKS,
+    YEARS,
+    bare_number,
+    moment,
+    number,
+    text,
+)
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
 SAMPLE = 5_000  # distinct values that say how a column is written
@@ -25,7 +37,10 @@ DATES = (
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",
     "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
 )  # fmt: skip
-CLOCKLESS = ("%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", WEEKS, "%G-W%V-%u")
+CLOCKLESS = (
+    "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%Y %b", "%Y-%b", "%Y %B", QUARTERS, WEEKS,
+    "%G-W%V-%u",
+)  # fmt: skip
 CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
 WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}  # with what follows a year's digits
 DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
@@ -34,7 +49,7 @@ CLOCK = re.compile(
     r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
 )
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
-YEARS = (1900, 2100)
+CENTURIES = (1700, 2100)  # years in which moments lie
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
 LEAST_OF_FORM = 0.01  # of the values, for a further form in which moments are written
@@ -107,17 +122,21 @@ def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> Fo
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         written = epoch_or_day(known, name, is_time=is_time)
         return _moments(found, values, written) if written else _number(found, values)
-    return _of_text(found, values, text(known).dropna().drop_duplicates())
+    return _of_text(found, values, text(known).dropna().drop_duplicates(), is_time=is_time)
 
 
-def _of_text(found: Found, values: pd.Series, distinct: pd.Series) -> Found:
+def _of_text(found: Found, values: pd.Series, distinct: pd.Series, *, is_time: bool) -> Found:
     """A column of text, which may really be moments or numbers."""
     sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
     written = how_written(sample)
     if written:
         return _moments(found, values, written)
     comma = comma_of(sample)
-    return _category(found, values) if comma is None else _number(replace(found, comma=comma), values)
+    if comma is None:
+        return _category(found, values)
+    if is_time and (written := epoch_or_day(number(distinct).dropna(), found.name, is_time=True)):
+        return _moments(found, values, written)
+    return _number(replace(found, comma=comma), values)
 
 
 def how_written(sample: pd.Series) -> str:
@@ -181,12 +200,12 @@ def _around(text: str) -> tuple[str, str]:
 
 def _read(texts: pd.Series, form: str) -> pd.Series:
     """Which texts a form makes moments of, in years that can be."""
-    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)
+    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
     return moment(texts, form).between(first, last)
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How numbers are moments: epoch counts, or days as 20130131 or as spreadsheets have them; else empty.
+    """How numbers are moments: epoch counts, years, days as 20130131 or as spreadsheets have them; or empty.
 
     Many numbers that are all days of the calendar are moments whatever the column's name.
     """
@@ -201,9 +220,9 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
     if is_time and SHEET[0] <= low and high <= SHEET[1]:
         return SHEET_DAYS
     if (values % 1 != 0).any():
-        return ""
+        return YEARS if is_time and CENTURIES[0] <= low and high < CENTURIES[1] else ""
     for form, times in WHOLE.items():
-        inside = YEARS[0] * times <= low and high < YEARS[1] * times
+        inside = CENTURIES[0] * times <= low and high < CENTURIES[1] * times
         if inside and (is_time or times >= DAILY) and moment(values, form).notna().all():
             return form
     return ""

@@ -103,8 +103,7 @@ def require_column(table: pd.DataFrame, header: str, what: str) -> str:
 
 def _sizes(values: pd.Series) -> dict[str, int]:
     """Rows of each value, the most frequent first; of those that differ by capitals, the usual spelling."""
-    spelled = text(values).value_counts().reset_index()
-    spelled.columns = pd.Index(["value", "rows"])
+    spelled = text(values).rename("value").value_counts().reset_index(name="rows")
     found = spelled.groupby(spelled["value"].str.casefold(), sort=False).agg(
         {"value": "first", "rows": "sum"}
     )

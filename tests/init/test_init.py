@@ -221,6 +221,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
         ),
         (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
         (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
+        (table(y=OUTCOME, t=2018), {"time": "t"}, ["'t' is of no use", "'2018'", "leave TIME"]),
         (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
         (
             table(y=OUTCOME, t=DAYS, k=DAYS + pd.Timedelta(days=1)),
@@ -301,12 +302,31 @@ def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
         ),
         ("%d/%m/%y", ["17/08/69", "01/02/41", "01/02/39"], "1969-08-17 1941-02-01 2039-02-01"),
         ("days of a spreadsheet", ["45000", "45000.5"], "2023-03-15 2023-03-15T12:00"),
+        ("years", ["1960", "1960.5", "1969.75"], "1960-01-01 1960-07-02 1969-10-02"),
+        ("quarters", ["1998 Q1", "1998-q2", "Q3 2001"], "1998-01-01 1998-04-01 2001-07-01"),
         ("ISO8601", ["2023-07-01T10:00+05:30", "2023-07-01T10:00"], "2023-07-01T04:30 2023-07-01T10:00"),
     ],
 )
 def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> None:
     expected = [pd.Timestamp(one, tz="UTC").timestamp() for one in meant.split()]
     assert moment(pd.Series(texts), written).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([1880, 1881, 1882], "%Y"),
+        ([1700.0, 1701.0, None], "%Y"),
+        (["1998", "1999", "2000"], "%Y"),
+        ([1945.0, 1945.25, 1945.5], "years"),
+        (["1960 Jan", "1960 Feb", "1960 Mar"], "%Y %b"),
+        (["1998 Q1", "1998 Q2", "1998 Q3"], "quarters"),
+        (["Q1", "Q2", "Q3"], ""),
+        ([1.25, 1.5, 1.75], ""),
+    ],
+)
+def test_a_column_that_is_said_to_be_moments_may_hold_years_and_quarters(values: Any, written: str) -> None:
+    assert inspect_column(pd.Series(values, name="due"), "due", is_time=True).written == written
 
 
 def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
@@ -456,6 +476,14 @@ def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
     assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up moments are stratified
 
 
+def test_a_target_may_have_any_name(tmp_path: Path) -> None:
+    """Also that of what libraries make of it on the way."""
+    for header in ("count", "value", "rows", "index", "level_0", "proportion"):
+        path = tmp_path / f"{header}.csv"
+        table().assign(**{header: OUTCOME}).to_csv(path, index=False)
+        assert draft(Wishes(str(path), header)).target.header == header
+
+
 def test_tables_from_everywhere(tmp_path: Path) -> None:
     frame = table(y=OUTCOME)
     (tmp_path / "parts").mkdir()
@@ -475,6 +503,13 @@ def test_tables_from_everywhere(tmp_path: Path) -> None:
         f"sqlite:///{tmp_path}/base.db#select a, b, y from orders",  # noqa: S608 (our own)
     ):
         pd.testing.assert_frame_equal(read_table(str(source)), frame, check_dtype=False)
+
+
+def test_a_return_within_a_field_does_not_stop_the_reading(tmp_path: Path) -> None:
+    """As pandas writes it, without quotes."""
+    frame = pd.DataFrame({"said": ["one\rtwo" if row % 50 == 49 else "one" for row in range(40_000)], "y": 1})
+    frame.to_csv(tmp_path / "said.csv", index=False)
+    assert len(read_table(str(tmp_path / "said.csv"))) == len(frame)
 
 
 @pytest.mark.parametrize(
