@@ -222,16 +222,20 @@ def table(found: Found) -> str:
         "| stage | times | rows | CPU, s | wall, s | peak, GiB | slope |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
+    rows = {line.times: line.rows for line in found.lines if line.stage == "data"}
     for stage in STAGES:
         before: Line | None = None
         for line in sorted((one for one in found.lines if one.stage == stage), key=lambda one: one.times):
             spent = f"{line.cpu_seconds:.0f} | {line.wall_seconds:.0f} | {line.peak_gb:.2f}"
-            steep = "" if before is None else f"{slope(before, line):.2f}"
+            steep = ""
+            if before is not None:
+                more, dearer = rows[line.times] / rows[before.times], line.cpu_seconds / before.cpu_seconds
+                steep = f"{math.log(dearer) / math.log(more):.2f}"
             text.append(f"| {stage} | {line.times} | {line.rows:,} | {spent} | {steep} |")
             before = line
     about = (
         f"`budget.rows_in_memory` is {found.rows_in_memory:,}. The slope is that of CPU seconds over the "
-        "size from the line before, both logarithmic: 1 is linear, less is better."
+        "rows of the data from the line before, both logarithmic: 1 is linear, less is better."
     )
     text += ["", about]
     if found.equal:
@@ -244,11 +248,6 @@ def table(found: Found) -> str:
             for one in sorted(found.curve, key=lambda one: (one.chosen, one.rows))
         ]
     return "\n".join(text)
-
-
-def slope(before: Line, after: Line) -> float:
-    """Of CPU seconds over the size."""
-    return math.log(after.cpu_seconds / before.cpu_seconds) / math.log(after.times / before.times)
 
 
 def write(found: Found) -> None:
