@@ -27,9 +27,10 @@ def blame(found: Statistics, reference: Reference, product: Floats, chances: dic
         if known.twins and column not in out and all(out & set(pair) for pair in known.twins):
             found["twins"][0, column] = 0
     out |= set(np.flatnonzero(chances["twins"].beyond(found["twins"][0]) >= 1).tolist())
-    if "relation" not in found:
+    design = reference.design
+    places = {kind: design.place[of_kind(kind, design)] for kind in RELATED if kind in found}
+    if not places:
         return
-    places = {kind: reference.design.place[of_kind(kind, reference.design)] for kind in RELATED}
     left = _judged_without(out, found, places, reference, product)
     for _ in range(BLAMED):
         furthest = _furthest(left, places, chances, out)

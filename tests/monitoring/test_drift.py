@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_a_week_like_the_others_is_silent(reference: Window) -> None:
     assert (report.drifted, report.broken, report.sentences) == ((), (), ())
     assert [column.column for column in report.columns] == list(reference.frame)
     assert all(column.sentence.endswith("as in the reference") for column in report.columns)
+
+
+@pytest.mark.parametrize(
+    "columns", [["place"], ["place", "is_late"], ["is_late"], ["temperature", "is_late"]]
+)
+def test_tables_of_few_columns_and_kinds_are_judged_too(reference: Window, columns: list[str]) -> None:
+    before, now = (
+        replace(one, frame=one.frame.assign(is_late=(one.frame["score"] > 0.3) * 1.0)[columns])
+        for one in (reference, window(10, 56, PERIOD))
+    )
+    assert detect_drift(before, now, 0.01).drifted == ()
+    gone = changed(now, columns[0], lambda values: values.mask(np.arange(len(values)) % 2 == 0))
+    assert columns[0] in detect_drift(before, gone, 0.01).broken
 
 
 def climate(seed: int, first: int, days: int, mean: float, clear: float) -> Window:
