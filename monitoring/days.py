@@ -1,6 +1,6 @@
 """Rows of one day move together: sums by day, and what resampled days make of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import NormalDist
 from typing import Any
 
@@ -43,6 +43,11 @@ class Sample:
         if value.ndim == 1:
             return sums(self.of_day, value, self.days)
         return np.column_stack([sums(self.of_day, column, self.days) for column in value.T])
+
+
+def side_by_side(parts: Iterable[Floats], days: int) -> Floats:
+    """Columns as one array (days, columns), which may be none."""
+    return np.column_stack([np.zeros((days, 0)), *parts])
 
 
 def sums(group: Column, value: Column, groups: int) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.days import SMALLEST, Column, Floats, sums
+from monitoring.days import SMALLEST, Column, Floats, side_by_side, sums
 
 DECILES = np.arange(1, 10) / 10
 MARGIN = 0.15  # of the reference's range, beyond which a number is unlike any seen
@@ -141,9 +141,9 @@ def count_days(window: Window, binnings: tuple[Binning, ...]) -> Counts:
         cells.append(flat.reshape(window.days, width))
         missing.append(sums(of_day, ~known, window.days))
     return Counts(
-        starts=np.cumsum([0, *(len(binning.labels) for binning in binnings[:-1])]),
-        cells=np.hstack(cells),
-        missing=np.column_stack(missing),
+        starts=np.cumsum([0, *(len(binning.labels) for binning in binnings[:-1])])[: len(binnings)],
+        cells=side_by_side(cells, window.days),
+        missing=side_by_side(missing, window.days),
         rows=sums(of_day, np.ones(of_day.size), window.days),
         days=np.ones(window.days),
     )

@@ -131,7 +131,8 @@ def compare(reference: Reference, current: Window, chances: dict[str, Chance]) -
     found = steady(
         _against(reference, of_days), *(np.ones((1, n)) for n in (current.days, reference.window.days))
     )
-    blame(found, reference, product, chances)
+    if reference.binnings:
+        blame(found, reference, product, chances)
     return _report(found, chances, reference, of_days, absent)
 
 

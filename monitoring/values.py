@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from monitoring.days import Floats, sums
+from monitoring.days import Floats, side_by_side, sums
 from monitoring.distances import MARGIN, Window
 from monitoring.rules import ANY, Rule, rule_of
 from monitoring.twins import choose_twins, count_twins
@@ -68,14 +68,14 @@ def count_values(
         rows = (rows ^ (bits + golden + (rows << left) + (rows >> right))) * mix
     again = pd.DataFrame({"day": day, "row": rows}).duplicated().to_numpy()
     alike, several, novel, outside, there, against = (
-        np.column_stack(part) for part in zip(*found, strict=True)
+        side_by_side(part, window.days) for part in (zip(*found, strict=True) if found else [()] * 6)
     )
     duplicates = sums(day, again, window.days)[:, None]
     twins = tuple(one.twins for one in known) or choose_twins(codes, day)
     learnt = [replace(one, twins=chosen) for one, chosen in zip(learnt, twins, strict=True)]
     of_twins = count_twins(codes, twins, day, window.days)
     order = np.argsort(day, kind="stable")
-    run = np.column_stack([_longest_run(code[order], day[order], window.days) for code in codes])
+    run = side_by_side([_longest_run(code[order], day[order], window.days) for code in codes], window.days)
     return Values(alike, several, novel, outside, there, duplicates, *of_twins, against, run), tuple(learnt)
 
 

@@ -114,6 +114,17 @@ def test_tables_of_few_columns_and_kinds_are_judged_too(reference: Window, colum
     assert columns[0] in detect_drift(before, gone, 0.01).broken
 
 
+def test_a_table_in_which_no_column_is_watched_is_judged_by_its_rows(
+    reference: Window, tmp_path: Path
+) -> None:
+    before, now = (replace(one, frame=one.frame[[]]) for one in (reference, window(10, 56, PERIOD)))
+    assert detect_drift(before, now, 0.01).drifted == ()
+    half = replace(now, frame=now.frame.iloc[::2], day=now.day[::2])
+    report = detect_drift(before, half, 0.01)
+    assert report.broken == (VOLUME,)
+    write_drift_page(report, before, half, tmp_path / "drift.html")
+
+
 def climate(seed: int, first: int, days: int, mean: float, clear: float) -> Window:
     """A dew point that the temperature bends; visibility that is mostly the same."""
     draw = np.random.default_rng(seed)
