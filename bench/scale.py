@@ -82,7 +82,7 @@ def training(folder: Path, contract: Contract) -> int:
     from serving.artifact import Lineage, save_artifact
     from steps.data.draw import draw_rows
     from steps.data.split import cut
-    from steps.model.package import fit_chosen, history_at, package
+    from steps.model.package import fit_chosen, package
     from steps.model.sample import sample_of
     from steps.model.select import CANDIDATES, attempt, select
 
@@ -96,9 +96,8 @@ def training(folder: Path, contract: Contract) -> int:
         sample, windows, contract, [attempt(sample, windows, contract, one) for one in CANDIDATES]
     )
     fitted = fit_chosen(sample, windows, selection, contract)
-    past = history_at(world.events, world.reference, contract, as_of)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
-    save_artifact(package(fitted, rows, windows, past, world.reference, contract, lineage), folder / "model")
+    save_artifact(package(fitted, rows, windows, world, contract, lineage), folder / "model")
     return len(rows)
 
 

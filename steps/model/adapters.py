@@ -30,7 +30,7 @@ from steps.model.evaluate import (
 )
 from steps.model.fit import Trees
 from steps.model.learner import baseline_savings
-from steps.model.package import fit_chosen, history_at, package
+from steps.model.package import fit_chosen, package
 from steps.model.registry import (
     Version,
     annotate,
@@ -110,9 +110,8 @@ def build(
     contract = load_contract()
     windows = windows_at(rows, as_of)
     fitted = fit_chosen(sample_of(rows, features, windows, contract), windows, selection, contract)
-    past = history_at(world.events, world.reference, contract, windows.as_of)
     lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
-    artifact = package(fitted, rows, windows, past, world.reference, contract, lineage)
+    artifact = package(fitted, rows, windows, world, contract, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)
     params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
     version = register(
@@ -195,7 +194,7 @@ def examine(
     found, artifact = open_version(contract.name, version)
     windows = windows_at(rows, str(day_of(artifact.as_of)))
     days = decision_day(rows.iloc[windows.after])
-    if len(np.unique(days)) < contract.monitoring.period_days:
+    if len(days) == 0 or np.ptp(days) + 1 < contract.monitoring.period_days:
         raise UserError(
             f"The data reach hardly past {day_of(artifact.as_of)}, the day of version {version}: there is "
             "nothing to evaluate it on. Name data that go on, or train as of an earlier day."

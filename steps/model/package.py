@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from core.columns import Floats
+from core.columns import Floats, Ints
 from core.contract import Category, Contract
 from core.windows import HOUR, Table
 from problem.features import REACH_HOURS, SETS, Reference
@@ -16,7 +16,7 @@ from serving.checkpoint import ensemble_of
 from serving.engine import Scorer, table_of
 from serving.trees import Ensemble, probes
 from steps.data.split import Windows
-from steps.data.world import PAST, known_between
+from steps.data.world import PAST, World, known_between
 from steps.model.fit import Categories, as_data
 from steps.model.learner import learner_of
 from steps.model.sample import Sample
@@ -68,45 +68,51 @@ def package(
     fitted: Fitted,
     rows: pd.DataFrame,
     windows: Windows,
-    past: Table,
-    reference: Reference,
+    world: World,
     contract: Contract,
     lineage: Lineage,
 ) -> Artifact:
-    """Put all that a prediction needs into one artifact; `past` is what `history_at` gives.
+    """Put all that a prediction needs into one artifact.
 
     Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion since.
     """
+    contest = rows.iloc[windows.contest]
+    since = known_from(contest["decision_at"].to_numpy(), windows.as_of, world.since)
     return Artifact(
         contract=contract,
         sets=tuple(SETS),
         features=fitted.names,
         categories=fitted.categories,
-        reference=reference,
+        reference=world.reference,
         calibration=fitted.calibration,
         as_of=windows.as_of,
         trained_until=windows.contest_start,
         lineage=lineage,
         models=fitted.models,
         parity=fitted.parity,
-        history=past,
-        smoke=_smoke(fitted, rows.iloc[windows.contest], contract, known_from(windows.as_of)),
+        history=history_at(world.events, world.reference, contract, since, windows.as_of),
+        smoke=_smoke(fitted, contest, contract, since),
     )
 
 
+def known_from(contest: Ints, as_of: int, since: int) -> int:
+    """How far back the history of an artifact reaches, of what is known since a moment.
+
+    It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the contest window:
+    where rows are few or labels come late, these are long ago.
+    """
+    asked = contest[-SMOKE_ROWS:].min(initial=as_of) - REACH_HOURS * HOUR
+    return max(since, min(as_of - PAST, int(asked)))
+
+
 def history_at(
-    events: Mapping[str, pd.DataFrame], reference: Reference, contract: Contract, as_of: int
+    events: Mapping[str, pd.DataFrame], reference: Reference, contract: Contract, since: int, as_of: int
 ) -> Table:
-    """All that was known at a moment, as far back as a feature reaches.
+    """All that became known between two moments.
 
     By when an event was known, not by when its facts count, which may be later.
     """
-    return table_of(known_between(events, contract, known_from(as_of), as_of), reference)
-
-
-def known_from(as_of: int) -> int:
-    """How far back the history of an artifact reaches."""
-    return as_of - PAST
+    return table_of(known_between(events, contract, since, as_of), reference)
 
 
 def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int) -> tuple[SmokeRow, ...]:

@@ -16,7 +16,7 @@ from steps.data.features import build_features
 from steps.data.split import Windows, cut
 from steps.data.world import World
 from steps.model.fit import Trees
-from steps.model.package import Fitted, fit_chosen, history_at, package
+from steps.model.package import Fitted, fit_chosen, package
 from steps.model.sample import Sample, sample_of
 from steps.model.select import Selection
 
@@ -67,9 +67,8 @@ def artifact(real: Slice, fitted: Fitted) -> Artifact:
 
 
 def packaged(real: Slice, fitted: Fitted) -> Artifact:
-    past = history_at(real.world.events, real.world.reference, real.contract, real.windows.as_of)
     lineage = Lineage("data", real.contract.digest, "lock", "code")
-    return package(fitted, real.rows, real.windows, past, real.world.reference, real.contract, lineage)
+    return package(fitted, real.rows, real.windows, real.world, real.contract, lineage)
 
 
 def shortened(contract: Contract) -> Contract:

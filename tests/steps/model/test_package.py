@@ -27,7 +27,7 @@ LEG = {"carrier": ["UA"], "flight": [1], "origin": ["EWR"], "dest": ["IAH"]}
 def left(known: int, due: int) -> Table:
     """The history of a single departure that left at `known` and was due at `due`."""
     departure = pd.DataFrame({**LEG, "scheduled_departure": [due], "departed_at": [known]})
-    return history_at({"departure": departure}, {"region": {}}, load_contract(), AS_OF)
+    return history_at({"departure": departure}, {"region": {}}, load_contract(), AS_OF - PAST, AS_OF)
 
 
 def waiting(past: Table, at: int) -> Any:
@@ -132,3 +132,15 @@ def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(artifact: A
     last = contest[list(real.contract.columns)].tail(1).to_dict(orient="records")[0]
     assert artifact.smoke[-1].row == last
     assert set(last) == set(real.contract.columns)
+
+
+def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too(
+    real: Slice, fitted: Fitted
+) -> None:
+    """As where rows are few, or labels come late."""
+    early = np.arange(2 * SMOKE_ROWS)
+    windows = replace(real.windows, contest=real.windows.contest[early])
+    artifact = packaged(replace(real, windows=windows), replace(fitted, contest=fitted.contest[early]))
+    assert len(artifact.smoke) == SMOKE_ROWS
+    found = [(Engine(artifact).predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
+    assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
