@@ -7,10 +7,15 @@ from core.tasks import NumberCosts
 from monitoring.days import DECISIONS, NAN, Column, Floats, Sample
 
 COLUMNS = DECISION + 1
+EDGE = 0.01  # of the label's standard deviation: so near to its end a number lies on an interval's edge
 
 
 class NumberSample(Sample):
-    """Expected values, intervals and decisions; `bias` and errors are in the label's unit."""
+    """Expected values, intervals and decisions; `bias` and errors are in the label's unit.
+
+    `coverage` is of closed intervals, `open_coverage` of open ones, without the numbers on their edges: a
+    quantile has at most its share below and at least that up to it, which differ where a number is frequent.
+    """
 
     def __init__(
         self, label: Column, forecast: Column, day: Column, costs: NumberCosts, decision: Column | None
@@ -25,7 +30,7 @@ class NumberSample(Sample):
         super().__init__(day, truth.size)
         money = money_of(costs)
         decision = money.decide(told) if decision is None else decision
-        excess = told[:, VALUE] - truth
+        excess, edge = told[:, VALUE] - truth, EDGE * truth.std()
         per_row = {
             "rows": np.ones(truth.size),
             "label": truth,
@@ -34,6 +39,7 @@ class NumberSample(Sample):
             "absolute": np.abs(excess),
             "squared": excess**2,
             "covered": ((truth >= told[:, LOW]) & (truth <= told[:, HIGH])).astype(np.float64),
+            "within": ((truth > told[:, LOW] + edge) & (truth < told[:, HIGH] - edge)).astype(np.float64),
             "width": told[:, HIGH] - told[:, LOW],
             "cost": money.price(truth, decision),
         }
@@ -52,6 +58,7 @@ class NumberSample(Sample):
             "r2": 1 - total["squared"] / spread if spread > 0 else NAN,
             "bias": total["excess"] / rows,
             "coverage": total["covered"] / rows,
+            "open_coverage": total["within"] / rows,
             "width": total["width"] / rows,
             "cost_per_1000": total["cost"] / rows * DECISIONS,
             "savings_share": (alone - total["cost"]) / alone if alone > 0 else NAN,

@@ -21,10 +21,13 @@ class Limit:
     target: float
     allowed: float
     words: str  # with {off}
+    side: int = 0  # -1 if only less is wrong, 1 if only more is
 
     def fault(self, value: float, interval: tuple[float, float]) -> str:
         """What is wrong with a value, unless it is within the limit or chance explains it."""
         off, (low, high) = value - self.target, interval
+        if off * self.side < 0:
+            return ""
         if abs(off) <= self.allowed or not (low > self.target or high < self.target):
             return ""
         told = self.words.format(off=f"{off:+.3f}")
@@ -37,11 +40,16 @@ def limits_of(contract: Contract) -> tuple[Limit, ...]:
     if isinstance(contract, NumberContract):
         return (
             Limit("bias", 0, bias, f"the mean prediction is {{off}} {contract.label.unit} off what came"),
-            Limit(
-                "coverage",
-                contract.interval,
-                contract.gates.max_coverage_error,
-                f"the share inside of the intervals is {{off}} off {contract.interval:g}",
+            # Where many numbers are the same, what is wanted lies between the shares of open and closed ones.
+            *(
+                Limit(
+                    score,
+                    contract.interval,
+                    contract.gates.max_coverage_error,
+                    f"the share inside of the intervals is {{off}} off {contract.interval:g}",
+                    side,
+                )
+                for score, side in (("coverage", -1), ("open_coverage", 1))
             ),
         )
     return (Limit("bias", 0, bias, "the mean prediction is {off} off the rate"),)

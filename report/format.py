@@ -19,6 +19,7 @@ METRICS = {  # in the order in which they are shown
     "rmse": "RMSE",
     "r2": "R²",
     "coverage": "inside of the intervals",
+    "open_coverage": "inside, and not on an edge",
     "width": "mean width of the intervals",
     "bias": f"bias (mean prediction {MINUS} what came)",
     "cost_per_1000": "cost per 1,000 decisions",
@@ -28,7 +29,7 @@ METRICS = {  # in the order in which they are shown
     "mean": "mean of the label",
     "rows": "rows",
 }
-_SHARES = {"savings_share", "action_rate", "rate", "accuracy", "coverage"}
+_SHARES = {"savings_share", "action_rate", "rate", "accuracy", "coverage", "open_coverage"}
 _SIZES = {"mae", "rmse", "width", "mean"}
 _COUNTS = {"cost_per_1000", "rows"}
 

@@ -109,6 +109,23 @@ def test_true_intervals_hold_their_share(regression: Contract) -> None:
     assert low < found.scores["coverage"] < high
 
 
+@pytest.mark.parametrize(
+    ("zeros", "wide", "faulty"), [(0.5, 1.0, False), (0.5, 0.4, True), (0.0, 2.5, True), (0.0, 1.0, False)]
+)
+def test_where_many_numbers_are_zero_true_intervals_are_no_fault(
+    regression: Contract, zeros: float, wide: float, *, faulty: bool
+) -> None:
+    """They hold more than their share whatever they do, as their lower end is the zero itself, or nearly."""
+    label, forecast, day = numbers(3, 20_000, wide=wide)
+    idle = np.arange(label.size) < zeros * label.size
+    label[idle], forecast[idle, VALUE], forecast[idle, LOW] = 0, 0.001, -0.004
+    forecast[idle, HIGH] = 5
+    found = judged(regression, label, forecast, day)
+    assert found.scored is not None
+    assert (found.scored.scores["coverage"] > 0.85) == (zeros * wide == 0.5 or wide > 1)
+    assert ("inside of the intervals" in found.sentence) == faulty
+
+
 def judged(contract: Contract, label: Any, forecast: Floats, day: Ints) -> Performance:
     money = money_of(contract.costs)
     answers = Answers(forecast, money.decide(forecast), expected_cost=np.full(len(label), 5.0))
