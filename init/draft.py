@@ -150,7 +150,7 @@ def draft(wishes: Wishes) -> Draft:
         identifier=identifier,
         decided=decided,
         windows=windows,
-        reached=reach(table, target, features, keys),
+        reached=reach(table, target, features, keys, None if windows.simulated else decided),
         repeated=repeated,
         drop_repeated=drop,
     )

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from core.clock import minute_of_day, weekday
 from core.columns import Floats
 from core.errors import UserError
 from core.tables import moment, number, text
@@ -116,12 +117,18 @@ def suspects(
     return found
 
 
-def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found], keys: Sequence[Found]) -> float:
+def reach(
+    table: pd.DataFrame,
+    target: Target,
+    columns: Sequence[Found],
+    keys: Sequence[Found],
+    decided: pd.Series | None,
+) -> float:
     """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen.
 
-    Of entities it knows what came of their other rows, as histories will.
+    Of entities it knows what came of their other rows, as histories will; of moments minute and weekday.
     """
-    if not (columns or keys):
+    if not (columns or keys or decided is not None):
         return 0.5 if target.classes else 0.0  # what guessing reaches
     some = some_of(table, target)
     least = max(5, min(50, len(some) // 50))
@@ -131,7 +138,11 @@ def reach(table: pd.DataFrame, target: Target, columns: Sequence[Found], keys: S
         ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
         kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
     )
-    return _score(model, numbers_of(some, [*keys, *columns]), target.label(some), target)
+    known_of = numbers_of(some, [*keys, *columns])
+    if decided is not None:
+        at = decided.reindex(some.index).to_numpy()
+        known_of = np.column_stack([known_of, minute_of_day(at), weekday(at)])
+    return _score(model, known_of, target.label(some), target)
 
 
 def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:

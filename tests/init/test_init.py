@@ -431,6 +431,16 @@ def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Pa
     assert draft(Wishes(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
 
 
+def test_what_the_hour_tells_is_not_too_good_to_be_true(tmp_path: Path) -> None:
+    """As of calls that come by day."""
+    at = pd.date_range("2022-01-03", periods=5_000, freq="40min")
+    calls = 100 * np.sin(np.pi * at.hour / 24) + np.random.default_rng(0).normal(0, 5, len(at))
+    pd.DataFrame({"at": at, "calls": calls.round(1)}).to_csv(tmp_path / "table.csv", index=False)
+    found = draft(Wishes(str(tmp_path / "table.csv"), "calls", "at"))
+    assert found.features == ()
+    assert found.reached > 0.9
+
+
 def test_what_grows_with_time_is_not_watched_for_drift(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     at = pd.date_range("2022-01-01", periods=3_000, freq="6h")
