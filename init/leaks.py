@@ -112,7 +112,7 @@ def suspects(
         score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
         if score >= LEAK:
             found[column.name] = f"alone it reaches {measure} {score:.3f}"
-        elif absent.any() and (told := _told_by(absent[:, 0], label, target)) >= ABSENCE:
+        elif absent.any() and not absent.all() and (told := _told_by(absent[:, 0], label, target)) >= ABSENCE:
             found[column.name] = f"whether it is missing reaches {measure} {told:.3f} alone"
     return found
 
