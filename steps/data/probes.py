@@ -39,7 +39,7 @@ def future_is_unseen(
     decisions = rows["decision_at"].to_numpy(dtype=np.int64)
     moved: set[str] = set()
     compared = 0
-    for moment in np.quantile(decisions, np.linspace(0.1, 0.9, moments)).astype(np.int64).tolist():
+    for moment in np.quantile(decisions, np.linspace(0.1, 0.9, moments), method="lower").tolist():
         near = rows[(decisions <= moment) & (decisions > moment - DAY // 2)]
         reached = known_between(events, contract, moment - PAST, moment + 2 * DAY)
         scrambled = {

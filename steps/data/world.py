@@ -17,6 +17,7 @@ from steps.data.validate import Validated, check_share, summary, validate, write
 
 RAW, ROWS = "raw", "rows"  # what cleaning looked at, and what it made
 DECISIONS = "decisions"
+EVER = -(2**60)  # epoch seconds before which nothing is known
 SPARE_HOURS = 24  # facts may count from later on than their event was known, by this
 PAST = (REACH_HOURS + SPARE_HOURS) * HOUR  # seconds: no feature sees what was known longer ago
 
@@ -27,7 +28,7 @@ class World:
 
     events: dict[str, pd.DataFrame]
     reference: dict[str, dict[str, Any]]
-    since: int = 0
+    since: int = EVER
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ def test_no_shipped_feature_sees_the_future(real: Slice) -> None:
     assert "of 0 rows" not in probe.sentence
 
 
+def test_where_rows_are_days_apart_some_are_looked_at(real: Slice) -> None:
+    sparse = real.rows.drop_duplicates("decision_at").iloc[::2_000]
+    probe = future_is_unseen(builder(real), sparse, real.world.events, real.contract, moments=3)
+    assert probe.sentence.startswith("no feature of 3 rows ")
+
+
 def test_weather_of_the_hour_that_is_not_over_is_found(real: Slice) -> None:
     def build(rows: pd.DataFrame, events: Events) -> pd.DataFrame:
         early = events["weather"].assign(hour=events["weather"]["hour"] - HOUR)
