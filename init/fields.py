@@ -13,7 +13,7 @@ from init.target import Target
 
 MARGIN = 1.0  # of a number's range, beyond which a value is refused
 FAR = 100 * 365 * 86_400  # seconds beyond the moments seen, in which one is accepted
-EARLIEST = -2_208_988_800  # 1900
+EARLIEST = -2_208_988_800  # 1900, before which a moment is one only where others have been seen
 USUAL_LENGTH = 32  # characters of a category, where the contract names no other
 PROSE_LENGTH = 1000
 POSITIONAL = (1e-4, 1e16)  # between which a number is written without an exponent
@@ -37,7 +37,7 @@ def fields_of(column: Found, *, nullable: bool = True) -> dict[str, Any]:
         fields: dict[str, Any] = {"type": "category", "about": about, **levels, **length, **gaps}
         return fields | {"example": quoted(str(column.example))}
     if column.kind == "moment":
-        low, high = max(column.low - FAR, EARLIEST), column.high + FAR
+        low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
         return moment_fields(about, iso(int(low)), iso(int(high)), iso(int(column.example))) | gaps
     low, high = bounds(column.low, column.high)
     numbers = {"min": low, "max": high, "example": float(column.example)}

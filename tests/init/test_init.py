@@ -30,6 +30,7 @@ from init.notes import notes_of
 from init.plan import plan_limits, plan_windows
 from init.target import Target
 from init.write import write_problem
+from steps.data.world import ingest_tables
 
 ROWS = 2_000
 
@@ -327,6 +328,15 @@ def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> 
 )
 def test_a_column_that_is_said_to_be_moments_may_hold_years_and_quarters(values: Any, written: str) -> None:
     assert inspect_column(pd.Series(values, name="due"), "due", is_time=True).written == written
+
+
+def test_a_table_of_the_last_but_one_century_is_kept_whole(tmp_path: Path) -> None:
+    frame = table(rows=200, y=OUTCOME[:200], year=np.arange(1790, 1990))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(Wishes(str(tmp_path / "table.csv"), "y", "year")), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    kept, *_ = ingest_tables(module(tmp_path / "dataset.py").load(contract), contract, tmp_path / "out", "")
+    assert len(kept) == 200
 
 
 def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
