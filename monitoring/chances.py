@@ -111,8 +111,8 @@ class BinarySample(Sample):
 class ClassSample(Sample):
     """Probabilities of several classes; ranking and calibration are those of each class against the rest.
 
-    `roc_auc` and `calibration_error` are means over the classes, `bias` is that of the class that is furthest
-    off over all days.
+    `calibration_error` is a mean over the classes, `roc_auc` over those that came, `bias` that of the class
+    which is furthest off over all days.
     """
 
     def __init__(
@@ -149,8 +149,10 @@ class ClassSample(Sample):
         excess = np.abs(np.tensordot(weight, self.excess, axes=1)).sum(axis=1) / rows
         best, cost = float(total["alone"].min()), float(total["cost"])
         possible = best - float(total["perfect"])
+        areas = np.array([one.areas(weight)[0] for one in self.rankings])
+        told = areas[~np.isnan(areas)]
         return {
-            "roc_auc": float(np.mean([one.areas(weight)[0] for one in self.rankings])),
+            "roc_auc": float(told.mean()) if told.size else NAN,
             "accuracy": float(total["right"]) / rows,
             "log_loss": float(total["log_loss"]) / rows,
             "brier": float(total["brier"]) / rows,
