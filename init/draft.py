@@ -15,7 +15,7 @@ from core.source import read_table
 from core.tables import HAPPENED, moment, text
 from init.inspect import Found, forms_read, how_written, inspect_column, names_of
 from init.leaks import SAMPLE, numbers_of, reach, refuse_copies, suspects
-from init.plan import Windows, moved, plan_windows
+from init.plan import Seasons, Windows, moved, plan_windows
 from init.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
@@ -85,8 +85,8 @@ class Draft:
         return max(1, round(len(self.table) * self.windows.period_days / max(1, days)))
 
     @property
-    def seasons(self) -> float:
-        """How far the target's rate or mean has moved between windows as long as the contest's."""
+    def seasons(self) -> Seasons:
+        """How the target moves between windows as long as the contest's."""
         return moved(self.target, self.table, self.decided, self.windows)
 
     @property

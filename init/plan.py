@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from core.clock import DAY
+from core.columns import Floats
 from core.contract import LEAST_REFERENCE, day_of, epoch
 from init.target import Target
 
@@ -24,6 +26,7 @@ LEAST_JUDGED = 50  # rows of the rarest class in the contest; of fewer such a sh
 PERFECT = 0.999  # what is above is a leak, where a quick model is far from it and chance cannot do it
 LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the contest; what the quick model reached
 LEAST_OF_WINDOW = 0.8  # of the contest's rows, for a window before it to tell of seasons
+UNFOLLOWED = 0.5  # of how intervals are off by seasons, which a model follows in part
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
 
@@ -107,24 +110,40 @@ class Limits:
     over_prior: float  # more than the prior would, as a share of the possible savings
 
 
-def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: Windows) -> float:
-    """How far a class's rate, or the mean number, has gone from one window like the contest's to another.
+@dataclass(frozen=True)
+class Seasons:
+    """How the target moves from one window like the contest's to another, before the test."""
 
-    No model can be asked to foresee more than the table's own seasons before the test.
-    """
+    mean: float = 0.0  # how far a class's rate, or the mean number, at most
+    held: float = 0.0  # how far off its share of the numbers after it an interval is, on average
+
+
+STILL = Seasons()
+
+
+def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: Windows) -> Seasons:
+    """The table's own seasons, which no model can be asked to foresee."""
     if decided is None or windows.simulated:
-        return 0.0
+        return STILL
     label = target.label(table)
     values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
     back = (epoch(windows.test_start) - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)
     sizes = np.bincount(back[back >= 0])
     enough = np.flatnonzero(sizes >= max(1, windows.contest_rows * LEAST_OF_WINDOW))
     means = np.array([values[back == one].mean(axis=0) for one in enough])
-    return float(np.ptp(means, axis=0).max()) if len(means) else 0.0
+    numbers = () if target.classes else pairwise(label[back == one] for one in enough)
+    off = [_off(before, after) for after, before in numbers]
+    return Seasons(float(np.ptp(means, axis=0).max()) if len(means) else 0.0, float(np.mean(off or [0.0])))
+
+
+def _off(before: Floats, after: Floats) -> float:
+    """How far off its share of some numbers the interval of those before them is."""
+    low, high = np.quantile(before, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
+    return abs(float(((after >= low) & (after <= high)).mean()) - INTERVAL)
 
 
 def plan_limits(
-    target: Target, windows: Windows, period_rows: int, reached: float, seasons: float = 0.0
+    target: Target, windows: Windows, period_rows: int, reached: float, seasons: Seasons = STILL
 ) -> Limits:
     """Limits from the spread of a rate, or of a number, over so many rows, and from how it has `moved`."""
     rate = min(target.shares, default=0.5)
@@ -138,12 +157,12 @@ def plan_limits(
     def bias(seen: int, least: float = 0.0) -> float:
         return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(seen)))
 
-    error = max(seasons, 2 * in_bin) if target.classes else covered
+    error = max(seasons.mean, 2 * in_bin) if target.classes else max(covered, UNFOLLOWED * seasons.held)
     sure = rate * rows >= LEAST_SURE and reached < SURPASSED
     most = PERFECT if sure else 1.0
     return Limits(
         calibration_error=round(min(0.5, 0.04 + error), 3),
-        bias=float(f"{bias(rows, seasons):.2g}"),
+        bias=float(f"{bias(rows, seasons.mean):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
         suspicious=round(min(most, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
         min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),

@@ -108,7 +108,7 @@ def _content(found: Draft) -> Fields:
         "outcome": _outcome(found, {str(column["name"]): column["fields"] for column in columns}),
         "slices": _slices(found),
         "limits": plan_limits(target, windows, found.period_rows, found.reached, found.seasons),
-        "seasons": f"{found.seasons:.0%}" if target.classes else f"{found.seasons:.2g}",
+        "seasons": f"{found.seasons.mean:.0%}" if target.classes else f"{found.seasons.mean:.2g}",
         "reached": found.reached,
         "left_out": found.left_out,
         "unwatched": [

@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.settings import ROOT
 from core.source import read_table
 from core.tables import moment
-from core.tasks import ChanceGates
+from core.tasks import ChanceGates, NumberGates
 from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
 from init.draft import Wishes, draft
@@ -427,6 +427,20 @@ def test_no_gate_asks_to_foresee_the_tables_own_seasons(
     assert least < gates.max_bias < most
     assert isinstance(gates, ChanceGates)
     assert least < gates.max_calibration_error < most
+
+
+@pytest.mark.parametrize(("swing", "least", "most"), [(0.0, 0.05, 0.1), (1.0, 0.1, 0.3)])
+def test_no_gate_asks_intervals_to_foresee_them_either(
+    tmp_path: Path, swing: float, least: float, most: float
+) -> None:
+    days = np.linspace(0, 364, 6_000)
+    minutes = np.random.default_rng(0).normal(0, 1, days.size) + swing * 2 * np.sin(days / 365 * 4 * np.pi)
+    at = (pd.Timestamp("2023-01-01") + pd.to_timedelta(days, unit="D")).strftime("%Y-%m-%d %H:%M")
+    pd.DataFrame({"at": at, "minutes": minutes.round(3)}).to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(Wishes(str(tmp_path / "table.csv"), "minutes", "at")), tmp_path)
+    gates = load_contract(tmp_path / "problem.yaml").gates
+    assert isinstance(gates, NumberGates)
+    assert least < gates.max_coverage_error < most
 
 
 @pytest.mark.parametrize("target", ["minutes", "long", "kind"])
