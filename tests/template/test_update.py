@@ -71,11 +71,13 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 def last_version() -> str:
-    """The newest tag behind this commit; without tags, the commit that brought the changelog."""
+    """The commit of the newest tag behind this one; without tags, the one that brought the changelog."""
     if git(ROOT, "rev-parse", "--is-shallow-repository").strip() == "true":
         return ""
-    tag = git(ROOT, "tag", "--list", "v*", "--no-contains", "HEAD", "--merged", "HEAD", "--sort=-v:refname")
-    return (tag or git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", "CHANGELOG.md")).split("\n")[0]
+    found = git(ROOT, "tag", "--list", "v*", "--no-contains", "HEAD", "--merged", "HEAD", "--sort=-v:refname")
+    if found:
+        return git(ROOT, "rev-parse", f"{found.splitlines()[0]}^{{commit}}").strip()
+    return git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", "CHANGELOG.md").split("\n")[0]
 
 
 def without_parts(dataset: Path) -> None:
