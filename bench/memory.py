@@ -1,5 +1,6 @@
 """How much memory a process has taken."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -8,7 +9,7 @@ STATUS = Path("/proc/self/status")  # of Linux, whose `ru_maxrss` is also that o
 
 def peak_bytes() -> int:
     """The most that this process has held at once so far."""
-    if not STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told = dict(line.split(":", 1) for line in STATUS.read_text(encoding="ascii").splitlines())
-    return int(told["VmHWM"].split()[0]) * 1024
+    told = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii") if STATUS.exists() else "")
+    if told:
+        return int(told[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

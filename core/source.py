@@ -259,10 +259,15 @@ def _text(place: str, encoding: str) -> pd.DataFrame:
             na_values=list(MISSING),
             low_memory=False,
             skiprows=before,
-            # A carriage return within a field ends no line.
-            lineterminator="\n" if "\n" in head and "\r\n" not in head else None,
+            lineterminator=_newline(head),
             index_col=False if _ends_in_separators(head, separator) else None,
         )
+
+
+def _newline(head: str) -> str | None:
+    """What ends the lines, where that is not told from what else may: a carriage return can be in a field."""
+    first = re.search(r"\r\n?|\n", head)
+    return "\n" if first and first[0] == "\n" else None
 
 
 def _without_preamble(head: str) -> tuple[int, str]:

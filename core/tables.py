@@ -65,7 +65,7 @@ class Layout:
     target: str  # a header
     classes: tuple[str, ...] = ()  # of two, the last one counts as positive; without any, it is a number
     positive: str = ""  # of a target with more values than two: one of them, or a limit such as `> 10`
-    moments: Mapping[str, str] = field(default_factory=dict)  # how they are written: strptime, ISO8601, s, ms
+    moments: Mapping[str, str] = field(default_factory=dict)  # how they are written: strptime, s, years
     comma: tuple[str, ...] = ()  # numbers with a decimal comma
     time: str = ""  # the column of `headers` that simulated moments follow in order
     group: str = ""  # rows with the same value get the same simulated day

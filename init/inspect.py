@@ -134,8 +134,10 @@ def _of_text(found: Found, values: pd.Series, distinct: pd.Series, *, is_time: b
     comma = comma_of(sample)
     if comma is None:
         return _category(found, values)
-    if is_time and (written := epoch_or_day(number(distinct).dropna(), found.name, is_time=True)):
-        return _moments(found, values, written)
+    if is_time and not comma:
+        written = epoch_or_day(number(sample).dropna(), found.name, is_time=True)
+        if written and _read(sample, written).mean() > READABLE:
+            return _moments(found, values, written)
     return _number(replace(found, comma=comma), values)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from core.clock import DAY
-from core.columns import Floats
+from core.columns import Floats, Ints
 from core.contract import LEAST_REFERENCE, day_of, epoch
 from init.target import Target
 
@@ -17,6 +17,7 @@ SIMULATED_DAYS = 140
 SIMULATED_END = date(2025, 1, 1)
 LEAST_DAYS = 56  # with rows; below, there are too few for folds, a contest, and periods of service
 TEST, CONTEST, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
+LEAST_OF_FOLD = 0.01  # of the rows
 PERIODS = 10  # of service, in the test window
 WEEK = 7
 BINS = 10
@@ -74,13 +75,22 @@ def plan_windows(decided: pd.Series | None, rows: int) -> Windows:
         test_start=day_of(test_start * DAY),
         test_end=day_of(test_end * DAY),
         contest_days=contest_days,
-        fold_days=max(1, (contest_start - first_fold) // 3),
+        fold_days=_fold_days(known // DAY, contest_start, (contest_start - first_fold) // 3),
         period_days=period,
         reference_days=max(LEAST_REFERENCE * period, reference),
         simulated=0,
         why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap {gap} days",
         contest_rows=int(((known >= contest_start * DAY) & (known < test_start * DAY)).sum()),
     )
+
+
+def _fold_days(day: Ints, end: int, most: int) -> int:
+    """How long three folds before a day can be, so that none of them lies in a gap of the table."""
+    for long in range(most, 1, -1):
+        rows = -np.diff(np.searchsorted(day, end - long * np.arange(4)))
+        if rows.min() >= LEAST_OF_FOLD * len(day):
+            return long
+    return max(1, most)
 
 
 def _simulated(rows: int, why: str) -> Windows:
@@ -127,19 +137,20 @@ def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, window
         return STILL
     label = target.label(table)
     values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
-    back = (epoch(windows.test_start) - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)
+    back = (epoch(windows.test_start) - 1 - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)
     sizes = np.bincount(back[back >= 0])
     enough = np.flatnonzero(sizes >= max(1, windows.contest_rows * LEAST_OF_WINDOW))
     means = np.array([values[back == one].mean(axis=0) for one in enough])
-    numbers = () if target.classes else pairwise(label[back == one] for one in enough)
-    off = [_off(before, after) for after, before in numbers]
+    numbers = () if target.classes else pairwise(enough.tolist())
+    off = [_off(label[back == one], label[back == after]) for after, one in numbers if one - after == 1]
     return Seasons(float(np.ptp(means, axis=0).max()) if len(means) else 0.0, float(np.mean(off or [0.0])))
 
 
 def _off(before: Floats, after: Floats) -> float:
     """How far off its share of some numbers the interval of those before them is."""
     low, high = np.quantile(before, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
-    return abs(float(((after >= low) & (after <= high)).mean()) - INTERVAL)
+    inside, within = ((after >= low) & (after <= high)).mean(), ((after > low) & (after < high)).mean()
+    return max(INTERVAL - float(inside), float(within) - INTERVAL, 0.0)
 
 
 def plan_limits(

@@ -109,6 +109,7 @@ def _content(found: Draft) -> Fields:
         "slices": _slices(found),
         "limits": plan_limits(target, windows, found.period_rows, found.reached, found.seasons),
         "seasons": f"{found.seasons.mean:.0%}" if target.classes else f"{found.seasons.mean:.2g}",
+        "held": f"{found.seasons.held:.1%}",
         "reached": found.reached,
         "left_out": found.left_out,
         "unwatched": [

@@ -141,6 +141,7 @@ class ClassSample(Sample):
         each = range(classes)
         self.excess = np.stack([bin_excess(self, self.truth[:, one], chance[:, one]) for one in each], axis=1)
         self.rankings = [Ranking(self.truth[:, one], chance[:, one], self.of_day) for one in each]
+        self.came = np.flatnonzero(~np.isnan([one.areas(np.ones(self.days))[0] for one in self.rankings]))
         self.furthest = int(np.abs(self.sums["excess"].sum(axis=0)).argmax())
 
     def scores(self, weight: Floats) -> dict[str, float]:
@@ -149,10 +150,9 @@ class ClassSample(Sample):
         excess = np.abs(np.tensordot(weight, self.excess, axes=1)).sum(axis=1) / rows
         best, cost = float(total["alone"].min()), float(total["cost"])
         possible = best - float(total["perfect"])
-        areas = np.array([one.areas(weight)[0] for one in self.rankings])
-        told = areas[~np.isnan(areas)]
+        areas = [self.rankings[one].areas(weight)[0] for one in self.came]
         return {
-            "roc_auc": float(told.mean()) if told.size else NAN,
+            "roc_auc": float(np.mean(areas)) if areas else NAN,
             "accuracy": float(total["right"]) / rows,
             "log_loss": float(total["log_loss"]) / rows,
             "brier": float(total["brier"]) / rows,

@@ -7,14 +7,15 @@ from core.tasks import NumberCosts
 from monitoring.days import DECISIONS, NAN, Column, Floats, Sample
 
 COLUMNS = DECISION + 1
-EDGE = 0.01  # of the label's standard deviation: so near to its end a number lies on an interval's edge
+OFTEN = 0.01  # of the rows: a number that comes so often can lie on the edge of many intervals
+EDGE = 0.01  # of the label's standard deviation, around such a number
 
 
 class NumberSample(Sample):
     """Expected values, intervals and decisions; `bias` and errors are in the label's unit.
 
-    `coverage` is of closed intervals, `open_coverage` of open ones, without the numbers on their edges: a
-    quantile has at most its share below and at least that up to it, which differ where a number is frequent.
+    `coverage` is of closed intervals, `open_coverage` without the frequent numbers on their edges: a quantile
+    has at most its share below it and at least that up to it, which differ where a number is frequent.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class NumberSample(Sample):
         super().__init__(day, truth.size)
         money = money_of(costs)
         decision = money.decide(told) if decision is None else decision
-        excess, edge = told[:, VALUE] - truth, EDGE * truth.std()
+        excess = told[:, VALUE] - truth
+        _, place, times = np.unique(truth, return_inverse=True, return_counts=True)
+        edge = np.where(times[place] >= OFTEN * truth.size, EDGE * truth.std(), 0)
         per_row = {
             "rows": np.ones(truth.size),
             "label": truth,

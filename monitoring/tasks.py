@@ -46,10 +46,10 @@ def limits_of(contract: Contract) -> tuple[Limit, ...]:
                     score,
                     contract.interval,
                     contract.gates.max_coverage_error,
-                    f"the share inside of the intervals is {{off}} off {contract.interval:g}",
+                    f"the share inside of the intervals{edges} is {{off}} off {contract.interval:g}",
                     side,
                 )
-                for score, side in (("coverage", -1), ("open_coverage", 1))
+                for score, edges, side in (("coverage", "", -1), ("open_coverage", ", not on an edge,", 1))
             ),
         )
     return (Limit("bias", 0, bias, "the mean prediction is {off} off the rate"),)

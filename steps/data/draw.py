@@ -9,7 +9,7 @@ from core.clock import DAY
 from core.contract import Contract, Split
 from core.errors import UserError
 from steps.data.parts import FEATURES, Stored
-from steps.data.world import PAST, ROWS, World
+from steps.data.world import PAST, ROWS, SMOKE_ROWS, World
 
 JUDGED = 0.2  # of the rows drawn, at most, for the contest, for the folds, and for what comes after
 SEED = 0
@@ -33,7 +33,8 @@ def draw_rows(
         raise UserError(f"{stored.place} holds no rows any more: `make clean`, and all is made anew.")
     rows, features = (pd.concat(some, ignore_index=True) for some in zip(*drawn, strict=True))
     last = as_of // frames.seconds
-    first = (as_of - 2 * PAST) // frames.seconds
+    decided = rows.loc[rows["known_at"] < as_of, "decision_at"].nlargest(SMOKE_ROWS)
+    first = (min(as_of, decided.min() if len(decided) else as_of) - 2 * PAST) // frames.seconds
     events = {kind: frames.read(kind, first, last) for kind in contract.events}
     return rows, World(events, stored.reference, first * frames.seconds), features
 

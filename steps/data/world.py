@@ -18,6 +18,7 @@ from steps.data.validate import Validated, check_share, summary, validate, write
 RAW, ROWS = "raw", "rows"  # what cleaning looked at, and what it made
 DECISIONS = "decisions"
 EVER = -(2**60)  # epoch seconds before which nothing is known
+SMOKE_ROWS = 24  # the last ones before a day, that prove an artifact of it: their past is kept with it
 SPARE_HOURS = 24  # facts may count from later on than their event was known, by this
 PAST = (REACH_HOURS + SPARE_HOURS) * HOUR  # seconds: no feature sees what was known longer ago
 

@@ -97,6 +97,9 @@ class NumberLearner:
     def gates(self, found: Mapping[str, float]) -> list[Gate]:
         asked, wanted = self.contract.gates, self.contract.interval
         inside, within = found["coverage"], found["open_coverage"]
+        held = f"{inside:.1%}"
+        if f"{within:.1%}" != held:
+            held = f"{within:.1%} without their edges, {held} with them,"
         unit = self.contract.label.unit
         return [
             at_most(
@@ -106,7 +109,7 @@ class NumberLearner:
                 "calibrated",
                 max(wanted - inside, within - wanted, 0),  # between the two where many numbers are the same
                 asked.max_coverage_error,
-                f"the intervals hold {inside:.1%} of what came and should {wanted:.0%}: "
+                f"the intervals hold {held} of what came and should {wanted:.0%}: "
                 "off by {value:.3f} of {limit:g}",
             ),
             at_most(

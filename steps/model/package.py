@@ -8,21 +8,20 @@ import pandas as pd
 
 from core.columns import Floats, Ints
 from core.contract import Category, Contract
-from core.windows import HOUR, Table
-from problem.features import REACH_HOURS, SETS, Reference
+from core.windows import Table
+from problem.features import SETS, Reference
 from serving.artifact import Artifact, Lineage, Parity, SmokeRow
 from serving.calibration import AnyCalibration
 from serving.checkpoint import ensemble_of
 from serving.engine import Scorer, table_of
 from serving.trees import Ensemble, probes
 from steps.data.split import Windows
-from steps.data.world import PAST, World, known_between
+from steps.data.world import PAST, SMOKE_ROWS, World, known_between
 from steps.model.fit import Categories, as_data
 from steps.model.learner import learner_of
 from steps.model.sample import Sample
 from steps.model.select import Selection
 
-SMOKE_ROWS = 24
 CONTEST_ROWS = 64  # real rows among those that every load is held against
 
 
@@ -101,8 +100,7 @@ def known_from(contest: Ints, as_of: int, since: int) -> int:
     It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the contest window:
     where rows are few or labels come late, these are long ago.
     """
-    asked = contest[-SMOKE_ROWS:].min(initial=as_of) - REACH_HOURS * HOUR
-    return max(since, min(as_of - PAST, int(asked)))
+    return max(since, int(contest[-SMOKE_ROWS:].min(initial=as_of)) - PAST)
 
 
 def history_at(
@@ -117,7 +115,7 @@ def history_at(
 
 def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, since: int) -> tuple[SmokeRow, ...]:
     """The last rows of the contest window, of those whose whole past is in the artifact's history."""
-    covered = np.flatnonzero(contest["decision_at"] - REACH_HOURS * HOUR >= since)[-SMOKE_ROWS:]
+    covered = np.flatnonzero(contest["decision_at"] - PAST >= since)[-SMOKE_ROWS:]
     absent = {name: "" for name, column in contract.columns.items() if isinstance(column, Category)}
     chosen = contest.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")
     return tuple(

@@ -259,8 +259,8 @@ def _drift(
     reference = _window(features.iloc[before][watched], rows.iloc[before])
     window = _window(features.iloc[places][watched], rows.iloc[places])
     unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
-    days = np.unique(decision_day(rows.iloc[unlearnt])).size
-    if days < LEAST_REFERENCE * window.days:
+    day = decision_day(rows.iloc[unlearnt])
+    if not len(day) or np.ptp(day) + 1 < LEAST_REFERENCE * window.days:
         return detect_drift(reference, window, rules.false_alarm), reference, window
     offline = artifact_forecast(newest, features.iloc[unlearnt])
     usual = _window(score_columns(offline, contract), rows.iloc[unlearnt])

@@ -27,7 +27,7 @@ from init.fields import plain
 from init.inspect import inspect_column, names_of
 from init.leaks import SAMPLE, some_of
 from init.notes import notes_of
-from init.plan import plan_limits, plan_windows
+from init.plan import moved, plan_limits, plan_windows
 from init.target import Target
 from init.write import write_problem
 from steps.data.world import ingest_tables
@@ -323,6 +323,9 @@ def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> 
         (["1960 Jan", "1960 Feb", "1960 Mar"], "%Y %b"),
         (["1998 Q1", "1998 Q2", "1998 Q3"], "quarters"),
         (["Q1", "Q2", "Q3"], ""),
+        (["1,998", "1,999", "2,000"], ""),
+        (["1998.0", "1999.0", "unknown"], ""),
+        (["2000,0", "2000,5", "2001,0"], ""),
         ([1.25, 1.5, 1.75], ""),
     ],
 )
@@ -443,6 +446,31 @@ def test_no_gate_asks_intervals_to_foresee_them_either(
     assert least < gates.max_coverage_error < most
 
 
+def test_no_fold_lies_in_a_gap_of_the_table() -> None:
+    """As of a year whose February to September nobody has kept."""
+    day = np.repeat([*range(30), *range(270, 310)], 100)
+    windows = plan_windows(pd.Series(day * DAY, dtype="float64"), day.size)
+    ends = np.arange(4) * windows.fold_days + windows.contest_days
+    back = epoch(windows.test_start) // DAY - day
+    assert all(((back > end) & (back <= end + windows.fold_days)).sum() >= 100 for end in ends[:3].tolist())
+
+
+def test_what_is_often_the_same_is_no_season(tmp_path: Path) -> None:
+    """An interval of numbers that are mostly zero holds more than its share whenever it is looked at."""
+    spent = np.random.default_rng(0).gamma(1, 50, 6_000) * (np.arange(6_000) % 10 < 3)
+    at = pd.date_range("2023-01-01", periods=6_000, freq="90min")
+    pd.DataFrame({"at": at, "spent": spent.round(2)}).to_csv(tmp_path / "table.csv", index=False)
+    assert draft(Wishes(str(tmp_path / "table.csv"), "spent", "at")).seasons.held < 0.03
+
+
+def test_seasons_are_those_before_the_test() -> None:
+    at = pd.Series(np.arange(400) * DAY, dtype="float64")
+    numbers = np.random.default_rng(0).normal(size=400)
+    windows = plan_windows(at, 400)
+    numbers[at >= epoch(windows.test_start)] += 1_000
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean < 2
+
+
 @pytest.mark.parametrize("target", ["minutes", "long", "kind"])
 def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Path) -> None:
     """Histories will know them, so the quick model that says what is suspicious knows them too."""
@@ -537,6 +565,11 @@ def test_tables_from_everywhere(tmp_path: Path) -> None:
         f"sqlite:///{tmp_path}/base.db#select a, b, y from orders",  # noqa: S608 (our own)
     ):
         pd.testing.assert_frame_equal(read_table(str(source)), frame, check_dtype=False)
+
+
+def test_a_line_break_within_a_field_of_a_table_with_returns_does_not_either(tmp_path: Path) -> None:
+    (tmp_path / "mac.csv").write_bytes(b'said,y\r"one\ntwo",1\r' + b'"one",0\r' * 20)
+    assert read_table(str(tmp_path / "mac.csv")).shape == (21, 2)
 
 
 def test_a_return_within_a_field_does_not_stop_the_reading(tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ def test_scores_of_classes_equal_those_of_scikit_learn(seed: int) -> None:
     for weight in (np.ones(sample.days), *sample.resamples(2)):
         of_row = weight[sample.of_day]
         got = sample.scores(weight)
-        came = np.unique(label[of_row > 0])  # of the others nobody can say how well they are ranked
+        came = np.unique(label)  # of the others nobody can say how well they are ranked
+        if set(came) != set(label[of_row > 0]):
+            assert np.isnan(got["roc_auc"])
+            continue
         area = sk.roc_auc_score(np.eye(CLASSES)[label][:, came], chance[:, came], sample_weight=of_row)
         assert got["roc_auc"] == pytest.approx(area)
         assert got["log_loss"] == pytest.approx(sk.log_loss(label, chance, sample_weight=of_row))
@@ -122,6 +125,13 @@ def test_where_many_numbers_are_zero_true_intervals_are_no_fault(
     assert found.scored is not None
     assert (found.scored.scores["coverage"] > 0.85) == (zeros * wide == 0.5 or wide > 1)
     assert ("inside of the intervals" in found.sentence) == faulty
+
+
+def test_intervals_of_numbers_with_a_long_tail_may_not_hold_too_much_either(regression: Contract) -> None:
+    draw = np.random.default_rng(0)
+    label, day = draw.lognormal(0, 3, 5_000), np.arange(5_000) % 7
+    forecast = np.tile(np.quantile(label, [0.5, 0.005, 0.995, 0.75]), (5_000, 1))
+    assert "not on an edge" in judged(regression, label, forecast, day).sentence
 
 
 def judged(contract: Contract, label: Any, forecast: Floats, day: Ints) -> Performance:

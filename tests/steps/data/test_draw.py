@@ -80,6 +80,15 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stor
         assert (known_at(contract.events[kind], frame) >= world.since).all()
 
 
+def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
+    real: Slice, store: Stored
+) -> None:
+    """As where labels come late: the smoke rows of an artifact need their past."""
+    then = epoch(day(AS_OF))
+    rows, world, _ = draw_rows(store, real.contract, then + 60 * DAY, then)
+    assert world.since <= rows["decision_at"].iloc[-1] - 2 * PAST < then
+
+
 def test_a_store_that_is_gone_is_a_sentence(real: Slice, store: Stored) -> None:
     store.frames.clear(ROWS)
     with pytest.raises(UserError, match="holds no rows any more"):

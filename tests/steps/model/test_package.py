@@ -12,11 +12,11 @@ from core.windows import HOUR, Table
 from serving.artifact import HISTORY, MANIFEST, MODEL, PARITY, Artifact, load_artifact, save_artifact
 from serving.calibration import Calibration
 from serving.engine import Engine, predict_table, table_of
-from steps.data.world import PAST, known_between
+from steps.data.world import PAST, SMOKE_ROWS, known_between
 from steps.model import package as room
 from steps.model.evaluate import artifact_forecast
 from steps.model.fit import as_data, fit_trees
-from steps.model.package import SMOKE_ROWS, Fitted, fit_chosen, history_at
+from steps.model.package import Fitted, fit_chosen, history_at
 from steps.model.select import Selection
 from tests.steps.conftest import TREES, Slice, packaged
 
