@@ -92,7 +92,7 @@ class Draft:
     @property
     def trending(self) -> tuple[str, ...]:
         """Features that go up or down with time, such as a year or a running number."""
-        if self.decided is None or self.windows.simulated:
+        if self.decided is None:
             return ()
         numbers = [one for one in self.features if one.kind in ("number", "integer")]
         some = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]

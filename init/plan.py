@@ -132,9 +132,15 @@ STILL = Seasons()
 
 
 def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: Windows) -> Seasons:
-    """The table's own seasons, which no model can be asked to foresee."""
-    if decided is None or windows.simulated:
+    """The table's own seasons, which no model can be asked to foresee.
+
+    Where moments are made up in the order of `decided`, they are those of the made-up days.
+    """
+    if decided is None:
         return STILL
+    if windows.simulated:
+        left = 1 - decided.rank(method="first", pct=True)
+        decided = epoch(windows.test_end) - left * windows.simulated * DAY
     label = target.label(table)
     values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
     back = (epoch(windows.test_start) - 1 - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)

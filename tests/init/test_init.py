@@ -463,6 +463,15 @@ def test_what_is_often_the_same_is_no_season(tmp_path: Path) -> None:
     assert draft(Wishes(str(tmp_path / "table.csv"), "spent", "at")).seasons.held < 0.03
 
 
+def test_made_up_moments_that_follow_an_order_have_its_seasons() -> None:
+    at = pd.Series(np.arange(4_000) // 500 * 365 * DAY, dtype="float64")  # eight years, and no days
+    numbers = np.random.default_rng(0).normal(size=4_000) + np.arange(4_000) / 400
+    windows = plan_windows(at, 4_000)
+    assert windows.simulated
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean > 3
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), None, windows).mean == 0
+
+
 def test_seasons_are_those_before_the_test() -> None:
     at = pd.Series(np.arange(400) * DAY, dtype="float64")
     numbers = np.random.default_rng(0).normal(size=400)
