@@ -15,7 +15,8 @@ BLOCKS = re.findall(
     r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
 )
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line]
-MAKE = [line for line in LINES if line.startswith("make ")]
+OURS = () if (ROOT / "local.mk").exists() else ("make start ",)  # what the template's copies alone can do
+MAKE = [line for line in LINES if line.startswith("make ") and not line.startswith(OURS)]
 CLUSTER = [line for line in LINES if line.startswith("kubectl ")]
 
 

@@ -16,7 +16,6 @@ from core.clock import DAY
 from core.columns import Strings
 from core.contract import ClassContract, NumberContract, epoch, load_contract
 from core.errors import UserError
-from core.settings import ROOT
 from core.source import read_table
 from core.tables import moment
 from core.tasks import ChanceGates, NumberGates
@@ -623,8 +622,3 @@ def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None
     assert some.index.is_unique
     assert len(some) == SAMPLE
     assert some["fraud"].sum() > 0.95 * frauds
-
-
-@pytest.mark.skipif(not (ROOT / MARK).exists(), reason="the demo has gone")
-def test_the_demos_files_are_there_to_be_removed() -> None:
-    assert not [name for name in FILES if not (ROOT / name).exists()]

@@ -21,6 +21,8 @@ from serving.artifact import Artifact
 from tests.serving.conftest import Running, World, deploy, running
 from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
 
 @pytest.fixture(scope="module")
 def shared(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -174,9 +176,9 @@ def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
     assert shared.client.post(INFER, json={"inputs": [tensor]}).json()["errors"][0]["row"] == 0
 
 
+@pytest.mark.skipif("curl -s " not in README, reason="the README of a project of another name asks nothing")
 def test_the_request_of_the_readme_is_answered_as_it_stands(shared: Running) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    command = text[text.index("curl -s ") :].partition("\n```")[0]
+    command = README[README.index("curl -s ") :].partition("\n```")[0]
     words = shlex.split(command.replace("http://127.0.0.1:8000", shared.url))
     sent = dict(itertools.pairwise(words))
     kind = dict([sent["-H"].split(": ")])

@@ -12,15 +12,16 @@ from copier.errors import CopierError
 
 from core.contract import TASKS, load_contract
 from core.errors import UserError
-from init.demo import remove_demo
+from init.demo import FILES, remove_demo
 from monitoring.alerts import rules_text
 from monitoring.dashboard import dashboard_text
 from template.examples import FOLDER, write_example
 from template.start import start
-from tests.repositories import commit
-from tests.template.projects import ANSWERS, files_of, generate
+from tests.repositories import ROOT, commit
+from tests.template.projects import ANSWERS, files_of, generate, run_tests
 from tests.test_floors import FLIGHT_WORDS
 
+TOLD = ("test_readme.py", "test_floors.py", "book", "ci", "k8s")
 OURS = ("copier.yml", "local.mk", "CHANGELOG.md", ".github/workflows/template.yml")
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
@@ -44,6 +45,17 @@ def test_with_default_answers_a_project_is_the_template_byte_for_byte(template: 
     assert not different
     modes = [name for name in expected if (project / name).stat().st_mode != (template / name).stat().st_mode]
     assert not modes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("answers", [{}, {"project_name": "Delay desk", "cloud": "none"}])
+def test_a_project_with_the_demo_passes_the_tests_of_what_it_tells(
+    template: Path, tmp_path: Path, answers: dict[str, str]
+) -> None:
+    """Of its README, book, manifests and workflows; `make test-template` runs all tests of such projects."""
+    project = commit(generate(template, tmp_path / "project", **answers), "start")
+    (project / ".venv").symlink_to(ROOT / ".venv")
+    run_tests(project, *(f"tests/{name}" for name in TOLD))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -73,6 +85,10 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
         words = [sys.executable, "-m", "ruff", *verb.split()]
         done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+def test_the_demos_files_are_there_to_be_removed() -> None:
+    assert not [name for name in FILES if not (ROOT / name).exists()]
 
 
 @pytest.mark.parametrize("task", TASKS)
