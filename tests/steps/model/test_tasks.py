@@ -115,9 +115,10 @@ def test_intervals_hold_their_share_whatever_the_quantiles_were(seed: int, off: 
     forecast = found.forecast(margins[4000:])
     came = label[4000:]
     inside = ((came >= forecast[:, LOW]) & (came <= forecast[:, HIGH])).mean()
-    assert inside > 0.8 - 0.03  # and more only where the interval was stretched to hold the value
-    assert inside < 0.8 + 0.03 or (forecast[:, LOW] == forecast[:, VALUE]).any()
-    assert (came <= forecast[:, DECISION]).mean() == pytest.approx(0.75, abs=0.03)  # over 1, under 3
+    far = 0.05  # five standard deviations of a share of so many rows, learnt on as many
+    assert inside > 0.8 - far  # and more only where the interval was stretched to hold the value
+    assert inside < 0.8 + far or (forecast[:, LOW] == forecast[:, VALUE]).any()
+    assert (came <= forecast[:, DECISION]).mean() == pytest.approx(0.75, abs=far)  # over 1, under 3
     assert (forecast[:, LOW] <= forecast[:, VALUE]).all()
     assert (forecast[:, VALUE] <= forecast[:, HIGH]).all()
 
