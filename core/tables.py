@@ -29,6 +29,7 @@ ZONES = {
 }  # fmt: skip
 EXACT = 2**53  # below, a float holds every whole number
 SEED = 0
+RARE = 20  # rows of a class; fewer stand at even distances: of ten there is one in each tenth of the days
 STRATA = 20  # parts of a number's range that are dealt out evenly
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"
 ALSO = " | "  # between two forms in which moments of one column are written
@@ -287,7 +288,8 @@ def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
     place = np.empty(len(values))
     for one in np.unique(values):
         here = np.flatnonzero(values == one)
-        place[here] = (random.permutation(len(here)) + random.random(len(here))) / len(here)
+        within = random.random(len(here)) if len(here) >= RARE else 0.5
+        place[here] = (random.permutation(len(here)) + within) / len(here)
     return place
 
 

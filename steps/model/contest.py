@@ -1,5 +1,6 @@
 """The champion contest: a challenger serves only if every gate passes, and each gate says why."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from monitoring.metrics import Answers, paired_difference, scores
 from report.results import Gate, Probe
 from serving.engine import Engine
 from steps.model.evaluate import decision_day
-from steps.model.gates import at_most
+from steps.model.gates import UNTOLD, at_most
 from steps.model.learner import learner_of
 from steps.model.sample import labels_of
 
@@ -80,7 +81,8 @@ def _against_baselines(share: float, baselines: Mapping[BaselineName, float], co
     asked = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
     limit = max(asked.values())
     compared = ", ".join(f"{name} {baselines[name]:.1%} ({asked[name]:.1%} asked)" for name in asked)
-    sentence = f"saves {share:.1%} of what could be saved; {compared}"
+    told = f"saves {share:.1%} of what could be saved; {compared}"
+    sentence = UNTOLD if math.isnan(share) else told
     return Gate("better than the baselines", bool(share >= limit), share, limit, sentence)
 
 

@@ -17,7 +17,7 @@ from core.columns import Strings
 from core.contract import ClassContract, NumberContract, epoch, load_contract
 from core.errors import UserError
 from core.source import read_table
-from core.tables import moment
+from core.tables import moment, simulated
 from core.tasks import ChanceGates, NumberGates
 from core.windows import Table
 from init.demo import FILES, MARK, remove_demo
@@ -443,6 +443,19 @@ def test_no_gate_asks_intervals_to_foresee_them_either(
     gates = load_contract(tmp_path / "problem.yaml").gates
     assert isinstance(gates, NumberGates)
     assert least < gates.max_coverage_error < most
+
+
+@pytest.mark.parametrize("rare", range(10, 40, 3))
+def test_each_window_of_made_up_moments_has_a_row_of_a_rare_class(rare: int) -> None:
+    label = pd.Series(np.arange(150) < rare, dtype="float64")
+    windows = plan_windows(None, len(label))
+    at = simulated(label, windows.simulated, windows.test_end)[:rare]
+    ends = (
+        epoch(windows.test_start)
+        - np.array([0, *(windows.contest_days + windows.fold_days * np.arange(4))]) * DAY
+    )
+    assert (-np.diff([(at < end).sum() for end in ends]) >= 1).all()
+    assert (at >= epoch(windows.test_start)).sum() >= rare // 5
 
 
 def test_no_fold_lies_in_a_gap_of_the_table() -> None:

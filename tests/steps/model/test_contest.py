@@ -107,6 +107,16 @@ def test_no_probe_is_no_proof(rows: pd.DataFrame, contract: Contract) -> None:
     assert gate.sentence == "no leakage probe ran"
 
 
+def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
+    rows: pd.DataFrame, contract: Contract
+) -> None:
+    found = gates(rows.assign(disrupted=0.0), contract)
+    for name in ("plausible", "better than the baselines"):
+        assert not found[name].passed
+        assert "one class alone" in found[name].sentence
+        assert "split.contest_days" in found[name].sentence
+
+
 def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
     told = rows.assign(disrupted=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
     gate = fails_alone(gates(told, contract, answers(0.0, 0.8)), "plausible")
