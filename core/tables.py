@@ -29,7 +29,7 @@ ZONES = {
 }  # fmt: skip
 EXACT = 2**53  # below, a float holds every whole number
 SEED = 0
-RARE = 20  # rows of a class; fewer stand at even distances: of ten there is one in each tenth of the days
+RARE = range(10, 20)  # rows of a class: at even distances, so that there is one in each tenth of the days
 STRATA = 20  # parts of a number's range that are dealt out evenly
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"
 ALSO = " | "  # between two forms in which moments of one column are written
@@ -283,12 +283,13 @@ def simulated(
 def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
     """Places in [0, 1) at random, spread evenly within each class."""
     values = label.to_numpy(np.float64)
-    if len(np.unique(values)) > STRATA:
+    rare = RARE if len(np.unique(values)) <= STRATA else range(0)
+    if not rare:
         values = np.searchsorted(np.quantile(values, np.arange(1, STRATA) / STRATA), values)
     place = np.empty(len(values))
     for one in np.unique(values):
         here = np.flatnonzero(values == one)
-        within = random.random(len(here)) if len(here) >= RARE else 0.5
+        within = 0.5 if len(here) in rare else random.random(len(here))
         place[here] = (random.permutation(len(here)) + within) / len(here)
     return place
 

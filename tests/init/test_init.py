@@ -458,6 +458,15 @@ def test_each_window_of_made_up_moments_has_a_row_of_a_rare_class(rare: int) -> 
     assert (at >= epoch(windows.test_start)).sum() >= rare // 5
 
 
+@pytest.mark.parametrize("groups", [0, 170])
+def test_made_up_moments_of_numbers_are_everywhere(groups: int) -> None:
+    draw = np.random.default_rng(0)
+    label = pd.Series(draw.normal(size=900 if groups else 150))
+    of = pd.Series(draw.integers(0, groups, len(label))) if groups else None
+    at = simulated(label, 140, "2025-01-01", groups=of)
+    assert len(np.unique(at // DAY)) > 50
+
+
 def test_no_fold_lies_in_a_gap_of_the_table() -> None:
     """As of a year whose February to September nobody has kept."""
     day = np.repeat([*range(30), *range(270, 310)], 100)
