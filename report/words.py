@@ -71,7 +71,7 @@ def gates(of: tuple[Gate, ...]) -> str:
     """How many gates passed, and the names of those that did not."""
     failed = [say.spaced(gate.name) for gate in of if not gate.passed]
     words = f"{len(of) - len(failed)} of {say.plural(len(of), 'gate')} passed"
-    return f"{words}, not {', '.join(failed)}" if failed else words
+    return f"{words}; failed: {', '.join(failed)}" if failed else words
 
 
 def serving(result: Serving) -> str:

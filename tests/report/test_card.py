@@ -52,7 +52,7 @@ def test_a_refused_version_says_so(contract: Contract, results: Results) -> None
         contract, replace(results, model=replace(results.model, promoted=False, gates=(failed,)))
     )
     assert "refused by a gate" in card
-    assert "0 of 1 gate passed, not better than baseline" in card
+    assert "0 of 1 gate passed; failed: better than baseline" in card
     assert "| **no** | 0.072 | 0.05 | a \\| b c |" in card
 
 

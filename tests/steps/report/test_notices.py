@@ -82,7 +82,7 @@ def test_a_week_without_labels_is_told_by_the_estimate(contract: Contract, watch
 def test_a_contest_names_each_gate_and_a_refusal_asks_for_somebody(contract: Contract) -> None:
     lost = contest_notice(contract, "7", GATES, "2013-12-01", promoted=False)
     assert lost.attention
-    assert "1 of 2 gates passed, not calibrated" in lost.body
+    assert "1 of 2 gates passed; failed: calibrated" in lost.body
     assert "| calibrated | **no** | 0.1 | 0.06 |" in lost.body
     won = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
     assert not won.attention
