@@ -73,3 +73,12 @@ def length(value: str | Strings | None) -> Value:
         lengths = [length(one) for one in value.values]
         return np.array(lengths)[value.codes]
     return float(len(value)) if isinstance(value, str) else 0.0  # a missing one of a column is no text
+
+
+def with_values(features: Floats) -> Floats:
+    """Rows x features, with zeros in columns without any value: scikit-learn cannot bin such a one.
+
+    As it is the same in every row, no tree splits by it.
+    """
+    empty = np.isnan(features).all(axis=0)
+    return np.where(empty, 0.0, features) if empty.any() else features

@@ -11,11 +11,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from core.clock import minute_of_day, weekday
-from core.columns import Floats
+from core.columns import Floats, with_values
 from core.errors import UserError
 from core.tables import moment, number, text
 from init.inspect import Found
@@ -23,6 +23,7 @@ from init.target import Target
 
 SAMPLE = 20_000
 LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
+LEAST_ALIKE = 30  # rows that have a value
 EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a moment that comes after the decision
@@ -80,6 +81,8 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[Found])
 
 
 def _is_copy(table: pd.DataFrame, target: Target, column: Found) -> bool:
+    if (1 - column.missing) * len(table) < LEAST_ALIKE:
+        return False  # so few rows can be alike by chance
     label = pd.Series(target.label(table), table.index)
     if target.classes:
         pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
@@ -136,6 +139,7 @@ def reach(
     known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
     model = make_pipeline(
         ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
+        FunctionTransformer(with_values),
         kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
     )
     known_of = numbers_of(some, [*keys, *columns])

@@ -9,7 +9,7 @@ import pandas as pd
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from core.columns import Floats, Ints, Strings
+from core.columns import Floats, Ints, Strings, with_values
 from serving.engine import encode, matrix
 
 Categories = dict[str, dict[str, float]]
@@ -69,7 +69,7 @@ def fit_trees(
     features: Floats, label: Ints, trees: Trees, classes: int = 0
 ) -> HistGradientBoostingClassifier:
     """Gradient boosting with nothing left to chance; of several classes it knows all, seen or not."""
-    model = HistGradientBoostingClassifier(**_settings(trees))
+    model, features = HistGradientBoostingClassifier(**_settings(trees)), with_values(features)
     absent = np.setdiff1d(np.arange(classes), label)
     if not absent.size:
         return model.fit(features, label)
@@ -83,7 +83,7 @@ def fit_regressor(
 ) -> HistGradientBoostingRegressor:
     """The same for the mean of a number, or for its quantile at a level."""
     loss = {"loss": "squared_error"} if level is None else {"loss": "quantile", "quantile": level}
-    return HistGradientBoostingRegressor(**_settings(trees), **loss).fit(features, label)
+    return HistGradientBoostingRegressor(**_settings(trees), **loss).fit(with_values(features), label)
 
 
 def _settings(trees: Trees) -> dict[str, Any]:

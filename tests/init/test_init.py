@@ -513,6 +513,17 @@ def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Pa
     assert draft(Wishes(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
 
 
+def test_a_column_with_hardly_a_value_does_not_stop_the_quick_model(tmp_path: Path) -> None:
+    """Half of the rows have none."""
+    seldom = np.full(300, np.nan)
+    seldom[[5, 6]] = 1, 2
+    table(y=OUTCOME, seldom=seldom).to_csv(tmp_path / "table.csv", index=False)
+    for order in range(4):
+        rolled = pd.read_csv(tmp_path / "table.csv").assign(seldom=np.roll(seldom, 37 * order))
+        rolled.to_csv(tmp_path / "table.csv", index=False)
+        assert 0 <= draft(Wishes(str(tmp_path / "table.csv"), "y")).reached <= 1
+
+
 def test_what_the_hour_tells_is_not_too_good_to_be_true(tmp_path: Path) -> None:
     """As of calls that come by day."""
     at = pd.date_range("2022-01-03", periods=5_000, freq="40min")

@@ -13,6 +13,7 @@ from steps.model.fit import (
     Trees,
     as_data,
     feature_matrix,
+    fit_regressor,
     fit_trees,
     learn_categories,
 )
@@ -95,6 +96,17 @@ def test_a_missing_value_is_no_zero() -> None:
     scorer = Scorer(ensemble_of([as_data(fit_trees(features, label, SMALL))]), Calibration())
     present, absent = np.zeros((1, 3)), np.array([[0, np.nan, 0]])
     assert scorer.forecast(absent)[0] > scorer.forecast(present)[0] + 0.1
+
+
+def test_a_column_without_a_value_so_far_is_no_hindrance() -> None:
+    """As one that is recorded from some year on; no tree splits by it, whatever it will be."""
+    features = np.random.default_rng(0).normal(size=(400, 2))
+    features[:, 1] = np.nan
+    label = (features[:, 0] > 0).astype(np.int64)
+    for model in (fit_trees(features, label, SMALL), fit_regressor(features, features[:, 0], SMALL)):
+        later = features.copy()
+        later[:, 1] = np.linspace(-9, 9, 400)
+        np.testing.assert_array_equal(model.predict(features), model.predict(later))
 
 
 def test_a_few_trees_learn_only_the_rows_they_are_given() -> None:
