@@ -283,13 +283,13 @@ def simulated(
 def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
     """Places in [0, 1) at random, spread evenly within each class."""
     values = label.to_numpy(np.float64)
-    rare = RARE if len(np.unique(values)) <= STRATA else range(0)
-    if not rare:
+    of_classes = len(np.unique(values)) <= STRATA
+    if not of_classes:
         values = np.searchsorted(np.quantile(values, np.arange(1, STRATA) / STRATA), values)
     place = np.empty(len(values))
     for one in np.unique(values):
         here = np.flatnonzero(values == one)
-        within = 0.5 if len(here) in rare else random.random(len(here))
+        within = 0.5 if of_classes and len(here) in RARE else random.random(len(here))
         place[here] = (random.permutation(len(here)) + within) / len(here)
     return place
 

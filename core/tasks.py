@@ -151,3 +151,11 @@ class NumberGates(Gates):
     max_coverage_error: Share
     max_bias: Positive
     suspicious_r2: Share
+
+
+def coverage_error(closed: float, opened: float, wanted: float) -> float:
+    """How far the share that intervals should hold is from what they hold without their edges and with them.
+
+    Where many numbers are the same, all between the two is right.
+    """
+    return max(wanted - closed, opened - wanted, 0.0)

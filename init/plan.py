@@ -11,6 +11,7 @@ import pandas as pd
 from core.clock import DAY
 from core.columns import Floats, Ints
 from core.contract import LEAST_REFERENCE, day_of, epoch
+from core.tasks import coverage_error
 from init.target import Target
 
 SIMULATED_DAYS = 140
@@ -156,7 +157,7 @@ def _off(before: Floats, after: Floats) -> float:
     """How far off its share of some numbers the interval of those before them is."""
     low, high = np.quantile(before, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
     inside, within = ((after >= low) & (after <= high)).mean(), ((after > low) & (after < high)).mean()
-    return max(INTERVAL - float(inside), float(within) - INTERVAL, 0.0)
+    return coverage_error(float(inside), float(within), INTERVAL)
 
 
 def plan_limits(

@@ -83,7 +83,7 @@ def write_problem(found: Draft, folder: Path) -> None:
 
 def _content(found: Draft) -> Fields:
     """What the templates ask for."""
-    target, windows, wishes = found.target, found.windows, found.wishes
+    target, windows, wishes, seasons = found.target, found.windows, found.wishes, found.seasons
     columns = _columns(found)
     days = [many * windows.period_days for many in HISTORY]
     history = max(days) if found.keys else 0
@@ -107,9 +107,9 @@ def _content(found: Draft) -> Fields:
         "keys": [key.name for key in found.keys],
         "outcome": _outcome(found, {str(column["name"]): column["fields"] for column in columns}),
         "slices": _slices(found),
-        "limits": plan_limits(target, windows, found.period_rows, found.reached, found.seasons),
-        "seasons": f"{found.seasons.mean:.0%}" if target.classes else f"{found.seasons.mean:.2g}",
-        "held": f"{found.seasons.held:.1%}",
+        "limits": plan_limits(target, windows, found.period_rows, found.reached, seasons),
+        "seasons": f"{seasons.mean:.0%}" if target.classes else f"{seasons.mean:.2g}",
+        "held": f"{seasons.held:.1%}",
         "reached": found.reached,
         "left_out": found.left_out,
         "unwatched": [

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from core.columns import Floats, Ints
 from core.contract import BaselineName, NumberContract
 from core.money import DECISION, HIGH, LOW, VALUE, money_of
+from core.tasks import coverage_error
 from monitoring.metrics import scores
 from report.results import Gate
 from serving.calibration import AnyCalibration, NumberCalibration
@@ -107,7 +108,7 @@ class NumberLearner:
             ),
             at_most(
                 "calibrated",
-                max(wanted - inside, within - wanted, 0),  # between the two where many numbers are the same
+                coverage_error(inside, within, wanted),
                 asked.max_coverage_error,
                 f"the intervals hold {held} of what came and should {wanted:.0%}: "
                 "off by {value:.3f} of {limit:g}",
