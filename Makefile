@@ -39,31 +39,31 @@ smoke-cluster: $(INSTALLED) ## raw rows through the Service of the cluster that 
 	@$(BIN)/python run.py smoke $(ARGS)
 
 bench-serving: $(INSTALLED) ## the service beside an empty FastAPI echo; writes docs/serving.md
-	@$(BIN)/python -m bench.serving $(ARGS)
+	@$(BIN)/python -m tools.bench.serving $(ARGS)
 
 bench-parity: $(INSTALLED) ## a year streamed through the service's engine, against the features of training
-	@$(BIN)/python -m bench.parity $(ARGS)
+	@$(BIN)/python -m tools.bench.parity $(ARGS)
 
 bench-scale: $(INSTALLED) ## ten and a hundred times the data, in parts; writes docs/scale.md
-	@$(BIN)/python -m bench.scale $(ARGS)
+	@$(BIN)/python -m tools.bench.scale $(ARGS)
 
 bench-image: $(INSTALLED) ## how large the image is, how soon its service is ready; writes docs/kubernetes.md
-	@$(BIN)/python -m bench.image $(ARGS)
+	@$(BIN)/python -m tools.bench.image $(ARGS)
 
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
-	@$(BIN)/python -m sizing
+	@$(BIN)/python -m fivestage.capacity
 
 bench-monitoring: $(INSTALLED) ## false alarms and power of the drift checks; writes docs/monitoring.md
-	@$(BIN)/python -m bench.monitoring $(ARGS)
+	@$(BIN)/python -m tools.bench.monitoring $(ARGS)
 
 bench-study: $(INSTALLED) ## the small measurements of the design book; ARGS="maps storage" for some of them
-	@$(BIN)/python -m bench.study $(ARGS)
+	@$(BIN)/python -m tools.bench.study $(ARGS)
 
 docs: $(INSTALLED) ## take up what runs have measured, write the pages, build the site: reports/site/index.html
-	@$(BIN)/python -m book $(ARGS)
+	@$(BIN)/python -m tools.book $(ARGS)
 
 alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract, into monitoring/
-	@$(BIN)/python -m monitoring.alerts
+	@$(BIN)/python -m fivestage.monitoring.alerts
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
@@ -75,7 +75,7 @@ test-images: $(INSTALLED) ## the images, built and run by this machine's Docker 
 	@FIVESTAGE_TEST_IMAGES=yes $(BIN)/python -m pytest tests/images $(ARGS)
 
 chaos: $(INSTALLED) ## what goes wrong on clusters, on the one that KUBECONFIG names; writes docs/kubernetes.md
-	@$(BIN)/python -m tests.cluster $(ARGS)
+	@$(BIN)/python -m tools.chaos $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types, workflows, and that the pages say what was measured
 	@$(BIN)/python -m ruff check
@@ -87,7 +87,7 @@ check: $(INSTALLED) ## lint, format, types, workflows, and that the pages say wh
 	@$(SCHEMA).dependabot .github/dependabot.yml
 	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
 	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	@$(BIN)/python -m book --check
+	@$(BIN)/python -m tools.book --check
 
 SCHEMA = $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 
@@ -150,13 +150,13 @@ verify: ## that IMAGE was built by cd.yml of REPOSITORY, as its signed provenanc
 NOTICE ?= reports/notices/monitoring.md
 
 issue: $(INSTALLED) ## the one issue of NOTICE's kind: opened, updated, or closed when all is well (needs gh)
-	@$(BIN)/python -m ci issue $(NOTICE)
+	@$(BIN)/python -m fivestage.ci issue $(NOTICE)
 
 propose: $(INSTALLED) ## a pull request with FILES (as they are in FROM), and NOTICE as its text (needs gh)
-	@$(BIN)/python -m ci propose $(NOTICE) $(FILES) $(if $(FROM),--from $(FROM))
+	@$(BIN)/python -m fivestage.ci propose $(NOTICE) $(FILES) $(if $(FROM),--from $(FROM))
 
 facts: $(INSTALLED) ## what NOTICE says to whatever runs next, a name=value a line
-	@$(BIN)/python -m ci facts $(NOTICE)
+	@$(BIN)/python -m fivestage.ci facts $(NOTICE)
 
 card: $(INSTALLED) ## a version's model card into docs/ (ARGS="--version 7"; by default the champion's)
 	@$(BIN)/python run.py $@ $(ARGS)
@@ -165,14 +165,17 @@ deliver: ## start the workflow that brings the champion to production (needs gh)
 	gh workflow run cd.yml
 
 newest: $(INSTALLED) ## the newest versions that pyproject.toml allows, and whether the tests pass with them
-	@$(BIN)/python -m ci.newest
+	@$(BIN)/python -m fivestage.ci.newest
 
 # -- set-up --------------------------------------------------------------------------------------------
 
-$(INSTALLED): requirements.lock | $(BIN)/uv
+LIBRARY := packages/fivestage
+
+$(INSTALLED): requirements.lock $(LIBRARY)/pyproject.toml | $(BIN)/uv
 	@$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
 	    echo "uv could not install the lock: trying pip." >&2; \
 	    $(BIN)/python -m pip install --require-hashes --no-build-isolation --no-deps -r $<; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(LIBRARY)
 	@touch $@
 
 # uv, and setuptools for the one package that comes as source, straight from the lock: every byte is hashed.
@@ -198,12 +201,12 @@ $(BIN)/pip:
 # -- lock ----------------------------------------------------------------------------------------------
 
 COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-    --generate-hashes --no-annotate --custom-compile-command "make lock" $(ARGS)
+    --generate-hashes --no-annotate --no-emit-package fivestage --custom-compile-command "make lock" $(ARGS)
 
-lock: $(BIN)/uv ## pin again after a change of pyproject.toml (ARGS=--upgrade: to the newest)
-	$(COMPILE) --group serving --group pipelines --group platform --group monitoring --group dev -o requirements.lock
-	$(COMPILE) --group serving --constraints requirements.lock -o serving/requirements.lock
-	$(COMPILE) --group pipelines --group platform --group monitoring --constraints requirements.lock -o pipelines/requirements.lock
+lock: $(BIN)/uv ## pin again after a change of a pyproject.toml (ARGS=--upgrade: to the newest)
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --group dev -o requirements.lock
+	$(COMPILE) $(LIBRARY)/pyproject.toml --extra serving --constraints requirements.lock -o serving/requirements.lock
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --constraints requirements.lock -o pipelines/requirements.lock
 	@! grep -n '://' requirements.lock */requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
 

@@ -13,17 +13,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.clock import DAY
-from core.contract import day, day_of, epoch, load_contract
-from core.errors import UserError
-from core.files import one_at_a_time, write_whole
-from core.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.common.files import one_at_a_time, write_whole
+from fivestage.common.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
+from fivestage.contract.contract import day, day_of, epoch
+
+from problem import PROBLEM
 
 if TYPE_CHECKING:
-    from monitoring.policy import Verdict
+    from fivestage.monitoring.period_watch import Watched
+    from fivestage.monitoring.policy import RetrainingDecision
+
     from pipelines.runs import Trained
-    from steps.deploy.adapters import Released
-    from steps.monitor.watch import Watched
+    from steps.deploy import Released
 
 SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
@@ -56,10 +59,11 @@ def say(sentence: str) -> None:
 
 def demo(_: argparse.Namespace) -> None:
     """Live through the five stages on the default data, and write the page."""
-    from pipelines import runs
-    from report.tasks import rule
+    from fivestage.reporting.task_words import rule
 
-    contract = load_contract()
+    from pipelines import runs
+
+    contract = PROBLEM.contract
     clock, as_of = Clock(), contract.split.test_start.isoformat()
     with clock.stage("problem", f"{contract.title} {rule(contract)}"):
         clear_demo()
@@ -82,34 +86,35 @@ def replay(options: argparse.Namespace) -> None:
         return
     clock = Clock()
     clear_demo()
-    live(runs.train(load_contract().split.test_start.isoformat(), afresh=True), clock)
+    live(runs.train(PROBLEM.contract.split.test_start.isoformat(), afresh=True), clock)
     write_report(clock.seconds)
 
 
 def compare_year() -> None:
     """Compare the policies, keep the numbers, and write the page anew."""
+    from fivestage.monitoring.backtest import told
+    from fivestage.reporting import words
+    from fivestage.reporting.results import PoliciesSection, load, save
     from pydantic import TypeAdapter
 
     from pipelines import runs
-    from report import words
-    from report.results import Policies, load, save
-    from steps.monitor.year import told
 
     found = told(runs.compare())
     save(found, RESULTS)
     short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
-    content = TypeAdapter(Policies).dump_json(short, indent=1)
+    content = TypeAdapter(PoliciesSection).dump_json(short, indent=1)
     write_whole(REPORTS / "bench" / "year.json", lambda scratch: scratch.write_bytes(content))
     before = load(RESULTS).run
     write_report(before.seconds if before else {}, cached=before is not None and before.cached)
-    say(words.policies(load_contract(), found))
+    say(words.policies(PROBLEM.contract, found))
 
 
 def clear_demo() -> None:
     """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
-    from steps.deploy.adapters import settings_in
-    from steps.deploy.local import stop
-    from steps.deploy.service import require_free_port
+    from fivestage.deployment.local_process import stop
+    from fivestage.deployment.service_client import require_free_port
+
+    from steps.deploy import settings_in
 
     settings = settings_in(str(DEMO))
     stop(settings)
@@ -123,16 +128,17 @@ def live(trained: "Trained", clock: Clock) -> None:
     Raises:
         UserError: when the version did not pass its gates; the page is written, without what it cannot have.
     """
+    from fivestage.deployment.local_process import stop
+    from fivestage.reporting.results import MonitoringSection, ServingSection, forget
+    from fivestage.reporting.words import ADVICE
+
     from pipelines import runs
     from pipelines.replay import replay as live_through
-    from report.results import Monitoring, Serving, forget
-    from report.words import ADVICE
-    from steps.deploy.adapters import settings_in
-    from steps.deploy.local import stop
+    from steps.deploy import settings_in
 
     if not trained.promoted:
-        forget(Serving, RESULTS)
-        forget(Monitoring, RESULTS)
+        forget(ServingSection, RESULTS)
+        forget(MonitoringSection, RESULTS)
         write_report(clock.seconds, cached=clock.cached)
         failed = ", ".join(gate.name for gate in trained.contest.gates if not gate.passed)
         if not failed:
@@ -157,14 +163,15 @@ def train(options: argparse.Namespace) -> None:
     """Data, features, candidates, contest: a new champion if it passes every gate."""
     from pipelines import runs
 
-    tell_contest(runs.train(options.as_of or load_contract().split.test_start.isoformat()))
+    tell_contest(runs.train(options.as_of or PROBLEM.contract.split.test_start.isoformat()))
 
 
 def retrain(options: argparse.Namespace) -> None:
     """Train again with the champion's settings, by default as of the latest day that is known of."""
+    from fivestage.reporting.notice import write_notice
+    from fivestage.reporting.notices import contest_notice
+
     from pipelines import runs
-    from report.notice import write_notice
-    from steps.report.notices import contest_notice
 
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
         trained = runs.act(SERVING) if options.if_asked else runs.retrain_now(SERVING, options.as_of or "")
@@ -174,26 +181,27 @@ def retrain(options: argparse.Namespace) -> None:
     tell_contest(trained)
     version, gates = trained.version, trained.contest.gates
     day_of_it = str(day_of(version.as_of))
-    notice = contest_notice(load_contract(), version.version, gates, day_of_it, promoted=trained.promoted)
+    notice = contest_notice(PROBLEM.contract, version.version, gates, day_of_it, promoted=trained.promoted)
     say(f"{write_notice(notice, NOTICES / 'retraining.md')} tells it to others.")
 
 
 def approve(options: argparse.Namespace) -> None:
     """Promote the version that passed its gates and waits for a person's approval."""
-    from steps.model.registry import approve as approved
+    from fivestage.registry.versions import approve as approved
 
-    version = approved(load_contract().name, options.by)
+    version = approved(PROBLEM.contract.name, options.by)
     say(f"Version {version.version} is the champion, approved by {options.by}: `make deploy` serves it.")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """The champion on everything after its own time, and its model card."""
+    from fivestage.registry.versions import open_version
+    from fivestage.reporting.results import load
+
     from pipelines import runs
-    from report.results import load
-    from steps.model.registry import open_version
 
     version = (
-        open_version(load_contract().name, options.version)[0] if options.version else runs.champion_of()
+        open_version(PROBLEM.contract.name, options.version)[0] if options.version else runs.champion_of()
     )
     runs.evaluate(version)
     before = load(RESULTS).run
@@ -202,13 +210,14 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def card(options: argparse.Namespace) -> None:
     """Write a version's model card to docs/: of the champion, or of another, evaluated or not yet."""
-    from pipelines import runs
-    from report.card import card_text
-    from report.results import load
-    from steps.model.registry import open_version
-    from steps.report.adapters import model_of
+    from fivestage.registry.versions import open_version
+    from fivestage.reporting.card import card_text
+    from fivestage.reporting.results import load
 
-    contract, results = load_contract(), load(RESULTS)
+    from pipelines import runs
+    from steps.report import model_of
+
+    contract, results = PROBLEM.contract, load(RESULTS)
     found, artifact = open_version(contract.name, options.version or runs.champion_of().version)
     if results.model is None or results.model.digest != found.digest:
         results = replace(results, model=model_of(found, artifact, contract))
@@ -239,19 +248,21 @@ def rollback(options: argparse.Namespace) -> None:
 
 def smoke(options: argparse.Namespace) -> None:
     """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
-    from steps.deploy.adapters import ask_kubernetes
-    from steps.model import registry
+    from fivestage.registry import versions as registry
 
-    champion = registry.crowned(load_contract().name)
+    from steps.deploy import ask_kubernetes
+
+    champion = registry.crowned(PROBLEM.contract.name)
     difference = ask_kubernetes(champion.version, options.overlay, options.context)
     say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
 
 
 def image(options: argparse.Namespace) -> None:
     """Build the images: the service with the champion inside, and the one that runs these verbs."""
+    from fivestage.deployment.images import build_pipelines, build_serving
+    from fivestage.registry.versions import fetch
+
     from pipelines import runs
-    from steps.deploy.images import build_pipelines, build_serving
-    from steps.model.registry import fetch
 
     if options.without_model:
         say(build_serving())
@@ -263,7 +274,7 @@ def image(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
-    from steps.deploy.push import push_images
+    from fivestage.deployment.push import push_images
 
     for name, pinned in push_images(options.registry).items():
         short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
@@ -272,11 +283,11 @@ def push(options: argparse.Namespace) -> None:
 
 def fetch(_: argparse.Namespace) -> None:
     """Bring the champion, and its challenger as a shadow, into SERVE_FOLDER of a service that starts next."""
-    from serving.settings import Settings
-    from steps.deploy.local import shadow, switch
-    from steps.model import registry
+    from fivestage.deployment.local_process import shadow, switch
+    from fivestage.registry import versions as registry
+    from fivestage.serving.settings import Settings
 
-    champion, settings = registry.crowned(load_contract().name), Settings.from_environment()
+    champion, settings = registry.crowned(PROBLEM.contract.name), Settings.from_environment()
     folder = registry.fetch(champion.name, champion.version, settings.folder / "models")
     switch(settings, champion.version, folder)
     say(f"{settings.pointer} names version {champion.version}.")
@@ -288,12 +299,13 @@ def fetch(_: argparse.Namespace) -> None:
 
 def serve(_: argparse.Namespace) -> None:
     """Serve the champion in the foreground, until it is told to stop."""
+    from fivestage.deployment.local_process import switch
+    from fivestage.deployment.service_client import require_free_port, url
+    from fivestage.registry.versions import fetch
+    from fivestage.serving.settings import PREFIX
+
     from pipelines import runs
-    from serving.settings import PREFIX
-    from steps.deploy.adapters import settings_in
-    from steps.deploy.local import switch
-    from steps.deploy.service import require_free_port, url
-    from steps.model.registry import fetch
+    from steps.deploy import settings_in
 
     champion, settings = runs.champion_of(), settings_in(SERVING)
     require_free_port(settings)
@@ -306,8 +318,10 @@ def serve(_: argparse.Namespace) -> None:
 
 def stop(_: argparse.Namespace) -> None:
     """Stop the service that `deploy` has started, or that a killed demo has left."""
-    from steps.deploy import docker, local
-    from steps.deploy.adapters import settings_in
+    from fivestage.deployment import docker_container as docker
+    from fivestage.deployment import local_process as local
+
+    from steps.deploy import settings_in
 
     folders = (settings_in(SERVING), settings_in(str(DEMO)))
     stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
@@ -331,11 +345,12 @@ def score(options: argparse.Namespace) -> None:
 
 def monitor(options: argparse.Namespace) -> None:
     """Watch the periods that are over, or the one from a day on, which is then not remembered."""
-    from pipelines import runs
-    from report.notice import write_notice
-    from steps.report.notices import period_notice
+    from fivestage.reporting.notice import write_notice
+    from fivestage.reporting.notices import period_notice
 
-    contract = load_contract()
+    from pipelines import runs
+
+    contract = PROBLEM.contract
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
         if options.as_of:
             start = epoch(day(options.as_of))
@@ -357,9 +372,9 @@ def monitor(options: argparse.Namespace) -> None:
     say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} tells it to others.")
 
 
-def tell_period(watched: "Watched", verdict: "Verdict") -> None:
+def tell_period(watched: "Watched", verdict: "RetrainingDecision") -> None:
     """Print how a period went, and what to do."""
-    from steps.monitor.adapters import page_of
+    from steps.monitor import page_of
 
     say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
     for cause in watched.causes:
@@ -372,7 +387,7 @@ def tell_period(watched: "Watched", verdict: "Verdict") -> None:
 
 def ui(options: argparse.Namespace) -> None:
     """Open MLflow's pages; `--which zenml` for those of ZenML."""
-    from steps.stores import skip_zenml_survey
+    from fivestage.orchestration.stores import skip_zenml_survey
 
     if options.which == "zenml":  # its server needs another FastAPI than ours: an environment of its own
         if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
@@ -397,7 +412,7 @@ def tell_release(done: "Released") -> None:
 
 def tell_contest(trained: "Trained") -> None:
     """Print the gates and the outcome."""
-    from steps.model.adapters import gate_lines
+    from steps.model import gate_lines
 
     for line in gate_lines(trained.contest).splitlines():
         say(f"  {line}")
@@ -408,19 +423,19 @@ def tell_contest(trained: "Trained") -> None:
 
 def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
     """Write the page and the card of the model, once there is one, and print the table by stage."""
-    from report.card import card_text
-    from report.page import write_page
-    from report.results import Link, Run, load, save
-    from report.summary import summary
+    from fivestage.reporting.card import card_text
+    from fivestage.reporting.page import write_page
+    from fivestage.reporting.results import ReportLink, RunSection, load, save
+    from fivestage.reporting.summary import summary
 
-    contract, card = load_contract(), REPORTS / "model_card.md"
+    contract, card = PROBLEM.contract, REPORTS / "model_card.md"
     links = (
-        *([Link("Model card", path=card.name)] if load(RESULTS).model else []),
-        Link("MLflow: runs, versions, artifacts", command="make ui"),
-        Link("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
-        *([Link("The service", command="make serve")] if load(RESULTS).serving else []),
+        *([ReportLink("Model card", path=card.name)] if load(RESULTS).model else []),
+        ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
+        ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
+        *([ReportLink("The service", command="make serve")] if load(RESULTS).serving else []),
     )
-    save(Run(seconds, links, cached), RESULTS)
+    save(RunSection(seconds, links, cached), RESULTS)
     results = load(RESULTS)
     if results.model:
         text = card_text(contract, results)
@@ -431,9 +446,9 @@ def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
 
 def init(options: argparse.Namespace) -> None:
     """Inspect a table and write problem/ for it, and what is generated from its contract."""
-    from init.start import start
-    from monitoring import alerts
-    from sizing.__main__ import size
+    from fivestage.capacity.__main__ import size
+    from fivestage.monitoring import alerts
+    from fivestage.scaffold.command import start
 
     for line in start(options):
         say(line)
@@ -474,7 +489,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         one.set_defaults(run=verb)
         add_loop(one, verb)
         if verb is init:
-            from init.start import add_options
+            from fivestage.scaffold.command import add_options
 
             add_options(one)
         if verb is score:
@@ -523,15 +538,14 @@ def perform(options: argparse.Namespace) -> None:
     if options.run is init:  # there is no contract yet, or another one
         init(options)
         return
-    load_contract()
+    PROBLEM.contract
     prepare_environment()
     ensure_writable(REPORTS)
     if options.run is fetch:  # a pod waits for it, and it needs the registry alone
         fetch(options)
         return
+    from fivestage.orchestration.stores import open_stores, use_stack
     from zenml.exceptions import RunInterruptedException
-
-    from steps.stores import open_stores, use_stack
 
     open_stores()
     if "FIVESTAGE_STACK" in os.environ:

@@ -4,8 +4,8 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from pipelines.training import LAST_DAY
-from steps.data.adapters import in_memory
-from steps.monitor.adapters import compare
+from steps.data import in_memory
+from steps.monitor import compare
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

@@ -3,7 +3,7 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.deploy.adapters import TARGETS, deploy_kubernetes, roll_back_kubernetes
+from steps.deploy import TARGETS, deploy_kubernetes, roll_back_kubernetes
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

@@ -3,8 +3,8 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data.adapters import featurise, ingest, probe
-from steps.report.adapters import tell_data
+from steps.data import featurise, ingest, probe
+from steps.report import tell_data
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

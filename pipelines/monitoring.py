@@ -5,8 +5,8 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data.adapters import featurise, ingest
-from steps.monitor.adapters import decide_retraining, tell_teams, watch_period
+from steps.data import featurise, ingest
+from steps.monitor import decide_retraining, tell_teams, watch_period
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

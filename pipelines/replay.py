@@ -3,37 +3,38 @@
 from collections.abc import Callable
 
 import numpy as np
-
-from core.clock import DAY
-from core.contract import day_of, epoch, load_contract
-from core.errors import UserError
-from core.settings import REPORTS, RESULTS
-from monitoring import causes
-from monitoring.policy import Verdict
-from pipelines.runs import Trained, deploy, follow, monitor, shadow
-from report.results import (
-    Cause,
-    ColumnDrift,
-    Monitoring,
-    Parity,
-    Period,
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, RESULTS
+from fivestage.contract.contract import day_of, epoch
+from fivestage.deployment.replay_client import Asked, Fed, asking, feed, one_by_one
+from fivestage.deployment.service_client import url
+from fivestage.monitoring import causes
+from fivestage.monitoring.period_watch import Watched
+from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.reporting.results import (
+    CauseRow,
+    DriftRow,
+    MonitoringSection,
+    ParityRow,
+    PeriodRow,
     Retraining,
-    Serving,
+    ServingSection,
     Slice,
     VersionChange,
     estimates,
     save,
 )
-from steps.deploy.adapters import settings_in
-from steps.deploy.client import Asked, Fed, asking, feed, one_by_one
-from steps.deploy.service import url
-from steps.monitor.adapters import page_of, period_of
-from steps.monitor.watch import Watched
+
+from pipelines.runs import Trained, deploy, follow, monitor, shadow
+from problem import PROBLEM
+from steps.deploy import settings_in
+from steps.monitor import page_of, period_of
 
 TIMED_ROWS = 500
 
 
-def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitoring:
+def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> MonitoringSection:
     """From the version's own time to the end of the test window, a period at a time.
 
     The service in `folder` must be running. What retrainings promote takes over while it answers.
@@ -41,14 +42,14 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
     Raises:
         UserError: when a request failed: what was not asked or told cannot be watched.
     """
-    contract, version = load_contract(), first.version
+    contract, version = PROBLEM.contract, first.version
     rows, world = first.warehouse()
     settings = settings_in(folder)
     length = contract.monitoring.period_days * DAY
     watched: list[Watched] = []
     fed: list[Fed] = []
     switches: list[Asked] = []
-    verdicts: list[Verdict] = []
+    verdicts: list[RetrainingDecision] = []
     retrainings: list[Retraining] = []
     trained_at = [version.as_of]
     versions = [VersionChange(day_of(version.as_of), version.version)]
@@ -85,7 +86,7 @@ def replay(first: Trained, folder: str, tell: Callable[[str], None]) -> Monitori
                 shadow(folder, trained.version)
             did = "retrained" if verdict.retrain else "proven"
             tell(f"{did}: {verdict.reason}; version {trained.version.version} {_outcome(trained)}")
-    told = Monitoring(
+    told = MonitoringSection(
         periods=tuple(_period(one, verdict) for one, verdict in zip(watched, verdicts, strict=True)),
         retrainings=tuple(retrainings),
         versions=tuple(versions),
@@ -103,13 +104,15 @@ def _serving(
     version: str,
     address: str,
     milliseconds: list[float],
-) -> Serving:
+) -> ServingSection:
     asks: list[Fed | Asked] = [*fed, *switches]
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    return Serving(
+    return ServingSection(
         version=version,
         url=address,
-        parity=Parity(sum(one.compared for one in watched), max(one.largest_difference for one in watched)),
+        parity=ParityRow(
+            sum(one.compared for one in watched), max(one.largest_difference for one in watched)
+        ),
         requests=sum(one.requests for one in asks),
         failed=sum(one.failed for one in asks),
         at_switch=sum(one.requests for one in switches),
@@ -120,10 +123,10 @@ def _serving(
     )
 
 
-def _period(watched: Watched, verdict: Verdict) -> Period:
+def _period(watched: Watched, verdict: RetrainingDecision) -> PeriodRow:
     performance = watched.performance
     scored = performance.scored
-    return Period(
+    return PeriodRow(
         start=day_of(watched.start),
         end=day_of(watched.end),
         version=", ".join(watched.versions),
@@ -131,7 +134,7 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            ColumnDrift(column.column, column.worst.beyond, 1.0, column.sentence)
+            DriftRow(column.column, column.worst.beyond, 1.0, column.sentence)
             for column in watched.drift.columns
         ),
         bad=performance.bad,
@@ -148,15 +151,15 @@ def _period(watched: Watched, verdict: Verdict) -> Period:
     )
 
 
-def _cause(cause: causes.Cause) -> Cause:
+def _cause(cause: causes.Cause) -> CauseRow:
     trail = cause.trail
     if trail is None:
-        return Cause(cause.kind, cause.subject, cause.sentence)
+        return CauseRow(cause.kind, cause.subject, cause.sentence)
     days = {name: getattr(trail, name) for name in ("usual", "now", "low", "high")}
-    return Cause(cause.kind, cause.subject, cause.sentence, trail.what, day_of(trail.first * DAY), **days)
+    return CauseRow(cause.kind, cause.subject, cause.sentence, trail.what, day_of(trail.first * DAY), **days)
 
 
-def _advice(verdict: Verdict) -> str:
+def _advice(verdict: RetrainingDecision) -> str:
     if verdict.promote:
         return f"Promote version {verdict.promote}"
     return "Retrain" if verdict.retrain else "Keep"

@@ -6,34 +6,34 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
+from fivestage.common.clock import DAY
+from fivestage.common.database import require_no_secret
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import day, day_of, epoch
+from fivestage.data.event_tables import EventTables
+from fivestage.deployment import local_process as local
+from fivestage.deployment.batch_scoring import BatchResult
+from fivestage.monitoring.backtest import Comparison
+from fivestage.monitoring.period_watch import Watched, first_decision, reaches
+from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
+from fivestage.registry import versions as registry
+from fivestage.registry.versions import Version, load_record
+from fivestage.training.boosting import BoostingParams
+from fivestage.training.selection import CANDIDATES, Selection
 from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse
 
-from core.clock import DAY
-from core.contract import day, day_of, epoch, load_contract
-from core.database import require_no_secret
-from core.errors import UserError
-from monitoring.policy import Period, Verdict
 from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
-from pipelines.diary import Begun, Diary, amend, read
 from pipelines.ingestion import ingestion
 from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, rematch, training
-from steps.data.world import World
-from steps.deploy import local
-from steps.deploy.adapters import TARGETS, Deployment, Released, settings_in
-from steps.deploy.scoring import Scored
-from steps.lineage import data_digest
-from steps.model import registry
-from steps.model.adapters import Verdict as Contest
-from steps.model.fit import Trees
-from steps.model.registry import Version, load_record
-from steps.model.select import CANDIDATES, Selection
-from steps.monitor.adapters import no_longer_wanted, nothing_watched, period_of
-from steps.monitor.watch import Watched, first_decision, reaches
-from steps.monitor.year import Comparison
+from problem import PROBLEM
+from steps.deploy import TARGETS, Deployment, Released, settings_in
+from steps.model import GateVerdict as Contest
+from steps.monitor import no_longer_wanted, nothing_watched, period_of
 
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
@@ -47,7 +47,7 @@ class Trained:
     promoted: bool
     run: PipelineRunResponse
 
-    def warehouse(self) -> tuple[pd.DataFrame, World]:
+    def warehouse(self) -> tuple[pd.DataFrame, EventTables]:
         """The rows and the events of this training."""
         outputs = self.run.steps["ingest"].outputs
         return outputs["rows"][0].load(), outputs["world"][0].load()
@@ -55,11 +55,11 @@ class Trained:
 
 def ingest(as_of: str) -> bool:
     """Clean, validate, featurise and probe the raw tables for the page; whether the cache had them."""
-    run = ingestion(data_digest(), as_of)
+    run = ingestion(PROBLEM.digest(), as_of)
     return run is not None and run.steps["ingest"].status == ExecutionStatus.CACHED
 
 
-def score(version: Version, source: str, target: str) -> Scored:
+def score(version: Version, source: str, target: str) -> BatchResult:
     """Score a file or a table; their names are kept with the run.
 
     Raises:
@@ -67,7 +67,7 @@ def score(version: Version, source: str, target: str) -> Scored:
     """
     for place in (source, target):
         require_no_secret(place)
-    return _output(scoring(data_digest(), version.version, source, target), "score")  # type: ignore[no-any-return]
+    return _output(scoring(PROBLEM.digest(), version.version, source, target), "score")  # type: ignore[no-any-return]
 
 
 def train(as_of: str, *, afresh: bool = False) -> Trained:
@@ -86,11 +86,13 @@ def retrain(as_of: str, champion: Version | None = None) -> Trained:
 
 
 def _champions() -> tuple[Version, ...]:
-    found = registry.champion(load_contract().name)
+    found = registry.champion(PROBLEM.contract.name)
     return (found,) if found else ()
 
 
-def _train(as_of: str, champions: Sequence[Version], candidates: Sequence[Trees] = CANDIDATES) -> Trained:
+def _train(
+    as_of: str, champions: Sequence[Version], candidates: Sequence[BoostingParams] = CANDIDATES
+) -> Trained:
     for champion in champions:
         if champion.as_of > epoch(day(as_of)):
             raise UserError(
@@ -98,8 +100,8 @@ def _train(as_of: str, champions: Sequence[Version], candidates: Sequence[Trees]
                 "be judged on. Name a later day with --as-of, or `make clean` to start afresh."
             )
     run = training(
-        data_digest(),
-        registry.registry_key(load_contract().name),
+        PROBLEM.digest(),
+        registry.registry_key(PROBLEM.contract.name),
         as_of,
         "".join(champion.version for champion in champions),
         [asdict(trees) for trees in candidates],
@@ -112,7 +114,7 @@ def _train(as_of: str, champions: Sequence[Version], candidates: Sequence[Trees]
 def evaluate(version: Version) -> None:
     """A version on everything after its own time; the results go to the page and to MLflow."""
     as_of = str(day_of(version.as_of))
-    evaluation(data_digest(), registry.registry_key(version.name), version.version, as_of)
+    evaluation(PROBLEM.digest(), registry.registry_key(version.name), version.version, as_of)
 
 
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
@@ -138,17 +140,17 @@ def monitor(
     start: int,
     end: int,
     heard: tuple[int, int] = (0, 0),
-    past: Sequence[Period] = (),
+    past: Sequence[PeriodSummary] = (),
     trained: Sequence[int] = (),
-) -> tuple[Watched, Verdict]:
+) -> tuple[Watched, RetrainingDecision]:
     """One period of service and what follows from it."""
     run = monitoring(
-        data_digest(), folder, start, end, heard, [asdict(period) for period in past], list(trained)
+        PROBLEM.digest(), folder, start, end, heard, [asdict(period) for period in past], list(trained)
     )
     return _output(run, "watch_period"), _output(run, "decide_retraining")
 
 
-def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
+def monitor_next(folder: str) -> tuple[Watched, RetrainingDecision] | None:
     """The next period of a service that is over, remembering those before it; None while there is none.
 
     The first one is that of the first decision, in periods that are counted from the champion's day on.
@@ -156,7 +158,7 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
     Raises:
         UserError: when the log holds nothing of it, nor of later ones.
     """
-    length, diary = load_contract().monitoring.period_days * DAY, _diary(folder)
+    length, diary = PROBLEM.contract.monitoring.period_days * DAY, _diary(folder)
     start = diary.until if diary.periods else diary.until + _idle(folder, diary.until) // length * length
     end = start + length
     if time.time() < end:
@@ -164,7 +166,7 @@ def monitor_next(folder: str) -> tuple[Watched, Verdict] | None:
     watched, verdict = monitor(folder, start, end, diary.heard, diary.periods, diary.trained)
     heard = watched.last_number, watched.last_shadow
 
-    def append(now: Diary) -> Diary:
+    def append(now: MonitoringState) -> MonitoringState:
         done = not (verdict.retrain or verdict.promote)
         seen = (*diary.periods, period_of(watched))
         return replace(now, periods=seen, until=end, heard=heard, verdict=verdict, done=done)
@@ -178,7 +180,7 @@ def nothing_to_watch(folder: str) -> str:
 
     Of a registry that stays empty Prometheus is told nothing, and its alert of late monitoring comes.
     """
-    database, contract = settings_in(folder).database_url, load_contract()
+    database, contract = settings_in(folder).database_url, PROBLEM.contract
     if reaches(database, contract, 0, 0):
         if registry.champion(contract.name) is None:
             return "The registry has no champion yet to hold the answers against: `make train` makes one."
@@ -191,13 +193,13 @@ def nothing_to_watch(folder: str) -> str:
 
 def _idle(folder: str, since: int) -> int:
     """Seconds from a moment to the next decision in the log."""
-    first = first_decision(settings_in(folder).database_url, load_contract(), since)
+    first = first_decision(settings_in(folder).database_url, PROBLEM.contract, since)
     return 0 if first is None else first - since
 
 
 def compare() -> Comparison:
     """The year under several policies of retraining."""
-    return _output(comparison(data_digest()), "compare")  # type: ignore[no-any-return]
+    return _output(comparison(PROBLEM.digest()), "compare")  # type: ignore[no-any-return]
 
 
 def act(folder: str) -> Trained | None:
@@ -208,27 +210,27 @@ def act(folder: str) -> Trained | None:
 
 def retrain_now(folder: str, as_of: str) -> Trained:
     """Train again whatever the verdict on a service is; by default as of the latest day that is known of."""
-    newest = max(epoch(load_contract().split.test_end), _diary(folder).until, champion_of().as_of)
-    asked = Verdict(retrain=True, reason="somebody asks for it")
+    newest = max(epoch(PROBLEM.contract.split.test_end), _diary(folder).until, champion_of().as_of)
+    asked = RetrainingDecision(retrain=True, reason="somebody asks for it")
     return _follow_once(folder, asked, epoch(day(as_of)) if as_of else newest)
 
 
-def _follow_once(folder: str, verdict: Verdict, at: int) -> Trained:
+def _follow_once(folder: str, verdict: RetrainingDecision, at: int) -> Trained:
     """Follow a verdict and remember it; a run that was cut short is repeated as it was, and ends the same.
 
     A challenger that does not take over answers in shadow from then on.
     """
 
-    def begin(now: Diary) -> Diary:
+    def begin(now: MonitoringState) -> MonitoringState:
         same = now.begun is not None and now.begun.at == at
-        return now if same else replace(now, begun=Begun(at, champion_of().version))
+        return now if same else replace(now, begun=PendingTraining(at, champion_of().version))
 
-    def end(now: Diary) -> Diary:
+    def end(now: MonitoringState) -> MonitoringState:
         trained = sorted({*now.trained, at}) if verdict.retrain else now.trained
         return replace(now, done=now.done or now.until <= at, trained=tuple(trained), begun=None)
 
     begun = amend(folder, _first_day, begin).begun
-    against = registry.find(load_contract().name, begun.champion) if begun else None
+    against = registry.find(PROBLEM.contract.name, begun.champion) if begun else None
     trained = follow(verdict, at, against)
     if not trained.promoted:
         shadow(folder, trained.version)
@@ -237,7 +239,7 @@ def _follow_once(folder: str, verdict: Verdict, at: int) -> Trained:
     return trained
 
 
-def follow(verdict: Verdict, at: int, champion: Version | None = None) -> Trained:
+def follow(verdict: RetrainingDecision, at: int, champion: Version | None = None) -> Trained:
     """What a verdict asks for, as of a moment; by default against the champion of now."""
     champion = champion or champion_of()
     if verdict.promote:
@@ -247,7 +249,7 @@ def follow(verdict: Verdict, at: int, champion: Version | None = None) -> Traine
 
 def promote(version: str, as_of: str, champion: Version) -> Trained:
     """A challenger that is trained already meets the champion again, as of a later day."""
-    run = rematch(data_digest(), version, as_of, champion.version)
+    run = rematch(PROBLEM.digest(), version, as_of, champion.version)
     if run is None:
         raise UserError(REMOTE)
     return Trained(_output(run, "find_version"), _output(run, "contest"), _output(run, "crown"), run)
@@ -261,10 +263,10 @@ def shadow(folder: str, version: Version) -> None:
 def another_is_over(folder: str) -> bool:
     """Whether the log goes on after what has been watched."""
     diary = _diary(folder)
-    return reaches(settings_in(folder).database_url, load_contract(), diary.until, diary.heard[0])
+    return reaches(settings_in(folder).database_url, PROBLEM.contract, diary.until, diary.heard[0])
 
 
-def _diary(folder: str) -> Diary:
+def _diary(folder: str) -> MonitoringState:
     return read(folder, _first_day)
 
 
@@ -278,7 +280,7 @@ def champion_of() -> Version:
     Raises:
         UserError: when there is none.
     """
-    return registry.crowned(load_contract().name)
+    return registry.crowned(PROBLEM.contract.name)
 
 
 def _output(run: PipelineRunResponse | None, step: str) -> Any:

@@ -3,8 +3,8 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data.adapters import ingest
-from steps.deploy.scoring import score
+from steps.data import ingest
+from steps.deploy import score
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from fivestage.common.settings import PIPELINES_IMAGE
 from zenml import pipeline
 from zenml.config import DockerSettings
 from zenml.enums import ExecutionMode
 
-from core.settings import PIPELINES_IMAGE
-from steps.data.adapters import in_memory, probe
-from steps.model.adapters import build, candidate, choose, contest, crown, examine, find_version
-from steps.report.adapters import tell_model
+from steps.data import in_memory, probe
+from steps.model import build, candidate, choose, contest, crown, examine, find_version
+from steps.report import tell_model
 
 LAST_DAY = "9999-12-31"
 

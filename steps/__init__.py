@@ -1,7 +1,7 @@
 """What pipelines are made of: plain typed functions, each with a thin ZenML step around it."""
 
-from core.settings import prepare_environment
+from fivestage.common.settings import prepare_environment
 
 prepare_environment()  # ZenML reads its settings when it is imported
 
-from steps import materializers  # noqa: E402, F401 - frames are stored by ours from here on
+from fivestage.orchestration import materializers  # noqa: E402, F401 - frames are stored by ours from here on

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fivestage.common.files import one_at_a_time
+from fivestage.contract.contract import day, epoch
+from fivestage.deployment.replay_client import feed
+from fivestage.monitoring.state import DIARY, MonitoringState
+from fivestage.serving.settings import Settings
 from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
+from tests.serving.conftest import free_port
 
-from core.contract import day, epoch, load_contract
-from core.files import one_at_a_time
-from pipelines.diary import DIARY, Diary
+from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import read_raw
-from serving.settings import Settings
-from steps.deploy.client import feed
-from tests.serving.conftest import free_port
 from tests.test_run import ROOT, environment_of, one_sentence, run, slice_folder
 
 __all__ = ["slice_folder"]
@@ -59,8 +60,8 @@ class Project:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def diary(self) -> Diary:
-        return TypeAdapter(Diary).validate_json((self.var / "serving" / DIARY).read_bytes())
+    def diary(self) -> MonitoringState:
+        return TypeAdapter(MonitoringState).validate_json((self.var / "serving" / DIARY).read_bytes())
 
     def logged(self, experiment: str) -> list[str]:
         client = MlflowClient(tracking_uri=f"sqlite:///{self.var / 'mlflow' / 'mlflow.db'}")
@@ -88,7 +89,7 @@ def serve_two_periods(made: Project, slice_folder: Path) -> None:
     for words in (("train", "--as-of", FIRST), ("deploy",)):
         done = made.run(*words)
         assert done.returncode == 0, done.stdout + done.stderr
-    contract = load_contract()
+    contract = PROBLEM.contract
     tables = clean(read_raw(slice_folder), contract)
     settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
     fed = feed(settings, tables.rows, tables.events, contract, *(epoch(day(at)) for at in (FIRST, LAST)))
@@ -105,7 +106,7 @@ def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(project.diary().periods) == 2
     assert project.diary().until == epoch(day(LAST))
-    name = load_contract().name
+    name = PROBLEM.contract.name
     assert project.logged(f"{name}-monitoring") == [
         "period from 2013-06-01, FINISHED",
         "period from 2013-06-08, FINISHED",
@@ -126,7 +127,7 @@ def test_retraining_killed_at_its_end_trains_one_version(project: Project) -> No
     assert "version 2" in done.stdout
     diary = project.diary()
     assert (diary.begun, diary.trained) == (None, (epoch(day(FIRST)), epoch(day("2013-07-01"))))
-    assert project.logged(load_contract().name) == [
+    assert project.logged(PROBLEM.contract.name) == [
         "train as of 2013-06-01, FINISHED",
         "train as of 2013-07-01, FINISHED",
     ]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fivestage.common.errors import UserError
+from fivestage.reporting.results import Gate, MonitoringSection, load, save
 
 import run as verbs
-from core.errors import UserError
 from problem.raw import raw_folder
-from report.results import Gate, Monitoring, load, save
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = 5  # one flight number in so many
@@ -119,7 +119,7 @@ def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_befor
 ) -> None:
     for name, place in {"RESULTS": "results", "REPORTS": "reports", "PAGE": "reports/index.html"}.items():
         monkeypatch.setattr(verbs, name, tmp_path / place)
-    save(Monitoring((), (), ()), tmp_path / "results")
+    save(MonitoringSection((), (), ()), tmp_path / "results")
     gates = (
         Gate("unbiased", passed=unbiased, value=1, limit=0, sentence="off"),
         Gate("fast", passed=True, value=0, limit=1, sentence="quick"),

@@ -7,8 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-
-from core.settings import ROOT
+from fivestage.common.settings import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text()
 SERVING = (ROOT / "serving" / "requirements.lock").read_text()

@@ -9,11 +9,10 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
-
-from core.errors import UserError
-from steps.deploy import images
-from steps.deploy.docker import open_engine
-from steps.deploy.images import FLAGS
+from fivestage.common.errors import UserError
+from fivestage.deployment import images
+from fivestage.deployment.docker_container import open_engine
+from fivestage.deployment.images import FLAGS
 
 ASKED = "FIVESTAGE_TEST_IMAGES"
 BASE, STAND_IN = "python:3.13-slim", "fivestage-base:stand-in"

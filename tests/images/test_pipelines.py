@@ -4,8 +4,7 @@ import subprocess
 
 import docker
 import pytest
-
-from steps.deploy import images
+from fivestage.deployment import images
 
 
 @pytest.fixture(scope="module")

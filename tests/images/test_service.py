@@ -10,15 +10,14 @@ from typing import Any
 import docker
 import httpx
 import pytest
-
-from core.errors import UserError
-from core.settings import ROOT
-from serving.artifact import Artifact, save_artifact
-from serving.settings import Settings
-from steps.deploy import images
-from steps.deploy.docker import release, running, stop
-from steps.deploy.images import FLAGS
-from steps.deploy.service import TOLERANCE, url
+from fivestage.artifact.artifact import Artifact, save_artifact
+from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
+from fivestage.deployment import images
+from fivestage.deployment.docker_container import release, running, stop
+from fivestage.deployment.images import FLAGS
+from fivestage.deployment.service_client import TOLERANCE, url
+from fivestage.serving.settings import Settings
 from tests.serving.conftest import artifact, contract, free_port, iso, world
 
 __all__ = ["artifact", "contract", "world"]
@@ -86,7 +85,7 @@ def test_it_is_small_and_says_what_it_is(engine: docker.DockerClient, image: str
     assert re.fullmatch("[0-9a-f]{64}", labels["fivestage.model.digest"])
     assert all(labels[f"{name}{one}"] for one in ("version", "revision", "licenses", "base.name"))
     assert about["Config"]["User"] == "10001:10001"
-    assert about["Config"]["Healthcheck"]["Test"][-1] == "serving.health"
+    assert about["Config"]["Healthcheck"]["Test"][-1] == "fivestage.serving.health"
 
 
 def test_neither_heavy_libraries_nor_a_compiler_are_inside(image: str) -> None:
@@ -131,7 +130,7 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     assert after is not None
     assert after.id == before.id
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "7"
-    code, told = after.exec_run(["python", "-m", "serving.health"])
+    code, told = after.exec_run(["python", "-m", "fivestage.serving.health"])
     assert (code, told) == (0, b"")
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from core.settings import ROOT
+from fivestage.common.settings import ROOT
 
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import CONTRACT_PATH
+from fivestage.serving.settings import Settings
 
-from core.contract import CONTRACT_PATH
-from core.settings import ROOT
-from serving.settings import Settings
 from tests.k8s.policy import faults, unpinned
 from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
 

@@ -7,27 +7,28 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fivestage.artifact.calibration import Calibration
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import day, epoch
+from fivestage.monitoring.exposition import exposed
+from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.registry import versions as registry
+from fivestage.registry.versions import Version
+from fivestage.training.boosting import BoostingParams
+from fivestage.training.selection import CANDIDATES, Selection
 
-from core.clock import DAY
-from core.contract import day, epoch, load_contract
-from core.errors import UserError
-from monitoring.exposition import exposed
-from monitoring.policy import Period, Verdict
 from pipelines import runs
-from serving.calibration import Calibration
-from steps.model import registry
-from steps.model.adapters import Verdict as Contest
-from steps.model.fit import Trees
-from steps.model.registry import Version
-from steps.model.select import CANDIDATES, Selection
-from steps.monitor import adapters
+from problem import PROBLEM
+from steps import monitor as adapters
+from steps.model import GateVerdict as Contest
 
 TRAINED = epoch(day("2013-09-01"))
 CHAMPION = Version("flight-disruption", "4", "digest", "run", TRAINED, "commit")
 CHALLENGER = replace(CHAMPION, version="5")
 PASSED = Contest(())
 USUAL = [asdict(trees) for trees in CANDIDATES]
-LENGTH = load_contract().monitoring.period_days * DAY
+LENGTH = PROBLEM.contract.monitoring.period_days * DAY
 
 
 class Stand:
@@ -100,7 +101,7 @@ def test_the_first_training_meets_nobody(training: Stand) -> None:
 
 @pytest.mark.usefixtures("champion")
 def test_training_again_takes_the_champions_trees(training: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Trees(learning_rate=0.07, leaves=9, count=33)
+    own = BoostingParams(learning_rate=0.07, leaves=9, count=33)
     monkeypatch.setattr(runs, "load_record", lambda _version, _kind: Selection(own, Calibration(1.0), ()))
     runs.retrain("2013-10-01")
     assert training.given[0][2:] == ("2013-10-01", "4", [asdict(own)])
@@ -145,7 +146,7 @@ def watched(last_number: int, *broken: str, bad: bool) -> dict[str, Any]:
         last_number=last_number,
         last_shadow=last_number // 100,
     )
-    return {"watch_period": found, "decide_retraining": Verdict(bad, f"after {last_number}")}
+    return {"watch_period": found, "decide_retraining": RetrainingDecision(bad, f"after {last_number}")}
 
 
 @pytest.fixture
@@ -166,8 +167,8 @@ def test_periods_follow_one_another_and_are_remembered(
     monkeypatch.setattr(runs, "monitoring", stand)
     folder = str(tmp_path)
     assert [_reason(folder) for _ in range(3)] == ["after 120", "after 300", "after 301"]
-    first = asdict(Period(0.95, bad=False, broken=()))
-    second = asdict(Period(0.95, bad=True, broken=("dest", "rows a day")))
+    first = asdict(PeriodSummary(0.95, bad=False, broken=()))
+    second = asdict(PeriodSummary(0.95, bad=True, broken=("dest", "rows a day")))
     ends = [TRAINED + number * LENGTH for number in range(4)]
     assert stand.given == [
         ("data", folder, ends[0], ends[1], (0, 0), [], [TRAINED]),
@@ -295,7 +296,7 @@ def contests(monkeypatch: pytest.MonkeyPatch) -> Contests:
     return found
 
 
-def verdict_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *verdicts: Verdict) -> list[Any]:
+def verdict_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *verdicts: RetrainingDecision) -> list[Any]:
     """Watch a period for each verdict; what the pipeline was given."""
     stand = Stand(*(watched(120, bad=False) | {"decide_retraining": one} for one in verdicts))
     monkeypatch.setattr(runs, "monitoring", stand)
@@ -304,9 +305,9 @@ def verdict_of(monkeypatch: pytest.MonkeyPatch, folder: Path, *verdicts: Verdict
     return stand.given
 
 
-BAD = Verdict(retrain=True, reason="bad")
-PROVEN = Verdict(retrain=False, reason="proven", promote="5")
-GOOD = Verdict(retrain=False, reason="good")
+BAD = RetrainingDecision(retrain=True, reason="bad")
+PROVEN = RetrainingDecision(retrain=False, reason="proven", promote="5")
+GOOD = RetrainingDecision(retrain=False, reason="good")
 
 
 @pytest.mark.usefixtures("champion", "logged")
@@ -319,7 +320,11 @@ GOOD = Verdict(retrain=False, reason="good")
     ],
 )
 def test_what_a_verdict_asks_for_is_done_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, contests: Contests, verdict: Verdict, called: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    contests: Contests,
+    verdict: RetrainingDecision,
+    called: str,
 ) -> None:
     folder = str(tmp_path)
     assert runs.act(folder) is None  # nothing has been watched yet

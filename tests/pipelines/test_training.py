@@ -3,9 +3,9 @@
 from dataclasses import asdict, replace
 
 import pytest
+from fivestage.training.selection import CANDIDATES
 
 from pipelines.training import training
-from steps.model.select import CANDIDATES
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

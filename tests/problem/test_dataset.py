@@ -3,14 +3,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fivestage.common.clock import local
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract, parse_contract
+from fivestage.data.tables import Tables
+from fivestage.data.validation import validate
 
-from core.clock import local
-from core.contract import Contract, load_contract, parse_contract
-from core.errors import UserError
-from core.tables import Tables
+from problem import PROBLEM
 from problem.dataset import MORE_AIRPORTS, clean
 from problem.raw import raw_folder
-from steps.data.validate import validate
 
 FLIGHTS = 336_776
 LEG = ["carrier", "flight", "origin", "dest", "scheduled_departure"]
@@ -18,7 +19,7 @@ LEG = ["carrier", "flight", "origin", "dest", "scheduled_departure"]
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return load_contract()
+    return PROBLEM.contract
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fivestage.common.columns import Strings
+from fivestage.data.event_tables import known_between
+from fivestage.data.tables import Tables
+from fivestage.features.definitions import columns_of
+from fivestage.features.encoder import encode
+from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.columns import Strings
-from core.contract import load_contract
-from core.tables import Tables
-from core.windows import History, Table
+from problem import PROBLEM
 from problem.dataset import LEG, ORIGINS
 from problem.features import FACTS, REACH_HOURS, SETS, WEATHER, WINDOWS
-from serving.engine import columns_of, encode, facts_of, features_of, table_of
-from steps.data.world import known_between
 
 HOUR, DAY = 3600, 86_400
 NOON = 1_362_848_400  # 2013-03-09T17:00:00Z; New York's clocks go forward the next night
 REFERENCE: dict[str, dict[str, Any]] = {"region": {"IAH": "south", "MIA": "south", "BOS": "north"}}
-CONTRACT = load_contract()
+CONTRACT = PROBLEM.contract
 LEAD = CONTRACT.decision.lead_seconds
 TEXT_FEATURES = ("carrier", "origin")
 
@@ -44,13 +45,15 @@ def online(
     sets: Sequence[str], rows: Sequence[Row], events: Sequence[Heard], reference: Mapping[str, Any]
 ) -> list[Row]:
     """Each row's features, asked at its decision of a history that has heard only what was known by then."""
-    history, waiting, answers = History(), deque(sorted(events, key=known_at)), {}
+    history, waiting, answers = OnlineFeatureStore(), deque(sorted(events, key=known_at)), {}
     for place in sorted(range(len(rows)), key=lambda place: decision(rows[place])):
         while waiting and known_at(waiting[0]) <= decision(rows[place]):
             kind, event = waiting.popleft()
-            for fact in facts_of(kind, event, reference):
+            for fact in PROBLEM.features.events[kind](event, reference):
                 history.add(fact)
-        answers[place] = features_of(sets, rows[place], decision(rows[place]), history, reference)
+        answers[place] = PROBLEM.features.compute(
+            sets, rows[place], decision(rows[place]), history, reference
+        )
     return [answers[place] for place in range(len(rows))]
 
 
@@ -69,7 +72,9 @@ def batch(
             frames[kind] = {name: [event[name] for event in told] for name in told[0]}
     columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
     at = columns["scheduled_departure"] - LEAD
-    return features_of(sets, columns, at, table_of(frames, reference), reference)
+    return PROBLEM.features.compute(
+        sets, columns, at, PROBLEM.features.offline_store(frames, reference), reference
+    )
 
 
 def agree(answers: Sequence[Row], columns: Mapping[str, Any]) -> None:
@@ -271,7 +276,7 @@ def test_labels_agree_with_the_facts(tables: Tables) -> None:
     ends = []
     for kind in ("landing", "cancellation", "diversion"):
         frame = tables.events[kind]
-        facts = facts_of(kind, columns_of(frame), tables.reference)
+        facts = PROBLEM.features.events[kind](columns_of(frame), tables.reference)
         (ended,) = [fact for fact in facts if fact.log == "ended/flight"]
         leg = frame[[*LEG, "scheduled_departure"]]
         ends.append(leg.assign(bad=ended.values[0] + np.zeros(len(frame)), at=ended.at))
@@ -283,5 +288,5 @@ def test_labels_agree_with_the_facts(tables: Tables) -> None:
 
 def test_without_a_past_every_set_still_answers() -> None:
     row = columns_of({name: [value] for name, value in row_of(FLIGHT).items()})
-    answer = features_of(tuple(SETS), row, np.array([NOON]), Table({}), REFERENCE)
+    answer = PROBLEM.features.compute(tuple(SETS), row, np.array([NOON]), OfflineFeatureStore({}), REFERENCE)
     assert {name: len(column) for name, column in answer.items()} == dict.fromkeys(ask([]), 1)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
+from fivestage.data.tables import Tables
 
-from bench import grow
-from core.tables import Tables
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
+from tools.bench import grow
 
 BROKEN = 50
 Month = tuple[str, pd.DataFrame, pd.DataFrame]

@@ -1,1 +1,0 @@
-"""What workflows do beside the verbs: tell people on GitHub, and try what is newest."""

@@ -1,1 +1,0 @@
-"""The ground floor: what every project made from this template shares."""

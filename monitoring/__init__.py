@@ -1,1 +1,0 @@
-"""The fifth stage: how well the service does, what moved, and when to train again."""

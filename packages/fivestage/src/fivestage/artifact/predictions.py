@@ -1,0 +1,295 @@
+"""What the service answers, for each task: messages made from the contract, filled from forecasts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, Struct, UnsetType
+from numpy.typing import NDArray
+
+from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
+from fivestage.contract.cost_model import BinaryCostModel, MulticlassCostModel
+
+Chance = Annotated[float, Meta(ge=0, le=1)]
+Value = float | str | None
+NUMBERS = ("value", "low", "high", "decision")
+Moved = tuple[str, Value, float]  # a feature, its value where it has one, and what it adds
+
+
+class Tensor(NamedTuple):
+    """An output: its name, its type, how many numbers a row has, and what it holds of a prediction."""
+
+    name: str
+    datatype: str
+    width: int
+    read: Callable[[Any], Sequence[Any]]
+
+
+class Reason(Struct, frozen=True, gc=False):
+    """A feature, its value where it has one, and what it adds to the log-odds."""
+
+    feature: str
+    value: Value
+    log_odds: float
+
+
+class Reasons(Struct, frozen=True):
+    """From the log-odds of the average case to those of this one: what moved it most, and the rest."""
+
+    average: float
+    strongest: tuple[Reason, ...]
+    rest: float
+
+
+class Prediction(Struct, frozen=True, gc=False):
+    """A probability, the decision that is cheaper at it, and features with a category training never saw."""
+
+    probability: Chance
+    decision: str
+    unknown: tuple[str, ...] = ()
+    reasons: Reasons | UnsetType = UNSET  # on request
+
+
+class Answer(Struct, frozen=True):
+    """The answer to a request: one prediction per row, in the order of the rows."""
+
+    request_id: str
+    model_version: str
+    threshold: float
+    predictions: list[Prediction]
+
+
+class ClassReasons(Struct, frozen=True):
+    """The same for the likeliest class, in its log-odds against the others (their geometric mean)."""
+
+    of: str
+    average: float
+    strongest: tuple[Reason, ...]
+    rest: float
+
+
+class NumberReason(Struct, frozen=True, gc=False):
+    """A feature, its value where it has one, and what it adds to the value, in its unit."""
+
+    feature: str
+    value: Value
+    adds: float
+
+
+class NumberReasons(Struct, frozen=True):
+    """From the value of the average case to that of this one: what moved it most, and the rest."""
+
+    average: float
+    strongest: tuple[NumberReason, ...]
+    rest: float
+
+
+class NumberPrediction(Struct, frozen=True, gc=False):
+    """The expected value, between which bounds it may come, and the number that is cheapest to plan with."""
+
+    value: float
+    low: float
+    high: float
+    decision: float
+    unknown: tuple[str, ...] = ()
+    reasons: NumberReasons | UnsetType = UNSET  # on request
+
+
+class Form:
+    """The messages of a contract."""
+
+    answer: type[Struct]  # of a whole request
+    tensors: tuple[Tensor, ...]  # of the Open Inference Protocol
+    columns: tuple[str, ...]  # in which a scored table holds forecasts
+
+    def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
+        """The message of one row's forecast, with features whose category training never saw."""
+        raise NotImplementedError
+
+    def whole(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
+        """The message of a request."""
+        raise NotImplementedError
+
+    def forecast(self, prediction: Any) -> tuple[float, ...]:
+        """The numbers of a message's forecast."""
+        raise NotImplementedError
+
+    def reasons(self, prediction: Any, average: float, strongest: Sequence[Moved], rest: float) -> Struct:
+        """The message of what moved a prediction."""
+        raise NotImplementedError
+
+    def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
+        """Decisions of `fivestage.contract.cost_model` as they are told."""
+        raise NotImplementedError
+
+    def kind(self, decision: Any) -> str:
+        """What a decision is counted as."""
+        return str(decision)
+
+
+def numbers_in(prediction: Mapping[str, Any]) -> tuple[float, ...]:
+    """The numbers of the forecast in a prediction that came as JSON.
+
+    Raises:
+        KeyError: when it is none.
+    """
+    if "probabilities" in prediction:
+        return tuple(prediction["probabilities"].values())
+    names = ("probability",) if "probability" in prediction else NUMBERS
+    return tuple(prediction[name] for name in names)
+
+
+def _alone(name: str) -> Callable[[Any], Sequence[Any]]:
+    read = attrgetter(name)
+    return lambda prediction: (read(prediction),)
+
+
+def _decided(datatype: str) -> Tensor:
+    return Tensor("decision", datatype, 1, _alone("decision"))
+
+
+def form_of(contract: Contract) -> Form:
+    """The messages of a contract.
+
+    Raises:
+        TypeError: for a contract of no task.
+    """
+    match contract:
+        case BinaryContract():
+            return BinaryForm(contract)
+        case MulticlassContract():
+            return MulticlassForm(contract)
+        case RegressionContract():
+            return RegressionForm()
+    raise TypeError(f"{type(contract).__name__} is a contract of no task")
+
+
+class BinaryForm(Form):
+    """A probability, and whether to act on it."""
+
+    answer = Answer
+    columns = ("probability",)
+
+    def __init__(self, contract: BinaryContract) -> None:
+        self._money = BinaryCostModel(contract.costs)
+        self._act, self._wait = contract.decision.act, contract.decision.wait
+        self.tensors = (Tensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
+
+    def prediction(self, forecast: float, unknown: tuple[str, ...]) -> Prediction:
+        return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
+
+    def whole(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
+        return Answer(request_id, version, self._money.threshold, predictions)
+
+    def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
+        return np.where(decisions, self._act, self._wait).astype(object)
+
+    def forecast(self, prediction: Prediction) -> tuple[float, ...]:
+        return (prediction.probability,)
+
+    def reasons(
+        self, prediction: Prediction, average: float, strongest: Sequence[Moved], rest: float
+    ) -> Struct:
+        del prediction
+        return Reasons(average, tuple(Reason(*one) for one in strongest), rest)
+
+
+class MulticlassForm(Form):
+    """A probability for each class, and the cheapest action."""
+
+    def __init__(self, contract: MulticlassContract) -> None:
+        self._names = contract.label.classes
+        self.columns = tuple(f"probability_{name}" for name in self._names)
+        self._actions = tuple(contract.costs.actions)
+        self._money = MulticlassCostModel(contract.costs)
+        fields = [f"class_{place}" for place in range(len(self._names))]
+        chances = msgspec.defstruct(
+            "Probabilities",
+            [(field, Chance) for field in fields],
+            rename=dict(zip(fields, self._names, strict=True)),
+            frozen=True,
+            gc=False,
+            namespace={"__doc__": "The probability of each class; they add up to one."},
+        )
+        made = msgspec.defstruct(
+            "Prediction",
+            [
+                ("probabilities", chances),
+                ("decision", Literal[self._actions]),
+                ("unknown", tuple[str, ...], ()),
+                ("reasons", ClassReasons | UnsetType, UNSET),
+            ],
+            frozen=True,
+            namespace={"__doc__": "A probability for each class, and the action that is cheapest at them."},
+        )
+        self._chances: Any = chances
+        self._made: Any = made
+        self.answer = _answer_of(made)
+        self.tensors = (
+            Tensor("probabilities", "FP64", len(self._names), self.forecast),
+            _decided("BYTES"),
+        )
+        self._whole: Any = self.answer
+
+    def prediction(self, forecast: Sequence[float], unknown: tuple[str, ...]) -> Any:
+        action = self._actions[self._money.decide_one(forecast)]
+        return self._made(self._chances(*forecast), action, unknown)
+
+    def whole(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
+        whole: Struct = self._whole(request_id, version, predictions)
+        return whole
+
+    def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
+        told: NDArray[Any] = np.array(self._actions, dtype=object)[decisions]
+        return told
+
+    def forecast(self, prediction: Any) -> tuple[float, ...]:
+        found: tuple[float, ...] = msgspec.structs.astuple(prediction.probabilities)
+        return found
+
+    def reasons(self, prediction: Any, average: float, strongest: Sequence[Moved], rest: float) -> Struct:
+        forecast = self.forecast(prediction)
+        likeliest = self._names[forecast.index(max(forecast))]
+        return ClassReasons(likeliest, average, tuple(Reason(*one) for one in strongest), rest)
+
+
+class RegressionForm(Form):
+    """A value with its interval, and the number to plan with."""
+
+    columns = NUMBERS
+    tensors = tuple(Tensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
+
+    def __init__(self) -> None:
+        self.answer = _answer_of(NumberPrediction)
+        self._whole: Any = self.answer
+
+    def prediction(self, forecast: Sequence[float], unknown: tuple[str, ...]) -> NumberPrediction:
+        value, low, high, decision = forecast
+        return NumberPrediction(value, low, high, decision, unknown)
+
+    def whole(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Struct:
+        whole: Struct = self._whole(request_id, version, predictions)
+        return whole
+
+    def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
+        return decisions
+
+    def forecast(self, prediction: NumberPrediction) -> tuple[float, ...]:
+        return prediction.value, prediction.low, prediction.high, prediction.decision
+
+    def reasons(
+        self, prediction: NumberPrediction, average: float, strongest: Sequence[Moved], rest: float
+    ) -> Struct:
+        del prediction
+        return NumberReasons(average, tuple(NumberReason(*one) for one in strongest), rest)
+
+    def kind(self, decision: float) -> str:
+        del decision
+        return "number"
+
+
+def _answer_of(prediction: type[Struct]) -> type[Struct]:
+    fields = [("request_id", str), ("model_version", str), ("predictions", list[prediction])]  # type: ignore[valid-type]
+    return msgspec.defstruct("Answer", fields, frozen=True, namespace={"__doc__": Answer.__doc__})

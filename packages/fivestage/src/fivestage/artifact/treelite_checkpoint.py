@@ -1,0 +1,89 @@
+"""Treelite's checkpoints of a model: read as trees, and answered by its interpreter.
+
+Apart from the rest, since to import treelite takes as long as half of a service's start.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import treelite
+
+from fivestage.artifact.tree_tables import NUMBER, Ensemble, Output, Tree
+from fivestage.common.columns import Floats
+
+LESS_OR_EQUAL = 3  # treelite's number of that comparison
+
+
+def ensemble_of(checkpoints: Sequence[bytes]) -> Ensemble:
+    """Models of the same features; without outputs when they are not plain sums of trees."""
+    models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
+    outputs = [output for model in models for output in _outputs(model)]
+    plain = all(_plain(model) for model in models)
+    return Ensemble(tuple(checkpoints), tuple(outputs) if plain else (), models[0].num_feature)
+
+
+class Interpreter:
+    """Slow, and for every kind of trees."""
+
+    def __init__(self, checkpoints: Sequence[bytes]) -> None:
+        self._models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
+
+    def margin(self, values: Sequence[float]) -> Any:
+        """The margin of one row: a number, or a list of one for each output."""
+        return self.margins(np.array([values], dtype=np.float64))[0].tolist()
+
+    def margins(self, rows: Floats) -> Floats:
+        """The margins of rows x features: one a row, or rows x outputs."""
+        found = [
+            np.asarray(treelite.gtil.predict(model, rows, nthread=1, pred_margin=True), dtype=np.float64)
+            for model in self._models
+        ]
+        margins = np.hstack([one.reshape(len(rows), -1) for one in found])
+        return margins[:, 0] if margins.shape[1] == 1 else margins
+
+
+def _plain(model: treelite.Model) -> bool:
+    """Whether it is a sum of trees that split at `<=`, or on categories that go left."""
+    header = model.get_header_accessor()
+    one_target = len(header.get_field("num_class")) == 1 and np.all(
+        header.get_field("leaf_vector_shape") == 1
+    )
+    if not one_target or header.get_field("average_tree_output")[0]:
+        return False
+    fields = [model.get_tree_accessor(number).get_field for number in range(model.num_tree)]
+    return not any(
+        np.any(field("cmp")[field("node_type") == NUMBER] != LESS_OR_EQUAL)
+        or np.any(field("category_list_right_child"))
+        for field in fields
+    )
+
+
+def _outputs(model: treelite.Model) -> list[Output]:
+    """The outputs of a plain model: of one that tells classes apart, one a class; of any other, one."""
+    header = model.get_header_accessor()
+    trees, of_class = [_tree(model, number) for number in range(model.num_tree)], header.get_field("class_id")
+    return [
+        Output([tree for tree, one in zip(trees, of_class, strict=True) if one == number], float(base))
+        for number, base in enumerate(header.get_field("base_scores"))
+    ]
+
+
+def _tree(model: treelite.Model, number: int) -> Tree:
+    field = model.get_tree_accessor(number).get_field
+    kind, listed = field("node_type").astype(np.int64), field("category_list")
+    spans = zip(field("category_list_begin"), field("category_list_end"), strict=True)
+    matched = tuple(frozenset(listed[int(begin) : int(end)].tolist()) for begin, end in spans)
+    left, right = (field(name).astype(np.int64) for name in ("cleft", "cright"))
+    cover = field("data_count").astype(np.float64)
+    return Tree(
+        kind=kind,
+        left=left,
+        right=right,
+        feature=field("split_index").astype(np.int64),
+        threshold=field("threshold").astype(np.float64),
+        missing_left=field("default_left").astype(bool),
+        value=field("leaf_value").astype(np.float64),
+        cover=cover if len(cover) else np.full(len(kind), np.nan),
+        matched=matched or (frozenset(),) * len(kind),
+    )

@@ -1,0 +1,140 @@
+"""What is taken for granted (k8s/assumptions.yaml) and what things cost (k8s/prices.yaml), typed."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
+from fivestage.common.strict_yaml import read_yaml
+from fivestage.contract.strict_model import Count, Positive, Share, Text
+
+ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
+PRICES = ROOT / "k8s" / "prices.yaml"
+UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
+Multiple = Annotated[float, Field(ge=1)]
+
+
+class ModelSize(BaseModel):
+    """Frozen, and no field that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Resources(ModelSize):
+    """What a pod asks for."""
+
+    cpu_millicores: Count
+    memory_mib: Count
+
+
+class Assumptions(ModelSize):
+    """See k8s/assumptions.yaml."""
+
+    replica_availability: Annotated[float, Field(gt=0, lt=1)]
+    growth: Multiple
+    growth_while_scaling: Multiple
+    mean_of_peak: Share
+    cpu_step_millicores: Count
+    memory_step_mib: Count
+    memory_times: Multiple
+    log_days: Count
+    pipelines: Resources
+    training_times: Multiple
+    node_left: Share
+
+
+class Price(ModelSize):
+    """A list price, by the hour or by the month."""
+
+    what: Text
+    source: Text
+    as_of: date | None = None  # the day that the source states
+    read: date | None = None  # where it states none, the day on which a copy of it was read
+    per_hour: float | None = None
+    per_month: float | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for first, second in (("as_of", "read"), ("per_hour", "per_month")):
+            if (getattr(self, first) is None) is (getattr(self, second) is None):
+                raise ValueError(f"it takes {first} or {second}, and not both")
+        return self
+
+    @property
+    def on(self) -> date:
+        """The day that the source states, or else the day on which it was read."""
+        day = self.as_of or self.read
+        assert day is not None  # noqa: S101 (checked above)
+        return day
+
+    @property
+    def verified(self) -> bool:
+        """Whether somebody can look the figure up where the source says."""
+        return not self.source.startswith(UNVERIFIED)
+
+
+class Node(Price):
+    """A machine of the cluster."""
+
+    cpu: Positive
+    memory_gib: Positive
+
+
+class Cloud(ModelSize):
+    """A provider's prices in one region."""
+
+    region: Text
+    cluster: Price
+    node: Node
+    load_balancer: Price
+    database: Price
+    database_gib: Price
+    disk_gib: Price
+
+    @property
+    def items(self) -> tuple[Price, ...]:
+        """All of them."""
+        return tuple(one for _, one in self if isinstance(one, Price))
+
+    @property
+    def verified(self) -> bool:
+        """Whether all of them are."""
+        return all(one.verified for one in self.items)
+
+
+class Prices(ModelSize):
+    """See k8s/prices.yaml."""
+
+    hours_per_month: Positive
+    clouds: dict[str, Cloud]
+
+    @property
+    def items(self) -> tuple[Price, ...]:
+        """Those of all clouds."""
+        return tuple(one for cloud in self.clouds.values() for one in cloud.items)
+
+    def monthly(self, price: Price) -> float:
+        """USD for a month of one."""
+        if price.per_month is not None:
+            return price.per_month
+        return (price.per_hour or 0) * self.hours_per_month
+
+
+Read = TypeVar("Read", bound=ModelSize)
+
+
+def read(kind: type[Read], path: Path) -> Read:
+    """A YAML file as the model it must be.
+
+    Raises:
+        UserError: naming the file and the field.
+    """
+    try:
+        return kind.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {field}: {first['msg']}. Mend that field and run again.") from error

@@ -1,0 +1,99 @@
+"""The numbers as patches, in files of their own that nothing else writes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fivestage.capacity.assumptions import Assumptions
+from fivestage.capacity.plan import CapacityPlan
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract
+
+K8S = ROOT / "k8s"
+HEAD = "# Written by `make size`, from the contract, k8s/capacity.json and k8s/assumptions.yaml.\n"
+WEEK, SHORT_MONTH = 7, 28
+MONITOR_HOUR, LAST_HOUR = 6, 23
+
+
+def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dict[str, str]:
+    """The text of each file, by its path under k8s/."""
+    target = {"type": "Utilization", "averageUtilization": plan.target}
+    autoscaler = {
+        "minReplicas": plan.replicas,
+        "maxReplicas": plan.most,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+    }
+    container = _container("serving", plan.cpu_millicores, plan.memory_mib)
+    serving = {"template": {"spec": {"containers": [container]}}}
+    days = contract.monitoring.period_days
+    ended = MONITOR_HOUR + -(-_deadline(contract, assumed) // 3600)  # the monitor, and has left its verdict
+    return {
+        "base/serving/size.yaml": _patch("apps/v1", "Deployment", "fivestage", serving),
+        "base/size-autoscaler.yaml": _patch(
+            "autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler
+        ),
+        "base/size-monitor.yaml": _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),
+        "base/size-retrain.yaml": _job("retrain", every_days(days, min(ended, LAST_HOUR)), contract, assumed),
+    }
+
+
+def every_days(days: int, hour: int) -> str:
+    """When a job that follows each period of so many days begins, as cron says it."""
+    if days == WEEK:
+        return f"0 {hour} * * 1"
+    if days >= SHORT_MONTH:
+        return f"0 {hour} 1 * *"
+    return f"0 {hour} */{days} * *" if days > 1 else f"0 {hour} * * *"
+
+
+def write(texts: dict[str, str], folder: Path = K8S) -> None:
+    """Put the patches where the base reads them."""
+    for name, text in texts.items():
+        write_whole(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
+    """Make sure that the manifests say what the contract and the measurements lead to.
+
+    Raises:
+        UserError: naming the first file that does not.
+    """
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{path} does not follow from the contract and what was measured any more: run `make size`."
+            )
+
+
+def _job(verb: str, schedule: str, contract: Contract, assumed: Assumptions) -> str:
+    wanted = assumed.pipelines
+    container = _container(verb, wanted.cpu_millicores, wanted.memory_mib)
+    job = {
+        "activeDeadlineSeconds": _deadline(contract, assumed),
+        "template": {"spec": {"containers": [container]}},
+    }
+    return _patch(
+        "batch/v1", "CronJob", f"fivestage-{verb}", {"schedule": schedule, "jobTemplate": {"spec": job}}
+    )
+
+
+def _deadline(contract: Contract, assumed: Assumptions) -> int:
+    """Seconds, after which a job is taken for stuck."""
+    return round(contract.budget.training_minutes * 60 * assumed.training_times)
+
+
+def _container(name: str, cpu_millicores: int, memory_mib: int) -> dict[str, Any]:
+    # No limit of CPU: what a node has left shortens the queue, and a throttled event loop makes the tail.
+    memory = f"{memory_mib}Mi"
+    asked = {"cpu": f"{cpu_millicores}m", "memory": memory}
+    return {"name": name, "resources": {"requests": asked, "limits": {"memory": memory}}}
+
+
+def _patch(version: str, kind: str, name: str, spec: dict[str, Any]) -> str:
+    document = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+    return HEAD + yaml.safe_dump(document, sort_keys=False)

@@ -1,0 +1,30 @@
+"""`make size`: the numbers in the manifests, and in docs/kubernetes.md."""
+
+from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
+from fivestage.capacity.cost import costs
+from fivestage.capacity.measured import read_capacity
+from fivestage.capacity.patches import patches, write
+from fivestage.capacity.plan import plan
+from fivestage.capacity.plan_page import told
+from fivestage.common.files import write_between
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract
+
+PAGE = ROOT / "docs" / "kubernetes.md"
+
+
+def sized(contract: Contract) -> tuple[dict[str, str], str]:
+    """The patches of the manifests, and the page's part."""
+    capacity = read_capacity()
+    assumed, prices = read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
+    chosen = plan(contract, capacity, assumed)
+    found = costs(contract, chosen, capacity, assumed, prices)
+    return patches(contract, chosen, assumed), told(contract, capacity, chosen, assumed, found, prices)
+
+
+def size(contract: Contract) -> str:
+    """Write the manifests' numbers and the page's part, which is returned."""
+    texts, text = sized(contract)
+    write(texts)
+    write_between(PAGE, "sized", text)
+    return text

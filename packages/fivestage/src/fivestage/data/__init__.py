@@ -1,0 +1,1 @@
+"""Reading tables, validation with quarantine, temporal splits, tables in partitions."""

@@ -1,0 +1,76 @@
+"""Time is cut, never shuffled: training, folds inside it, the contest window, and what comes after."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Split
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to learn from and the later rows to validate on."""
+
+    train: Rows
+    valid: Rows
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TemporalSplit:
+    """Positions of rows in each window; the moments are epoch seconds."""
+
+    train: Rows
+    folds: tuple[Fold, ...]
+    contest: Rows
+    after: Rows
+    contest_start: int
+    as_of: int
+
+
+def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> TemporalSplit:
+    """Windows as they stand at `as_of`.
+
+    A row may be learnt from only if its label was known before the first row it is tested on was decided.
+
+    Raises:
+        UserError: when a window would be empty.
+    """
+    contest_start = as_of - split.contest_days * DAY
+    contest = np.flatnonzero((decision_at >= contest_start) & (known_at < as_of))
+    after = np.flatnonzero(decision_at >= as_of)
+    folds = []
+    for number in range(split.folds, 0, -1):
+        start = contest_start - number * split.fold_days * DAY
+        end = start + split.fold_days * DAY
+        valid = np.flatnonzero((decision_at >= start) & (decision_at < end) & (known_at < contest_start))
+        folds.append(Fold(_learnable(decision_at, known_at, start), valid, start, end))
+    windows = TemporalSplit(
+        train=_learnable(decision_at, known_at, contest_start),
+        folds=tuple(folds),
+        contest=contest,
+        after=after,
+        contest_start=contest_start,
+        as_of=as_of,
+    )
+    for name, rows in [
+        ("the contest window", contest),
+        *((f"fold {i}'s training", fold.train) for i, fold in enumerate(folds, 1)),
+        *((f"fold {i}'s validation", fold.valid) for i, fold in enumerate(folds, 1)),
+    ]:
+        if not len(rows):
+            raise UserError(
+                f"{name} holds no rows: the data reach too short a time. Lower split.folds, split.fold_days "
+                "or split.contest_days in problem/problem.yaml."
+            )
+    return windows
+
+
+def _learnable(decision_at: Rows, known_at: Rows, until: int) -> Rows:
+    return np.flatnonzero((decision_at < until) & (known_at < until))

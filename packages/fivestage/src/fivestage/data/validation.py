@@ -1,0 +1,189 @@
+"""Rows that break the contract are found, named and put aside."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
+from fivestage.contract.contract import CategoryColumn, Column, TimestampColumn, epoch, iso
+
+MAX_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The two parts of a frame.
+
+    `good`: rows that keep the contract, as texts, int64 (whole numbers, epoch seconds) and float64.
+    `quarantined`: the others as they came, after their position `row` and `reason`, all that is wrong.
+    `failures`: a line per failed check: `row`, `column`, `value`, `check`.
+    """
+
+    good: pd.DataFrame
+    quarantined: pd.DataFrame
+    failures: pd.DataFrame
+
+
+def frame_schema(columns: Mapping[str, Column]) -> pa.DataFrameSchema:
+    """The schema of a frame in which numbers and moments are floats, so that a gap is not a wrong type."""
+    return pa.DataFrameSchema(
+        {name: _schema_column(column) for name, column in columns.items()}, strict=True, ordered=True
+    )
+
+
+def _schema_column(column: Column) -> pa.Column:
+    if isinstance(column, CategoryColumn):
+        longest = pa.Check.str_length(1, column.max_length, error=f"not 1 to {column.max_length} characters")
+        listed = pa.Check.isin(column.values, error=f"not one of {', '.join(column.values)}")
+        return pa.Column("str", listed if column.values else longest, nullable=column.nullable)
+    if isinstance(column, TimestampColumn):
+        low, high = epoch(column.min), epoch(column.max)
+        within = pa.Check.in_range(low, high, error=f"outside {iso(low)} to {iso(high)}")
+        return pa.Column("float64", within, nullable=column.nullable)
+    within = pa.Check.in_range(column.min, column.max, error=f"outside {column.min:g} to {column.max:g}")
+    whole = pa.Check(_is_whole, error="not a whole number")
+    checks = [within, whole] if column.type == "integer" else [within]
+    return pa.Column("float64", checks, nullable=column.nullable)
+
+
+def _is_whole(values: pd.Series) -> pd.Series:
+    return values % 1 == 0
+
+
+def validate(
+    frame: pd.DataFrame,
+    columns: Mapping[str, Column],
+    identity: Sequence[str],
+    source: str,
+    carried: Collection[str] = (),
+) -> Validated:
+    """Part the rows that keep the contract from those that break it: every check on every row.
+
+    Of otherwise good rows with the same identity the first stays. `carried` names further columns, which are
+    kept but not looked at. `source` is what messages call the frame.
+
+    Raises:
+        UserError: a column is missing, or the contract does not know it.
+    """
+    _match_columns(frame.columns, columns, carried, source)
+    given = frame.reset_index(drop=True)
+    typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
+    failures = pd.concat([_unreadable(given, typed, columns), _broken(given, typed, columns)])
+    sound = typed.drop(index=pd.Index(failures["row"].unique()))
+    failures = pd.concat([failures, _repeated(given, sound, identity)])
+    failures = failures.sort_values("row", kind="stable", ignore_index=True)
+    rows = pd.Index(failures["row"].unique())
+    good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
+    for name in carried:
+        good[name] = given[name]
+    words = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
+    reasons = words.groupby(failures["row"]).agg("; ".join)
+    quarantined = given.loc[rows]
+    quarantined.insert(0, "row", rows)
+    quarantined.insert(1, "reason", reasons)
+    return Validated(good.reset_index(drop=True), quarantined.reset_index(drop=True), failures)
+
+
+def _match_columns(
+    present: Iterable[str], columns: Iterable[str], carried: Collection[str], source: str
+) -> None:
+    expected = [*columns, *carried]
+    missing = [name for name in expected if name not in present]
+    unknown = [str(name) for name in present if name not in expected]
+    if missing:
+        raise UserError(
+            f"{source} has no column {', '.join(missing)}. Add it, or take it out of problem.yaml."
+        )
+    if unknown:
+        raise UserError(
+            f"{source} has a column that problem.yaml does not know: {', '.join(unknown)}. Remove it."
+        )
+
+
+def _typed(values: pd.Series, column: Column) -> pd.Series:
+    """The column as texts or floats; what is neither becomes missing."""
+    if not isinstance(column, CategoryColumn):
+        return pd.to_numeric(values, errors="coerce").astype("float64")
+    if not isinstance(values.dtype, pd.StringDtype):
+        values = values.where(values.map(lambda value: isinstance(value, str)))
+    return values.astype("str")
+
+
+def _dtype(column: Column) -> str:
+    if isinstance(column, CategoryColumn):
+        return "str"
+    whole = isinstance(column, TimestampColumn) or column.type == "integer"
+    return "int64" if whole and not column.nullable else "float64"
+
+
+def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    kinds = {"category": "a text", "timestamp": "a moment in epoch seconds"}
+    garbled = typed.isna() & given[list(columns)].notna()
+    found: list[pd.DataFrame] = []
+    for name, column in columns.items():
+        found.append(_failures(given.loc[garbled[name], name], f"not {kinds.get(column.type, 'a number')}"))
+    return pd.concat(found)
+
+
+def _broken(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """What pandera finds, less the gaps that typing made."""
+    try:
+        frame_schema(columns).validate(typed, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases
+    else:
+        return _failures(given.iloc[:0, 0], "")
+    found: list[pd.DataFrame] = []
+    for (name, check), rows in cases.groupby(["column", "check"], sort=False)["index"]:
+        values = given[str(name)].loc[rows.astype("int64")]
+        gap = check == "not_nullable"
+        found.append(_failures(values[values.isna()] if gap else values, "missing" if gap else str(check)))
+    return pd.concat(found)
+
+
+def _repeated(given: pd.DataFrame, sound: pd.DataFrame, identity: Sequence[str]) -> pd.DataFrame:
+    again = sound.index[sound.duplicated(list(identity))]
+    cells = given.loc[again, list(identity)].astype("str").to_numpy()
+    values = pd.Series([" ".join(row) for row in cells], index=again, name=" ".join(identity), dtype="str")
+    return _failures(values, "the same identity twice")
+
+
+def _failures(values: pd.Series, check: str) -> pd.DataFrame:
+    """Failures of one check: values by their row, a gap as an empty text."""
+    texts = ["" if pd.isna(value) else str(value) for value in values]
+    failures = pd.DataFrame({"row": values.index, "column": str(values.name), "value": texts, "check": check})
+    return failures.astype({"row": "int64", "column": "str", "value": "str", "check": "str"})
+
+
+def summary(failures: pd.DataFrame) -> pd.DataFrame:
+    """How many rows fail a check, the most frequent first: `column`, `check`, `rows`, `example`."""
+    groups = failures.groupby(["column", "check"], as_index=False)
+    counts = groups.agg(rows=("row", "size"), example=("value", "first"))
+    return counts.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def write_quarantine(rows: pd.DataFrame, path: Path) -> None:
+    """Write rows as CSV, all or none; no rows too, so that no older file is taken for this one's.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    write_whole(path, lambda scratch: rows.to_csv(scratch, index=False))
+
+
+def check_share(bad: int, total: int, source: str, path: Path, limit: float = MAX_SHARE) -> None:
+    """Refuse to go on when too many rows are in quarantine.
+
+    Raises:
+        UserError: more than the limit's share.
+    """
+    if bad > limit * total:
+        share = f"{bad:,} of {total:,} rows ({bad / total:.1%}), more than {limit:.0%}"
+        raise UserError(
+            f"{source}: {share}, are in quarantine. {path} says which and why; "
+            "mend them, or the ranges in problem.yaml."
+        )

@@ -1,0 +1,1 @@
+"""A local process, Docker and Kubernetes: smoke tests, canary, rollback, batch scoring."""

@@ -1,0 +1,1 @@
+"""Metrics with block-bootstrap intervals, gates, champion against challenger."""

@@ -1,0 +1,148 @@
+"""The champion contest: a challenger serves only if every gate passes, and each gate says why."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fivestage.artifact.engine import Engine
+from fivestage.common.columns import Floats, Row
+from fivestage.contract.contract import BaselineName, Contract
+from fivestage.contract.cost_model import cost_model_of
+from fivestage.evaluation.evaluate import decision_day
+from fivestage.evaluation.gates import UNTOLD, at_most
+from fivestage.evaluation.metrics import Answers, paired_difference, scores
+from fivestage.reporting.results import Gate, Probe
+from fivestage.training.sample import labels_of
+from fivestage.training.task_trainer import trainer_of
+
+TIMED_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gates ask beside the answers: baselines' share of the savings, probes, time of one row.
+
+    `absent` says why the challenger meets no champion, when it meets none.
+    """
+
+    baselines: Mapping[BaselineName, float]
+    probes: tuple[Probe, ...]
+    row_ms: float
+    absent: str = "there is no champion yet"
+
+
+def run_gates(
+    rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
+) -> list[Gate]:
+    """All gates on the contest window: nothing on it was learnt from."""
+    label = labels_of(rows, contract)
+    found = scores(label, challenger.forecast, contract.costs, challenger.decision)
+    plausible, *honest = trainer_of(contract).gates(found)
+    return [
+        _leakage(evidence.probes),
+        plausible,
+        _against_baselines(found["savings_share"], evidence.baselines, contract),
+        *honest,
+        at_most(
+            "fast enough",
+            evidence.row_ms,
+            contract.gates.max_row_ms,
+            "one row takes {value:.2f} ms of {limit:g}",
+        ),
+        _against_champion(rows, label, challenger, champion or evidence.absent, contract),
+        _slices(rows, label, challenger, champion, contract),
+    ]
+
+
+def row_milliseconds(engine: Engine, rows: Sequence[Row]) -> float:
+    """Median time to answer one row, features included."""
+    spent = []
+    for row in rows[:TIMED_ROWS]:
+        start = time.perf_counter()
+        engine.predict([row])
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent) * 1000)
+
+
+def _leakage(probes: Sequence[Probe]) -> Gate:
+    if not probes:
+        return Gate("no leak", passed=False, value=0.0, limit=0.0, sentence="no leakage probe ran")
+    failed = [probe for probe in probes if not probe.passed]
+    sentence = "; ".join(probe.sentence for probe in failed) or f"all {len(probes)} leakage probes passed"
+    return Gate("no leak", not failed, float(len(failed)), 0.0, sentence)
+
+
+def _against_baselines(share: float, baselines: Mapping[BaselineName, float], contract: Contract) -> Gate:
+    asked = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
+    limit = max(asked.values())
+    compared = ", ".join(f"{name} {baselines[name]:.1%} ({asked[name]:.1%} asked)" for name in asked)
+    told = f"saves {share:.1%} of what could be saved; {compared}"
+    sentence = UNTOLD if math.isnan(share) else told
+    return Gate("better than the baselines", bool(share >= limit), share, limit, sentence)
+
+
+def _against_champion(
+    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | str, contract: Contract
+) -> Gate:
+    name = "cheaper than the champion"
+    if isinstance(champion, str):
+        return Gate(name, passed=True, value=0.0, limit=0.0, sentence=champion)
+    saved = paired_difference(
+        _costs(label, champion, contract),
+        _costs(label, challenger, contract),
+        decision_day(rows),
+        confidence=contract.gates.confidence,
+    )
+    worst = contract.gates.max_loss_per_1000
+    sentence = (
+        f"saves {saved.mean:,.0f} {contract.costs.currency} per 1,000 decisions against the champion, "
+        f"between {saved.low:,.0f} and {saved.high:,.0f}; it must save on average and may lose {worst:,.0f}"
+    )
+    return Gate(name, saved.mean > 0 and saved.low >= -worst, saved.mean, 0.0, sentence)
+
+
+def _slices(
+    rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | None, contract: Contract
+) -> Gate:
+    """No slice may pay for the others; without a champion, against the best constant decision."""
+    name, limit = "no slice pays", contract.gates.max_slice_loss
+    cost = _costs(label, challenger, contract)
+    if champion is None:
+        money = cost_model_of(contract.costs)
+        alone = np.full(len(label), money.best_constant_decision(label))
+        before, other = money.price(label, alone), "the best constant decision"
+    else:
+        before, other = _costs(label, champion, contract), "the champion"
+    losses = {
+        f"{column} {value}": _loss(cost[places].mean(), before[places].mean(), before.mean())
+        for column in contract.slices
+        for value, places in rows.groupby(column).indices.items()
+        if len(places) >= contract.gates.min_slice_rows
+    }
+    if not losses:
+        sentence = f"no slice has {contract.gates.min_slice_rows} rows"
+        return Gate(name, passed=True, value=0.0, limit=limit, sentence=sentence)
+    where = max(losses, key=losses.__getitem__)
+    worst = losses[where]
+    sentence = f"the worst slice, {where}, costs {worst:+.1%} against {other}; {limit:+.0%} may be"
+    return Gate(name, worst <= limit, worst, limit, sentence)
+
+
+def _loss(cost: float, before: float, usual: float) -> float:
+    """What a row costs more, as a share of what it did before: there or, if that is more, on average.
+
+    A slice in which nothing went wrong before would make every false alarm an infinite loss.
+    """
+    paid = max(abs(before), abs(usual))
+    if paid == 0:
+        return 0.0 if cost <= before else float("inf")
+    return float((cost - before) / paid)
+
+
+def _costs(label: Any, answers: Answers, contract: Contract) -> Floats:
+    return cost_model_of(contract.costs).price(label, answers.decision)

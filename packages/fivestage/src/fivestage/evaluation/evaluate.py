@@ -1,0 +1,158 @@
+"""An artifact on a window of time: scores with intervals over days, slices and curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.engine import Scorer
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Floats, Ints
+from fivestage.contract.contract import Contract
+from fivestage.contract.cost_model import cost_model_of
+from fivestage.data.splits import TemporalSplit
+from fivestage.evaluation.classification_metrics import BINS
+from fivestage.evaluation.daily import DECISIONS
+from fivestage.evaluation.metrics import Answers, Scored, by_slice, evaluate
+from fivestage.training.boosting import BoostingParams, feature_matrix, learn_categories
+from fivestage.training.sample import labels_of
+from fivestage.training.task_trainer import TaskTrainer, trainer_of
+
+IMPORTANCE_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good an artifact is on one window."""
+
+    scored: Scored
+    slices: dict[str, dict[str, Scored]]
+    calibration: list[tuple[float, float, int, str]]  # predicted, observed, rows, and of what
+    cost_curve: list[tuple[float, float]]  # threshold or move, cost per 1,000 decisions
+
+
+def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    """The artifact's own forecasts for rows of features."""
+    return Scorer(artifact.models, artifact.calibration).forecast(_numbers(artifact, features))
+
+
+def answers_of(artifact: Artifact, forecast: Floats) -> Answers:
+    """What the artifact decides by its forecasts."""
+    return Answers(forecast, artifact.decide(forecast), artifact.calibration.expected_cost(forecast))
+
+
+def evaluate_window(
+    artifact: Artifact, rows: pd.DataFrame, forecast: Floats, contract: Contract
+) -> Evaluation:
+    """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
+    label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
+    decision = artifact.decide(forecast)
+    slices = slices_of(rows, forecast, decision, contract)
+    month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
+    slices["month"] = by_slice(month, label, forecast, day, costs, decision=decision)
+    money, learner = cost_model_of(costs), trainer_of(contract)
+    return Evaluation(
+        scored=evaluate(label, forecast, day, costs, decision=decision),
+        slices=slices,
+        calibration=[
+            (*point, of)
+            for of, (came, told) in learner.calibration_pairs(label, forecast).items()
+            for point in reliability(came, told)
+        ],
+        cost_curve=[
+            (float(at), float(money.price(label, one).mean()) * DECISIONS)
+            for at, one in learner.decided_otherwise(forecast)
+        ],
+    )
+
+
+def slices_of(
+    rows: pd.DataFrame, forecast: Floats, decision: Any, contract: Contract
+) -> dict[str, dict[str, Scored]]:
+    """Scores where each of the contract's slices has a value with rows enough."""
+    label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
+    least = contract.gates.min_slice_rows
+    return {
+        column: by_slice(
+            rows[column].to_numpy(), label, forecast, day, costs, decision=decision, min_rows=least
+        )
+        for column in contract.slices
+        if len(rows)
+    }
+
+
+def reliability(label: Floats, told: Floats) -> list[tuple[float, float, int]]:
+    """Mean forecast, mean label and number of rows in bins of equal mass; equal forecasts share a bin."""
+    edges = np.quantile(told, np.arange(1, BINS) / BINS)
+    bins = np.searchsorted(edges, told)
+    rows = np.bincount(bins)
+    predicted, observed = np.bincount(bins, told), np.bincount(bins, label)
+    return [
+        (float(predicted[here] / rows[here]), float(observed[here] / rows[here]), int(rows[here]))
+        for here in np.flatnonzero(rows)
+    ]
+
+
+def ablation(
+    features: pd.DataFrame,
+    sets: Mapping[str, Sequence[str]],
+    rows: pd.DataFrame,
+    windows: TemporalSplit,
+    trees: BoostingParams,
+    contract: Contract,
+) -> list[tuple[str, Scored]]:
+    """The same trees on ever more feature sets: calibrated on the contest window, scored on what came after.
+
+    All sets together are left out: they are the artifact.
+    """
+    label = labels_of(rows, contract)
+    day = decision_day(rows)[windows.after]
+    numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
+    columns = {name: place for place, name in enumerate(features)}
+    steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
+    chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
+    learner = trainer_of(contract)
+    found = [_trained(numbers[:, places], label, windows, trees, learner) for places in chosen]
+    return [
+        (" + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs))
+        for step, forecast in zip(steps, found, strict=True)
+    ]
+
+
+def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int = 0) -> dict[str, float]:
+    """How much the loss rises when a feature's values are shuffled among some rows (Breiman 2001).
+
+    Of probabilities the log-loss, of numbers the root of the mean squared error.
+    """
+    generator = np.random.default_rng(seed)
+    some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
+    numbers, truth = _numbers(artifact, features.iloc[some]), label[some]
+    scorer, loss = Scorer(artifact.models, artifact.calibration), trainer_of(artifact.contract).loss
+    whole = loss(truth, scorer.forecast(numbers))
+    found = {}
+    for place, name in enumerate(artifact.features):
+        shuffled = numbers.copy()
+        shuffled[:, place] = generator.permutation(numbers[:, place])
+        found[name] = loss(truth, scorer.forecast(shuffled)) - whole
+    return found
+
+
+def decision_day(rows: pd.DataFrame) -> Ints:
+    """The UTC day of each decision."""
+    return (rows["decision_at"] // DAY).to_numpy(dtype=np.int64)
+
+
+def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    categories = {name: dict(codes) for name, codes in artifact.categories.items()}
+    return feature_matrix(features[list(artifact.features)], categories)
+
+
+def _trained(
+    numbers: Floats, label: Any, windows: TemporalSplit, trees: BoostingParams, learner: TaskTrainer
+) -> Floats:
+    fitted = learner.fit(numbers[windows.train], label[windows.train], trees)
+    contest, after = (learner.margins(fitted, numbers[w]) for w in (windows.contest, windows.after))
+    return learner.calibrate(contest, label[windows.contest]).forecast(after)

@@ -1,0 +1,1 @@
+"""Point-in-time features: one implementation for a table and for one row."""

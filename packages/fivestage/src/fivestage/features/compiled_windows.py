@@ -1,0 +1,46 @@
+"""Windows over the series of `fivestage.features.stores.OnlineFeatureStore` as windows.c answers them, all of a row at once."""
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+SOURCE = Path(__file__).with_name("windows.c")
+
+
+class Placed(Protocol):
+    """A key's facts, where windows.c finds them."""
+
+    place: int  # address
+
+
+class CompiledWindows:
+    """Of which log and how many seconds back, and how many sums of each; used from one thread at a time."""
+
+    def __init__(self, windows: Sequence[tuple[str, int]], width: int, code: ctypes.PyDLL) -> None:
+        self._logs = tuple(dict.fromkeys(log for log, _ in windows))
+        self._query = array("q", [0] * (1 + len(self._logs)))
+        plan = [number for log, seconds in windows for number in (self._logs.index(log), seconds)]
+        self._plan = array("q", plan)
+        out = np.empty((1 + width) * len(windows))
+        self._found, self._size = out.tolist, 1 + width
+        self._fill = struct.Struct(f"{len(self._query)}q").pack_into
+        self._function = code.windows
+        self._function.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_int64,) * 2 + (ctypes.c_void_p,)
+        self._function.restype = None
+        query, asked = self._query.buffer_info()[0], self._plan.buffer_info()[0]
+        self._given = (query, asked, len(windows), width, out.ctypes.data)
+
+    def answer(
+        self, logs: Mapping[str, Mapping[Any, Placed]], keys: Mapping[str, Any], at: int
+    ) -> list[tuple[float, ...]]:
+        """A count and sums for each window."""
+        series = [logs[log].get(keys[log]) if log in logs else None for log in self._logs]
+        self._fill(self._query, 0, at, *[one.place if one else 0 for one in series])
+        self._function(*self._given)
+        numbers = iter(self._found())
+        return list(zip(*[numbers] * self._size, strict=True))

@@ -1,0 +1,25 @@
+"""Text features as numbers, and features as the matrix that a model sees."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fivestage.common.columns import Floats, Value, lookup
+
+UNKNOWN = float("nan")
+
+
+def encode(features: Mapping[str, Value], categories: Mapping[str, Mapping[str, float]]) -> dict[str, Value]:
+    """Text features as the numbers they were trained with; missing where training never saw the value."""
+    return {
+        name: lookup(categories[name], value, UNKNOWN) if name in categories else value
+        for name, value in features.items()
+    }
+
+
+def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Floats:
+    """Encoded columns as rows x features, in the order of training."""
+    table = np.empty((rows, len(names)))
+    for place, name in enumerate(names):
+        table[:, place] = encoded[name]
+    return table

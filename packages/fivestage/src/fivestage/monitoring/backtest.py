@@ -1,0 +1,403 @@
+"""The year lived through in process under several policies of retraining: what each costs, in money.
+
+Every policy starts with the same first model, as early as the contract's split allows, and lives through
+the same days. What they train is shared: a model as of a day is fitted once and kept, so that a comparison
+goes on where it was interrupted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Floats, Ints
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
+from fivestage.contract.contract import LEAST_REFERENCE, BaselineName, Contract, MonitoringSettings, day_of
+from fivestage.contract.cost_model import cost_model_of
+from fivestage.data.splits import TemporalSplit, cut
+from fivestage.evaluation.champion_challenger import Evidence, run_gates
+from fivestage.evaluation.daily import NAN, sums
+from fivestage.evaluation.evaluate import decision_day
+from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
+from fivestage.monitoring.distances import WindowCounts
+from fivestage.monitoring.drift import detect_drift
+from fivestage.monitoring.performance import Performance, judge
+from fivestage.monitoring.policy import (
+    PeriodSummary,
+    RetrainingDecision,
+    ShadowScore,
+    decide,
+    proven,
+    saved_by_day,
+    unaffordable,
+)
+from fivestage.reporting.results import Estimate, PoliciesSection, PolicyYear, Probe
+from fivestage.training.boosting import BoostingParams
+from fivestage.training.sample import TrainingSample, labels_of, training_sample
+from fivestage.training.task_trainer import baseline_savings, trainer_of
+
+CADENCE = 4  # periods between trainings that go by the calendar
+FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrated with
+WEEK = 7  # days of a block
+ERROR = 0.05  # the chance that any policy's interval misses what it saves
+PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
+
+
+@dataclass(frozen=True)
+class SeenRow:
+    """What a policy knows at the end of a period."""
+
+    at: int
+    periods: Sequence[PeriodSummary]
+    drifted: Sequence[bool]
+    trained: Sequence[int]
+
+
+Policy = Callable[[SeenRow, Contract], RetrainingDecision]
+
+
+@dataclass(frozen=True)
+class PolicyBacktest:
+    """A year under one policy: the cost of each row, the versions that served, and what was spent."""
+
+    cost: Floats
+    trained: tuple[int, ...]
+    promoted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A policy against never training again; money of all days, and saved per 1,000 decisions."""
+
+    policy: str
+    trainings: int
+    promoted: int
+    decisions_cost: float
+    training_cost: float
+    saved: Difference  # over all days, the trainings paid
+    by_day: tuple[float, ...] = field(default=())  # saved up to the end of each day
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All policies over the same days."""
+
+    start: int
+    end: int
+    decisions: int
+    policies: tuple[Compared, ...]
+
+
+def _never(_seen: SeenRow, _contract: Contract) -> RetrainingDecision:
+    return RetrainingDecision(retrain=False, reason="never")
+
+
+def _by_calendar(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    due = seen.at - seen.trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
+    return _affordable(seen, contract, "the calendar", asked=due)
+
+
+def _on_drift(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    asked = seen.drifted[-1] and not seen.periods[-1].broken
+    return _affordable(seen, contract, "the inputs drifted", asked=asked)
+
+
+def _on_performance(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    rules = contract.monitoring.model_copy(update={"max_age_days": (seen.at - seen.trained[0]) // DAY + 1})
+    alone = [replace(period, shadow=None) for period in seen.periods]
+    return decide(alone, seen.trained, seen.at, rules, contract.budget)
+
+
+def _on_proven_gain(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    if gain := proven(seen.periods, contract.monitoring, contract.gates.confidence):
+        return RetrainingDecision(retrain=False, reason=gain, promote="challenger")
+    return _by_calendar(seen, contract)
+
+
+def _as_the_contract_says(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    confidence = contract.gates.confidence
+    return decide(seen.periods, seen.trained, seen.at, contract.monitoring, contract.budget, confidence)
+
+
+def _affordable(seen: SeenRow, contract: Contract, reason: str, *, asked: bool) -> RetrainingDecision:
+    spent = unaffordable(seen.trained, seen.at, contract.monitoring, contract.budget)
+    return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
+
+
+POLICIES: dict[str, Policy] = {
+    "never": _never,
+    f"every {CADENCE} periods": _by_calendar,
+    "on drift": _on_drift,
+    "on performance": _on_performance,
+    "on proven gain": _on_proven_gain,
+    "as the contract says": _as_the_contract_says,
+}
+SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the contest
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a policy may ask of a period's inputs."""
+
+    drifted: bool
+    broken: tuple[str, ...]
+
+
+class Year:
+    """Rows and features of a year, and everything that the policies share."""
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        features: pd.DataFrame,
+        contract: Contract,
+        trees: BoostingParams,
+        folder: Path,
+    ) -> None:
+        self.rows, self.features, self.contract, self.trees = rows, features, contract, trees
+        self.label, self.money = labels_of(rows, contract), cost_model_of(contract.costs)
+        self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
+        self.known = rows["known_at"].to_numpy(dtype=np.int64)
+        self.day = decision_day(rows)
+        self.folder = folder
+        self._forecasts: dict[int, Floats] = {}
+        self._passed: dict[tuple[int, int, int], bool] = {}
+        self._judged: dict[tuple[int, int], Performance] = {}
+        self._moved: dict[int, Moved] = {}
+        self._sample: tuple[int, TrainingSample] | None = None  # the latest
+        self._baselines: dict[int, dict[BaselineName, float]] = {}
+
+    @property
+    def start(self) -> int:
+        """The first day that there can be a model of, epoch seconds."""
+        split = self.contract.split
+        days = split.contest_days + FIRST_FOLDS * split.fold_days
+        return int((self.day.min() + days) * DAY)
+
+    def starts(self) -> range:
+        """The starts of the periods."""
+        length = self.contract.monitoring.period_days * DAY
+        return range(self.start, int((self.day.max() + 1) * DAY) - length + 1, length)
+
+    def windows(self, as_of: int) -> TemporalSplit:
+        """As they stand at a day, with one fold: the trees are chosen already."""
+        return cut(self.decided, self.known, self.contract.split.model_copy(update={"folds": 1}), as_of)
+
+    def answers(self, as_of: int, where: Ints) -> Answers:
+        """What a model trained as of a day says to some rows, and what is decided by it."""
+        forecast = self._forecast(as_of)[where]
+        return Answers(forecast, self.money.decide(forecast))
+
+    def _forecast(self, as_of: int) -> Floats:
+        """The forecasts of all rows by a model trained as of a day; NaN for those it has learnt from."""
+        if as_of not in self._forecasts:
+            path = self.folder / f"{day_of(as_of)}.npy"
+            if not path.exists():
+                found = self._train(as_of)
+                write_whole(path, lambda scratch: np.save(scratch, found))
+            self._forecasts[as_of] = np.load(path)
+        return self._forecasts[as_of]
+
+    def _train(self, as_of: int) -> Floats:
+        windows, sample = self.windows(as_of), self._sample_at(as_of)
+        (fold,) = windows.folds
+        learner = trainer_of(self.contract)
+        early, model = (
+            learner.fit(sample.features[where], sample.label[where], self.trees)
+            for where in (fold.train, windows.train)
+        )
+        margins = learner.margins(early, sample.features[fold.valid])
+        calibration = learner.calibrate(margins, sample.label[fold.valid])
+        unseen = self.decided >= windows.contest_start
+        forecast = calibration.forecast(learner.margins(model, sample.features[unseen]))
+        found: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
+        found[unseen] = forecast
+        return found
+
+    def _sample_at(self, as_of: int) -> TrainingSample:
+        if self._sample is None or self._sample[0] != as_of:
+            found = training_sample(self.rows, self.features, self.windows(as_of), self.contract)
+            self._sample = as_of, found
+        return self._sample[1]
+
+    def _baselines_at(self, as_of: int) -> dict[BaselineName, float]:
+        if as_of not in self._baselines:
+            found = baseline_savings(self._sample_at(as_of), self.windows(as_of), self.contract)
+            self._baselines[as_of] = found
+        return self._baselines[as_of]
+
+    def passes(self, challenger: int, champion: int, at: int) -> bool:
+        """Whether every gate of the contest at a day lets the challenger take over."""
+        key = challenger, champion, at
+        if key not in self._passed:
+            windows, evidence = self.windows(at), Evidence(self._baselines_at(at), PROBED, 0.0)
+            one, other = (self.answers(as_of, windows.contest) for as_of in (challenger, champion))
+            gates = run_gates(self.rows.iloc[windows.contest], one, other, evidence, self.contract)
+            self._passed[key] = all(gate.passed for gate in gates)
+        return self._passed[key]
+
+    def inside(self, start: int, end: int) -> Ints:
+        """Where the rows of a stretch of time are."""
+        return np.flatnonzero((self.decided >= start) & (self.decided < end))
+
+    def judged(self, as_of: int, start: int, end: int) -> Performance:
+        """How a model's period went by the labels known at its end."""
+        if (as_of, start) not in self._judged:
+            here = self.inside(start, end)
+            before = self._before(start, end)
+            self._judged[as_of, start] = judge(
+                self.label[here],
+                self.known[here] < end,
+                self.answers(as_of, here),
+                self.day[here],
+                self.label[before],
+                self.contract,
+            )
+        return self._judged[as_of, start]
+
+    def moved(self, start: int, end: int) -> Moved:
+        """Whether the inputs of a period moved against the days before."""
+        if start not in self._moved:
+            path = self.folder / f"{day_of(start)}.json"
+            if not path.exists():
+                found = TypeAdapter(Moved).dump_json(self._look(start, end))
+                write_whole(path, lambda scratch: scratch.write_bytes(found))
+            self._moved[start] = TypeAdapter(Moved).validate_json(path.read_bytes())
+        return self._moved[start]
+
+    def _look(self, start: int, end: int) -> Moved:
+        rules = self.contract.monitoring
+        watched = [name for name in self.features if name not in rules.unwatched]
+        begun = int(self.day.min()) * DAY
+        reference, window = (
+            WindowCounts(
+                self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY
+            )
+            for where, first, last in (
+                (self._before(start, end), max(start - rules.reference_days * DAY, begun), start),
+                (self.inside(start, end), start, end),
+            )
+        )
+        if reference.days < LEAST_REFERENCE * window.days:
+            return Moved(drifted=False, broken=())
+        found = detect_drift(reference, window, rules.false_alarm)
+        return Moved(bool(found.drifted), found.broken)
+
+    def _before(self, start: int, end: int) -> Ints:
+        reach = self.contract.monitoring.reference_days * DAY
+        here = self.inside(start - reach, start)
+        return here[self.known[here] < end]
+
+    def costs(self, as_of: int, where: Ints) -> Floats:
+        """What a model's decisions cost."""
+        return self.money.price(self.label[where], self.answers(as_of, where).decision)
+
+    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
+        """What a challenger would have saved in a period, as far as labels are known at its end."""
+        here = self.inside(start, end)
+        here = here[self.known[here] < end]
+        saved = self.costs(champion, here) - self.costs(challenger, here)
+        return saved_by_day(str(day_of(challenger)), saved, self.day[here])
+
+
+def live(year: Year, policy: Policy, *, contest_first: bool = True) -> PolicyBacktest:
+    """Live through the year, a period at a time, training when the policy asks for it."""
+    length = year.contract.monitoring.period_days * DAY
+    champion, challenger = year.start, 0
+    trained, promoted = [champion], []
+    cost: Floats = np.zeros(len(year.rows))
+    periods: list[PeriodSummary] = []
+    drifted: list[bool] = []
+    for start in year.starts():
+        end = start + length
+        here = year.inside(start, end)
+        if not here.size:
+            continue  # there was nothing to decide
+        cost[here] = year.costs(champion, here)
+        performance, moved = year.judged(champion, start, end), year.moved(start, end)
+        shadow = year.shadow(challenger, champion, start, end) if challenger else None
+        periods.append(PeriodSummary(performance.label_share, performance.bad, moved.broken, shadow))
+        drifted.append(moved.drifted)
+        if start == year.starts()[-1]:
+            break  # a model of the last day would be paid for, and never serve
+        verdict = policy(SeenRow(end, periods, drifted, trained), year.contract)
+        if verdict.retrain:
+            challenger = end
+            trained.append(end)
+        ready = bool(verdict.promote) or (verdict.retrain and contest_first)
+        if ready and year.passes(challenger, champion, end):
+            champion, challenger = challenger, 0
+            promoted.append(end)
+    return PolicyBacktest(cost, tuple(trained[1:]), tuple(promoted))
+
+
+def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
+    """Each policy's cost against never training again, with an interval over blocks of a week.
+
+    The intervals hold together: what the best of several seems to save is not due to their number.
+
+    Raises:
+        UserError: where no period is left after the first model.
+    """
+    contract = year.contract
+    if not year.starts():
+        raise UserError(
+            f"The data end on {day_of(int(year.day.max()) * DAY)}, and the first model is of "
+            f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
+        )
+    where = year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))
+    lives = {}
+    for name, policy in POLICIES.items():
+        lives[name] = live(year, policy, contest_first=name not in SHADOW_ONLY)
+        tell(f"{name}: {len(lives[name].trained)} trainings, {len(lives[name].promoted)} promoted")
+    day = year.day[where] - year.start // DAY
+    days = int(day.max()) + 1
+    rows = sums(day, np.ones(where.size), days)
+    compared, confidence = [], 1 - ERROR / max(1, len(lives) - 1)
+    for name, life in lives.items():
+        saved = sums(day, (lives["never"].cost - life.cost)[where], days)
+        price = len(life.trained) * contract.budget.retraining_cost
+        paid = np.isin(np.arange(days), [(at - 1) // DAY - year.start // DAY for at in life.trained])
+        saved = saved - contract.budget.retraining_cost * paid
+        block = np.arange(days) // WEEK
+        blocks = int(block.max()) + 1
+        compared.append(
+            Compared(
+                name,
+                len(life.trained),
+                len(life.promoted),
+                float(life.cost[where].sum()),
+                price,
+                difference_of_days(
+                    sums(block, saved, blocks), sums(block, rows, blocks), confidence=confidence
+                ),
+                tuple(np.cumsum(saved).tolist()),
+            )
+        )
+    return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
+
+
+def _length(rules: MonitoringSettings) -> int:
+    return rules.period_days * DAY
+
+
+def told(found: Comparison) -> PoliciesSection:
+    """The comparison as the page tells it."""
+    years = tuple(
+        PolicyYear(
+            one.policy,
+            one.trainings,
+            one.promoted,
+            one.decisions_cost,
+            one.training_cost,
+            Estimate(one.saved.mean, one.saved.low, one.saved.high),
+            one.by_day,
+        )
+        for one in found.policies
+    )
+    return PoliciesSection(day_of(found.start), day_of(found.end), found.decisions, years)

@@ -1,0 +1,58 @@
+"""What the monitoring job found, for Prometheus: a text file, and a Pushgateway where one is named.
+
+The file is for node_exporter's textfile collector or any web server; a CronJob, which nobody can scrape, sets
+`MONITOR_PUSHGATEWAY=http://host:9091`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from fivestage.common.errors import UserError
+
+PUSHGATEWAY = "MONITOR_PUSHGATEWAY"
+ABOUT = {
+    "ran_at_seconds": "When the log was last looked at for a period to watch, in epoch seconds.",
+    "period_end_seconds": "The end of that period.",
+    "rows": "Decisions in it.",
+    "label_share": "Share of its labels that have arrived.",
+    "bad": "Whether it was bad by its labels.",
+    "drifted": "Columns that moved more than days move by chance.",
+    "broken": "Inputs whose data are broken.",
+    "retrain": "Whether the policy asks for a retraining.",
+    "bias": "Mean prediction minus the rate.",
+    "cost_per_1000": "Cost per 1,000 decisions, by the labels.",
+    "estimated_cost_per_1000": "The same, estimated from the probabilities alone.",
+}
+
+
+def expose(found: Mapping[str, float], path: Path, job: str) -> None:
+    """Write the gauges `monitoring_*`, and push them if a gateway is named.
+
+    Raises:
+        UserError: when the gateway does not take them.
+    """
+    registry = CollectorRegistry()
+    for name, value in found.items():
+        Gauge(f"monitoring_{name}", ABOUT[name], registry=registry).set(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_to_textfile(str(path), registry)
+    gateway = os.environ.get(PUSHGATEWAY, "")
+    if gateway:
+        try:
+            push_to_gateway(gateway, job=job, registry=registry)
+        except OSError as error:
+            raise UserError(
+                f"The Pushgateway {gateway} takes no metrics: {error}. Mend or unset {PUSHGATEWAY}."
+            ) from error
+
+
+def exposed(path: Path) -> dict[str, float]:
+    """What `expose` has written to a file."""
+    families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
+    return {
+        sample.name.removeprefix("monitoring_"): sample.value for one in families for sample in one.samples
+    }

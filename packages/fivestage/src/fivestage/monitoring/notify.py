@@ -1,0 +1,116 @@
+"""Alerts to the people who are to act: once when something begins, once when it ends, and a reminder between.
+
+`NOTIFY_MODEL` and `NOTIFY_DATA` name where to, for whoever owns the model and whoever owns the data: URLs of
+Apprise with spaces between (`slack://...`, `mailto://...`, `json://host/path`; https://appriseit.com lists
+them). What is told already is remembered in a file, so that a period watched twice is told of once.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
+
+Team = Literal["model", "data"]
+TEAMS: tuple[Team, ...] = ("model", "data")
+REMIND_DAYS = 7  # that an alert lasts before it is told again
+Send = Callable[[str, str], bool]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that somebody is to act on; alerts with the same key are the same one."""
+
+    key: str
+    team: Team
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class NotificationState:
+    """An alert that somebody knows of, and when that was last said (epoch seconds)."""
+
+    alert: Alert
+    at: float
+
+
+def notify(
+    alerts: Sequence[Alert], now: float, memory: Path, senders: dict[Team, Send] | None = None
+) -> tuple[str, ...]:
+    """Tell what is new, what lasts and what is over; returns sentences on what could not be delivered.
+
+    What could not be delivered, or has no address yet, is not remembered, so that the next run tries again.
+
+    Raises:
+        UserError: for an address that is none.
+    """
+    senders = senders_from_environment() if senders is None else senders
+    told, failed = _read(memory), []
+    current = {alert.key: alert for alert in alerts if alert.team in senders}
+    for key, alert in current.items():
+        before = told.get(key)
+        if before and now - before.at < REMIND_DAYS * DAY:
+            told[key] = NotificationState(alert, before.at)
+        elif _deliver(senders, alert, f"{'Still: ' if before else ''}{alert.title}"):
+            told[key] = NotificationState(alert, now)
+            _write(told, memory)  # each for itself: a run cut short does not say it again
+        else:
+            failed.append(f"The {alert.team} team could not be told: {alert.title}.")
+    for key, before in list(told.items()):
+        if key in current or before.alert.team not in senders:
+            continue
+        if _deliver(senders, before.alert, f"Over: {before.alert.title}"):
+            del told[key]
+            _write(told, memory)
+        else:
+            failed.append(f"The {before.alert.team} team could not be told that it is over: {key}.")
+    _write(told, memory)
+    return tuple(failed)
+
+
+def senders_from_environment() -> dict[Team, Send]:
+    """How to reach each team that has an address."""
+    given = {team: os.environ.get(f"NOTIFY_{team.upper()}", "").split() for team in TEAMS}
+    return {
+        team: sender(addresses, f"NOTIFY_{team.upper()}") for team, addresses in given.items() if addresses
+    }
+
+
+def sender(addresses: Iterable[str], name: str) -> Send:
+    """A function that sends a title and a body to all addresses, and says whether all took them.
+
+    Raises:
+        UserError: for an address that Apprise does not know; it is not repeated, for it may hold a secret.
+    """
+    from apprise import Apprise, AppriseAsset
+
+    to = Apprise(asset=AppriseAsset(async_mode=False, app_id="fivestage", app_desc="Monitoring", app_url=""))
+    for number, address in enumerate(addresses, 1):
+        if not to.add(address):
+            raise UserError(
+                f"{name} holds no Apprise URL at place {number}: https://appriseit.com lists them."
+            )
+    return lambda title, body: bool(to.notify(title=title, body=body))
+
+
+def _deliver(senders: dict[Team, Send], alert: Alert, title: str) -> bool:
+    return senders[alert.team](title, alert.body)
+
+
+def _read(memory: Path) -> dict[str, NotificationState]:
+    if not memory.exists():
+        return {}
+    found = TypeAdapter(list[NotificationState]).validate_json(memory.read_bytes())
+    return {one.alert.key: one for one in found}
+
+
+def _write(told: Mapping[str, NotificationState], memory: Path) -> None:
+    content = TypeAdapter(list[NotificationState]).dump_json(list(told.values()), indent=1)
+    write_whole(memory, lambda scratch: scratch.write_bytes(content))

@@ -1,0 +1,143 @@
+"""When to train again, and when a challenger takes over: pure functions of what the periods were like."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import Budget, MonitoringSettings
+from fivestage.evaluation.daily import Column, Floats, sums
+from fivestage.evaluation.metrics import Difference, difference_of_days
+
+YEAR = 365 * DAY
+
+
+@dataclass(frozen=True)
+class ShadowScore:
+    """What a challenger in shadow would have saved in one period: sums of money and decisions, by day."""
+
+    version: str
+    saved: tuple[float, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PeriodSummary:
+    """What the policy needs to know of one period."""
+
+    label_share: float
+    bad: bool
+    broken: tuple[str, ...]  # what in the data is broken, see fivestage.monitoring.drift
+    shadow: ShadowScore | None = None
+
+
+@dataclass(frozen=True)
+class RetrainingDecision:
+    """Whether to train again, or which challenger has proven itself in shadow, and why."""
+
+    retrain: bool
+    reason: str
+    promote: str = ""  # a version
+
+
+def decide(
+    periods: Sequence[PeriodSummary],
+    trained: Sequence[int],
+    now: int,
+    rules: MonitoringSettings,
+    budget: Budget,
+    confidence: float = 0.9,
+) -> RetrainingDecision:
+    """What to do at `now`, after these periods and trainings (epoch seconds), oldest first.
+
+    Broken data blocks everything and counts for nothing, as a model must not learn a fault. A challenger
+    whose gain in shadow is proven takes over: nothing needs to be trained. Otherwise N of the last M periods
+    with enough labels ask for a training, the latest of them included; so does the age of the last training,
+    promoted or not. The pause since the last training and the year's budget of retrainings come last; the
+    first training is not one of those.
+    """
+    broken = periods[-1].broken if periods else ()
+    if broken:
+        return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
+    if gain := proven(periods, rules, confidence):
+        return RetrainingDecision(retrain=False, reason=gain, promote=_in_shadow(periods)[-1].version)
+    judged = [period for period in periods if period.label_share >= rules.min_label_share]
+    last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
+    found = f"{sum(last)} of the last {len(last)} judged periods bad"
+    old = _idle_days(trained, now, rules) >= rules.max_age_days
+    objections = (
+        (not old and not judged, f"no period has {rules.min_label_share:.0%} of its labels yet"),
+        (not old and not any(last[-1:]), f"the latest judged period was good, {found}"),
+        (
+            not old and sum(last) < rules.bad_periods,
+            f"{found}, {rules.bad_periods} of {rules.of_periods} are needed",
+        ),
+    )
+    reason = next((reason for applies, reason in objections if applies), "")
+    if reason:
+        return RetrainingDecision(retrain=False, reason=reason)
+    if spent := unaffordable(trained, now, rules, budget):
+        return RetrainingDecision(retrain=False, reason=f"{found}, but {spent}")
+    age = f"the last training is {_idle_days(trained, now, rules)} days old"
+    return RetrainingDecision(retrain=True, reason=age if old else f"{found}, the latest among them")
+
+
+def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, budget: Budget) -> str:
+    """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may."""
+    idle_days = _idle_days(trained, now, rules)
+    if idle_days < 0:
+        return "it has been trained since"
+    if idle_days < rules.cooldown_days:
+        return f"the last training is only {idle_days} days old"
+    if not budget.retrainings_per_year:
+        return "the budget has no retraining"
+    this_year = sum(now - at < YEAR for at in trained[1:])
+    return f"the year's {this_year} retrainings are spent" if this_year >= budget.retrainings_per_year else ""
+
+
+def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confidence: float) -> str:
+    """The gain of the challenger in shadow, in words, once its interval lies above zero; "" until then.
+
+    Paired with the champion by day, over all its days without a fault in the data. As it is looked at after
+    every period, the chance of an error is shared by the looks that it may get before it is too old.
+    """
+    shadows = _in_shadow(periods)
+    days = sum(len(one.rows) for one in shadows)
+    if days < rules.proof_days:
+        return ""
+    looks = max(1, rules.max_age_days // rules.period_days)
+    saved = saving(shadows, 1 - (1 - confidence) / looks)
+    if not saved.low > 0:
+        return ""
+    return (
+        f"version {shadows[-1].version} in shadow saves {saved.mean:,.0f} per 1,000 decisions "
+        f"over {days} days ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    )
+
+
+def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
+    """What a challenger would have saved, from that of each row and its day."""
+    days, of_day = np.unique(day, return_inverse=True)
+    rows = np.bincount(of_day, minlength=days.size)
+    return ShadowScore(version, tuple(sums(of_day, saved, days.size).tolist()), tuple(rows.tolist()))
+
+
+def saving(shadows: Sequence[ShadowScore], confidence: float) -> Difference:
+    """What a challenger saves against the champion per 1,000 decisions, with an interval over days."""
+    saved = np.array([one for shadow in shadows for one in shadow.saved], dtype=np.float64)
+    rows = np.array([one for shadow in shadows for one in shadow.rows], dtype=np.float64)
+    return difference_of_days(saved, rows, confidence=confidence)
+
+
+def _in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
+    """What the latest period's challenger did, in the periods whose data were whole."""
+    if not periods or periods[-1].shadow is None:
+        return []
+    version = periods[-1].shadow.version
+    found = [period.shadow for period in periods if period.shadow and not period.broken]
+    return [one for one in found if one.version == version]
+
+
+def _idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:
+    return (now - trained[-1]) // DAY if trained else rules.cooldown_days

@@ -1,0 +1,1 @@
+"""What ZenML needs to know of a project: stores, caching, materializers."""

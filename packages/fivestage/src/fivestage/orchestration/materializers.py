@@ -1,0 +1,147 @@
+"""How frames travel between steps: as parquet, hashed on the way, without pictures or statistics.
+
+The hash is the cache's: a step that runs again and makes the same data leaves the steps after it cached.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, ClassVar, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+from zenml.artifact_stores import BaseArtifactStore
+from zenml.enums import ArtifactType
+from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.materializers.materializer_registry import materializer_registry
+
+from fivestage.common.columns import Floats
+from fivestage.data.partitions import parquet_of
+
+_FRAME = "frame.parquet"
+_RECORD = "record.json"
+_ARRAYS = tuple[Floats, ...]
+
+
+def _decoded(content: bytes) -> pd.DataFrame:
+    frame: pd.DataFrame = pq.read_table(pa.BufferReader(content)).to_pandas()
+    return frame
+
+
+# Rows and features, which one step after the other asks for: a year's take longer to decode than to compare.
+_frame_of = lru_cache(maxsize=2)(_decoded)
+
+
+class _HashedFiles(BaseMaterializer):
+    """Files of one artifact; what `save` writes is what `compute_content_hash` names."""
+
+    ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
+    SKIP_REGISTRATION: ClassVar[bool] = True
+
+    def __init__(self, uri: str, artifact_store: BaseArtifactStore | None = None) -> None:
+        super().__init__(uri, artifact_store)
+        self._digest = hashlib.sha256()
+
+    def compute_content_hash(self, data: Any) -> str:  # noqa: ARG002 - ZenML asks after `save`
+        return self._digest.hexdigest()
+
+    def _write(self, name: str, content: pa.Buffer | bytes) -> None:
+        self._digest.update(name.encode())
+        self._digest.update(content)
+        with self.artifact_store.open(f"{self.uri}/{name}", "wb") as file:
+            file.write(content)
+
+    def _read(self, name: str) -> bytes:
+        with self.artifact_store.open(f"{self.uri}/{name}", "rb") as file:
+            content: bytes = file.read()
+        return content
+
+    def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
+        self._write(name, parquet_of(frame))
+
+    def _read_frame(self, name: str) -> pd.DataFrame:
+        return _decoded(self._read(name))
+
+    def _write_array(self, name: str, array: Floats) -> None:
+        content = BytesIO()
+        np.save(content, array, allow_pickle=False)
+        self._write(name, content.getvalue())
+
+
+class FrameMaterializer(_HashedFiles):
+    """One frame; the default for `pd.DataFrame` once this module is imported."""
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (pd.DataFrame,)
+    SKIP_REGISTRATION: ClassVar[bool] = True
+
+    def save(self, data: pd.DataFrame) -> None:
+        self._write_frame(_FRAME, data)
+
+    def load(self, data_type: type[Any]) -> pd.DataFrame:  # noqa: ARG002 - ZenML's signature
+        return _frame_of(self._read(_FRAME)).copy(deep=False)  # pandas copies what somebody writes to
+
+
+class RecordMaterializer(_HashedFiles):
+    """A dataclass whose fields are frames, dictionaries of frames, tuples of arrays, or what JSON can hold.
+
+    To be named by the step: `@step(output_materializers=RecordMaterializer)`.
+    """
+
+    ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (object,)
+    SKIP_REGISTRATION: ClassVar[bool] = True
+
+    def save(self, data: Any) -> None:
+        rest: dict[str, Any] = {}
+        families: dict[str, list[str]] = {}
+        for name, hint in _hints(type(data)).items():
+            value = getattr(data, name)
+            if hint is pd.DataFrame:
+                self._write_frame(f"{name}.parquet", value)
+            elif _is_family(hint):
+                families[name] = list(value)
+                for key, frame in value.items():
+                    self._write_frame(f"{name}.{key}.parquet", frame)
+            elif hint == _ARRAYS:
+                families[name] = [str(number) for number in range(len(value))]
+                for number, array in enumerate(value):
+                    self._write_array(f"{name}.{number}.npy", array)
+            else:
+                rest[name] = TypeAdapter(hint).dump_python(value, mode="json")
+        self._write(_RECORD, json.dumps({"families": families, "rest": rest}).encode())
+
+    def load(self, data_type: type[Any]) -> Any:
+        record = json.loads(self._read(_RECORD))
+        values: dict[str, Any] = {}
+        for name, hint in _hints(data_type).items():
+            if hint is pd.DataFrame:
+                values[name] = self._read_frame(f"{name}.parquet")
+            elif _is_family(hint):
+                values[name] = {
+                    key: self._read_frame(f"{name}.{key}.parquet") for key in record["families"][name]
+                }
+            elif hint == _ARRAYS:
+                values[name] = tuple(
+                    np.load(BytesIO(self._read(f"{name}.{number}.npy")))
+                    for number in record["families"][name]
+                )
+            else:
+                values[name] = TypeAdapter(hint).validate_python(record["rest"][name])
+        return data_type(**values)
+
+
+def _hints(record: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    return {field.name: hints[field.name] for field in fields(record)}
+
+
+def _is_family(hint: Any) -> bool:
+    return hint in (dict[str, pd.DataFrame], Mapping[str, pd.DataFrame])
+
+
+materializer_registry.register_and_overwrite_type(pd.DataFrame, FrameMaterializer)

@@ -1,0 +1,241 @@
+"""Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion`, `challenger`, `waiting`."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import mlflow
+from mlflow.artifacts import download_artifacts, load_text
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter
+
+from fivestage.artifact.artifact import Artifact, artifact_digest, load_artifact, save_artifact
+from fivestage.common.errors import UserError
+from fivestage.common.revision import commit
+from fivestage.common.settings import VAR
+from fivestage.contract.contract import day_of
+
+CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
+_ARTIFACT = "artifact"
+_CACHE = VAR / "models"
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version and where it came from."""
+
+    name: str
+    version: str
+    digest: str
+    run_id: str
+    as_of: int
+    commit: str
+
+
+def register(
+    artifact: Artifact, name: str, params: Mapping[str, object], metrics: Mapping[str, float]
+) -> Version:
+    """Log a run with the artifact and register it; the same artifact again is the version it already has."""
+    folder = _CACHE / ".new"
+    digest = save_artifact(artifact, folder)
+    kept = _CACHE / digest
+    if kept.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.replace(kept)
+    client = MlflowClient()
+    for known in _versions(client, name):
+        if known.tags.get("digest") == digest:
+            return _version(known)
+    with run_of(name, digest, f"train as of {day_of(artifact.as_of)}") as run:
+        mlflow.log_params(dict(params))
+        mlflow.log_metrics(known_numbers(metrics))
+        mlflow.log_artifacts(str(kept), _ARTIFACT)
+    tags = asdict(artifact.lineage) | {"digest": digest, "as_of": str(artifact.as_of), "commit": commit()}
+    found = client.create_model_version(
+        name, f"{run.info.artifact_uri}/{_ARTIFACT}", run_id=run.info.run_id, tags=tags
+    )
+    client.set_registered_model_alias(name, CHALLENGER, found.version)
+    return _version(client.get_model_version(name, found.version))
+
+
+def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
+    """The run of something, to be used in a `with`; one that was cut short, or that is repeated, goes on."""
+    mlflow.set_experiment(experiment)
+    known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
+    if known:
+        return mlflow.start_run(run_id=known[0].info.run_id)
+    return mlflow.start_run(run_name=name, tags={"of": of})
+
+
+def record(version: Version, value: object) -> None:
+    """Keep a dataclass with the run of a version, as JSON."""
+    text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
+    MlflowClient().log_text(version.run_id, text, _record_path(type(value)))
+
+
+def load_record(version: Version, kind: type[Record]) -> Record:
+    """What `record` kept of this kind.
+
+    Raises:
+        UserError: when the run holds no such record.
+    """
+    try:
+        text = load_text(f"runs:/{version.run_id}/{_record_path(kind)}")
+    except MlflowException as error:
+        raise UserError(
+            f"Version {version.version} of {version.name} has no {_record_path(kind)}: "
+            "train it again with `make train`."
+        ) from error
+    return TypeAdapter(kind).validate_python(json.loads(text))
+
+
+def registry_key(name: str) -> str:
+    """What tells this registry from another, for results that hold its version numbers."""
+    client = MlflowClient()
+    _versions(client, name)
+    return f"{mlflow.get_tracking_uri()} {client.get_registered_model(name).creation_timestamp}"
+
+
+def find(name: str, version: str) -> Version:
+    """A registered version.
+
+    Raises:
+        UserError: when the registry does not have it.
+    """
+    try:
+        return _version(MlflowClient().get_model_version(name, version))
+    except MlflowException as error:
+        raise UserError(
+            f"The registry has no version {version} of {name}: train one with `make train`."
+        ) from error
+
+
+def open_version(name: str, version: str) -> tuple[Version, Artifact]:
+    """A registered version and its artifact."""
+    return find(name, version), load_artifact(fetch(name, version))
+
+
+def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
+    """The folder of a registered version's artifact, brought here unless it is here already.
+
+    Raises:
+        UserError: when the registry does not have it.
+    """
+    found = find(name, version)
+    kept = into / found.digest
+    if not kept.exists():
+        scratch = into / f".{found.digest}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        Path(download_artifacts(f"runs:/{found.run_id}/{_ARTIFACT}", dst_path=str(scratch))).replace(kept)
+        shutil.rmtree(scratch, ignore_errors=True)
+    if artifact_digest(kept) != found.digest:
+        raise UserError(f"{kept} is not what was registered as version {version}: delete it and run again.")
+    return kept
+
+
+def champion(name: str) -> Version | None:
+    """The version that holds the alias, if there is one."""
+    return _holder(name, CHAMPION)
+
+
+def challenger(name: str) -> Version | None:
+    """The version that was registered last, if it is not the champion."""
+    found = _holder(name, CHALLENGER)
+    return None if found == champion(name) else found
+
+
+def waiting(name: str) -> Version | None:
+    """The version that has passed its gates and waits for a person's approval, if there is one."""
+    return _holder(name, WAITING)
+
+
+def _holder(name: str, alias: str) -> Version | None:
+    try:
+        return _version(MlflowClient().get_model_version_by_alias(name, alias))
+    except MlflowException:
+        return None
+
+
+def crowned(name: str) -> Version:
+    """The champion.
+
+    Raises:
+        UserError: when there is none.
+    """
+    found = champion(name)
+    if found is None:
+        raise UserError(f"{name} has no champion yet: run `make train`, and see which gate stops it.")
+    return found
+
+
+def promote(version: Version) -> None:
+    """Move the alias `champion`; nothing waits for approval then."""
+    client = MlflowClient()
+    client.set_registered_model_alias(version.name, CHAMPION, version.version)
+    if waiting(version.name):
+        client.delete_registered_model_alias(version.name, WAITING)
+
+
+def await_approval(version: Version) -> None:
+    """Move the alias `waiting`."""
+    MlflowClient().set_registered_model_alias(version.name, WAITING, version.version)
+
+
+def approve(name: str, who: str) -> Version:
+    """Promote the version that waits, and keep who approved of it with the version.
+
+    Raises:
+        UserError: when nobody is named, or nothing waits.
+    """
+    found = waiting(name)
+    if found is None:
+        raise UserError(f"No version of {name} waits for approval.")
+    if not who.strip():
+        raise UserError(f'Say who approves of version {found.version}: make approve ARGS="--by NAME"')
+    MlflowClient().set_model_version_tag(name, found.version, "approved_by", who.strip())
+    promote(found)
+    return found
+
+
+def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    """Add files of text and metrics to the run of a version."""
+    client = MlflowClient()
+    for path, text in texts.items():
+        client.log_text(version.run_id, text, path)
+    for key, value in known_numbers(metrics).items():
+        client.log_metric(version.run_id, key, value)
+
+
+def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without the missing ones, which MLflow's pages cannot show."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def _record_path(kind: type[object]) -> str:
+    return f"{kind.__name__.lower()}.json"
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(
+        found.name,
+        str(found.version),
+        found.tags["digest"],
+        found.run_id or "",
+        int(found.tags["as_of"]),
+        found.tags["commit"],
+    )

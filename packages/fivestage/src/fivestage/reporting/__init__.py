@@ -1,0 +1,1 @@
+"""The page, the model card and the notices that a run leaves for a person."""

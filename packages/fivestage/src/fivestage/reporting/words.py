@@ -1,0 +1,155 @@
+"""The sentences that page, card and summary share, made from the contract and the results."""
+
+from fivestage.contract.contract import Contract
+from fivestage.reporting import format as say
+from fivestage.reporting import task_words as tasks
+from fivestage.reporting.results import (
+    DataSection,
+    Gate,
+    ModelSection,
+    MonitoringSection,
+    PoliciesSection,
+    Results,
+    Retraining,
+    ServingSection,
+)
+
+NOT_RUN = "Not run yet."
+ADVICE = (
+    "Bring it what tells more (histories of entities follow what moves: `make init` with KEYS=...), or, "
+    "where a gate asks for too much, change `gates` in problem/problem.yaml."
+)
+
+
+def refused(results: Results) -> bool:
+    """Whether the model of the last run did not pass its gates."""
+    return results.model is not None and not all(gate.passed for gate in results.model.gates)
+
+
+def not_run(results: Results, stage: str) -> str:
+    """Why a stage has no results."""
+    if results.model and refused(results) and stage in ("serving", "monitoring"):
+        return f"Not run, as version {results.model.version} was refused."
+    return NOT_RUN
+
+
+def problem(contract: Contract) -> str:
+    """Who decides what, and what the model says to that."""
+    decision = contract.decision
+    return f"{say.capital(decision.who)}: {decision.what}. The model gives {tasks.gives(contract)}."
+
+
+def data(contract: Contract, result: DataSection) -> str:
+    """What was kept, what was not, and how the future is kept out."""
+    bad = sum(result.quarantined.values())
+    held = sum(probe.passed for probe in result.probes)
+    return (
+        f"A feature may read only what was known {say.compact(contract.decision.hours_before)} h before "
+        f"the {say.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
+        f"{held} of {say.plural(len(result.probes), 'leakage probe')} passed; {result.rows:,} rows were "
+        f"kept, and {say.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
+    )
+
+
+def model(contract: Contract, result: ModelSection) -> str:
+    """Which model was taken, against what, and whether it was promoted."""
+    words = []
+    chosen = next((one for one in result.candidates if one.chosen), None)
+    if chosen is not None:
+        against = _against(result, tasks.shown_of(contract).fit)
+        words.append(f"“{say.spaced(chosen.name)}” was taken on the validation folds{against}.")
+    words.append(
+        f"Version {result.version} was {'promoted' if result.promoted else 'refused'}: {gates(result.gates)}."
+    )
+    return " ".join(words)
+
+
+def _against(result: ModelSection, name: str) -> str:
+    chosen = [one.metrics[name] for one in result.candidates if one.chosen and name in one.metrics]
+    baselines = [one for one in result.candidates if one.kind == "baseline" and name in one.metrics]
+    if not chosen or not baselines:
+        return ""
+    best = min(baselines, key=lambda one: one.metrics[name])
+    return (
+        f": {say.metric_title(name)} {say.metric(name, chosen[0])} against "
+        f"{say.metric(name, best.metrics[name])} for the best baseline, {say.spaced(best.name)}"
+    )
+
+
+def gates(of: tuple[Gate, ...]) -> str:
+    """How many gates passed, and the names of those that did not."""
+    failed = [say.spaced(gate.name) for gate in of if not gate.passed]
+    words = f"{len(of) - len(failed)} of {say.plural(len(of), 'gate')} passed"
+    return f"{words}; failed: {', '.join(failed)}" if failed else words
+
+
+def serving(result: ServingSection) -> str:
+    """Whether what serves is what was evaluated."""
+    answered = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
+    switched = f", {result.at_switch:,} of them while a new version took over" if result.at_switch else ""
+    return (
+        f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
+        f"HTTP got the offline answers, with a largest difference of "
+        f"{say.compact(result.parity.largest_difference)}. "
+        f"Of {say.plural(result.requests, 'request')}{switched}, {answered}."
+    )
+
+
+def policy(contract: Contract) -> str:
+    """When the model is trained again."""
+    rules = contract.monitoring
+    return (
+        f"{rules.bad_periods} bad periods of the last {rules.of_periods}, the latest among them, lead to "
+        f"retraining, and so do {rules.max_age_days} days without; then {rules.cooldown_days} days of rest."
+    )
+
+
+def monitoring(contract: Contract, result: MonitoringSection) -> str:
+    """What was seen and what followed."""
+    return f"{seen(result)} The rule: {policy(contract)}"
+
+
+def seen(result: MonitoringSection) -> str:
+    """Periods, bad ones, and retrainings."""
+    bad = sum(period.bad for period in result.periods)
+    words = (
+        f"{say.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
+    )
+    return f"{words} Version {result.versions[-1].version} serves now." if result.versions else words
+
+
+def policies(contract: Contract, found: PoliciesSection) -> str:
+    """Which policy is worth it, and honestly when none is."""
+    currency = contract.costs.currency
+    trained = [one for one in found.years if one.trainings]
+    lived = f"From {say.day(found.start)} to {say.day(found.end)}, {found.decisions:,} decisions"
+    better = [one for one in trained if one.saved.low > 0]
+    if not better:
+        return (
+            f"{lived}: no policy is shown to be worth its trainings on these data. Of each, the interval of "
+            "what it saves against never training again reaches to zero or below."
+        )
+    best = max(better, key=lambda one: one.saved.value)
+    total = say.money(best.saved.value * found.decisions / tasks.PER, currency)
+    others = [one.name for one in trained if one.saved.low <= 0]
+    doubt = f" Not shown to be worth it: {', '.join(others)}." if others else ""
+    saves = f"{say.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
+    return (
+        f"{lived}: training “{best.name}” saves most against never training again, {saves}, {total} in all, "
+        f"trainings paid.{doubt}"
+    )
+
+
+def retrained(of: tuple[Retraining, ...]) -> str:
+    """How often, and how the contests ended."""
+    if not of:
+        return "no retraining"
+    promoted = sum(one.promoted for one in of)
+    return f"{say.plural(len(of), 'retraining')}, {promoted} promoted"
+
+
+def stale(contract: Contract, results: Results) -> str:
+    """A warning if the results belong to another contract."""
+    if results.problem is None or results.problem.digest == contract.digest:
+        return ""
+    return "problem.yaml has changed since this run: the results below belong to the contract before."

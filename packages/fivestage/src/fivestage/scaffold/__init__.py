@@ -1,0 +1,1 @@
+"""From a table to `problem/`: what `make init` inspects, plans and writes."""

@@ -1,0 +1,323 @@
+"""What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or moments."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from anyascii import anyascii
+
+from fivestage.data.tables import (
+    ALSO,
+    EPOCHS,
+    EXACT,
+    QUARTERS,
+    SHEET_DAYS,
+    WEEKS,
+    YEARS,
+    bare_number,
+    moment,
+    number,
+    text,
+)
+
+Kind = Literal["number", "integer", "category", "text", "moment"]
+SAMPLE = 5_000  # distinct values that say how a column is written
+READABLE = 0.95  # of the values must be numbers, or moments, for the column to be taken for them
+FEW_LEVELS = 12  # of so many a contract names each
+LEAST_OF_LEVEL = 5  # rows; with a rarer level more are to be expected
+FREE_LENGTH = 40  # mean characters from which on a category is prose
+LEAST_FOR_IDENTIFIER = 30  # rows
+NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
+TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
+DATES = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
+    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",
+    "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
+)  # fmt: skip
+CLOCKLESS = (
+    "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%Y %b", "%Y-%b", "%Y %B", QUARTERS, WEEKS,
+    "%G-W%V-%u",
+)  # fmt: skip
+CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
+WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}  # with what follows a year's digits
+DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
+CLOCK = re.compile(
+    r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
+    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
+)
+WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
+CENTURIES = (1700, 2100)  # years in which moments lie
+DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
+WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
+LEAST_OF_FORM = 0.01  # of the values, for a further form in which moments are written
+TRIED = 100  # values, of which a form must read one to be looked at
+MARKS = {
+    sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
+}
+LEAST_OF_MARK = 0.01  # of the values
+MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
+TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
+EPOCH_YEARS = (1990, 2040)  # in which a number can be a moment
+SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """A column as it was found."""
+
+    header: str
+    name: str
+    kind: Kind
+    missing: float  # share
+    distinct: int
+    low: float = 0
+    high: float = 0
+    levels: tuple[str, ...] = ()
+    longest: int = 0  # characters
+    example: str | float = ""
+    written: str = ""  # how moments are written
+    comma: bool = False
+    unreadable: int = 0  # values that are none of the kind, and count as missing
+    mark: float | None = None  # a number that seems to stand for none
+    measured: bool = False  # texts that are numbers with a unit, or clocks
+    identifier: bool = False
+    left_out: str = ""  # why it is no feature
+
+    @property
+    def nullable(self) -> bool:
+        return self.missing > 0
+
+
+def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
+    """A name for each header, whatever its script: lower-case letters, digits, underscores, none twice."""
+    names: dict[str, str] = {}
+    used = set(taken)
+    for place, header in enumerate(headers, 1):
+        spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", anyascii(header))
+        name = re.sub(r"[^a-z0-9]+", "_", spelled.lower()).strip("_")[:48].rstrip("_")
+        if not re.match("[a-z]", name) or name in WORDS:
+            name = f"{prefix}_{name or place}"
+        whole, again = name, 2
+        while name in used:
+            name, again = f"{whole}_{again}", again + 1
+        used.add(name)
+        names[header] = name
+    return names
+
+
+def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> ColumnProfile:
+    """What a column is."""
+    header = str(values.name)
+    known = values.dropna()
+    found = ColumnProfile(header, name, "category", float(values.isna().mean()), int(known.nunique()))
+    if known.empty:
+        return replace(found, left_out="it is empty")
+    if found.distinct == 1:
+        return replace(found, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _moments(found, values, "")
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        written = epoch_or_day(known, name, is_time=is_time)
+        return _moments(found, values, written) if written else _number(found, values)
+    return _of_text(found, values, text(known).dropna().drop_duplicates(), is_time=is_time)
+
+
+def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is_time: bool) -> ColumnProfile:
+    """A column of text, which may really be moments or numbers."""
+    sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
+    written = how_written(sample)
+    if written:
+        return _moments(found, values, written)
+    comma = comma_of(sample)
+    if comma is None:
+        return _category(found, values)
+    if is_time and not comma:
+        written = epoch_or_day(number(sample).dropna(), found.name, is_time=True)
+        if written and _read(sample, written).mean() > READABLE:
+            return _moments(found, values, written)
+    return _number(replace(found, comma=comma), values)
+
+
+def how_written(sample: pd.Series) -> str:
+    """The format in which texts are moments; empty if they are none.
+
+    Where day and month could change places, the format with the day first stands, unless it reads fewer.
+    """
+    used, known = forms_read(sample)
+    return ALSO.join(used) if len(sample) and known.mean() > READABLE else ""
+
+
+def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
+    """The forms in which texts are moments, the most used first, and which of the texts are."""
+    used: list[str] = []
+    known = pd.Series(data=False, index=sample.index)
+    if (
+        not len(sample)
+        or sample.str.len().median() < len("2022-1")
+        or not sample.str.contains(r"\d").mean() > READABLE
+    ):
+        return used, known
+    digits = (
+        sample.str.fullmatch(r"[\d.,+-]+").mean() > READABLE
+        and not sample.str.fullmatch(DATE).mean() > READABLE
+    )
+    forms = tuple(WHOLE) if digits else forms_of(sample.head(TRIED))
+    forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
+    read = {form: _read(sample, form) for form in forms}
+    shape = sample.str.replace(r"\d+", "0", regex=True)  # what looks the same is written the same
+    while read and not known.all():
+        rest = ~shape.isin(shape[known])
+        best = max(read, key=lambda form: int((read[form] & rest).sum()))
+        more = read[best] & rest
+        if more.mean() <= LEAST_OF_FORM:
+            break
+        used.append(best)
+        known |= more
+    return used, known
+
+
+def forms_of(sample: pd.Series) -> tuple[str, ...]:
+    """The forms that texts may have, by what stands around their dates: weekdays, clocks, zones."""
+    around = dict.fromkeys(_around(one) for one in sample)
+    dated = (f"{before}{date}{behind}" for before, behind in around for date in DATES)
+    return ("ISO8601", *dict.fromkeys(dated), *CLOCKLESS, *CLOCK_INSIDE)
+
+
+def _around(text: str) -> tuple[str, str]:
+    """What a form has before the date and behind it."""
+    before = behind = ""
+    if day := WEEKDAY.search(text):
+        before = f"{'%A' if day['whole'] else '%a'}{day['gap']}"
+    if at := CLOCK.search(text):
+        units = iter(("%I" if at["half"] else "%H", "%M", "%S", "%f"))
+        clock = re.sub(r"\d+", lambda _: next(units), at["clock"])
+        half = re.sub(r"\w+", "%p", at["half"] or "")
+        zone = re.sub(r"\S+", "%Z" if at["name"] else "%z", at["zone"] or "")
+        behind = f"{at['gap']}{clock}{half}{zone}"
+    return before, behind
+
+
+def _read(texts: pd.Series, form: str) -> pd.Series:
+    """Which texts a form makes moments of, in years that can be."""
+    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
+    return moment(texts, form).between(first, last)
+
+
+def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
+    """How numbers are moments: epoch counts, years, days as 20130131 or as spreadsheets have them; or empty.
+
+    Many numbers that are all days of the calendar are moments whatever the column's name.
+    """
+    named, many = is_time or TIMES.search(name), values.nunique() >= LEAST_FOR_IDENTIFIER
+    if not (named or many):
+        return ""
+    low, high = float(values.min()), float(values.max())
+    for unit, second in EPOCHS.items():
+        first, last = (pd.Timestamp(year, 1, 1).timestamp() * second for year in EPOCH_YEARS)
+        if named and first <= low and high <= last:
+            return unit
+    if is_time and SHEET[0] <= low and high <= SHEET[1]:
+        return SHEET_DAYS
+    if (values % 1 != 0).any():
+        return YEARS if is_time and CENTURIES[0] <= low and high < CENTURIES[1] else ""
+    for form, times in WHOLE.items():
+        inside = CENTURIES[0] * times <= low and high < CENTURIES[1] * times
+        if inside and (is_time or times >= DAILY) and moment(values, form).notna().all():
+            return form
+    return ""
+
+
+def comma_of(texts: pd.Series) -> bool | None:
+    """Whether texts are numbers with a decimal comma; none if they are no numbers."""
+    return next((comma for comma in (False, True) if _plausible(texts, comma=comma)), None)
+
+
+def _plausible(sample: pd.Series, *, comma: bool) -> bool:
+    """Whether commas and points stand where such numbers have them."""
+    bare = bare_number(sample)
+    point, thousand = (",", r"\.") if comma else (r"\.", ",")
+    form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
+    return bool(bare.str.fullmatch(form).mean() >= READABLE)
+
+
+def _moments(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
+    seconds = moment(values, written)
+    known = seconds.dropna()
+    return replace(
+        found,
+        kind="moment",
+        written=written,
+        low=float(known.min()),
+        high=float(known.max()),
+        example=float(known.iloc[len(known) // 2]),
+        missing=float(seconds.isna().mean()),
+        unreadable=int(seconds.isna().sum() - values.isna().sum()),
+    )
+
+
+def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
+    numbers = number(values, comma=found.comma)
+    known = numbers.dropna()
+    whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
+    steps = float(known.max() - known.min()) + 1
+    counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
+    serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
+    named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
+    return replace(
+        found,
+        kind="integer" if whole else "number",
+        missing=float(numbers.isna().mean()),
+        unreadable=int(numbers.isna().sum() - values.isna().sum()),
+        low=float(known.min()),
+        high=float(known.max()),
+        example=float(known.iloc[len(known) // 2]),
+        mark=mark_of(known),
+        identifier=serial,
+        left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
+    )
+
+
+def mark_of(numbers: pd.Series) -> float | None:
+    """A number such as -999 that stands farther from all others than these from each other."""
+    for mark in (float(numbers.min()), float(numbers.max())):
+        others = numbers[numbers != mark]
+        often = 1 - len(others) / len(numbers) >= LEAST_OF_MARK
+        if mark in MARKS and often and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
+            low, high = float(others.min()), float(others.max())
+            if max(low - mark, mark - high) > high - low:
+                return mark
+    return None
+
+
+def _measured(levels: pd.Series) -> bool:
+    """Whether texts are numbers that all have the same unit, or times of day."""
+    units = levels.str.extract(MEASURED)[0].value_counts(dropna=False, normalize=True)
+    clocks = float(levels.str.fullmatch(TIME_OF_DAY).mean())
+    return max(clocks, float(units.drop(np.nan, errors="ignore").max())) > READABLE
+
+
+def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
+    texts = text(values)
+    counts = texts.value_counts()
+    lengths = counts.index.str.len()
+    mean = float(np.average(lengths, weights=counts))
+    known = int(counts.sum())
+    spaced = counts.index.str.contains(r"\s").mean() > 0.5  # noqa: PLR2004
+    serial = found.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
+    named = bool(NAMES.search(found.name)) and found.distinct > max(200, known // 20)
+    prose = mean > FREE_LENGTH or (spaced and found.distinct > max(200, 0.3 * known))
+    listed = len(counts) <= FEW_LEVELS and counts.min() >= LEAST_OF_LEVEL
+    return replace(
+        found,
+        kind="text" if prose and not serial else "category",
+        missing=float(texts.isna().mean()),
+        levels=tuple(sorted(counts.index)) if listed else (),
+        longest=int(lengths.max()),
+        example=str(counts.index[0]),
+        measured=len(counts) > FEW_LEVELS and _measured(counts.index.to_series()),
+        identifier=serial,
+        left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
+    )

@@ -1,0 +1,94 @@
+"""`make init`: what the user says, and what they are told."""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fivestage.common.files import write_whole
+from fivestage.common.settings import ROOT
+from fivestage.scaffold.demo import remove_demo
+from fivestage.scaffold.draft import InitOptions, draft
+from fivestage.scaffold.notes import notes_of
+from fivestage.scaffold.write import write_problem
+
+PROBLEM = ROOT / "problem"
+ANSWERS = ROOT / ".copier-answers.yml"
+OPTIONS = {
+    "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
+    "target": "the column to predict",
+    "time": "the column with the moment of decision; without it, moments are made up",
+    "keys": "columns of entities whose history is known, such as a customer; separated by commas",
+    "group": "rows with the same value stay in the same window, where moments are made up",
+    "known": "the column with the moment at which the target was known",
+    "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
+    "task": "binary, multiclass or regression; by default as the target's values tell",
+    "leave_out": "columns that must not be used; separated by commas",
+    "keep": "columns to use although they look like leaks or identifiers; separated by commas",
+}
+LISTS = ("keys", "leave_out", "keep")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options; each has a variable of the environment, which make sets."""
+    for name, about in OPTIONS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=os.environ.get(name.upper(), ""),
+            help=about,
+            metavar="WORD",
+        )
+
+
+def wishes_of(words: Mapping[str, str]) -> InitOptions:
+    """The wishes in words, whose names may stand in capitals as make has them."""
+    given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
+    for name in LISTS:
+        given[name] = tuple(one.strip() for one in given.get(name, "").split(",") if one.strip())
+    return InitOptions(**given)
+
+
+def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
+    """Write the problem of a table, in place of the one that is there, and tell what was found.
+
+    Raises:
+        UserError: when the table cannot work.
+    """
+    answers = _answers()
+    words = {name: getattr(options, name) for name in OPTIONS}
+    found = draft(wishes_of(words | {"usual": str(answers.get("task", ""))}))
+    write_problem(found, folder)
+    gone = 0
+    if folder == PROBLEM:
+        gone = remove_demo(ROOT)
+        _answer(answers | {"data": "own", "task": found.target.task})
+    target, windows = found.target, found.windows
+    shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
+    told = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
+    yield f"{target.header}, {target.task}: {len(found.table):,} rows ({told})."
+    many = f"{len(found.features)} column{'s' if len(found.features) != 1 else ''}"
+    yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
+    yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
+    made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
+    yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {windows.period_days} days."
+    yield from notes_of(found)
+    if gone:
+        yield f"{gone} files of the demo that was here are gone; git still has them."
+    files = f"{folder / 'problem.yaml'}, dataset.py, features.py"
+    yield f"Written: {files}."
+
+
+def _answers() -> dict[str, Any]:
+    """What was answered when the project was made of the template."""
+    return yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
+
+
+def _answer(answers: dict[str, Any]) -> None:
+    """Keep answers, so that an update does not bring back what a table of one's own does without."""
+    if ANSWERS.exists():
+        head = ANSWERS.read_text(encoding="utf-8").splitlines()[0]
+        text = f"{head}\n{yaml.safe_dump(answers, allow_unicode=True)}"
+        write_whole(ANSWERS, lambda scratch: scratch.write_text(text, encoding="utf-8"))

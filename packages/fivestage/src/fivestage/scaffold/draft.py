@@ -1,0 +1,350 @@
+"""What is to be made of a table: which columns, which windows, what is left out and why."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.clock import DAY
+from fivestage.common.database import require_no_secret
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import FORECAST, RESERVED, epoch
+from fivestage.data.source import read_table
+from fivestage.data.tables import HAPPENED, moment, text
+from fivestage.scaffold.column_profiles import (
+    ColumnProfile,
+    forms_read,
+    how_written,
+    inspect_column,
+    names_of,
+)
+from fivestage.scaffold.gates_plan import Seasons, SplitPlan, moved, plan_windows
+from fivestage.scaffold.leaks import SAMPLE, numbers_of, reach, refuse_copies, suspects
+from fivestage.scaffold.target import Target, find_target, require_column
+
+SIMULATED_TIME = "decided_at"
+CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
+ROW = "row_number"
+UNREADABLE = 0.01  # of the moments of decision, at most
+LEAST_GROUPS = 30  # to be dealt out to windows
+SEEN = 5_000  # values among which such are looked for as are no moments
+LARGEST_GROUP = 0.25  # of the rows
+LEAST_EARLY = 5  # rows of each class before the first fold
+EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
+TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it drifts by construction
+CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
+
+
+@dataclass(frozen=True)
+class InitOptions:
+    """What the user has said; headers of the table."""
+
+    data: str
+    target: str
+    time: str = ""
+    keys: tuple[str, ...] = ()
+    group: str = ""
+    known: str = ""
+    positive: str = ""
+    task: str = ""
+    usual: str = ""  # the task, where the target's values leave a choice
+    leave_out: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """All that the files of `problem/` are written from."""
+
+    wishes: InitOptions
+    table: pd.DataFrame
+    target: Target
+    label: str  # its name
+    found: Mapping[str, ColumnProfile]  # by header
+    features: tuple[ColumnProfile, ...]
+    keys: tuple[ColumnProfile, ...]
+    left_out: tuple[ColumnProfile, ...]
+    identifier: ColumnProfile | None
+    decided: pd.Series | None
+    windows: SplitPlan
+    reached: float  # by a quick model
+    repeated: int  # rows that repeat another one whole
+    drop_repeated: bool
+
+    @property
+    def time(self) -> str:
+        """The time column's name in the contract."""
+        return SIMULATED_TIME if self.windows.simulated else self.found[self.wishes.time].name
+
+    @property
+    def identity(self) -> str:
+        return self.identifier.name if self.identifier else ROW
+
+    @property
+    def period_rows(self) -> int:
+        """Rows that a period of service is to be expected to have."""
+        days: float = self.windows.simulated
+        if self.decided is not None and not days:
+            days = float(self.decided.max() - self.decided.min()) / DAY
+        return max(1, round(len(self.table) * self.windows.period_days / max(1, days)))
+
+    @property
+    def seasons(self) -> Seasons:
+        """How the target moves between windows as long as the contest's."""
+        return moved(self.target, self.table, self.decided, self.windows)
+
+    @property
+    def trending(self) -> tuple[str, ...]:
+        """Features that go up or down with time, such as a year or a running number."""
+        if self.decided is None:
+            return ()
+        numbers = [one for one in self.features if one.kind in ("number", "integer")]
+        some = self.table.iloc[:: max(1, len(self.table) // SAMPLE)]
+        values = pd.DataFrame(numbers_of(some, numbers), some.index)
+        along = values.corrwith(self.decided, method="spearman").abs()
+        return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
+
+
+def draft(wishes: InitOptions) -> Draft:
+    """Inspect a table.
+
+    Raises:
+        UserError: when it cannot work, saying why and what to do.
+    """
+    if not wishes.data or not wishes.target:
+        raise UserError(
+            "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
+        )
+    require_no_secret(wishes.data)
+    table = read_table(wishes.data)
+    wishes = _as_in(table, wishes)
+    _require_apart(wishes)
+    repeated, drop = _repeats(table)
+    table = table.drop_duplicates() if drop else table
+    target = find_target(table, wishes.target, wishes.positive, wishes.task, wishes.usual)
+    table = table[~np.isnan(target.label(table))]
+    reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
+    label = names_of([target.header], reserved)[target.header]
+    found = _found(table, target.header, (*reserved, label), wishes)
+    decided = _decided(table, found, wishes)
+    if decided is not None:
+        table, decided = table[decided.notna()], decided.dropna()
+    _require_known_later(table, found, decided, wishes)
+    windows = plan_windows(decided, len(table))
+    _require_each_early(table, target, decided, windows)
+    _require_groups(table, windows, wishes)
+    taken = {*wishes.keys, wishes.time}
+    features = [one for one in found.values() if not one.left_out and one.header not in taken]
+    if not features and not wishes.keys and windows.simulated:  # nor history, nor calendar
+        raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
+    refuse_copies(table, target, features)
+    evidence = suspects(table, target, features, decided)
+    features, leaking = _parted(features, evidence, wishes)
+    keys = tuple(found[header] for header in wishes.keys)
+    identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
+    return Draft(
+        wishes=wishes,
+        table=table,
+        target=target,
+        label=label,
+        found=found,
+        features=tuple(features),
+        keys=keys,
+        left_out=(*(one for one in found.values() if one.left_out and one is not identifier), *leaking),
+        identifier=identifier,
+        decided=decided,
+        windows=windows,
+        reached=reach(table, target, features, keys, None if windows.simulated else decided),
+        repeated=repeated,
+        drop_repeated=drop,
+    )
+
+
+def _found(
+    table: pd.DataFrame, target: str, taken: Sequence[str], wishes: InitOptions
+) -> dict[str, ColumnProfile]:
+    headers = [str(header) for header in table if header != target]
+    names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
+    columns = (
+        inspect_column(table[header], names[header], is_time=header in (wishes.time, wishes.known))
+        for header in headers
+    )
+    return {column.header: _wished(column, wishes) for column in columns}
+
+
+def _as_in(table: pd.DataFrame, wishes: InitOptions) -> InitOptions:
+    """The wishes with headers as the table spells them."""
+
+    def spelled(header: str, what: str) -> str:
+        return require_column(table, header, what) if header else ""
+
+    return replace(
+        wishes,
+        target=spelled(wishes.target, "TARGET"),
+        time=spelled(wishes.time, "TIME"),
+        group=spelled(wishes.group, "GROUP"),
+        known=spelled(wishes.known, "KNOWN"),
+        keys=tuple(spelled(one, "KEYS") for one in wishes.keys),
+        leave_out=tuple(spelled(one, "LEAVE_OUT") for one in wishes.leave_out),
+        keep=tuple(spelled(one, "KEEP") for one in wishes.keep),
+    )
+
+
+def _require_apart(wishes: InitOptions) -> None:
+    """Refuse a target that is asked to be something else too."""
+    said = {"TIME": (wishes.time,), "GROUP": (wishes.group,), "KNOWN": (wishes.known,), "KEYS": wishes.keys}
+    for name, headers in said.items():
+        if wishes.target in headers:
+            raise UserError(
+                f"{name} and TARGET both name {wishes.target!r}: what is predicted is known later."
+            )
+
+
+def _wished(column: ColumnProfile, wishes: InitOptions) -> ColumnProfile:
+    if column.header in wishes.leave_out:
+        return replace(column, left_out="LEAVE_OUT names it")
+    if column.header in wishes.keys:
+        kind = replace(column, kind="category", identifier=False, left_out="")
+        return replace(kind, longest=max(column.longest, 32), levels=())
+    if column.header == wishes.known:
+        return replace(column, left_out="it says when the target was known")
+    if column.header == wishes.group:
+        return replace(column, left_out="rows are grouped by it")
+    if column.header in wishes.keep:
+        return replace(column, left_out="", identifier=False)
+    return column
+
+
+def _decided(
+    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], wishes: InitOptions
+) -> pd.Series | None:
+    """The moments of decision.
+
+    Raises:
+        UserError: when the time column holds none.
+    """
+    if not wishes.time:
+        return None
+    column = columns[wishes.time]
+    known = table[wishes.time].dropna()
+    number = pd.api.types.is_numeric_dtype(known)
+    if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
+        raise UserError(
+            f"The time column {wishes.time!r} is of no use: {column.left_out}. Name another column, or leave "
+            "TIME out: moments are then made up."
+        )
+    _require_moments(table, column, "time", "TIME")
+    unreadable = column.missing
+    if unreadable > UNREADABLE:
+        values = table[wishes.time]
+        bad = values[moment(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
+        raise UserError(
+            f"The time column {wishes.time!r} has no moment in {unreadable:.1%} of the rows (such as "
+            f"{', '.join(map(repr, bad))}): mend or remove those rows, or name another column."
+        )
+    return moment(table[wishes.time], column.written)
+
+
+def _require_moments(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
+    """Refuse a column that holds no moments.
+
+    Raises:
+        UserError: with some of what it holds.
+    """
+    if column.kind != "moment":
+        texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
+        seen = texts[~forms_read(texts)[1]].head(3)
+        raise UserError(
+            f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
+            "moments in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
+            f"column, or leave {option} out."
+        )
+
+
+def _require_known_later(
+    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], decided: pd.Series | None, wishes: InitOptions
+) -> None:
+    """Refuse a column that cannot say when the target was known.
+
+    Raises:
+        UserError: when it holds no moments, or earlier ones than the decisions.
+    """
+    if not wishes.known:
+        return
+    if decided is None:
+        raise UserError(f"KNOWN={wishes.known} needs the moments of decision too: name them with TIME.")
+    column = columns[wishes.known]
+    _require_moments(table, column, "known", "KNOWN")
+    early = float((moment(table[wishes.known], column.written) < decided).mean())
+    if early > EARLY:
+        raise UserError(
+            f"The column {wishes.known!r} lies before {wishes.time!r} in {early:.0%} of the rows: KNOWN is "
+            "the moment at which the target became known, after the decision. Should the two change places?"
+        )
+
+
+def _require_each_early(
+    table: pd.DataFrame, target: Target, decided: pd.Series | None, windows: SplitPlan
+) -> None:
+    """Refuse a target of which a class comes too late to be learnt.
+
+    Raises:
+        UserError: naming the class.
+    """
+    if decided is None or windows.simulated or not target.classes:
+        return
+    start = windows.test_start - timedelta(days=windows.reach_days)
+    labels = target.label(table)[decided.to_numpy() < epoch(start)].astype(int)
+    rows = np.bincount(labels, minlength=len(target.classes))
+    rare = int(rows.argmin())
+    if rows[rare] < LEAST_EARLY:
+        raise UserError(
+            f"The target {target.header!r} is {target.classes[rare]!r} in {rows[rare]} rows before {start}, "
+            f"where the first models are tried: {LEAST_EARLY} are needed to learn from. Bring older rows "
+            "with it, join it with another class, or leave TIME out: moments are then made up."
+        )
+
+
+def _require_groups(table: pd.DataFrame, windows: SplitPlan, wishes: InitOptions) -> None:
+    """Refuse groups that cannot be dealt out to the windows whole.
+
+    Raises:
+        UserError: when they are too few, or one is too large.
+    """
+    if not (wishes.group and windows.simulated and not wishes.time):
+        return
+    sizes = table[wishes.group].value_counts(dropna=False, normalize=True)
+    if len(sizes) < LEAST_GROUPS or sizes.iloc[0] > LARGEST_GROUP:
+        raise UserError(
+            f"GROUP={wishes.group} has {len(sizes):,} different values, the largest with {sizes.iloc[0]:.0%} "
+            "of the rows. Groups go whole into the windows to train, validate, compare and test, so that "
+            f"{LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the rows. Name a finer "
+            "column, or leave GROUP out."
+        )
+
+
+def _parted(
+    features: Sequence[ColumnProfile], evidence: Mapping[str, str], wishes: InitOptions
+) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
+    leaking = [
+        replace(column, left_out=f"suspected leak, {evidence[column.name]}")
+        for column in features
+        if column.name in evidence and column.header not in wishes.keep
+    ]
+    if features and len(leaking) == len(features):
+        first = leaking[0]
+        raise UserError(
+            f"Every column tells the target too well; {first.header}: {first.left_out}. "
+            f"If it was known before the decision all the same: KEEP={first.header}"
+        )
+    names = {column.name for column in leaking}
+    return [column for column in features if column.name not in names], leaking
+
+
+def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
+    """How many rows repeat another one whole, and whether they go: not where few columns make it chance."""
+    again = int(table.duplicated().sum())
+    telling = any(table[header].nunique() > len(table) / 4 for header in table) if again else True
+    return again, telling or again <= CHANCE_REPEATS * len(table)

@@ -1,0 +1,169 @@
+"""Columns that tell the target too well to have been known before it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, TargetEncoder
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from fivestage.common.clock import minute_of_day, weekday
+from fivestage.common.columns import Floats, with_values
+from fivestage.common.errors import UserError
+from fivestage.data.tables import moment, number, text
+from fivestage.scaffold.column_profiles import ColumnProfile
+from fivestage.scaffold.target import Target
+
+SAMPLE = 20_000
+LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
+LEAST_ALIKE = 30  # rows that have a value
+EQUAL = 1 - 1e-9  # correlation of a number with itself
+ABSENCE = 0.9  # the same of whether a column has a value
+LATER = 0.5  # of the rows, a moment that comes after the decision
+HALVES = 2
+FOLDS = 5
+SEED = 0
+KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}  # of a target
+LARGEST = 1e37  # what a tree can hold
+
+
+def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
+    """Columns as numbers: moments as seconds, texts as the rank of their frequency, prose as its length."""
+    made = np.full((len(table), len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        values = table[column.header]
+        if column.kind == "moment":
+            made[:, place] = moment(values, column.written)
+        elif column.kind in ("number", "integer"):
+            made[:, place] = number(values, comma=column.comma)
+        elif column.kind == "text":
+            made[:, place] = text(values).str.len()
+        else:
+            texts = text(values)
+            ranks = {value: rank for rank, value in enumerate(texts.value_counts().index)}
+            made[:, place] = texts.map(ranks)
+    np.clip(made, -LARGEST, LARGEST, out=made)
+    return made
+
+
+def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """Rows at random, few enough to be quick; of rare classes rather more than their share."""
+    if len(table) <= SAMPLE or not target.classes:
+        return table.sample(min(SAMPLE, len(table)), random_state=SEED)
+    label = pd.Series(target.label(table), table.index)
+    shares = label.map(label.value_counts(normalize=True))
+    weights = shares.clip(lower=1 / (5 * len(target.classes))) / shares
+    # By who comes first, as pandas refuses to draw rows so heavy that they must come.
+    comes = np.random.default_rng(SEED).exponential(size=len(table)) / weights.to_numpy()
+    return table.iloc[np.argsort(comes)[:SAMPLE]]
+
+
+def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile]) -> None:
+    """Refuse a column that is the target under another name.
+
+    Raises:
+        UserError: naming it.
+    """
+    for column in columns:
+        if _is_copy(table, target, column):
+            raise UserError(
+                f"The column {column.header!r} equals the target {target.header!r} row by row: it is the "
+                "same under another name, and unknown when the decision is made. Leave it out: "
+                f"LEAVE_OUT={column.header}"
+            )
+
+
+def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool:
+    if (1 - column.missing) * len(table) < LEAST_ALIKE:
+        return False  # so few rows can be alike by chance
+    label = pd.Series(target.label(table), table.index)
+    if target.classes:
+        pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
+        return len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes)
+    if column.kind not in ("number", "integer"):
+        return False
+    return bool(abs(number(table[column.header], comma=column.comma).corr(label)) > EQUAL)
+
+
+def suspects(
+    table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile], decided: pd.Series | None
+) -> dict[str, str]:
+    """By name of a column, the evidence that it was written after the target was known."""
+    some = some_of(table, target)
+    label = target.label(some)
+    numbers = numbers_of(some, columns)
+    measure = "ROC-AUC" if target.classes else "R2"
+    tree = DecisionTreeClassifier if target.classes else DecisionTreeRegressor
+    found: dict[str, str] = {}
+    for place, column in enumerate(columns):
+        one = numbers[:, [place]]
+        absent = np.isnan(one)
+        if column.kind == "moment" and decided is not None:
+            later = (one > decided.reindex(some.index).to_numpy()[:, None])[~absent]
+            if later.mean() > LATER:
+                found[column.name] = (
+                    f"it comes after the decision in {later.mean():.0%} of the rows that have it"
+                )
+                continue
+        score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
+        if score >= LEAK:
+            found[column.name] = f"alone it reaches {measure} {score:.3f}"
+        elif absent.any() and not absent.all() and (told := _told_by(absent[:, 0], label, target)) >= ABSENCE:
+            found[column.name] = f"whether it is missing reaches {measure} {told:.3f} alone"
+    return found
+
+
+def reach(
+    table: pd.DataFrame,
+    target: Target,
+    columns: Sequence[ColumnProfile],
+    keys: Sequence[ColumnProfile],
+    decided: pd.Series | None,
+) -> float:
+    """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen.
+
+    Of entities it knows what came of their other rows, as histories will; of moments minute and weekday.
+    """
+    if not (columns or keys or decided is not None):
+        return 0.5 if target.classes else 0.0  # what guessing reaches
+    some = some_of(table, target)
+    least = max(5, min(50, len(some) // 50))
+    kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
+    known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
+    model = make_pipeline(
+        ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
+        FunctionTransformer(with_values),
+        kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
+    )
+    known_of = numbers_of(some, [*keys, *columns])
+    if decided is not None:
+        at = decided.reindex(some.index).to_numpy()
+        known_of = np.column_stack([known_of, minute_of_day(at), weekday(at)])
+    return _score(model, known_of, target.label(some), target)
+
+
+def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
+    """What whether a value is missing tells: the ROC-AUC of the class it tells most of, or R2."""
+    if not target.classes:
+        return float(np.corrcoef(absent, label)[0, 1] ** 2)
+    told = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]
+    return max(max(one, 1 - one) for one in told)
+
+
+def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:
+    if not target.classes:
+        halves = KFold(HALVES, shuffle=True, random_state=SEED)
+        return float(r2_score(label, cross_val_predict(model, features, label, cv=halves)))
+    truth = label.astype(int)
+    halves = StratifiedKFold(HALVES, shuffle=True, random_state=SEED)
+    chance = cross_val_predict(model, features, truth, cv=halves, method="predict_proba")
+    if target.task == "binary":
+        return float(roc_auc_score(truth, chance[:, 1]))
+    return float(roc_auc_score(truth, chance, multi_class="ovr"))

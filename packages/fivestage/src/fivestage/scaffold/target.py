@@ -1,0 +1,210 @@
+"""What is predicted: the task, its classes or numbers, and sentences for a target that cannot work."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.columns import Floats
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import TASKS
+from fivestage.data.tables import ABOVE, label_of, number, positives, text
+from fivestage.scaffold.column_profiles import comma_of
+
+YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
+LEAST_ROWS = 100
+LEAST_OF_CLASS = 10
+SHOWN = 6
+BINARY = 2
+MOST_CLASSES = 20  # of more, a target of texts is none that can be told apart
+FEW_NUMBERS = 12  # different whole numbers up to here are classes, beyond a quantity
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted: of two `classes` the last one counts as positive; a number has none."""
+
+    header: str
+    classes: tuple[str, ...]
+    shares: tuple[float, ...]
+    positive: str = ""  # of a target with more than two values: what counts as positive
+    comma: bool = False  # numbers with a decimal comma
+    low: float = 0  # of numbers
+    high: float = 0
+    mean: float = 0
+    spread: float = 0  # their standard deviation
+
+    @property
+    def task(self) -> str:
+        """The task of the contract."""
+        if not self.classes:
+            return "regression"
+        return "binary" if len(self.classes) == BINARY else "multiclass"
+
+    def label(self, table: pd.DataFrame) -> Floats:
+        """Each row's target as a number: itself, 1 where it is positive, or its place among the classes."""
+        labels = label_of(table[self.header], self.classes, self.positive, comma=self.comma)
+        return labels.to_numpy(np.float64)
+
+
+def find_target(
+    table: pd.DataFrame, header: str, positive: str = "", task: str = "", usual: str = ""
+) -> Target:
+    """The target column, by the task that is asked for, or by its values; `usual` where they leave a choice.
+
+    Raises:
+        UserError: when nothing can be learnt from it.
+    """
+    values, task = table[header], task.strip().lower()
+    if task not in ("", *TASKS):
+        raise UserError(f"TASK={task} is none of {', '.join(TASKS)}.")
+    sizes = _sizes(values)
+    rows = sum(sizes.values())
+    if rows == 0:
+        raise UserError(
+            f"The target {header!r} is empty in every row: name the column that holds the outcome."
+        )
+    if len(sizes) == 1:
+        raise UserError(
+            f"The target {header!r} is constant: all {rows:,} rows have {next(iter(sizes))!r}, so there is "
+            "nothing to tell apart. Name another target, or bring rows with other outcomes too."
+        )
+    if rows < LEAST_ROWS:
+        raise UserError(
+            f"Only {rows} rows have a target, too few: {LEAST_ROWS} are needed to train, validate, compare "
+            "and test on rows of their own. Bring more rows."
+        )
+    if len(sizes) == BINARY and task != "regression":
+        return _of_two(header, sizes, positive)
+    if positive or task == "binary":
+        return _one_against_the_rest(values, header, list(sizes), positive)
+    if task == "regression" or (not task and _is_quantity(values, sizes, usual)):
+        return _number(values, header)
+    return _classes(header, sizes)
+
+
+def require_column(table: pd.DataFrame, header: str, what: str) -> str:
+    """The header as the table has it, whatever the case.
+
+    Raises:
+        UserError: with the nearest names, when the table has none.
+    """
+    headers = [str(one) for one in table.columns]
+    if header in headers:
+        return header
+    same = [one for one in headers if one.lower() == header.lower()]
+    if len(same) == 1:
+        return same[0]
+    near = get_close_matches(header, headers, 3, 0.5) or headers[:SHOWN]
+    raise UserError(f"{what}: the table has no column {header!r}. Did you mean {', '.join(map(repr, near))}?")
+
+
+def _sizes(values: pd.Series) -> dict[str, int]:
+    """Rows of each value, the most frequent first; of those that differ by capitals, the usual spelling."""
+    spelled = text(values).rename("value").value_counts().reset_index(name="rows")
+    found = spelled.groupby(spelled["value"].str.casefold(), sort=False).agg(
+        {"value": "first", "rows": "sum"}
+    )
+    found = found.sort_values("rows", ascending=False, kind="stable")
+    return dict(zip(found["value"], found["rows"].astype(int), strict=True))
+
+
+def _is_quantity(values: pd.Series, sizes: dict[str, int], usual: str) -> bool:
+    """Whether the values are numbers to be forecast, and not the names of classes."""
+    comma = comma_of(text(values).dropna().drop_duplicates())
+    if comma is None:
+        return False
+    broken = bool((number(values, comma=comma).dropna() % 1 != 0).any())
+    most = {"multiclass": MOST_CLASSES, "regression": 0}.get(usual, FEW_NUMBERS)
+    return broken or len(sizes) > most
+
+
+def _number(values: pd.Series, header: str) -> Target:
+    comma = comma_of(text(values).dropna().drop_duplicates())
+    if comma is None:
+        seen = ", ".join(map(repr, text(values).dropna().unique()[:3]))
+        raise UserError(
+            f"The target {header!r} holds no numbers, such as {seen}: TASK=regression needs them."
+        )
+    numbers = number(values, comma=comma).dropna()
+    low, high, mean = float(numbers.min()), float(numbers.max()), float(numbers.mean())
+    return Target(header, (), (), "", comma, low, high, mean, float(numbers.std()))
+
+
+def _classes(header: str, sizes: dict[str, int]) -> Target:
+    """Several classes, by name.
+
+    Raises:
+        UserError: when they are too many, or one is too rare.
+    """
+    classes = sorted(sizes)
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"The target {header!r} has {len(classes)} values ({_shown(list(sizes))}), too many to be told "
+            f"apart: {MOST_CLASSES} at most. Join the rare ones into one, or say which one is acted on: "
+            f"POSITIVE={next(iter(sizes))!r}. For numbers there is TASK=regression."
+        )
+    _require_each(header, sizes, numbers=comma_of(pd.Series(classes)) is not None)
+    rows = sum(sizes.values())
+    return Target(header, tuple(classes), tuple(sizes[one] / rows for one in classes))
+
+
+def _of_two(header: str, sizes: dict[str, int], positive: str) -> Target:
+    yes = _positive(list(sizes), positive)
+    no = next(one for one in sizes if one != yes)
+    _require_each(header, sizes)
+    share = sizes[yes] / (sizes[yes] + sizes[no])
+    return Target(header, (no, yes), (1 - share, share))
+
+
+def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], positive: str) -> Target:
+    """A target of many values by what counts as positive: one of them, or a number above a limit.
+
+    Raises:
+        UserError: when that is not said.
+    """
+    wanted = positive.strip()
+    if wanted not in classes and not re.fullmatch(ABOVE, wanted):
+        said = f"POSITIVE={wanted} is none of them. " if wanted else ""
+        raise UserError(
+            f"The target {header!r} has {len(classes)} values ({_shown(classes)}). {said}Say which one is "
+            f"acted on, POSITIVE={classes[0]!r}, for numbers a limit, POSITIVE='> 10'; or TASK=multiclass, "
+            "which tells them all apart, or for numbers TASK=regression."
+        )
+    found = positives(values, wanted).dropna()
+    if found.empty:
+        raise UserError(f"The target {header!r} holds no numbers, so that none is {wanted}.")
+    share = float(found.mean())
+    _require_each(header, {wanted: int(found.sum()), "the rest": int((1 - found).sum())})
+    return Target(header, (f"not {wanted}", wanted), (1 - share, share), wanted)
+
+
+def _shown(classes: list[str]) -> str:
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    return ", ".join(repr(one) for one in classes[:SHOWN]) + more
+
+
+def _require_each(header: str, sizes: dict[str, int], *, numbers: bool = False) -> None:
+    rare = min(sizes, key=sizes.__getitem__)
+    if sizes[rare] < LEAST_OF_CLASS:
+        others = f", or join it with another, or say which one is acted on: POSITIVE={next(iter(sizes))!r}"
+        others = others if len(sizes) > BINARY else ""
+        others += "; to forecast the number itself: TASK=regression" if numbers else ""
+        rows = f"{sizes[rare]} row{'s' if sizes[rare] > 1 else ''} of {sum(sizes.values()):,}"
+        raise UserError(
+            f"The target {header!r} is {rare!r} in {rows}, too few to "
+            f"learn and to test: bring {LEAST_OF_CLASS} or more{others}."
+        )
+
+
+def _positive(classes: list[str], wanted: str) -> str:
+    """The class that is acted on: the one named, the one whose name says so, else the rarer one."""
+    if wanted:
+        named = [one for one in classes if one.casefold() == wanted.strip().casefold()]
+        if not named:
+            raise UserError(f"POSITIVE={wanted} is none of the target's values {', '.join(sorted(classes))}.")
+        return named[0]
+    said = [one for one in classes if one.lower() in YES]
+    return said[0] if len(said) == 1 else classes[-1]

@@ -1,0 +1,1 @@
+"""The HTTP service around an artifact; imports no pandas, ZenML or MLflow."""

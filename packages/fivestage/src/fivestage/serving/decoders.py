@@ -1,0 +1,238 @@
+"""The contract's columns as compiled decoders: what does not fit is refused, naming the row and the field."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, TimestampColumn, epoch
+from fivestage.features.stores import MISSING
+from fivestage.serving.problems import Fault, ProblemError
+
+MAX_FAULTS = 20
+_FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
+Plain = dict[str, Any]
+
+
+class Receipt(Struct, frozen=True):
+    """What became of the events: of the same identity the first holds, whatever a later one says."""
+
+    accepted: int
+    repeated: int
+
+
+class Record:
+    """A group of columns: its message type, and the way from a message to plain values."""
+
+    def __init__(
+        self, name: str, columns: Mapping[str, Column], kind: str | None = None, about: str = ""
+    ) -> None:
+        required = [(field, _type(column)) for field, column in columns.items() if not column.nullable]
+        optional = [(field, _type(column), None) for field, column in columns.items() if column.nullable]
+        self.type: type[Struct] = msgspec.defstruct(
+            name,
+            [*required, *optional],
+            namespace={"__doc__": about},
+            tag_field="kind" if kind else None,
+            tag=kind,
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
+        )
+        self.example: Plain = {"kind": kind} if kind else {}
+        self.example |= {field: _example(column) for field, column in columns.items()}
+        self._whole = [
+            field
+            for field, column in columns.items()
+            if isinstance(column, NumberColumn) and column.type == "integer"
+        ]
+        times = {field: column for field, column in columns.items() if isinstance(column, TimestampColumn)}
+        self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
+        self._nullable = [
+            (field, "" if isinstance(column, CategoryColumn) else MISSING)
+            for field, column in columns.items()
+            if column.nullable
+        ]
+
+    def plain(self, message: Struct) -> Plain:
+        """Field by field: timestamps as epoch seconds, missing numbers as NaN.
+
+        Raises:
+            ValueError: with field and reason, for a timestamp out of range.
+        """
+        values = msgspec.structs.asdict(message)
+        for field, low, high in self._times:
+            moment = values[field]
+            if moment is not None:
+                seconds = values[field] = math.floor(moment.timestamp())
+                if not low <= seconds <= high:
+                    raise ValueError(field, "Expected a moment in the range of the contract")
+        for field in self._whole:  # which JavaScript and data frames may write as 331.0
+            if values[field] is not None:
+                values[field] = int(values[field])
+        for field, missing in self._nullable:
+            if values[field] is None:
+                values[field] = missing
+        return values
+
+
+class Intake:
+    """Reads requests that hold one item, or many in a list under one name."""
+
+    def __init__(self, plural: str, records: Mapping[str, Record], limit: int) -> None:
+        item: Any = Union[tuple(record.type for record in records.values())]  # noqa: UP007 (built while the program runs)
+        self.plural = plural
+        self.limit = limit
+        self.many: type[Struct] = msgspec.defstruct(
+            plural.capitalize(),
+            [(plural, Annotated[list[item], Meta(min_length=1, max_length=limit)])],
+            forbid_unknown_fields=True,
+        )
+        self.examples = [record.example for record in records.values()]
+        self._records = {record.type: record for record in records.values()}
+        self._single = next(iter(records.values())) if len(records) == 1 else None
+        self._is_many = re.compile(rb'\s*\{\s*"' + plural.encode() + rb'"\s*:').match
+        self._decode_many = msgspec.json.Decoder(self.many).decode
+        self._decode_one = msgspec.json.Decoder(item).decode
+        self._decode_loose = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+
+    def messages(self, body: bytes) -> list[Struct]:
+        """The items of a request.
+
+        Raises:
+            Refusal: naming rows and fields, when it is not what the contract says.
+        """
+        try:
+            if self._is_many(body):
+                items: list[Struct] = getattr(self._decode_many(body), self.plural)
+                return items
+            return [self._decode_one(body)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._refusal(body, error) from None
+
+    def plain(self, messages: list[Struct]) -> list[Plain]:
+        """The items as plain values.
+
+        Raises:
+            Refusal: naming rows and fields, for timestamps out of range.
+        """
+        try:
+            if self._single is not None:
+                plain = self._single.plain
+                return [plain(message) for message in messages]
+            return [self._records[type(message)].plain(message) for message in messages]
+        except ValueError:
+            raise _refused(self._out_of_range(messages)) from None
+
+    def read(self, body: bytes) -> list[Plain]:
+        """The items of a request as plain values; see `messages` and `plain`."""
+        return self.plain(self.messages(body))
+
+    def schemas(self) -> tuple[Plain, dict[str, Plain]]:
+        """The JSON schema of a request, and the schemas it refers to."""
+        items = tuple(self._records)
+        found, components = msgspec.json.schema_components((self.many, *items), ref_template=REFERENCE)
+        for component in components.values():
+            for field in component.get("properties", {}).values():
+                for kind in field.get("anyOf", [field]):
+                    if kind.get("multipleOf") == 1:  # JSON Schema takes 331.0 for an integer as well
+                        del kind["multipleOf"]
+                        kind["type"] = "integer"
+        return {"anyOf": list(found)}, components
+
+    def _out_of_range(self, messages: list[Struct]) -> list[Fault]:
+        faults = []
+        for row, message in enumerate(messages):
+            try:
+                self._records[type(message)].plain(message)
+            except ValueError as error:
+                field, what = error.args
+                faults.append(Fault(what, row, field))
+        return faults[:MAX_FAULTS]
+
+    def _refusal(self, body: bytes, error: Exception) -> ProblemError:
+        """Say what is wrong, looking at each row by itself."""
+        if not isinstance(error, msgspec.ValidationError):
+            return ProblemError(400, f"The body is not JSON: {error}.")
+        if not self._is_many(body):
+            return _refused([_fault(error, 0)])
+        try:
+            rows = self._decode_loose(body)[self.plural]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _refused([_fault(error, None)])
+        if len(rows) > self.limit:
+            return ProblemError(
+                422, f"{len(rows)} {self.plural} are too many: send at most {self.limit} at once."
+            )
+        faults = []
+        for row, raw in enumerate(rows):
+            try:
+                self._decode_one(raw)
+            except msgspec.ValidationError as fault:
+                faults.append(_fault(fault, row))
+                if len(faults) == MAX_FAULTS:
+                    break
+        return _refused(faults or [_fault(error, None)])
+
+
+REFERENCE = "#/components/schemas/{name}"
+
+
+def rows_intake(contract: Contract) -> Intake:
+    """The reader of prediction requests."""
+    row = Record("Row", contract.columns, about=f"One decision: {contract.decision.what}.")
+    return Intake("rows", {"row": row}, contract.service.max_batch)
+
+
+def events_intake(contract: Contract) -> Intake:
+    """The reader of what has happened in the world."""
+    records = {
+        kind: Record(f"{kind.title().replace('_', '')}Event", event.columns, kind, event.about)
+        for kind, event in contract.events.items()
+    }
+    return Intake("events", records, contract.service.max_batch)
+
+
+def _refused(faults: list[Fault]) -> ProblemError:
+    first = faults[0]
+    place = ", ".join(
+        f"{name} {value}" for name, value in (("row", first.row), ("field", first.field)) if value is not None
+    )
+    return ProblemError(422, f"{place}: {first.detail}" if place else first.detail, faults)
+
+
+def _fault(error: Exception, row: int | None) -> Fault:
+    text = str(error).replace("`float` that's a multiple of 1.0", "a whole number")
+    text = text.replace("`float`", "a number").replace("`str`", "text")
+    field = _FIELD.search(text)
+    return Fault(text.partition(" - at `$")[0], row, field[1] or field[2] if field else None)
+
+
+def _type(column: Column) -> Any:
+    about: Plain = {"description": column.about, "examples": [_example(column)]}
+    kind: Any = datetime
+    if isinstance(column, CategoryColumn):
+        kind = Literal[column.values] if column.values else str
+        about |= {} if column.values else {"min_length": 1, "max_length": column.max_length}
+    elif isinstance(column, NumberColumn):
+        kind = float
+        about |= {"ge": column.min, "le": column.max}
+        about |= {"multiple_of": 1} if column.type == "integer" else {}
+        about |= {"extra_json_schema": {"x-unit": column.unit}} if column.unit else {}
+    else:
+        limits = {"x-minimum": column.min.isoformat(), "x-maximum": column.max.isoformat()}
+        about |= {"tz": True, "extra_json_schema": limits}
+    annotated = Annotated[kind, Meta(**about)]
+    return annotated | None if column.nullable else annotated
+
+
+def _example(column: Column) -> Any:
+    if isinstance(column, TimestampColumn):
+        return column.example.isoformat().replace("+00:00", "Z")
+    if isinstance(column, NumberColumn) and column.type == "integer":
+        return int(column.example)
+    return column.example

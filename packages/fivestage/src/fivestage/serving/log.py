@@ -1,0 +1,65 @@
+"""What the service has answered and what it was told: in the database before the answer leaves."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fivestage.artifact.predictions import form_of
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.serving.decoders import Record
+from fivestage.serving.store import Store
+
+
+def open_store(url: str) -> Store:
+    """The database that a URL names: `sqlite:///file`, or `postgresql://user@host/name`.
+
+    Raises:
+        UserError: for a URL of no known kind, or a database that cannot be opened.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/"):
+        from fivestage.serving.sqlite import SqliteStore
+
+        return SqliteStore(Path(rest[1:]))
+    if scheme in {"postgresql", "postgres"}:
+        try:
+            from fivestage.serving.postgres import PostgresStore
+        except ImportError as error:
+            raise UserError(
+                f"{scheme}:// needs a driver that is not installed ({error}): pip install 'psycopg[binary]'."
+            ) from error
+        return PostgresStore(url)
+    raise UserError(
+        f"The database URL {url!r} is of no known kind: sqlite:///file and postgresql://user@host/name are."
+    )
+
+
+def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[dict[str, Any]]:
+    """Each logged row's inputs (timestamps as epoch seconds) with what was predicted, when and by what."""
+    record = Record("Row", contract.columns)
+    one = msgspec.json.Decoder(record.type)
+    many = msgspec.json.Decoder(dict[str, list[record.type]])  # type: ignore[name-defined]
+    form = form_of(contract)
+    read: Any = msgspec.json.Decoder(form.answer)
+    for number, logged in store.answers(after):
+        answer = read.decode(logged.answer)
+        text = logged.request
+        rows: Iterable[Any]
+        try:
+            rows = many.decode(text)["rows"]
+        except msgspec.ValidationError:
+            rows = [one.decode(text)]
+        for place, (row, prediction) in enumerate(zip(rows, answer.predictions, strict=True)):
+            yield {
+                "number": number,
+                "request_id": logged.request_id,
+                "place": place,
+                "answered_at": logged.at,
+                "model_version": logged.model_version,
+                "forecast": form.forecast(prediction),
+                "decision": prediction.decision,
+                **record.plain(row),
+            }

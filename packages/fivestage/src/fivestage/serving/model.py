@@ -1,0 +1,93 @@
+"""A version made ready to serve, or refused."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fivestage.artifact.artifact import Artifact, artifact_digest, load_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.common.errors import UserError
+from fivestage.features.definitions import FeatureDefinitions
+from fivestage.serving.decoders import Intake, events_intake, rows_intake
+from fivestage.serving.pointer import Pointer
+
+TOLERANCE = 1e-9  # of a smoke row's forecast; of a large one, a share
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version with all that a request needs; a request finishes on the one it started with."""
+
+    version: str
+    digest: str
+    engine: Engine
+    rows: Intake
+    events: Intake
+
+    @property
+    def artifact(self) -> Artifact:
+        """What the version was made from."""
+        return self.engine.artifact
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, and what it was made from."""
+        artifact = self.artifact
+        return {
+            "version": self.version,
+            "digest": self.digest,
+            "as_of": artifact.as_of,
+            "trained_until": artifact.trained_until,
+            "calibration": asdict(artifact.calibration),
+            "sets": artifact.sets,
+            "features": artifact.features,
+            "reach_hours": self.engine.definitions.reach_hours,
+            "forgotten": self.engine.history.forgotten,  # nothing up to here is known any more, epoch seconds
+            "lineage": asdict(artifact.lineage),
+            "trees": self.engine.scorer.why_slow or "compiled",
+            "contract": {
+                "name": artifact.contract.name,
+                "digest": artifact.contract.digest,
+                "decision": artifact.contract.decision.model_dump(),
+                "costs": artifact.contract.costs.model_dump(),
+            },
+        }
+
+
+def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
+    """Read a version and prove that it answers as it did when it was made.
+
+    Raises:
+        UserError: when it is damaged, is not the version that was meant, or answers otherwise.
+    """
+    artifact = load_artifact(pointer.folder)
+    digest = artifact_digest(pointer.folder)
+    if digest != pointer.digest:
+        raise UserError(f"{pointer.folder} is not version {pointer.version}: its digest is {digest[:12]}….")
+    rows = rows_intake(artifact.contract)
+    model = Model(
+        pointer.version, digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
+    )
+    model.engine.scorer.require(artifact.parity)
+    forecast = model.engine.form.forecast
+    found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
+    wanted = [smoke.forecast for smoke in artifact.smoke]
+    if not np.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+        worst = float(np.max(np.abs(np.subtract(found, wanted))))
+        raise UserError(
+            f"Version {pointer.version} answers its smoke rows otherwise than when it was made (by up to "
+            f"{worst:.2g}): its features or trees are not those of this service."
+        )
+    return model
+
+
+def remember(model: Model, told: Iterable[tuple[int, str, str]], after: int, since: int) -> int:
+    """Learn what was told, numbered above `after` and known later than `since`; returns the last number."""
+    for number, kind, body in told:
+        if number > after:
+            event = model.events.read(body.encode())[0]
+            if model.artifact.contract.events[kind].known_at(event) > since:
+                model.engine.observe(kind, event)
+            after = number
+    return after

@@ -1,0 +1,85 @@
+"""A challenger answers the same requests once the champion has, and is only written down."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from pathlib import Path
+
+from fivestage.common.errors import UserError
+from fivestage.features.definitions import FeatureDefinitions
+from fivestage.serving.decoders import Plain
+from fivestage.serving.model import Model, load_model
+from fivestage.serving.pointer import Pointer, read_pointer
+from fivestage.serving.store import Shadowed
+
+QUEUE = 1000  # requests that may wait; of more, the oldest are not shadowed
+GROUP = 64  # requests of one commit
+logger = logging.getLogger("serving")
+
+
+class Shadow:
+    """The challenger that a pointer names, and the requests that it has yet to answer."""
+
+    def __init__(self, path: Path, definitions: FeatureDefinitions) -> None:
+        self._definitions = definitions
+        self.model: Model | None = None
+        self.dropped = 0
+        self._path = path
+        self._seen: tuple[Pointer | None, Model | None] = (None, None)  # of the last reload, and the champion
+        self._waiting: deque[tuple[str, list[Plain]]] = deque()
+        self._awake = asyncio.Event()
+
+    async def reload(self, champion: Model | None) -> None:
+        """Shadow with what the pointer names now; what cannot is refused in the log, and harms nobody."""
+        try:
+            pointer = read_pointer(self._path) if self._path.exists() else None
+            if champion is None or self._seen == (pointer, champion):
+                return
+            self._seen, self.model = (pointer, champion), None
+            self._waiting.clear()
+            if pointer is not None:
+                self.model = _onto(champion, await asyncio.to_thread(load_model, pointer, self._definitions))
+                logger.info("shadowing", extra={"version": pointer.version, "digest": pointer.digest})
+        except UserError as error:
+            logger.error("refused a challenger: %s", error)  # noqa: TRY400
+
+    def offer(self, request_id: str, rows: list[Plain]) -> None:
+        """Take a request that has been answered."""
+        if len(self._waiting) == QUEUE:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append((request_id, rows))
+        self._awake.set()
+
+    async def next_group(self) -> list[Shadowed]:
+        """The answers to some requests; other work of the event loop comes between any two."""
+        found: list[Shadowed] = []
+        while len(found) < GROUP:
+            if not self._waiting:
+                if found:
+                    break
+                self._awake.clear()
+                await self._awake.wait()
+            else:
+                request_id, rows = self._waiting.popleft()
+                if self.model is not None:
+                    found.append(_answer(self.model, request_id, rows))
+                await asyncio.sleep(0)
+        return found
+
+
+def _onto(champion: Model, model: Model) -> Model:
+    """The model on the champion's history."""
+    one, other = model.artifact, champion.artifact
+    if one.contract.columns != other.contract.columns or one.reference != other.reference:
+        raise UserError(f"version {model.version} has other columns or reference data.")
+    model.engine.history = champion.engine.history
+    return model
+
+
+def _answer(model: Model, request_id: str, rows: list[Plain]) -> Shadowed:
+    forecast = model.engine.form.forecast
+    told = [forecast(one) for one in model.engine.predict(rows)]
+    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in told])
+    return Shadowed(request_id, time.time(), model.version, f"[{text}]")

@@ -1,0 +1,1 @@
+"""Candidates on temporal folds, calibration, selection, leakage probes, packaging."""

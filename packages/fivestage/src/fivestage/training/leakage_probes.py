@@ -1,0 +1,119 @@
+"""Leakage probes: checks that would fail if anything of the future were in the features."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Floats, Ints
+from fivestage.contract.contract import Contract, Event
+from fivestage.data.event_tables import known_at, known_between
+from fivestage.data.splits import TemporalSplit
+from fivestage.reporting.results import Probe
+from fivestage.training.leakage_measures import Measure
+
+Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
+Learn = Callable[[Floats, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
+
+SHUFFLED_ROWS = 50_000
+MOMENTS = 8  # at which the future is scrambled
+
+
+def future_is_unseen(
+    build: Build,
+    rows: pd.DataFrame,
+    events: Mapping[str, pd.DataFrame],
+    contract: Contract,
+    lookback: int,
+    *,
+    moments: int = MOMENTS,
+    seed: int = 0,
+) -> Probe:
+    """Rebuild features after scrambling all that became known after a moment: none may move.
+
+    That is every later event, and whatever a row carries beside the contract's columns, such as its label.
+    `lookback` is how far features look back, in seconds. When an event was known is read from the contract, not from the features' code.
+    """
+    generator = np.random.default_rng(seed)
+    decisions = rows["decision_at"].to_numpy(dtype=np.int64)
+    moved: set[str] = set()
+    compared = 0
+    for moment in np.quantile(decisions, np.linspace(0.1, 0.9, moments), method="lower").tolist():
+        near = rows[(decisions <= moment) & (decisions > moment - DAY // 2)]
+        reached = known_between(events, contract, moment - lookback, moment + 2 * DAY)
+        scrambled = {
+            kind: _scrambled(frame, contract.events[kind], moment, generator)
+            for kind, frame in reached.items()
+        }
+        carried = near.columns.difference([*contract.columns, "decision_at"])
+        shuffled = {str(name): generator.permutation(near[name].to_numpy()) for name in carried}
+        before, after = build(near, reached), build(near.assign(**shuffled), scrambled)
+        compared += len(near)
+        moved |= {str(name) for name in before if not before[name].equals(after[name])}
+    sentence = (
+        f"{', '.join(sorted(moved))} moved when the future was scrambled"
+        if moved
+        else f"no feature of {compared:,} rows moved when all that became known later was scrambled"
+    )
+    return Probe("future is unseen", not moved, sentence)
+
+
+def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
+    """No feature, and no feature's absence, may tell the label as well as a leak would."""
+    worst, where = measure.least, "none"
+    for name, values in features.items():
+        for reading, told in measure.singles(values, label):
+            if told > worst:
+                worst, where = told, f"{name}{reading}"
+    sentence = (
+        f"the strongest single feature, {where}, has {measure.name} {worst:.3f} "
+        f"where {measure.limit:g} is a leak"
+    )
+    return Probe("target is not rebuilt", worst < measure.limit, sentence)
+
+
+def shuffled_labels_give_chance(
+    learn: Learn, features: Floats, label: Any, windows: TemporalSplit, measure: Measure, *, seed: int = 0
+) -> Probe:
+    """With all labels shuffled, whoever predicts a later window better than chance has seen its labels."""
+    fold = windows.folds[-1]
+    train = fold.train[-SHUFFLED_ROWS:]
+    shuffled = np.random.default_rng(seed).permutation(label)
+    truth = shuffled[fold.valid]
+    told = measure.told(learn(features, shuffled, train, fold.valid), truth)
+    least, chance = measure.least, measure.chance(truth)
+    return Probe(
+        "shuffled labels give chance",
+        bool(abs(told - least) < chance),
+        f"{measure.shuffled} {told:.3f} on shuffled labels; chance allows {least - chance:.3f} to "
+        f"{least + chance:.3f}",
+    )
+
+
+def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: TemporalSplit) -> Probe:
+    """Every label that is learnt from was known before the first decision it is tested on."""
+    pairs = [(fold.train, fold.valid) for fold in windows.folds]
+    pairs += [(fold.valid, windows.contest) for fold in windows.folds]
+    pairs += [(windows.train, windows.contest)]
+    if len(windows.after):
+        pairs += [(windows.contest, windows.after)]
+    gap = min(int(decision_at[later].min() - label_known[earlier].max()) for earlier, later in pairs)
+    return Probe("windows do not overlap", gap >= 0, f"the tightest gap between windows is {gap:,} seconds")
+
+
+def _scrambled(
+    frame: pd.DataFrame, event: Event, moment: int, generator: np.random.Generator
+) -> pd.DataFrame:
+    """Events known after a moment moved later still, their other values shuffled among them."""
+    places = np.flatnonzero(known_at(event, frame) > moment)
+    changed = {}
+    for name in frame:
+        values = frame[name].to_numpy(copy=True)
+        if name == event.known:
+            values[places] += generator.integers(0, 5 * DAY, len(places))
+        elif name not in event.identity:
+            values[places] = generator.permutation(values[places])
+        changed[name] = values
+    return pd.DataFrame(changed, index=frame.index)

@@ -1,0 +1,117 @@
+"""The artifact: trees, encoders, calibration, threshold and the history as of now, in one piece."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fivestage.artifact.artifact import Artifact, Lineage, Parity, SmokeRow
+from fivestage.artifact.calibration import AnyCalibration
+from fivestage.artifact.engine import Scorer
+from fivestage.artifact.tree_tables import Ensemble, probes
+from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.common.columns import Floats, Ints
+from fivestage.contract.contract import CategoryColumn, Contract
+from fivestage.data.event_tables import SMOKE_ROWS, EventTables, known_between
+from fivestage.data.splits import TemporalSplit
+from fivestage.features.problem import Problem
+from fivestage.training.boosting import Categories, as_data
+from fivestage.training.sample import TrainingSample
+from fivestage.training.selection import Selection
+from fivestage.training.task_trainer import trainer_of
+
+CONTEST_ROWS = 64  # real rows among those that every load is held against
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen trees as data, and all that turns features into their answers."""
+
+    names: tuple[str, ...]
+    categories: Categories
+    calibration: AnyCalibration
+    models: Ensemble
+    parity: Parity
+    contest: Floats  # what scikit-learn's own trees answer to the contest window, calibrated
+
+
+def fit_chosen(
+    sample: TrainingSample, windows: TemporalSplit, selection: Selection, contract: Contract
+) -> Fitted:
+    """Fit the chosen trees on the training window and convert them.
+
+    Raises:
+        UserError: when the converted trees do not answer as scikit-learn's do.
+    """
+    learner = trainer_of(contract)
+    models = learner.fit(sample.features[windows.train], sample.label[windows.train], selection.trees)
+    contest = sample.features[windows.contest]
+    margins = learner.margins(models, contest)
+    ensemble = ensemble_of([as_data(model) for model in models])
+    converted = Scorer(ensemble, selection.calibration)
+    converted.require(Parity(contest, margins))
+    tried = np.vstack([probes(ensemble), contest[-CONTEST_ROWS:]])
+    parity = Parity(tried, learner.margins(models, tried))
+    converted.require(parity)
+    return Fitted(
+        names=sample.names,
+        categories=sample.categories,
+        calibration=selection.calibration,
+        models=ensemble,
+        parity=parity,
+        contest=selection.calibration.forecast(margins),
+    )
+
+
+def package(
+    fitted: Fitted,
+    rows: pd.DataFrame,
+    windows: TemporalSplit,
+    world: EventTables,
+    problem: Problem,
+    lineage: Lineage,
+) -> Artifact:
+    """Put all that a prediction needs into one artifact.
+
+    Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion since.
+    """
+    contract, definitions = problem.contract, problem.features
+    contest = rows.iloc[windows.contest]
+    lookback = definitions.lookback_seconds
+    since = known_from(contest["decision_at"].to_numpy(), windows.as_of, world.since, lookback)
+    heard = known_between(world.events, contract, since, windows.as_of)
+    return Artifact(
+        contract=contract,
+        sets=tuple(definitions.sets),
+        features=fitted.names,
+        categories=fitted.categories,
+        reference=world.reference,
+        calibration=fitted.calibration,
+        as_of=windows.as_of,
+        trained_until=windows.contest_start,
+        lineage=lineage,
+        models=fitted.models,
+        parity=fitted.parity,
+        history=definitions.offline_store(heard, world.reference),
+        smoke=_smoke(fitted, contest, contract, since + lookback),
+    )
+
+
+def known_from(contest: Ints, as_of: int, since: int, lookback: int) -> int:
+    """How far back the history of an artifact reaches, of what is known since a moment.
+
+    It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the contest window:
+    where rows are few or labels come late, these are long ago.
+    """
+    return max(since, int(contest[-SMOKE_ROWS:].min(initial=as_of)) - lookback)
+
+
+def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, earliest: int) -> tuple[SmokeRow, ...]:
+    """The last rows of the contest window, of those whose whole past is in the artifact's history."""
+    covered = np.flatnonzero(contest["decision_at"] >= earliest)[-SMOKE_ROWS:]
+    absent = {name: "" for name, column in contract.columns.items() if isinstance(column, CategoryColumn)}
+    chosen = contest.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")
+    return tuple(
+        SmokeRow({str(name): value for name, value in row.items()}, tuple(forecast.tolist()))
+        for row, forecast in zip(chosen, fitted.contest.reshape(len(contest), -1)[covered], strict=True)
+    )

@@ -1,0 +1,138 @@
+"""How numbers are learnt: the mean, and quantiles for the interval and for the decision."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
+from fivestage.common.columns import Floats, Ints
+from fivestage.contract.contract import BaselineName, RegressionContract
+from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
+from fivestage.contract.tasks import coverage_error
+from fivestage.data.splits import Fold
+from fivestage.evaluation.gates import at_most
+from fivestage.evaluation.metrics import scores
+from fivestage.reporting.results import Gate
+from fivestage.training.baselines import BASELINES
+from fivestage.training.boosting import BoostingParams, fit_regressor
+from fivestage.training.sample import TrainingSample
+
+MOVES = np.linspace(-0.5, 0.5, 41)  # of decisions, in widths of the interval
+OF_VALUES = ("mae", "rmse", "r2", "bias", "rows")  # scores that need no interval and no decision
+
+
+class RegressionTrainer:
+    """Four sums of trees, in the order of a forecast (`fivestage.contract.cost_model`)."""
+
+    uncalibrated: AnyCalibration = RegressionCalibration()
+
+    def __init__(self, contract: RegressionContract) -> None:
+        self.contract, self.costs = contract, contract.costs
+        outside = (1 - contract.interval) / 2
+        self.levels = (outside, 1 - outside, contract.costs.level)  # of low, high and decision
+
+    def fit(
+        self, features: Floats, label: Floats, trees: BoostingParams
+    ) -> list[HistGradientBoostingRegressor]:
+        return [fit_regressor(features, label, trees, level) for level in (None, *self.levels)]
+
+    def margins(self, models: Sequence[HistGradientBoostingRegressor], features: Floats) -> Floats:
+        return np.column_stack([model.predict(features) for model in models])
+
+    def staged(self, sample: TrainingSample, fold: Fold, trees: BoostingParams) -> Iterator[Floats]:
+        """The mean alone: it chooses the number of trees."""
+        model = fit_regressor(sample.features[fold.train], sample.label[fold.train], trees)
+        yield from model.staged_predict(sample.features[fold.valid])
+
+    def whole(
+        self, sample: TrainingSample, folds: Sequence[Fold], trees: BoostingParams, staged: Sequence[Floats]
+    ) -> Sequence[Floats]:
+        """The mean with its quantiles."""
+        found = []
+        for fold, mean in zip(folds, staged, strict=True):
+            features, label = sample.features[fold.train], sample.label[fold.train]
+            quantiles = [fit_regressor(features, label, trees, level) for level in self.levels]
+            asked = sample.features[fold.valid]
+            found.append(np.column_stack([mean, *(model.predict(asked) for model in quantiles)]))
+        return found
+
+    def told(self, label: Floats, margins: Floats) -> dict[str, float]:
+        if margins.ndim > 1:
+            return scores(label, self.uncalibrated.forecast(margins), self.costs)
+        told = scores(label, np.column_stack([margins] * 4), self.costs)
+        return {name: told[name] for name in OF_VALUES}
+
+    def stage_loss(self, label: Floats, margins: Floats) -> float:
+        return math.sqrt(np.mean((margins - label) ** 2))
+
+    def loss(self, label: Floats, forecast: Floats) -> float:
+        return self.stage_loss(label, forecast[:, VALUE])
+
+    def calibrate(self, margins: Floats, label: Floats) -> AnyCalibration:
+        """Conformalised quantile regression (Romano et al. 2019), each side by itself.
+
+        Learnt on rows that the trees have not seen. The mean has no offset, as that of one month is wrong for
+        the next.
+        """
+        low, high, decision = self.levels
+        moved = RegressionCalibration(
+            low=-_enough(margins[:, LOW] - label, 1 - low),
+            high=_enough(label - margins[:, HIGH], high),
+            decision=_enough(label - margins[:, DECISION], decision),
+        )
+        forecast = moved.forecast(margins)
+        money = cost_model_of(self.costs)
+        cost = money.price(label, money.decide(forecast)).mean()
+        width = (forecast[:, HIGH] - forecast[:, LOW]).mean()
+        return RegressionCalibration(moved.low, moved.high, moved.decision, float(cost / max(width, 1e-12)))
+
+    def calibration_pairs(self, label: Floats, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
+        return {self.contract.label.name: (label, forecast[:, VALUE])}
+
+    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
+        """By so much more or less of the label's unit."""
+        reach = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
+        return ((move, forecast[:, DECISION] + move) for move in reach * MOVES)
+
+    def gates(self, found: Mapping[str, float]) -> list[Gate]:
+        asked, wanted = self.contract.gates, self.contract.interval
+        inside, within = found["coverage"], found["open_coverage"]
+        held = f"{inside:.1%}"
+        if f"{within:.1%}" != held:
+            held = f"{within:.1%} without their edges, {held} with them,"
+        unit = self.contract.label.unit
+        return [
+            at_most(
+                "plausible", found["r2"], asked.suspicious_r2, "R² {value:.3f}; more than {limit:g} is a leak"
+            ),
+            at_most(
+                "calibrated",
+                coverage_error(inside, within, wanted),
+                asked.max_coverage_error,
+                f"the intervals hold {held} of what came and should {wanted:.0%}: "
+                "off by {value:.3f} of {limit:g}",
+            ),
+            at_most(
+                "unbiased",
+                abs(found["bias"]),
+                asked.max_bias,
+                f"the mean prediction is {{value:.3g}} {unit} off what came, {{limit:g}} may be",
+            ),
+        ]
+
+    def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
+        """The value, and around it what training rows lay off theirs."""
+        both = np.concatenate([train, rows])
+        value = BASELINES[name](sample, train, both)
+        seen, asked = value[: len(train)], value[len(train) :]
+        off = np.quantile(sample.label[train] - seen, self.levels)
+        return RegressionCalibration(*off).forecast(np.column_stack([asked] * 4))
+
+
+def _enough(values: Floats, share: float) -> float:
+    """The value that this share of further ones stays below, by the rank that so many allow for."""
+    rank = min(len(values), math.ceil((len(values) + 1) * share))
+    return float(np.partition(values, rank - 1)[rank - 1])

@@ -1,0 +1,58 @@
+"""Rows as models see them: numbers, labels, and what a lookup groups by."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.columns import Floats
+from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
+from fivestage.data.splits import TemporalSplit
+from fivestage.features.stores import HOUR
+from fivestage.training.boosting import Categories, feature_matrix, learn_categories
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """All rows of a table; which of them a model may see is said by positions."""
+
+    features: Floats  # rows x names, text as the numbers of `categories`
+    names: tuple[str, ...]
+    categories: Categories
+    keys: pd.DataFrame
+    label: Any  # whole numbers for chances and classes, else numbers
+    classes: int = 0  # of several classes, how many
+
+    @property
+    def target(self) -> Floats:
+        """The label as numbers that have means: of classes, rows x classes."""
+        found = np.eye(self.classes)[self.label] if self.classes else self.label
+        return np.asarray(found, dtype=np.float64)
+
+
+def training_sample(
+    rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit, contract: Contract
+) -> TrainingSample:
+    """Rows with their features, text encoded by the training window alone."""
+    categories = learn_categories(features.iloc[windows.train])
+    return TrainingSample(
+        features=feature_matrix(features, categories),
+        names=tuple(str(name) for name in features),
+        categories=categories,
+        keys=lookup_keys(rows, contract),
+        label=labels_of(rows, contract),
+        classes=len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0,
+    )
+
+
+def labels_of(rows: pd.DataFrame, contract: Contract) -> Any:
+    """The labels of rows: 0 or 1, the place of a class, or a number."""
+    kind = np.float64 if isinstance(contract, RegressionContract) else np.int64
+    return rows[contract.label.name].to_numpy(dtype=kind)
+
+
+def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """What the historical-rate lookup groups by: the contract's slices and the hour of the day."""
+    hour = (rows[contract.decision.time_column] // HOUR % 24).astype(str)
+    return rows[list(contract.slices)].astype(str).fillna("").assign(hour=hour)

@@ -1,0 +1,42 @@
+import math
+
+import numpy as np
+import pytest
+from fivestage.capacity.queueing import chance_of, pooled_wait, split_p99
+
+
+@pytest.mark.parametrize(
+    ("load", "servers", "expected"),
+    # One server waits with the chance that it is busy; two with a^2 / (2 + a); ten with 8 erlangs: tables.
+    [(0.5, 1, 0.5), (1.0, 2, 1 / 3), (1.5, 2, 1.5**2 / 3.5), (8.0, 10, 0.4092)],
+)
+def test_erlang_c_is_that_of_the_tables(load: float, servers: int, expected: float) -> None:
+    assert pooled_wait(load, 1.0, servers) == pytest.approx(expected, abs=5e-5)
+
+
+def test_more_than_can_be_served_always_waits() -> None:
+    assert pooled_wait(3.0, 1.0, 3) == 1
+    assert math.isinf(split_p99(3.0, 1.0, 3))
+
+
+def test_the_tail_is_that_of_simulated_queues() -> None:
+    """Three queues of their own, each request sent to one at random: Lindley's recursion."""
+    rng, rate, served, servers, count = np.random.default_rng(5), 150.0, 100.0, 3, 400_000
+    arrivals = np.cumsum(rng.exponential(1 / rate, count))
+    chosen = rng.integers(servers, size=count)
+    times = []
+    for server in range(servers):
+        at = arrivals[chosen == server]
+        service = rng.exponential(1 / served, len(at))
+        # The wait grows by what the one before still needed when this one came, and is never below zero.
+        steps = np.cumsum(np.concatenate([[0.0], service[:-1] - np.diff(at)]))
+        times.append(steps - np.minimum.accumulate(steps) + service)
+    assert np.quantile(np.concatenate(times), 0.99) == pytest.approx(
+        split_p99(rate, served, servers), rel=0.05
+    )
+
+
+def test_the_chance_that_enough_are_up() -> None:
+    assert chance_of(1, 2, 0.9) == pytest.approx(0.99)
+    assert chance_of(2, 2, 0.9) == pytest.approx(0.81)
+    assert chance_of(2, 3, 0.9) == pytest.approx(0.729 + 3 * 0.81 * 0.1)

@@ -1,0 +1,85 @@
+"""A real slice of the data, cut and featurised as the pipelines do it, with a small model of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+from fivestage.artifact.artifact import Artifact, Lineage
+from fivestage.artifact.calibration import Calibration
+from fivestage.contract.contract import Contract, day, epoch
+from fivestage.data.event_tables import EventTables
+from fivestage.data.splits import TemporalSplit, cut
+from fivestage.features.offline import build_features
+from fivestage.training.boosting import BoostingParams
+from fivestage.training.packaging import Fitted, fit_chosen, package
+from fivestage.training.sample import TrainingSample, training_sample
+from fivestage.training.selection import Selection
+
+from problem import PROBLEM
+from problem.dataset import clean
+from problem.raw import raw_folder, read_raw
+
+KEPT = 3  # one flight number in so many
+MONTHS = 4
+AS_OF = "2013-04-16"
+TREES = BoostingParams(learning_rate=0.1, leaves=15, count=60, min_leaf_rows=50)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A third of the flights of January to April, as they stand at the middle of April."""
+
+    contract: Contract
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    world: EventTables
+    windows: TemporalSplit
+    sample: TrainingSample
+
+    def label(self, places: Any) -> Any:
+        return self.rows[self.contract.label.name].to_numpy()[places]
+
+
+@pytest.fixture(scope="session")
+def real() -> Slice:
+    raw = read_raw(raw_folder())
+    flights, weather = raw["flights"], raw["weather"]
+    mine = (flights["month"].astype(int) <= MONTHS) & (flights["flight"].astype(int) % KEPT == 0)
+    early = weather["time_hour"].astype(str) < f"2013-{MONTHS + 1:02}"
+    contract = shortened(PROBLEM.contract)
+    tables = clean(raw | {"flights": flights[mine], "weather": weather[early]}, contract)
+    rows, world = tables.rows, EventTables(tables.events, tables.reference)
+    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    at, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
+    windows = cut(at, known, contract.split, epoch(day(AS_OF)))
+    return Slice(contract, rows, features, world, windows, training_sample(rows, features, windows, contract))
+
+
+@pytest.fixture(scope="session")
+def fitted(real: Slice) -> Fitted:
+    return fit_chosen(real.sample, real.windows, Selection(TREES, Calibration(0.9), ()), real.contract)
+
+
+@pytest.fixture(scope="session")
+def artifact(real: Slice, fitted: Fitted) -> Artifact:
+    return packaged(real, fitted)
+
+
+def packaged(real: Slice, fitted: Fitted) -> Artifact:
+    lineage = Lineage("data", real.contract.digest, "lock", "code")
+    return package(fitted, real.rows, real.windows, real.world, real.contract, lineage)
+
+
+def shortened(contract: Contract) -> Contract:
+    """The contract with windows that fit into a few months."""
+    return changed(contract, split={"contest_days": 15, "folds": 2, "fold_days": 15})
+
+
+def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
+    """The contract with some fields of some groups changed."""
+    updates = {
+        group: getattr(contract, group).model_copy(update=dict(fields)) for group, fields in groups.items()
+    }
+    return contract.model_copy(update=updates)

@@ -1,0 +1,71 @@
+"""The shipped contract made over for each task: what differs, and nothing else."""
+
+import copy
+from typing import Any
+
+import yaml
+from fivestage.contract.contract import CONTRACT_PATH, Contract, parse_contract
+
+from problem import PROBLEM
+
+CLASSES = ["early", "on time", "late", "very late", "lost"]
+MAX_BIAS = {"binary": 0.04, "multiclass": 0.04, "regression": 5}  # of a period
+COMMON = {"max_row_ms": 5, "confidence": 0.9, "max_loss_per_1000": 1000, "max_slice_loss": 0.5}
+OF_TASK: dict[str, dict[str, Any]] = {
+    "binary": {
+        "label": {"name": "failed", "means": "it failed", "known": "at its end"},
+        "costs": {
+            "currency": "USD",
+            "act_positive": 450,
+            "act_negative": 150,
+            "wait_positive": 750,
+            "wait_negative": 0,
+        },
+        "gates": {"max_calibration_error": 0.06, "max_bias": 0.05, "suspicious_roc_auc": 0.8},
+        "baselines": {"prior": 0.1, "historical_rate": 0.1, "logistic_regression": 0.0},
+    },
+    "multiclass": {
+        "label": {"name": "fate", "means": "how it ends", "known": "at its end", "classes": CLASSES},
+        "costs": {
+            "currency": "USD",
+            "actions": {
+                "nothing": dict(zip(CLASSES, [0, 0, 20, 90, 400], strict=True)),
+                "warn": dict(zip(CLASSES, [15, 10, 10, 60, 300], strict=True)),
+                "rebook": dict(zip(CLASSES, [60, 50, 45, 40, 80], strict=True)),
+            },
+        },
+        "gates": {"max_calibration_error": 0.1, "max_bias": 0.1, "suspicious_roc_auc": 0.95},
+        "baselines": {"prior": 0.1, "historical_rate": 0.1, "logistic_regression": 0.0},
+    },
+    "regression": {
+        "label": {"name": "delay", "means": "how late it is", "known": "at its end", "unit": "minutes"},
+        "costs": {"currency": "USD", "over": 1, "under": 3},
+        "interval": 0.8,
+        "gates": {"max_coverage_error": 0.05, "max_bias": 5, "suspicious_r2": 0.8},
+        "baselines": {"prior": 0.0, "historical_mean": 0.0, "linear_regression": 0.0},
+    },
+}
+
+
+def content_of(task: str) -> dict[str, Any]:
+    """The content of a contract of a task."""
+    content: dict[str, Any] = yaml.safe_load(CONTRACT_PATH.read_text(encoding="utf-8"))
+    content.pop("interval", None)  # of numbers alone
+    made = copy.deepcopy(content | OF_TASK[task] | {"task": task})
+    made["gates"] |= COMMON | {"min_slice_rows": 50}
+    made["monitoring"]["max_bias"] = MAX_BIAS[task]
+    made["decision"] = {n: v for n, v in made["decision"].items() if n not in ("act", "wait")}
+    if task == "binary":
+        made["decision"] |= {"act": "act", "wait": "wait"}
+    return made
+
+
+def contract_of(task: str) -> Contract:
+    """A contract of a task."""
+    return parse_contract(content_of(task), task)
+
+
+def binary_contract() -> Contract:
+    """The shipped contract, made over only where it is of another task."""
+    contract = PROBLEM.contract
+    return contract if contract.task == "binary" else contract_of("binary")

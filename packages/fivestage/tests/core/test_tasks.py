@@ -1,0 +1,61 @@
+"""Each task has a contract of its own; what does not fit it is a sentence."""
+
+import re
+from typing import Any
+
+import pytest
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import MulticlassContract, RegressionContract, parse_contract
+from tests.core.contracts import content_of, contract_of
+
+
+def test_contracts_of_classes_and_numbers_load_and_survive_json() -> None:
+    for task, kind in (("multiclass", MulticlassContract), ("regression", RegressionContract)):
+        found = contract_of(task)
+        assert isinstance(found, kind)
+        again = parse_contract(found.model_dump_json(), task)
+        assert again == found
+        assert again.digest == found.digest
+
+
+def refusal(task: str, path: str, value: Any) -> str:
+    content = content_of(task)
+    *above, last = path.split(".")
+    inner = content
+    for name in above:
+        inner = inner[name]
+    inner[last] = value
+    with pytest.raises(UserError) as refused:
+        parse_contract(content, "problem.yaml")
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "path", "value", "why"),
+    [
+        ("multiclass", "decision.act", "go", "decision.act: the contract has no such field"),
+        ("multiclass", "label.classes", ["a", "b"], "label.classes: .* at least 3"),
+        ("multiclass", "label.classes", ["a", "b", "b"], "label: classes names one of them twice"),
+        ("multiclass", "label.classes", ["a", "b", "c"], "costs.actions.nothing must price the classes"),
+        ("multiclass", "costs.actions.warn", {"early": 1.0}, "costs: every action must price the same"),
+        ("multiclass", "costs.actions", {"one": {"a": 1.0}}, "costs.actions: .* at least 2"),
+        ("multiclass", "baselines", {"linear_regression": 0.1}, "baselines names 'linear_regression'"),
+        ("regression", "costs.over", 0, "costs.over: .* greater than 0"),
+        ("regression", "interval", 1.0, "interval: .* less than 1"),
+        ("regression", "baselines", {"historical_rate": 0.1}, "those of regression are prior, hist"),
+        (
+            "regression",
+            "gates.suspicious_roc_auc",
+            0.9,
+            "gates.suspicious_roc_auc: the contract has no such field",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_task_is_a_sentence(task: str, path: str, value: Any, why: str) -> None:
+    assert re.search(why, refusal(task, path, value))
+
+
+def test_an_action_that_is_always_cheapest_leaves_nothing_to_decide() -> None:
+    prices = content_of("multiclass")["costs"]["actions"]["warn"]
+    said = refusal("multiclass", "costs.actions.nothing", dict.fromkeys(prices, 0))
+    assert "'nothing' is the cheapest whatever comes" in said

@@ -1,0 +1,96 @@
+"""As many rows as the budget allows, of every day, the same ones each time, with their own features."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import day, epoch
+from fivestage.data.event_tables import ROWS, Ingested, known_at
+from fivestage.data.partitioned import FEATURES, Stored, frames_at
+from fivestage.data.sampling import chances, draw_rows
+from fivestage.data.splits import cut
+from tests.conftest import AS_OF, Slice, changed
+
+from problem import PROBLEM
+
+TODAY = 16_000
+SPLIT = PROBLEM.contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 10})
+
+
+def expected(by_day: dict[int, int], chance: dict[int, float]) -> float:
+    return sum(rows * chance.get(day, 0) for day, rows in by_day.items())
+
+
+def test_what_fits_is_drawn_whole() -> None:
+    by_day = dict.fromkeys(range(TODAY - 100, TODAY + 10), 10)
+    assert chances(by_day, SPLIT, TODAY * DAY, 1000, TODAY * DAY) == dict.fromkeys(
+        range(TODAY - 100, TODAY), 1.0
+    )
+
+
+@pytest.mark.parametrize("until", [TODAY, TODAY + 50])
+@pytest.mark.parametrize("a_day", [3, 1000])
+def test_the_budget_is_used_and_every_day_has_a_chance(until: int, a_day: int) -> None:
+    by_day = dict.fromkeys(range(TODAY - 1000, TODAY + 50), a_day)
+    chance = chances(by_day, SPLIT, TODAY * DAY, 2000, until * DAY)
+    assert set(chance) == set(range(TODAY - 1000, until))
+    assert min(chance.values()) > 0
+    assert expected(by_day, chance) == pytest.approx(2000)
+
+
+def test_judging_takes_a_part_only() -> None:
+    by_day = dict.fromkeys(range(TODAY - 1000, TODAY + 50), 1000)
+    chance = chances(by_day, SPLIT, TODAY * DAY, 10_000, (TODAY + 50) * DAY)
+    judged = {day: share for day, share in chance.items() if day >= TODAY - 30}
+    assert expected(by_day, judged) == pytest.approx(6000)
+
+
+@pytest.fixture
+def store(real: Slice, tmp_path: Path) -> Stored:
+    frames = frames_at(str(tmp_path))
+    at = real.rows["decision_at"].to_numpy()
+    frames.spread(ROWS, real.rows, at, "whole")
+    frames.spread(FEATURES, real.features, at, "whole")
+    for kind, frame in real.world.events.items():
+        frames.spread(kind, frame, known_at(real.contract.events[kind], frame), "whole")
+    by_day = dict(Counter((at // DAY).tolist()))
+    return Stored(str(tmp_path), Ingested("data", {}, {}, {}), real.world.reference, by_day)
+
+
+def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stored) -> None:
+    budget = 5000
+    contract = changed(real.contract, budget={"rows_in_memory": budget})
+    as_of = epoch(day(AS_OF))
+    rows, world, features = draw_rows(store, contract, as_of, as_of)
+    again = draw_rows(store, contract, as_of, as_of)
+    pd.testing.assert_frame_equal(rows, again[0])
+    assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
+    places = pd.MultiIndex.from_frame(real.rows[list(contract.identity)]).get_indexer(
+        pd.MultiIndex.from_frame(rows[list(contract.identity)])
+    )
+    assert (np.diff(places) > 0).all()
+    pd.testing.assert_frame_equal(features, real.features.iloc[places].reset_index(drop=True))
+    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    assert len(windows.contest) > 0
+    assert world.since <= as_of - 2 * PROBLEM.features.lookback_seconds
+    for kind, frame in world.events.items():
+        assert (known_at(contract.events[kind], frame) >= world.since).all()
+
+
+def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
+    real: Slice, store: Stored
+) -> None:
+    """As where labels come late: the smoke rows of an artifact need their past."""
+    then = epoch(day(AS_OF))
+    rows, world, _ = draw_rows(store, real.contract, then + 60 * DAY, then)
+    assert world.since <= rows["decision_at"].iloc[-1] - 2 * PROBLEM.features.lookback_seconds < then
+
+
+def test_a_store_that_is_gone_is_a_sentence(real: Slice, store: Stored) -> None:
+    store.frames.clear(ROWS)
+    with pytest.raises(UserError, match="holds no rows any more"):
+        draw_rows(store, real.contract, epoch(day(AS_OF)), epoch(day(AS_OF)))

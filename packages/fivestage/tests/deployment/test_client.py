@@ -1,0 +1,239 @@
+"""The client before a service that writes down what it is sent."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.data.event_tables import known_at
+from fivestage.deployment.replay_client import Fed, asking, feed, one_by_one, wire_rows
+from fivestage.deployment.service_client import smoke
+from fivestage.serving.decoders import events_intake, rows_intake
+from fivestage.serving.settings import Settings
+from tests.conftest import changed
+from tests.serving.conftest import DAY, HOUR, START, free_port, made_world
+
+from problem import PROBLEM
+
+LIMIT = 3  # of a batch
+END = START + 2 * DAY
+
+
+@dataclass
+class Heard:
+    """What a service was sent, in order, and the paths and flights that it refuses."""
+
+    settings: Settings
+    sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
+    refused: set[object] = field(default_factory=set)
+
+    def bodies(self, path: str, name: str) -> list[list[dict[str, Any]]]:
+        return [body[name] for sent, body in self.sent if sent == path]
+
+    def refuses(self, path: str, body: dict[str, Any]) -> bool:
+        return path in self.refused or body.get("flight") in self.refused
+
+
+@dataclass(frozen=True)
+class Made:
+    """A made-up world as the warehouse has it."""
+
+    contract: Contract
+    rows: pd.DataFrame
+    events: dict[str, pd.DataFrame]
+
+    def due(self) -> pd.DataFrame:
+        at = self.rows["decision_at"]
+        return self.rows[(at >= START) & (at < END)]
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    found = Heard(Settings(port=free_port(), api_keys="a-key"))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.sent.append((self.path, body))
+            found.keys.add(self.headers["X-API-Key"])
+            self.send_response(422 if found.refuses(self.path, body) else 200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((found.settings.host, found.settings.port), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    contract, world = changed(PROBLEM.contract, service={"max_batch": LIMIT}), made_world(flights=300)
+    rows = pd.DataFrame(world.rows).assign(decision_at=world.at)
+    return Made(contract, rows, {kind: pd.DataFrame(frame) for kind, frame in world.events.items()})
+
+
+def fed(heard: Heard, made: Made) -> Fed:
+    return feed(heard.settings, made.rows, made.events, made.contract, START, END)
+
+
+def seconds(moment: str) -> int:
+    return int(pd.Timestamp(moment).timestamp())
+
+
+def known(event: dict[str, Any], contract: Contract) -> int:
+    about = contract.events[event["kind"]]
+    return int(about.known_at({about.known: seconds(event[about.known])}))
+
+
+def test_rows_are_written_as_a_client_writes_them(made: Made) -> None:
+    first = made.rows.iloc[[0]].assign(scheduled_departure=START, scheduled_arrival=START + 90)
+    (wire,) = wire_rows(first, made.contract.columns)
+    assert list(wire) == list(made.contract.columns)
+    assert wire["scheduled_departure"] == "2013-08-01T00:00:00Z"
+    assert wire["scheduled_arrival"] == "2013-08-01T00:01:30Z"
+    assert (type(wire["flight"]), type(wire["distance"])) == (int, float)
+    assert wire_rows(first.iloc[:0], made.contract.columns) == []
+
+
+def test_what_is_missing_is_null(made: Made) -> None:
+    weather = made.events["weather"].head(50)
+    assert weather["temp"].isna().any()
+    wire = wire_rows(weather, made.contract.events["weather"].columns)
+    assert [one["temp"] is None for one in wire] == weather["temp"].isna().tolist()
+    assert "NaN" not in json.dumps(wire)
+
+
+def test_an_empty_text_is_missing_too(made: Made) -> None:
+    """The rows that an artifact keeps for its smoke test have none for a category that is missing."""
+    rows = made.rows.head(2).assign(dest=["", "IAH"])
+    assert [one["dest"] for one in wire_rows(rows, made.contract.columns)] == [None, "IAH"]
+
+
+def test_the_service_reads_what_the_client_writes(made: Made) -> None:
+    wire = wire_rows(made.rows.head(LIMIT), made.contract.columns)
+    found = rows_intake(made.contract).read(json.dumps({"rows": wire}).encode())
+    names = list(made.contract.columns)
+    pd.testing.assert_frame_equal(pd.DataFrame(found)[names], made.rows[names].head(LIMIT), check_dtype=False)
+    for kind, frame in made.events.items():
+        events = wire_rows(frame.head(LIMIT), made.contract.events[kind].columns)
+        body = json.dumps({"events": [{"kind": kind} | event for event in events]}).encode()
+        assert len(events_intake(made.contract).read(body)) == len(events) > 0
+
+
+def test_hours_come_in_order_and_outcomes_before_predictions(heard: Heard, made: Made) -> None:
+    fed(heard, made)
+    order = []
+    for path, body in heard.sent:
+        if path == "/outcomes":
+            moments = [known(event, made.contract) for event in body["events"]]
+        else:
+            departures = [seconds(row["scheduled_departure"]) for row in body["rows"]]
+            moments = [at - made.contract.decision.lead_seconds for at in departures]
+        hours = {at // HOUR for at in moments}
+        assert len(hours) == 1
+        order.append((hours.pop(), path == "/predict"))
+    assert order == sorted(order)
+    assert {path for path, _ in heard.sent} == {"/outcomes", "/predict"}
+
+
+def test_all_of_the_stretch_is_told_and_asked_once(heard: Heard, made: Made) -> None:
+    found = fed(heard, made)
+    due = made.due()
+    rows = [row for body in heard.bodies("/predict", "rows") for row in body]
+    told = [event for body in heard.bodies("/outcomes", "events") for event in body]
+    asked = sorted(map(json.dumps, rows))
+    assert asked == sorted(map(json.dumps, wire_rows(due, made.contract.columns)))
+    for kind, frame in made.events.items():
+        at = known_at(made.contract.events[kind], frame)
+        count = int(((at >= START) & (at < END)).sum())
+        assert count == sum(event["kind"] == kind for event in told) > 0
+    assert found == Fed(len(heard.bodies("/predict", "rows")), 0, len(due))
+    assert heard.keys == {"a-key"}
+
+
+def test_no_batch_is_larger_than_the_service_takes(heard: Heard, made: Made) -> None:
+    fed(heard, made)
+    for path, name in (("/predict", "rows"), ("/outcomes", "events")):
+        sizes = [len(body) for body in heard.bodies(path, name)]
+        assert (min(sizes) > 0, max(sizes)) == (True, LIMIT)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/outcomes"])
+def test_refusals_are_counted(heard: Heard, made: Made, path: str) -> None:
+    heard.refused.add(path)
+    found = fed(heard, made)
+    requests = len(heard.bodies("/predict", "rows"))
+    refused = sum(sent == path for sent, _ in heard.sent)
+    assert found == Fed(requests, refused, 0 if path == "/predict" else len(made.due()))
+
+
+def test_silence_is_counted_too(made: Made) -> None:
+    rows = made.due().head(1)
+    nobody = Settings(port=free_port())
+    nothing = {kind: frame.head(0) for kind, frame in made.events.items()}
+    assert feed(nobody, rows, nothing, made.contract, START, END) == Fed(1, 1, 0)
+
+
+def test_rows_one_by_one_are_timed_each(heard: Heard, made: Made) -> None:
+    rows = made.rows.head(4)
+    found = one_by_one(heard.settings, rows, made.contract)
+    assert [body for _, body in heard.sent] == wire_rows(rows, made.contract.columns)
+    assert len(found) == 4
+    assert (np.array(found) > 0).all()
+
+
+def test_a_row_without_an_answer_is_a_sentence(heard: Heard, made: Made) -> None:
+    heard.refused.add(made.rows["flight"].iloc[2])
+    with pytest.raises(UserError, match=rf"127\.0\.0\.1:{heard.settings.port} does not answer"):
+        one_by_one(heard.settings, made.rows.head(4), made.contract)
+    assert len(heard.sent) == 3  # the first that fails ends it
+
+
+def test_a_refused_smoke_test_says_what_the_service_said(heard: Heard, made: Made) -> None:
+    heard.refused.add("/predict")
+    with pytest.raises(UserError, match=r"was refused by .*: 422, \{\}"):
+        smoke(heard.settings, wire_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
+
+
+def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
+    rows = made.rows.head(2)
+    with asking(heard.settings, rows, made.contract) as asked:
+        deadline = time.monotonic() + 10
+        while asked.requests < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    sent = [body for _, body in heard.sent]
+    assert asked.requests == len(sent) >= 5
+    assert sent[:4] == 2 * wire_rows(rows, made.contract.columns)
+    assert asked.failed == 0
+
+
+def test_what_fails_meanwhile_is_counted(made: Made) -> None:
+    with asking(Settings(port=free_port()), made.rows.head(1), made.contract) as asked:
+        pass
+    assert asked.requests == asked.failed == 1
+
+
+def test_nothing_to_ask_asks_nothing(heard: Heard, made: Made) -> None:
+    with asking(heard.settings, made.rows.head(0), made.contract) as asked:
+        pass
+    assert (asked.requests, heard.sent) == (0, [])

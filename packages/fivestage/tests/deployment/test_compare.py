@@ -1,0 +1,97 @@
+"""The comparison of a canary with the stable version: each check fires on its own."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fivestage.deployment.canary import CanaryAnswers, CanaryProbe, Traffic, checks, total, traffic_of
+
+from problem import PROBLEM
+
+CONTRACT = PROBLEM.contract
+PROBE = CanaryProbe(
+    tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), rows=10
+)
+
+
+def traffic(rows: float, acted: float, failed: float = 0) -> Traffic:
+    return Traffic(rows, failed, {"act": acted, "wait": rows - acted})
+
+
+SEEN = CanaryAnswers(PROBE, traffic(1000, 300))
+EXPOSITION = """
+# TYPE http_requests counter
+http_requests_total{method="POST",handler="/predict",status="200"} 90
+http_requests_total{method="POST",handler="/predict",status="422"} 6
+http_requests_total{method="POST",handler="/predict",status="503"} 4
+http_requests_total{method="GET",handler="/metrics",status="503"} 9
+# TYPE predictions counter
+predictions_total{model_version="1",decision="act"} 30
+predictions_total{model_version="1",decision="wait"} 70
+"""
+
+
+def failing(canary: CanaryAnswers) -> list[str]:
+    return [one.name for one in checks(canary, SEEN, CONTRACT) if not one.passed]
+
+
+def probed(seen: CanaryAnswers, **changes: Any) -> CanaryAnswers:
+    return replace(seen, probe=replace(seen.probe, **changes))
+
+
+def test_the_same_answers_pass() -> None:
+    assert failing(SEEN) == []
+
+
+def test_one_failed_request_in_two_hundred_is_more_than_the_objective_allows() -> None:
+    assert failing(probed(SEEN, forecasts=((), *PROBE.forecasts[1:]))) == ["errors"]
+
+
+@pytest.mark.parametrize(("failed", "names"), [(1, []), (3, ["errors"])])
+def test_live_traffic_counts_too(failed: int, names: list[str]) -> None:
+    assert failing(replace(SEEN, traffic=traffic(1000, 300, failed))) == names
+
+
+@pytest.mark.parametrize(("times", "names"), [(1.4, []), (1.6, ["latency"])])
+def test_slower_than_the_stable_version(times: float, names: list[str]) -> None:
+    slower = tuple(times * one for one in PROBE.milliseconds)
+    assert failing(probed(SEEN, milliseconds=slower)) == names
+
+
+def test_a_slow_machine_is_not_the_canary_s_fault() -> None:
+    slow = replace(SEEN, probe=replace(PROBE, milliseconds=tuple(50 * one for one in PROBE.milliseconds)))
+    assert [one.name for one in checks(slow, slow, CONTRACT) if not one.passed] == []
+
+
+def test_a_slow_tail_fails() -> None:
+    tail = (*PROBE.milliseconds[:-4], 100.0, 100.0, 100.0, 100.0)
+    assert failing(probed(SEEN, milliseconds=tail)) == ["latency"]
+
+
+@pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])
+def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
+    moved = tuple((one + shift,) for (one,) in PROBE.forecasts)
+    assert failing(probed(SEEN, forecasts=moved)) == names
+
+
+def test_rows_that_a_retrained_model_moves_to_and_fro_are_no_shift() -> None:
+    scattered = tuple(
+        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(PROBE.forecasts)
+    )
+    assert failing(probed(SEEN, forecasts=scattered)) == []
+    shifted = tuple((one + 0.3,) for (one,) in scattered)
+    assert failing(probed(SEEN, forecasts=shifted)) == ["distribution"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "acted", "names"), [(1000, 400, []), (1000, 450, ["distribution"]), (400, 200, [])]
+)
+def test_live_decisions_count_where_there_are_enough(rows: int, acted: int, names: list[str]) -> None:
+    assert failing(replace(SEEN, traffic=traffic(rows, acted))) == names
+
+
+def test_a_pod_s_metrics_are_read() -> None:
+    found = traffic_of(EXPOSITION)
+    assert found == Traffic(requests=100, failed=4, decisions={"act": 30, "wait": 70})
+    assert total([found, found]).since(found) == found
+    assert found.since(total([found, found])) == Traffic()  # a pod has gone

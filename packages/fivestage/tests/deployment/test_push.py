@@ -1,0 +1,68 @@
+"""What goes to a registry comes back as what pulls exactly it, or as a sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import ImageNotFound
+from fivestage.common.errors import UserError
+from fivestage.deployment import push
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+class Engine:
+    """A Docker engine that remembers what it was asked to push."""
+
+    def __init__(self, said: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+        self.said, self.names, self.images = said, names, self
+        self.pushed: list[tuple[str, str]] = []
+
+    def get(self, name: str) -> SimpleNamespace:
+        if name.removesuffix(":latest") not in self.names:
+            raise ImageNotFound(name)
+        tags = [name, name.replace("latest", "0123abcd-v2")]
+        return SimpleNamespace(tags=tags, tag=lambda repository, tag: self.pushed.append((repository, tag)))
+
+    def push(self, repository: str, tag: str, **_: bool) -> list[dict[str, Any]]:
+        assert (repository, tag) in self.pushed
+        return self.said
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine(*request.param)
+
+    @contextmanager
+    def opened() -> Iterator[Engine]:
+        yield made
+
+    monkeypatch.setattr(push, "open_engine", opened)
+    return made
+
+
+BOTH = ("fivestage-serving", "fivestage-pipelines")
+FINE = [{"status": "Pushed"}, {"aux": {"Tag": "0123abcd-v2", "Digest": DIGEST, "Size": 9}}]
+
+
+@pytest.mark.parametrize("engine", [(FINE, BOTH)], indirect=True)
+def test_both_images_are_pushed_by_revision_and_told_by_digest(engine: Engine) -> None:
+    where = "ghcr.io/team/project"
+    assert push.push_images("ghcr.io/Team/project") == {one: f"{where}/{one}@{DIGEST}" for one in BOTH}
+    assert engine.pushed == [(f"{where}/{one}", "0123abcd-v2") for one in BOTH]
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        (([{"error": "denied: no rights"}], BOTH), "could not be pushed: denied"),
+        ((FINE, ()), "run `make image` first"),
+    ],
+    indirect=["engine"],
+)
+@pytest.mark.usefixtures("engine")
+def test_what_does_not_go_is_a_sentence(sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        push.push_images("ghcr.io/team/project")

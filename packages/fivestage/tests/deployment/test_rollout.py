@@ -1,0 +1,83 @@
+"""What a Deployment and its pods say about a rollout."""
+
+from typing import Any
+
+import pytest
+from fivestage.deployment.rollout import state_of
+
+READY = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+
+
+def deployment(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web", "generation": 2},
+        "spec": {"replicas": 2},
+        "status": READY | status,
+    }
+
+
+def pod(**container: Any) -> dict[str, Any]:
+    status = {"name": "serving", "state": {}, "lastState": {}, "ready": False, "restartCount": 0} | container
+    return {"metadata": {"name": "web-1"}, "status": {"containerStatuses": [status]}}
+
+
+def test_all_pods_new_and_ready_is_done() -> None:
+    assert state_of(deployment(), [pod()]).done
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"observedGeneration": 1}, {"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}],
+)
+def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
+    state = state_of(deployment(**status), [pod()])
+    assert not state.done
+    assert not state.failed
+
+
+@pytest.mark.parametrize(
+    ("container", "sentence"),
+    [
+        ({"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no x"}}}, "ImagePullBackOff. no x"),
+        ({"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}, "out of memory"),
+        (
+            {
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"reason": "Error", "exitCode": 3}},
+            },
+            "it ended with code 3",
+        ),
+    ],
+)
+def test_what_waiting_does_not_cure_fails_at_once(container: dict[str, Any], sentence: str) -> None:
+    state = state_of(deployment(availableReplicas=1), [pod(**container)])
+    assert state.failed
+    assert sentence in state.sentence
+
+
+def test_a_pod_that_ran_out_of_memory_once_and_is_ready_again_fails_no_rollout() -> None:
+    recovered = pod(lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}}, ready=True)
+    assert state_of(deployment(), [recovered]).done
+
+
+def test_an_image_that_is_still_being_tried_is_waited_for() -> None:
+    trying = pod(state={"waiting": {"reason": "ErrImagePull", "message": "busy"}})
+    assert not state_of(deployment(availableReplicas=1), [trying]).failed
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"},
+        {
+            "type": "Progressing",
+            "status": "False",
+            "reason": "ProgressDeadlineExceeded",
+            "message": "too long",
+        },
+    ],
+)
+def test_the_deployment_s_own_verdict_counts(condition: dict[str, str]) -> None:
+    state = state_of(deployment(updatedReplicas=0, conditions=[condition]), [])
+    assert state.failed
+    assert condition["message"] in state.sentence

@@ -1,0 +1,77 @@
+"""The rules as generated, held to the contract and, where promtool is installed, made to fire one by one."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from fivestage.monitoring.alerts import (
+    DASHBOARD,
+    OPERATOR,
+    RULES,
+    bounds,
+    bucket,
+    operator_text,
+    rules,
+    rules_text,
+)
+from fivestage.monitoring.dashboard import dashboard_text
+from fivestage.monitoring.exposition import expose, exposed
+from fivestage.serving.metrics import BOUNDS
+
+from problem import PROBLEM
+
+DRILL = Path(__file__).with_name("rules_drill.yaml")
+PROMTOOL = shutil.which("promtool")
+
+
+def alerts() -> dict[str, dict[str, object]]:
+    found = rules(PROBLEM.contract)["groups"]
+    return {rule["alert"]: rule for group in found for rule in group["rules"] if "alert" in rule}
+
+
+def test_the_files_are_what_the_contract_gives() -> None:
+    contract = PROBLEM.contract
+    assert RULES.read_text(encoding="utf-8") == rules_text(contract), "run `make alerts`"
+    assert OPERATOR.read_text(encoding="utf-8") == operator_text(contract), "run `make alerts`"
+    assert DASHBOARD.read_text(encoding="utf-8") == dashboard_text(contract), "run `make alerts`"
+
+
+def test_the_latency_is_counted_at_a_bound_that_the_service_has() -> None:
+    assert bounds() == BOUNDS
+    assert bucket(PROBLEM.contract) in BOUNDS
+
+
+def test_each_alert_says_who_is_to_act_on_what() -> None:
+    for rule in alerts().values():
+        assert set(rule["labels"]) == {"severity", "team"}  # type: ignore[call-overload]
+        assert rule["annotations"]["summary"].endswith(".")  # type: ignore[index]
+
+
+def test_each_alert_has_a_drill() -> None:
+    drilled = {
+        test["alertname"]
+        for one in yaml.safe_load(DRILL.read_text())["tests"]
+        for test in one["alert_rule_test"]
+    }
+    assert drilled == set(alerts())
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+def test_each_alert_fires_in_its_drill(tmp_path: Path) -> None:
+    for path in (RULES, DRILL):
+        shutil.copy(path, tmp_path)
+    for words in (["check", "rules", "rules.yaml"], ["test", "rules", DRILL.name]):
+        found = subprocess.run(
+            [str(PROMTOOL), *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_what_was_found_is_written_for_prometheus(tmp_path: Path) -> None:
+    path = tmp_path / "metrics" / "monitoring.prom"
+    expose({"broken": 2, "label_share": 0.5}, path, "test")
+    assert "monitoring_broken 2.0" in path.read_text()
+    assert "# HELP monitoring_label_share Share" in path.read_text()
+    assert exposed(path) == {"broken": 2, "label_share": 0.5}

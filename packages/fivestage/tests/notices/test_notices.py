@@ -1,0 +1,98 @@
+"""What people are told of a period and of a contest, and when somebody is to look."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import Contract, epoch
+from fivestage.contract.contract import day as date_of
+from fivestage.monitoring.causes import Cause
+from fivestage.monitoring.period_watch import Watched
+from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.reporting.notices import contest_notice, period_notice
+from fivestage.reporting.results import Gate
+from tests.monitoring.test_performance import judged, week
+
+from problem import PROBLEM
+
+START = epoch(date_of("2013-10-01"))
+KEEP, TRAIN = (
+    RetrainingDecision(retrain=False, reason="the latest was good"),
+    RetrainingDecision(retrain=True, reason="2 of 3 bad"),
+)
+GATES = (
+    Gate("leakage", passed=True, value=0, limit=0, sentence="nothing moved"),
+    Gate("calibrated", passed=False, value=0.1, limit=0.06, sentence="calibration error 0.100 of 0.06"),
+)
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return PROBLEM.contract
+
+
+@pytest.fixture(scope="module")
+def watched(contract: Contract) -> Watched:
+    """A week in which nothing was wrong."""
+    drift: Any = None  # what is told of it is in the causes
+    return Watched(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), drift, 900, 0.0, 900)
+
+
+def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> None:
+    told = period_notice(contract, [(watched, KEEP)])
+    assert not told.attention
+    assert told.facts == {"act": "false", "as_of": "2013-10-08"}
+    assert "## From 2013-10-01 to 2013-10-08" in told.body
+    assert "**Keep the model**: the latest was good." in told.body
+    assert "Nothing moved by more than chance" in told.body
+    assert "| ROC-AUC | 0." in told.body
+
+
+def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(contract: Contract, watched: Watched) -> None:
+    cause = replace(
+        watched, causes=(Cause("data broken", "temp", "temp: 30 times as large; since 2013-10-03"),)
+    )
+    bad = replace(watched, performance=judged(contract, *week(2, 0.08)))
+    for one, verdict in ((cause, KEEP), (bad, KEEP), (watched, TRAIN)):
+        assert period_notice(contract, [(one, verdict)]).attention
+    shifted = replace(watched, causes=(Cause("input shift", "temp", "temp: warmer"),))
+    assert not period_notice(contract, [(shifted, KEEP)]).attention
+    assert "- **data broken**: temp: 30 times as large" in period_notice(contract, [(cause, KEEP)]).body
+    proven = RetrainingDecision(retrain=False, reason="it saves money", promote="4")
+    told = period_notice(contract, [(watched, proven)])
+    assert told.attention
+    assert "**Let version 4 take over**: it saves money." in told.body
+    assert told.facts["act"] == "true"
+    assert "**Train again**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
+
+
+def test_of_several_weeks_the_latest_comes_first_and_decides(contract: Contract, watched: Watched) -> None:
+    bad = replace(watched, performance=judged(contract, *week(2, 0.08)))
+    later = replace(watched, start=watched.end, end=watched.end + 7 * DAY)
+    told = period_notice(contract, [(bad, TRAIN), (later, KEEP)])
+    assert not told.attention
+    assert told.facts["as_of"] == "2013-10-15"
+    assert told.body.index("2013-10-15") < told.body.index("From 2013-10-01")
+
+
+def test_a_week_without_labels_is_told_by_the_estimate(contract: Contract, watched: Watched) -> None:
+    unlabelled = replace(watched, performance=judged(contract, *week(1), share=0))
+    told = period_notice(contract, [(unlabelled, KEEP)])
+    assert "No label has arrived" in told.body
+    assert "| ROC-AUC | \N{EN DASH} | 0." in told.body
+
+
+def test_a_contest_names_each_gate_and_a_refusal_asks_for_somebody(contract: Contract) -> None:
+    lost = contest_notice(contract, "7", GATES, "2013-12-01", promoted=False)
+    assert lost.attention
+    assert "1 of 2 gates passed; failed: calibrated" in lost.body
+    assert "| calibrated | **no** | 0.1 | 0.06 |" in lost.body
+    won = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
+    assert not won.attention
+    assert "Version 7, trained as of 2013-12-01, is the champion" in won.body
+    assert won.facts == {"version": "7", "passed": "true", "promoted": "true", "waits": "false"}
+    waits = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=False)
+    assert not waits.attention
+    assert "waits for approval" in waits.body
+    assert waits.facts["waits"] == "true"

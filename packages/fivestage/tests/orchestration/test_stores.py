@@ -1,0 +1,108 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from fivestage.common.errors import UserError
+from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
+from fivestage.orchestration import stores
+from fivestage.orchestration.stores import open_stores, use_stack
+from mlflow.tracking import MlflowClient
+from zenml.client import Client
+from zenml.enums import StackComponentType
+from zenml.models import UserUpdate
+
+
+def test_stores_are_made_under_var() -> None:
+    open_stores()
+    assert Path(Client().active_stack.artifact_store.path).is_relative_to(VAR / "zenml")
+    assert "Default" in {experiment.name for experiment in MlflowClient().search_experiments()}
+    assert ZENML_DATABASE.exists()
+    assert MLFLOW_DATABASE.exists()
+    assert not list(VAR.glob("*.unfinished"))
+
+
+class Killed(BaseException):
+    """Ends a connection in its middle."""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(stores, "VAR", tmp_path)
+    return tmp_path / "store.db"
+
+
+def cut_off(store: Path, *, ours: bool = True) -> None:
+    def connect() -> None:
+        with store.open("a") as file:
+            file.write("half")
+        store.with_name("store.db-journal").touch()
+        raise Killed
+
+    with pytest.raises(Killed):
+        stores._connect(store, connect, ours=ours)
+
+
+def finish(store: Path, *, ours: bool = True) -> str:
+    stores._connect(store, store.touch, ours=ours)
+    return store.read_text()
+
+
+def test_a_store_that_was_cut_off_is_made_anew(store: Path) -> None:
+    cut_off(store)
+    assert finish(store) == ""
+    assert not store.with_name("store.db-journal").exists()
+
+
+def test_a_finished_store_survives_a_connection_that_is_cut_off(store: Path) -> None:
+    finish(store)
+    cut_off(store)
+    assert finish(store) == "half"
+
+
+def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
+    cut_off(store, ours=False)
+    assert finish(store, ours=False) == "half"
+
+
+def test_state_that_was_moved_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "VAR", tmp_path)
+    (tmp_path / "stores.lock").write_text("/elsewhere/var")
+    with pytest.raises(UserError, match="made in /elsewhere/var"):
+        open_stores()
+
+
+def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, UserUpdate]] = []
+    store = SimpleNamespace(update_user=lambda user, answers: given.append((user, answers)))
+    client = SimpleNamespace(active_user=SimpleNamespace(id="me"), zen_store=store)
+    monkeypatch.setattr(stores, "Client", lambda: client)
+    stores.skip_zenml_survey()
+    ((user, answers),) = given
+    assert (user, answers.email_opted_in, answers.user_metadata) == (
+        "me",
+        False,
+        {"finished_onboarding_survey": True},
+    )
+
+
+def test_a_stack_file_that_is_not_there_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        use_stack(tmp_path / "stack.yaml")
+
+
+def test_a_stack_follows_its_file(tmp_path: Path) -> None:
+    open_stores()
+    before = Client().active_stack_model.id
+    file = tmp_path / "stack.yaml"
+    try:
+        for folder in ("first", "second"):
+            store = {"name": "there", "flavor": "local", "configuration": {"path": str(tmp_path / folder)}}
+            runner = {"name": "here", "flavor": "local", "configuration": {}}
+            parts = {"orchestrator": runner, "artifact_store": store}
+            file.write_text(yaml.safe_dump({"stack_name": "tried", "components": parts}))
+            use_stack(file)
+            (kept,) = Client().active_stack_model.components[StackComponentType.ARTIFACT_STORE]
+            assert kept.configuration["path"] == str(tmp_path / folder)
+    finally:
+        Client().activate_stack(before)

@@ -1,0 +1,32 @@
+"""What came otherwise than the data have it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fivestage.contract.contract import Contract
+from fivestage.monitoring.skew import skew
+from tests.serving.conftest import made_world
+
+from problem import PROBLEM
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return PROBLEM.contract
+
+
+def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -> None:
+    rows = pd.DataFrame(made_world().rows)
+    same = np.zeros(len(rows))
+    assert skew(rows, rows, same, contract) == ()
+    number = next(name for name, column in contract.columns.items() if column.type == "number")
+    (cause,) = skew(rows.assign(**{number: rows[number] * 2}), rows, same + 0.1, contract)
+    assert (cause.kind, cause.subject) == ("data broken", number)
+    assert "100.0% of requests came with another value" in cause.sentence
+
+
+def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:
+    rows = pd.DataFrame(made_world().rows)
+    (cause,) = skew(rows, rows, np.where(np.arange(len(rows)) < 1, 0.2, 0.0), contract)
+    assert cause.subject == "the answers"
+    assert "by up to 0.200" in cause.sentence

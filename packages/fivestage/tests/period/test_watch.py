@@ -1,0 +1,357 @@
+"""The prediction log as one period's report: what of it counts, and what it is compared with."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.calibration import Calibration
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.deployment.replay_client import wire_rows
+from fivestage.evaluation.daily import Floats
+from fivestage.evaluation.evaluate import artifact_forecast
+from fivestage.features.offline import build_features
+from fivestage.monitoring import period_watch as watching
+from fivestage.monitoring.effects import effects_of
+from fivestage.monitoring.period_watch import Served, Watched, first_decision, reaches, read_served, watch
+from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.monitoring.skew import forecasts_in
+from fivestage.serving.log import open_store
+from fivestage.serving.store import PredictionRecord, Shadowed
+from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
+
+from problem import PROBLEM
+from steps.monitor import alerts_of, metrics_of, period_of
+
+STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
+PERIOD = (START + 8 * DAY, START + 10 * DAY)
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A made-up world as the warehouse has it, with its artifact and that one's answers."""
+
+    contract: Contract
+    artifact: Artifact
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    probability: Floats
+
+    def due(self, start: int = PERIOD[0], end: int = PERIOD[1]) -> pd.DataFrame:
+        at = self.rows["decision_at"]
+        return self.rows[(at >= start) & (at < end)]
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Warehouse:
+    contract, world = PROBLEM.contract, made_world()
+    artifact = made_artifact(world, contract)
+    events = {kind: pd.DataFrame(frame) for kind, frame in world.events.items()}
+    known = world.at + 8 * HOUR
+    rows = pd.DataFrame(world.rows).assign(decision_at=world.at, disrupted=world.label, known_at=known)
+    features = build_features(PROBLEM.features, rows, events, REFERENCE)
+    return Warehouse(contract, artifact, rows, features, artifact_forecast(artifact, features))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/log.sqlite"
+
+
+def answered(
+    name: str, rows: pd.DataFrame, probability: Floats, contract: Contract, version: str = "1"
+) -> PredictionRecord:
+    predictions = [{"probability": one, "decision": "wait"} for one in probability.tolist()]
+    answer = {"request_id": name, "model_version": version, "threshold": 0.3, "predictions": predictions}
+    request = {"rows": wire_rows(rows, contract.columns)}
+    return PredictionRecord(name, 0.0, version, 0, 100, json.dumps(request), json.dumps(answer))
+
+
+def log(database: str, answers: Sequence[PredictionRecord]) -> None:
+    store = open_store(database)
+    store.write_answers(answers)
+    store.close()
+
+
+def log_of(warehouse: Warehouse, version: str = "1") -> Served:
+    due = warehouse.due()
+    forecast: Any = [(one,) for one in warehouse.probability[due.index].tolist()]
+    frame = due.assign(forecast=forecast, model_version=version).reset_index(drop=True)
+    return Served(*PERIOD, frame, 1)
+
+
+def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    days = [warehouse.due(start + day * DAY, start + (day + 1) * DAY) for day in range(-1, 3)]
+    log(
+        database,
+        [
+            answered(f"{day}", rows, warehouse.probability[rows.index], contract)
+            for day, rows in enumerate(days)
+        ],
+    )
+    served = read_served(database, contract, start, end, 0)
+    due = warehouse.due()
+    assert (served.start, served.end, served.last_number) == (start, end, 3)
+    assert served.log["flight"].tolist() == due["flight"].tolist()
+    assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
+    np.testing.assert_array_equal(forecasts_in(served.log), warehouse.probability[due.index])
+
+
+def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: str) -> None:
+    start, end = PERIOD
+    lead = warehouse.contract.decision.lead_seconds
+    edges = [start - 1, start, end - 1, end]
+    rows = warehouse.rows.head(4).assign(scheduled_departure=[at + lead for at in edges])
+    log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
+    served = read_served(database, warehouse.contract, start, end, 0)
+    assert (served.log["scheduled_departure"] - lead).tolist() == [start, end - 1]
+
+
+def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: str) -> None:
+    contract, due = warehouse.contract, warehouse.due()
+    one, other = due.head(5), due.tail(5)
+    log(database, [answered("one", one, np.full(5, 0.1), contract)])
+    first = read_served(database, contract, *PERIOD, 0)
+    log(database, [answered("other", other, np.full(5, 0.2), contract)])
+    second = read_served(database, contract, *PERIOD, first.last_number)
+    assert (first.last_number, second.last_number) == (1, 2)
+    assert second.log["flight"].tolist() == other["flight"].tolist()
+    nothing = read_served(database, contract, *PERIOD, second.last_number)
+    assert (len(nothing.log), nothing.last_number) == (0, 2)
+
+
+def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, database: str) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    both = [warehouse.due(start, start + DAY), warehouse.due(start + DAY, end)]
+    log(
+        database,
+        [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
+    )
+    assert reaches(database, contract, start + DAY, 0)
+    first = read_served(database, contract, start, start + DAY, 0)
+    second = read_served(database, contract, start + DAY, end, first.last_number)
+    assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
+    assert not reaches(database, contract, end, second.last_number)
+
+
+def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
+    contract, row = warehouse.contract, warehouse.due().head(1)
+    log(database, [answered(f"{p}", row, np.array([p]), contract) for p in (0.1, 0.2)])
+    assert read_served(database, contract, *PERIOD, 0).log["forecast"].tolist() == [(0.2,)]
+
+
+def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, database: str) -> None:
+    contract, due = warehouse.contract, warehouse.due()
+    forecast = warehouse.probability[due.index]
+    log(database, [answered("all", due, forecast, contract)])
+    silent = read_served(database, contract, *PERIOD, 0)
+    assert (silent.challenger, silent.last_shadow) == ("", 0)
+    truth = due[contract.label.name].to_numpy(dtype=np.float64)
+    store = open_store(database)
+    store.write_shadows([Shadowed("all", 0.0, "7", json.dumps(truth.tolist()))])
+    store.close()
+    served = read_served(database, contract, *PERIOD, 0)
+    assert served.challenger == "7"
+    assert served.last_shadow > 0
+    found = watching._shadow(served, due, np.arange(len(due)), contract)
+    assert found is not None
+    assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), 2)
+    assert min(found.saved) > 0  # it knew the outcome
+    assert read_served(database, contract, *PERIOD, 0, served.last_shadow).challenger == ""
+
+
+def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_path: Path) -> None:
+    served = read_served(database, warehouse.contract, *PERIOD, 7)
+    assert (len(served.log), served.last_number) == (0, 7)
+    with pytest.raises(UserError, match=r"nothing decided from 2013-08-09T00:00:00Z to 2013-08-11T00:00:00Z"):
+        watch(
+            warehouse.rows,
+            warehouse.features,
+            served,
+            {},
+            warehouse.contract,
+            tmp_path / "page.html",
+        )
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_period_without_any_request_is_told_of_and_gone_past(
+    warehouse: Warehouse, database: str, tmp_path: Path
+) -> None:
+    contract, (start, end) = warehouse.contract, PERIOD
+    due = warehouse.due()
+    log(database, [answered("later", due, warehouse.probability[due.index], contract)])
+    assert first_decision(database, contract, 0) == due["decision_at"].min()
+    assert first_decision(database, contract, end) is None
+    silent = read_served(database, contract, start - 2 * DAY, start, 0)
+    found = watch(warehouse.rows, warehouse.features, silent, {}, contract, tmp_path / "page.html")
+    assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("rows a day",))
+    assert not (tmp_path / "page.html").exists()
+    verdict = RetrainingDecision(retrain=False, reason="blocked")
+    assert [one.team for one in alerts_of(found, verdict, contract)] == ["data"]
+    assert metrics_of(found, verdict)["broken"] == 1
+    assert "label_share" not in metrics_of(found, verdict)  # no label is late
+    assert period_of(found).broken == ("rows a day",)
+    assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
+
+
+def made_up(served: Served, rows: int) -> Served:
+    place = np.arange(len(served.log))
+    return replace(served, log=served.log.assign(dest=np.where(place < rows, "XXX", served.log["dest"])))
+
+
+def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse, tmp_path: Path) -> None:
+    served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
+    whole = watched(warehouse, served, artifacts, tmp_path)
+    one = watched(warehouse, made_up(served, 1), artifacts, tmp_path)
+    assert one.performance.rows == whole.performance.rows - 1
+    assert "whole rows" not in one.broken
+    many = watched(warehouse, made_up(served, 20), artifacts, tmp_path)
+    assert many.performance.rows == whole.performance.rows - 20
+    (cause,) = [cause for cause in many.causes if cause.subject == "whole rows"]
+    assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
+
+
+def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    served = log_of(warehouse)
+    found = watched(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact}, tmp_path)
+    assert (found.performance.rows, found.broken) == (0, ("rows a day",))
+    assert "the data have none" in found.causes[0].sentence
+
+
+def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
+    rows = warehouse.rows.sample(frac=1, random_state=1).reset_index(drop=True)
+    asked = log_of(warehouse).log.sample(frac=1, random_state=2).reset_index(drop=True)
+    places = watching._places(rows, asked, warehouse.contract, *PERIOD)
+    identity = list(warehouse.contract.identity)
+    assert (rows.iloc[places][identity].to_numpy() == asked[identity].to_numpy()).all()
+
+
+def watched(
+    warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], folder: Path, **light: Any
+) -> Watched:
+    """The report, with drift and its page, which have tests of their own, left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "detect_drift", light.get("drift", lambda *_: STILL))
+        patch.setattr(watching, "write_drift_page", lambda *_: None)
+        patch.setattr(watching, "joined", lambda reports: reports[0])
+        patch.setattr(watching, "concept_drift", light.get("concept", lambda *_: None))
+        page = folder / "page.html"
+        return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
+
+
+def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse, tmp_path: Path) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+    assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
+    assert found.compared == found.performance.rows == len(warehouse.due()) > 100
+    assert found.largest_difference < 1e-12
+
+
+def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+    wrong = replace(warehouse.artifact, calibration=Calibration(1.1))
+    found = watched(warehouse, log_of(warehouse), {"1": wrong}, tmp_path)
+    due = warehouse.due().index
+    offline = artifact_forecast(wrong, warehouse.features.iloc[due])
+    assert found.largest_difference == pytest.approx(np.abs(offline - warehouse.probability[due]).max())
+    assert found.largest_difference > 0.001
+
+
+def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+    served = log_of(warehouse)
+    second = served.log.index >= 50
+    forecast = forecasts_in(served.log) + 0.25 * (served.log.index == 60)
+    told: Any = [(one,) for one in forecast.tolist()]
+    version = np.where(second, "2", "1")
+    both = replace(served, log=served.log.assign(model_version=version, forecast=told))
+    artifacts = {"1": warehouse.artifact, "2": warehouse.artifact}
+    found = watched(warehouse, both, artifacts, tmp_path)
+    assert found.versions == ("1", "2")
+    assert found.largest_difference == pytest.approx(0.25)
+
+
+def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse, tmp_path: Path) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+    share = float((warehouse.due()["known_at"] < PERIOD[1]).mean())
+    assert 0 < share < 1
+    assert found.performance.label_share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("needed", [0.0, 0.9])
+def test_without_any_label_nothing_is_judged(warehouse: Warehouse, tmp_path: Path, needed: float) -> None:
+    rules = warehouse.contract.monitoring.model_copy(update={"min_label_share": needed})
+    contract = warehouse.contract.model_copy(update={"monitoring": rules})
+    unknown = warehouse.rows.assign(known_at=warehouse.rows["known_at"] + 99 * DAY)
+    late = replace(warehouse, contract=contract, rows=unknown)
+
+    def concept(*_: Any) -> Any:
+        raise AssertionError("there is nothing to compare")
+
+    found = watched(late, log_of(warehouse), {"1": warehouse.artifact}, tmp_path, concept=concept)
+    assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
+    assert found.performance.sentence == "no label has arrived"
+    assert found.performance.expected.scores["cost_per_1000"] > 0
+
+
+def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse, tmp_path: Path) -> None:
+    (reference, current), (usual, score) = held_against(
+        warehouse, replace(warehouse.artifact, trained_until=0), tmp_path
+    )
+    first = PERIOD[0] // DAY
+    assert (current.first, current.days) == (first, 2)
+    assert reference.first + reference.days == first
+    assert set(reference.frame) == set(current.frame)
+    assert not set(reference.frame) & set(warehouse.contract.monitoring.unwatched)
+    assert usual.first == reference.first
+    np.testing.assert_array_equal(score.frame["probability"], warehouse.probability[warehouse.due().index])
+
+
+def test_the_score_is_held_against_days_that_the_model_has_not_learnt(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - 5 * DAY)
+    assert len(held_against(warehouse, fresh, tmp_path)) == 1  # five days are too few for windows of two
+    older = replace(warehouse.artifact, trained_until=PERIOD[0] - 8 * DAY)
+    _, (usual, _) = held_against(warehouse, older, tmp_path)
+    assert (usual.first, usual.days) == (PERIOD[0] // DAY - 8, 8)
+
+
+def held_against(warehouse: Warehouse, artifact: Artifact, folder: Path) -> list[tuple[Any, Any]]:
+    """The windows that drift is asked of."""
+    seen = []
+
+    def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
+        seen.append((reference, current))
+        return STILL
+
+    watched(warehouse, log_of(warehouse), {"1": artifact}, folder, drift=drift)
+    return seen
+
+
+def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(warehouse: Warehouse) -> None:
+    usual, model = warehouse.features, warehouse.artifact
+    numbers = [name for name in model.features if pd.api.types.is_numeric_dtype(usual[name])]
+    now = usual.assign(**{name: usual[name].max() for name in numbers})
+    found = effects_of([*numbers, "no feature"], now, usual, model, warehouse.contract)
+    assert set(found) == set(numbers)
+    assert max(abs(one.shift) for one in found.values()) > 0.001
+    assert min(one.loss_per_1000 for one in found.values()) >= 0
+    still = effects_of(numbers[:1], usual, usual, model, warehouse.contract)[numbers[0]]
+    assert abs(still.shift) < 0.05
+
+
+def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
+    rules = warehouse.contract.monitoring.model_copy(update={"unwatched": ("tempo",)})
+    contract = warehouse.contract.model_copy(update={"monitoring": rules})
+    with pytest.raises(UserError, match=r"^monitoring.unwatched names tempo, which are no features"):
+        watched(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact}, tmp_path)

@@ -1,0 +1,184 @@
+"""Each policy of retraining lives through weeks made to its measure; all of them through some real ones."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Floats, Ints
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.monitoring import backtest as years
+from fivestage.monitoring.backtest import (
+    POLICIES,
+    SHADOW_ONLY,
+    Moved,
+    PolicyBacktest,
+    Year,
+    compare_policies,
+    live,
+    told,
+)
+from fivestage.monitoring.policy import ShadowScore, saved_by_day
+from fivestage.training.boosting import BoostingParams
+from tests.conftest import Slice, changed
+
+from problem import PROBLEM
+
+WEEKS = 20
+WEEK = 7 * DAY
+ROWS = 10  # a day
+
+
+@dataclass(frozen=True)
+class Weeks:
+    """A stand-in for a `Year` in which a model costs `aging` more a row with each week of its age."""
+
+    contract: Contract
+    bad: tuple[int, ...] = ()  # weeks
+    drifted: tuple[int, ...] = ()
+    broken: tuple[int, ...] = ()
+    aging: float = 0.0
+    wins: bool = True  # each challenger its contest
+    start: int = 100 * WEEK
+
+    @property
+    def rows(self) -> range:
+        return range(WEEKS * 7 * ROWS)
+
+    @property
+    def day(self) -> Ints:
+        return self.start // DAY + np.arange(WEEKS * 7).repeat(ROWS)
+
+    def starts(self) -> range:
+        return range(self.start, self.start + WEEKS * WEEK, WEEK)
+
+    def inside(self, start: int, end: int) -> Ints:
+        return np.flatnonzero((self.day >= start // DAY) & (self.day < end // DAY))
+
+    def costs(self, as_of: int, where: Ints) -> Floats:
+        return 100 + self.aging * (self.day[where] - as_of // DAY) / 7
+
+    def judged(self, _as_of: int, start: int, _end: int) -> Any:
+        return SimpleNamespace(label_share=1.0, bad=self._week(start) in self.bad)
+
+    def moved(self, start: int, _end: int) -> Moved:
+        week = self._week(start)
+        return Moved(week in self.drifted, ("temp",) if week in self.broken else ())
+
+    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
+        here = self.inside(start, end)
+        saved = self.costs(champion, here) - self.costs(challenger, here)
+        return saved_by_day(str(challenger), saved, self.day[here])
+
+    def passes(self, challenger: int, champion: int, at: int) -> bool:
+        assert champion < challenger <= at
+        return self.wins
+
+    def _week(self, start: int) -> int:
+        return (start - self.start) // WEEK
+
+
+def weeks(**given: Any) -> Any:
+    return Weeks(PROBLEM.contract, **given)
+
+
+def lived(policy: str, year: Any) -> tuple[list[int], list[int]]:
+    """The weeks at whose end was trained, and promoted."""
+    life: PolicyBacktest = live(year, POLICIES[policy], contest_first=policy not in SHADOW_ONLY)
+    return tuple([(at - year.start) // WEEK for at in some] for some in (life.trained, life.promoted))  # type: ignore[return-value]
+
+
+def test_never_trains_whatever_comes() -> None:
+    everything = tuple(range(WEEKS))
+    assert lived("never", weeks(bad=everything, drifted=everything, aging=50.0)) == ([], [])
+
+
+def test_by_the_calendar_a_training_follows_every_four_periods_until_the_budget_is_spent() -> None:
+    assert lived("every 4 periods", weeks()) == ([4, 8, 12, 16], [4, 8, 12, 16])
+    poor = changed(PROBLEM.contract, budget={"retrainings_per_year": 2})
+    assert lived("every 4 periods", replace(weeks(wins=False), contract=poor)) == ([4, 8], [])
+
+
+def test_on_drift_a_training_follows_what_moved_and_is_whole_after_the_pause() -> None:
+    assert lived("on drift", weeks(drifted=(3, 4, 5, 6, 9), broken=(9,))) == ([4, 7], [4, 7])
+
+
+def test_on_performance_two_bad_periods_of_three_ask() -> None:
+    assert lived("on performance", weeks(bad=(4, 6, 10), drifted=(1, 2))) == ([7], [7])
+    assert lived("on performance", weeks()) == ([], [])  # no age asks
+
+
+def test_on_proven_gain_a_challenger_takes_over_once_its_shadow_has_saved() -> None:
+    trained, promoted = lived("on proven gain", weeks(aging=10.0))
+    assert trained[0] == 4
+    assert promoted[0] == 6  # the contract's days of proof
+    assert lived("on proven gain", weeks(aging=10.0, wins=False))[1] == []
+    assert lived("on proven gain", weeks())[1] == []
+
+
+def test_as_the_contract_says_age_asks_and_broken_data_wait() -> None:
+    assert lived("as the contract says", weeks())[0] == [6, 12, 18]
+    assert lived("as the contract says", weeks(broken=(5, 6)))[0][0] == 8
+
+
+def test_what_a_policy_saves_is_less_by_the_price_of_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(years, "POLICIES", {name: POLICIES[name] for name in ("never", "every 4 periods")})
+    price = PROBLEM.contract.budget.retraining_cost
+    never, often = compare_policies(weeks(wins=False), lambda _: None).policies
+    assert (never.trainings, never.training_cost, never.saved.mean) == (0, 0, 0)
+    assert (often.trainings, often.promoted, often.training_cost) == (4, 0, 4 * price)
+    assert often.decisions_cost == never.decisions_cost
+    decisions = WEEKS * 7 * ROWS
+    assert often.saved.mean == pytest.approx(-4 * price / decisions * 1000)
+    assert often.by_day[-1] == pytest.approx(-4 * price)
+    _, better = compare_policies(weeks(aging=10.0), lambda _: None).policies
+    saved = never_again(10.0) - 4 * price
+    assert better.by_day[-1] == pytest.approx(saved)
+    assert better.saved.low > 0
+    assert better.saved.mean == pytest.approx(saved / decisions * 1000)
+
+
+def never_again(aging: float) -> float:
+    """What models of four weeks at most save against one of all the weeks."""
+    ages = np.arange(WEEKS * 7) / 7
+    return float(aging * ROWS * (ages - ages % 4).sum())
+
+
+@pytest.mark.slow
+def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
+    real: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = changed(real.contract, monitoring={"reference_days": 28})
+    year = Year(real.rows, real.features, contract, BoostingParams(0.2, 7, 20, min_leaf_rows=50), tmp_path)
+    found = compare_policies(year, lambda _: None)
+    assert [one.policy for one in found.policies] == list(POLICIES)
+    calendar = next(one for one in found.policies if one.policy.startswith("every"))
+    assert calendar.trainings == (len(year.starts()) - 1) // years.CADENCE
+    for one in found.policies:
+        assert one.decisions_cost > 0
+        assert one.saved.low <= one.saved.mean <= one.saved.high
+        money = found.policies[0].decisions_cost - one.decisions_cost - one.training_cost
+        assert one.by_day[-1] == pytest.approx(money)
+    assert told(found).years[0].name == "never"
+
+    def again(*_: Any) -> Any:
+        raise AssertionError("what has been done is done again")
+
+    monkeypatch.setattr(Year, "_train", again)
+    monkeypatch.setattr(years, "detect_drift", again)
+    once_more = Year(
+        real.rows, real.features, contract, BoostingParams(0.2, 7, 20, min_leaf_rows=50), tmp_path
+    )
+    assert compare_policies(once_more, lambda _: None) == found
+
+
+def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
+    first = real.rows["decision_at"] < real.rows["decision_at"].min() + 40 * DAY
+    rows, features = real.rows[first], real.features[first]
+    year = Year(rows, features, real.contract, BoostingParams(0.2, 7, 20), tmp_path)
+    with pytest.raises(UserError, match="no period is left to compare policies in"):
+        compare_policies(year, lambda _: None)

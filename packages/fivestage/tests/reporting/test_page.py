@@ -1,0 +1,226 @@
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fivestage.contract.contract import Contract
+from fivestage.reporting.page import page, write_page
+from fivestage.reporting.results import NAN, Estimate, ProblemSection, Results
+from fivestage.reporting.stages import STAGES
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+ROOT = Path(__file__).parents[2]
+
+
+class Read(HTMLParser):
+    """Checks that elements are closed in order, and keeps what the tests ask for."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        values = {name: value or "" for name, value in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in values:
+            self.ids[values["id"]] += 1
+        if tag == "a":
+            self.links.append(values.get("href", ""))
+        elif tag != "use":
+            self.loaded += [values[name] for name in ("src", "href", "xlink:href", "data") if name in values]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def html(contract: Contract, results: Results) -> str:
+    return page(contract, results)
+
+
+def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> None:
+    text = " ".join(Read(html).text.split())
+    assert contract.title in text
+    for stage in STAGES:
+        assert stage.question in text
+    assert "Not run yet" not in text
+    for shown in (
+        "from a probability of 0.333 on",  # problem: the threshold of the contract's costs
+        "3 of 3 leakage probes passed",
+        "336,750 rows were kept, and 26 rows or values went to quarantine",
+        "log-loss 0.468 against 0.472 for the best baseline, logistic regression",
+        "0.730 to 0.773",  # the interval of the test's ROC-AUC
+        "4 of 4 gates passed",
+        "largest difference of 2.2e",
+        "11.4 ms",
+        "13 periods watched, 2 bad; 1 retraining, 1 promoted",
+        "pressure: missing in 40.0% of rows",
+        "3 min 12 s",  # all stages together
+        "make ui",
+    ):
+        assert shown in text
+
+
+def test_every_plot_is_drawn_once_and_described(html: str) -> None:
+    read = Read(html)
+    assert read.tags["svg"] == read.tags["figure"] + 2 == 13  # two periods show the days of their causes
+    assert html.count('role="img" aria-label="') == 13
+    assert [name for name, times in read.ids.items() if times > 1] == []
+
+
+def test_nothing_is_loaded_from_anywhere(html: str) -> None:
+    read = Read(html)
+    assert read.tags["script"] == 0
+    assert [address for address in read.loaded if address != "data:,"] == []
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_links_stay_in_the_project_or_open_the_service(html: str, results: Results) -> None:
+    assert results.serving is not None
+    read = Read(html)
+    for link in read.links:
+        if link.startswith("#"):
+            assert link[1:] in read.ids
+        elif "://" in link:
+            assert link == f"{results.serving.url}/docs"
+    assert "model-card.md" in read.links
+    assert "drift/2013-10-01.html" in read.links
+
+
+def test_colours_come_from_the_page(html: str) -> None:
+    drawn = re.sub(r"var\(--\w+, #\w+\)", "", "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)))
+    assert set(re.findall(r"#[0-9a-f]{6}\b", drawn)) == set()
+
+
+def test_text_from_outside_is_escaped(html: str, contract: Contract) -> None:
+    assert "value &lt;out&gt; of range" in html
+    bold = contract.model_copy(update={"title": "<script>alert(1)</script>"})
+    assert Read(page(bold, Results())).tags["script"] == 0
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in STAGES if stage.name != "problem"])
+def test_a_stage_stands_alone_and_the_others_are_said(
+    stage: str, contract: Contract, results: Results
+) -> None:
+    text = Read(page(contract, Results(**{stage: getattr(results, stage)}))).text
+    assert text.count("Not run yet.") == 2 * 3  # each in its tile and in its section
+
+
+def test_a_refused_model_is_why_nothing_is_served(contract: Contract, results: Results) -> None:
+    model = results.model
+    assert model
+    gates = (replace(model.gates[0], passed=False), *model.gates[1:])
+    text = Read(page(contract, Results(model=replace(model, gates=gates, promoted=False)))).text
+    assert text.count(f"Not run, as version {model.version} was refused.") == 2 * 2  # tiles and sections
+    assert text.count("change `gates` in problem/problem.yaml") == 1
+    assert text.count("Not run yet.") == 2  # of the data
+
+
+def test_before_any_run_there_is_a_page(contract: Contract) -> None:
+    read = Read(page(contract, Results()))
+    assert read.text.count("Not run yet.") == 8
+    assert read.tags["svg"] == 0
+
+
+def test_results_of_another_contract_are_pointed_out(html: str, contract: Contract) -> None:
+    assert "problem.yaml has changed" not in html
+    assert "problem.yaml has changed" in page(contract, Results(problem=ProblemSection("another")))
+
+
+def test_missing_numbers_are_a_dash(contract: Contract, results: Results) -> None:
+    assert results.model is not None
+    assert results.monitoring is not None
+    unknown = Estimate(NAN)
+    waiting = tuple(
+        replace(
+            period,
+            metrics=dict.fromkeys(period.metrics, unknown),
+            drift=tuple(replace(one, score=NAN) for one in period.drift),
+            label_share=0.0,
+            estimated_cost=NAN,
+        )
+        for period in results.monitoring.periods
+    )
+    rows = tuple(replace(row, metrics=row.metrics | {"roc_auc": unknown}) for row in results.model.slices)
+    html = page(
+        contract,
+        replace(
+            results,
+            model=replace(results.model, slices=rows, test={"roc_auc": unknown}),
+            monitoring=replace(results.monitoring, periods=waiting),
+        ),
+    )
+    assert re.search(r"\b(nan|inf)\b", Read(html).text) is None
+
+
+def test_the_same_results_give_the_same_page(html: str, contract: Contract, results: Results) -> None:
+    assert page(contract, results) == html
+
+
+def test_the_page_is_written_whole(contract: Contract, tmp_path: Path) -> None:
+    path = write_page(contract, Results(), tmp_path / "reports" / "index.html")
+    assert path.read_text(encoding="utf-8") == page(contract, Results())
+    assert [other.name for other in path.parent.iterdir()] == ["index.html"]
+
+
+def test_the_room_knows_no_word_of_the_problem(contract: Contract) -> None:
+    own = {contract.label.name, contract.decision.act, *contract.slices, "flight", "airport", "weather"}
+    for path in (ROOT / "report").rglob("*"):
+        if path.suffix in {".py", ".j2", ".css"}:
+            words = set(re.findall(r"[a-z_]+", path.read_text(encoding="utf-8").lower()))
+            assert words & own == set(), path
+
+
+def test_a_policy_is_called_worth_it_only_beyond_its_interval(contract: Contract, results: Results) -> None:
+    told = page(contract, results)
+    assert "training “every 4 periods” saves most" in told
+    assert "Not shown to be worth it: on drift." in told
+    assert results.policies is not None
+    doubtful = replace(
+        results.policies,
+        years=tuple(replace(one, saved=replace(one.saved, low=-1.0)) for one in results.policies.years),
+    )
+    told = page(contract, replace(results, policies=doubtful))
+    assert "no policy is shown to be worth its trainings" in told
+
+
+def test_policies_are_compared_where_no_service_has_been_lived_with(
+    contract: Contract, results: Results
+) -> None:
+    html = page(contract, Results(policies=results.policies))
+    assert "Which policy of retraining is worth it" in Read(html).text
+    assert "every 4 periods" in html
+
+
+def test_each_period_is_told_by_slice(html: str) -> None:
+    text = Read(html).text
+    assert "Mean prediction against what came, by slice and period" in text
+    assert text.count("by slice") == 14  # the plot's, and a table for each of 13 periods
+    assert "origin EWR" in text
+
+
+def test_a_cause_comes_with_its_days(html: str) -> None:
+    assert "<b>data broken</b>: pressure: missing in 40.0% of rows" in html
+    assert html.count("<summary>What moved in the period from ") == 2

@@ -1,0 +1,656 @@
+"""A table of one's own: what its columns are taken for, what is written, and what cannot work."""
+
+import importlib.util
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Strings
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import MulticlassContract, RegressionContract, epoch, load_contract
+from fivestage.contract.tasks import ClassificationGates, RegressionGates
+from fivestage.data.event_tables import ingest_tables
+from fivestage.data.source import read_table
+from fivestage.data.tables import moment, simulated
+from fivestage.features.stores import OfflineFeatureStore
+from fivestage.scaffold.column_profiles import inspect_column, names_of
+from fivestage.scaffold.demo import FILES, MARK, remove_demo
+from fivestage.scaffold.draft import InitOptions, draft
+from fivestage.scaffold.fields import plain
+from fivestage.scaffold.gates_plan import moved, plan_limits, plan_windows
+from fivestage.scaffold.leaks import SAMPLE, some_of
+from fivestage.scaffold.notes import notes_of
+from fivestage.scaffold.target import Target
+from fivestage.scaffold.write import write_problem
+
+ROWS = 2_000
+
+
+@pytest.fixture(scope="module")
+def customers() -> pd.DataFrame:
+    """Orders of customers, some of whom leave more often than others; German spelling, odd forms, leaks."""
+    random = np.random.default_rng(0)
+    moments = pd.Timestamp("2023-02-01") + pd.to_timedelta(
+        np.sort(random.integers(0, 300 * DAY, ROWS)), unit="s"
+    )
+    who = random.integers(0, 60, ROWS)
+    temper, price = random.normal(0, 1.5, 60), random.gamma(3, 400, ROWS).round(2)
+    left = random.random(ROWS) < 1 / (1 + np.exp(1 - temper[who] - price / 2000))
+    table = pd.DataFrame(
+        {
+            "Order ID": [f"o{number:05}" for number in range(ROWS)],
+            "Signed Up At": moments.strftime("%d.%m.%Y %H:%M"),
+            "Kunde": [f"c{one}" for one in who],
+            "Größe (cm)": np.where(random.random(ROWS) < 0.1, np.nan, random.normal(170, 10, ROWS).round(1)),
+            "plan": random.choice(["basic", "plus", "größe XL"], ROWS),
+            "price": [f"{one:,.2f}".translate(str.maketrans(",.", ".,")) for one in price],
+            "note": [" ".join(random.choice(["good", "bad", "slow"], 12)) for _ in range(ROWS)],
+            "one": 1,
+            "closed": (moments + pd.to_timedelta(random.integers(1, 30, ROWS), unit="D")).strftime(
+                "%Y-%m-%d"
+            ),
+            "refund": np.where(left, price, 0),
+            "Churned": np.where(left, "yes", "no"),
+        }
+    )
+    return pd.concat([table, table.head(20)]).sample(frac=1, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def problem(customers: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    customers.to_csv(folder / "customers.csv", sep=";", index=False)
+    wishes = InitOptions(str(folder / "customers.csv"), "churned", "signed up at", keys=("Kunde",))
+    write_problem(draft(wishes), folder / "problem")
+    return folder / "problem"
+
+
+def module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    made: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) -> None:
+    contract = load_contract(problem / "problem.yaml")
+    assert contract.decision.time_column == "signed_up_at"
+    assert contract.identity == ("order_id",)
+    assert set(contract.columns) == {
+        "order_id",
+        "signed_up_at",
+        "kunde",
+        "grosse_cm",
+        "plan",
+        "price",
+        "note",
+    }
+    assert contract.columns["grosse_cm"].nullable
+    assert contract.columns["plan"].values == ("basic", "größe XL", "plus")  # type: ignore[union-attr]
+    assert contract.slices == ("plan",)
+    text = (problem / "problem.yaml").read_text(encoding="utf-8")
+    assert "closed: suspected leak, it comes after the decision in 100%" in text
+    assert "refund: suspected leak, alone it reaches ROC-AUC 1.000" in text
+    assert "one: it has one value only" in text
+    assert "RECONSIDER" in text
+    window = contract.split
+    assert window.test_end > window.test_start
+    assert 0.2 < contract.costs.threshold < 0.5
+
+
+def test_the_table_is_read_as_it_is_meant(problem: Path, customers: pd.DataFrame) -> None:
+    contract = load_contract(problem / "problem.yaml")
+    tables = module(problem / "dataset.py").load(contract)
+    rows = tables.rows
+    assert len(rows) == ROWS  # without the repeated ones
+    assert tables.quality["repeated_rows_left_out"] == 20
+    assert rows["decision_at"].is_monotonic_increasing
+    first = customers[customers["Order ID"] == rows["order_id"].iloc[0]].iloc[0]
+    assert rows["churned"].iloc[0] == (first["Churned"] == "yes")
+    assert f"{rows['price'].iloc[0]:,.2f}".translate(str.maketrans(",.", ".,")) == first["price"]
+    at = pd.Timestamp(rows["signed_up_at"].iloc[0], unit="s")
+    assert at.strftime("%d.%m.%Y %H:%M") == first["Signed Up At"]
+    told = tables.events["outcome"]
+    assert (told["happened_at"].to_numpy() == np.sort(rows["known_at"])).all()
+    assert set(told["churned"]) == {"yes", "no"}
+
+
+def test_what_is_scored_has_the_tables_own_headers_and_the_values_of_training(
+    problem: Path, customers: pd.DataFrame, tmp_path: Path
+) -> None:
+    contract, dataset = load_contract(problem / "problem.yaml"), module(problem / "dataset.py")
+    new = customers.drop_duplicates().drop(columns=["Churned", "closed", "refund"])
+    new.to_csv(tmp_path / "new.csv", index=False, sep=";")
+    batch = dataset.batch(str(tmp_path / "new.csv"), contract).set_index("order_id").sort_index()
+    known = dataset.load(contract).rows.set_index("order_id").sort_index()
+    pd.testing.assert_frame_equal(batch, known[list(batch)], check_dtype=False)
+    assert [*batch, "order_id"] == [*list(contract.columns)[1:], "order_id"]
+
+
+def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
+    write_problem(draft(InitOptions("sklearn:wine", "target")), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    batch = module(tmp_path / "dataset.py").batch("sklearn:wine", contract)
+    assert set(batch) == set(contract.columns)
+    assert batch["row_number"].is_unique
+    assert (batch["decided_at"] == epoch(contract.split.test_end)).all()
+
+
+def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:
+    """The windows of an entity come from the code that the demo's features use."""
+    contract = load_contract(problem / "problem.yaml")
+    tables, features = module(problem / "dataset.py").load(contract), module(problem / "features.py")
+
+    def columns(frame: pd.DataFrame) -> dict[str, Any]:
+        text = frame.select_dtypes(exclude="number").columns
+        return {
+            str(name): Strings.of(frame[name]) if name in text else frame[name].to_numpy() for name in frame
+        }
+
+    past = OfflineFeatureStore.of(features.outcome_facts(columns(tables.events["outcome"]), {}))
+    rows = tables.rows
+    at = rows["decision_at"].to_numpy()
+    batch = {
+        name: values
+        for made in features.SETS.values()
+        for name, values in made(columns(rows), at, past, {}).items()
+    }
+    history = past.history()
+    for place in (0, 700, ROWS - 1):
+        row = rows.iloc[place].to_dict()
+        for made in features.SETS.values():
+            for name, value in made(row, int(at[place]), history, {}).items():
+                many = batch[name]
+                seen = many.values[many.codes[place]] if isinstance(many, Strings) else many[place]
+                assert value == seen or (value != value and seen != seen)  # noqa: PLR0124 (NaN)
+    assert (
+        batch[
+            "kunde_28d_count" if "kunde_28d_count" in batch else f"kunde_{next(iter(features.WINDOWS))}_count"
+        ].max()
+        > 3
+    )
+
+
+def table(*, rows: int = 300, **columns: Any) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    return pd.DataFrame({"a": random.normal(size=rows), "b": random.choice(["x", "y"], rows), **columns})
+
+
+OUTCOME = np.random.default_rng(1).integers(0, 2, 300)
+VALUES = np.random.default_rng(1).normal(size=300)
+DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
+
+
+@pytest.mark.parametrize(
+    ("frame", "wishes", "words"),
+    [
+        (table(y=OUTCOME), {"target": "churn"}, ["no column 'churn'", "'y'"]),
+        (table(y=1), {}, ["constant", "'1'"]),
+        (table(y=np.nan), {}, ["empty in every row"]),
+        (table(y=OUTCOME).head(60), {}, ["60 rows", "too few"]),
+        (table(y=(np.arange(300) < 4) * 1), {}, ["'1' in 4 rows of 300", "bring 10"]),
+        (table(y=np.arange(300) % 5), {"task": "binary"}, ["5 values", "POSITIVE="]),
+        (table(y=np.arange(300) % 5), {"positive": "7"}, ["POSITIVE=7 is none of them"]),
+        (table(y=[f"n{one % 30}" for one in range(300)]), {}, ["30 values", "too many", "TASK=regression"]),
+        (
+            table(y=[f"n{one % 30}" for one in range(300)]),
+            {"task": "regression"},
+            ["holds no numbers", "'n0'"],
+        ),
+        (table(y=np.where(np.arange(300) < 4, 2, OUTCOME)), {}, ["'2' in 4 rows of 300", "TASK=regression"]),
+        (table(y=OUTCOME), {"task": "clustering"}, ["TASK=clustering", "multiclass"]),
+        (table(y=VALUES, z=3 - 2 * VALUES), {}, ["'z' equals the target 'y'", "LEAVE_OUT=z"]),
+        (table(y=OUTCOME, t=DAYS), {"time": "y"}, ["TIME", "TARGET"]),
+        (table(y=OUTCOME, t="soon"), {"time": "t"}, ["'t' does not parse", "'soon'", "ISO 8601"]),
+        (
+            table(
+                y=OUTCOME, t=DAYS.strftime("%d %B %Y").str.replace("May", "Mai").str.replace("March", "März")
+            ),
+            {"time": "t"},
+            ["'t' does not parse: '01 März 2022'", "are no moments"],
+        ),
+        (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
+        (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
+        (table(y=OUTCOME, t=2018), {"time": "t"}, ["'t' is of no use", "'2018'", "leave TIME"]),
+        (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
+        (
+            table(y=OUTCOME, t=DAYS, k=DAYS + pd.Timedelta(days=1)),
+            {"time": "k", "known": "t"},
+            ["'t' lies before 'k' in 100%"],
+        ),
+        (
+            table(y=np.where(np.arange(300) > 250, OUTCOME, 0), t=DAYS),
+            {"time": "t"},
+            ["'1' in 0 rows before 2022-0", "leave TIME out"],
+        ),
+        (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k needs", "TIME"]),
+        (
+            table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
+            {},
+            ["'z' equals the target 'y'", "LEAVE_OUT=z"],
+        ),
+        (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left"]),
+        (table(y=OUTCOME, g="one"), {"group": "g"}, ["GROUP=g has 1 different", "100%", "leave GROUP out"]),
+        (table(y=OUTCOME, g=np.maximum(np.arange(300), 200)), {"group": "g"}, ["67% of the rows"]),
+        (table(y=OUTCOME), {"leave_out": ("c",)}, ["LEAVE_OUT", "no column 'c'"]),
+        (table(y=OUTCOME), {"positive": "7"}, ["POSITIVE=7", "0, 1"]),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(
+    tmp_path: Path, frame: pd.DataFrame, wishes: dict[str, Any], words: list[str]
+) -> None:
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError) as told:
+        draft(InitOptions(**{"data": str(tmp_path / "table.csv"), "target": "y"} | wishes))
+    assert all(word in str(told.value) for word in words), told.value
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "written"),
+    [
+        (DAYS.strftime("%m/%d/%Y"), "moment", "%m/%d/%Y"),
+        (DAYS.strftime("%B %d, %Y"), "moment", "%B %d, %Y"),
+        (DAYS.strftime("%d-%b-%y"), "moment", "%d-%b-%y"),
+        (DAYS.strftime("%A, %d %B %Y"), "moment", "%A, %d %B %Y"),
+        (DAYS.strftime("%m/%d/%Y, %I:%M:%S %p"), "moment", "%m/%d/%Y, %I:%M:%S %p"),
+        (DAYS.strftime("%H:%M %d/%m/%Y"), "moment", "%H:%M %d/%m/%Y"),
+        (DAYS.strftime("%Y-%m-%d %H:%M:%S PDT"), "moment", "%Y-%m-%d %H:%M:%S %Z"),
+        (DAYS.strftime("%Y%m%d%H%M%S").astype("int64"), "moment", "%Y%m%d%H%M%S"),
+        (DAYS.as_unit("s").astype("int64") + 0.5, "moment", "s"),
+        (["1,23,456", "7,89,012", "345"] * 100, "integer", ""),
+        (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "moment", "ISO8601"),
+        (DAYS.strftime("%Y%m%d").astype(int), "moment", "%Y%m%d"),
+        (DAYS.as_unit("ms").astype("int64"), "moment", "ms"),
+        ([f"${n:,}.50" for n in range(900, 1200)], "number", ""),
+        ([f"{n} %" for n in range(300)], "integer", ""),
+        (["\u22121.5", "(2)", "3-", "CHF 4", "5 EUR", "- 6.5"] * 50, "number", ""),
+        (["n.k.", *map(str, range(1, 300))], "integer", ""),
+        (["a b c d"] * 299 + ["e"], "category", ""),
+        ([True, False] * 150, "category", ""),
+    ],
+)
+def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
+    found = inspect_column(pd.Series(values, name="made on"), "made_on")
+    assert (found.kind, found.written) == (kind, written)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [(DAYS.strftime("%Y%m%d").astype(int), "moment"), (range(20240001, 20240301), "integer")],
+)
+def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
+    assert inspect_column(pd.Series(numbers, name="due"), "due").kind == kind
+
+
+@pytest.mark.parametrize(
+    ("written", "texts", "meant"),
+    [
+        (
+            "%Y-%m-%d %H:%M %Z",
+            ["2023-07-01 10:00 PDT", "2023-07-01 10:00 CET"],
+            "2023-07-01T17:00 2023-07-01T08:00",
+        ),
+        ("%d/%m/%y", ["17/08/69", "01/02/41", "01/02/39"], "1969-08-17 1941-02-01 2039-02-01"),
+        ("days of a spreadsheet", ["45000", "45000.5"], "2023-03-15 2023-03-15T12:00"),
+        ("years", ["1960", "1960.5", "1969.75"], "1960-01-01 1960-07-02 1969-10-02"),
+        ("quarters", ["1998 Q1", "1998-q2", "Q3 2001"], "1998-01-01 1998-04-01 2001-07-01"),
+        ("ISO8601", ["2023-07-01T10:00+05:30", "2023-07-01T10:00"], "2023-07-01T04:30 2023-07-01T10:00"),
+    ],
+)
+def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> None:
+    expected = [pd.Timestamp(one, tz="UTC").timestamp() for one in meant.split()]
+    assert moment(pd.Series(texts), written).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([1880, 1881, 1882], "%Y"),
+        ([1700.0, 1701.0, None], "%Y"),
+        (["1998", "1999", "2000"], "%Y"),
+        ([1945.0, 1945.25, 1945.5], "years"),
+        (["1960 Jan", "1960 Feb", "1960 Mar"], "%Y %b"),
+        (["1998 Q1", "1998 Q2", "1998 Q3"], "quarters"),
+        (["Q1", "Q2", "Q3"], ""),
+        (["1,998", "1,999", "2,000"], ""),
+        (["1998.0", "1999.0", "unknown"], ""),
+        (["2000,0", "2000,5", "2001,0"], ""),
+        ([1.25, 1.5, 1.75], ""),
+    ],
+)
+def test_a_column_that_is_said_to_be_moments_may_hold_years_and_quarters(values: Any, written: str) -> None:
+    assert inspect_column(pd.Series(values, name="due"), "due", is_time=True).written == written
+
+
+def test_a_table_of_the_last_but_one_century_is_kept_whole(tmp_path: Path) -> None:
+    frame = table(rows=200, y=OUTCOME[:200], year=np.arange(1790, 1990))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "year")), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    kept, *_ = ingest_tables(module(tmp_path / "dataset.py").load(contract), contract, tmp_path / "out", "")
+    assert len(kept) == 200
+
+
+def test_what_a_person_should_know_is_said(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = table(y=np.where(np.arange(300) % 10 == 0, "unknown", np.where(OUTCOME == 1, "p", "q")))
+    frame["age"] = np.where(np.arange(300) % 7 == 0, -999, random.integers(20, 60, 300))
+    frame["rest"] = random.integers(-1, 9, 300)
+    frame["weight"] = [f"{one:.1f} kg" for one in random.normal(70, 9, 300)]
+    frame["street"] = [f"{one} {'ab'[one % 2]}" for one in random.integers(0, 90, 300)]
+    frame["opens"] = [f"{one % 24:02}:{one % 60:02}" for one in range(300)]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y"))))
+    for words in ("age: -999 stands far", " kg' are learnt as", "opens: texts", "The class 'unknown'"):
+        assert words in told
+    assert "rest" not in told
+    assert "street" not in told
+    assert "Too good" not in told
+
+
+def test_what_columns_tell_together_too_well_is_said(tmp_path: Path) -> None:
+    table(y=OUTCOME).to_csv(tmp_path / "table.csv", index=False)
+    found = replace(draft(InitOptions(str(tmp_path / "table.csv"), "y")), reached=0.995)
+    assert "ROC-AUC 0.995: several" in "\n".join(notes_of(found))
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(2.4e-9, "2.4e-09"), (-3e22, "-3.0e+22"), (1 / 3 * 1e-5, "3.3333333333333333e-06"), (0.25, "0.25")],
+)
+def test_numbers_are_written_as_short_as_they_are_read_back(value: float, written: str) -> None:
+    assert plain(value, whole=False) == written
+    assert yaml.safe_load(written) == value
+
+
+def test_names_are_plain_and_none_twice() -> None:
+    names = names_of(
+        ["Größe (cm)", "größe cm", "長さ", "город", "🙂", "%", "2nd", "known_at", "customerID"], ["known_at"]
+    )
+    assert list(names.values()) == [
+        "grosse_cm",
+        "grosse_cm_2",
+        "zhangsa",
+        "gorod",
+        "slight_smile",
+        "column_6",
+        "column_2nd",
+        "known_at_2",
+        "customer_id",
+    ]
+
+
+def test_several_classes_and_numbers_have_contracts_of_their_own(tmp_path: Path) -> None:
+    write_problem(draft(InitOptions("sklearn:wine", "target")), tmp_path)
+    wine = load_contract(tmp_path / "problem.yaml")
+    assert isinstance(wine, MulticlassContract)
+    assert wine.label.classes == ("class_0", "class_1", "class_2")
+    assert set(wine.costs.actions) == {"class_0", "class_1", "class_2"}
+    assert set(module(tmp_path / "dataset.py").load(wine).rows["target"]) == {0, 1, 2}
+    write_problem(draft(InitOptions("sklearn:diabetes", "target")), tmp_path)
+    diabetes = load_contract(tmp_path / "problem.yaml")
+    assert isinstance(diabetes, RegressionContract)
+    assert diabetes.costs.under == 2 * diabetes.costs.over
+    assert "RECONSIDER: of what?" in (tmp_path / "problem.yaml").read_text(encoding="utf-8")
+    rows = module(tmp_path / "dataset.py").load(diabetes).rows
+    assert sorted(rows["target"]) == sorted(read_table("sklearn:diabetes")["target"])
+
+
+def test_slices_are_judged_with_enough_rows_of_what_is_rare(tmp_path: Path) -> None:
+    frame = table(y=np.where(np.arange(3_000) % 100 == 0, "yes", "no"), rows=3_000)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y")), tmp_path)
+    assert load_contract(tmp_path / "problem.yaml").gates.min_slice_rows == 1_000
+
+
+@pytest.mark.parametrize(("far", "least", "most"), [(0.0, 0.05, 0.15), (0.3, 0.25, 0.35)])
+def test_no_gate_asks_to_foresee_the_tables_own_seasons(
+    tmp_path: Path, far: float, least: float, most: float
+) -> None:
+    """A rate that moves with the months bears a bias as large; one that stays bears that of chance."""
+    rows = 6_000
+    random, days = np.random.default_rng(0), np.linspace(0, 364, rows)
+    late = random.random(rows) < 0.4 + far / 2 * np.sin(days / 365 * 4 * np.pi)
+    at = (pd.Timestamp("2023-01-01") + pd.to_timedelta(days, unit="D")).strftime("%Y-%m-%d %H:%M")
+    frame = pd.DataFrame({"at": at, "size": random.normal(0, 1, rows).round(3), "late": late})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "late", "at")), tmp_path)
+    gates = load_contract(tmp_path / "problem.yaml").gates
+    assert least < gates.max_bias < most
+    assert isinstance(gates, ClassificationGates)
+    assert least < gates.max_calibration_error < most
+
+
+@pytest.mark.parametrize(("swing", "least", "most"), [(0.0, 0.05, 0.1), (1.0, 0.1, 0.3)])
+def test_no_gate_asks_intervals_to_foresee_them_either(
+    tmp_path: Path, swing: float, least: float, most: float
+) -> None:
+    days = np.linspace(0, 364, 6_000)
+    minutes = np.random.default_rng(0).normal(0, 1, days.size) + swing * 2 * np.sin(days / 365 * 4 * np.pi)
+    at = (pd.Timestamp("2023-01-01") + pd.to_timedelta(days, unit="D")).strftime("%Y-%m-%d %H:%M")
+    pd.DataFrame({"at": at, "minutes": minutes.round(3)}).to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "minutes", "at")), tmp_path)
+    gates = load_contract(tmp_path / "problem.yaml").gates
+    assert isinstance(gates, RegressionGates)
+    assert least < gates.max_coverage_error < most
+
+
+@pytest.mark.parametrize("rare", range(10, 40, 3))
+def test_each_window_of_made_up_moments_has_a_row_of_a_rare_class(rare: int) -> None:
+    label = pd.Series(np.arange(150) < rare, dtype="float64")
+    windows = plan_windows(None, len(label))
+    at = simulated(label, windows.simulated, windows.test_end)[:rare]
+    ends = (
+        epoch(windows.test_start)
+        - np.array([0, *(windows.contest_days + windows.fold_days * np.arange(4))]) * DAY
+    )
+    assert (-np.diff([(at < end).sum() for end in ends]) >= 1).all()
+    assert (at >= epoch(windows.test_start)).sum() >= rare // 5
+
+
+@pytest.mark.parametrize("groups", [0, 170])
+def test_made_up_moments_of_numbers_are_everywhere(groups: int) -> None:
+    draw = np.random.default_rng(0)
+    label = pd.Series(draw.normal(size=900 if groups else 150))
+    of = pd.Series(draw.integers(0, groups, len(label))) if groups else None
+    at = simulated(label, 140, "2025-01-01", groups=of)
+    assert len(np.unique(at // DAY)) > 50
+
+
+def test_no_fold_lies_in_a_gap_of_the_table() -> None:
+    """As of a year whose February to September nobody has kept."""
+    day = np.repeat([*range(30), *range(270, 310)], 100)
+    windows = plan_windows(pd.Series(day * DAY, dtype="float64"), day.size)
+    ends = np.arange(4) * windows.fold_days + windows.contest_days
+    back = epoch(windows.test_start) // DAY - day
+    assert all(((back > end) & (back <= end + windows.fold_days)).sum() >= 100 for end in ends[:3].tolist())
+
+
+def test_what_is_often_the_same_is_no_season(tmp_path: Path) -> None:
+    """An interval of numbers that are mostly zero holds more than its share whenever it is looked at."""
+    spent = np.random.default_rng(0).gamma(1, 50, 6_000) * (np.arange(6_000) % 10 < 3)
+    at = pd.date_range("2023-01-01", periods=6_000, freq="90min")
+    pd.DataFrame({"at": at, "spent": spent.round(2)}).to_csv(tmp_path / "table.csv", index=False)
+    assert draft(InitOptions(str(tmp_path / "table.csv"), "spent", "at")).seasons.held < 0.03
+
+
+def test_made_up_moments_that_follow_an_order_have_its_seasons() -> None:
+    at = pd.Series(np.arange(4_000) // 500 * 365 * DAY, dtype="float64")  # eight years, and no days
+    numbers = np.random.default_rng(0).normal(size=4_000) + np.arange(4_000) / 400
+    windows = plan_windows(at, 4_000)
+    assert windows.simulated
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean > 3
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), None, windows).mean == 0
+
+
+def test_seasons_are_those_before_the_test() -> None:
+    at = pd.Series(np.arange(400) * DAY, dtype="float64")
+    numbers = np.random.default_rng(0).normal(size=400)
+    windows = plan_windows(at, 400)
+    numbers[at >= epoch(windows.test_start)] += 1_000
+    assert moved(Target("y", (), ()), pd.DataFrame({"y": numbers}), at, windows).mean < 2
+
+
+@pytest.mark.parametrize("target", ["minutes", "long", "kind"])
+def test_what_entities_tell_is_not_too_good_to_be_true(target: str, tmp_path: Path) -> None:
+    """Histories will know them, so the quick model that says what is suspicious knows them too."""
+    random = np.random.default_rng(0)
+    where = random.integers(0, 40, 3_000)
+    minutes = where * 10 + random.normal(0, 5, 3_000)
+    told = {"minutes": minutes.round(2), "long": minutes > 200, "kind": pd.cut(minutes, 3, labels=[*"abc"])}
+    frame = pd.DataFrame({"noise": random.normal(size=3_000), "where": where.astype(str), "y": told[target]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    assert draft(InitOptions(str(tmp_path / "table.csv"), "y", keys=("where",))).reached > 0.97
+
+
+def test_a_column_with_hardly_a_value_does_not_stop_the_quick_model(tmp_path: Path) -> None:
+    """Half of the rows have none."""
+    seldom = np.full(300, np.nan)
+    seldom[[5, 6]] = 1, 2
+    table(y=OUTCOME, seldom=seldom).to_csv(tmp_path / "table.csv", index=False)
+    for order in range(4):
+        rolled = pd.read_csv(tmp_path / "table.csv").assign(seldom=np.roll(seldom, 37 * order))
+        rolled.to_csv(tmp_path / "table.csv", index=False)
+        assert 0 <= draft(InitOptions(str(tmp_path / "table.csv"), "y")).reached <= 1
+
+
+def test_what_the_hour_tells_is_not_too_good_to_be_true(tmp_path: Path) -> None:
+    """As of calls that come by day."""
+    at = pd.date_range("2022-01-03", periods=5_000, freq="40min")
+    calls = 100 * np.sin(np.pi * at.hour / 24) + np.random.default_rng(0).normal(0, 5, len(at))
+    pd.DataFrame({"at": at, "calls": calls.round(1)}).to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "calls", "at"))
+    assert found.features == ()
+    assert found.reached > 0.9
+
+
+def test_what_grows_with_time_is_not_watched_for_drift(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    at = pd.date_range("2022-01-01", periods=3_000, freq="6h")
+    frame = pd.DataFrame({"at": at, "size": random.normal(size=3_000), "y": random.integers(0, 2, 3_000)})
+    frame = frame.assign(year=at.year, price_index=100 + np.arange(3_000) / 30 + random.normal(0, 2, 3_000))
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")), tmp_path)
+    assert load_contract(tmp_path / "problem.yaml").monitoring.unwatched == ("year", "price_index")
+
+
+def test_more_than_the_prior_is_asked_where_enough_can_be_seen(tmp_path: Path) -> None:
+    asked = {}
+    for every in (100, 3):
+        frame = table(y=np.where(np.arange(3_000) % every == 0, "yes", "no"), rows=3_000)
+        frame.to_csv(tmp_path / "table.csv", index=False)
+        write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y")), tmp_path)
+        asked[every] = load_contract(tmp_path / "problem.yaml").baselines["prior"]
+    assert asked == {100: 0.0, 3: 0.02}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reached", "least", "most"),
+    [(146, 0.84, 0.999, 0.999), (146, 0.95, 1, 1), (11, 0.84, 1, 1), (9_000, 0.84, 0.92, 0.96)],
+)
+def test_what_is_perfect_is_suspicious_unless_chance_or_a_quick_model_does_it(
+    rows: int, reached: float, least: float, most: float
+) -> None:
+    target = Target("y", ("no", "yes"), (0.7, 0.3))
+    windows = replace(plan_windows(None, 1_000), contest_rows=rows)
+    assert least <= plan_limits(target, windows, 70, reached).suspicious <= most
+
+
+def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
+    wine = draft(InitOptions("sklearn:wine", "target", positive="class_2")).target
+    assert wine.classes == ("not class_2", "class_2")
+    assert draft(InitOptions("sklearn:diabetes", "target", positive="> 150")).target.shares[
+        1
+    ] == pytest.approx(0.45, abs=0.03)
+    write_problem(draft(InitOptions("sklearn:wine", "target", positive="class_2")), tmp_path)
+    tables = module(tmp_path / "dataset.py").load(load_contract(tmp_path / "problem.yaml"))
+    assert tables.rows["target"].sum() == 48
+    thirds = np.array_split(tables.rows["target"], 3)
+    assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up moments are stratified
+
+
+def test_a_target_may_have_any_name(tmp_path: Path) -> None:
+    """Also that of what libraries make of it on the way."""
+    for header in ("count", "value", "rows", "index", "level_0", "proportion"):
+        path = tmp_path / f"{header}.csv"
+        table().assign(**{header: OUTCOME}).to_csv(path, index=False)
+        assert draft(InitOptions(str(path), header)).target.header == header
+
+
+def test_tables_from_everywhere(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME)
+    (tmp_path / "parts").mkdir()
+    frame.head(100).to_parquet(tmp_path / "parts" / "one.parquet")
+    frame.tail(200).to_parquet(tmp_path / "parts" / "two.parquet")
+    frame.to_csv(tmp_path / "latin.csv.gz", index=False, encoding="cp1252", sep="\t")
+    frame.to_csv("memory://bucket/table.csv", index=False)
+    with sqlite3.connect(tmp_path / "base.db") as base:
+        frame.to_sql("orders", base, index=False)
+        frame.to_sql("my orders", base, index=False)
+    for source in (
+        tmp_path / "parts",
+        tmp_path / "latin.csv.gz",
+        "memory://bucket/table.csv",
+        f"sqlite:///{tmp_path}/base.db#orders",
+        f"sqlite:///{tmp_path}/base.db#my orders",
+        f"sqlite:///{tmp_path}/base.db#select a, b, y from orders",  # noqa: S608 (our own)
+    ):
+        pd.testing.assert_frame_equal(read_table(str(source)), frame, check_dtype=False)
+
+
+def test_a_line_break_within_a_field_of_a_table_with_returns_does_not_either(tmp_path: Path) -> None:
+    (tmp_path / "mac.csv").write_bytes(b'said,y\r"one\ntwo",1\r' + b'"one",0\r' * 20)
+    assert read_table(str(tmp_path / "mac.csv")).shape == (21, 2)
+
+
+def test_a_return_within_a_field_does_not_stop_the_reading(tmp_path: Path) -> None:
+    """As pandas writes it, without quotes."""
+    frame = pd.DataFrame({"said": ["one\rtwo" if row % 50 == 49 else "one" for row in range(40_000)], "y": 1})
+    frame.to_csv(tmp_path / "said.csv", index=False)
+    assert len(read_table(str(tmp_path / "said.csv"))) == len(frame)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["nowhere.csv", "sklearn:nothing", "sqlite:///nowhere.db#t", "postgresql://u:secret@127.0.0.1:1/d#t"],
+)
+def test_a_source_that_is_none_is_a_sentence_without_its_password(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as told:
+        read_table(source)
+    assert "secret" not in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
+    for name in (MARK, *FILES):
+        path = tmp_path / name
+        (path if path.suffix else path / "test_one.py").parent.mkdir(parents=True, exist_ok=True)
+        (path if path.suffix else path / "test_one.py").write_text("demo")
+    assert remove_demo(tmp_path) == len(FILES) + 1
+    assert {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.py")} == {
+        "tests/problem/test_problem.py"
+    }
+    (tmp_path / "tests" / "problem" / "test_problem.py").write_text("mine")
+    assert remove_demo(tmp_path) == 0
+    assert (tmp_path / "tests" / "problem" / "test_problem.py").read_text() == "mine"
+
+
+def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None:
+    rows, frauds = SAMPLE + 5_000, 100
+    table = pd.DataFrame({"fraud": np.arange(rows) < frauds})
+    some = some_of(table, Target("fraud", ("False", "True"), (1 - frauds / rows, frauds / rows)))
+    assert some.index.is_unique
+    assert len(some) == SAMPLE
+    assert some["fraud"].sum() > 0.95 * frauds

@@ -1,0 +1,34 @@
+"""Tables as people have them become a legal problem; what cannot work is a sentence and 1."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import load_contract
+from fivestage.scaffold.command import wishes_of
+from fivestage.scaffold.draft import draft
+from fivestage.scaffold.write import write_problem
+from tests.scaffold.odd_tables import WORKING
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
+    words = WORKING[name](tmp_path)
+    found = draft(wishes_of(words))
+    write_problem(found, tmp_path / "problem")
+    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    assert found.reached > (0.55 if found.target.classes else 0.1) or not found.features
+    assert contract.task == found.target.task
+    assert bool(found.windows.simulated) == ("TIME" not in words or name in ("newest_first", "few_days"))
+    for verb in ("check", "format --check"):
+        ruff = [sys.executable, "-m", "ruff", *verb.split(), "--config", str(ROOT / "pyproject.toml")]
+        done = subprocess.run(
+            [*ruff, "--config", "lint.isort.known-first-party=['core']", "problem"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout

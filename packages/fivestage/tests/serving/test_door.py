@@ -1,0 +1,216 @@
+"""Who comes in and what goes out: keys, limits, sizes, refusals as problems; and the end of a service."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+from fivestage.artifact.artifact import Artifact
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.deployment import local_process as local
+from fivestage.deployment.service_client import headers, url
+from fivestage.serving.commit import Then
+from fivestage.serving.settings import Settings
+from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
+from tests.serving.test_hostile import connected, good
+
+PROBLEM = "application/problem+json"
+
+
+def with_settings(deployed: Deployed, **given: object) -> Settings:
+    return Settings(**{**deployed.settings.model_dump(), **given})
+
+
+def test_with_keys_set_only_their_holders_come_in(deployed: Deployed, world: World) -> None:
+    with running(with_settings(deployed, api_keys="first, second")) as service:
+        ask = service.client
+        for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer firs"}):
+            refused = ask.post("/predict", json=world.request(0), headers=headers)
+            assert refused.status_code == 401
+            assert refused.headers["content-type"] == PROBLEM
+            assert refused.headers["www-authenticate"] == "Bearer"
+        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
+            assert ask.post("/predict", json=world.request(0), headers=headers).status_code == 200
+        assert ask.post("/outcomes", json={}).status_code == 401
+        assert ask.post("/reload").status_code == 401
+        assert [ask.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+
+
+@pytest.mark.parametrize("keys", [" ", "a,,b", ","])
+def test_a_setting_without_a_key_is_no_open_door(keys: str) -> None:
+    with pytest.raises(UserError, match="SERVE_API_KEYS"):
+        Settings.from_environment({"SERVE_API_KEYS": keys})
+
+
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, world: World) -> None:
+    with running(with_settings(deployed, rate_per_second=0.5, burst_seconds=6)) as service:
+        answers = [service.client.post("/predict", json=world.request(0)) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
+        assert service.client.get("/healthz").status_code == 200
+
+
+def test_too_many_at_once_are_turned_away(
+    deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Callable[[], object]] = []
+
+    def slow(_: object, then: Then) -> None:
+        held.append(partial(asyncio.get_running_loop().call_soon_threadsafe, then, None))
+
+    with running(with_settings(deployed, max_in_flight=2)) as service, ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(service.service._commit, "add", slow)
+        asked = [
+            pool.submit(httpx.post, f"{service.url}/predict", json=world.request(0), timeout=10)
+            for _ in range(2)
+        ]
+        until = time.monotonic() + 5
+        while len(held) < 2 and time.monotonic() < until:
+            time.sleep(0.005)
+        with connected(service) as whole:  # head and body in one piece, as httpx may not send them
+            whole.sendall(good(world))
+            head, _, body = whole.recv(65_536).partition(b"\r\n\r\n")
+        step_by_step = service.client.post("/predict", json=world.request(0), headers={"connection": "close"})
+        counted = service.client.get("/metrics").text
+        for one in held:
+            one()
+        assert [one.result().status_code for one in asked] == [200, 200]
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 1" in head.lower()
+    assert json.loads(body)["status"] == step_by_step.status_code == step_by_step.json()["status"] == 503
+    assert step_by_step.headers["retry-after"] == "1"
+    assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
+    assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
+
+
+def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, world: World) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    with running(with_settings(deployed, max_body_bytes=5000)) as service:
+        for content in (b" " * 5001, chunks()):
+            refused = service.client.post("/predict", content=content)
+            assert refused.status_code == 413
+            assert "5000 bytes" in refused.json()["detail"]
+        text = service.client.post("/predict", content=b"{}", headers={"content-type": "text/plain"})
+        assert text.status_code == 415
+        kind = {"content-type": "Application/JSON; charset=utf-8"}
+        sent = httpx.Request("POST", "http://any", json=world.request(0)).content
+        assert service.client.post("/predict", content=sent, headers=kind).status_code == 200
+
+
+def test_wrong_paths_and_methods_are_problems_too(live: Running) -> None:
+    asked = (("/nothing", 404), ("/predict/", 404), ("/predict", 405))
+    for answer, status in ((live.client.get(path), status) for path, status in asked):
+        assert answer.status_code == answer.json()["status"] == status
+        assert answer.headers["content-type"] == PROBLEM
+
+
+def test_every_page_answers(live: Running) -> None:
+    for path in ("/healthz", "/readyz", "/model", "/metrics", "/docs", "/openapi.json"):
+        assert live.client.get(path).status_code == 200, path
+    assert live.client.get("/model").json()["trees"] == "compiled"
+    assert "trees_compiled 1.0" in live.client.get("/metrics").text
+
+
+def test_the_page_has_a_field_for_each_column(live: Running, contract: Contract) -> None:
+    answer = live.client.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for name in contract.columns:
+        assert answer.text.count(f'name="column-{name}"') == 1
+    assert not re.search("(src|href)=.?http", answer.text)
+
+
+def test_the_manual_shows_every_path_and_needs_nothing_from_elsewhere(live: Running) -> None:
+    answer = live.client.get("/docs")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search("(src|href)=.?(http|//)", answer.text)
+    document = live.client.get("/openapi.json").json()
+    for path in document["paths"]:
+        assert f"{path}</code></h2>" in answer.text
+    assert "scheduled_departure" in answer.text
+
+
+def test_an_answer_carries_its_name_and_the_callers_trace(live: Running, world: World) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    answer = live.client.post(
+        "/predict", json=world.request(0), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    )
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    version, same, span, flags = answer.headers["traceparent"].split("-")
+    assert (version, same, flags) == ("00", trace, "01")
+    assert span != "b7ad6b7169203331"
+    other = live.client.post("/predict", json=world.request(0), headers={"traceparent": "nonsense"})
+    assert other.status_code == 200
+    assert "traceparent" not in other.headers
+
+
+def test_a_failure_of_ours_is_a_problem_and_not_the_end(
+    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patched:
+        assert live.service.model is not None
+        patched.setattr(live.service.model.engine, "predict", broken)
+        failed = live.client.post("/predict", json=world.request(0))
+        assert failed.status_code == 500
+        assert failed.headers["content-type"] == PROBLEM
+        assert "space" not in failed.text
+    assert live.client.post("/predict", json=world.request(0)).status_code == 200
+
+
+def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Artifact, world: World) -> None:
+    deploy(artifact, tmp_path, "1")
+    settings = Settings(
+        folder=tmp_path, port=free_port(), drain_seconds=0.7, api_keys="key", log_requests=True
+    )
+    process = local.start(settings)
+    with httpx.Client(base_url=url(settings), headers=headers(settings)) as client:
+        os.kill(process, signal.SIGTERM)
+        until = time.monotonic() + 5
+        while (stopping := client.get("/readyz")).status_code == 200:
+            assert time.monotonic() < until
+        assert stopping.json()["detail"] == "The service is stopping."
+        answer = client.post("/predict", json=world.request(0))
+        assert answer.status_code == 200
+        while client.post("/predict", json=world.request(0)).headers.get("connection") != "close":
+            assert time.monotonic() < until  # clients go elsewhere before connections are closed
+    while local.process(settings) is not None:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    told = (tmp_path / "service.log").read_text()
+    assert answer.headers["x-request-id"] in told
+    assert "Traceback" not in told
+
+
+def test_without_a_compiler_the_service_answers_and_says_so(
+    tmp_path: Path, artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("FIVESTAGE_VAR", str(tmp_path / "var"))
+    deploy(artifact, tmp_path, "1")
+    settings = Settings(folder=tmp_path, port=free_port())
+    local.start(settings)
+    try:
+        model = httpx.get(f"{url(settings)}/model").json()
+        counted = httpx.get(f"{url(settings)}/metrics").text
+        found = httpx.post(f"{url(settings)}/predict", json=world.request(0))
+    finally:
+        local.stop(settings)
+    assert "could not be compiled" in model["trees"]
+    assert "trees_compiled 0.0" in counted
+    assert found.status_code == 200
+    assert "interpreter" in (tmp_path / "service.log").read_text()

@@ -1,0 +1,110 @@
+"""The engine apart from HTTP: what it remembers, and text that is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fivestage.artifact import engine
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.engine import Engine
+from fivestage.common.columns import Strings
+from fivestage.features.definitions import columns_of
+from fivestage.features.encoder import encode, matrix
+from fivestage.features.stores import HOUR, OnlineFeatureStore
+from tests.serving.conftest import DAY, START, World
+
+from problem import PROBLEM
+
+
+def facts_held(history: OnlineFeatureStore) -> int:
+    return sum(len(series.times) for log in history._logs.values() for series in log.values())
+
+
+def streamed(made: Engine, world: World, days: int) -> list[int]:
+    """The world's landings once more on each of many days; facts held at the end of each."""
+    held = []
+    landings = world.events["landing"]
+    first = {name: values[:150] for name, values in landings.items()}
+    for day in range(days):
+        for place in range(150):
+            event = {name: values[place] for name, values in first.items()}
+            made.observe("landing", {**event, "landed_at": START + day * DAY + place})
+        held.append(facts_held(made.history))
+    return held
+
+
+def test_what_no_window_reaches_is_forgotten(artifact: Artifact, world: World) -> None:
+    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    held = streamed(made, world, 80)
+    kept_days = engine.KEPT // DAY
+    assert max(held[kept_days + 3 :]) < 1.05 * held[kept_days + 3]
+    assert held[kept_days // 2] < 0.7 * held[kept_days]
+
+
+def test_forgetting_changes_no_answer(
+    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgetful = Engine(artifact, PROBLEM.features)
+    streamed(forgetful, world, 80)
+    monkeypatch.setattr(engine, "KEPT", 10**9)
+    faithful = Engine(artifact, PROBLEM.features)
+    streamed(faithful, world, 80)
+    assert facts_held(forgetful.history) < facts_held(faithful.history)
+    now = START + 79 * DAY
+    for place in range(50):
+        late = world.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
+        assert np.array_equal(
+            forgetful._names(engine.encode(forgetful.features(late), artifact.categories)),
+            faithful._names(engine.encode(faithful.features(late), artifact.categories)),
+            equal_nan=True,
+        )
+
+
+def test_one_wild_date_and_a_timetable_told_ahead_forget_nothing(
+    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: float(START + 10 * DAY))
+    made = Engine(artifact, PROBLEM.features)
+    streamed(made, world, 5)
+    held = facts_held(made.history)
+    event = {name: values[0] for name, values in world.events["landing"].items()}
+    made.observe("landing", {**event, "landed_at": START + 9000 * DAY})
+    streamed(made, world, 5)
+    assert facts_held(made.history) > held
+    before = facts_held(made.history)
+    due = {name: values[0] for name, values in world.events["schedule"].items()}
+    for minute in range(2500):
+        made.observe("schedule", {**due, "scheduled_departure": START + 9000 * DAY + minute})
+    assert facts_held(made.history) == before + 2500
+
+
+def test_missing_text_is_empty_however_it_is_written() -> None:
+    column = np.array(["a", None, float("nan"), "b"], dtype=object)
+    found = columns_of({"kind": column})["kind"]
+    assert isinstance(found, Strings)
+    assert [found.values[code] for code in found.codes] == ["a", "", "", "b"]
+
+
+def test_streamed_as_time_goes_by_every_feature_is_that_of_training(artifact: Artifact, world: World) -> None:
+    """Each row is asked at its decision time, when nothing later has been told."""
+    contract, names = artifact.contract, artifact.features
+    told = []
+    for kind, frame in world.events.items():
+        for place in range(len(frame["origin"])):
+            event = {name: values[place] for name, values in frame.items()}
+            told.append((int(contract.events[kind].known_at(event)), kind, event))
+    told.sort(key=lambda one: one[0])
+    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    past = PROBLEM.features.offline_store(world.events, artifact.reference)
+    offline = PROBLEM.features.compute(
+        artifact.sets, columns_of(world.rows), world.at, past, artifact.reference
+    )
+    trained = matrix(encode(offline, artifact.categories), names, len(world.at))
+    waiting = iter([*told, (2**62, "", {})])
+    known, kind, event = next(waiting)
+    for place in np.argsort(world.at, kind="stable").tolist():
+        while known <= world.at[place]:
+            made.observe(kind, event)
+            known, kind, event = next(waiting)
+        found = encode(made.features(world.row(place)), artifact.categories)
+        assert np.array_equal(trained[place], [found[name] for name in names], equal_nan=True)

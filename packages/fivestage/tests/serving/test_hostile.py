@@ -1,0 +1,202 @@
+"""Clients that mean harm, on the bare socket: always an answer as documented or an end, never a hang."""
+
+import contextlib
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fivestage.artifact.artifact import Artifact
+from fivestage.serving.connection import MOST_HEAD
+from fivestage.serving.settings import Settings
+from tests.serving.conftest import Running, World, deploy, iso, running
+
+POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def strict(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = tmp_path_factory.mktemp("hostile")
+    settings = deploy(artifact, folder, "1").settings
+    limits = {"request_seconds": 1, "keep_alive_seconds": 2, "max_connections": 20}
+    with running(Settings(**{**settings.model_dump(), **limits})) as service:
+        yield service
+
+
+def connected(service: Running) -> socket.socket:
+    host, port = service.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def said(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes; a hang fails the test."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65_536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def good(world: World) -> bytes:
+    body = json.dumps(iso(world.row(0))).encode()
+    return POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+        (POST + b"Content-Length: -5\r\n\r\n", 400),
+        (POST + b"Content-Length: 1e3\r\n\r\n", 400),
+        (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+        (POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", 400),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 400),
+        (POST + b"Content-Length: 999999999999\r\n\r\n", 413),
+        (b"GET " + b"/" * 8 * MOST_HEAD, 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MOST_HEAD, 431),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MOST_HEAD, 431),
+        (b"", 408),
+        (b"GET / HTTP/1.1\r\nHos", 408),
+        (POST + b"Content-Length: 500\r\n\r\n{", 408),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{", 408),
+    ],
+)
+def test_what_is_no_request_or_never_ends_is_refused_and_closed(
+    strict: Running, sent: bytes, status: int
+) -> None:
+    with connected(strict) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(sent)
+        answer = said(connection)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert answer or status == 431, "a reset may overtake the answer only where much was still to be read"
+    assert strict.client.get("/healthz").status_code == 200
+
+
+def test_a_request_that_drips_is_closed_however_busy_it_looks(strict: Running, world: World) -> None:
+    begun = time.monotonic()
+    with connected(strict) as connection:
+        connection.settimeout(0.05)
+        request, answer = good(world), b""
+        for place in range(len(request)):
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(request[place : place + 1])
+            with contextlib.suppress(TimeoutError):
+                if answer := connection.recv(1000):
+                    break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - begun < 6
+
+
+def test_requests_sent_together_are_answered_in_their_order(strict: Running, world: World) -> None:
+    with connected(strict) as connection:
+        connection.sendall(
+            good(world)
+            + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+            + POST
+            + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+            + b"GET /x HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n"
+        )
+        answers = said(connection)
+    statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"200", b"422", b"404"]
+
+
+def test_connections_are_bounded_and_an_idle_one_is_closed(strict: Running) -> None:
+    held = [connected(strict) for _ in range(30)]
+    answers = [said(one) for one in held]
+    for one in held:
+        one.close()
+    turned_away = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503 ")]
+    assert len(turned_away) >= 10
+    assert b"retry-after: 1" in turned_away[0]
+    assert strict.client.get("/readyz").status_code == 200
+    with connected(strict) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert said(idle).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_does_not_read_its_answers_is_cut_off(strict: Running) -> None:
+    connections = strict.server.server_state.connections
+    with connected(strict) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            for _ in range(20_000):
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        peer = connection.getsockname()
+        until = time.monotonic() + 40
+        while any(one.client == peer for one in tuple(connections)):  # type: ignore[union-attr]
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"rows":' * 20_000,
+        b'{"rows":[' + b'{"a":' * 50_000,
+        b"\xff\xfe{}",
+        b'{"carrier": "\xed\xa0\x80"}',
+        b'{"carrier": "\\ud800"}',
+        b"{}" + b"\x00" * 100,
+        b"",
+        b"-" * 1000,
+        b"1" * 100_000,
+    ],
+)
+def test_hostile_json_is_a_mistake_of_the_client(strict: Running, body: bytes) -> None:
+    for path in ("/predict", "/outcomes", "/v2/models/flight-disruption/infer"):
+        answer = strict.client.post(path, content=body)
+        assert answer.status_code in {400, 422}, (path, answer.text)
+
+
+def test_bodies_that_never_end_do_not_fill_the_memory(
+    strict: Running, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fivestage.serving.door.MOST_HELD", 150_000)
+    held = [connected(strict) for _ in range(3)]
+    for one in held:
+        one.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 100_000)
+    answers = [said(one) for one in held]
+    for one in held:
+        one.close()
+    assert sorted(answer[9:12] for answer in answers) == [b"408", b"503", b"503"]
+    assert strict.client.post("/predict", json=iso(world.row(0))).status_code == 200
+
+
+def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Running) -> None:
+    with connected(strict) as connection:
+        connection.sendall(POST + b"Content-Length: 3000000\r\n\r\n" + b" " * 3_000_000)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * MOST_HEAD)
+        answers = said(connection)
+    assert not answers or b"HTTP/1.1 413 " in answers
+    assert strict.client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
+def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
+    strict: Running, world: World, upgrade: bytes
+) -> None:
+    more = b"\r\nConnection: Upgrade, close, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA" % upgrade
+    with connected(strict) as connection:
+        connection.sendall(good(world).replace(b"\r\nHost: x", b"\r\nHost: x" + more))
+        assert b'"predictions":[{' in said(connection)
+    with connected(strict) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x" + more + b"\r\n\r\n")
+        assert said(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_packed_body_is_told_apart_from_broken_json(strict: Running, world: World) -> None:
+    packed = gzip.compress(json.dumps(iso(world.row(0))).encode())
+    refused = strict.client.post("/predict", content=packed, headers={"content-encoding": "gzip"})
+    assert refused.status_code == 415
+    assert "gzip" in refused.json()["detail"]

@@ -1,0 +1,251 @@
+"""Releases to Kubernetes: drills of every check and of the way back; real services, a fake cluster."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fivestage.artifact.artifact import Artifact
+from fivestage.contract.contract import Contract
+from fivestage.deployment import releases
+from fivestage.deployment.cluster_probe import CheckError, ReleasedModel, ask_service
+from fivestage.deployment.kubernetes_release import ReleasePlan, release, roll_back
+from fivestage.deployment.service_client import TOLERANCE
+from fivestage.serving.settings import Settings
+from tests.serving.conftest import World, deploy, running
+from tests.serving.fake_cluster import FakeCluster, manifests
+
+PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", wait_seconds=2, bake_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def _own_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "HISTORY", tmp_path / "releases.jsonl")
+
+
+@pytest.fixture(scope="module")
+def served(
+    artifact: Artifact, other_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, tuple[int, str]]]:
+    """Two versions that answer: their ports and digests."""
+    with ExitStack() as services:
+        found = {}
+        for version, made in (("1", artifact), ("2", other_artifact)):
+            deployed = deploy(made, tmp_path_factory.mktemp(version), version)
+            one = services.enter_context(running(deployed.settings))
+            found[version] = int(one.url.rpartition(":")[2]), deployed.digest
+        yield found
+
+
+@pytest.fixture
+def cluster(served: dict[str, tuple[int, str]]) -> FakeCluster:
+    return FakeCluster(
+        "fivestage", ports={f"fivestage-serving:{version}": port for version, (port, _) in served.items()}
+    )
+
+
+@pytest.fixture
+def models(
+    served: dict[str, tuple[int, str]], artifact: Artifact, other_artifact: Artifact, world: World
+) -> dict[str, ReleasedModel]:
+    found = {}
+    for version, made in (("1", artifact), ("2", other_artifact)):
+        places = [next(i for i in range(len(world.at)) if world.row(i) == one.row) for one in made.smoke]
+        rows = [world.request(place) for place in places]
+        answers = [one.forecast for one in made.smoke]
+        found[version] = ReleasedModel(version, served[version][1], "c" * 64, "abc", rows, answers)
+    return found
+
+
+@pytest.fixture
+def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
+    """Models that were made apart may differ, and this machine may be slow, now more and now less."""
+    monkeypatch.setattr("fivestage.deployment.canary.SLOWER", 1000)
+    gates = contract.gates.model_copy(update={"max_bias": 1.0})
+    service = contract.service.model_copy(update={"p99_ms": 10_000})
+    return contract.model_copy(update={"gates": gates, "service": service})
+
+
+def put(cluster: FakeCluster, model: ReleasedModel, contract: Contract, **settings: str) -> releases.Release:
+    cluster.overlay[:] = manifests(f"fivestage-serving:{model.version}", **settings)
+    return release(cluster, PLAN, model, contract, Settings())[0]
+
+
+def image(cluster: FakeCluster) -> Any:
+    return cluster.image(cluster.objects["deployment", "fivestage"])
+
+
+def recorded(cluster: FakeCluster) -> list[tuple[int, str, str]]:
+    return [(k.release.number, k.release.outcome, k.release.model) for k in releases.history(cluster)]
+
+
+def test_a_release_serves_and_is_recorded(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    done = put(cluster, models["1"], easy)
+    assert (done.number, done.previous, done.outcome) == (1, 0, "serving")
+    assert done.digest == "sha256:fivestage-serving:1"
+    pods = cluster.objects["deployment", "fivestage"]["spec"]["template"]["metadata"]
+    assert pods["annotations"] == {"fivestage/model-version": "1", "fivestage/contract": "c" * 12}
+    (kept,) = releases.history(cluster)
+    assert kept.release == done
+    assert "Secret" not in {one["kind"] for one in kept.manifests}
+    assert releases.HISTORY.read_text().count("\n") == 1
+    assert "deployment fivestage-canary" not in " ".join(cluster.did)  # beside nothing there is no canary
+
+
+def test_the_next_release_goes_by_a_canary_that_does_not_stay(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    cluster.did.clear()
+    cluster.overlay[:] = manifests("fivestage-serving:2")
+    done, compared = release(cluster, PLAN, models["2"], easy, Settings())
+    assert [one.name for one in compared] == ["errors", "latency", "distribution"]
+    assert all(one.passed for one in compared)
+    assert cluster.did == [
+        "apply fivestage-canary fivestage-serving:2",
+        "delete deployment fivestage-canary",
+        "apply fivestage fivestage-serving:2",
+    ]
+    assert done.previous == 1
+
+
+def fails(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], contract: Contract, check: str, *, touched: bool
+) -> str:
+    """Release version 2 over 1, which must fail in a check and leave version 1."""
+    before = image(cluster)
+    cluster.did.clear()
+    with pytest.raises(CheckError) as failure:
+        put(cluster, models["2"], contract)
+    assert failure.value.check == check
+    assert image(cluster) == before == "fivestage-serving:1"
+    assert ("deployment", "fivestage-canary") not in cluster.objects
+    assert ("apply fivestage fivestage-serving:2" in cluster.did) == touched
+    last = releases.history(cluster)[-1].release
+    assert last.outcome == "failed"
+    assert check in last.failed
+    assert recorded(cluster)[0] == (1, "serving", "1")
+    return str(failure.value)
+
+
+def test_a_bad_image_fails_in_the_canary(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    cluster.broken.add("fivestage-serving:2")
+    told = fails(cluster, models, easy, "canary rollout", touched=False)
+    assert "ImagePullBackOff. no such image" in told
+
+
+def test_another_model_than_the_one_meant_fails_in_the_canary(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    cluster.ports["fivestage-serving:2"] = cluster.ports["fivestage-serving:1"]
+    told = fails(cluster, models, easy, "canary smoke", touched=False)
+    assert "the pods serve version 1" in told
+
+
+def test_answers_unlike_the_offline_ones_fail_in_the_canary(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    lies = replace(models["2"], forecasts=[(p / 2,) for (p,) in models["2"].forecasts])
+    assert "differ by up to" in fails(cluster, models | {"2": lies}, easy, "canary smoke", touched=False)
+
+
+def test_another_distribution_fails_in_the_canary(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cluster, models["1"], easy)
+    monkeypatch.setattr(
+        "fivestage.deployment.canary.SURE", 0
+    )  # these two differ no more than rows do by chance
+    strict = easy.model_copy(update={"gates": easy.gates.model_copy(update={"max_bias": 1e-6})})
+    assert "the mean moved by" in fails(cluster, models, strict, "canary distribution", touched=False)
+
+
+def test_what_fails_after_the_canary_is_undone(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cluster, models["1"], easy, COLOUR="red")
+    monkeypatch.setattr("fivestage.deployment.cluster_probe.LISTED_SECONDS", 0)
+    object.__setattr__(cluster, "unlisted", True)
+    told = fails(cluster, models, easy, "service", touched=True)
+    assert "does not know of fivestage-0" in told
+    assert ("configmap", "settings-1") in cluster.objects
+    assert ("configmap", "settings-0") not in cluster.objects  # what only the failed one had
+
+
+def test_a_first_release_that_fails_leaves_no_deployment(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    cluster.broken.add("fivestage-serving:1")
+    with pytest.raises(CheckError, match="rollout"):
+        put(cluster, models["1"], easy)
+    assert ("deployment", "fivestage") not in cluster.objects
+    assert recorded(cluster) == [(1, "failed", "1")]
+
+
+def test_what_breaks_the_pod_security_standard_is_not_begun(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    cluster.warnings.append('Warning: would violate PodSecurity "restricted:latest": runAsNonRoot')
+    with pytest.raises(CheckError, match="manifests"):
+        put(cluster, models["1"], easy)
+    assert recorded(cluster) == []
+
+
+def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    assert ask_service(cluster, "fivestage", models["1"], Settings()) <= TOLERANCE
+    with pytest.raises(CheckError, match="the pods serve version 1") as failure:
+        ask_service(cluster, "fivestage", models["2"], Settings())
+    assert failure.value.check == "smoke"
+
+
+def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_further_back(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    put(cluster, models["2"], easy, COLOUR="red")
+    put(cluster, models["1"], easy, COLOUR="red", SHAPE="round")
+    back = roll_back(cluster, models["2"], Settings(), "too round", wait_seconds=2)
+    assert (back.number, back.model, back.previous) == (4, "2", 1)
+    assert back.why == "back from release 3: too round"
+    assert image(cluster) == "fivestage-serving:2"
+    assert {name for kind, name in cluster.objects if name.startswith("settings")} == {"settings-1"}
+    assert ("secret", "fivestage") in cluster.objects
+    assert roll_back(cluster, models["1"], Settings(), "", wait_seconds=2).model == "1"
+    with pytest.raises(Exception, match="no way back"):
+        roll_back(cluster, models["1"], Settings(), "", wait_seconds=2)
+
+
+def test_a_rollback_to_a_tag_that_has_moved_is_undone(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    first = put(cluster, models["1"], easy)
+    put(cluster, models["2"], easy)
+    releases.end(cluster, replace(first, digest="sha256:other"), manifests("fivestage-serving:1"))
+    with pytest.raises(CheckError, match="a tag can move"):
+        roll_back(cluster, models["1"], Settings(), "", wait_seconds=2)
+    assert image(cluster) == "fivestage-serving:2"
+
+
+def test_two_releases_do_not_go_on_at_once(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    done = put(cluster, models["1"], easy)
+    other = replace(done, number=2, outcome="going", who="somebody", when=datetime.now(UTC).isoformat())
+    releases.end(cluster, other, ())
+    with pytest.raises(Exception, match="Release 2 is going on, begun by somebody"):
+        put(cluster, models["2"], easy)
+    releases.end(cluster, replace(other, when="2026-01-01T00:00:00+00:00"), ())  # killed long ago
+    assert put(cluster, models["2"], easy).number == 3

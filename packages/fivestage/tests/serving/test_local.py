@@ -1,0 +1,133 @@
+"""Deployment as a local process: drills of start, smoke, rollback and stop, and of a killed service."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fivestage.artifact.artifact import Artifact, save_artifact
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.deployment import local_process as local
+from fivestage.deployment.service_client import url
+from fivestage.serving.log import open_store, predictions
+from fivestage.serving.pointer import read_pointer
+from fivestage.serving.settings import Settings
+from tests.serving.conftest import DAY, World, free_port, post_events
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    settings = Settings(folder=tmp_path, port=free_port())
+    yield settings
+    local.stop(settings)
+
+
+def released(settings: Settings, artifact: Artifact, world: World, version: str, lie: float = 0) -> float:
+    """Release a version, smoked with the rows it was made with."""
+    folder = settings.folder / "models" / version
+    save_artifact(artifact, folder)
+    place = next(i for i in range(len(world.at)) if world.row(i) == artifact.smoke[-1].row)
+    return local.release(
+        settings, version, folder, [world.request(place)], [(artifact.smoke[-1].forecast[0] + lie,)]
+    )
+
+
+def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, world: World) -> None:
+    assert released(settings, artifact, world, "1") < 1e-9
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+    assert local.start(settings) == local.process(settings)
+    assert local.stop(settings)
+    assert local.process(settings) is None
+    assert not local.stop(settings)
+
+
+def test_a_failed_smoke_test_rolls_back(
+    settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
+) -> None:
+    released(settings, artifact, world, "1")
+    with pytest.raises(UserError, match="differ by up to"):
+        released(settings, other_artifact, world, "2", lie=0.1)
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+    assert read_pointer(settings.pointer).version == "1"
+
+
+def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
+    settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
+) -> None:
+    released(settings, artifact, world, "1")
+    first, late = world.events["landing"], 80 * DAY
+    number = len(first["landed_at"])
+    assert number > 500
+    for days in (late, late + DAY, late + 2 * DAY):
+        later = {
+            name: values + days
+            for name, values in first.items()
+            if name.endswith(("_at", "_departure", "_arrival"))
+        }
+        with httpx.Client(base_url=url(settings), timeout=30) as client:
+            post_events(client, {"landing": first | later})
+    assert httpx.get(f"{url(settings)}/model").json()["forgotten"] > artifact.as_of
+    assert released(settings, other_artifact, world, "2") < 1e-9
+    assert released(settings, artifact, world, "1") < 1e-9
+
+
+def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, world: World) -> None:
+    released(settings, artifact, world, "1")
+    wrong = tuple(replace(row, forecast=(row.forecast[0] / 2,)) for row in artifact.smoke)
+    with pytest.raises(UserError, match="refuses version 2"):
+        released(settings, replace(artifact, smoke=wrong), world, "2")
+    assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "trouble": ""}
+    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+
+
+def test_a_port_in_use_is_said_and_nothing_is_left(
+    settings: Settings, artifact: Artifact, world: World
+) -> None:
+    taken = socket.create_server((settings.host, settings.port))
+    with taken, pytest.raises(UserError, match="is in use"):
+        released(settings, artifact, world, "1")
+    assert local.process(settings) is None
+    assert not settings.pointer.exists()
+
+
+def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings: Settings) -> None:
+    with pytest.raises(UserError, match="no model has been deployed"):
+        local.start(settings, wait_seconds=8)
+    assert local.process(settings) is None
+
+
+def test_a_kill_loses_no_answered_prediction(
+    settings: Settings, artifact: Artifact, world: World, contract: Contract
+) -> None:
+    released(settings, artifact, world, "1")
+    answered: list[str] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=url(settings)) as client:
+            try:
+                while True:
+                    answered.append(client.post("/predict", json=world.request(0)).json()["request_id"])
+            except httpx.HTTPError:
+                pass
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(answered) < 200:
+        pass
+    running = local.process(settings)
+    assert running is not None
+    os.kill(running, signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    store = open_store(settings.database_url)
+    logged = {one["request_id"] for one in predictions(store, contract)}
+    store.close()
+    assert set(answered) <= logged
+    assert local.start(settings) != running

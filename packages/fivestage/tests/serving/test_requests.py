@@ -1,0 +1,186 @@
+"""Whatever a client sends is answered as documented; the Open Inference Protocol is understood."""
+
+import itertools
+import json
+import re
+import shlex
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fivestage.artifact.artifact import Artifact
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.serving.conftest import Running, World, deploy, running
+from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def shared(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder: Path = tmp_path_factory.mktemp("requests")
+    with running(deploy(artifact, folder, "1").settings) as service:
+        yield service
+
+
+GOOD_BODIES = [{"rows": [GOOD]}, GOOD, {"events": EVENTS.examples}, EVENTS.examples[0]]
+INFER = "/v2/models/flight-disruption/infer"
+BODIES = st.one_of(
+    st.sampled_from(GOOD_BODIES).map(lambda body: json.dumps(body).encode()),
+    st.binary(max_size=60),
+    ANYTHING.map(lambda body: json.dumps(body).encode()),
+    st.builds(
+        lambda field, value: json.dumps({"rows": [{**GOOD, field: value}]}).encode(),
+        st.sampled_from(list(GOOD)),
+        ANYTHING,
+    ),
+    st.builds(
+        lambda name, shape, data: json.dumps(
+            {"inputs": [{"name": name, "shape": shape, "datatype": "BYTES", "data": data}]}
+        ).encode(),
+        st.text(max_size=5),
+        st.lists(st.integers(-2, 3), max_size=3) | ANYTHING,
+        st.lists(ANYTHING, max_size=3) | ANYTHING,
+    ),
+)
+HEADERS = st.sampled_from(
+    [{}, {"content-type": "text/plain"}, {"traceparent": "00-x"}, {"content-type": ""}, {"x-api-key": "é"}]
+)
+PATHS = st.sampled_from(["/predict", "/outcomes", INFER, "/v2/models/other/infer", "/reload", "/model", "/x"])
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "HEAD"]),
+    PATHS,
+    st.sampled_from(["", "?explain=true", "?explain=%ff", "?x"]),
+    BODIES,
+    HEADERS,
+)
+def test_no_mistake_of_a_client_is_a_failure_of_ours(
+    shared: Running, method: str, path: str, query: str, body: bytes, headers: dict[str, str]
+) -> None:
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    answer = shared.client.request(method, path + query, content=body, headers=sent)
+    assert answer.status_code in {200, 400, 404, 405, 413, 415, 422}, answer.text
+    if answer.status_code != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+        if method != "HEAD":
+            assert answer.json()["status"] == answer.status_code
+    paths = shared.client.get("/openapi.json").json()["paths"]
+    documented = paths.get(re.sub("/models/[^/]+", "/models/{name}", path), {}).get(method.lower())
+    assert documented is None or str(answer.status_code) in documented["responses"]
+
+
+def infer(client: httpx.Client, world: World, places: range) -> httpx.Response:
+    rows = [world.request(place) for place in places]
+    inputs = [
+        {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row[name] for row in rows]}
+        for name in rows[0]
+    ]
+    return client.post(INFER, json={"id": "mine", "inputs": inputs})
+
+
+def test_the_open_inference_protocol_gives_the_same_answers(
+    shared: Running, world: World, contract: Contract
+) -> None:
+    plain = shared.client.post("/predict", json={"rows": [world.request(place) for place in range(3)]}).json()
+    answer = infer(shared.client, world, range(3)).json()
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == (contract.name, "1", "mine")
+    found = {output["name"]: output["data"] for output in answer["outputs"]}
+    assert found["probability"] == [one["probability"] for one in plain["predictions"]]
+    assert found["decision"] == [one["decision"] for one in plain["predictions"]]
+    model = shared.client.get(f"/v2/models/{contract.name}").json()
+    assert [one["name"] for one in model["inputs"]] == list(contract.columns)
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", f"/v2/models/{contract.name}/ready"):
+        assert shared.client.get(path).status_code == 200
+    assert shared.client.get("/v2/models/other").status_code == 404
+
+
+def packed(world: World, places: range) -> tuple[bytes, dict[str, str], list[dict[str, Any]]]:
+    """A request in the protocol's binary extension, as Triton's client sends it: body, headers, tensors."""
+    rows = [world.request(place) for place in places]
+    inputs: list[dict[str, Any]] = []
+    parts = []
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if isinstance(values[0], str):
+            kind, part = "BYTES", b"".join(struct.pack("<I", len(one)) + one.encode() for one in values)
+        else:
+            kind, part = "FP64", np.array(values, dtype="<f8").tobytes()
+        parts.append(part)
+        size = {"binary_data_size": len(part)}
+        inputs.append({"name": name, "shape": [len(rows), 1], "datatype": kind, "parameters": size})
+    head = json.dumps({"inputs": inputs, "outputs": [{"name": "decision"}]}).encode()
+    return head + b"".join(parts), {"Inference-Header-Content-Length": str(len(head))}, inputs
+
+
+def test_tensors_may_be_bytes_behind_the_request(shared: Running, world: World) -> None:
+    plain = {one["name"]: one["data"] for one in infer(shared.client, world, range(4)).json()["outputs"]}
+    body, headers, _ = packed(world, range(4))
+    (output,) = shared.client.post(INFER, content=body, headers=headers).json()["outputs"]
+    assert output == {**output, "name": "decision", "shape": [4], "data": plain["decision"]}
+
+
+@pytest.mark.parametrize(
+    ("cut", "length", "change"),
+    [
+        (-1, None, {}),
+        (None, "99999999", {}),
+        (None, "9" * 5000, {}),
+        (None, "-1", {}),
+        (None, None, {"datatype": "COMPLEX"}),
+        (None, None, {"datatype": "INT64"}),
+        (None, None, {"shape": [3]}),
+        (None, None, {"shape": [4, 2]}),
+        (None, None, {"parameters": {}}),
+        (None, None, {"parameters": {"binary_data_size": -1}}),
+        (None, None, {"parameters": {"binary_data_size": 3}}),
+        (None, None, {"name": "dest"}),
+    ],
+)
+def test_bytes_that_are_no_tensors_are_refused_in_the_protocols_words(
+    shared: Running, world: World, cut: int | None, length: str | None, change: dict[str, Any]
+) -> None:
+    body, headers, inputs = packed(world, range(4))
+    parts = body[int(headers["Inference-Header-Content-Length"]) :][:cut]
+    head = json.dumps({"inputs": [{**inputs[0], **change}, *inputs[1:]]}).encode()
+    headers["Inference-Header-Content-Length"] = length or str(len(head))
+    refused = shared.client.post(INFER, content=head + parts, headers=headers)
+    assert refused.status_code in {400, 422}
+    assert refused.json()["error"] == refused.json()["detail"]
+
+
+def test_an_output_that_is_not_there_is_refused_and_nothing_logged(shared: Running) -> None:
+    before = len(list(shared.service.store.answers()))
+    row = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in GOOD.items()]
+    refused = shared.client.post(INFER, json={"inputs": row, "outputs": [{"name": "odds"}]})
+    assert refused.status_code == 422
+    assert "probability and decision" in refused.json()["error"]
+    assert len(list(shared.service.store.answers())) == before
+
+
+def test_columns_of_different_lengths_are_refused(shared: Running) -> None:
+    tensor = {"name": "carrier", "shape": [1], "datatype": "BYTES", "data": ["UA"]}
+    longer = {"name": "dest", "shape": [2], "datatype": "BYTES", "data": ["IAH", "MIA"]}
+    refused = shared.client.post(INFER, json={"inputs": [tensor, longer]})
+    assert refused.status_code == 422
+    assert shared.client.post(INFER, json={"inputs": [tensor]}).json()["errors"][0]["row"] == 0
+
+
+@pytest.mark.skipif("curl -s " not in README, reason="the README of a project of another name asks nothing")
+def test_the_request_of_the_readme_is_answered_as_it_stands(shared: Running) -> None:
+    command = README[README.index("curl -s ") :].partition("\n```")[0]
+    words = shlex.split(command.replace("http://127.0.0.1:8000", shared.url))
+    sent = dict(itertools.pairwise(words))
+    kind = dict([sent["-H"].split(": ")])
+    answer = httpx.post(words[2], content=sent["-d"], headers=kind)
+    assert answer.status_code == 200, answer.text
+    assert 0 < answer.json()["predictions"][0]["probability"] < 1

@@ -1,0 +1,129 @@
+"""The compiled tables answer as treelite and scikit-learn do, on splits, gaps and unseen categories."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import treelite
+from fivestage.artifact import engine
+from fivestage.artifact.artifact import Parity
+from fivestage.artifact.calibration import Calibration
+from fivestage.artifact.engine import Scorer
+from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
+from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.common.errors import UserError
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+
+
+def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
+    random = np.random.default_rng(seed)
+    table = random.normal(size=(rows, 6))
+    table[:, 0] = random.integers(0, 40, rows)
+    table[:, 1] = random.integers(0, 5, rows)
+    table[:, 2] = np.rint(table[:, 2])
+    table[random.random(table.shape) < 0.1] = np.nan
+    label = (
+        (np.nan_to_num(table[:, 0]) % 3 == 0)
+        ^ (np.nan_to_num(table[:, 3]) > 0.3)
+        ^ (random.random(rows) < 0.2)
+    )
+    trees = HistGradientBoostingClassifier(
+        max_iter=20, max_leaf_nodes=leaves, min_samples_leaf=5, categorical_features=[0, 1]
+    )
+    return trees.fit(table, label)
+
+
+def ensemble(trees: object) -> Ensemble:
+    return ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()])
+
+
+def scorer_of(trees: object) -> Scorer:
+    return Scorer(ensemble(trees), Calibration())
+
+
+@pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
+def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
+    trees = trained(leaves)
+    scorer = scorer_of(trees)
+    assert scorer.why_slow == ""
+    rows = probes(ensemble(trees), 2000)
+    expected = trees.predict_proba(rows)[:, 1]
+    assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
+    assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
+
+
+def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
+    trees = trained(80)
+    scorer = scorer_of(trees)
+    assert "leaves" in scorer.why_slow
+    rows = np.random.default_rng(1).integers(0, 4, (50, 6)).astype(float)
+    assert np.allclose(scorer.forecast(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
+    assert scorer.one(rows[0].tolist()) == scorer.forecast(rows)[0]
+
+
+def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
+    random = np.random.default_rng(0)
+    table, label = random.normal(size=(300, 4)), random.integers(0, 2, 300)
+    forest = RandomForestClassifier(5, max_depth=4, random_state=0).fit(table, label)
+    assert scorer_of(forest).why_slow
+    boosted = GradientBoostingClassifier(n_estimators=9, random_state=0).fit(table, label)
+    scorer = scorer_of(boosted)
+    assert np.allclose(
+        scorer.forecast(table.astype(np.float32).astype(float)),
+        boosted.predict_proba(table)[:, 1],
+        atol=1e-6,
+    )
+
+
+def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(models: Ensemble) -> object:
+        forest = forest_of(models)
+        forest.values[0, 0] += 0.001
+        return forest
+
+    trees = trained(31)
+    rows = probes(ensemble(trees))
+    parity = Parity(rows, trees.decision_function(rows))
+    scorer_of(trees).require(parity)
+    monkeypatch.setattr(engine, "forest_of", wrong)
+    with pytest.raises(UserError, match="otherwise than the model they were made from"):
+        scorer_of(trees).require(parity)
+
+
+def test_trees_cannot_be_held_against_nothing() -> None:
+    with pytest.raises(UserError, match="no answers of the original"):
+        scorer_of(trained(31)).require(Parity(np.empty((0, 6)), np.empty(0)))
+
+
+def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = scorer_of(trained(31))
+    monkeypatch.setattr(engine, "library", lambda _: None)
+    slow = scorer_of(trained(31))
+    assert slow.why_slow
+    rows = probes(ensemble(trained(31)))
+    assert np.allclose(fast.forecast(rows), slow.forecast(rows), rtol=0, atol=1e-12)
+
+
+def test_trees_come_back_from_their_arrays() -> None:
+    outputs = ensemble(trained(31)).outputs
+    again = outputs_of(arrays_of(outputs))
+    assert [one.base for one in again] == [one.base for one in outputs]
+    trees, back = outputs[0].trees, again[0].trees
+    assert any(tree.matched != (frozenset(),) * len(tree.kind) for tree in trees)
+    assert [tree.matched for tree in back] == [tree.matched for tree in trees]
+    for name in ("kind", "left", "right", "feature", "threshold", "missing_left", "value", "cover"):
+        for tree, other in zip(trees, back, strict=True):
+            assert np.array_equal(getattr(tree, name), getattr(other, name), equal_nan=True)
+    assert outputs_of(arrays_of(())) == ()
+
+
+def test_a_service_starts_without_what_only_the_fallback_needs() -> None:
+    slow = {"treelite", "scipy", "pandas", "sklearn"}
+    code = f"import fivestage.serving.__main__, sys; print(*({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == ""

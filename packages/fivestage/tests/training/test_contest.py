@@ -1,0 +1,257 @@
+"""A drill for each gate: passed in the good case, failed alone in its bad one, and the sentence says why."""
+
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from fivestage.artifact.engine import Engine
+from fivestage.common.clock import DAY
+from fivestage.common.columns import Floats
+from fivestage.contract.contract import Contract
+from fivestage.evaluation import champion_challenger as contest
+from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
+from fivestage.evaluation.metrics import Answers
+from fivestage.reporting.results import Gate, Probe
+from tests.conftest import changed
+
+from problem import PROBLEM
+
+DAYS = 20
+ORIGINS, CARRIERS = ("EWR", "JFK", "LGA"), ("AA", "B6", "UA")
+# A block of 30 rows: of 20 calm ones 2 are disrupted, of 10 stormy ones 6. Waiting costs 6,000, acting always
+# 6,900, acting in a storm 4,800 and knowing it all 3,600: half of what could be saved.
+STORM = np.repeat([False, True], [20, 10])
+TRUTH = np.r_[np.ones(2), np.zeros(18), np.ones(6), np.zeros(4)].astype(np.int64)
+BLOCKS = DAYS * len(ORIGINS) * len(CARRIERS)
+PASSED = Probe("future is unseen", passed=True, sentence="nothing moved")
+GOOD = Evidence({"prior": 0.0, "historical_rate": 0.2, "logistic_regression": 0.3}, (PASSED,), 0.5)
+
+Gates = dict[str, Gate]
+
+
+@pytest.fixture(scope="module")
+def contract() -> Contract:
+    return PROBLEM.contract
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    keys = pd.MultiIndex.from_product([range(DAYS), ORIGINS, CARRIERS, range(len(TRUTH))])
+    day, origin, carrier, _ = (keys.get_level_values(level).to_numpy() for level in range(4))
+    return pd.DataFrame(
+        {
+            "decision_at": day.astype(np.int64) * DAY,
+            "origin": origin,
+            "carrier": carrier,
+            "disrupted": np.tile(TRUTH, BLOCKS),
+        }
+    )
+
+
+def answers(calm: float, storm: float, threshold: float = 1 / 3) -> Answers:
+    return decided(np.tile(np.where(STORM, storm, calm), BLOCKS), threshold)
+
+
+def decided(forecast: Floats, threshold: float) -> Answers:
+    return Answers(forecast, forecast >= threshold)
+
+
+HONEST = answers(0.1, 0.6)
+WAITING = answers(0.25, 0.25)
+
+
+def gates(
+    rows: pd.DataFrame,
+    contract: Contract,
+    challenger: Answers = HONEST,
+    champion: Answers | None = WAITING,
+    evidence: Evidence = GOOD,
+) -> Gates:
+    return {gate.name: gate for gate in run_gates(rows, challenger, champion, evidence, contract)}
+
+
+def fails_alone(found: Gates, name: str) -> Gate:
+    assert [gate.name for gate in found.values() if not gate.passed] == [name]
+    return found[name]
+
+
+@pytest.mark.parametrize("champion", [None, WAITING])
+def test_an_honest_challenger_passes_every_gate(
+    rows: pd.DataFrame, contract: Contract, champion: Answers | None
+) -> None:
+    found = gates(rows, contract, champion=champion)
+    assert all(gate.passed for gate in found.values()), found
+    assert list(found) == [
+        "no leak",
+        "plausible",
+        "better than the baselines",
+        "calibrated",
+        "unbiased",
+        "fast enough",
+        "cheaper than the champion",
+        "no slice pays",
+    ]
+
+
+def test_a_leak_stops_it(rows: pd.DataFrame, contract: Contract) -> None:
+    leak = Probe("future is unseen", passed=False, sentence="landed_at moved when the future was scrambled")
+    gate = fails_alone(gates(rows, contract, evidence=replace(GOOD, probes=(PASSED, leak))), "no leak")
+    assert gate.sentence == leak.sentence
+    assert gate.value == 1
+
+
+def test_no_probe_is_no_proof(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = fails_alone(gates(rows, contract, evidence=replace(GOOD, probes=())), "no leak")
+    assert gate.sentence == "no leakage probe ran"
+
+
+def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
+    rows: pd.DataFrame, contract: Contract
+) -> None:
+    found = gates(rows.assign(disrupted=0.0), contract)
+    for name in ("plausible", "better than the baselines"):
+        assert not found[name].passed
+        assert "one class alone" in found[name].sentence
+        assert "split.contest_days" in found[name].sentence
+
+
+def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
+    told = rows.assign(disrupted=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
+    gate = fails_alone(gates(told, contract, answers(0.0, 0.8)), "plausible")
+    assert gate.value == pytest.approx(0.5 + (1 - 2 / 22) / 2)
+    assert gate.sentence == "ROC-AUC 0.955; more than 0.8 is a leak"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "saves", "asked"),
+    [("prior", 0.41, "51.0%"), ("historical_rate", 0.41, "51.0%"), ("logistic_regression", 0.51, "51.0%")],
+)
+def test_each_baseline_must_be_beaten_by_its_margin(
+    rows: pd.DataFrame, contract: Contract, baseline: str, saves: float, asked: str
+) -> None:
+    def found(share: float) -> Gates:
+        baselines = cast("Any", {**GOOD.baselines, baseline: share})
+        return gates(rows, contract, evidence=replace(GOOD, baselines=baselines))
+
+    gate = fails_alone(found(saves), "better than the baselines")
+    assert gate.value == pytest.approx(0.5)
+    assert gate.sentence.startswith("saves 50.0% of what could be saved; ")
+    assert f"{baseline} {saves:.1%} ({asked} asked)" in gate.sentence
+    assert found(saves - 0.02)["better than the baselines"].passed
+
+
+def test_probabilities_that_exaggerate_are_not_calibrated(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = fails_alone(gates(rows, contract, answers(0.05, 0.7)), "calibrated")
+    assert gate.sentence == "calibration error 0.067 of 0.06"
+
+
+def test_probabilities_that_are_all_too_high_are_biased(rows: pd.DataFrame, contract: Contract) -> None:
+    strict = changed(contract, gates={"max_bias": 0.02})
+    for shift in (0.03, -0.03):
+        gate = fails_alone(gates(rows, strict, answers(0.1 + shift, 0.6 + shift)), "unbiased")
+        assert gate.sentence == "the mean prediction is 0.030 off the rate, 0.02 may be"
+    assert gates(rows, strict, answers(0.11, 0.61))["unbiased"].passed
+
+
+def test_a_slow_challenger_is_stopped(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = fails_alone(gates(rows, contract, evidence=replace(GOOD, row_ms=5.01)), "fast enough")
+    assert gate.sentence == "one row takes 5.01 ms of 5"
+
+
+def test_the_same_answers_are_not_cheaper(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = fails_alone(gates(rows, contract, champion=HONEST), "cheaper than the champion")
+    assert gate.sentence.startswith("saves 0 USD per 1,000 decisions against the champion, between 0 and 0;")
+
+
+def test_savings_are_counted_against_the_champion(rows: pd.DataFrame, contract: Contract) -> None:
+    gate = gates(rows, contract)["cheaper than the champion"]
+    assert gate.value == pytest.approx((6000 - 4800) / 30 * 1000)
+    assert gates(rows, contract, champion=None)[gate.name].sentence == "there is no champion yet"
+    why = replace(GOOD, absent="the champion, version 1, cannot be asked: of an older format.")
+    gate = gates(rows, contract, champion=None, evidence=why)[gate.name]
+    assert gate.passed
+    assert gate.sentence == why.absent
+
+
+def test_each_artifact_decides_by_its_own_threshold(rows: pd.DataFrame, contract: Contract) -> None:
+    timid = answers(0.1, 0.6, threshold=0.7)
+    gate = gates(rows, contract, champion=timid)["cheaper than the champion"]
+    assert gate.value == pytest.approx((6000 - 4800) / 30 * 1000)
+    assert not gates(rows, contract, timid)["better than the baselines"].passed
+
+
+def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
+    """The same rows save the same on average; only on which days they do it differs."""
+    days, better, worse = 10, 40, 70  # a row saved is worth 300, a false alarm 150
+    label = np.repeat([1, 0], [better, worse])
+    champion, challenger = decided(np.zeros(label.size), 0.5), decided(np.ones(label.size), 0.5)
+
+    def gate(day: Any) -> Gate:
+        rows = pd.DataFrame({"decision_at": np.asarray(day) * DAY})
+        return contest._against_champion(rows, label, challenger, champion, contract)
+
+    spread = gate(np.r_[np.arange(better) % days, np.arange(worse) % days])
+    lumped = gate(np.r_[np.zeros(better, dtype=np.int64), 1 + np.arange(worse) % (days - 1)])
+    assert spread.value == pytest.approx(lumped.value) == pytest.approx(1500 / label.size * 1000)
+    assert spread.passed
+    assert "between 13,636 and 13,636" in spread.sentence
+    assert not lumped.passed
+    assert "between -" in lumped.sentence
+    assert "it must save on average and may lose 1,000" in lumped.sentence
+
+
+@pytest.fixture(scope="module")
+def unfair(rows: pd.DataFrame) -> Answers:
+    """It always acts on one carrier, a third of the rows, and is good elsewhere."""
+    alarmed = (rows["carrier"] == "UA").to_numpy()
+    return decided(np.where(alarmed, 0.34, HONEST.forecast), 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("champion", "other"), [(None, "the best constant decision"), (WAITING, "the champion")]
+)
+def test_no_slice_pays_for_the_others(
+    rows: pd.DataFrame, contract: Contract, unfair: Answers, champion: Answers | None, other: str
+) -> None:
+    evidence = replace(GOOD, baselines={"prior": 0.0, "historical_rate": 0.0, "logistic_regression": 0.0})
+    gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")
+    assert gate.value == pytest.approx(6900 / 6000 - 1)
+    assert gate.sentence == f"the worst slice, carrier UA, costs +15.0% against {other}; +10% may be"
+
+
+def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract, unfair: Answers) -> None:
+    carrier = DAYS * len(ORIGINS) * len(TRUTH)
+    at_least = changed(contract, gates={"min_slice_rows": carrier})
+    assert not gates(rows, at_least, unfair)["no slice pays"].passed
+    more = changed(contract, gates={"min_slice_rows": len(rows) + 1})
+    gate = gates(rows, more, unfair)["no slice pays"]
+    assert gate.passed
+    assert gate.sentence == f"no slice has {len(rows) + 1} rows"
+
+
+def test_a_slice_that_cost_nothing_is_measured_by_what_rows_cost_on_average(
+    rows: pd.DataFrame, contract: Contract
+) -> None:
+    calm = rows.assign(disrupted=np.where(rows["carrier"] == "UA", 0, rows["disrupted"]))
+    gate = gates(calm, contract)["no slice pays"]
+    assert not gate.passed
+    assert gate.value == pytest.approx(0.375)
+    assert "carrier UA" in gate.sentence
+
+
+def test_one_row_at_a_time_is_timed_and_an_outlier_does_not_count() -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def predict(self, rows: list[Any]) -> None:
+            self.asked.append(len(rows))
+            time.sleep(0.05 if len(self.asked) == 1 else 0.001)
+
+    slow = Slow()
+    spent = row_milliseconds(cast("Engine", slow), [{}] * (TIMED_ROWS + 5))
+    assert slow.asked == [1] * TIMED_ROWS
+    assert 1 <= spent < 25

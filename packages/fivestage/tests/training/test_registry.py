@@ -1,0 +1,168 @@
+import math
+import shutil
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pytest
+from fivestage.artifact.artifact import MODEL, Artifact, artifact_digest
+from fivestage.artifact.calibration import Calibration
+from fivestage.common.errors import UserError
+from fivestage.orchestration.stores import open_stores
+from fivestage.registry import versions as registry
+from fivestage.registry.versions import (
+    approve,
+    await_approval,
+    challenger,
+    champion,
+    fetch,
+    find,
+    load_record,
+    promote,
+    record,
+    register,
+    waiting,
+)
+from fivestage.serving.pointer import read_pointer
+
+import run
+
+NAME = "registry-tests"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stores() -> None:
+    open_stores()
+
+
+@pytest.fixture(scope="module")
+def version(artifact: Artifact) -> registry.Version:
+    return register(artifact, NAME, {"leaves": 15}, {"auc": 0.7, "unknown": math.nan})
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something to keep with a version."""
+
+    numbers: Mapping[str, float]
+    pairs: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Never:
+    """Something that was not kept."""
+
+
+def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: registry.Version) -> None:
+    assert register(artifact, NAME, {}, {}) == version
+    other = register(replace(artifact, calibration=Calibration(1.1)), NAME, {}, {})
+    assert (other.version, version.version) == ("2", "1")
+    assert other.digest != version.digest
+
+
+def test_a_registration_cut_short_goes_on_in_the_same_run(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    another = replace(artifact, calibration=Calibration(1.2))
+    with monkeypatch.context() as patch:
+        patch.setattr("fivestage.registry.versions.MlflowClient.create_model_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
+    found = register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
+    runs = mlflow.search_runs(experiment_names=["cut-short"], output_format="list")
+    assert [run.info.run_id for run in runs] == [found.run_id]
+    assert runs[0].info.status == "FINISHED"
+
+
+def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: registry.Version) -> None:
+    assert find(NAME, version.version) == version
+    assert version.as_of == artifact.as_of
+
+
+def test_the_champion_is_whoever_holds_the_alias(version: registry.Version) -> None:
+    assert champion("nobody") is None
+    assert champion(NAME) is None
+    promote(version)
+    assert champion(NAME) == version
+
+
+def test_an_unknown_version_is_a_sentence(version: registry.Version) -> None:
+    with pytest.raises(UserError, match=f"no version 99 of {version.name}: train one"):
+        fetch(NAME, "99")
+
+
+def test_an_artifact_that_is_gone_is_brought_again(version: registry.Version) -> None:
+    folder = fetch(NAME, version.version)
+    shutil.rmtree(folder)
+    assert fetch(NAME, version.version) == folder
+    assert artifact_digest(folder) == version.digest
+    assert (folder / MODEL).is_file()
+
+
+def test_another_artifact_in_its_place_is_refused(version: registry.Version) -> None:
+    folder: Path = fetch(NAME, version.version)
+    manifest = folder / "manifest.json"
+    kept = manifest.read_bytes()
+    manifest.write_bytes(kept + b" ")
+    with pytest.raises(UserError, match="not what was registered as version 1"):
+        fetch(NAME, version.version)
+    manifest.write_bytes(kept)
+
+
+def test_a_record_comes_back_whole(version: registry.Version) -> None:
+    kept = Noted({"auc": 0.1 + 0.2, "unknown": math.nan}, ((0.5, -1.0), (math.nan, 1.0)))
+    record(version, kept)
+    found = load_record(version, Noted)
+    assert type(found) is Noted
+    assert dict(found.numbers) == pytest.approx(dict(kept.numbers), rel=0, abs=0, nan_ok=True)
+    np.testing.assert_array_equal(found.pairs, kept.pairs)  # takes one NaN for another
+
+
+def test_no_record_is_a_sentence(version: registry.Version) -> None:
+    with pytest.raises(UserError, match=r"has no never\.json: train it again"):
+        load_record(version, Never)
+
+
+def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) -> None:
+    name = "registry-approvals"
+    first = register(artifact, name, {}, {})
+    second = register(replace(artifact, calibration=Calibration(1.2)), name, {}, {})
+    promote(first)
+    with pytest.raises(UserError, match="No version of registry-approvals waits"):
+        approve(name, "Ada")
+    await_approval(second)
+    assert (champion(name), waiting(name)) == (first, second)
+    with pytest.raises(UserError, match="Say who approves of version 2"):
+        approve(name, " ")
+    assert approve(name, "Ada") == second
+    assert (champion(name), waiting(name)) == (second, None)
+
+
+def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "registry-fetched"
+    monkeypatch.setattr(run, "load_contract", lambda: SimpleNamespace(name=name))
+    monkeypatch.setenv("SERVE_FOLDER", str(tmp_path))
+    first = register(artifact, name, {}, {})
+    promote(first)
+    assert challenger(name) is None
+    run.fetch(Namespace())
+    assert (read_pointer(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
+        first.digest,
+        False,
+    )
+    second = register(replace(artifact, calibration=Calibration(1.3)), name, {}, {})
+    assert challenger(name) == second
+    run.fetch(Namespace())
+    pointers = [read_pointer(tmp_path / one) for one in ("current", "shadow")]
+    assert [one.digest for one in pointers] == [first.digest, second.digest]
+    assert [artifact_digest(one.folder) for one in pointers] == [first.digest, second.digest]
+    assert capsys.readouterr().out.endswith("shadow names version 2.\n")

@@ -1,0 +1,142 @@
+"""ZenML steps of stage 2."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pandas as pd
+from fivestage.common.settings import VAR, WAREHOUSE
+from fivestage.contract.contract import day, epoch
+from fivestage.data.event_tables import EventTables, Ingested, ingest_tables
+from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
+from fivestage.data.sampling import draw_rows
+from fivestage.data.splits import TemporalSplit, cut
+from fivestage.features.offline import build_features
+from fivestage.orchestration.caching import depends_on
+from fivestage.orchestration.lineage import MODEL_PACKAGES
+from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
+from fivestage.reporting.results import Probe
+from fivestage.training.boosting import feature_matrix, learn_categories
+from fivestage.training.leakage_measures import measure_of
+from fivestage.training.leakage_probes import (
+    future_is_unseen,
+    shuffled_labels_give_chance,
+    target_is_not_rebuilt,
+    windows_do_not_overlap,
+)
+from fivestage.training.sample import labels_of
+from fivestage.training.task_trainer import a_few_trees, trainer_of
+from zenml import step
+
+from problem import PROBLEM
+
+QUARANTINE = VAR / "quarantine"
+LIBRARY = "packages/fivestage/src/fivestage"
+DATA = depends_on("problem", *(f"{LIBRARY}/{name}" for name in ("common", "contract", "features", "data")))
+MODEL = depends_on("problem", *(f"{LIBRARY}/{name}" for name in MODEL_PACKAGES))
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What each leakage probe found."""
+
+    found: tuple[Probe, ...]
+
+
+@step(
+    cache_policy=DATA,
+    output_materializers={
+        "rows": FrameMaterializer,
+        "world": RecordMaterializer,
+        "ingested": RecordMaterializer,
+    },
+)
+def ingest(
+    data: str,
+) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[Ingested, "ingested"]]:
+    """Raw tables, cleaned and held against the contract; what breaks it goes to quarantine.
+
+    `data` is the hash of the raw files: another one, and nothing is taken from the cache.
+    """
+    rows, world, ingested = ingest_tables(
+        PROBLEM.load(PROBLEM.contract), PROBLEM.contract, QUARANTINE / data[:12], data
+    )
+    return rows, world, ingested  # spelled out: ZenML reads the outputs off this line
+
+
+@step(cache_policy=DATA, output_materializers=FrameMaterializer)
+def featurise(rows: pd.DataFrame, world: EventTables) -> Annotated[pd.DataFrame, "features"]:
+    """What was known of every row at its decision time."""
+    return build_features(PROBLEM.features, rows, world.events, world.reference)
+
+
+@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+def store(data: str) -> Annotated[Stored, "stored"]:
+    """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
+    place = f"{WAREHOUSE}/{data[:12]}"
+    return ingest_parts(PROBLEM, place, QUARANTINE / data[:12], data)
+
+
+@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
+    """The same as `featurise`, some periods at a time; the features lie beside the rows."""
+    featurise_parts(stored, PROBLEM)
+    return stored
+
+
+@step(
+    cache_policy=DATA,
+    output_materializers={
+        "rows": FrameMaterializer,
+        "world": RecordMaterializer,
+        "features": FrameMaterializer,
+    },
+)
+def draw(
+    stored: Stored, as_of: str, until: str
+) -> tuple[
+    Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[pd.DataFrame, "features"]
+]:
+    """As many rows as memory holds, of those decided before a day, and their features."""
+    rows, world, features = draw_rows(stored, PROBLEM, epoch(day(as_of)), epoch(day(until)))
+    return rows, world, features
+
+
+def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
+    """Within a pipeline: rows, world and features; of tables in parts, as many as memory holds till a day."""
+    if PROBLEM.parts():
+        drawn: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
+        return drawn
+    rows, world, _ = ingest(data)
+    return rows, world, featurise(rows, world)
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def probe(
+    rows: pd.DataFrame, world: EventTables, features: pd.DataFrame, as_of: str
+) -> Annotated[Probes, "probes"]:
+    """Leakage probes: each would fail if anything of the future were in the features."""
+    contract = PROBLEM.contract
+    windows = windows_at(rows, as_of)
+    label, measure = labels_of(rows, contract), measure_of(contract)
+    train = features.iloc[windows.train]
+    numbers = feature_matrix(features, learn_categories(train))
+    return Probes(
+        (
+            future_is_unseen(
+                lambda some, events: build_features(PROBLEM.features, some, events, world.reference),
+                rows[rows["decision_at"] >= world.since + PROBLEM.features.lookback_seconds],
+                world.events,
+                contract,
+                PROBLEM.features.lookback_seconds,
+            ),
+            target_is_not_rebuilt(train, label[windows.train], measure),
+            shuffled_labels_give_chance(a_few_trees(trainer_of(contract)), numbers, label, windows, measure),
+            windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),
+        )
+    )
+
+
+def windows_at(rows: pd.DataFrame, as_of: str) -> TemporalSplit:
+    """The contract's windows as they stand at the start of a day (ISO date, UTC)."""
+    split = PROBLEM.contract.split
+    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, epoch(day(as_of)))

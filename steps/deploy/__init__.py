@@ -1,1 +1,0 @@
-"""Stage 4: bringing a version into service."""

@@ -1,0 +1,214 @@
+"""ZenML steps of stage 3."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from fivestage.artifact.artifact import Artifact, FormatError, Lineage, load_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import day_of
+from fivestage.data.event_tables import EventTables
+from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
+from fivestage.evaluation.evaluate import (
+    Evaluation,
+    ablation,
+    answers_of,
+    artifact_forecast,
+    decision_day,
+    evaluate_window,
+    importance,
+)
+from fivestage.evaluation.metrics import Answers, Scored
+from fivestage.features.offline import names_by_set
+from fivestage.orchestration.lineage import code_digest, lock_digest
+from fivestage.orchestration.materializers import RecordMaterializer
+from fivestage.registry.versions import (
+    Version,
+    annotate,
+    await_approval,
+    fetch,
+    find,
+    load_record,
+    open_version,
+    promote,
+    record,
+    register,
+)
+from fivestage.reporting.results import Gate
+from fivestage.training.boosting import BoostingParams
+from fivestage.training.packaging import fit_chosen, package
+from fivestage.training.sample import labels_of, training_sample
+from fivestage.training.selection import CandidateResult, Selection, cross_validate_candidate, select
+from fivestage.training.task_trainer import baseline_savings
+from zenml import step
+
+from problem import PROBLEM
+from steps.data import MODEL, Probes, windows_at
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """The contest's gates."""
+
+    gates: tuple[Gate, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger may serve."""
+        return all(gate.passed for gate in self.gates)
+
+
+@dataclass(frozen=True)
+class AblationLine:
+    """Scores and intervals of one collection of feature sets."""
+
+    sets: str
+    scored: Scored
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A version on the test window."""
+
+    evaluation: Evaluation
+    ablation: tuple[AblationLine, ...]
+    importance: dict[str, float]
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def candidate(
+    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, trees: dict[str, Any]
+) -> Annotated[CandidateResult, "tried"]:
+    """One candidate on the temporal folds; it waits for no other."""
+    contract = PROBLEM.contract
+    windows = windows_at(rows, as_of)
+    return cross_validate_candidate(
+        training_sample(rows, features, windows, contract), windows, contract, BoostingParams(**trees)
+    )
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def choose(
+    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[CandidateResult]
+) -> Annotated[Selection, "selection"]:
+    """The best of the candidates, beside baselines on the same folds."""
+    contract = PROBLEM.contract
+    windows = windows_at(rows, as_of)
+    return select(training_sample(rows, features, windows, contract), windows, contract, tried)
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def build(
+    rows: pd.DataFrame,
+    world: EventTables,
+    features: pd.DataFrame,
+    selection: Selection,
+    as_of: str,
+    data: str,
+    registry: str,  # noqa: ARG001 (in another one, the version is registered again)
+) -> Annotated[Version, "version"]:
+    """Fit the chosen trees, put everything a prediction needs into one artifact, and register it."""
+    contract = PROBLEM.contract
+    windows = windows_at(rows, as_of)
+    fitted = fit_chosen(training_sample(rows, features, windows, contract), windows, selection, contract)
+    lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
+    artifact = package(fitted, rows, windows, world, PROBLEM, lineage)
+    chosen = next(entry for entry in selection.leaderboard if entry.chosen)
+    params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
+    version = register(
+        artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()}
+    )
+    record(version, selection)
+    return version
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def contest(
+    rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
+) -> Annotated[GateVerdict, "verdict"]:
+    """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
+    contract = PROBLEM.contract
+    windows = windows_at(rows, as_of)
+    window, seen = rows.iloc[windows.contest], features.iloc[windows.contest]
+
+    def answers(artifact: Artifact) -> Answers:
+        return answers_of(artifact, artifact_forecast(artifact, seen))
+
+    challenger = load_artifact(fetch(contract.name, version.version))
+    asked: list[Any] = window[list(contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
+    evidence = Evidence(
+        baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
+        probes.found,
+        row_milliseconds(Engine(challenger, PROBLEM.features), asked),
+    )
+    opponent = None
+    if champion not in ("", version.version):
+        try:
+            opponent = answers(load_artifact(fetch(contract.name, champion)))
+        except FormatError as error:
+            evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
+    return GateVerdict(tuple(run_gates(window, answers(challenger), opponent, evidence, contract)))
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def find_version(version: str) -> Annotated[Version, "version"]:
+    """A registered version."""
+    return find(PROBLEM.contract.name, version)
+
+
+@step(enable_cache=False)
+def crown(version: Version, verdict: GateVerdict, champion: str) -> Annotated[bool, "promoted"]:
+    """Move the alias `champion` if every gate passed; the reasons stay with the run.
+
+    Where the contract asks for a person's approval, what passed waits for it; the first champion does not.
+    """
+    record(version, verdict)
+    annotate(
+        version,
+        {"gates.txt": gate_lines(verdict)},
+        {"gates_failed": sum(not g.passed for g in verdict.gates)},
+    )
+    if not verdict.passed:
+        return False
+    if champion and PROBLEM.contract.monitoring.promotion == "approval":
+        await_approval(version)
+        return False
+    promote(version)
+    return True
+
+
+def gate_lines(verdict: GateVerdict) -> str:
+    """The gates as text, one a line."""
+    return "".join(f"{'pass' if g.passed else 'FAIL'}  {g.name}: {g.sentence}\n" for g in verdict.gates)
+
+
+@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+def examine(
+    rows: pd.DataFrame,
+    world: EventTables,
+    features: pd.DataFrame,
+    version: str,
+    registry: str,  # noqa: ARG001 (whose number it is)
+) -> Annotated[Findings, "findings"]:
+    """A version on the frozen test window, after its own time, and what each feature set brings there."""
+    contract = PROBLEM.contract
+    found, artifact = open_version(contract.name, version)
+    windows = windows_at(rows, str(day_of(artifact.as_of)))
+    days = decision_day(rows.iloc[windows.after])
+    if len(days) == 0 or np.ptp(days) + 1 < contract.monitoring.period_days:
+        raise UserError(
+            f"The data reach hardly past {day_of(artifact.as_of)}, the day of version {version}: there is "
+            "nothing to evaluate it on. Name data that go on, or train as of an earlier day."
+        )
+    after, label = rows.iloc[windows.after], labels_of(rows, contract)[windows.after]
+    seen = features.iloc[windows.after]
+    sets = names_by_set(PROBLEM.features, rows, world.reference)
+    lines = ablation(features, sets, rows, windows, load_record(found, Selection).trees, contract)
+    evaluation = evaluate_window(artifact, after, artifact_forecast(artifact, seen), contract)
+    return Findings(
+        evaluation,
+        tuple(AblationLine(name, scored) for name, scored in [*lines, (" + ".join(sets), evaluation.scored)]),
+        importance(artifact, seen, label),
+    )

@@ -1,1 +1,0 @@
-"""Stage 3: model choice and its justification."""

@@ -1,0 +1,158 @@
+"""ZenML steps of stage 5."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import mlflow
+import pandas as pd
+from fivestage.common.settings import DEMO, REPORTS, VAR
+from fivestage.contract.contract import Contract, day_of, iso
+from fivestage.monitoring.backtest import Comparison, Year, compare_policies
+from fivestage.monitoring.exposition import expose, exposed
+from fivestage.monitoring.notify import Alert, Team, notify
+from fivestage.monitoring.period_watch import Watched, read_served, watch
+from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision, decide
+from fivestage.orchestration.lineage import code_digest
+from fivestage.orchestration.materializers import RecordMaterializer
+from fivestage.registry.versions import known_numbers, open_version, run_of
+from fivestage.training.selection import CANDIDATES
+from pydantic import TypeAdapter
+from zenml import step
+
+from problem import PROBLEM
+from steps.deploy import settings_in
+
+PAGES = REPORTS / "drift"
+logger = logging.getLogger(__name__)
+METRICS = VAR / "metrics" / "monitoring.prom"
+TOLD = "told.json"  # what the teams know of, beside the service's log
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def watch_period(
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    folder: str,
+    start: int,
+    end: int,
+    heard: int,
+    shadows_heard: int,
+) -> Annotated[Watched, "watched"]:
+    """A period as the prediction log tells it: performance on the labels that have arrived, and drift."""
+    contract = PROBLEM.contract
+    served = read_served(settings_in(folder).database_url, contract, start, end, heard, shadows_heard)
+    versions = served.log["model_version"].unique().tolist() if len(served.log) else []
+    artifacts = {version: open_version(contract.name, version)[1] for version in versions}
+    page = page_of(start)
+    watched = watch(rows, features, served, artifacts, contract, page)
+    _log(watched, page, contract.name, folder)
+    return watched
+
+
+@step(enable_cache=False)
+def decide_retraining(
+    watched: Watched, past: list[dict[str, Any]], trained: list[int]
+) -> Annotated[RetrainingDecision, "retraining"]:
+    """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
+    contract = PROBLEM.contract
+    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), period_of(watched)]
+    rules, confidence = contract.monitoring, contract.gates.confidence
+    verdict = decide(periods, trained, watched.end, rules, contract.budget, confidence)
+    expose(metrics_of(watched, verdict), METRICS, f"{contract.name}-monitoring")
+    return verdict
+
+
+@step(enable_cache=False, output_materializers=RecordMaterializer)
+def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
+    """The year in process under each policy; what is trained is kept by data and code, and found again."""
+    contract = PROBLEM.contract
+    folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    year = Year(rows, features, contract, CANDIDATES[0], folder)
+    return compare_policies(year, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
+
+
+@step(enable_cache=False)
+def tell_teams(watched: Watched, verdict: RetrainingDecision, folder: str) -> None:
+    """Say to those who are to act what began and what is over; a service of the demo tells nobody."""
+    contract = PROBLEM.contract
+    if Path(folder) == DEMO:
+        return
+    for failure in notify(alerts_of(watched, verdict, contract), time.time(), Path(folder) / TOLD):
+        logger.warning(failure)
+
+
+def alerts_of(watched: Watched, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
+    """What somebody is to act on: inputs that moved, and are not broken, are on the page alone."""
+    period = f"{contract.title} From {day_of(watched.start)} to {day_of(watched.end)}"
+    found: list[Alert] = []
+    for cause in watched.causes:
+        if cause.kind != "input shift":
+            team: Team = "data" if cause.kind == "data broken" else "model"
+            title = f"{cause.kind}: {cause.subject}"
+            found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(watched.start)}"))
+    performance = watched.performance
+    if performance.rows and performance.label_share < contract.monitoring.min_label_share:
+        found.append(Alert("labels late", "data", "labels late", f"{period}: {performance.sentence}."))
+    if performance.bad:
+        found.append(Alert("bad period", "model", "bad period", f"{period}: {performance.sentence}."))
+    if verdict.retrain or verdict.promote:
+        wanted = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
+        found.append(Alert(f"{wanted} wanted", "model", f"{wanted} wanted", f"{period}: {verdict.reason}."))
+    return found
+
+
+def no_longer_wanted() -> None:
+    """What the policy asked for has been done: Prometheus is told so before the next period is."""
+    if METRICS.exists():
+        expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
+
+
+def nothing_watched() -> None:
+    """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
+    expose({"ran_at_seconds": time.time(), "rows": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
+
+
+def metrics_of(watched: Watched, verdict: RetrainingDecision) -> dict[str, float]:
+    """A period as Prometheus is told of it; see `fivestage.monitoring.exposition`."""
+    performance = watched.performance
+    scored = performance.scored
+    return {
+        "ran_at_seconds": time.time(),
+        "period_end_seconds": watched.end,
+        "rows": performance.rows,
+        **({"label_share": performance.label_share} if performance.rows else {}),
+        "bad": performance.bad,
+        "drifted": len(watched.drift.drifted),
+        "broken": len(watched.broken),
+        "retrain": verdict.retrain or bool(verdict.promote),
+        "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
+        **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
+    }
+
+
+def period_of(watched: Watched) -> PeriodSummary:
+    """What the policy remembers of a period."""
+    performance = watched.performance
+    return PeriodSummary(performance.label_share, performance.bad, watched.broken, watched.shadow)
+
+
+def page_of(start: int) -> Path:
+    """Where Evidently's page of a period lies."""
+    return PAGES / f"{day_of(start)}.html"
+
+
+def _log(watched: Watched, page: Path, name: str, folder: str) -> None:
+    scored = watched.performance.scored
+    with run_of(f"{name}-monitoring", f"{folder} {watched.start}", f"period from {day_of(watched.start)}"):
+        mlflow.log_params({"start": iso(watched.start), "end": iso(watched.end)})
+        mlflow.set_tag("versions", ", ".join(watched.versions))
+        estimated = {f"estimated_{name}": v for name, v in watched.performance.expected.scores.items()}
+        mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
+        mlflow.log_metric("drifted_columns", len(watched.drift.drifted))
+        mlflow.log_metric("broken", len(watched.broken))
+        mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in watched.causes), "causes.txt")
+        if watched.performance.rows:
+            mlflow.log_artifact(str(page))

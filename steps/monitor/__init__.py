@@ -1,1 +1,0 @@
-"""Stage 5: monitoring and maintenance."""

@@ -1,1 +1,0 @@
-"""What each stage tells the page, the model card and MLflow."""

@@ -1,0 +1,1 @@
+"""Tools of the template itself: never in a project made from it."""

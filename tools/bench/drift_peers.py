@@ -1,0 +1,162 @@
+"""The same windows under Evidently's default preset and under NannyML's defaults.
+
+Both judge column by column, so the columns of all faults are put side by side and judged once; with the
+columns that a fault leaves alone they make its verdict. What changes rows is judged by itself.
+"""
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from fivestage.common.columns import Ints
+from fivestage.common.errors import UserError
+from fivestage.common.settings import VAR
+from fivestage.evaluation.daily import Floats
+from fivestage.monitoring.distances import WindowCounts
+
+from tools.bench.faults import Fault, touched
+from tools.bench.peers import environment_of, installed
+from tools.bench.watched import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of
+
+HALF = 0.5  # of the columns drifted: the preset's own default, and a decision's for CBPE
+WINDOWS = {1: 4, WEEK: 3}  # by their length, of which one with faults: Evidently draws each column it judges
+MONDAY = pd.Timestamp("2024-01-01")
+FOLDER = VAR / "bench" / "drift"
+
+
+@dataclass
+class Told:
+    """How often a peer alarmed, by fault ("" for none) and length of window."""
+
+    half: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
+    any: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
+    nannyml: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
+    cbpe: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
+
+    def add(self, other: "Told") -> None:
+        """Take up another trial's."""
+        for name in ("half", "any", "nannyml", "cbpe"):
+            for key, found in getattr(other, name).items():
+                getattr(self, name)[key].extend(found)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the peers are asked about: a reference, other days, and these with each fault, by its key."""
+
+    reference: WindowCounts
+    others: WindowCounts
+    faults: dict[str, Fault]
+    broken: dict[str, WindowCounts]
+    shares: dict[str, Floats]
+
+    def side_by_side(self, *, new: bool) -> pd.DataFrame:
+        """The columns of a window, and those of every fault: as they became, or as they were."""
+        frame = (self.others if new else self.reference).frame
+        more = {
+            f"{key}: {name}": (self.broken[key] if new else self.reference).frame[name].to_numpy()
+            for key, fault in self.faults.items()
+            for name in fault.columns
+        }
+        return pd.concat([frame, pd.DataFrame(more, index=frame.index)], axis=1)
+
+    def verdicts(self, judged: Mapping[str, bool], weight: Floats) -> Iterator[tuple[str, dict[str, bool]]]:
+        """By fault, and "" for none, the verdict on each column in a window that the fault has touched."""
+        own = {str(name): judged[str(name)] for name in self.others.frame}
+        yield "", own
+        for key, fault in self.faults.items():
+            if fault.columns and weight @ self.shares[key] / weight.sum() >= TOUCHED[fault.gross]:
+                yield key, own | {name: judged[f"{key}: {name}"] for name in fault.columns}
+
+
+def key_of(fault: Fault) -> str:
+    """A name of its own for each fault."""
+    return f"{fault.name} | {fault.where}"
+
+
+def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: bool) -> Told:
+    """Both peers on the windows of one trial."""
+    draw = np.random.default_rng([3, number])
+    of_reference, of_others = drawn(plan, draw)
+    (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
+    by_key = {key_of(fault): fault for fault in faults}
+    broken = {key: fault.put(others, reference.frame, draw) for key, fault in by_key.items()}
+    shares = {key: touched(others, window) for key, window in broken.items()}
+    judged, told = Judged(reference, others, by_key, broken, shares), Told()
+    usual, current = (judged.side_by_side(new=new) for new in (False, True))
+    for length, most in WINDOWS.items():
+        for place, weight in enumerate(consecutive(length, others.days)[:most]):
+            inside = _inside(others, weight)
+            if place:
+                verdicts = {"": evidently(reference.frame, others.frame[inside])}
+            else:
+                verdicts = dict(judged.verdicts(evidently(usual, current[inside]), weight))
+                for key in (key for key, fault in by_key.items() if not fault.columns):
+                    some = broken[key].frame[_inside(broken[key], weight)]
+                    verdicts[key] = evidently(reference.frame, some)
+            for key, drifted in verdicts.items():
+                told.half[key, length].append(bool(np.mean(list(drifted.values())) >= HALF))
+                told.any[key, length].append(any(drifted.values()))
+    if nannyml:
+        frames = (usual, _beside(table, then)), (current, _beside(table, now))
+        for name, (frame, more), window in zip(
+            ("reference", "current"), frames, (reference, others), strict=True
+        ):
+            when = MONDAY + pd.to_timedelta(np.asarray(window.day), unit="D")
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            frame.assign(_when=when, **more).to_parquet(FOLDER / f"{name}-{number}.parquet")
+        _nannyml(told, judged, number)
+    return told
+
+
+def evidently(usual: pd.DataFrame, current: pd.DataFrame) -> dict[str, bool]:
+    """Whether its default preset calls each column drifted; one without values, which it refuses, is none."""
+    from evidently import Report
+    from evidently.presets import DataDriftPreset
+
+    empty = [str(name) for name in usual if current[name].isna().all()]
+    found = Report([DataDriftPreset()]).run(current.drop(columns=empty), usual.drop(columns=empty)).dict()
+    verdicts = dict.fromkeys(empty, False)
+    for one in found["metrics"]:
+        if (column := one["config"].get("column")) is not None:
+            value, threshold = float(one["value"]), float(one["config"]["threshold"])
+            by_chance = "p_value" in one["metric_name"]
+            verdicts[column] = value < threshold if by_chance else value >= threshold
+    return verdicts
+
+
+def _inside(window: WindowCounts, weight: Floats) -> pd.Series:
+    return pd.Series(weight[np.asarray(window.day)] > 0)
+
+
+def _beside(table: Table, where: Ints) -> dict[str, Floats]:
+    """What CBPE needs; it is asked about chances alone."""
+    if table.forecast.ndim > 1:
+        return {}
+    chance = table.forecast[where]
+    return {"_chance": chance, "_said": (chance >= HALF).astype(np.int64), "_label": table.label[where]}
+
+
+def _nannyml(told: Told, judged: Judged, number: int) -> None:
+    done = subprocess.run(  # noqa: S603
+        [str(installed("nannyml")), "-m", "tools.bench.peer_nannyml", str(FOLDER), str(number)],
+        env=environment_of("nannyml"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"NannyML fails: {done.stderr[-1000:]}")
+    written = json.loads((FOLDER / f"alerts-{number}.json").read_bytes())
+    for length, period in ((1, "day"), (WEEK, "week")):
+        for place, weight in enumerate(consecutive(length, judged.others.days)):
+            alerts = {name: found[place] for name, found in written[period].items()}
+            if "CBPE" in alerts:
+                told.cbpe["", length].append(alerts["CBPE"])
+            for key, drifted in judged.verdicts(alerts, weight):
+                told.nannyml[key, length].append(any(drifted.values()))

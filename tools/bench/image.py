@@ -1,0 +1,75 @@
+"""`make bench-image`: how large the service's image is, and how soon a container of it is ready."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+
+import docker
+from docker.errors import DockerException
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_between, write_whole
+from fivestage.common.settings import REPORTS, ROOT
+from fivestage.deployment.docker_container import PORT, STATE, USER, open_engine
+from fivestage.deployment.images import PIPELINES, SERVING
+from fivestage.deployment.service_client import wait_until_ready
+from fivestage.serving.settings import Settings
+
+PAGE, JSON = ROOT / "docs" / "kubernetes.md", REPORTS / "bench" / "image.json"
+SECONDS = 60
+
+
+def main() -> None:
+    """Measure, and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=7, help="containers, one after the other")
+    times = parser.parse_args().times
+    try:
+        with open_engine() as engine:
+            sizes = {name: _megabytes(engine, f"{name}:latest") for name in (SERVING, PIPELINES)}
+            starts = sorted(_start(engine, f"{SERVING}:latest") for _ in range(times))
+        found = {"megabytes": sizes, "ready_seconds": starts}
+        write_whole(JSON, lambda scratch: scratch.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+        text = _told(sizes, starts)
+        write_between(PAGE, "image", text)
+    except DockerException as error:
+        sys.exit(f"Is there an image? `make image` builds it: {error}")
+    except UserError as error:
+        sys.exit(str(error))
+    print(text)  # noqa: T201 (for a person)
+
+
+def _megabytes(engine: docker.DockerClient, image: str) -> float:
+    return float(engine.images.get(image).attrs["Size"]) / 1e6
+
+
+def _start(engine: docker.DockerClient, image: str) -> float:
+    """Seconds from the order to start until the service is ready: the engine's part included."""
+    container = engine.containers.create(
+        image, ports={f"{PORT}/tcp": ("127.0.0.1", None)}, read_only=True, tmpfs={STATE: f"uid={USER}"}
+    )
+    try:
+        begun = time.perf_counter()
+        container.start()
+        container.reload()
+        port = int(container.ports[f"{PORT}/tcp"][0]["HostPort"])
+        wait_until_ready(Settings(port=port), SECONDS, lambda: container.logs().decode(errors="replace"))
+        return time.perf_counter() - begun
+    finally:
+        container.remove(force=True, v=True)
+
+
+def _told(sizes: dict[str, float], starts: list[float]) -> str:
+    many, median = len(starts), statistics.median(starts)
+    return (
+        f"The service's image has {sizes[SERVING]:.0f} MB with its base, the one that runs the verbs "
+        f"{sizes[PIPELINES]:.0f} MB. From the order to start a container until it is ready: {median:.2f} s "
+        f"(median of {many}, {starts[0]:.2f} to {starts[-1]:.2f}; the engine's part is in it). "
+        f"{datetime.now(UTC).date().isoformat()}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What more rows bring: trees that have learnt from some of the default data, chosen in several ways."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from fivestage.common.columns import Floats, Ints
+from fivestage.common.settings import VAR
+from fivestage.contract.contract import epoch
+from fivestage.data.event_tables import ingest_tables
+from fivestage.data.splits import cut
+from fivestage.evaluation.evaluate import decision_day
+from fivestage.evaluation.metrics import scores
+from fivestage.features.offline import build_features
+from fivestage.training.boosting import BoostingParams, fit_trees
+from fivestage.training.sample import training_sample
+from fivestage.training.selection import CANDIDATES
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from problem import PROBLEM
+from problem.dataset import load
+
+SHARES = (0.05, 0.1, 0.2, 0.5)  # of the rows to learn from
+QUARTERS = 4
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """How good the trees are on all that came after."""
+
+    chosen: str
+    rows: int
+    log_loss: float
+    roc_auc: float
+    savings_share: float
+
+
+def learning_curve() -> Iterator[Learnt]:
+    """Trees as of the test's start, judged on the contest window and on all that follows."""
+    contract = PROBLEM.contract
+    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    as_of = epoch(contract.split.test_start)
+    windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
+    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    sample, days = training_sample(rows, features, windows, contract), decision_day(rows)
+    judged, trees = np.concatenate([windows.contest, windows.after]), CANDIDATES[0]
+
+    def told(chosen: str, learnt: Ints, model: HistGradientBoostingClassifier) -> Learnt:
+        answers = model.predict_proba(sample.features[judged])[:, 1]
+        found = scores(sample.label[judged], answers, contract.costs)
+        return Learnt(chosen, len(learnt), found["log_loss"], found["roc_auc"], found["savings_share"])
+
+    for share in SHARES:
+        for chosen, learnt in choices(windows.train, days[windows.train], share).items():
+            yield told(chosen, learnt, fit_trees(sample.features[learnt], sample.label[learnt], trees))
+    everything = windows.train
+    yield told(
+        "all rows", everything, fit_trees(sample.features[everything], sample.label[everything], trees)
+    )
+    quarters = np.array_split(np.random.default_rng(SEED).permutation(everything), QUARTERS)
+    model = in_turn([(sample.features[one], sample.label[one]) for one in quarters], trees)
+    yield told("all rows, a quarter after another (warm_start)", everything, model)
+
+
+def choices(train: Ints, days: Ints, share: float) -> dict[str, Ints]:
+    """Some of the rows, in each way to choose them."""
+    draw = np.random.default_rng(SEED)
+    distinct = np.unique(days)
+    many = max(1, round(len(distinct) * share))
+    return {
+        "rows at random": train[draw.random(len(train)) < share],
+        "days at random": train[np.isin(days, draw.choice(distinct, many, replace=False))],
+        "the newest days": train[np.isin(days, distinct[-many:])],
+    }
+
+
+def in_turn(parts: list[tuple[Floats, Ints]], trees: BoostingParams) -> HistGradientBoostingClassifier:
+    """Each part adds its share of the trees to those of the parts before."""
+    first, *others = parts
+    model = fit_trees(*first, replace(trees, count=trees.count // len(parts)))
+    model.set_params(warm_start=True)
+    for number, part in enumerate(others, 2):
+        model.set_params(max_iter=trees.count * number // len(parts))
+        model.fit(*part)
+    return model

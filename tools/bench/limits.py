@@ -1,0 +1,61 @@
+"""What the data allow: an alarm that knew beforehand which statistic to watch, and its noise.
+
+Of one statistic whose law without a fault and with it is known, no test sees more at the same false alarms
+than one that alarms where the fault makes values likelier (Neyman and Pearson, 1933): for a fault that raises
+it, beyond a quantile of unchanged windows. The limit is that of the statistic which tells most. What our
+alarms see less is the price of not knowing the fault, and of few days to know the noise from.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from fivestage.evaluation.daily import Floats
+from fivestage.monitoring.daily_counts import OF_DESIGN, Reference, of_kind
+from fivestage.monitoring.drift import ROWS, VOLUME
+from fivestage.monitoring.thresholds import Statistics
+
+Names = Mapping[str, Sequence[str]]  # of the numbers of each kind
+Reached = dict[tuple[int, str, str], list[float]]  # by windows' days, kind and column
+
+
+def names_of(reference: Reference) -> Names:
+    """The column that each number of a kind tells of."""
+    columns = [one.column for one in reference.binnings]
+    of_design = {
+        kind: [columns[place] for place in reference.design.place[of_kind(kind, reference.design)]]
+        for kind in OF_DESIGN
+    }
+    plain = ("distance", "missing", "outside", "alike", "novel", "twins", "gaps", "run", "rule")
+    return {"volume": [VOLUME], "duplicates": [ROWS]} | dict.fromkeys(plain, columns) | of_design
+
+
+def reached(found: Statistics, names: Names, days: int, some: Sequence[str] | None = None) -> Reached:
+    """How far each window reaches, by kind and column, of all or some columns."""
+    far: Reached = {}
+    for kind, value in found.items():
+        of = np.array(names[kind])
+        for name in dict.fromkeys(names[kind]):
+            if some is None or name in some:
+                far[days, kind, name] = value[:, of == name].max(axis=1).tolist()
+    return far
+
+
+def gather(into: Reached, more: Reached) -> None:
+    """Take up another trial's."""
+    for key, values in more.items():
+        into.setdefault(key, []).extend(values)
+
+
+def limit_of(
+    fault: Reached, unchanged: Reached, days: int, false_alarm: float
+) -> dict[str, float | str] | None:
+    """The share of the fault's windows that the best told alarm sees, and what it watches."""
+    best: dict[str, float | str] | None = None
+    for (length, kind, name), values in fault.items():
+        usual: Floats = np.array(unchanged.get((length, kind, name), []))
+        if length != days or not usual.size or not values:
+            continue
+        seen = float((np.array(values) > np.quantile(usual, 1 - false_alarm)).mean())
+        if best is None or seen > float(best["seen"]):
+            best = {"seen": seen, "kind": kind, "column": name, "unchanged": usual.size}
+    return best

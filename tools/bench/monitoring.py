@@ -1,0 +1,386 @@
+"""`make bench-monitoring`: false alarms, power against injected faults, and cost of the drift checks.
+
+Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, and
+windows of the others are checked as they are and with a fault put in. What is measured is of the second half
+of the days; `--half first` is for choosing limits and scales, of which some have seen the whole year.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fivestage.common.columns import Ints
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_between, write_whole
+from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
+from fivestage.contract.contract import LEAST_REFERENCE, Contract, RegressionContract
+from fivestage.data.event_tables import ingest_tables
+from fivestage.evaluation.evaluate import decision_day
+from fivestage.features.offline import build_features
+from fivestage.monitoring.concept import CHANCES, NUMBERS
+from fivestage.monitoring.distances import WindowCounts
+from fivestage.monitoring.drift import DriftReport, detect_drift
+from fivestage.monitoring.thresholds import LEAST_WINDOWS
+from fivestage.training.boosting import feature_matrix, learn_categories
+from fivestage.training.sample import labels_of
+from fivestage.training.task_trainer import a_few_trees, trainer_of
+
+from problem import PROBLEM
+from problem.dataset import load
+from tools.bench.drift_peers import Told, ask, key_of
+from tools.bench.faults import Fault, faults, label_faults
+from tools.bench.limits import limit_of
+from tools.bench.memory import peak_bytes
+from tools.bench.monitoring_page import page
+from tools.bench.peers import installed
+from tools.bench.watched import WEEK, Plan, Seen, Table, Unchanged, faulty, labelled, spread_out, unchanged
+
+JSON = REPORTS / "bench" / "monitoring.json"
+PAGE = ROOT / "docs" / "monitoring.md"
+SIZES = (1_000, 10_000, 100_000)  # rows of a window
+OTHERS = 34  # days beside a reference
+REFERENCE = 56  # days, of the made-up rows
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many trials of each sort."""
+
+    unchanged: int
+    long: int
+    chosen: int  # on the other half
+    faults: int
+    labels: int
+    peers: int
+    apart: int  # days between the beginnings of periods of the year as they came
+
+
+WHOLE = Effort(unchanged=80, long=24, chosen=24, faults=4, labels=40, peers=2, apart=3)
+QUICK = Effort(unchanged=12, long=0, chosen=2, faults=1, labels=6, peers=0, apart=42)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of so many, with the 95% interval of Wilson (1927)."""
+
+    found: int
+    of: int
+    low: float
+    high: float
+
+
+def share_of(found: Sequence[bool], alike: float = 1.0) -> Share:
+    """Of answers of which each is worth one in `alike` independent ones."""
+    n, z = len(found) / alike, NormalDist().inv_cdf(0.975)
+    if n == 0:
+        return Share(0, 0, 0.0, 1.0)
+    p = sum(found) / len(found)
+    middle, reach = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = ((middle + sign * reach) / (1 + z**2 / n) for sign in (-1, 1))
+    return Share(sum(found), len(found), max(low, 0.0), min(high, 1.0))
+
+
+def share_of_trials(trials: Sequence[Sequence[bool]]) -> Share:
+    """Of answers that share something within a trial, such as the reference, by how far trials differ.
+
+    The design effect of Kish (1965): by what factor the variance of the trials' means exceeds that of
+    independent answers.
+    """
+    found = [one for trial in trials for one in trial]
+    p = float(np.mean(found)) if found else 0.0
+    if len(trials) < 2 or not 0 < p < 1:  # noqa: PLR2004 (no variance of one)
+        return share_of(found)
+    means = np.array([np.mean(trial) for trial in trials])
+    return share_of(found, max(1.0, float(means.var(ddof=1)) * len(found) / len(trials) / (p * (1 - p))))
+
+
+def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, float]) -> dict[str, Any]:
+    """All measurements, as they are written."""
+    table = real_rows(contract)
+    days, middle = np.unique(table.day), middle_of(table.day)
+    rows_a_day = len(table.day) / len(days)
+    of_half = days[days < middle] if half == "first" else days[days >= middle]
+    rules = contract.monitoring
+    lengths = sorted({max(1, round(size / rows_a_day)) for size in SIZES} | {1, rules.period_days})
+    long = [length for length in lengths if length > OTHERS]
+    plan = Plan(
+        of_half,
+        rules.reference_days,
+        OTHERS,
+        tuple(one for one in lengths if one * LEAST_REFERENCE <= rules.reference_days),
+        rules.false_alarm,
+    )
+    if len(of_half) < plan.reference + plan.others:
+        raise UserError(
+            f"Half of the data are {len(of_half)} days, but {plan.reference + plan.others} are needed: "
+            "measure on more data."
+        )
+    null = _unchanged(table, plan, effort.unchanged, "unchanged")
+    of_long: list[tuple[int, int, list[list[bool]]]] = []
+    for length in long:
+        whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
+        if effort.long and whole.reference >= LEAST_WINDOWS * length:
+            found = _unchanged(table, whole, effort.long, f"{length} days")
+            of_long.append((length, whole.reference, found.alarms[length, 1.0]))
+    other = replace(plan, days=days[~np.isin(days, of_half)], lengths=(1, WEEK))
+    on_other = _unchanged(table, other, effort.chosen, "the other half")
+    here = np.isin(table.day, of_half)
+    some = list(faults(table.frame[here], table.day[here]))
+    seen = [Seen() for _ in some]
+    for of_trial in spread_out(
+        partial(faulty, table=table, plan=plan, faults=some), range(effort.faults), "faults"
+    ):
+        for one, there in zip(seen, of_trial, strict=True):
+            one.add(there)
+    of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
+    kind = NUMBERS if isinstance(contract, RegressionContract) else CHANCES
+    labels = list(of_labels)
+    seen_labels, null_labels = [Seen() for _ in labels], Unchanged()
+    for more, seen_there in spread_out(
+        partial(labelled, table=table, plan=plan, faults=labels, kind=kind), range(effort.labels), "labels"
+    ):
+        null_labels.add(more)
+        for one, there in zip(seen_labels, seen_there, strict=True):
+            one.add(there)
+    told, missing = _peers(effort, table, plan, some)
+    return {
+        "level": rules.false_alarm,
+        "days": [int(of_half[0]), int(of_half[-1])],
+        "columns": table.frame.shape[1],
+        "rows_a_day": rows_a_day,
+        "reference_days": plan.reference + plan.others,
+        "false_alarms": [
+            {
+                "days": length,
+                "rows": round(length * rows_a_day),
+                "reference_days": reference,
+                "trials": len(found),
+                "alarms": asdict(share_of_trials(found)),
+                "labels": _of_trials(null_labels.alarms.get((length, 1.0))),
+                **(_of_peers(told, "", length) if reference == plan.reference else {}),
+            }
+            for length, reference, found in [
+                *((length, plan.reference, null.alarms[length, 1.0]) for length in plan.lengths),
+                *of_long,
+            ]
+        ],
+        "scales": _scales(on_other, null),
+        "as_they_came": as_they_came(table, contract, effort.apart),
+        "faults": [
+            _line(fault.name, fault.where, one, gross=fault.gross)
+            | _limits(one, null, rules.false_alarm)
+            | {
+                f"{name}_{window}": share
+                for window, length in (("day", 1), ("week", WEEK))
+                for name, share in _of_peers(told, key_of(fault), length).items()
+            }
+            for fault, one in zip(some, seen, strict=True)
+            if one.day
+        ],
+        "labels": [
+            _line(fault.name, "", one, gross=False) | _limits(one, null_labels, rules.false_alarm)
+            for fault, one in zip(labels, seen_labels, strict=True)
+        ],
+        "peers": missing,
+        "cost": spent,
+    }
+
+
+def real_rows(contract: Contract) -> Table:
+    """The watched features of the project's own data; forecasts of the second half by what the first says."""
+    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    categories = learn_categories(features)
+    numbers, label, day = feature_matrix(features, categories), labels_of(rows, contract), decision_day(rows)
+    first = day < middle_of(day)
+    learn = a_few_trees(trainer_of(contract))
+    halves = [np.flatnonzero(first), np.flatnonzero(~first)]
+    forecasts = [learn(numbers, label, train, other) for train, other in (halves[::-1], halves)]
+    forecast = np.empty((len(rows), *forecasts[0].shape[1:]))
+    for where, told in zip(halves, forecasts, strict=True):
+        forecast[where] = told
+    watched = [name for name in features if name not in contract.monitoring.unwatched]
+    return Table(features[watched].reset_index(drop=True), day, label, forecast)
+
+
+def middle_of(day: Ints) -> int:
+    """The first day of the second half."""
+    return int(day.min() + day.max() + 1) // 2
+
+
+def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]:
+    """Periods of the year in their order against the days before: what seasons, and the data, do."""
+    rules = contract.monitoring
+    first, last = int(table.day.min()) + rules.reference_days, int(table.day.max()) + 1
+    starts = range(first, last - rules.period_days + 1, apart)
+
+    def period(number: int) -> DriftReport:
+        start = starts[number]
+        before, now = (
+            WindowCounts(table.frame[inside], table.day[inside], begin, days)
+            for begin, days in (
+                (start - rules.reference_days, rules.reference_days),
+                (start, rules.period_days),
+            )
+            for inside in [(table.day >= begin) & (table.day < begin + days)]
+        )
+        return detect_drift(before, now, rules.false_alarm)
+
+    reports = list(spread_out(period, range(len(starts)), "as they came"))
+    overlapping = max(1.0, rules.period_days / apart)
+    return {
+        "apart": apart,
+        "drifted": asdict(share_of([bool(one.drifted) for one in reports], overlapping)),
+        "broken": asdict(share_of([bool(one.broken) for one in reports], overlapping)),
+        "columns_drifted": float(np.mean([len(one.drifted) for one in reports])),
+        "named_broken": dict(Counter(name for one in reports for name in one.broken)),
+    }
+
+
+def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple[Told, str]:
+    told, missing = Told(), ""
+    if effort.peers:
+        try:
+            installed("nannyml")
+        except UserError as error:
+            missing = f"NannyML is not among them: {error}"
+    work = partial(ask, table=table, plan=plan, faults=some, nannyml=not missing)
+    for found in spread_out(work, range(effort.peers), "Evidently and NannyML"):
+        told.add(found)
+    return told, missing
+
+
+def _of_peers(told: Told, key: str, length: int) -> dict[str, Any]:
+    names = {"evidently": told.half, "evidently_any": told.any, "nannyml": told.nannyml, "cbpe": told.cbpe}
+    return {name: _share(found.get((key, length))) for name, found in names.items()}
+
+
+def _unchanged(table: Table, plan: Plan, trials: int, what: str) -> Unchanged:
+    found = Unchanged()
+    for more in spread_out(partial(unchanged, table=table, plan=plan), range(trials), what):
+        found.add(more)
+    return found
+
+
+def _scales(other: Unchanged, judged: Unchanged) -> list[dict[str, Any]]:
+    """False alarms on the other half of the days, and on the one that is judged, by least scales."""
+    return [
+        {
+            "times": times,
+            "days": length,
+            "other": _of_trials(other.alarms.get((length, times))),
+            "judged": _of_trials(found),
+        }
+        for (length, times), found in sorted(judged.alarms.items())
+        if length in (1, WEEK)
+    ]
+
+
+def _limits(seen: Seen, null: Unchanged, false_alarm: float) -> dict[str, Any]:
+    return {
+        f"limit_{name}": limit_of(seen.reached, null.reached, length, false_alarm)
+        for name, length in (("day", 1), ("week", WEEK))
+    }
+
+
+def _of_trials(found: Sequence[Sequence[bool]] | None) -> dict[str, Any] | None:
+    return asdict(share_of_trials(found)) if found else None
+
+
+def _share(found: Sequence[bool] | None) -> dict[str, Any] | None:
+    return asdict(share_of(found)) if found else None
+
+
+def _learnt(some: list[Fault]) -> str:
+    """The column along which a concept turns: the first of those that faults are put into."""
+    return some[0].where
+
+
+def _reach(seen: Seen) -> dict[str, Any]:
+    """What tells most of a fault within a day, and how far it reaches against unchanged days."""
+    if not seen.reach:
+        return {"by": None, "reach": None, "unchanged_reach": None}
+    kind, _ = Counter(kind for kind, _, _ in seen.reach).most_common(1)[0]
+    found = [(there, usual) for one, there, usual in seen.reach if one == kind]
+    return {
+        "by": kind,
+        "reach": float(np.median([there for there, _ in found])),
+        "unchanged_reach": float(max(usual for _, usual in found)),
+    }
+
+
+def _line(name: str, where: str, seen: Seen, *, gross: bool) -> dict[str, Any]:
+    return {
+        "fault": name,
+        "where": where,
+        "gross": gross,
+        "day": asdict(share_of(seen.day)),
+        "week": asdict(share_of(seen.week)),
+        "days_until": float(np.median(seen.until)) if seen.until else None,  # more than a week: 8
+        "named": _share(seen.named),
+        "broken": _share(seen.broken),
+        **_reach(seen),
+    }
+
+
+def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, float]:
+    """Seconds, and memory, of one check of a week against 56 days, made-up rows in all."""
+    draw = np.random.default_rng(0)
+    windows = []
+    for days, first in ((REFERENCE, 0), (WEEK, REFERENCE)):
+        size = rows * days // (REFERENCE + WEEK)
+        day = np.sort(draw.integers(0, days, size))
+        level = draw.normal(0, 0.5, (days, numbers))
+        columns: dict[str, Any] = {
+            f"number {n}": (level[day, n] + draw.normal(size=size)).round(3 + 6 * (n % 2))
+            for n in range(numbers)
+        }
+        for text in range(texts):
+            levels = np.array([f"level {one}" for one in range(5 + 20 * text)])
+            columns[f"text {text}"] = levels[draw.integers(0, levels.size, size)]
+        windows.append(WindowCounts(pd.DataFrame(columns), day + first, first, days))
+    before, wall = time.process_time(), time.perf_counter()
+    detect_drift(windows[0], windows[1], 0.01)
+    return {
+        "rows": rows,
+        "columns": numbers + texts,
+        "cpu_seconds": time.process_time() - before,
+        "wall_seconds": time.perf_counter() - wall,
+        "peak_memory_gb": peak_bytes() / 1e9,
+    }
+
+
+def main() -> None:
+    """Measure, and write the results where they are read."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few trials, no other libraries; writes no page")
+    parser.add_argument("--half", choices=("first", "second"), default="second", help="of the days")
+    given = parser.parse_args()
+    prepare_environment()
+    spent, begun = cost(), time.perf_counter()
+    try:
+        found = measure(QUICK if given.quick else WHOLE, given.half, PROBLEM.contract, spent)
+    except UserError as error:
+        sys.exit(str(error))
+    kept = not given.quick and given.half == "second"
+    if kept:  # first: it took long
+        write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
+    text = page(found)
+    print(text)  # noqa: T201 (for a person)
+    print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201
+    if kept:
+        write_between(PAGE, "measured", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""What `make bench-monitoring` has measured, in Markdown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from tools.bench.watched import WEEK
+
+TARGET = 0.95
+EPOCH = date(1970, 1, 1).toordinal()
+Line = Mapping[str, Any]
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The tables."""
+    parts = _false_alarms, _scales, _as_they_came, _faults, _labels, _short, _cost
+    return "\n\n".join(text for part in parts if (text := "\n".join(part(found))))
+
+
+def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
+    first, last = (date.fromordinal(EPOCH + day) for day in found["days"])
+    yield f"{found['columns']} columns, {found['rows_a_day']:.0f} rows a day. Windows of up to"
+    yield f"{_days(found['reference_days'])} in all are drawn from {first} to {last}, larger ones from all."
+    yield f"Stated are false alarms in {found['level']:.0%} of checks. In brackets, 95% intervals (Wilson)."
+    yield ""
+    yield from _head(
+        "nothing changed but the days",
+        "reference",
+        "checks",
+        "alarms",
+        "labels' alarms",
+        "Evidently's preset, half of the columns",
+        "any column",
+        "NannyML, any column",
+        "its CBPE",
+    )
+    for one in found["false_alarms"]:
+        others = (one.get(name) for name in ("labels", "evidently", "evidently_any", "nannyml", "cbpe"))
+        yield _row(
+            f"{one['rows']:,} rows, {_days(one['days'])}",
+            _days(one["reference_days"]),
+            str(one["alarms"]["of"]),
+            _told(one["alarms"], 1),
+            *map(_told, others),
+        )
+
+
+def _scales(found: Mapping[str, Any]) -> Iterator[str]:
+    """What the choice of the least scales does, on the days that it was made on and on the judged ones."""
+    some = [one for one in found.get("scales", []) if one["judged"]]
+    if not some:
+        return
+    yield "Alarms where nothing changed, with other least scales, on the half of the days that is judged here"
+    yield "and on the other half, on which alone they can be chosen:"
+    yield ""
+    yield from _head("least scales", "window", "the other half", "this half")
+    for one in some:
+        yield _row(f"x {one['times']:g}", _days(one["days"]), _told(one["other"], 1), _told(one["judged"], 1))
+
+
+def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
+    came = found["as_they_came"]
+    named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
+    yield f"Of {came['drifted']['of']} periods of the year as they came,"
+    yield f"one from every {came['apart']} days on, each against the days before it,"
+    yield f"{_told(came['drifted'])} warn, of {came['columns_drifted']:.1f} columns on average:"
+    yield f"seasons, which one year cannot tell from faults. {_told(came['broken'])} are called broken"
+    yield f"({named or 'none'})."
+
+
+def _faults(found: Mapping[str, Any]) -> Iterator[str]:
+    yield from _head(
+        "fault (gross ones first)",
+        "columns",
+        "seen within a day, mean (least)",
+        "within a week",
+        "days until seen",
+        "alarms name the column",
+        "call the data broken",
+        "Evidently's preset, a day",
+        "a week",
+        "NannyML, any column, a day",
+    )
+    ordered = sorted(found["faults"], key=lambda one: (not one["gross"], one["fault"]))
+    for (gross, name), group in groupby(ordered, key=lambda one: (one["gross"], one["fault"])):
+        some = list(group)
+        yield _row(
+            f"**{name}**" if gross else name,
+            str(len(some)),
+            _power(some, "day"),
+            _power(some, "week"),
+            _until([one["days_until"] for one in some]),
+            *(
+                _joined(some, key)
+                for key in ("named", "broken", "evidently_day", "evidently_week", "nannyml_day")
+            ),
+        )
+
+
+def _labels(found: Mapping[str, Any]) -> Iterator[str]:
+    yield from _head(
+        "labels otherwise, inputs as they were",
+        "seen within a day",
+        "if told",
+        "within a week",
+        "if told",
+        "days until seen",
+        "best told by",
+    )
+    for one in found["labels"]:
+        yield _row(
+            one["fault"],
+            _told(one["day"]),
+            _limit(one, "day"),
+            _told(one["week"]),
+            _limit(one, "week"),
+            _until([one["days_until"]]),
+            _best(one, "week"),
+        )
+    yield ""
+    yield "*If told*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
+    yield "shows it best, knows from all draws how far unchanged windows take that, and spends all"
+    yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
+    yield "the price of watching everything. Where it is itself short, a window of that length says no more."
+
+
+def _short(found: Mapping[str, Any]) -> Iterator[str]:
+    """What falls short of the target, and how restless the column is by itself."""
+    short = [one for one in found["faults"] if _falls_short(one)]
+    if not short:
+        return
+    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
+    yield "them what tells most within a day, how far the median of the fault's days reaches towards the"
+    yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
+    yield "*If told* is as above; what is seen may be more, where other columns alarm."
+    yield ""
+    yield from _head(
+        "fault",
+        "column",
+        "within a day",
+        "if told",
+        "within a week",
+        "if told",
+        "told by",
+        "reaches",
+        "unchanged days reach",
+    )
+    for one in sorted(short, key=lambda one: (not one["gross"], one["fault"], one["where"])):
+        name = f"**{one['fault']}**" if one["gross"] else one["fault"]
+        reach = (one["by"], f"{one['reach']:.2f}", f"{one['unchanged_reach']:.2f}")
+        seen = (text for window in ("day", "week") for text in (_told(one[window]), _limit(one, window)))
+        yield _row(name, one["where"], *seen, *reach)
+
+
+def _limit(one: Line, window: str) -> str:
+    found = one.get(f"limit_{window}")
+    return f"{found['seen']:.0%}" if found else ""
+
+
+def _best(one: Line, window: str) -> str:
+    found = one.get(f"limit_{window}")
+    if not found:
+        return ""
+    return str(found["column"] if found["kind"] == "overall" else found["kind"])
+
+
+def _cost(found: Mapping[str, Any]) -> Iterator[str]:
+    spent = found["cost"]
+    yield f"{spent['rows']:,.0f} rows by {spent['columns']:.0f} columns take {spent['wall_seconds']:.1f} s"
+    yield f"({spent['cpu_seconds']:.1f} s of CPU) and {spent['peak_memory_gb']:.2f} GB at the peak."
+    if found["peers"]:
+        yield found["peers"]
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield _row("---", *["---:"] * (len(names) - 1))
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _falls_short(one: Line) -> bool:
+    share = one["day" if one["gross"] else "week"]
+    return bool(share["of"] and share["found"] < TARGET * share["of"])
+
+
+def _told(share: Line | None, digits: int = 0) -> str:
+    if share is None or not share["of"]:
+        return ""
+    low, value, high = share["low"], share["found"] / share["of"], share["high"]
+    return f"{value:.{digits}%} ({low:.{digits}%} to {high:.{digits}%})"
+
+
+def _power(some: Sequence[Line], window: str) -> str:
+    shares = [one[window]["found"] / one[window]["of"] for one in some if one[window]["of"]]
+    least = f" ({min(shares):.0%})" if len(shares) > 1 else ""
+    return f"{np.mean(shares):.0%}{least}" if shares else ""
+
+
+def _joined(some: Sequence[Line], key: str) -> str:
+    known = [one[key] for one in some if one.get(key)]
+    of = sum(one["of"] for one in known)
+    return f"{sum(one['found'] for one in known) / of:.0%}" if of else ""
+
+
+def _until(found: Sequence[float | None]) -> str:
+    known = [days for days in found if days is not None]  # None: of no window could it be asked
+    if not known:
+        return ""
+    middle = float(np.median(known))
+    return f"over {WEEK}" if middle > WEEK else f"{middle:g}"
+
+
+def _days(number: int) -> str:
+    return f"{number} day{'s' if number > 1 else ''}"

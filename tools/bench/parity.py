@@ -1,0 +1,99 @@
+"""`make bench-parity`: a year streamed through the engine as it happened, against the features of training.
+
+Every row is asked at its decision time, when nothing later has been told; the engine forgets as it goes.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from fivestage.artifact.artifact import load_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.common.errors import UserError
+from fivestage.common.settings import VAR
+from fivestage.data.event_tables import ingest_tables, known_at
+from fivestage.features.definitions import columns_of
+from fivestage.features.encoder import encode, matrix
+from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
+from fivestage.serving.pointer import read_pointer
+
+from problem import PROBLEM
+from problem.dataset import load
+
+
+def compare(folder: Path, every: int) -> str:
+    """Stream all events and ask every so many rows; a sentence on what was found.
+
+    Raises:
+        UserError: naming rows and features, when they differ.
+    """
+    contract = PROBLEM.contract
+    artifact = replace(
+        load_artifact(read_pointer(folder / "current").folder), history=OfflineFeatureStore({})
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        rows, world, _ = ingest_tables(load(), contract, Path(scratch), "bench")
+    artifact = replace(artifact, reference=world.reference)
+    at = rows["decision_at"].to_numpy(dtype=np.int64)
+    past = PROBLEM.features.offline_store(world.events, world.reference)
+    columns = columns_of(rows)
+    found = PROBLEM.features.compute(artifact.sets, columns, at, past, world.reference)
+    trained = matrix(encode(found, artifact.categories), artifact.features, len(at))
+
+    kinds = list(contract.events)
+    known = [known_at(contract.events[kind], world.events[kind]) for kind in kinds]
+    kind_of = np.concatenate([np.full(len(one), number) for number, one in enumerate(known)])
+    place_of = np.concatenate([np.arange(len(one)) for one in known])
+    moments = np.concatenate(known)
+    order = np.argsort(moments, kind="stable")
+    events = [world.events[kind].to_dict("records") for kind in kinds]
+    asked = rows[list(contract.columns)].to_dict("records")
+
+    made, told, most, begun = Engine(artifact, PROBLEM.features), 0, 0, time.process_time()
+    wrong: list[str] = []
+    chosen = np.argsort(at, kind="stable")[::every].tolist()
+    for number, place in enumerate(chosen):
+        while told < len(order) and moments[order[told]] <= at[place]:
+            kind = int(kind_of[order[told]])
+            made.observe(kinds[kind], events[kind][place_of[order[told]]])
+            told += 1
+        one = encode(made.features(asked[place]), artifact.categories)
+        values = np.array([one[name] for name in artifact.features])
+        same = (values == trained[place]) | (np.isnan(values) & np.isnan(trained[place]))
+        wrong += [f"row {place}: {artifact.features[i]}" for i in np.flatnonzero(~same).tolist()]
+        if number % 1000 == 0:
+            most = max(most, held(made.history))
+    if wrong:
+        raise UserError(f"{len(wrong)} features differ: {', '.join(wrong[:10])}.")
+    return (
+        f"{len(chosen):,} rows of {len(at):,} and {told:,} events streamed: all {len(artifact.features)} "
+        f"features of each are those of training, to the last bit. At most {most:,} facts were held. "
+        f"{time.process_time() - begun:.0f} s of CPU."
+    )
+
+
+def held(history: OnlineFeatureStore) -> int:
+    """Facts in memory."""
+    return sum(len(series.times) for log in history._logs.values() for series in log.values())  # noqa: SLF001
+
+
+def main() -> None:
+    """Compare, and say what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="ask each row, or every so many")
+    given = parser.parse_args()
+    try:
+        folder = next(
+            (one for one in (VAR / "serving", VAR / "demo") if (one / "current").exists()), VAR / "serving"
+        )
+        print(compare(folder, given.every))  # noqa: T201 (for a person)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The servers that users would pick otherwise: an environment for each, and how each is started and asked."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.tree_tables import LEAF
+from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT, VAR
+from fivestage.contract.contract import Contract, NumberColumn
+
+from tools.bench.load import post
+
+FOLDER = VAR / "bench"
+KINDS = {"category": "text", "timestamp": "moment", "integer": "number", "number": "number"}
+Rows = Sequence[Mapping[str, Any]]
+MODEL = ("numpy==2.4.6", "pandas==3.0.6", "scikit-learn==1.9.1")
+ENVIRONMENTS = {
+    "mlflow": ("mlflow==3.17.2", *MODEL),
+    "bentoml": ("bentoml==1.4.39", *MODEL),
+    "litserve": ("litserve==0.2.19", "msgspec==0.22.0", "pyyaml==6.0.3", "treelite==4.8.1", *MODEL),
+    # MLServer 1.7.1 does not start with uvloop 0.22 and later (SeldonIO/MLServer#2286).
+    "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", *MODEL),
+}
+# Detectors of drift; NannyML 0.13.1 imports statsmodels without asking for it.
+DETECTORS = {"nannyml": ("nannyml==0.13.1", "statsmodels==0.15.0", "pandas==2.3.3")}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server: which environment it lives in, its command there, its path, and how it wants rows."""
+
+    environment: str
+    command: tuple[str, ...]
+    path: str
+    body: Callable[[Rows], Any]
+
+
+def peers(port: int, columns: Mapping[str, str]) -> dict[str, Peer]:
+    """The servers by name; `columns` are those of a row with their types in the protocol of MLServer."""
+
+    def plain(rows: Rows) -> Any:
+        return {"rows": rows}
+
+    def records(rows: Rows) -> Any:
+        return {"dataframe_records": rows}
+
+    def tensors(rows: Rows) -> Any:
+        text = {"content_type": "str"}
+        return {
+            "parameters": {"content_type": "pd"},
+            "inputs": [
+                {
+                    "name": name,
+                    "datatype": kind,
+                    "shape": [len(rows), 1],
+                    "data": [row[name] for row in rows],
+                    **({"parameters": text} if kind == "BYTES" else {}),
+                }
+                for name, kind in columns.items()
+            ],
+        }
+
+    where = ("--host", "127.0.0.1", "--port", str(port))
+    infer = "/v2/models/rows/infer"
+    lit = ("python", "-m", "tools.bench.peer_litserve", str(port))
+    served = ("mlflow", "models", "serve", "-m", "mlflow-model", "--env-manager", "local", "--workers", "1")
+    bento = ("bentoml", "serve", *where, "--api-workers", "1")
+    return {
+        "mlflow models serve": Peer("mlflow", (*served, *where), "/invocations", records),
+        "BentoML": Peer("bentoml", (*bento, "bench.peer:Plain"), "/predict", plain),
+        "BentoML, adaptive batching": Peer("bentoml", (*bento, "bench.peer:Batched"), "/predict", plain),
+        "LitServe": Peer("litserve", lit, "/predict", plain),
+        "LitServe with our engine": Peer("litserve", (*lit, "engine"), "/predict", plain),
+        "MLServer, batching": Peer("mlserver", ("mlserver", "start", "mlserver"), infer, tensors),
+    }
+
+
+def types_of(contract: Contract) -> dict[str, str]:
+    """Each column's type as MLServer names it; moments are text."""
+    names = {"integer": "INT64", "number": "FP64"}
+    return {
+        name: names[column.type] if isinstance(column, NumberColumn) else "BYTES"
+        for name, column in contract.columns.items()
+    }
+
+
+def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) -> None:
+    """Install the environments, and make a model of the same size in each.
+
+    Raises:
+        UserError: when one cannot be installed.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    trees = [tree for output in artifact.models.outputs for tree in output.trees]
+    given = {
+        "rows": rows,
+        "kinds": {name: KINDS[column.type] for name, column in artifact.contract.columns.items()},
+        "trees": len(trees),
+        "leaves": max(int((tree.kind == LEAF).sum()) for tree in trees),
+        "port": port,
+        "artifact": str(artifact_folder),
+    }
+    (FOLDER / "given.json").write_text(json.dumps(given), encoding="utf-8")
+    for name in ENVIRONMENTS:
+        _run(name, [str(installed(name)), "-m", "tools.bench.peer", name])
+
+
+def installed(name: str) -> Path:
+    """The Python of an environment, which is made if it is not as it should be.
+
+    Raises:
+        UserError: when it cannot be installed.
+    """
+    wanted = {**ENVIRONMENTS, **DETECTORS}[name]
+    folder = FOLDER / name
+    python, done = folder / "bin" / "python", folder / "installed.txt"
+    if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(wanted):
+        print(f"installing {wanted[0]} into {folder}", flush=True)  # noqa: T201 (for a person)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        uv = [sys.executable, "-m", "uv"]
+        _run(name, [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+        _run(name, [*uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted])
+        done.write_text("\n".join(wanted), encoding="utf-8")
+    return python
+
+
+def environment_of(name: str) -> dict[str, str]:
+    """What a command of an environment needs to find."""
+    folder = FOLDER / name
+    return {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "BENCH_FOLDER": str(FOLDER),
+        "BENTOML_HOME": str(FOLDER / "bentoml-home"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "NML_DISABLE_USAGE_LOGGING": "1",
+        "DO_NOT_TRACK": "true",
+        "OMP_NUM_THREADS": "1",
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(VAR / "uv")),
+    }
+
+
+def request(peer: Peer, rows: Rows) -> bytes:
+    """A request of rows as the server wants it."""
+    return post(peer.path, json.dumps(peer.body(rows)).encode())
+
+
+def _run(name: str, command: list[str]) -> None:
+    given = {**os.environ, **environment_of(name)}
+    done = subprocess.run(command, cwd=FOLDER, env=given, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise UserError(f"The environment of {name} cannot be prepared: {done.stderr[-2000:]}")

@@ -1,0 +1,79 @@
+"""How wide intervals are: rows drawn one by one against whole days; when labels come; who is acted on."""
+
+from typing import Any
+
+import numpy as np
+from fivestage.common.clock import DAY
+from fivestage.contract.cost_model import cost_model_of
+from fivestage.evaluation.metrics import evaluate
+from fivestage.features.stores import HOUR
+from fivestage.training.boosting import fit_trees
+from fivestage.training.selection import CANDIDATES
+
+from tools.bench.study.sample import calibrated_after, studied
+
+METRICS = ("roc_auc", "log_loss", "cost_per_1000", "savings_share", "bias")
+LEAST = 500  # rows of a group
+
+
+def measure() -> dict[str, Any]:
+    """Intervals by rows and by days, the delay of labels, and both kinds of error by group."""
+    given = studied()
+    windows, sample, costs = given.windows, given.sample, given.contract.costs
+    model = fit_trees(sample.features[windows.train], sample.label[windows.train], CANDIDATES[0])
+    contest, after = (
+        np.ravel(model.decision_function(sample.features[rows])) for rows in (windows.contest, windows.after)
+    )
+    probability = calibrated_after(given, contest, after)
+    label, days = sample.label[windows.after], given.days[windows.after]
+    by_days = evaluate(label, probability, days, costs).intervals
+    by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40).intervals
+    act = cost_model_of(costs).decide(probability)
+    return {
+        "rows": len(given.rows),
+        "feature_seconds": given.feature_seconds,
+        "intervals": [
+            {"metric": name, "days": list(by_days[name]), "rows": list(by_rows[name])} for name in METRICS
+        ],
+        "delay": _delay(),
+        "groups": {
+            name: _groups(given.rows[name].to_numpy()[windows.after], label, act)
+            for name in given.contract.slices
+        },
+    }
+
+
+def _delay() -> dict[str, float]:
+    """Hours from a decision to its label, and the share of a day's labels that its end brings."""
+    rows = studied().rows
+    decided, known = (rows[name].to_numpy(dtype=np.int64) for name in ("decision_at", "known_at"))
+    hours = (known - decided) / HOUR
+    quantiles = np.quantile(hours, [0.5, 0.95, 0.99])
+    until_midnight = known < (decided // DAY + 1) * DAY
+    next_day = known < (decided // DAY + 2) * DAY
+    names = ("median", "p95", "p99")
+    return dict(zip(names, quantiles.tolist(), strict=True)) | {
+        "most": float(hours.max()),
+        "same_day": float(until_midnight.mean()),
+        "next_day": float(next_day.mean()),
+    }
+
+
+def _groups(value: Any, label: Any, act: Any) -> list[dict[str, Any]]:
+    """By group: the rate, the share acted on, and that share with and without the outcome."""
+    found = []
+    for group in np.unique(value.astype(str)):
+        here = value == group
+        if here.sum() >= LEAST:
+            positive = label[here] == 1
+            found.append(
+                {
+                    "group": group,
+                    "rows": int(here.sum()),
+                    "rate": float(positive.mean()),
+                    "acted": float(act[here].mean()),
+                    "caught": float(act[here][positive].mean()),
+                    "false_alarms": float(act[here][~positive].mean()),
+                }
+            )
+    return sorted(found, key=lambda one: -one["rows"])

@@ -1,0 +1,95 @@
+"""A lookup by key: its time and memory, measured up to a million keys, drawn on to a billion."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fivestage.features.stores import AdditiveEvent, OnlineFeatureStore, Series
+
+from tools.bench.study.sample import best_seconds
+
+KEYS = (1_000, 100_000, 1_000_000)
+BILLION = 1_000_000_000
+LOOKUPS = 200_000
+FACTS = 4  # of a key, as of an entity that is seen now and then
+HISTORY_KEYS = 100_000
+HISTORY = f"our history, {FACTS} facts a key"
+
+
+def measure() -> dict[str, Any]:
+    """Bytes a key and nanoseconds a lookup: a hash map, sorted arrays, the project's own history."""
+    draw = np.random.default_rng(0)
+    lines = []
+    for keys in KEYS:
+        asked = draw.integers(0, keys, LOOKUPS).tolist()
+        names = [f"entity-{number:09d}" for number in range(keys)]
+        wanted = [names[number] for number in asked]
+        table = dict(zip(names, np.arange(keys, dtype=float).tolist(), strict=True))
+        held = sys.getsizeof(table) + sum(map(sys.getsizeof, names)) + keys * sys.getsizeof(0.5)
+        lines.append(line("dict, text to number", keys, held, _looked_up(table, wanted)))
+        numbers, values = np.arange(0, 7 * keys, 7), np.arange(keys, dtype=float)
+        at = np.array(asked) * 7
+        lines.append(
+            line(
+                "sorted arrays, one batch",
+                keys,
+                numbers.nbytes + values.nbytes,
+                _searched(numbers, values, at),
+            )
+        )
+    history, bytes_a_key = _history(HISTORY_KEYS)
+    asked = draw.integers(0, HISTORY_KEYS, LOOKUPS // 4).tolist()
+
+    def windows() -> None:
+        for number in asked:
+            history.window("seen", number, 10_000, 24, 1)
+
+    lines.append(
+        line(
+            HISTORY,
+            HISTORY_KEYS,
+            bytes_a_key * HISTORY_KEYS,
+            best_seconds(windows) / len(asked),
+        )
+    )
+    billion = {one["what"]: one["bytes_a_key"] * BILLION / 2**30 for one in lines}
+    return {"lines": lines, "history": HISTORY, "drawn_on_to": BILLION, "billion": billion}
+
+
+def line(what: str, keys: int, held: float, seconds: float) -> dict[str, Any]:
+    """One measurement."""
+    return {"what": what, "keys": keys, "bytes_a_key": held / keys, "nanoseconds": seconds * 1e9}
+
+
+def _looked_up(table: dict[str, float], wanted: list[str]) -> float:
+    def work() -> None:
+        for name in wanted:
+            table[name]
+
+    return best_seconds(work) / len(wanted)
+
+
+def _searched(numbers: Any, values: Any, at: Any) -> float:
+    return best_seconds(lambda: values[np.searchsorted(numbers, at)]) / len(at)
+
+
+def _history(keys: int) -> tuple[OnlineFeatureStore, float]:
+    """A history with some facts of each key, and the bytes that one takes."""
+    history = OnlineFeatureStore()
+    for fact in range(FACTS):
+        for key in range(keys):
+            history.add(AdditiveEvent("seen", key, 1000 * fact + key % 1000, (1,)))
+    log = history._logs["seen"]  # noqa: SLF001 (weighed)
+    held = sys.getsizeof(log) + sum(map(_bytes_of, log.values()))
+    return history, held / keys
+
+
+def _bytes_of(series: Series) -> int:
+    parts: list[Callable[[], int]] = [
+        series.times.__sizeof__,
+        series.stamps.__sizeof__,
+        series.numbers.__sizeof__,
+        series.seen.__sizeof__,
+    ]
+    return sys.getsizeof(series) + sum(part() for part in parts) + sum(map(sys.getsizeof, series.times))

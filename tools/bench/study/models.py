@@ -1,0 +1,120 @@
+"""Other families on the same folds and the same later months: a line, a forest, a network, boosting."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from fivestage.common.columns import Floats, Ints
+from fivestage.training.boosting import SEED, BoostingParams, fit_trees
+from fivestage.training.selection import CANDIDATES
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tools.bench.study.sample import best_seconds, calibrated_after, margins, on_folds, saved, scored, studied
+
+Learn = Callable[[Floats, Ints], Callable[[Floats], Floats]]
+TREES = CANDIDATES[0]
+ONE_HOT = 40  # values of a text feature; rarer ones share none
+
+
+def boosting(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
+    """What serves."""
+    return _probability(
+        fit_trees(features, label, BoostingParams(TREES.learning_rate, TREES.leaves, TREES.count))
+    )
+
+
+def forest(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
+    """Trees that do not know of each other."""
+    model = RandomForestClassifier(60, min_samples_leaf=50, max_samples=0.3, random_state=SEED)
+    return _probability(make_pipeline(SimpleImputer(strategy="median"), model).fit(features, label))
+
+
+def line(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
+    """A line through standardised features."""
+    return _probability(_prepared(LogisticRegression(solver="newton-cholesky")).fit(features, label))
+
+
+def network(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
+    """Two hidden layers on standardised features, stopped by a tenth of the training rows."""
+    model = MLPClassifier(
+        (64, 32),
+        alpha=1e-3,
+        batch_size=1024,
+        early_stopping=True,
+        n_iter_no_change=3,
+        max_iter=25,
+        random_state=SEED,
+    )
+    return _probability(_prepared(model).fit(features, label))
+
+
+FAMILIES: dict[str, Learn] = {
+    "logistic regression": line,
+    "random forest, 60 trees": forest,
+    "neural network, 64 and 32 units": network,
+    "gradient boosting": boosting,
+}
+
+
+def measure() -> dict[str, Any]:
+    """Each family on the folds, then on what came after, calibrated alike; CPU and what it saves."""
+    given = studied()
+    windows, label = given.windows, given.sample.label
+    answers: dict[str, Floats] = {}
+    lines = []
+    for name, learn in FAMILIES.items():
+        features = (
+            given.sample.features
+            if learn is boosting
+            else _one_hot(given.sample.features, given.sample.names)
+        )
+        found, begun = [], time.process_time()
+        for fold in windows.folds:
+            answer = learn(features[fold.train], label[fold.train])
+            found.append(answer(features[fold.valid]))
+        fitted = learn(features[windows.train], label[windows.train])
+        spent = time.process_time() - begun
+        contest, after = (margins(fitted(features[rows])) for rows in (windows.contest, windows.after))
+        answers[name] = calibrated_after(given, contest, after)
+        one = features[windows.after[:1]]
+        row_ms = best_seconds(partial(fitted, one)) * 1000
+        lines.append(
+            {
+                "family": name,
+                "folds": on_folds(given, found),
+                "after": scored(given, answers[name]),
+                "cpu_s": spent,
+                "row_ms": row_ms,
+            }
+        )
+        print(f"  {name}: {spent:.0f} s of CPU", flush=True)  # noqa: T201 (for a person)
+    best = answers["gradient boosting"]
+    for one_line in lines:
+        one_line["boosting_saves"] = saved(given, answers[str(one_line["family"])], best)
+    return {"lines": lines}
+
+
+def _probability(model: Any) -> Callable[[Floats], Floats]:
+    return lambda features: np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
+
+
+def _prepared(model: Any) -> Any:
+    return make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler(), model)
+
+
+def _one_hot(features: Floats, names: tuple[str, ...]) -> Floats:
+    """Text as columns of its own: a line and a network cannot cut its numbers as trees do."""
+    texts = [names.index(name) for name in studied().sample.categories]
+    rest = [place for place in range(len(names)) if place not in texts]
+    columns = [features[:, rest]]
+    for place in texts:
+        values = np.unique(features[~np.isnan(features[:, place]), place])[:ONE_HOT]
+        columns.append((features[:, [place]] == values).astype(np.float64))
+    return np.concatenate(columns, axis=1)

@@ -1,0 +1,302 @@
+"""Trials of the drift checks on real rows: whole days drawn at random, as they are and with faults put in."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fivestage.common.columns import Ints
+from fivestage.evaluation.daily import Bools, Column, Floats
+from fivestage.monitoring.concept import (
+    ConceptResiduals,
+    Products,
+    concept_chances,
+    concept_statistics,
+    count_products,
+)
+from fivestage.monitoring.daily_counts import Reference, Sums, count, examine
+from fivestage.monitoring.distances import WindowCounts, bin_column
+from fivestage.monitoring.drift import ROWS, VOLUME, beyond, chances_of, compare
+from fivestage.monitoring.residuals import design_of
+from fivestage.monitoring.thresholds import Chance, Statistics, steady
+from threadpoolctl import threadpool_limits
+
+from tools.bench.faults import Fault, LabelFault, touched
+from tools.bench.limits import Names, Reached, gather, names_of, reached
+
+Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
+WEEK = 7
+SCALES = (0.5, 2.0)  # times the least scales, to see what their choice does
+DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
+OVERALL = ("the mean", "the margin", "the surprise", "the mean of sure rows")
+PROCESSES = 2
+TOUCHED = {
+    True: 0.1,
+    False: 0.02,
+}  # of a window's rows: a (gross) fault that changes fewer has hardly happened
+
+
+@dataclass(frozen=True)
+class Table:
+    """Watched features, the day of each row, and what the model that is watched says of the label."""
+
+    frame: pd.DataFrame
+    day: Ints
+    label: Column
+    forecast: Floats
+
+
+@dataclass(frozen=True)
+class Plan:
+    """From which days a trial draws how many for its reference, and for its windows of so many days."""
+
+    days: Ints  # in their order
+    reference: int
+    others: int
+    lengths: tuple[int, ...]
+    false_alarm: float
+
+
+@dataclass
+class Seen:
+    """What became of windows: alarms over windows of a day and of a week, and what they were told by."""
+
+    day: list[bool] = field(default_factory=list)
+    week: list[bool] = field(default_factory=list)
+    until: list[int] = field(default_factory=list)  # days of a window that grows by a day until it alarms
+    named: list[bool] = field(default_factory=list)  # alarms over a day that name a column of the fault
+    broken: list[bool] = field(default_factory=list)  # alarms over a day that call the data broken
+    reach: list[tuple[str, float, float]] = field(default_factory=list)  # over a day, see `reach_of`
+    reached: Reached = field(default_factory=dict)
+
+    def add(self, other: "Seen") -> None:
+        """Take up another trial's."""
+        for name in ("day", "week", "until", "named", "broken", "reach"):
+            getattr(self, name).extend(getattr(other, name))
+        gather(self.reached, other.reached)
+
+
+@dataclass
+class Unchanged:
+    """Alarms over windows in which nothing changed but the days, and how far they reach.
+
+    Alarms by the windows' days and by times the least scales; those of one trial, which share a reference,
+    stay together.
+    """
+
+    alarms: dict[tuple[int, float], list[list[bool]]] = field(default_factory=dict)
+    reached: Reached = field(default_factory=dict)
+
+    def add(self, other: "Unchanged") -> None:
+        """Take up another trial's."""
+        for key, found in other.alarms.items():
+            self.alarms.setdefault(key, []).extend(found)
+        gather(self.reached, other.reached)
+
+
+@dataclass(frozen=True)
+class Scaled(Reference):
+    """A reference whose least scales are so many times what they are."""
+
+    times: float = 1.0
+
+    @property
+    def least(self) -> dict[str, float | Floats]:
+        return {kind: value * self.times for kind, value in super().least.items()}
+
+
+def window_of(table: Table, days: Ints) -> tuple[WindowCounts, Ints]:
+    """Some days, numbered anew in their order; and where their rows are."""
+    where = [np.flatnonzero(table.day == one) for one in days]
+    of_day = np.repeat(np.arange(len(days)), [len(some) for some in where])
+    rows = np.concatenate(where)
+    return WindowCounts(table.frame.iloc[rows].reset_index(drop=True), of_day, 0, len(days)), rows
+
+
+def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
+    """Days of a reference, and others of the same stretch of time."""
+    length = plan.reference + plan.others
+    start = int(draw.integers(len(plan.days) - length + 1))
+    days = plan.days[start + draw.permutation(length)]
+    return days[: plan.reference], days[plan.reference :]
+
+
+def consecutive(length: int, days: int) -> Floats:
+    """Weights of windows of so many days that share none (windows, days)."""
+    weight = np.zeros((days // length, days))
+    for place, row in enumerate(weight):
+        row[place * length : (place + 1) * length] = 1
+    return weight
+
+
+def growing(days: int) -> Floats:
+    """Weights of the first one to seven days of each week (weeks, WEEK, days)."""
+    weeks = consecutive(WEEK, days)
+    return np.stack([np.where(weeks.cumsum(axis=1) <= length, weeks, 0) for length in range(1, WEEK + 1)], 1)
+
+
+def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
+    """Weights of weeks of any of the days (weeks, days)."""
+    weight = np.zeros((DRAWN_WEEKS, days))
+    np.put_along_axis(weight, draw.random((DRAWN_WEEKS, days)).argsort(axis=1)[:, :WEEK], 1, axis=1)
+    return weight
+
+
+def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
+    """What windows do in which nothing changed but the days."""
+    draw = np.random.default_rng([plan.others, number])
+    of_reference, of_others = drawn(plan, draw)
+    reference = examine(window_of(table, of_reference)[0])
+    days, _ = count(reference, window_of(table, of_others)[0])
+    chances = {length: chances_of(reference, length, plan.false_alarm) for length in plan.lengths}
+    found, names = Unchanged(), names_of(reference)
+    for length in plan.lengths:
+        windows = consecutive(length, plan.others)
+        far = beyond(reference, days, windows, chances[length])
+        found.alarms[length, 1.0] = [any_kind(far).tolist()]
+        if length not in (1, WEEK):
+            continue
+        if length == WEEK:
+            far = beyond(reference, days, drawn_weeks(plan.others, draw), chances[length])
+        gather(found.reached, reached(far, names, length))
+        for times in SCALES:
+            scaled = Scaled(**vars(reference), times=times)
+            far = beyond(scaled, days, windows, chances_of(scaled, length, plan.false_alarm))
+            found.alarms[length, times] = [any_kind(far).tolist()]
+    return found
+
+
+def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[Seen]:
+    """What is seen of each fault."""
+    draw = np.random.default_rng([1, number])
+    of_reference, of_others = drawn(plan, draw)
+    reference, others = examine(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
+    chances = {length: chances_of(reference, length, plan.false_alarm) for length in range(1, WEEK + 1)}
+    first = WindowCounts(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
+    look, names = partial(_beyond, reference, chances), names_of(reference)
+    usual = look(count(reference, others)[0])(1, np.eye(plan.others))
+    found = []
+    for fault in faults:
+        broken = fault.put(others, reference.window.frame, draw)
+        share = touched(others, broken)
+        told = names, fault.columns or (VOLUME, ROWS)
+        seen = judged(look(count(reference, broken)[0]), share, TOUCHED[fault.gross], usual, told)
+        if share[0] >= TOUCHED[fault.gross]:
+            report = compare(reference, fault.put(first, reference.window.frame, draw), chances[1])
+            expected = set(fault.columns or (VOLUME, ROWS))
+            seen.named += [bool(expected & set(report.drifted))] if report.drifted else []
+            seen.broken += [bool(report.broken)] if report.drifted else []
+        found.append(seen)
+    return found
+
+
+def _beyond(reference: Reference, chances: dict[int, dict[str, Chance]], days: Sums) -> Look:
+    return lambda length, weight: beyond(reference, days, weight, chances[length])
+
+
+def judged(
+    look: Look, share: Floats, least: float, usual: Statistics, told: tuple[Names, Sequence[str]]
+) -> Seen:
+    """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without.
+
+    `told` are the names of all numbers, and those which somebody would watch who knew the fault.
+    """
+    seen, days = Seen(), share.size
+    by_day = look(1, np.eye(days))
+    seen.day = any_kind(by_day)[share >= least].tolist()
+    grown = growing(days)
+    enough = grown[:, -1] @ share / WEEK >= least
+    far = [look(length, grown[:, length - 1]) for length in range(1, WEEK + 1)]
+    alarmed = np.column_stack([any_kind(one)[enough] for one in far])
+    seen.week = alarmed[:, -1].tolist()
+    seen.until = np.where(alarmed.any(axis=1), alarmed.argmax(axis=1) + 1, WEEK + 1).tolist()
+    for length, one, where in ((1, by_day, share >= least), (WEEK, far[-1], enough)):
+        gather(
+            seen.reached,
+            reached({kind: value[where] for kind, value in one.items()}, told[0], length, told[1]),
+        )
+    if seen.day:
+        seen.reach = [reach_of(by_day, usual, share >= least)]
+    return seen
+
+
+def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, float, float]:
+    """The statistic that a fault's days mostly raise furthest; how far, and how far unchanged days raise it.
+
+    In units of its limit, the median of the fault's days and the furthest of the others.
+    """
+    medians = {kind: np.median(value[where], axis=0) for kind, value in found.items()}
+    kind = max(medians, key=lambda name: float(medians[name].max()))
+    item = int(medians[kind].argmax())
+    return kind, float(medians[kind][item]), float(usual[kind][:, item].max())
+
+
+def labelled(
+    number: int, table: Table, plan: Plan, faults: list[LabelFault], kind: ConceptResiduals
+) -> tuple[Unchanged, list[Seen]]:
+    """The labels' own check: where nothing changed, and what is seen of each fault."""
+    draw = np.random.default_rng([2, number])
+    of_reference, of_others = drawn(plan, draw)
+    (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
+    design = design_of(reference.frame, tuple(bin_column(reference.frame[one]) for one in reference.frame))
+    usual = count_products(reference, table.label[then], table.forecast[then], design, kind)
+    lengths = {*range(1, WEEK + 1), *plan.lengths}
+    chances = {length: concept_chances(usual, length, plan.false_alarm) for length in lengths}
+
+    def look(products: Products, length: int, weight: Floats) -> Statistics:
+        found = steady(
+            lambda one, other: concept_statistics(products.weighted(one), usual.weighted(other)),
+            weight,
+            np.ones((len(weight), plan.reference)),
+        )
+        return {name: chances[length][name].beyond(value) for name, value in found.items()}
+
+    truth = np.asarray(table.label[now])
+    as_is = count_products(others, truth, table.forecast[now], design, kind)
+    names = {
+        "overall": OVERALL,
+        "column": [design.binnings[place].column for place in design.place],
+    }
+    null = Unchanged()
+    for length in plan.lengths:
+        null.alarms[length, 1.0] = [any_kind(look(as_is, length, consecutive(length, plan.others))).tolist()]
+    for length, windows in ((1, np.eye(plan.others)), (WEEK, drawn_weeks(plan.others, draw))):
+        gather(null.reached, reached(look(as_is, length, windows), names, length))
+    undisturbed = look(as_is, 1, np.eye(plan.others))
+    seen = []
+    for fault in faults:
+        changed = fault.put(others.frame, truth, draw)
+        products = count_products(others, changed, table.forecast[now], design, kind)
+        told = names, (*OVERALL, *fault.columns)
+        seen.append(judged(partial(look, products), np.ones(others.days), 0.0, undisturbed, told))
+    return null, seen
+
+
+def any_kind(found: Statistics) -> Bools:
+    """Whether anything of any kind alarmed, by window."""
+    return np.asarray(np.any([value.max(axis=1) >= 1 for value in found.values()], axis=0), dtype=np.bool_)
+
+
+def spread_out(work: Callable[[int], Any], numbers: range, what: str) -> Iterator[Any]:
+    """The work on each number, in their order, by processes that share this one's memory."""
+    global _work  # noqa: PLW0603 (what is forked need not be pickled)
+    _work = work
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(
+        PROCESSES, mp_context=context, initializer=threadpool_limits, initargs=(1,)
+    ) as pool:
+        for done, found in enumerate(pool.map(_do, numbers), 1):
+            if done % max(1, len(numbers) // 5) == 0:
+                print(f"{what}: {done} of {len(numbers)}", flush=True)  # noqa: T201 (for a person)
+            yield found
+
+
+_work: Callable[[int], Any]
+
+
+def _do(number: int) -> Any:
+    return _work(number)

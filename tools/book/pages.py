@@ -1,0 +1,231 @@
+"""Pages from templates: what a run has measured is filled in, and so are the lines of code."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
+from fivestage.capacity.cost import Cost, costs, log_gib, predictions
+from fivestage.capacity.measured import Capacity, read_capacity
+from fivestage.capacity.plan import CapacityPlan, plan
+from fivestage.common.errors import UserError
+from fivestage.common.files import put_between
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract
+from fivestage.data.validation import MAX_SHARE
+from fivestage.evaluation.metrics import evaluate
+from fivestage.monitoring.backtest import ERROR
+from fivestage.reporting import format as say
+from fivestage.reporting import task_words as tasks
+from fivestage.reporting import words
+from fivestage.reporting.results import Estimate, PoliciesSection
+from pydantic import TypeAdapter
+
+from problem.features import REACH_HOURS
+from tools.book import code
+from tools.book.measured import Record, command_of, results_of
+
+HERE = Path(__file__).parent
+SOURCES, LAYOUTS = HERE / "pages", HERE / "templates"
+DESIGN = "docs/design"
+MARKED = ("README.md",)  # pages with parts that a template writes: tools/book/templates/blocks/NAME.md.j2
+SUFFIX = ".j2"
+CONFIDENCE = signature(evaluate).parameters["confidence"].default  # of the intervals over days
+LOADS = (("ten", 10), ("hundred", 100), ("thousand", 1000))
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The deployment as `make size` sees it."""
+
+    capacity: Capacity
+    assumed: Assumptions
+    plan: CapacityPlan
+    prices: Prices
+    costs: tuple[Cost, ...]
+    log_gib: float
+    predictions: float  # a month
+
+
+def sizing_of(contract: Contract, times: float = 1) -> Sizing:
+    """The deployment that the contract asks for, or so many times its rate.
+
+    Raises:
+        UserError: when nothing was measured, or no number of replicas will do.
+    """
+    more = {"requests_per_second": times * contract.service.requests_per_second}
+    contract = contract.model_copy(update={"service": contract.service.model_copy(update=more)})
+    capacity, assumed, prices = read_capacity(), read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
+    chosen = plan(contract, capacity, assumed)
+    found = tuple(costs(contract, chosen, capacity, assumed, prices))
+    kept, asked = log_gib(contract, capacity, assumed), predictions(contract, assumed)
+    return Sizing(capacity, assumed, chosen, prices, found, kept, asked)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that pages may cite."""
+
+    contract: Contract
+    records: Mapping[str, Record]
+    sizing: Sizing
+
+
+class Cited:
+    """Records by name, remembering where the numbers that a page has asked for come from."""
+
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self._records = records
+        self.sentences: list[str] = []
+
+    def record(self, name: str) -> Record:
+        """A record.
+
+        Raises:
+            UserError: saying how to measure what is not there.
+        """
+        if name not in self._records:
+            raise UserError(
+                f"A page cites docs/measured/{name}.json, which is not there: "
+                f"run `{command_of(name)}`, then `make docs`."
+            )
+        self.tell(_sentence(name, self._records[name]))
+        return self._records[name]
+
+    def tell(self, sentence: str) -> None:
+        """Name a source, once."""
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._records
+
+    def __getitem__(self, name: str) -> Any:
+        return self.record(name).found
+
+
+class Book:
+    """The pages, as they should be."""
+
+    def __init__(self, facts: Facts, sources: Path = SOURCES) -> None:
+        self._facts, self._sources = facts, sources
+        self._environment = jinja2.Environment(  # noqa: S701 (Markdown, of our own files)
+            loader=jinja2.FileSystemLoader([sources, LAYOUTS]),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def pages(self) -> dict[str, str]:
+        """Every page that a template makes, by its path in the repository.
+
+        Raises:
+            UserError: naming the template, and what it lacks.
+        """
+        names = [
+            path.relative_to(self._sources).as_posix() for path in sorted(self._sources.rglob(f"*{SUFFIX}"))
+        ]
+        return {f"{DESIGN}/{name.removesuffix(SUFFIX)}": self._rendered(name) for name in names}
+
+    def marked(self, root: Path = ROOT) -> dict[str, str]:
+        """Every page of which a template writes parts.
+
+        Raises:
+            UserError: as in `pages`.
+        """
+        found = {}
+        for path in MARKED:
+            text = (root / path).read_text(encoding="utf-8")
+            for block in sorted((LAYOUTS / "blocks").glob(f"*{SUFFIX}")):
+                part = self._rendered(f"blocks/{block.name}", path).strip()
+                text = put_between(text, block.name.removesuffix(f".md{SUFFIX}"), part, path)
+            found[path] = text
+        return found
+
+    def _rendered(self, template: str, page: str = "") -> str:
+        page = page or f"{DESIGN}/{template.removesuffix(SUFFIX)}"
+        cited = Cited(self._facts.records)
+        facts = self._facts
+        given: dict[str, Any] = {
+            "contract": facts.contract,
+            "bench": cited,
+            "run": _Lazy(cited),
+            "policies": lambda: TypeAdapter(PoliciesSection).validate_python(cited["year"]),
+            "sizing": _Sized(facts.sizing, cited),
+            "sized": partial(sizing_of, facts.contract),
+            "say": say,
+            "estimate": lambda name, found: say.estimate(name, Estimate(**found)),
+            "words": words,
+            "tasks": tasks,
+            "stakes": partial(_stakes, facts.contract, cited),
+            "confidence": f"{CONFIDENCE:.0%}",
+            "confidence_of_all": f"{1 - ERROR:.0%}",  # of the intervals of policies together
+            "max_share": MAX_SHARE,
+            "reach_hours": REACH_HOURS,
+            "loads": LOADS,
+            "code": lambda path, name="": code.link(path, name, Path(page)),
+            "measured": lambda: cited.sentences,
+            "contents": self._contents,
+        }
+        try:
+            text = self._environment.get_template(template).render(given)
+        except jinja2.TemplateError as error:
+            raise UserError(f"tools/book/pages/{template} cannot be filled: {error.message}.") from error
+        return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+    def _contents(self) -> dict[str, list[tuple[str, str]]]:
+        """By stage: each page's path below the index, and its question."""
+        stages: dict[str, list[tuple[str, str]]] = {}
+        for path in sorted(self._sources.glob(f"*/*{SUFFIX}")):
+            question = re.search(r"{% block question %}(.+?){% endblock %}", path.read_text(encoding="utf-8"))
+            if question is None:
+                raise UserError(f"{path} has no block `question`.")
+            name = path.relative_to(self._sources).as_posix().removesuffix(SUFFIX)
+            stages.setdefault(path.parent.name, []).append((name, question[1]))
+        return stages
+
+
+class _Lazy:
+    """The demo's results; whoever asks for a stage has cited them."""
+
+    def __init__(self, cited: Cited) -> None:
+        self._cited = cited
+
+    def __getattr__(self, stage: str) -> Any:
+        return getattr(results_of(self._cited.record("demo")), stage)
+
+
+class _Sized:
+    """The deployment; whoever asks for more than assumptions and prices has cited what was measured."""
+
+    def __init__(self, sizing: Sizing, cited: Cited) -> None:
+        self._sizing, self._cited = sizing, cited
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {"assumed", "prices"}:
+            capacity = self._sizing.capacity
+            self._cited.tell(
+                f"`make bench-serving`, {say.day(capacity.measured)}, `k8s/capacity.json`, {capacity.machine}"
+            )
+        return getattr(self._sizing, name)
+
+
+def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
+    """Money per 1,000 decisions of the ways to decide without a model, at another rate than the year's."""
+    data = results_of(cited.record("demo")).data
+    assert data is not None  # noqa: S101 (a demo has one)
+    week = replace(data.label_rate[0], rate=rate, rows=1)
+    return tasks.stakes(contract, replace(data, label_rate=(week,)))[1]
+
+
+def _sentence(name: str, record: Record) -> str:
+    commit, changed, _ = record.commit.partition("-")
+    after = " and changes after it" if changed else ""
+    where = f"commit `{say.short(commit)}`{after}, {record.machine}"
+    return f"`{command_of(name)}`, {say.day(record.on)}, {where}"

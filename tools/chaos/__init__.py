@@ -1,0 +1,1 @@
+"""What goes wrong on clusters, tried on a real one: `make chaos`."""

@@ -1,0 +1,20 @@
+"""Write the examples that hold the place of a table of one's own: `make examples`."""
+
+from pathlib import Path
+
+from fivestage.scaffold.draft import InitOptions, draft
+from fivestage.scaffold.write import write_problem
+
+FOLDER = Path(__file__).with_name("problems")
+SOURCES = {"binary": "sklearn:breast_cancer", "multiclass": "sklearn:wine", "regression": "sklearn:diabetes"}
+
+
+def write_example(task: str, folder: Path) -> None:
+    """Write the problem of a task's example."""
+    write_problem(draft(InitOptions(SOURCES[task], "target")), folder)
+    (folder / "__init__.py").unlink()
+
+
+if __name__ == "__main__":
+    for one in SOURCES:
+        write_example(one, FOLDER / one)

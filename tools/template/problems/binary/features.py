@@ -1,0 +1,63 @@
+"""What is known of a row at its decision time. Written by `make init`; yours to edit.
+
+Each function sees single values or whole columns (`fivestage.common.columns`), so that training and service run the same
+lines.
+"""
+
+from fivestage.common.columns import Row, Value
+from fivestage.features.definitions import EventMapper, FeatureDefinitions, Features, FeatureSet, Reference
+from fivestage.features.stores import LoggedEvent, PointInTimeView
+
+COLUMNS = (
+    "mean_radius",
+    "mean_texture",
+    "mean_perimeter",
+    "mean_area",
+    "mean_smoothness",
+    "mean_compactness",
+    "mean_concavity",
+    "mean_concave_points",
+    "mean_symmetry",
+    "mean_fractal_dimension",
+    "radius_error",
+    "texture_error",
+    "perimeter_error",
+    "area_error",
+    "smoothness_error",
+    "compactness_error",
+    "concavity_error",
+    "concave_points_error",
+    "symmetry_error",
+    "fractal_dimension_error",
+    "worst_radius",
+    "worst_texture",
+    "worst_perimeter",
+    "worst_area",
+    "worst_smoothness",
+    "worst_compactness",
+    "worst_concavity",
+    "worst_concave_points",
+    "worst_symmetry",
+    "worst_fractal_dimension",
+)
+REACH_HOURS = 336  # no window looks further back; with room for the rows that prove a copy of the model
+
+
+def outcome_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+    """What became of a row: without entities it is no one's history."""
+    return []
+
+
+EVENTS: dict[str, EventMapper] = {"outcome": outcome_facts}
+
+
+def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+    """The columns as they are."""
+    return {name: row[name] for name in COLUMNS}
+
+
+SETS: dict[str, FeatureSet] = {
+    "columns": columns,
+}
+
+FEATURES = FeatureDefinitions(EVENTS, SETS, REACH_HOURS)

@@ -1,0 +1,72 @@
+"""Projects made from the template, for its tests."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import copier
+from fivestage.common.settings import ROOT
+
+ANSWERS = ".copier-answers.yml"
+TAIL = 6_000  # characters of what a program says
+
+
+def files_of(folder: Path) -> set[str]:
+    """The files below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def generate(template: Path, folder: Path, /, **answers: str) -> Path:
+    """A project from the template; what is not answered has its default."""
+    copier.run_copy(str(template), folder, answers, defaults=True, quiet=True)
+    return folder
+
+
+def make(project: Path, *words: str) -> str:
+    """What make says in a project, which uses the libraries of this one.
+
+    Raises:
+        AssertionError: with the end of it, when make fails.
+    """
+    if not (project / ".venv").exists() and (ROOT / ".venv").exists():
+        (project / ".venv").symlink_to(ROOT / ".venv")
+    done = subprocess.run(
+        ["/usr/bin/env", "make", "--no-print-directory", *words],
+        cwd=project,
+        env=_own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-TAIL:]
+    return done.stdout
+
+
+def run_tests(project: Path, *tests: str) -> None:
+    """Run some of a project's own tests.
+
+    Raises:
+        AssertionError: with the end of what they say, when one fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=project,
+        env=_own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-TAIL:]
+
+
+def _own_environment() -> dict[str, str]:
+    """Without what leads to our own state; the service listens where nobody else does."""
+    ours = ("FIVESTAGE_", "ZENML_", "MLFLOW_", "_MLFLOW_", "PYTEST_", "MAKE", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return kept | {"SERVE_PORT": str(free.getsockname()[1])}
