@@ -25,8 +25,8 @@ from fivestage.common.settings import prepare_environment  # noqa: E402
 
 prepare_environment()
 
-from fivestage.data.tables import Tables  # noqa: E402
-
+from fivestage.features.problem import Tables  # noqa: E402
+from problem import PROBLEM  # noqa: E402
 from problem.dataset import load  # noqa: E402
 
 
@@ -37,4 +37,4 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def tables() -> Tables:
     """The year as cleaned; not to be changed."""
-    return load()
+    return load(PROBLEM.contract)

@@ -18,13 +18,11 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time, write_whole
 from fivestage.common.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
 from fivestage.contract.contract import day, day_of, epoch
-
 from problem import PROBLEM
 
 if TYPE_CHECKING:
     from fivestage.monitoring.period_watch import Watched
     from fivestage.monitoring.policy import RetrainingDecision
-
     from pipelines.runs import Trained
     from steps.deploy import Released
 
@@ -60,7 +58,6 @@ def say(sentence: str) -> None:
 def demo(_: argparse.Namespace) -> None:
     """Live through the five stages on the default data, and write the page."""
     from fivestage.reporting.task_words import rule
-
     from pipelines import runs
 
     contract = PROBLEM.contract
@@ -92,11 +89,11 @@ def replay(options: argparse.Namespace) -> None:
 
 def compare_year() -> None:
     """Compare the policies, keep the numbers, and write the page anew."""
+    from pydantic import TypeAdapter
+
     from fivestage.monitoring.backtest import told
     from fivestage.reporting import words
     from fivestage.reporting.results import PoliciesSection, load, save
-    from pydantic import TypeAdapter
-
     from pipelines import runs
 
     found = told(runs.compare())
@@ -113,7 +110,6 @@ def clear_demo() -> None:
     """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
     from fivestage.deployment.local_process import stop
     from fivestage.deployment.service_client import require_free_port
-
     from steps.deploy import settings_in
 
     settings = settings_in(str(DEMO))
@@ -131,7 +127,6 @@ def live(trained: "Trained", clock: Clock) -> None:
     from fivestage.deployment.local_process import stop
     from fivestage.reporting.results import MonitoringSection, ServingSection, forget
     from fivestage.reporting.words import ADVICE
-
     from pipelines import runs
     from pipelines.replay import replay as live_through
     from steps.deploy import settings_in
@@ -170,7 +165,6 @@ def retrain(options: argparse.Namespace) -> None:
     """Train again with the champion's settings, by default as of the latest day that is known of."""
     from fivestage.reporting.notice import write_notice
     from fivestage.reporting.notices import contest_notice
-
     from pipelines import runs
 
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
@@ -197,7 +191,6 @@ def evaluate(options: argparse.Namespace) -> None:
     """The champion on everything after its own time, and its model card."""
     from fivestage.registry.versions import open_version
     from fivestage.reporting.results import load
-
     from pipelines import runs
 
     version = (
@@ -213,7 +206,6 @@ def card(options: argparse.Namespace) -> None:
     from fivestage.registry.versions import open_version
     from fivestage.reporting.card import card_text
     from fivestage.reporting.results import load
-
     from pipelines import runs
     from steps.report import model_of
 
@@ -249,7 +241,6 @@ def rollback(options: argparse.Namespace) -> None:
 def smoke(options: argparse.Namespace) -> None:
     """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
     from fivestage.registry import versions as registry
-
     from steps.deploy import ask_kubernetes
 
     champion = registry.crowned(PROBLEM.contract.name)
@@ -261,7 +252,6 @@ def image(options: argparse.Namespace) -> None:
     """Build the images: the service with the champion inside, and the one that runs these verbs."""
     from fivestage.deployment.images import build_pipelines, build_serving
     from fivestage.registry.versions import fetch
-
     from pipelines import runs
 
     if options.without_model:
@@ -303,7 +293,6 @@ def serve(_: argparse.Namespace) -> None:
     from fivestage.deployment.service_client import require_free_port, url
     from fivestage.registry.versions import fetch
     from fivestage.serving.settings import PREFIX
-
     from pipelines import runs
     from steps.deploy import settings_in
 
@@ -320,7 +309,6 @@ def stop(_: argparse.Namespace) -> None:
     """Stop the service that `deploy` has started, or that a killed demo has left."""
     from fivestage.deployment import docker_container as docker
     from fivestage.deployment import local_process as local
-
     from steps.deploy import settings_in
 
     folders = (settings_in(SERVING), settings_in(str(DEMO)))
@@ -347,7 +335,6 @@ def monitor(options: argparse.Namespace) -> None:
     """Watch the periods that are over, or the one from a day on, which is then not remembered."""
     from fivestage.reporting.notice import write_notice
     from fivestage.reporting.notices import period_notice
-
     from pipelines import runs
 
     contract = PROBLEM.contract
@@ -446,14 +433,14 @@ def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
 
 def init(options: argparse.Namespace) -> None:
     """Inspect a table and write problem/ for it, and what is generated from its contract."""
-    from fivestage.capacity.__main__ import size
+    from fivestage.capacity.size import size
     from fivestage.monitoring import alerts
     from fivestage.scaffold.command import start
 
     for line in start(options):
         say(line)
-    alerts.main()
-    size()
+    alerts.write_all(PROBLEM.contract)
+    size(PROBLEM.contract)
     say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
 
 
@@ -538,14 +525,15 @@ def perform(options: argparse.Namespace) -> None:
     if options.run is init:  # there is no contract yet, or another one
         init(options)
         return
-    PROBLEM.contract
+    _ = PROBLEM.contract  # what is wrong with it is said before anything heavy is imported
     prepare_environment()
     ensure_writable(REPORTS)
     if options.run is fetch:  # a pod waits for it, and it needs the registry alone
         fetch(options)
         return
-    from fivestage.orchestration.stores import open_stores, use_stack
     from zenml.exceptions import RunInterruptedException
+
+    from fivestage.orchestration.stores import open_stores, use_stack
 
     open_stores()
     if "FIVESTAGE_STACK" in os.environ:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.settings import REPORTS, RESULTS
@@ -25,7 +26,6 @@ from fivestage.reporting.results import (
     estimates,
     save,
 )
-
 from pipelines.runs import Trained, deploy, follow, monitor, shadow
 from problem import PROBLEM
 from steps.deploy import settings_in

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
+from zenml.enums import ExecutionStatus
+from zenml.models import PipelineRunResponse
+
 from fivestage.common.clock import DAY
 from fivestage.common.database import require_no_secret
 from fivestage.common.errors import UserError
@@ -21,9 +24,6 @@ from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version, load_record
 from fivestage.training.boosting import BoostingParams
 from fivestage.training.selection import CANDIDATES, Selection
-from zenml.enums import ExecutionStatus
-from zenml.models import PipelineRunResponse
-
 from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from fivestage.common.settings import PIPELINES_IMAGE
 from zenml import pipeline
 from zenml.config import DockerSettings
 from zenml.enums import ExecutionMode
 
+from fivestage.common.settings import PIPELINES_IMAGE
 from steps.data import in_memory, probe
 from steps.model import build, candidate, choose, contest, crown, examine, find_version
 from steps.report import tell_model

@@ -10,6 +10,7 @@ from fivestage.features.problem import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from fivestage.features.problem import Tables
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from fivestage.common.columns import Ints
 from numpy.typing import NDArray
+
+from fivestage.common.columns import Ints
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 YEARS = (2000, 2039)  # in which `fivestage.common.clock` knows the time zones

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+
 from fivestage.common.errors import UserError
 from fivestage.common.files import digest_of_files
 from fivestage.contract.contract import Contract, Event, NumberColumn
-from fivestage.data.tables import Tables
-from numpy.typing import ArrayLike
-
+from fivestage.features.problem import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import part_folders, raw_folder, read_all, read_raw
 
@@ -49,9 +49,10 @@ def parts() -> tuple[str, ...]:
     return tuple(str(folder) for folder in part_folders(raw_folder()))
 
 
-def read_batch(source: str, contract: Contract) -> None:
+def read_batch(source: str, contract: Contract) -> pd.DataFrame | None:
     """Rows to score have the contract's own headers."""
     del source, contract
+    return None
 
 
 def load(contract: Contract, part: str = "") -> Tables:

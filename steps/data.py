@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
+from zenml import step
+
 from fivestage.common.settings import VAR, WAREHOUSE
 from fivestage.contract.contract import day, epoch
 from fivestage.data.event_tables import EventTables, Ingested, ingest_tables
@@ -25,8 +27,6 @@ from fivestage.training.leakage_probes import (
 )
 from fivestage.training.sample import labels_of
 from fivestage.training.task_trainer import a_few_trees, trainer_of
-from zenml import step
-
 from problem import PROBLEM
 
 QUARANTINE = VAR / "quarantine"

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+from zenml import step
+
 from fivestage.common.settings import DEMO, ROOT, VAR
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
@@ -22,8 +24,6 @@ from fivestage.deployment.service_client import url
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import fetch, find, open_version, promote
 from fivestage.serving.settings import Settings
-from zenml import step
-
 from problem import PROBLEM
 
 OVERLAYS = ROOT / "k8s" / "overlays"

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from zenml import step
+
 from fivestage.artifact.artifact import Artifact, FormatError, Lineage, load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
@@ -42,8 +44,6 @@ from fivestage.training.packaging import fit_chosen, package
 from fivestage.training.sample import labels_of, training_sample
 from fivestage.training.selection import CandidateResult, Selection, cross_validate_candidate, select
 from fivestage.training.task_trainer import baseline_savings
-from zenml import step
-
 from problem import PROBLEM
 from steps.data import MODEL, Probes, windows_at
 

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import mlflow
 import pandas as pd
+from pydantic import TypeAdapter
+from zenml import step
+
 from fivestage.common.settings import DEMO, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.monitoring.backtest import Comparison, Year, compare_policies
@@ -18,9 +21,6 @@ from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import known_numbers, open_version, run_of
 from fivestage.training.selection import CANDIDATES
-from pydantic import TypeAdapter
-from zenml import step
-
 from problem import PROBLEM
 from steps.deploy import settings_in
 

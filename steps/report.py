@@ -5,6 +5,8 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import pandas as pd
+from zenml import step
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.settings import RESULTS
@@ -31,8 +33,6 @@ from fivestage.reporting.results import (
 )
 from fivestage.reporting.task_words import shown_of
 from fivestage.training.selection import Selection
-from zenml import step
-
 from problem import PROBLEM
 from steps.data import Probes, windows_at
 from steps.model import Findings, GateVerdict

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
+from pydantic import TypeAdapter
+
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
 from fivestage.deployment.replay_client import feed
 from fivestage.monitoring.state import DIARY, MonitoringState
 from fivestage.serving.settings import Settings
-from mlflow.tracking import MlflowClient
-from pydantic import TypeAdapter
-from tests.serving.conftest import free_port
-
 from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import read_raw
+from tests.serving.conftest import free_port
 from tests.test_run import ROOT, environment_of, one_sentence, run, slice_folder
 
 __all__ = ["slice_folder"]

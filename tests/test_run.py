@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fivestage.common.errors import UserError
-from fivestage.reporting.results import Gate, MonitoringSection, load, save
 
 import run as verbs
+from fivestage.common.errors import UserError
+from fivestage.reporting.results import Gate, MonitoringSection, load, save
 from problem.raw import raw_folder
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,6 +7,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
 from fivestage.common.settings import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text()

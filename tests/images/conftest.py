@@ -9,6 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
+
 from fivestage.common.errors import UserError
 from fivestage.deployment import images
 from fivestage.deployment.docker_container import open_engine

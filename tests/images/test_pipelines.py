@@ -4,6 +4,7 @@ import subprocess
 
 import docker
 import pytest
+
 from fivestage.deployment import images
 
 

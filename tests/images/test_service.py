@@ -10,6 +10,7 @@ from typing import Any
 import docker
 import httpx
 import pytest
+
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT

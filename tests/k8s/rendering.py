@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from fivestage.common.settings import ROOT
 
 K8S = ROOT / "k8s"

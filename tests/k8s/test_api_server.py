@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from fivestage.deployment.kubectl import Cluster
 
+from fivestage.deployment.kubectl import Cluster
 from tests.k8s.rendering import PLACES, Resource, of_kind, rendered
 from tests.k8s.test_schema import CUSTOM
 

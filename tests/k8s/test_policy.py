@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fivestage.common.settings import ROOT
-from fivestage.contract.contract import CONTRACT_PATH
-from fivestage.serving.settings import Settings
 
+from fivestage.common.settings import ROOT
+from fivestage.serving.settings import Settings
 from tests.k8s.policy import faults, unpinned
 from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
+
+CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
 
 DOCKERFILES = (ROOT / "serving" / "Dockerfile", ROOT / "pipelines" / "Dockerfile")
 LAPTOP = ("base", "overlays/local", "overlays/platform")

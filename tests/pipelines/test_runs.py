@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
@@ -17,7 +18,6 @@ from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version
 from fivestage.training.boosting import BoostingParams
 from fivestage.training.selection import CANDIDATES, Selection
-
 from pipelines import runs
 from problem import PROBLEM
 from steps import monitor as adapters

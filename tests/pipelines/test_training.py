@@ -3,8 +3,8 @@
 from dataclasses import asdict, replace
 
 import pytest
-from fivestage.training.selection import CANDIDATES
 
+from fivestage.training.selection import CANDIDATES
 from pipelines.training import training
 
 

@@ -3,12 +3,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.clock import local
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, parse_contract
-from fivestage.data.tables import Tables
 from fivestage.data.validation import validate
-
+from fivestage.features.problem import Tables
 from problem import PROBLEM
 from problem.dataset import MORE_AIRPORTS, clean
 from problem.raw import raw_folder
@@ -219,7 +219,7 @@ def small(
     ids=["on time", "late", "cancelled", "diverted", "diverted, after leaving late"],
 )
 def test_what_is_disrupted_and_when_that_is_known(change: dict[str, Any], disrupted: int, known: str) -> None:
-    (row,) = clean(small([change])).rows.to_dict("records")
+    (row,) = clean(small([change]), PROBLEM.contract).rows.to_dict("records")
     assert row["disrupted"] == disrupted
     assert row["known_at"] == pd.Timestamp(known).timestamp()
 
@@ -252,7 +252,7 @@ def test_what_is_disrupted_and_when_that_is_known(change: dict[str, Any], disrup
 def test_impossible_flights_are_reported_with_their_line(
     change: dict[str, Any], column: str, reason: str
 ) -> None:
-    tables = clean(small([{}, {"flight": 2}, change]))
+    tables = clean(small([{}, {"flight": 2}, change]), PROBLEM.contract)
     assert len(tables.rows) == 2
     (line,) = tables.rejected.to_dict("records")
     assert (line["table"], line["line"], line["column"], line["kept"]) == ("flights", 4, column, False)
@@ -295,14 +295,14 @@ def test_arrivals_are_found_for_any_block_time_and_any_day(contract: Contract) -
 
 
 def test_2400_is_the_midnight_after_the_day() -> None:
-    (row,) = clean(small([{"sched_arr_time": 2400, "dest": "BOS"}])).rows.to_dict("records")
+    (row,) = clean(small([{"sched_arr_time": 2400, "dest": "BOS"}]), PROBLEM.contract).rows.to_dict("records")
     assert row["scheduled_arrival"] == pd.Timestamp("2013-06-04T04:00Z").timestamp()
 
 
 def test_weather_that_cannot_be_is_set_missing_or_rejected() -> None:
     impossible, again, nowhere = {"humid": 101.0, "temp": 500.0}, {"temp": 11.0}, {"origin": "BOS"}
     hours: list[dict[str, Any]] = [impossible, again, nowhere, {"time_hour": pd.NaT}]
-    tables = clean(small(hours=hours))
+    tables = clean(small(hours=hours), PROBLEM.contract)
     (kept,) = tables.events["weather"].to_dict("records")
     assert np.isnan([kept["humid"], kept["temp"]]).all()
     reported = tables.rejected.set_index("line").sort_index()

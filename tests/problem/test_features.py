@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fivestage.common.columns import Strings
-from fivestage.data.event_tables import known_between
-from fivestage.data.tables import Tables
-from fivestage.features.definitions import columns_of
-from fivestage.features.encoder import encode
-from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fivestage.common.columns import Strings
+from fivestage.data.event_tables import known_between
+from fivestage.features.definitions import columns_of
+from fivestage.features.encoder import encode
+from fivestage.features.problem import Tables
+from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from problem import PROBLEM
 from problem.dataset import LEG, ORIGINS
-from problem.features import FACTS, REACH_HOURS, SETS, WEATHER, WINDOWS
+from problem.features import EVENTS, REACH_HOURS, SETS, WEATHER, WINDOWS
 
 HOUR, DAY = 3600, 86_400
 NOON = 1_362_848_400  # 2013-03-09T17:00:00Z; New York's clocks go forward the next night
@@ -66,7 +66,7 @@ def batch(
 ) -> dict[str, Any]:
     """The same features by the column, with the whole future in the table."""
     frames: dict[str, Any] = {}
-    for kind in FACTS:
+    for kind in EVENTS:
         told = [event for other, event in events if other == kind]
         if told:
             frames[kind] = {name: [event[name] for event in told] for name in told[0]}

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
-from fivestage.data.tables import Tables
 
+from fivestage.features.problem import Tables
+from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
 from tools.bench import grow
@@ -31,7 +32,7 @@ def grown(raw: dict[str, pd.DataFrame]) -> list[Month]:
 @pytest.fixture(scope="module")
 def cleaned(raw: dict[str, pd.DataFrame], grown: list[Month]) -> Tables:
     flights, weather = (pd.concat(one, ignore_index=True) for one in list(zip(*grown, strict=True))[1:])
-    return clean(raw | {"flights": flights, "weather": weather})
+    return clean(raw | {"flights": flights, "weather": weather}, PROBLEM.contract)
 
 
 def test_a_part_is_a_month_of_the_years(grown: list[Month]) -> None:
@@ -61,7 +62,7 @@ def test_only_what_was_broken_is_put_aside(grown: list[Month], cleaned: Tables) 
 
 
 def test_delays_and_weather_are_those_of_the_year(raw: dict[str, pd.DataFrame], cleaned: Tables) -> None:
-    real = clean(raw)
+    real = clean(raw, PROBLEM.contract)
     assert cleaned.rows["disrupted"].mean() == pytest.approx(real.rows["disrupted"].mean(), abs=0.02)
     hours = cleaned.events["weather"]
     assert not hours.duplicated(["origin", "hour"]).any()

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fivestage.common.errors import UserError
 
+from fivestage.common.errors import UserError
 from problem.raw import FOLDER_VARIABLE, SCHEMAS, part_folders, raw_folder, read_all, read_raw
 
 ROWS = {

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fivestage.reporting.notice import Notice, write_notice
-from tests.ci.conftest import State
 
+from fivestage.reporting.notice import Notice, write_notice
 from run import parse
+from tests.ci.conftest import State
 from tests.repositories import commit, export, git
 from tests.workflows.proven import here, not_proven, stale
 from tests.workflows.reading import ROOT, Step, steps, targets

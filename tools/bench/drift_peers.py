@@ -13,12 +13,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.distances import WindowCounts
-
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed
 from tools.bench.watched import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
-from fivestage.contract.contract import CategoryColumn, Column, NumberColumn
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
+from fivestage.contract.contract import CategoryColumn, Column, NumberColumn
 from problem import PROBLEM
 
 

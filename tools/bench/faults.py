@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.columns import Ints
 from fivestage.contract.contract import Contract, RegressionContract
 from fivestage.evaluation.daily import Column, Floats

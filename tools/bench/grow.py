@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.clock import DAY, local
 from fivestage.common.columns import Ints
-
 from problem.clocks import epoch_seconds, midnights, since_midnight, utc
 from problem.dataset import HOME
 from problem.raw import SCHEMAS, raw_folder, read_raw

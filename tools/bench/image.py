@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import docker
 from docker.errors import DockerException
+
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_whole
 from fivestage.common.settings import REPORTS, ROOT

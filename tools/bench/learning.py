@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
 from fivestage.contract.contract import epoch
@@ -15,10 +17,7 @@ from fivestage.features.offline import build_features
 from fivestage.training.boosting import BoostingParams, fit_trees
 from fivestage.training.sample import training_sample
 from fivestage.training.selection import CANDIDATES
-from sklearn.ensemble import HistGradientBoostingClassifier
-
 from problem import PROBLEM
-from problem.dataset import load
 
 SHARES = (0.05, 0.1, 0.2, 0.5)  # of the rows to learn from
 QUARTERS = 4
@@ -39,7 +38,7 @@ class Learnt:
 def learning_curve() -> Iterator[Learnt]:
     """Trees as of the test's start, judged on the contest window and on all that follows."""
     contract = PROBLEM.contract
-    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
     as_of = epoch(contract.split.test_start)
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     features = build_features(PROBLEM.features, rows, world.events, world.reference)

@@ -9,6 +9,7 @@ alarms see less is the price of not knowing the fault, and of few days to know t
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_counts import OF_DESIGN, Reference, of_kind
 from fivestage.monitoring.drift import ROWS, VOLUME

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_whole
@@ -34,9 +35,7 @@ from fivestage.monitoring.thresholds import LEAST_WINDOWS
 from fivestage.training.boosting import feature_matrix, learn_categories
 from fivestage.training.sample import labels_of
 from fivestage.training.task_trainer import a_few_trees, trainer_of
-
 from problem import PROBLEM
-from problem.dataset import load
 from tools.bench.drift_peers import Told, ask, key_of
 from tools.bench.faults import Fault, faults, label_faults
 from tools.bench.limits import limit_of
@@ -198,7 +197,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
 
 def real_rows(contract: Contract) -> Table:
     """The watched features of the project's own data; forecasts of the second half by what the first says."""
-    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
     features = build_features(PROBLEM.features, rows, world.events, world.reference)
     categories = learn_categories(features)
     numbers, label, day = feature_matrix(features, categories), labels_of(rows, contract), decision_day(rows)

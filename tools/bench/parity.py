@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from fivestage.artifact.artifact import load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
@@ -20,9 +21,7 @@ from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from fivestage.serving.pointer import read_pointer
-
 from problem import PROBLEM
-from problem.dataset import load
 
 
 def compare(folder: Path, every: int) -> str:
@@ -36,7 +35,7 @@ def compare(folder: Path, every: int) -> str:
         load_artifact(read_pointer(folder / "current").folder), history=OfflineFeatureStore({})
     )
     with tempfile.TemporaryDirectory() as scratch:
-        rows, world, _ = ingest_tables(load(), contract, Path(scratch), "bench")
+        rows, world, _ = ingest_tables(PROBLEM.load(PROBLEM.contract), contract, Path(scratch), "bench")
     artifact = replace(artifact, reference=world.reference)
     at = rows["decision_at"].to_numpy(dtype=np.int64)
     past = PROBLEM.features.offline_store(world.events, world.reference)

@@ -14,7 +14,6 @@ from fivestage.artifact.tree_tables import LEAF
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT, VAR
 from fivestage.contract.contract import Contract, NumberColumn
-
 from tools.bench.load import post
 
 FOLDER = VAR / "bench"

@@ -17,14 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.files import digest_of_files, write_between, write_whole
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
-from fivestage.contract.contract import Contract
 from fivestage.data.partitioned import Stored
-from pydantic import TypeAdapter
-
+from fivestage.features.problem import Problem
 from problem import PROBLEM
 from tools.bench.learning import Learnt, learning_curve
 from tools.bench.memory import peak_bytes
@@ -62,23 +62,23 @@ class Found:
 # --- the stages, each in its own process --------------------------------------------------------------------
 
 
-def data(folder: Path, contract: Contract) -> int:
+def data(folder: Path, problem: Problem) -> int:
     """Parts to cleaned and validated rows and events."""
     from fivestage.data.partitioned import ingest_parts
 
-    stored = ingest_parts(PROBLEM.parts(), contract, str(folder / "store"), folder / "quarantine", "bench")
+    stored = ingest_parts(problem, str(folder / "store"), folder / "quarantine", "bench")
     (folder / "stored.json").write_bytes(TypeAdapter(Stored).dump_json(stored))
     return sum(stored.by_day.values())
 
 
-def features(folder: Path, contract: Contract) -> int:
+def features(folder: Path, problem: Problem) -> int:
     """Rows and events to features."""
     from fivestage.data.partitioned import featurise_parts
 
-    return featurise_parts(stored_in(folder), contract)
+    return featurise_parts(stored_in(folder), problem)
 
 
-def training(folder: Path, contract: Contract) -> int:
+def training(folder: Path, problem: Problem) -> int:
     """Rows drawn, baselines and candidates on the folds, the trees, the artifact; returns the rows drawn."""
     from fivestage.artifact.artifact import Lineage, save_artifact
     from fivestage.data.sampling import draw_rows
@@ -87,9 +87,9 @@ def training(folder: Path, contract: Contract) -> int:
     from fivestage.training.sample import training_sample
     from fivestage.training.selection import CANDIDATES, cross_validate_candidate, select
 
-    stored = stored_in(folder)
+    stored, contract = stored_in(folder), problem.contract
     as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
-    rows, world, seen = draw_rows(stored, contract, as_of, as_of)
+    rows, world, seen = draw_rows(stored, problem, as_of, as_of)
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     sample = training_sample(rows, seen, windows, contract)
     del seen
@@ -101,11 +101,11 @@ def training(folder: Path, contract: Contract) -> int:
     )
     fitted = fit_chosen(sample, windows, selection, contract)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
-    save_artifact(package(fitted, rows, windows, world, contract, lineage), folder / "model")
+    save_artifact(package(fitted, rows, windows, world, problem, lineage), folder / "model")
     return len(rows)
 
 
-STAGES: dict[str, Callable[[Path, Contract], int]] = {
+STAGES: dict[str, Callable[[Path, Problem], int]] = {
     "data": data,
     "features": features,
     "training": training,
@@ -119,9 +119,8 @@ def stored_in(folder: Path) -> Stored:
 
 def run_stage(name: str, folder: Path) -> None:
     """Run a stage here, and print what it took as JSON."""
-    contract = PROBLEM.contract
     wall, cpu = time.perf_counter(), time.process_time()
-    rows = STAGES[name](folder, contract)
+    rows = STAGES[name](folder, PROBLEM)
     spent = {
         "rows": rows,
         "cpu_seconds": time.process_time() - cpu,

@@ -26,7 +26,6 @@ from fivestage.common.settings import REPORTS, ROOT, VAR
 from fivestage.contract.contract import TimestampColumn, iso
 from fivestage.serving.log import open_store
 from fivestage.serving.pointer import read_pointer
-
 from tools.bench import peers
 from tools.bench.load import Result, cpu_seconds, family, load, post, resident_megabytes
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
+
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
 from fivestage.monitoring.concept import (
@@ -23,8 +25,6 @@ from fivestage.monitoring.distances import WindowCounts, bin_column
 from fivestage.monitoring.drift import ROWS, VOLUME, beyond, chances_of, compare
 from fivestage.monitoring.residuals import design_of
 from fivestage.monitoring.thresholds import Chance, Statistics, steady
-from threadpoolctl import threadpool_limits
-
 from tools.bench.faults import Fault, LabelFault, touched
 from tools.bench.limits import Names, Reached, gather, names_of, reached
 

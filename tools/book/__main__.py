@@ -9,7 +9,6 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
-
 from problem import PROBLEM
 from tools.book.code import without_lines
 from tools.book.measured import collect, is_current_demo, problem_now, records, require_current

@@ -12,7 +12,7 @@ LINE = re.compile(r"(\]\([^)#\s]+)#L\d+\)")  # the line of a link to code
 
 
 def line_of(path: str, name: str, root: Path = ROOT) -> int:
-    """The line on which a file defines a name: `OnlineFeatureStore.window` of Python, else a line's first words.
+    """The line on which a file defines a name: `Class.method` of Python, else a line's first words.
 
     Raises:
         UserError: when the file is not there, or does not define it.

@@ -9,18 +9,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.common.settings import REPORTS, RESULTS, ROOT
 from fivestage.common.strict_yaml import read_yaml
-from fivestage.contract.contract import CONTRACT_PATH
 from fivestage.reporting.results import Results
 from fivestage.reporting.stages import STAGES
-from pydantic import TypeAdapter, ValidationError
-
 from problem import PROBLEM
 
 FOLDER = ROOT / "docs" / "measured"
+CONTRACT = ROOT / "problem" / "problem.yaml"
 DEMO = "demo"  # the name of the record that `make demo` leaves
 COMMANDS = {DEMO: "make demo", "chaos": "make chaos", "year": "make replay"}  # of the others: make bench-NAME
 
@@ -41,7 +41,7 @@ def command_of(name: str) -> str:
     return COMMANDS.get(name, f"make bench-{name.partition('-')[0]}")
 
 
-def problem_now(path: Path = CONTRACT_PATH) -> dict[str, Any]:
+def problem_now(path: Path = CONTRACT) -> dict[str, Any]:
     """What problem.yaml says, as JSON knows it; comments do not count."""
     return dict(json.loads(json.dumps(read_yaml(path), sort_keys=True, default=str)))
 

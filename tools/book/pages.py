@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from pydantic import TypeAdapter
+
 from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from fivestage.capacity.cost import Cost, costs, log_gib, predictions
 from fivestage.capacity.measured import Capacity, read_capacity
@@ -24,8 +26,6 @@ from fivestage.reporting import format as say
 from fivestage.reporting import task_words as tasks
 from fivestage.reporting import words
 from fivestage.reporting.results import Estimate, PoliciesSection
-from pydantic import TypeAdapter
-
 from problem.features import REACH_HOURS
 from tools.book import code
 from tools.book.measured import Record, command_of, results_of

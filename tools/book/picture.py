@@ -8,10 +8,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, ROOT
 from PIL import Image
 
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, ROOT
 from problem import PROBLEM
 
 FOLDER = ROOT / "docs" / "pictures"

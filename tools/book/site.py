@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, ROOT, VAR
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, ROOT, VAR
 from tools.book.code import line_of
 
 SITE = REPORTS / "site"

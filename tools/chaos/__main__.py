@@ -15,7 +15,6 @@ from fivestage.deployment import releases
 from fivestage.deployment.kubectl import Cluster
 from fivestage.deployment.kubernetes_release import release
 from fivestage.serving.settings import Settings
-
 from problem import PROBLEM
 from tools.chaos.load import PER_SECOND, under_load
 from tools.chaos.scenarios import (
@@ -62,7 +61,6 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
         UserError: when there is no cluster, or something there went otherwise than it was to.
     """
     from fivestage.registry.versions import crowned, fetch
-
     from steps.deploy import model_of
 
     if not os.environ.get("KUBECONFIG"):

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 import yaml
-from fivestage.deployment.kubectl import Cluster, Manifest
 
+from fivestage.deployment.kubectl import Cluster, Manifest
 from tools.chaos.seen import Seen, count
 
 PER_SECOND = 20

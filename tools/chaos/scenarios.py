@@ -16,7 +16,6 @@ from fivestage.deployment.kubectl import Cluster, Manifest
 from fivestage.deployment.kubernetes_release import ReleasePlan, release, roll_back
 from fivestage.deployment.rollout import new_pods, watch
 from fivestage.serving.settings import Settings
-
 from tools.chaos.shifted.shift import shifted
 
 NAME = "fivestage"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import copier
 import yaml
+
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 

@@ -6,17 +6,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from fivestage.artifact.artifact import Artifact, Lineage
 from fivestage.artifact.calibration import Calibration
 from fivestage.contract.contract import Contract, day, epoch
 from fivestage.data.event_tables import EventTables
 from fivestage.data.splits import TemporalSplit, cut
+from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.offline import build_features
+from fivestage.features.problem import Problem, Tables
 from fivestage.training.boosting import BoostingParams
 from fivestage.training.packaging import Fitted, fit_chosen, package
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.selection import Selection
-
 from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
@@ -69,7 +71,36 @@ def artifact(real: Slice, fitted: Fitted) -> Artifact:
 
 def packaged(real: Slice, fitted: Fitted) -> Artifact:
     lineage = Lineage("data", real.contract.digest, "lock", "code")
-    return package(fitted, real.rows, real.windows, real.world, real.contract, lineage)
+    return package(fitted, real.rows, real.windows, real.world, other(real.contract), lineage)
+
+
+@dataclass(frozen=True)
+class ChangedProblem:
+    """The project's problem with another contract, and tables of its own by part."""
+
+    contract: Contract
+    pieces: Mapping[str, Tables]
+
+    @property
+    def features(self) -> FeatureDefinitions:
+        return PROBLEM.features
+
+    def digest(self) -> str:
+        return "data"
+
+    def load(self, contract: Contract, part: str = "") -> Tables:
+        return self.pieces[part] if part else PROBLEM.load(contract)
+
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.pieces)
+
+    def read_batch(self, source: str, contract: Contract) -> pd.DataFrame | None:
+        return PROBLEM.read_batch(source, contract)
+
+
+def other(contract: Contract, pieces: Mapping[str, Tables] | None = None) -> Problem:
+    """The project's problem with another contract."""
+    return ChangedProblem(contract, pieces or {})
 
 
 def shortened(contract: Contract) -> Contract:

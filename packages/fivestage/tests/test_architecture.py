@@ -63,7 +63,7 @@ TOLD = (
 
 
 def test_what_is_cheapest_is_decided_in_one_place() -> None:
-    """Whoever decides by costs asks `fivestage.contract.cost_model`: nobody else reads where a decision turns."""
+    """Whoever decides by costs asks `cost_model`: nobody else reads where a decision turns."""
     reading = {
         str(path.relative_to(ROOT))
         for room in (*BELOW, "bench")

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
+
 from fivestage.common.clock import DAY
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.evaluation.metrics import evaluate
 from fivestage.features.stores import HOUR
 from fivestage.training.boosting import fit_trees
 from fivestage.training.selection import CANDIDATES
-
 from tools.bench.study.sample import calibrated_after, studied
 
 METRICS = ("roc_auc", "log_loss", "cost_per_1000", "savings_share", "bias")

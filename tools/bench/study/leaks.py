@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
+
 from fivestage.common.columns import Floats
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.training.boosting import fit_trees
 from fivestage.training.selection import CANDIDATES
-from sklearn.metrics import roc_auc_score
-
 from problem import PROBLEM
 from problem.features import SETS
 from tools.bench.study.sample import studied

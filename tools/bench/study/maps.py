@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from fivestage.features.stores import AdditiveEvent, OnlineFeatureStore, Series
 
+from fivestage.features.stores import AdditiveEvent, OnlineFeatureStore, Series
 from tools.bench.study.sample import best_seconds
 
 KEYS = (1_000, 100_000, 1_000_000)

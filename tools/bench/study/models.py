@@ -6,9 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from fivestage.common.columns import Floats, Ints
-from fivestage.training.boosting import SEED, BoostingParams, fit_trees
-from fivestage.training.selection import CANDIDATES
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +13,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fivestage.common.columns import Floats, Ints
+from fivestage.training.boosting import SEED, BoostingParams, fit_trees
+from fivestage.training.selection import CANDIDATES
 from tools.bench.study.sample import best_seconds, calibrated_after, margins, on_folds, saved, scored, studied
 
 Learn = Callable[[Floats, Ints], Callable[[Floats], Floats]]

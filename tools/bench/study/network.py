@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import numpy as np
+
 from fivestage.common.columns import Floats, Strings
 from fivestage.features.stores import OfflineFeatureStore
 from fivestage.training.boosting import fit_trees
 from fivestage.training.selection import CANDIDATES
-
 from problem import PROBLEM
 from problem.features import SETS
 from problem.routes import Graph, graph_of, legs_from

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
 from fivestage.artifact.engine import MANY, MANY_STALE
 from fivestage.capacity.queueing import split_p99
 from fivestage.common.errors import UserError
@@ -23,7 +24,7 @@ from fivestage.serving.log import open_store
 from fivestage.serving.model import Model, load_model
 from fivestage.serving.pointer import Pointer, read_pointer
 from fivestage.serving.store import PredictionRecord
-
+from problem import PROBLEM
 from tools.bench.load import load
 from tools.bench.serving import CONNECTIONS, PORT, requests, servers, started
 from tools.bench.study.sample import best_seconds
@@ -59,7 +60,7 @@ def measure() -> dict[str, Any]:
     if folder is None:
         raise UserError("There is no model to be asked: run `make demo`.")
     pointer = read_pointer(folder / "current")
-    model = load_model(pointer)
+    model = load_model(pointer, PROBLEM.features)
     rows = requests(model.artifact)
     return {
         "parts": parts(model, rows),

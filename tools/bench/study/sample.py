@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
 from fivestage.contract.contract import Contract
@@ -19,7 +20,6 @@ from fivestage.evaluation.metrics import evaluate, paired_difference, scores
 from fivestage.features.offline import build_features, names_by_set
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import trainer_of
-
 from problem import PROBLEM
 from steps.data import windows_at
 
@@ -45,10 +45,8 @@ class Studied:
 @cache
 def studied() -> Studied:
     """Rows and features, as of the first day of the test window."""
-    from problem.dataset import load
-
     contract = PROBLEM.contract
-    rows, world, _ = ingest_tables(load(), contract, VAR / "bench" / "quarantine", "bench")
+    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
     begun = time.process_time()
     features = build_features(PROBLEM.features, rows, world.events, world.reference)
     spent = time.process_time() - begun

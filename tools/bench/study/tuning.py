@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import log_loss
+
 from fivestage.evaluation.metrics import scores
 from fivestage.training.boosting import BoostingParams, fit_trees
 from fivestage.training.selection import CANDIDATES
-from sklearn.metrics import log_loss
-
 from tools.bench.study.sample import calibrated_after, scored, studied
 
 DRAWN = 10

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from fivestage.common.errors import UserError
 
+from fivestage.common.errors import UserError
 from tools.book.code import line_of, link, without_lines
 
 PYTHON = '''"""A module."""

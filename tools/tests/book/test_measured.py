@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fivestage.common.errors import UserError
 
+from fivestage.common.errors import UserError
 from problem import PROBLEM
 from tools.book.measured import Record, collect, command_of, problem_now, records, require_current, write
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
-
 from problem import PROBLEM
 from tools.bench.monitoring import share_of
 from tools.book.__main__ import require_written, wanted

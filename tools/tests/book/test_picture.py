@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fivestage.common.errors import UserError
 from PIL import Image
 
+from fivestage.common.errors import UserError
 from problem import PROBLEM
 from tools.book.picture import picture_of_dashboard, picture_of_report, picture_of_service
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from fivestage.common.errors import UserError
 
+from fivestage.common.errors import UserError
 from tools.book.site import linked, write_code
 
 PAGES = {Path("README.md"): Path("index.md"), Path("docs/design/one.md"): Path("design/one.md")}

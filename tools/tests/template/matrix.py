@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from fivestage.contract.contract import TASKS
-from tests.scaffold.odd_tables import WORKING
 
+from fivestage.contract.contract import TASKS
 from tests.repositories import commit
+from tests.scaffold.odd_tables import WORKING
 from tools.tests.template.projects import generate, make
 
 ANSWERS = {

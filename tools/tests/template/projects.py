@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import copier
+
 from fivestage.common.settings import ROOT
 
 ANSWERS = ".copier-answers.yml"

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from copier.errors import CopierError
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import TASKS, load_contract
 from fivestage.monitoring.alerts import rules_text
 from fivestage.monitoring.dashboard import dashboard_text
 from fivestage.scaffold.demo import FILES, remove_demo
-from tests.test_architecture import FLIGHT_WORDS
-
 from tests.repositories import ROOT, commit
+from tests.test_architecture import FLIGHT_WORDS
 from tools.template.examples import FOLDER, write_example
 from tools.template.start import start
 from tools.tests.template.projects import ANSWERS, files_of, generate, run_tests

@@ -8,11 +8,11 @@ from pathlib import Path
 import copier
 import pytest
 import yaml
+from packaging.version import Version
+
 from fivestage.scaffold.demo import FILES, MARK, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.write import write_problem
-from packaging.version import Version
-
 from tests.repositories import ROOT, commit, export, git
 from tools.tests.template.projects import ANSWERS, generate, run_tests
 

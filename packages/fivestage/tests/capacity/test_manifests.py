@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from fivestage.capacity.__main__ import PAGE, sized
+
 from fivestage.capacity.assumptions import ASSUMPTIONS, Assumptions, read
 from fivestage.capacity.measured import read_capacity
 from fivestage.capacity.patches import every_days, patches, require_current, write
 from fivestage.capacity.plan import plan
+from fivestage.capacity.size import PAGE, sized
 from fivestage.common.errors import UserError
-
 from problem import PROBLEM
 from tests.k8s.rendering import named, pod_template, rendered
 
@@ -24,13 +24,12 @@ def texts(requests_per_second: float) -> dict[str, str]:
 
 
 def test_the_manifests_are_sized() -> None:
-    require_current(sized()[0])
+    require_current(sized(PROBLEM.contract)[0])
 
 
 def test_the_page_tells_the_same() -> None:
-    assert sized()[1] in PAGE.read_text(encoding="utf-8").partition("<!-- sized: begin -->")[2], (
-        "run `make size`"
-    )
+    _, text = sized(PROBLEM.contract)
+    assert text in PAGE.read_text(encoding="utf-8").partition("<!-- sized: begin -->")[2], "run `make size`"
 
 
 def test_a_contract_that_has_changed_asks_for_make_size() -> None:

@@ -2,6 +2,8 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, UNVERIFIED, Assumptions, Price, Prices, read
 from fivestage.capacity.cost import costs, nodes
 from fivestage.capacity.measured import Capacity, read_capacity
@@ -9,8 +11,6 @@ from fivestage.capacity.plan import CORE, floor_ms, p99_of_queue, plan
 from fivestage.capacity.plan_page import told
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from pydantic import ValidationError
-
 from problem import PROBLEM
 
 CONTRACT = PROBLEM.contract

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from fivestage.capacity.queueing import chance_of, pooled_wait, split_p99
 
 

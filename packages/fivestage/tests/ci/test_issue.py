@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fivestage.ci.__main__ import main
 from fivestage.ci.issue import tell
 from fivestage.common.errors import UserError

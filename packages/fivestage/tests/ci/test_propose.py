@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fivestage.ci.propose import propose
 from fivestage.common.errors import UserError
 from fivestage.reporting.notice import Notice
 from tests.ci.conftest import State
-
 from tests.repositories import commit, git
 
 CARD = Notice("retraining", "Churn: Version 7", attention=False, body="8 of 8 gates passed.")

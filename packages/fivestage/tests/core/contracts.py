@@ -4,9 +4,12 @@ import copy
 from typing import Any
 
 import yaml
-from fivestage.contract.contract import CONTRACT_PATH, Contract, parse_contract
 
+from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract, parse_contract
 from problem import PROBLEM
+
+CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
 
 CLASSES = ["early", "on time", "late", "very late", "lost"]
 MAX_BIAS = {"binary": 0.04, "multiclass": 0.04, "regression": 5}  # of a period

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import pandas as pd
 import pytest
+
 from fivestage.common.database import connect
 from fivestage.common.errors import UserError
 from fivestage.data.source import read_table

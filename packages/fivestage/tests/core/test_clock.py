@@ -5,9 +5,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from fivestage.common.clock import DAY, local, minute_of_day, weekday
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fivestage.common.clock import DAY, local, minute_of_day, weekday
 
 ZONES = {  # and how often their clocks change from 2000 to 2040
     "UTC": 0,

@@ -1,9 +1,10 @@
 """One value and a column of them: the same operation, the same answer."""
 
 import numpy as np
-from fivestage.common.columns import Strings, clip, later, lookup
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fivestage.common.columns import Strings, clip, later, lookup
 
 NUMBERS = st.lists(st.floats(allow_nan=False), min_size=1)
 WORDS = st.lists(st.sampled_from(["", "a", "b", "c", "é"]), max_size=20)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
+
 from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
 from fivestage.contract.contract import (
-    CONTRACT_PATH,
     Contract,
     TimestampColumn,
     day,
@@ -21,9 +23,9 @@ from fivestage.contract.contract import (
     load_contract,
     parse_contract,
 )
-from pydantic import ValidationError
-
 from problem import PROBLEM
+
+CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
 
 TEXT = CONTRACT_PATH.read_text(encoding="utf-8")
 CONTENT: dict[str, Any] = yaml.safe_load(TEXT)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time, write_between
 

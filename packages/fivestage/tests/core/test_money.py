@@ -1,6 +1,11 @@
 """Decisions are the cheapest that the forecasts allow, for random costs and forecasts of every task."""
 
 import numpy as np
+from hypothesis import given, reject
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic import ValidationError
+
 from fivestage.common.columns import Floats
 from fivestage.contract.cost_model import (
     DECISION,
@@ -10,10 +15,6 @@ from fivestage.contract.cost_model import (
     cost_model_of,
 )
 from fivestage.contract.tasks import BinaryCosts, MulticlassCosts, RegressionCosts
-from hypothesis import given, reject
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from pydantic import ValidationError
 
 PRICE = st.integers(0, 100).map(float)
 TWO = st.lists(PRICE, min_size=2, max_size=2, unique=True).map(sorted)  # the smaller one first

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fivestage.common import native
 from fivestage.common.settings import ROOT
 from fivestage.features.compiled_windows import SOURCE

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fivestage.common import settings
 from fivestage.common.errors import UserError
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.data import source
 from fivestage.data.source import parts_of, read_table

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import MulticlassContract, RegressionContract, parse_contract
 from tests.core.contracts import content_of, contract_of

@@ -6,6 +6,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fivestage.common.columns import Strings
 from fivestage.common.native import library
 from fivestage.features.stores import (
@@ -18,8 +21,6 @@ from fivestage.features.stores import (
     WindowQuery,
     _distinct,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 KEYS = ("a", "b", "c")
 MOMENT = st.integers(0, 40)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.common.parallel import VARIABLE, mapped
 

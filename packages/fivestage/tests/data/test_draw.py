@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, epoch
 from fivestage.data.event_tables import ROWS, Ingested, known_at
-from fivestage.data.partitioned import FEATURES, Stored, frames_at
+from fivestage.data.partitioned import FEATURES, Stored
+from fivestage.data.partitions import Partitions
 from fivestage.data.sampling import chances, draw_rows
 from fivestage.data.splits import cut
-from tests.conftest import AS_OF, Slice, changed
-
 from problem import PROBLEM
+from tests.conftest import AS_OF, Slice, changed, other
 
 TODAY = 16_000
 SPLIT = PROBLEM.contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 10})
@@ -51,22 +52,23 @@ def test_judging_takes_a_part_only() -> None:
 
 @pytest.fixture
 def store(real: Slice, tmp_path: Path) -> Stored:
-    frames = frames_at(str(tmp_path))
+    seconds = PROBLEM.features.lookback_seconds
+    frames = Partitions(str(tmp_path), seconds)
     at = real.rows["decision_at"].to_numpy()
     frames.spread(ROWS, real.rows, at, "whole")
     frames.spread(FEATURES, real.features, at, "whole")
     for kind, frame in real.world.events.items():
         frames.spread(kind, frame, known_at(real.contract.events[kind], frame), "whole")
     by_day = dict(Counter((at // DAY).tolist()))
-    return Stored(str(tmp_path), Ingested("data", {}, {}, {}), real.world.reference, by_day)
+    return Stored(str(tmp_path), seconds, Ingested("data", {}, {}, {}), real.world.reference, by_day)
 
 
 def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stored) -> None:
     budget = 5000
     contract = changed(real.contract, budget={"rows_in_memory": budget})
     as_of = epoch(day(AS_OF))
-    rows, world, features = draw_rows(store, contract, as_of, as_of)
-    again = draw_rows(store, contract, as_of, as_of)
+    rows, world, features = draw_rows(store, other(contract), as_of, as_of)
+    again = draw_rows(store, other(contract), as_of, as_of)
     pd.testing.assert_frame_equal(rows, again[0])
     assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
     places = pd.MultiIndex.from_frame(real.rows[list(contract.identity)]).get_indexer(
@@ -86,11 +88,11 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 ) -> None:
     """As where labels come late: the smoke rows of an artifact need their past."""
     then = epoch(day(AS_OF))
-    rows, world, _ = draw_rows(store, real.contract, then + 60 * DAY, then)
+    rows, world, _ = draw_rows(store, other(real.contract), then + 60 * DAY, then)
     assert world.since <= rows["decision_at"].iloc[-1] - 2 * PROBLEM.features.lookback_seconds < then
 
 
 def test_a_store_that_is_gone_is_a_sentence(real: Slice, store: Stored) -> None:
     store.frames.clear(ROWS)
     with pytest.raises(UserError, match="holds no rows any more"):
-        draw_rows(store, real.contract, epoch(day(AS_OF)), epoch(day(AS_OF)))
+        draw_rows(store, other(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))

@@ -5,19 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
-from fivestage.data import partitioned as room
-from fivestage.data.event_tables import ROWS, EventTables, Ingested, ingest_tables
-from fivestage.data.partitioned import FEATURES, Stored, featurise_parts, frames_at, ingest_parts, spans
-from fivestage.features.offline import build_features
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import changed
 
-from problem import PROBLEM, dataset
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.data.event_tables import ROWS, EventTables, Ingested, ingest_tables
+from fivestage.data.partitioned import FEATURES, Stored, featurise_parts, ingest_parts, spans
+from fivestage.features.offline import build_features
+from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
+from tests.conftest import changed, other
 
 KEPT = 24  # one flight number in so many
 MONTHS = 4
@@ -40,7 +39,9 @@ def raw() -> dict[str, pd.DataFrame]:
 def at_once(
     raw: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[pd.DataFrame, EventTables, Ingested, pd.DataFrame]:
-    rows, world, told = ingest_tables(clean(raw), PROBLEM.contract, tmp_path_factory.mktemp("aside"), "data")
+    rows, world, told = ingest_tables(
+        clean(raw, PROBLEM.contract), PROBLEM.contract, tmp_path_factory.mktemp("aside"), "data"
+    )
     return rows, world, told, build_features(PROBLEM.features, rows, world.events, world.reference)
 
 
@@ -64,10 +65,9 @@ def stored(
     pieces: dict[str, dict[str, pd.DataFrame]],
     contract: Contract,
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Stored:
-    monkeypatch.setattr(dataset, "load", lambda contract, name: clean(pieces[name], contract))
-    return ingest_parts(list(pieces), contract, str(folder / "store"), folder / "quarantine", "data")
+    problem = other(contract, {name: clean(piece, contract) for name, piece in pieces.items()})
+    return ingest_parts(problem, str(folder / "store"), folder / "quarantine", "data")
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,9 +81,8 @@ def test_in_parts_is_as_at_once_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     contract = changed(PROBLEM.contract, budget={"rows_in_memory": budget})
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        found = stored(cut(raw, many, seed), contract, tmp_path_factory.mktemp("parts"), monkeypatch)
-    assert featurise_parts(found, contract) == len(at_once[0])
+    found = stored(cut(raw, many, seed), contract, tmp_path_factory.mktemp("parts"))
+    assert featurise_parts(found, other(contract)) == len(at_once[0])
     rows, world, told, features = at_once
     frames, last = found.frames, 10**6
     pd.testing.assert_frame_equal(frames.read(ROWS, 0, last), rows)
@@ -101,28 +100,23 @@ def test_what_is_put_aside_is_written_and_counted_as_at_once(
     raw: dict[str, pd.DataFrame],
     at_once: tuple[pd.DataFrame, EventTables, Ingested, pd.DataFrame],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = stored(cut(raw, 3, 0), PROBLEM.contract, tmp_path, monkeypatch)
+    found = stored(cut(raw, 3, 0), PROBLEM.contract, tmp_path)
     assert found.ingested.quarantined == at_once[2].quarantined
     lines = [pd.read_csv(path) for path in (tmp_path / "quarantine").glob("part */raw.csv")]
     assert sum(map(len, lines)) == sum(at_once[2].quarantined.values())
 
 
-def test_too_many_lost_rows_stop_the_work(
-    raw: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_lost_rows_stop_the_work(raw: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     bad = raw["flights"].assign(arr_delay=99_999.0)
     with pytest.raises(UserError, match=r"^the raw tables: .* are in quarantine\."):
-        stored({"one": raw | {"flights": bad}}, PROBLEM.contract, tmp_path, monkeypatch)
+        stored({"one": raw | {"flights": bad}}, PROBLEM.contract, tmp_path)
 
 
-def test_an_earlier_run_leaves_nothing(
-    raw: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_earlier_run_leaves_nothing(raw: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     few = raw | {"flights": raw["flights"][raw["flights"]["month"] == 1]}
-    stored({"one": raw}, PROBLEM.contract, tmp_path, monkeypatch)
-    found = stored({"one": few}, PROBLEM.contract, tmp_path, monkeypatch)
+    stored({"one": raw}, PROBLEM.contract, tmp_path)
+    found = stored({"one": few}, PROBLEM.contract, tmp_path)
     assert len(found.frames.read(ROWS, 0, 10**6)) == sum(found.by_day.values()) < len(few["flights"]) + 1
 
 
@@ -135,11 +129,9 @@ def test_spans_keep_to_the_budget_with_the_periods_before() -> None:
     assert list(spans({1: 10, 9: 10}, 30)) == [(1, 9)]
 
 
-def test_a_period_and_the_one_before_hold_all_that_a_row_can_see() -> None:
-    assert frames_at("anywhere").seconds == PROBLEM.features.lookback_seconds
-
-
-def test_a_problem_that_knows_of_no_parts_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room.raw_parts() == ()
-    monkeypatch.delattr(dataset, "parts")
-    assert room.raw_parts() == ()
+def test_a_period_and_the_one_before_hold_all_that_a_row_can_see(
+    raw: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    few = raw | {"flights": raw["flights"][raw["flights"]["month"] == 1]}
+    found = stored({"one": few}, PROBLEM.contract, tmp_path)
+    assert found.frames.seconds == PROBLEM.features.lookback_seconds

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.columns import Floats, Ints, Row
 from fivestage.data.splits import cut
+from fivestage.features.definitions import Reference
 from fivestage.features.offline import build_features
 from fivestage.features.stores import LoggedEvent
 from fivestage.reporting.results import Probe
@@ -23,12 +25,12 @@ from fivestage.training.leakage_probes import (
     windows_do_not_overlap,
 )
 from fivestage.training.task_trainer import a_few_trees, trainer_of
-from tests.conftest import Slice
-
 from problem import PROBLEM
 from problem import features as shipped
+from tests.conftest import Slice
 
 HOUR = 3600
+LOOKBACK = PROBLEM.features.lookback_seconds
 Events = Mapping[str, pd.DataFrame]
 
 
@@ -38,7 +40,7 @@ def builder(real: Slice) -> Build:
 
 
 def look_ahead(real: Slice, build: Build) -> Probe:
-    return future_is_unseen(build, real.rows, real.world.events, real.contract, moments=3)
+    return future_is_unseen(build, real.rows, real.world.events, real.contract, LOOKBACK, moments=3)
 
 
 def test_no_shipped_feature_sees_the_future(real: Slice) -> None:
@@ -50,7 +52,7 @@ def test_no_shipped_feature_sees_the_future(real: Slice) -> None:
 
 def test_where_rows_are_days_apart_some_are_looked_at(real: Slice) -> None:
     sparse = real.rows.drop_duplicates("decision_at").iloc[::2_000]
-    probe = future_is_unseen(builder(real), sparse, real.world.events, real.contract, moments=3)
+    probe = future_is_unseen(builder(real), sparse, real.world.events, real.contract, LOOKBACK, moments=3)
     assert probe.sentence.startswith("no feature of 3 rows ")
 
 
@@ -67,11 +69,11 @@ def test_weather_of_the_hour_that_is_not_over_is_found(real: Slice) -> None:
 
 
 def test_outcomes_counted_when_they_were_due_are_found(real: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    def landing_when_due(event: Row, reference: shipped.Reference) -> list[LoggedEvent]:
+    def landing_when_due(event: Row, reference: Reference) -> list[LoggedEvent]:
         due, late = event["scheduled_arrival"], event["landed_at"] - event["scheduled_arrival"]
         return shipped._ended(event, reference, due, (late >= shipped.LATE) * 1, late // 60)
 
-    monkeypatch.setitem(shipped.FACTS, "landing", landing_when_due)
+    monkeypatch.setitem(shipped.EVENTS, "landing", landing_when_due)
     probe = look_ahead(real, builder(real))
     assert not probe.passed
     assert "origin_ended_4h_rate" in probe.sentence

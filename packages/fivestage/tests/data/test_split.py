@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import epoch, iso
 from fivestage.data.splits import TemporalSplit, cut
-from fivestage.data.tables import Tables
-from hypothesis import given
-from hypothesis import strategies as st
-
+from fivestage.features.problem import Tables
 from problem import PROBLEM
 
 SPLIT = PROBLEM.contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 5})

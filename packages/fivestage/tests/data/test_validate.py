@@ -4,6 +4,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Column
 from fivestage.data.validation import (
@@ -14,9 +18,6 @@ from fivestage.data.validation import (
     validate,
     write_quarantine,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 COLUMNS: dict[str, Column] = TypeAdapter(dict[str, Column]).validate_python(
     {

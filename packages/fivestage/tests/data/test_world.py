@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import EventTables, Ingested, ingest_tables, known_at, known_between
-from fivestage.data.tables import Tables
-
+from fivestage.features.problem import Tables
 from problem import PROBLEM
 
 ROWS = 400

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
@@ -18,10 +19,9 @@ from fivestage.deployment.replay_client import Fed, asking, feed, one_by_one, wi
 from fivestage.deployment.service_client import smoke
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.settings import Settings
+from problem import PROBLEM
 from tests.conftest import changed
 from tests.serving.conftest import DAY, HOUR, START, free_port, made_world
-
-from problem import PROBLEM
 
 LIMIT = 3  # of a batch
 END = START + 2 * DAY

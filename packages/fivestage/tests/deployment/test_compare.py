@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fivestage.deployment.canary import CanaryAnswers, CanaryProbe, Traffic, checks, total, traffic_of
 
+from fivestage.deployment.canary import CanaryAnswers, CanaryProbe, Traffic, checks, total, traffic_of
 from problem import PROBLEM
 
 CONTRACT = PROBLEM.contract

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.deployment.kubectl import Cluster
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
+
 from fivestage.common.errors import UserError
 from fivestage.deployment import push
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from fivestage.deployment.rollout import state_of
 
 READY = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}

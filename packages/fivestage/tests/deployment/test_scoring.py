@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy import create_engine
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import predict_table
 from fivestage.common.columns import Floats
@@ -16,10 +18,8 @@ from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
-from sqlalchemy import create_engine
-from tests.serving.conftest import REFERENCE, made_artifact, made_world
-
 from problem import PROBLEM, dataset
+from tests.serving.conftest import REFERENCE, made_artifact, made_world
 
 FLIGHTS, ASKED = 400, 40
 TIMES = ("scheduled_departure", "scheduled_arrival")
@@ -50,21 +50,14 @@ def batch() -> Batch:
     return Batch(contract, artifact, EventTables(events, REFERENCE), written(rows), probability)
 
 
-@pytest.fixture(autouse=True)
-def registered(batch: Batch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(scoring, "open_version", lambda _name, _version: (None, batch.artifact))
-    monkeypatch.setattr(scoring, "QUARANTINE", tmp_path / "quarantine")
-
-
 def written(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with their moments as ISO 8601 texts."""
     texts = {name: pd.to_datetime(rows[name], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in TIMES}
     return rows.assign(**texts)
 
 
-def score(batch: Batch, source: object, target: object) -> BatchResult:
-    found: BatchResult = scoring.score.entrypoint(batch.world, "1", str(source), str(target))
-    return found
+def score(batch: Batch, source: object, target: object, quarantine: Path = Path()) -> BatchResult:
+    return scoring.score(PROBLEM, batch.world, batch.artifact, "1", str(source), str(target), quarantine)
 
 
 def put(rows: pd.DataFrame, place: str) -> str:
@@ -85,7 +78,7 @@ def test_a_problem_may_read_its_own_batches(
         assert (source, contract) == ("anywhere", batch.contract)
         return batch.rows
 
-    monkeypatch.setattr(dataset, "batch", read, raising=False)
+    monkeypatch.setattr(dataset, "read_batch", read)
     assert score(batch, "anywhere", tmp_path / "out.csv").rows == ASKED
 
 
@@ -160,7 +153,7 @@ def test_a_batch_of_bad_rows_alone_gives_no_answers(batch: Batch, tmp_path: Path
 
 def test_the_quarantine_of_a_table_is_a_file_of_ours(batch: Batch, tmp_path: Path) -> None:
     source = put(batch.rows.assign(origin="XXX"), f"{tmp_path}/in.csv")
-    scored = score(batch, source, place(tmp_path, "table", "out"))
+    scored = score(batch, source, place(tmp_path, "table", "out"), tmp_path / "quarantine")
     assert Path(scored.quarantine) == tmp_path / "quarantine" / "scoring.csv"
     assert len(pd.read_csv(scored.quarantine)) == ASKED
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from fivestage.monitoring.alerts import (
     DASHBOARD,
     OPERATOR,
@@ -19,7 +20,6 @@ from fivestage.monitoring.alerts import (
 from fivestage.monitoring.dashboard import dashboard_text
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.serving.metrics import BOUNDS
-
 from problem import PROBLEM
 
 DRILL = Path(__file__).with_name("rules_drill.yaml")

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring.causes import Effect, causes

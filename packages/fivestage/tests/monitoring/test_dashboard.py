@@ -6,7 +6,6 @@ from typing import Any
 from fivestage.monitoring.alerts import rules
 from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT
-
 from problem import PROBLEM
 
 SERVED = {

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.monitoring.daily_counts import examine
 from fivestage.monitoring.distances import MISSING, WindowCounts, bin_column, count_days, jensen_shannon
 from fivestage.monitoring.drift import BROKEN, VOLUME, chances_of, compare, detect_drift

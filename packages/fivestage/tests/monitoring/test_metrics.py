@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.tasks import BinaryCosts
 from fivestage.evaluation import metrics
 from fivestage.evaluation.daily import SMALLEST, Floats
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn import metrics as sk
 
 COSTS = BinaryCosts(
     currency="USD", act_positive=450.0, act_negative=150.0, wait_positive=750.0, wait_negative=0.0

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.monitoring.notify import Alert, notify, senders_from_environment

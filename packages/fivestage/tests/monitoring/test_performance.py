@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring.performance import Performance, estimate, judge
-
 from problem import PROBLEM
 
 DAYS, ROWS = 7, 900

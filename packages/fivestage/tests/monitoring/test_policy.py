@@ -1,11 +1,12 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, MonitoringSettings
 from fivestage.monitoring.policy import PeriodSummary, ShadowScore, decide
-from hypothesis import given
-from hypothesis import strategies as st
 
 RULES = MonitoringSettings(
     period_days=7,

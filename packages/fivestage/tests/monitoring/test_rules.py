@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.constraints import ANY, Rule, rule_of
 

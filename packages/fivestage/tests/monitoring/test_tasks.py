@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
 from fivestage.evaluation.metrics import Answers, evaluate, sample_of, scores
 from fivestage.monitoring.performance import Performance, estimate, judge
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.core.contracts import contract_of
 
 CLASSES = 5

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.monitoring.covarying import choose_twins, count_twins
 from fivestage.monitoring.distances import WindowCounts
 from fivestage.monitoring.drift import detect_drift

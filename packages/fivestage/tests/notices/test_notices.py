@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract, epoch
 from fivestage.contract.contract import day as date_of
@@ -12,9 +13,8 @@ from fivestage.monitoring.period_watch import Watched
 from fivestage.monitoring.policy import RetrainingDecision
 from fivestage.reporting.notices import contest_notice, period_notice
 from fivestage.reporting.results import Gate
-from tests.monitoring.test_performance import judged, week
-
 from problem import PROBLEM
+from tests.monitoring.test_performance import judged, week
 
 START = epoch(date_of("2013-10-01"))
 KEEP, TRAIN = (

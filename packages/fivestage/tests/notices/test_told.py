@@ -5,16 +5,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+import run
 from fivestage.artifact.artifact import Lineage
 from fivestage.monitoring.period_watch import Watched
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version
 from fivestage.reporting.notice import read_notice
-from tests.notices.test_notices import GATES, KEEP, TRAIN, contract, watched
-
-import run
 from pipelines import runs
 from steps import report as adapters
+from tests.notices.test_notices import GATES, KEEP, TRAIN, contract, watched
 
 __all__ = ["contract", "watched"]
 

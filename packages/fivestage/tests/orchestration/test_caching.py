@@ -3,12 +3,13 @@ from typing import Annotated
 
 import pandas as pd
 import pytest
+from zenml import pipeline, step
+from zenml.enums import ExecutionMode
+
 from fivestage.common.errors import UserError
 from fivestage.orchestration import caching
 from fivestage.orchestration.caching import depends_on
 from fivestage.orchestration.stores import open_stores
-from zenml import pipeline, step
-from zenml.enums import ExecutionMode
 
 RAN: list[str] = []
 

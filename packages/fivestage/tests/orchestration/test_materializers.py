@@ -6,11 +6,12 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 import pytest
-from fivestage.common.columns import Floats
-from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
 from zenml.artifact_stores import LocalArtifactStore, LocalArtifactStoreConfig
 from zenml.enums import StackComponentType
 from zenml.materializers.materializer_registry import materializer_registry
+
+from fivestage.common.columns import Floats
+from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from fivestage.common.errors import UserError
-from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
-from fivestage.orchestration import stores
-from fivestage.orchestration.stores import open_stores, use_stack
 from mlflow.tracking import MlflowClient
 from zenml.client import Client
 from zenml.enums import StackComponentType
 from zenml.models import UserUpdate
+
+from fivestage.common.errors import UserError
+from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
+from fivestage.orchestration import stores
+from fivestage.orchestration.stores import open_stores, use_stack
 
 
 def test_stores_are_made_under_var() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.skew import skew
-from tests.serving.conftest import made_world
-
 from problem import PROBLEM
+from tests.serving.conftest import made_world
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
@@ -26,10 +27,9 @@ from fivestage.monitoring.policy import RetrainingDecision
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import open_store
 from fivestage.serving.store import PredictionRecord, Shadowed
-from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
-
 from problem import PROBLEM
 from steps.monitor import alerts_of, metrics_of, period_of
+from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
 
 STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
 PERIOD = (START + 8 * DAY, START + 10 * DAY)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
@@ -24,9 +25,8 @@ from fivestage.monitoring.backtest import (
 )
 from fivestage.monitoring.policy import ShadowScore, saved_by_day
 from fivestage.training.boosting import BoostingParams
-from tests.conftest import Slice, changed
-
 from problem import PROBLEM
+from tests.conftest import Slice, changed
 
 WEEKS = 20
 WEEK = 7 * DAY

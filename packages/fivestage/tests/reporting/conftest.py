@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
+
 from fivestage.contract.contract import Contract
 from fivestage.reporting.results import (
     AblationRow,

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.reporting.card import card_text

@@ -2,10 +2,11 @@ import math
 from datetime import date
 
 import pytest
-from fivestage.reporting import format as say
-from fivestage.reporting.results import Estimate
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fivestage.reporting import format as say
+from fivestage.reporting.results import Estimate
 
 NAN = float("nan")
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from fivestage.contract.contract import Contract
 from fivestage.reporting.page import page, write_page
 from fivestage.reporting.results import NAN, Estimate, ProblemSection, Results

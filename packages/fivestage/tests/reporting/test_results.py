@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fivestage.common.errors import UserError
 from fivestage.reporting.results import (
     Estimate,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Strings
 from fivestage.common.errors import UserError

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import load_contract
 from fivestage.scaffold.command import wishes_of

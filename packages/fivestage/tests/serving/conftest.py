@@ -14,6 +14,8 @@ import httpx
 import numpy as np
 import pytest
 import treelite
+from sklearn.ensemble import HistGradientBoostingClassifier
+
 from fivestage.artifact.artifact import Artifact, Lineage, Parity, SmokeRow, save_artifact
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import predict_table
@@ -22,12 +24,10 @@ from fivestage.common.columns import Floats, Ints, Strings
 from fivestage.contract.contract import Contract
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
-from fivestage.serving.__main__ import Server
 from fivestage.serving.pointer import Pointer, write_pointer
+from fivestage.serving.run import Server
 from fivestage.serving.service import Service
 from fivestage.serving.settings import Settings
-from sklearn.ensemble import HistGradientBoostingClassifier
-
 from problem import PROBLEM
 from problem.features import SETS, WEATHER
 
@@ -230,7 +230,7 @@ class Running:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Running]:
-    server = Server(settings)
+    server = Server(PROBLEM, settings)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
@@ -23,7 +25,6 @@ from fivestage.serving.connection import KNOWN
 from fivestage.serving.settings import Settings
 from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 def ask(connection: socket.socket, *sent: bytes) -> list[bytes]:

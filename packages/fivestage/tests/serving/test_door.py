@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract

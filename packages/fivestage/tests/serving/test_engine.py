@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fivestage.artifact import engine
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.columns import Strings
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import HOUR, OnlineFeatureStore
-from tests.serving.conftest import DAY, START, World
-
 from problem import PROBLEM
+from tests.serving.conftest import DAY, START, World
 
 
 def facts_held(history: OnlineFeatureStore) -> int:
@@ -34,28 +33,26 @@ def streamed(made: Engine, world: World, days: int) -> list[int]:
 
 
 def test_what_no_window_reaches_is_forgotten(artifact: Artifact, world: World) -> None:
-    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    made = Engine(replace(artifact, history=artifact.history.__class__({})), PROBLEM.features)
     held = streamed(made, world, 80)
-    kept_days = engine.KEPT // DAY
+    kept_days = made._kept // DAY
     assert max(held[kept_days + 3 :]) < 1.05 * held[kept_days + 3]
     assert held[kept_days // 2] < 0.7 * held[kept_days]
 
 
-def test_forgetting_changes_no_answer(
-    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forgetting_changes_no_answer(artifact: Artifact, world: World) -> None:
     forgetful = Engine(artifact, PROBLEM.features)
     streamed(forgetful, world, 80)
-    monkeypatch.setattr(engine, "KEPT", 10**9)
     faithful = Engine(artifact, PROBLEM.features)
+    faithful._kept = 10**9
     streamed(faithful, world, 80)
     assert facts_held(forgetful.history) < facts_held(faithful.history)
     now = START + 79 * DAY
     for place in range(50):
         late = world.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
         assert np.array_equal(
-            forgetful._names(engine.encode(forgetful.features(late), artifact.categories)),
-            faithful._names(engine.encode(faithful.features(late), artifact.categories)),
+            forgetful._names(encode(forgetful.features(late), artifact.categories)),
+            faithful._names(encode(faithful.features(late), artifact.categories)),
             equal_nan=True,
         )
 
@@ -94,7 +91,7 @@ def test_streamed_as_time_goes_by_every_feature_is_that_of_training(artifact: Ar
             event = {name: values[place] for name, values in frame.items()}
             told.append((int(contract.events[kind].known_at(event)), kind, event))
     told.sort(key=lambda one: one[0])
-    made = Engine(replace(artifact, history=artifact.history.__class__({})))
+    made = Engine(replace(artifact, history=artifact.history.__class__({})), PROBLEM.features)
     past = PROBLEM.features.offline_store(world.events, artifact.reference)
     offline = PROBLEM.features.compute(
         artifact.sets, columns_of(world.rows), world.at, past, artifact.reference

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
 from fivestage.artifact.tree_tables import CATEGORY, LEAF, Tree, UnsupportedError, probes

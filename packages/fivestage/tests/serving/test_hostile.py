@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.serving.connection import MOST_HEAD
 from fivestage.serving.settings import Settings

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
 from fivestage.deployment import releases

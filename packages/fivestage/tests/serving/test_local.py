@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
@@ -25,9 +26,8 @@ from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT, expose
 from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
 from fivestage.serving.settings import Settings
-from tests.serving.conftest import World, deploy, free_port, messages, post_events
-
 from problem import PROBLEM
+from tests.serving.conftest import World, deploy, free_port, messages, post_events
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.serving.conftest import Running, World, deploy, running
 from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
 

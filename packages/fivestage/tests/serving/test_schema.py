@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from fivestage.contract.contract import Contract, NumberColumn
-from fivestage.serving.decoders import Intake, events_intake, rows_intake
-from fivestage.serving.problems import ProblemError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fivestage.contract.contract import Contract, NumberColumn
+from fivestage.serving.decoders import Intake, events_intake, rows_intake
+from fivestage.serving.problems import ProblemError
 from problem import PROBLEM
 
 CONTRACT = PROBLEM.contract

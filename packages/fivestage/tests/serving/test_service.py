@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.contract.contract import Contract
 from fivestage.serving.log import predictions

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import treelite
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
 from fivestage.artifact.artifact import Artifact, Parity, SmokeRow, load_artifact, save_artifact
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.engine import Engine, predict_table
@@ -21,7 +23,7 @@ from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.serving import app
 from fivestage.serving.log import open_store, predictions
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from problem import PROBLEM
 from tests.core.contracts import CLASSES, contract_of
 from tests.serving.conftest import (
     REFERENCE,
@@ -33,8 +35,6 @@ from tests.serving.conftest import (
     post_events,
     running,
 )
-
-from problem import PROBLEM
 
 TASKS = ("multiclass", "regression")
 ROWS = 200

@@ -6,6 +6,12 @@ import sys
 import numpy as np
 import pytest
 import treelite
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+
 from fivestage.artifact import engine
 from fivestage.artifact.artifact import Parity
 from fivestage.artifact.calibration import Calibration
@@ -13,11 +19,6 @@ from fivestage.artifact.engine import Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.errors import UserError
-from sklearn.ensemble import (
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 
 
 def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:

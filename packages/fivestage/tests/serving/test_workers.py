@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.common.columns import Ints
 from fivestage.contract.contract import BinaryContract
 from fivestage.data.splits import TemporalSplit
@@ -10,9 +11,8 @@ from fivestage.training import baselines
 from fivestage.training.baselines import BASELINES, LOOKUP_PRIOR, historical, prior
 from fivestage.training.sample import TrainingSample, lookup_keys
 from fivestage.training.task_trainer import baseline_savings
-from tests.conftest import Slice
-
 from problem import PROBLEM
+from tests.conftest import Slice
 
 ROWS = 900
 CHANCES = BinaryContract.known_baselines

@@ -1,14 +1,14 @@
 """What a person expects of the model, whatever its scores."""
 
 import numpy as np
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import Engine
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.evaluation.metrics import scores
 from fivestage.features.stores import HOUR
-from tests.conftest import Slice
-
 from problem import PROBLEM
+from tests.conftest import Slice
 
 
 def asked(real: Slice, origin: str) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.artifact.engine import Engine
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
@@ -15,9 +16,8 @@ from fivestage.evaluation import champion_challenger as contest
 from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.metrics import Answers
 from fivestage.reporting.results import Gate, Probe
-from tests.conftest import changed
-
 from problem import PROBLEM
+from tests.conftest import changed
 
 DAYS = 20
 ORIGINS, CARRIERS = ("EWR", "JFK", "LGA"), ("AA", "B6", "UA")

@@ -3,6 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.clock import DAY
@@ -18,11 +21,8 @@ from fivestage.evaluation.evaluate import (
 )
 from fivestage.evaluation.metrics import scores
 from fivestage.features.offline import names_by_set
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.conftest import TREES, Slice, changed
-
 from problem import PROBLEM
+from tests.conftest import TREES, Slice, changed
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])), min_size=1))

@@ -1,6 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import Scorer
 from fivestage.artifact.treelite_checkpoint import ensemble_of
@@ -14,9 +17,6 @@ from fivestage.training.boosting import (
     learn_categories,
 )
 from fivestage.training.task_trainer import a_few_trees, trainer_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from problem import PROBLEM
 
 LEARNER = trainer_of(PROBLEM.contract)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.artifact.artifact import (
     HISTORY,
     MANIFEST,
@@ -22,11 +23,10 @@ from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.stores import HOUR, OfflineFeatureStore
 from fivestage.training import packaging as room
 from fivestage.training.boosting import as_data, fit_trees
-from fivestage.training.packaging import Fitted, fit_chosen, history_at
+from fivestage.training.packaging import Fitted, fit_chosen
 from fivestage.training.selection import Selection
-from tests.conftest import TREES, Slice, packaged
-
 from problem import PROBLEM
+from tests.conftest import TREES, Slice, packaged
 
 AS_OF = 1_380_585_600  # 2013-10-01T00:00:00Z
 LEG = {"carrier": ["UA"], "flight": [1], "origin": ["EWR"], "dest": ["IAH"]}
@@ -35,13 +35,9 @@ LEG = {"carrier": ["UA"], "flight": [1], "origin": ["EWR"], "dest": ["IAH"]}
 def left(known: int, due: int) -> OfflineFeatureStore:
     """The history of a single departure that left at `known` and was due at `due`."""
     departure = pd.DataFrame({**LEG, "scheduled_departure": [due], "departed_at": [known]})
-    return history_at(
-        {"departure": departure},
-        {"region": {}},
-        PROBLEM.contract,
-        AS_OF - PROBLEM.features.lookback_seconds,
-        AS_OF,
-    )
+    since = AS_OF - PROBLEM.features.lookback_seconds
+    events = known_between({"departure": departure}, PROBLEM.contract, since, AS_OF)
+    return PROBLEM.features.offline_store(events, {"region": {}})
 
 
 def waiting(past: OfflineFeatureStore, at: int) -> Any:

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import mlflow
 import numpy as np
 import pytest
+
+import run
 from fivestage.artifact.artifact import MODEL, Artifact, artifact_digest
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
@@ -28,8 +30,6 @@ from fivestage.registry.versions import (
     waiting,
 )
 from fivestage.serving.pointer import read_pointer
-
-import run
 
 NAME = "registry-tests"
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.columns import Floats
 from fivestage.data.splits import Fold, TemporalSplit
@@ -17,7 +18,6 @@ from fivestage.training.selection import (
     select,
 )
 from fivestage.training.task_trainer import trainer_of
-
 from problem import PROBLEM
 
 LEARNER = trainer_of(PROBLEM.contract)

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.engine import Scorer
 from fivestage.artifact.treelite_checkpoint import ensemble_of
@@ -23,8 +26,6 @@ from fivestage.training.leakage_probes import shuffled_labels_give_chance, targe
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import cross_validate_candidate, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.core.contracts import CLASSES, contract_of
 
 ROWS, CUT = 3000, 2000

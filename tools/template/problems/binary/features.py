@@ -1,7 +1,7 @@
 """What is known of a row at its decision time. Written by `make init`; yours to edit.
 
-Each function sees single values or whole columns (`fivestage.common.columns`), so that training and service run the same
-lines.
+Each function sees single values or whole columns (`fivestage.common.columns`), so that training
+and service run the same lines.
 """
 
 from fivestage.common.columns import Row, Value

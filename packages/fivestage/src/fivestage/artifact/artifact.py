@@ -47,7 +47,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class SmokeRow:
-    """A request row and the forecast (`fivestage.contract.cost_model`) that it must get from the artifact's own history."""
+    """A request row and the forecast that it must get from the artifact's own history."""
 
     row: dict[str, Any]
     forecast: tuple[float, ...]

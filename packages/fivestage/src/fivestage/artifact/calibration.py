@@ -1,4 +1,4 @@
-"""From the trees' margins to forecasts, see `fivestage.contract.cost_model`: the few numbers that were learnt for it."""
+"""From a model's raw scores to forecasts (see `fivestage.contract.cost_model`)."""
 
 import math
 from collections.abc import Sequence

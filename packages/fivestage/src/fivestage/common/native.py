@@ -1,6 +1,6 @@
 """A few lines of C where Python is too slow: compiled once on a machine, or done without.
 
-`python -m fivestage.common.native FILE.c ...` compiles ahead, each beside its source, for an image without a compiler.
+`python -m fivestage.common.native FILE.c ...` compiles ahead, beside the source, for images without compiler.
 """
 
 import ctypes

@@ -117,8 +117,9 @@ def smoke(
 def _reaches_back_to(row: Mapping[str, Any], model: Mapping[str, Any]) -> int:
     """The earliest moment that a row's features look at, epoch seconds."""
     decision = model["contract"]["decision"]
-    at = epoch(datetime.fromisoformat(row[decision["time_column"]]))
-    return round(at - (decision["hours_before"] + model["reach_hours"]) * HOUR)
+    at: int = epoch(datetime.fromisoformat(row[decision["time_column"]]))
+    at -= round((decision["hours_before"] + model["reach_hours"]) * HOUR)
+    return at
 
 
 def largest_difference(found: Any, expected: Any) -> float:

@@ -1,4 +1,4 @@
-"""Scores of numbers with intervals, see `fivestage.contract.cost_model` for the columns of their forecasts."""
+"""Scores of forecast numbers; `fivestage.contract.cost_model` says which columns a forecast has."""
 
 import numpy as np
 

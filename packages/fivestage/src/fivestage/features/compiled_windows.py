@@ -1,4 +1,4 @@
-"""Windows over the series of `fivestage.features.stores.OnlineFeatureStore` as windows.c answers them, all of a row at once."""
+"""All windows of a row in one call of windows.c, over the series of the `OnlineFeatureStore`."""
 
 import ctypes
 import struct

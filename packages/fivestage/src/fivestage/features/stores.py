@@ -1,8 +1,8 @@
 """What was known at a moment: logs of facts by the time they became known, and windows over them.
 
-A `AdditiveEvent` counts: windows return the number of facts and the sums of their values. A `LatestValue` replaces:
-`latest` returns the last one. Tally values are whole numbers, so that sums are exact in any order and the
-batch (`Table`) and the stream (`OnlineFeatureStore`) agree to the last bit.
+An `AdditiveEvent` counts: windows return how many there were and the sums of their values. A `LatestValue`
+replaces: `latest` returns the last one. Additive values are whole numbers, so that sums are exact in any
+order and the `OfflineFeatureStore` (a table) and the `OnlineFeatureStore` (a row) agree to the last bit.
 """
 
 import math

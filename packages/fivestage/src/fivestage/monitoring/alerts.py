@@ -13,7 +13,7 @@ import yaml
 
 from fivestage.common.files import write_whole
 from fivestage.common.settings import ROOT
-from fivestage.contract.contract import CONTRACT_PATH, Contract
+from fivestage.contract.contract import Contract
 from fivestage.monitoring.dashboard import ASKED, FAST_BURN, LATENCY_SHARE, dashboard_text
 
 RULES = ROOT / "monitoring" / "rules.yaml"
@@ -66,7 +66,7 @@ def operator_text(contract: Contract) -> str:
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    head = f"# Generated from {CONTRACT_PATH.parent.name}/{CONTRACT_PATH.name} by `make alerts`.\n"
+    head = "# Generated from problem/problem.yaml by `make alerts`.\n"
     return head + yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
 
 

@@ -2,7 +2,7 @@
 
 The label minus the probability has a mean of zero whatever column it is multiplied with, as long as the
 model's world lasts. By day, its sums with one, with the margin and with each column move by chance alone;
-`fivestage.monitoring.thresholds` says how far. A mean that moves is another rate of the label; a product that moves is
+`thresholds` says how far. A mean that moves is another rate of the label; a product that moves is
 another concept: the same input now means something else.
 
 A bad day moves the rows most that the model is least sure of. So rows count in the columns' products, and in

@@ -32,7 +32,7 @@ def trail(what: str, first: int, usual: Floats, now: Floats) -> Trail:
 
 
 def trail_of(kind: str, place: int, item: int, cell: int, reference: Reference, of_days: Sums) -> Trail:
-    """How a column's day went in what moved most: a kind of `fivestage.monitoring.daily_counts`, and where in it.
+    """How a column's day went in what moved most: a kind of `daily_counts`, and where in it.
 
     `item` is its place among the numbers of that kind, `cell` the cell of the histogram that moved most.
     """

@@ -3,7 +3,7 @@
 Sixteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
 (`distance`, `shift`, `share`) and leaves their relations as they were; a fault in one column breaks relations
 (`relation`, `scatter`, `slope`, `twins`), makes values repeat or be new (`alike`, `run`, `novel`, `outside`,
-`rule`, `duplicates`), or lets them be missing (`missing`, `gaps`). `fivestage.monitoring.thresholds` says how far chance
+`rule`, `duplicates`), or lets them be missing (`missing`, `gaps`). `thresholds` says how far chance
 reaches.
 
 Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.

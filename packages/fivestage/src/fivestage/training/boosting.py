@@ -9,8 +9,8 @@ import pandas as pd
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from fivestage.artifact.engine import encode, matrix
 from fivestage.common.columns import Floats, Ints, Strings, with_values
+from fivestage.features.encoder import encode, matrix
 
 Categories = dict[str, dict[str, float]]
 SEED = 0

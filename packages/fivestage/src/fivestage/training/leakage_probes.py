@@ -34,7 +34,8 @@ def future_is_unseen(
     """Rebuild features after scrambling all that became known after a moment: none may move.
 
     That is every later event, and whatever a row carries beside the contract's columns, such as its label.
-    `lookback` is how far features look back, in seconds. When an event was known is read from the contract, not from the features' code.
+    When an event was known is read from the contract, not from the features' code. `lookback` is how far
+    features look back, in seconds.
     """
     generator = np.random.default_rng(seed)
     decisions = rows["decision_at"].to_numpy(dtype=np.int64)

@@ -22,7 +22,7 @@ from fivestage.training.sample import TrainingSample
 
 
 class TaskTrainer(Protocol):
-    """Trees, calibration and baselines of a task, and what is asked of them; forecasts as in `fivestage.contract.cost_model`."""
+    """Trees, calibration, baselines and gates of a task."""
 
     @property
     def uncalibrated(self) -> AnyCalibration:
