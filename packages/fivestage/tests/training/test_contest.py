@@ -185,6 +185,7 @@ def test_each_artifact_decides_by_its_own_threshold(rows: pd.DataFrame, contract
 
 def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
     """The same rows save the same on average; only on which days they do it differs."""
+    contract = changed(contract, gates={"max_loss_standard_errors": 0.0})
     days, better, worse = 10, 40, 70  # a row saved is worth 300, a false alarm 150
     label = np.repeat([1, 0], [better, worse])
     champion, challenger = decided(np.zeros(label.size), 0.5), decided(np.ones(label.size), 0.5)
@@ -201,6 +202,27 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
     assert not lumped.passed
     assert "between -" in lumped.sentence
     assert "it must save on average and may lose 1,000" in lumped.sentence
+
+
+@pytest.mark.parametrize(("mean", "passes"), [(0.1, False), (0.5, True), (-0.1, False)])
+def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
+    contract: Contract, mean: float, *, passes: bool
+) -> None:
+    """Days that save `mean` standard errors on average: a fixed tolerance refused all of them."""
+    days = 30
+    noise = np.resize([1.0, -1.0], days) * 60
+    saved = noise + mean * noise.std() / np.sqrt(days)
+    rows = pd.DataFrame({"decision_at": np.arange(days) * DAY})
+
+    def gate(times: float) -> Gate:
+        costs = iter([saved, np.zeros(days)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contest, "_costs", lambda *_: next(costs))
+            ruled = changed(contract, gates={"max_loss_standard_errors": times})
+            return contest._against_champion(rows, np.zeros(days), HONEST, HONEST, ruled)
+
+    assert gate(1.5).passed is passes
+    assert not gate(0.0).passed
 
 
 @pytest.fixture(scope="module")

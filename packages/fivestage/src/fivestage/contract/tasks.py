@@ -133,6 +133,10 @@ class Gates(StrictModel):
     max_row_ms: Positive
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     max_loss_per_1000: Annotated[float, Field(ge=0)]
+    # What the worse end of the interval may lose, in standard errors of the saving, if that is more. At 1.5 a
+    # challenger passes whose mean saving is at least about a fifth of its own standard error: a narrower
+    # tolerance refuses most true improvements, because a month of days is noisier than what a month improves.
+    max_loss_standard_errors: Annotated[float, Field(ge=0)] = 1.5
     max_slice_loss: Share
     min_slice_rows: Count
 

@@ -98,7 +98,8 @@ def _against_champion(
         decision_day(rows),
         confidence=contract.gates.confidence,
     )
-    worst = contract.gates.max_loss_per_1000
+    gates = contract.gates
+    worst = max(gates.max_loss_per_1000, gates.max_loss_standard_errors * saved.standard_error)
     sentence = (
         f"saves {saved.mean:,.0f} {contract.costs.currency} per 1,000 decisions against the champion, "
         f"between {saved.low:,.0f} and {saved.high:,.0f}; it must save on average and may lose {worst:,.0f}"

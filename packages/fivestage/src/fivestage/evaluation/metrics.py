@@ -21,11 +21,12 @@ from fivestage.evaluation.regression_metrics import RegressionDailySample
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference of costs per 1,000 decisions, and its interval."""
+    """A mean difference of costs per 1,000 decisions, its interval, and its standard error."""
 
     mean: float
     low: float
     high: float
+    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,5 @@ def difference_of_days(
     """The saving per 1,000 decisions, from each day's sum of savings and its number of decisions."""
     drawn = day_means(saved, rows, draws)
     low, high = percentiles(drawn * DECISIONS, confidence, rows.size)
-    return Difference(float(saved.sum() / rows.sum()) * DECISIONS, low, high)
+    standard_error = float(drawn.std()) * DECISIONS
+    return Difference(float(saved.sum() / rows.sum()) * DECISIONS, low, high, standard_error)
