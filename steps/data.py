@@ -8,7 +8,7 @@ from zenml import step
 
 from fivestage.common.settings import VAR, WAREHOUSE
 from fivestage.contract.contract import day, epoch
-from fivestage.data.event_tables import EventTables, Ingested, ingest_tables
+from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
 from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
 from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import TemporalSplit, cut
@@ -52,7 +52,9 @@ class Probes:
 )
 def ingest(
     data: str,
-) -> tuple[Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[Ingested, "ingested"]]:
+) -> tuple[
+    Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[IngestReport, "ingested"]
+]:
     """Raw tables, cleaned and held against the contract; what breaks it goes to quarantine.
 
     `data` is the hash of the raw files: another one, and nothing is taken from the cache.

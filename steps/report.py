@@ -11,7 +11,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
 from fivestage.common.settings import RESULTS
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
-from fivestage.data.event_tables import EventTables, Ingested
+from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
 from fivestage.registry.versions import Version, annotate, load_record, open_version
@@ -41,7 +41,9 @@ WEEK = 7 * DAY
 
 
 @step(enable_cache=False)
-def tell_data(rows: pd.DataFrame, world: EventTables, ingested: Ingested, probes: Probes, as_of: str) -> None:
+def tell_data(
+    rows: pd.DataFrame, world: EventTables, ingested: IngestReport, probes: Probes, as_of: str
+) -> None:
     """Stage 1 and 2 of the page: rows, quarantine, windows, the label over time, probes."""
     contract = PROBLEM.contract
     save(ProblemSection(contract.digest), RESULTS)

@@ -10,7 +10,7 @@ import pytest
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, epoch
-from fivestage.data.event_tables import ROWS, Ingested, known_at
+from fivestage.data.event_tables import ROWS, IngestReport, known_at
 from fivestage.data.partitioned import FEATURES, Stored
 from fivestage.data.partitions import Partitions
 from fivestage.data.sampling import chances, draw_rows
@@ -60,7 +60,7 @@ def store(real: Slice, tmp_path: Path) -> Stored:
     for kind, frame in real.world.events.items():
         frames.spread(kind, frame, known_at(real.contract.events[kind], frame), "whole")
     by_day = dict(Counter((at // DAY).tolist()))
-    return Stored(str(tmp_path), seconds, Ingested("data", {}, {}, {}), real.world.reference, by_day)
+    return Stored(str(tmp_path), seconds, IngestReport("data", {}, {}, {}), real.world.reference, by_day)
 
 
 def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stored) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.data.event_tables import ROWS, EventTables, Ingested, ingest_tables
+from fivestage.data.event_tables import ROWS, EventTables, IngestReport, ingest_tables
 from fivestage.data.partitioned import FEATURES, Stored, featurise_parts, ingest_parts, spans
 from fivestage.features.offline import build_features
 from problem import PROBLEM
@@ -38,7 +38,7 @@ def raw() -> dict[str, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def at_once(
     raw: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[pd.DataFrame, EventTables, Ingested, pd.DataFrame]:
+) -> tuple[pd.DataFrame, EventTables, IngestReport, pd.DataFrame]:
     rows, world, told = ingest_tables(
         clean(raw, PROBLEM.contract), PROBLEM.contract, tmp_path_factory.mktemp("aside"), "data"
     )
@@ -77,7 +77,7 @@ def test_in_parts_is_as_at_once_to_the_last_bit(
     seed: int,
     budget: int,
     raw: dict[str, pd.DataFrame],
-    at_once: tuple[pd.DataFrame, EventTables, Ingested, pd.DataFrame],
+    at_once: tuple[pd.DataFrame, EventTables, IngestReport, pd.DataFrame],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     contract = changed(PROBLEM.contract, budget={"rows_in_memory": budget})
@@ -98,7 +98,7 @@ def test_in_parts_is_as_at_once_to_the_last_bit(
 
 def test_what_is_put_aside_is_written_and_counted_as_at_once(
     raw: dict[str, pd.DataFrame],
-    at_once: tuple[pd.DataFrame, EventTables, Ingested, pd.DataFrame],
+    at_once: tuple[pd.DataFrame, EventTables, IngestReport, pd.DataFrame],
     tmp_path: Path,
 ) -> None:
     found = stored(cut(raw, 3, 0), PROBLEM.contract, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.data.event_tables import EventTables, Ingested, ingest_tables, known_at, known_between
+from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables, known_at, known_between
 from fivestage.features.problem import Tables
 from problem import PROBLEM
 
@@ -33,7 +33,9 @@ def few(tables: Tables) -> Tables:
     )
 
 
-def ingest(tables: Tables, contract: Contract, folder: Path) -> tuple[pd.DataFrame, EventTables, Ingested]:
+def ingest(
+    tables: Tables, contract: Contract, folder: Path
+) -> tuple[pd.DataFrame, EventTables, IngestReport]:
     return ingest_tables(tables, contract, folder, "hash of the data")
 
 
@@ -44,7 +46,7 @@ def test_clean_tables_pass_whole(few: Tables, contract: Contract, tmp_path: Path
     assert {kind: len(frame) for kind, frame in world.events.items()} == dict.fromkeys(contract.events, ROWS)
     assert world.reference == few.reference
     expected = {"decisions": ROWS} | dict.fromkeys(contract.events, ROWS)
-    assert ingested == Ingested("hash of the data", expected, {}, few.quality)
+    assert ingested == IngestReport("hash of the data", expected, {}, few.quality)
 
 
 def test_each_table_has_its_quarantine_file_even_if_empty(

@@ -1,4 +1,4 @@
-"""What the raw tables became: decisions to make, and what was heard of the world."""
+"""Cleaned tables, validated: rows to decide on, events by kind, and a report of what went to quarantine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +29,15 @@ class EventTables:
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What was read and what was put aside."""
+class IngestReport:
+    """How many rows each raw table had, and how many were quarantined, by reason.
+
+    Args:
+        data: SHA-256 of the raw data.
+        raw_rows: rows by table.
+        quarantined: rows by `table: column check`.
+        quality: what cleaning counted, such as rows without a label.
+    """
 
     data: str
     raw_rows: dict[str, int]
@@ -40,7 +47,7 @@ class Ingested:
 
 @dataclass(frozen=True)
 class QuarantineReport:
-    """What was put aside of a table, which of its rows are lost, and how many rows have what wrong."""
+    """The quarantined rows of a table, how many of them are lost, and how many fail each check."""
 
     rows: pd.DataFrame
     lost: int
@@ -67,8 +74,17 @@ def known_between(
 
 def ingest_tables(
     tables: Tables, contract: Contract, quarantine: Path, data: str
-) -> tuple[pd.DataFrame, EventTables, Ingested]:
-    """Hold cleaned tables against the contract; what breaks it goes to the quarantine folder, with reasons.
+) -> tuple[pd.DataFrame, EventTables, IngestReport]:
+    """Validate cleaned tables; rows that break the contract go to the quarantine folder, with reasons.
+
+    Args:
+        tables: what the project's `load` returned.
+        contract: the project's contract.
+        quarantine: the folder to write to, a CSV a table.
+        data: SHA-256 of the raw data.
+
+    Returns:
+        The valid rows, the valid events by kind, and what was read and quarantined.
 
     Raises:
         UserError: when a table lacks a column, or too many of its rows are in quarantine.
@@ -79,18 +95,18 @@ def ingest_tables(
     checked = validate_tables(
         {ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract
     )
-    asides = {name: quarantine_report(name, one) for name, one in checked.items()}
-    write_quarantine_reports(asides, quarantine)
-    for name, aside in asides.items():
-        check_lost(name, aside.lost, aside.total, quarantine)
-    raw_rows = {DECISIONS: raw.total} | {kind: asides[kind].total for kind in contract.events}
-    reasons = {reason: rows for aside in (raw, *asides.values()) for reason, rows in aside.reasons.items()}
-    world = EventTables({kind: checked[kind].good for kind in contract.events}, tables.reference)
-    return checked[ROWS].good, world, Ingested(data, raw_rows, reasons, tables.quality)
+    reports = {name: quarantine_report(name, one) for name, one in checked.items()}
+    write_quarantine_reports(reports, quarantine)
+    for name, report in reports.items():
+        check_lost(name, report.lost, report.total, quarantine)
+    raw_rows = {DECISIONS: raw.total} | {kind: reports[kind].total for kind in contract.events}
+    reasons = {reason: rows for report in (raw, *reports.values()) for reason, rows in report.reasons.items()}
+    events = EventTables({kind: checked[kind].good for kind in contract.events}, tables.reference)
+    return checked[ROWS].good, events, IngestReport(data, raw_rows, reasons, tables.quality)
 
 
 def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> dict[str, Validated]:
-    """Rows and events, by name, each parted by whether it keeps the contract.
+    """Rows and events, by name, each split into valid and quarantined.
 
     Raises:
         UserError: when one lacks a column.
@@ -104,27 +120,27 @@ def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> d
 
 
 def raw_quarantine(tables: Tables) -> QuarantineReport:
-    """What cleaning did not believe."""
+    """What cleaning rejected."""
     rejected = tables.rejected
     lost = int((~rejected["kept"].astype(bool)).sum())
     reasons = (rejected["table"] + ": " + rejected["reason"]).value_counts()
-    told = {str(reason): int(rows) for reason, rows in reasons.items()}
-    return QuarantineReport(rejected, lost, len(tables.rows) + lost, told)
+    counts = {str(reason): int(rows) for reason, rows in reasons.items()}
+    return QuarantineReport(rejected, lost, len(tables.rows) + lost, counts)
 
 
 def quarantine_report(name: str, checked: Validated) -> QuarantineReport:
-    """What breaks the contract."""
+    """What breaks the contract, counted by check."""
     counts = summary(checked.failures)
-    reasons = zip(counts["column"], counts["check"], counts["rows"], strict=True)
-    told = {f"{name}: {column} {check}": int(rows) for column, check, rows in reasons}
+    checks = zip(counts["column"], counts["check"], counts["rows"], strict=True)
+    reasons = {f"{name}: {column} {check}": int(rows) for column, check, rows in checks}
     bad = checked.quarantined
-    return QuarantineReport(bad, len(bad), len(checked.good) + len(bad), told)
+    return QuarantineReport(bad, len(bad), len(checked.good) + len(bad), reasons)
 
 
-def write_quarantine_reports(asides: Mapping[str, QuarantineReport], quarantine: Path) -> None:
-    """Write down what was put aside, a file a table, even if it holds no rows."""
-    for name, aside in asides.items():
-        write_quarantine(aside.rows, quarantine / f"{name}.csv")
+def write_quarantine_reports(reports: Mapping[str, QuarantineReport], quarantine: Path) -> None:
+    """Write the quarantined rows, a CSV a table, even if it holds no rows."""
+    for name, report in reports.items():
+        write_quarantine(report.rows, quarantine / f"{name}.csv")
 
 
 def check_lost(name: str, lost: int, total: int, quarantine: Path) -> None:

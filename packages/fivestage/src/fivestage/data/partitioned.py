@@ -18,7 +18,7 @@ from fivestage.data.event_tables import (
     DECISIONS,
     RAW,
     ROWS,
-    Ingested,
+    IngestReport,
     QuarantineReport,
     check_lost,
     known_at,
@@ -43,7 +43,7 @@ class Stored:
 
     place: str
     period_seconds: int
-    ingested: Ingested
+    ingested: IngestReport
     reference: dict[str, dict[str, Any]]
     by_day: dict[int, int]  # rows, by the day of their decision
 
@@ -55,19 +55,19 @@ class Stored:
 
 @dataclass
 class _Account:
-    """What was put aside so far."""
+    """What was quarantined so far."""
 
     quarantine: Path
     lost: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, asides: Mapping[str, QuarantineReport], folder: str) -> None:
-        write_quarantine_reports(asides, self.quarantine / folder)
-        for name, aside in asides.items():
-            self.lost[name] += aside.lost
-            self.total[name] += aside.total
-            self.reasons.update(aside.reasons)
+    def add(self, reports: Mapping[str, QuarantineReport], folder: str) -> None:
+        write_quarantine_reports(reports, self.quarantine / folder)
+        for name, report in reports.items():
+            self.lost[name] += report.lost
+            self.total[name] += report.total
+            self.reasons.update(report.reasons)
 
     def check(self) -> None:
         for name in self.total:
@@ -75,9 +75,9 @@ class _Account:
 
 
 def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> Stored:
-    """Clean each part, and hold each span of periods against the contract; what breaks it goes to quarantine.
+    """Clean each part, and validate each span of periods; what breaks the contract goes to quarantine.
 
-    The same as `ingest_tables` of all parts at once, but that what is told twice is found within a span
+    The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
     only, and that each part and each span has a quarantine folder.
 
     Raises:
@@ -85,29 +85,33 @@ def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> S
     """
     contract, parts = problem.contract, problem.parts()
     period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
-    frames, told = Partitions(place, period_seconds), _Account(quarantine)
+    frames, account = Partitions(place, period_seconds), _Account(quarantine)
     for name in (CLEANED, ROWS, FEATURES, *contract.events):
         frames.clear(name)
     reference: dict[str, dict[str, Any]] = {}
     waiting: Counter[int] = Counter()
     clean = partial(_clean, frames=frames, problem=problem)
-    for part, (aside, fixed, rows) in zip(parts, mapped(clean, list(enumerate(parts))), strict=True):
-        told.add({RAW: aside}, Path(part).name)
+    for part, (report, fixed, rows) in zip(parts, mapped(clean, list(enumerate(parts))), strict=True):
+        account.add({RAW: report}, Path(part).name)
         waiting.update(rows)
         for name, values in fixed.items():
             reference.setdefault(name, {}).update(values)
-    told.check()
+    account.check()
     by_day: Counter[int] = Counter()
     cut = list(spans(waiting, contract.budget.rows_in_memory))
-    held = mapped(partial(_hold, frames=frames, contract=contract), cut)
-    for span, (asides, days) in zip(cut, held, strict=True):
-        told.add(asides, "periods-{}-{}".format(*span))
+    validated = mapped(partial(_validate, frames=frames, contract=contract), cut)
+    for span, (reports, days) in zip(cut, validated, strict=True):
+        account.add(reports, "periods-{}-{}".format(*span))
         by_day.update(days)
-    told.check()
+    account.check()
     frames.clear(CLEANED)
-    raw_rows = {DECISIONS: told.total[RAW]} | {kind: told.total[kind] for kind in contract.events}
+    raw_rows = {DECISIONS: account.total[RAW]} | {kind: account.total[kind] for kind in contract.events}
     return Stored(
-        place, period_seconds, Ingested(data, raw_rows, dict(told.reasons), {}), reference, dict(by_day)
+        place,
+        period_seconds,
+        IngestReport(data, raw_rows, dict(account.reasons), {}),
+        reference,
+        dict(by_day),
     )
 
 
@@ -155,10 +159,10 @@ def _clean(
     return raw_quarantine(tables), tables.reference, most
 
 
-def _hold(
+def _validate(
     span: Span, frames: Partitions, contract: Contract
 ) -> tuple[dict[str, QuarantineReport], dict[int, int]]:
-    """Part rows and events by whether they keep the contract; the good ones are kept, in order."""
+    """Split rows and events into valid and quarantined; the valid ones are stored, in order."""
     order = {ROWS: ["decision_at", *contract.identity]}
     order |= {kind: [event.known, *event.identity] for kind, event in contract.events.items()}
     cleaned = {name: frames.read(f"{CLEANED}/{name}", *span) for name in order}
