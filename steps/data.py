@@ -13,8 +13,7 @@ from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
 from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import TemporalSplit, cut
 from fivestage.features.offline import build_features
-from fivestage.orchestration.caching import depends_on
-from fivestage.orchestration.lineage import MODEL_PACKAGES
+from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
 from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
 from fivestage.reporting.results import Probe
 from fivestage.training.boosting import feature_matrix, learn_categories
@@ -30,9 +29,6 @@ from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 
 QUARANTINE = VAR / "quarantine"
-LIBRARY = "packages/fivestage/src/fivestage"
-DATA = depends_on("problem", *(f"{LIBRARY}/{name}" for name in ("common", "contract", "features", "data")))
-MODEL = depends_on("problem", *(f"{LIBRARY}/{name}" for name in MODEL_PACKAGES))
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Probes:
 
 
 @step(
-    cache_policy=DATA,
+    cache_policy=DATA_CACHE,
     output_materializers={
         "rows": FrameMaterializer,
         "world": RecordMaterializer,
@@ -65,20 +61,20 @@ def ingest(
     return rows, world, ingested  # spelled out: ZenML reads the outputs off this line
 
 
-@step(cache_policy=DATA, output_materializers=FrameMaterializer)
+@step(cache_policy=DATA_CACHE, output_materializers=FrameMaterializer)
 def featurise(rows: pd.DataFrame, world: EventTables) -> Annotated[pd.DataFrame, "features"]:
     """What was known of every row at its decision time."""
     return build_features(PROBLEM.features, rows, world.events, world.reference)
 
 
-@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+@step(cache_policy=DATA_CACHE, output_materializers=RecordMaterializer)
 def store(data: str) -> Annotated[Stored, "stored"]:
     """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
     place = f"{WAREHOUSE}/{data[:12]}"
     return ingest_parts(PROBLEM, place, QUARANTINE / data[:12], data)
 
 
-@step(cache_policy=DATA, output_materializers=RecordMaterializer)
+@step(cache_policy=DATA_CACHE, output_materializers=RecordMaterializer)
 def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
     """The same as `featurise`, some periods at a time; the features lie beside the rows."""
     featurise_parts(stored, PROBLEM)
@@ -86,7 +82,7 @@ def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
 
 
 @step(
-    cache_policy=DATA,
+    cache_policy=DATA_CACHE,
     output_materializers={
         "rows": FrameMaterializer,
         "world": RecordMaterializer,
@@ -112,7 +108,7 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
     return rows, world, featurise(rows, world)
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def probe(
     rows: pd.DataFrame, world: EventTables, features: pd.DataFrame, as_of: str
 ) -> Annotated[Probes, "probes"]:

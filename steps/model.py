@@ -24,6 +24,7 @@ from fivestage.evaluation.evaluate import (
 )
 from fivestage.evaluation.metrics import Answers, Scored
 from fivestage.features.offline import names_by_set
+from fivestage.orchestration.caching import MODEL_CACHE
 from fivestage.orchestration.lineage import code_digest, lock_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import (
@@ -45,7 +46,7 @@ from fivestage.training.sample import labels_of, training_sample
 from fivestage.training.selection import CandidateResult, Selection, cross_validate_candidate, select
 from fivestage.training.task_trainer import baseline_savings
 from problem import PROBLEM
-from steps.data import MODEL, Probes, windows_at
+from steps.data import Probes, windows_at
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Findings:
     importance: dict[str, float]
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def candidate(
     rows: pd.DataFrame, features: pd.DataFrame, as_of: str, trees: dict[str, Any]
 ) -> Annotated[CandidateResult, "tried"]:
@@ -89,7 +90,7 @@ def candidate(
     )
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def choose(
     rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[CandidateResult]
 ) -> Annotated[Selection, "selection"]:
@@ -99,7 +100,7 @@ def choose(
     return select(training_sample(rows, features, windows, contract), windows, contract, tried)
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def build(
     rows: pd.DataFrame,
     world: EventTables,
@@ -124,7 +125,7 @@ def build(
     return version
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def contest(
     rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
 ) -> Annotated[GateVerdict, "verdict"]:
@@ -184,7 +185,7 @@ def gate_lines(verdict: GateVerdict) -> str:
     return "".join(f"{'pass' if g.passed else 'FAIL'}  {g.name}: {g.sentence}\n" for g in verdict.gates)
 
 
-@step(cache_policy=MODEL, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def examine(
     rows: pd.DataFrame,
     world: EventTables,

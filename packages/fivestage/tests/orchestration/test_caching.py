@@ -7,8 +7,9 @@ from zenml import pipeline, step
 from zenml.enums import ExecutionMode
 
 from fivestage.common.errors import UserError
-from fivestage.orchestration import caching
-from fivestage.orchestration.caching import depends_on
+from fivestage.orchestration import lineage, materializers  # noqa: F401 - frames are stored by ours
+from fivestage.orchestration.caching import DATA_CACHE, data_version, model_version
+from fivestage.orchestration.lineage import MODEL_PACKAGES
 from fivestage.orchestration.stores import open_stores
 
 RAN: list[str] = []
@@ -20,7 +21,7 @@ def halve(number: int) -> Annotated[pd.DataFrame, "halves"]:
     return pd.DataFrame({"half": [number // 2]})
 
 
-@step(cache_policy=depends_on("core"))
+@step(cache_policy=DATA_CACHE)
 def total(halves: pd.DataFrame) -> Annotated[int, "total"]:
     RAN.append("total")
     return int(halves["half"].sum())
@@ -55,17 +56,49 @@ def test_steps_run_when_what_they_depend_on_has_changed() -> None:
     assert ran(6) == ["halve", "total"]
 
 
-def test_a_changed_file_of_a_room_and_a_new_one_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's folder and a library beside it, both small."""
+    root, library = tmp_path / "project", tmp_path / "library"
+    for name in ("problem/problem.yaml", "problem/features.py", "requirements.lock", "steps/model.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    for name in MODEL_PACKAGES:
+        (library / name).mkdir(parents=True)
+        (library / name / "code.py").write_text(name)
+    monkeypatch.setattr(lineage, "ROOT", root)
+    monkeypatch.setattr(lineage, "LIBRARY", library)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "data_counts", "model_counts"),
+    [
+        ("project/problem/problem.yaml", True, True),
+        ("project/problem/parsing/dialect.py", True, True),
+        ("project/requirements.lock", True, True),
+        ("library/data/code.py", True, True),
+        ("library/training/code.py", False, True),
+        ("project/steps/model.py", False, False),  # ZenML looks at a step's own source
+    ],
+)
+def test_what_counts_is_the_problem_the_librarys_part_and_the_lock(
+    project: Path, changed: str, *, data_counts: bool, model_counts: bool
 ) -> None:
-    monkeypatch.setattr(caching, "ROOT", tmp_path)
-    (tmp_path / "room" / "corner").mkdir(parents=True)
-    (tmp_path / "room" / "a.py").touch()
-    (tmp_path / "room" / "corner" / "b.yaml").touch()
-    (tmp_path / "room" / "notes.txt").touch()
-    assert depends_on("room").file_dependencies == ["requirements.lock", "room/a.py", "room/corner/b.yaml"]
-    with pytest.raises(ValueError, match="'empty'"):
-        depends_on("empty")
+    before = data_version(), model_version()
+    (project / changed).parent.mkdir(exist_ok=True)
+    (project / changed).write_text("another")
+    assert (data_version() != before[0], model_version() != before[1]) == (data_counts, model_counts)
+
+
+def test_a_project_that_has_moved_has_the_same_versions(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = data_version(), model_version()
+    moved = project.rename(project.with_name("moved"))
+    monkeypatch.setattr(lineage, "ROOT", moved / "project")
+    monkeypatch.setattr(lineage, "LIBRARY", moved / "library")
+    assert (data_version(), model_version()) == before
 
 
 def test_the_sentence_for_the_user_passes_through_a_pipeline() -> None:

@@ -1,24 +1,21 @@
-"""What a step's result depends on beside its inputs and its own lines."""
+"""What a step's result depends on beside its inputs and its own lines: code that it calls, and pinned libraries."""
 
 from zenml.config.cache_policy import CachePolicy
 
-from fivestage.common.settings import ROOT
+from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_digest
 
 
-def depends_on(*rooms: str) -> CachePolicy:
-    """Run a step again when a file of these rooms, or a pinned library, has changed.
+def data_version() -> str:
+    """Hash of what prepared data depend on: the problem, the library's part in it, the lock."""
+    return code_digest(DATA_PACKAGES) + lock_digest()
 
-    ZenML alone looks at the step function's own source, its parameters and its inputs. An input whose
-    materializer hashes it counts by content: a step that runs again and makes the same data leaves the
-    steps after it cached.
 
-    Raises:
-        ValueError: a room holds no file.
-    """
-    files = ["requirements.lock"]
-    for room in rooms:
-        found = [path for pattern in ("*.py", "*.yaml") for path in (ROOT / room).rglob(pattern)]
-        if not found:
-            raise ValueError(f"the room {room!r} holds no file")
-        files += [str(path.relative_to(ROOT)) for path in found]
-    return CachePolicy(file_dependencies=sorted(files))
+def model_version() -> str:
+    """Hash of what a model depends on: the problem, the library's part in it, the lock."""
+    return code_digest() + lock_digest()
+
+
+# An input whose materializer hashes it counts by content: a step that runs again and makes the same data
+# leaves the steps after it cached.
+DATA_CACHE = CachePolicy(cache_func=data_version)
+MODEL_CACHE = CachePolicy(cache_func=model_version)
