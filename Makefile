@@ -51,7 +51,7 @@ bench-image: $(INSTALLED) ## how large the image is, how soon its service is rea
 	@$(BIN)/python -m tools.bench.image $(ARGS)
 
 size: $(INSTALLED) ## replicas, requests and targets of k8s/ from the contract and the bench; what they cost
-	@$(BIN)/python -m fivestage.capacity
+	@$(BIN)/python run.py $@
 
 bench-monitoring: $(INSTALLED) ## false alarms and power of the drift checks; writes docs/monitoring.md
 	@$(BIN)/python -m tools.bench.monitoring $(ARGS)
@@ -63,7 +63,7 @@ docs: $(INSTALLED) ## take up what runs have measured, write the pages, build th
 	@$(BIN)/python -m tools.book $(ARGS)
 
 alerts: $(INSTALLED) ## Prometheus rules and Grafana dashboard from the contract, into monitoring/
-	@$(BIN)/python -m fivestage.monitoring.alerts
+	@$(BIN)/python run.py $@
 
 test: check ## check, then the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)

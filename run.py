@@ -433,19 +433,33 @@ def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
 
 def init(options: argparse.Namespace) -> None:
     """Inspect a table and write problem/ for it, and what is generated from its contract."""
-    from fivestage.capacity.size import size
-    from fivestage.monitoring import alerts
     from fivestage.scaffold.command import start
 
     for line in start(options):
         say(line)
-    alerts.write_all(PROBLEM.contract)
-    size(PROBLEM.contract)
+    alerts(options)
+    size(options)
     say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
+
+
+def alerts(_: argparse.Namespace) -> None:
+    """Write the Prometheus rules and the Grafana dashboard that follow from the contract."""
+    from fivestage.monitoring.alerts import write_all
+
+    write_all(PROBLEM.contract)
+
+
+def size(_: argparse.Namespace) -> None:
+    """Write replicas, requests and schedules of k8s/, from the contract and what was measured."""
+    from fivestage.capacity.size import size as write_size
+
+    say(write_size(PROBLEM.contract))
 
 
 VERBS = (
     init,
+    alerts,
+    size,
     demo,
     train,
     evaluate,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from fivestage.artifact.artifact import Artifact, Lineage
 from fivestage.artifact.calibration import LINKS
 from fivestage.common.clock import DAY, minute_of_day, weekday

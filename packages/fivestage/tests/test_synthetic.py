@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fivestage.artifact.engine import Engine
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.evaluation.metrics import scores

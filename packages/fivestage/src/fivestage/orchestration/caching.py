@@ -1,6 +1,7 @@
-"""What a step's result depends on beside its inputs and its own lines: code that it calls, and pinned libraries."""
+"""What a step's result depends on beside its inputs and its own lines: code it calls, pinned libraries."""
 
 from zenml.config.cache_policy import CachePolicy
+from zenml.utils.source_utils import resolve
 
 from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_digest
 
@@ -17,5 +18,5 @@ def model_version() -> str:
 
 # An input whose materializer hashes it counts by content: a step that runs again and makes the same data
 # leaves the steps after it cached.
-DATA_CACHE = CachePolicy(cache_func=data_version)
-MODEL_CACHE = CachePolicy(cache_func=model_version)
+DATA_CACHE = CachePolicy(cache_func=resolve(data_version))
+MODEL_CACHE = CachePolicy(cache_func=resolve(model_version))
