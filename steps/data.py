@@ -9,14 +9,14 @@ from zenml import step
 from fivestage.common.settings import VAR, WAREHOUSE
 from fivestage.contract.contract import day, epoch
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
+from fivestage.data.labels import labels_of
 from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
 from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import TemporalSplit, cut
-from fivestage.features.offline import build_features
+from fivestage.evaluation.gates import Probe
+from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
 from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
-from fivestage.reporting.results import Probe
-from fivestage.training.boosting import feature_matrix, learn_categories
 from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import (
     future_is_unseen,
@@ -24,7 +24,6 @@ from fivestage.training.leakage_probes import (
     target_is_not_rebuilt,
     windows_do_not_overlap,
 )
-from fivestage.training.sample import labels_of
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 

@@ -12,16 +12,17 @@ from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day_of
 from fivestage.data.event_tables import EventTables
+from fivestage.data.labels import labels_of
 from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.evaluate import (
     Evaluation,
-    ablation,
     answers_of,
     artifact_forecast,
     decision_day,
     evaluate_window,
     importance,
 )
+from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Answers, Scored
 from fivestage.features.offline import names_by_set
 from fivestage.orchestration.caching import MODEL_CACHE
@@ -39,10 +40,10 @@ from fivestage.registry.versions import (
     record,
     register,
 )
-from fivestage.reporting.results import Gate
+from fivestage.training.ablation import ablation
 from fivestage.training.boosting import BoostingParams
 from fivestage.training.packaging import fit_chosen, package
-from fivestage.training.sample import labels_of, training_sample
+from fivestage.training.sample import training_sample
 from fivestage.training.selection import CandidateResult, Selection, cross_validate_candidate, select
 from fivestage.training.task_trainer import baseline_savings
 from problem import PROBLEM

@@ -15,7 +15,8 @@ import pytest
 
 import run as verbs
 from fivestage.common.errors import UserError
-from fivestage.reporting.results import Gate, MonitoringSection, load, save
+from fivestage.evaluation.gates import Gate
+from fivestage.reporting.results import MonitoringSection, load, save
 from problem.raw import raw_folder
 
 ROOT = Path(__file__).resolve().parent.parent

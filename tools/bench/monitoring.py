@@ -26,14 +26,13 @@ from fivestage.common.files import write_between, write_whole
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
 from fivestage.contract.contract import LEAST_REFERENCE, Contract, RegressionContract
 from fivestage.data.event_tables import ingest_tables
+from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.features.offline import build_features
+from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.monitoring.concept import CHANCES, NUMBERS
 from fivestage.monitoring.distances import WindowCounts
 from fivestage.monitoring.drift import DriftReport, detect_drift
 from fivestage.monitoring.thresholds import LEAST_WINDOWS
-from fivestage.training.boosting import feature_matrix, learn_categories
-from fivestage.training.sample import labels_of
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 from tools.bench.drift_peers import Told, ask, key_of

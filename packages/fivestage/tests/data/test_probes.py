@@ -10,11 +10,10 @@ import pytest
 
 from fivestage.common.columns import Floats, Ints, Row
 from fivestage.data.splits import cut
+from fivestage.evaluation.gates import Probe
 from fivestage.features.definitions import Reference
-from fivestage.features.offline import build_features
+from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.features.stores import LoggedEvent
-from fivestage.reporting.results import Probe
-from fivestage.training.boosting import feature_matrix, learn_categories
 from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import (
     Build,

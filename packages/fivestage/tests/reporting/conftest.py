@@ -7,23 +7,21 @@ from itertools import pairwise
 import pytest
 
 from fivestage.contract.contract import Contract
+from fivestage.evaluation.gates import Gate, Probe
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
-    Candidate,
     CauseRow,
     CostPoint,
     DataSection,
     DriftRow,
     Estimate,
-    Gate,
     ModelSection,
     MonitoringSection,
     ParityRow,
     PeriodRow,
     PoliciesSection,
     PolicyYear,
-    Probe,
     ProblemSection,
     ReportLink,
     Results,
@@ -35,6 +33,7 @@ from fivestage.reporting.results import (
     Week,
     WindowRow,
 )
+from fivestage.training.leaderboard import LeaderboardRow
 from tests.core.contracts import binary_contract
 
 START = date(2013, 1, 1)
@@ -94,17 +93,17 @@ def _data() -> DataSection:
 def _model(contract: Contract) -> ModelSection:
     threshold = contract.costs.threshold
     candidates = (
-        Candidate("prior", "baseline", {"roc_auc": 0.5, "log_loss": 0.561, "savings_share": 0.0}),
-        Candidate(
+        LeaderboardRow("prior", "baseline", {"roc_auc": 0.5, "log_loss": 0.561, "savings_share": 0.0}),
+        LeaderboardRow(
             "historical_rate", "baseline", {"roc_auc": 0.629, "log_loss": 0.543, "savings_share": 0.02}
         ),
-        Candidate(
+        LeaderboardRow(
             "logistic_regression", "baseline", {"roc_auc": 0.75, "log_loss": 0.472, "savings_share": 0.27}
         ),
-        Candidate(
+        LeaderboardRow(
             "boosting_small", "candidate", {"roc_auc": 0.751, "log_loss": 0.47, "savings_share": 0.268}
         ),
-        Candidate(
+        LeaderboardRow(
             "boosting",
             "candidate",
             {"roc_auc": 0.755, "log_loss": 0.468, "savings_share": 0.274},

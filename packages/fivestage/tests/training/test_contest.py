@@ -14,8 +14,8 @@ from fivestage.common.columns import Floats
 from fivestage.contract.contract import Contract
 from fivestage.evaluation import champion_challenger as contest
 from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
+from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
-from fivestage.reporting.results import Gate, Probe
 from problem import PROBLEM
 from tests.conftest import changed
 

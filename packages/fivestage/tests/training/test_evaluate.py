@@ -12,7 +12,6 @@ from fivestage.common.clock import DAY
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.evaluation.classification_metrics import BINS
 from fivestage.evaluation.evaluate import (
-    ablation,
     artifact_forecast,
     decision_day,
     evaluate_window,
@@ -21,6 +20,7 @@ from fivestage.evaluation.evaluate import (
 )
 from fivestage.evaluation.metrics import scores
 from fivestage.features.offline import names_by_set
+from fivestage.training.ablation import ablation
 from problem import PROBLEM
 from tests.conftest import TREES, Slice, changed
 

@@ -8,14 +8,8 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import Scorer
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats, Ints
-from fivestage.training.boosting import (
-    BoostingParams,
-    as_data,
-    feature_matrix,
-    fit_regressor,
-    fit_trees,
-    learn_categories,
-)
+from fivestage.features.offline import feature_matrix, learn_categories
+from fivestage.training.boosting import BoostingParams, as_data, fit_regressor, fit_trees
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 

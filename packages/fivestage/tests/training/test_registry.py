@@ -149,7 +149,7 @@ def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "registry-fetched"
-    monkeypatch.setattr(run, "load_contract", lambda: SimpleNamespace(name=name))
+    monkeypatch.setattr(run, "PROBLEM", SimpleNamespace(contract=SimpleNamespace(name=name)))
     monkeypatch.setenv("SERVE_FOLDER", str(tmp_path))
     first = register(artifact, name, {}, {})
     promote(first)

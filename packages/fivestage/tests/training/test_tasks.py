@@ -18,8 +18,8 @@ from fivestage.contract.contract import Contract, MulticlassContract, Regression
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
+from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
-from fivestage.reporting.results import Gate, Probe
 from fivestage.training.boosting import BoostingParams, as_data
 from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import shuffled_labels_give_chance, target_is_not_rebuilt

@@ -13,12 +13,11 @@ from fivestage.artifact.engine import Engine
 from fivestage.common.columns import Floats, Row
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.contract.cost_model import cost_model_of
+from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.evaluation.gates import UNTOLD, at_most
+from fivestage.evaluation.gates import UNTOLD, Gate, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
-from fivestage.reporting.results import Gate, Probe
-from fivestage.training.sample import labels_of
-from fivestage.training.task_trainer import trainer_of
+from fivestage.evaluation.task_evaluation import evaluation_of
 
 TIMED_ROWS = 50
 
@@ -42,7 +41,7 @@ def run_gates(
     """All gates on the contest window: nothing on it was learnt from."""
     label = labels_of(rows, contract)
     found = scores(label, challenger.forecast, contract.costs, challenger.decision)
-    plausible, *honest = trainer_of(contract).gates(found)
+    plausible, *honest = evaluation_of(contract).gates(found)
     return [
         _leakage(evidence.probes),
         plausible,

@@ -1,6 +1,5 @@
 """An artifact on a window of time: scores with intervals over days, slices and curves."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,12 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
 from fivestage.contract.cost_model import cost_model_of
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.labels import labels_of
 from fivestage.evaluation.classification_metrics import BINS
 from fivestage.evaluation.daily import DECISIONS
 from fivestage.evaluation.metrics import Answers, Scored, by_slice, evaluate
-from fivestage.training.boosting import BoostingParams, feature_matrix, learn_categories
-from fivestage.training.sample import labels_of
-from fivestage.training.task_trainer import TaskTrainer, trainer_of
+from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.features.offline import feature_matrix
 
 IMPORTANCE_ROWS = 5_000
 
@@ -53,18 +51,18 @@ def evaluate_window(
     slices = slices_of(rows, forecast, decision, contract)
     month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
     slices["month"] = by_slice(month, label, forecast, day, costs, decision=decision)
-    money, learner = cost_model_of(costs), trainer_of(contract)
+    money, judged = cost_model_of(costs), evaluation_of(contract)
     return Evaluation(
         scored=evaluate(label, forecast, day, costs, decision=decision),
         slices=slices,
         calibration=[
             (*point, of)
-            for of, (came, told) in learner.calibration_pairs(label, forecast).items()
+            for of, (came, told) in judged.calibration_pairs(label, forecast).items()
             for point in reliability(came, told)
         ],
         cost_curve=[
             (float(at), float(money.price(label, one).mean()) * DECISIONS)
-            for at, one in learner.decided_otherwise(forecast)
+            for at, one in judged.alternative_decisions(forecast)
         ],
     )
 
@@ -96,32 +94,6 @@ def reliability(label: Floats, told: Floats) -> list[tuple[float, float, int]]:
     ]
 
 
-def ablation(
-    features: pd.DataFrame,
-    sets: Mapping[str, Sequence[str]],
-    rows: pd.DataFrame,
-    windows: TemporalSplit,
-    trees: BoostingParams,
-    contract: Contract,
-) -> list[tuple[str, Scored]]:
-    """The same trees on ever more feature sets: calibrated on the contest window, scored on what came after.
-
-    All sets together are left out: they are the artifact.
-    """
-    label = labels_of(rows, contract)
-    day = decision_day(rows)[windows.after]
-    numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
-    columns = {name: place for place, name in enumerate(features)}
-    steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
-    chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
-    learner = trainer_of(contract)
-    found = [_trained(numbers[:, places], label, windows, trees, learner) for places in chosen]
-    return [
-        (" + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs))
-        for step, forecast in zip(steps, found, strict=True)
-    ]
-
-
 def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int = 0) -> dict[str, float]:
     """How much the loss rises when a feature's values are shuffled among some rows (Breiman 2001).
 
@@ -130,7 +102,7 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
     generator = np.random.default_rng(seed)
     some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
     numbers, truth = _numbers(artifact, features.iloc[some]), label[some]
-    scorer, loss = Scorer(artifact.models, artifact.calibration), trainer_of(artifact.contract).loss
+    scorer, loss = Scorer(artifact.models, artifact.calibration), evaluation_of(artifact.contract).loss
     whole = loss(truth, scorer.forecast(numbers))
     found = {}
     for place, name in enumerate(artifact.features):
@@ -148,11 +120,3 @@ def decision_day(rows: pd.DataFrame) -> Ints:
 def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
     categories = {name: dict(codes) for name, codes in artifact.categories.items()}
     return feature_matrix(features[list(artifact.features)], categories)
-
-
-def _trained(
-    numbers: Floats, label: Any, windows: TemporalSplit, trees: BoostingParams, learner: TaskTrainer
-) -> Floats:
-    fitted = learner.fit(numbers[windows.train], label[windows.train], trees)
-    contest, after = (learner.margins(fitted, numbers[w]) for w in (windows.contest, windows.after))
-    return learner.calibrate(contest, label[windows.contest]).forecast(after)

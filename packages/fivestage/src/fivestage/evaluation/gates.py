@@ -1,8 +1,7 @@
-"""The commonest kind of gate, and what is said where there is nothing to go by."""
+"""Gates and probes: conditions of promotion, each with the sentence that says why it passed or failed."""
 
 import math
-
-from fivestage.reporting.results import Gate
+from dataclasses import dataclass
 
 UNTOLD = (
     "cannot be told: the contest window holds one class alone, or one number. Lengthen split.contest_days "
@@ -10,7 +9,51 @@ UNTOLD = (
 )
 
 
+@dataclass(frozen=True)
+class Gate:
+    """One condition of promotion.
+
+    Args:
+        name: how tables and pages call it.
+        passed: whether the challenger may serve as far as this gate goes.
+        value: what was measured.
+        limit: what it was compared with.
+        sentence: the finding in words.
+    """
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A check that nothing of the future is in the features.
+
+    Args:
+        name: how tables and pages call it.
+        passed: whether no leak was found.
+        sentence: the finding in words.
+    """
+
+    name: str
+    passed: bool
+    sentence: str
+
+
 def at_most(name: str, value: float, limit: float, sentence: str) -> Gate:
-    """A gate that stops what exceeds a limit; the sentence may tell {value} and {limit}."""
+    """A gate that stops what exceeds a limit.
+
+    Args:
+        name: the gate's name.
+        value: what was measured; NaN fails, as nothing can be told.
+        limit: the most that passes.
+        sentence: the finding, which may name `{value}` and `{limit}`.
+
+    Returns:
+        The gate, passed or not.
+    """
     told = UNTOLD if math.isnan(value) else sentence.format(value=value, limit=limit)
     return Gate(name, bool(value <= limit), value, limit, told)

@@ -1,13 +1,17 @@
-"""Features of every row, as of its decision time."""
+"""Features of whole tables, as of each row's decision time, and as the numbers that models see."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from fivestage.common.columns import Strings
+from fivestage.common.columns import Floats, Strings
 from fivestage.features.definitions import FeatureDefinitions, Reference, columns_of
+from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore
+
+Categories = dict[str, dict[str, float]]  # by feature: the number of each text value
 
 
 def build_features(
@@ -38,3 +42,47 @@ def names_by_set(
     row, at = columns_of(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
     empty = OfflineFeatureStore({})
     return {name: tuple(definitions.compute([name], row, at, empty, reference)) for name in definitions.sets}
+
+
+def learn_categories(features: pd.DataFrame) -> Categories:
+    """A number for each text value, the most frequent first.
+
+    Args:
+        features: rows to learn from, text still as text.
+
+    Returns:
+        For each text feature, its values and their numbers, from 0.
+    """
+    return {
+        str(name): {
+            value: float(code) for code, (value, _) in enumerate(Counter(values.dropna()).most_common())
+        }
+        for name, values in features.items()
+        if is_text(values)
+    }
+
+
+def is_text(values: pd.Series) -> bool:
+    """Whether a feature is text, which models see as numbers of its values."""
+    return values.dtype.kind in "OUT"
+
+
+def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
+    """Features as numbers, encoded the way the service does it.
+
+    Args:
+        features: one line a row, text as text.
+        categories: as `learn_categories` found them; a value that they lack becomes NaN.
+
+    Returns:
+        Rows x features, float64, in the order of the columns.
+    """
+    columns = {
+        str(name): _strings(values) if name in categories else values for name, values in features.items()
+    }
+    return matrix(encode(columns, categories), list(columns), len(features))
+
+
+def _strings(values: pd.Series) -> Strings:
+    codes, known = pd.factorize(values, use_na_sentinel=False)
+    return Strings(codes, tuple(known))

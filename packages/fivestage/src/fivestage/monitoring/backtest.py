@@ -19,10 +19,12 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import LEAST_REFERENCE, BaselineName, Contract, MonitoringSettings, day_of
 from fivestage.contract.cost_model import cost_model_of
+from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, cut
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
+from fivestage.evaluation.gates import Probe
 from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
 from fivestage.monitoring.distances import WindowCounts
 from fivestage.monitoring.drift import detect_drift
@@ -36,9 +38,9 @@ from fivestage.monitoring.policy import (
     saved_by_day,
     unaffordable,
 )
-from fivestage.reporting.results import Estimate, PoliciesSection, PolicyYear, Probe
+from fivestage.reporting.results import Estimate, PoliciesSection, PolicyYear
 from fivestage.training.boosting import BoostingParams
-from fivestage.training.sample import TrainingSample, labels_of, training_sample
+from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
 
 CADENCE = 4  # periods between trainings that go by the calendar

@@ -13,6 +13,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import LEAST_REFERENCE, Contract, day_of, iso
 from fivestage.contract.cost_model import cost_model_of
+from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_of, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
@@ -27,7 +28,6 @@ from fivestage.monitoring.policy import ShadowScore, saved_by_day
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.monitoring.task_checks import concept_drift, score_columns
 from fivestage.serving.log import open_store, predictions
-from fivestage.training.sample import labels_of
 
 SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 TRIALS = 0.01  # of requests may be made up, as people do who try a service

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from fivestage.contract.contract import Contract, day_of
+from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Scored
 from fivestage.monitoring.period_watch import Watched
 from fivestage.monitoring.policy import RetrainingDecision
 from fivestage.reporting import format as say
 from fivestage.reporting import words
 from fivestage.reporting.notice import Notice
-from fivestage.reporting.results import Estimate, Gate
+from fivestage.reporting.results import Estimate
 
 MONITORING, RETRAINING = "monitoring", "retraining"
 

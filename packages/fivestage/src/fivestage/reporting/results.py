@@ -10,6 +10,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
+from fivestage.evaluation.gates import Gate, Probe
+from fivestage.training.leaderboard import LeaderboardRow
 
 NAN = float("nan")
 S = TypeVar("S", bound="Section")
@@ -58,15 +60,6 @@ class WindowRow:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A check that nothing of the future is in the features."""
-
-    name: str
-    passed: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
 class DataSection(Section):
     """Stage 2."""
 
@@ -78,16 +71,6 @@ class DataSection(Section):
     label_rate: tuple[Week, ...]
     probes: tuple[Probe, ...]
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names by set
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model tried on the folds; `metrics` are means over them."""
-
-    name: str
-    kind: Literal["baseline", "candidate"]
-    metrics: dict[str, float]
-    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,24 +110,13 @@ class CostPoint:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One condition of promotion."""
-
-    name: str
-    passed: bool
-    value: float
-    limit: float
-    sentence: str
-
-
-@dataclass(frozen=True)
 class ModelSection(Section):
     """Stage 3."""
 
     version: str
     digest: str  # of the artifact
     promoted: bool
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[LeaderboardRow, ...]
     test: dict[str, Estimate]
     threshold: float  # of the cost curve, where the version stands
     gates: tuple[Gate, ...]

@@ -1,11 +1,11 @@
 """The sentences that page, card and summary share, made from the contract and the results."""
 
 from fivestage.contract.contract import Contract
+from fivestage.evaluation.gates import Gate
 from fivestage.reporting import format as say
 from fivestage.reporting import task_words as tasks
 from fivestage.reporting.results import (
     DataSection,
-    Gate,
     ModelSection,
     MonitoringSection,
     PoliciesSection,

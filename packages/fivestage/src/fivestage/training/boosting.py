@@ -1,18 +1,14 @@
 """Encoders and trees: from features to the parts of an artifact."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from fivestage.common.columns import Floats, Ints, Strings, with_values
-from fivestage.features.encoder import encode, matrix
+from fivestage.common.columns import Floats, Ints, with_values
 
-Categories = dict[str, dict[str, float]]
 SEED = 0
 UNSEEN_WEIGHT = 1e-3  # of a class that training does not have, in rows
 
@@ -34,35 +30,6 @@ class BoostingParams:
 
 
 FEW_TREES = BoostingParams(learning_rate=0.1, leaves=31, count=20, min_leaf_rows=20, l2=0.0)
-
-
-def learn_categories(features: pd.DataFrame) -> Categories:
-    """A number for each text value, the most frequent first."""
-    return {
-        str(name): {
-            value: float(code) for code, (value, _) in enumerate(Counter(values.dropna()).most_common())
-        }
-        for name, values in features.items()
-        if is_text(values)
-    }
-
-
-def is_text(values: pd.Series) -> bool:
-    """Whether a feature is text, which trees see as numbers of its values."""
-    return values.dtype.kind in "OUT"
-
-
-def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
-    """Rows x features as numbers, encoded the way the service does it."""
-    columns = {
-        str(name): _strings(values) if name in categories else values for name, values in features.items()
-    }
-    return matrix(encode(columns, categories), list(columns), len(features))
-
-
-def _strings(values: pd.Series) -> Strings:
-    codes, known = pd.factorize(values, use_na_sentinel=False)
-    return Strings(codes, tuple(known))
 
 
 def fit_trees(

@@ -1,7 +1,6 @@
 """How probabilities are learnt: of one outcome, and of several classes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -13,14 +12,11 @@ from fivestage.artifact.calibration import AnyCalibration, Calibration, Multicla
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, BinaryContract, MulticlassContract
 from fivestage.data.splits import Fold
-from fivestage.evaluation.gates import at_most
 from fivestage.evaluation.metrics import scores
-from fivestage.reporting.results import Gate
 from fivestage.training.baselines import BASELINES
 from fivestage.training.boosting import BoostingParams, fit_trees
 from fivestage.training.sample import TrainingSample
 
-THRESHOLDS = np.linspace(0.02, 0.9, 45)
 SLOPES = (1e-3, 10.0)  # in which the temperature of several classes is looked for
 
 
@@ -73,36 +69,6 @@ class BinaryTrainer:
         scaling = LogisticRegression(C=np.inf, fit_intercept=False).fit(margins.reshape(-1, 1), label)
         return Calibration(float(scaling.coef_[0, 0]))
 
-    def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        return {self.name: (label.astype(np.float64), forecast)}
-
-    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """By other thresholds."""
-        return ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
-
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        asked = self.asked
-        return [
-            at_most(
-                "plausible",
-                found["roc_auc"],
-                asked.suspicious_roc_auc,
-                "ROC-AUC {value:.3f}; more than {limit:g} is a leak",
-            ),
-            at_most(
-                "calibrated",
-                found["calibration_error"],
-                asked.max_calibration_error,
-                "calibration error {value:.3f} of {limit:g}",
-            ),
-            at_most(
-                "unbiased",
-                abs(found["bias"]),
-                asked.max_bias,
-                "the mean prediction is {value:.3f} off the rate, {limit:g} may be",
-            ),
-        ]
-
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
         return BASELINES[name](sample, train, rows)
 
@@ -115,15 +81,6 @@ class MulticlassTrainer(BinaryTrainer):
     def __init__(self, contract: MulticlassContract) -> None:
         super().__init__(contract)
         self.names = contract.label.classes
-
-    def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        truth = np.eye(self.classes)[label]
-        return {name: (truth[:, place], forecast[:, place]) for place, name in enumerate(self.names)}
-
-    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """There is no order in which actions could be tried more or less."""
-        del forecast
-        return iter(())
 
     def calibrate(self, margins: Floats, label: Ints) -> AnyCalibration:
         """The same, with one temperature for all classes."""

@@ -11,7 +11,7 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract, Event
 from fivestage.data.event_tables import known_at, known_between
 from fivestage.data.splits import TemporalSplit
-from fivestage.reporting.results import Probe
+from fivestage.evaluation.gates import Probe
 from fivestage.training.leakage_measures import Measure
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]

@@ -14,8 +14,9 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import CategoryColumn, Contract
 from fivestage.data.event_tables import SMOKE_ROWS, EventTables, known_between
 from fivestage.data.splits import TemporalSplit
+from fivestage.features.offline import Categories
 from fivestage.features.problem import Problem
-from fivestage.training.boosting import Categories, as_data
+from fivestage.training.boosting import as_data
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Selection
 from fivestage.training.task_trainer import trainer_of

@@ -1,8 +1,7 @@
 """How numbers are learnt: the mean, and quantiles for the interval and for the decision."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -11,16 +10,12 @@ from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, RegressionContract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
-from fivestage.contract.tasks import coverage_error
 from fivestage.data.splits import Fold
-from fivestage.evaluation.gates import at_most
 from fivestage.evaluation.metrics import scores
-from fivestage.reporting.results import Gate
 from fivestage.training.baselines import BASELINES
 from fivestage.training.boosting import BoostingParams, fit_regressor
 from fivestage.training.sample import TrainingSample
 
-MOVES = np.linspace(-0.5, 0.5, 41)  # of decisions, in widths of the interval
 OF_VALUES = ("mae", "rmse", "r2", "bias", "rows")  # scores that need no interval and no decision
 
 
@@ -88,40 +83,6 @@ class RegressionTrainer:
         cost = money.price(label, money.decide(forecast)).mean()
         width = (forecast[:, HIGH] - forecast[:, LOW]).mean()
         return RegressionCalibration(moved.low, moved.high, moved.decision, float(cost / max(width, 1e-12)))
-
-    def calibration_pairs(self, label: Floats, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        return {self.contract.label.name: (label, forecast[:, VALUE])}
-
-    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """By so much more or less of the label's unit."""
-        reach = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
-        return ((move, forecast[:, DECISION] + move) for move in reach * MOVES)
-
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        asked, wanted = self.contract.gates, self.contract.interval
-        inside, within = found["coverage"], found["open_coverage"]
-        held = f"{inside:.1%}"
-        if f"{within:.1%}" != held:
-            held = f"{within:.1%} without their edges, {held} with them,"
-        unit = self.contract.label.unit
-        return [
-            at_most(
-                "plausible", found["r2"], asked.suspicious_r2, "R² {value:.3f}; more than {limit:g} is a leak"
-            ),
-            at_most(
-                "calibrated",
-                coverage_error(inside, within, wanted),
-                asked.max_coverage_error,
-                f"the intervals hold {held} of what came and should {wanted:.0%}: "
-                "off by {value:.3f} of {limit:g}",
-            ),
-            at_most(
-                "unbiased",
-                abs(found["bias"]),
-                asked.max_bias,
-                f"the mean prediction is {{value:.3g}} {unit} off what came, {{limit:g}} may be",
-            ),
-        ]
 
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
         """The value, and around it what training rows lay off theirs."""

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from fivestage.common.columns import Floats
-from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
+from fivestage.contract.contract import Contract, MulticlassContract
+from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit
+from fivestage.features.offline import Categories, feature_matrix, learn_categories
 from fivestage.features.stores import HOUR
-from fivestage.training.boosting import Categories, feature_matrix, learn_categories
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,6 @@ def training_sample(
         label=labels_of(rows, contract),
         classes=len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0,
     )
-
-
-def labels_of(rows: pd.DataFrame, contract: Contract) -> Any:
-    """The labels of rows: 0 or 1, the place of a class, or a number."""
-    kind = np.float64 if isinstance(contract, RegressionContract) else np.int64
-    return rows[contract.label.name].to_numpy(dtype=kind)
 
 
 def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:

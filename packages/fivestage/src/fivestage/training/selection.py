@@ -11,8 +11,8 @@ from fivestage.common.columns import Floats
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
-from fivestage.reporting.results import Candidate
 from fivestage.training.boosting import BoostingParams
+from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
 from fivestage.training.task_trainer import TaskTrainer, trainer_of
 
@@ -31,7 +31,7 @@ class Selection:
 
     trees: BoostingParams
     calibration: AnyCalibration
-    leaderboard: tuple[Candidate, ...]
+    leaderboard: tuple[LeaderboardRow, ...]
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def select(
     whole = learner.whole(sample, folds, best.trees, best.margins)
     leaderboard = (
         *(
-            Candidate(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, learner)))
+            LeaderboardRow(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, learner)))
             for name in contract.baselines
         ),
         *(
-            Candidate(
+            LeaderboardRow(
                 one.trees.name,
                 "candidate",
                 _fold_means(

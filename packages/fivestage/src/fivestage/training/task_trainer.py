@@ -1,6 +1,6 @@
 """How a task is learnt; which one it is, is asked nowhere else in this room."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from fivestage.artifact.calibration import AnyCalibration
@@ -14,7 +14,6 @@ from fivestage.contract.contract import (
 )
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
-from fivestage.reporting.results import Gate
 from fivestage.training.boosting import FEW_TREES, BoostingParams
 from fivestage.training.classification import BinaryTrainer, MulticlassTrainer
 from fivestage.training.regression import RegressionTrainer
@@ -61,18 +60,6 @@ class TaskTrainer(Protocol):
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """From margins of rows that the trees have not seen."""
-        ...
-
-    def calibration_pairs(self, label: Any, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """By what they tell of: what came, and the forecasts that should equal it on average."""
-        ...
-
-    def decided_otherwise(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Other rules than the costs' own, in order, and the decisions by each."""
-        ...
-
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        """Plausible, calibrated, unbiased: what a challenger's scores in the contest must be."""
         ...
 
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:

@@ -1,0 +1,21 @@
+"""What the page shows of each model that was tried."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """A baseline or a candidate on the temporal folds.
+
+    Args:
+        name: of the baseline, or of the candidate in `problem/candidates.py`.
+        kind: which of the two it is.
+        metrics: means over the folds, by the names of `fivestage.evaluation.metrics.scores`.
+        chosen: whether the version was made of it.
+    """
+
+    name: str
+    kind: Literal["baseline", "candidate"]
+    metrics: dict[str, float]
+    chosen: bool = False
