@@ -32,12 +32,12 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
     days = contract.monitoring.period_days
     ended = MONITOR_HOUR + -(-_deadline(contract, assumed) // 3600)  # the monitor, and has left its verdict
     return {
-        "base/serving/size.yaml": _patch("apps/v1", "Deployment", "fivestage", serving),
-        "base/size-autoscaler.yaml": _patch(
-            "autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler
+        "base/serving/size.yaml": _text(_patch("apps/v1", "Deployment", "fivestage", serving)),
+        "base/size.yaml": _text(
+            _patch("autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler),
+            _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),
+            _job("retrain", every_days(days, min(ended, LAST_HOUR)), contract, assumed),
         ),
-        "base/size-monitor.yaml": _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),
-        "base/size-retrain.yaml": _job("retrain", every_days(days, min(ended, LAST_HOUR)), contract, assumed),
     }
 
 
@@ -70,7 +70,7 @@ def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
             )
 
 
-def _job(verb: str, schedule: str, contract: Contract, assumed: Assumptions) -> str:
+def _job(verb: str, schedule: str, contract: Contract, assumed: Assumptions) -> dict[str, Any]:
     wanted = assumed.pipelines
     container = _container(verb, wanted.cpu_millicores, wanted.memory_mib)
     job = {
@@ -94,6 +94,9 @@ def _container(name: str, cpu_millicores: int, memory_mib: int) -> dict[str, Any
     return {"name": name, "resources": {"requests": asked, "limits": {"memory": memory}}}
 
 
-def _patch(version: str, kind: str, name: str, spec: dict[str, Any]) -> str:
-    document = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
-    return HEAD + yaml.safe_dump(document, sort_keys=False)
+def _patch(version: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _text(*documents: dict[str, Any]) -> str:
+    return HEAD + yaml.safe_dump_all(documents, sort_keys=False)
