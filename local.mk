@@ -1,14 +1,65 @@
-# Targets of the template itself; a project made from it has a local.mk of its own, or none.
-.PHONY: start test-template test-readme examples
+# Targets of the template itself, beside those of a project; a project made from it has a local.mk of its own, or none.
+TESTS := tests $(LIBRARY)/tests tools/tests
 
-start: $(INSTALLED) ## make this copy of the template a project of its own: ARGS='--data project_name="Churn radar"'
+.PHONY: check-template start test-template test-readme test-images examples docs chaos
+.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image
+
+check: check-template
+
+# The forms for issues, and that the pages say what was measured.
+check-template: $(INSTALLED)
+	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
+	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/python -m tools.book --check
+
+# Make this copy of the template a project of its own: ARGS='--data project_name="Churn radar"'.
+start: $(INSTALLED)
 	@$(BIN)/python -m tools.template.start $(ARGS)
 
-test-template: $(INSTALLED) ## generate whole projects, and run their tests and demos (long)
+# Generate whole projects, and run their tests and demos (long).
+test-template: $(INSTALLED)
 	@$(BIN)/python -m pytest tools/tests/template/matrix.py $(ARGS)
 
-test-readme: $(INSTALLED) ## type the README's commands, on a slice of the flights
+# Type the README's commands, on a slice of the flights.
+test-readme: $(INSTALLED)
 	@$(BIN)/python -m pytest tools/tests/template/readme.py $(ARGS)
 
-examples: $(INSTALLED) ## what `make init` writes for tables of scikit-learn, into tools/template/problems/
+# Build and run the images with this machine's Docker engine.
+test-images: $(INSTALLED)
+	@FIVESTAGE_TEST_IMAGES=yes $(BIN)/python -m pytest tools/tests/images $(ARGS)
+
+# What `make init` writes for tables of scikit-learn, into tools/template/problems/.
+examples: $(INSTALLED)
 	@$(BIN)/python -m tools.template.examples
+
+# Read what runs have measured, write the pages, build the site: reports/site/index.html.
+docs: $(INSTALLED)
+	@$(BIN)/python -m tools.book $(ARGS)
+
+# Faults injected into the cluster that KUBECONFIG names; writes docs/kubernetes.md.
+chaos: $(INSTALLED)
+	@$(BIN)/python -m tools.chaos $(ARGS)
+
+# The service beside an empty FastAPI echo; writes docs/serving.md.
+bench-serving: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.serving $(ARGS)
+
+# A year streamed through the service's engine, against the features of training.
+bench-parity: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.parity $(ARGS)
+
+# Ten and a hundred times the data, in parts; writes docs/scale.md.
+bench-scale: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.scale $(ARGS)
+
+# How large the image is, how soon its service is ready; writes docs/kubernetes.md.
+bench-image: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.image $(ARGS)
+
+# False alarms and power of the drift checks; writes docs/monitoring.md.
+bench-monitoring: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.monitoring $(ARGS)
+
+# The small measurements of the design book; ARGS="maps storage" for some of them.
+bench-study: $(INSTALLED)
+	@$(BIN)/python -m tools.bench.study $(ARGS)

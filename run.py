@@ -74,21 +74,18 @@ def demo(_: argparse.Namespace) -> None:
     write_report(clock.seconds, cached=clock.cached)
 
 
-def replay(options: argparse.Namespace) -> None:
-    """Compare policies of retraining over the year; `--service`: the test months against a service."""
+def simulate(_: argparse.Namespace) -> None:
+    """Simulate the months after training against a running service, with monitoring and retraining."""
     from pipelines import runs
 
-    if not options.service:
-        compare_year()
-        return
     clock = Clock()
     clear_demo()
     live(runs.train(PROBLEM.contract.split.test_start.isoformat(), afresh=True), clock)
     write_report(clock.seconds)
 
 
-def compare_year() -> None:
-    """Compare the policies, keep the numbers, and write the page anew."""
+def backtest(_: argparse.Namespace) -> None:
+    """Compare retraining policies over the data's whole period, and write the report anew."""
     from pydantic import TypeAdapter
 
     from fivestage.monitoring.backtest import told
@@ -476,7 +473,8 @@ VERBS = (
     monitor,
     retrain,
     approve,
-    replay,
+    backtest,
+    simulate,
     ui,
 )
 
@@ -513,8 +511,6 @@ def add_loop(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], 
         one.add_argument("--if-asked", action="store_true", help="only what the last verdict asks for")
     if verb is approve:
         one.add_argument("--by", default="", help="who approves")
-    if verb is replay:
-        one.add_argument("--service", action="store_true", help="the test months against a running service")
 
 
 def add_delivery(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
@@ -531,7 +527,9 @@ def add_delivery(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespac
     if verb is image:
         one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
     if verb is push:
-        one.add_argument("--registry", required=True, help="such as ghcr.io/team/project")
+        one.add_argument(
+            "--registry", default=os.environ.get("REGISTRY", ""), help="such as ghcr.io/team/project"
+        )
 
 
 def perform(options: argparse.Namespace) -> None:

@@ -210,9 +210,7 @@ class _Sized:
     def __getattr__(self, name: str) -> Any:
         if name not in {"assumed", "prices"}:
             capacity = self._sizing.capacity
-            self._cited.tell(
-                f"`make bench-serving`, {say.day(capacity.measured)}, `k8s/capacity.json`, {capacity.machine}"
-            )
+            self._cited.tell(f"`make bench-serving`, {say.day(capacity.measured)}, {capacity.machine}")
         return getattr(self._sizing, name)
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.repositories import ROOT
+from fivestage.common.settings import ROOT
 from tools.bench.memory import peak_bytes
 
 MIB = 2**20

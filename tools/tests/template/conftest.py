@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repositories import export
+from tools.tests.exported import export
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,12 @@ import pytest
 import yaml
 from packaging.version import Version
 
+from fivestage.common.settings import ROOT
 from fivestage.scaffold.demo import FILES, MARK, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.write import write_problem
-from tests.repositories import ROOT, commit, export, git
+from tests.repositories import commit, git
+from tools.tests.exported import export
 from tools.tests.template.projects import ANSWERS, generate, run_tests
 
 FAST = (

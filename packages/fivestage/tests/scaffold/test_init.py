@@ -22,7 +22,7 @@ from fivestage.data.source import read_table
 from fivestage.data.tables import moment, simulated
 from fivestage.features.stores import OfflineFeatureStore
 from fivestage.scaffold.column_profiles import inspect_column, names_of
-from fivestage.scaffold.demo import FILES, MARK, remove_demo
+from fivestage.scaffold.demo import FILES, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.fields import plain
 from fivestage.scaffold.gates_plan import moved, plan_limits, plan_windows
@@ -635,17 +635,16 @@ def test_a_source_that_is_none_is_a_sentence_without_its_password(
 
 
 def test_the_demo_goes_once_and_tests_of_ones_own_stay(tmp_path: Path) -> None:
-    for name in (MARK, *FILES):
+    for name in FILES:
         path = tmp_path / name
-        (path if path.suffix else path / "test_one.py").parent.mkdir(parents=True, exist_ok=True)
-        (path if path.suffix else path / "test_one.py").write_text("demo")
-    assert remove_demo(tmp_path) == len(FILES) + 1
-    assert {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.py")} == {
-        "tests/problem/test_problem.py"
-    }
-    (tmp_path / "tests" / "problem" / "test_problem.py").write_text("mine")
+        path = path if path.suffix else path / "test_one.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("demo")
+    (tmp_path / "tests" / "test_mine.py").write_text("mine")
+    assert remove_demo(tmp_path) > 0
+    assert [str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*.*")] == ["tests/test_mine.py"]
     assert remove_demo(tmp_path) == 0
-    assert (tmp_path / "tests" / "problem" / "test_problem.py").read_text() == "mine"
+    assert (tmp_path / "tests" / "test_mine.py").read_text() == "mine"
 
 
 def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None:

@@ -1,4 +1,4 @@
-"""What is taken for granted (k8s/assumptions.yaml) and what things cost (k8s/prices.yaml), typed."""
+"""What is taken for granted (k8s/assumptions.yaml) and what things cost (prices.yaml), typed."""
 
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,8 @@ from fivestage.common.strict_yaml import read_yaml
 from fivestage.contract.strict_model import Count, Positive, Share, Text
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
-PRICES = ROOT / "k8s" / "prices.yaml"
+OWN_PRICES = ROOT / "k8s" / "prices.yaml"  # of a project that has negotiated its own
+PRICES = OWN_PRICES if OWN_PRICES.exists() else Path(__file__).with_name("prices.yaml")
 UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
 Multiple = Annotated[float, Field(ge=1)]
 
@@ -106,7 +107,7 @@ class Cloud(ModelSize):
 
 
 class Prices(ModelSize):
-    """See k8s/prices.yaml."""
+    """See prices.yaml."""
 
     hours_per_month: Positive
     clouds: dict[str, Cloud]

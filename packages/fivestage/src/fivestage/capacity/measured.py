@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.common.settings import ROOT
 
-PATH = ROOT / "k8s" / "capacity.json"
+PATH = Path(__file__).with_name("measured.json")
 
 
 class Capacity(BaseModel):

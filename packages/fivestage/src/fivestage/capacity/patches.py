@@ -14,7 +14,7 @@ from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 
 K8S = ROOT / "k8s"
-HEAD = "# Written by `make size`, from the contract, k8s/capacity.json and k8s/assumptions.yaml.\n"
+HEAD = "# Written by `make size`, from the contract, k8s/assumptions.yaml and the measured service.\n"
 WEEK, SHORT_MONTH = 7, 28
 MONITOR_HOUR, LAST_HOUR = 6, 23
 

@@ -49,7 +49,7 @@ def plan(contract: Contract, capacity: Capacity, assumed: Assumptions) -> Capaci
     if held(capacity, CORE, room) <= 0:
         raise UserError(
             f"service.p99_ms of {objective:g} cannot be kept: {floor:.1f} ms of what was measured in "
-            "k8s/capacity.json are no queue, and more replicas do not help. Measure on a quiet machine "
+            "capacity/measured.json are no queue, and more replicas do not help. Measure on a quiet machine "
             "(`make bench-serving`), make the service faster, or promise less."
         )
     needed = math.ceil(rate / held(capacity, CORE, room))

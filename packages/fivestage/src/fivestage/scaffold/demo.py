@@ -1,44 +1,27 @@
-"""What the demo that the template comes with leaves behind when a table of one's own takes its place."""
+"""The files of the flights, which a project for a table of one's own does without."""
 
 import shutil
 from pathlib import Path
 
-MARK = "tests/problem/test_raw.py"  # the demo alone has it
+FLIGHTS = "tests/flights"  # the demo alone has it
 FILES = (
-    "tools/bench/study/network.py",
-    # The design book: pages about the demo, with its numbers.
-    "tools/book/pages",
-    "docs/design",
-    "docs/measured",
-    "docs/pictures",
+    FLIGHTS,
     "problem/clocks.py",
     "problem/raw.py",
     "problem/routes.py",
-    "tools/bench/grow.py",
-    # Tests that speak of the demo's rows and features; git still has them, to be learnt from.
-    "tools/tests/book/test_pages.py",
-    "tools/tests/chaos/test_shifted.py",
-    "packages/fivestage/tests/core/test_contract.py",
-    "tests/images/test_service.py",
-    "packages/fivestage/tests/monitoring/test_performance.py",
-    "tests/pipelines",
-    "tests/problem",
-    "packages/fivestage/tests/reporting/test_page.py",
-    "packages/fivestage/tests/reporting/test_summary.py",
-    "tests/serving",
-    "tests/steps",
-    "tests/test_loop.py",
-    "tests/test_run.py",
+    # Of a checkout of the template: what makes and measures the template itself.
+    "docs/design",
+    "docs/measured",
+    "docs/pictures",
+    "docs/scale.md",
+    "local.mk",
+    "tools",
 )
-TEST = Path(__file__).with_name("templates") / "test_problem.py.txt"
 
 
 def remove_demo(root: Path) -> int:
-    """Remove the demo's files and put a test of the new problem in their place; returns how many have gone.
-
-    Whoever has no demo any more has tests of their own, which are left alone.
-    """
-    if not (root / MARK).exists():
+    """Remove the demo's files from a project that still has them; returns how many Python files are gone."""
+    if not (root / FLIGHTS).exists():
         return 0
     gone = 0
     for path in (root / name for name in FILES):
@@ -46,8 +29,6 @@ def remove_demo(root: Path) -> int:
             gone += sum(one.is_file() and one.suffix == ".py" for one in path.rglob("*"))
             shutil.rmtree(path)
         elif path.exists():
-            gone += 1
+            gone += path.suffix == ".py"
             path.unlink()
-    (root / "tests" / "problem").mkdir(parents=True)
-    shutil.copyfile(TEST, root / "tests" / "problem" / "test_problem.py")
     return gone

@@ -19,7 +19,7 @@ from fivestage.evaluation.gates import Gate
 from fivestage.reporting.results import MonitoringSection, load, save
 from problem.raw import raw_folder
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KEPT = 5  # one flight number in so many
 
 
@@ -38,6 +38,13 @@ def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose stores are made once: that takes seconds."""
     return tmp_path_factory.mktemp("state")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:
@@ -92,10 +99,7 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    done = run(tmp_path, "demo", FIVESTAGE_DATA=str(slice_folder), SERVE_PORT=port)
+    done = run(tmp_path, "demo", FIVESTAGE_DATA=str(slice_folder), SERVE_PORT=str(free_port()))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "reports" / "index.html").stat().st_size > 50_000
     assert (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8").startswith("#")

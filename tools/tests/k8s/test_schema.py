@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 from kubernetes_validate import utils
 
-from tests.k8s.rendering import PLACES, Resource, called, rendered
+from tools.tests.k8s.rendering import PLACES, Resource, called, rendered
 
 VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 CUSTOM = {  # no schema of theirs comes with Kubernetes: their operators' clusters judge them

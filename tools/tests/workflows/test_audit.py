@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.reading import GITHUB, ROOT, Step, lines, steps, workflows
+from tools.tests.workflows.reading import GITHUB, ROOT, Step, lines, steps, workflows
 
 BIN = Path(sys.executable).parent
 CHECKOUT = re.compile(r"uses: actions/checkout@[0-9a-f]{40} # v\S+")

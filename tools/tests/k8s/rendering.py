@@ -19,10 +19,10 @@ K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
 MADE_UP = (  # components that no overlay of ours has, as a user would put them into one
     "overlays/local+components/monitoring",
-    "overlays/local+components/fetched-model",
-    "overlays/platform+components/fetched-model",
-    "base+components/fetched-model+components/production",
-    "overlays/canary+components/gateway",
+    "overlays/local+../packages/fivestage/k8s/fetched-model",
+    "overlays/platform+../packages/fivestage/k8s/fetched-model",
+    "base+../packages/fivestage/k8s/fetched-model+components/production",
+    "overlays/canary+../packages/fivestage/k8s/gateway",
 )
 PLACES = ("base", *(f"overlays/{name}" for name in OVERLAYS), *MADE_UP)
 WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")

@@ -12,9 +12,10 @@ import pytest
 from fivestage.reporting.notice import Notice, write_notice
 from run import parse
 from tests.ci.conftest import State
-from tests.repositories import commit, export, git
-from tests.workflows.proven import here, not_proven, stale
-from tests.workflows.reading import ROOT, Step, steps, targets
+from tests.repositories import commit, git
+from tools.tests.exported import export
+from tools.tests.workflows.proven import here, not_proven, stale
+from tools.tests.workflows.reading import ROOT, Step, steps, targets
 
 MAKE = shutil.which("make") or "make"
 RUNS = [step for step in steps() if step.run]

@@ -21,8 +21,7 @@ from fivestage.serving.settings import Settings
 from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import read_raw
-from tests.serving.conftest import free_port
-from tests.test_run import ROOT, environment_of, one_sentence, run, slice_folder
+from tests.flights.test_run import ROOT, environment_of, free_port, one_sentence, run, slice_folder
 
 __all__ = ["slice_folder"]
 

@@ -3,8 +3,8 @@ from copy import deepcopy
 
 import pytest
 
-from tests.k8s.rendering import PLACES, Resource, named, of_kind, pod_template, pods, rendered
-from tests.k8s.restricted import violations
+from tools.tests.k8s.rendering import PLACES, Resource, named, of_kind, pod_template, pods, rendered
+from tools.tests.k8s.restricted import violations
 
 LEVELS = ("enforce", "warn", "audit")
 

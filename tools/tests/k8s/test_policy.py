@@ -8,8 +8,17 @@ import yaml
 
 from fivestage.common.settings import ROOT
 from fivestage.serving.settings import Settings
-from tests.k8s.policy import faults, unpinned
-from tests.k8s.rendering import PLACES, Resource, containers, named, of_kind, pod_template, pods, rendered
+from tools.tests.k8s.policy import faults, unpinned
+from tools.tests.k8s.rendering import (
+    PLACES,
+    Resource,
+    containers,
+    named,
+    of_kind,
+    pod_template,
+    pods,
+    rendered,
+)
 
 CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
 
@@ -227,7 +236,7 @@ def test_a_broken_promise_is_told(change: Change, told: str) -> None:
     ("place", "kind", "change", "told"),
     [
         (
-            "overlays/canary+components/gateway",
+            "overlays/canary+../packages/fivestage/k8s/gateway",
             "HTTPRoute",
             lambda spec: spec["rules"][0]["backendRefs"][0].update(name="x"),
             "leads to x",

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from fivestage.deployment.kubectl import Cluster
-from tests.k8s.rendering import PLACES, Resource, of_kind, rendered
-from tests.k8s.test_schema import CUSTOM
+from tools.tests.k8s.rendering import PLACES, Resource, of_kind, rendered
+from tools.tests.k8s.test_schema import CUSTOM
 
 NAMED = "FIVESTAGE_TEST_KUBECONFIG"
 pytestmark = [

@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (of
 
 from collections.abc import Iterator
 
-from tests.k8s.rendering import Resource, containers
+from tools.tests.k8s.rendering import Resource, containers
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"}
 VOLUMES |= {"persistentVolumeClaim", "projected", "secret"}

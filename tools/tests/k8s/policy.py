@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.k8s.rendering import (
+from tools.tests.k8s.rendering import (
     WORKLOADS,
     Resource,
     called,

@@ -11,7 +11,7 @@ from fivestage.capacity.plan import plan
 from fivestage.capacity.size import PAGE, sized
 from fivestage.common.errors import UserError
 from problem import PROBLEM
-from tests.k8s.rendering import named, pod_template, rendered
+from tools.tests.k8s.rendering import named, pod_template, rendered
 
 ASSUMED = read(Assumptions, ASSUMPTIONS)
 

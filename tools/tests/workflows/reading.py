@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GITHUB = ROOT / ".github"
 TARGET = re.compile(r"\bmake ((?:[a-z-]+ )*[a-z-]+)")
 

@@ -1,11 +1,8 @@
 """Folders with a history of their own, for tests that need one."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def git(folder: Path, *words: str) -> str:
@@ -21,15 +18,6 @@ def git(folder: Path, *words: str) -> str:
         check=True,
     )
     return done.stdout
-
-
-def export(folder: Path) -> Path:
-    """The template as it stands here, without what git ignores."""
-    for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
 
 
 def commit(folder: Path, message: str, tag: str = "") -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendering import Resource, of_kind, pods, rendered
+from tools.tests.k8s.rendering import Resource, of_kind, pods, rendered
 
 SERVING = "Deployment fivestage"
 JOBS = "CronJob fivestage-monitor"
@@ -19,9 +19,9 @@ PLATFORM = LOCAL | {(JOBS, OBJECTS), (JOBS, ZENML), (MLFLOW, OBJECTS)}
     ("place", "expected"),
     [
         ("overlays/local", LOCAL),
-        ("overlays/local+components/fetched-model", LOCAL | {(SERVING, MLFLOW)}),
+        ("overlays/local+../packages/fivestage/k8s/fetched-model", LOCAL | {(SERVING, MLFLOW)}),
         ("overlays/platform", PLATFORM),
-        ("overlays/platform+components/fetched-model", PLATFORM | {(SERVING, MLFLOW)}),
+        ("overlays/platform+../packages/fivestage/k8s/fetched-model", PLATFORM | {(SERVING, MLFLOW)}),
     ],
 )
 def test_each_reaches_what_it_needs_and_nothing_else(place: str, expected: set[tuple[str, str]]) -> None:
