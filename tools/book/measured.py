@@ -22,7 +22,11 @@ from problem import PROBLEM
 FOLDER = ROOT / "docs" / "measured"
 CONTRACT = ROOT / "problem" / "problem.yaml"
 DEMO = "demo"  # the name of the record that `make demo` leaves
-COMMANDS = {DEMO: "make demo", "chaos": "make chaos", "year": "make replay"}  # of the others: make bench-NAME
+COMMANDS = {
+    DEMO: "make demo",
+    "chaos": "make chaos",
+    "year": "make backtest",
+}  # of the others: make bench-NAME
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import yaml
 from packaging.version import Version
 
 from fivestage.common.settings import ROOT
-from fivestage.scaffold.demo import FILES, MARK, remove_demo
+from fivestage.scaffold.demo import FILES, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.write import write_problem
 from tests.repositories import commit, git
@@ -141,7 +141,7 @@ def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Pa
     assert problem == {
         path.name: path.read_bytes() for path in (project / "problem").iterdir() if path.is_file()
     }
-    assert not [name for name in (MARK, *FILES) if name != "tests/problem" and (project / name).exists()]
+    assert not [name for name in FILES if (project / name).exists()]
     assert (project / "Makefile").read_text().endswith("# my own line\n")
     assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.0.2"
     (project / ".venv").symlink_to(ROOT / ".venv")

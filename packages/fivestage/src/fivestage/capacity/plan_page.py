@@ -77,6 +77,7 @@ def _cost(
     about = f"""\
 {millions:,.0f} million predictions a month ({assumed.mean_of_peak:.0%} of the contract's rate), and a log \
 of {log_gib(contract, capacity, assumed):,.0f} GiB ({assumed.log_days} days). List prices of \
-{min(dates)} to {max(dates)}, {sure} of {len(dates)} found in public (`capacity/prices.yaml` of the library says where); \
-a star: with a price that is not verified. No discounts, taxes, or traffic out."""
+{min(dates)} to {max(dates)}, {sure} of {len(dates)} found in public \
+(`capacity/prices.yaml` of the library says where); a star: \
+with a price that is not verified. No discounts, taxes, or traffic out."""
     return "\n".join([*lines, "", about])
