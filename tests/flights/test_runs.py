@@ -62,7 +62,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "data_digest", lambda: "data")
+    monkeypatch.setattr(type(PROBLEM), "digest", lambda _self: "data")
     monkeypatch.setattr(registry, "registry_key", lambda name: f"registry of {name}")
 
 

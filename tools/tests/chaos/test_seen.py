@@ -12,7 +12,7 @@ from typing import Any
 
 from tools.chaos.seen import Seen, count, table, troubles
 
-HERE = Path(__file__).resolve().parent
+CLIENT = Path(__file__).resolve().parents[2] / "chaos" / "client.py"
 
 
 def line(attempt: int, name: str, *, kept: bool = False, seconds: float = 0.01) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Moody(BaseHTTPRequestHandler):
 
 
 def test_the_client_asks_until_told_to_stop_and_tells_every_try(tmp_path: Path) -> None:
-    (tmp_path / "client.py").write_text((HERE / "client.py").read_text())
+    (tmp_path / "client.py").write_text(CLIENT.read_text())
     (tmp_path / "rows.json").write_text("[{}]")
     stop = tmp_path / "stop"
     with ThreadingHTTPServer(("127.0.0.1", 0), Moody) as server:

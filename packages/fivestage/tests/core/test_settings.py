@@ -75,7 +75,7 @@ def test_the_users_servers_go_first(tmp_path: Path) -> None:
 
 
 def test_state_stands_under_the_project_unless_told_otherwise(tmp_path: Path) -> None:
-    code = "from core import settings; print(settings.VAR, settings.REPORTS)"
+    code = "from fivestage.common import settings; print(settings.VAR, settings.REPORTS)"
     assert run_python(code, tmp_path).stdout.split() == [
         str(settings.ROOT / "var"),
         str(settings.ROOT / "reports"),

@@ -79,7 +79,7 @@ def test_the_card_of_a_version_is_written_before_it_can_be_evaluated(
     artifact = SimpleNamespace(lineage=Lineage("data", "contract", "lock", "commit"))
     records = {
         "Selection": SimpleNamespace(leaderboard=()),
-        "Verdict": SimpleNamespace(passed=True, gates=GATES),
+        "GateVerdict": SimpleNamespace(passed=True, gates=GATES),
     }
     monkeypatch.setattr(registry, "open_version", lambda *_: (FOUND, artifact))
     monkeypatch.setattr(adapters, "load_record", lambda _, kind: records[kind.__name__])

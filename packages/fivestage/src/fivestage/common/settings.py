@@ -1,17 +1,18 @@
 """Where a running project keeps what it writes, and how its libraries are told so."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from fivestage.common.errors import UserError
 
 
 def project_root() -> Path:
-    """The project's folder: `FIVESTAGE_PROJECT`, or the nearest one from here upward that has `problem/`."""
+    """The project's folder: `FIVESTAGE_PROJECT`, else the one whose `problem` is imported, else this one."""
     if chosen := os.environ.get("FIVESTAGE_PROJECT"):
         return Path(chosen).resolve()
-    here = Path.cwd()
-    return next((one for one in (here, *here.parents) if (one / "problem").is_dir()), here)
+    found = find_spec("problem")
+    return Path(found.origin).resolve().parents[1] if found and found.origin else Path.cwd()
 
 
 ROOT = project_root()
