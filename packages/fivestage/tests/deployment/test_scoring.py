@@ -1,4 +1,5 @@
 import sqlite3
+import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,9 @@ def written(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts)
 
 
-def score(batch: Batch, source: object, target: object, quarantine: Path = Path()) -> BatchResult:
+def score(
+    batch: Batch, source: object, target: object, quarantine: Path = Path(tempfile.gettempdir())
+) -> BatchResult:
     return scoring.score(PROBLEM, batch.world, batch.artifact, "1", str(source), str(target), quarantine)
 
 
