@@ -1,0 +1,51 @@
+"""Where ZenML and MLflow behave otherwise than a project on one machine needs; each with its reason."""
+
+import sqlite3
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Engine, event
+from zenml.environment import Environment
+from zenml.integrations.registry import integration_registry
+from zenml.utils import source_utils
+
+from fivestage.common.settings import MLFLOW_DATABASE, ZENML_DATABASE
+
+_LIBRARY = "fivestage"
+_is_distribution_package_file = source_utils.is_distribution_package_file
+
+
+@cache
+def adjust_stores() -> None:
+    """Make the changes of this module, once per process.
+
+    - ZenML reads the metadata of all installed distributions whenever it compiles a pipeline or names a class
+      of a distribution, and starts a program that lists them for each run and step: half of the CPU of a
+      small run. Here it does so once per process.
+    - A library that is installed as editable, in a folder of the project, is a distribution all the same.
+      ZenML would name its classes by their path and import all of it a second time under that name.
+    - The stores commit dozens of times a run; with a write-ahead log a commit does not wait for the disk.
+    """
+    zenml: Any = source_utils
+    zenml._get_package_for_module = cache(zenml._get_package_for_module)  # noqa: SLF001 (has no public name)
+    zenml.is_distribution_package_file = _is_installed
+    for owner, name in (
+        (integration_registry, "activate_integrations"),
+        (Environment, "get_python_packages"),
+    ):
+        setattr(owner, name, cache(getattr(owner, name)))
+    event.listen(Engine, "connect", _use_write_ahead_log)
+
+
+def _is_installed(file_path: str, module_name: str) -> bool:
+    return module_name.partition(".")[0] == _LIBRARY or _is_distribution_package_file(file_path, module_name)
+
+
+def _use_write_ahead_log(connection: object, _: object) -> None:
+    """A log survives the end of a process; of a power cut, the last commits may be lost, never the store."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    file = connection.execute("PRAGMA database_list").fetchone()[2]
+    if file in (str(MLFLOW_DATABASE), str(ZENML_DATABASE)):  # a user's own files stay as they are
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
