@@ -22,6 +22,8 @@ from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_ba
 from problem import PROBLEM, dataset
 from tests.serving.conftest import REFERENCE, made_artifact, made_world
 
+ELSEWHERE = Path(tempfile.gettempdir())
+
 FLIGHTS, ASKED = 400, 40
 TIMES = ("scheduled_departure", "scheduled_arrival")
 
@@ -57,9 +59,7 @@ def written(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts)
 
 
-def score(
-    batch: Batch, source: object, target: object, quarantine: Path = Path(tempfile.gettempdir())
-) -> BatchResult:
+def score(batch: Batch, source: object, target: object, quarantine: Path = ELSEWHERE) -> BatchResult:
     return scoring.score(PROBLEM, batch.world, batch.artifact, "1", str(source), str(target), quarantine)
 
 
