@@ -26,7 +26,7 @@ from fivestage.training.leakage_probes import shuffled_labels_give_chance, targe
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import cross_validate_candidate, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
-from tests.core.contracts import CLASSES, contract_of
+from tests.contract.contracts import CLASSES, contract_of
 
 ROWS, CUT = 3000, 2000
 FOLDS = (
