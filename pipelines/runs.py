@@ -21,9 +21,7 @@ from fivestage.monitoring.period_watch import Watched, first_decision, reaches
 from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry import versions as registry
-from fivestage.registry.versions import Version, load_record
-from fivestage.training.boosting import BoostingParams
-from fivestage.training.selection import CANDIDATES, Selection
+from fivestage.registry.versions import Version
 from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
@@ -80,9 +78,9 @@ def train(as_of: str, *, afresh: bool = False) -> Trained:
 
 
 def retrain(as_of: str, champion: Version | None = None) -> Trained:
-    """Train again with the champion's trees, against it: they were tuned, the days are new."""
+    """Train again what the champion is, with its settings, against it: they were tuned, the days are new."""
     champion = champion or champion_of()
-    return _train(as_of, (champion,), (load_record(champion, Selection).trees,))
+    return _train(as_of, (champion,), champion.version)
 
 
 def _champions() -> tuple[Version, ...]:
@@ -90,9 +88,7 @@ def _champions() -> tuple[Version, ...]:
     return (found,) if found else ()
 
 
-def _train(
-    as_of: str, champions: Sequence[Version], candidates: Sequence[BoostingParams] = CANDIDATES
-) -> Trained:
+def _train(as_of: str, champions: Sequence[Version], kept: str = "") -> Trained:
     for champion in champions:
         if champion.as_of > epoch(day(as_of)):
             raise UserError(
@@ -104,11 +100,11 @@ def _train(
         registry.registry_key(PROBLEM.contract.name),
         as_of,
         "".join(champion.version for champion in champions),
-        [asdict(trees) for trees in candidates],
+        kept,
     )
     if run is None:
         raise UserError(REMOTE)
-    return Trained(_output(run, "build"), _output(run, "contest"), _output(run, "crown"), run)
+    return Trained(_output(run, "train_model"), _output(run, "contest"), _output(run, "crown"), run)
 
 
 def evaluate(version: Version) -> None:

@@ -8,7 +8,7 @@ from zenml.enums import ExecutionMode
 
 from fivestage.common.settings import PIPELINES_IMAGE
 from steps.data import in_memory, probe
-from steps.model import build, candidate, choose, contest, crown, examine, find_version
+from steps.model import contest, crown, examine, find_version, train_model
 from steps.report import tell_model
 
 LAST_DAY = "9999-12-31"
@@ -24,19 +24,14 @@ IN_PODS: dict[str, Any] = {  # locally without effect
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
-def training(data: str, registry: str, as_of: str, champion: str, candidates: list[dict[str, Any]]) -> None:
+def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> None:
     """Train as of a day on the data with this hash; the challenger meets the champion.
 
-    Each candidate is a step that waits for no other: in pods they run side by side.
+    `kept` names a version whose candidate is trained again; empty: all candidates are tried, side by side.
     """
     rows, world, features = in_memory(data, as_of, as_of)
     probes = probe(rows, world, features, as_of)
-    tried = [
-        candidate(rows, features, as_of, trees, id=f"candidate_{number}")
-        for number, trees in enumerate(candidates, 1)
-    ]
-    selection = choose(rows, features, as_of, tried)
-    version = build(rows, world, features, selection, as_of, data, registry)
+    version = train_model(rows, world, features, as_of, data, registry, kept)
     verdict = contest(rows, features, version, probes, as_of, champion)
     crown(version, verdict, champion)
 

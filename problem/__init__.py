@@ -2,13 +2,15 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fivestage.contract.contract import Contract, load_contract
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
     from fivestage.features.problem import Tables
@@ -28,6 +30,12 @@ class ProjectProblem:
         from problem.features import FEATURES
 
         return FEATURES
+
+    def candidates(self, rows: int, text: "Sequence[str]") -> "Mapping[str, Any]":
+        """See `problem/candidates.py`."""
+        from problem.candidates import candidates
+
+        return candidates(rows, text)
 
     def digest(self) -> str:
         """See `problem/dataset.py`."""

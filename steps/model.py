@@ -1,6 +1,6 @@
 """ZenML steps of stage 3."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from fivestage.evaluation.evaluate import (
 )
 from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Answers, Scored
-from fivestage.features.offline import names_by_set
+from fivestage.features.offline import learn_categories, names_by_set
 from fivestage.orchestration.caching import MODEL_CACHE
 from fivestage.orchestration.lineage import code_digest, lock_digest
 from fivestage.orchestration.materializers import RecordMaterializer
@@ -41,10 +41,10 @@ from fivestage.registry.versions import (
     register,
 )
 from fivestage.training.ablation import ablation
-from fivestage.training.boosting import BoostingParams
+from fivestage.training.estimators import settings_of
 from fivestage.training.packaging import fit_chosen, package
 from fivestage.training.sample import training_sample
-from fivestage.training.selection import CandidateResult, Selection, cross_validate_candidate, select
+from fivestage.training.selection import Selection, estimator_of, select
 from fivestage.training.task_trainer import baseline_savings
 from problem import PROBLEM
 from steps.data import Probes, windows_at
@@ -80,45 +80,35 @@ class Findings:
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
-def candidate(
-    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, trees: dict[str, Any]
-) -> Annotated[CandidateResult, "tried"]:
-    """One candidate on the temporal folds; it waits for no other."""
-    contract = PROBLEM.contract
-    windows = windows_at(rows, as_of)
-    return cross_validate_candidate(
-        training_sample(rows, features, windows, contract), windows, contract, BoostingParams(**trees)
-    )
-
-
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
-def choose(
-    rows: pd.DataFrame, features: pd.DataFrame, as_of: str, tried: list[CandidateResult]
-) -> Annotated[Selection, "selection"]:
-    """The best of the candidates, beside baselines on the same folds."""
-    contract = PROBLEM.contract
-    windows = windows_at(rows, as_of)
-    return select(training_sample(rows, features, windows, contract), windows, contract, tried)
-
-
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
-def build(
+def train_model(
     rows: pd.DataFrame,
     world: EventTables,
     features: pd.DataFrame,
-    selection: Selection,
     as_of: str,
     data: str,
     registry: str,  # noqa: ARG001 (in another one, the version is registered again)
+    kept: str,
 ) -> Annotated[Version, "version"]:
-    """Fit the chosen trees, put everything a prediction needs into one artifact, and register it."""
+    """Choose a candidate on the temporal folds, fit it, and register the artifact that it becomes.
+
+    `kept` names a version whose candidate and settings are kept; empty: all candidates are tried.
+    """
     contract = PROBLEM.contract
     windows = windows_at(rows, as_of)
-    fitted = fit_chosen(training_sample(rows, features, windows, contract), windows, selection, contract)
+    sample = training_sample(rows, features, windows, contract)
+    candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
+    champion = load_record(find(contract.name, kept), Selection) if kept else None
+    selection = select(sample, windows, contract, candidates, champion)
+    fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
     artifact = package(fitted, rows, windows, world, PROBLEM, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)
-    params = asdict(selection.trees) | {"as_of": as_of, "features": len(artifact.features)}
+    params = {
+        "candidate": selection.candidate,
+        **settings_of(estimator_of(candidates, selection)),
+        "as_of": as_of,
+        "features": len(artifact.features),
+    }
     version = register(
         artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()}
     )
@@ -207,7 +197,10 @@ def examine(
     after, label = rows.iloc[windows.after], labels_of(rows, contract)[windows.after]
     seen = features.iloc[windows.after]
     sets = names_by_set(PROBLEM.features, rows, world.reference)
-    lines = ablation(features, sets, rows, windows, load_record(found, Selection).trees, contract)
+    text = learn_categories(features.iloc[windows.train])
+    candidates = PROBLEM.candidates(len(windows.train), tuple(text))
+    estimator = estimator_of(candidates, load_record(found, Selection))
+    lines = ablation(features, sets, rows, windows, estimator, contract)
     evaluation = evaluate_window(artifact, after, artifact_forecast(artifact, seen), contract)
     return Findings(
         evaluation,

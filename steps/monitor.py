@@ -12,6 +12,7 @@ from zenml import step
 
 from fivestage.common.settings import DEMO, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
+from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import Comparison, Year, compare_policies
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.monitoring.notify import Alert, Team, notify
@@ -20,7 +21,6 @@ from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision, decid
 from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import known_numbers, open_version, run_of
-from fivestage.training.selection import CANDIDATES
 from problem import PROBLEM
 from steps.deploy import settings_in
 
@@ -70,7 +70,9 @@ def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[
     contract = PROBLEM.contract
     folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    year = Year(rows, features, contract, CANDIDATES[0], folder)
+    text = tuple(str(name) for name, values in features.items() if is_text(values))
+    first = next(iter(PROBLEM.candidates(len(rows), text).values()))
+    year = Year(rows, features, contract, first, folder)
     return compare_policies(year, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, epoch
@@ -16,8 +15,6 @@ from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version
-from fivestage.training.boosting import BoostingParams
-from fivestage.training.selection import CANDIDATES, Selection
 from pipelines import runs
 from problem import PROBLEM
 from steps import monitor as adapters
@@ -27,7 +24,7 @@ TRAINED = epoch(day("2013-09-01"))
 CHAMPION = Version("flight-disruption", "4", "digest", "run", TRAINED, "commit")
 CHALLENGER = replace(CHAMPION, version="5")
 PASSED = Contest(())
-USUAL = [asdict(trees) for trees in CANDIDATES]
+ALL = ""  # candidates are tried
 LENGTH = PROBLEM.contract.monitoring.period_days * DAY
 
 
@@ -68,7 +65,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Stand:
-    stand = Stand({"build": CHALLENGER, "contest": PASSED, "crown": True})
+    stand = Stand({"train_model": CHALLENGER, "contest": PASSED, "crown": True})
     monkeypatch.setattr(runs, "training", stand)
     return stand
 
@@ -82,7 +79,7 @@ def test_a_champion_of_a_later_day_is_a_sentence(champion: Version, training: St
 @pytest.mark.usefixtures("champion")
 def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
     trained = runs.train("2013-09-01")
-    assert training.given == [("data", "registry of flight-disruption", "2013-09-01", "4", USUAL)]
+    assert training.given == [("data", "registry of flight-disruption", "2013-09-01", "4", ALL)]
     assert (trained.version, trained.contest, trained.promoted) == (CHALLENGER, PASSED, True)
 
 
@@ -96,15 +93,13 @@ def test_afresh_there_is_no_champion(training: Stand, as_of: str) -> None:
 @pytest.mark.usefixtures("nobody")
 def test_the_first_training_meets_nobody(training: Stand) -> None:
     runs.train("2013-08-01")
-    assert training.given[0][3:] == ("", USUAL)
+    assert training.given[0][3:] == ("", ALL)
 
 
 @pytest.mark.usefixtures("champion")
-def test_training_again_takes_the_champions_trees(training: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = BoostingParams(learning_rate=0.07, leaves=9, count=33)
-    monkeypatch.setattr(runs, "load_record", lambda _version, _kind: Selection(own, Calibration(1.0), ()))
+def test_training_again_keeps_what_the_champion_is(training: Stand) -> None:
     runs.retrain("2013-10-01")
-    assert training.given[0][2:] == ("2013-10-01", "4", [asdict(own)])
+    assert training.given[0][2:] == ("2013-10-01", "4", "4")
 
 
 @pytest.mark.usefixtures("nobody")
@@ -133,7 +128,7 @@ def test_a_remote_orchestrator_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("nobody")
 def test_a_run_that_failed_in_its_pods_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "training", lambda *_: SimpleNamespace(name="training-1", steps={}))
-    with pytest.raises(UserError, match="training-1 ended before its step build was done"):
+    with pytest.raises(UserError, match="training-1 ended before its step train_model was done"):
         runs.train("2013-08-01")
 
 

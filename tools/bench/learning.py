@@ -1,7 +1,7 @@
 """What more rows bring: trees that have learnt from some of the default data, chosen in several ways."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -14,9 +14,8 @@ from fivestage.data.splits import cut
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import scores
 from fivestage.features.offline import build_features
-from fivestage.training.boosting import BoostingParams, fit_trees
+from fivestage.training.estimators import Estimator, fit_classifier, with_settings
 from fivestage.training.sample import training_sample
-from fivestage.training.selection import CANDIDATES
 from problem import PROBLEM
 
 SHARES = (0.05, 0.1, 0.2, 0.5)  # of the rows to learn from
@@ -43,7 +42,8 @@ def learning_curve() -> Iterator[Learnt]:
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     features = build_features(PROBLEM.features, rows, world.events, world.reference)
     sample, days = training_sample(rows, features, windows, contract), decision_day(rows)
-    judged, trees = np.concatenate([windows.contest, windows.after]), CANDIDATES[0]
+    candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
+    judged, trees = np.concatenate([windows.contest, windows.after]), next(iter(candidates.values()))
 
     def told(chosen: str, learnt: Ints, model: HistGradientBoostingClassifier) -> Learnt:
         answers = model.predict_proba(sample.features[judged])[:, 1]
@@ -52,10 +52,10 @@ def learning_curve() -> Iterator[Learnt]:
 
     for share in SHARES:
         for chosen, learnt in choices(windows.train, days[windows.train], share).items():
-            yield told(chosen, learnt, fit_trees(sample.features[learnt], sample.label[learnt], trees))
+            yield told(chosen, learnt, fit_classifier(trees, sample.features[learnt], sample.label[learnt]))
     everything = windows.train
     yield told(
-        "all rows", everything, fit_trees(sample.features[everything], sample.label[everything], trees)
+        "all rows", everything, fit_classifier(trees, sample.features[everything], sample.label[everything])
     )
     quarters = np.array_split(np.random.default_rng(SEED).permutation(everything), QUARTERS)
     model = in_turn([(sample.features[one], sample.label[one]) for one in quarters], trees)
@@ -74,12 +74,12 @@ def choices(train: Ints, days: Ints, share: float) -> dict[str, Ints]:
     }
 
 
-def in_turn(parts: list[tuple[Floats, Ints]], trees: BoostingParams) -> HistGradientBoostingClassifier:
+def in_turn(parts: list[tuple[Floats, Ints]], trees: Estimator) -> HistGradientBoostingClassifier:
     """Each part adds its share of the trees to those of the parts before."""
     first, *others = parts
-    model = fit_trees(*first, replace(trees, count=trees.count // len(parts)))
+    model = fit_classifier(with_settings(trees, {"max_iter": trees.max_iter // len(parts)}), *first)
     model.set_params(warm_start=True)
     for number, part in enumerate(others, 2):
-        model.set_params(max_iter=trees.count * number // len(parts))
+        model.set_params(max_iter=trees.max_iter * number // len(parts))
         model.fit(*part)
     return model

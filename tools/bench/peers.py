@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.artifact.tree_tables import LEAF
+from fivestage.artifact.tree_tables import LEAF, Ensemble
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT, VAR
 from fivestage.contract.contract import Contract, NumberColumn
@@ -97,6 +97,8 @@ def prepare(artifact: Artifact, artifact_folder: Path, rows: Rows, port: int) ->
         UserError: when one cannot be installed.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
+    if not isinstance(artifact.models, Ensemble):
+        raise UserError("The served model is no trees: the peers are given trees of the same size.")
     trees = [tree for output in artifact.models.outputs for tree in output.trees]
     given = {
         "rows": rows,

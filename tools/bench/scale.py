@@ -85,7 +85,7 @@ def training(folder: Path, problem: Problem) -> int:
     from fivestage.data.splits import cut
     from fivestage.training.packaging import fit_chosen, package
     from fivestage.training.sample import training_sample
-    from fivestage.training.selection import CANDIDATES, cross_validate_candidate, select
+    from fivestage.training.selection import select
 
     stored, contract = stored_in(folder), problem.contract
     as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
@@ -93,13 +93,9 @@ def training(folder: Path, problem: Problem) -> int:
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     sample = training_sample(rows, seen, windows, contract)
     del seen
-    selection = select(
-        sample,
-        windows,
-        contract,
-        [cross_validate_candidate(sample, windows, contract, one) for one in CANDIDATES],
-    )
-    fitted = fit_chosen(sample, windows, selection, contract)
+    candidates = problem.candidates(len(windows.train), tuple(sample.categories))
+    selection = select(sample, windows, contract, candidates)
+    fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
     save_artifact(package(fitted, rows, windows, world, problem, lineage), folder / "model")
     return len(rows)

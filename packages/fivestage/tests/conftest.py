@@ -1,6 +1,6 @@
 """A real slice of the data, cut and featurised as the pipelines do it, with a small model of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,20 @@ from fivestage.data.splits import TemporalSplit, cut
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Problem, Tables
-from fivestage.training.boosting import BoostingParams
 from fivestage.training.packaging import Fitted, fit_chosen, package
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.selection import Selection
 from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import raw_folder, read_raw
+from tests.synthetic import boosting
 
 KEPT = 3  # one flight number in so many
 MONTHS = 4
 AS_OF = "2013-04-16"
-TREES = BoostingParams(learning_rate=0.1, leaves=15, count=60, min_leaf_rows=50)
+CANDIDATES = {
+    "boosting": boosting("binary", learning_rate=0.1, max_leaf_nodes=15, max_iter=60, min_samples_leaf=50)
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def real() -> Slice:
 
 @pytest.fixture(scope="session")
 def fitted(real: Slice) -> Fitted:
-    return fit_chosen(real.sample, real.windows, Selection(TREES, Calibration(0.9), ()), real.contract)
+    selection = Selection("boosting", {}, Calibration(0.9), ())
+    return fit_chosen(real.sample, real.windows, selection, real.contract, CANDIDATES)
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +87,9 @@ class ChangedProblem:
     @property
     def features(self) -> FeatureDefinitions:
         return PROBLEM.features
+
+    def candidates(self, rows: int, text: Sequence[str]) -> Mapping[str, Any]:
+        return PROBLEM.candidates(rows, text)
 
     def digest(self) -> str:
         return "data"

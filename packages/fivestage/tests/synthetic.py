@@ -6,13 +6,14 @@ features and windows; `synthetic_artifact(task)` what training makes of it. All 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from fivestage.artifact.artifact import Artifact, Lineage
 from fivestage.artifact.calibration import LINKS
@@ -25,7 +26,6 @@ from fivestage.features.definitions import FeatureDefinitions, Features, Referen
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
 from fivestage.features.stores import HOUR, AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView
-from fivestage.training.boosting import BoostingParams
 from fivestage.training.packaging import Fitted, fit_chosen, package
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.selection import Selection
@@ -237,6 +237,10 @@ class SyntheticProblem:
     seed: int = 0
     days: int = DAYS
 
+    def candidates(self, rows: int, text: Sequence[str]) -> dict[str, Any]:
+        del rows, text
+        return {"boosting": boosting(self.contract.task)}
+
     def digest(self) -> str:
         text = f"{self.contract.digest} {self.seed} {self.days}"
         return hashlib.sha256(text.encode()).hexdigest()
@@ -251,6 +255,13 @@ class SyntheticProblem:
     def read_batch(self, source: str, contract: Contract) -> pd.DataFrame | None:
         del source, contract
         return None
+
+
+def boosting(task: str, **settings: Any) -> Any:
+    """A few small trees."""
+    kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
+    usual = {"learning_rate": 0.2, "max_leaf_nodes": 8, "max_iter": 15, "min_samples_leaf": 20}
+    return kind(**{**usual, "early_stopping": False, "random_state": 0, **settings})
 
 
 def tables(contract: Contract, seed: int = 0, days: int = DAYS) -> Tables:
@@ -367,9 +378,10 @@ def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
 @cache
 def synthetic_fitted(task: str) -> Fitted:
     """A small model of a task."""
-    trees = BoostingParams(learning_rate=0.2, leaves=8, count=15, min_leaf_rows=20)
     one = prepared(task)
-    return fit_chosen(one.sample, one.windows, Selection(trees, LINKS[task](), ()), one.contract)
+    candidates = one.problem.candidates(len(one.windows.train), ())
+    selection = Selection(next(iter(candidates)), {}, LINKS[task](), ())
+    return fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
 
 
 @cache

@@ -8,9 +8,8 @@ from fivestage.common.clock import DAY
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.evaluation.metrics import evaluate
 from fivestage.features.stores import HOUR
-from fivestage.training.boosting import fit_trees
-from fivestage.training.selection import CANDIDATES
-from tools.bench.study.sample import calibrated_after, studied
+from fivestage.training.estimators import fit_classifier
+from tools.bench.study.sample import USUAL, calibrated_after, studied
 
 METRICS = ("roc_auc", "log_loss", "cost_per_1000", "savings_share", "bias")
 LEAST = 500  # rows of a group
@@ -20,7 +19,7 @@ def measure() -> dict[str, Any]:
     """Intervals by rows and by days, the delay of labels, and both kinds of error by group."""
     given = studied()
     windows, sample, costs = given.windows, given.sample, given.contract.costs
-    model = fit_trees(sample.features[windows.train], sample.label[windows.train], CANDIDATES[0])
+    model = fit_classifier(USUAL, sample.features[windows.train], sample.label[windows.train])
     contest, after = (
         np.ravel(model.decision_function(sample.features[rows])) for rows in (windows.contest, windows.after)
     )

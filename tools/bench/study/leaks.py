@@ -8,11 +8,10 @@ from sklearn.metrics import roc_auc_score
 from fivestage.common.columns import Floats
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
-from fivestage.training.boosting import fit_trees
-from fivestage.training.selection import CANDIDATES
+from fivestage.training.estimators import fit_classifier
 from problem import PROBLEM
 from problem.features import SETS
-from tools.bench.study.sample import studied
+from tools.bench.study.sample import USUAL, studied
 
 HOURS_TOO_LATE = (1, 2, 4)
 
@@ -22,15 +21,15 @@ def measure() -> dict[str, Any]:
     given = studied()
     label, features, windows = given.sample.label, given.sample.features, given.windows
     fold = windows.folds[-1]
-    model = fit_trees(features[fold.train], label[fold.train], CANDIDATES[0])
+    model = fit_classifier(USUAL, features[fold.train], label[fold.train])
     rows = np.concatenate([fold.train, fold.valid])
     mixed = np.random.default_rng(0).permutation(rows)
     train, valid = mixed[: len(fold.train)], mixed[len(fold.train) :]
-    shuffled = fit_trees(features[train], label[train], CANDIDATES[0])
+    shuffled = fit_classifier(USUAL, features[train], label[train])
     late = []
     for hours in HOURS_TOO_LATE:
         told = features_later(hours)
-        peeking = fit_trees(told[fold.train], label[fold.train], CANDIDATES[0])
+        peeking = fit_classifier(USUAL, told[fold.train], label[fold.train])
         late.append(
             {"hours": hours, "roc_auc": _auc(label[fold.valid], peeking.predict_proba(told[fold.valid]))}
         )

@@ -14,20 +14,26 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fivestage.common.columns import Floats, Ints
-from fivestage.training.boosting import SEED, BoostingParams, fit_trees
-from fivestage.training.selection import CANDIDATES
-from tools.bench.study.sample import best_seconds, calibrated_after, margins, on_folds, saved, scored, studied
+from fivestage.training.estimators import fit_classifier
+from tools.bench.study.sample import (
+    USUAL,
+    best_seconds,
+    calibrated_after,
+    margins,
+    on_folds,
+    saved,
+    scored,
+    studied,
+)
 
 Learn = Callable[[Floats, Ints], Callable[[Floats], Floats]]
-TREES = CANDIDATES[0]
+SEED = 0
 ONE_HOT = 40  # values of a text feature; rarer ones share none
 
 
 def boosting(features: Floats, label: Ints) -> Callable[[Floats], Floats]:
     """What serves."""
-    return _probability(
-        fit_trees(features, label, BoostingParams(TREES.learning_rate, TREES.leaves, TREES.count))
-    )
+    return _probability(fit_classifier(USUAL, features, label))
 
 
 def forest(features: Floats, label: Ints) -> Callable[[Floats], Floats]:

@@ -7,12 +7,11 @@ import numpy as np
 
 from fivestage.common.columns import Floats, Strings
 from fivestage.features.stores import OfflineFeatureStore
-from fivestage.training.boosting import fit_trees
-from fivestage.training.selection import CANDIDATES
+from fivestage.training.estimators import fit_classifier
 from problem import PROBLEM
 from problem.features import SETS
 from problem.routes import Graph, graph_of, legs_from
-from tools.bench.study.sample import Studied, calibrated_after, saved, scored, studied
+from tools.bench.study.sample import USUAL, Studied, calibrated_after, saved, scored, studied
 
 HOURS = (3, 6)
 STEP = 1800  # seconds: what two legs away looks like is asked anew so often
@@ -95,7 +94,7 @@ def _others(past: OfflineFeatureStore, graph: Graph, origin: str, moments: Any, 
 
 def _answers(given: Studied, features: Floats) -> Floats:
     windows = given.windows
-    model = fit_trees(features[windows.train], given.sample.label[windows.train], CANDIDATES[0])
+    model = fit_classifier(USUAL, features[windows.train], given.sample.label[windows.train])
     contest, after = (
         np.ravel(model.decision_function(features[rows])) for rows in (windows.contest, windows.after)
     )

@@ -21,10 +21,12 @@ from fivestage.features.offline import build_features, names_by_set
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import trainer_of
 from problem import PROBLEM
+from problem.candidates import candidates
 from steps.data import windows_at
 
 DRAWS = 200
 BEST_OF = 5
+USUAL = next(iter(candidates(0, ()).values()))  # the first of the candidates
 
 
 @dataclass(frozen=True)

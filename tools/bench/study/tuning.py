@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from fivestage.evaluation.metrics import scores
-from fivestage.training.boosting import BoostingParams, fit_trees
-from fivestage.training.selection import CANDIDATES
+from fivestage.training.estimators import Estimator, fit_classifier
+from problem.candidates import boosting, candidates
 from tools.bench.study.sample import calibrated_after, scored, studied
 
 DRAWN = 10
@@ -21,14 +21,15 @@ def measure() -> dict[str, Any]:
     label, features, fold = given.sample.label, given.sample.features, given.windows.folds[-1]
     tried: list[dict[str, Any]] = []
     train = fold.train[-ROWS:]
-    for number, trees in enumerate((*CANDIDATES, *drawn())):
+    usual = candidates(ROWS, ())
+    for number, (name, trees) in enumerate([*usual.items(), *drawn()]):
         begun = time.process_time()
-        model = fit_trees(features[train], label[train], trees)
+        model = fit_classifier(trees, features[train], label[train])
         answers = model.predict_proba(features[fold.valid])[:, 1]
         tried.append(
             {
-                "name": trees.name,
-                "usual": number < len(CANDIDATES),
+                "name": name,
+                "usual": number < len(usual),
                 "log_loss": float(log_loss(label[fold.valid], answers)),
                 "savings_share": scores(label[fold.valid], answers, given.contract.costs)["savings_share"],
                 "cpu_s": time.process_time() - begun,
@@ -53,25 +54,28 @@ def measure() -> dict[str, Any]:
     return {"curve": curve, "worst": max(one["log_loss"] for one in tried), "rows": len(train)}
 
 
-def drawn() -> list[BoostingParams]:
+def drawn() -> list[tuple[str, Estimator]]:
     """Settings over the ranges that people usually search."""
     draw = np.random.default_rng(0)
-    return [
-        BoostingParams(
-            learning_rate=round(float(np.exp(draw.uniform(np.log(0.03), np.log(0.3)))), 3),
-            leaves=int(draw.choice([7, 15, 31, 63, 127])),
-            count=int(draw.choice([50, 100, 150, 200])),
-            min_leaf_rows=int(draw.choice([20, 50, 100, 300])),
-            l2=float(draw.choice([0.0, 1.0, 10.0])),
-        )
-        for _ in range(DRAWN)
-    ]
+    found = []
+    for _ in range(DRAWN):
+        rate = round(float(np.exp(draw.uniform(np.log(0.03), np.log(0.3)))), 3)
+        leaves = int(draw.choice([7, 15, 31, 63, 127]))
+        settings = {
+            "learning_rate": rate,
+            "max_leaf_nodes": leaves,
+            "max_iter": int(draw.choice([50, 100, 150, 200])),
+            "min_samples_leaf": int(draw.choice([20, 50, 100, 300])),
+            "l2_regularization": float(draw.choice([0.0, 1.0, 10.0])),
+        }
+        found.append((f"boosting, {leaves} leaves at rate {rate:g}", boosting().set_params(**settings)))
+    return found
 
 
-def _afterwards(trees: BoostingParams) -> dict[str, dict[str, float]]:
+def _afterwards(trees: Estimator) -> dict[str, dict[str, float]]:
     given = studied()
     windows, features = given.windows, given.sample.features
-    model = fit_trees(features[windows.train], given.sample.label[windows.train], trees)
+    model = fit_classifier(trees, features[windows.train], given.sample.label[windows.train])
     contest, after = (
         np.ravel(model.decision_function(features[rows])) for rows in (windows.contest, windows.after)
     )

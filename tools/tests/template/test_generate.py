@@ -150,7 +150,7 @@ def test_the_demos_files_are_there_to_be_removed() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_examples_are_what_make_init_writes(tmp_path: Path, task: str) -> None:
     write_example(task, tmp_path)
-    for name in ("problem.yaml", "dataset.py", "features.py"):
+    for name in ("problem.yaml", "dataset.py", "features.py", "candidates.py"):
         kept, made = ((folder / name).read_text().splitlines() for folder in (FOLDER / task, tmp_path))
         different = [one for one in zip(kept, made, strict=True) if one[0] != one[1]]
         assert all("quick model" in one for one, _ in different), "make examples"

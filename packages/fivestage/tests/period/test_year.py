@@ -24,9 +24,9 @@ from fivestage.monitoring.backtest import (
     told,
 )
 from fivestage.monitoring.policy import ShadowScore, saved_by_day
-from fivestage.training.boosting import BoostingParams
 from problem import PROBLEM
 from tests.conftest import Slice, changed
+from tests.synthetic import boosting
 
 WEEKS = 20
 WEEK = 7 * DAY
@@ -153,7 +153,13 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
     real: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = changed(real.contract, monitoring={"reference_days": 28})
-    year = Year(real.rows, real.features, contract, BoostingParams(0.2, 7, 20, min_leaf_rows=50), tmp_path)
+    year = Year(
+        real.rows,
+        real.features,
+        contract,
+        boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
+        tmp_path,
+    )
     found = compare_policies(year, lambda _: None)
     assert [one.policy for one in found.policies] == list(POLICIES)
     calendar = next(one for one in found.policies if one.policy.startswith("every"))
@@ -171,7 +177,11 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
     monkeypatch.setattr(Year, "_train", again)
     monkeypatch.setattr(years, "detect_drift", again)
     once_more = Year(
-        real.rows, real.features, contract, BoostingParams(0.2, 7, 20, min_leaf_rows=50), tmp_path
+        real.rows,
+        real.features,
+        contract,
+        boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
+        tmp_path,
     )
     assert compare_policies(once_more, lambda _: None) == found
 
@@ -179,6 +189,6 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
 def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
     first = real.rows["decision_at"] < real.rows["decision_at"].min() + 40 * DAY
     rows, features = real.rows[first], real.features[first]
-    year = Year(rows, features, real.contract, BoostingParams(0.2, 7, 20), tmp_path)
+    year = Year(rows, features, real.contract, boosting("binary", max_leaf_nodes=7, max_iter=20), tmp_path)
     with pytest.raises(UserError, match="no period is left to compare policies in"):
         compare_policies(year, lambda _: None)

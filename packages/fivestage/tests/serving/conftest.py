@@ -16,9 +16,10 @@ import pytest
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from fivestage.artifact.artifact import Artifact, Lineage, Parity, SmokeRow, save_artifact
+from fivestage.artifact.artifact import Artifact, Lineage, SmokeRow, save_artifact
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import predict_table
+from fivestage.artifact.scorer import Parity
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats, Ints, Strings
 from fivestage.contract.contract import Contract

@@ -11,10 +11,11 @@ import pytest
 import treelite
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from fivestage.artifact.artifact import Artifact, Parity, SmokeRow, load_artifact, save_artifact
+from fivestage.artifact.artifact import Artifact, SmokeRow, load_artifact, save_artifact
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.engine import Engine, predict_table
 from fivestage.artifact.predictions import form_of, numbers_in
+from fivestage.artifact.scorer import Parity
 from fivestage.artifact.tree_tables import Ensemble
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats
@@ -24,7 +25,7 @@ from fivestage.features.encoder import encode, matrix
 from fivestage.serving import app
 from fivestage.serving.log import open_store, predictions
 from problem import PROBLEM
-from tests.contract.contracts import CLASSES, contract_of
+from tests.core.contracts import CLASSES, contract_of
 from tests.serving.conftest import (
     REFERENCE,
     Running,

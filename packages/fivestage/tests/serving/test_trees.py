@@ -12,10 +12,9 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from fivestage.artifact import engine
-from fivestage.artifact.artifact import Parity
+from fivestage.artifact import scorer
 from fivestage.artifact.calibration import Calibration
-from fivestage.artifact.engine import Scorer
+from fivestage.artifact.scorer import Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.errors import UserError
@@ -91,8 +90,8 @@ def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     rows = probes(ensemble(trees))
     parity = Parity(rows, trees.decision_function(rows))
     scorer_of(trees).require(parity)
-    monkeypatch.setattr(engine, "forest_of", wrong)
-    with pytest.raises(UserError, match="otherwise than the model they were made from"):
+    monkeypatch.setattr(scorer, "forest_of", wrong)
+    with pytest.raises(UserError, match="otherwise than the model it was made from"):
         scorer_of(trees).require(parity)
 
 
@@ -103,7 +102,7 @@ def test_trees_cannot_be_held_against_nothing() -> None:
 
 def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = scorer_of(trained(31))
-    monkeypatch.setattr(engine, "library", lambda _: None)
+    monkeypatch.setattr(scorer, "library", lambda _: None)
     slow = scorer_of(trained(31))
     assert slow.why_slow
     rows = probes(ensemble(trained(31)))

@@ -21,8 +21,9 @@ from fivestage.evaluation.evaluate import (
 from fivestage.evaluation.metrics import scores
 from fivestage.features.offline import names_by_set
 from fivestage.training.ablation import ablation
+from fivestage.training.estimators import with_settings
 from problem import PROBLEM
-from tests.conftest import TREES, Slice, changed
+from tests.conftest import CANDIDATES, Slice, changed
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])), min_size=1))
@@ -103,7 +104,12 @@ def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(real: Slice,
 def test_each_line_of_the_ablation_adds_a_set(real: Slice) -> None:
     sets = names_by_set(PROBLEM.features, real.rows, real.world.reference)
     some = {name: sets[name] for name in ("schedule", "history", "weather")}
-    arguments = (real.rows, real.windows, replace(TREES, count=15), real.contract)
+    arguments = (
+        real.rows,
+        real.windows,
+        with_settings(CANDIDATES["boosting"], {"max_iter": 15}),
+        real.contract,
+    )
     lines = ablation(real.features, some, *arguments)
     assert [name for name, _ in lines] == ["schedule", "schedule + history"]
     first, both = (scored.scores for _, scored in lines)

@@ -5,16 +5,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fivestage.artifact.calibration import Calibration
-from fivestage.artifact.engine import Scorer
-from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.artifact.scorer import Scorer
 from fivestage.common.columns import Floats, Ints
 from fivestage.features.offline import feature_matrix, learn_categories
-from fivestage.training.boosting import BoostingParams, as_data, fit_regressor, fit_trees
+from fivestage.training.conversion import trees_of
+from fivestage.training.estimators import Estimator, fit_classifier, fit_regressor
 from fivestage.training.task_trainer import a_few_trees, trainer_of
-from problem import PROBLEM
+from tests.synthetic import boosting, synthetic_problem
 
-LEARNER = trainer_of(PROBLEM.contract)
-SMALL = BoostingParams(learning_rate=0.2, leaves=8, count=30, min_leaf_rows=10)
+TRAINER = trainer_of(synthetic_problem("binary").contract)
+SETTINGS = {"learning_rate": 0.2, "max_leaf_nodes": 8, "max_iter": 30, "min_samples_leaf": 10}
+SMALL = boosting("binary", **SETTINGS)
+
+
+def scorer_of(model: Estimator, calibration: Calibration) -> Scorer:
+    trees = trees_of([model])
+    assert trees is not None
+    return Scorer(trees, calibration)
 
 
 def problem(rows: int = 800, seed: int = 0) -> tuple[Floats, Ints]:
@@ -40,16 +47,21 @@ def test_what_training_never_saw_is_missing() -> None:
 
 def test_the_same_rows_grow_the_same_trees() -> None:
     features, label = problem()
-    first, again = (as_data(fit_trees(features, label, SMALL)) for _ in range(2))
-    assert first == again
-    assert first != as_data(fit_trees(features, 1 - label, SMALL))
+    first, again, opposite = (
+        trees_of([fit_classifier(SMALL, features, truth)]) for truth in (label, label, 1 - label)
+    )
+    assert first
+    assert again
+    assert opposite
+    assert first.checkpoints == again.checkpoints
+    assert first.checkpoints != opposite.checkpoints
 
 
 def test_trees_are_as_many_as_asked_for() -> None:
     features, label = problem()
-    model = fit_trees(features, label, SMALL)
-    assert model.n_iter_ == SMALL.count
-    assert max(tree[0].get_n_leaf_nodes() for tree in model._predictors) <= SMALL.leaves
+    model = fit_classifier(SMALL, features, label)
+    assert model.n_iter_ == SMALL.max_iter
+    assert max(tree[0].get_n_leaf_nodes() for tree in model._predictors) <= SMALL.max_leaf_nodes
 
 
 @pytest.mark.parametrize("slope", [0.4, 1.0, 1.7])
@@ -57,7 +69,7 @@ def test_temperature_scaling_recovers_a_known_slope(slope: float) -> None:
     random = np.random.default_rng(0)
     margin = random.normal(scale=2, size=40_000)
     label = (random.random(margin.size) < 1 / (1 + np.exp(-slope * margin))).astype(np.int64)
-    found = LEARNER.calibrate(margin, label)
+    found = TRAINER.calibrate(margin, label)
     assert isinstance(found, Calibration)
     assert found.slope == pytest.approx(slope, rel=0.04)
 
@@ -65,7 +77,7 @@ def test_temperature_scaling_recovers_a_known_slope(slope: float) -> None:
 def test_calibration_has_no_offset_and_keeps_the_order() -> None:
     random = np.random.default_rng(1)
     margin = np.sort(random.normal(size=2000))
-    found = LEARNER.calibrate(margin, (random.random(2000) < 0.9 / (1 + np.exp(-margin))).astype(np.int64))
+    found = TRAINER.calibrate(margin, (random.random(2000) < 0.9 / (1 + np.exp(-margin))).astype(np.int64))
     assert found.forecast(np.zeros(1)) == 0.5
     assert (np.diff(found.forecast(margin)) >= 0).all()
 
@@ -75,19 +87,19 @@ def test_calibration_has_no_offset_and_keeps_the_order() -> None:
 def test_converted_trees_answer_as_scikit_learns_do(seed: int, missing: float, slope: float) -> None:
     features, label = problem(400, seed)
     random = np.random.default_rng(seed)
-    trees = fit_trees(features, label, SMALL)
+    trees = fit_classifier(SMALL, features, label)
     asked = np.vstack([features, random.normal(scale=5, size=(200, 3)), np.full((1, 3), np.nan)])
     asked[random.random(asked.shape) < missing] = np.nan
     calibration = Calibration(slope)
     expected = calibration.forecast(trees.decision_function(asked))
-    converted = Scorer(ensemble_of([as_data(trees)]), calibration)
+    converted = scorer_of(trees, calibration)
     assert np.abs(converted.forecast(asked) - expected).max() < 1e-9
     assert converted.one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_a_missing_value_is_no_zero() -> None:
     features, label = problem()
-    scorer = Scorer(ensemble_of([as_data(fit_trees(features, label, SMALL))]), Calibration())
+    scorer = scorer_of(fit_classifier(SMALL, features, label), Calibration())
     present, absent = np.zeros((1, 3)), np.array([[0, np.nan, 0]])
     assert scorer.forecast(absent)[0] > scorer.forecast(present)[0] + 0.1
 
@@ -97,7 +109,11 @@ def test_a_column_without_a_value_so_far_is_no_hindrance() -> None:
     features = np.random.default_rng(0).normal(size=(400, 2))
     features[:, 1] = np.nan
     label = (features[:, 0] > 0).astype(np.int64)
-    for model in (fit_trees(features, label, SMALL), fit_regressor(features, features[:, 0], SMALL)):
+    number = boosting("regression", **SETTINGS)
+    for model in (
+        fit_classifier(SMALL, features, label),
+        fit_regressor(number, features, features[:, 0]),
+    ):
         later = features.copy()
         later[:, 1] = np.linspace(-9, 9, 400)
         np.testing.assert_array_equal(model.predict(features), model.predict(later))
@@ -106,8 +122,8 @@ def test_a_column_without_a_value_so_far_is_no_hindrance() -> None:
 def test_a_few_trees_learn_only_the_rows_they_are_given() -> None:
     features, label = problem()
     train, later = np.arange(500), np.arange(500, 800)
-    found = a_few_trees(LEARNER)(features, label, train, later)
+    found = a_few_trees(TRAINER)(features, label, train, later)
     spoiled = label.copy()
     spoiled[later] = 1 - spoiled[later]
-    assert np.array_equal(a_few_trees(LEARNER)(features, spoiled, train, later), found)
+    assert np.array_equal(a_few_trees(TRAINER)(features, spoiled, train, later), found)
     assert found[label[later] == 1].mean() > found[label[later] == 0].mean() + 0.2

@@ -21,12 +21,13 @@ from fivestage.common.errors import UserError
 from fivestage.data.event_tables import SMOKE_ROWS, known_between
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.stores import HOUR, OfflineFeatureStore
-from fivestage.training import packaging as room
-from fivestage.training.boosting import as_data, fit_trees
+from fivestage.training import conversion
+from fivestage.training.conversion import trees_of
+from fivestage.training.estimators import fit_classifier, with_settings
 from fivestage.training.packaging import Fitted, fit_chosen
 from fivestage.training.selection import Selection
 from problem import PROBLEM
-from tests.conftest import TREES, Slice, packaged
+from tests.conftest import CANDIDATES, Slice, packaged
 
 AS_OF = 1_380_585_600  # 2013-10-01T00:00:00Z
 LEG = {"carrier": ["UA"], "flight": [1], "origin": ["EWR"], "dest": ["IAH"]}
@@ -78,8 +79,8 @@ def test_the_history_answers_as_all_events_do(real: Slice, artifact: Artifact) -
 def test_fitting_and_packaging_again_gives_the_same_artifact(
     real: Slice, artifact: Artifact, tmp_path: Path
 ) -> None:
-    selection = Selection(TREES, artifact.calibration, ())
-    again = packaged(real, fit_chosen(real.sample, real.windows, selection, real.contract))
+    selection = Selection("boosting", {}, artifact.calibration, ())
+    again = packaged(real, fit_chosen(real.sample, real.windows, selection, real.contract, CANDIDATES))
     first = save_artifact(artifact, tmp_path / "first")
     assert save_artifact(again, tmp_path / "again") == first
     assert save_artifact(load_artifact(tmp_path / "first"), tmp_path / "copied") == first
@@ -113,16 +114,22 @@ def test_a_missing_file_is_refused(artifact: Artifact, tmp_path: Path, name: str
 
 
 def test_trees_that_convert_into_others_are_refused(real: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = replace(TREES, count=5)
-    selection = Selection(few, Calibration(), ())
+    few = {"boosting": with_settings(CANDIDATES["boosting"], {"max_iter": 5})}
+    selection = Selection("boosting", {}, Calibration(), ())
     train = real.windows.train
-    other = as_data(
-        fit_trees(real.sample.features[train], real.sample.label[train], replace(few, learning_rate=0.11))
+    other = trees_of(
+        [
+            fit_classifier(
+                with_settings(few["boosting"], {"learning_rate": 0.11}),
+                real.sample.features[train],
+                real.sample.label[train],
+            )
+        ]
     )
-    fit_chosen(real.sample, real.windows, selection, real.contract)
-    monkeypatch.setattr(room, "as_data", lambda _: other)
-    with pytest.raises(UserError, match="otherwise than the model they were made from"):
-        fit_chosen(real.sample, real.windows, selection, real.contract)
+    fit_chosen(real.sample, real.windows, selection, real.contract, few)
+    monkeypatch.setattr(conversion, "trees_of", lambda _: other)
+    with pytest.raises(UserError, match="otherwise than the model it was made from"):
+        fit_chosen(real.sample, real.windows, selection, real.contract, few)
 
 
 def test_the_artifact_is_of_the_training_window(real: Slice, artifact: Artifact, fitted: Fitted) -> None:

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
-from fivestage.artifact.engine import Scorer
-from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.artifact.scorer import Scorer
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
@@ -20,13 +19,14 @@ from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
-from fivestage.training.boosting import BoostingParams, as_data
+from fivestage.training.conversion import trees_of
 from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import shuffled_labels_give_chance, target_is_not_rebuilt
 from fivestage.training.sample import TrainingSample
-from fivestage.training.selection import cross_validate_candidate, select
+from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
-from tests.contract.contracts import CLASSES, contract_of
+from tests.core.contracts import CLASSES, contract_of
+from tests.synthetic import boosting
 
 ROWS, CUT = 3000, 2000
 FOLDS = (
@@ -34,10 +34,17 @@ FOLDS = (
     Fold(np.arange(1500), np.arange(1500, CUT), 0, 0),
 )
 WINDOWS = TemporalSplit(np.arange(CUT), FOLDS, np.arange(CUT, 2500), np.arange(2500, ROWS), 0, 0)
-SMALL = BoostingParams(learning_rate=0.1, leaves=8, count=50, min_leaf_rows=20)
 SEVERAL, NUMBER = contract_of("multiclass"), contract_of("regression")
 assert isinstance(SEVERAL, MulticlassContract)
 assert isinstance(NUMBER, RegressionContract)
+
+
+def small(contract: Contract) -> Any:
+    return boosting(contract.task, learning_rate=0.1, max_leaf_nodes=8, max_iter=50)
+
+
+def chosen(seen: TrainingSample, contract: Contract) -> Selection:
+    return select(seen, WINDOWS, contract, {"small": small(contract)})
 
 
 def sample(contract: Contract, seed: int = 0) -> TrainingSample:
@@ -55,17 +62,15 @@ def sample(contract: Contract, seed: int = 0) -> TrainingSample:
 @pytest.mark.parametrize("contract", [SEVERAL, NUMBER])
 def test_trees_beat_the_baselines_and_are_calibrated_on_the_folds_alone(contract: Any) -> None:
     seen = sample(contract)
-    found = select(seen, WINDOWS, contract, [cross_validate_candidate(seen, WINDOWS, contract, SMALL)])
+    found = chosen(seen, contract)
     name = "rmse" if contract is NUMBER else "log_loss"
     losses = {entry.name: entry.metrics[name] for entry in found.leaderboard}
-    assert losses[SMALL.name] < losses["prior"]
-    assert losses[SMALL.name] < losses["historical_mean" if contract is NUMBER else "historical_rate"]
+    assert losses["small"] < losses["prior"]
+    assert losses["small"] < losses["historical_mean" if contract is NUMBER else "historical_rate"]
     features = seen.features.copy()
     features[CUT:] = np.nan
     blind = replace(seen, features=features)
-    assert (
-        select(blind, WINDOWS, contract, [cross_validate_candidate(blind, WINDOWS, contract, SMALL)]) == found
-    )
+    assert chosen(blind, contract) == found
     savings = baseline_savings(seen, WINDOWS, contract)
     assert set(savings) == set(contract.baselines)
     assert max(savings.values()) < 1
@@ -74,8 +79,10 @@ def test_trees_beat_the_baselines_and_are_calibrated_on_the_folds_alone(contract
 @pytest.mark.parametrize("contract", [SEVERAL, NUMBER])
 def test_converted_trees_of_several_outputs_answer_as_scikit_learns_do(contract: Any) -> None:
     seen, learner = sample(contract), trainer_of(contract)
-    models = learner.fit(seen.features[:CUT], seen.label[:CUT], SMALL)
-    scorer = Scorer(ensemble_of([as_data(model) for model in models]), learner.uncalibrated)
+    models = learner.fit(seen.features[:CUT], seen.label[:CUT], small(contract))
+    trees = trees_of(models)
+    assert trees is not None
+    scorer = Scorer(trees, learner.uncalibrated)
     margins = learner.margins(models, seen.features[CUT:])
     assert np.allclose(scorer.margins(seen.features[CUT:]), margins, rtol=1e-12, atol=1e-9)
     assert scorer.why_slow == ""
@@ -84,7 +91,7 @@ def test_converted_trees_of_several_outputs_answer_as_scikit_learns_do(contract:
 def test_a_class_that_training_has_not_seen_is_still_answered_for() -> None:
     seen, learner = sample(SEVERAL), trainer_of(SEVERAL)
     some = np.flatnonzero(seen.label[:CUT] != 3)
-    models = learner.fit(seen.features[some], seen.label[some], SMALL)
+    models = learner.fit(seen.features[some], seen.label[some], small(SEVERAL))
     forecast = learner.uncalibrated.forecast(learner.margins(models, seen.features[CUT:]))
     assert forecast.shape == (ROWS - CUT, len(CLASSES))
     assert forecast[:, 3].max() < 0.05

@@ -1,8 +1,7 @@
-"""Your features: add one to a function below, or a function of your own to SETS.
+"""What is known of a row at its decision time. Written by `make init`; yours to edit.
 
-Each function gets the values of one row from the service, and whole columns from training. Both run these
-same lines, so use arithmetic and the helpers of `fivestage.common.columns`, not `if`. Nothing that became
-known after `at` can be seen.
+Each function sees single values or whole columns (`fivestage.common.columns`), so that training
+and service run the same lines.
 """
 
 from fivestage.common.columns import Row, Value
@@ -24,12 +23,12 @@ COLUMNS = (
 REACH_HOURS = 336  # no window looks further back; with room for the rows that prove a copy of the model
 
 
-def outcome_events(event: Row, reference: Reference) -> list[LoggedEvent]:
-    """What an outcome adds to the history of each entity: nothing, as there are no entities (KEYS)."""
+def outcome_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+    """What became of a row: without entities it is no one's history."""
     return []
 
 
-EVENTS: dict[str, EventMapper] = {"outcome": outcome_events}
+EVENTS: dict[str, EventMapper] = {"outcome": outcome_facts}
 
 
 def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:

@@ -3,21 +3,17 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
-from fivestage.artifact.artifact import Artifact, Parity
-from fivestage.artifact.calibration import Calibrator
-from fivestage.artifact.compiled_trees import SOURCE, CompiledForest
+from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import form_of
-from fivestage.artifact.shapley import Explainer, strongest
-from fivestage.artifact.tree_tables import Ensemble, UnsupportedError, forest_of
+from fivestage.artifact.scorer import Contributions, Scorer
+from fivestage.artifact.shapley import strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
-from fivestage.common.errors import UserError
-from fivestage.common.native import library
 from fivestage.features.definitions import FeatureDefinitions, Frame, columns_of
 from fivestage.features.encoder import UNKNOWN, encode, matrix
 from fivestage.features.stores import (
@@ -29,72 +25,9 @@ from fivestage.features.stores import (
 
 MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
-TOLERANCE = 1e-9  # of margins; of large ones, a share. The same leaves are added in another order
 REASONS = 5  # that are told
 RECENT = 1000  # facts, of which the earliest is taken for the present: a wild date moves nothing
 LATE_HOURS = 7 * 24  # requests may come a week late
-
-
-class TreeScorer(Protocol):
-    """What answers rows of features with margins."""
-
-    def margin(self, values: Sequence[float]) -> Any:
-        """The margin of one row: a number, or a list of one for each output."""
-        ...
-
-    def margins(self, rows: Floats) -> Floats:
-        """The margins of rows x features: one a row, or rows x outputs."""
-        ...
-
-
-class Scorer:
-    """The artifact's trees and calibration."""
-
-    def __init__(self, models: Ensemble, calibration: Calibrator) -> None:
-        self._calibration = calibration
-        self._trees, self.why_slow = _run(models)  # why they are not compiled; empty when they are
-
-    def margins(self, features: Floats) -> Floats:
-        """Sums of the trees' leaves for each row of features: one, or one for each output."""
-        return self._trees.margins(features)
-
-    def forecast(self, features: Floats) -> Floats:
-        """The forecast for each row of features, see `fivestage.contract.cost_model`."""
-        return self._calibration.forecast(self.margins(features))
-
-    def one(self, features: Sequence[float]) -> Any:
-        """The forecast for one row of features: a number, or a list of them."""
-        return self._calibration.of_one(self._trees.margin(features))
-
-    def require(self, parity: Parity) -> None:
-        """Hold the trees against the model that they were made from.
-
-        Raises:
-            UserError: when they answer otherwise, or there are no rows to ask them.
-        """
-        found, expected = self.margins(parity.rows), parity.margins
-        if not expected.size or found.shape != expected.shape:
-            raise UserError("The artifact has no answers of the original model to hold its trees against.")
-        worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
-        if not worst <= TOLERANCE:
-            raise UserError(
-                f"The trees answer otherwise than the model they were made from (by up to {worst:.2g}): "
-                "train again, with the versions of treelite and scikit-learn that requirements.lock names."
-            )
-
-
-def _run(models: Ensemble) -> tuple[TreeScorer, str]:
-    """What answers for the trees: compiled tables, or treelite's interpreter and why."""
-    code = library(SOURCE)
-    try:
-        if code is not None:
-            return CompiledForest(forest_of(models), code), ""
-        why_slow = "their code could not be compiled here"
-    except UnsupportedError as error:
-        why_slow = str(error)
-    from fivestage.artifact.treelite_checkpoint import Interpreter
-
-    return Interpreter(models.checkpoints), why_slow
 
 
 class Engine:
@@ -110,7 +43,7 @@ class Engine:
         self.scorer = Scorer(artifact.models, artifact.calibration)
         self.form = form_of(artifact.contract)
         self._answer = self.form.prediction
-        self._explainers: list[Explainer] = []  # of each output, once asked for
+        self._explainers: list[Contributions] = []  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
         self._recent: list[int] = []  # when the last facts became known
         self._time = artifact.contract.decision.time_column
@@ -149,14 +82,14 @@ class Engine:
         return self._many(columns, columns[self._time] - self._lead)
 
     def explain(self, rows: Sequence[Row], found: Sequence[Any]) -> list[Any]:
-        """The same predictions with what moved them: exact Shapley values of the trees.
+        """The same predictions with what moved them: exact Shapley values.
 
         Raises:
             UnsupportedError: when the model cannot be explained.
         """
         artifact, names = self.artifact, self.artifact.features
         if not self._explainers:
-            self._explainers = [Explainer(output, len(names)) for output in artifact.models.outputs]
+            self._explainers = self.scorer.explainers()
         explained = []
         for row, prediction in zip(rows, found, strict=True):
             features = self.features(row)
@@ -164,7 +97,8 @@ class Engine:
             values = np.array([encoded[name] for name in names], dtype=float)
             added, average = np.zeros(len(names)), 0.0
             weights = artifact.calibration.weights(self.form.forecast(prediction))
-            for weight, explainer in zip(weights, self._explainers, strict=True):
+            # Of a number, a model may have a score for the value alone: the others weigh nothing.
+            for weight, explainer in zip(weights, self._explainers, strict=False):
                 if weight:
                     added += weight * explainer.contributions(values)
                     average += weight * explainer.base

@@ -49,11 +49,21 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Models of so many features: as treelite's checkpoints, and as outputs where they are sums of trees."""
+    """Models of the same features, as trees.
+
+    Args:
+        checkpoints: each model as treelite serialises it.
+        outputs: the same as sums of trees, one a raw score; none where they are not, as in random forests.
+        features: how many each takes.
+        link: whether the outputs are raw scores, or probabilities.
+        single: whether the original model rounds features to single precision.
+    """
 
     checkpoints: tuple[bytes, ...]
     outputs: tuple[Output, ...]
     features: int
+    link: str = "margin"
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ import treelite
 from fivestage.artifact.tree_tables import NUMBER, Ensemble, Output, Tree
 from fivestage.common.columns import Floats
 
-LESS_OR_EQUAL = 3  # treelite's number of that comparison
+LESS, LESS_OR_EQUAL = 2, 3  # treelite's numbers of those comparisons
 
 
-def ensemble_of(checkpoints: Sequence[bytes]) -> Ensemble:
+def ensemble_of(checkpoints: Sequence[bytes], link: str = "margin", *, single: bool = False) -> Ensemble:
     """Models of the same features; without outputs when they are not plain sums of trees."""
     models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
-    outputs = [output for model in models for output in _outputs(model)]
     plain = all(_plain(model) for model in models)
-    return Ensemble(tuple(checkpoints), tuple(outputs) if plain else (), models[0].num_feature)
+    outputs = [output for model in models for output in _outputs(model)] if plain else []
+    return Ensemble(tuple(checkpoints), tuple(outputs), models[0].num_feature, link, single)
 
 
 class Interpreter:
@@ -44,7 +44,7 @@ class Interpreter:
 
 
 def _plain(model: treelite.Model) -> bool:
-    """Whether it is a sum of trees that split at `<=`, or on categories that go left."""
+    """Whether it is a sum of trees that split at `<=` or `<`, or on categories that go left."""
     header = model.get_header_accessor()
     one_target = len(header.get_field("num_class")) == 1 and np.all(
         header.get_field("leaf_vector_shape") == 1
@@ -53,7 +53,7 @@ def _plain(model: treelite.Model) -> bool:
         return False
     fields = [model.get_tree_accessor(number).get_field for number in range(model.num_tree)]
     return not any(
-        np.any(field("cmp")[field("node_type") == NUMBER] != LESS_OR_EQUAL)
+        not np.isin(field("cmp")[field("node_type") == NUMBER], (LESS, LESS_OR_EQUAL)).all()
         or np.any(field("category_list_right_child"))
         for field in fields
     )
@@ -76,12 +76,18 @@ def _tree(model: treelite.Model, number: int) -> Tree:
     matched = tuple(frozenset(listed[int(begin) : int(end)].tolist()) for begin, end in spans)
     left, right = (field(name).astype(np.int64) for name in ("cleft", "cright"))
     cover = field("data_count").astype(np.float64)
+    if not len(cover):
+        cover = field("sum_hess").astype(np.float64)
+    threshold = field("threshold")
+    if np.any(field("cmp") == LESS):  # below one number of single precision is up to the one before it
+        before = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf))
+        threshold = np.where(field("cmp") == LESS, before, threshold)
     return Tree(
         kind=kind,
         left=left,
         right=right,
         feature=field("split_index").astype(np.int64),
-        threshold=field("threshold").astype(np.float64),
+        threshold=threshold.astype(np.float64),
         missing_left=field("default_left").astype(bool),
         value=field("leaf_value").astype(np.float64),
         cover=cover if len(cover) else np.full(len(kind), np.nan),

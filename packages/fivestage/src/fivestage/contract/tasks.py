@@ -127,11 +127,6 @@ class RegressionCosts(Costs):
         return self.under / (self.over + self.under)
 
 
-# Beyond it a leak is suspected. None where an honest model or chance could reach whatever stood here: the
-# gate is then not applicable. A limit of 1 could never fire.
-Suspicious = Annotated[float, Field(gt=0, lt=1)] | None
-
-
 class Gates(StrictModel):
     """What a challenger must show before it serves."""
 
@@ -151,7 +146,7 @@ class ClassificationGates(Gates):
 
     max_calibration_error: Share
     max_bias: Share
-    suspicious_roc_auc: Suspicious = None
+    suspicious_roc_auc: Share
 
 
 class RegressionGates(Gates):
@@ -159,7 +154,7 @@ class RegressionGates(Gates):
 
     max_coverage_error: Share
     max_bias: Positive
-    suspicious_r2: Suspicious = None
+    suspicious_r2: Share
 
 
 def coverage_error(closed: float, opened: float, wanted: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.artifact.engine import Scorer
+from fivestage.artifact.scorer import Scorer
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +46,15 @@ class Problem(Protocol):
     @property
     def features(self) -> FeatureDefinitions:
         """What events add to the log, and the feature sets computed from it."""
+        ...
+
+    def candidates(self, rows: int, text: Sequence[str]) -> Mapping[str, Any]:
+        """The models that are tried: unfitted scikit-learn estimators by name, cheap ones first.
+
+        Args:
+            rows: how many there are to learn from.
+            text: the names of the features that are text, which estimators see as numbers of their values.
+        """
         ...
 
     def digest(self) -> str:

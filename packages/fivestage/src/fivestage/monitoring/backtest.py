@@ -39,7 +39,7 @@ from fivestage.monitoring.policy import (
     unaffordable,
 )
 from fivestage.reporting.results import Estimate, PoliciesSection, PolicyYear
-from fivestage.training.boosting import BoostingParams
+from fivestage.training.estimators import Estimator
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
 
@@ -158,10 +158,11 @@ class Year:
         rows: pd.DataFrame,
         features: pd.DataFrame,
         contract: Contract,
-        trees: BoostingParams,
+        estimator: Estimator,
         folder: Path,
     ) -> None:
-        self.rows, self.features, self.contract, self.trees = rows, features, contract, trees
+        self.rows, self.features, self.contract = rows, features, contract
+        self.estimator = estimator
         self.label, self.money = labels_of(rows, contract), cost_model_of(contract.costs)
         self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
         self.known = rows["known_at"].to_numpy(dtype=np.int64)
@@ -210,13 +211,13 @@ class Year:
         (fold,) = windows.folds
         learner = trainer_of(self.contract)
         early, model = (
-            learner.fit(sample.features[where], sample.label[where], self.trees)
+            learner.fit(sample.frame(where), sample.label[where], self.estimator)
             for where in (fold.train, windows.train)
         )
-        margins = learner.margins(early, sample.features[fold.valid])
+        margins = learner.margins(early, sample.frame(fold.valid))
         calibration = learner.calibrate(margins, sample.label[fold.valid])
         unseen = self.decided >= windows.contest_start
-        forecast = calibration.forecast(learner.margins(model, sample.features[unseen]))
+        forecast = calibration.forecast(learner.margins(model, sample.frame(unseen)))
         found: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
         found[unseen] = forecast
         return found

@@ -120,7 +120,8 @@ def find(name: str, version: str) -> Version:
 
 def open_version(name: str, version: str) -> tuple[Version, Artifact]:
     """A registered version and its artifact."""
-    return find(name, version), load_artifact(fetch(name, version))
+    found = find(name, version)
+    return found, load_artifact(fetch(name, version), found.digest)
 
 
 def fetch(name: str, version: str, into: Path = _CACHE) -> Path:

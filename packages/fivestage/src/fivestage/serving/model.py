@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fivestage.artifact.artifact import Artifact, artifact_digest, load_artifact
+from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
@@ -61,13 +61,10 @@ def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
     Raises:
         UserError: when it is damaged, is not the version that was meant, or answers otherwise.
     """
-    artifact = load_artifact(pointer.folder)
-    digest = artifact_digest(pointer.folder)
-    if digest != pointer.digest:
-        raise UserError(f"{pointer.folder} is not version {pointer.version}: its digest is {digest[:12]}….")
+    artifact = load_artifact(pointer.folder, pointer.digest)
     rows = rows_intake(artifact.contract)
     model = Model(
-        pointer.version, digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
+        pointer.version, pointer.digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
     )
     model.engine.scorer.require(artifact.parity)
     forecast = model.engine.form.forecast

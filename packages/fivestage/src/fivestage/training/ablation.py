@@ -1,19 +1,19 @@
 """What each collection of feature sets brings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from fivestage.common.columns import Floats
 from fivestage.contract.contract import Contract
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import Scored, evaluate
 from fivestage.features.offline import feature_matrix, learn_categories
-from fivestage.training.boosting import BoostingParams
-from fivestage.training.task_trainer import TaskTrainer, trainer_of
+from fivestage.training.estimators import Estimator
+from fivestage.training.side_by_side import side_by_side
+from fivestage.training.task_trainer import trainer_of
 
 
 def ablation(
@@ -21,30 +21,36 @@ def ablation(
     sets: Mapping[str, Sequence[str]],
     rows: pd.DataFrame,
     windows: TemporalSplit,
-    trees: BoostingParams,
+    estimator: Estimator,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same trees on ever more feature sets: calibrated on the contest window, scored on what came after.
+    """The same estimator on ever more feature sets, calibrated on the contest window, scored on what follows.
 
-    All sets together are left out: they are the artifact.
+    Args:
+        features: all features, one line a row.
+        sets: the names of each set's features, in the order in which they are added.
+        rows: the same rows, with their labels.
+        windows: what is learnt from, calibrated on and scored.
+        estimator: unfitted; features that it is not given are missing throughout.
+        contract: tells the task and its costs.
+
+    Returns:
+        For each collection of sets but that of all, which is the artifact: its name and its scores.
     """
     label = labels_of(rows, contract)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
-    columns = {name: place for place, name in enumerate(features)}
     steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
-    chosen = [[columns[name] for part in step for name in sets[part]] for step in steps]
-    learner = trainer_of(contract)
-    found = [_trained(numbers[:, places], label, windows, trees, learner) for places in chosen]
-    return [
-        (" + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs))
-        for step, forecast in zip(steps, found, strict=True)
-    ]
+    trainer = trainer_of(contract)
 
+    def scored(step: Sequence[str]) -> tuple[str, Scored]:
+        given = {name for part in step for name in sets[part]}
+        seen = pd.DataFrame(
+            np.where([name in given for name in features], numbers, np.nan), columns=list(features)
+        )
+        models = trainer.fit(seen.iloc[windows.train], label[windows.train], estimator)
+        contest, after = (trainer.margins(models, seen.iloc[w]) for w in (windows.contest, windows.after))
+        forecast = trainer.calibrate(contest, label[windows.contest]).forecast(after)
+        return " + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs)
 
-def _trained(
-    numbers: Floats, label: Any, windows: TemporalSplit, trees: BoostingParams, learner: TaskTrainer
-) -> Floats:
-    fitted = learner.fit(numbers[windows.train], label[windows.train], trees)
-    contest, after = (learner.margins(fitted, numbers[w]) for w in (windows.contest, windows.after))
-    return learner.calibrate(contest, label[windows.contest]).forecast(after)
+    return side_by_side(scored, steps)

@@ -5,20 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fivestage.artifact.artifact import Artifact, Lineage, Parity, SmokeRow
+from fivestage.artifact.artifact import Artifact, Lineage, SmokeRow
 from fivestage.artifact.calibration import AnyCalibration
-from fivestage.artifact.engine import Scorer
-from fivestage.artifact.tree_tables import Ensemble, probes
-from fivestage.artifact.treelite_checkpoint import ensemble_of
+from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import CategoryColumn, Contract
 from fivestage.data.event_tables import SMOKE_ROWS, EventTables, known_between
 from fivestage.data.splits import TemporalSplit
 from fivestage.features.offline import Categories
 from fivestage.features.problem import Problem
-from fivestage.training.boosting import as_data
+from fivestage.training.conversion import convert, levels_of, some_of
 from fivestage.training.sample import TrainingSample
-from fivestage.training.selection import Selection
+from fivestage.training.selection import Candidates, Selection, estimator_of
 from fivestage.training.task_trainer import trainer_of
 
 CONTEST_ROWS = 64  # real rows among those that every load is held against
@@ -26,40 +24,60 @@ CONTEST_ROWS = 64  # real rows among those that every load is held against
 
 @dataclass(frozen=True)
 class Fitted:
-    """The chosen trees as data, and all that turns features into their answers."""
+    """The chosen model as data, and all that turns features into its answers."""
 
     names: tuple[str, ...]
     categories: Categories
     calibration: AnyCalibration
-    models: Ensemble
+    models: ModelData
     parity: Parity
-    contest: Floats  # what scikit-learn's own trees answer to the contest window, calibrated
+    contest: Floats  # what scikit-learn itself answers to the contest window, calibrated
 
 
 def fit_chosen(
-    sample: TrainingSample, windows: TemporalSplit, selection: Selection, contract: Contract
+    sample: TrainingSample,
+    windows: TemporalSplit,
+    selection: Selection,
+    contract: Contract,
+    candidates: Candidates,
 ) -> Fitted:
-    """Fit the chosen trees on the training window and convert them.
+    """Fit the chosen candidate on the training window and make data of it.
+
+    Args:
+        sample: rows as models see them.
+        windows: which of them are learnt from.
+        selection: what the folds chose.
+        contract: tells the task.
+        candidates: unfitted estimators by name.
+
+    Returns:
+        The model as data, with scikit-learn's own answers to the contest window.
 
     Raises:
-        UserError: when the converted trees do not answer as scikit-learn's do.
+        UserError: when the data do not answer as scikit-learn does.
     """
-    learner = trainer_of(contract)
-    models = learner.fit(sample.features[windows.train], sample.label[windows.train], selection.trees)
+    trainer, train = trainer_of(contract), windows.train
+    estimator = estimator_of(candidates, selection)
+    models = trainer.fit(sample.frame(train), sample.label[train], estimator)
+
+    def answer(values: Floats) -> Floats:
+        return trainer.margins(models, sample.named(values))
+
+    levels = levels_of(sample.names, sample.categories)
+    rows, name = some_of(sample.features[train]), selection.candidate
+    model, tried = convert(models, answer, rows, levels, selection.calibration, name)
     contest = sample.features[windows.contest]
-    margins = learner.margins(models, contest)
-    ensemble = ensemble_of([as_data(model) for model in models])
-    converted = Scorer(ensemble, selection.calibration)
-    converted.require(Parity(contest, margins))
-    tried = np.vstack([probes(ensemble), contest[-CONTEST_ROWS:]])
-    parity = Parity(tried, learner.margins(models, tried))
-    converted.require(parity)
+    margins = answer(contest)
+    Scorer(model, selection.calibration).require(Parity(contest, margins))
     return Fitted(
         names=sample.names,
         categories=sample.categories,
         calibration=selection.calibration,
-        models=ensemble,
-        parity=parity,
+        models=model,
+        parity=Parity(
+            np.vstack([tried.rows, contest[-CONTEST_ROWS:]]),
+            np.concatenate([tried.margins, margins[-CONTEST_ROWS:]]),
+        ),
         contest=selection.calibration.forecast(margins),
     )
 

@@ -1,76 +1,82 @@
 """How numbers are learnt: the mean, and quantiles for the interval and for the decision."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
+from fivestage.artifact.scorer import OF_NUMBER
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, RegressionContract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
 from fivestage.data.splits import Fold
 from fivestage.evaluation.metrics import scores
 from fivestage.training.baselines import BASELINES
-from fivestage.training.boosting import BoostingParams, fit_regressor
+from fivestage.training.estimators import Estimator, Features, fit_regressor, quantile_of
 from fivestage.training.sample import TrainingSample
+from fivestage.training.side_by_side import side_by_side
 
 OF_VALUES = ("mae", "rmse", "r2", "bias", "rows")  # scores that need no interval and no decision
 
 
 class RegressionTrainer:
-    """Four sums of trees, in the order of a forecast (`fivestage.contract.cost_model`)."""
+    """Four raw scores, in the order of a forecast (`fivestage.contract.cost_model`)."""
 
     uncalibrated: AnyCalibration = RegressionCalibration()
+    classifier = False
 
     def __init__(self, contract: RegressionContract) -> None:
         self.contract, self.costs = contract, contract.costs
         outside = (1 - contract.interval) / 2
         self.levels = (outside, 1 - outside, contract.costs.level)  # of low, high and decision
 
-    def fit(
-        self, features: Floats, label: Floats, trees: BoostingParams
-    ) -> list[HistGradientBoostingRegressor]:
-        return [fit_regressor(features, label, trees, level) for level in (None, *self.levels)]
+    def fit(self, features: Features, label: Floats, estimator: Estimator) -> list[Estimator]:
+        """The mean and its quantiles; the mean alone where the estimator learns no quantiles."""
+        quantiles = [quantile_of(estimator, level) for level in self.levels]
+        wanted = [estimator, *quantiles] if all(one is not None for one in quantiles) else [estimator]
+        return [fit_regressor(one, features, label) for one in wanted]
 
-    def margins(self, models: Sequence[HistGradientBoostingRegressor], features: Floats) -> Floats:
-        return np.column_stack([model.predict(features) for model in models])
+    def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
+        """Without quantiles, the mean in their place: calibration moves each by what holds its share."""
+        found = [np.asarray(model.predict(features), dtype=np.float64).ravel() for model in models]
+        return np.column_stack(found if len(found) > 1 else found * OF_NUMBER)
 
-    def staged(self, sample: TrainingSample, fold: Fold, trees: BoostingParams) -> Iterator[Floats]:
-        """The mean alone: it chooses the number of trees."""
-        model = fit_regressor(sample.features[fold.train], sample.label[fold.train], trees)
-        yield from model.staged_predict(sample.features[fold.valid])
-
-    def whole(
-        self, sample: TrainingSample, folds: Sequence[Fold], trees: BoostingParams, staged: Sequence[Floats]
+    def complete(
+        self, sample: TrainingSample, folds: Sequence[Fold], estimator: Estimator, margins: Sequence[Floats]
     ) -> Sequence[Floats]:
-        """The mean with its quantiles."""
-        found = []
-        for fold, mean in zip(folds, staged, strict=True):
-            features, label = sample.features[fold.train], sample.label[fold.train]
-            quantiles = [fit_regressor(features, label, trees, level) for level in self.levels]
-            asked = sample.features[fold.valid]
-            found.append(np.column_stack([mean, *(model.predict(asked) for model in quantiles)]))
-        return found
+        """The mean, which the folds chose the settings by, with its quantiles."""
+        quantiles = [quantile_of(estimator, level) for level in self.levels]
+        if any(one is None for one in quantiles):
+            return [np.column_stack([mean] * OF_NUMBER) for mean in margins]
 
-    def told(self, label: Floats, margins: Floats) -> dict[str, float]:
+        def asked(work: tuple[Fold, Estimator]) -> Floats:
+            fold, one = work
+            model = fit_regressor(one, sample.frame(fold.train), sample.label[fold.train])
+            return np.asarray(model.predict(sample.frame(fold.valid)), dtype=np.float64)
+
+        found = side_by_side(asked, [(fold, one) for fold in folds for one in quantiles])
+        each = len(quantiles)
+        return [
+            np.column_stack([mean, *found[place * each : (place + 1) * each]])
+            for place, mean in enumerate(margins)
+        ]
+
+    def leaderboard_scores(self, label: Floats, margins: Floats) -> dict[str, float]:
         if margins.ndim > 1:
             return scores(label, self.uncalibrated.forecast(margins), self.costs)
-        told = scores(label, np.column_stack([margins] * 4), self.costs)
-        return {name: told[name] for name in OF_VALUES}
+        found = scores(label, np.column_stack([margins] * OF_NUMBER), self.costs)
+        return {name: found[name] for name in OF_VALUES}
 
     def stage_loss(self, label: Floats, margins: Floats) -> float:
-        return math.sqrt(np.mean((margins - label) ** 2))
-
-    def loss(self, label: Floats, forecast: Floats) -> float:
-        return self.stage_loss(label, forecast[:, VALUE])
+        value = margins[:, VALUE] if margins.ndim > 1 else margins
+        return math.sqrt(np.mean((value - label) ** 2))
 
     def calibrate(self, margins: Floats, label: Floats) -> AnyCalibration:
         """Conformalised quantile regression (Romano et al. 2019), each side by itself.
 
-        Learnt on rows that the trees have not seen. The mean has no offset, as that of one month is wrong for
-        the next.
+        Learnt on rows that the models have not seen. The mean has no offset, as that of one month is wrong
+        for the next.
         """
         low, high, decision = self.levels
         moved = RegressionCalibration(
@@ -90,7 +96,7 @@ class RegressionTrainer:
         value = BASELINES[name](sample, train, both)
         seen, asked = value[: len(train)], value[len(train) :]
         off = np.quantile(sample.label[train] - seen, self.levels)
-        return RegressionCalibration(*off).forecast(np.column_stack([asked] * 4))
+        return RegressionCalibration(*off).forecast(np.column_stack([asked] * OF_NUMBER))
 
 
 def _enough(values: Floats, share: float) -> float:

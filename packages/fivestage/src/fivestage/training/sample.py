@@ -25,6 +25,14 @@ class TrainingSample:
     label: Any  # whole numbers for chances and classes, else numbers
     classes: int = 0  # of several classes, how many
 
+    def frame(self, rows: Any) -> pd.DataFrame:
+        """The features of some rows, by name, as estimators see them."""
+        return self.named(self.features[rows])
+
+    def named(self, values: Floats) -> pd.DataFrame:
+        """Any rows of encoded features, by name."""
+        return pd.DataFrame(values, columns=self.names, copy=False)
+
     @property
     def target(self) -> Floats:
         """The label as numbers that have means: of classes, rows x classes."""

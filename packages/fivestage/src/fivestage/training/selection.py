@@ -1,80 +1,131 @@
 """Baselines and candidates on the same temporal folds; nothing here sees the contest window or later."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
-from fivestage.training.boosting import BoostingParams
+from fivestage.training.conversion import convert, levels_of, some_of
+from fivestage.training.estimators import (
+    Estimator,
+    count_setting,
+    fit_regressor,
+    scores_of_classes,
+    staged_scores,
+    with_settings,
+)
 from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
+from fivestage.training.side_by_side import side_by_side
 from fivestage.training.task_trainer import TaskTrainer, trainer_of
 
-CANDIDATES = (
-    BoostingParams(learning_rate=0.1, leaves=15, count=150),
-    BoostingParams(learning_rate=0.1, leaves=31, count=100),
-)
 TREES_STEP = 25
-LEAVES_OF_ROWS = 50  # a leaf may hold so small a part of the rows
-LEAST_LEAF_ROWS = 5
+CHECKED_ROWS = 500  # on which a candidate shows that it can become an artifact, before it is fitted at length
+FEW = 4  # trees of it, meanwhile
+
+Candidates = Mapping[str, Estimator]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The chosen trees, their calibration, and everything they were compared with."""
+    """The chosen candidate, its calibration, and everything it was compared with.
 
-    trees: BoostingParams
+    Args:
+        candidate: its name in `problem/candidates.py`.
+        settings: what the folds chose for it, such as the number of trees.
+        calibration: from its raw scores to forecasts.
+        leaderboard: it and the others on the folds.
+    """
+
+    candidate: str
+    settings: dict[str, Any]
     calibration: AnyCalibration
     leaderboard: tuple[LeaderboardRow, ...]
 
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """A candidate with its best number of trees, and its margins for each fold's validation rows."""
+    """A candidate with its best number of trees, and its raw scores for each fold's validation rows."""
 
-    trees: BoostingParams
+    name: str
     loss: float
     margins: tuple[Floats, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
-def cross_validate_candidate(
-    sample: TrainingSample, windows: TemporalSplit, contract: Contract, trees: BoostingParams
-) -> CandidateResult:
-    """One candidate on the folds, with smaller leaves where the rows to learn from are few."""
-    folds, learner = windows.folds, trainer_of(contract)
-    least = max(LEAST_LEAF_ROWS, len(folds[0].train) // LEAVES_OF_ROWS)
-    fitting = replace(trees, min_leaf_rows=min(trees.min_leaf_rows, least))
-    staged = [_stages(sample, fold, fitting, learner) for fold in folds]
-    return _best_count(fitting, staged, _labels(sample, folds), learner)
+def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
+    """The estimator that a selection chose, unfitted.
+
+    Raises:
+        UserError: when it is none of the candidates any more.
+    """
+    if selection.candidate not in candidates:
+        raise UserError(
+            f"problem/candidates.py has no {selection.candidate!r} any more, which this version is made of: "
+            "put it back, or train without it with `make train`."
+        )
+    return with_settings(candidates[selection.candidate], selection.settings)
 
 
 def select(
-    sample: TrainingSample, windows: TemporalSplit, contract: Contract, tried: Sequence[CandidateResult]
+    sample: TrainingSample,
+    windows: TemporalSplit,
+    contract: Contract,
+    candidates: Candidates,
+    kept: Selection | None = None,
 ) -> Selection:
-    """Compare baselines and candidates on the folds; the one with the least loss is calibrated."""
-    folds, learner = windows.folds, trainer_of(contract)
+    """Compare baselines and candidates on the folds; the one with the least loss is calibrated.
+
+    Args:
+        sample: rows as models see them.
+        windows: the temporal folds.
+        contract: names the baselines, and tells the task.
+        candidates: unfitted estimators by name.
+        kept: a selection that still holds, as in a retraining: its candidate with its settings is fitted
+            on the folds for its calibration, and compared with nothing.
+
+    Returns:
+        The choice, its calibration and the leaderboard.
+
+    Raises:
+        UserError: when there is no candidate, or one cannot become an artifact.
+    """
+    if not candidates:
+        raise UserError("problem/candidates.py names no candidate: name at least one.")
+    if kept is not None:
+        tried = cross_validate(
+            sample, windows, contract, {kept.candidate: estimator_of(candidates, kept)}, tune=False
+        )
+        tried = [CandidateResult(one.name, one.loss, one.margins, kept.settings) for one in tried]
+    else:
+        tried = cross_validate(sample, windows, contract, candidates)
+    folds, trainer = windows.folds, trainer_of(contract)
     labels = _labels(sample, folds)
     best = min(tried, key=lambda one: one.loss)
-    whole = learner.whole(sample, folds, best.trees, best.margins)
+    estimator = with_settings(candidates[best.name], best.settings)
+    complete = trainer.complete(sample, folds, estimator, best.margins)
     leaderboard = (
         *(
-            LeaderboardRow(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, learner)))
-            for name in contract.baselines
+            LeaderboardRow(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, trainer)))
+            for name in (contract.baselines if kept is None else ())
         ),
         *(
             LeaderboardRow(
-                one.trees.name,
+                one.name,
                 "candidate",
                 _fold_means(
                     [
-                        learner.told(label, margins)
-                        for label, margins in zip(labels, whole if one is best else one.margins, strict=True)
+                        trainer.leaderboard_scores(label, margins)
+                        for label, margins in zip(
+                            labels, complete if one is best else one.margins, strict=True
+                        )
                     ]
                 ),
                 chosen=one is best,
@@ -82,35 +133,121 @@ def select(
             for one in tried
         ),
     )
-    calibration = learner.calibrate(np.concatenate(whole), np.concatenate(labels))
-    return Selection(best.trees, calibration, leaderboard)
+    calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
+    return Selection(best.name, best.settings, calibration, leaderboard)
+
+
+def cross_validate(
+    sample: TrainingSample,
+    windows: TemporalSplit,
+    contract: Contract,
+    candidates: Candidates,
+    *,
+    tune: bool = True,
+) -> list[CandidateResult]:
+    """Each candidate on each fold, side by side.
+
+    Args:
+        sample: rows as models see them.
+        windows: the temporal folds.
+        contract: tells the task.
+        candidates: unfitted estimators by name.
+        tune: whether the number of trees is chosen on the folds, for candidates that add them one by one.
+
+    Returns:
+        One result a candidate, in their order.
+
+    Raises:
+        UserError: when one cannot become an artifact.
+    """
+    folds, trainer = windows.folds, trainer_of(contract)
+    for name, estimator in candidates.items():
+        require_convertible(name, estimator, sample, folds[0], trainer)
+
+    def stages(work: tuple[Estimator, Fold]) -> list[Floats]:
+        return _stages(sample, work[1], work[0], trainer, tune=tune)
+
+    found = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
+    labels = _labels(sample, folds)
+    return [
+        _best_count(
+            name,
+            estimator,
+            found[place * len(folds) : (place + 1) * len(folds)],
+            labels,
+            trainer,
+        )
+        for place, (name, estimator) in enumerate(candidates.items())
+    ]
+
+
+def require_convertible(
+    name: str, estimator: Estimator, sample: TrainingSample, fold: Fold, trainer: TaskTrainer
+) -> None:
+    """Fit a candidate on a few rows and make data of it, before it is fitted at length.
+
+    Raises:
+        UserError: when it cannot be fitted, or cannot become an artifact.
+    """
+    count = count_setting(estimator)
+    few = with_settings(estimator, {count: FEW} if count else {})
+    rows = fold.train[-CHECKED_ROWS:]
+    try:
+        models = trainer.fit(sample.frame(rows), sample.label[rows], few)
+    except ValueError as error:
+        raise UserError(f"The candidate {name!r} cannot be fitted: {error}") from error
+    convert(
+        models,
+        lambda values: trainer.margins(models, sample.named(values)),
+        some_of(sample.features[rows]),
+        levels_of(sample.names, sample.categories),
+        trainer.uncalibrated,
+        name,
+    )
 
 
 def _labels(sample: TrainingSample, folds: Sequence[Fold]) -> list[Any]:
     return [sample.label[fold.valid] for fold in folds]
 
 
-def _stages(sample: TrainingSample, fold: Fold, trees: BoostingParams, learner: TaskTrainer) -> list[Floats]:
-    """Margins of the fold's validation rows after every few trees, and after all."""
-    return [
+def _stages(
+    sample: TrainingSample, fold: Fold, estimator: Estimator, trainer: TaskTrainer, *, tune: bool
+) -> list[Floats]:
+    """Raw scores of the fold's validation rows after every few trees, and after all."""
+    train, valid = sample.frame(fold.train), sample.frame(fold.valid)
+    count = count_setting(estimator)
+    if trainer.classifier:
+        (model,) = trainer.fit(train, sample.label[fold.train], estimator)
+        whole = scores_of_classes(model, valid)
+    else:  # the mean alone: it chooses the number of trees
+        model = fit_regressor(estimator, train, sample.label[fold.train])
+        whole = np.asarray(model.predict(valid), dtype=np.float64).ravel()
+    if not (count and tune):
+        return [whole]
+    found = [
         margins
-        for number, margins in enumerate(learner.staged(sample, fold, trees), 1)
-        if number % TREES_STEP == 0 or number == trees.count
+        for number, margins in enumerate(staged_scores(model, valid, classifier=trainer.classifier), 1)
+        if number % TREES_STEP == 0 and number < estimator.get_params()[count]
     ]
+    return [*found, whole]
 
 
 def _best_count(
-    trees: BoostingParams, staged: Sequence[Sequence[Floats]], labels: Sequence[Any], learner: TaskTrainer
+    name: str,
+    estimator: Estimator,
+    staged: Sequence[Sequence[Floats]],
+    labels: Sequence[Any],
+    trainer: TaskTrainer,
 ) -> CandidateResult:
     """The number of trees with the least loss, as a mean over the folds."""
     stages = list(zip(*staged, strict=True))  # stages x folds
     losses = [
-        np.mean([learner.stage_loss(label, margins) for label, margins in zip(labels, stage, strict=True)])
+        np.mean([trainer.stage_loss(label, margins) for label, margins in zip(labels, stage, strict=True)])
         for stage in stages
     ]
     best = int(np.argmin(losses))
-    count = min((best + 1) * TREES_STEP, trees.count)
-    return CandidateResult(replace(trees, count=count), float(losses[best]), stages[best])
+    settings = {} if best == len(stages) - 1 else {count_setting(estimator): (best + 1) * TREES_STEP}
+    return CandidateResult(name, float(losses[best]), stages[best], settings)
 
 
 def _baseline(
@@ -118,14 +255,13 @@ def _baseline(
     sample: TrainingSample,
     folds: Sequence[Fold],
     contract: Contract,
-    learner: TaskTrainer,
+    trainer: TaskTrainer,
 ) -> list[dict[str, float]]:
-    return [
-        scores(
-            sample.label[fold.valid], learner.baseline(name, sample, fold.train, fold.valid), contract.costs
-        )
-        for fold in folds
-    ]
+    def one(fold: Fold) -> dict[str, float]:
+        forecast = trainer.baseline(name, sample, fold.train, fold.valid)
+        return scores(sample.label[fold.valid], forecast, contract.costs)
+
+    return side_by_side(one, folds)
 
 
 def _fold_means(found: Sequence[dict[str, float]]) -> dict[str, float]:

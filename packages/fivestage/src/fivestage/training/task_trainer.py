@@ -1,6 +1,6 @@
-"""How a task is learnt; which one it is, is asked nowhere else in this room."""
+"""How a task is learnt; which one it is, is asked nowhere else in training."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fivestage.artifact.calibration import AnyCalibration
@@ -14,52 +14,46 @@ from fivestage.contract.contract import (
 )
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
-from fivestage.training.boosting import FEW_TREES, BoostingParams
 from fivestage.training.classification import BinaryTrainer, MulticlassTrainer
+from fivestage.training.estimators import Estimator, Features, quick_estimator
 from fivestage.training.regression import RegressionTrainer
 from fivestage.training.sample import TrainingSample
 
 
 class TaskTrainer(Protocol):
-    """Trees, calibration, baselines and gates of a task."""
+    """Models, calibration and baselines of a task; forecasts as in `fivestage.contract.cost_model`."""
+
+    classifier: bool
 
     @property
     def uncalibrated(self) -> AnyCalibration:
-        """From margins to forecasts, before anything was learnt for it."""
+        """From raw scores to forecasts, before anything was learnt for it."""
         ...
 
-    def fit(self, features: Floats, label: Any, trees: BoostingParams) -> list[Any]:
-        """The models whose outputs are the margins."""
+    def fit(self, features: Features, label: Any, estimator: Estimator) -> list[Estimator]:
+        """The fitted models whose outputs are the raw scores."""
         ...
 
-    def margins(self, models: Sequence[Any], features: Floats) -> Floats:
-        """One margin a row, or rows x outputs, by scikit-learn itself."""
+    def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
+        """Raw scores by scikit-learn itself: one a row, or rows x outputs."""
         ...
 
-    def staged(self, sample: TrainingSample, fold: Fold, trees: BoostingParams) -> Iterator[Floats]:
-        """Margins of the fold's validation rows after each tree, enough of them to choose their number."""
-        ...
-
-    def whole(
-        self, sample: TrainingSample, folds: Sequence[Fold], trees: BoostingParams, staged: Sequence[Floats]
+    def complete(
+        self, sample: TrainingSample, folds: Sequence[Fold], estimator: Estimator, margins: Sequence[Floats]
     ) -> Sequence[Floats]:
-        """All margins of the validation rows of each fold, given those of the chosen stage."""
+        """All raw scores of each fold's validation rows, given those that the settings were chosen by."""
         ...
 
-    def told(self, label: Any, margins: Floats) -> dict[str, float]:
-        """What the leaderboard is told of uncalibrated margins."""
+    def leaderboard_scores(self, label: Any, margins: Floats) -> dict[str, float]:
+        """What the leaderboard shows of uncalibrated raw scores."""
         ...
 
     def stage_loss(self, label: Any, margins: Floats) -> float:
-        """What stages and candidates are chosen by."""
-        ...
-
-    def loss(self, label: Any, forecast: Floats) -> float:
-        """The same of forecasts."""
+        """What settings and candidates are chosen by."""
         ...
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
-        """From margins of rows that the trees have not seen."""
+        """From raw scores of rows that the models have not seen."""
         ...
 
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
@@ -68,7 +62,7 @@ class TaskTrainer(Protocol):
 
 
 def trainer_of(contract: Contract) -> TaskTrainer:
-    """The learner of a contract's task.
+    """How a contract's task is learnt.
 
     Raises:
         TypeError: for a contract of no task.
@@ -86,21 +80,21 @@ def trainer_of(contract: Contract) -> TaskTrainer:
 def baseline_savings(
     sample: TrainingSample, windows: TemporalSplit, contract: Contract
 ) -> dict[BaselineName, float]:
-    """The share of the possible savings that each baseline of the contract brings in the contest window."""
-    label, learner = sample.label[windows.contest], trainer_of(contract)
+    """The share of the achievable savings that each baseline of the contract brings in the contest window."""
+    label, trainer = sample.label[windows.contest], trainer_of(contract)
     return {
-        name: scores(label, learner.baseline(name, sample, windows.train, windows.contest), contract.costs)[
+        name: scores(label, trainer.baseline(name, sample, windows.train, windows.contest), contract.costs)[
             "savings_share"
         ]
         for name in contract.baselines
     }
 
 
-def a_few_trees(learner: TaskTrainer) -> Callable[[Floats, Any, Ints, Ints], Floats]:
+def a_few_trees(trainer: TaskTrainer) -> Callable[[Floats, Any, Ints, Ints], Floats]:
     """What a few trees forecast for some rows after learning the labels of others."""
 
     def learn(features: Floats, label: Any, train: Ints, rows: Ints) -> Floats:
-        models = learner.fit(features[train], label[train], FEW_TREES)
-        return learner.uncalibrated.forecast(learner.margins(models, features[rows]))
+        models = trainer.fit(features[train], label[train], quick_estimator(classifier=trainer.classifier))
+        return trainer.uncalibrated.forecast(trainer.margins(models, features[rows]))
 
     return learn

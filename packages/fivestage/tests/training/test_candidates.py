@@ -1,0 +1,258 @@
+"""Every family of estimators goes the whole way, from folds to raw rows, or is refused in words."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor, Ridge
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
+
+from fivestage.artifact.additive import AdditiveModel
+from fivestage.artifact.artifact import Artifact, load_artifact, save_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.artifact.onnx_graphs import OnnxGraphs
+from fivestage.artifact.scorer import Scorer
+from fivestage.artifact.tree_tables import Ensemble, UnsupportedError
+from fivestage.common.columns import Floats
+from fivestage.common.errors import UserError
+from fivestage.evaluation.evaluate import artifact_forecast
+from fivestage.training.estimators import Estimator
+from fivestage.training.packaging import fit_chosen
+from fivestage.training.selection import Selection, estimator_of, select
+from fivestage.training.task_trainer import trainer_of
+from tests.synthetic import packaged, prepared
+
+ONNX = pytest.mark.skipif(find_spec("skl2onnx") is None, reason="the extra `onnx` is not installed")
+TEXT = ("channel", "region")
+
+
+def linear(model: Estimator) -> Estimator:
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    values = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
+    return make_pipeline(make_column_transformer((values, list(TEXT)), remainder=numbers), model)
+
+
+def filled(model: Estimator) -> Estimator:
+    return make_pipeline(SimpleImputer(), model)
+
+
+def lightgbm(kind: str, **settings: Any) -> Estimator:
+    library: Any = pytest.importorskip("lightgbm")
+    return getattr(library, kind)(n_estimators=15, num_leaves=8, verbose=-1, n_jobs=1, **settings)
+
+
+def xgboost(kind: str, **settings: Any) -> Estimator:
+    library: Any = pytest.importorskip("xgboost")
+    return getattr(library, kind)(n_estimators=15, max_depth=4, n_jobs=1, **settings)
+
+
+CLASSIFIERS: dict[str, tuple[Any, type[Any]]] = {
+    "logistic regression": (lambda: linear(LogisticRegression(max_iter=500)), AdditiveModel),
+    "random forest": (lambda: RandomForestClassifier(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "extra trees": (lambda: ExtraTreesClassifier(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "boosting": (
+        lambda: HistGradientBoostingClassifier(max_iter=15, max_leaf_nodes=8, random_state=0),
+        Ensemble,
+    ),
+    "categorical boosting": (
+        lambda: HistGradientBoostingClassifier(max_iter=15, categorical_features=list(TEXT), random_state=0),
+        Ensemble,
+    ),
+    "LightGBM": (lambda: lightgbm("LGBMClassifier"), Ensemble),
+    "XGBoost": (lambda: xgboost("XGBClassifier"), Ensemble),
+}
+REGRESSORS: dict[str, tuple[Any, type[Any]]] = {
+    "linear regression": (lambda: linear(LinearRegression()), AdditiveModel),
+    "ridge regression": (lambda: linear(Ridge()), AdditiveModel),
+    "quantile regression": (lambda: linear(QuantileRegressor(alpha=0.0)), AdditiveModel),
+    "random forest": (lambda: RandomForestRegressor(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "extra trees": (lambda: ExtraTreesRegressor(20, min_samples_leaf=10, random_state=0), Ensemble),
+    "boosting": (
+        lambda: HistGradientBoostingRegressor(max_iter=15, max_leaf_nodes=8, random_state=0),
+        Ensemble,
+    ),
+    "LightGBM": (lambda: lightgbm("LGBMRegressor"), Ensemble),
+    "XGBoost": (lambda: xgboost("XGBRegressor"), Ensemble),
+}
+BY_ONNX = {
+    "filled forest": lambda: filled(RandomForestClassifier(10, min_samples_leaf=10, random_state=0)),
+    "filled boosting": lambda: filled(GradientBoostingClassifier(n_estimators=10, random_state=0)),
+    "naive Bayes": lambda: filled(GaussianNB()),
+    "calibrated": lambda: filled(CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2)),
+}
+CASES = [
+    *(("binary", name) for name in CLASSIFIERS),
+    *(("multiclass", name) for name in CLASSIFIERS),
+    *(("regression", name) for name in REGRESSORS),
+    *(pytest.param("binary", name, marks=ONNX) for name in BY_ONNX),
+]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate with its artifact, and scikit-learn's own answers to the contest window."""
+
+    selection: Selection
+    artifact: Artifact
+    expected: Floats
+
+
+def estimator(task: str, name: str) -> tuple[Estimator, type[Any]]:
+    if name in BY_ONNX:
+        return BY_ONNX[name](), OnnxGraphs
+    make, kind = (REGRESSORS if task == "regression" else CLASSIFIERS)[name]
+    return make(), kind
+
+
+@cache
+def made(task: str, name: str) -> Made:
+    one = prepared(task)
+    candidates = {name: estimator(task, name)[0]}
+    selection = select(one.sample, one.windows, one.contract, candidates)
+    fitted = fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
+    trainer, train = trainer_of(one.contract), one.windows.train
+    chosen = estimator_of(candidates, selection)
+    models = trainer.fit(one.sample.frame(train), one.sample.label[train], chosen)
+    raw = trainer.margins(models, one.sample.frame(one.windows.contest))
+    return Made(selection, packaged(one, fitted), selection.calibration.forecast(raw))
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path: Path) -> None:
+    found, one = made(task, name), prepared(task)
+    assert type(found.artifact.models) is estimator(task, name)[1]
+    save_artifact(found.artifact, tmp_path / "a")
+    artifact = load_artifact(tmp_path / "a")
+    Scorer(artifact.models, artifact.calibration).require(artifact.parity)
+    contest = one.windows.contest
+    exact = 1e-9 if not getattr(artifact.models, "single", False) else 1e-4
+    offline = artifact_forecast(artifact, one.features.iloc[contest])
+    scale = np.maximum(1, np.abs(found.expected))
+    assert (np.abs(offline - found.expected) / scale).max() < exact
+    engine = Engine(artifact, one.problem.features)
+    asked = [smoke.row for smoke in artifact.smoke]
+    alone = [engine.form.forecast(engine.predict([row])[0]) for row in asked]
+    assert np.allclose(alone, [smoke.forecast for smoke in artifact.smoke], rtol=exact, atol=exact)
+    engine.history.table()
+    many = [engine.form.forecast(each) for each in engine.predict(asked * 30)]
+    if isinstance(artifact.models, OnnxGraphs):  # whose sums of many rows are other ones in the last bits
+        assert np.allclose(many[: len(alone)], alone, rtol=exact, atol=exact)
+    else:
+        assert many[: len(alone)] == alone
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("binary", "logistic regression"),
+        ("multiclass", "logistic regression"),
+        ("regression", "ridge regression"),
+        ("binary", "LightGBM"),
+        ("binary", "XGBoost"),
+    ],
+)
+def test_its_reasons_add_up(task: str, name: str) -> None:
+    artifact = made(task, name).artifact
+    engine = Engine(artifact, prepared(task).problem.features)
+    rows = [smoke.row for smoke in artifact.smoke][:5]
+    predictions = engine.predict(rows)
+    for row, explained in zip(rows, engine.explain(rows, predictions), strict=True):
+        reasons = explained.reasons
+        name = "adds" if task == "regression" else "log_odds"
+        adds = sum(float(getattr(one, name)) for one in reasons.strongest)
+        total = reasons.average + adds + reasons.rest
+        forecast = engine.form.forecast(engine.predict([row])[0])
+        if task == "regression":
+            wanted = forecast[0]
+        elif task == "binary":
+            wanted = np.log(forecast[0] / (1 - forecast[0]))
+        else:
+            logs = np.log(forecast)
+            wanted = logs.max() - logs.mean()
+        assert total == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_forest_has_no_exact_reasons() -> None:
+    artifact = made("binary", "random forest").artifact
+    engine = Engine(artifact, prepared("binary").problem.features)
+    rows = [artifact.smoke[0].row]
+    with pytest.raises(UnsupportedError, match="boosted trees and linear models"):
+        engine.explain(rows, engine.predict(rows))
+
+
+@pytest.mark.parametrize("name", ["random forest", "logistic regression"])
+def test_a_class_that_training_has_not_seen_is_still_answered_for(name: str) -> None:
+    one = prepared("multiclass")
+    trainer = trainer_of(one.contract)
+    some = one.windows.train[one.sample.label[one.windows.train] != 3]
+    models = trainer.fit(one.sample.frame(some), one.sample.label[some], estimator("multiclass", name)[0])
+    raw = trainer.margins(models, one.sample.frame(one.windows.contest))
+    forecast = trainer.uncalibrated.forecast(raw)
+    assert forecast.shape[1] == 4
+    assert forecast[:, 3].max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        (LogisticRegression(), "cannot be fitted: Input X contains NaN"),
+        (filled(KNeighborsClassifier()), "cannot become an artifact"),
+        (make_pipeline(SimpleImputer(), SVC()), "cannot become an artifact"),
+    ],
+)
+def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length(
+    candidate: Estimator, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fivestage.training import conversion
+
+    monkeypatch.setattr(conversion, "_onnx_attempts", lambda *_: [])
+    one = prepared("binary")
+    with pytest.raises(UserError, match=words):
+        select(one.sample, one.windows, one.contract, {"mine": candidate})
+
+
+def test_what_does_not_take_missing_values_says_so() -> None:
+    one = prepared("binary")
+    whole = replace(one.sample, features=np.nan_to_num(one.sample.features))
+    with pytest.raises(UserError, match="SimpleImputer"):
+        select(whole, one.windows, one.contract, {"mine": LogisticRegression(max_iter=500)})
+
+
+def test_no_candidate_at_all_is_an_error() -> None:
+    one = prepared("binary")
+    with pytest.raises(UserError, match="names no candidate"):
+        select(one.sample, one.windows, one.contract, {})
+
+
+def test_a_candidate_that_is_gone_is_named() -> None:
+    with pytest.raises(UserError, match="no 'boosting' any more"):
+        estimator_of({}, Selection("boosting", {}, made("binary", "boosting").selection.calibration, ()))
+
+
+def test_gradient_boosting_of_numbers_learns_quantiles_too() -> None:
+    one = prepared("regression")
+    trainer = trainer_of(one.contract)
+    filled_rows = np.nan_to_num(one.sample.features[:500])
+    models = trainer.fit(filled_rows, one.sample.label[:500], GradientBoostingRegressor(n_estimators=5))
+    assert [model.alpha for model in models[1:]] == pytest.approx([0.1, 0.9, 0.75])
