@@ -371,7 +371,7 @@ def tell_period(watched: "Watched", verdict: "RetrainingDecision") -> None:
 
 def ui(options: argparse.Namespace) -> None:
     """Open MLflow's pages; `--which zenml` for those of ZenML."""
-    from fivestage.orchestration.stores import skip_zenml_survey
+    from fivestage.orchestration.databases import skip_zenml_survey
 
     if options.which == "zenml":  # its server needs another FastAPI than ours: an environment of its own
         if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
@@ -545,7 +545,7 @@ def perform(options: argparse.Namespace) -> None:
         return
     from zenml.exceptions import RunInterruptedException
 
-    from fivestage.orchestration.stores import open_stores, use_stack
+    from fivestage.orchestration.databases import open_stores, use_stack
 
     open_stores()
     if "FIVESTAGE_STACK" in os.environ:

@@ -11,8 +11,8 @@ from zenml.integrations.integration import Integration
 from zenml.utils import source_utils
 
 from fivestage.common.settings import MLFLOW_DATABASE, ZENML_DATABASE
+from fivestage.orchestration.databases import open_stores
 from fivestage.orchestration.materializers import FrameMaterializer
-from fivestage.orchestration.stores import open_stores
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from zenml.enums import ExecutionMode
 from fivestage.common.errors import UserError
 from fivestage.orchestration import lineage, materializers  # noqa: F401 - frames are stored by ours
 from fivestage.orchestration.caching import DATA_CACHE, data_version, model_version
+from fivestage.orchestration.databases import open_stores
 from fivestage.orchestration.lineage import MODEL_PACKAGES
-from fivestage.orchestration.stores import open_stores
 
 RAN: list[str] = []
 

@@ -14,7 +14,7 @@ import run
 from fivestage.artifact.artifact import MODEL, Artifact, artifact_digest
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
-from fivestage.orchestration.stores import open_stores
+from fivestage.orchestration.databases import open_stores
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import (
     approve,

@@ -10,8 +10,8 @@ from zenml.models import UserUpdate
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
-from fivestage.orchestration import stores
-from fivestage.orchestration.stores import open_stores, use_stack
+from fivestage.orchestration import databases
+from fivestage.orchestration.databases import open_stores, use_stack
 
 
 def test_stores_are_made_under_var() -> None:
@@ -29,7 +29,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(stores, "VAR", tmp_path)
+    monkeypatch.setattr(databases, "VAR", tmp_path)
     return tmp_path / "store.db"
 
 
@@ -41,11 +41,11 @@ def cut_off(store: Path, *, ours: bool = True) -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        stores._connect(store, connect, ours=ours)
+        databases._connect(store, connect, ours=ours)
 
 
 def finish(store: Path, *, ours: bool = True) -> str:
-    stores._connect(store, store.touch, ours=ours)
+    databases._connect(store, store.touch, ours=ours)
     return store.read_text()
 
 
@@ -67,7 +67,7 @@ def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
 
 
 def test_state_that_was_moved_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "VAR", tmp_path)
+    monkeypatch.setattr(databases, "VAR", tmp_path)
     (tmp_path / "stores.lock").write_text("/elsewhere/var")
     with pytest.raises(UserError, match="made in /elsewhere/var"):
         open_stores()
@@ -77,8 +77,8 @@ def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     given: list[tuple[str, UserUpdate]] = []
     store = SimpleNamespace(update_user=lambda user, answers: given.append((user, answers)))
     client = SimpleNamespace(active_user=SimpleNamespace(id="me"), zen_store=store)
-    monkeypatch.setattr(stores, "Client", lambda: client)
-    stores.skip_zenml_survey()
+    monkeypatch.setattr(databases, "Client", lambda: client)
+    databases.skip_zenml_survey()
     ((user, answers),) = given
     assert (user, answers.email_opted_in, answers.user_metadata) == (
         "me",
