@@ -73,6 +73,7 @@ def tell_data(
             label_rate=weeks,
             probes=probes.found,
             features=names_by_set(PROBLEM.features, rows, world.reference),
+            cleaning={what: int(many) for what, many in ingested.quality.items() if many and many % 1 == 0},
         ),
         RESULTS,
     )

@@ -18,7 +18,7 @@ from fivestage.monitoring.distances import WindowCounts, bin_column
 from fivestage.monitoring.drift import detect_drift
 from fivestage.monitoring.performance import judge
 from fivestage.monitoring.residuals import design_of
-from tests.core.contracts import binary_contract
+from tests.contract.contracts import binary_contract
 from tests.monitoring.test_drift import PERIOD, REFERENCE, changed, window
 
 

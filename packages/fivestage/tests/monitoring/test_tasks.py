@@ -13,7 +13,7 @@ from fivestage.contract.contract import Contract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
 from fivestage.evaluation.metrics import Answers, evaluate, sample_of, scores
 from fivestage.monitoring.performance import Performance, estimate, judge
-from tests.core.contracts import contract_of
+from tests.contract.contracts import contract_of
 
 CLASSES = 5
 

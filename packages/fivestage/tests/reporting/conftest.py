@@ -34,7 +34,7 @@ from fivestage.reporting.results import (
     WindowRow,
 )
 from fivestage.training.leaderboard import LeaderboardRow
-from tests.core.contracts import binary_contract
+from tests.contract.contracts import binary_contract
 
 START = date(2013, 1, 1)
 CONTEST = date(2013, 9, 1)

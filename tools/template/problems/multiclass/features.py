@@ -1,7 +1,8 @@
-"""What is known of a row at its decision time. Written by `make init`; yours to edit.
+"""Your features: add one to a function below, or a function of your own to SETS.
 
-Each function sees single values or whole columns (`fivestage.common.columns`), so that training
-and service run the same lines.
+Each function gets the values of one row from the service, and whole columns from training. Both run these
+same lines, so use arithmetic and the helpers of `fivestage.common.columns`, not `if`. Nothing that became
+known after `at` can be seen.
 """
 
 from fivestage.common.columns import Row, Value
@@ -26,12 +27,12 @@ COLUMNS = (
 REACH_HOURS = 336  # no window looks further back; with room for the rows that prove a copy of the model
 
 
-def outcome_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
-    """What became of a row: without entities it is no one's history."""
+def outcome_events(event: Row, reference: Reference) -> list[LoggedEvent]:
+    """What an outcome adds to the history of each entity: nothing, as there are no entities (KEYS)."""
     return []
 
 
-EVENTS: dict[str, EventMapper] = {"outcome": outcome_facts}
+EVENTS: dict[str, EventMapper] = {"outcome": outcome_events}
 
 
 def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:

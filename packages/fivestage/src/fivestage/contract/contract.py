@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,20 +35,32 @@ RESERVED = (  # what rows, logged rows, scored rows and refused ones carry besid
 )  # fmt: skip
 FORECAST = ("value", "low", "high")  # the same where numbers are forecast
 
+WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
+
 BaselineName = Literal[
     "prior", "historical_rate", "historical_mean", "logistic_regression", "linear_regression"
 ]
 
 
 class CategoryColumn(StrictModel):
-    """A text column; `values`, where given, are all that is allowed."""
+    """A text column; `values`, where given, are all that is allowed.
+
+    Texts of `form: integer` are whole numbers, such as a customer's: "18", "18.0" and "018" are the same one.
+    """
 
     type: Literal["category"]
     about: Text
+    form: Literal["text", "integer"] = "text"
     values: tuple[Text, ...] = Field(default=(), strict=False)
     max_length: Count = 32
     nullable: bool = False
     example: str
+
+    def canonical(self, value: str) -> str:
+        """The one way in which a value is written, by which its history is found."""
+        if self.form == "integer" and (number := WHOLE_NUMBER.fullmatch(value)):
+            return str(int(number[1]))
+        return value
 
     @model_validator(mode="after")
     def values_are_allowed(self) -> Self:
@@ -101,11 +115,61 @@ class TimestampColumn(StrictModel):
 Column = Annotated[CategoryColumn | NumberColumn | TimestampColumn, Field(discriminator="type")]
 
 
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+class Rule(StrictModel):
+    """What two columns of a row must satisfy, written as `scheduled_departure <= scheduled_arrival`.
+
+    A row that lacks one of the two keeps the rule.
+    """
+
+    left: Name
+    comparison: Literal["<=", "<", ">=", ">", "==", "!="]
+    right: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_text(cls, content: Any) -> Any:
+        if not isinstance(content, str):
+            return content
+        words = content.split()
+        if len(words) != len(cls.model_fields):
+            raise ValueError(f"{content!r} is no rule: write it as `departure <= arrival`, with spaces")
+        return dict(zip(cls.model_fields, words, strict=True))
+
+    def holds(self, row: Mapping[str, Any]) -> Any:
+        """Whether a row, or each row of columns, keeps the rule; a value that is not there breaks none."""
+        left, right = row[self.left], row[self.right]
+        return COMPARISONS[self.comparison](left, right) | (left != left) | (right != right)  # noqa: PLR0124 (NaN)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.comparison} {self.right}"
+
+
 def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
     """Refuse gaps in what says when a row is and which one."""
     for name in names:
         if columns[name].nullable:
             raise ValueError(f"the column {name!r} says when or which one a row is: it cannot be nullable")
+
+
+def _require_comparable(columns: Mapping[str, Any], rule: Rule) -> None:
+    """Refuse a rule between columns that have no common order."""
+    for name in (rule.left, rule.right):
+        if name not in columns:
+            raise ValueError(f"rules names the column {name!r}, which columns does not have")
+    kinds = {isinstance(columns[name], TimestampColumn) for name in (rule.left, rule.right)}
+    texts = any(isinstance(columns[name], CategoryColumn) for name in (rule.left, rule.right))
+    if texts or len(kinds) > 1:
+        raise ValueError(f"the rule {str(rule)!r} must compare two numbers or two timestamps")
 
 
 class Event(StrictModel):
@@ -218,6 +282,10 @@ class Contract(StrictModel):
     label: Label
     identity: tuple[Name, ...] = Field(strict=False, min_length=1)
     columns: dict[Name, Column]
+    rules: tuple[Rule, ...] = Field(default=(), strict=False)
+    suspected_leaks: dict[str, Text] = Field(
+        default_factory=dict
+    )  # columns kept all the same, and the evidence
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
     costs: Any
@@ -240,15 +308,25 @@ class Contract(StrictModel):
                 if name not in self.columns:
                     raise ValueError(f"{field} names the column {name!r}, which columns does not have")
         _require_present(self.columns, (time, *self.identity))
-        for name in (*self.columns, self.label.name):
-            if name in self.reserved:
-                raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
         for name in self.baselines:
             if name not in self.known_baselines:
                 known = ", ".join(self.known_baselines)
                 raise ValueError(f"baselines names {name!r}; those of {self.task} are {known}")
         if self.label.name in self.columns:
             raise ValueError(f"the label {self.label.name!r} is also an input column: that is a leak")
+        return self
+
+    @model_validator(mode="after")
+    def rules_compare_columns(self) -> Self:
+        for rule in self.rules:
+            _require_comparable(self.columns, rule)
+        return self
+
+    @model_validator(mode="after")
+    def names_are_free(self) -> Self:
+        for name in (*self.columns, self.label.name):
+            if name in self.reserved:
+                raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
         return self
 
     @cached_property

@@ -127,6 +127,11 @@ class RegressionCosts(Costs):
         return self.under / (self.over + self.under)
 
 
+# Beyond it a leak is suspected. None where an honest model or chance could reach whatever stood here: the
+# gate is then not applicable. A limit of 1 could never fire.
+Suspicious = Annotated[float, Field(gt=0, lt=1)] | None
+
+
 class Gates(StrictModel):
     """What a challenger must show before it serves."""
 
@@ -146,7 +151,7 @@ class ClassificationGates(Gates):
 
     max_calibration_error: Share
     max_bias: Share
-    suspicious_roc_auc: Share
+    suspicious_roc_auc: Suspicious = None
 
 
 class RegressionGates(Gates):
@@ -154,7 +159,7 @@ class RegressionGates(Gates):
 
     max_coverage_error: Share
     max_bias: Positive
-    suspicious_r2: Share
+    suspicious_r2: Suspicious = None
 
 
 def coverage_error(closed: float, opened: float, wanted: float) -> float:

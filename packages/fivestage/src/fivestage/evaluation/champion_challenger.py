@@ -125,8 +125,8 @@ def _slices(
         if len(places) >= contract.gates.min_slice_rows
     }
     if not losses:
-        sentence = f"no slice has {contract.gates.min_slice_rows} rows"
-        return Gate(name, passed=True, value=0.0, limit=limit, sentence=sentence)
+        sentence = f"not applicable: no slice of the window has {contract.gates.min_slice_rows} rows"
+        return Gate(name, passed=True, value=0.0, limit=limit, sentence=sentence, applicable=False)
     where = max(losses, key=losses.__getitem__)
     worst = losses[where]
     sentence = f"the worst slice, {where}, costs {worst:+.1%} against {other}; {limit:+.0%} may be"

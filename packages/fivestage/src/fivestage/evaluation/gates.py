@@ -19,6 +19,7 @@ class Gate:
         value: what was measured.
         limit: what it was compared with.
         sentence: the finding in words.
+        applicable: False where nothing could have failed the gate; it then counts as passed, and says why.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Gate:
     value: float
     limit: float
     sentence: str
+    applicable: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,29 @@ class Probe:
         name: how tables and pages call it.
         passed: whether no leak was found.
         sentence: the finding in words.
+        applicable: False where nothing could have failed the probe.
     """
 
     name: str
     passed: bool
     sentence: str
+    applicable: bool = True
 
 
-def at_most(name: str, value: float, limit: float, sentence: str) -> Gate:
+def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate:
     """A gate that stops what exceeds a limit.
 
     Args:
         name: the gate's name.
         value: what was measured; NaN fails, as nothing can be told.
-        limit: the most that passes.
+        limit: the most that passes; None where the contract asks for nothing.
         sentence: the finding, which may name `{value}` and `{limit}`.
 
     Returns:
         The gate, passed or not.
     """
+    if limit is None:
+        why = "not applicable: the contract has no limit, as an honest model or chance could reach any"
+        return Gate(name, passed=True, value=value, limit=math.nan, sentence=why, applicable=False)
     told = UNTOLD if math.isnan(value) else sentence.format(value=value, limit=limit)
     return Gate(name, bool(value <= limit), value, limit, told)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
 from io import BytesIO
-from types import ModuleType
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
@@ -18,24 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 from zenml.artifact_stores import BaseArtifactStore
-from zenml.config.source import SourceType
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
-from zenml.utils import source_utils
 
 from fivestage.common.columns import Floats
 from fivestage.data.partitions import parquet_of
-
-_source_type = source_utils.get_source_type
-
-
-def _of_library_or_project(module: ModuleType) -> SourceType:
-    """Name the library's modules as they are imported, not by where they lie below the project."""
-    return SourceType.UNKNOWN if module.__name__.startswith("fivestage.") else _source_type(module)
-
-
-source_utils.get_source_type = _of_library_or_project
 
 _FRAME = "frame.parquet"
 _RECORD = "record.json"

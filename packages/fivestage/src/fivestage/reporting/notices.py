@@ -27,6 +27,12 @@ def period_notice(contract: Contract, watched: Sequence[tuple[Watched, Retrainin
     )
 
 
+def _verdict(gate: Gate) -> str:
+    if not gate.applicable:
+        return "not applicable"
+    return "yes" if gate.passed else "**no**"
+
+
 def contest_notice(
     contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
 ) -> Notice:
@@ -38,7 +44,7 @@ def contest_notice(
         "| gate | passed | value | limit | what it says |",
         "|---|---|---:|---:|---|",
         *(
-            f"| {say.spaced(gate.name)} | {'yes' if gate.passed else '**no**'} | {say.compact(gate.value)} "
+            f"| {say.spaced(gate.name)} | {_verdict(gate)} | {say.compact(gate.value)} "
             f"| {say.compact(gate.limit)} | {gate.sentence} |"
             for gate in gates
         ),

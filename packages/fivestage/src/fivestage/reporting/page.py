@@ -39,9 +39,7 @@ def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
     tiles = {stage.name: (say.NONE, words.not_run(results, stage.name)) for stage in STAGES}
     tiles["problem"] = tasks.short_rule(contract)
     if data := results.data:
-        held = sum(probe.passed for probe in data.probes)
-        probes = say.plural(len(data.probes), "leakage probe")
-        tiles["data"] = (say.count(data.rows), f"rows kept; {held} of {probes} passed")
+        tiles["data"] = (say.count(data.rows), f"rows kept; {words.passed(data.probes, 'leakage probe')}")
     if model := results.model:
         saved = model.test.get("savings_share", Estimate(NAN))
         below = f"of the possible savings on unseen months; {tasks.best(model.test, contract)}"

@@ -71,6 +71,7 @@ class DataSection(Section):
     label_rate: tuple[Week, ...]
     probes: tuple[Probe, ...]
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names by set
+    cleaning: dict[str, int] = field(default_factory=dict)  # what cleaning counted, such as rows left out
 
 
 @dataclass(frozen=True)

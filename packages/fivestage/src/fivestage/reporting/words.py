@@ -1,7 +1,9 @@
 """The sentences that page, card and summary share, made from the contract and the results."""
 
+from collections.abc import Sequence
+
 from fivestage.contract.contract import Contract
-from fivestage.evaluation.gates import Gate
+from fivestage.evaluation.gates import Gate, Probe
 from fivestage.reporting import format as say
 from fivestage.reporting import task_words as tasks
 from fivestage.reporting.results import (
@@ -42,11 +44,10 @@ def problem(contract: Contract) -> str:
 def data(contract: Contract, result: DataSection) -> str:
     """What was kept, what was not, and how the future is kept out."""
     bad = sum(result.quarantined.values())
-    held = sum(probe.passed for probe in result.probes)
     return (
         f"A feature may read only what was known {say.compact(contract.decision.hours_before)} h before "
         f"the {say.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
-        f"{held} of {say.plural(len(result.probes), 'leakage probe')} passed; {result.rows:,} rows were "
+        f"{passed(result.probes, 'leakage probe')}; {result.rows:,} rows were "
         f"kept, and {say.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
     )
 
@@ -79,8 +80,15 @@ def _against(result: ModelSection, name: str) -> str:
 def gates(of: tuple[Gate, ...]) -> str:
     """How many gates passed, and the names of those that did not."""
     failed = [say.spaced(gate.name) for gate in of if not gate.passed]
-    words = f"{len(of) - len(failed)} of {say.plural(len(of), 'gate')} passed"
+    words = passed(of, "gate")
     return f"{words}; failed: {', '.join(failed)}" if failed else words
+
+
+def passed(of: Sequence[Gate | Probe], what: str) -> str:
+    """How many of those that could fail have passed, and how many could not."""
+    asked = [one for one in of if one.applicable]
+    words = f"{sum(one.passed for one in asked)} of {say.plural(len(asked), what)} passed"
+    return f"{words} ({len(of) - len(asked)} not applicable)" if len(asked) < len(of) else words
 
 
 def serving(result: ServingSection) -> str:

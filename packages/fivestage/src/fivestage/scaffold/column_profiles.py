@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 from anyascii import anyascii
 
-from fivestage.data.tables import (
-    ALSO,
-    EPOCHS,
+from fivestage.data.cleaning import (
+    EPOCH_UNITS,
     EXACT,
+    ISO_WEEKS,
     QUARTERS,
-    SHEET_DAYS,
-    WEEKS,
+    SPREADSHEET_DAYS,
     YEARS,
     bare_number,
-    moment,
     number,
     text,
+    timestamp,
 )
 
 Kind = Literal["number", "integer", "category", "text", "moment"]
@@ -30,6 +29,7 @@ FEW_LEVELS = 12  # of so many a contract names each
 LEAST_OF_LEVEL = 5  # rows; with a rarer level more are to be expected
 FREE_LENGTH = 40  # mean characters from which on a category is prose
 LEAST_FOR_IDENTIFIER = 30  # rows
+ALSO = " | "  # between two forms in which times of one column are written
 NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
 TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
 DATES = (
@@ -38,11 +38,17 @@ DATES = (
     "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
 )  # fmt: skip
 CLOCKLESS = (
-    "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%Y %b", "%Y-%b", "%Y %B", QUARTERS, WEEKS,
+    "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%Y %b", "%Y-%b", "%Y %B", QUARTERS, ISO_WEEKS,
     "%G-W%V-%u",
 )  # fmt: skip
 CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
-WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}  # with what follows a year's digits
+WHOLE = {
+    "%Y%m%d": 10**4,
+    "%Y%m%d%H%M": 10**8,
+    "%Y%m%d%H%M%S": 10**10,
+    "%Y%m": 10**2,
+    "%Y": 1,
+}  # with what follows a year's digits
 DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
@@ -79,16 +85,22 @@ class ColumnProfile:
     longest: int = 0  # characters
     example: str | float = ""
     written: str = ""  # how moments are written
-    comma: bool = False
+    decimal: str = "."
     unreadable: int = 0  # values that are none of the kind, and count as missing
     mark: float | None = None  # a number that seems to stand for none
     measured: bool = False  # texts that are numbers with a unit, or clocks
     identifier: bool = False
+    whole: bool = False  # whole numbers without zeros before them, which would tell them apart
     left_out: str = ""  # why it is no feature
 
     @property
     def nullable(self) -> bool:
         return self.missing > 0
+
+
+def seconds_of(values: pd.Series, written: str) -> pd.Series:
+    """Epoch seconds of times that are written in one form, or in several with `ALSO` between them."""
+    return timestamp(values, *written.split(ALSO))
 
 
 def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
@@ -131,14 +143,14 @@ def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is
     written = how_written(sample)
     if written:
         return _moments(found, values, written)
-    comma = comma_of(sample)
-    if comma is None:
+    decimal = decimal_of(sample)
+    if decimal is None:
         return _category(found, values)
-    if is_time and not comma:
+    if is_time and decimal == ".":
         written = epoch_or_day(number(sample).dropna(), found.name, is_time=True)
         if written and _read(sample, written).mean() > READABLE:
             return _moments(found, values, written)
-    return _number(replace(found, comma=comma), values)
+    return _number(replace(found, decimal=decimal), values)
 
 
 def how_written(sample: pd.Series) -> str:
@@ -203,7 +215,7 @@ def _around(text: str) -> tuple[str, str]:
 def _read(texts: pd.Series, form: str) -> pd.Series:
     """Which texts a form makes moments of, in years that can be."""
     first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
-    return moment(texts, form).between(first, last)
+    return timestamp(texts, form).between(first, last)
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
@@ -215,36 +227,36 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
     if not (named or many):
         return ""
     low, high = float(values.min()), float(values.max())
-    for unit, second in EPOCHS.items():
+    for unit, second in EPOCH_UNITS.items():
         first, last = (pd.Timestamp(year, 1, 1).timestamp() * second for year in EPOCH_YEARS)
         if named and first <= low and high <= last:
             return unit
     if is_time and SHEET[0] <= low and high <= SHEET[1]:
-        return SHEET_DAYS
+        return SPREADSHEET_DAYS
     if (values % 1 != 0).any():
         return YEARS if is_time and CENTURIES[0] <= low and high < CENTURIES[1] else ""
     for form, times in WHOLE.items():
         inside = CENTURIES[0] * times <= low and high < CENTURIES[1] * times
-        if inside and (is_time or times >= DAILY) and moment(values, form).notna().all():
+        if inside and (is_time or times >= DAILY) and timestamp(values, form).notna().all():
             return form
     return ""
 
 
-def comma_of(texts: pd.Series) -> bool | None:
-    """Whether texts are numbers with a decimal comma; none if they are no numbers."""
-    return next((comma for comma in (False, True) if _plausible(texts, comma=comma)), None)
+def decimal_of(texts: pd.Series) -> str | None:
+    """The decimal separator of numbers in texts; None if they are no numbers."""
+    return next((decimal for decimal in (".", ",") if _plausible(texts, decimal)), None)
 
 
-def _plausible(sample: pd.Series, *, comma: bool) -> bool:
+def _plausible(sample: pd.Series, decimal: str) -> bool:
     """Whether commas and points stand where such numbers have them."""
     bare = bare_number(sample)
-    point, thousand = (",", r"\.") if comma else (r"\.", ",")
+    point, thousand = (",", r"\.") if decimal == "," else (r"\.", ",")
     form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
     return bool(bare.str.fullmatch(form).mean() >= READABLE)
 
 
 def _moments(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
-    seconds = moment(values, written)
+    seconds = seconds_of(values, written)
     known = seconds.dropna()
     return replace(
         found,
@@ -259,16 +271,18 @@ def _moments(found: ColumnProfile, values: pd.Series, written: str) -> ColumnPro
 
 
 def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
-    numbers = number(values, comma=found.comma)
+    numbers = number(values, found.decimal)
     known = numbers.dropna()
     whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
     steps = float(known.max() - known.min()) + 1
     counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
     serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
     named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
+    padded = not pd.api.types.is_numeric_dtype(values) and text(values).str.match(r"0\d").any()
     return replace(
         found,
         kind="integer" if whole else "number",
+        whole=whole and not padded,
         missing=float(numbers.isna().mean()),
         unreadable=int(numbers.isna().sum() - values.isna().sum()),
         low=float(known.min()),

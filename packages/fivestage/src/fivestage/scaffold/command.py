@@ -21,13 +21,14 @@ OPTIONS = {
     "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
     "target": "the column to predict",
     "time": "the column with the moment of decision; without it, moments are made up",
-    "keys": "columns of entities whose history is known, such as a customer; separated by commas",
+    "keys": "columns of entities whose history counts, such as a customer",
     "group": "rows with the same value stay in the same window, where moments are made up",
     "known": "the column with the moment at which the target was known",
     "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
     "task": "binary, multiclass or regression; by default as the target's values tell",
-    "leave_out": "columns that must not be used; separated by commas",
-    "keep": "columns to use although they look like leaks or identifiers; separated by commas",
+    "leave_out": "columns that are not known before the decision, or must not be used",
+    "keep": "columns to use although they look like leaks or identifiers",
+    "duplicates": "keep: rows that repeat another one whole stay",
 }
 LISTS = ("keys", "leave_out", "keep")
 
@@ -43,11 +44,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def wishes_of(words: Mapping[str, str]) -> InitOptions:
-    """The wishes in words, whose names may stand in capitals as make has them."""
+def options_of(words: Mapping[str, str]) -> InitOptions:
+    """The options from words, whose names may stand in capitals as make has them.
+
+    Several columns are separated by commas, or by spaces where none of them has a space in its name.
+    """
     given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
     for name in LISTS:
-        given[name] = tuple(one.strip() for one in given.get(name, "").split(",") if one.strip())
+        listed = str(given.get(name, ""))
+        given[name] = tuple(one.strip() for one in listed.split(",") if one.strip())
     return InitOptions(**given)
 
 
@@ -59,7 +64,7 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
     """
     answers = _answers()
     words = {name: getattr(options, name) for name in OPTIONS}
-    found = draft(wishes_of(words | {"usual": str(answers.get("task", ""))}))
+    found = draft(options_of(words | {"usual": str(answers.get("task", ""))}))
     write_problem(found, folder)
     gone = 0
     if folder == PROBLEM:
@@ -67,13 +72,14 @@ def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
         _answer(answers | {"data": "own", "task": found.target.task})
     target, windows = found.target, found.windows
     shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
-    told = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
-    yield f"{target.header}, {target.task}: {len(found.table):,} rows ({told})."
+    spread = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
+    yield f"{target.header}, {target.task}: {len(found.table):,} rows ({spread})."
     many = f"{len(found.features)} column{'s' if len(found.features) != 1 else ''}"
     yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
+    days = f"{windows.period_days} days" if windows.period_days > 1 else "day"
     made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
-    yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {windows.period_days} days."
+    yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {days}."
     yield from notes_of(found)
     if gone:
         yield f"{gone} files of the demo that was here are gone; git still has them."

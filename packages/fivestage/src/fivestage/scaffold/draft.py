@@ -11,17 +11,26 @@ from fivestage.common.clock import DAY
 from fivestage.common.database import require_no_secret
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import FORECAST, RESERVED, epoch
-from fivestage.data.source import read_table
-from fivestage.data.tables import HAPPENED, moment, text
+from fivestage.data.cleaning import number, text
+from fivestage.data.tables import HAPPENED
 from fivestage.scaffold.column_profiles import (
     ColumnProfile,
     forms_read,
     how_written,
     inspect_column,
     names_of,
+    seconds_of,
 )
 from fivestage.scaffold.gates_plan import Seasons, SplitPlan, moved, plan_windows
-from fivestage.scaffold.leaks import SAMPLE, numbers_of, reach, refuse_copies, suspects
+from fivestage.scaffold.leaks import (
+    SAMPLE,
+    QuickModel,
+    numbers_of,
+    quick_model,
+    refuse_copies,
+    suspects,
+)
+from fivestage.scaffold.sniffing import Reader, find_reader
 from fivestage.scaffold.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
@@ -39,7 +48,7 @@ CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chan
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What the user has said; headers of the table."""
+    """What the user of `make init` has said; columns by their headers in the table."""
 
     data: str
     target: str
@@ -52,14 +61,16 @@ class InitOptions:
     usual: str = ""  # the task, where the target's values leave a choice
     leave_out: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    duplicates: str = ""  # `keep`: rows that repeat another one whole stay
 
 
 @dataclass(frozen=True)
 class Draft:
     """All that the files of `problem/` are written from."""
 
-    wishes: InitOptions
-    table: pd.DataFrame
+    options: InitOptions
+    reader: Reader
+    table: pd.DataFrame  # rows that are learnt from
     target: Target
     label: str  # its name
     found: Mapping[str, ColumnProfile]  # by header
@@ -70,13 +81,15 @@ class Draft:
     decided: pd.Series | None
     windows: SplitPlan
     reached: float  # by a quick model
+    evidence: Mapping[str, str]  # why a feature that is kept looks like a leak
     repeated: int  # rows that repeat another one whole
     drop_repeated: bool
+    unlabelled: int  # rows without a target, which are left out
 
     @property
     def time(self) -> str:
         """The time column's name in the contract."""
-        return SIMULATED_TIME if self.windows.simulated else self.found[self.wishes.time].name
+        return SIMULATED_TIME if self.windows.simulated else self.found[self.options.time].name
 
     @property
     def identity(self) -> str:
@@ -107,45 +120,53 @@ class Draft:
         return tuple(one.name for one, far in zip(numbers, along, strict=True) if far > TRENDING)
 
 
-def draft(wishes: InitOptions) -> Draft:
+def draft(options: InitOptions) -> Draft:
     """Inspect a table.
 
     Raises:
         UserError: when it cannot work, saying why and what to do.
     """
-    if not wishes.data or not wishes.target:
+    if not options.data or not options.target:
         raise UserError(
             "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
         )
-    require_no_secret(wishes.data)
-    table = read_table(wishes.data)
-    wishes = _as_in(table, wishes)
-    _require_apart(wishes)
+    require_no_secret(options.data)
+    reader, raw = find_reader(options.data)
+    table = raw.apply(_comparable)
+    options = _as_in(table, options)
+    _require_apart(options)
     repeated, drop = _repeats(table)
+    drop = drop and options.duplicates != "keep"
     table = table.drop_duplicates() if drop else table
-    target = find_target(table, wishes.target, wishes.positive, wishes.task, wishes.usual)
-    table = table[~np.isnan(target.label(table))]
+    target = find_target(table, options.target, options.positive, options.task, options.usual)
+    labelled = ~np.isnan(target.label(table))
+    table = table[labelled]
     reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
     label = names_of([target.header], reserved)[target.header]
-    found = _found(table, target.header, (*reserved, label), wishes)
-    decided = _decided(table, found, wishes)
+    found = _found(table, target.header, (*reserved, label), options)
+    decided = _decided(table, found, options)
     if decided is not None:
         table, decided = table[decided.notna()], decided.dropna()
-    _require_known_later(table, found, decided, wishes)
+    _require_known_later(table, found, decided, options)
     windows = plan_windows(decided, len(table))
     _require_each_early(table, target, decided, windows)
-    _require_groups(table, windows, wishes)
-    taken = {*wishes.keys, wishes.time}
+    _require_groups(table, windows, options)
+    taken = {*options.keys, options.time}
     features = [one for one in found.values() if not one.left_out and one.header not in taken]
-    if not features and not wishes.keys and windows.simulated:  # nor history, nor calendar
+    if not features and not options.keys and windows.simulated:  # nor history, nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
-    features, leaking = _parted(features, evidence, wishes)
-    keys = tuple(found[header] for header in wishes.keys)
+    features, leaking = _parted(features, evidence, options)
+    keys = tuple(found[header] for header in options.keys)
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
+    model = quick_model(table, target, features, keys, None if windows.simulated else decided)
+    evidence = {one.header: evidence[one.name] for one in features if one.name in evidence}
+    if model.telling:
+        evidence = _decided_on(model, target, options) | evidence
     return Draft(
-        wishes=wishes,
+        options=options,
+        reader=reader,
         table=table,
         target=target,
         label=label,
@@ -156,95 +177,143 @@ def draft(wishes: InitOptions) -> Draft:
         identifier=identifier,
         decided=decided,
         windows=windows,
-        reached=reach(table, target, features, keys, None if windows.simulated else decided),
+        reached=model.score,
+        evidence=evidence,
         repeated=repeated,
         drop_repeated=drop,
+        unlabelled=int((~labelled).sum()),
     )
 
 
+def _comparable(values: pd.Series) -> pd.Series:
+    """A column of any type as numbers, booleans, times or texts, which have distinct values."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return _comparable(values.astype(values.cat.categories.dtype))
+    if pd.api.types.is_timedelta64_dtype(values):
+        return number(values)
+    plain = not pd.api.types.is_object_dtype(values) or pd.api.types.infer_dtype(values) in (
+        "string",
+        "boolean",
+    )
+    return values if plain else values.map(str, na_action="ignore").astype("str")
+
+
+def _decided_on(model: QuickModel, target: Target, options: InitOptions) -> dict[str, str]:
+    """Evidence about the columns by which a quick model is too good, for a user who has said to keep them.
+
+    Raises:
+        UserError: naming the columns, when some of them are neither kept nor left out.
+    """
+    measure = "ROC-AUC" if target.classes else "R2"
+    open_ = [header for header in model.telling if header not in options.keep]
+    if open_:
+        named = ",".join(model.telling)
+        raise UserError(
+            f"Too good to be true: a quick model of all columns has {measure} {model.score:.3f}, mostly by "
+            f"{', '.join(map(repr, model.telling))}. No gate could tell a leak from that: it is for you to "
+            f"say. LEAVE_OUT={named!r} if they are written with the outcome or after it; KEEP={named!r} if "
+            "they are known before the decision, which the page and the model card will then say."
+        )
+    reason = f"with others it lets a quick model reach {measure} {model.score:.3f}"
+    return dict.fromkeys(model.telling, reason)
+
+
 def _found(
-    table: pd.DataFrame, target: str, taken: Sequence[str], wishes: InitOptions
+    table: pd.DataFrame, target: str, taken: Sequence[str], options: InitOptions
 ) -> dict[str, ColumnProfile]:
     headers = [str(header) for header in table if header != target]
     names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
     columns = (
-        inspect_column(table[header], names[header], is_time=header in (wishes.time, wishes.known))
+        inspect_column(table[header], names[header], is_time=header in (options.time, options.known))
         for header in headers
     )
-    return {column.header: _wished(column, wishes) for column in columns}
+    return {column.header: _with_options(column, options) for column in columns}
 
 
-def _as_in(table: pd.DataFrame, wishes: InitOptions) -> InitOptions:
-    """The wishes with headers as the table spells them."""
+def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
+    """The options with headers as the table spells them."""
 
     def spelled(header: str, what: str) -> str:
         return require_column(table, header, what) if header else ""
 
+    def listed(headers: tuple[str, ...], what: str) -> tuple[str, ...]:
+        """Each header, or the headers that spaces separate in it."""
+        known = {str(one).strip().lower() for one in table.columns}
+        words = (one.split() if one.lower() not in known else [one] for one in headers)
+        return tuple(spelled(word, what) for one in words for word in one)
+
     return replace(
-        wishes,
-        target=spelled(wishes.target, "TARGET"),
-        time=spelled(wishes.time, "TIME"),
-        group=spelled(wishes.group, "GROUP"),
-        known=spelled(wishes.known, "KNOWN"),
-        keys=tuple(spelled(one, "KEYS") for one in wishes.keys),
-        leave_out=tuple(spelled(one, "LEAVE_OUT") for one in wishes.leave_out),
-        keep=tuple(spelled(one, "KEEP") for one in wishes.keep),
+        options,
+        target=spelled(options.target, "TARGET"),
+        time=spelled(options.time, "TIME"),
+        group=spelled(options.group, "GROUP"),
+        known=spelled(options.known, "KNOWN"),
+        keys=listed(options.keys, "KEYS"),
+        leave_out=listed(options.leave_out, "LEAVE_OUT"),
+        keep=listed(options.keep, "KEEP"),
     )
 
 
-def _require_apart(wishes: InitOptions) -> None:
+def _require_apart(options: InitOptions) -> None:
     """Refuse a target that is asked to be something else too."""
-    said = {"TIME": (wishes.time,), "GROUP": (wishes.group,), "KNOWN": (wishes.known,), "KEYS": wishes.keys}
+    said = {
+        "TIME": (options.time,),
+        "GROUP": (options.group,),
+        "KNOWN": (options.known,),
+        "KEYS": options.keys,
+    }
     for name, headers in said.items():
-        if wishes.target in headers:
+        if options.target in headers:
             raise UserError(
-                f"{name} and TARGET both name {wishes.target!r}: what is predicted is known later."
+                f"{name} and TARGET both name {options.target!r}: what is predicted is known later."
             )
 
 
-def _wished(column: ColumnProfile, wishes: InitOptions) -> ColumnProfile:
-    if column.header in wishes.leave_out:
+def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
+    if column.header in options.leave_out:
         return replace(column, left_out="LEAVE_OUT names it")
-    if column.header in wishes.keys:
+    if column.header in options.keys:
         kind = replace(column, kind="category", identifier=False, left_out="")
         return replace(kind, longest=max(column.longest, 32), levels=())
-    if column.header == wishes.known:
+    if column.header == options.known:
         return replace(column, left_out="it says when the target was known")
-    if column.header == wishes.group:
+    if column.header == options.group:
         return replace(column, left_out="rows are grouped by it")
-    if column.header in wishes.keep:
+    if column.header in options.keep:
         return replace(column, left_out="", identifier=False)
     return column
 
 
 def _decided(
-    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], wishes: InitOptions
+    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], options: InitOptions
 ) -> pd.Series | None:
     """The moments of decision.
 
     Raises:
         UserError: when the time column holds none.
     """
-    if not wishes.time:
+    if not options.time:
         return None
-    column = columns[wishes.time]
-    known = table[wishes.time].dropna()
+    column = columns[options.time]
+    known = table[options.time].dropna()
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
         raise UserError(
-            f"The time column {wishes.time!r} is of no use: {column.left_out}. Name another column, or leave "
-            "TIME out: moments are then made up."
+            f"The time column {options.time!r} is of no use: {column.left_out}. Name another column, or "
+            "leave TIME out: moments are then made up."
         )
     _require_moments(table, column, "time", "TIME")
     unreadable = column.missing
     if unreadable > UNREADABLE:
-        values = table[wishes.time]
-        bad = values[moment(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
+        values = table[options.time]
+        bad = (
+            values[seconds_of(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
+        )
         raise UserError(
-            f"The time column {wishes.time!r} has no moment in {unreadable:.1%} of the rows (such as "
+            f"The time column {options.time!r} has no moment in {unreadable:.1%} of the rows (such as "
             f"{', '.join(map(repr, bad))}): mend or remove those rows, or name another column."
         )
-    return moment(table[wishes.time], column.written)
+    return seconds_of(table[options.time], column.written)
 
 
 def _require_moments(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
@@ -255,7 +324,8 @@ def _require_moments(table: pd.DataFrame, column: ColumnProfile, what: str, opti
     """
     if column.kind != "moment":
         texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
-        seen = texts[~forms_read(texts)[1]].head(3)
+        unread = texts[~forms_read(texts)[1]]
+        seen = (unread if len(unread) else texts).head(3)
         raise UserError(
             f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
             "moments in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
@@ -264,23 +334,23 @@ def _require_moments(table: pd.DataFrame, column: ColumnProfile, what: str, opti
 
 
 def _require_known_later(
-    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], decided: pd.Series | None, wishes: InitOptions
+    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], decided: pd.Series | None, options: InitOptions
 ) -> None:
     """Refuse a column that cannot say when the target was known.
 
     Raises:
         UserError: when it holds no moments, or earlier ones than the decisions.
     """
-    if not wishes.known:
+    if not options.known:
         return
     if decided is None:
-        raise UserError(f"KNOWN={wishes.known} needs the moments of decision too: name them with TIME.")
-    column = columns[wishes.known]
+        raise UserError(f"KNOWN={options.known} needs the moments of decision too: name them with TIME.")
+    column = columns[options.known]
     _require_moments(table, column, "known", "KNOWN")
-    early = float((moment(table[wishes.known], column.written) < decided).mean())
+    early = float((seconds_of(table[options.known], column.written) < decided).mean())
     if early > EARLY:
         raise UserError(
-            f"The column {wishes.known!r} lies before {wishes.time!r} in {early:.0%} of the rows: KNOWN is "
+            f"The column {options.known!r} lies before {options.time!r} in {early:.0%} of the rows: KNOWN is "
             "the moment at which the target became known, after the decision. Should the two change places?"
         )
 
@@ -307,31 +377,31 @@ def _require_each_early(
         )
 
 
-def _require_groups(table: pd.DataFrame, windows: SplitPlan, wishes: InitOptions) -> None:
+def _require_groups(table: pd.DataFrame, windows: SplitPlan, options: InitOptions) -> None:
     """Refuse groups that cannot be dealt out to the windows whole.
 
     Raises:
         UserError: when they are too few, or one is too large.
     """
-    if not (wishes.group and windows.simulated and not wishes.time):
+    if not (options.group and windows.simulated and not options.time):
         return
-    sizes = table[wishes.group].value_counts(dropna=False, normalize=True)
+    sizes = table[options.group].value_counts(dropna=False, normalize=True)
     if len(sizes) < LEAST_GROUPS or sizes.iloc[0] > LARGEST_GROUP:
         raise UserError(
-            f"GROUP={wishes.group} has {len(sizes):,} different values, the largest with {sizes.iloc[0]:.0%} "
-            "of the rows. Groups go whole into the windows to train, validate, compare and test, so that "
-            f"{LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the rows. Name a finer "
-            "column, or leave GROUP out."
+            f"GROUP={options.group} has {len(sizes):,} different values, the largest with "
+            f"{sizes.iloc[0]:.0%} of the rows. Groups go whole into the windows to train, validate, compare "
+            f"and test: {LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the rows. Name "
+            "a finer column, or leave GROUP out."
         )
 
 
 def _parted(
-    features: Sequence[ColumnProfile], evidence: Mapping[str, str], wishes: InitOptions
+    features: Sequence[ColumnProfile], evidence: Mapping[str, str], options: InitOptions
 ) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
     leaking = [
         replace(column, left_out=f"suspected leak, {evidence[column.name]}")
         for column in features
-        if column.name in evidence and column.header not in wishes.keep
+        if column.name in evidence and column.header not in options.keep
     ]
     if features and len(leaking) == len(features):
         first = leaking[0]

@@ -12,6 +12,9 @@ from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.target import Target
 
 MARGIN = 1.0  # of a number's range, beyond which a value is refused
+GROWTH = 99.0  # the same above what counts or goes up with time, as it will go on doing
+FEW_STEPS = 20  # whole numbers with more values than this count something; with fewer they are grades
+LARGEST_IDENTIFIER = 2**53  # below, a float holds every whole number
 FAR = 100 * 365 * 86_400  # seconds beyond the moments seen, in which one is accepted
 EARLIEST = -2_208_988_800  # 1900, before which a moment is one only where others have been seen
 USUAL_LENGTH = 32  # characters of a category, where the contract names no other
@@ -24,8 +27,8 @@ def quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
 
 
-def fields_of(column: ColumnProfile, *, nullable: bool = True) -> dict[str, Any]:
-    """A column's fields in the contract; the bounds lie well beyond what was seen."""
+def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = False) -> dict[str, Any]:
+    """A column's fields in the contract; bounds lie well beyond what was seen, far above if it `grows`."""
     about = quoted(column.header)
     gaps = {"nullable": "true"} if nullable and column.missing else {}
     if column.kind in ("category", "text"):
@@ -39,32 +42,36 @@ def fields_of(column: ColumnProfile, *, nullable: bool = True) -> dict[str, Any]
     if column.kind == "moment":
         low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
         return moment_fields(about, iso(int(low)), iso(int(high)), iso(int(column.example))) | gaps
-    low, high = bounds(column.low, column.high)
+    counts = column.kind == "integer" and column.low >= 0 and column.distinct > FEW_STEPS
+    low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
     numbers = {"min": low, "max": high, "example": float(column.example)}
     shown = {name: plain(value, whole=column.kind == "integer") for name, value in numbers.items()}
     return {"type": column.kind, "about": about, **shown, **gaps}
 
 
 def key_fields(column: ColumnProfile) -> dict[str, Any]:
-    """The fields of what identifies a row or an entity: nothing in particular is expected."""
+    """The fields of what identifies a row or an entity: of these there will be more."""
     if column.kind == "integer":
-        return fields_of(column)
+        low = 0 if column.low >= 0 else -LARGEST_IDENTIFIER
+        return fields_of(column) | {"min": low, "max": LARGEST_IDENTIFIER}
+    form = {"form": "integer"} if column.whole else {}
     longest = max(USUAL_LENGTH, 2 * column.longest)
     length = {"max_length": longest} if longest > USUAL_LENGTH else {}
     gaps = {"nullable": "true"} if column.missing else {}
     return {
         "type": "category",
         "about": quoted(column.header),
+        **form,
         **length,
         **gaps,
-        "example": quoted(str(column.example)),
+        "example": quoted(str(int(column.example) if column.whole else column.example)),
     }
 
 
 def row_fields() -> dict[str, Any]:
     """The fields of the number that rows get which nothing tells apart."""
     about = quoted("tells a row from the others; any number")
-    return {"type": "integer", "about": about, "min": 0, "max": 2**53, "example": 1}
+    return {"type": "integer", "about": about, "min": 0, "max": LARGEST_IDENTIFIER, "example": 1}
 
 
 def bare_moment(near: date) -> dict[str, Any]:
@@ -101,10 +108,10 @@ def plain(value: float, *, whole: bool) -> int | str:
     return np.format_float_scientific(value, trim="0")
 
 
-def bounds(low: float, high: float) -> tuple[float, float]:
+def bounds(low: float, high: float, above: float = MARGIN) -> tuple[float, float]:
     """Rounded bounds beyond the values seen; what was never negative may not become so."""
     span = (high - low) or abs(high) or 1.0
     digits = -math.floor(math.log10(span))
     below = round(math.floor((low - MARGIN * span) * 10**digits) / 10**digits, max(digits, 0))
-    above = round(math.ceil((high + MARGIN * span) * 10**digits) / 10**digits, max(digits, 0))
+    above = round(math.ceil((high + above * span) * 10**digits) / 10**digits, max(digits, 0))
     return (0.0 if low >= 0 > below else below), above

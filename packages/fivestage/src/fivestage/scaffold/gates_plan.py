@@ -116,7 +116,7 @@ class Limits:
     calibration_error: float  # or that of a number's interval
     bias: float
     period_bias: float
-    suspicious: float
+    suspicious: float | None  # None where chance or a quick model reach whatever could be asked
     min_slice_rows: int
     over_prior: float  # more than the prior would, as a share of the possible savings
 
@@ -177,12 +177,13 @@ def plan_limits(
 
     error = max(seasons.mean, 2 * in_bin) if target.classes else max(covered, UNFOLLOWED * seasons.held)
     sure = rate * rows >= LEAST_SURE and reached < SURPASSED
-    most = PERFECT if sure else 1.0
+    suspicious = max(0.9, reached + 0.5 * (1 - reached)) + chance
+    suspicious = min(PERFECT, suspicious) if sure else suspicious
     return Limits(
         calibration_error=round(min(0.5, 0.04 + error), 3),
         bias=float(f"{bias(rows, seasons.mean):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
-        suspicious=round(min(most, max(0.9, reached + 0.5 * (1 - reached)) + chance), 4),
+        suspicious=round(suspicious, 4) if suspicious <= PERFECT else None,
         min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),
         over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
     )

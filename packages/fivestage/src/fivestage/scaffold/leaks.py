@@ -1,6 +1,7 @@
 """Columns that tell the target too well to have been known before it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -17,8 +19,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Floats, with_values
 from fivestage.common.errors import UserError
-from fivestage.data.tables import moment, number, text
-from fivestage.scaffold.column_profiles import ColumnProfile
+from fivestage.data.cleaning import number, text
+from fivestage.scaffold.column_profiles import ColumnProfile, seconds_of
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
@@ -28,6 +30,8 @@ EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a moment that comes after the decision
 HALVES = 2
+MOST_NAMED = 3  # columns
+LEAST_WEIGHT = 0.05  # of the importance of the most important column
 FOLDS = 5
 SEED = 0
 KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}  # of a target
@@ -40,9 +44,9 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
     for place, column in enumerate(columns):
         values = table[column.header]
         if column.kind == "moment":
-            made[:, place] = moment(values, column.written)
+            made[:, place] = seconds_of(values, column.written)
         elif column.kind in ("number", "integer"):
-            made[:, place] = number(values, comma=column.comma)
+            made[:, place] = number(values, column.decimal)
         elif column.kind == "text":
             made[:, place] = text(values).str.len()
         else:
@@ -89,7 +93,7 @@ def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool
         return len(pairs) == pairs["value"].nunique() == pairs["label"].nunique() == len(target.classes)
     if column.kind not in ("number", "integer"):
         return False
-    return bool(abs(number(table[column.header], comma=column.comma).corr(label)) > EQUAL)
+    return bool(abs(number(table[column.header], column.decimal).corr(label)) > EQUAL)
 
 
 def suspects(
@@ -120,20 +124,34 @@ def suspects(
     return found
 
 
-def reach(
+@dataclass(frozen=True)
+class QuickModel:
+    """How well a quick model does on rows that it has not seen.
+
+    Args:
+        score: ROC-AUC, or the R2 of a number.
+        telling: where that is too good, the headers of the columns that it needs most, three at most.
+    """
+
+    score: float
+    telling: tuple[str, ...] = ()
+
+
+def quick_model(
     table: pd.DataFrame,
     target: Target,
     columns: Sequence[ColumnProfile],
     keys: Sequence[ColumnProfile],
     decided: pd.Series | None,
-) -> float:
-    """The ROC-AUC, or the R2 of a number, of a quick model of all columns on rows that it has not seen.
+) -> QuickModel:
+    """How far a quick model of all columns gets.
 
     Of entities it knows what came of their other rows, as histories will; of moments minute and weekday.
     """
     if not (columns or keys or decided is not None):
-        return 0.5 if target.classes else 0.0  # what guessing reaches
+        return QuickModel(0.5 if target.classes else 0.0)  # what guessing reaches
     some = some_of(table, target)
+    label = target.label(some)
     least = max(5, min(50, len(some) // 50))
     kind = HistGradientBoostingClassifier if target.classes else HistGradientBoostingRegressor
     known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
@@ -142,11 +160,25 @@ def reach(
         FunctionTransformer(with_values),
         kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
     )
-    known_of = numbers_of(some, [*keys, *columns])
+    values = numbers_of(some, [*keys, *columns])
     if decided is not None:
         at = decided.reindex(some.index).to_numpy()
-        known_of = np.column_stack([known_of, minute_of_day(at), weekday(at)])
-    return _score(model, known_of, target.label(some), target)
+        values = np.column_stack([values, minute_of_day(at), weekday(at)])
+    score = _score(model, values, label, target)
+    if score < LEAK:
+        return QuickModel(score)
+    judged = slice(0, len(values), HALVES)
+    model.fit(values[1::HALVES], label[1::HALVES])
+    lost = permutation_importance(model, values[judged], label[judged], n_repeats=1, random_state=SEED)
+    weights = lost.importances_mean
+    order = np.argsort(-weights)[:MOST_NAMED]
+    headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are no leaks
+    return QuickModel(
+        score,
+        tuple(
+            headers[one] for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()
+        ),
+    )
 
 
 def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:

@@ -4,30 +4,55 @@ from collections.abc import Iterator
 
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.draft import Draft
-from fivestage.scaffold.leaks import LEAK
 
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
+MOST_SHOWN = 6
 FEWEST_CLASSES = 3  # where one can stand for an outcome that is not known
 
 
 def notes_of(found: Draft) -> Iterator[str]:
     """Sentences, each about one thing that was seen."""
-    wishes = found.wishes
+    options = found.options
+    yield from found.reader.notes
+    if found.unlabelled:
+        yield f"{rows(found.unlabelled)} without a target left out: nothing can be learnt from them."
     if found.identifier:
         yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
-    if found.repeated:
-        fate = "are left out" if found.drop_repeated else "stay, for so few columns repeat by chance"
-        yield f"{found.repeated:,} rows repeat another one whole and {fate}."
-    if wishes.group and wishes.time:
-        yield f"GROUP={wishes.group} is for tables without TIME: here, windows go by {wishes.time}."
+    if found.repeated and found.drop_repeated:
+        yield (
+            f"{rows(found.repeated)} that repeat another one whole left out: DUPLICATES=keep keeps them, or "
+            "one line of problem/dataset.py."
+        )
+    elif found.repeated:
+        yield f"{rows(found.repeated)} that repeat another one whole stay."
+    for header, evidence in found.evidence.items():
+        yield f"{header} is kept, though {evidence}: the page and the model card will say so."
+    renamed = [
+        f"{one.header!r} is {one.name}" for one in found.features if one.header.strip().lower() != one.name
+    ]
+    if renamed:
+        more = ", ..." if len(renamed) > MOST_SHOWN else ""
+        yield f"Names in the contract: {', '.join(renamed[:MOST_SHOWN])}{more}."
+    if options.group and options.time:
+        yield f"GROUP={options.group} is for tables without TIME: here, windows go by {options.time}."
     for column in found.features:
         yield from _of_column(column)
     yield from _of_target(found)
 
 
+def rows(many: int) -> str:
+    """How many rows, in words."""
+    return f"{many:,} row{'' if many == 1 else 's'}"
+
+
 def _of_column(column: ColumnProfile) -> Iterator[str]:
     if column.unreadable:
-        yield f"{column.header}: {column.unreadable:,} values cannot be read and count as missing."
+        values = "value" if column.unreadable == 1 else "values"
+        yield f"{column.header}: {column.unreadable:,} {values} that cannot be read count as missing."
+    if column.kind == "text":
+        yield f"{column.header} is free text: its length is learnt; problem/features.py can make more of it."
+    if column.kind == "moment":
+        yield f"{column.header}: of these times, the days since then are learnt."
     if column.mark is not None:
         yield (
             f"{column.header}: {column.mark:g} stands far from all other values. If it means that there is "
@@ -47,10 +72,4 @@ def _of_target(found: Draft) -> Iterator[str]:
         yield (
             f"The class {unknown[0]!r} reads as if the outcome were not known. Rows in which {target.header} "
             "is empty are left out: empty these too, if that is what they are."
-        )
-    if found.reached >= LEAK:
-        measure = "ROC-AUC" if target.classes else "R2"
-        yield (
-            f"Too good to be true? A quick model of all columns has {measure} {found.reached:.3f}: several "
-            "may have been written with the outcome or after it. LEAVE_OUT names columns not known before it."
         )

@@ -10,14 +10,15 @@ import pandas as pd
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import TASKS
-from fivestage.data.tables import ABOVE, label_of, number, positives, text
-from fivestage.scaffold.column_profiles import comma_of
+from fivestage.data.cleaning import class_codes, equals, exceeds, number, text
+from fivestage.scaffold.column_profiles import decimal_of
 
 YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
 LEAST_ROWS = 100
 LEAST_OF_CLASS = 10
 SHOWN = 6
 BINARY = 2
+ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"  # a limit beyond which a number counts as positive
 MOST_CLASSES = 20  # of more, a target of texts is none that can be told apart
 FEW_NUMBERS = 12  # different whole numbers up to here are classes, beyond a quantity
 
@@ -30,7 +31,7 @@ class Target:
     classes: tuple[str, ...]
     shares: tuple[float, ...]
     positive: str = ""  # of a target with more than two values: what counts as positive
-    comma: bool = False  # numbers with a decimal comma
+    decimal: str = "."
     low: float = 0  # of numbers
     high: float = 0
     mean: float = 0
@@ -45,8 +46,25 @@ class Target:
 
     def label(self, table: pd.DataFrame) -> Floats:
         """Each row's target as a number: itself, 1 where it is positive, or its place among the classes."""
-        labels = label_of(table[self.header], self.classes, self.positive, comma=self.comma)
+        values = table[self.header]
+        if not self.classes:
+            labels = number(values, self.decimal)
+        elif len(self.classes) > BINARY:
+            labels = class_codes(values, self.classes)
+        else:
+            labels = _positives(values, self.positive or self.classes[1])
         return labels.to_numpy(np.float64)
+
+    def code(self, column: str) -> str:
+        """The same as an expression of `problem/dataset.py`, for the column of a table by that expression."""
+        decimal = "" if self.decimal == "." else f", {self.decimal!r}"
+        if not self.classes:
+            return f"number({column}{decimal})"
+        if len(self.classes) > BINARY:
+            return f"class_codes({column}, {self.classes!r})"
+        if above := re.fullmatch(ABOVE, self.positive):
+            return f"exceeds({column}, {above[1]})"
+        return f"equals({column}, {self.positive or self.classes[1]!r})"
 
 
 def find_target(
@@ -94,7 +112,7 @@ def require_column(table: pd.DataFrame, header: str, what: str) -> str:
     headers = [str(one) for one in table.columns]
     if header in headers:
         return header
-    same = [one for one in headers if one.lower() == header.lower()]
+    same = [one for one in headers if one.strip().lower() == header.strip().lower()]
     if len(same) == 1:
         return same[0]
     near = get_close_matches(header, headers, 3, 0.5) or headers[:SHOWN]
@@ -113,24 +131,24 @@ def _sizes(values: pd.Series) -> dict[str, int]:
 
 def _is_quantity(values: pd.Series, sizes: dict[str, int], usual: str) -> bool:
     """Whether the values are numbers to be forecast, and not the names of classes."""
-    comma = comma_of(text(values).dropna().drop_duplicates())
-    if comma is None:
+    decimal = decimal_of(text(values).dropna().drop_duplicates())
+    if decimal is None:
         return False
-    broken = bool((number(values, comma=comma).dropna() % 1 != 0).any())
+    broken = bool((number(values, decimal).dropna() % 1 != 0).any())
     most = {"multiclass": MOST_CLASSES, "regression": 0}.get(usual, FEW_NUMBERS)
     return broken or len(sizes) > most
 
 
 def _number(values: pd.Series, header: str) -> Target:
-    comma = comma_of(text(values).dropna().drop_duplicates())
-    if comma is None:
+    decimal = decimal_of(text(values).dropna().drop_duplicates())
+    if decimal is None:
         seen = ", ".join(map(repr, text(values).dropna().unique()[:3]))
         raise UserError(
             f"The target {header!r} holds no numbers, such as {seen}: TASK=regression needs them."
         )
-    numbers = number(values, comma=comma).dropna()
+    numbers = number(values, decimal).dropna()
     low, high, mean = float(numbers.min()), float(numbers.max()), float(numbers.mean())
-    return Target(header, (), (), "", comma, low, high, mean, float(numbers.std()))
+    return Target(header, (), (), "", decimal, low, high, mean, float(numbers.std()))
 
 
 def _classes(header: str, sizes: dict[str, int]) -> Target:
@@ -146,7 +164,7 @@ def _classes(header: str, sizes: dict[str, int]) -> Target:
             f"apart: {MOST_CLASSES} at most. Join the rare ones into one, or say which one is acted on: "
             f"POSITIVE={next(iter(sizes))!r}. For numbers there is TASK=regression."
         )
-    _require_each(header, sizes, numbers=comma_of(pd.Series(classes)) is not None)
+    _require_each(header, sizes, numbers=decimal_of(pd.Series(classes)) is not None)
     rows = sum(sizes.values())
     return Target(header, tuple(classes), tuple(sizes[one] / rows for one in classes))
 
@@ -173,12 +191,17 @@ def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], po
             f"acted on, POSITIVE={classes[0]!r}, for numbers a limit, POSITIVE='> 10'; or TASK=multiclass, "
             "which tells them all apart, or for numbers TASK=regression."
         )
-    found = positives(values, wanted).dropna()
+    found = _positives(values, wanted).dropna()
     if found.empty:
         raise UserError(f"The target {header!r} holds no numbers, so that none is {wanted}.")
     share = float(found.mean())
     _require_each(header, {wanted: int(found.sum()), "the rest": int((1 - found).sum())})
     return Target(header, (f"not {wanted}", wanted), (1 - share, share), wanted)
+
+
+def _positives(values: pd.Series, positive: str) -> pd.Series:
+    above = re.fullmatch(ABOVE, positive)
+    return exceeds(values, float(above[1])) if above else equals(values, positive)
 
 
 def _shown(classes: list[str]) -> str:

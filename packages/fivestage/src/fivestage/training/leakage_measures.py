@@ -20,7 +20,7 @@ class Measure(Protocol):
 
     name: str
     shuffled: str  # the name of what forecasts tell
-    limit: float  # from which on it is a leak
+    limit: float | None  # from which on it is a leak
     least: float  # of what tells nothing
 
     def singles(self, values: pd.Series, label: Any) -> Iterator[tuple[str, float]]:
@@ -57,7 +57,7 @@ class Area:
 
     name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float | None) -> None:
         self.limit = limit
 
     def singles(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
@@ -78,7 +78,7 @@ class MeanArea:
 
     name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
 
-    def __init__(self, limit: float, classes: int) -> None:
+    def __init__(self, limit: float | None, classes: int) -> None:
         self.limit, self.classes = limit, classes
 
     def singles(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
@@ -102,7 +102,7 @@ class Explained:
 
     name, shuffled, least = "R²", "correlation", 0.0
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float | None) -> None:
         self.limit = limit
 
     def singles(self, values: pd.Series, label: Floats) -> Iterator[tuple[str, float]]:

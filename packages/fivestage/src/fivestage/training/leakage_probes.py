@@ -68,11 +68,16 @@ def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) 
         for reading, told in measure.singles(values, label):
             if told > worst:
                 worst, where = told, f"{name}{reading}"
-    sentence = (
-        f"the strongest single feature, {where}, has {measure.name} {worst:.3f} "
-        f"where {measure.limit:g} is a leak"
-    )
-    return Probe("target is not rebuilt", worst < measure.limit, sentence)
+    found = f"the strongest single feature, {where}, has {measure.name} {worst:.3f}"
+    name = "target is not rebuilt"
+    if measure.limit is None:
+        return Probe(
+            name,
+            passed=True,
+            sentence=f"not applicable: {found}, and the contract has no limit",
+            applicable=False,
+        )
+    return Probe(name, worst < measure.limit, f"{found} where {measure.limit:g} is a leak")
 
 
 def shuffled_labels_give_chance(

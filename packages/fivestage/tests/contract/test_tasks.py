@@ -7,7 +7,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import MulticlassContract, RegressionContract, parse_contract
-from tests.core.contracts import content_of, contract_of
+from tests.contract.contracts import content_of, contract_of
 
 
 def test_contracts_of_classes_and_numbers_load_and_survive_json() -> None:

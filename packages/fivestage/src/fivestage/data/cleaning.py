@@ -1,0 +1,160 @@
+"""Columns as people write them to texts, numbers, times and classes; what cannot be read is missing."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.clock import DAY
+
+EPOCH_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # counts a second
+SPREADSHEET_DAYS = "days of a spreadsheet"  # since the end of 1899
+SPREADSHEET_EPOCH = 25_569  # 1 January 1970 among them
+ISO_WEEKS = "%G-W%V"  # a week's first day
+QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
+YEARS = "years"  # with their fraction: 2024.25
+LATEST_YEAR = 2040  # a year of two digits that would lie beyond is of the century before
+# Zones that people write and pandas does not know.
+ZONES = {
+    "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
+    "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
+}  # fmt: skip
+EXACT = 2**53  # below, a float holds every whole number
+CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
+# What stands around a number: signs of currency, percent, thousands; of a currency's code its minus is kept.
+SIGNS = f"[\\s%$€£¥₹₩'\u2019\u00a0\u202f]|^([+-]?)(?:{CURRENCIES})|(?:{CURRENCIES}|kr|zł|Kč|Rs)$"
+MINUS = "[\u2010-\u2015\u2212\uff0d]"  # what else stands for a hyphen
+NEGATIVE = r"^\((.+)\)$|^([^-]+)-$"  # how accountants write what is negative
+
+
+def text(values: pd.Series) -> pd.Series:
+    """Values as trimmed texts, missing where they are; whole numbers without a point (18.0 is `18`).
+
+    Args:
+        values: a column of any type.
+
+    Returns:
+        A column of pandas' `str` type.
+    """
+    values = _without_categories(values)
+    if pd.api.types.is_bool_dtype(values):
+        return pd.Series(values.map({True: "true", False: "false"}), dtype="str")
+    if pd.api.types.is_float_dtype(values) and _is_whole(values):
+        return values.astype("Int64").astype("str").where(values.notna(), None).astype("str")
+    if pd.api.types.is_object_dtype(values):
+        values = values.map(str, na_action="ignore")
+    found: pd.Series = values.astype("str").str.strip()
+    return found.mask(found == "")
+
+
+def _without_categories(values: pd.Series) -> pd.Series:
+    return values.astype(values.cat.categories.dtype) if hasattr(values, "cat") else values
+
+
+def _is_whole(values: pd.Series) -> bool:
+    return bool((values.dropna() % 1 == 0).all() and values.abs().max() < EXACT)
+
+
+def number(values: pd.Series, decimal: str = ".") -> pd.Series:
+    """Values as floats, read over signs of currency, percent and thousands; a duration in seconds.
+
+    Args:
+        values: a column of any type.
+        decimal: `,` where that parts a number from its fraction, and a point its thousands.
+
+    Returns:
+        A float64 column, NaN where there is no finite number.
+    """
+    values = _without_categories(values)
+    if pd.api.types.is_timedelta64_dtype(values):
+        values = values.dt.total_seconds()
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
+        return values.astype("float64").replace([np.inf, -np.inf], np.nan)
+    bare = bare_number(values.astype("str")).str.replace("." if decimal == "," else ",", "", regex=False)
+    found: pd.Series = pd.to_numeric(bare.str.replace(",", ".", regex=False), errors="coerce")
+    return found.astype("float64").replace([np.inf, -np.inf], np.nan)
+
+
+def bare_number(values: pd.Series) -> pd.Series:
+    """Numbers in texts without what stands around them, a minus in front as a hyphen."""
+    bare: pd.Series = values.str.strip().str.replace(MINUS, "-", regex=True)
+    return bare.str.replace(SIGNS, r"\1", regex=True).str.replace(NEGATIVE, r"-\1\2", regex=True)
+
+
+def timestamp(values: pd.Series, *formats: str) -> pd.Series:
+    """Values as epoch seconds; without a zone, they are UTC.
+
+    Args:
+        values: dates, texts or counts.
+        formats: how they are written, tried in turn: of strptime; ISO8601, which is the default; s, ms, us
+            or ns since 1970; SPREADSHEET_DAYS, QUARTERS or YEARS.
+
+    Returns:
+        A float64 column of whole seconds, NaN where no format fits.
+    """
+    first, *others = [one or "ISO8601" for one in formats or ("",)]
+    seconds = _seconds(values, first)
+    for other in others:
+        seconds = seconds.fillna(_seconds(values.where(seconds.isna()), other))
+    return seconds
+
+
+def _seconds(values: pd.Series, form: str) -> pd.Series:
+    if form in EPOCH_UNITS:
+        return number(values) // EPOCH_UNITS[form]
+    if form == SPREADSHEET_DAYS:
+        return ((number(values) - SPREADSHEET_EPOCH) * DAY).round()
+    if form == YEARS:
+        return _days_of_years(number(values)) * DAY
+    if pd.api.types.is_datetime64_any_dtype(values):
+        times = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
+    else:
+        times = _parsed(text(values), form)
+    known: pd.Series = times.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
+    return known.where(times.notna())
+
+
+def _parsed(texts: pd.Series, form: str) -> pd.Series:
+    if form == ISO_WEEKS:  # which begin on a Monday
+        texts, form = texts + "-1", f"{ISO_WEEKS}-%u"
+    if form == QUARTERS:
+        quarter, begins = r"(?i)^(?:(.+?)[ -]?Q{0}|Q{0}[ -]?(.+))$", r"\1\2-{0}"
+        months = {quarter.format(one): begins.format(3 * one - 2) for one in range(1, 5)}
+        texts, form = texts.replace(months, regex=True), "%Y-%m"
+    times: pd.Series = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
+    if "%Z" in form and times.isna().any():
+        shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)
+        offsets = pd.to_datetime(shifted, format=form.replace("%Z", "%z"), errors="coerce", utc=True)
+        times = times.fillna(offsets)
+    if "%y" in form:
+        times = times.mask(times.dt.year > LATEST_YEAR, times - pd.DateOffset(years=100))
+    return times
+
+
+def _days_of_years(numbers: pd.Series) -> pd.Series:
+    """Days since 1970 of years with fractions."""
+    year = numbers.floordiv(1)
+    first, last = (
+        (year.fillna(0) + more - 1970).to_numpy("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+        for more in (0, 1)
+    )
+    days: pd.Series = (first + (numbers - year) * (last - first)).round()
+    return days
+
+
+def class_codes(values: pd.Series, classes: Sequence[str]) -> pd.Series:
+    """The place of each value among the classes as a float, whatever its capitals; NaN for any other."""
+    places = {name.casefold(): float(place) for place, name in enumerate(classes)}
+    return text(values).str.casefold().map(places)
+
+
+def equals(values: pd.Series, wanted: str) -> pd.Series:
+    """1.0 where a value is the wanted one, whatever its capitals, 0.0 for others, NaN where it is missing."""
+    known = text(values).str.casefold()
+    return (known == wanted.casefold()).astype("float64").where(known.notna())
+
+
+def exceeds(values: pd.Series, limit: float, decimal: str = ".") -> pd.Series:
+    """1.0 where a number is above the limit, 0.0 where it is not, NaN where there is none."""
+    known = number(values, decimal)
+    return (known > limit).astype("float64").where(known.notna())

@@ -1,0 +1,62 @@
+"""A folder is read in parts only when it is large; what cannot be read is a sentence."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fivestage.common.errors import UserError
+from fivestage.data import source
+from fivestage.data.source import digest_of, files_of, parts_of, reading, with_partitions
+
+
+def folder(place: Path, files: int) -> str:
+    place.mkdir()
+    for number in range(files):
+        (place / f"{number}.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    return str(place)
+
+
+def test_large_folders_are_read_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    several, one = folder(tmp_path / "several", 2), folder(tmp_path / "one", 1)
+    assert parts_of(several) == ()
+    monkeypatch.setattr(source, "IN_MEMORY", 8)
+    assert parts_of(several) == (f"{several}/0.csv", f"{several}/1.csv")
+    assert parts_of(one) == parts_of(f"{one}/0.csv") == parts_of("sklearn:wine") == ()
+
+
+def test_what_folders_say_of_their_rows_are_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"a": range(4), "region": ["north", "so uth", "north", None], "month": [1, 2, 10, 10]}
+    )
+    frame.to_parquet(tmp_path / "sales", partition_cols=["region", "month"])
+    parts = [
+        with_partitions(pd.read_parquet(path, partitioning=None), path)
+        for path in files_of(str(tmp_path / "sales"))
+    ]
+    seen = pd.concat(parts).sort_values("a")
+    assert seen["region"].fillna("none").tolist() == ["north", "so uth", "north", "none"]
+    assert seen["month"].tolist() == ["1", "2", "10", "10"]
+
+
+def test_what_is_wrong_with_a_source_is_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"orders\.csv has no column price. Add it"), reading("orders.csv"):
+        _ = pd.DataFrame({"cost": [1]})["price"]
+    with pytest.raises(UserError, match=r"orders\.csv has no column .*'a', 'b'"), reading("orders.csv"):
+        _ = pd.DataFrame({"cost": [1]})[["a", "b"]]
+    with (
+        pytest.raises(UserError, match=r"gone\.csv cannot be read as a table: .*No such file"),
+        reading("gone.csv"),
+    ):
+        pd.read_csv("gone.csv")
+
+
+def test_the_digest_is_of_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a\n1\n")
+    before = digest_of(str(path), pd.read_csv)
+    path.write_text("a\n2\n")
+    assert digest_of(str(path), pd.read_csv) != before
+    tables = [pd.DataFrame({"a": [n], "b": [[1, n]]}) for n in (1, 1, 2)]
+    far = [digest_of("memory://x", lambda _: tables.pop()) for _ in range(3)]
+    assert far[1] == far[2] != far[0]
