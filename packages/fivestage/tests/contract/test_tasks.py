@@ -60,3 +60,29 @@ def test_an_action_that_is_always_cheapest_leaves_nothing_to_decide() -> None:
     prices = content_of("multiclass")["costs"]["actions"]["warn"]
     said = refusal("multiclass", "costs.actions.nothing", dict.fromkeys(prices, 0))
     assert "'nothing' is the cheapest whatever comes" in said
+
+
+def test_a_rule_compares_two_columns_of_one_kind() -> None:
+    content = content_of("binary")
+    times = [name for name, column in content["columns"].items() if column["type"] == "timestamp"]
+    texts = [name for name, column in content["columns"].items() if column["type"] == "category"]
+    content["rules"] = [f"{times[0]} <= {times[-1]}"]
+    found = parse_contract(content, "problem.yaml")
+    assert [str(rule) for rule in found.rules] == content["rules"]
+    assert parse_contract(found.model_dump_json(), "again").rules == found.rules
+    for rule, why in (
+        (f"{times[0]} is before", "rules.0.comparison: Input should be"),
+        (f"{times[0]}<={times[-1]}", "is no rule: write it as `departure <= arrival`"),
+        (f"{times[0]} <= nothing", "rules names the column 'nothing'"),
+        (f"{times[0]} <= {texts[0]}", "must compare two numbers or two timestamps"),
+    ):
+        assert why in refusal("binary", "rules", [rule])
+
+
+def test_a_limit_that_cannot_fire_is_refused() -> None:
+    assert "suspicious_roc_auc: Input should be less than 1" in refusal(
+        "binary", "gates.suspicious_roc_auc", 1.0
+    )
+    content = content_of("binary")
+    del content["gates"]["suspicious_roc_auc"]
+    assert parse_contract(content, "problem.yaml").gates.suspicious_roc_auc is None

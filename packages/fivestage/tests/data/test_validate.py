@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Column
+from fivestage.contract.contract import Column, Rule
 from fivestage.data.validation import (
     Validated,
     check_share,
@@ -219,3 +219,22 @@ def test_a_large_share_in_quarantine_stops_the_work() -> None:
     with pytest.raises(UserError, match=r"rows: 11 of 1,000 rows \(1\.1%\), more than 1%, are in quarantine"):
         check_share(11, 1000, "rows", path)
     check_share(11, 1000, "rows", path, limit=0.02)
+
+
+def test_a_rule_between_two_columns_quarantines_rows_that_break_it() -> None:
+    rules = [Rule.model_validate("weight <= count"), Rule.model_validate("weight != count")]
+    rows = [GOOD | {"at": AT + place} | row for place, row in enumerate([{}, {"weight": 1.0, "count": 1}])]
+    frame = pd.DataFrame([*rows, GOOD | {"at": AT + 2, "weight": np.nan}])
+    result = validate(frame, COLUMNS, ["shop", "at"], "table", rules=rules)
+    assert result.good["at"].tolist() == [AT, AT + 2]  # what is not there breaks no rule
+    assert result.failures.to_dict("records") == [
+        {"row": 1, "column": "weight", "value": "1.0", "check": "breaks the rule weight != count"}
+    ]
+
+
+def test_keys_that_are_whole_numbers_have_one_form() -> None:
+    key = {"type": "category", "about": "a", "form": "integer", "nullable": True, "example": "18"}
+    columns = {"at": COLUMNS["at"], "id": TypeAdapter(Column).validate_python(key)}
+    written = pd.DataFrame({"id": ["18", "18.0", " 018 ", "+18", "-7", "A18", None, "18.5"]})
+    found = validate(written.assign(at=AT + written.index), columns, ["at"], "table").good["id"]
+    assert found.fillna("").tolist() == ["18", "18", "18", "18", "-7", "A18", "", "18.5"]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fivestage.contract.contract import Contract, NumberColumn
-from fivestage.serving.decoders import Intake, events_intake, rows_intake
+from fivestage.contract.contract import CategoryColumn, Contract, NumberColumn, Rule
+from fivestage.serving.decoders import Intake, Record, events_intake, rows_intake
 from fivestage.serving.problems import ProblemError
 from problem import PROBLEM
 
@@ -146,3 +146,25 @@ def test_a_good_request_gone_wrong_is_read_or_refused(
     body = json.dumps({"rows": [{**GOOD, field: value}]}).encode()
     for sent in (body, body[:place] + noise + body[place:], body[:place]):
         assert status(ROWS, sent) in {200, 400, 422}
+
+
+def test_a_key_meets_its_history_however_its_number_is_written() -> None:
+    column = CategoryColumn(type="category", about="customer", form="integer", example="18")
+    intake = Intake("rows", {"row": Record("Row", {"customer": column})}, 10)
+    rows = [{"customer": one} for one in ("18", "18.0", "018", " 18")]
+    assert intake.read(json.dumps({"rows": rows}).encode()) == [{"customer": "18"}] * 4
+
+
+def test_a_row_that_breaks_a_rule_is_refused_with_the_rule() -> None:
+    rule = Rule.model_validate("scheduled_departure <= scheduled_arrival")
+    contract = CONTRACT.model_copy(update={"rules": (rule,)})
+    late = {
+        **GOOD,
+        "scheduled_departure": GOOD["scheduled_arrival"],
+        "scheduled_arrival": GOOD["scheduled_departure"],
+    }
+    found = refused(rows_intake(contract), {"rows": [GOOD, late]})
+    assert found["status"] == 422
+    assert found["detail"] == (
+        "row 1, field scheduled_departure: Expected scheduled_departure <= scheduled_arrival"
+    )

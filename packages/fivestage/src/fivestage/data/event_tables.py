@@ -114,8 +114,11 @@ def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> d
     carried = ("decision_at", contract.label.name, "known_at")
     found = {}
     for name, frame in frames.items():
-        one, more = (contract, carried) if name == ROWS else (contract.events[name], ())
-        found[name] = validate(frame, one.columns, one.identity, name, more)
+        if name == ROWS:
+            found[name] = validate(frame, contract.columns, contract.identity, name, carried, contract.rules)
+        else:
+            event = contract.events[name]
+            found[name] = validate(frame, event.columns, event.identity, name)
     return found
 
 

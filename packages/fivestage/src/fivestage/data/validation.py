@@ -1,4 +1,4 @@
-"""Rows that break the contract are found, named and put aside."""
+"""Validation against the contract: rows that break it are found, named and quarantined."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandera.pandas as pa
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import CategoryColumn, Column, TimestampColumn, epoch, iso
+from fivestage.contract.contract import CategoryColumn, Column, Rule, TimestampColumn, epoch, iso
 
 MAX_SHARE = 0.01
 
@@ -18,9 +18,10 @@ MAX_SHARE = 0.01
 class Validated:
     """The two parts of a frame.
 
-    `good`: rows that keep the contract, as texts, int64 (whole numbers, epoch seconds) and float64.
-    `quarantined`: the others as they came, after their position `row` and `reason`, all that is wrong.
-    `failures`: a line per failed check: `row`, `column`, `value`, `check`.
+    Args:
+        good: rows that keep the contract, as texts, int64 (whole numbers, epoch seconds) and float64.
+        quarantined: the others as they came, after their position `row` and `reason`, all that is wrong.
+        failures: a line per failed check: `row`, `column`, `value`, `check`.
     """
 
     good: pd.DataFrame
@@ -60,11 +61,17 @@ def validate(
     identity: Sequence[str],
     source: str,
     carried: Collection[str] = (),
+    rules: Sequence[Rule] = (),
 ) -> Validated:
-    """Part the rows that keep the contract from those that break it: every check on every row.
+    """Separate the rows that keep the contract from those that break it: every check on every row.
 
-    Of otherwise good rows with the same identity the first stays. `carried` names further columns, which are
-    kept but not looked at. `source` is what messages call the frame.
+    Args:
+        frame: rows as they came.
+        columns: the contract's.
+        identity: columns that tell rows apart; of otherwise good rows with the same values the first stays.
+        source: what messages call the frame.
+        carried: further columns, which are kept but not looked at.
+        rules: what two columns of a row must satisfy.
 
     Raises:
         UserError: a column is missing, or the contract does not know it.
@@ -72,14 +79,15 @@ def validate(
     _match_columns(frame.columns, columns, carried, source)
     given = frame.reset_index(drop=True)
     typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
-    failures = pd.concat([_unreadable(given, typed, columns), _broken(given, typed, columns)])
+    failures = pd.concat(
+        [_unreadable(given, typed, columns), _broken(given, typed, columns), _ruled_out(given, typed, rules)]
+    )
     sound = typed.drop(index=pd.Index(failures["row"].unique()))
     failures = pd.concat([failures, _repeated(given, sound, identity)])
     failures = failures.sort_values("row", kind="stable", ignore_index=True)
     rows = pd.Index(failures["row"].unique())
     good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
-    for name in carried:
-        good[name] = given[name]
+    good = good.join(given[list(carried)])
     words = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
     reasons = words.groupby(failures["row"]).agg("; ".join)
     quarantined = given.loc[rows]
@@ -105,11 +113,13 @@ def _match_columns(
 
 
 def _typed(values: pd.Series, column: Column) -> pd.Series:
-    """The column as texts or floats; what is neither becomes missing."""
+    """The column as texts, each in its one form, or as floats; what is neither becomes missing."""
     if not isinstance(column, CategoryColumn):
         return pd.to_numeric(values, errors="coerce").astype("float64")
     if not isinstance(values.dtype, pd.StringDtype):
         values = values.where(values.map(lambda value: isinstance(value, str)))
+    if column.form == "integer":
+        values = values.map({value: column.canonical(value) for value in values.dropna().unique()})
     return values.astype("str")
 
 
@@ -142,6 +152,15 @@ def _broken(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Colu
         values = given[str(name)].loc[rows.astype("int64")]
         gap = check == "not_nullable"
         found.append(_failures(values[values.isna()] if gap else values, "missing" if gap else str(check)))
+    return pd.concat(found)
+
+
+def _ruled_out(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
+    """Rows that break a rule between two columns."""
+    found = [_failures(given.iloc[:0, 0], "")]
+    for rule in rules:
+        broken = ~rule.holds({name: typed[name] for name in (rule.left, rule.right)})
+        found.append(_failures(given.loc[broken, rule.left], f"breaks the rule {rule}"))
     return pd.concat(found)
 
 

@@ -52,7 +52,7 @@ def score(
     own = problem.read_batch(source, contract)
     rows = read_batch(source) if own is None else own
     rows = with_moments(rows, contract, named(source))
-    checked = validate(rows, contract.columns, contract.identity, named(source))
+    checked = validate(rows, contract.columns, contract.identity, named(source), rules=contract.rules)
     good = checked.good
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
     past = problem.features.offline_store(world.events, artifact.reference)

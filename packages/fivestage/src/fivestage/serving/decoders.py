@@ -2,14 +2,22 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
 from msgspec import Meta, Struct
 
-from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, TimestampColumn, epoch
+from fivestage.contract.contract import (
+    CategoryColumn,
+    Column,
+    Contract,
+    NumberColumn,
+    Rule,
+    TimestampColumn,
+    epoch,
+)
 from fivestage.features.stores import MISSING
 from fivestage.serving.problems import Fault, ProblemError
 
@@ -29,7 +37,12 @@ class Record:
     """A group of columns: its message type, and the way from a message to plain values."""
 
     def __init__(
-        self, name: str, columns: Mapping[str, Column], kind: str | None = None, about: str = ""
+        self,
+        name: str,
+        columns: Mapping[str, Column],
+        kind: str | None = None,
+        about: str = "",
+        rules: Sequence[Rule] = (),
     ) -> None:
         required = [(field, _type(column)) for field, column in columns.items() if not column.nullable]
         optional = [(field, _type(column), None) for field, column in columns.items() if column.nullable]
@@ -45,13 +58,16 @@ class Record:
         )
         self.example: Plain = {"kind": kind} if kind else {}
         self.example |= {field: _example(column) for field, column in columns.items()}
-        self._whole = [
-            field
+        # Whole numbers, which JavaScript and data frames may write as 331.0, and keys that have one form.
+        self._converters: list[tuple[str, Callable[[Any], Any]]] = [
+            (field, int if isinstance(column, NumberColumn) else column.canonical)
             for field, column in columns.items()
-            if isinstance(column, NumberColumn) and column.type == "integer"
+            if (isinstance(column, NumberColumn) and column.type == "integer")
+            or (isinstance(column, CategoryColumn) and column.form == "integer")
         ]
         times = {field: column for field, column in columns.items() if isinstance(column, TimestampColumn)}
         self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
+        self._rules = rules
         self._nullable = [
             (field, "" if isinstance(column, CategoryColumn) else MISSING)
             for field, column in columns.items()
@@ -59,10 +75,10 @@ class Record:
         ]
 
     def plain(self, message: Struct) -> Plain:
-        """Field by field: timestamps as epoch seconds, missing numbers as NaN.
+        """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN.
 
         Raises:
-            ValueError: with field and reason, for a timestamp out of range.
+            ValueError: with field and reason, for a timestamp out of range, or a row that breaks a rule.
         """
         values = msgspec.structs.asdict(message)
         for field, low, high in self._times:
@@ -71,12 +87,15 @@ class Record:
                 seconds = values[field] = math.floor(moment.timestamp())
                 if not low <= seconds <= high:
                     raise ValueError(field, "Expected a moment in the range of the contract")
-        for field in self._whole:  # which JavaScript and data frames may write as 331.0
+        for field, convert in self._converters:
             if values[field] is not None:
-                values[field] = int(values[field])
+                values[field] = convert(values[field])
         for field, missing in self._nullable:
             if values[field] is None:
                 values[field] = missing
+        broken = next((rule for rule in self._rules if not rule.holds(values)), None)
+        if broken is not None:
+            raise ValueError(broken.left, f"Expected {broken}")
         return values
 
 
@@ -184,7 +203,10 @@ REFERENCE = "#/components/schemas/{name}"
 
 def rows_intake(contract: Contract) -> Intake:
     """The reader of prediction requests."""
-    row = Record("Row", contract.columns, about=f"One decision: {contract.decision.what}.")
+    about = f"One decision: {contract.decision.what}."
+    if contract.rules:
+        about = f"{about} Rules: {', '.join(map(str, contract.rules))}."
+    row = Record("Row", contract.columns, about=about, rules=contract.rules)
     return Intake("rows", {"row": row}, contract.service.max_batch)
 
 
