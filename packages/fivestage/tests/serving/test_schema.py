@@ -156,7 +156,7 @@ def test_a_key_meets_its_history_however_its_number_is_written() -> None:
 
 
 def test_a_row_that_breaks_a_rule_is_refused_with_the_rule() -> None:
-    rule = Rule.model_validate("scheduled_departure <= scheduled_arrival")
+    rule = Rule.model_validate("scheduled_departure < scheduled_arrival")
     contract = CONTRACT.model_copy(update={"rules": (rule,)})
     late = {
         **GOOD,
@@ -166,5 +166,5 @@ def test_a_row_that_breaks_a_rule_is_refused_with_the_rule() -> None:
     found = refused(rows_intake(contract), {"rows": [GOOD, late]})
     assert found["status"] == 422
     assert found["detail"] == (
-        "row 1, field scheduled_departure: Expected scheduled_departure <= scheduled_arrival"
+        "row 1, field scheduled_departure: Expected scheduled_departure < scheduled_arrival"
     )
