@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fivestage.common.database import named
 from fivestage.contract.contract import load_contract
-from fivestage.data.tables import HAPPENED, text
-from fivestage.scaffold.column_profiles import names_of
+from fivestage.data.cleaning import text
+from fivestage.data.tables import HAPPENED
+from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, names_of
 from fivestage.scaffold.draft import ROW, SIMULATED_TIME, Draft
 from fivestage.scaffold.fields import (
     POSITIONAL,
@@ -74,8 +75,16 @@ def write_problem(found: Draft, folder: Path) -> None:
             (scratch / file).write_text("\n".join(lines), encoding="utf-8")
         load_contract(scratch / CONTRACT)
         modules = [str(scratch / file) for file in (DATASET, FEATURES, CANDIDATES)]
-        ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "--config", "line-length=110", *modules]
-        subprocess.run(ruff, check=False)  # noqa: S603 (fixed words)
+        style = [
+            "--quiet",
+            "--config",
+            "line-length=110",
+            "--config",
+            "lint.isort.known-first-party=['fivestage']",
+        ]
+        for verb in (["check", "--fix", "--select=I,F401"], ["format"]):
+            ruff = [sys.executable, "-m", "ruff", *verb, *style, *modules]
+            subprocess.run(ruff, check=False)  # noqa: S603 (fixed words)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "__init__.py").exists():
             (folder / "__init__.py").write_text('"""Stage 1: the problem."""\n', encoding="utf-8")
@@ -85,16 +94,16 @@ def write_problem(found: Draft, folder: Path) -> None:
 
 def _content(found: Draft) -> Fields:
     """What the templates ask for."""
-    target, windows, wishes, seasons = found.target, found.windows, found.wishes, found.seasons
+    target, windows, options, seasons = found.target, found.windows, found.options, found.seasons
     columns = _columns(found)
     days = [many * windows.period_days for many in HISTORY]
     history = max(days) if found.keys else 0
-    told = {"binary": ("rate", "count"), "regression": ("mean", "count")}
-    kinds = told.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
+    kinds_of = {"binary": ("rate", "count"), "regression": ("mean", "count")}
+    kinds = kinds_of.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
     return {
         "rows": f"{len(found.table):,}",
-        "source": named(wishes.data),
-        "data": wishes.data,
+        "source": named(options.data),
+        "data": options.data,
         "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "target": target,
@@ -124,9 +133,19 @@ def _content(found: Draft) -> Fields:
         "calendar": not windows.simulated,
         "history_days": days,
         "reach_hours": (history + windows.contest_days) * 24,
-        "headers": _headers(found),
-        "options": _options(found),
+        "dataset": _dataset(found),
+        "evidence": found.evidence,
+        "counts": _counts(found),
     }
+
+
+def _counts(found: Draft) -> list[str]:
+    """What is left out of the table, in words."""
+    counts = {
+        "repeat another one whole and are left out": found.repeated if found.drop_repeated else 0,
+        "have no target and are left out": found.unlabelled,
+    }
+    return [f"{many:,} rows {what}" for what, many in counts.items() if many]
 
 
 def _prices(target: Target) -> Fields:
@@ -144,7 +163,7 @@ def _prices(target: Target) -> Fields:
 
 def _name(found: Draft) -> str:
     """The project's name for it: of the table, then of the target."""
-    table = re.split(r"[/:#]", found.wishes.data.rstrip("/"))[-1].split(".")[0]
+    table = re.split(r"[/:#]", found.options.data.rstrip("/"))[-1].split(".")[0]
     words = [*names_of([table]).values(), found.label] if re.fullmatch(r"[\w -]+", table) else [found.label]
     return "-".join(words).replace("_", "-")[:LONGEST_NAME].rstrip("-")
 
@@ -176,7 +195,7 @@ def _columns(found: Draft) -> list[Fields]:
         fields = bare_moment(windows.test_start)
         made.append({"name": found.time, "note": "made up in the table", "fields": fields})
     else:
-        fields = fields_of(found.found[found.wishes.time], nullable=False)
+        fields = fields_of(found.found[found.options.time], nullable=False)
         made.append({"name": found.time, "note": "", "fields": fields})
     made.extend(
         {"name": key.name, "note": "its history is looked up", "fields": key_fields(key)}
@@ -186,57 +205,93 @@ def _columns(found: Draft) -> list[Fields]:
         notes = [
             f"missing in {column.missing:.1%}" if column.missing else "",
             f"{column.unreadable:,} values cannot be read" if column.unreadable else "",
+            "only its length is learnt" if column.kind == "text" else "",
             f"{column.distinct:,} values" if column.kind == "category" and not column.levels else "",
         ]
         note = "; ".join(note for note in notes if note)
-        made.append({"name": column.name, "note": note, "fields": fields_of(column)})
+        fields = fields_of(column, grows=column.name in found.trending)
+        made.append({"name": column.name, "note": note, "fields": fields})
     return made
 
 
 def _outcome(found: Draft, fields: Mapping[str, Fields]) -> dict[str, Fields]:
     """The columns of the event that tells what became of a row."""
-    told = {name: fields[name] for name in (found.identity, *(key.name for key in found.keys))}
+    outcome = {name: fields[name] for name in (found.identity, *(key.name for key in found.keys))}
     happened = fields[found.time] | {"about": quoted("when that was known")}
-    return told | {found.label: label_fields(found.target), HAPPENED: happened}
+    return outcome | {found.label: label_fields(found.target), HAPPENED: happened}
 
 
-def _headers(found: Draft) -> dict[str, str]:
-    """The table's headers by the contract's names."""
-    wishes = found.wishes
-    more = [found.found[header] for header in (wishes.time, wishes.group) if header]
-    more += [found.identifier] if found.identifier else []
-    return {one.name: one.header for one in (*more, *found.keys, *found.features)}
-
-
-def _options(found: Draft) -> Fields:
-    """What else the layout of the table is told."""
-    wishes, windows, names = found.wishes, found.windows, found.found
-    moments = {
-        one.name: one.written
-        for one in names.values()
-        if one.kind == "moment" and one.name in _headers(found)
-    }
-    known = {"known": names[wishes.known].written} if _known(found) else {}
-    told: Fields = {
-        "positive": found.target.positive,
-        "moments": {name: written for name, written in (moments | known).items() if written},
-        "comma": (
-            *(one.name for one in found.features if one.comma),
-            *([found.label] if found.target.comma else []),
-        ),
-        "time": names[wishes.time].name if wishes.time and windows.simulated else "",
-        "group": names[wishes.group].name if wishes.group else "",
+def _dataset(found: Draft) -> Fields:
+    """The code of `problem/dataset.py`: how the table is read, and its columns, target and times."""
+    options, windows, names = found.options, found.windows, found.found
+    read = [*([found.identifier] if found.identifier else []), *found.keys, *found.features]
+    if not windows.simulated:
+        read.append(names[options.time])
+    also = [names[header] for header in (options.time, options.group, options.known) if header]
+    used = {one.header: one.name for one in (*read, *also)} | {found.target.header: found.label}
+    # A column that is not used keeps its header, unless that is now the name of another one.
+    more = {one.header: one.name for one in names.values() if one.header in used.values()}
+    in_order = [header for header in found.table.columns if header in used or header in more]
+    plain = {one.name: _kind(one, found) for one in read}
+    known = names[options.known] if _known(found) else None
+    decided = f'rows["{found.time}"]'
+    return {
+        "reader": found.reader,
+        "headers": {one: name for one in in_order if (name := (used | more)[one]) != one},
+        "texts": [name for name, kind in plain.items() if kind == "text"],
+        "numbers": [name for name, kind in plain.items() if kind == "number"],
+        "read": {name: code for name, code in plain.items() if code not in ("text", "number")},
+        "label": found.target.code(f'table["{found.label}"]'),
         "row": "" if found.identifier else ROW,
-        "known": _known(found),
-        "simulated_days": windows.simulated,
+        "drop": found.drop_repeated,
+        "unhashable": not _hashable(found.reader.read(options.data)),
+        "simulated": _simulated(found),
+        "known": f"{_times(known)}.fillna({decided} + HOUR)" if known else f"{decided} + HOUR",
+        "in_parts": found.identifier is not None and not windows.simulated,
     }
-    options = {name: value for name, value in told.items() if value}
-    return options if found.drop_repeated else options | {"drop_duplicates": False}
+
+
+def _kind(column: ColumnProfile, found: Draft) -> str:
+    """How a column is read: `text`, `number`, or code of its own."""
+    if column.kind == "moment" and column not in found.keys:
+        return _times(column)
+    if column.kind in ("category", "text", "moment"):
+        return "text"
+    return "number" if column.decimal == "." else f'number(table["{column.name}"], {column.decimal!r})'
+
+
+def _times(column: ColumnProfile) -> str:
+    forms = "".join(f", {form!r}" for form in column.written.split(ALSO) if form not in ("", "ISO8601"))
+    if ALSO in column.written and "ISO8601" in column.written:
+        forms = "".join(f", {form!r}" for form in column.written.split(ALSO))
+    return f'timestamp(table["{column.name}"]{forms})'
+
+
+def _hashable(table: Any) -> bool:
+    """Whether pandas can look for repeated rows as they are."""
+    try:
+        table.head(1).duplicated()
+    except TypeError:
+        return False
+    return True
+
+
+def _simulated(found: Draft) -> str:
+    """The code of made-up decision times; empty where the table has its own."""
+    options, windows, names = found.options, found.windows, found.found
+    if not windows.simulated:
+        return ""
+    more = ""
+    if options.time:
+        more = f", order={_times(names[options.time])}"
+    elif options.group:
+        more = f', groups=table["{names[options.group].name}"]'
+    return f"simulated_times(label, {windows.simulated}, contract.split{more})"
 
 
 def _known(found: Draft) -> str:
     """The header of the moment at which the target was known; none where moments are made up."""
-    return "" if found.windows.simulated else found.wishes.known
+    return "" if found.windows.simulated else found.options.known
 
 
 def _slices(found: Draft) -> list[str]:
