@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,43 @@ def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too(
         (Engine(artifact, PROBLEM.features).predict([smoke.row])[0].probability,) for smoke in artifact.smoke
     ]
     assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
+
+
+def test_nothing_of_another_artifact_is_read(artifact: Artifact, tmp_path: Path) -> None:
+    """Its digest is compared before what its manifest names is followed."""
+    digest = save_artifact(artifact, tmp_path / "a")
+    assert load_artifact(tmp_path / "a", digest).as_of == artifact.as_of
+    (tmp_path / "a" / "history.npz").write_bytes(b"not to be read")
+    manifest = json.loads((tmp_path / "a" / MANIFEST).read_text())
+    (tmp_path / "a" / MANIFEST).write_text(json.dumps(manifest | {"as_of": 0}))
+    with pytest.raises(UserError, match="is not the artifact that was registered"):
+        load_artifact(tmp_path / "a", digest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checksums": {"../secret": "0"}},
+        {"checksums": {}},
+        {"model": {"kind": "trees", "files": 10**9, "link": "margin", "single": False}},
+        {"model": {"kind": "../secret", "files": 1, "link": "margin", "single": False}},
+    ],
+)
+def test_a_manifest_names_no_file_but_an_artifacts_own(
+    artifact: Artifact, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    save_artifact(artifact, tmp_path / "a")
+    (tmp_path / "secret").write_text("of somebody else")
+    manifest = json.loads((tmp_path / "a" / MANIFEST).read_text())
+    (tmp_path / "a" / MANIFEST).write_text(json.dumps(manifest | change))
+    with pytest.raises(UserError, match=r"is not a whole artifact \(the manifest"):
+        load_artifact(tmp_path / "a")
+
+
+def test_an_array_that_unpacks_to_too_much_is_not_unpacked(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_artifact(artifact, tmp_path / "a")
+    monkeypatch.setattr("fivestage.artifact.artifact.MAX_BYTES", 100_000)
+    with pytest.raises(UserError, match=r"more than 100,000 bytes|larger than 100,000 bytes"):
+        load_artifact(tmp_path / "a")

@@ -1,6 +1,8 @@
 """The engine: decoded rows in, forecasts and decisions out. It knows nothing of HTTP."""
 
+import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -14,7 +16,7 @@ from fivestage.artifact.scorer import Contributions, Scorer
 from fivestage.artifact.shapley import strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
-from fivestage.features.definitions import FeatureDefinitions, Frame, columns_of
+from fivestage.features.definitions import UNDEFINED, FeatureDefinitions, Frame, columns_of
 from fivestage.features.encoder import UNKNOWN, encode, matrix
 from fivestage.features.stores import (
     HOUR,
@@ -23,6 +25,7 @@ from fivestage.features.stores import (
     OnlineFeatureStore,
 )
 
+logger = logging.getLogger("serving")
 MANY = 48  # rows from which on columns are faster than one row after another
 MANY_STALE = 500  # the same where the history has changed since, and must be packed again for columns
 REASONS = 5  # that are told
@@ -45,6 +48,7 @@ class Engine:
         self._answer = self.form.prediction
         self._explainers: list[Contributions] = []  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
+        self.undefined: Counter[str] = Counter()  # rows for which a feature, or a set of them, had no value
         self._recent: list[int] = []  # when the last facts became known
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
@@ -54,7 +58,7 @@ class Engine:
 
     def observe(self, kind: str, event: Row) -> None:
         """Take in one event; timestamps are epoch seconds."""
-        self.learn(self.definitions.events[kind](event, self.artifact.reference))
+        self.learn(self.definitions.logged(kind, event, self.artifact.reference))
 
     def learn(self, facts: Iterable[LoggedEvent]) -> None:
         """Take in facts, and forget those that no window reaches any more."""
@@ -71,7 +75,15 @@ class Engine:
     def features(self, row: Row) -> dict[str, float | str]:
         """One row's features before encoding, as of its decision time."""
         at = row[self._time] - self._lead
-        return self.definitions.compute(self.artifact.sets, row, at, self.history, self.artifact.reference)
+        asked = self.artifact.sets, row, at, self.history, self.artifact.reference
+        try:
+            return self.definitions.compute(*asked)
+        except UNDEFINED:
+            features, undefined = self.definitions.compute_undefined(*asked)
+        for name in undefined - set(self.undefined):
+            logger.warning("the feature %s has no value for some rows: it counts as missing there", name)
+        self.undefined.update(undefined)
+        return {name: features.get(name, UNKNOWN) for name in self.artifact.features}
 
     def predict(self, rows: Sequence[Row]) -> list[Any]:
         """Answer rows; timestamps are epoch seconds, and the past is what has been observed."""

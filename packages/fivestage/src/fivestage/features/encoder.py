@@ -18,8 +18,9 @@ def encode(features: Mapping[str, Value], categories: Mapping[str, Mapping[str, 
 
 
 def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Floats:
-    """Encoded columns as rows x features, in the order of training."""
+    """Encoded columns as rows x features, in the order of training; what is infinite is missing."""
     table = np.empty((rows, len(names)))
     for place, name in enumerate(names):
         table[:, place] = encoded[name]
+    table[np.isinf(table)] = UNKNOWN
     return table

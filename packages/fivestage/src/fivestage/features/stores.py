@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fivestage.common.columns import Floats, Ints, Strings, Value
+from fivestage.common.errors import UserError
 from fivestage.common.native import library
 from fivestage.features.compiled_windows import SOURCE, CompiledWindows
 
@@ -47,6 +48,39 @@ class LatestValue:
 
 
 LoggedEvent = AdditiveEvent | LatestValue
+
+
+class UnlearnableEventError(UserError):
+    """An event that the history cannot take in, such as one that counts a missing value."""
+
+
+def converted(event: LoggedEvent) -> "tuple[int, array[Any]]":
+    """When an event counts from, and its values as the store keeps them; nothing is stored yet.
+
+    Args:
+        event: of a single key; `at` is in epoch seconds.
+
+    Returns:
+        The moment, and whole numbers of an additive event, floats of a latest value.
+
+    Raises:
+        UnlearnableEventError: for a moment or a counted value that is missing, infinite, no whole number, or
+            beyond 64 bits.
+    """
+    additive = isinstance(event, AdditiveEvent)
+    try:
+        at = int(event.at)
+        values = array("q", map(int, event.values)) if additive else array("d", event.values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnlearnableEventError(
+            f"The history {event.log!r} cannot take in {event.values} as of {event.at}: {error}."
+        ) from error
+    if additive and list(values) != list(event.values):
+        raise UnlearnableEventError(
+            f"The history {event.log!r} counts {event.values}, which are no whole numbers: their sums would "
+            "depend on their order."
+        )
+    return at, values
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,29 +128,30 @@ class Series:
         self.seen = array("q", (0, 0, 0, self.width))
         self.place = self.seen.buffer_info()[0]
 
-    def add(self, at: int, values: Sequence[float]) -> None:
-        """Put a fact where its time belongs."""
+    def add(self, at: int, values: "array[Any]") -> None:
+        """Put a fact, as `converted` returns it, where its time belongs."""
         if not self.times or at >= self.times[-1]:  # most come in order
             self._append(at, values)
         else:
             self._insert(bisect_right(self.times, at), at, values)
         self.changed()
 
-    def _append(self, at: int, values: Sequence[float]) -> None:
-        self.times.append(at)
+    def _append(self, at: int, values: "array[Any]") -> None:
+        # What can fail comes first: windows.c reads as many totals as there are times.
+        if self.tally and self.width:
+            totals = self.numbers[-self.width :]
+            values = array("q", [total + value for total, value in zip(totals, values, strict=True)])
         self.stamps.append(at)
-        if self.tally:
-            totals = self.numbers[-self.width :] if self.width else ()
-            values = [total + int(value) for total, value in zip(totals, values, strict=True)]
         self.numbers.extend(values)
+        self.times.append(at)
 
-    def _insert(self, place: int, at: int, values: Sequence[float]) -> None:
+    def _insert(self, place: int, at: int, values: "array[Any]") -> None:
         width = self.width
         self.times.insert(place, at)
         self.stamps.insert(place, at)
         here = place * width
         if not self.tally:
-            self.numbers[here:here] = array("d", values)
+            self.numbers[here:here] = values
             return
         self.numbers[here:here] = self.numbers[here : here + width]
         if width:
@@ -146,12 +181,20 @@ class OnlineFeatureStore:
         self._compiled: dict[WindowQuery, CompiledWindows] = {}
 
     def add(self, fact: LoggedEvent) -> None:
-        """Take in one fact."""
+        """Take in one event, or nothing of it.
+
+        Raises:
+            UnlearnableEventError: see `converted`; or for other values than the key's earlier events have.
+        """
+        at, values = converted(fact)
+        additive = isinstance(fact, AdditiveEvent)
         log = self._logs.setdefault(fact.log, {})
         series = log.get(fact.key)
         if series is None:
-            series = log[fact.key] = Series(len(fact.values), isinstance(fact, AdditiveEvent))
-        series.add(int(fact.at), fact.values)
+            series = log[fact.key] = Series(len(values), additive)
+        elif (series.width, series.tally) != (len(values), additive):
+            raise UnlearnableEventError(f"The history {fact.log!r} holds other values than {fact.values}.")
+        series.add(at, values)
         self._packed.pop(fact.log, None)
 
     def forget(self, before: int) -> None:
@@ -386,7 +429,10 @@ def _log(facts: list[LoggedEvent]) -> EventLog:
     segment, time, value = np.concatenate(segments), np.concatenate(times), np.concatenate(values)
     tally = isinstance(facts[0], AdditiveEvent)
     if tally and not np.array_equal(value, np.rint(value)):
-        raise ValueError(f"log {facts[0].log!r} tallies values that are not whole numbers")
+        raise UnlearnableEventError(
+            f"The history {facts[0].log!r} counts values that are missing or no whole numbers: their sums "
+            "would depend on their order. Round them, or fill them in, in problem/features.py."
+        )
     by_name = sorted(range(len(numbers)), key=list(numbers).__getitem__)
     rank = np.empty(len(numbers), dtype=np.int64)
     rank[by_name] = np.arange(len(numbers))

@@ -1,5 +1,6 @@
 """A version made ready to serve, or refused."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,9 +11,11 @@ from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
+from fivestage.features.stores import UnlearnableEventError
 from fivestage.serving.decoders import Intake, events_intake, rows_intake
 from fivestage.serving.pointer import Pointer
 
+logger = logging.getLogger("serving")
 TOLERANCE = 1e-9  # of a smoke row's forecast; of a large one, a share
 
 
@@ -85,6 +88,9 @@ def remember(model: Model, told: Iterable[tuple[int, str, str]], after: int, sin
         if number > after:
             event = model.events.read(body.encode())[0]
             if model.artifact.contract.events[kind].known_at(event) > since:
-                model.engine.observe(kind, event)
+                try:
+                    model.engine.observe(kind, event)
+                except UnlearnableEventError as error:  # logged by a version that took it
+                    logger.warning("event %d is skipped: %s", number, error)
             after = number
     return after

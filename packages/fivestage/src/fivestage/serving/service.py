@@ -15,6 +15,7 @@ import msgspec
 from fivestage.artifact.tree_tables import UnsupportedError
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
+from fivestage.features.stores import UnlearnableEventError
 from fivestage.serving.commit import GroupCommit, Then
 from fivestage.serving.decoders import Plain, Receipt
 from fivestage.serving.log import open_store
@@ -164,12 +165,15 @@ class Service:
         reference = model.artifact.reference
         kinds = [str(message.__struct_config__.tag) for message in messages]
         rules = model.artifact.contract.events
-        facts = [
-            self._definitions.events[kind](event, reference)
-            if rules[kind].known_at(event) > self._since
-            else []
-            for kind, event in zip(kinds, events, strict=True)
-        ]
+        try:
+            facts = [
+                self._definitions.logged(kind, event, reference)
+                if rules[kind].known_at(event) > self._since
+                else []
+                for kind, event in zip(kinds, events, strict=True)
+            ]
+        except UnlearnableEventError as error:
+            raise ProblemError(422, str(error)) from error
         now = time.time()
         told = [
             EventRecord(kind, self._identity(model, kind, event), now, self._encode(message).decode())

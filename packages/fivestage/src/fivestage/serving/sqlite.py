@@ -58,7 +58,6 @@ class SqliteStore:
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA wal_autocheckpoint=0")  # done by `tidy`, off the hot path
         connection.execute("PRAGMA busy_timeout=0")
         return connection
 

@@ -7,6 +7,8 @@ import pandas as pd
 
 from fivestage.artifact.artifact import Artifact, Lineage, SmokeRow
 from fivestage.artifact.calibration import AnyCalibration
+from fivestage.artifact.engine import Engine
+from fivestage.artifact.extremes import require_defined
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import CategoryColumn, Contract
@@ -93,13 +95,16 @@ def package(
     """Put all that a prediction needs into one artifact.
 
     Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion since.
+
+    Raises:
+        UserError: naming a feature that has no value for a row which the contract allows.
     """
     contract, definitions = problem.contract, problem.features
     contest = rows.iloc[windows.contest]
     lookback = definitions.lookback_seconds
     since = known_from(contest["decision_at"].to_numpy(), windows.as_of, world.since, lookback)
     heard = known_between(world.events, contract, since, windows.as_of)
-    return Artifact(
+    artifact = Artifact(
         contract=contract,
         sets=tuple(definitions.sets),
         features=fitted.names,
@@ -114,6 +119,8 @@ def package(
         history=definitions.offline_store(heard, world.reference),
         smoke=_smoke(fitted, contest, contract, since + lookback),
     )
+    require_defined(Engine(artifact, definitions))
+    return artifact
 
 
 def known_from(contest: Ints, as_of: int, since: int, lookback: int) -> int:

@@ -1,0 +1,88 @@
+"""Rows at the ends of what the contract allows, which a feature must have a value for, or be missing."""
+
+from typing import Any
+
+import numpy as np
+
+from fivestage.artifact.engine import Engine
+from fivestage.common.columns import Row
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import (
+    CategoryColumn,
+    Column,
+    Contract,
+    NumberColumn,
+    TimestampColumn,
+    epoch,
+)
+
+UNSEEN = "\u2603"  # a text that no table has
+
+
+def require_defined(engine: Engine) -> None:
+    """Ask the engine rows at the contract's extremes: a column at its least, its most, zero, missing, unseen.
+
+    Raises:
+        UserError: naming the feature that has no value for one of them, and the row's column.
+    """
+    for column, row in extreme_rows(engine.artifact.contract):
+        before = set(engine.undefined)
+        try:
+            (answer,) = engine.predict([row])
+        except Exception as error:
+            raise UserError(
+                f"The features of a row fail where {column}, which problem/problem.yaml allows: {error!r}. "
+                "Mend them in problem/features.py, or narrow the contract."
+            ) from error
+        undefined = sorted(set(engine.undefined) - before)
+        if undefined:
+            raise UserError(
+                f"The feature {', '.join(undefined)} has no value where {column}, which problem/problem.yaml "
+                "allows, as in a division by zero. Mend it in problem/features.py, or narrow the contract."
+            )
+        if not np.isfinite(engine.form.forecast(answer)).all():
+            raise UserError(f"The model has no answer where {column}, which problem/problem.yaml allows.")
+
+
+def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
+    """Rows of examples with one column at an extreme; then all columns at their least, and at their most."""
+    usual: dict[str, Any] = {name: _example(column) for name, column in contract.columns.items()}
+    found: list[tuple[str, Row]] = []
+    for name, column in contract.columns.items():
+        found += [(f"{name} is {said}", usual | {name: value}) for said, value in _extremes(column).items()]
+    for end in ("at its least", "at its most"):
+        ends = {
+            name: value
+            for name, column in contract.columns.items()
+            for said, value in _extremes(column).items()
+            if said == end
+        }
+        found.append((f"every column is {end}", usual | ends))
+    return found
+
+
+def _example(column: Column) -> Any:
+    match column:
+        case TimestampColumn():
+            return epoch(column.example)
+        case NumberColumn(type="integer"):
+            return int(column.example)
+    return column.example
+
+
+def _extremes(column: Column) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    match column:
+        case TimestampColumn():
+            found = {"at its least": epoch(column.min), "at its most": epoch(column.max)}
+        case NumberColumn():
+            kind = int if column.type == "integer" else float
+            found = {"at its least": kind(column.min), "at its most": kind(column.max)}
+            if column.min <= 0 <= column.max:
+                found["zero"] = kind(0)
+        case CategoryColumn():
+            if not column.values:
+                found = {"a text that was never seen": UNSEEN}
+    if column.nullable:
+        found["missing"] = "" if isinstance(column, CategoryColumn) else float("nan")
+    return found

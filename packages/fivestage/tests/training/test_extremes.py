@@ -1,0 +1,99 @@
+"""A feature that has no value for what the contract allows stops at packaging, and online is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fivestage.artifact.calibration import LINKS
+from fivestage.artifact.engine import Engine
+from fivestage.artifact.extremes import extreme_rows, require_defined
+from fivestage.common.columns import Row, Value
+from fivestage.common.errors import UserError
+from fivestage.features.definitions import Features, FeatureSet, Reference
+from fivestage.features.stores import PointInTimeView
+from fivestage.training.packaging import fit_chosen
+from fivestage.training.selection import Selection
+from tests.synthetic import (
+    FEATURES,
+    SyntheticProblem,
+    boosting,
+    packaged,
+    prepare,
+    prepared,
+    synthetic_artifact,
+    synthetic_problem,
+)
+
+
+def price(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+    """What a piece costs: of an order of nothing, nobody knows."""
+    del at, past, reference
+    return {"price": 100 / row["amount"], "amount_twice": 2 * row["amount"]}
+
+
+def careless(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+    """A share without the case of none."""
+    del reference
+    count, late, _ = past.window("ended/customer", row["customer"], at, 14 * 24, 2)
+    return {"share": late / count}
+
+
+def dividing(feature_set: FeatureSet, name: str) -> SyntheticProblem:
+    sets = {**FEATURES.sets, name: feature_set}
+    return SyntheticProblem(synthetic_problem("binary").contract, replace(FEATURES, sets=sets), days=110)
+
+
+def engine_of(problem: SyntheticProblem) -> Engine:
+    """Its engine, packaged as if it divided by nothing."""
+    with np.errstate(all="ignore"):
+        one = prepare(problem, "2024-04-10")
+    candidates = {"boosting": boosting("binary")}
+    selection = Selection("boosting", {}, LINKS["binary"](), ())
+    fitted = fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
+    artifact = packaged(one, fitted)
+    return Engine(artifact, problem.features)
+
+
+@pytest.mark.parametrize(
+    ("feature_set", "feature", "where"),
+    [
+        (price, "price", "amount is at its least"),
+        (careless, "share", "customer is a text that was never seen"),
+    ],
+)
+def test_a_feature_that_divides_by_zero_is_refused_by_its_name(
+    feature_set: FeatureSet, feature: str, where: str
+) -> None:
+    with pytest.raises(UserError, match=f"The feature {feature} has no value where {where}"):
+        engine_of(dividing(feature_set, "own"))
+
+
+def test_online_it_is_missing_as_it_is_offline(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fivestage.training.packaging.require_defined", lambda _: None)
+    problem = dividing(price, "own")
+    engine = engine_of(problem)
+    row = dict(engine.artifact.smoke[0].row) | {"amount": 0.0}
+    (answer,) = engine.predict([row])
+    assert engine.undefined == {"price": 1}
+    assert "price has no value" in caplog.text
+    features = engine.features(row)
+    assert np.isnan(features["price"])
+    assert features["amount_twice"] == 0
+    assert features["channel"] == row["channel"]
+    with np.errstate(all="ignore"):
+        many = engine.predict([row] * 600)
+    assert engine.form.forecast(many[0]) == engine.form.forecast(answer)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_every_column_is_asked_at_its_ends(task: str) -> None:
+    artifact = synthetic_artifact(task)
+    engine = Engine(artifact, prepared(task).problem.features)
+    require_defined(engine)
+    asked = [where for where, _ in extreme_rows(artifact.contract)]
+    for where in ("amount is zero", "amount is missing", "customer is a text that was never seen"):
+        assert where in asked
+    assert not engine.undefined
