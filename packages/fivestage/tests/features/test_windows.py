@@ -184,7 +184,7 @@ def test_a_silent_log_answers_nothing() -> None:
 
 
 def test_tallies_must_be_whole() -> None:
-    with pytest.raises(UnlearnableEventError, match="not whole"):
+    with pytest.raises(UnlearnableEventError, match="no whole numbers"):
         OfflineFeatureStore.of([AdditiveEvent("log", Strings.of(["a"]), np.array([1]), (np.array([0.5]),))])
 
 

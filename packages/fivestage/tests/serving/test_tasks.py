@@ -25,7 +25,7 @@ from fivestage.features.encoder import encode, matrix
 from fivestage.serving import app
 from fivestage.serving.log import open_store, predictions
 from problem import PROBLEM
-from tests.core.contracts import CLASSES, contract_of
+from tests.contract.contracts import CLASSES, contract_of
 from tests.serving.conftest import (
     REFERENCE,
     Running,

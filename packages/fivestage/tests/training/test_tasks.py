@@ -25,7 +25,7 @@ from fivestage.training.leakage_probes import shuffled_labels_give_chance, targe
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
-from tests.core.contracts import CLASSES, contract_of
+from tests.contract.contracts import CLASSES, contract_of
 from tests.synthetic import boosting
 
 ROWS, CUT = 3000, 2000
