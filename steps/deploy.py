@@ -14,11 +14,10 @@ from fivestage.deployment import kubernetes_release as kubernetes
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.batch_scoring import score as score_batch
-from fivestage.deployment.cluster_probe import ReleasedModel, ask_service
 from fivestage.deployment.images import build_serving
 from fivestage.deployment.kubectl import Cluster
 from fivestage.deployment.release_manifests import namespace_of, serving_deployment
-from fivestage.deployment.releases import Release, before, history
+from fivestage.deployment.releases import Release, history, rollback_target
 from fivestage.deployment.replay_client import Wire, wire_rows
 from fivestage.deployment.service_client import url
 from fivestage.orchestration.materializers import RecordMaterializer
@@ -82,7 +81,7 @@ def deploy_kubernetes(
 def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Released, "release"]:
     """Return manifests, image and model to the release before, and the alias `champion` with them."""
     cluster = cluster_of(overlay, context)
-    model = model_of(before(history(cluster)).release.model)
+    model = model_of(rollback_target(history(cluster)).release.model)
     done = kubernetes.roll_back(cluster, model, Settings.from_environment(), why)
     promote(find(PROBLEM.contract.name, done.model))
     return Released(done, ())
@@ -99,11 +98,11 @@ def ask_kubernetes(version: str, overlay: str, context: str) -> float:
     """How far the answers of a cluster's Service to raw rows are from a version's offline ones.
 
     Raises:
-        CheckError: when it does not answer, or as another model would.
+        ReleaseCheckError: when it does not answer, or as another model would.
     """
     cluster = cluster_of(overlay, context)
     name = serving_deployment(cluster.render(OVERLAYS / overlay))["metadata"]["name"]
-    return ask_service(cluster, name, model_of(version), Settings.from_environment())
+    return kubernetes.smoke_service(cluster, name, model_of(version), Settings.from_environment())
 
 
 def cluster_of(overlay: str, context: str) -> Cluster:
@@ -112,11 +111,13 @@ def cluster_of(overlay: str, context: str) -> Cluster:
     return Cluster(namespace_of(anywhere.render(OVERLAYS / overlay)), context)
 
 
-def model_of(version: str) -> ReleasedModel:
+def model_of(version: str) -> kubernetes.ReleasedModel:
     """A registered version with its smoke rows as a client sends them."""
     found, artifact = open_version(PROBLEM.contract.name, version)
     lineage = artifact.lineage
-    return ReleasedModel(found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version))
+    return kubernetes.ReleasedModel(
+        found.version, found.digest, lineage.contract, found.commit, *smoke_rows(version)
+    )
 
 
 def smoke_rows(version: str) -> tuple[list[Wire], list[tuple[float, ...]]]:

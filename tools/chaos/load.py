@@ -27,7 +27,7 @@ def under_load(cluster: Cluster, seen: Seen, rows: Sequence[Any]) -> Iterator[No
     cluster.delete("pod", CLIENT, wait=True)
     cluster.apply(_client(cluster, rows))
     try:
-        cluster.run("wait", "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s", seconds=130)
+        cluster.run("wait", "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=120s", timeout=130)
         time.sleep(SETTLE_SECONDS)
         begun = time.monotonic()
         yield
@@ -35,8 +35,8 @@ def under_load(cluster: Cluster, seen: Seen, rows: Sequence[Any]) -> Iterator[No
         time.sleep(SETTLE_SECONDS)
         cluster.run("exec", CLIENT, "--", "touch", "/tmp/stop")  # noqa: S108 (in its own container)
         ended = ("--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-        cluster.run("wait", f"pod/{CLIENT}", *ended, seconds=70)
-        lines = [json.loads(line) for line in cluster.run("logs", CLIENT, seconds=120).splitlines()]
+        cluster.run("wait", f"pod/{CLIENT}", *ended, timeout=70)
+        lines = [json.loads(line) for line in cluster.run("logs", CLIENT, timeout=120).splitlines()]
         count(seen, lines)
         seen.missing = missing(cluster, [line["id"] for line in lines if line["id"]])
     finally:

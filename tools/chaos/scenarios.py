@@ -11,10 +11,15 @@ from pathlib import Path
 from fivestage.artifact.artifact import MANIFEST
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.deployment.cluster_probe import CheckError, ReleasedModel
 from fivestage.deployment.kubectl import Cluster, Manifest
-from fivestage.deployment.kubernetes_release import ReleasePlan, release, roll_back
-from fivestage.deployment.rollout import new_pods, watch
+from fivestage.deployment.kubernetes_release import (
+    ReleaseCheckError,
+    ReleasedModel,
+    ReleasePlan,
+    release,
+    roll_back,
+)
+from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.serving.settings import Settings
 from tools.chaos.shifted.shift import shifted
 
@@ -78,13 +83,13 @@ def released_and_back(stage: Stage) -> None:
 
 def pod_deleted(stage: Stage) -> None:
     """A pod is told to leave."""
-    stage.cluster.run("delete", "pod", pod_names(stage)[0], seconds=120)
+    stage.cluster.run("delete", "pod", pod_names(stage)[0], timeout=120)
     settle(stage)
 
 
 def pod_killed(stage: Stage) -> None:
     """A pod goes without a word, as with its machine."""
-    stage.cluster.run("delete", "pod", pod_names(stage)[0], "--grace-period=0", "--force", seconds=120)
+    stage.cluster.run("delete", "pod", pod_names(stage)[0], "--grace-period=0", "--force", timeout=120)
     settle(stage)
 
 
@@ -95,7 +100,7 @@ def node_drained(stage: Stage) -> None:
         SkippedError: on a cluster of one node, where they could go nowhere.
     """
     nodes = [node for node in everything(stage, "nodes") if not node["spec"].get("unschedulable")]
-    pods = new_pods(stage.cluster, deployment(stage))
+    pods = newest_pods(stage.cluster, deployment(stage))
     hosts = [pod["spec"]["nodeName"] for pod in pods]
     if len(nodes) == 1:
         raise SkippedError("one node: the pods could go nowhere")
@@ -103,7 +108,7 @@ def node_drained(stage: Stage) -> None:
     try:
         ours = f"--pod-selector=app.kubernetes.io/name={NAME},app.kubernetes.io/component=serving"
         words = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s", ours)
-        stage.cluster.run("drain", fullest, *words, seconds=260)
+        stage.cluster.run("drain", fullest, *words, timeout=260)
         settle(stage)
     finally:
         stage.cluster.run("uncordon", fullest)
@@ -121,7 +126,7 @@ def bad_model(stage: Stage) -> None:
 
 def other_answers(stage: Stage) -> None:
     """A model is to be released whose answers are not those of its evaluation."""
-    other = replace(stage.model, forecasts=[[p / 2 for p in one] for one in stage.model.forecasts])
+    other = replace(stage.model, predictions=[[p / 2 for p in one] for one in stage.model.predictions])
     refused(stage, STAGE, other, "canary smoke")
 
 
@@ -130,7 +135,7 @@ def shifted_scores(stage: Stage) -> None:
     manifest = shifted((stage.folder / MANIFEST).read_text(encoding="utf-8"))
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     forecasts = [one["forecast"] for one in json.loads(manifest)["smoke"]]
-    other = replace(stage.model, digest=digest, forecasts=forecasts)
+    other = replace(stage.model, digest=digest, predictions=forecasts)
     refused(stage, replace(STAGE, overlay=HERE / "shifted"), other, "canary distribution")
 
 
@@ -153,10 +158,10 @@ def out_of_memory(stage: Stage) -> None:
 def database_away(stage: Stage) -> None:
     """The log's database is stopped for a minute."""
     stage.cluster.run("scale", "statefulset/postgres", "--replicas=0")
-    stage.cluster.run("wait", "--for=delete", "pod/postgres-0", "--timeout=90s", seconds=100)
+    stage.cluster.run("wait", "--for=delete", "pod/postgres-0", "--timeout=90s", timeout=100)
     time.sleep(AWAY_SECONDS)
     stage.cluster.run("scale", "statefulset/postgres", "--replicas=1")
-    stage.cluster.run("rollout", "status", "statefulset/postgres", "--timeout=120s", seconds=130)
+    stage.cluster.run("rollout", "status", "statefulset/postgres", "--timeout=120s", timeout=130)
     settle(stage)
 
 
@@ -168,7 +173,7 @@ def refused(stage: Stage, plan: ReleasePlan, model: ReleasedModel, check: str) -
     """
     try:
         release(stage.cluster, plan, model, stage.contract, Settings())
-    except CheckError as error:
+    except ReleaseCheckError as error:
         if error.check != check:
             raise UserError(f"`{check}` was to refuse it, and: {error}") from error
         settle(stage)
@@ -178,7 +183,7 @@ def refused(stage: Stage, plan: ReleasePlan, model: ReleasedModel, check: str) -
 
 def settle(stage: Stage) -> None:
     """Wait until all pods are ready, and none is leaving any more."""
-    watch(stage.cluster, NAME, PATIENCE)
+    wait_for_rollout(stage.cluster, NAME, PATIENCE)
     labels = deployment(stage)["spec"]["selector"]["matchLabels"]
     until = time.monotonic() + PATIENCE
     while any("deletionTimestamp" in pod["metadata"] for pod in stage.cluster.find("pods", labels)):
@@ -197,7 +202,7 @@ def deployment(stage: Stage) -> Manifest:
 
 def pod_names(stage: Stage) -> list[str]:
     """The pods that serve."""
-    return sorted(pod["metadata"]["name"] for pod in new_pods(stage.cluster, deployment(stage)))
+    return sorted(pod["metadata"]["name"] for pod in newest_pods(stage.cluster, deployment(stage)))
 
 
 def serving_status(stage: Stage, name: str) -> Manifest:

@@ -1,24 +1,25 @@
 """The comparison of a canary with the stable version: each check fires on its own."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fivestage.deployment.canary import CanaryAnswers, CanaryProbe, Traffic, checks, total, traffic_of
+from fivestage.deployment.canary import Observation, ProbeResult, Traffic, compare, parse_traffic
 from problem import PROBLEM
 
 CONTRACT = PROBLEM.contract
-PROBE = CanaryProbe(
-    tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), rows=10
+PROBE = ProbeResult(
+    tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), distinct_rows=10
 )
 
 
-def traffic(rows: float, acted: float, failed: float = 0) -> Traffic:
-    return Traffic(rows, failed, {"act": acted, "wait": rows - acted})
+def traffic(rows: int, acted: int, failed: int = 0) -> Traffic:
+    return Traffic(rows, failed, Counter(act=acted, wait=rows - acted))
 
 
-SEEN = CanaryAnswers(PROBE, traffic(1000, 300))
+SEEN = Observation(PROBE, traffic(1000, 300))
 EXPOSITION = """
 # TYPE http_requests counter
 http_requests_total{method="POST",handler="/predict",status="200"} 90
@@ -31,11 +32,11 @@ predictions_total{model_version="1",decision="wait"} 70
 """
 
 
-def failing(canary: CanaryAnswers) -> list[str]:
-    return [one.name for one in checks(canary, SEEN, CONTRACT) if not one.passed]
+def failing(canary: Observation) -> list[str]:
+    return [one.name for one in compare(canary, SEEN, CONTRACT) if not one.passed]
 
 
-def probed(seen: CanaryAnswers, **changes: Any) -> CanaryAnswers:
+def probed(seen: Observation, **changes: Any) -> Observation:
     return replace(seen, probe=replace(seen.probe, **changes))
 
 
@@ -44,7 +45,7 @@ def test_the_same_answers_pass() -> None:
 
 
 def test_one_failed_request_in_two_hundred_is_more_than_the_objective_allows() -> None:
-    assert failing(probed(SEEN, forecasts=((), *PROBE.forecasts[1:]))) == ["errors"]
+    assert failing(probed(SEEN, predictions=((), *PROBE.predictions[1:]))) == ["errors"]
 
 
 @pytest.mark.parametrize(("failed", "names"), [(1, []), (3, ["errors"])])
@@ -60,7 +61,7 @@ def test_slower_than_the_stable_version(times: float, names: list[str]) -> None:
 
 def test_a_slow_machine_is_not_the_canary_s_fault() -> None:
     slow = replace(SEEN, probe=replace(PROBE, milliseconds=tuple(50 * one for one in PROBE.milliseconds)))
-    assert [one.name for one in checks(slow, slow, CONTRACT) if not one.passed] == []
+    assert [one.name for one in compare(slow, slow, CONTRACT) if not one.passed] == []
 
 
 def test_a_slow_tail_fails() -> None:
@@ -70,17 +71,17 @@ def test_a_slow_tail_fails() -> None:
 
 @pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])
 def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
-    moved = tuple((one + shift,) for (one,) in PROBE.forecasts)
-    assert failing(probed(SEEN, forecasts=moved)) == names
+    moved = tuple((one + shift,) for (one,) in PROBE.predictions)
+    assert failing(probed(SEEN, predictions=moved)) == names
 
 
 def test_rows_that_a_retrained_model_moves_to_and_fro_are_no_shift() -> None:
     scattered = tuple(
-        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(PROBE.forecasts)
+        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(PROBE.predictions)
     )
-    assert failing(probed(SEEN, forecasts=scattered)) == []
+    assert failing(probed(SEEN, predictions=scattered)) == []
     shifted = tuple((one + 0.3,) for (one,) in scattered)
-    assert failing(probed(SEEN, forecasts=shifted)) == ["distribution"]
+    assert failing(probed(SEEN, predictions=shifted)) == ["distribution"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_live_decisions_count_where_there_are_enough(rows: int, acted: int, name
 
 
 def test_a_pod_s_metrics_are_read() -> None:
-    found = traffic_of(EXPOSITION)
-    assert found == Traffic(requests=100, failed=4, decisions={"act": 30, "wait": 70})
-    assert total([found, found]).since(found) == found
-    assert found.since(total([found, found])) == Traffic()  # a pod has gone
+    found = parse_traffic(EXPOSITION)
+    assert found == Traffic(requests=100, failed=4, decisions=Counter(act=30, wait=70))
+    assert (found + found).since(found) == found
+    assert found.since(found + found) == Traffic()  # a pod has gone

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fivestage.deployment.rollout import state_of
+from fivestage.deployment.rollout import rollout_state
 
 READY = {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
 
@@ -23,7 +23,7 @@ def pod(**container: Any) -> dict[str, Any]:
 
 
 def test_all_pods_new_and_ready_is_done() -> None:
-    assert state_of(deployment(), [pod()]).done
+    assert rollout_state(deployment(), [pod()]).done
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_all_pods_new_and_ready_is_done() -> None:
     [{"observedGeneration": 1}, {"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}],
 )
 def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
-    state = state_of(deployment(**status), [pod()])
+    state = rollout_state(deployment(**status), [pod()])
     assert not state.done
     assert not state.failed
 
@@ -51,19 +51,19 @@ def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
     ],
 )
 def test_what_waiting_does_not_cure_fails_at_once(container: dict[str, Any], sentence: str) -> None:
-    state = state_of(deployment(availableReplicas=1), [pod(**container)])
+    state = rollout_state(deployment(availableReplicas=1), [pod(**container)])
     assert state.failed
     assert sentence in state.sentence
 
 
 def test_a_pod_that_ran_out_of_memory_once_and_is_ready_again_fails_no_rollout() -> None:
     recovered = pod(lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}}, ready=True)
-    assert state_of(deployment(), [recovered]).done
+    assert rollout_state(deployment(), [recovered]).done
 
 
 def test_an_image_that_is_still_being_tried_is_waited_for() -> None:
     trying = pod(state={"waiting": {"reason": "ErrImagePull", "message": "busy"}})
-    assert not state_of(deployment(availableReplicas=1), [trying]).failed
+    assert not rollout_state(deployment(availableReplicas=1), [trying]).failed
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,6 @@ def test_an_image_that_is_still_being_tried_is_waited_for() -> None:
     ],
 )
 def test_the_deployment_s_own_verdict_counts(condition: dict[str, str]) -> None:
-    state = state_of(deployment(updatedReplicas=0, conditions=[condition]), [])
+    state = rollout_state(deployment(updatedReplicas=0, conditions=[condition]), [])
     assert state.failed
     assert condition["message"] in state.sentence

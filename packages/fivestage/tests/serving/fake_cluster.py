@@ -50,31 +50,34 @@ def manifests(image: str = "fivestage-serving:1", **settings: str) -> list[Manif
 
 @dataclass(frozen=True)
 class FakeCluster(Cluster):
-    """Objects by kind and name; images in `broken` never run, and `ports` is where each image answers."""
+    """Objects by kind and name; images in `broken` never run, and `ports` is where each image answers.
+
+    What is forwarded to a target in `misrouted` goes to that port instead.
+    """
 
     overlay: list[Manifest] = field(default_factory=manifests)
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
-    unlisted: bool = False
+    misrouted: dict[str, int] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
 
-    def run(self, *words: str, given: str = "", seconds: float = 60) -> str:  # noqa: ARG002
-        self.did.append(" ".join(words))
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:  # noqa: ARG002
+        self.did.append(" ".join(arguments))
         return ""
 
     def render(self, overlay: Path) -> list[Manifest]:  # noqa: ARG002
         return self.overlay
 
-    def apply(self, manifests: Sequence[Manifest], *, dry: bool = False) -> list[str]:
-        for one in manifests if not dry else ():
+    def apply(self, manifests: Sequence[Manifest], *, dry_run: bool = False) -> list[str]:
+        for one in manifests if not dry_run else ():
             key = one["kind"].lower(), one["metadata"]["name"]
             old = self.objects.get(key, {})
             if one["kind"] == "Deployment":
                 self.did.append(f"apply {key[1]} {self.image(one)}")
             self.objects[key] = {**old, **one}
-        return self.warnings if dry else []
+        return self.warnings if dry_run else []
 
     def get(self, kind: str, name: str) -> Manifest | None:
         found = self.objects.get((kind, name))
@@ -97,9 +100,6 @@ class FakeCluster(Cluster):
                 for (of, _), one in self.objects.items()
                 if of == "configmap" and labels.items() <= one["metadata"].get("labels", {}).items()
             ]
-        if kind == "endpointslices":
-            name = "nobody" if self.unlisted else labels["kubernetes.io/service-name"]
-            return [{"endpoints": [{"conditions": {"ready": True}, "targetRef": {"name": f"{name}-0"}}]}]
         track = {"stable": "fivestage", "canary": "fivestage-canary"}[labels["fivestage/track"]]
         if kind == "replicasets":
             about = {
@@ -137,7 +137,7 @@ class FakeCluster(Cluster):
     @contextmanager
     def forward(self, target: str, port: int) -> Iterator[int]:  # noqa: ARG002
         track = "fivestage-canary" if "canary" in target else "fivestage"
-        yield self.ports[self.image(self.objects["deployment", track])]
+        yield self.misrouted.get(target) or self.ports[self.image(self.objects["deployment", track])]
 
     @staticmethod
     def image(deployment: Manifest) -> Any:

@@ -12,8 +12,14 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
 from fivestage.deployment import releases
-from fivestage.deployment.cluster_probe import CheckError, ReleasedModel, ask_service
-from fivestage.deployment.kubernetes_release import ReleasePlan, release, roll_back
+from fivestage.deployment.kubernetes_release import (
+    ReleaseCheckError,
+    ReleasedModel,
+    ReleasePlan,
+    release,
+    roll_back,
+    smoke_service,
+)
 from fivestage.deployment.service_client import TOLERANCE
 from fivestage.serving.settings import Settings
 from tests.serving.conftest import World, deploy, running
@@ -64,7 +70,7 @@ def models(
 @pytest.fixture
 def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
     """Models that were made apart may differ, and this machine may be slow, now more and now less."""
-    monkeypatch.setattr("fivestage.deployment.canary.SLOWER", 1000)
+    monkeypatch.setattr("fivestage.deployment.canary.MAX_SLOWDOWN", 1000)
     gates = contract.gates.model_copy(update={"max_bias": 1.0})
     service = contract.service.model_copy(update={"p99_ms": 10_000})
     return contract.model_copy(update={"gates": gates, "service": service})
@@ -121,7 +127,7 @@ def fails(
     """Release version 2 over 1, which must fail in a check and leave version 1."""
     before = image(cluster)
     cluster.did.clear()
-    with pytest.raises(CheckError) as failure:
+    with pytest.raises(ReleaseCheckError) as failure:
         put(cluster, models["2"], contract)
     assert failure.value.check == check
     assert image(cluster) == before == "fivestage-serving:1"
@@ -156,7 +162,7 @@ def test_answers_unlike_the_offline_ones_fail_in_the_canary(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    lies = replace(models["2"], forecasts=[(p / 2,) for (p,) in models["2"].forecasts])
+    lies = replace(models["2"], predictions=[(p / 2,) for (p,) in models["2"].predictions])
     assert "differ by up to" in fails(cluster, models | {"2": lies}, easy, "canary smoke", touched=False)
 
 
@@ -165,20 +171,19 @@ def test_another_distribution_fails_in_the_canary(
 ) -> None:
     put(cluster, models["1"], easy)
     monkeypatch.setattr(
-        "fivestage.deployment.canary.SURE", 0
+        "fivestage.deployment.canary.STANDARD_ERRORS", 0
     )  # these two differ no more than rows do by chance
     strict = easy.model_copy(update={"gates": easy.gates.model_copy(update={"max_bias": 1e-6})})
     assert "the mean moved by" in fails(cluster, models, strict, "canary distribution", touched=False)
 
 
 def test_what_fails_after_the_canary_is_undone(
-    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy, COLOUR="red")
-    monkeypatch.setattr("fivestage.deployment.cluster_probe.LISTED_SECONDS", 0)
-    object.__setattr__(cluster, "unlisted", True)
-    told = fails(cluster, models, easy, "service", touched=True)
-    assert "does not know of fivestage-0" in told
+    cluster.misrouted["service/fivestage"] = cluster.ports["fivestage-serving:1"]
+    message = fails(cluster, models, easy, "smoke", touched=True)
+    assert "the pods serve version 1" in message
     assert ("configmap", "settings-1") in cluster.objects
     assert ("configmap", "settings-0") not in cluster.objects  # what only the failed one had
 
@@ -187,7 +192,7 @@ def test_a_first_release_that_fails_leaves_no_deployment(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     cluster.broken.add("fivestage-serving:1")
-    with pytest.raises(CheckError, match="rollout"):
+    with pytest.raises(ReleaseCheckError, match="rollout"):
         put(cluster, models["1"], easy)
     assert ("deployment", "fivestage") not in cluster.objects
     assert recorded(cluster) == [(1, "failed", "1")]
@@ -197,7 +202,7 @@ def test_what_breaks_the_pod_security_standard_is_not_begun(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     cluster.warnings.append('Warning: would violate PodSecurity "restricted:latest": runAsNonRoot')
-    with pytest.raises(CheckError, match="manifests"):
+    with pytest.raises(ReleaseCheckError, match="manifests"):
         put(cluster, models["1"], easy)
     assert recorded(cluster) == []
 
@@ -206,9 +211,9 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    assert ask_service(cluster, "fivestage", models["1"], Settings()) <= TOLERANCE
-    with pytest.raises(CheckError, match="the pods serve version 1") as failure:
-        ask_service(cluster, "fivestage", models["2"], Settings())
+    assert smoke_service(cluster, "fivestage", models["1"], Settings()) <= TOLERANCE
+    with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
+        smoke_service(cluster, "fivestage", models["2"], Settings())
     assert failure.value.check == "smoke"
 
 
@@ -235,7 +240,7 @@ def test_a_rollback_to_a_tag_that_has_moved_is_undone(
     first = put(cluster, models["1"], easy)
     put(cluster, models["2"], easy)
     releases.end(cluster, replace(first, digest="sha256:other"), manifests("fivestage-serving:1"))
-    with pytest.raises(CheckError, match="a tag can move"):
+    with pytest.raises(ReleaseCheckError, match="a tag can move"):
         roll_back(cluster, models["1"], Settings(), "", wait_seconds=2)
     assert image(cluster) == "fivestage-serving:2"
 

@@ -1,7 +1,6 @@
-"""Whether a canary answers as well as the version that serves: errors, latency, predictions."""
+"""Compare a canary with the version that serves: failed requests, latency, predictions and decisions."""
 
 import math
-import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,195 +8,204 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from fivestage.artifact.predictions import numbers_in
 from fivestage.contract.contract import Contract
 
-SERVER_ERROR = 500
-SLOWER = 1.5  # times the stable version's, of what is measured in the same minute on the same way
-SURE = 3.0  # standard errors
-MOST_SHARE = 0.05  # by which decisions may shift, where the limit is in a label's unit
-ENOUGH = 500  # rows of live traffic on each side, to compare their decisions
+MAX_SLOWDOWN = 1.5  # times the latency of the stable version, measured in turns with it
+STANDARD_ERRORS = 3.0  # that chance is allowed to move a mean or a share by
+MAX_SHARE_SHIFT = 0.05  # of a decision, where the contract's limit is in the label's unit
+MIN_LIVE_ROWS = 500  # on each side, to compare their decisions
 
-
-Numbers = tuple[float, ...]  # of a forecast
+Numbers = tuple[float, ...]  # of one prediction
 
 
 @dataclass(frozen=True)
-class CanaryProbe:
-    """What a version answered to the same rows, one a request: no numbers where it failed."""
+class ProbeResult:
+    """What one version answered to requests of one row each.
+
+    Attributes:
+        milliseconds: Latency of each request.
+        predictions: The numbers of each answer; empty where the request failed.
+        distinct_rows: How many different rows were posted, each equally often.
+    """
 
     milliseconds: tuple[float, ...]
-    forecasts: tuple[Numbers, ...]
-    rows: int  # different ones, each asked as often as the others
+    predictions: tuple[Numbers, ...]
+    distinct_rows: int
 
     @property
     def failed(self) -> int:
-        """Requests without an answer."""
-        return sum(not one for one in self.forecasts)
-
-    def quantile(self, share: float) -> float:
-        """Milliseconds that this share of the requests stayed below."""
-        ordered = sorted(self.milliseconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        """The number of requests without an answer."""
+        return sum(not one for one in self.predictions)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the pods of a version have answered to everybody since they started."""
+    """What pods have answered to all their clients since they started.
 
-    requests: float = 0
-    failed: float = 0
-    decisions: Mapping[str, float] = field(default_factory=dict)  # rows by what was decided
+    Attributes:
+        requests: Requests for predictions.
+        failed: Those of them that ended with a status of 500 or above.
+        decisions: Number of rows by decision.
+    """
 
-    @property
-    def rows(self) -> float:
-        """Rows answered."""
-        return sum(self.decisions.values())
+    requests: int = 0
+    failed: int = 0
+    decisions: Counter[str] = field(default_factory=Counter)
 
-    def share(self, decision: str) -> float:
-        """Of the rows, those for which it was decided so."""
-        return self.decisions.get(decision, 0) / max(self.rows, 1)
+    def __add__(self, other: "Traffic") -> "Traffic":
+        decisions = self.decisions + other.decisions
+        return Traffic(self.requests + other.requests, self.failed + other.failed, decisions)
 
     def since(self, before: "Traffic") -> "Traffic":
-        """The part that came after; pods that have gone meanwhile do not count."""
-        decided = {name: rows - before.decisions.get(name, 0) for name, rows in self.decisions.items()}
-        return Traffic(
-            max(0.0, self.requests - before.requests),
-            max(0.0, self.failed - before.failed),
-            {name: rows for name, rows in decided.items() if rows > 0},
-        )
+        """Return what was answered after `before`; never less than nothing, as pods may have gone."""
+        requests, failed = max(0, self.requests - before.requests), max(0, self.failed - before.failed)
+        return Traffic(requests, failed, self.decisions - before.decisions)
+
+    def share(self, decision: str) -> float:
+        """Return the share of the rows that got this decision."""
+        return self.decisions[decision] / max(self.decisions.total(), 1)
 
 
 @dataclass(frozen=True)
-class CanaryAnswers:
-    """A version, as the probe and its pods' own counts saw it."""
+class Observation:
+    """One version, as its answers to the probe and its pods' own metrics show it."""
 
-    probe: CanaryProbe
+    probe: ProbeResult
     traffic: Traffic
 
 
 @dataclass(frozen=True)
-class Check:
-    """One comparison and how it went."""
+class CanaryCheck:
+    """One comparison and its outcome."""
 
     name: str
     passed: bool
     sentence: str
 
 
-def probe_both(
+def probe_in_turns(
     clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
-) -> tuple[CanaryProbe, ...]:
-    """Ask each client the same rows, in turns, so that what slows one slows the others too."""
+) -> list[ProbeResult]:
+    """Post the same rows to each client, in turns, so that what slows one slows the others too.
+
+    Args:
+        clients: One for each version.
+        rows: Raw rows as a client writes them in JSON.
+        rounds: How often each row is posted.
+
+    Returns:
+        The result of each client.
+    """
     milliseconds: list[list[float]] = [[] for _ in clients]
-    forecasts: list[list[Numbers]] = [[] for _ in clients]
+    predictions: list[list[Numbers]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
-        for place in range(len(clients)):
-            turn = (place + number) % len(clients)
+        for offset in range(len(clients)):
+            turn = (offset + number) % len(clients)
             started = time.perf_counter()
-            forecasts[turn].append(_ask(clients[turn], rows[number % len(rows)]))
+            predictions[turn].append(_predict(clients[turn], rows[number % len(rows)]))
             milliseconds[turn].append((time.perf_counter() - started) * 1000)
-    return tuple(
-        CanaryProbe(tuple(spent), tuple(told), len(rows))
-        for spent, told in zip(milliseconds, forecasts, strict=True)
-    )
+    return [
+        ProbeResult(tuple(latencies), tuple(answers), len(rows))
+        for latencies, answers in zip(milliseconds, predictions, strict=True)
+    ]
 
 
-def _ask(client: httpx.Client, row: Mapping[str, Any]) -> Numbers:
+def _predict(client: httpx.Client, row: Mapping[str, Any]) -> Numbers:
     try:
-        answer = client.post("/predict", json=row)
-        answer.raise_for_status()
-        return numbers_in(answer.json()["predictions"][0])
+        response = client.post("/predict", json=row).raise_for_status()
+        return numbers_in(response.json()["predictions"][0])
     except (httpx.HTTPError, ValueError, KeyError, IndexError):
         return ()
 
 
-def traffic_of(exposition: str) -> Traffic:
-    """What a pod's metrics say of its predictions."""
-    requests = failed = 0.0
+def parse_traffic(exposition: str) -> Traffic:
+    """Read a pod's traffic from its metrics in the Prometheus text format."""
+    requests = failed = 0
     decisions: Counter[str] = Counter()
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
-            labels = sample.labels
+            labels, value = sample.labels, int(sample.value)
             if sample.name == "http_requests_total" and labels["handler"] == "/predict":
-                requests += sample.value
-                failed += sample.value * (int(labels["status"]) >= SERVER_ERROR)
+                requests += value
+                failed += value * httpx.codes.is_server_error(int(labels["status"]))
             if sample.name == "predictions_total":
-                decisions[labels["decision"]] += sample.value  # type: ignore[assignment]
-    return Traffic(requests, failed, dict(decisions))
+                decisions[labels["decision"]] += value
+    return Traffic(requests, failed, decisions)
 
 
-def total(parts: Sequence[Traffic]) -> Traffic:
-    """The traffic of several pods."""
-    decisions: Counter[str] = Counter()
-    for one in parts:
-        decisions.update(one.decisions)
-    return Traffic(sum(one.requests for one in parts), sum(one.failed for one in parts), dict(decisions))
+def compare(canary: Observation, stable: Observation, contract: Contract) -> list[CanaryCheck]:
+    """Compare a canary with the stable version.
 
+    Args:
+        canary: What was seen of the canary.
+        stable: What was seen of the stable version in the same minutes.
+        contract: With the service's objectives and the limit of a shift (`gates.max_bias`).
 
-def checks(canary: CanaryAnswers, stable: CanaryAnswers, contract: Contract) -> tuple[Check, ...]:
-    """Every comparison, in the order in which they are told."""
-    return (
+    Returns:
+        The checks of errors, latency and distribution, in this order.
+    """
+    return [
         _errors(canary, stable, 1 - contract.service.availability),
         _latency(canary.probe, stable.probe, contract.service.p99_ms),
         _distribution(canary, stable, contract.gates.max_bias),
-    )
+    ]
 
 
-def _errors(canary: CanaryAnswers, stable: CanaryAnswers, allowed: float) -> Check:
-    """Of its own requests and of everybody's, no more may fail than the objective, or than the stable's."""
-    probed = canary.probe.failed / len(canary.probe.forecasts)
+def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
+    """No more requests may fail than the objective allows, or than fail with the stable version."""
+    failed, posted = canary.probe.failed, len(canary.probe.predictions)
     live, other = (one.traffic.failed / max(one.traffic.requests, 1) for one in (canary, stable))
-    passed = probed <= allowed and live <= max(allowed, other)
-    return Check(
+    return CanaryCheck(
         "errors",
-        passed,
-        f"{canary.probe.failed} of {len(canary.probe.forecasts)} requests failed, and of live traffic "
+        failed / posted <= allowed and live <= max(allowed, other),
+        f"{failed} of {posted} requests failed, and of live traffic "
         f"{live:.2%} ({other:.2%} of the stable version's); the objective allows {allowed:.2%}",
     )
 
 
-def _latency(canary: CanaryProbe, stable: CanaryProbe, p99_ms: float) -> Check:
-    """The objective, or else no slower than the stable version on the same way at the same time."""
-    mine, other = canary.quantile(0.99), stable.quantile(0.99)
-    slower = statistics.median(canary.milliseconds) / statistics.median(stable.milliseconds)
-    passed = (mine <= p99_ms or mine <= SLOWER * other) and slower <= SLOWER
-    return Check(
+def _latency(canary: ProbeResult, stable: ProbeResult, objective: float) -> CanaryCheck:
+    """The p99 must keep the objective or the stable version's pace, the median that pace."""
+    p99, other = (np.quantile(one.milliseconds, 0.99, method="higher") for one in (canary, stable))
+    slowdown = np.median(canary.milliseconds) / np.median(stable.milliseconds)
+    return CanaryCheck(
         "latency",
-        passed,
-        f"99% within {mine:.1f} ms (stable {other:.1f}, objective {p99_ms:g}), "
-        f"the median {slower:.2f} times the stable version's",
+        bool((p99 <= objective or p99 <= MAX_SLOWDOWN * other) and slowdown <= MAX_SLOWDOWN),
+        f"99% within {p99:.1f} ms (stable {other:.1f}, objective {objective:g}), "
+        f"the median {slowdown:.2f} times the stable version's",
     )
 
 
-def _distribution(canary: CanaryAnswers, stable: CanaryAnswers, allowed: float) -> Check:
-    """Means on the same rows, and the shares of decisions of as much live traffic as there was.
-
-    The rows are few, and a retrained model moves each of them: what chance does to so small a mean is
-    allowed for as well.
-    """
-    both = [pair for pair in zip(canary.probe.forecasts, stable.probe.forecasts, strict=True) if all(pair)]
+def _distribution(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
+    """Mean predictions on the same rows and shares of live decisions may move by the limit and by chance."""
+    probes = zip(canary.probe.predictions, stable.probe.predictions, strict=True)
+    both = [pair for pair in probes if all(pair)]
     if not both:
-        return Check("distribution", passed=False, sentence="no row was answered by both")
-    apart = [[one - other for one, other in zip(*pair, strict=True)] for pair in both]
-    rows = min(len(apart), canary.probe.rows)
-    moved = [_mean_and_doubt(numbers, rows) for numbers in zip(*apart, strict=True)]
-    shift, doubt = max(moved, key=lambda one: abs(one[0]) - one[1])
-    passed = abs(shift) <= allowed + doubt
-    told = f"on the same {rows} rows the mean moved by {shift:+.3f}, give or take {doubt:.3f}"
-    if min(canary.traffic.rows, stable.traffic.rows) >= ENOUGH:
-        kinds = sorted({*canary.traffic.decisions, *stable.traffic.decisions})
-        by_kind = {kind: canary.traffic.share(kind) - stable.traffic.share(kind) for kind in kinds}
-        kind = max(kinds, key=lambda one: abs(by_kind[one]))
-        mine, other = canary.traffic.share(kind), stable.traffic.share(kind)
-        noise = math.sqrt(sum(p * (1 - p) / one.traffic.rows for p, one in ((mine, canary), (other, stable))))
-        passed = passed and abs(mine - other) <= min(allowed, MOST_SHARE) + SURE * noise
-        told += f", live it decides “{kind}” for {mine:.1%} (stable {other:.1%})"
-    return Check("distribution", passed, f"{told}; {allowed:g} is allowed")
+        return CanaryCheck("distribution", passed=False, sentence="no row was answered by both")
+    differences = np.array([np.subtract(*pair) for pair in both])  # rows by numbers of a prediction
+    rows = min(len(both), canary.probe.distinct_rows)
+    means = differences.mean(axis=0)
+    margins = STANDARD_ERRORS * differences.std(axis=0) / math.sqrt(rows)
+    worst = np.argmax(np.abs(means) - margins)
+    passed = bool(abs(means[worst]) <= allowed + margins[worst])
+    sentence = (
+        f"on the same {rows} rows the mean moved by {means[worst]:+.3f}, give or take {margins[worst]:.3f}"
+    )
+    if min(one.traffic.decisions.total() for one in (canary, stable)) >= MIN_LIVE_ROWS:
+        kept, decisions = _decisions(canary.traffic, stable.traffic, allowed)
+        passed, sentence = passed and kept, f"{sentence}, {decisions}"
+    return CanaryCheck("distribution", passed, f"{sentence}; {allowed:g} is allowed")
 
 
-def _mean_and_doubt(numbers: Sequence[float], rows: int) -> tuple[float, float]:
-    """The mean over rows that were each asked several times, and by how much it may be off by chance."""
-    return statistics.fmean(numbers), SURE * statistics.pstdev(numbers) / math.sqrt(rows)
+def _decisions(canary: Traffic, stable: Traffic, allowed: float) -> tuple[bool, str]:
+    """Whether the decision whose share moved most moved no further than allowed, and which it is."""
+    shares = {name: (canary.share(name), stable.share(name)) for name in canary.decisions | stable.decisions}
+    decision = max(sorted(shares), key=lambda name: abs(shares[name][0] - shares[name][1]))
+    mine, other = shares[decision]
+    rows = (canary.decisions.total(), stable.decisions.total())
+    error = math.sqrt(mine * (1 - mine) / rows[0] + other * (1 - other) / rows[1])
+    kept = abs(mine - other) <= min(allowed, MAX_SHARE_SHIFT) + STANDARD_ERRORS * error
+    return kept, f"live it decides “{decision}” for {mine:.1%} (stable {other:.1%})"

@@ -1,4 +1,8 @@
-"""kubectl as functions, for whatever cluster its configuration names: its errors are sentences."""
+"""The kubectl commands that a release needs, as functions whose errors are sentences.
+
+lightkube 1.0 and the official client cannot replace it: neither renders a kustomize overlay, undoes a
+rollout or reports the server's admission warnings, so kubectl would be needed beside either of them.
+"""
 
 import json
 import re
@@ -7,137 +11,140 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from fivestage.common.errors import UserError
 
 Manifest = dict[str, Any]
-_LOGGED = re.compile(r"[IWEF]\d{4} ")
-_NO_CLUSTER = "connection to the server localhost:8080 was refused"  # where kubectl looks without being told
+_LOG_LINE = re.compile(r"[IWEF]\d{4} ")
+_NO_CLUSTER = "connection to the server localhost:8080 was refused"  # kubectl's default without a kubeconfig
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A namespace of a cluster; without a context, kubectl's current one."""
+    """A namespace of a cluster.
+
+    Attributes:
+        namespace: Where objects are looked for and created.
+        context: Context of the kubeconfig file; the current one if empty.
+    """
 
     namespace: str
     context: str = ""
 
-    def run(self, *words: str, given: str = "", seconds: float = 60) -> str:
-        """What kubectl prints.
+    def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
+        """Run kubectl and return what it prints.
+
+        Args:
+            *arguments: Its arguments, such as "get", "pods".
+            stdin: Text for its standard input.
+            timeout: Seconds until it is given up.
+
+        Returns:
+            Its standard output.
 
         Raises:
-            UserError: with what it complains of.
+            UserError: With kubectl's own message, when it fails, is not installed or takes too long.
         """
-        return self._done(*words, given=given, seconds=seconds).stdout
-
-    def _done(self, *words: str, given: str, seconds: float) -> "subprocess.CompletedProcess[str]":
-        try:
-            done = subprocess.run(  # noqa: S603 (the words are ours)
-                self._words(*words), input=given, capture_output=True, text=True, timeout=seconds, check=False
-            )
-        except FileNotFoundError as error:
-            raise UserError("kubectl is not installed, or not on the PATH: install it.") from error
-        except subprocess.TimeoutExpired as error:
-            raise UserError(f"kubectl {words[0]} has no answer after {seconds:.0f} s.") from error
-        if done.returncode:
-            raise UserError(f"kubectl {words[0]}: {_complaint(done.stderr) or done.stdout}")
-        return done
+        return self._run(*arguments, stdin=stdin, timeout=timeout).stdout
 
     def render(self, overlay: Path) -> list[Manifest]:
-        """The manifests of a kustomize folder.
-
-        Raises:
-            UserError: when it is not one.
-        """
+        """Return the manifests of a kustomize overlay."""
         return [one for one in yaml.safe_load_all(self.run("kustomize", str(overlay))) if one]
 
-    def apply(self, manifests: Sequence[Manifest], *, dry: bool = False) -> list[str]:
-        """Apply on the server's side, or only ask whether it would, and return what the server warns of.
+    def apply(self, manifests: Sequence[Manifest], *, dry_run: bool = False) -> list[str]:
+        """Apply manifests on the server's side, taking over fields that others have set.
 
-        Fields that others have set are taken over. It is done by the name that kubectl itself goes by, and
-        noted where a plain `kubectl apply` looks: either may follow the other, without a warning.
+        It goes by kubectl's own field manager and keeps the annotation that a plain `kubectl apply` reads, so
+        that either may follow the other without a warning.
+
+        Args:
+            manifests: What to apply, in order.
+            dry_run: Only let the server check them.
+
+        Returns:
+            The server's warnings, a line each.
 
         Raises:
-            UserError: when the server refuses one.
+            UserError: When the server refuses one.
         """
         if not manifests:
             return []
-        given, dry_run = yaml.safe_dump_all(manifests), ["--dry-run=server"] if dry else []
-        words = ["--server-side", "--force-conflicts", *dry_run]
-        done = self._done("apply", *words, "-f", "-", given=given, seconds=180)
-        if not dry:
-            self.run("apply", "set-last-applied", "--create-annotation", "-f", "-", given=given, seconds=180)
-        return [line for line in done.stderr.splitlines() if line.startswith("Warning:")]
+        text, options = yaml.safe_dump_all(manifests), ["--server-side", "--force-conflicts"]
+        if dry_run:
+            options.append("--dry-run=server")
+        applied = self._run("apply", *options, "-f", "-", stdin=text, timeout=180)
+        if not dry_run:
+            self.run("apply", "set-last-applied", "--create-annotation", "-f", "-", stdin=text, timeout=180)
+        return [line for line in applied.stderr.splitlines() if line.startswith("Warning:")]
 
     def get(self, kind: str, name: str) -> Manifest | None:
-        """An object, if there is one."""
+        """Return an object, or None if there is no such object."""
         found = self.run("get", kind, name, "--ignore-not-found", "--output=json")
         return json.loads(found) if found.strip() else None
 
     def find(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """The objects of a kind with these labels."""
+        """Return the objects of a kind that have these labels."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         found = self.run("get", kind, f"--selector={selector}", "--output=json")
         items: list[Manifest] = json.loads(found)["items"]
         return items
 
     def create(self, manifest: Manifest) -> None:
-        """Create an object.
-
-        Raises:
-            UserError: when it exists already.
-        """
-        self.run("create", "-f", "-", given=yaml.safe_dump(manifest))
+        """Create an object; a UserError if it exists already."""
+        self.run("create", "-f", "-", stdin=yaml.safe_dump(manifest))
 
     def replace(self, manifest: Manifest) -> None:
-        """Replace an object, of any size.
-
-        Raises:
-            UserError: when there is none.
-        """
-        self.run("replace", "-f", "-", given=yaml.safe_dump(manifest))
+        """Replace an object, which may be too large for `apply`; a UserError if there is none."""
+        self.run("replace", "-f", "-", stdin=yaml.safe_dump(manifest))
 
     def delete(self, kind: str, name: str, *, wait: bool = False) -> None:
         """Delete an object, if there is one."""
-        self.run("delete", kind, name, "--ignore-not-found", f"--wait={str(wait).lower()}", seconds=120)
+        self.run("delete", kind, name, "--ignore-not-found", f"--wait={str(wait).lower()}", timeout=120)
 
     @contextmanager
     def forward(self, target: str, port: int) -> Iterator[int]:
-        """A port of this machine that leads to a port of `pod/NAME` or `service/NAME`.
+        """Forward a free local port to a port of `pod/NAME` or `service/NAME`, and yield the local one.
 
         Raises:
-            UserError: when there is no way there.
+            UserError: When kubectl cannot reach the target.
         """
-        words = self._words("port-forward", "--address=127.0.0.1", target, f":{port}")
-        with subprocess.Popen(  # noqa: S603 (the words are ours)
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-        ) as process:
+        command = self._command("port-forward", "--address=127.0.0.1", target, f":{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own arguments)
             try:
-                yield _local_port(process, target)
+                line = process.stdout.readline() if process.stdout else ""
+                if not (forwarded := _FORWARDED.match(line)):
+                    process.kill()
+                    message = process.stderr.read() if process.stderr else ""
+                    raise UserError(f"{target} cannot be reached: {' '.join(message.split()) or line}")
+                yield int(forwarded[1])
             finally:
                 process.terminate()
 
-    def _words(self, *words: str) -> list[str]:
+    def _command(self, *arguments: str) -> list[str]:
         context = [f"--context={self.context}"] if self.context else []
-        return ["kubectl", *context, f"--namespace={self.namespace}", *words]
+        return ["kubectl", *context, f"--namespace={self.namespace}", *arguments]
+
+    def _run(self, *arguments: str, stdin: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+        command = self._command(*arguments)
+        try:
+            finished = subprocess.run(  # noqa: S603 (our own arguments)
+                command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except FileNotFoundError as error:
+            raise UserError("kubectl is not installed, or not on the PATH: install it.") from error
+        except subprocess.TimeoutExpired as error:
+            raise UserError(f"kubectl {arguments[0]} gave no answer within {timeout:.0f} s.") from error
+        if finished.returncode:
+            raise UserError(f"kubectl {arguments[0]}: {_error_message(finished.stderr) or finished.stdout}")
+        return finished
 
 
-def _complaint(said: str) -> str:
-    """What kubectl says, without what its library logs of each attempt."""
-    told = " ".join(" ".join(line.split()) for line in said.splitlines() if not _LOGGED.match(line)).strip()
-    return f"{told} KUBECONFIG names no cluster that runs." if _NO_CLUSTER in told else told
-
-
-def _local_port(process: "subprocess.Popen[str]", target: str) -> int:
-    out: IO[str] | None = process.stdout
-    line = out.readline() if out else ""
-    found = _FORWARDED.match(line)
-    if found is None:
-        process.kill()
-        complaint = process.stderr.read() if process.stderr else ""
-        raise UserError(f"No way to {target}: {' '.join(complaint.split()) or line}")
-    return int(found[1])
+def _error_message(stderr: str) -> str:
+    """What kubectl reports, without the log lines of each attempt."""
+    lines = (" ".join(line.split()) for line in stderr.splitlines() if not _LOG_LINE.match(line))
+    message = " ".join(lines).strip()
+    return f"{message} KUBECONFIG names no cluster that runs." if _NO_CLUSTER in message else message

@@ -1,131 +1,158 @@
-"""A version on Kubernetes: a canary beside what serves, compared, then released; undone if a check fails."""
+"""Release a version to Kubernetes: compare a canary with what serves, replace it, or put back what served."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.deployment.canary import CanaryAnswers, Check, checks, probe_both
-from fivestage.deployment.cluster_probe import (
-    POD_PORT,
-    SERVICE_PORT,
-    CheckError,
-    ReleasedModel,
-    answers,
-    check,
-    reach,
-    traffic,
-    wait_until_listed,
+from fivestage.deployment.canary import (
+    CanaryCheck,
+    Observation,
+    Traffic,
+    compare,
+    parse_traffic,
+    probe_in_turns,
 )
 from fivestage.deployment.kubectl import Cluster, Manifest
 from fivestage.deployment.release_manifests import (
-    as_canary,
-    image_of,
-    left_over,
-    needed_first,
-    released,
+    PREREQUISITES,
+    annotated,
+    canary_of,
+    removed,
+    serving_container,
     serving_deployment,
 )
-from fivestage.deployment.releases import Kept, Release, before, begin, end, history, now, operator, serving
-from fivestage.deployment.rollout import new_pods, watch
+from fivestage.deployment.releases import (
+    RecordedRelease,
+    Release,
+    begin,
+    end,
+    failure_recorded,
+    history,
+    now,
+    operator,
+    rollback_target,
+    serving_release,
+)
+from fivestage.deployment.rollout import newest_pods, wait_for_rollout
+from fivestage.deployment.service_client import headers, smoke
 from fivestage.serving.settings import Settings
 
-ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
+PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
+SERVICE_PORT, POD_PORT = 80, 8000
+
+
+class ReleaseCheckError(UserError):
+    """A check that a release did not pass; `check` is its name."""
+
+    def __init__(self, check: str, sentence: str) -> None:
+        super().__init__(f"The check `{check}` failed: {sentence}")
+        self.check = check
 
 
 @dataclass(frozen=True)
 class ReleasePlan:
-    """What to release, and how long to wait for it; without an image, the overlay's own."""
+    """What to release, and how long to wait for it.
+
+    Attributes:
+        overlay: Folder of a kustomize overlay.
+        image: Image of the service; the overlay's own if empty.
+        why: Reason, for the record.
+        wait_seconds: Longest time that a rollout may take.
+        bake_seconds: Time that the canary shares the live traffic for.
+    """
 
     overlay: Path
     image: str
     why: str
     wait_seconds: float = 300
-    bake_seconds: float = 30  # that the canary shares the traffic for
+    bake_seconds: float = 30
+
+
+@dataclass(frozen=True)
+class ReleasedModel:
+    """A version in the registry, and raw rows with the predictions that it must answer them with.
+
+    Attributes:
+        version: Its version in the registry.
+        digest: SHA-256 of its artifact.
+        contract: SHA-256 of the contract that it was trained by.
+        commit: Of the code that trained it.
+        rows: Raw rows as a client writes them in JSON.
+        predictions: The numbers of each row's prediction, computed offline.
+    """
+
+    version: str
+    digest: str
+    contract: str
+    commit: str
+    rows: Sequence[Mapping[str, Any]]
+    predictions: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class _Replacement:
+    """The manifests and the model that are to serve, and what served before them."""
+
+    manifests: Sequence[Manifest]
+    model: ReleasedModel
+    settings: Settings
+    current: RecordedRelease | None
+    existing: Manifest | None  # the Deployment, whoever made it
+    wait_seconds: float
+
+    @property
+    def name(self) -> str:
+        """The name of the Deployment, which is that of the Service too."""
+        return str(serving_deployment(self.manifests)["metadata"]["name"])
+
+    @property
+    def current_manifests(self) -> Sequence[Manifest]:
+        """Those of the release that serves."""
+        return self.current.manifests if self.current else ()
 
 
 def release(
     cluster: Cluster, plan: ReleasePlan, model: ReleasedModel, contract: Contract, settings: Settings
-) -> tuple[Release, tuple[Check, ...]]:
-    """Bring a version into service for good if it passes every check, and else leave what served before.
+) -> tuple[Release, list[CanaryCheck]]:
+    """Bring a version into service if it passes every check, and else leave or put back what served.
+
+    Args:
+        cluster: Where to.
+        plan: What to release.
+        model: What its image must serve.
+        contract: With the objectives that the canary must keep.
+        settings: Of the service, for its API keys.
+
+    Returns:
+        The release, and the canary's checks (none for a first release).
 
     Raises:
-        CheckError: saying which check failed.
+        ReleaseCheckError: When a check fails.
+        UserError: When another release is being carried out.
     """
-    marks = {"model-version": model.version, "contract": model.contract[:12]}
-    manifests = released(
-        cluster.render(plan.overlay), plan.image, marks, plan.why or f"model {model.version}"
-    )
-    name = serving_deployment(manifests)["metadata"]["name"]
-    with check("manifests"):
+    annotations = {"model-version": model.version, "contract": model.contract[:12]}
+    cause = plan.why or f"model {model.version}"
+    manifests = annotated(cluster.render(plan.overlay), plan.image, annotations, cause)
+    with _check("manifests"):
         cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
-        _admit(cluster, manifests)
-    past, stood = history(cluster), cluster.get("deployment", name)
-    current = serving(past)
-    going = begin(cluster, past, _release(plan, model, current, image_of(manifests)), manifests)
-    compared: tuple[Check, ...] = ()
-    touched = False
-    try:
-        if stood is not None and stood.get("status", {}).get("availableReplicas"):
-            compared = _try_canary(cluster, plan, model, contract, settings, manifests, stood)
-        touched = True
-        digest = _bring_in(cluster, manifests, model, settings, plan.wait_seconds)
-    except BaseException as error:  # whatever it is, an interruption too: what is not proven does not stay
-        if touched:
-            _undo(cluster, manifests, current, stood, plan.wait_seconds)
-        end(cluster, replace(going, outcome="failed", failed=str(error) or type(error).__name__), manifests)
-        raise
-    _prune(cluster, current.manifests if current else (), manifests)
-    done = replace(going, outcome="serving", digest=digest)
-    end(cluster, done, manifests)
-    return done, compared
-
-
-def roll_back(
-    cluster: Cluster, model: ReleasedModel, settings: Settings, why: str, wait_seconds: float = 300
-) -> Release:
-    """Go back to the release before: its manifests, its image, and the model in it, which `model` describes.
-
-    Raises:
-        UserError: when there is none.
-        CheckError: when it does not serve as it did; what served until now then stays.
-    """
-    past = history(cluster)
-    goal, current = before(past), serving(past)
-    stood = cluster.get("deployment", serving_deployment(goal.manifests)["metadata"]["name"])
-    left = current.release.number if current else 0
-    told = replace(
-        goal.release, who=operator(), when=now(), why=f"back from release {left}: {why}".strip(": ")
-    )
-    going = begin(cluster, past, told, goal.manifests)
-    try:
-        digest = _bring_in(cluster, goal.manifests, model, settings, wait_seconds)
-        _same_image(goal.release, digest)
-    except BaseException as error:
-        _undo(cluster, goal.manifests, current, stood, wait_seconds)
-        end(cluster, replace(going, outcome="failed", failed=str(error) or type(error).__name__), ())
-        raise
-    _prune(cluster, current.manifests if current else (), goal.manifests)
-    done = replace(going, outcome="serving", digest=digest)
-    end(cluster, done, goal.manifests)
-    return done
-
-
-def _same_image(goal: Release, digest: str) -> None:
-    if goal.digest and digest != goal.digest:
-        told = f"{goal.image} was {goal.digest} and is now {digest}: name images by digest, a tag can move."
-        raise CheckError("image", told)
-
-
-def _release(plan: ReleasePlan, model: ReleasedModel, current: Kept | None, image: str) -> Release:
-    return Release(
+        for warning in cluster.apply(manifests, dry_run=True):
+            if "PodSecurity" in warning:
+                raise UserError(warning)
+    past, name = history(cluster), serving_deployment(manifests)["metadata"]["name"]
+    current, existing = serving_release(past), cluster.get("deployment", name)
+    new = _Replacement(manifests, model, settings, current, existing, plan.wait_seconds)
+    draft = Release(
         number=0,
         previous=current.release.number if current else 0,
         outcome="going",
-        image=image,
+        image=str(serving_container(manifests)["image"]),
         digest="",
         model=model.version,
         model_digest=model.digest,
@@ -136,95 +163,190 @@ def _release(plan: ReleasePlan, model: ReleasedModel, current: Kept | None, imag
         when=now(),
         why=plan.why,
     )
+    begun = begin(cluster, past, draft, manifests)
+    with failure_recorded(cluster, begun):
+        checks: list[CanaryCheck] = []
+        if existing is not None and existing.get("status", {}).get("availableReplicas"):
+            checks = _try_canary(cluster, new, existing, contract, plan.bake_seconds)
+        return _replace(cluster, new, begun), checks
 
 
-def _admit(cluster: Cluster, manifests: Sequence[Manifest]) -> None:
-    """Ask the API server whether it would take every manifest."""
-    warned = [one for one in cluster.apply(manifests, dry=True) if "PodSecurity" in one]
-    if warned:
-        raise UserError(warned[0])
+def roll_back(
+    cluster: Cluster, model: ReleasedModel, settings: Settings, why: str, wait_seconds: float = 300
+) -> Release:
+    """Return to the release before: its manifests, its image, and the model in it.
+
+    Args:
+        cluster: Where.
+        model: The model of the release before, as `rollback_target` names it.
+        settings: Of the service, for its API keys.
+        why: Reason, for the record.
+        wait_seconds: Longest time that the rollout may take.
+
+    Returns:
+        A release with a number of its own.
+
+    Raises:
+        UserError: When there is no release before.
+        ReleaseCheckError: When it does not serve as it did; what served until now then stays.
+    """
+    past = history(cluster)
+    target, current = rollback_target(past), serving_release(past)
+    existing = cluster.get("deployment", serving_deployment(target.manifests)["metadata"]["name"])
+    new = _Replacement(target.manifests, model, settings, current, existing, wait_seconds)
+    reason = f"back from release {current.release.number if current else 0}: {why}".strip(": ")
+    draft = replace(target.release, who=operator(), when=now(), why=reason)
+    begun = begin(cluster, past, draft, target.manifests)
+    with failure_recorded(cluster, begun):
+        return _replace(cluster, new, begun, expected_digest=target.release.digest)
+
+
+def smoke_service(
+    cluster: Cluster, name: str, model: ReleasedModel, settings: Settings, wait_seconds: float = 300
+) -> float:
+    """Wait for a rollout and post raw rows through the Service.
+
+    Args:
+        cluster: Where it runs.
+        name: Of the Deployment and the Service.
+        model: What it must serve.
+        settings: Of the service, for its API keys.
+        wait_seconds: Longest time that the rollout may take.
+
+    Returns:
+        The largest difference of its answers from the offline ones, as `smoke` measures it.
+
+    Raises:
+        ReleaseCheckError: When the rollout, the model that is served or its answers are not as they must be.
+    """
+    with _check("rollout"):
+        wait_for_rollout(cluster, name, wait_seconds)
+    with _check("smoke"), _client(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
+        return _smoke_model(client, model, settings)
 
 
 def _try_canary(
-    cluster: Cluster,
-    plan: ReleasePlan,
-    model: ReleasedModel,
-    contract: Contract,
-    settings: Settings,
-    manifests: Sequence[Manifest],
-    stable: Manifest,
-) -> tuple[Check, ...]:
-    """Let one new pod share the traffic, and hold it against the stable ones; it does not outlive this."""
-    canary = as_canary(manifests)
+    cluster: Cluster, new: _Replacement, existing: Manifest, contract: Contract, bake_seconds: float
+) -> list[CanaryCheck]:
+    """Let one new pod share the traffic, compare it with the stable ones, and delete it."""
+    canary = canary_of(new.manifests)
+    prerequisites = [one for one in new.manifests if one["kind"] in PREREQUISITES]
     try:
-        with check("canary rollout"):
-            cluster.apply([*needed_first(manifests), canary])
-            (pod, *_) = watch(cluster, canary["metadata"]["name"], plan.wait_seconds)
-        names = [one["metadata"]["name"] for one in new_pods(cluster, stable)]
-        with ExitStack() as ways:
-            mine = ways.enter_context(reach(cluster, f"pod/{pod['metadata']['name']}", POD_PORT, settings))
-            others = [ways.enter_context(reach(cluster, f"pod/{one}", POD_PORT, settings)) for one in names]
-            with check("canary smoke"):
-                answers(mine, model, settings)
-            until = time.monotonic() + plan.bake_seconds
-            begun = [traffic([mine]), traffic(others)]
-            probes = probe_both([mine, others[0]], model.rows, ROUNDS)
-            time.sleep(max(0.0, until - time.monotonic()))
-            ended = [traffic([mine]), traffic(others)]
-            seen = [
-                CanaryAnswers(probe, now.since(then))
-                for probe, now, then in zip(probes, ended, begun, strict=True)
+        with _check("canary rollout"):
+            cluster.apply([*prerequisites, canary])
+            pod = wait_for_rollout(cluster, canary["metadata"]["name"], new.wait_seconds)[0]
+        with ExitStack() as forwarded:
+            mine, *others = [
+                forwarded.enter_context(
+                    _client(cluster, f"pod/{one['metadata']['name']}", POD_PORT, new.settings)
+                )
+                for one in (pod, *newest_pods(cluster, existing))
             ]
-            found = checks(seen[0], seen[1], contract)
-        for one in found:
-            if not one.passed:
-                raise CheckError(f"canary {one.name}", f"{one.sentence}.")
-        return found
+            with _check("canary smoke"):
+                _smoke_model(mine, new.model, new.settings)
+            baked_at = time.monotonic() + bake_seconds
+            before = [_traffic([mine]), _traffic(others)]
+            probes = probe_in_turns([mine, others[0]], new.model.rows, PROBE_ROUNDS)
+            time.sleep(max(0.0, baked_at - time.monotonic()))
+            after = [_traffic([mine]), _traffic(others)]
+        live = [one.since(other) for one, other in zip(after, before, strict=True)]
+        mine_seen, stable_seen = map(Observation, probes, live)
+        checks = compare(mine_seen, stable_seen, contract)
+        for check in checks:
+            if not check.passed:
+                raise ReleaseCheckError(f"canary {check.name}", f"{check.sentence}.")
+        return checks
     finally:
         cluster.delete("deployment", canary["metadata"]["name"])
 
 
-def _bring_in(
-    cluster: Cluster,
-    manifests: Sequence[Manifest],
-    model: ReleasedModel,
-    settings: Settings,
-    wait_seconds: float,
-) -> str:
-    """Apply, wait until all pods are new and behind the Service, ask through it; the image's digest."""
-    name = serving_deployment(manifests)["metadata"]["name"]
-    with check("rollout"):
-        cluster.apply(manifests)
-        pods = watch(cluster, name, wait_seconds)
-    with check("service"):
-        wait_until_listed(cluster, name, {pod["metadata"]["name"] for pod in pods})
-    with check("smoke"), reach(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
-        answers(client, model, settings)
-    found = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
-    return ", ".join(sorted(found))
+def _replace(cluster: Cluster, new: _Replacement, begun: Release, expected_digest: str = "") -> Release:
+    """Apply the manifests and check what then serves; put back what served before if a check fails."""
+    try:
+        digest = _apply(cluster, new)
+        with _check("image"):
+            _require_same_image(begun.image, digest, expected_digest)
+    except BaseException:  # an interruption too: what has not passed its checks must not stay
+        _put_back(cluster, new)
+        raise
+    _delete_removed(cluster, new.current_manifests, new.manifests)
+    done = replace(begun, outcome="serving", digest=digest)
+    end(cluster, done, new.manifests)
+    return done
 
 
-def _undo(
-    cluster: Cluster,
-    manifests: Sequence[Manifest],
-    current: Kept | None,
-    stood: Manifest | None,
-    wait_seconds: float,
-) -> None:
-    """Put back what served: the last release, or whatever Deployment stood there, or nothing."""
-    name = serving_deployment(manifests)["metadata"]["name"]
-    if current is not None:
-        cluster.apply(current.manifests)
-        _prune(cluster, manifests, current.manifests)
-    elif stood is not None:
-        cluster.run("rollout", "undo", f"deployment/{name}")
+def _apply(cluster: Cluster, new: _Replacement) -> str:
+    """Apply the manifests, post raw rows through the Service, and return the digest of the running image."""
+    with _check("rollout"):
+        cluster.apply(new.manifests)
+        pods = wait_for_rollout(cluster, new.name, new.wait_seconds)
+    with _check("smoke"), _client(cluster, f"service/{new.name}", SERVICE_PORT, new.settings) as client:
+        _smoke_model(client, new.model, new.settings)
+    digests = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
+    return ", ".join(sorted(digests))
+
+
+def _require_same_image(image: str, digest: str, expected: str) -> None:
+    if expected and digest != expected:
+        raise UserError(f"{image} was {expected} and is now {digest}: name images by digest, a tag can move.")
+
+
+def _put_back(cluster: Cluster, new: _Replacement) -> None:
+    """Put back the last release, or the Deployment that was there without one, or nothing."""
+    if new.current is not None:
+        cluster.apply(new.current_manifests)
+        _delete_removed(cluster, new.manifests, new.current_manifests)
+    elif new.existing is not None:
+        cluster.run("rollout", "undo", f"deployment/{new.name}")
     else:
-        cluster.delete("deployment", name)
+        cluster.delete("deployment", new.name)
         return
-    with suppress(UserError):  # the first error is the one to tell
-        watch(cluster, name, wait_seconds)
+    with suppress(UserError):  # the first error is the one to report
+        wait_for_rollout(cluster, new.name, new.wait_seconds)
 
 
-def _prune(cluster: Cluster, old: Sequence[Manifest], new: Sequence[Manifest]) -> None:
-    for kind, name in left_over(old, new):
+def _delete_removed(cluster: Cluster, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
+    for kind, name in removed(before, after):
         cluster.delete(kind, name)
+
+
+def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings) -> float:
+    """Make sure that this model is served, and return how far its answers are from the offline ones."""
+    try:
+        served = client.get("/model").raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise UserError(f"{client.base_url} does not say which model it serves: {error}.") from error
+    if served.get("digest") != model.digest:
+        raise UserError(
+            f"the pods serve version {served.get('version')} ({str(served.get('digest'))[:12]}), and version "
+            f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
+        )
+    address = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
+    return smoke(address, model.rows, model.predictions)
+
+
+def _traffic(clients: Sequence[httpx.Client]) -> Traffic:
+    """What the pods have answered together since they started."""
+    found = Traffic()
+    for client in clients:
+        with suppress(httpx.HTTPError):  # a pod that has gone
+            found += parse_traffic(client.get("/metrics").raise_for_status().text)
+    return found
+
+
+@contextmanager
+def _client(cluster: Cluster, target: str, port: int, settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a pod or Service, through the API server."""
+    with cluster.forward(target, port) as local_port:
+        address = f"http://127.0.0.1:{local_port}"
+        with httpx.Client(base_url=address, headers=headers(settings), timeout=30, trust_env=False) as client:
+            yield client
+
+
+@contextmanager
+def _check(name: str) -> Iterator[None]:
+    """Name the check when what is done within it fails."""
+    try:
+        yield
+    except UserError as error:
+        raise ReleaseCheckError(name, str(error)) from error

@@ -1,4 +1,4 @@
-"""What a release changes in rendered manifests: the image, the marks of what it carries, a canary of it."""
+"""What a release changes in rendered manifests: image, annotations, a canary, and what is no longer there."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,22 @@ from fivestage.deployment.kubectl import Manifest
 
 TRACK = "fivestage/track"
 SERVING = {"app.kubernetes.io/component": "serving", TRACK: "stable"}
-FIRST = ("Namespace", "ServiceAccount", "ConfigMap", "Secret")  # what pods need, and what harms none that run
-KEPT = ("Namespace", "Secret", "PersistentVolumeClaim")  # never deleted because a release lacks them
-CAUSE = "kubernetes.io/change-cause"
+PREREQUISITES = ("Namespace", "ServiceAccount", "ConfigMap", "Secret")  # of a pod; harmless to those that run
+NEVER_DELETED = ("Namespace", "Secret", "PersistentVolumeClaim")  # though a later release lacks them
+CHANGE_CAUSE = "kubernetes.io/change-cause"  # shown by `kubectl rollout history`
 
 
 def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
-    """The Deployment of the service, in the stable track.
+    """Return the Deployment of the service.
+
+    Args:
+        manifests: Those of an overlay.
+
+    Returns:
+        The only Deployment with the labels of the stable track.
 
     Raises:
-        UserError: when there is not just one.
+        UserError: When there is not exactly one.
     """
     found = [
         one
@@ -25,76 +31,61 @@ def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
         if one["kind"] == "Deployment" and SERVING.items() <= one["metadata"].get("labels", {}).items()
     ]
     if len(found) != 1:
-        wanted = ", ".join(f"{name}={value}" for name, value in SERVING.items())
-        raise UserError(f"The manifests have {len(found)} Deployments with {wanted}: one is needed.")
+        labels = ", ".join(f"{name}={value}" for name, value in SERVING.items())
+        raise UserError(f"The manifests have {len(found)} Deployments with {labels}: one is needed.")
     return found[0]
 
 
 def namespace_of(manifests: Sequence[Manifest]) -> str:
-    """Where the service is to run."""
+    """Return the namespace of the service's Deployment."""
     return str(serving_deployment(manifests)["metadata"].get("namespace", "default"))
 
 
-def image_of(manifests: Sequence[Manifest]) -> str:
-    """The image of the service."""
-    return str(_container(serving_deployment(manifests))["image"])
+def serving_container(manifests: Sequence[Manifest]) -> Manifest:
+    """Return the container of the service."""
+    containers: list[Manifest] = serving_deployment(manifests)["spec"]["template"]["spec"]["containers"]
+    return containers[0]
 
 
-def released(
-    manifests: Sequence[Manifest], image: str, marks: Mapping[str, str], cause: str
+def annotated(
+    manifests: Sequence[Manifest], image: str, annotations: Mapping[str, str], cause: str
 ) -> list[Manifest]:
-    """The manifests with the image, where one is given, and with marks on the Deployment and its pods."""
-    found = copy.deepcopy(list(manifests))
-    deployment = serving_deployment(found)
+    """Return the manifests with an image, if one is given, and annotations on the Deployment and its pods."""
+    changed = copy.deepcopy(list(manifests))
     if image:
-        _container(deployment)["image"] = image
-    named = {f"fivestage/{name}": value for name, value in marks.items()}
-    pods = deployment["spec"]["template"]["metadata"]
-    pods["annotations"] = pods.get("annotations", {}) | named
-    own = deployment["metadata"]
-    own["annotations"] = own.get("annotations", {}) | named | {CAUSE: cause}
-    return found
+        serving_container(changed)["image"] = image
+    added = {f"fivestage/{name}": value for name, value in annotations.items()}
+    deployment = serving_deployment(changed)
+    pods, own = deployment["spec"]["template"]["metadata"], deployment["metadata"]
+    pods["annotations"] = pods.get("annotations", {}) | added
+    own["annotations"] = own.get("annotations", {}) | added | {CHANGE_CAUSE: cause}
+    return changed
 
 
-def as_canary(manifests: Sequence[Manifest]) -> Manifest:
-    """One pod of the Deployment to be released, by another name, beside the stable ones."""
+def canary_of(manifests: Sequence[Manifest]) -> Manifest:
+    """Return the service's Deployment with one replica, another name and the labels of the canary track."""
     canary = copy.deepcopy(serving_deployment(manifests))
-    canary["metadata"]["name"] += "-canary"
-    canary["spec"]["replicas"] = 1
-    template = canary["spec"]["template"]["metadata"]
+    metadata, spec = canary["metadata"], canary["spec"]
+    metadata["name"] += "-canary"
+    spec["replicas"] = 1
     for labels in (
-        canary["metadata"]["labels"],
-        canary["spec"]["selector"]["matchLabels"],
-        template["labels"],
+        metadata["labels"],
+        spec["selector"]["matchLabels"],
+        spec["template"]["metadata"]["labels"],
     ):
         labels[TRACK] = "canary"
     return canary
 
 
-def needed_first(manifests: Sequence[Manifest]) -> list[Manifest]:
-    """Settings and the like, which the canary reads as the release will."""
-    return [one for one in manifests if one["kind"] in FIRST]
-
-
-def left_over(before: Sequence[Manifest], after: Sequence[Manifest]) -> list[tuple[str, str]]:
-    """Kind and name of what the release before had and this one has not; never of what holds data."""
-    here = {_key(one) for one in after}
-    return [
-        (_resource(one), one["metadata"]["name"])
-        for one in before
-        if _key(one) not in here and one["kind"] not in KEPT
-    ]
+def removed(before: Sequence[Manifest], after: Sequence[Manifest]) -> list[tuple[str, str]]:
+    """Return kind and name of what `after` lacks of `before`, except what holds data or secrets."""
+    remaining = {_key(one) for one in after}
+    gone = [one for one in before if _key(one) not in remaining and one["kind"] not in NEVER_DELETED]
+    return [(kind, name) for kind, _, name in map(_key, gone)]
 
 
 def _key(one: Manifest) -> tuple[str, str, str]:
-    return _resource(one), one["metadata"].get("namespace", ""), one["metadata"]["name"]
-
-
-def _resource(one: Manifest) -> str:
+    """Kind with its API group, namespace and name."""
     group, _, _ = one["apiVersion"].rpartition("/")
-    return f"{one['kind']}.{group}" if group else str(one["kind"])
-
-
-def _container(deployment: Manifest) -> Manifest:
-    containers: list[Manifest] = deployment["spec"]["template"]["spec"]["containers"]
-    return containers[0]
+    kind = f"{one['kind']}.{group}" if group else str(one["kind"])
+    return kind, one["metadata"].get("namespace", ""), one["metadata"]["name"]
