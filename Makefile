@@ -9,7 +9,7 @@ LIBRARY := packages/fivestage
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
 
-INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP
+INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP DUPLICATES
 COMMANDS := demo train evaluate image deploy rollback serve stop score monitor retrain approve backtest simulate ui card smoke \
     push alerts size
 .PHONY: $(COMMANDS) help setup init test test-library test-long check lock clean

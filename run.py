@@ -1,91 +1,73 @@
-"""The verbs: `python run.py VERB`; `make VERB` sets up first. `python run.py --help` lists them."""
+"""The project's commands, as `python run.py --help` lists them. Add one of your own here."""
 
-import argparse
-import os
 import shutil
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from typer import Option
+
+from fivestage.cli.application import Application, Stopwatch, say
+from fivestage.cli.library_commands import SERVING, add_library_commands
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time, write_whole
-from fivestage.common.settings import DEMO, REPORTS, RESULTS, ROOT, VAR, ensure_writable, prepare_environment
+from fivestage.common.settings import DEMO, REPORTS, RESULTS, ROOT, VAR
 from fivestage.contract.contract import day, day_of, epoch
 from problem import PROBLEM
 
 if TYPE_CHECKING:
-    from fivestage.monitoring.period_watch import Watched
-    from fivestage.monitoring.policy import RetrainingDecision
-    from pipelines.runs import Trained
+    from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
+    from pipelines.runs import TrainingRun
     from steps.deploy import Released
 
-SERVING = str(VAR / "serving")
 PAGE = REPORTS / "index.html"
 NOTICES = REPORTS / "notices"
 CARD = ROOT / "docs" / "model_card.md"
-INTERRUPTED = 130
-ZENML_PORT = "8237"
+
+AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of; by default the latest")]
+Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
+Context = Annotated[str, Option(help="of kubectl; by default its current one")]
+Why = Annotated[str, Option(help="a sentence for the record of releases")]
+VersionName = Annotated[str, Option("--version", help="in place of the champion")]
+
+app = Application(PROBLEM, "The commands of this project.")
+add_library_commands(app)
 
 
-class Clock:
-    """Tells progress, and how long each stage took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cached = False
-
-    @contextmanager
-    def stage(self, name: str, sentence: str) -> Iterator[None]:
-        """Time a stage."""
-        say(f"{name}: {sentence}")
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-
-def say(sentence: str) -> None:
-    """Print a line of progress."""
-    print(sentence, flush=True)
-
-
-def demo(_: argparse.Namespace) -> None:
-    """Live through the five stages on the default data, and write the page."""
+@app.command()
+def demo() -> None:
+    """Run all five stages: data, training, evaluation, service, and the months after training."""
     from fivestage.reporting.task_words import rule
     from pipelines import runs
 
     contract = PROBLEM.contract
-    clock, as_of = Clock(), contract.split.test_start.isoformat()
-    with clock.stage("problem", f"{contract.title} {rule(contract)}"):
+    watch, as_of = Stopwatch(), contract.split.test_start.isoformat()
+    with watch.stage("problem", f"{contract.title} {rule(contract)}"):
         clear_demo()
-    with clock.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
-        clock.cached = runs.ingest(as_of)
-    with clock.stage("model", f"baselines, candidates, the contest as of {as_of}, and the months after it"):
-        trained = runs.train(as_of, afresh=True)
-        tell_contest(trained)
+    with watch.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
+        watch.cached = runs.ingest(as_of)
+    with watch.stage("model", f"baselines, candidates, gates as of {as_of}, and the months after it"):
+        trained = runs.train(as_of, from_scratch=True)
+        print_gates(trained)
         runs.evaluate(trained.version)
-    live(trained, clock)
-    write_report(clock.seconds, cached=clock.cached)
+    serve_and_simulate(trained, watch)
+    write_report(watch.seconds, cached=watch.cached)
 
 
-def simulate(_: argparse.Namespace) -> None:
-    """Simulate the months after training against a running service, with monitoring and retraining."""
+@app.command()
+def simulate() -> None:
+    """Train, then simulate the months after it against a running service."""
     from pipelines import runs
 
-    clock = Clock()
+    watch = Stopwatch()
     clear_demo()
-    live(runs.train(PROBLEM.contract.split.test_start.isoformat(), afresh=True), clock)
-    write_report(clock.seconds)
+    serve_and_simulate(runs.train(PROBLEM.contract.split.test_start.isoformat(), from_scratch=True), watch)
+    write_report(watch.seconds)
 
 
-def backtest(_: argparse.Namespace) -> None:
-    """Compare retraining policies over the data's whole period, and write the report anew."""
+@app.command()
+def backtest() -> None:
+    """Compare policies of retraining over the whole period of the data."""
     from pydantic import TypeAdapter
 
     from fivestage.monitoring.backtest import told
@@ -93,7 +75,7 @@ def backtest(_: argparse.Namespace) -> None:
     from fivestage.reporting.results import PoliciesSection, load, save
     from pipelines import runs
 
-    found = told(runs.compare())
+    found = told(runs.compare_policies())
     save(found, RESULTS)
     short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
     content = TypeAdapter(PoliciesSection).dump_json(short, indent=1)
@@ -103,11 +85,174 @@ def backtest(_: argparse.Namespace) -> None:
     say(words.policies(PROBLEM.contract, found))
 
 
+@app.command()
+def train(as_of: AsOf = "") -> None:
+    """Train the candidates; the best becomes champion if it passes every gate."""
+    from pipelines import runs
+
+    print_gates(runs.train(as_of or PROBLEM.contract.split.test_start.isoformat()))
+
+
+@app.command()
+def evaluate(version: VersionName = "") -> None:
+    """Evaluate the champion on everything after its own time, and write its model card."""
+    from fivestage.registry import versions as registry
+    from fivestage.reporting.results import load
+    from pipelines import runs
+
+    name = PROBLEM.contract.name
+    runs.evaluate(registry.find(name, version) if version else registry.crowned(name))
+    before = load(RESULTS).run
+    write_report(before.seconds if before else {})
+
+
+@app.command()
+def card(version: VersionName = "") -> None:
+    """Write a version's model card to docs/, whether it has been evaluated or not."""
+    from fivestage.registry import versions as registry
+    from fivestage.reporting.card import card_text
+    from fivestage.reporting.results import load
+    from steps.report import model_of
+
+    contract, results = PROBLEM.contract, load(RESULTS)
+    found, artifact = registry.open_version(contract.name, version or registry.crowned(contract.name).version)
+    if results.model is None or results.model.digest != found.digest:
+        results = replace(results, model=model_of(found, artifact, contract))
+    text = card_text(contract, results)
+    say(f"{write_whole(CARD, lambda scratch: scratch.write_text(text, encoding='utf-8'))}")
+
+
+@app.command()
+def deploy(
+    *,
+    target: Annotated[Literal["local", "docker", "kubernetes"], Option(help="where to")] = "local",
+    image: Annotated[str, Option(help="kubernetes: in place of the overlay's own")] = "",
+    bake_seconds: Annotated[float, Option(help="that a canary shares traffic")] = 30,
+    overlay: Overlay = "local",
+    context: Context = "",
+    why: Why = "",
+) -> None:
+    """Serve the champion if it passes the smoke test; what served before stays otherwise."""
+    from fivestage.registry import versions as registry
+    from pipelines import runs
+
+    champion = registry.crowned(PROBLEM.contract.name)
+    if target == "kubernetes":
+        say(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
+        print_release(runs.release(champion, overlay, image, why, context, bake_seconds))
+        return
+    deployed = runs.deploy(champion, SERVING, target)
+    say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+
+
+@app.command()
+def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -> None:
+    """Return a cluster's image, model and manifests to the release before, and the champion with them."""
+    from pipelines import runs
+
+    print_release(runs.roll_back(overlay, why, context))
+
+
+@app.command()
+def smoke(overlay: Overlay = "local", context: Context = "") -> None:
+    """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
+    from fivestage.registry import versions as registry
+    from steps.deploy import ask_kubernetes
+
+    champion = registry.crowned(PROBLEM.contract.name)
+    difference = ask_kubernetes(champion.version, overlay, context)
+    say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
+
+
+@app.command()
+def score(
+    source: Annotated[str, Option("--input", help="a CSV or Parquet file, or database-url#table")] = "",
+    target: Annotated[str, Option("--output", help="likewise")] = "",
+) -> None:
+    """Score a batch: raw rows in, the same rows with predictions out."""
+    from fivestage.registry import versions as registry
+    from pipelines import runs
+
+    if not source or not target:
+        raise UserError(
+            'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
+        )
+    scored = runs.score(registry.crowned(PROBLEM.contract.name), source, target)
+    decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
+    say(f"{scored.rows:,} rows scored to {target}{decided}.")
+    if scored.quarantined:
+        say(f"{scored.quarantined:,} rows break the contract; {scored.quarantine} says why.")
+
+
+@app.command()
+def monitor(
+    as_of: Annotated[str, Option(metavar="YYYY-MM-DD", help="a period from this day on; not kept")] = "",
+) -> None:
+    """Drift and performance of the periods that are over, and whether to train again."""
+    from fivestage.monitoring.retraining_loop import NO_REQUESTS
+    from fivestage.reporting.notice import write_notice
+    from fivestage.reporting.notices import period_lines, period_notice
+    from pipelines import runs
+    from steps.monitor import nothing_watched, page_of
+
+    contract, loop = PROBLEM.contract, retraining_loop(SERVING)
+    with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
+        if as_of:
+            start = epoch(day(as_of))
+            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
+        elif reason := loop.reason_to_wait():
+            if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
+                nothing_watched()
+            say(reason)
+            return
+        else:
+            seen = list(loop.monitor_all())
+    if not seen:
+        say("No further period is over yet.")
+        return
+    for watched, verdict in seen:
+        for line in period_lines(watched, verdict, page_of(watched.start)):
+            say(line)
+    say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} has the summary.")
+
+
+@app.command()
+def retrain(
+    *,
+    as_of: AsOf = "",
+    if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
+) -> None:
+    """Train again with the champion's settings."""
+    from fivestage.reporting.notice import write_notice
+    from fivestage.reporting.notices import contest_notice
+    from steps.monitor import no_longer_wanted
+
+    loop = retraining_loop(SERVING)
+    with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
+        result = loop.follow_verdict() if if_asked else loop.retrain_now(as_of)
+        if result is None:
+            say("No training is due: the last verdict was to keep the model, or it has been followed.")
+            return
+        no_longer_wanted()
+    print_gates(result)
+    version, at = result.version, str(day_of(result.version.as_of))
+    notice = contest_notice(PROBLEM.contract, version.version, result.gates, at, promoted=result.promoted)
+    say(f"{write_notice(notice, NOTICES / 'retraining.md')} has the summary.")
+
+
+def retraining_loop(folder: str) -> "RetrainingLoop":
+    """The loop around the service in a folder, with this project's pipelines."""
+    from fivestage.deployment.local_process import settings_in
+    from fivestage.monitoring.retraining_loop import RetrainingLoop
+    from pipelines import runs
+
+    return RetrainingLoop(PROBLEM.contract, folder, settings_in(folder).database_url, runs)
+
+
 def clear_demo() -> None:
     """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
-    from fivestage.deployment.local_process import stop
+    from fivestage.deployment.local_process import settings_in, stop
     from fivestage.deployment.service_client import require_free_port
-    from steps.deploy import settings_in
 
     settings = settings_in(str(DEMO))
     stop(settings)
@@ -115,24 +260,24 @@ def clear_demo() -> None:
     require_free_port(settings)
 
 
-def live(trained: "Trained", clock: Clock) -> None:
-    """Serve a version from a folder of its own, and live through the months after it.
+def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
+    """Serve a version from a folder of its own, and simulate the months after it.
 
     Raises:
-        UserError: when the version did not pass its gates; the page is written, without what it cannot have.
+        UserError: when the version did not pass its gates; the report is written without the service.
     """
-    from fivestage.deployment.local_process import stop
+    from fivestage.cli.simulation import Simulation
+    from fivestage.deployment.local_process import settings_in, stop
     from fivestage.reporting.results import MonitoringSection, ServingSection, forget
     from fivestage.reporting.words import ADVICE
     from pipelines import runs
-    from pipelines.replay import replay as live_through
-    from steps.deploy import settings_in
+    from steps.monitor import page_of
 
     if not trained.promoted:
         forget(ServingSection, RESULTS)
         forget(MonitoringSection, RESULTS)
-        write_report(clock.seconds, cached=clock.cached)
-        failed = ", ".join(gate.name for gate in trained.contest.gates if not gate.passed)
+        write_report(watch.seconds, cached=watch.cached)
+        failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
         if not failed:
             raise UserError(
                 "The model passed its gates and waits for approval: make approve, then make deploy."
@@ -141,252 +286,33 @@ def live(trained: "Trained", clock: Clock) -> None:
             f"The model did not pass its gates ({failed}), so nothing is served; {PAGE} shows how it did. "
             f"{ADVICE}"
         )
+    settings, folder = settings_in(str(DEMO)), str(DEMO)
     try:
-        with clock.stage("serving", f"version {trained.version.version} as a process of this machine"):
-            deployed = runs.deploy(trained.version, str(DEMO))
+        with watch.stage("serving", f"version {trained.version.version} as a process of this machine"):
+            deployed = runs.deploy(trained.version, folder)
             say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
-        with clock.stage("monitoring", "the months after training, a period at a time"):
-            live_through(trained, str(DEMO), lambda line: say(f"  {line}"))
+        with watch.stage("monitoring", "the months after training, a period at a time"):
+            Simulation(
+                PROBLEM.contract,
+                settings,
+                retraining_loop(folder),
+                deploy=lambda version: runs.deploy(version, folder),
+                page_of=page_of,
+                say=lambda line: say(f"  {line}"),
+            ).run(trained.version, *trained.rows_and_events())
     finally:
-        stop(settings_in(str(DEMO)))
+        stop(settings)
 
 
-def train(options: argparse.Namespace) -> None:
-    """Data, features, candidates, contest: a new champion if it passes every gate."""
-    from pipelines import runs
-
-    tell_contest(runs.train(options.as_of or PROBLEM.contract.split.test_start.isoformat()))
-
-
-def retrain(options: argparse.Namespace) -> None:
-    """Train again with the champion's settings, by default as of the latest day that is known of."""
-    from fivestage.reporting.notice import write_notice
-    from fivestage.reporting.notices import contest_notice
-    from pipelines import runs
-
-    with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
-        trained = runs.act(SERVING) if options.if_asked else runs.retrain_now(SERVING, options.as_of or "")
-    if trained is None:
-        say("Nothing is asked for: the last verdict was to keep the model, or it has been followed.")
-        return
-    tell_contest(trained)
-    version, gates = trained.version, trained.contest.gates
-    day_of_it = str(day_of(version.as_of))
-    notice = contest_notice(PROBLEM.contract, version.version, gates, day_of_it, promoted=trained.promoted)
-    say(f"{write_notice(notice, NOTICES / 'retraining.md')} tells it to others.")
+def print_gates(result: "TrainingResult") -> None:
+    """Print the gates and the outcome."""
+    for gate in result.gates:
+        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
+    waits = "waits for approval: make approve" if result.passed else "stays challenger"
+    say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
 
 
-def approve(options: argparse.Namespace) -> None:
-    """Promote the version that passed its gates and waits for a person's approval."""
-    from fivestage.registry.versions import approve as approved
-
-    version = approved(PROBLEM.contract.name, options.by)
-    say(f"Version {version.version} is the champion, approved by {options.by}: `make deploy` serves it.")
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """The champion on everything after its own time, and its model card."""
-    from fivestage.registry.versions import open_version
-    from fivestage.reporting.results import load
-    from pipelines import runs
-
-    version = (
-        open_version(PROBLEM.contract.name, options.version)[0] if options.version else runs.champion_of()
-    )
-    runs.evaluate(version)
-    before = load(RESULTS).run
-    write_report(before.seconds if before else {})
-
-
-def card(options: argparse.Namespace) -> None:
-    """Write a version's model card to docs/: of the champion, or of another, evaluated or not yet."""
-    from fivestage.registry.versions import open_version
-    from fivestage.reporting.card import card_text
-    from fivestage.reporting.results import load
-    from pipelines import runs
-    from steps.report import model_of
-
-    contract, results = PROBLEM.contract, load(RESULTS)
-    found, artifact = open_version(contract.name, options.version or runs.champion_of().version)
-    if results.model is None or results.model.digest != found.digest:
-        results = replace(results, model=model_of(found, artifact, contract))
-    text = card_text(contract, results)
-    say(f"{write_whole(CARD, lambda scratch: scratch.write_text(text, encoding='utf-8'))}")
-
-
-def deploy(options: argparse.Namespace) -> None:
-    """Serve the champion: a process, a container, or Kubernetes; what served stays if a check fails."""
-    from pipelines import runs
-
-    if options.target == "kubernetes":
-        champion = runs.champion_of()
-        say(f"Releasing version {champion.version} by k8s/overlays/{options.overlay}: some minutes.")
-        asked = options.overlay, options.image, options.why, options.context, options.bake_seconds
-        tell_release(runs.release(champion, *asked))
-        return
-    deployed = runs.deploy(runs.champion_of(), SERVING, options.target)
-    say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
-
-
-def rollback(options: argparse.Namespace) -> None:
-    """Return a cluster's image, model and manifests to the release before, and the champion with them."""
-    from pipelines import runs
-
-    tell_release(runs.roll_back(options.overlay, options.why, options.context))
-
-
-def smoke(options: argparse.Namespace) -> None:
-    """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
-    from fivestage.registry import versions as registry
-    from steps.deploy import ask_kubernetes
-
-    champion = registry.crowned(PROBLEM.contract.name)
-    difference = ask_kubernetes(champion.version, options.overlay, options.context)
-    say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
-
-
-def image(options: argparse.Namespace) -> None:
-    """Build the images: the service with the champion inside, and the one that runs these verbs."""
-    from fivestage.deployment.images import build_pipelines, build_serving
-    from fivestage.registry.versions import fetch
-    from pipelines import runs
-
-    if options.without_model:
-        say(build_serving())
-    else:
-        champion = runs.champion_of()
-        say(build_serving(fetch(champion.name, champion.version), champion.version))
-    say(build_pipelines())
-
-
-def push(options: argparse.Namespace) -> None:
-    """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
-    from fivestage.deployment.push import push_images
-
-    for name, pinned in push_images(options.registry).items():
-        short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
-        say(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
-
-
-def fetch(_: argparse.Namespace) -> None:
-    """Bring the champion, and its challenger as a shadow, into SERVE_FOLDER of a service that starts next."""
-    from fivestage.deployment.local_process import shadow, switch
-    from fivestage.registry import versions as registry
-    from fivestage.serving.settings import Settings
-
-    champion, settings = registry.crowned(PROBLEM.contract.name), Settings.from_environment()
-    folder = registry.fetch(champion.name, champion.version, settings.folder / "models")
-    switch(settings, champion.version, folder)
-    say(f"{settings.pointer} names version {champion.version}.")
-    if challenger := registry.challenger(champion.name):
-        folder = registry.fetch(challenger.name, challenger.version, settings.folder / "models")
-        shadow(settings, challenger.version, folder)
-        say(f"{settings.shadow_pointer} names version {challenger.version}.")
-
-
-def serve(_: argparse.Namespace) -> None:
-    """Serve the champion in the foreground, until it is told to stop."""
-    from fivestage.deployment.local_process import switch
-    from fivestage.deployment.service_client import require_free_port, url
-    from fivestage.registry.versions import fetch
-    from fivestage.serving.settings import PREFIX
-    from pipelines import runs
-    from steps.deploy import settings_in
-
-    champion, settings = runs.champion_of(), settings_in(SERVING)
-    require_free_port(settings)
-    switch(settings, champion.version, fetch(champion.name, champion.version))
-    say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
-    os.chdir(ROOT)
-    os.environ[f"{PREFIX}FOLDER"] = SERVING
-    os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
-
-
-def stop(_: argparse.Namespace) -> None:
-    """Stop the service that `deploy` has started, or that a killed demo has left."""
-    from fivestage.deployment import docker_container as docker
-    from fivestage.deployment import local_process as local
-    from steps.deploy import settings_in
-
-    folders = (settings_in(SERVING), settings_in(str(DEMO)))
-    stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
-    say("The service is stopped." if any(stopped) else "No service of ours runs.")
-
-
-def score(options: argparse.Namespace) -> None:
-    """Score a CSV or Parquet file, or a table (`database-url#table`), with the champion."""
-    from pipelines import runs
-
-    if not options.input or not options.output:
-        raise UserError(
-            'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
-        )
-    scored = runs.score(runs.champion_of(), options.input, options.output)
-    decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
-    say(f"{scored.rows:,} rows scored to {options.output}{decided}.")
-    if scored.quarantined:
-        say(f"{scored.quarantined:,} rows break the contract; {scored.quarantine} says why.")
-
-
-def monitor(options: argparse.Namespace) -> None:
-    """Watch the periods that are over, or the one from a day on, which is then not remembered."""
-    from fivestage.reporting.notice import write_notice
-    from fivestage.reporting.notices import period_notice
-    from pipelines import runs
-
-    contract = PROBLEM.contract
-    with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
-        if options.as_of:
-            start = epoch(day(options.as_of))
-            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
-        elif reason := runs.nothing_to_watch(SERVING):
-            say(reason)
-            return
-        else:
-            seen = []
-            while one := runs.monitor_next(SERVING):  # more than one: nobody ran this in time
-                seen.append(one)
-                if not runs.another_is_over(SERVING):
-                    break
-    if not seen:
-        say("No further period is over yet.")
-        return
-    for one in seen:
-        tell_period(*one)
-    say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} tells it to others.")
-
-
-def tell_period(watched: "Watched", verdict: "RetrainingDecision") -> None:
-    """Print how a period went, and what to do."""
-    from steps.monitor import page_of
-
-    say(f"From {day_of(watched.start)} to {day_of(watched.end)}: {watched.performance.sentence}.")
-    for cause in watched.causes:
-        say(f"  {cause.kind}: {cause.sentence}")
-    asked = verdict.retrain or verdict.promote
-    advice = 'make retrain ARGS="--if-asked"' if asked else "keep the model"
-    report = f" The drift report is {page_of(watched.start)}." if watched.performance.rows else ""
-    say(f"{advice}: {verdict.reason}.{report}")
-
-
-def ui(options: argparse.Namespace) -> None:
-    """Open MLflow's pages; `--which zenml` for those of ZenML."""
-    from fivestage.orchestration.databases import skip_zenml_survey
-
-    if options.which == "zenml":  # its server needs another FastAPI than ours: an environment of its own
-        if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
-            raise UserError(f"Your ZenML server has pages of its own, at {os.environ['ZENML_STORE_URL']}.")
-        skip_zenml_survey()
-        os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
-        server = ["--from", f"zenml[server]=={version('zenml')}"]
-        program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
-        say(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
-        os.execv(sys.executable, [sys.executable, "-m", "uv", "tool", "run", *server, *program])  # noqa: S606
-    store = os.environ["MLFLOW_TRACKING_URI"]
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
-
-
-def tell_release(done: "Released") -> None:
+def print_release(done: "Released") -> None:
     """Print what serves now, and how its canary did."""
     for sentence in done.compared:
         say(f"  canary, {sentence}")
@@ -394,181 +320,12 @@ def tell_release(done: "Released") -> None:
     say(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
 
 
-def tell_contest(trained: "Trained") -> None:
-    """Print the gates and the outcome."""
-    from steps.model import gate_lines
-
-    for line in gate_lines(trained.contest).splitlines():
-        say(f"  {line}")
-    waits = "waits for approval: make approve" if trained.contest.passed else "stays challenger"
-    outcome = "is the champion" if trained.promoted else waits
-    say(f"  version {trained.version.version} {outcome}")
-
-
 def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
-    """Write the page and the card of the model, once there is one, and print the table by stage."""
-    from fivestage.reporting.card import card_text
-    from fivestage.reporting.page import write_page
-    from fivestage.reporting.results import ReportLink, RunSection, load, save
-    from fivestage.reporting.summary import summary
+    """Write the report and the model card, and print the table by stage."""
+    from fivestage.reporting.report import write_report as write
 
-    contract, card = PROBLEM.contract, REPORTS / "model_card.md"
-    links = (
-        *([ReportLink("Model card", path=card.name)] if load(RESULTS).model else []),
-        ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
-        ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
-        *([ReportLink("The service", command="make serve")] if load(RESULTS).serving else []),
-    )
-    save(RunSection(seconds, links, cached), RESULTS)
-    results = load(RESULTS)
-    if results.model:
-        text = card_text(contract, results)
-        write_whole(card, lambda scratch: scratch.write_text(text, encoding="utf-8"))
-    write_page(contract, results, PAGE)
-    say("\n" + summary(contract, results, PAGE))
-
-
-def init(options: argparse.Namespace) -> None:
-    """Inspect a table and write problem/ for it, and what is generated from its contract."""
-    from fivestage.scaffold.command import start
-
-    for line in start(options):
-        say(line)
-    alerts(options)
-    size(options)
-    say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
-
-
-def alerts(_: argparse.Namespace) -> None:
-    """Write the Prometheus rules and the Grafana dashboard that follow from the contract."""
-    from fivestage.monitoring.alerts import write_all
-
-    write_all(PROBLEM.contract)
-
-
-def size(_: argparse.Namespace) -> None:
-    """Write replicas, requests and schedules of k8s/, from the contract and what was measured."""
-    from fivestage.capacity.size import size as write_size
-
-    say(write_size(PROBLEM.contract))
-
-
-VERBS = (
-    init,
-    alerts,
-    size,
-    demo,
-    train,
-    evaluate,
-    card,
-    image,
-    push,
-    deploy,
-    rollback,
-    smoke,
-    fetch,
-    serve,
-    stop,
-    score,
-    monitor,
-    retrain,
-    approve,
-    backtest,
-    simulate,
-    ui,
-)
-
-
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """The verb and its options."""
-    parser = argparse.ArgumentParser(prog="run.py", description="The verbs of the project.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in VERBS:
-        one = verbs.add_parser(verb.__name__, help=(verb.__doc__ or "").strip())
-        one.set_defaults(run=verb)
-        add_loop(one, verb)
-        if verb is init:
-            from fivestage.scaffold.command import add_options
-
-            add_options(one)
-        if verb is score:
-            one.add_argument("--input", help="a CSV or Parquet file, or database-url#table")
-            one.add_argument("--output", help="likewise")
-        add_delivery(one, verb)
-        if verb in (evaluate, card):
-            one.add_argument("--version", default="", help="in place of the champion")
-        if verb is ui:
-            one.add_argument("--which", choices=("mlflow", "zenml"), default="mlflow")
-    return parser.parse_args(arguments)
-
-
-def add_loop(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
-    """Add the options of the verbs that train, watch and train again."""
-    if verb in (train, retrain, monitor):
-        about = "the first day of the period to watch" if verb is monitor else "the day to stand on"
-        one.add_argument("--as-of", metavar="YYYY-MM-DD", help=about)
-    if verb is retrain:
-        one.add_argument("--if-asked", action="store_true", help="only what the last verdict asks for")
-    if verb is approve:
-        one.add_argument("--by", default="", help="who approves")
-
-
-def add_delivery(one: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], None]) -> None:
-    """Add the options of the verbs that build, push, deploy and roll back."""
-    if verb is deploy:
-        one.add_argument("--target", choices=("local", "docker", "kubernetes"), default="local")
-        one.add_argument("--image", default="", help="kubernetes: in place of the overlay's own")
-        one.add_argument("--bake-seconds", type=float, default=30, help="that a canary shares traffic")
-    if verb in (deploy, rollback, smoke):
-        one.add_argument("--overlay", default="local", help="a folder of k8s/overlays")
-        one.add_argument("--context", default="", help="of kubectl; by default its current one")
-    if verb in (deploy, rollback):
-        one.add_argument("--why", default="", help="a sentence for the record of releases")
-    if verb is image:
-        one.add_argument("--without-model", action="store_true", help="for a model fetched at start")
-    if verb is push:
-        one.add_argument(
-            "--registry", default=os.environ.get("REGISTRY", ""), help="such as ghcr.io/team/project"
-        )
-
-
-def perform(options: argparse.Namespace) -> None:
-    """Run a verb with the project's own stores."""
-    if options.run is init:  # there is no contract yet, or another one
-        init(options)
-        return
-    _ = PROBLEM.contract  # what is wrong with it is said before anything heavy is imported
-    prepare_environment()
-    ensure_writable(REPORTS)
-    if options.run is fetch:  # a pod waits for it, and it needs the registry alone
-        fetch(options)
-        return
-    from zenml.exceptions import RunInterruptedException
-
-    from fivestage.orchestration.databases import open_stores, use_stack
-
-    open_stores()
-    if "FIVESTAGE_STACK" in os.environ:
-        use_stack(Path(os.environ["FIVESTAGE_STACK"]))
-    try:
-        options.run(options)
-    except RunInterruptedException as error:  # what ZenML makes of Ctrl-C
-        raise KeyboardInterrupt from error
-
-
-def main(arguments: list[str]) -> int:
-    """Run a verb; a sentence and 1 when it cannot be done."""
-    options = parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as with Ctrl-C, leaving nothing running
-    try:
-        perform(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+    say("\n" + write(PROBLEM.contract, seconds, PAGE, RESULTS, cached=cached))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app.main()

@@ -37,8 +37,8 @@ def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> 
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
-def rematch(data: str, version: str, as_of: str, champion: str) -> None:
-    """A challenger that is trained already meets the champion again, as of a later day."""
+def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
+    """A challenger that is trained already, against the champion, as of a later day."""
     rows, world, features = in_memory(data, as_of, as_of)
     probes = probe(rows, world, features, as_of)
     challenger = find_version(version)

@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from fivestage.common.settings import DEMO, ROOT, VAR
+from fivestage.common.settings import ROOT, VAR
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
 from fivestage.deployment import kubernetes_release as kubernetes
@@ -16,10 +16,11 @@ from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.batch_scoring import score as score_batch
 from fivestage.deployment.images import build_serving
 from fivestage.deployment.kubectl import Cluster
+from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.release_manifests import namespace_of, serving_deployment
 from fivestage.deployment.releases import Release, history, rollback_target
-from fivestage.deployment.replay_client import Wire, wire_rows
 from fivestage.deployment.service_client import url
+from fivestage.deployment.simulated_client import Wire, wire_rows
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import fetch, find, open_version, promote
 from fivestage.serving.settings import Settings
@@ -129,13 +130,3 @@ def smoke_rows(version: str) -> tuple[list[Wire], list[tuple[float, ...]]]:
 
 def _folder_of(version: str) -> Path:
     return fetch(PROBLEM.contract.name, version)
-
-
-def settings_in(folder: str) -> Settings:
-    """The service's settings from the environment, with its state in a folder of its own.
-
-    The demo's life is not logged among the operator's: it has a database of its own, and no limits.
-    """
-    own = {"folder": Path(folder)}
-    demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
-    return Settings.from_environment().model_copy(update=own | demo)

@@ -12,6 +12,7 @@ from zenml import step
 
 from fivestage.common.settings import DEMO, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
+from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import Comparison, Year, compare_policies
 from fivestage.monitoring.exposition import expose, exposed
@@ -22,7 +23,6 @@ from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import known_numbers, open_version, run_of
 from problem import PROBLEM
-from steps.deploy import settings_in
 
 PAGES = REPORTS / "drift"
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
-from fivestage.deployment.replay_client import feed
+from fivestage.deployment.simulated_client import feed
 from fivestage.monitoring.state import DIARY, MonitoringState
 from fivestage.serving.settings import Settings
 from problem import PROBLEM

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import run as verbs
+import run as commands
+from fivestage.cli.application import Stopwatch
 from fivestage.common.errors import UserError
 from fivestage.evaluation.gates import Gate
 from fivestage.reporting.results import MonitoringSection, load, save
@@ -123,15 +124,15 @@ def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_befor
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unbiased: bool, told: str
 ) -> None:
     for name, place in {"RESULTS": "results", "REPORTS": "reports", "PAGE": "reports/index.html"}.items():
-        monkeypatch.setattr(verbs, name, tmp_path / place)
+        monkeypatch.setattr(commands, name, tmp_path / place)
     save(MonitoringSection((), (), ()), tmp_path / "results")
     gates = (
         Gate("unbiased", passed=unbiased, value=1, limit=0, sentence="off"),
         Gate("fast", passed=True, value=0, limit=1, sentence="quick"),
     )
-    trained: Any = SimpleNamespace(promoted=False, contest=SimpleNamespace(gates=gates))
+    trained: Any = SimpleNamespace(promoted=False, gates=gates)
     with pytest.raises(UserError, match=told):
-        verbs.live(trained, verbs.Clock())
+        commands.serve_and_simulate(trained, Stopwatch())
     assert load(tmp_path / "results").monitoring is None
     assert "Not run yet." in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
 

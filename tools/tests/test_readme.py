@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from run import parse
+from tools.tests.command_lines import understood
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(
@@ -28,7 +28,7 @@ def test_make_knows_every_verb_and_run_every_option(line: str) -> None:
     for told in done.stdout.splitlines():
         called = shlex.split(told.partition("run.py ")[2])
         if called and "=" not in told.partition("run.py ")[0]:
-            assert parse(called).verb
+            assert understood(called)
 
 
 @pytest.mark.parametrize("line", CLUSTER)

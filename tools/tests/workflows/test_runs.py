@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fivestage.reporting.notice import Notice, write_notice
-from run import parse
 from tests.ci.conftest import State
 from tests.repositories import commit, git
+from tools.tests.command_lines import understood
 from tools.tests.exported import export
 from tools.tests.workflows.proven import here, not_proven, stale
 from tools.tests.workflows.reading import ROOT, Step, steps, targets
@@ -66,7 +66,7 @@ def test_a_line_runs_with_programs_that_only_tell(step: Step, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     for line in (done.stdout + output(tmp_path)).splitlines():
         if called := shlex.split(line.partition(" run.py ")[2]):
-            assert parse(called).verb
+            assert understood(called)
 
 
 @pytest.mark.parametrize("step", RUNS, ids=str)

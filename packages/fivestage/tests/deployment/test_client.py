@@ -15,8 +15,8 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.replay_client import Fed, asking, feed, one_by_one, wire_rows
 from fivestage.deployment.service_client import smoke
+from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows, wire_rows
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.settings import Settings
 from problem import PROBLEM
@@ -92,7 +92,7 @@ def made() -> Made:
     return Made(contract, rows, {kind: pd.DataFrame(frame) for kind, frame in world.events.items()})
 
 
-def fed(heard: Heard, made: Made) -> Fed:
+def fed(heard: Heard, made: Made) -> Exchange:
     return feed(heard.settings, made.rows, made.events, made.contract, START, END)
 
 
@@ -167,7 +167,7 @@ def test_all_of_the_stretch_is_told_and_asked_once(heard: Heard, made: Made) -> 
         at = known_at(made.contract.events[kind], frame)
         count = int(((at >= START) & (at < END)).sum())
         assert count == sum(event["kind"] == kind for event in told) > 0
-    assert found == Fed(len(heard.bodies("/predict", "rows")), 0, len(due))
+    assert found == Exchange(len(heard.bodies("/predict", "rows")), 0, len(due))
     assert heard.keys == {"a-key"}
 
 
@@ -184,19 +184,19 @@ def test_refusals_are_counted(heard: Heard, made: Made, path: str) -> None:
     found = fed(heard, made)
     requests = len(heard.bodies("/predict", "rows"))
     refused = sum(sent == path for sent, _ in heard.sent)
-    assert found == Fed(requests, refused, 0 if path == "/predict" else len(made.due()))
+    assert found == Exchange(requests, refused, 0 if path == "/predict" else len(made.due()))
 
 
 def test_silence_is_counted_too(made: Made) -> None:
     rows = made.due().head(1)
     nobody = Settings(port=free_port())
     nothing = {kind: frame.head(0) for kind, frame in made.events.items()}
-    assert feed(nobody, rows, nothing, made.contract, START, END) == Fed(1, 1, 0)
+    assert feed(nobody, rows, nothing, made.contract, START, END) == Exchange(1, 1, 0)
 
 
 def test_rows_one_by_one_are_timed_each(heard: Heard, made: Made) -> None:
     rows = made.rows.head(4)
-    found = one_by_one(heard.settings, rows, made.contract)
+    found = time_rows(heard.settings, rows, made.contract)
     assert [body for _, body in heard.sent] == wire_rows(rows, made.contract.columns)
     assert len(found) == 4
     assert (np.array(found) > 0).all()
@@ -205,7 +205,7 @@ def test_rows_one_by_one_are_timed_each(heard: Heard, made: Made) -> None:
 def test_a_row_without_an_answer_is_a_sentence(heard: Heard, made: Made) -> None:
     heard.refused.add(made.rows["flight"].iloc[2])
     with pytest.raises(UserError, match=rf"127\.0\.0\.1:{heard.settings.port} does not answer"):
-        one_by_one(heard.settings, made.rows.head(4), made.contract)
+        time_rows(heard.settings, made.rows.head(4), made.contract)
     assert len(heard.sent) == 3  # the first that fails ends it
 
 
@@ -217,7 +217,7 @@ def test_a_refused_smoke_test_says_what_the_service_said(heard: Heard, made: Mad
 
 def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
     rows = made.rows.head(2)
-    with asking(heard.settings, rows, made.contract) as asked:
+    with background_requests(heard.settings, rows, made.contract) as asked:
         deadline = time.monotonic() + 10
         while asked.requests < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -228,12 +228,12 @@ def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
 
 
 def test_what_fails_meanwhile_is_counted(made: Made) -> None:
-    with asking(Settings(port=free_port()), made.rows.head(1), made.contract) as asked:
+    with background_requests(Settings(port=free_port()), made.rows.head(1), made.contract) as asked:
         pass
     assert asked.requests == asked.failed == 1
 
 
 def test_nothing_to_ask_asks_nothing(heard: Heard, made: Made) -> None:
-    with asking(heard.settings, made.rows.head(0), made.contract) as asked:
+    with background_requests(heard.settings, made.rows.head(0), made.contract) as asked:
         pass
     assert (asked.requests, heard.sent) == (0, [])

@@ -16,7 +16,7 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.deployment.replay_client import wire_rows
+from fivestage.deployment.simulated_client import wire_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.offline import build_features

@@ -1,19 +1,17 @@
 import math
 import shutil
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pytest
 
-import run
 from fivestage.artifact.artifact import MODEL, Artifact, artifact_digest
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
+from fivestage.deployment.local_process import fetch_versions
 from fivestage.orchestration.databases import open_stores
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import (
@@ -30,6 +28,7 @@ from fivestage.registry.versions import (
     waiting,
 )
 from fivestage.serving.pointer import read_pointer
+from fivestage.serving.settings import Settings
 
 NAME = "registry-tests"
 
@@ -146,23 +145,22 @@ def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) 
 
 
 def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
-    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    artifact: Artifact, tmp_path: Path
 ) -> None:
     name = "registry-fetched"
-    monkeypatch.setattr(run, "PROBLEM", SimpleNamespace(contract=SimpleNamespace(name=name)))
-    monkeypatch.setenv("SERVE_FOLDER", str(tmp_path))
+    settings = Settings(folder=tmp_path)
     first = register(artifact, name, {}, {})
     promote(first)
     assert challenger(name) is None
-    run.fetch(Namespace())
+    assert len(list(fetch_versions(settings, name))) == 1
     assert (read_pointer(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
         first.digest,
         False,
     )
     second = register(replace(artifact, calibration=Calibration(1.3)), name, {}, {})
     assert challenger(name) == second
-    run.fetch(Namespace())
+    lines = list(fetch_versions(settings, name))
     pointers = [read_pointer(tmp_path / one) for one in ("current", "shadow")]
     assert [one.digest for one in pointers] == [first.digest, second.digest]
     assert [artifact_digest(one.folder) for one in pointers] == [first.digest, second.digest]
-    assert capsys.readouterr().out.endswith("shadow names version 2.\n")
+    assert lines[-1].endswith("shadow names version 2.")

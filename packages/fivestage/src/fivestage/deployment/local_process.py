@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,21 @@ import httpx
 
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
-from fivestage.common.settings import ROOT
+from fivestage.common.settings import DEMO, ROOT
 from fivestage.deployment.service_client import headers, require_free_port, smoke, url, wait_until_ready
+from fivestage.registry import versions as registry
 from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
 from fivestage.serving.settings import PREFIX, Settings
+
+
+def settings_in(folder: str) -> Settings:
+    """The service's settings from the environment, with its state in a folder of its own.
+
+    The demo is not logged among the operator's requests: it has a database of its own, and no limits.
+    """
+    own = {"folder": Path(folder)}
+    demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
+    return Settings.from_environment().model_copy(update=own | demo)
 
 
 def start(settings: Settings, wait_seconds: float = 30) -> int:
@@ -93,6 +104,24 @@ def end_shadow(settings: Settings, version: str) -> None:
     path = settings.shadow_pointer
     if path.exists() and read_pointer(path).version == version:
         path.unlink()
+
+
+def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
+    """Fetch a model's champion, and its challenger as a shadow, for a service that starts next.
+
+    Yields:
+        A line for each file that names a version.
+
+    Raises:
+        UserError: when there is no champion yet.
+    """
+    for version, let, file in (
+        (registry.crowned(name), switch, settings.pointer),
+        (registry.challenger(name), shadow, settings.shadow_pointer),
+    ):
+        if version:
+            let(settings, version.version, registry.fetch(name, version.version, settings.folder / "models"))
+            yield f"{file} names version {version.version}."
 
 
 def roll_back(settings: Settings, before: Pointer | None) -> None:

@@ -1,6 +1,7 @@
 """What people are told of a period watched, and of a contest: for an issue or a pull request."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from fivestage.contract.contract import Contract, day_of
 from fivestage.evaluation.gates import Gate
@@ -31,6 +32,15 @@ def _verdict(gate: Gate) -> str:
     if not gate.applicable:
         return "not applicable"
     return "yes" if gate.passed else "**no**"
+
+
+def period_lines(watched: Watched, verdict: RetrainingDecision, page: Path) -> Iterator[str]:
+    """How a period went and what to do, for the terminal; `page` is its drift report."""
+    performance = watched.performance
+    yield f"From {day_of(watched.start)} to {day_of(watched.end)}: {performance.sentence}."
+    yield from (f"  {cause.kind}: {cause.sentence}" for cause in watched.causes)
+    advice = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
+    yield f"{advice}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
 
 
 def contest_notice(

@@ -1,4 +1,4 @@
-"""The world as a client: what happened becomes known, and decisions are asked for when they are due."""
+"""A simulated client: it sends outcomes when they became known, and requests decisions when they are due."""
 
 import threading
 import time
@@ -26,8 +26,8 @@ Wire = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What came of a stretch of time: requests for predictions, all that failed, and rows answered."""
+class Exchange:
+    """Simulated traffic: prediction requests, failed requests of any kind, rows answered."""
 
     requests: int
     failed: int
@@ -35,8 +35,8 @@ class Fed:
 
 
 @dataclass
-class Asked:
-    """One-row requests so far, and those of them that failed."""
+class RequestCount:
+    """One-row requests so far, and how many of them failed."""
 
     requests: int = 0
     failed: int = 0
@@ -65,10 +65,21 @@ def feed(
     contract: Contract,
     start: int,
     end: int,
-) -> Fed:
-    """Live through [start, end) by the hour: tell what became known, then ask for the decisions due.
+) -> Exchange:
+    """Simulate [start, end) by the hour: send what became known, then request the decisions due.
 
     Within an hour the order is free: what became known after a decision is not seen by it.
+
+    Args:
+        settings: Where the service answers.
+        rows: All decisions, with `decision_at` in epoch seconds.
+        events: Event tables by kind.
+        contract: Columns, events and the largest batch.
+        start: The first second of the period.
+        end: The first second after it.
+
+    Returns:
+        Requests, failures and rows answered.
     """
     told: dict[int, list[Wire]] = defaultdict(list)
     for kind, event in contract.events.items():
@@ -90,11 +101,11 @@ def feed(
                 requests += 1
                 failed += not done
                 answered += len(batch) * done
-    return Fed(requests, failed, answered)
+    return Exchange(requests, failed, answered)
 
 
-def one_by_one(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Milliseconds of a request for each row, one after another over one connection.
+def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
+    """Milliseconds per one-row request, one after another over one connection.
 
     Raises:
         UserError: when one is not answered.
@@ -110,9 +121,9 @@ def one_by_one(settings: Settings, rows: pd.DataFrame, contract: Contract) -> li
 
 
 @contextmanager
-def asking(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[Asked]:
-    """Ask for one row after another, over and over, for as long as the block runs."""
-    asked, over = Asked(), threading.Event()
+def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[RequestCount]:
+    """Request one row after another, over and over, for as long as the block runs."""
+    asked, over = RequestCount(), threading.Event()
 
     def ask() -> None:
         with _client(settings) as client:

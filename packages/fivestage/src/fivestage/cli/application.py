@@ -1,0 +1,107 @@
+"""The application that run.py adds its commands to: stores are opened first, errors end as one sentence."""
+
+import functools
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, ensure_writable, prepare_environment
+from fivestage.features.problem import Problem
+
+INTERRUPTED = 130
+Command = Callable[..., None]
+
+
+class Application:
+    """A command line around a problem.
+
+    Args:
+        problem: Its contract is checked before a command runs.
+        help_text: What `--help` says first.
+    """
+
+    def __init__(self, problem: Problem, help_text: str) -> None:
+        self.problem = problem
+        self.commands = typer.Typer(
+            help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        )
+
+    def command(self, *, stores: bool = True, contract: bool = True) -> Callable[[Command], Command]:
+        """Register a function as a command; its parameters are the options, its docstring the help.
+
+        Args:
+            stores: Whether ZenML and MLflow are opened first.
+            contract: Whether the contract is read first, so that what is wrong with it is said at once.
+        """
+
+        def register(function: Command) -> Command:
+            @functools.wraps(function)
+            def run(**options: Any) -> None:
+                try:
+                    if contract:
+                        _ = self.problem.contract
+                    prepare_environment()
+                    ensure_writable(REPORTS)
+                    if stores:
+                        _open_stores()
+                    function(**options)
+                except UserError as error:
+                    say(str(error), sys.stderr)
+                    raise typer.Exit(1) from error
+                except _interruptions() as error:
+                    raise typer.Exit(INTERRUPTED) from error
+
+            about = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
+            self.commands.command(function.__name__.replace("_", "-"), help=about)(run)
+            return function
+
+        return register
+
+    def main(self, arguments: list[str] | None = None) -> None:
+        """Run a command and exit: with 1 after a `UserError`, which is printed as a sentence."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+        self.commands(arguments)
+
+
+class Stopwatch:
+    """Prints progress, and keeps how long each stage took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.cached = False
+
+    @contextmanager
+    def stage(self, name: str, sentence: str) -> Iterator[None]:
+        """Time a stage."""
+        say(f"{name}: {sentence}")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+def say(sentence: str, stream: Any = None) -> None:
+    """Print a line for a person."""
+    print(sentence, file=stream or sys.stdout, flush=True)
+
+
+def _interruptions() -> tuple[type[BaseException], ...]:
+    """Ctrl-C, also in the form that ZenML gives it, where ZenML has been imported."""
+    zenml = sys.modules.get("zenml.exceptions")
+    return (KeyboardInterrupt, *([zenml.RunInterruptedException] if zenml else []))
+
+
+def _open_stores() -> None:
+    from fivestage.orchestration.databases import open_stores, use_stack
+
+    open_stores()
+    if "FIVESTAGE_STACK" in os.environ:
+        use_stack(Path(os.environ["FIVESTAGE_STACK"]))

@@ -1,0 +1,172 @@
+"""Commands that need none of the project's pipelines: set-up, images, the registry, the running service."""
+
+import argparse
+import inspect
+import os
+import sys
+from importlib.metadata import version as version_of
+from typing import Annotated, Literal
+
+import typer
+
+from fivestage.cli.application import Application, say
+from fivestage.common.errors import UserError
+from fivestage.common.settings import DEMO, ROOT, VAR
+from fivestage.scaffold.command import OPTIONS
+
+SERVING = str(VAR / "serving")  # the service's state, and the loop's
+ZENML_PORT = "8237"
+
+
+def add_library_commands(app: Application) -> None:
+    """Add the library's commands to a project's application.
+
+    Args:
+        app: The application; its problem is the one that the commands are about.
+    """
+    _add_set_up(app)
+    _add_registry(app)
+    _add_service(app)
+
+
+def _add_set_up(app: Application) -> None:
+    problem = app.problem
+
+    def init(**words: str) -> None:
+        """Inspect a table and write problem/ for it, and what is generated from its contract."""
+        from fivestage.scaffold.command import start
+
+        for line in start(argparse.Namespace(**words)):
+            say(line)
+        alerts()
+        size()
+        say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
+
+    init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the options off it
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default="",
+                annotation=Annotated[str, typer.Option(help=about, envvar=name.upper(), show_envvar=False)],
+            )
+            for name, about in OPTIONS.items()
+        ]
+    )
+    app.command(stores=False, contract=False)(init)
+
+    @app.command(stores=False)
+    def alerts() -> None:
+        """Write the Prometheus rules and the Grafana dashboard that follow from the contract."""
+        from fivestage.monitoring.alerts import write_all
+
+        write_all(problem.contract)
+
+    @app.command(stores=False)
+    def size() -> None:
+        """Write replicas, requests and schedules of k8s/, from the contract and what was measured."""
+        from fivestage.capacity.size import size as write_size
+
+        say(write_size(problem.contract))
+
+    @app.command()
+    def ui(which: Annotated[Literal["mlflow", "zenml"], typer.Option(help="whose pages")] = "mlflow") -> None:
+        """Open the pages of MLflow, or of ZenML."""
+        from fivestage.orchestration.databases import skip_zenml_survey
+
+        if which == "mlflow":
+            store = os.environ["MLFLOW_TRACKING_URI"]
+            os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
+        if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
+            raise UserError(f"Your ZenML server has pages of its own, at {os.environ['ZENML_STORE_URL']}.")
+        skip_zenml_survey()
+        os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
+        # Its server needs another FastAPI than ours: an environment of its own.
+        server = ["--from", f"zenml[server]=={version_of('zenml')}"]
+        program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
+        say(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
+        os.execv(sys.executable, [sys.executable, "-m", "uv", "tool", "run", *server, *program])  # noqa: S606
+
+
+def _add_registry(app: Application) -> None:
+    problem = app.problem
+
+    @app.command()
+    def approve(by: Annotated[str, typer.Option(help="who approves")] = "") -> None:
+        """Promote the version that passed its gates and waits for a person's approval."""
+        from fivestage.registry import versions as registry
+
+        version = registry.approve(problem.contract.name, by)
+        say(f"Version {version.version} is the champion, approved by {by}: `make deploy` serves it.")
+
+    @app.command()
+    def image(
+        *,
+        without_model: Annotated[
+            bool, typer.Option("--without-model", help="for a model fetched at start")
+        ] = False,
+    ) -> None:
+        """Build the images: the service with the champion inside, and the one that runs these commands."""
+        from fivestage.deployment.images import build_pipelines, build_serving
+        from fivestage.registry import versions as registry
+
+        if without_model:
+            say(build_serving())
+        else:
+            champion = registry.crowned(problem.contract.name)
+            say(build_serving(registry.fetch(champion.name, champion.version), champion.version))
+        say(build_pipelines())
+
+    @app.command(stores=False)
+    def push(
+        registry: Annotated[str, typer.Option(envvar="REGISTRY", help="such as ghcr.io/team/project")] = "",
+    ) -> None:
+        """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
+        from fivestage.deployment.push import push_images
+
+        if not registry:
+            raise UserError("Name the registry: make push REGISTRY=ghcr.io/team/project")
+        for name, pinned in push_images(registry).items():
+            short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
+            say(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
+
+
+def _add_service(app: Application) -> None:
+    problem = app.problem
+
+    @app.command(stores=False)  # a pod waits for it, and it needs the registry alone
+    def fetch() -> None:
+        """Fetch the champion, and its challenger as a shadow, into SERVE_FOLDER before a service starts."""
+        from fivestage.deployment.local_process import fetch_versions
+        from fivestage.serving.settings import Settings
+
+        for line in fetch_versions(Settings.from_environment(), problem.contract.name):
+            say(line)
+
+    @app.command()
+    def serve(port: Annotated[int, typer.Option(help="in place of SERVE_PORT")] = 0) -> None:
+        """Serve the champion in the foreground, until Ctrl-C."""
+        from fivestage.deployment.local_process import settings_in, switch
+        from fivestage.deployment.service_client import require_free_port, url
+        from fivestage.registry import versions as registry
+        from fivestage.serving.settings import PREFIX
+
+        if port:
+            os.environ[f"{PREFIX}PORT"] = str(port)
+        champion, settings = registry.crowned(problem.contract.name), settings_in(SERVING)
+        require_free_port(settings)
+        switch(settings, champion.version, registry.fetch(champion.name, champion.version))
+        say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
+        os.chdir(ROOT)
+        os.environ[f"{PREFIX}FOLDER"] = SERVING
+        os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
+
+    @app.command(stores=False)
+    def stop() -> None:
+        """Stop the service that `deploy` has started, or that an interrupted demo has left."""
+        from fivestage.deployment import docker_container as docker
+        from fivestage.deployment import local_process as local
+
+        folders = (local.settings_in(SERVING), local.settings_in(str(DEMO)))
+        stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
+        say("The service is stopped." if any(stopped) else "No service of this project is running.")

@@ -1,0 +1,212 @@
+"""Simulate the months after training: requests, outcomes, monitoring, retraining, a period at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, RESULTS
+from fivestage.contract.contract import Contract, day_of, epoch
+from fivestage.data.event_tables import EventTables
+from fivestage.deployment.service_client import url
+from fivestage.deployment.simulated_client import (
+    Exchange,
+    RequestCount,
+    background_requests,
+    feed,
+    time_rows,
+)
+from fivestage.monitoring import causes
+from fivestage.monitoring.period_watch import Watched
+from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
+from fivestage.registry.versions import Version
+from fivestage.reporting.results import (
+    CauseRow,
+    DriftRow,
+    MonitoringSection,
+    ParityRow,
+    PeriodRow,
+    Retraining,
+    ServingSection,
+    Slice,
+    VersionChange,
+    estimates,
+    save,
+)
+from fivestage.serving.settings import Settings
+
+TIMED_ROWS = 500
+
+
+@dataclass
+class Simulation:
+    """The test window against a running service, with everything that a team would have done.
+
+    Args:
+        contract: The problem's contract.
+        settings: Of the running service.
+        loop: What monitors and retrains.
+        deploy: Lets a version take over while the service answers.
+        page_of: Where the drift report of a period, by its start, lies.
+        say: Receives a line of progress a period.
+    """
+
+    contract: Contract
+    settings: Settings
+    loop: RetrainingLoop
+    deploy: Callable[[Version], object]
+    page_of: Callable[[int], Path]
+    say: Callable[[str], None]
+    watched: list[Watched] = field(default_factory=list)
+    verdicts: list[RetrainingDecision] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    switches: list[RequestCount] = field(default_factory=list)
+    retrainings: list[Retraining] = field(default_factory=list)
+    versions: list[VersionChange] = field(default_factory=list)
+    trained_at: list[int] = field(default_factory=list)
+
+    def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> MonitoringSection:
+        """From a version's own time to the end of the test window; the results are kept for the report.
+
+        Raises:
+            UserError: when a request failed: what was not logged cannot be monitored.
+        """
+        self.trained_at.append(first.as_of)
+        self.versions.append(VersionChange(day_of(first.as_of), first.version))
+        length = self.contract.monitoring.period_days * DAY
+        for start in range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length):
+            self._period(rows, events, start, start + length)
+        section = MonitoringSection(
+            periods=tuple(
+                _period(one, verdict, self.page_of(one.start))
+                for one, verdict in zip(self.watched, self.verdicts, strict=True)
+            ),
+            retrainings=tuple(self.retrainings),
+            versions=tuple(self.versions),
+        )
+        save(section, RESULTS)
+        save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
+        return section
+
+    def _period(self, rows: pd.DataFrame, events: EventTables, start: int, end: int) -> None:
+        exchange = feed(self.settings, rows, events.events, self.contract, start, end)
+        self.exchanges.append(exchange)
+        if exchange.failed:
+            log = self.settings.folder / "service.log"
+            raise UserError(f"{exchange.failed} requests failed: {log} says why.")
+        if not exchange.rows:
+            self.say(f"{day_of(start)} to {day_of(end)}: there was nothing to decide")
+            return
+        last = self.watched[-1] if self.watched else None
+        watched, verdict = self.loop.pipelines.monitor(
+            self.loop.folder,
+            start,
+            end,
+            (last.last_number, last.last_shadow) if last else (0, 0),
+            [self.loop.pipelines.period_of(one) for one in self.watched],
+            self.trained_at,
+        )
+        self.watched.append(watched)
+        self.verdicts.append(verdict)
+        self.say(_line(watched, exchange))
+        if verdict.retrain or verdict.promote:
+            self._follow(verdict, rows, end)
+
+    def _follow(self, verdict: RetrainingDecision, rows: pd.DataFrame, at: int) -> None:
+        result = self.loop.follow(verdict, at)
+        version = result.version
+        self.trained_at += [at] if verdict.retrain else []
+        self.retrainings.append(
+            Retraining(day_of(at), verdict.reason, version.version, result.promoted, result.gates)
+        )
+        if result.promoted:
+            latest = rows[(rows["decision_at"] >= at - DAY) & (rows["decision_at"] < at)]
+            with background_requests(self.settings, latest, self.contract) as count:  # it is never idle
+                self.deploy(version)
+            self.switches.append(count)
+            self.versions.append(VersionChange(day_of(at), version.version))
+        else:
+            self.loop.pipelines.shadow(self.loop.folder, version)
+        action = "retrained" if verdict.retrain else "re-evaluated"
+        self.say(f"{action}: {verdict.reason}; version {version.version} {_outcome(result)}")
+
+    def _serving(self, milliseconds: list[float]) -> ServingSection:
+        both: list[Exchange | RequestCount] = [*self.exchanges, *self.switches]
+        p50, p99 = np.percentile(milliseconds, [50, 99])
+        return ServingSection(
+            version=self.versions[-1].version,
+            url=url(self.settings),
+            parity=ParityRow(
+                sum(one.compared for one in self.watched),
+                max(one.largest_difference for one in self.watched),
+            ),
+            requests=sum(one.requests for one in both),
+            failed=sum(one.failed for one in both),
+            at_switch=sum(one.requests for one in self.switches),
+            rows=sum(one.rows for one in self.exchanges),
+            p50_ms=float(p50),
+            p99_ms=float(p99),
+            how_to_open="make serve",
+        )
+
+
+def _period(watched: Watched, verdict: RetrainingDecision, page: Path) -> PeriodRow:
+    performance = watched.performance
+    scored = performance.scored
+    return PeriodRow(
+        start=day_of(watched.start),
+        end=day_of(watched.end),
+        version=", ".join(watched.versions),
+        rows=performance.rows,
+        label_share=performance.label_share,
+        metrics=estimates(scored.scores, scored.intervals) if scored else {},
+        drift=tuple(
+            DriftRow(column.column, column.worst.beyond, 1.0, column.sentence)
+            for column in watched.drift.columns
+        ),
+        bad=performance.bad,
+        verdict=f"{performance.sentence}. {_advice(verdict)}: {verdict.reason}",
+        estimated_cost=performance.expected.scores["cost_per_1000"],
+        drift_report=str(page.relative_to(REPORTS)),
+        causes=tuple(_cause(cause) for cause in watched.causes),
+        estimated=estimates(performance.expected.scores, performance.expected.intervals),
+        slices=tuple(
+            Slice(column, value, int(one.scores["rows"]), estimates(one.scores, one.intervals))
+            for column, values in watched.slices.items()
+            for value, one in values.items()
+        ),
+    )
+
+
+def _cause(cause: causes.Cause) -> CauseRow:
+    trail = cause.trail
+    if trail is None:
+        return CauseRow(cause.kind, cause.subject, cause.sentence)
+    days = {name: getattr(trail, name) for name in ("usual", "now", "low", "high")}
+    return CauseRow(cause.kind, cause.subject, cause.sentence, trail.what, day_of(trail.first * DAY), **days)
+
+
+def _advice(verdict: RetrainingDecision) -> str:
+    if verdict.promote:
+        return f"Promote version {verdict.promote}"
+    return "Retrain" if verdict.retrain else "Keep"
+
+
+def _outcome(result: TrainingResult) -> str:
+    if result.promoted:
+        return "is the new champion"
+    failed = [gate.sentence for gate in result.gates if not gate.passed]
+    return f"stays challenger, in shadow: {'; '.join(failed)}" if failed else "waits for approval"
+
+
+def _line(watched: Watched, exchange: Exchange) -> str:
+    performance = watched.performance
+    state = "bad" if performance.bad else "good"
+    sent = f"{exchange.rows:,} rows in {exchange.requests} requests, {exchange.failed} failed"
+    found = f"{state}, {performance.sentence}; {len(watched.drift.drifted)} drifted"
+    return f"{day_of(watched.start)} to {day_of(watched.end)}: {sent}; {found}"

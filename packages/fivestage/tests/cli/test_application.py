@@ -1,0 +1,75 @@
+"""A command's errors end as one sentence and an exit code, and its options are those of the function."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import typer
+
+from fivestage.cli.application import INTERRUPTED, Application
+from fivestage.cli.library_commands import add_library_commands
+from fivestage.common.errors import UserError
+from fivestage.features.problem import Problem
+from fivestage.scaffold.command import OPTIONS
+
+
+def application(problem: Any = None) -> Application:
+    return Application(cast("Problem", problem or SimpleNamespace(contract=None)), "Commands for a test.")
+
+
+def exit_code(app: Application, *words: str) -> int:
+    with pytest.raises(SystemExit) as done:
+        app.main(list(words))
+    return int(done.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [(UserError("No rows."), 1, "No rows.\n"), (KeyboardInterrupt(), INTERRUPTED, "")],
+)
+def test_an_error_is_a_sentence_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, printed: str
+) -> None:
+    app = application()
+
+    @app.command(stores=False)
+    def fail() -> None:
+        raise error
+
+    @app.command(stores=False)
+    def succeed(times: int = 1) -> None:
+        typer.echo("done " * times)
+
+    assert exit_code(app, "fail") == code
+    assert capsys.readouterr().err == printed
+    assert exit_code(app, "succeed", "--times", "2") == 0
+    assert capsys.readouterr().out == "done done \n"
+    assert exit_code(app, "succeed", "--time", "2") == 2
+
+
+def test_a_contract_that_is_wrong_is_said_before_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        @property
+        def contract(self) -> None:
+            raise UserError("problem.yaml: no target.")
+
+    app = application(Broken())
+
+    @app.command(stores=False)
+    def train() -> None:
+        pytest.fail("was run")
+
+    @app.command(stores=False, contract=False)
+    def init() -> None: ...
+
+    assert exit_code(app, "train") == 1
+    assert capsys.readouterr().err == "problem.yaml: no target.\n"
+    assert exit_code(app, "init") == 0
+
+
+def test_the_options_of_init_are_those_of_the_scaffold_and_come_from_make_as_variables() -> None:
+    app = application()
+    add_library_commands(app)
+    options = {one.name: one for one in typer.main.get_group(app.commands).commands["init"].params}
+    assert set(OPTIONS) <= set(options)
+    assert all(getattr(options[name], "envvar", "") == name.upper() for name in OPTIONS)

@@ -1,0 +1,98 @@
+"""The commands of run.py around the pipelines: what they print and leave. Add a test for each of your own."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import run
+from fivestage.evaluation.gates import Gate
+from fivestage.monitoring.exposition import exposed
+from fivestage.monitoring.retraining_loop import NO_REQUESTS
+from fivestage.registry.versions import Version
+from fivestage.reporting import notices
+from fivestage.reporting.notice import Notice, read_notice
+from problem import PROBLEM
+from steps import monitor as monitoring_steps
+
+GATES = (Gate("calibrated", passed=False, value=0.1, limit=0.06, sentence="calibration error 0.100 of 0.06"),)
+VERSION = Version(PROBLEM.contract.name, "7", "d" * 64, "run", 0, "commit")
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where commands leave what they write."""
+    monkeypatch.setattr(run, "NOTICES", tmp_path)
+    monkeypatch.setattr(run, "VAR", tmp_path)
+    monkeypatch.setattr(monitoring_steps, "METRICS", tmp_path / "monitoring.prom")
+    return tmp_path
+
+
+def loop_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> None:
+    """A retraining loop that answers so."""
+    monkeypatch.setattr(run, "retraining_loop", lambda _folder: SimpleNamespace(**methods))
+
+
+def test_the_periods_of_one_run_are_in_one_notice(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    periods = [(SimpleNamespace(start=start), "keep") for start in (0, 1)]
+    monkeypatch.setattr(notices, "period_lines", lambda watched, *_: [f"period {watched.start}"])
+    monkeypatch.setattr(
+        notices,
+        "period_notice",
+        lambda _, seen: Notice("monitoring", "t", attention=False, body=str(len(seen))),
+    )
+    loop_of(monkeypatch, reason_to_wait=lambda: "", monitor_all=lambda: iter(periods))
+    run.monitor()
+    assert capsys.readouterr().out.startswith("period 0\nperiod 1\n")
+    assert read_notice(folder / "monitoring.md").body == "2"
+
+
+@pytest.mark.parametrize(
+    ("reason", "printed", "exposed_rows"),
+    [
+        ("", "No further period is over yet.", None),
+        (NO_REQUESTS, NO_REQUESTS, 0.0),
+        (
+            "There is no champion.",
+            "There is no champion.",
+            None,
+        ),  # so that the alert of late monitoring fires
+    ],
+)
+def test_where_nothing_can_be_monitored_the_last_notice_stays(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    reason: str,
+    printed: str,
+    exposed_rows: float | None,
+) -> None:
+    loop_of(monkeypatch, reason_to_wait=lambda: reason, monitor_all=lambda: iter(()))
+    run.monitor()
+    assert capsys.readouterr().out == f"{printed}\n"
+    assert not list(folder.glob("*.md"))
+    metrics = folder / "monitoring.prom"
+    assert (exposed(metrics)["rows"] if metrics.exists() else None) == exposed_rows
+
+
+def test_a_retraining_leaves_its_gates_in_a_notice(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = SimpleNamespace(version=VERSION, gates=GATES, promoted=False, passed=False)
+    loop_of(monkeypatch, retrain_now=lambda _as_of: result)
+    run.retrain()
+    assert "FAIL  calibrated: calibration error 0.100 of 0.06" in capsys.readouterr().out
+    notice = read_notice(folder / "retraining.md")
+    assert (notice.facts["version"], notice.facts["passed"]) == ("7", "false")
+
+
+def test_a_verdict_that_has_been_followed_is_not_followed_again(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop_of(monkeypatch, follow_verdict=lambda: None)
+    run.retrain(if_asked=True)
+    assert capsys.readouterr().out.startswith("No training is due")
+    assert not list(folder.glob("*.md"))

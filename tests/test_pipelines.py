@@ -1,0 +1,123 @@
+"""What the pipelines are given and what comes back; the pipelines themselves are stand-ins here."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import day, epoch
+from fivestage.registry import versions as registry
+from fivestage.registry.versions import Version
+from pipelines import runs
+from problem import PROBLEM
+from steps.model import GateVerdict
+
+TRAINED = epoch(day("2013-09-01"))
+CHAMPION = Version(PROBLEM.contract.name, "4", "digest", "run", TRAINED, "commit")
+CHALLENGER = replace(CHAMPION, version="5")
+PASSED = GateVerdict(())
+ALL = ""  # candidates are tried
+
+
+class Stand:
+    """A stand-in for a pipeline: it keeps what it was given, and ends with the outputs of its steps."""
+
+    def __init__(self, *outputs: dict[str, Any]) -> None:
+        self.given: list[tuple[Any, ...]] = []
+        self._outputs = list(outputs)
+
+    def __call__(self, *given: Any) -> Any:
+        self.given.append(given)
+        if not self._outputs:
+            return None  # a remote orchestrator
+        outputs = self._outputs.pop(0)
+        loaded = {
+            step: SimpleNamespace(output=SimpleNamespace(load=lambda v=v: v)) for step, v in outputs.items()
+        }
+        return SimpleNamespace(steps=loaded)
+
+
+@pytest.fixture
+def champion(monkeypatch: pytest.MonkeyPatch) -> Version:
+    monkeypatch.setattr(registry, "champion", lambda _name: CHAMPION)
+    return CHAMPION
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "champion", lambda _name: None)
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PROBLEM", SimpleNamespace(contract=PROBLEM.contract, digest=lambda: "data"))
+    monkeypatch.setattr(registry, "registry_key", lambda name: f"registry of {name}")
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Stand:
+    stand = Stand({"train_model": CHALLENGER, "contest": PASSED, "crown": True})
+    monkeypatch.setattr(runs, "training", stand)
+    return stand
+
+
+def test_a_champion_of_a_later_day_is_a_sentence(champion: Version, training: Stand) -> None:
+    with pytest.raises(UserError, match=r"^The champion is of 2013-09-01, later than 2013-08-31: .*--as-of"):
+        runs.train("2013-08-31")
+    assert (training.given, champion.as_of) == ([], TRAINED)
+
+
+@pytest.mark.usefixtures("champion")
+def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
+    trained = runs.train("2013-09-01")
+    assert training.given == [("data", f"registry of {PROBLEM.contract.name}", "2013-09-01", "4", ALL)]
+    assert (trained.version, trained.gates, trained.promoted) == (CHALLENGER, (), True)
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize("as_of", ["2013-08-01", "2013-10-01"])
+def test_from_scratch_there_is_no_champion(training: Stand, as_of: str) -> None:
+    runs.train(as_of, from_scratch=True)
+    assert [given[3] for given in training.given] == [""]
+
+
+@pytest.mark.usefixtures("nobody")
+def test_the_first_training_meets_nobody(training: Stand) -> None:
+    runs.train("2013-08-01")
+    assert training.given[0][3:] == ("", ALL)
+
+
+def test_training_again_keeps_what_the_champion_is(training: Stand) -> None:
+    runs.retrain("2013-10-01", CHAMPION)
+    assert training.given[0][2:] == ("2013-10-01", "4", "4")
+
+
+def test_a_re_evaluation_names_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Stand({"find_version": CHALLENGER, "contest": PASSED, "crown": False})
+    monkeypatch.setattr(runs, "re_evaluation", stand)
+    assert not runs.re_evaluate("5", "2013-10-01", CHAMPION).promoted
+    assert stand.given == [("data", "5", "2013-10-01", "4")]
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_remote_orchestrator_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("training", "scoring", "deployment", "monitoring"):
+        monkeypatch.setattr(runs, name, Stand())
+    for ask in (
+        lambda: runs.train("2013-08-01"),
+        lambda: runs.score(CHAMPION, "in.csv", "out.csv"),
+        lambda: runs.deploy(CHAMPION, "folder"),
+        lambda: runs.monitor("folder", 0, DAY),
+    ):
+        with pytest.raises(UserError, match="remote orchestrator"):
+            ask()
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_run_that_failed_in_its_pods_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "training", lambda *_: SimpleNamespace(name="training-1", steps={}))
+    with pytest.raises(UserError, match="training-1 ended before its step train_model was done"):
+        runs.train("2013-08-01")
