@@ -37,7 +37,7 @@ add_library_commands(app)
 @app.command()
 def demo() -> None:
     """Run all five stages: data, training, evaluation, service, and the months after training."""
-    from fivestage.reporting.task_words import rule
+    from fivestage.reporting.task_display import rule
     from pipelines import runs
 
     contract = PROBLEM.contract
@@ -71,7 +71,7 @@ def backtest() -> None:
     from pydantic import TypeAdapter
 
     from fivestage.monitoring.backtest import told
-    from fivestage.reporting import words
+    from fivestage.reporting import sentences
     from fivestage.reporting.results import PoliciesSection, load, save
     from pipelines import runs
 
@@ -82,7 +82,7 @@ def backtest() -> None:
     write_whole(REPORTS / "bench" / "year.json", lambda scratch: scratch.write_bytes(content))
     before = load(RESULTS).run
     write_report(before.seconds if before else {}, cached=before is not None and before.cached)
-    say(words.policies(PROBLEM.contract, found))
+    say(sentences.policies(PROBLEM.contract, found))
 
 
 @app.command()
@@ -110,7 +110,7 @@ def evaluate(version: VersionName = "") -> None:
 def card(version: VersionName = "") -> None:
     """Write a version's model card to docs/, whether it has been evaluated or not."""
     from fivestage.registry import versions as registry
-    from fivestage.reporting.card import card_text
+    from fivestage.reporting.model_card import card_text
     from fivestage.reporting.results import load
     from steps.report import model_of
 
@@ -190,8 +190,7 @@ def monitor(
 ) -> None:
     """Drift and performance of the periods that are over, and whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from fivestage.reporting.notice import write_notice
-    from fivestage.reporting.notices import period_lines, period_notice
+    from fivestage.reporting.notices import period_lines, period_notice, write_notice
     from pipelines import runs
     from steps.monitor import nothing_watched, page_of
 
@@ -223,8 +222,7 @@ def retrain(
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.notice import write_notice
-    from fivestage.reporting.notices import contest_notice
+    from fivestage.reporting.notices import contest_notice, write_notice
     from steps.monitor import no_longer_wanted
 
     loop = retraining_loop(SERVING)
@@ -269,7 +267,7 @@ def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
     from fivestage.cli.simulation import Simulation
     from fivestage.deployment.local_process import settings_in, stop
     from fivestage.reporting.results import MonitoringSection, ServingSection, forget
-    from fivestage.reporting.words import ADVICE
+    from fivestage.reporting.sentences import ADVICE
     from pipelines import runs
     from steps.monitor import page_of
 

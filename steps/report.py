@@ -15,7 +15,7 @@ from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
 from fivestage.registry.versions import Version, annotate, load_record, open_version
-from fivestage.reporting.card import card_text
+from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
@@ -31,7 +31,7 @@ from fivestage.reporting.results import (
     load,
     save,
 )
-from fivestage.reporting.task_words import shown_of
+from fivestage.reporting.task_display import shown_of
 from fivestage.training.selection import Selection
 from problem import PROBLEM
 from steps.data import Probes, windows_at

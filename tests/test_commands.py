@@ -12,7 +12,7 @@ from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.retraining_loop import NO_REQUESTS
 from fivestage.registry.versions import Version
 from fivestage.reporting import notices
-from fivestage.reporting.notice import Notice, read_notice
+from fivestage.reporting.notices import Notice, read_notice
 from problem import PROBLEM
 from steps import monitor as monitoring_steps
 

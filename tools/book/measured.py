@@ -16,7 +16,7 @@ from fivestage.common.files import write_whole
 from fivestage.common.settings import REPORTS, RESULTS, ROOT
 from fivestage.common.strict_yaml import read_yaml
 from fivestage.reporting.results import Results
-from fivestage.reporting.stages import STAGES
+from fivestage.reporting.sentences import STAGES
 from problem import PROBLEM
 
 FOLDER = ROOT / "docs" / "measured"

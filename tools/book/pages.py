@@ -22,9 +22,8 @@ from fivestage.contract.contract import Contract
 from fivestage.data.validation import MAX_SHARE
 from fivestage.evaluation.metrics import evaluate
 from fivestage.monitoring.backtest import ERROR
-from fivestage.reporting import format as say
-from fivestage.reporting import task_words as tasks
-from fivestage.reporting import words
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import Estimate, PoliciesSection
 from problem.features import REACH_HOURS
 from tools.book import code
@@ -159,10 +158,10 @@ class Book:
             "policies": lambda: TypeAdapter(PoliciesSection).validate_python(cited["year"]),
             "sizing": _Sized(facts.sizing, cited),
             "sized": partial(sizing_of, facts.contract),
-            "say": say,
-            "estimate": lambda name, found: say.estimate(name, Estimate(**found)),
-            "words": words,
-            "tasks": tasks,
+            "fmt": fmt,
+            "estimate": lambda name, found: fmt.estimate(name, Estimate(**found)),
+            "sentences": sentences,
+            "task_display": task_display,
             "stakes": partial(_stakes, facts.contract, cited),
             "confidence": f"{CONFIDENCE:.0%}",
             "confidence_of_all": f"{1 - ERROR:.0%}",  # of the intervals of policies together
@@ -210,7 +209,7 @@ class _Sized:
     def __getattr__(self, name: str) -> Any:
         if name not in {"assumed", "prices"}:
             capacity = self._sizing.capacity
-            self._cited.tell(f"`make bench-serving`, {say.day(capacity.measured)}, {capacity.machine}")
+            self._cited.tell(f"`make bench-serving`, {fmt.day(capacity.measured)}, {capacity.machine}")
         return getattr(self._sizing, name)
 
 
@@ -219,11 +218,11 @@ def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:
     data = results_of(cited.record("demo")).data
     assert data is not None  # noqa: S101 (a demo has one)
     week = replace(data.label_rate[0], rate=rate, rows=1)
-    return tasks.stakes(contract, replace(data, label_rate=(week,)))[1]
+    return task_display.stakes(contract, replace(data, label_rate=(week,)))[1]
 
 
 def _sentence(name: str, record: Record) -> str:
     commit, changed, _ = record.commit.partition("-")
     after = " and changes after it" if changed else ""
-    where = f"commit `{say.short(commit)}`{after}, {record.machine}"
-    return f"`{command_of(name)}`, {say.day(record.on)}, {where}"
+    where = f"commit `{fmt.short(commit)}`{after}, {record.machine}"
+    return f"`{command_of(name)}`, {fmt.day(record.on)}, {where}"

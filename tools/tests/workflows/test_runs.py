@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fivestage.reporting.notice import Notice, write_notice
+from fivestage.reporting.notices import Notice, write_notice
 from tests.ci.conftest import State
 from tests.repositories import commit, git
 from tools.tests.command_lines import understood

@@ -8,7 +8,7 @@ import pytest
 from fivestage.ci.__main__ import main
 from fivestage.ci.issue import tell
 from fivestage.common.errors import UserError
-from fivestage.reporting.notice import Notice
+from fivestage.reporting.notices import Notice
 from tests.ci.conftest import State
 
 ALARM = Notice("monitoring", "Churn: Monitoring", attention=True, body="## October\n\nbad")

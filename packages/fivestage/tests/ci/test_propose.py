@@ -7,7 +7,7 @@ import pytest
 
 from fivestage.ci.propose import propose
 from fivestage.common.errors import UserError
-from fivestage.reporting.notice import Notice
+from fivestage.reporting.notices import Notice
 from tests.ci.conftest import State
 from tests.repositories import commit, git
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fivestage.ci.issue import tell
 from fivestage.ci.propose import propose
 from fivestage.common.errors import UserError
-from fivestage.reporting.notice import read_notice
+from fivestage.reporting.notices import read_notice
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,7 @@
 """The one issue of a kind: opened when somebody is to look, kept up to date, closed when all is well."""
 
 from fivestage.ci.github import found, gh
-from fivestage.reporting.notice import Notice
+from fivestage.reporting.notices import Notice
 
 
 def tell(notice: Notice) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from fivestage.common.settings import REPORTS, ROOT
-from fivestage.reporting.notice import Notice, write_notice
+from fivestage.reporting.notices import Notice, write_notice
 
 LOCK = ROOT / "requirements.lock"
 PATH = REPORTS / "notices" / "dependencies.md"

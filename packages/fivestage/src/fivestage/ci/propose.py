@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fivestage.ci.github import found, gh, git
 from fivestage.common.errors import UserError
-from fivestage.reporting.notice import Notice
+from fivestage.reporting.notices import Notice
 
 AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
 

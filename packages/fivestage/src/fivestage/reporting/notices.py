@@ -1,23 +1,111 @@
-"""What people are told of a period watched, and of a contest: for an issue or a pull request."""
+"""Notices: what a run reports to people outside of the terminal, as an issue or a pull request.
+
+A notice is a Markdown file with a YAML head that programs read. `fivestage.ci` opens issues and pull requests
+from it.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, day_of
 from fivestage.evaluation.gates import Gate
-from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.period_watch import Watched
-from fivestage.monitoring.policy import RetrainingDecision
-from fivestage.reporting import format as say
-from fivestage.reporting import words
-from fivestage.reporting.notice import Notice
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import sentences
 from fivestage.reporting.results import Estimate
 
+if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor Evidently
+    from fivestage.evaluation.metrics import Scored
+    from fivestage.monitoring.period_watch import Watched
+    from fivestage.monitoring.policy import RetrainingDecision
+
+FENCE = "---\n"
 MONITORING, RETRAINING = "monitoring", "retraining"
 
 
-def period_notice(contract: Contract, watched: Sequence[tuple[Watched, RetrainingDecision]]) -> Notice:
-    """The periods of one run, the latest first; it decides whether somebody is to look."""
+@dataclass(frozen=True)
+class Notice:
+    """A report, and whether a person has to look at it.
+
+    Args:
+        kind: `monitoring` or `retraining`; of each kind at most one issue is open.
+        title: of the issue or pull request.
+        attention: whether a person has to look at it.
+        body: Markdown.
+        facts: values for the workflow's next steps, by name.
+    """
+
+    kind: str
+    title: str
+    attention: bool
+    body: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def write_notice(notice: Notice, path: Path) -> Path:
+    """Write a notice to a file, completely or not at all.
+
+    Args:
+        notice: what to write.
+        path: the file; its folder is made.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: when the file cannot be written.
+    """
+    head = {
+        "kind": notice.kind,
+        "title": notice.title,
+        "attention": notice.attention,
+        "facts": notice.facts,
+    }
+    text = (
+        f"{FENCE}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}{FENCE}\n{notice.body.strip()}\n"
+    )
+    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def read_notice(path: Path) -> Notice:
+    """Read a notice from a file.
+
+    Args:
+        path: a file that `write_notice` has written.
+
+    Returns:
+        The notice.
+
+    Raises:
+        UserError: when there is no such file, or it holds something else.
+    """
+    try:
+        _, head, body = path.read_text(encoding="utf-8").split(FENCE, maxsplit=2)
+        return TypeAdapter(Notice).validate_python(yaml.safe_load(head) | {"body": body.strip()})
+    except OSError as error:
+        raise UserError(
+            f"There is no notice at {path}: the command that writes it ended before that."
+        ) from error
+    except (ValueError, TypeError, yaml.YAMLError, ValidationError) as error:
+        raise UserError(f"{path} is not a notice: it needs a head between two lines of ---.") from error
+
+
+def period_notice(contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]") -> Notice:
+    """Report the periods that one run has monitored.
+
+    Args:
+        contract: the problem's contract.
+        watched: each period with the policy's decision after it, oldest first; at least one.
+
+    Returns:
+        The notice, the latest period first. The latest period decides whether a person has to look.
+    """
     (latest, verdict), *_ = newest = list(reversed(watched))
     return Notice(
         MONITORING,
@@ -28,14 +116,17 @@ def period_notice(contract: Contract, watched: Sequence[tuple[Watched, Retrainin
     )
 
 
-def _verdict(gate: Gate) -> str:
-    if not gate.applicable:
-        return "not applicable"
-    return "yes" if gate.passed else "**no**"
+def period_lines(watched: "Watched", verdict: "RetrainingDecision", page: Path) -> Iterator[str]:
+    """Describe a period for the terminal.
 
+    Args:
+        watched: the period.
+        verdict: the policy's decision after it.
+        page: its drift report.
 
-def period_lines(watched: Watched, verdict: RetrainingDecision, page: Path) -> Iterator[str]:
-    """How a period went and what to do, for the terminal; `page` is its drift report."""
+    Yields:
+        Lines: how the period went, what was found, and what to do.
+    """
     performance = watched.performance
     yield f"From {day_of(watched.start)} to {day_of(watched.end)}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in watched.causes)
@@ -46,36 +137,54 @@ def period_lines(watched: Watched, verdict: RetrainingDecision, page: Path) -> I
 def contest_notice(
     contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
 ) -> Notice:
-    """A challenger, the day it was trained as of, and its gates; somebody is to look if one did not pass."""
+    """Report a champion/challenger evaluation.
+
+    Args:
+        contract: the problem's contract.
+        version: the challenger's.
+        gates: the promotion gates of its evaluation.
+        as_of: the day up to which it was trained, as YYYY-MM-DD.
+        promoted: whether it is the champion now.
+
+    Returns:
+        The notice; a person has to look if a gate failed.
+    """
     passed = all(gate.passed for gate in gates)
     waits = passed and not promoted
     outcome = "is the champion" if promoted else "waits for approval" if waits else "stays challenger"
-    table = [
-        "| gate | passed | value | limit | what it says |",
+    lines = [
+        f"Version {version}, trained as of {as_of}, {outcome}: {sentences.gates(tuple(gates))}.",
+        "",
+        "| gate | result | value | limit | finding |",
         "|---|---|---:|---:|---|",
         *(
-            f"| {say.spaced(gate.name)} | {_verdict(gate)} | {say.compact(gate.value)} "
-            f"| {say.compact(gate.limit)} | {gate.sentence} |"
+            f"| {fmt.spaced(gate.name)} | {_result(gate)} | {fmt.compact(gate.value)} "
+            f"| {fmt.compact(gate.limit)} | {gate.sentence} |"
             for gate in gates
         ),
     ]
-    told = f"Version {version}, trained as of {as_of}, {outcome}: {words.gates(tuple(gates))}."
     return Notice(
         RETRAINING,
         f"{contract.title} Version {version}",
         not passed,
-        "\n".join([told, "", *table]),
+        "\n".join(lines),
         {"version": version, "passed": _yes(passed), "promoted": _yes(promoted), "waits": _yes(waits)},
     )
 
 
-def _period(watched: Watched, verdict: RetrainingDecision) -> Iterator[str]:
+def _result(gate: Gate) -> str:
+    if not gate.applicable:
+        return "not applicable"
+    return "passed" if gate.passed else "**failed**"
+
+
+def _period(watched: "Watched", verdict: "RetrainingDecision") -> Iterator[str]:
     performance = watched.performance
     yield f"## From {day_of(watched.start)} to {day_of(watched.end)}"
     yield ""
     yield (
-        f"{say.capital(performance.sentence)}. {say.plural(performance.rows, 'row')}, of which "
-        f"{say.percent(performance.label_share)} have their label."
+        f"{fmt.capital(performance.sentence)}. {fmt.plural(performance.rows, 'row')}; "
+        f"{fmt.percent(performance.label_share)} of the labels have arrived."
     )
     yield ""
     yield f"**{_action(verdict)}**: {verdict.reason}."
@@ -83,30 +192,29 @@ def _period(watched: Watched, verdict: RetrainingDecision) -> Iterator[str]:
     if watched.causes:
         yield from (f"- **{cause.kind}**: {cause.sentence}" for cause in watched.causes)
     else:
-        yield "Nothing moved by more than chance."
+        yield "No check found more than chance explains."
     yield ""
-    yield "| metric | value | before the labels were there |"
+    yield "| metric | measured | estimated before the labels |"
     yield "|---|---:|---:|"
-    for name in say.in_order(performance.expected.scores):
-        estimated = _estimate(performance.expected, name)
-        found = _estimate(performance.scored, name) if performance.scored else say.NONE
-        yield f"| {say.metric_title(name)} | {found} | {estimated} |"
+    for name in fmt.in_order(performance.expected.scores):
+        measured = _estimate(performance.scored, name) if performance.scored else fmt.NONE
+        yield f"| {fmt.metric_title(name)} | {measured} | {_estimate(performance.expected, name)} |"
 
 
-def _action(verdict: RetrainingDecision) -> str:
+def _action(verdict: "RetrainingDecision") -> str:
     if verdict.promote:
-        return f"Let version {verdict.promote} take over"
-    return "Train again" if verdict.retrain else "Keep the model"
+        return f"Promote version {verdict.promote}"
+    return "Retrain" if verdict.retrain else "Keep the model"
 
 
-def _estimate(scored: Scored, name: str) -> str:
+def _estimate(scored: "Scored", name: str) -> str:
     if name not in scored.scores:
-        return say.NONE
-    return say.estimate(name, Estimate(scored.scores[name], *scored.intervals.get(name, ())))
+        return fmt.NONE
+    return fmt.estimate(name, Estimate(scored.scores[name], *scored.intervals.get(name, ())))
 
 
-def _attention(watched: Watched, verdict: RetrainingDecision) -> bool:
-    """Inputs that moved are told of, but they move with every season: nobody is called for them alone."""
+def _attention(watched: "Watched", verdict: "RetrainingDecision") -> bool:
+    """Input drift alone calls nobody, as inputs drift with every season."""
     serious = any(cause.kind != "input shift" for cause in watched.causes)
     return serious or watched.performance.bad or verdict.retrain or bool(verdict.promote)
 

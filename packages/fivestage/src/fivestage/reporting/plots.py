@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from fivestage.reporting import format as say
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, INK, MARKERS, PAPER, QUIET, RED, SERIES, chart
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
@@ -25,7 +26,6 @@ from fivestage.reporting.results import (
     Retraining,
     Slice,
 )
-from fivestage.reporting.svg import AMBER, BLUE, GREEN, INK, MARKERS, PAPER, QUIET, RED, SERIES, chart
 
 WIDE = 10.0  # inches; at the page's full width a point is then about 1.4 pixels
 HALF = 4.9
@@ -89,7 +89,7 @@ def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
     for axes, name in zip(panels, shown, strict=True):
         numbers = [row.metrics[name] for row in rows]
         _dots(axes, name, numbers, colours=[BLUE] * len(rows), labels=True)
-        axes.set_title(say.metric_title(name) + (" (lower is better)" if name in LOW_IS_GOOD else ""))
+        axes.set_title(fmt.metric_title(name) + (" (lower is better)" if name in LOW_IS_GOOD else ""))
     _names(panels[0], [row.features for row in rows])
     return figure
 
@@ -139,10 +139,10 @@ def cost_curve(
     axes.axvline(threshold, color=RED, linestyle="--", linewidth=1.2)
     axes.plot([threshold], [here], marker="o", color=RED)
     axis, standing = words
-    told = f"{standing.format(at=threshold)}\n{say.count(here)} {currency}"
+    told = f"{standing.format(at=threshold)}\n{fmt.count(here)} {currency}"
     axes.annotate(told, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
     axes.set(xlabel=axis, ylabel=f"{currency} per 1,000 decisions")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
     return figure
 
 
@@ -171,8 +171,8 @@ def slices(
         if name in overall:
             axes.axvline(overall[name].value, color=QUIET, linestyle="--", linewidth=1)
         _dots(axes, name, [row.metrics[name] for row in rows], colours=colours)
-        axes.set_title(say.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
-    _names(panels[0], [f"{say.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
+        axes.set_title(fmt.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
+    _names(panels[0], [f"{fmt.spaced(row.column)} {row.value} ({row.rows:,})" for row in rows])
     return figure
 
 
@@ -200,7 +200,7 @@ def slices_by_period(periods: Sequence[PeriodRow], max_bias: float) -> Figure:
                 continue
             bias = one.metrics["bias"]
             surely = min(abs(bias.low), abs(bias.high)) > max_bias and bias.low * bias.high > 0
-            cells[at, f"{say.spaced(one.column)} {one.value}"] = _reach(abs(bias.value), max_bias), surely
+            cells[at, f"{fmt.spaced(one.column)} {one.value}"] = _reach(abs(bias.value), max_bias), surely
     return _heat(cells, sorted({name for _, name in cells})[:MOST_COLUMNS], periods)
 
 
@@ -256,13 +256,13 @@ def performance(
             ]
             style: dict[str, Any] = {"color": SERIES[index % 3], "marker": MARKERS[index % len(MARKERS)]}
             _upright(axes, mine, style | {"label": f"version {version}"})
-        axes.set_title(say.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
+        axes.set_title(fmt.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
     panels[1].axhspan(-max_bias, max_bias, color=GREEN, alpha=0.10, linewidth=0)
     guesses = [period.estimated_cost for period in periods]
     panels[2].plot(middles, guesses, "_", color=QUIET, markersize=9, label="estimated before labels")
     panels[2].xaxis_date()
     panels[2].xaxis.get_offset_text().set_visible(False)
-    panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside upper right", ncols=len(versions) + 1)
     return figure
 
@@ -287,7 +287,7 @@ def estimates(periods: Sequence[PeriodRow], currency: str) -> Figure:
         axes.plot([at for at, _, _ in both], guesses, "_", color=RED, markersize=9, markeredgewidth=1.8)
         money = f", {currency}" if name == "cost_per_1000" else ""
         axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, name)))
-        axes.set_title(f"{say.metric_title(name)}{money}\n{held} of {len(both)} estimates in the interval")
+        axes.set_title(f"{fmt.metric_title(name)}{money}\n{held} of {len(both)} estimates in the interval")
         _few_days(axes)
         axes.xaxis.get_offset_text().set_visible(False)
     return figure
@@ -307,7 +307,7 @@ def causes(some: Sequence[CauseRow]) -> Figure:
         axes.axhspan(cause.low, cause.high, color=GREEN, alpha=0.12, linewidth=0)
         axes.plot(at[:before], cause.usual, color=QUIET, linewidth=1)
         axes.plot(at[before:], cause.now, color=RED, marker="o", markersize=3)
-        axes.set_title(f"{say.spaced(cause.subject)}\n{cause.what}", fontsize=8)
+        axes.set_title(f"{fmt.spaced(cause.subject)}\n{cause.what}", fontsize=8)
         _few_days(axes)
         axes.xaxis.get_offset_text().set_visible(False)
     return figure
@@ -324,7 +324,7 @@ def policies(found: PoliciesSection, currency: str) -> Figure:
         year.plot(at, one.by_day, color=SERIES[number % len(SERIES)], linestyle=("-", "--")[number // 4])
     year.axhline(0, color=QUIET, linewidth=1)
     year.xaxis_date()
-    year.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say.count(value)))
+    year.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
     year.set_title(f"saved so far, {currency}")
     whole.axvline(0, color=QUIET, linewidth=1)
     colours = [SERIES[number % len(SERIES)] for number in range(len(others))]
@@ -341,7 +341,7 @@ def _dots(
         axes.plot([number.low, number.high], [row, row], color=colour, linewidth=2.4, alpha=0.45)
         axes.plot([number.value], [row], marker="o", color=colour)
         if labels:
-            words = say.metric(name, number.value)
+            words = fmt.metric(name, number.value)
             place = (number.value, row)
             axes.annotate(words, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(name, value)))
@@ -394,5 +394,5 @@ def _reach(score: float, limit: float) -> float:
 
 def _tick(name: str, value: float, _place: object = None) -> str:
     if name == "savings_share":
-        return f"{say.count(100 * value)}%"
-    return say.decimal(value, 2) if name in ("roc_auc", "log_loss") else say.metric(name, value)
+        return f"{fmt.count(100 * value)}%"
+    return fmt.decimal(value, 2) if name in ("roc_auc", "log_loss") else fmt.metric(name, value)

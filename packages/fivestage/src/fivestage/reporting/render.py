@@ -6,9 +6,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from fivestage.contract.contract import Contract
-from fivestage.reporting import format as say
-from fivestage.reporting import task_words as tasks
-from fivestage.reporting import words
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import Results
 
 FOLDER = Path(__file__).parent / "templates"
@@ -28,10 +27,10 @@ def render(template: str, contract: Contract, results: Results, **more: Any) -> 
     return environment.get_template(template).render(
         contract=contract,
         results=results,
-        say=say,
-        words=words,
-        tasks=tasks,
-        shown=tasks.shown_of(contract),
+        fmt=fmt,
+        sentences=sentences,
+        task_display=task_display,
+        shown=task_display.shown_of(contract),
         **more,
     )
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract
-from fivestage.reporting.card import card_text
-from fivestage.reporting.page import write_page
+from fivestage.reporting.html_page import write_page
+from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import ReportLink, RunSection, load, save
-from fivestage.reporting.summary import summary
+from fivestage.reporting.terminal_summary import summary
 
 
 def write_report(

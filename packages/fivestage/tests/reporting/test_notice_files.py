@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage.reporting.notice import Notice, read_notice, write_notice
+from fivestage.reporting.notices import Notice, read_notice, write_notice
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The sentences that page, card and summary share, made from the contract and the results."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import Gate, Probe
-from fivestage.reporting import format as say
-from fivestage.reporting import task_words as tasks
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import task_display
 from fivestage.reporting.results import (
     DataSection,
     ModelSection,
@@ -20,6 +21,50 @@ NOT_RUN = "Not run yet."
 ADVICE = (
     "Bring it what tells more (histories of entities follow what moves: `make init` with KEYS=...), or, "
     "where a gate asks for too much, change `gates` in problem/problem.yaml."
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the five; `places` are paths of the project."""
+
+    name: str  # as in Results
+    title: str
+    question: str
+    places: tuple[str, ...]
+
+
+STAGES = (
+    Stage(
+        "problem",
+        "Problem",
+        "Who decides what with this model, and what does a mistake cost?",
+        ("problem/problem.yaml",),
+    ),
+    Stage(
+        "data",
+        "Data",
+        "How do you know that the model never sees the future?",
+        ("problem/dataset.py", "problem/features.py", "steps/data.py"),
+    ),
+    Stage(
+        "model",
+        "Model",
+        "Why this model, why this threshold, and would you bet money on it?",
+        ("pipelines/training.py", "steps/model.py"),
+    ),
+    Stage(
+        "serving",
+        "Serving",
+        "Is what serves the same as what you evaluated, and is it quick enough?",
+        ("serving/app.py", "steps/deploy.py"),
+    ),
+    Stage(
+        "monitoring",
+        "Monitoring",
+        "How do you notice that it got worse, and what happens then?",
+        ("monitoring", "steps/monitor.py"),
+    ),
 )
 
 
@@ -38,17 +83,17 @@ def not_run(results: Results, stage: str) -> str:
 def problem(contract: Contract) -> str:
     """Who decides what, and what the model says to that."""
     decision = contract.decision
-    return f"{say.capital(decision.who)}: {decision.what}. The model gives {tasks.gives(contract)}."
+    return f"{fmt.capital(decision.who)}: {decision.what}. The model gives {task_display.gives(contract)}."
 
 
 def data(contract: Contract, result: DataSection) -> str:
     """What was kept, what was not, and how the future is kept out."""
     bad = sum(result.quarantined.values())
     return (
-        f"A feature may read only what was known {say.compact(contract.decision.hours_before)} h before "
-        f"the {say.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
+        f"A feature may read only what was known {fmt.compact(contract.decision.hours_before)} h before "
+        f"the {fmt.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
         f"{passed(result.probes, 'leakage probe')}; {result.rows:,} rows were "
-        f"kept, and {say.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
+        f"kept, and {fmt.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
     )
 
 
@@ -57,8 +102,8 @@ def model(contract: Contract, result: ModelSection) -> str:
     words = []
     chosen = next((one for one in result.candidates if one.chosen), None)
     if chosen is not None:
-        against = _against(result, tasks.shown_of(contract).fit)
-        words.append(f"“{say.spaced(chosen.name)}” was taken on the validation folds{against}.")
+        against = _against(result, task_display.shown_of(contract).fit)
+        words.append(f"“{fmt.spaced(chosen.name)}” was taken on the validation folds{against}.")
     words.append(
         f"Version {result.version} was {'promoted' if result.promoted else 'refused'}: {gates(result.gates)}."
     )
@@ -72,14 +117,14 @@ def _against(result: ModelSection, name: str) -> str:
         return ""
     best = min(baselines, key=lambda one: one.metrics[name])
     return (
-        f": {say.metric_title(name)} {say.metric(name, chosen[0])} against "
-        f"{say.metric(name, best.metrics[name])} for the best baseline, {say.spaced(best.name)}"
+        f": {fmt.metric_title(name)} {fmt.metric(name, chosen[0])} against "
+        f"{fmt.metric(name, best.metrics[name])} for the best baseline, {fmt.spaced(best.name)}"
     )
 
 
 def gates(of: tuple[Gate, ...]) -> str:
     """How many gates passed, and the names of those that did not."""
-    failed = [say.spaced(gate.name) for gate in of if not gate.passed]
+    failed = [fmt.spaced(gate.name) for gate in of if not gate.passed]
     words = passed(of, "gate")
     return f"{words}; failed: {', '.join(failed)}" if failed else words
 
@@ -87,7 +132,7 @@ def gates(of: tuple[Gate, ...]) -> str:
 def passed(of: Sequence[Gate | Probe], what: str) -> str:
     """How many of those that could fail have passed, and how many could not."""
     asked = [one for one in of if one.applicable]
-    words = f"{sum(one.passed for one in asked)} of {say.plural(len(asked), what)} passed"
+    words = f"{sum(one.passed for one in asked)} of {fmt.plural(len(asked), what)} passed"
     return f"{words} ({len(of) - len(asked)} not applicable)" if len(asked) < len(of) else words
 
 
@@ -98,8 +143,8 @@ def serving(result: ServingSection) -> str:
     return (
         f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
         f"HTTP got the offline answers, with a largest difference of "
-        f"{say.compact(result.parity.largest_difference)}. "
-        f"Of {say.plural(result.requests, 'request')}{switched}, {answered}."
+        f"{fmt.compact(result.parity.largest_difference)}. "
+        f"Of {fmt.plural(result.requests, 'request')}{switched}, {answered}."
     )
 
 
@@ -121,7 +166,7 @@ def seen(result: MonitoringSection) -> str:
     """Periods, bad ones, and retrainings."""
     bad = sum(period.bad for period in result.periods)
     words = (
-        f"{say.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
+        f"{fmt.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
     )
     return f"{words} Version {result.versions[-1].version} serves now." if result.versions else words
 
@@ -130,7 +175,7 @@ def policies(contract: Contract, found: PoliciesSection) -> str:
     """Which policy is worth it, and honestly when none is."""
     currency = contract.costs.currency
     trained = [one for one in found.years if one.trainings]
-    lived = f"From {say.day(found.start)} to {say.day(found.end)}, {found.decisions:,} decisions"
+    lived = f"From {fmt.day(found.start)} to {fmt.day(found.end)}, {found.decisions:,} decisions"
     better = [one for one in trained if one.saved.low > 0]
     if not better:
         return (
@@ -138,10 +183,10 @@ def policies(contract: Contract, found: PoliciesSection) -> str:
             "what it saves against never training again reaches to zero or below."
         )
     best = max(better, key=lambda one: one.saved.value)
-    total = say.money(best.saved.value * found.decisions / tasks.PER, currency)
+    total = fmt.money(best.saved.value * found.decisions / task_display.PER, currency)
     others = [one.name for one in trained if one.saved.low <= 0]
     doubt = f" Not shown to be worth it: {', '.join(others)}." if others else ""
-    saves = f"{say.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
+    saves = f"{fmt.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
     return (
         f"{lived}: training “{best.name}” saves most against never training again, {saves}, {total} in all, "
         f"trainings paid.{doubt}"
@@ -153,7 +198,7 @@ def retrained(of: tuple[Retraining, ...]) -> str:
     if not of:
         return "no retraining"
     promoted = sum(one.promoted for one in of)
-    return f"{say.plural(len(of), 'retraining')}, {promoted} promoted"
+    return f"{fmt.plural(len(of), 'retraining')}, {promoted} promoted"
 
 
 def stale(contract: Contract, results: Results) -> str:

@@ -45,7 +45,7 @@ def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> No
     assert told.facts == {"act": "false", "as_of": "2013-10-08"}
     assert "## From 2013-10-01 to 2013-10-08" in told.body
     assert "**Keep the model**: the latest was good." in told.body
-    assert "Nothing moved by more than chance" in told.body
+    assert "No check found more than chance explains" in told.body
     assert "| ROC-AUC | 0." in told.body
 
 
@@ -62,9 +62,9 @@ def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(contract: Contract, 
     proven = RetrainingDecision(retrain=False, reason="it saves money", promote="4")
     told = period_notice(contract, [(watched, proven)])
     assert told.attention
-    assert "**Let version 4 take over**: it saves money." in told.body
+    assert "**Promote version 4**: it saves money." in told.body
     assert told.facts["act"] == "true"
-    assert "**Train again**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
+    assert "**Retrain**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
 
 
 def test_of_several_weeks_the_latest_comes_first_and_decides(contract: Contract, watched: Watched) -> None:
@@ -87,7 +87,7 @@ def test_a_contest_names_each_gate_and_a_refusal_asks_for_somebody(contract: Con
     lost = contest_notice(contract, "7", GATES, "2013-12-01", promoted=False)
     assert lost.attention
     assert "1 of 2 gates passed; failed: calibrated" in lost.body
-    assert "| calibrated | **no** | 0.1 | 0.06 |" in lost.body
+    assert "| calibrated | **failed** | 0.1 | 0.06 |" in lost.body
     won = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
     assert not won.attention
     assert "Version 7, trained as of 2013-12-01, is the champion" in won.body

@@ -4,9 +4,8 @@ from pathlib import Path
 from textwrap import wrap
 
 from fivestage.contract.contract import Contract
-from fivestage.reporting import format as say
-from fivestage.reporting import task_words as tasks
-from fivestage.reporting import words
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import (
     DataSection,
     Estimate,
@@ -15,7 +14,7 @@ from fivestage.reporting.results import (
     Results,
     ServingSection,
 )
-from fivestage.reporting.stages import STAGES
+from fivestage.reporting.sentences import STAGES
 
 WIDTH = 100
 _NAME, _TEXT, _PLACE = 14, 60, 22
@@ -26,7 +25,7 @@ def summary(contract: Contract, results: Results, page: Path) -> str:
     spent = results.run.seconds if results.run else {}
     rows = [*wrap(contract.title, WIDTH), _row(["stage"], ["decision and numbers"], ["where to look"])]
     for number, stage in enumerate(STAGES, start=1):
-        took = [f"  {say.seconds(spent[stage.name])}"] if stage.name in spent else []
+        took = [f"  {fmt.seconds(spent[stage.name])}"] if stage.name in spent else []
         text = [
             line for sentence in _sentences(stage.name, contract, results) for line in wrap(sentence, _TEXT)
         ]
@@ -47,20 +46,23 @@ def _row(name: list[str], text: list[str], place: list[str]) -> str:
 def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
     match getattr(results, stage):
         case DataSection() as data:
-            return [words.data(contract, data)]
+            return [sentences.data(contract, data)]
         case ModelSection() as model:
-            return [words.model(contract, model), _scores(model.test, contract)]
+            return [sentences.model(contract, model), _scores(model.test, contract)]
         case ServingSection() as serving:
-            p50, p99 = say.decimal(serving.p50_ms, 1), say.decimal(serving.p99_ms, 1)
-            return [words.serving(serving), f"A one-row request took {p50} ms (median) and {p99} ms (p99)."]
+            p50, p99 = fmt.decimal(serving.p50_ms, 1), fmt.decimal(serving.p99_ms, 1)
+            return [
+                sentences.serving(serving),
+                f"A one-row request took {p50} ms (median) and {p99} ms (p99).",
+            ]
         case MonitoringSection() as monitoring:
-            return [words.monitoring(contract, monitoring)]
+            return [sentences.monitoring(contract, monitoring)]
     if stage != "problem":
-        return [words.not_run(results, stage)]
-    return [tasks.rule(contract), words.stale(contract, results)]
+        return [sentences.not_run(results, stage)]
+    return [task_display.rule(contract), sentences.stale(contract, results)]
 
 
 def _scores(test: dict[str, Estimate], contract: Contract) -> str:
-    names = tasks.shown_of(contract).summary
-    shown = [f"{say.metric_title(name)} {say.estimate(name, test[name])}" for name in names if name in test]
+    names = task_display.shown_of(contract).summary
+    shown = [f"{fmt.metric_title(name)} {fmt.estimate(name, test[name])}" for name in names if name in test]
     return f"On the test window: {', '.join(shown)}."

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fivestage.reporting import format as say
+from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import Estimate
 
 NAN = float("nan")
@@ -26,13 +26,13 @@ NAN = float("nan")
     ],
 )
 def test_metrics_have_their_own_form(name: str, value: float, shown: str) -> None:
-    assert say.metric(name, value) == shown
+    assert fmt.metric(name, value) == shown
 
 
 def test_an_interval_is_shown_where_there_is_one() -> None:
-    assert say.estimate("roc_auc", Estimate(0.755, 0.73, 0.773)) == "0.755 (0.730 to 0.773)"
-    assert say.estimate("roc_auc", Estimate(0.755)) == "0.755"
-    assert say.estimate("rows", Estimate(10, 10, 10)) == "10"
+    assert fmt.estimate("roc_auc", Estimate(0.755, 0.73, 0.773)) == "0.755 (0.730 to 0.773)"
+    assert fmt.estimate("roc_auc", Estimate(0.755)) == "0.755"
+    assert fmt.estimate("rows", Estimate(10, 10, 10)) == "10"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_interval_is_shown_where_there_is_one() -> None:
     [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 00 s"), (119.7, "2 min 00 s"), (NAN, "–")],  # noqa: RUF001
 )
 def test_durations(value: float, shown: str) -> None:
-    assert say.seconds(value) == shown
+    assert fmt.seconds(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -48,27 +48,27 @@ def test_durations(value: float, shown: str) -> None:
     [(2.2e-16, "2.2e−16"), (5.0, "5"), (0.0721, "0.0721"), (160_204.2, "160,204"), (999.9, "1,000")],  # noqa: RUF001
 )
 def test_numbers_of_unknown_size(value: float, shown: str) -> None:
-    assert say.compact(value) == shown
+    assert fmt.compact(value) == shown
 
 
 @given(st.floats(-1e300, 1e300) | st.sampled_from([NAN, math.inf, -math.inf]))
 def test_no_number_is_shown_as_a_word_of_the_machine(value: float) -> None:
-    for form in (say.count, say.decimal, say.compact, say.percent, say.seconds):
+    for form in (fmt.count, fmt.decimal, fmt.compact, fmt.percent, fmt.seconds):
         shown = form(value)
         assert "nan" not in shown
         assert "inf" not in shown
-        assert (shown == say.NONE) == (not math.isfinite(value))
+        assert (shown == fmt.NONE) == (not math.isfinite(value))
 
 
 def test_metrics_come_in_one_order_and_unknown_ones_last() -> None:
-    assert say.in_order({"rows": 1.0, "own": 2.0, "roc_auc": 3.0}) == ["roc_auc", "rows", "own"]
+    assert fmt.in_order({"rows": 1.0, "own": 2.0, "roc_auc": 3.0}) == ["roc_auc", "rows", "own"]
 
 
 def test_digests_are_cut_and_words_are_not() -> None:
-    assert say.short("ab" * 32) == "abababababab"
-    assert say.short("a branch with a long name") == "a branch with a long name"
+    assert fmt.short("ab" * 32) == "abababababab"
+    assert fmt.short("a branch with a long name") == "a branch with a long name"
 
 
 def test_dates_and_plurals() -> None:
-    assert say.day(date(2013, 10, 1)) == "1 Oct 2013"
-    assert (say.plural(1, "row"), say.plural(1200, "row")) == ("1 row", "1,200 rows")
+    assert fmt.day(date(2013, 10, 1)) == "1 Oct 2013"
+    assert (fmt.plural(1, "row"), fmt.plural(1200, "row")) == ("1 row", "1,200 rows")

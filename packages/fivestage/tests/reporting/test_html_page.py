@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fivestage.contract.contract import Contract
-from fivestage.reporting.page import page, write_page
+from fivestage.reporting.html_page import page, write_page
 from fivestage.reporting.results import NAN, Estimate, ProblemSection, Results
-from fivestage.reporting.stages import STAGES
+from fivestage.reporting.sentences import STAGES
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
-from fivestage.reporting import format as say
+from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import DataSection, Estimate, ModelSection
 
 PER = 1000
@@ -57,10 +57,10 @@ def gives(contract: Contract) -> str:
             return f"the probabilities of {classes}: {label.means}"
         case RegressionContract():
             return (
-                f"the expected “{say.spaced(label.name)}” in {contract.label.unit}, with an interval that "
+                f"the expected “{fmt.spaced(label.name)}” in {contract.label.unit}, with an interval that "
                 f"holds {contract.interval:.0%} of what comes: {label.means}"
             )
-    return f"the probability that the outcome is “{say.spaced(label.name)}”: {label.means}"
+    return f"the probability that the outcome is “{fmt.spaced(label.name)}”: {label.means}"
 
 
 def rule(contract: Contract) -> str:
@@ -68,14 +68,14 @@ def rule(contract: Contract) -> str:
     match contract:
         case BinaryContract():
             costs, act = contract.costs, contract.decision.act
-            alarm = say.money(costs.act_negative - costs.wait_negative, costs.currency)
-            rescued = say.money(costs.wait_positive - costs.act_positive, costs.currency)
+            alarm = fmt.money(costs.act_negative - costs.wait_negative, costs.currency)
+            rescued = fmt.money(costs.wait_positive - costs.act_positive, costs.currency)
             return (
-                f"The costs set the rule: “{say.spaced(act)}” from a probability of {costs.threshold:.3f} "
+                f"The costs set the rule: “{fmt.spaced(act)}” from a probability of {costs.threshold:.3f} "
                 f"on, because a needless action costs {alarm} and a timely one saves {rescued}."
             )
         case MulticlassContract():
-            actions = ", ".join(f"“{say.spaced(one)}”" for one in contract.costs.actions)
+            actions = ", ".join(f"“{fmt.spaced(one)}”" for one in contract.costs.actions)
             return (
                 f"The costs set the rule: of {actions} the one whose price, weighted by the probabilities of "
                 "the classes, is least."
@@ -94,7 +94,7 @@ def short_rule(contract: Contract) -> tuple[str, str]:
     """The rule as the one thing to remember, and what stands below it."""
     match contract:
         case BinaryContract():
-            act = say.spaced(contract.decision.act)
+            act = fmt.spaced(contract.decision.act)
             return f"p ≥ {contract.costs.threshold:.2f}", f"from there “{act}” pays"
         case MulticlassContract():
             many = len(contract.costs.actions)
@@ -104,31 +104,31 @@ def short_rule(contract: Contract) -> tuple[str, str]:
             )
         case RegressionContract():
             return f"q {contract.costs.level:.2f}", "the quantile that is cheapest to plan with"
-    return say.NONE, ""
+    return fmt.NONE, ""
 
 
 def prices(contract: Contract) -> Table:
     """What each outcome costs."""
     match contract:
         case BinaryContract():
-            label, costs = say.spaced(contract.label.name), contract.costs
+            label, costs = fmt.spaced(contract.label.name), contract.costs
             pairs = (
                 (contract.decision.act, costs.act_positive, costs.act_negative),
                 (contract.decision.wait, costs.wait_positive, costs.wait_negative),
             )
             return ("", label, f"not {label}"), [
-                (say.spaced(name), say.count(yes), say.count(no)) for name, yes, no in pairs
+                (fmt.spaced(name), fmt.count(yes), fmt.count(no)) for name, yes, no in pairs
             ]
         case MulticlassContract():
             by_action = contract.costs.actions.items()
             return ("", *contract.label.classes), [
-                (say.spaced(name), *(say.compact(one) for one in of.values())) for name, of in by_action
+                (fmt.spaced(name), *(fmt.compact(one) for one in of.values())) for name, of in by_action
             ]
         case RegressionContract():
             unit = contract.label.unit
             return ("", f"per unit ({unit})"), [
-                ("too much", say.compact(contract.costs.over)),
-                ("too little", say.compact(contract.costs.under)),
+                ("too much", fmt.compact(contract.costs.over)),
+                ("too little", fmt.compact(contract.costs.under)),
             ]
     return (), []
 
@@ -143,12 +143,12 @@ def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]
             perfect = rate * min(costs.act_positive, costs.wait_positive)
             perfect += (1 - rate) * min(costs.act_negative, costs.wait_negative)
             ways = {"always act": acting, "always wait": waiting, "know the outcome": perfect}
-            return f"at a rate of {say.percent(rate)}", {way: PER * cost for way, cost in ways.items()}
+            return f"at a rate of {fmt.percent(rate)}", {way: PER * cost for way, cost in ways.items()}
         case MulticlassContract():
             shares = class_shares(data)
             by_action = contract.costs.actions
             alone = {
-                f"always {say.spaced(name)}": sum(shares.get(one, 0) * price for one, price in of.items())
+                f"always {fmt.spaced(name)}": sum(shares.get(one, 0) * price for one, price in of.items())
                 for name, of in by_action.items()
             }
             known = sum(share * min(of[one] for of in by_action.values()) for one, share in shares.items())
@@ -192,7 +192,7 @@ def curve_words(contract: Contract) -> tuple[str, str]:
 def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
     """How a version decides, as a name and a value."""
     if isinstance(contract, BinaryContract):
-        return "act from", say.decimal(model.threshold)
+        return "act from", fmt.decimal(model.threshold)
     return "decides by", short_rule(contract)[1]
 
 
@@ -200,4 +200,4 @@ def best(test: Mapping[str, Estimate], contract: Contract) -> str:
     """The one score to remember, named."""
     name = shown_of(contract).summary[0]
     number = test.get(name, Estimate(float("nan")))
-    return f"{say.metric_title(name)} {say.metric(name, number.value)}"
+    return f"{fmt.metric_title(name)} {fmt.metric(name, number.value)}"

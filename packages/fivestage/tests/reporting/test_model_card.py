@@ -5,7 +5,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.reporting.card import card_text
+from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import Results
 
 

@@ -4,7 +4,7 @@ from math import isfinite
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.reporting import task_words as tasks
+from fivestage.reporting import task_display
 from fivestage.reporting.render import render
 from fivestage.reporting.results import Results
 
@@ -19,8 +19,10 @@ def card_text(contract: Contract, results: Results) -> str:
     """
     if results.model is None:
         raise UserError("There is no model to write a card for. Run `make train` first.")
-    shown = tasks.shown_of(contract)
+    shown = task_display.shown_of(contract)
     name, way = shown.slices[0], -1 if shown.low_is_good else 1
     ranked = [row for row in results.model.slices if isfinite(row.metrics[name].value)]
     weakest = sorted(ranked, key=lambda row: way * row.metrics[name].value)[:WEAKEST]
-    return render("card.md.j2", contract, results, model=results.model, data=results.data, weakest=weakest)
+    return render(
+        "model_card.md.j2", contract, results, model=results.model, data=results.data, weakest=weakest
+    )

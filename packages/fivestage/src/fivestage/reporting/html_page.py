@@ -6,12 +6,11 @@ from markupsafe import Markup
 
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract
-from fivestage.reporting import format as say
-from fivestage.reporting import plots, words
-from fivestage.reporting import task_words as tasks
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting import plots, sentences, task_display
 from fivestage.reporting.render import render
 from fivestage.reporting.results import NAN, Estimate, MonitoringSection, Results
-from fivestage.reporting.stages import STAGES
+from fivestage.reporting.sentences import STAGES
 
 PICTURED = 3  # causes of a period; the others are in its drift report
 
@@ -36,21 +35,21 @@ def page(contract: Contract, results: Results) -> str:
 
 def _tiles(contract: Contract, results: Results) -> dict[str, tuple[str, str]]:
     """By stage: the one number to remember, and what stands below it."""
-    tiles = {stage.name: (say.NONE, words.not_run(results, stage.name)) for stage in STAGES}
-    tiles["problem"] = tasks.short_rule(contract)
+    tiles = {stage.name: (fmt.NONE, sentences.not_run(results, stage.name)) for stage in STAGES}
+    tiles["problem"] = task_display.short_rule(contract)
     if data := results.data:
-        tiles["data"] = (say.count(data.rows), f"rows kept; {words.passed(data.probes, 'leakage probe')}")
+        tiles["data"] = (fmt.count(data.rows), f"rows kept; {sentences.passed(data.probes, 'leakage probe')}")
     if model := results.model:
         saved = model.test.get("savings_share", Estimate(NAN))
-        below = f"of the possible savings on unseen months; {tasks.best(model.test, contract)}"
-        tiles["model"] = (say.metric("savings_share", saved.value), below)
+        below = f"of the possible savings on unseen months; {task_display.best(model.test, contract)}"
+        tiles["model"] = (fmt.metric("savings_share", saved.value), below)
     if serving := results.serving:
         below = f"p99 of a one-row request; {serving.failed:,} of {serving.requests:,} requests failed"
-        tiles["serving"] = (f"{say.decimal(serving.p99_ms, 1)} ms", below)
+        tiles["serving"] = (f"{fmt.decimal(serving.p99_ms, 1)} ms", below)
     if monitoring := results.monitoring:
         bad = sum(period.bad for period in monitoring.periods)
         number = f"{bad} of {len(monitoring.periods)}"
-        tiles["monitoring"] = (number, f"periods bad; {words.retrained(monitoring.retrainings)}")
+        tiles["monitoring"] = (number, f"periods bad; {sentences.retrained(monitoring.retrainings)}")
     return tiles
 
 
@@ -58,10 +57,14 @@ def _plots(contract: Contract, results: Results) -> dict[str, str]:
     """By name; a plot without points is left out."""
     drawn = {}
     watched = results.monitoring or MonitoringSection((), (), ())
-    currency, shown, unit = contract.costs.currency, tasks.shown_of(contract), tasks.label_axis(contract)[1]
+    currency, shown, unit = (
+        contract.costs.currency,
+        task_display.shown_of(contract),
+        task_display.label_axis(contract)[1],
+    )
     if results.data and results.data.label_rate:
         drawn["label_rate"] = plots.label_rate(
-            results.data, watched.retrainings, tasks.label_axis(contract)[1]
+            results.data, watched.retrainings, task_display.label_axis(contract)[1]
         )
     if model := results.model:
         if model.ablation:
@@ -70,7 +73,7 @@ def _plots(contract: Contract, results: Results) -> dict[str, str]:
             drawn["calibration"] = plots.calibration(model.calibration, unit)
         if model.cost_curve:
             drawn["cost_curve"] = plots.cost_curve(
-                model.cost_curve, model.threshold, tasks.curve_words(contract), currency
+                model.cost_curve, model.threshold, task_display.curve_words(contract), currency
             )
         if model.importance:
             drawn["importance"] = plots.importance(model.importance)
@@ -81,7 +84,11 @@ def _plots(contract: Contract, results: Results) -> dict[str, str]:
 
 def _plots_of_periods(contract: Contract, watched: MonitoringSection) -> dict[str, str]:
     drawn = _pictures(watched)
-    limit, currency, shown = contract.monitoring.max_bias, contract.costs.currency, tasks.shown_of(contract)
+    limit, currency, shown = (
+        contract.monitoring.max_bias,
+        contract.costs.currency,
+        task_display.shown_of(contract),
+    )
     if watched.periods:
         drawn["performance"] = plots.performance(
             watched.periods, watched.retrainings, shown.periods, limit, currency

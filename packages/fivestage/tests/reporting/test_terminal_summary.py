@@ -2,8 +2,8 @@ from pathlib import Path
 
 from fivestage.contract.contract import Contract
 from fivestage.reporting.results import Results
-from fivestage.reporting.stages import STAGES
-from fivestage.reporting.summary import WIDTH, summary
+from fivestage.reporting.sentences import STAGES
+from fivestage.reporting.terminal_summary import WIDTH, summary
 
 PAGE = Path("reports/index.html")
 
