@@ -1,7 +1,6 @@
 """`python -m serving`: the service in the foreground."""
 
-from fivestage.serving.run import main
-from problem import PROBLEM
+from fivestage.serving.server import run
 
 if __name__ == "__main__":
-    main(PROBLEM)
+    run("serving.app:create")

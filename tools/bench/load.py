@@ -82,17 +82,27 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
+REQUEST_ID = b"0123456789abcdef0123456789abcdef"  # in a request's head: another one at each time it is sent
+
+
 def post(path: str, body: bytes) -> bytes:
     """A request as it goes over the wire."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"X-Request-Id: {REQUEST_ID.decode()}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _each_with_its_id(requests: Sequence[bytes]) -> Iterator[bytes]:
+    """The requests in turn, each time with another request id, as clients and proxies send them."""
+    for number, request in enumerate(itertools.cycle(requests)):
+        yield request.replace(REQUEST_ID, b"%032x" % number, 1)
 
 
 def load(
     port: int, requests: Sequence[bytes], connections: int, seconds: float, pid: int, per_second: float = 0
 ) -> Result:
     """Put a load on a server of this machine, as fast as it answers or at a rate; requests come in turn."""
-    turn = itertools.cycle(requests)
+    turn = _each_with_its_id(requests)
 
     async def run() -> tuple[list[_Client], float]:
         loop = asyncio.get_running_loop()

@@ -70,7 +70,16 @@ class Server:
 
 def servers(folder: Path, rows: peers.Rows, columns: Mapping[str, str] | None) -> dict[str, Server]:
     """The service and the echo, and with `columns` the peers."""
-    echo = ["-m", "uvicorn", "bench.echo:app", "--port", str(PORT), "--no-access-log", "--log-level", "error"]
+    echo = [
+        "-m",
+        "uvicorn",
+        "tools.bench.echo:app",
+        "--port",
+        str(PORT),
+        "--no-access-log",
+        "--log-level",
+        "error",
+    ]
     ours = {"SERVE_PORT": str(PORT), "SERVE_FOLDER": str(folder)}
     batch = (list(rows) * BATCH)[:BATCH]
     single = [post("/predict", json.dumps({"rows": [row]}).encode()) for row in rows]

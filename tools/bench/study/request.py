@@ -37,7 +37,8 @@ GROUP = 8  # answers of a commit
 START = """
 import time
 begun = time.process_time()
-import fivestage.serving.app
+import serving.app
+from problem import PROBLEM
 imported = time.process_time()
 from pathlib import Path
 from fivestage.artifact.artifact import load_artifact

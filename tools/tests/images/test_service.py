@@ -19,7 +19,8 @@ from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
 from fivestage.deployment.service_client import TOLERANCE, url
 from fivestage.serving.settings import Settings
-from tests.serving.conftest import artifact, contract, free_port, iso, world
+from tests.flights.world import artifact, contract, iso, world
+from tests.serving.conftest import free_port
 
 __all__ = ["artifact", "contract", "world"]
 

@@ -21,7 +21,8 @@ from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.settings import Settings
 from problem import PROBLEM
 from tests.conftest import changed
-from tests.serving.conftest import DAY, HOUR, START, free_port, made_world
+from tests.flights.world import DAY, HOUR, START, made_world
+from tests.serving.conftest import free_port
 
 LIMIT = 3  # of a batch
 END = START + 2 * DAY

@@ -20,7 +20,7 @@ from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
 from problem import PROBLEM, dataset
-from tests.serving.conftest import REFERENCE, made_artifact, made_world
+from tests.flights.world import REFERENCE, made_artifact, made_world
 
 ELSEWHERE = Path(tempfile.gettempdir())
 

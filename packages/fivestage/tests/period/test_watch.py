@@ -29,7 +29,7 @@ from fivestage.serving.log import open_store
 from fivestage.serving.store import PredictionRecord, Shadowed
 from problem import PROBLEM
 from steps.monitor import alerts_of, metrics_of, period_of
-from tests.serving.conftest import HOUR, REFERENCE, START, made_artifact, made_world
+from tests.flights.world import HOUR, REFERENCE, START, made_artifact, made_world
 
 STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
 PERIOD = (START + 8 * DAY, START + 10 * DAY)

@@ -1,62 +1,72 @@
-"""A small made-up world with an artifact of its own, and a service on a real port."""
+"""The project's application on small synthetic problems, on a real port."""
 
+import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
-import treelite
-from sklearn.ensemble import HistGradientBoostingClassifier
+import uvicorn
 
-from fivestage.artifact.artifact import Artifact, Lineage, SmokeRow, save_artifact
-from fivestage.artifact.calibration import Calibration
+from fivestage.artifact.artifact import Artifact, save_artifact
+from fivestage.artifact.calibration import LINKS
 from fivestage.artifact.engine import predict_table
-from fivestage.artifact.scorer import Parity
-from fivestage.artifact.treelite_checkpoint import ensemble_of
-from fivestage.common.columns import Floats, Ints, Strings
+from fivestage.common.columns import Floats, Ints
+from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
-from fivestage.features.definitions import columns_of
-from fivestage.features.encoder import encode, matrix
+from fivestage.deployment import local_process
+from fivestage.features.problem import Problem
 from fivestage.serving.pointer import Pointer, write_pointer
-from fivestage.serving.run import Server
-from fivestage.serving.service import Service
+from fivestage.serving.server import uvicorn_options
+from fivestage.serving.service import PredictionService
 from fivestage.serving.settings import Settings
-from problem import PROBLEM
-from problem.features import SETS, WEATHER
+from fivestage.training.packaging import fit_chosen
+from fivestage.training.selection import Selection
+from serving.app import create_app
+from tests.synthetic import (
+    AS_OF,
+    FEATURES,
+    packaged,
+    prepared,
+    request_of,
+    synthetic_artifact,
+    synthetic_problem,
+)
 
 DAY, HOUR = 86_400, 3600
-START = 1_375_315_200  # 2013-08-01T00:00:00Z
-DAYS = 12
-AS_OF = START + 8 * DAY
-REGION = {"IAH": "south", "MIA": "south", "ORD": "north", "BOS": "north", "LAX": "west", "SFO": "west"}
-REFERENCE = {"region": REGION}
+NOW = int(pd.Timestamp(AS_OF, tz="UTC").timestamp())  # when the synthetic models were made
+SHOWN = 500  # rows from that moment on
 
 
 @dataclass(frozen=True)
 class World:
-    """Flights as columns, with their decision times, labels and events."""
+    """Rows from the time of the models on, and what becomes known."""
 
-    rows: dict[str, Any]
-    at: Ints
-    label: Ints
-    events: dict[str, dict[str, Any]]
+    task: str
+    table: pd.DataFrame
+    events: Mapping[str, pd.DataFrame]
+
+    @property
+    def at(self) -> Ints:
+        found: Ints = self.table["decision_at"].to_numpy()
+        return found
 
     def row(self, place: int) -> dict[str, Any]:
-        return {
-            name: values[place] if isinstance(values, list) else values[place].item()
-            for name, values in self.rows.items()
-        }
+        names = synthetic_problem(self.task).contract.columns
+        found = {name: self.table[name].iloc[place] for name in names}
+        return {name: one.item() if hasattr(one, "item") else one for name, one in found.items()}
 
     def request(self, place: int) -> dict[str, Any]:
-        return iso(self.row(place))
+        return request_of(self.row(place))
 
 
 @dataclass(frozen=True)
@@ -66,148 +76,38 @@ class Deployed:
     settings: Settings
     artifact: Artifact
     digest: str
+    problem: Problem
 
 
-def iso(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a client sends it."""
-    times = (
-        "scheduled_departure",
-        "scheduled_arrival",
-        "departed_at",
-        "landed_at",
-        "cancelled_at",
-        "diverted_at",
-        "hour",
-    )
-    sent = {
-        name: datetime.fromtimestamp(value, UTC).isoformat() if name in times else value
-        for name, value in row.items()
-    }
-    return {
-        name: None if isinstance(value, float) and np.isnan(value) else value for name, value in sent.items()
-    }
+def world_of(task: str) -> World:
+    one = prepared(task)
+    first = int(np.searchsorted(one.rows["decision_at"], NOW))
+    events = {}
+    for kind, frame in one.world.events.items():
+        known = one.contract.events[kind].known_at(dict(frame.items()))  # type: ignore[arg-type]
+        events[kind] = frame[(known > NOW - DAY) & (known <= NOW + 20 * DAY)]
+    return World(task, one.rows.iloc[first : first + SHOWN], events)
 
 
-def messages(events: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def messages(events: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Events as a client sends them."""
-    sent = []
-    for kind, frame in events.items():
-        columns = [values if isinstance(values, list) else values.tolist() for values in frame.values()]
-        sent += [
-            {"kind": kind, **iso(dict(zip(frame, values, strict=True)))}
-            for values in zip(*columns, strict=True)
-        ]
-    return sent
+    return [
+        {"kind": kind, **request_of({str(name): value for name, value in row.items()})}
+        for kind, frame in events.items()
+        for row in frame.to_dict(orient="records")
+    ]
 
 
-def made_world(seed: int = 7, flights: int = 900) -> World:
-    random = np.random.default_rng(seed)
-    dest = [str(one) for one in random.choice(list(REGION), flights)]
-    departure = np.sort(START + random.integers(0, DAYS * 24 * 12, flights) * 300)
-    rows: dict[str, Any] = {
-        "carrier": [str(one) for one in random.choice(["UA", "B6", "DL", "AA"], flights)],
-        "flight": np.arange(1, flights + 1) % 97 + 1,
-        "origin": [str(one) for one in random.choice(["EWR", "JFK", "LGA"], flights)],
-        "dest": dest,
-        "scheduled_departure": departure,
-        "scheduled_arrival": departure + random.integers(60, 360, flights) * 60,
-        "distance": random.integers(200, 2500, flights).astype(float),
-    }
-    delay = np.rint(random.gamma(1.0, 15, flights) - 8).astype(np.int64) * 60
-    fate = random.random(flights)
-    cancelled, diverted = fate < 0.03, (fate >= 0.03) & (fate < 0.05)
-    label = ((delay >= 900) | cancelled | diverted).astype(np.int64)
-    leg = {name: rows[name] for name in ("carrier", "flight", "origin", "dest", "scheduled_departure")}
-
-    def some(chosen: Any, **more: Any) -> dict[str, Any]:
-        places = np.flatnonzero(chosen)
-        columns = {**leg, **more}
-        return {
-            name: [values[i] for i in places] if isinstance(values, list) else values[places]
-            for name, values in columns.items()
-        }
-
-    hours = np.repeat(START + np.arange(DAYS * 24) * HOUR, 3)
-    weather: dict[str, Any] = {"origin": ["EWR", "JFK", "LGA"] * (DAYS * 24), "hour": hours}
-    for name in WEATHER:
-        middle = 1000.0 if name == "pressure" else 0.0
-        values = middle + np.round(random.random(len(hours)) * 5, 2)
-        weather[name] = np.where(random.random(len(hours)) < 0.1, np.nan, values)
-    events = {
-        "schedule": some(np.full(flights, fill_value=True)),
-        "departure": some(~cancelled, departed_at=departure + np.maximum(delay, -600)),
-        "landing": some(
-            ~cancelled & ~diverted,
-            scheduled_arrival=rows["scheduled_arrival"],
-            landed_at=rows["scheduled_arrival"] + delay,
-        ),
-        "cancellation": some(cancelled, cancelled_at=departure),
-        "diversion": some(diverted, diverted_at=rows["scheduled_arrival"] + 2 * HOUR),
-        "weather": weather,
-    }
-    return World(rows, departure - 2 * HOUR, label, events)
-
-
-def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
-    past = PROBLEM.features.offline_store(world.events, REFERENCE)
-    rows = columns_of(world.rows)
-    sets = tuple(SETS)
-    features = PROBLEM.features.compute(sets, rows, world.at, past, REFERENCE)
-    categories = {
-        name: {value: float(code) for code, value in enumerate(sorted(features[name].values))}
-        for name in features
-        if isinstance(features[name], Strings)
-    }
-    del categories["carrier"]["AA"]  # never seen in training
-    names = tuple(features)
-    table = matrix(encode(features, categories), names, len(world.at))
-    trees = HistGradientBoostingClassifier(
-        max_iter=25,
-        max_leaf_nodes=15,
-        categorical_features=[name in categories for name in names],
-        random_state=seed,
-    )
-    trees.fit(table, (world.label + (np.arange(len(world.label)) % (7 + seed) == 0)) > 0)
-    history = PROBLEM.features.offline_store(known_until(world.events, contract, AS_OF), REFERENCE)
-    artifact = Artifact(
-        contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
-        calibration=Calibration(0.9),
-        as_of=AS_OF, trained_until=AS_OF, lineage=Lineage("data", contract.digest, "lock", "commit"),
-        models=ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()]),
-        parity=Parity(table[-40:], trees.decision_function(table[-40:])), history=history,
-    )  # fmt: skip
-    places = range(0, len(world.at), len(world.at) // 20)
-    chosen = {name: [values[i] for i in places] for name, values in world.rows.items()}
-    probability = predict_table(artifact, PROBLEM.features, chosen, history, world.at[list(places)])
-    smoke = tuple(SmokeRow(world.row(i), (float(p),)) for i, p in zip(places, probability, strict=True))
-    return replace(artifact, smoke=smoke)
-
-
-def known_until(
-    events: dict[str, dict[str, Any]], contract: Contract, moment: int
-) -> dict[str, dict[str, Any]]:
-    """The events known at a moment; some of their facts count later."""
-    kept = {}
-    for kind, columns in events.items():
-        keep = contract.events[kind].known_at(columns) <= moment
-        kept[kind] = {
-            name: [value for value, here in zip(values, keep, strict=True) if here]
-            if isinstance(values, list)
-            else values[keep]
-            for name, values in columns.items()
-        }
-    return kept
+def first_events(world: World, kind: str, count: int) -> list[dict[str, Any]]:
+    return messages({kind: world.events[kind].iloc[:count]})
 
 
 def offline(artifact: Artifact, world: World) -> Floats:
     """What evaluation gives for every row of a world."""
-    return predict_table(
-        artifact,
-        PROBLEM.features,
-        world.rows,
-        PROBLEM.features.offline_store(world.events, artifact.reference),
-        world.at,
-    )
+    past = FEATURES.offline_store(prepared(world.task).world.events, artifact.reference)
+    columns = synthetic_problem(world.task).contract.columns
+    rows = {name: world.table[name].to_numpy().tolist() for name in columns}
+    return predict_table(artifact, FEATURES, rows, past, world.at)
 
 
 def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
@@ -216,7 +116,7 @@ def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
     write_pointer(
         settings.pointer, Pointer(version=version, folder=folder / "models" / version, digest=digest)
     )
-    return Deployed(settings, artifact, digest)
+    return Deployed(settings, artifact, digest, synthetic_problem(artifact.contract.task))
 
 
 @dataclass(frozen=True)
@@ -224,14 +124,18 @@ class Running:
     """A service on a port of its own, in a thread of this process."""
 
     client: httpx.Client
-    service: Service
+    service: PredictionService
     url: str
-    server: Server
+    server: uvicorn.Server
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Running]:
-    server = Server(PROBLEM, settings)
+def running(
+    settings: Settings, app: Any = None, problem: Problem | None = None, **options: Any
+) -> Iterator[Running]:
+    """An application served as `python -m serving` does, or, by options, otherwise."""
+    app = app or create_app(problem or synthetic_problem("binary"), settings)
+    server = uvicorn.Server(uvicorn.Config(app, **(uvicorn_options(settings) | options)))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -240,8 +144,8 @@ def running(settings: Settings) -> Iterator[Running]:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        with httpx.Client(base_url=url, timeout=30) as client:
-            yield Running(client, server.service, url, server)
+        with httpx.Client(base_url=url, timeout=60) as client:
+            yield Running(client, app.state.service, url, server)
     finally:
         server.should_exit = True
         thread.join()
@@ -254,7 +158,7 @@ def free_port() -> int:
     return port
 
 
-def post_events(client: httpx.Client, events: dict[str, dict[str, Any]]) -> None:
+def post_events(client: httpx.Client, events: Mapping[str, pd.DataFrame]) -> None:
     sent = messages(events)
     for start in range(0, len(sent), 1000):
         answer = client.post("/outcomes", json={"events": sent[start : start + 1000]})
@@ -263,22 +167,26 @@ def post_events(client: httpx.Client, events: dict[str, dict[str, Any]]) -> None
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    return PROBLEM.contract
+    return synthetic_problem("binary").contract
+
+
+@pytest.fixture(scope="session", params=["binary"])
+def world(request: pytest.FixtureRequest) -> World:
+    return world_of(request.param)
 
 
 @pytest.fixture(scope="session")
-def world() -> World:
-    return made_world()
+def artifact() -> Artifact:
+    return synthetic_artifact("binary")
 
 
 @pytest.fixture(scope="session")
-def artifact(world: World, contract: Contract) -> Artifact:
-    return made_artifact(world, contract)
-
-
-@pytest.fixture(scope="session")
-def other_artifact(world: World, contract: Contract) -> Artifact:
-    return made_artifact(world, contract, seed=1)
+def other_artifact() -> Artifact:
+    """Another model of the same problem."""
+    one = prepared("binary")
+    candidates = one.problem.candidates(len(one.windows.train), ())
+    selection = Selection(next(iter(candidates)), {}, LINKS["binary"](0.5), ())
+    return packaged(one, fit_chosen(one.sample, one.windows, selection, one.contract, candidates))
 
 
 @pytest.fixture
@@ -290,3 +198,12 @@ def deployed(artifact: Artifact, tmp_path: Path) -> Deployed:
 def live(deployed: Deployed) -> Iterator[Running]:
     with running(deployed.settings) as service:
         yield service
+
+
+@pytest.fixture
+def synthetic_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`local_process.start` starts the service of the synthetic problem, in place of the project's."""
+    program = Path(__file__).with_name("synthetic_service.py")
+    paths = [str(ROOT), str(program.parents[2]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setattr(local_process, "COMMAND", (sys.executable, str(program)))

@@ -5,15 +5,16 @@ import gzip
 import json
 import socket
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.connection import MOST_HEAD
+from fivestage.serving.http_protocol import MOST_HEAD
 from fivestage.serving.settings import Settings
-from tests.serving.conftest import Running, World, deploy, iso, running
+from tests.serving.conftest import Running, World, deploy, running
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -42,7 +43,7 @@ def said(connection: socket.socket) -> bytes:
 
 
 def good(world: World) -> bytes:
-    body = json.dumps(iso(world.row(0))).encode()
+    body = json.dumps(world.request(0)).encode()
     return POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -144,8 +145,8 @@ def test_who_does_not_read_its_answers_is_cut_off(strict: Running) -> None:
         b'{"rows":' * 20_000,
         b'{"rows":[' + b'{"a":' * 50_000,
         b"\xff\xfe{}",
-        b'{"carrier": "\xed\xa0\x80"}',
-        b'{"carrier": "\\ud800"}',
+        b'{"customer": "\xed\xa0\x80"}',
+        b'{"customer": "\\ud800"}',
         b"{}" + b"\x00" * 100,
         b"",
         b"-" * 1000,
@@ -153,15 +154,15 @@ def test_who_does_not_read_its_answers_is_cut_off(strict: Running) -> None:
     ],
 )
 def test_hostile_json_is_a_mistake_of_the_client(strict: Running, body: bytes) -> None:
-    for path in ("/predict", "/outcomes", "/v2/models/flight-disruption/infer"):
-        answer = strict.client.post(path, content=body)
+    for path in ("/predict", "/outcomes", "/v2/models/synthetic-binary/infer"):
+        answer = strict.client.post(path, content=body, headers={"content-type": "application/json"})
         assert answer.status_code in {400, 422}, (path, answer.text)
 
 
 def test_bodies_that_never_end_do_not_fill_the_memory(
     strict: Running, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fivestage.serving.door.MOST_HELD", 150_000)
+    monkeypatch.setattr("fivestage.serving.middleware.MOST_HELD", 150_000)
     held = [connected(strict) for _ in range(3)]
     for one in held:
         one.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 100_000)
@@ -169,7 +170,7 @@ def test_bodies_that_never_end_do_not_fill_the_memory(
     for one in held:
         one.close()
     assert sorted(answer[9:12] for answer in answers) == [b"408", b"503", b"503"]
-    assert strict.client.post("/predict", json=iso(world.row(0))).status_code == 200
+    assert strict.client.post("/predict", json=world.request(0)).status_code == 200
 
 
 def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Running) -> None:
@@ -196,8 +197,17 @@ def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
         assert said(connection).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_a_packed_body_is_told_apart_from_broken_json(strict: Running, world: World) -> None:
-    packed = gzip.compress(json.dumps(iso(world.row(0))).encode())
-    refused = strict.client.post("/predict", content=packed, headers={"content-encoding": "gzip"})
+@pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_body_may_be_packed_and_no_more_than_its_limit_unpacked(
+    strict: Running, world: World, packing: str, pack: Callable[[bytes], bytes]
+) -> None:
+    sent = {"content-encoding": packing, "content-type": "application/json"}
+    body = json.dumps(world.request(0)).encode()
+    plain = strict.client.post("/predict", json=world.request(0)).json()["predictions"]
+    answer = strict.client.post("/predict", content=pack(body), headers=sent)
+    assert answer.json()["predictions"] == plain
+    for hostile, status in ((pack(b" " * 50_000_000), 413), (body, 400), (pack(body)[:-9], 400), (b"", 400)):
+        assert strict.client.post("/predict", content=hostile, headers=sent).status_code == status
+    refused = strict.client.post("/predict", content=body, headers=sent | {"content-encoding": "br"})
     assert refused.status_code == 415
-    assert "gzip" in refused.json()["detail"]
+    assert "br" in refused.json()["detail"]

@@ -22,8 +22,9 @@ from fivestage.deployment.kubernetes_release import (
 )
 from fivestage.deployment.service_client import TOLERANCE
 from fivestage.serving.settings import Settings
-from tests.serving.conftest import World, deploy, running
+from tests.serving.conftest import deploy, running
 from tests.serving.fake_cluster import FakeCluster, manifests
+from tests.synthetic import request_of
 
 PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", wait_seconds=2, bake_seconds=0)
 
@@ -56,12 +57,11 @@ def cluster(served: dict[str, tuple[int, str]]) -> FakeCluster:
 
 @pytest.fixture
 def models(
-    served: dict[str, tuple[int, str]], artifact: Artifact, other_artifact: Artifact, world: World
+    served: dict[str, tuple[int, str]], artifact: Artifact, other_artifact: Artifact
 ) -> dict[str, ReleasedModel]:
     found = {}
     for version, made in (("1", artifact), ("2", other_artifact)):
-        places = [next(i for i in range(len(world.at)) if world.row(i) == one.row) for one in made.smoke]
-        rows = [world.request(place) for place in places]
+        rows = [request_of(one.row) for one in made.smoke]
         answers = [one.forecast for one in made.smoke]
         found[version] = ReleasedModel(version, served[version][1], "c" * 64, "abc", rows, answers)
     return found

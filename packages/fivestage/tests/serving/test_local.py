@@ -20,6 +20,9 @@ from fivestage.serving.log import open_store, predictions
 from fivestage.serving.pointer import read_pointer
 from fivestage.serving.settings import Settings
 from tests.serving.conftest import DAY, World, free_port, post_events
+from tests.synthetic import request_of
+
+pytestmark = pytest.mark.usefixtures("synthetic_process")
 
 
 @pytest.fixture
@@ -33,10 +36,9 @@ def released(settings: Settings, artifact: Artifact, world: World, version: str,
     """Release a version, smoked with the rows it was made with."""
     folder = settings.folder / "models" / version
     save_artifact(artifact, folder)
-    place = next(i for i in range(len(world.at)) if world.row(i) == artifact.smoke[-1].row)
-    return local.release(
-        settings, version, folder, [world.request(place)], [(artifact.smoke[-1].forecast[0] + lie,)]
-    )
+    del world
+    smoke = artifact.smoke[-1]
+    return local.release(settings, version, folder, [request_of(smoke.row)], [(smoke.forecast[0] + lie,)])
 
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, world: World) -> None:
@@ -62,17 +64,14 @@ def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
     settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
 ) -> None:
     released(settings, artifact, world, "1")
-    first, late = world.events["landing"], 80 * DAY
-    number = len(first["landed_at"])
-    assert number > 500
-    for days in (late, late + DAY, late + 2 * DAY):
-        later = {
-            name: values + days
-            for name, values in first.items()
-            if name.endswith(("_at", "_departure", "_arrival"))
-        }
+    first = world.events["delivery"]
+    assert len(first) > 400
+    for days in (80, 81, 82, 83):
+        later = first.assign(
+            ended_at=first["ended_at"] + days * DAY, order_number=first["order_number"] + days * 10_000
+        )
         with httpx.Client(base_url=url(settings), timeout=30) as client:
-            post_events(client, {"landing": first | later})
+            post_events(client, {"delivery": later})
     assert httpx.get(f"{url(settings)}/model").json()["forgotten"] > artifact.as_of
     assert released(settings, other_artifact, world, "2") < 1e-9
     assert released(settings, artifact, world, "1") < 1e-9
@@ -83,7 +82,7 @@ def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, wo
     wrong = tuple(replace(row, forecast=(row.forecast[0] / 2,)) for row in artifact.smoke)
     with pytest.raises(UserError, match="refuses version 2"):
         released(settings, replace(artifact, smoke=wrong), world, "2")
-    assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "trouble": ""}
+    assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "detail": ""}
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
 
 

@@ -99,7 +99,7 @@ def answered(number: int) -> PredictionRecord:
 
 
 def told(number: int, body: str = "{}") -> EventRecord:
-    return EventRecord("landing", f"[{number}]", float(number), body)
+    return EventRecord("delivery", f"[{number}]", float(number), body)
 
 
 def settings_of(tmp_path: Path, artifact: Artifact, url: str, **more: Any) -> Settings:
@@ -220,10 +220,10 @@ def test_while_the_database_is_away_answers_wait_on_disk(
         assert refused.headers["retry-after"] == "1"
         ready = service.client.get("/readyz")
         assert ready.status_code == 200
-        assert "wait on disk" in ready.json()["trouble"]
+        assert "wait on disk" in ready.json()["detail"]
         busy.execute("ROLLBACK")
         busy.close()
-        until(lambda: service.client.get("/readyz").json()["trouble"] == "")
+        until(lambda: service.client.get("/readyz").json()["detail"] == "")
         names.append(service.client.post("/predict", json=world.request(0)).json()["request_id"])
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == names
         until(lambda: "answers_spooled 0.0" in service.client.get("/metrics").text)
@@ -254,9 +254,9 @@ def test_with_room_nowhere_nothing_is_answered_and_readiness_says_so(
                 refused = service.client.post("/predict", json=world.request(0))
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "1"
-            assert "no space left" in service.client.get("/readyz").json()["trouble"]
+            assert "no space left" in service.client.get("/readyz").json()["detail"]
         name = service.client.post("/predict", json=world.request(0)).json()["request_id"]
-        assert service.client.get("/readyz").json()["trouble"] == ""
+        assert service.client.get("/readyz").json()["detail"] == ""
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == [name]
 
 
@@ -277,9 +277,9 @@ def test_a_postgres_that_goes_and_comes_loses_no_answer(
                 answer = service.client.post("/predict", json=world.request(0))
                 assert answer.status_code == 200, answer.text
                 names.append(answer.json()["request_id"])
-        until(lambda: service.client.get("/readyz").json()["trouble"] == "")
+        until(lambda: service.client.get("/readyz").json()["detail"] == "")
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == names
-        post_events(service.client, {"schedule": world.events["schedule"]})
+        post_events(service.client, {"traffic": world.events["traffic"]})
 
 
 # --- processes that share a database ---
@@ -295,18 +295,19 @@ def test_processes_on_one_database_hear_each_others_events(
         for place, (kind, frame) in enumerate(world.events.items()):
             post_events((one, other)[place % 2].client, {kind: frame})
         total = sum(1 for _ in one.service.store.events())
-        until(lambda: one.service._heard == other.service._heard == total)
+        until(lambda: one.service._log_offset == other.service._log_offset == total)
         for service in (one, other):
             found = service.client.post("/predict", json=rows).json()["predictions"]
             expected = offline(artifact, world)
             assert np.allclose([each["probability"] for each in found], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.usefixtures("synthetic_process")
 def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
     url: str, tmp_path: Path, artifact: Artifact, world: World, contract: Contract
 ) -> None:
     settings = settings_of(tmp_path, artifact, url)
-    events = messages({"landing": world.events["landing"]})
+    events = messages({"delivery": world.events["delivery"]})
     names: list[str] = []
     accepted: list[int] = []
 
@@ -326,11 +327,11 @@ def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
                 pass
 
     threads = [threading.Thread(target=forever, args=(step,)) for step in (ask, ask, tell)]
-    process = local.start(settings)
+    process = local.start(settings, 120)
     try:
         for thread in threads:
             thread.start()
-        until(lambda: len(names) > 60 and len(accepted) > 30, 30)
+        until(lambda: len(names) > 60 and len(accepted) > 30, 120)
     finally:
         os.kill(process, signal.SIGKILL)
     for thread in threads:

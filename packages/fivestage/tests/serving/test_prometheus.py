@@ -26,11 +26,12 @@ from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT, expose
 from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
 from fivestage.serving.settings import Settings
-from problem import PROBLEM
 from tests.serving.conftest import World, deploy, free_port, messages, post_events
+from tests.synthetic import synthetic_problem
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
+    pytest.mark.usefixtures("synthetic_process"),
     pytest.mark.slow,
     pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed"),
 ]
@@ -89,7 +90,7 @@ def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
     shutil.copy(RULES, folder)
     hasty = [
         {key: value for key, value in rule.items() if key != "for"}
-        for group in rules(PROBLEM.contract)["groups"]
+        for group in rules(synthetic_problem("binary").contract)["groups"]
         for rule in group["rules"]
         if "for" in rule
     ]
@@ -185,7 +186,7 @@ def assert_all_is_well(seen: Prometheus, client: httpx.Client, world: World, con
 
     def ask() -> list[str]:
         rows = [world.request(next(place) % len(world.at)) for _ in range(20)]
-        for row in [*rows, rows[0] | {"carrier": "AA"}]:  # which training has not seen
+        for row in [*rows, rows[0] | {"customer": "new"}]:  # which training has not seen
             client.post("/predict", json=row).raise_for_status()
         return [expression for expression in drawn if not seen.ask(expression)]
 

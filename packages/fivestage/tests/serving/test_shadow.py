@@ -12,8 +12,8 @@ from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.serving.pointer import Pointer, write_pointer
 from fivestage.serving.shadow import QUEUE, Shadow
 from fivestage.serving.store import Shadowed
-from problem import PROBLEM
 from tests.serving.conftest import Deployed, Running, World, deploy, offline, post_events, running
+from tests.synthetic import FEATURES
 
 
 def shadow_with(deployed: Deployed, artifact: Artifact, version: str) -> None:
@@ -86,7 +86,7 @@ def test_a_challenger_that_reads_otherwise_is_refused_and_the_champion_serves(
 
 
 def test_of_more_than_can_wait_the_oldest_go(tmp_path: Path) -> None:
-    shadow = Shadow(tmp_path / "shadow", PROBLEM.features)
+    shadow = Shadow(tmp_path / "shadow", FEATURES)
     for number in range(QUEUE + 3):
         shadow.offer(str(number), [])
     assert shadow.dropped == 3

@@ -18,6 +18,7 @@ from fivestage.artifact.scorer import Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
 
 
 def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
@@ -124,6 +125,6 @@ def test_trees_come_back_from_their_arrays() -> None:
 
 def test_a_service_starts_without_what_only_the_fallback_needs() -> None:
     slow = {"treelite", "scipy", "pandas", "sklearn"}
-    code = f"import fivestage.serving.__main__, sys; print(*({slow} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    code = f"import serving.app, sys; print(*({slow} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert found.stdout.strip() == ""

@@ -16,7 +16,7 @@ from fivestage.artifact.scorer import Contributions, Scorer
 from fivestage.artifact.shapley import strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
-from fivestage.features.definitions import UNDEFINED, FeatureDefinitions, Frame, columns_of
+from fivestage.features.definitions import UNDEFINED, FeatureDefinitions, Features, Frame, columns_of
 from fivestage.features.encoder import UNKNOWN, encode, matrix
 from fivestage.features.stores import (
     HOUR,
@@ -31,6 +31,7 @@ MANY_STALE = 500  # the same where the history has changed since, and must be pa
 REASONS = 5  # that are told
 RECENT = 1000  # facts, of which the earliest is taken for the present: a wild date moves nothing
 LATE_HOURS = 7 * 24  # requests may come a week late
+GAP_HOURS = 24  # after the last known event, or a tenth of the longest window: later rows lack recent events
 
 
 class Engine:
@@ -50,22 +51,36 @@ class Engine:
         self._stale = True  # whether the history has changed since it was last asked by the column
         self.undefined: Counter[str] = Counter()  # rows for which a feature, or a set of them, had no value
         self._recent: list[int] = []  # when the last facts became known
+        logged = [log.times for log in artifact.history.logs.values() if len(log.times)]
+        self._first = min((int(times.min()) for times in logged), default=0)  # what the history begins with
+        self._last = artifact.as_of  # when the last event became known
+        self._gap = round(max(GAP_HOURS, definitions.reach_hours / 10) * HOUR) if logged else None
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
         get = itemgetter(*artifact.features)
         self._names = get if len(artifact.features) > 1 else lambda features: (get(features),)
         self._categories = tuple(artifact.categories.items())
 
+    def continue_from(self, other: "Engine") -> None:
+        """Go on with the history of the engine that served before."""
+        self.history, self._first, self._last = other.history, other._first, other._last  # noqa: SLF001
+
+    def facts(self, kind: str, event: Row) -> list[LoggedEvent]:
+        """What one event adds to the history; timestamps are epoch seconds."""
+        return self.definitions.logged(kind, event, self.artifact.reference)
+
     def observe(self, kind: str, event: Row) -> None:
         """Take in one event; timestamps are epoch seconds."""
-        self.learn(self.definitions.logged(kind, event, self.artifact.reference))
+        self.learn(self.facts(kind, event))
 
     def learn(self, facts: Iterable[LoggedEvent]) -> None:
         """Take in facts, and forget those that no window reaches any more."""
-        self._stale = True
+        self._stale, now = True, time.time()
         for fact in facts:
             self.history.add(fact)
             self._recent.append(int(fact.at))
+            if self._last < fact.at <= now:
+                self._last = int(fact.at)
         if len(self._recent) >= RECENT:
             before = int(min(time.time(), *self._recent)) - self._kept
             self._recent.clear()
@@ -87,11 +102,20 @@ class Engine:
 
     def predict(self, rows: Sequence[Row]) -> list[Any]:
         """Answer rows; timestamps are epoch seconds, and the past is what has been observed."""
-        if len(rows) < (MANY_STALE if self._stale else MANY):
-            return [self._one(row) for row in rows]
+        if self.prefers_columns(len(rows)):
+            return self.predict_columns(rows)
+        return [self._one(row) for row in rows]
+
+    def prefers_columns(self, rows: int) -> bool:
+        """Whether so many rows are answered sooner by the column than one after another."""
+        return rows >= (MANY_STALE if self._stale else MANY)
+
+    def predict_columns(self, rows: Sequence[Row]) -> list[Any]:
+        """Answer rows by the column; one thread at a time, while another may call `predict` with few rows."""
         self._stale = False
         columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
-        return self._many(columns, columns[self._time] - self._lead)
+        found = self._many(columns, columns[self._time] - self._lead)
+        return [self._noted(one, row) for one, row in zip(found, rows, strict=True)]
 
     def explain(self, rows: Sequence[Row], found: Sequence[Any]) -> list[Any]:
         """The same predictions with what moved them: exact Shapley values.
@@ -99,12 +123,15 @@ class Engine:
         Raises:
             UnsupportedError: when the model cannot be explained.
         """
+        return self.explain_features([self.features(row) for row in rows], found)
+
+    def explain_features(self, rows: Sequence[Features], found: Sequence[Any]) -> list[Any]:
+        """The same from the rows' features: without the history, for any thread."""
         artifact, names = self.artifact, self.artifact.features
         if not self._explainers:
             self._explainers = self.scorer.explainers()
         explained = []
-        for row, prediction in zip(rows, found, strict=True):
-            features = self.features(row)
+        for features, prediction in zip(rows, found, strict=True):
             encoded = encode(features, artifact.categories)
             values = np.array([encoded[name] for name in names], dtype=float)
             added, average = np.zeros(len(names)), 0.0
@@ -130,7 +157,20 @@ class Engine:
                 unknown += (name,)
                 code = UNKNOWN
             features[name] = code
-        return self._answer(self.scorer.one(self._names(features)), unknown)
+        return self._noted(self._answer(self.scorer.one(self._names(features)), unknown), row)
+
+    def _noted(self, prediction: Any, row: Row) -> Any:
+        """The prediction, saying so where its row is decided far from what the history covers."""
+        if self._gap is None:
+            return prediction
+        at = row[self._time] - self._lead
+        if at > self._last + self._gap:
+            return replace(prediction, history_gap_hours=round((at - self._last) / HOUR, 1))
+        reach = round(self.definitions.reach_hours * HOUR)
+        covered = min(max(self._first, self.history.forgotten) + reach, self._last)
+        if at < covered:
+            return replace(prediction, history_gap_hours=round((at - covered) / HOUR, 1))
+        return prediction
 
     def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Any]:
         artifact = self.artifact

@@ -14,6 +14,11 @@ from fivestage.contract.cost_model import BinaryCostModel, MulticlassCostModel
 
 Chance = Annotated[float, Meta(ge=0, le=1)]
 Value = float | str | None
+ABOUT_GAP = (
+    "Only where the decision lies far from the events that are known: hours after the last of them (features "
+    "lack what happened since), or, negative, before the events that are kept reach back far enough."
+)
+Gap = Annotated[float | UnsetType, Meta(description=ABOUT_GAP)]
 NUMBERS = ("value", "low", "high", "decision")
 Moved = tuple[str, Value, float]  # a feature, its value where it has one, and what it adds
 
@@ -49,6 +54,7 @@ class Prediction(Struct, frozen=True, gc=False):
     probability: Chance
     decision: str
     unknown: tuple[str, ...] = ()
+    history_gap_hours: Gap = UNSET
     reasons: Reasons | UnsetType = UNSET  # on request
 
 
@@ -94,6 +100,7 @@ class NumberPrediction(Struct, frozen=True, gc=False):
     high: float
     decision: float
     unknown: tuple[str, ...] = ()
+    history_gap_hours: Gap = UNSET
     reasons: NumberReasons | UnsetType = UNSET  # on request
 
 
@@ -219,6 +226,7 @@ class MulticlassForm(Form):
                 ("probabilities", chances),
                 ("decision", Literal[self._actions]),
                 ("unknown", tuple[str, ...], ()),
+                ("history_gap_hours", Gap, UNSET),
                 ("reasons", ClassReasons | UnsetType, UNSET),
             ],
             frozen=True,

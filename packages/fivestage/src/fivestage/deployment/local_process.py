@@ -21,6 +21,8 @@ from fivestage.registry import versions as registry
 from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
 from fivestage.serving.settings import PREFIX, Settings
 
+COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
+
 
 def settings_in(folder: str) -> Settings:
     """The service's settings from the environment, with its state in a folder of its own.
@@ -47,8 +49,8 @@ def start(settings: Settings, wait_seconds: float = 30) -> int:
     given = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
     with _log(settings).open("ab") as log, _pid(settings).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
-        started = subprocess.Popen(
-            [sys.executable, "-m", "serving"],
+        started = subprocess.Popen(  # noqa: S603 (ours)
+            COMMAND,
             cwd=ROOT,
             env=os.environ | given,
             stdin=subprocess.DEVNULL,

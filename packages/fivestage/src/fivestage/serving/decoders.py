@@ -19,10 +19,10 @@ from fivestage.contract.contract import (
     epoch,
 )
 from fivestage.features.stores import MISSING
-from fivestage.serving.problems import Fault, ProblemError
+from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
-MAX_FAULTS = 20
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
+_WORDS = {"float": "a number", "int": "a whole number", "str": "text"}
 Plain = dict[str, Any]
 
 
@@ -68,6 +68,11 @@ class Record:
         times = {field: column for field, column in columns.items() if isinstance(column, TimestampColumn)}
         self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
         self._rules = rules
+        self.kind = kind
+        self._required = frozenset(field for field, column in columns.items() if not column.nullable)
+        self._decoders = {
+            field: msgspec.json.Decoder(_type(column)).decode for field, column in columns.items()
+        }
         self._nullable = [
             (field, "" if isinstance(column, CategoryColumn) else MISSING)
             for field, column in columns.items()
@@ -98,6 +103,26 @@ class Record:
             raise ValueError(broken.left, f"Expected {broken}")
         return values
 
+    def faults(self, fields: Mapping[str, msgspec.Raw], row: int) -> list[Fault]:
+        """All that is wrong with one message's fields, each by itself."""
+        found = [
+            Fault("This field is missing", row, field)
+            for field in self._decoders
+            if field in self._required and field not in fields
+        ]
+        for field, raw in fields.items():
+            if field == "kind" and self.kind:
+                continue
+            decode = self._decoders.get(field)
+            if decode is None:
+                found.append(Fault("The contract has no such field", row, field))
+                continue
+            try:
+                decode(raw)
+            except msgspec.ValidationError as error:
+                found.append(Fault(_sentence(error), row, field))
+        return found
+
 
 class Intake:
     """Reads requests that hold one item, or many in a list under one name."""
@@ -117,13 +142,15 @@ class Intake:
         self._is_many = re.compile(rb'\s*\{\s*"' + plural.encode() + rb'"\s*:').match
         self._decode_many = msgspec.json.Decoder(self.many).decode
         self._decode_one = msgspec.json.Decoder(item).decode
+        self._by_kind = {record.kind: record for record in records.values()}
+        self._decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._decode_loose = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
     def messages(self, body: bytes) -> list[Struct]:
         """The items of a request.
 
         Raises:
-            Refusal: naming rows and fields, when it is not what the contract says.
+            ProblemError: naming rows and fields, when it is not what the contract says.
         """
         try:
             if self._is_many(body):
@@ -137,7 +164,7 @@ class Intake:
         """The items as plain values.
 
         Raises:
-            Refusal: naming rows and fields, for timestamps out of range.
+            ProblemError: naming rows and fields, for timestamps out of range.
         """
         try:
             if self._single is not None:
@@ -151,17 +178,22 @@ class Intake:
         """The items of a request as plain values; see `messages` and `plain`."""
         return self.plain(self.messages(body))
 
-    def schemas(self) -> tuple[Plain, dict[str, Plain]]:
-        """The JSON schema of a request, and the schemas it refers to."""
-        items = tuple(self._records)
-        found, components = msgspec.json.schema_components((self.many, *items), ref_template=REFERENCE)
-        for component in components.values():
+    def schema(self) -> Plain:
+        """The JSON schema of a request; it refers to `components`."""
+        return {
+            "anyOf": [{"$ref": REFERENCE.format(name=one.__name__)} for one in (self.many, *self._records)]
+        }
+
+    def components(self) -> dict[str, Plain]:
+        """The JSON schemas of the messages, by name."""
+        found = msgspec.json.schema_components((self.many, *self._records), ref_template=REFERENCE)[1]
+        for component in found.values():
             for field in component.get("properties", {}).values():
                 for kind in field.get("anyOf", [field]):
                     if kind.get("multipleOf") == 1:  # JSON Schema takes 331.0 for an integer as well
                         del kind["multipleOf"]
                         kind["type"] = "integer"
-        return {"anyOf": list(found)}, components
+        return found
 
     def _out_of_range(self, messages: list[Struct]) -> list[Fault]:
         faults = []
@@ -178,7 +210,7 @@ class Intake:
         if not isinstance(error, msgspec.ValidationError):
             return ProblemError(400, f"The body is not JSON: {error}.")
         if not self._is_many(body):
-            return _refused([_fault(error, 0)])
+            return _refused(self._faults(body, error, 0))
         try:
             rows = self._decode_loose(body)[self.plural]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -187,15 +219,24 @@ class Intake:
             return ProblemError(
                 422, f"{len(rows)} {self.plural} are too many: send at most {self.limit} at once."
             )
-        faults = []
+        faults: list[Fault] = []
         for row, raw in enumerate(rows):
             try:
                 self._decode_one(raw)
             except msgspec.ValidationError as fault:
-                faults.append(_fault(fault, row))
-                if len(faults) == MAX_FAULTS:
+                faults += self._faults(raw, fault, row)
+                if len(faults) >= MAX_FAULTS:
                     break
         return _refused(faults or [_fault(error, None)])
+
+    def _faults(self, raw: bytes | msgspec.Raw, error: Exception, row: int) -> list[Fault]:
+        """Each fault of an item by itself; what its decoder said, where that is all that can be said."""
+        try:
+            fields = self._decode_fields(raw)
+            record = self._single or self._by_kind[msgspec.json.decode(fields["kind"])]
+            return record.faults(fields, row) or [_fault(error, row)]
+        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+            return [_fault(error, row)]
 
 
 REFERENCE = "#/components/schemas/{name}"
@@ -220,18 +261,26 @@ def events_intake(contract: Contract) -> Intake:
 
 
 def _refused(faults: list[Fault]) -> ProblemError:
-    first = faults[0]
+    first, more = faults[0], len(faults) - 1
     place = ", ".join(
         f"{name} {value}" for name, value in (("row", first.row), ("field", first.field)) if value is not None
     )
-    return ProblemError(422, f"{place}: {first.detail}" if place else first.detail, faults)
+    detail = f"{place}: {first.detail}" if place else first.detail
+    return ProblemError(422, f"{detail} ({more} more in `errors`)" if more else detail, faults[:MAX_FAULTS])
 
 
 def _fault(error: Exception, row: int | None) -> Fault:
-    text = str(error).replace("`float` that's a multiple of 1.0", "a whole number")
-    text = text.replace("`float`", "a number").replace("`str`", "text")
-    field = _FIELD.search(text)
-    return Fault(text.partition(" - at `$")[0], row, field[1] or field[2] if field else None)
+    text = _sentence(error)
+    field = _FIELD.search(text) or _FIELD.search(str(error))
+    return Fault(text, row, field[1] or field[2] if field else None)
+
+
+def _sentence(error: Exception) -> str:
+    """What msgspec says, in the words of JSON."""
+    text = str(error).partition(" - at `$")[0].replace("`float` that's a multiple of 1.0", "a whole number")
+    for name, word in _WORDS.items():
+        text = text.replace(f"`{name}`", word).replace(f"`{name} | null`", f"{word} or null")
+    return text
 
 
 def _type(column: Column) -> Any:

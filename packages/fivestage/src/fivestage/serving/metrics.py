@@ -1,146 +1,139 @@
-"""Counts and durations, cheap to take and read out by Prometheus."""
+"""Counts and durations for Prometheus, by prometheus_client; of all workers, in its multiprocess mode."""
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator
+import os
+from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.process_collector import ProcessCollector
 
-from fivestage.common.files import write_whole
-
-OUTCOMES = ("taken up", "refused")  # of a change of the model
-FAILURES = (500, 503)  # statuses
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
+FAILURES = (500, 503)  # statuses counted from zero on: Prometheus sees no increase in what begins at one
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
 
-class Counts(Struct):
-    """What a worker tells the others of itself."""
-
-    counters: dict[str, list[tuple[tuple[str, ...], int]]]
-    durations: dict[str, list[float]]
-    gauges: dict[str, tuple[str, float]]
-    model: tuple[str, str]
-
-
-class Metrics(Collector):
-    """What the service has done since it started; used from one thread.
-
-    What alarms is told from zero on: Prometheus sees no increase in a counter that begins at one.
-    """
+class ServiceMetrics:
+    """What one application has done since it started."""
 
     def __init__(self) -> None:
-        self.decisions: Counter[tuple[str, ...]] = Counter()  # by model version and decision
-        self.unknown: Counter[tuple[str, ...]] = Counter()  # by feature
-        self.events: Counter[tuple[str, ...]] = Counter()  # by kind
-        self.reloads: Counter[tuple[str, ...]] = Counter({(outcome,): 0 for outcome in OUTCOMES})
-        self.gauges: dict[str, tuple[str, float]] = {}  # help text and value, by name; workers' add up
-        self.model = ("", "")  # version and digest
-        self._answers: Counter[tuple[str, str, int]] = Counter()  # by method, handler and status
-        self._durations: dict[str, list[float]] = {}  # by handler: a count per bound, one above, and the sum
-        self._others: set[tuple[str, str]] = set()  # the models of workers that were added
+        own = CollectorRegistry()
+        self.requests = Counter(
+            "http_requests",
+            "Answers by method, handler and status.",
+            ["method", "handler", "status"],
+            registry=own,
+        )
+        self.durations = Histogram(
+            "http_request_duration_seconds",
+            "From the head of a request to its answer.",
+            ["handler"],
+            buckets=BOUNDS,
+            registry=own,
+        )
+        self.predictions = Counter(
+            "predictions", "Rows answered.", ["model_version", "decision"], registry=own
+        )
+        self.unknown = Counter(
+            "unknown_categories", "Rows with a value that training never saw.", ["feature"], registry=own
+        )
+        self.outside_history = Counter(
+            "rows_outside_history",
+            "Rows decided long before or after what the history covers, by side.",
+            ["side"],
+            registry=own,
+        )
+        self.events = Counter("events", "Events taken in.", ["kind"], registry=own)
+        self.reloads = Counter(
+            "model_reloads", "Changes of the model, by outcome.", ["outcome"], registry=own
+        )
+        self.task_failures = Counter(
+            "background_task_failures", "Failures of background tasks, which go on.", ["task"], registry=own
+        )
+        self.model = Gauge(
+            "model_info",
+            "The version that serves.",
+            ["version", "digest"],
+            registry=own,
+            multiprocess_mode="livemax",
+        )
+        self.compiled = Gauge(
+            "trees_compiled",
+            "Whether the trees run as compiled tables.",
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self.spooled = Gauge(
+            "answers_spooled",
+            "Answers that wait on disk for the database.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self.shadows_dropped = Gauge(
+            "shadows_dropped",
+            "Requests that a challenger was too slow to shadow.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        for outcome in ("activated", "refused"):
+            self.reloads.labels(outcome)
+        for side in ("ahead", "behind"):
+            self.outside_history.labels(side)
+        self._registry = own
+        self._answers: dict[tuple[str, str, int], Counter] = {}
+        self._timings: dict[str, Histogram] = {}
+        self._decisions: dict[tuple[str, str], Counter] = {}
+        self._served: tuple[str, str] | None = None
+        if SHARED_FOLDER not in os.environ:  # one worker's memory would jump from scrape to scrape
+            ProcessCollector(registry=own)
 
     def answered(self, method: str, handler: str, status: int, seconds: float) -> None:
-        """Count an answer."""
-        durations = self._durations.get(handler)
-        if durations is None:
-            durations = self._durations[handler] = [0.0] * (len(BOUNDS) + 2)
-            self._answers.update({(method, handler, failure): 0 for failure in FAILURES})
-        self._answers[method, handler, status] += 1
-        durations[bisect_left(BOUNDS, seconds)] += 1
-        durations[-1] += seconds
+        """Count an answer; looked up labels are kept, as a look-up costs more than counting."""
+        try:
+            self._answers[method, handler, status].inc()
+            self._timings[handler].observe(seconds)
+        except KeyError:
+            for one in {*FAILURES, status}:
+                self._answers[method, handler, one] = self.requests.labels(method, handler, one)
+            self._timings[handler] = self.durations.labels(handler)
+            self.answered(method, handler, status, seconds)
 
-    def counts(self) -> Counts:
-        """All of it, to be kept or sent."""
-        answers = {
-            (method, handler, str(status)): n for (method, handler, status), n in self._answers.items()
-        }
-        counters = {"decisions": self.decisions, "unknown": self.unknown, "events": self.events}
-        counters |= {"reloads": self.reloads, "answers": Counter(answers)}
-        listed = {name: list(counter.items()) for name, counter in counters.items()}
-        return Counts(listed, self._durations, self.gauges, self.model)
+    def predicted(self, version: str, decision: str) -> None:
+        """Count a row that was answered."""
+        try:
+            self._decisions[version, decision].inc()
+        except KeyError:
+            self._decisions[version, decision] = self.predictions.labels(version, decision)
+            self._decisions[version, decision].inc()
 
-    def add(self, counts: Counts) -> None:
-        """Add what another worker has done, or this one before it was started again."""
-        for name in ("decisions", "unknown", "events", "reloads"):
-            counter = getattr(self, name)
-            for labels, times in counts.counters[name]:
-                counter[labels] += times
-        for (method, handler, status), times in counts.counters["answers"]:
-            self._answers[method, handler, int(status)] += times
-        for handler, theirs in counts.durations.items():
-            ours = self._durations.get(handler, [0.0] * len(theirs))
-            self._durations[handler] = [one + other for one, other in zip(ours, theirs, strict=True)]
+    def serving(self, version: str, digest: str, *, compiled: bool) -> None:
+        """Say which version serves from now on."""
+        if self._served and self._served != (version, digest):
+            if SHARED_FOLDER in os.environ:
+                self.model.labels(*self._served).set(0)  # what is shared cannot be removed
+            else:
+                self.model.remove(*self._served)
+        self._served = version, digest
+        self.model.labels(version, digest).set(1)
+        self.compiled.set(float(compiled))
+        self.reloads.labels("activated").inc()
 
-    def add_state(self, counts: Counts) -> None:
-        """Add how another worker is doing."""
-        for name, (about, value) in counts.gauges.items():
-            self.gauges[name] = (about, self.gauges.get(name, ("", 0.0))[1] + value)
-        self._others.add(counts.model)
-
-    def collect(self) -> Iterator[Metric]:
-        """See `Collector`."""
-        answers = CounterMetricFamily(
-            "http_requests", "Answers by method, handler and status.", labels=["method", "handler", "status"]
-        )
-        for (method, handler, status), times in self._answers.items():
-            answers.add_metric([method, handler, str(status)], times)
-        yield answers
-        durations = HistogramMetricFamily(
-            "http_request_duration_seconds", "From the whole request to the answer.", labels=["handler"]
-        )
-        for handler, counts in self._durations.items():
-            total, buckets = 0.0, []
-            for bound, count in zip((*map(str, BOUNDS), "+Inf"), counts, strict=False):
-                total += count
-                buckets.append((bound, total))
-            durations.add_metric([handler], buckets, counts[-1])
-        yield durations
-        yield _counter("predictions", "Rows answered.", ["model_version", "decision"], self.decisions)
-        yield _counter(
-            "unknown_categories", "Rows with a value that training never saw.", ["feature"], self.unknown
-        )
-        yield _counter("events", "Events taken in.", ["kind"], self.events)
-        yield _counter("model_reloads", "Changes of the model, by outcome.", ["outcome"], self.reloads)
-        model = GaugeMetricFamily("model_info", "The version that serves.", labels=["version", "digest"])
-        for version, digest in sorted({self.model, *self._others} - {("", "")}):
-            model.add_metric([version, digest], 1)
-        yield model
-        for name, (about, value) in self.gauges.items():
-            yield GaugeMetricFamily(name, about, value=value)
+    def exposition(self) -> bytes:
+        """All of it as Prometheus reads it: of all workers, where there are several."""
+        if SHARED_FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        _forget_ended_workers(Path(os.environ[SHARED_FOLDER]))
+        everything = CollectorRegistry()
+        MultiProcessCollector(everything)  # type: ignore[no-untyped-call]
+        return generate_latest(everything)
 
 
-def _counter(
-    name: str, about: str, labels: list[str], counts: Counter[tuple[str, ...]]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, about, labels=labels)
-    for key, count in counts.items():
-        family.add_metric(list(key), count)
-    return family
-
-
-class Shared:
-    """Each worker's counts in a file of a folder; whichever is asked tells the sums."""
-
-    def __init__(self, folder: Path, worker: int, metrics: Metrics) -> None:
-        self._folder, self._mine, self._metrics = folder, folder / f"{worker}.json", metrics
-        self._encode, self._decode = msgspec.json.encode, msgspec.json.Decoder(Counts).decode
-        if self._mine.exists():  # of the process that this one takes the place of
-            metrics.add(self._decode(self._mine.read_bytes()))
-
-    def keep(self) -> None:
-        """Write down what has been done; what a kill takes is a second's."""
-        counts = self._metrics.counts()
-        write_whole(self._mine, lambda scratch: scratch.write_bytes(self._encode(counts)))
-
-    def total(self) -> Metrics:
-        """The sums over all workers."""
-        total = Metrics()
-        for path in sorted(self._folder.glob("[0-9]*.json")):
-            counts = self._metrics.counts() if path == self._mine else self._decode(path.read_bytes())
-            total.add(counts)
-            total.add_state(counts)
-        return total
+def _forget_ended_workers(folder: Path) -> None:
+    """Their counters stay; what they were holding does not."""
+    for path in folder.glob("gauge_live*.db"):
+        process = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            with suppress(FileNotFoundError):  # another worker was first
+                mark_process_dead(process)  # type: ignore[no-untyped-call]

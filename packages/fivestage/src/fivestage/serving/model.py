@@ -82,9 +82,9 @@ def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
     return model
 
 
-def remember(model: Model, told: Iterable[tuple[int, str, str]], after: int, since: int) -> int:
-    """Learn what was told, numbered above `after` and known later than `since`; returns the last number."""
-    for number, kind, body in told:
+def replay_events(model: Model, logged: Iterable[tuple[int, str, str]], after: int, since: int) -> int:
+    """Learn logged events, numbered above `after` and known later than `since`; returns the last number."""
+    for number, kind, body in logged:
         if number > after:
             event = model.events.read(body.encode())[0]
             if model.artifact.contract.events[kind].known_at(event) > since:

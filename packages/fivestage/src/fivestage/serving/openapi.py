@@ -1,117 +1,75 @@
-"""The OpenAPI document, made from the contract and from the message types that decode requests."""
+"""The message types that decode requests, as the OpenAPI document of a FastAPI application shows them."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
-from fivestage.artifact.predictions import form_of
-from fivestage.contract.contract import Contract
-from fivestage.serving import problems
-from fivestage.serving.decoders import REFERENCE, Intake, Receipt
-from fivestage.serving.inference import Inference
+from fivestage.serving.decoders import REFERENCE, Intake
+from fivestage.serving.problems import MEDIA_TYPE, ProblemDetails
 
 Json = dict[str, Any]
+REASONS = {
+    400: "Not JSON",
+    401: "No valid API key, where one is asked for",
+    403: "Sent by a page of another site",
+    404: "Not found",
+    409: "Refused",
+    413: "Too large",
+    415: "Of another content type",
+    422: "Not what the contract says",
+    429: "Too many requests",
+    503: "Not ready, or too busy",
+}
+GUARDED = (401, 403, 429, 503)  # what `Admission` answers
+OF_BODY = (400, 413, 415, 422)
 
 
-def document(contract: Contract, rows: Intake, events: Intake) -> Json:
-    """What the service takes and gives."""
-    (answer, receipt, inference), components = msgspec.json.schema_components(
-        (form_of(contract).answer, Receipt, Inference), ref_template=REFERENCE
-    )
-    components |= problems.schema()
-    operations = (
-        ("post", "/predict", "Answer one row or many", rows, dict(answer)),
-        ("post", "/outcomes", "Tell what has happened: an event or many", events, dict(receipt)),
-        ("post", "/reload", "Look at the pointer to the model now", None, {"type": "object"}),
-        ("get", "/model", "Which model serves, and what it was made from", None, {"type": "object"}),
-        ("get", "/healthz", "Whether the process lives", None, {"type": "object"}),
-        ("get", "/readyz", "Whether requests should be sent here", None, {"type": "object"}),
-        ("get", "/metrics", "Counts and durations for Prometheus", None, None),
-        ("get", "/v2", "The server, by the Open Inference Protocol", None, {"type": "object"}),
-        ("get", "/v2/health/live", "Whether the process lives, by that protocol", None, {"type": "object"}),
-        ("get", "/v2/health/ready", "Whether it is ready, by that protocol", None, {"type": "object"}),
-        (
-            "get",
-            "/v2/models/{name}/ready",
-            "Whether the model is, by that protocol",
-            None,
-            {"type": "object"},
-        ),
-        ("get", "/v2/models/{name}", "The model, by the Open Inference Protocol", None, {"type": "object"}),
-        ("post", "/v2/models/{name}/infer", "Answer columns, by that protocol", None, {"type": "object"}),
-    )
-    paths: dict[str, Json] = {}
-    for method, path, summary, intake, answered in operations:
-        operation = paths.setdefault(path, {}).setdefault(
-            method, {"summary": summary, "operationId": path.strip("/").replace("/", "_")}
-        )
-        if intake:
-            schema, found = intake.schemas()
-            components |= found
-            operation["requestBody"] = _request(intake, schema)
-        if "{name}" in path:
-            name = {"name": "name", "in": "path", "required": True, "schema": {"const": contract.name}}
-            operation["parameters"] = [name]
-        if path.endswith("/infer"):
-            content = {"application/json": {"schema": inference, "example": _tensors(rows.examples[0])}}
-            operation["requestBody"] = {"required": True, "content": content}
-        if path == "/predict":
-            about = "With the features that moved each decision most"
-            flag = {"name": "explain", "in": "query", "schema": {"type": "boolean"}, "description": about}
-            operation["parameters"] = [flag]
-        operation["responses"] = _responses(path, answered, takes_body="requestBody" in operation)
-    about = (
-        f"{contract.decision.who[:1].upper()}{contract.decision.who[1:]} decides: {contract.decision.what}."
-    )
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": contract.title, "version": "1", "description": about},
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
-        },
-        "security": [{}, {"key": []}],
-    }
-
-
-def _tensors(row: Json) -> Json:
-    return {
-        "inputs": [
-            {"name": name, "shape": [1], "datatype": "BYTES", "data": [value]} for name, value in row.items()
-        ]
-    }
-
-
-def _request(intake: Intake, schema: Json) -> Json:
+def request_body(intake: Intake) -> Json:
+    """For `openapi_extra` of a route: one item or many, as an intake reads them."""
     examples = {"many": {"value": {intake.plural: intake.examples}}, "one": {"value": intake.examples[0]}}
-    return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
+    content = {"application/json": {"schema": intake.schema(), "examples": examples}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-def _responses(path: str, answered: Json | None, *, takes_body: bool) -> Json:
-    kind = "text/plain" if answered is None else "application/json"
-    responses: Json = {
-        "200": {"description": "Done", "content": {kind: {"schema": answered or {"type": "string"}}}}
-    }
-    guarded = path not in {"/healthz", "/readyz", "/metrics", "/v2"} and not path.endswith(
-        ("/live", "/ready")
-    )
-    refused = {problems.MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}}
-    reasons = {
-        400: "Not JSON",
-        413: "Too large",
-        415: "Not application/json",
-        422: "Not what the contract says",
-    }
-    statuses = dict(reasons) if takes_body else {}
-    if path == "/reload":
-        statuses = {status: reasons[status] for status in (400, 413, 415)} | {409: "Refused"}
-    if "{name}" in path:
-        statuses[404] = "No such model"
-    if path not in {"/healthz", "/metrics", "/v2", "/v2/health/live"}:
-        statuses[503] = "Not ready, or too busy"
-    if guarded:
-        statuses |= {401: "No valid API key, where one is asked for", 429: "Too many requests"}
-    for status, reason in statuses.items():
-        responses[str(status)] = {"description": reason, "content": refused}
-    return responses
+def answers(message: type[msgspec.Struct] | None, *refusals: int) -> dict[int | str, Json]:
+    """For `responses` of a route: the message that it gives, and the statuses that it refuses with."""
+    schema = {"$ref": REFERENCE.format(name=message.__name__)} if message else {"type": "object"}
+    done = {"description": "Done", "content": {"application/json": {"schema": schema}}}
+    return {200: done, **{status: _refusal(status) for status in refusals}}
+
+
+def _refusal(status: int) -> Json:
+    problem = {"schema": {"$ref": REFERENCE.format(name=ProblemDetails.__name__)}}
+    return {"description": REASONS[status], "content": {MEDIA_TYPE: problem}}
+
+
+def describe_messages(app: FastAPI, intakes: Iterable[Intake], messages: Iterable[type[Any]]) -> None:
+    """Put the schemas that routes refer to into the document; see FastAPI's "Extending OpenAPI".
+
+    Args:
+        app: whose document it is.
+        intakes: of its requests.
+        messages: that it answers with.
+    """
+    components: dict[str, Json] = {}
+    for intake in intakes:
+        components |= intake.components()
+    components |= _components((*messages, ProblemDetails))
+
+    def document() -> Json:
+        if not app.openapi_schema:
+            found = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            found.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _components(messages: Iterable[type[Any]]) -> Mapping[str, Json]:
+    return msgspec.json.schema_components(tuple(messages), ref_template=REFERENCE)[1]

@@ -1,13 +1,17 @@
 """What a client is told when something is wrong: problem details (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS = 20  # named in one answer
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -28,31 +32,74 @@ class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""  # the detail once more, where clients of the Open Inference Protocol look for it
 
 
-@dataclass
-class ProblemError(Exception):
-    """A request that is not answered, and why."""
+class ProblemError(HTTPException):
+    """A request that is not answered, and why: raised anywhere, it becomes the answer.
 
-    status: int
-    detail: str
-    errors: Sequence[Fault] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    Args:
+        status: the HTTP status.
+        detail: a sentence: what is wrong, and how to mend it.
+        errors: each fault by itself, where there are several.
+        headers: of the answer, such as Retry-After.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.errors = errors
 
     @property
     def title(self) -> str:
         """What the status means."""
-        return HTTPStatus(self.status).phrase
+        return HTTPStatus(self.status_code).phrase
 
-    @property
-    def body(self) -> bytes:
-        """The problem details as JSON."""
-        return self.told()
-
-    def told(self, path: str = "") -> bytes:
+    def body(self, path: str = "") -> bytes:
         """The problem details as JSON, for a client of a path."""
         error = self.detail if path.startswith("/v2/") else ""
-        return msgspec.json.encode(ProblemDetails(self.title, self.status, self.detail, self.errors, error))
+        return msgspec.json.encode(
+            ProblemDetails(self.title, self.status_code, self.detail, self.errors, error)
+        )
+
+    def response(self, path: str = "") -> Response:
+        """The answer."""
+        return Response(self.body(path), self.status_code, self.headers, MEDIA_TYPE)
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schemas of a problem, by name."""
-    return msgspec.json.schema_components([ProblemDetails], ref_template="#/components/schemas/{name}")[1]
+def too_many(what: str = "requests") -> ProblemError:
+    """The answer to what comes on top of all that can be handled."""
+    return ProblemError(503, f"Too many {what} at once.", headers={"Retry-After": "1"})
+
+
+def answer_with_problem_details(app: FastAPI) -> None:
+    """Turn every refusal of an application, its own and FastAPI's, into problem details."""
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for it alone)
+    path = request.url.path
+    if not isinstance(error, ProblemError):
+        sentences = {
+            404: f"There is nothing at {path}: see /docs.",
+            405: f"{path} does not take {request.method}: see /docs.",
+        }
+        detail = sentences.get(error.status_code, str(error.detail))
+        error = ProblemError(error.status_code, detail, headers=error.headers)
+    return error.response(path)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """What FastAPI finds wrong with the arguments of a route, such as those of your own routes."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (likewise)
+    faults = [
+        Fault(str(one["msg"]), field=".".join(map(str, one["loc"][1:])) or None)
+        for one in error.errors()[:MAX_FAULTS]
+    ]
+    first = faults[0]
+    detail = f"field {first.field}: {first.detail}" if first.field else first.detail
+    return ProblemError(422, detail, faults).response(request.url.path)

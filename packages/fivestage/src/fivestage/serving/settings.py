@@ -1,5 +1,6 @@
 """What an operator may set, from the environment: `SERVE_PORT=9000` and so on."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,18 +28,20 @@ class Settings(BaseModel):
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
     when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk meanwhile, or answer 503
     watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at
-    hear_seconds: float = Field(default=1.0, gt=0)  # how often to look for events told to other processes
+    hear_seconds: float = Field(default=1.0, gt=0)  # how often to look for events sent to other processes
     max_body_bytes: int = Field(default=2_000_000, ge=1)
     max_in_flight: int = Field(default=64, ge=1)  # more at once are turned away with 503
+    max_waiting_jobs: int = Field(default=8, ge=1)  # large batches and explanations that wait for the thread
     api_keys: str = ""  # separated by commas; when set, requests need one of them
     rate_per_second: float = Field(default=0, ge=0)  # per client (key or address); 0: no limit
     burst_seconds: float = Field(default=2, gt=0)  # of that rate, which may come at once
+    trusted_proxies: str = ""  # addresses or networks whose Forwarded and X-Forwarded-For are believed
+    allowed_origins: str = ""  # other sites whose pages may send requests, such as https://app.example
     log_requests: bool = False
     max_connections: int = Field(default=1000, ge=1)  # a process; more are turned away with 503
     request_seconds: int = Field(default=20, ge=1)  # for a request to arrive whole
     keep_alive_seconds: int = Field(default=75, ge=1)  # for the next one on a connection to begin
     workers: int = Field(default=1, ge=1)  # processes on the port
-    worker: int = Field(default=0, ge=0)  # which of several this is: set by the one that starts them
     drain_seconds: float = Field(default=0.0, ge=0)  # from "not ready" to closing, until balancers notice
 
     @field_validator("api_keys")
@@ -49,10 +52,28 @@ class Settings(BaseModel):
             raise ValueError("holds an empty key")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def proxies_are_networks(cls, value: str) -> str:
+        """A name would have to be looked up at each request."""
+        for one in _parts(value):
+            ipaddress.ip_network(one)
+        return value
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The API keys."""
-        return tuple(dict.fromkeys(key.strip() for key in self.api_keys.split(",") if key.strip()))
+        return tuple(dict.fromkeys(_parts(self.api_keys)))
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """The networks whose word on the client's address is taken."""
+        return tuple(ipaddress.ip_network(one) for one in _parts(self.trusted_proxies))
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The other sites whose pages may send requests."""
+        return frozenset(one.rstrip("/") for one in _parts(self.allowed_origins))
 
     @property
     def pointer(self) -> Path:
@@ -65,9 +86,9 @@ class Settings(BaseModel):
         return self.folder / "shadow"
 
     @property
-    def counts(self) -> Path:
-        """The folder where workers keep their counts, for each of them to tell the sums."""
-        return self.folder / "workers"
+    def worker_metrics(self) -> Path:
+        """The folder through which workers share their metrics (prometheus_client's multiprocess mode)."""
+        return self.folder / "worker-metrics"
 
     @property
     def database_url(self) -> str:
@@ -91,3 +112,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise UserError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}.") from error
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

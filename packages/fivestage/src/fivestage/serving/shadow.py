@@ -6,6 +6,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from fivestage.artifact.engine import MANY
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.serving.decoders import Plain
@@ -15,6 +16,7 @@ from fivestage.serving.store import Shadowed
 
 QUEUE = 1000  # requests that may wait; of more, the oldest are not shadowed
 GROUP = 64  # requests of one commit
+FEW = MANY - 1  # rows at a time; see `fivestage.serving.service`
 logger = logging.getLogger("serving")
 
 
@@ -64,8 +66,7 @@ class Shadow:
             else:
                 request_id, rows = self._waiting.popleft()
                 if self.model is not None:
-                    found.append(_answer(self.model, request_id, rows))
-                await asyncio.sleep(0)
+                    found.append(await _answer(self.model, request_id, rows))
         return found
 
 
@@ -78,8 +79,11 @@ def _onto(champion: Model, model: Model) -> Model:
     return model
 
 
-def _answer(model: Model, request_id: str, rows: list[Plain]) -> Shadowed:
+async def _answer(model: Model, request_id: str, rows: list[Plain]) -> Shadowed:
     forecast = model.engine.form.forecast
-    told = [forecast(one) for one in model.engine.predict(rows)]
-    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in told])
+    found: list[tuple[float, ...]] = []
+    for start in range(0, len(rows), FEW):  # requests are answered in between
+        found += [forecast(one) for one in model.engine.predict(rows[start : start + FEW])]
+        await asyncio.sleep(0)
+    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in found])
     return Shadowed(request_id, time.time(), model.version, f"[{text}]")

@@ -26,11 +26,19 @@ class Tensor(Struct):
     parameters: dict[str, Any] = {}
 
 
+def packed_of(tensor: Tensor) -> bytes:
+    """The values of a tensor as the bytes of the binary extension."""
+    if tensor.datatype != "BYTES":
+        return np.array(tensor.data, NUMBERS[tensor.datatype]).tobytes()
+    texts = [str(one).encode() for one in tensor.data or ()]
+    return b"".join([_COUNT.pack(len(text)) + text for text in texts])
+
+
 def columns_of(tensors: list[Tensor], packed: bytes) -> dict[str, Data]:
     """Columns by name, all of one length; `packed` are the bytes that follow the request.
 
     Raises:
-        Refusal: naming the tensor, when they are not.
+        ProblemError: naming the tensor, when they are not.
     """
     columns: dict[str, Data] = {}
     for tensor in tensors:

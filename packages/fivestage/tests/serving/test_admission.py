@@ -6,9 +6,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,9 +18,8 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import headers, url
-from fivestage.serving.commit import Then
 from fivestage.serving.settings import Settings
-from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
+from tests.serving.conftest import Deployed, Running, World, deploy, first_events, free_port, running
 from tests.serving.test_hostile import connected, good
 
 PROBLEM = "application/problem+json"
@@ -63,10 +61,12 @@ def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, 
 def test_too_many_at_once_are_turned_away(
     deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[Callable[[], object]] = []
+    held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
-    def slow(_: object, then: Then) -> None:
-        held.append(partial(asyncio.get_running_loop().call_soon_threadsafe, then, None))
+    def slow(_: object) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        held.append((loop, loop.create_future()))
+        return held[-1][1]
 
     with running(with_settings(deployed, max_in_flight=2)) as service, ThreadPoolExecutor(2) as pool:
         monkeypatch.setattr(service.service._commit, "add", slow)
@@ -82,8 +82,8 @@ def test_too_many_at_once_are_turned_away(
             head, _, body = whole.recv(65_536).partition(b"\r\n\r\n")
         step_by_step = service.client.post("/predict", json=world.request(0), headers={"connection": "close"})
         counted = service.client.get("/metrics").text
-        for one in held:
-            one()
+        for loop, written in held:
+            loop.call_soon_threadsafe(written.set_result, None)
         assert [one.result().status_code for one in asked] == [200, 200]
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 1" in head.lower()
@@ -99,8 +99,9 @@ def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, worl
             yield b" " * 100
 
     with running(with_settings(deployed, max_body_bytes=5000)) as service:
+        json_type = {"content-type": "application/json"}
         for content in (b" " * 5001, chunks()):
-            refused = service.client.post("/predict", content=content)
+            refused = service.client.post("/predict", content=content, headers=json_type)
             assert refused.status_code == 413
             assert "5000 bytes" in refused.json()["detail"]
         text = service.client.post("/predict", content=b"{}", headers={"content-type": "text/plain"})
@@ -118,7 +119,7 @@ def test_wrong_paths_and_methods_are_problems_too(live: Running) -> None:
 
 
 def test_every_page_answers(live: Running) -> None:
-    for path in ("/healthz", "/readyz", "/model", "/metrics", "/docs", "/openapi.json"):
+    for path in ("/", "/healthz", "/readyz", "/model", "/metrics", "/docs", "/redoc", "/openapi.json"):
         assert live.client.get(path).status_code == 200, path
     assert live.client.get("/model").json()["trees"] == "compiled"
     assert "trees_compiled 1.0" in live.client.get("/metrics").text
@@ -133,28 +134,95 @@ def test_the_page_has_a_field_for_each_column(live: Running, contract: Contract)
     assert not re.search("(src|href)=.?http", answer.text)
 
 
-def test_the_manual_shows_every_path_and_needs_nothing_from_elsewhere(live: Running) -> None:
-    answer = live.client.get("/docs")
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert not re.search("(src|href)=.?(http|//)", answer.text)
-    document = live.client.get("/openapi.json").json()
-    for path in document["paths"]:
-        assert f"{path}</code></h2>" in answer.text
-    assert "scheduled_departure" in answer.text
+def test_pages_need_nothing_from_elsewhere_and_stand_in_no_frame(live: Running) -> None:
+    for path in ("/", "/docs", "/redoc"):
+        answer = live.client.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert not re.search(r"https?://(?!www\.w3\.org)", answer.text)
+        for asset in re.findall(r'(?:src|href)="(/[^"]*)"', answer.text):
+            assert live.client.get(asset).status_code == 200, asset
+    assert live.client.post("/predict", json={}).headers["x-content-type-options"] == "nosniff"
 
 
-def test_an_answer_carries_its_name_and_the_callers_trace(live: Running, world: World) -> None:
+def test_an_answer_carries_its_name_and_the_log_the_callers_trace(
+    deployed: Deployed, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
-    answer = live.client.post(
-        "/predict", json=world.request(0), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-    )
+    with running(with_settings(deployed, log_requests=True)) as service, caplog.at_level("INFO"):
+        sent = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-request-id": "mine"}
+        answer = service.client.post("/predict", json=world.request(0), headers=sent)
+        other = service.client.post("/predict", json=world.request(0), headers={"traceparent": "nonsense"})
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
-    version, same, span, flags = answer.headers["traceparent"].split("-")
-    assert (version, same, flags) == ("00", trace, "01")
-    assert span != "b7ad6b7169203331"
-    other = live.client.post("/predict", json=world.request(0), headers={"traceparent": "nonsense"})
-    assert other.status_code == 200
-    assert "traceparent" not in other.headers
+    assert "traceparent" not in answer.headers, "a span that nobody exports"
+    lines = [one for one in caplog.records if one.getMessage() == "answered"]
+    found = [(one.trace_id, one.client_request_id, one.request_id) for one in lines]  # type: ignore[attr-defined]
+    assert found == [
+        (trace, "mine", answer.json()["request_id"]),
+        ("", "", other.json()["request_id"]),
+    ]
+
+
+def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, world: World) -> None:
+    """What a browser sends for `fetch(url, {method: "POST", mode: "no-cors", body})` on any page."""
+    host = live.url.removeprefix("http://")
+    plain = {"content-type": "application/json"}
+    (event,) = first_events(world, "delivery", 1)
+    for named in (
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "origin": f"http://{host}"},
+    ):
+        for path in ("/predict", "/outcomes", "/reload"):
+            refused = live.client.post(path, content=json.dumps(event), headers=plain | named)
+            assert refused.status_code == 403, (path, named)
+    untyped = httpx.Request("POST", f"{live.url}/outcomes", content=json.dumps(event))
+    assert "content-type" not in untyped.headers
+    refused = live.client.send(untyped)
+    assert refused.status_code == 415
+    assert (
+        live.client.post(
+            "/outcomes", content=json.dumps(event), headers={"content-type": "text/plain"}
+        ).status_code
+        == 415
+    )
+    assert list(live.service.store.events()) == []
+    for named in ({}, {"origin": f"http://{host}"}, {"sec-fetch-site": "same-origin"}):
+        assert live.client.post("/outcomes", json=event, headers=named).status_code == 200
+    allowed = with_settings(deployed, allowed_origins="https://elsewhere.example")
+    with running(allowed) as service:
+        sent = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
+        assert service.client.post("/predict", json=world.request(0), headers=sent).status_code == 200
+
+
+def test_clients_behind_a_trusted_proxy_have_rates_of_their_own(deployed: Deployed, world: World) -> None:
+    limits = {"rate_per_second": 0.1, "burst_seconds": 10}  # one request each
+
+    def ask(service: Running, **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return service.client.post("/predict", json=world.request(0), headers=named).status_code
+
+    with running(with_settings(deployed, **limits)) as service:
+        assert ask(service, x_forwarded_for="10.0.0.1") == 200
+        assert ask(service, x_forwarded_for="10.0.0.2") == 429, "whoever asks may say so"
+    trusting = with_settings(deployed, **limits, trusted_proxies="127.0.0.0/8, 192.0.2.1")
+    with running(trusting) as service:
+        assert ask(service, x_forwarded_for="10.0.0.1") == 200
+        assert ask(service, x_forwarded_for="10.0.0.2") == 200
+        assert ask(service, x_forwarded_for="6.6.6.6, 10.0.0.2, 192.0.2.1") == 429, (
+            "only the nearest hop counts"
+        )
+        assert ask(service, forwarded='for="[2001:db8::1]:4711";proto=https') == 200
+        assert ask(service, forwarded="for=6.6.6.6, for=[2001:db8::1]") == 429
+        assert ask(service, x_forwarded_for="no address") == 200
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.0/99"])
+def test_a_proxy_is_named_by_its_network(proxies: str) -> None:
+    with pytest.raises(UserError, match="SERVE_TRUSTED_PROXIES"):
+        Settings.from_environment({"SERVE_TRUSTED_PROXIES": proxies})
 
 
 def test_a_failure_of_ours_is_a_problem_and_not_the_end(
@@ -173,6 +241,7 @@ def test_a_failure_of_ours_is_a_problem_and_not_the_end(
     assert live.client.post("/predict", json=world.request(0)).status_code == 200
 
 
+@pytest.mark.usefixtures("synthetic_process")
 def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Artifact, world: World) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(
@@ -197,6 +266,7 @@ def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Art
     assert "Traceback" not in told
 
 
+@pytest.mark.usefixtures("synthetic_process")
 def test_without_a_compiler_the_service_answers_and_says_so(
     tmp_path: Path, artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
 class JsonLines(logging.Formatter):
@@ -28,3 +28,4 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -8,7 +8,6 @@ from fivestage.serving.spool import Spool
 from fivestage.serving.store import PredictionRecord, Store
 
 logger = logging.getLogger("serving")
-Then = Callable[[Exception | None], None]  # hears that all is well, or what failed
 
 
 class GroupCommit:
@@ -19,44 +18,46 @@ class GroupCommit:
     """
 
     def __init__(self, store: Store, spool: Spool | None) -> None:
-        self.trouble = ""  # why the last answers were not logged
+        self.error = ""  # why the last answers were not logged
         self._store, self._spool = store, spool
-        self._answers: list[PredictionRecord] = []
-        self._waiting: list[Then] = []
+        self._records: list[PredictionRecord] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
 
-    def add(self, answer: PredictionRecord, then: Then) -> None:
-        """Take an answer; `then` hears when a killed process would not lose it any more."""
+    def add(self, record: PredictionRecord) -> asyncio.Future[None]:
+        """Take an answer; the future is done when a killed process would not lose it any more."""
+        loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop = asyncio.get_running_loop()
             if not self._store.remote:
-                loop.call_soon(self._turn)
+                loop.call_soon(self._write_locally)
             elif self._writing is None:
                 self._writing = loop.create_task(self._write_remotely())
-        self._answers.append(answer)
-        self._waiting.append(then)
+        written: asyncio.Future[None] = loop.create_future()
+        self._records.append(record)
+        self._waiting.append(written)
+        return written
 
     async def finish(self) -> None:
         """Return when all is written."""
         if self._writing is not None:
             await self._writing
 
-    def _turn(self) -> None:
-        answers, waiting = self._take()
-        _settle(waiting, self._write(answers))
+    def _write_locally(self) -> None:
+        records, waiting = self._take()
+        _settle(waiting, self._write(records))
 
     async def _write_remotely(self) -> None:
         while self._waiting:
-            answers, waiting = self._take()
-            _settle(waiting, await asyncio.to_thread(self._write, answers))
+            records, waiting = self._take()
+            _settle(waiting, await asyncio.to_thread(self._write, records))
         self._writing = None
 
-    def _take(self) -> tuple[list[PredictionRecord], list[Then]]:
-        answers, waiting = self._answers, self._waiting
-        self._answers, self._waiting = [], []
-        return answers, waiting
+    def _take(self) -> tuple[list[PredictionRecord], list[asyncio.Future[None]]]:
+        records, waiting = self._records, self._waiting
+        self._records, self._waiting = [], []
+        return records, waiting
 
-    def _write(self, answers: list[PredictionRecord]) -> Exception | None:
+    def _write(self, records: list[PredictionRecord]) -> Exception | None:
         """To the database; to the spool where others wait there already, or when the database fails."""
         spool = self._spool
         takers: list[tuple[str, Callable[[list[PredictionRecord]], None]]] = []
@@ -67,21 +68,23 @@ class GroupCommit:
         failed: Exception | None = None
         for name, take in takers:
             try:
-                take(answers)
+                take(records)
             except Exception as error:  # noqa: BLE001 (whatever it is, the answers must go somewhere)
                 failed = error
-                if not self.trouble:  # else it has been said
+                if not self.error:  # else it has been said
                     logger.warning("%s takes no answers: %s", name, error)
             else:
-                self.trouble = ""
+                self.error = ""
                 return None
-        self.trouble = str(failed)
+        self.error = str(failed)
         return failed
 
 
-def _settle(waiting: list[Then], failed: Exception | None) -> None:
-    for then in waiting:
-        try:
-            then(failed)
-        except Exception:  # one request's trouble is not the others'
-            logger.exception("an answer could not be sent")
+def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
+    for written in waiting:
+        if written.done():  # its request was cancelled
+            continue
+        if failed is None:
+            written.set_result(None)
+        else:
+            written.set_exception(failed)

@@ -1,4 +1,4 @@
-"""The engine apart from HTTP: what it remembers, and text that is missing."""
+"""The engine on the features of flights: what it remembers; streamed features are those of training."""
 
 from dataclasses import replace
 
@@ -12,7 +12,9 @@ from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import HOUR, OnlineFeatureStore
 from problem import PROBLEM
-from tests.serving.conftest import DAY, START, World
+from tests.flights.world import DAY, START, World, artifact, contract, world
+
+__all__ = ["artifact", "contract", "world"]
 
 
 def facts_held(history: OnlineFeatureStore) -> int:

@@ -1,0 +1,120 @@
+"""Starts an application with uvicorn, in one process or several: `python -m serving` of a project."""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from fivestage.common.errors import UserError
+from fivestage.serving.http_protocol import LimitedHttpProtocol
+from fivestage.serving.json_logs import log_to_stderr
+from fivestage.serving.log import open_store
+from fivestage.serving.metrics import SHARED_FOLDER
+from fivestage.serving.service import PredictionService
+from fivestage.serving.settings import PREFIX, Settings
+
+SWITCH_SECONDS = 0.0005  # a busy thread keeps the event loop waiting for; Python's default is ten times that
+HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, before it is replaced
+
+
+def run(app: str) -> None:
+    """Serve an application in the foreground until told to stop.
+
+    Args:
+        app: where to import the function that makes it, as `serving.app:create`.
+    """
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser.add_argument("--port", help=f"where it listens (or {PREFIX}PORT)")
+    parser.add_argument("--workers", help=f"processes on the port (or {PREFIX}WORKERS)")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value}
+    os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in given.items()})
+    try:
+        settings = Settings.from_environment()
+        _require_port(settings.host, settings.port)
+        open_store(settings.database_url).close()
+    except UserError as error:
+        sys.exit(str(error))
+    if settings.workers > 1:
+        shutil.rmtree(settings.worker_metrics, ignore_errors=True)
+        settings.worker_metrics.mkdir(parents=True)
+        os.environ[SHARED_FOLDER] = str(settings.worker_metrics)
+    log_to_stderr()
+    uvicorn.run(app, factory=True, **uvicorn_options(settings))
+
+
+def uvicorn_options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is given: `uvicorn.run(app, **uvicorn_options(settings))`.
+
+    The application needs `settings`, `service`, `admission` and `metrics` in its state.
+    """
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "workers": settings.workers,
+        "timeout_worker_healthcheck": HEALTH_SECONDS,
+        "http": LimitedHttpProtocol,
+        "timeout_keep_alive": settings.keep_alive_seconds,
+        "timeout_graceful_shutdown": settings.request_seconds,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "date_header": False,
+    }
+
+
+def prepare_process() -> None:
+    """Set what holds for a whole process that serves: its log, and how soon threads take turns."""
+    log_to_stderr()
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
+def stop_gracefully(service: PredictionService) -> None:
+    """Told to stop, say for a while that the service is not ready, and then let uvicorn stop; twice: at once.
+
+    A worker also stops when the process is gone that looked after it, as another may start anew.
+    """
+    service.background.repeat("parent", 0.5, _stop_without_parent)
+    if threading.current_thread() is not threading.main_thread():
+        return  # as in tests: signals reach the main thread alone
+
+    def drain_before(stop: Any) -> Any:
+        def handle(number: int, frame: FrameType | None) -> None:
+            wait = 0.0 if service.draining else service.settings.drain_seconds
+            service.draining = True
+            timer = threading.Timer(wait, stop, (number, frame))
+            timer.daemon = True
+            timer.start()
+
+        return handle
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        stop = signal.getsignal(one)  # uvicorn's
+        if callable(stop):
+            signal.signal(one, drain_before(stop))
+
+
+async def _stop_without_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _require_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise UserError(
+            f"Port {port} of {host} cannot be used: {error.strerror}. "
+            f"Stop what holds it, or set {PREFIX}PORT."
+        ) from error

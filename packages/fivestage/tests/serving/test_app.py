@@ -1,0 +1,326 @@
+"""The application as a whole: an own route, two problems at once, nothing that blocks or dies unseen."""
+
+import json
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.shapley import Explainer
+from fivestage.serving import service as service_module
+from fivestage.serving.background import WorkerThread
+from fivestage.serving.log import predictions
+from fivestage.serving.problems import ProblemError
+from fivestage.serving.settings import Settings
+from serving.app import create_app
+from tests.serving.conftest import (
+    DAY,
+    NOW,
+    Deployed,
+    Running,
+    World,
+    deploy,
+    first_events,
+    post_events,
+    running,
+)
+from tests.synthetic import request_of, synthetic_artifact, synthetic_problem
+
+
+def with_settings(deployed: Deployed, **given: object) -> Settings:
+    return Settings(**{**deployed.settings.model_dump(), **given})
+
+
+def until(reached: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def with_own_route(settings: Settings) -> FastAPI:
+    app = create_app(synthetic_problem("binary"), settings)
+
+    class Doubled(BaseModel):
+        value: int
+
+    @app.get("/double/{number}")
+    async def double(number: int) -> Doubled:
+        return Doubled(value=2 * number)
+
+    return app
+
+
+def test_a_route_of_ones_own_has_keys_limits_metrics_and_its_place_in_the_document(
+    deployed: Deployed,
+) -> None:
+    settings = with_settings(deployed, api_keys="key", rate_per_second=0.1, burst_seconds=30)
+    with running(settings, with_own_route(settings)) as service:
+        client, key = service.client, {"x-api-key": "key"}
+        assert client.get("/double/4").status_code == 401
+        assert client.get("/double/4", headers=key).json() == {"value": 8}
+        refused = client.get("/double/four", headers=key)
+        assert refused.status_code == 422
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["errors"][0]["field"] == "number"
+        assert client.get("/double/5", headers=key).status_code == 200
+        assert client.get("/double/6", headers=key).status_code == 429
+        document = client.get("/openapi.json").json()
+        counted = client.get("/metrics").text
+    operation = document["paths"]["/double/{number}"]["get"]
+    assert operation["security"] == [{"API key": []}]
+    assert set(document["components"]["schemas"]) >= {"Doubled", "Row", "Answer", "ProblemDetails"}
+    assert 'http_requests_total{handler="/double/{number}",method="GET",status="200"} 2.0' in counted
+    assert 'http_requests_total{handler="/double/{number}",method="GET",status="401"} 1.0' in counted
+
+
+def test_two_problems_are_served_in_one_process(tmp_path: Path) -> None:
+    tasks = ("binary", "regression")
+    one, other = (deploy(synthetic_artifact(task), tmp_path / task, task) for task in tasks)
+    with running(one.settings) as first, running(other.settings, problem=other.problem) as second:
+        row = request_of(one.artifact.smoke[0].row)
+        assert "probability" in first.client.post("/predict", json=row).json()["predictions"][0]
+        assert "value" in second.client.post("/predict", json=row).json()["predictions"][0]
+        for service, task in ((first, "binary"), (second, "regression")):
+            assert service.client.get("/model").json()["version"] == task
+            assert service.client.get(f"/v2/models/synthetic-{task}").status_code == 200
+            answered = 'handler="/predict",method="POST",status="200"} 1.0'
+            assert answered in service.client.get("/metrics").text
+
+
+def median_ms(url: str, stop: threading.Event) -> float:
+    """Of the time to an answer that costs nothing, until told to stop."""
+    found = []
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while not stop.is_set():
+            begun = time.perf_counter()
+            assert client.get("/healthz").status_code == 200
+            found.append(time.perf_counter() - begun)
+    return statistics.median(found) * 1000
+
+
+@pytest.mark.parametrize("kind", ["explain", "batch"])
+def test_others_are_answered_while_a_large_request_is(
+    live: Running, world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each large request takes half a second here; whoever asks for nothing waits a fraction of that."""
+
+    def slow(inner: Any) -> Any:
+        def work(*given: Any) -> Any:
+            time.sleep(0.5)
+            return inner(*given)
+
+        return work
+
+    model = live.service.model
+    assert model is not None
+    if kind == "explain":
+        path, body = "/predict?explain=true", world.request(0)
+        monkeypatch.setattr(Explainer, "contributions", slow(Explainer.contributions))
+    else:
+        path, body = "/predict", {"rows": [world.request(place % 400) for place in range(1000)]}
+        monkeypatch.setattr(type(model.engine.scorer), "margins", slow(type(model.engine.scorer).margins))
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(httpx.post(f"{live.url}{path}", json=body, timeout=60).status_code)
+
+    stop, medians = threading.Event(), []
+    watcher = threading.Thread(target=lambda: medians.append(median_ms(live.url, stop)))
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    watcher.start()
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    stop.set()
+    watcher.join()
+    assert answers == [200] * 3
+    assert medians[0] < 250
+
+
+def test_large_batches_meanwhile_see_the_same_history(live: Running, world: World) -> None:
+    """Events that come while a batch is answered wait: its rows all see the history that its log names."""
+    rows = {"rows": [world.request(place % 400) for place in range(1000)]}
+    before = live.client.post("/predict", json=rows).json()["predictions"]
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.post(f"{live.url}/predict", json=rows, timeout=60).json())
+    )
+    asking.start()
+    post_events(live.client, world.events)
+    asking.join()
+    logged = {record.request_id: record for _, record in live.service.store.answers()}
+    offset = logged[answers[0]["request_id"]].heard
+    assert offset in {0, live.service._log_offset} or offset % 1000 == 0
+    if offset == 0:
+        assert answers[0]["predictions"] == before
+
+
+def test_what_waits_for_the_thread_is_bounded(
+    deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    contributions = Explainer.contributions
+
+    def held(*given: Any) -> Any:
+        free.wait(30)
+        return contributions(*given)
+
+    monkeypatch.setattr(Explainer, "contributions", held)
+    with running(with_settings(deployed, max_waiting_jobs=2)) as service:
+        statuses: list[int] = []
+
+        def ask() -> None:
+            answer = httpx.post(f"{service.url}/predict?explain=true", json=world.request(0), timeout=60)
+            statuses.append(answer.status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(statuses) == 3)
+        assert statuses == [503] * 3
+        free.set()
+        for thread in threads:
+            thread.join()
+    assert sorted(statuses) == [200, 200, 503, 503, 503]
+    assert WorkerThread(1)._most == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "broken"),
+    [
+        ("shadow", "store.write_shadows"),
+        ("poll", "store.events"),
+        ("prune", "store.tidy"),
+        ("reload", "pointer_of"),
+    ],
+)
+def test_a_background_task_that_fails_says_so_and_goes_on(
+    deployed: Deployed,
+    world: World,
+    task: str,
+    broken: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with running(with_settings(deployed, watch_seconds=0.05, hear_seconds=0.05)) as service:
+        calls = []
+        monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)  # by what other tests import
+
+        def fail(*_: Any) -> Any:
+            calls.append(1)
+            raise RuntimeError("nobody thought of this")
+
+        def said() -> bool:
+            if task == "shadow":  # which works where there is something to do
+                service.service.shadow.model = service.service.model
+                service.client.post("/predict", json=world.request(0))
+            detail = service.client.get("/readyz").json()["detail"]
+            return "nobody thought of this" in detail and len(calls) > 1
+
+        with monkeypatch.context() as patched:
+            owner, _, name = broken.rpartition(".")
+            where = getattr(service.service, owner) if owner else service_module
+            patched.setattr(where, name, fail)
+            until(said)
+        until(lambda: not said() and service.client.get("/readyz").json()["detail"] == "")
+        counted = service.client.get("/metrics").text
+    if task != "reload":  # which says so itself
+        assert f'background_task_failures_total{{task="{task}"}} 0.0' not in counted
+        assert f'background_task_failures_total{{task="{task}"}}' in counted
+    assert "nobody thought of this" in caplog.text
+
+
+def test_the_log_holds_the_row_and_not_what_it_came_in(live: Running, world: World) -> None:
+    row = json.dumps(world.request(0))
+    padded = row.replace("{", "{" + " " * 1_000_000, 1) + " " * 900_000
+    headers = {"content-type": "application/json"}
+    answer = live.client.post("/predict", content=padded, headers=headers)
+    assert answer.status_code == 200
+    doubled = '{"customer": "' + "x" * 8 + '", ' + row[1:]  # of a name that is there twice the last holds
+    assert live.client.post("/predict", content=doubled, headers=headers).status_code == 200
+    records = [record for _, record in live.service.store.answers()]
+    assert all(len(record.request) < 300 for record in records)
+    contract = synthetic_problem("binary").contract
+    for one in predictions(live.service.store, contract):
+        assert repr({name: one[name] for name in contract.columns}) == repr(world.row(0))
+
+
+def test_a_row_far_from_the_known_history_says_so_and_is_counted(
+    live: Running, world: World, artifact: Artifact
+) -> None:
+    def gap(at: int) -> float | None:
+        row = {**world.request(0), **request_of({"deliver_at": at + 3600})}
+        found = live.client.post("/predict", json=row).json()["predictions"][0]
+        many = live.client.post("/predict", json={"rows": [row] * 60}).json()["predictions"]
+        assert [one.get("history_gap_hours") for one in many] == [found.get("history_gap_hours")] * 60
+        hours: float | None = found.get("history_gap_hours")
+        return hours
+
+    assert artifact.as_of == NOW
+    assert gap(NOW) is None
+    assert gap(NOW + DAY) is None
+    ahead = gap(NOW + 10 * DAY)
+    assert ahead == 240
+    behind = gap(NOW - 100 * DAY)
+    assert behind is not None
+    assert behind < -24
+    post_events(live.client, world.events)  # of twenty days
+    assert gap(NOW + 10 * DAY) is None
+    counted = live.client.get("/metrics").text
+    assert 'rows_outside_history_total{side="ahead"} 61.0' in counted
+    assert 'rows_outside_history_total{side="behind"} 61.0' in counted
+
+
+def test_the_example_of_the_form_is_of_the_models_time(live: Running) -> None:
+    assert 'value="2024-04-20T01:00:00Z"' in live.client.get("/").text
+
+
+def test_what_is_no_number_is_sent_as_it_was_typed(live: Running, world: World) -> None:
+    """The form sends text where a number was asked for, and the service says what is wrong with it."""
+    page = live.client.get("/").text
+    assert "Number.isNaN(number) ? text : number" in page
+    refused = live.client.post("/predict", json={**world.request(0), "amount": "abc"})
+    assert refused.json()["detail"] == "row 0, field amount: Expected a number or null, got text"
+
+
+def test_events_are_refused_while_the_database_is_away_and_nothing_is_learnt(
+    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> None:
+        raise OSError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live.service.store, "write_events", away)
+        refused = live.client.post("/outcomes", json={"events": first_events(world, "delivery", 2)})
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+    assert live.service._log_offset == 0
+    assert live.client.post("/outcomes", json={"events": first_events(world, "delivery", 2)}).json() == {
+        "accepted": 2,
+        "repeated": 0,
+    }
+
+
+def test_a_problem_is_an_exception_that_becomes_the_answer(deployed: Deployed) -> None:
+    app = create_app(synthetic_problem("binary"), deployed.settings)
+
+    @app.post("/refuse")
+    async def refuse() -> None:
+        raise ProblemError(409, "Not now.", headers={"Retry-After": "7"})
+
+    with running(deployed.settings, app) as service:
+        refused = service.client.post("/refuse")
+    assert refused.status_code == 409
+    assert refused.headers["retry-after"] == "7"
+    assert refused.json() == {"title": "Conflict", "status": 409, "detail": "Not now."}

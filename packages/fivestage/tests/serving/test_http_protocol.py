@@ -1,0 +1,248 @@
+"""Many requests on a connection, a stop that loses none, and the same answers as of stock uvicorn."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.deployment import local_process as local
+from fivestage.deployment.service_client import url
+from fivestage.serving.settings import Settings
+from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
+from tests.serving.test_hostile import connected, good, said
+
+
+def ask(connection: socket.socket, *sent: bytes) -> list[bytes]:
+    """As many answers as requests, whole."""
+    connection.sendall(b"".join(sent))
+    found: list[bytes] = []
+    buffer = b""
+    while len(found) < len(sent):
+        buffer += (part := connection.recv(65_536))
+        assert part, buffer
+        while (head := buffer.partition(b"\r\n\r\n"))[1]:
+            length = int(re.findall(rb"content-length: (\d+)", head[0])[0])
+            if len(head[2]) < length:
+                break
+            found.append(head[0] + head[1] + head[2][:length])
+            buffer = head[2][length:]
+    return found
+
+
+def test_requests_in_parts_or_together_are_answered_alike(live: Running, world: World) -> None:
+    request = good(world)
+    with connected(live) as connection:
+        ask(connection, request)
+        for cut in (1, 30, request.index(b"\r\n\r\n") + 2, request.index(b"\r\n\r\n") + 4, len(request) - 1):
+            connection.sendall(request[:cut])
+            time.sleep(0.02)
+            (answer,) = ask(connection, request[cut:])
+            assert answer[9:12] == b"200"
+        assert [answer[9:12] for answer in ask(connection, *[request] * 5)] == [b"200"] * 5
+    assert len(list(live.service.store.answers())) == 11
+
+
+def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
+    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def slow(_: object) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        held.append((loop, loop.create_future()))
+        return held[-1][1]
+
+    with connected(live) as connection, connected(live) as gone:
+        ask(connection, good(world))
+        with monkeypatch.context() as patched:
+            patched.setattr(live.service._commit, "add", slow)
+            for one in (connection, gone):
+                one.sendall(good(world))
+            while len(held) < 2:
+                time.sleep(0.005)
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            gone.close()
+            time.sleep(0.05)
+        for loop, written in held:
+            loop.call_soon_threadsafe(written.set_result, None)
+        answers = ask(connection, *[b""] * 2)
+    assert [b"predictions" in answers[0], b"alive" in answers[1]] == [True, True]
+    assert live.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.usefixtures("synthetic_process")
+def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, world: World) -> None:
+    deploy(artifact, tmp_path, "1")
+    settings = Settings(folder=tmp_path, port=free_port())
+    process = local.start(settings, 120)
+    statuses: list[int] = []
+    lost: list[str] = []
+
+    def forever() -> None:
+        with httpx.Client(base_url=url(settings), timeout=60) as client:
+            while True:
+                try:
+                    statuses.append(client.post("/predict", json=world.request(0)).status_code)
+                except httpx.ConnectError:
+                    return  # it has stopped
+                except httpx.HTTPError as error:
+                    lost.append(repr(error))
+                    return
+
+    threads = [threading.Thread(target=forever) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    while len(statuses) < 100:
+        time.sleep(0.01)
+    os.kill(process, signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert lost == []
+    assert set(statuses) == {200}
+
+
+def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
+    with running(deployed.settings) as service:
+        idle = connected(service)
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(65_536)
+        stopped = time.monotonic()
+    with idle:
+        assert said(idle) == b""
+    assert time.monotonic() - stopped < 15
+
+
+# --- the same bytes to ours and to stock uvicorn ---
+
+REQUESTS = 2400
+AT_ONCE = 800
+SILENCE = 2.0  # seconds until a request counts as one that gets no answer
+HEADERS = (
+    b"Content-Encoding: gzip",
+    b"Content-Encoding: identity",
+    b"Content-Type: text/plain",
+    b"Expect: 100-continue",
+    b"Connection: close",
+    b"Connection: keep-alive",
+    b"Transfer-Encoding: chunked",
+    b"X-Request-Id: \xff",
+    b"X: " + b"y" * 3000,
+    b"Content-Length: 7",
+    b"Host: y",
+    b"Origin: https://elsewhere.example",
+    b" folded: x",
+    b"Upgrade: h2c",
+)
+LINES = (
+    b"GET /healthz HTTP/1.1",
+    b"HEAD /healthz HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"POST /predict HTTP/1.0",
+    b"POST /predict?explain=true HTTP/1.1",
+    b"POST /predict?explain=%ff HTTP/1.1",
+    b"POST /%70redict HTTP/1.1",
+    b"POST http://x/predict HTTP/1.1",
+    b"POST /outcomes HTTP/1.1",
+    b"PUT /predict HTTP/1.1",
+    b"POST /predict HTTP/2.0",
+    b"POST  /predict HTTP/1.1",
+)
+
+
+def mutated(request: bytes, chance: random.Random) -> bytes:
+    """A request with something changed: its line, headers, order, length, or any bytes."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    line, *headers = head.split(b"\r\n")
+    kind = chance.randrange(8)
+    if kind == 0:
+        line = chance.choice(LINES)
+    elif kind == 1:
+        headers.insert(chance.randrange(len(headers) + 1), chance.choice(HEADERS))
+    elif kind == 2:
+        del headers[chance.randrange(len(headers))]
+    elif kind == 3:
+        body = body[: chance.randrange(len(body))] + bytes([chance.randrange(256)]) + body[2:]
+    elif kind == 4:
+        headers = [one.upper() if chance.random() < 0.5 else one.lower() for one in headers]
+    elif kind == 5:
+        return request[: chance.randrange(len(request))]
+    elif kind == 6:
+        place = chance.randrange(len(head))
+        changed = head[:place] + bytes([chance.randrange(256)]) + head[place + 1 :]
+        return changed + b"\r\n\r\n" + body
+    else:
+        chance.shuffle(headers)
+        return request + b"\r\n".join([line, *headers]) + b"\r\n\r\n" + body
+    return b"\r\n".join([line, *headers]) + b"\r\n\r\n" + body
+
+
+async def answers_of(service: Running, sent: bytes) -> list[tuple[int, str]]:
+    """Status and what matters of each answer to some bytes, after which the client says nothing more."""
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    answer = b""
+    with suppress(TimeoutError, ConnectionError):
+        while part := await asyncio.wait_for(reader.read(65_536), 0.5 if complete(answer) else SILENCE):
+            answer += part
+    writer.close()
+    return [essence(one) for one in re.split(rb"(?=HTTP/1\.1 \d\d\d )", answer) if one]
+
+
+def complete(answer: bytes) -> bool:
+    head, found, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    return bool(found and length and len(body) >= int(length[1]))
+
+
+def essence(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head[9:12])
+    if status == 400:
+        return status, ""  # documented: ours are problem details
+    with suppress(ValueError):
+        found = json.loads(body)
+        found.pop("request_id", None)
+        return status, json.dumps(found, sort_keys=True)
+    return status, body.decode("latin-1")
+
+
+@pytest.mark.slow
+def test_mutated_requests_are_answered_as_by_stock_uvicorn(
+    tmp_path: Path, artifact: Artifact, world: World
+) -> None:
+    """But for what is documented: problem details for what is not HTTP, and no switch of protocols."""
+    chance = random.Random(5)
+    requests = [mutated(good(world), chance) for _ in range(REQUESTS)]
+    wide = {"max_in_flight": 10_000}
+
+    async def everything(service: Running) -> list[list[tuple[int, str]]]:
+        found = []
+        for start in range(0, len(requests), AT_ONCE):
+            together = [answers_of(service, one) for one in requests[start : start + AT_ONCE]]
+            found += await asyncio.gather(*together)
+        return found
+
+    found = []
+    stock: dict[str, Any] = {"http": "httptools", "timeout_keep_alive": 75}
+    for name, options in (("ours", {}), ("stock", stock)):
+        settings = Settings(**{**deploy(artifact, tmp_path / name, "1").settings.model_dump(), **wide})
+        with running(settings, **options) as service:
+            found.append(asyncio.run(everything(service)))
+            assert service.client.get("/readyz").status_code == 200
+    different = [pair for pair in zip(requests, *found, strict=True) if pair[1] != pair[2]]
+    assert different == []
+    statuses = {status for answers in found[0] for status, _ in answers}
+    assert statuses >= {200, 400, 403, 404, 405, 415, 422}, "the mutations reach everything"
