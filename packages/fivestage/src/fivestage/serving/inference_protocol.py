@@ -112,7 +112,8 @@ def inference_protocol(service: PredictionService, contract: Contract, admission
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Answer rows that come as columns."""
         inference.require_model(name, version)
-        body = await read_body(request, service.settings.max_body_bytes, BINARY.encode())
+        # Triton's client names no type.
+        body = await read_body(request, service.settings.max_body_bytes, BINARY.encode(), b"")
         return await inference.answer(*_parted(body, request.headers.get(HEAD_LENGTH)))
 
     open_paths.routes.extend(guarded.routes)

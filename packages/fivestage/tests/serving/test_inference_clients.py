@@ -1,0 +1,86 @@
+"""The clients of the Open Inference Protocol work unchanged: Triton's, and KServe's where it is installed."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fivestage.artifact.artifact import Artifact
+from tests.serving.conftest import Running, World, deploy, running
+
+MODEL = "synthetic-binary"
+KINDS = {str: ("BYTES", object), int: ("INT64", np.int64), float: ("FP64", np.float64)}
+
+
+@pytest.fixture(scope="module")
+def shared(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(deploy(artifact, tmp_path_factory.mktemp("clients"), "7").settings) as service:
+        yield service
+
+
+def columns(world: World) -> dict[str, tuple[str, Any]]:
+    rows = [world.request(place) for place in range(3)]
+    kinds = {name: KINDS[type(value)] for name, value in rows[0].items()}
+    return {
+        name: (kind, np.array([row[name] for row in rows], dtype=dtype))
+        for name, (kind, dtype) in kinds.items()
+    }
+
+
+def expected(service: Running, world: World) -> list[Any]:
+    rows = [world.request(place) for place in range(3)]
+    answer = service.client.post("/predict", json={"rows": rows}).json()["predictions"]
+    return [one["probability"] for one in answer]
+
+
+@pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client(shared: Running, world: World, packing: str | None, binary: bool) -> None:  # noqa: FBT001
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(shared.url.removeprefix("http://"))
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.get_model_metadata(MODEL)["versions"] == ["7"]
+    inputs = []
+    for name, (kind, values) in columns(world).items():
+        inputs.append(triton.InferInput(name, list(values.shape), kind))
+        inputs[-1].set_data_from_numpy(values, binary_data=binary)
+    outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("probability", "decision")]
+    for version in ("", "7"):
+        assert client.is_model_ready(MODEL, version)
+        for wanted in (None, outputs):
+            found = client.infer(
+                MODEL, inputs, version, outputs=wanted, request_compression_algorithm=packing
+            )
+            assert found.as_numpy("probability").tolist() == expected(shared, world)
+            assert len(found.as_numpy("decision")) == 3
+    with pytest.raises(triton.InferenceServerException, match="'8' does not serve"):
+        client.infer(MODEL, inputs, "8")
+    client.close()
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_kserves_client(shared: Running, world: World, binary: bool) -> None:  # noqa: FBT001
+    kserve = pytest.importorskip("kserve")
+
+    async def ask() -> Any:
+        client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
+        assert await client.is_model_ready(shared.url, MODEL)
+        inputs = []
+        for name, (kind, values) in columns(world).items():
+            inputs.append(kserve.InferInput(name, list(values.shape), kind))
+            inputs[-1].set_data_from_numpy(values, binary_data=binary)
+        return await client.infer(shared.url, kserve.InferRequest(MODEL, inputs), model_name=MODEL)
+
+    found = {one.name: one.as_numpy() for one in asyncio.run(ask()).outputs}
+    assert found["probability"].tolist() == expected(shared, world)
+
+
+def test_what_is_no_tensor_of_a_client_is_refused(shared: Running) -> None:
+    octets = {"content-type": "application/octet-stream"}
+    refused = shared.client.post(f"/v2/models/{MODEL}/infer", content=b"\x00\x01", headers=octets)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == refused.json()["detail"]
+    assert shared.client.post("/predict", content=b"{}", headers=octets).status_code == 415
