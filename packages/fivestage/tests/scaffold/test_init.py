@@ -15,13 +15,22 @@ import yaml
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Strings
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import MulticlassContract, RegressionContract, Split, epoch, load_contract
+from fivestage.contract.contract import (
+    CategoryColumn,
+    MulticlassContract,
+    RegressionContract,
+    Split,
+    epoch,
+    load_contract,
+)
 from fivestage.contract.tasks import ClassificationGates, RegressionGates
 from fivestage.data.cleaning import timestamp
 from fivestage.data.event_tables import ingest_tables
 from fivestage.data.tables import simulated_times
+from fivestage.data.validation import validate
 from fivestage.features.stores import OfflineFeatureStore
 from fivestage.scaffold.column_profiles import inspect_column, names_of
+from fivestage.scaffold.command import options_of
 from fivestage.scaffold.demo import FILES, remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.fields import plain
@@ -684,3 +693,123 @@ def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None
     assert some.index.is_unique
     assert len(some) == SAMPLE
     assert some["fraud"].sum() > 0.95 * frauds
+
+
+def made_of(frame: pd.DataFrame, folder: Path, **words: Any) -> Path:
+    """The problem of a table with the target `y`."""
+    frame.to_csv(folder / "table.csv", index=False)
+    write_problem(draft(InitOptions(str(folder / "table.csv"), "y", **words)), folder / "problem")
+    return folder / "problem"
+
+
+def orders(first: int, rows: int, start: str) -> pd.DataFrame:
+    random = np.random.default_rng(first)
+    at = pd.date_range(start, periods=rows, freq="3h")
+    return pd.DataFrame(
+        {
+            "order_id": np.arange(first, first + rows),
+            "at": at,
+            "year": at.year,
+            "meter": np.arange(first, first + rows) * 7 + random.integers(0, 5, rows),
+            "visits": random.poisson(40, rows),
+            "grade": random.integers(1, 6, rows),
+            "customer": random.integers(1, 60, rows),
+            "y": random.integers(0, 2, rows),
+        }
+    )
+
+
+def test_what_grows_may_grow_on_and_nonsense_may_not(tmp_path: Path) -> None:
+    """As of a year of newer orders: higher numbers, later days, a meter that went on, busier customers."""
+    folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at", keys=("customer",))
+    contract = load_contract(folder / "problem.yaml")
+    newer = orders(16_001, 3_000, "2024-06-01").assign(visits=lambda table: table["visits"] * 3)
+    newer.to_csv(tmp_path / "newer.csv", index=False)
+    rows = module(folder / "dataset.py").read_batch(str(tmp_path / "newer.csv"), contract)
+    checked = validate(rows, contract.columns, contract.identity, "newer.csv")
+    assert checked.quarantined.empty, checked.failures
+    wrong = rows.head(3).assign(grade=[100, 3, 3], visits=[40, -1, 40], order_id=[1.0, 2.0, 2.5])
+    assert len(validate(wrong, contract.columns, contract.identity, "wrong").failures) == 3
+
+
+def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:
+    """Also in a table whose gaps make its whole numbers floats."""
+    frame = orders(1, 2_000, "2023-01-01").astype({"customer": "float64"})
+    frame.loc[::50, "customer"] = np.nan
+    folder = made_of(frame, tmp_path, time="at", keys=("customer",))
+    contract = load_contract(folder / "problem.yaml")
+    for column in (contract.columns["customer"], contract.events["outcome"].columns["customer"]):
+        assert isinstance(column, CategoryColumn)
+        assert column.form == "integer"
+        assert column.example == str(int(float(column.example)))
+    _, world, _ = ingest_tables(module(folder / "dataset.py").load(contract), contract, tmp_path / "out", "")
+    histories = set(world.events["outcome"]["customer"].dropna())
+    assert histories == {str(one) for one in range(1, 60)}
+
+
+def test_a_key_with_zeros_before_it_is_a_text(tmp_path: Path) -> None:
+    """0012 and 12 are two customers."""
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["customer"] = [f"k{one:04}" for one in frame["customer"]]
+    folder = made_of(frame, tmp_path, time="at", keys=("customer",))
+    assert "form: integer" not in (folder / "problem.yaml").read_text()
+    padded = inspect_column(pd.Series(["0012", "0013", "12"] * 20, name="customer"), "customer")
+    assert not padded.whole
+
+
+def test_times_without_seconds_or_separators_are_read(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["at"] = frame["at"].dt.strftime("%Y%m%d%H%M")
+    folder = made_of(frame, tmp_path, time="at")
+    rows = module(folder / "dataset.py").load(load_contract(folder / "problem.yaml")).rows
+    assert rows["at"].iloc[0] == epoch(pd.Timestamp("2023-01-01", tz="UTC").to_pydatetime())
+
+
+def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01").drop(columns="order_id").astype({"y": "float64"})
+    frame["Größe (cm)"] = np.random.default_rng(0).normal(170, 9, 2_000)
+    frame["note"] = [f"the customer number {one} said: it was {'good' * (one % 7)}" for one in range(2_000)]
+    frame.loc[frame.index[::10], "y"] = np.nan
+    frame = pd.concat([frame, frame.iloc[1:31]])
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    asked = InitOptions(str(tmp_path / "table.csv"), "y", "at")
+    found = draft(asked)
+    told = "\n".join(notes_of(found))
+    assert "30 rows that repeat another one whole left out: DUPLICATES=keep" in told
+    assert "200 rows without a target left out" in told
+    assert "note is free text: its length is learnt" in told
+    assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
+    write_problem(found, tmp_path / "problem")
+    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    _, _, report = ingest_tables(
+        module(tmp_path / "problem" / "dataset.py").load(contract), contract, tmp_path / "out", ""
+    )
+    assert report.quality == {
+        "rows read": 2_030,
+        "rows that repeat another one, left out": 30,
+        "rows without a target, left out": 200,
+    }
+    kept = draft(replace(asked, duplicates="keep"))
+    assert len(kept.table) == 1_827
+    write_problem(kept, tmp_path / "kept")
+    assert len(module(tmp_path / "kept" / "dataset.py").load(contract).rows) == 1_827
+
+
+@pytest.mark.parametrize("words", ["plan, price", "plan price", "plan,price", " Plan  PRICE "])
+def test_options_of_several_columns_take_commas_or_spaces(words: str, tmp_path: Path) -> None:
+    frame = table(y=OUTCOME, plan=VALUES, price=VALUES[::-1], **{"net price": VALUES * 2})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    asked = {"DATA": str(tmp_path / "table.csv"), "TARGET": "y", "LEAVE_OUT": words}
+    left = [one.header for one in draft(options_of(asked)).left_out]
+    assert left == ["plan", "price"]
+    spaced = draft(options_of(asked | {"LEAVE_OUT": "net price"}))
+    assert [one.header for one in spaced.left_out] == ["net price"]
+
+
+def test_a_column_that_is_not_there_any_more_is_named(tmp_path: Path) -> None:
+    folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
+    pd.read_csv(tmp_path / "table.csv").drop(columns="visits").to_csv(tmp_path / "less.csv", index=False)
+    with pytest.raises(UserError, match=r"less\.csv has no column visits\. Add it"):
+        module(folder / "dataset.py").read_batch(
+            str(tmp_path / "less.csv"), load_contract(folder / "problem.yaml")
+        )
