@@ -17,18 +17,7 @@ from fivestage.features.problem import Tables
 from fivestage.features.stores import HOUR
 
 DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:diabetes")
-NUMBERS = [
-    "age",
-    "sex",
-    "bmi",
-    "bp",
-    "s1",
-    "s2",
-    "s3",
-    "s4",
-    "s5",
-    "s6",
-]
+NUMBERS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
 def read(source: str) -> pd.DataFrame:

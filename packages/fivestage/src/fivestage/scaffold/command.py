@@ -50,6 +50,7 @@ def options_of(words: Mapping[str, str]) -> InitOptions:
     Several columns are separated by commas, or by spaces where none of them has a space in its name.
     """
     given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
+    given["data"] = os.path.expanduser(given.get("data", ""))  # noqa: PTH111 (an address is no path)
     for name in LISTS:
         listed = str(given.get(name, ""))
         given[name] = tuple(one.strip() for one in listed.split(",") if one.strip())
