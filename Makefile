@@ -21,7 +21,7 @@ help: ## this list
 
 setup: $(INSTALLED) ## install the locked packages into .venv; the other commands do it when needed
 
-init: $(INSTALLED) ## write problem/ for your own table: DATA=customers.csv TARGET=churned TIME=signed_up_at
+init: $(INSTALLED) ## write problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
 
 quote = '$(subst ','\'',$(1))'

@@ -34,7 +34,7 @@ def start(root: Path, data: dict[str, str], template: str) -> list[str]:
         raise UserError("There are changes that git does not hold: commit them first, so that none is lost.")
     tracked = _git(root, "ls-files")
     with tempfile.TemporaryDirectory() as scratch:
-        source, made = Path(scratch, "template"), Path(scratch, "project")
+        source, made = Path(scratch, "template"), Path(scratch, root.resolve().name)  # which names it
         for name in tracked:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, source / name)

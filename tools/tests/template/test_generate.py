@@ -53,7 +53,7 @@ UNRENDERED = re.compile(
 BRACES = (
     ".j2",
     "packages/fivestage/src/fivestage/monitoring/task_checks.py",
-    "packages/fivestage/src/fivestage/training/regression.py",
+    "packages/fivestage/src/fivestage/evaluation/task_evaluation.py",
     "packages/fivestage/tests/scaffold/odd_tables.py",
 )  # of their own
 
@@ -73,6 +73,14 @@ def test_a_project_has_the_expected_files_and_only_those(
 ) -> None:
     project = generate(template, tmp_path / "project", **answers)
     assert files_of(project) == expected_files(template, answers)
+
+
+def test_a_project_is_called_what_its_folder_is(template: Path, tmp_path: Path) -> None:
+    for folder, name in (("churn-radar", "churn-radar"), ("Über 1", "Fivestage")):
+        project = generate(template, tmp_path / folder)
+        answers = yaml.safe_load((project / ANSWERS).read_text(encoding="utf-8"))
+        assert answers["project_name"] == name
+        assert name in (project / "README.md").read_text(encoding="utf-8").splitlines()[0]
 
 
 def test_with_default_answers_the_files_are_the_templates_byte_for_byte(

@@ -797,7 +797,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
 
 @pytest.mark.parametrize("words", ["plan, price", "plan price", "plan,price", " Plan  PRICE "])
 def test_options_of_several_columns_take_commas_or_spaces(words: str, tmp_path: Path) -> None:
-    frame = table(y=OUTCOME, plan=VALUES, price=VALUES[::-1], **{"net price": VALUES * 2})
+    frame = table(y=OUTCOME, plan=VALUES, price=VALUES[::-1]).assign(**{"net price": VALUES * 2})
     frame.to_csv(tmp_path / "table.csv", index=False)
     asked = {"DATA": str(tmp_path / "table.csv"), "TARGET": "y", "LEAVE_OUT": words}
     left = [one.header for one in draft(options_of(asked)).left_out]
