@@ -122,7 +122,7 @@ def _add_registry(app: Application) -> None:
         registry: Annotated[str, typer.Option(envvar="REGISTRY", help="such as ghcr.io/team/project")] = "",
     ) -> None:
         """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
-        from fivestage.deployment.push import push_images
+        from fivestage.deployment.images import push_images
 
         if not registry:
             raise UserError("Name the registry: make push REGISTRY=ghcr.io/team/project")

@@ -1,4 +1,4 @@
-"""Batch scoring: a CSV or Parquet file, or a table of a database, in and out."""
+"""Batch scoring: rows of a CSV or Parquet file or a table of a database in, the same with predictions out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,24 @@ from fivestage.features.problem import Problem
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What came of a batch."""
+    """How many rows of a batch were scored.
+
+    Attributes:
+        rows: Rows scored.
+        decisions: Rows by decision; empty for regression, whose decisions are numbers.
+        quarantined: Rows that break the contract.
+        quarantine: Path of the file that holds them, with reasons.
+    """
 
     rows: int
-    decisions: dict[str, int]  # rows by what was decided; empty for numbers
+    decisions: dict[str, int]
     quarantined: int
     quarantine: str
 
 
 def score(
     problem: Problem,
-    world: EventTables,
+    events: EventTables,
     artifact: Artifact,
     version: str,
     source: str,
@@ -41,107 +48,110 @@ def score(
 ) -> BatchResult:
     """Score a batch; rows that break the contract go to a file of their own, with reasons.
 
-    That file lies beside the target, or in the folder `quarantine` where the target is a table.
+    Args:
+        problem: Whose rows these are.
+        events: The events that their features look back at.
+        artifact: The model.
+        version: Its version in the registry, for a column of the output.
+        source: `file.csv`, `file.parquet` or `database-url#table`, or what the problem itself reads.
+        target: Where to, in one of these forms; a table must be new.
+        quarantine: Folder for the rows that break the contract, where the target is a table; else their file
+            lies beside the target.
+
+    Returns:
+        The counts of its rows.
 
     Raises:
-        UserError: when the batch cannot be read or written, or would be written over itself.
+        UserError: When the batch cannot be read or written, or would be written over itself.
     """
     if source == target:
         raise UserError(f"{named(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
-    own = problem.read_batch(source, contract)
-    rows = read_batch(source) if own is None else own
-    rows = with_moments(rows, contract, named(source))
-    checked = validate(rows, contract.columns, contract.identity, named(source), rules=contract.rules)
-    good = checked.good
+    rows = problem.read_batch(source, contract)
+    rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, named(source))
+    checked = validate(rows, contract.columns, contract.identity, named(source))
+    good, form = checked.good, form_of(artifact.contract)
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
-    past = problem.features.offline_store(world.events, artifact.reference)
-    form = form_of(artifact.contract)
-    forecast = (
-        predict_table(artifact, problem.features, good, past, at)
-        if len(good)
-        else np.empty((0, len(form.columns)))
-    )
-    numbers = forecast.reshape(len(good), len(form.columns))
-    decided = artifact.decide(forecast) if len(good) else np.empty(0, dtype=np.int64)
-    told = form.decided(decided)
-    counts = pd.Series(told).value_counts() if told.dtype.kind == "O" else pd.Series(dtype=np.int64)
-    found = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": told}
-    answers = good.assign(**found, model_version=version)
+    past = problem.features.offline_store(events.events, artifact.reference)
+    predictions, decisions = np.empty((0, len(form.columns))), np.empty(0, dtype=object)
+    if len(good):
+        predictions = predict_table(artifact, problem.features, good, past, at)
+        decisions = form.decided(artifact.decide(predictions))
+    numbers = predictions.reshape(len(good), len(form.columns))
+    columns = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": decisions}
+    answers = good.assign(**columns, model_version=version)
     for name, column in contract.columns.items():
         if isinstance(column, TimestampColumn):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
     refused = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
     write_quarantine(checked.quarantined, refused)  # first: no row may be in neither place
     write_batch(answers, target)
+    counts = pd.Series(decisions).value_counts() if decisions.dtype.kind == "O" else pd.Series(dtype=np.int64)
     return BatchResult(
         rows=len(good),
-        decisions={str(name): int(rows) for name, rows in counts.items()},
+        decisions={str(name): int(count) for name, count in counts.items()},
         quarantined=len(checked.quarantined),
         quarantine=str(refused),
     )
 
 
-def with_moments(frame: pd.DataFrame, contract: Contract, source: str) -> pd.DataFrame:
-    """Moments written in ISO 8601 with their zone, as epoch seconds; what is not one is left to validation.
+def parse_timestamps(frame: pd.DataFrame, contract: Contract, source: str) -> pd.DataFrame:
+    """Convert ISO 8601 texts with a time zone to epoch seconds, and leave other texts to validation.
 
     Raises:
-        UserError: when a column of moments is missing.
+        UserError: When a column of timestamps is missing.
     """
-    found = frame.copy()
+    parsed = frame.copy()
     for name, column in contract.columns.items():
         if not isinstance(column, TimestampColumn):
             continue
         if name not in frame:
             raise UserError(f"{source} has no column {name}. Add it, or take it out of problem.yaml.")
-        if pd.api.types.is_numeric_dtype(frame[name]):
-            continue
-        text = frame[name].astype("str")
-        zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False)
-        moments = pd.to_datetime(text.where(zoned), utc=True, errors="coerce", format="ISO8601")
-        seconds = (moments - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
-        found[name] = seconds.astype(object).where(moments.notna(), text)
-    return found
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            texts = frame[name].astype("str")
+            zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False)
+            times = pd.to_datetime(texts.where(zoned), utc=True, errors="coerce", format="ISO8601")
+            seconds = (times - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(seconds=1)
+            parsed[name] = seconds.astype(object).where(times.notna(), texts)
+    return parsed
 
 
 def read_batch(source: str) -> pd.DataFrame:
-    """Rows of `file.csv`, `file.parquet`, or `database-url#table`.
+    """Return the rows of `file.csv`, `file.parquet` or `database-url#table`.
 
     Raises:
-        UserError: when they cannot be read.
+        UserError: When they cannot be read.
     """
     try:
         if "://" in source:
             url, _, table = source.partition("#")
             return pd.read_sql_table(table, connect(url))
-        path = Path(source)
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # NA may be somebody's code
+        if source.endswith(".parquet"):
+            return pd.read_parquet(source)
+        return pd.read_csv(source, keep_default_na=False, na_values=[""])  # NA may be a category
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(f"{named(source)} cannot be read as rows: {' '.join(str(error).split())}") from error
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
-    """Write answers whole or not at all, in the form that the target's name asks for; a table must be new.
+    """Write answers whole or not at all, in the form that the target's name asks for.
 
     Raises:
-        UserError: when they cannot be written.
+        UserError: When they cannot be written, or the table exists.
     """
     try:
         if "://" in target:
             url, _, table = target.partition("#")
-            _fill_table(connect(url), table, answers)
+            _write_table(connect(url), table, answers)
             return
-        path = Path(target)
-        write = answers.to_parquet if path.suffix == ".parquet" else answers.to_csv
-        write_whole(path, lambda scratch: write(scratch, index=False))
+        write = answers.to_parquet if target.endswith(".parquet") else answers.to_csv
+        write_whole(Path(target), lambda scratch: write(scratch, index=False))
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
         raise UserError(f"{named(target)} cannot be written: {' '.join(str(error).split())}") from error
 
 
-def _fill_table(database: Engine, table: str, answers: pd.DataFrame) -> None:
-    """Make a table and fill it, or leave none: SQLite keeps one whose filling has failed."""
+def _write_table(database: Engine, table: str, answers: pd.DataFrame) -> None:
+    """Create and fill a table, or leave none: SQLite does not roll back its creation."""
     if inspect(database).has_table(table):
         raise ValueError(f"the table {table} already exists, name a new one")
     try:

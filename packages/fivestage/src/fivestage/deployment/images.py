@@ -1,4 +1,4 @@
-"""Images: the service's, with a model inside, and the one that runs the verbs."""
+"""Build the images, of the service with a model inside and of the pipelines, and push them to a registry."""
 
 import os
 import shlex
@@ -7,72 +7,116 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+
+import docker
+from docker.errors import APIError, ImageNotFound
 
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
+from fivestage.deployment.docker_container import open_engine
 
 SERVING, PIPELINES = "fivestage-serving", "fivestage-pipelines"
-FLAGS = "DOCKER_BUILD_FLAGS"
-TAIL = 25  # lines
-_PIP = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
+FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable with options of the operator's own
+TAIL_LINES = 25
+_PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def build_serving(model: Path | None = None, version: str = "") -> str:
-    """Build the service's image, with a model inside if one is named, and return its name and tag.
+    """Build the image of the service.
+
+    Args:
+        model: Folder of the artifact to put inside; without one, the image serves what its settings name.
+        version: The artifact's version in the registry.
+
+    Returns:
+        The image's name and tag.
 
     Raises:
-        UserError: with the end of what was said, when it cannot be built.
+        UserError: With the end of the build's output, when it fails.
     """
+    dockerfile = ROOT / "serving" / "Dockerfile"
     if model is None:
-        return _build(SERVING, ROOT / "serving" / "Dockerfile", revision(), {}, [])
-    given = {"MODEL_VERSION": version, "MODEL_DIGEST": artifact_digest(model)}
-    context = ["--build-context", f"model={model.resolve()}"]
-    return _build(SERVING, ROOT / "serving" / "Dockerfile", f"{revision()}-v{version}", given, context)
+        return _build(SERVING, dockerfile, _revision(), {})
+    arguments = {"MODEL_VERSION": version, "MODEL_DIGEST": artifact_digest(model)}
+    context = f"--build-context=model={model.resolve()}"
+    return _build(SERVING, dockerfile, f"{_revision()}-v{version}", arguments, context)
 
 
 def build_pipelines() -> str:
-    """Build the image that runs the verbs, and return its name and tag.
+    """Build the image that runs the pipelines.
+
+    Returns:
+        The image's name and tag.
 
     Raises:
-        UserError: with the end of what was said, when it cannot be built.
+        UserError: With the end of the build's output, when it fails.
     """
-    return _build(PIPELINES, ROOT / "pipelines" / "Dockerfile", revision(), {}, [])
+    return _build(PIPELINES, ROOT / "pipelines" / "Dockerfile", _revision(), {})
 
 
-def revision() -> str:
-    """The commit of the working tree, short; `-dirty` when it has been changed since."""
+def push_images(registry: str) -> dict[str, str]:
+    """Push the images that were built last.
+
+    Args:
+        registry: Host and path, such as `ghcr.io/owner/project`.
+
+    Returns:
+        For each image's name, its repository and digest, which pull exactly this image.
+
+    Raises:
+        UserError: With the registry's own message, when it refuses one.
+    """
+    with open_engine() as engine:
+        return {name: _push(engine, name, f"{registry.lower()}/{name}") for name in (SERVING, PIPELINES)}
+
+
+def _push(engine: docker.DockerClient, name: str, repository: str) -> str:
+    try:
+        image = engine.images.get(f"{name}:latest")
+    except ImageNotFound as error:
+        raise UserError(f"There is no image {name}:latest: run `make image` first.") from error
+    tag = next((one.rpartition(":")[2] for one in image.tags if not one.endswith(":latest")), "latest")
+    image.tag(repository, tag)
+    digest = ""
+    try:
+        for line in engine.images.push(repository, tag, stream=True, decode=True):
+            if "error" in line:
+                raise UserError(f"{repository}:{tag} could not be pushed: {line['error']}")
+            digest = line.get("aux", {}).get("Digest", digest)
+    except APIError as error:
+        raise UserError(f"{repository}:{tag} could not be pushed: {error.explanation}") from error
+    return f"{repository}@{digest}"
+
+
+def _revision() -> str:
+    """The commit of the working tree, shortened; with `-dirty` if it has been changed since."""
     name, dash, dirty = commit().partition("-")
     return name[:12] + dash + dirty
 
 
-def _build(name: str, file: Path, tag: str, given: Mapping[str, str], context: Sequence[str]) -> str:
-    """Ask the command line: the SDK knows no BuildKit, which secrets and reproducible layers need."""
-    docker = shutil.which("docker")
-    if docker is None:
+def _build(name: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
+    """Build with the command line: the SDK has no BuildKit, which secrets and reproducible layers need."""
+    program = shutil.which("docker")
+    if program is None:
         raise UserError("Building an image needs the program `docker` with buildx: install Docker Engine.")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    about = {"VERSION": project["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _epoch()}
+    labels = {"VERSION": project["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
     with tempfile.TemporaryDirectory() as scratch:
         command = [
-            *(docker, "build", "--progress=plain", "--file", str(file)),
-            *(
-                word
-                for key, value in (about | dict(given)).items()
-                for word in ("--build-arg", f"{key}={value}")
-            ),
-            *(word for key in _PROXIES if key in os.environ for word in ("--build-arg", key)),
-            *_secrets(Path(scratch)),
-            *context,
-            *("--tag", f"{name}:{tag}", "--tag", f"{name}:latest"),
+            *(program, "build", "--progress=plain", f"--file={dockerfile}"),
+            *(f"--build-arg={key}={value}" for key, value in {**labels, **arguments}.items()),
+            *(f"--build-arg={proxy}" for proxy in _PROXIES if proxy in os.environ),
+            *_pip_secrets(Path(scratch)),
+            *(*options, f"--tag={name}:{tag}", f"--tag={name}:latest"),
             *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
             str(ROOT),
         ]
-        built = subprocess.run(  # noqa: S603 (our own words, and what the operator adds)
+        built = subprocess.run(  # noqa: S603 (our own arguments, and those that the operator adds)
             command,
             env=os.environ | {"DOCKER_BUILDKIT": "1"},
             stdin=subprocess.DEVNULL,
@@ -82,44 +126,40 @@ def _build(name: str, file: Path, tag: str, given: Mapping[str, str], context: S
             check=False,
         )
     if built.returncode:
-        tail = "\n".join(built.stdout.splitlines()[-TAIL:])
+        tail = "\n".join(built.stdout.splitlines()[-TAIL_LINES:])
         raise UserError(
             f"The image {name} could not be built. {FLAGS} may add options, such as --network=host or "
-            f"--build-arg BASE=...; the end of what was said:\n{tail}"
+            f"--build-arg BASE=...; the end of the output:\n{tail}"
         )
     return f"{name}:{tag}"
 
 
-def _epoch() -> str:
-    """When the commit was made; files in an image are as old: the same commit gives the same image."""
-    asked = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    found = (
-        os.environ.get("SOURCE_DATE_EPOCH")
-        or subprocess.run(  # noqa: S603 (fixed words)
-            asked, capture_output=True, text=True, check=False
-        ).stdout.strip()
-    )
-    return found or "0"
+def _source_date() -> str:
+    """When the commit was made, as epoch seconds: files get this date, so that a commit has one image."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return given
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+    return shown.stdout.strip() or "0"
 
 
-def _secrets(scratch: Path) -> list[str]:
-    """What this machine's pip needs to find packages; it is there while they are installed, in no layer."""
-    said = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )  # fmt: skip
-    found = {
+def _pip_secrets(scratch: Path) -> list[str]:
+    """Options that hand this machine's pip configuration to the build, without leaving it in a layer."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+    options = {
         name.rpartition(".")[2].removeprefix("default-"): value.strip("'")
-        for name, equals, value in (line.partition("=") for line in said.stdout.splitlines())
+        for name, equals, value in (line.partition("=") for line in listed.stdout.splitlines())
         if equals and name.startswith((":env:", "global.", "install."))
     }
-    lines = [f"{name} = {found[name]}" for name in _PIP if name in found]
-    certificates = found.get("cert") or os.environ.get("SSL_CERT_FILE", "")
+    lines = [f"{name} = {options[name]}" for name in _PIP_OPTIONS if name in options]
+    certificates = options.get("cert") or os.environ.get("SSL_CERT_FILE", "")
     secrets = []
     if certificates and Path(certificates).is_file():
         lines.append("cert = /run/secrets/certificates")
-        secrets += ["--secret", f"id=certificates,src={certificates}"]
+        secrets.append(f"--secret=id=certificates,src={certificates}")
     if lines:
-        path = scratch / "pip.conf"
-        path.write_text("\n".join(("[global]", *lines)) + "\n", encoding="utf-8")
-        secrets += ["--secret", f"id=pip,src={path}"]
+        configuration = scratch / "pip.conf"
+        configuration.write_text("\n".join(("[global]", *lines, "")), encoding="utf-8")
+        secrets.append(f"--secret=id=pip,src={configuration}")
     return secrets

@@ -1,4 +1,4 @@
-"""The service as a process of this machine: start, smoke, switch, roll back, stop."""
+"""Serve a version as a process of this machine: start, smoke test, switch, roll back, stop."""
 
 import contextlib
 import fcntl
@@ -25,108 +25,198 @@ COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of thi
 
 
 def settings_in(folder: str) -> Settings:
-    """The service's settings from the environment, with its state in a folder of its own.
+    """Return the service's settings from the environment, with its state in a folder of its own.
 
     The demo is not logged among the operator's requests: it has a database of its own, and no limits.
+
+    Args:
+        folder: Of the service's state; `DEMO` for the demo.
     """
     own = {"folder": Path(folder)}
     demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
     return Settings.from_environment().model_copy(update=own | demo)
 
 
-def start(settings: Settings, wait_seconds: float = 30) -> int:
-    """Start the service, unless ours is running, wait until it is ready, and return its process number.
+def release(
+    settings: Settings,
+    version: str,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Sequence[float]],
+) -> float:
+    """Serve a version if it passes the smoke test, and else what was served before.
+
+    Args:
+        settings: Of the service, which is started unless it runs.
+        version: In the registry.
+        folder: Of its artifact.
+        rows: Raw rows as a client writes them in JSON.
+        predictions: The numbers of each row's prediction, computed offline.
+
+    Returns:
+        The largest difference of the answers from `predictions`, as `smoke` measures it.
 
     Raises:
-        UserError: when the port is held by something else, or the service does not become ready.
+        UserError: Saying why the version does not serve.
     """
-    running = process(settings)
-    if running is not None:
-        wait_until_ready(settings, wait_seconds, log=lambda: _log_text(settings))
-        return running
-    require_free_port(settings)
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    given = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
-    with _log(settings).open("ab") as log, _pid(settings).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
-        started = subprocess.Popen(  # noqa: S603 (ours)
-            COMMAND,
-            cwd=ROOT,
-            env=os.environ | given,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[held.fileno()],
-        )
-        held.write(str(started.pid))
+    before = switch(settings, version, folder)
     try:
-        wait_until_ready(
-            settings,
-            wait_seconds,
-            log=lambda: _log_text(settings),
-            ended=lambda: "" if started.poll() is None else f"it ended with code {started.returncode}",
-        )
-    except UserError:
-        stop(settings)
+        start(settings)
+        difference = smoke(settings, rows, predictions)
+    except BaseException:  # an interruption too: what has not passed its checks must not stay
+        _go_back(settings, before)
         raise
-    return started.pid
+    if settings.shadow_pointer.exists() and read_pointer(settings.shadow_pointer).version == version:
+        settings.shadow_pointer.unlink()  # it need not shadow itself
+    return difference
 
 
 def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = 30) -> Pointer | None:
-    """Point the service to a version, wait until a running one serves it, and return what it served before.
+    """Point the service to a version, and wait until a running one serves it.
+
+    Args:
+        settings: Of the service.
+        version: In the registry.
+        folder: Of its artifact.
+        wait_seconds: Longest time that loading it may take.
+
+    Returns:
+        What the service was pointed to before.
 
     Raises:
-        UserError: when the service refuses the version; the pointer then stands where it stood.
+        UserError: When the service refuses the version; it is then pointed to what it was before.
     """
     before = read_pointer(settings.pointer) if settings.pointer.exists() else None
-    pointer = Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
-    write_pointer(settings.pointer, pointer)
+    write_pointer(settings.pointer, _pointer(version, folder))
     if process(settings) is None:
         return before
     try:
-        answer = httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
-        refused = "" if answer.is_success else answer.json().get("detail", answer.text)
+        response = _reload(settings, wait_seconds)
+        refusal = "" if response.is_success else response.json().get("detail", response.text)
     except (httpx.HTTPError, ValueError) as error:
-        refused = f"it does not answer ({error})"
-    if refused:
-        roll_back(settings, before)
-        raise UserError(f"The service refuses version {version}: {refused}")
+        refusal = f"it does not answer ({error})"
+    if refusal:
+        _go_back(settings, before)
+        raise UserError(f"The service refuses version {version}: {refusal}")
     return before
 
 
 def shadow(settings: Settings, version: str, folder: Path) -> None:
-    """Let a version answer beside the one that serves; a running service takes it up by itself."""
-    pointer = Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
-    write_pointer(settings.shadow_pointer, pointer)
+    """Let a version answer beside the one that serves; a running service loads it by itself.
 
-
-def end_shadow(settings: Settings, version: str) -> None:
-    """A version that serves has no need to answer beside itself."""
-    path = settings.shadow_pointer
-    if path.exists() and read_pointer(path).version == version:
-        path.unlink()
+    Args:
+        settings: Of the service.
+        version: In the registry.
+        folder: Of its artifact.
+    """
+    write_pointer(settings.shadow_pointer, _pointer(version, folder))
 
 
 def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
     """Fetch a model's champion, and its challenger as a shadow, for a service that starts next.
 
+    Args:
+        settings: Of that service.
+        name: Of the model in the registry.
+
     Yields:
         A line for each file that names a version.
 
     Raises:
-        UserError: when there is no champion yet.
+        UserError: When there is no champion yet.
     """
-    for version, let, file in (
+    for version, name_version, file in (
         (registry.crowned(name), switch, settings.pointer),
         (registry.challenger(name), shadow, settings.shadow_pointer),
     ):
         if version:
-            let(settings, version.version, registry.fetch(name, version.version, settings.folder / "models"))
+            folder = registry.fetch(name, version.version, settings.folder / "models")
+            name_version(settings, version.version, folder)
             yield f"{file} names version {version.version}."
 
 
-def roll_back(settings: Settings, before: Pointer | None) -> None:
+def start(settings: Settings, wait_seconds: float = 30) -> int:
+    """Start the service unless it runs, and wait until it is ready.
+
+    Args:
+        settings: Handed to it as environment variables.
+        wait_seconds: Longest time to wait.
+
+    Returns:
+        Its process number.
+
+    Raises:
+        UserError: When its port is in use, or it does not become ready.
+    """
+    if (running := process(settings)) is not None:
+        wait_until_ready(settings, wait_seconds, lambda: _log_text(settings))
+        return running
+    require_free_port(settings)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    environment = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    with _log_path(settings).open("ab") as log, _lock_path(settings).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
+        child = subprocess.Popen(  # noqa: S603 (ours)
+            COMMAND,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
+        lock.write(str(child.pid))
+
+    def ended() -> str:
+        return "" if child.poll() is None else f"it ended with code {child.returncode}"
+
+    try:
+        wait_until_ready(settings, wait_seconds, lambda: _log_text(settings), ended)
+    except UserError:
+        stop(settings)
+        raise
+    return child.pid
+
+
+def stop(settings: Settings, wait_seconds: float = 10) -> bool:
+    """Stop the service, if `start` started it.
+
+    Args:
+        settings: Of the service.
+        wait_seconds: Time until it is killed.
+
+    Returns:
+        Whether it ran.
+    """
+    running = process(settings)
+    if running is not None:
+        _send(running, signal.SIGTERM)
+        deadline = time.monotonic() + wait_seconds
+        while process(settings) is not None:
+            if time.monotonic() > deadline:
+                _send(running, signal.SIGKILL)
+            time.sleep(0.02)
+    _lock_path(settings).unlink(missing_ok=True)
+    return running is not None
+
+
+def process(settings: Settings) -> int | None:
+    """Return the number of the process that `start` started, while it runs."""
+    with contextlib.suppress(FileNotFoundError), _lock_path(settings).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read())
+    return None
+
+
+def _send(running: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(running, number)
+
+
+def _go_back(settings: Settings, before: Pointer | None) -> None:
     """Point the service to what it served before."""
     if before is None:
         settings.pointer.unlink(missing_ok=True)
@@ -135,68 +225,25 @@ def roll_back(settings: Settings, before: Pointer | None) -> None:
     write_pointer(settings.pointer, before)
     if process(settings) is not None:
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=30)
+            _reload(settings, wait_seconds=30)
 
 
-def release(
-    settings: Settings,
-    version: str,
-    folder: Path,
-    rows: Sequence[Mapping[str, Any]],
-    forecasts: Sequence[Sequence[float]],
-) -> float:
-    """Serve a version for good if it passes the smoke test, and else what was served before.
-
-    Raises:
-        UserError: saying why the version does not serve.
-    """
-    before = switch(settings, version, folder)
-    try:
-        start(settings)
-        difference = smoke(settings, rows, forecasts)
-    except BaseException:  # whatever it is, an interruption too: what is not proven does not stay
-        roll_back(settings, before)
-        raise
-    end_shadow(settings, version)
-    return difference
+def _reload(settings: Settings, wait_seconds: float) -> httpx.Response:
+    return httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
 
 
-def stop(settings: Settings, wait_seconds: float = 10) -> bool:
-    """Stop the service if it is ours and runs; says whether it did."""
-    running = process(settings)
-    if running is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(running, signal.SIGTERM)
-        until = time.monotonic() + wait_seconds
-        while process(settings) is not None:
-            if time.monotonic() > until:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(running, signal.SIGKILL)
-            time.sleep(0.02)
-    _pid(settings).unlink(missing_ok=True)
-    return running is not None
+def _pointer(version: str, folder: Path) -> Pointer:
+    return Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
 
 
-def process(settings: Settings) -> int | None:
-    """The number of the process that we started, while it runs."""
-    try:
-        with _pid(settings).open() as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(held.read())
-    except FileNotFoundError:
-        pass
-    return None
-
-
-def _pid(settings: Settings) -> Path:
+def _lock_path(settings: Settings) -> Path:
     return settings.folder / "service.pid"
 
 
-def _log(settings: Settings) -> Path:
+def _log_path(settings: Settings) -> Path:
     return settings.folder / "service.log"
 
 
 def _log_text(settings: Settings) -> str:
-    return _log(settings).read_text(errors="replace") if _log(settings).exists() else ""
+    path = _log_path(settings)
+    return path.read_text(errors="replace") if path.exists() else ""

@@ -1,4 +1,4 @@
-"""A running service as its deployer sees it, wherever it runs: address, readiness, answers."""
+"""A running service as its deployer sees it, wherever it runs: its address, readiness and answers."""
 
 import contextlib
 import socket
@@ -17,26 +17,26 @@ from fivestage.contract.contract import epoch
 from fivestage.features.stores import HOUR
 from fivestage.serving.settings import PREFIX, Settings
 
-TOLERANCE = 1e-9
-TAIL = 15  # lines
-REASON = 500  # characters of a refusal
+TOLERANCE = 1e-9  # between an answer and the offline prediction; relative above 1
+LOG_LINES = 15  # of the end of a log, in an error
+MAX_CHARACTERS = 500  # of a refusal, in an error
 
 
 def url(settings: Settings) -> str:
-    """Where the service listens."""
+    """Return the address of the service."""
     return f"http://{settings.host}:{settings.port}"
 
 
 def headers(settings: Settings) -> dict[str, str]:
-    """What a request needs to be let in."""
+    """Return the headers that a request needs: the API key, if there are any."""
     return {"X-API-Key": settings.keys[0]} if settings.keys else {}
 
 
 def require_free_port(settings: Settings) -> None:
-    """Make sure that a service can listen.
+    """Make sure that the service can listen at its port.
 
     Raises:
-        UserError: when something listens there already.
+        UserError: When something else listens there.
     """
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((settings.host, settings.port)) == 0:
@@ -52,77 +52,80 @@ def wait_until_ready(
     log: Callable[[], str],
     ended: Callable[[], str] = lambda: "",
 ) -> None:
-    """Return once the service says that it is ready; `ended` says how it has ended, if it has.
+    """Wait until the service says that it is ready.
+
+    Args:
+        settings: Of the service.
+        wait_seconds: Longest time to wait.
+        log: Returns its log.
+        ended: Returns how it has ended, or an empty text while it runs.
 
     Raises:
-        UserError: with the end of its log, when it has ended or takes too long.
+        UserError: With the end of its log, when it has ended or takes longer.
     """
-    until = time.monotonic() + wait_seconds
-    why = "it did not answer"
-    while time.monotonic() < until:
-        over = ended()
-        if over:
-            why = over
-            break
+    deadline = time.monotonic() + wait_seconds
+    reason = "it did not answer"
+    while not (end := ended()) and time.monotonic() < deadline:
         try:
-            answer = httpx.get(f"{url(settings)}/readyz", timeout=2)
-            if answer.status_code == httpx.codes.OK:
+            response = httpx.get(f"{url(settings)}/readyz", timeout=2)
+            if response.status_code == httpx.codes.OK:
                 return
-            why = answer.json().get("detail", answer.text)
+            reason = response.json().get("detail", response.text)
         except (httpx.HTTPError, ValueError):
-            why = "it did not answer"
+            reason = "it did not answer"
         time.sleep(0.05)
-    tail = "\n".join(log().splitlines()[-TAIL:])
-    raise UserError(f"The service at {url(settings)} is not ready: {why}. The end of its log:\n{tail}")
+    tail = "\n".join(log().splitlines()[-LOG_LINES:])
+    raise UserError(
+        f"The service at {url(settings)} is not ready: {end or reason}. The end of its log:\n{tail}"
+    )
 
 
 def smoke(
-    settings: Settings, rows: Sequence[Mapping[str, Any]], forecasts: Sequence[Sequence[float]]
+    settings: Settings, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Sequence[float]]
 ) -> float:
-    """Post raw rows as a client would and return the largest difference from the forecasts expected.
+    """Post raw rows as a client would, and compare the answers with the predictions computed offline.
 
-    Rows whose past the service has forgotten by now, as it serves a version of long ago, are asked and not
-    compared: at loading, the version has shown with its own past that it answers them.
+    Rows whose history the service no longer holds, as when a version of long ago is served, are posted but
+    not compared: at loading, the version has answered them from a history of its own.
+
+    Args:
+        settings: Of the service.
+        rows: Raw rows as a client writes them in JSON.
+        predictions: The numbers of each row's prediction.
+
+    Returns:
+        The largest difference; of numbers above 1, relative to them.
 
     Raises:
-        UserError: when the service does not answer, or answers otherwise.
+        UserError: When the service does not answer, or a difference exceeds `TOLERANCE`.
     """
+    address = url(settings)
     try:
-        body = {"rows": list(rows)}
-        answer = httpx.post(f"{url(settings)}/predict", json=body, headers=headers(settings), timeout=30)
-        answer.raise_for_status()
-        found = [numbers_in(one) for one in answer.json()["predictions"]]
-        served = httpx.get(f"{url(settings)}/model", headers=headers(settings), timeout=30).raise_for_status()
-        model = served.json()
-        forgotten = model.get("forgotten", 0)
+        with httpx.Client(base_url=address, headers=headers(settings), timeout=30) as client:
+            response = client.post("/predict", json={"rows": list(rows)}).raise_for_status()
+            answers = [numbers_in(one) for one in response.json()["predictions"]]
+            model = client.get("/model").raise_for_status().json()
     except httpx.HTTPStatusError as error:
-        said = error.response
-        raise UserError(
-            f"The smoke test was refused by {url(settings)}: {said.status_code}, {said.text[:REASON]}"
-        ) from error
+        refusal = f"{error.response.status_code}, {error.response.text[:MAX_CHARACTERS]}"
+        raise UserError(f"The smoke test was refused by {address}: {refusal}") from error
     except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise UserError(f"The smoke test got no answer from {url(settings)}: {error}.") from error
-    if not len(found) == len(forecasts) > 0:
-        raise UserError(f"The smoke test asked {len(forecasts)} rows and got {len(found)} answers.")
-    since = forgotten + DAY  # another of its processes may have forgotten more
-    known = [
-        place for place, row in enumerate(rows) if not forgotten or _reaches_back_to(row, model) >= since
-    ]
-    worst = largest_difference([found[place] for place in known], [forecasts[place] for place in known])
+        raise UserError(f"The smoke test got no answer from {address}: {error}.") from error
+    if not len(answers) == len(predictions) > 0:
+        raise UserError(f"The smoke test posted {len(predictions)} rows and got {len(answers)} answers.")
+    compared = [place for place, row in enumerate(rows) if _has_history(row, model)]
+    found = np.array([answers[place] for place in compared], dtype=np.float64)
+    expected = np.array([predictions[place] for place in compared], dtype=np.float64)
+    worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
     if not worst <= TOLERANCE:
         raise UserError(f"The smoke test failed: answers differ by up to {worst:.2g} from the offline ones.")
     return worst
 
 
-def _reaches_back_to(row: Mapping[str, Any], model: Mapping[str, Any]) -> int:
-    """The earliest moment that a row's features look at, epoch seconds."""
+def _has_history(row: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
+    """Whether the service still holds all that a row's features look back at."""
+    if not (forgotten := model.get("forgotten", 0)):  # epoch seconds, up to which history was dropped
+        return True
     decision = model["contract"]["decision"]
     at: int = epoch(datetime.fromisoformat(row[decision["time_column"]]))
-    at -= round((decision["hours_before"] + model["reach_hours"]) * HOUR)
-    return at
-
-
-def largest_difference(found: Any, expected: Any) -> float:
-    """Between numbers, those above one by the share they differ by."""
-    one, other = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max(initial=0))
+    reach = round((decision["hours_before"] + model["reach_hours"]) * HOUR)
+    return bool(at - reach >= forgotten + DAY)  # a day more: another worker process may have dropped more

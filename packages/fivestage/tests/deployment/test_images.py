@@ -9,7 +9,7 @@ import pytest
 from docker.errors import ImageNotFound
 
 from fivestage.common.errors import UserError
-from fivestage.deployment import push
+from fivestage.deployment import images
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -40,7 +40,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> E
     def opened() -> Iterator[Engine]:
         yield made
 
-    monkeypatch.setattr(push, "open_engine", opened)
+    monkeypatch.setattr(images, "open_engine", opened)
     return made
 
 
@@ -51,7 +51,7 @@ FINE = [{"status": "Pushed"}, {"aux": {"Tag": "0123abcd-v2", "Digest": DIGEST, "
 @pytest.mark.parametrize("engine", [(FINE, BOTH)], indirect=True)
 def test_both_images_are_pushed_by_revision_and_told_by_digest(engine: Engine) -> None:
     where = "ghcr.io/team/project"
-    assert push.push_images("ghcr.io/Team/project") == {one: f"{where}/{one}@{DIGEST}" for one in BOTH}
+    assert images.push_images("ghcr.io/Team/project") == {one: f"{where}/{one}@{DIGEST}" for one in BOTH}
     assert engine.pushed == [(f"{where}/{one}", "0123abcd-v2") for one in BOTH]
 
 
@@ -66,4 +66,4 @@ def test_both_images_are_pushed_by_revision_and_told_by_digest(engine: Engine) -
 @pytest.mark.usefixtures("engine")
 def test_what_does_not_go_is_a_sentence(sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        push.push_images("ghcr.io/team/project")
+        images.push_images("ghcr.io/team/project")
