@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,11 +69,44 @@ def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
     assert finish(store, ours=False) == "half"
 
 
-def test_state_that_was_moved_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases, "VAR", tmp_path)
-    (tmp_path / "stores.lock").write_text("/elsewhere/var")
-    with pytest.raises(UserError, match="made in /elsewhere/var"):
-        open_stores()
+def in_project(folder: Path, code: str) -> str:
+    """What code prints in a process of its own, whose state is in a folder."""
+    settings = ("MLFLOW_", "_MLFLOW_", "ZENML_", "FIVESTAGE_")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
+    begin = (
+        "from fivestage.common.settings import prepare_environment; prepare_environment();"
+        "from fivestage.orchestration.databases import open_stores; open_stores();"
+        "import mlflow, zenml; from zenml.client import Client;"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", begin + code],
+        env=own | {"FIVESTAGE_VAR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done.stdout
+
+
+def test_a_project_that_was_moved_finds_its_models_and_artifacts(tmp_path: Path) -> None:
+    before, after = tmp_path / "before" / "var", tmp_path / "after now" / "var"
+    run = in_project(
+        before,
+        "mlflow.start_run(); mlflow.log_text('the model', 'note.txt'); zenml.save_artifact(7, 'seven');"
+        "print(mlflow.active_run().info.run_id)",
+    ).split()[-1]
+    after.parent.mkdir()
+    before.rename(after)
+    read = (
+        f"print(mlflow.artifacts.load_text('runs:/{run}/note.txt'));"
+        "print(Client().get_artifact_version('seven').load());"
+        "print(mlflow.get_run(mlflow.start_run().info.run_id).info.artifact_uri)"
+    )
+    *_, note, seven, uri = in_project(after, read).splitlines()
+    assert (note, seven) == ("the model", "7")
+    assert str(tmp_path / "before") not in uri
+    assert not before.exists()
 
 
 def test_the_pages_of_zenml_ask_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
@@ -21,14 +23,12 @@ def open_stores() -> None:
     """Connect to both stores, so that whatever comes next finds them complete.
 
     Making one takes seconds and hundreds of statements; a process killed among them leaves tables that
-    neither library can read or mend. Stores elsewhere than under `var/` are the user's, and left alone.
-
-    Raises:
-        UserError: the project was moved, while its stores hold absolute paths.
+    neither library can read or mend. Stores elsewhere than under `var/` are the user's, and left alone. A
+    project that was moved goes on from where it is.
     """
     with (VAR / "stores.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _stay(lock)
+        _follow_move(lock)
         _connect(ZENML_DATABASE, _open_zenml, ours=str(ZENML_DATABASE) in os.environ["ZENML_STORE_URL"])
         _connect(
             MLFLOW_DATABASE, _open_mlflow, ours=str(MLFLOW_DATABASE) in os.environ["MLFLOW_TRACKING_URI"]
@@ -68,17 +68,31 @@ def skip_zenml_survey() -> None:
     client.zen_store.update_user(client.active_user.id, answers)
 
 
-def _stay(lock: TextIO) -> None:
-    """Compare the folder that is noted in the lock with this one, and note this one if none is."""
+def _follow_move(lock: TextIO) -> None:
+    """Both databases hold absolute paths: rewrite them where the project was moved, or copied, to here."""
     lock.seek(0)
     noted = lock.read()
-    if not noted:
-        lock.write(str(VAR))
-    elif noted != str(VAR):
-        raise UserError(
-            f"The state in {VAR} was made in {noted} and names files there: "
-            "move it back, or start afresh with make clean."
-        )
+    if noted == str(VAR):
+        return
+    if noted:
+        for database in (ZENML_DATABASE, MLFLOW_DATABASE):
+            if database.exists():
+                _replace_text(database, f"{noted}/", f"{VAR}/")
+    lock.truncate(0)
+    lock.write(str(VAR))
+
+
+def _replace_text(database: Path, old: str, new: str) -> None:
+    """Replace a text in all tables of an SQLite database."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            for _, column, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
+                connection.execute(
+                    f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) '  # noqa: S608 (its own names)
+                    f'WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
+                    (old, new, old),
+                )
 
 
 def _open_zenml() -> None:
