@@ -1,7 +1,7 @@
 import sqlite3
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import predict_table
+from fivestage.artifact.predictions import form_of
 from fivestage.common.columns import Floats
 from fivestage.common.database import connect, require_no_secret
 from fivestage.common.errors import UserError
@@ -19,48 +20,55 @@ from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
-from problem import PROBLEM, dataset
-from tests.flights.world import REFERENCE, made_artifact, made_world
+from fivestage.features.problem import Problem
+from tests.synthetic import FEATURES, SyntheticProblem, prepared, synthetic_artifact
 
 ELSEWHERE = Path(tempfile.gettempdir())
 
-FLIGHTS, ASKED = 400, 40
-TIMES = ("scheduled_departure", "scheduled_arrival")
+SCORED = 40
+TIMES = ("deliver_at",)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A made-up world with its artifact, some of its rows as a person writes them, and their answers."""
+    """Some rows of a problem as a person writes them, its events, its model and the model's predictions."""
 
-    contract: Contract
+    problem: Problem
     artifact: Artifact
-    world: EventTables
+    events: EventTables
     rows: pd.DataFrame
-    probability: Floats
+    predictions: Floats
+
+    @property
+    def contract(self) -> Contract:
+        return self.problem.contract
+
+
+def batch_of(task: str) -> Batch:
+    made, artifact = prepared(task), synthetic_artifact(task)
+    rows = made.rows[[*made.contract.columns]].dropna().iloc[-SCORED:].reset_index(drop=True)
+    rows.loc[3, "customer"] = "NA"  # somebody's code, which is not a gap
+    at = rows["deliver_at"].to_numpy(dtype=np.int64) - made.contract.decision.lead_seconds
+    past = FEATURES.offline_store(made.world.events, artifact.reference)
+    predictions = predict_table(artifact, FEATURES, rows, past, at)
+    return Batch(made.problem, artifact, made.world, written(rows), predictions)
 
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    contract, made = PROBLEM.contract, made_world(flights=FLIGHTS)
-    artifact = made_artifact(made, contract)
-    rows = pd.DataFrame(made.rows).iloc[-ASKED:].reset_index(drop=True)
-    rows.loc[3, ["carrier", "dest"]] = "NA"  # somebody's code, which is not a gap
-    at = rows["scheduled_departure"].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
-    probability = predict_table(
-        artifact, PROBLEM.features, rows, PROBLEM.features.offline_store(made.events, REFERENCE), at
-    )
-    events = {kind: pd.DataFrame(frame) for kind, frame in made.events.items()}
-    return Batch(contract, artifact, EventTables(events, REFERENCE), written(rows), probability)
+    return batch_of("binary")
 
 
 def written(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with their moments as ISO 8601 texts."""
+    """Rows with their timestamps as ISO 8601 texts."""
     texts = {name: pd.to_datetime(rows[name], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in TIMES}
     return rows.assign(**texts)
 
 
 def score(batch: Batch, source: object, target: object, quarantine: Path = ELSEWHERE) -> BatchResult:
-    return scoring.score(PROBLEM, batch.world, batch.artifact, "1", str(source), str(target), quarantine)
+    return scoring.score(
+        batch.problem, batch.events, batch.artifact, "1", str(source), str(target), quarantine
+    )
 
 
 def put(rows: pd.DataFrame, place: str) -> str:
@@ -74,19 +82,18 @@ def put(rows: pd.DataFrame, place: str) -> str:
     return place
 
 
-def test_a_problem_may_read_its_own_batches(
-    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(source: str, contract: Contract) -> pd.DataFrame:
-        assert (source, contract) == ("anywhere", batch.contract)
-        return batch.rows
+def test_a_problem_may_read_its_own_batches(batch: Batch, tmp_path: Path) -> None:
+    class OwnReader(SyntheticProblem):
+        def read_batch(self, source: str, contract: Contract) -> pd.DataFrame | None:
+            assert (source, contract) == ("anywhere", batch.contract)
+            return batch.rows
 
-    monkeypatch.setattr(dataset, "read_batch", read)
-    assert score(batch, "anywhere", tmp_path / "out.csv").rows == ASKED
+    own = replace(batch, problem=OwnReader(batch.contract))
+    assert score(own, "anywhere", tmp_path / "out.csv").rows == SCORED
 
 
 def place(folder: Path, form: str, name: str) -> str:
-    return f"sqlite:///{folder}/{name}.sqlite#flights" if form == "table" else f"{folder}/{name}.{form}"
+    return f"sqlite:///{folder}/{name}.sqlite#orders" if form == "table" else f"{folder}/{name}.{form}"
 
 
 @pytest.mark.parametrize("target_form", ["csv", "parquet", "table"])
@@ -98,17 +105,29 @@ def test_every_form_in_and_out_gives_the_answers_of_the_engine(
     target = place(tmp_path, target_form, "out")
     scored = score(batch, source, target)
     answers = read_batch(target)
-    acted = batch.artifact.decide(batch.probability)
-    assert (scored.rows, scored.decisions["rebook"], scored.quarantined) == (ASKED, int(acted.sum()), 0)
-    assert 0 < scored.decisions["rebook"] < ASKED
-    np.testing.assert_allclose(answers["probability"], batch.probability, rtol=0, atol=1e-12)
-    assert answers["decision"].tolist() == np.where(acted, "rebook", "wait").tolist()
+    acted = batch.artifact.decide(batch.predictions)
+    assert (scored.rows, scored.decisions["call"], scored.quarantined) == (SCORED, int(acted.sum()), 0)
+    assert 0 < scored.decisions["call"] < SCORED
+    np.testing.assert_allclose(answers["probability"], batch.predictions, rtol=0, atol=1e-12)
+    assert answers["decision"].tolist() == np.where(acted, "call", "wait").tolist()
     assert answers["model_version"].astype(str).unique().tolist() == ["1"]
     for name in TIMES:
         moments = pd.to_datetime(answers[name], utc=True)
         assert (moments == pd.to_datetime(batch.rows[name])).all()
     others = [name for name in batch.contract.columns if name not in TIMES]
     assert (answers[others] == batch.rows[others]).all(axis=None)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_every_task_is_scored(task: str, tmp_path: Path) -> None:
+    batch = batch_of(task)
+    scored = score(batch, put(batch.rows, f"{tmp_path}/in.csv"), tmp_path / "out.csv")
+    answers = read_batch(f"{tmp_path}/out.csv")
+    form = form_of(batch.contract)
+    np.testing.assert_allclose(answers[[*form.columns]], batch.predictions, rtol=1e-9)
+    decisions = form.decided(batch.artifact.decide(batch.predictions)).tolist()
+    assert answers["decision"].tolist() == pytest.approx(decisions)
+    assert sum(scored.decisions.values()) == (SCORED if task == "multiclass" else 0)
 
 
 def test_epoch_seconds_are_moments_too(batch: Batch, tmp_path: Path) -> None:
@@ -118,50 +137,50 @@ def test_epoch_seconds_are_moments_too(batch: Batch, tmp_path: Path) -> None:
     source = put(batch.rows.assign(**seconds), f"{tmp_path}/in.csv")
     score(batch, source, f"{tmp_path}/out.csv")
     answers = read_batch(f"{tmp_path}/out.csv")
-    np.testing.assert_allclose(answers["probability"], batch.probability, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(answers["probability"], batch.predictions, rtol=0, atol=1e-12)
 
 
 def test_na_is_a_code_and_not_a_gap(batch: Batch, tmp_path: Path) -> None:
     source = put(batch.rows, f"{tmp_path}/in.csv")
     assert score(batch, source, f"{tmp_path}/out.csv").quarantined == 0
     answers = read_batch(f"{tmp_path}/out.csv")
-    assert (answers["carrier"][3], answers["dest"][3]) == ("NA", "NA")
+    assert answers["customer"][3] == "NA"
 
 
 def test_bad_rows_are_put_beside_the_answers_with_reasons(batch: Batch, tmp_path: Path) -> None:
     rows = batch.rows.copy()
-    rows.loc[1, "origin"] = "XXX"
-    rows.loc[5, "scheduled_departure"] = str(rows.loc[5, "scheduled_departure"]).removesuffix("Z")
-    rows.loc[7, "distance"] = 7000.0
-    rows.loc[8, "carrier"] = None
+    rows.loc[1, "channel"] = "fax"
+    rows.loc[5, "deliver_at"] = str(rows.loc[5, "deliver_at"]).removesuffix("Z")
+    rows.loc[7, "amount"] = 7000.0
+    rows.loc[8, "customer"] = None
     target = tmp_path / "out.csv"
     scored = score(batch, put(rows, f"{tmp_path}/in.csv"), target)
     bad = pd.read_csv(f"{target}.quarantine.csv")
-    assert (scored.rows, scored.quarantined) == (ASKED - 4, 4)
+    assert (scored.rows, scored.quarantined) == (SCORED - 4, 4)
     assert scored.quarantine == f"{target}.quarantine.csv"
     assert bad["row"].tolist() == [1, 5, 7, 8]
-    words = ("origin XXX: not one of EWR", "scheduled_departure 2013", "distance 7000.0: outside", "carrier:")
+    words = ("channel fax: not one of web", "deliver_at 2024", "amount 7000.0: outside", "customer:")
     assert all(word in reason for word, reason in zip(words, bad["reason"], strict=True))
     assert "not a moment" in bad["reason"][1]
-    kept = np.delete(batch.probability, [1, 5, 7, 8])
+    kept = np.delete(batch.predictions, [1, 5, 7, 8])
     np.testing.assert_allclose(read_batch(str(target))["probability"], kept, rtol=0, atol=1e-12)
 
 
 def test_a_batch_of_bad_rows_alone_gives_no_answers(batch: Batch, tmp_path: Path) -> None:
-    source = put(batch.rows.assign(origin="XXX"), f"{tmp_path}/in.csv")
+    source = put(batch.rows.assign(channel="fax"), f"{tmp_path}/in.csv")
     scored = score(batch, source, f"{tmp_path}/out.csv")
-    assert (scored.rows, scored.decisions, scored.quarantined) == (0, {}, ASKED)
+    assert (scored.rows, scored.decisions, scored.quarantined) == (0, {}, SCORED)
     assert read_batch(f"{tmp_path}/out.csv").empty
 
 
 def test_the_quarantine_of_a_table_is_a_file_of_ours(batch: Batch, tmp_path: Path) -> None:
-    source = put(batch.rows.assign(origin="XXX"), f"{tmp_path}/in.csv")
+    source = put(batch.rows.assign(channel="fax"), f"{tmp_path}/in.csv")
     scored = score(batch, source, place(tmp_path, "table", "out"), tmp_path / "quarantine")
     assert Path(scored.quarantine) == tmp_path / "quarantine" / "scoring.csv"
-    assert len(pd.read_csv(scored.quarantine)) == ASKED
+    assert len(pd.read_csv(scored.quarantine)) == SCORED
 
 
-@pytest.mark.parametrize("name", ["distance", "scheduled_arrival"])
+@pytest.mark.parametrize("name", ["amount", "deliver_at"])
 def test_a_missing_column_is_a_sentence(batch: Batch, tmp_path: Path, name: str) -> None:
     source = f"{tmp_path}/in.csv"
     batch.rows.drop(columns=name).to_csv(source, index=False)
@@ -181,7 +200,7 @@ def test_a_batch_is_not_scored_onto_itself(batch: Batch, tmp_path: Path) -> None
 def test_a_table_that_is_there_is_refused_and_left(batch: Batch, tmp_path: Path) -> None:
     source = put(batch.rows, f"{tmp_path}/in.csv")
     target = put(pd.DataFrame({"mine": [1, 2]}), place(tmp_path, "table", "out"))
-    with pytest.raises(UserError, match=r"cannot be written: the table flights already exists"):
+    with pytest.raises(UserError, match=r"cannot be written: the table orders already exists"):
         score(batch, source, target)
     pd.testing.assert_frame_equal(read_batch(target), pd.DataFrame({"mine": [1, 2]}))
 
@@ -196,7 +215,7 @@ def test_what_is_not_there_is_a_sentence(batch: Batch, tmp_path: Path, source: s
 
 @pytest.mark.parametrize("database", ["nodriver://me:secret@host/db", "sqlite://me:secret@/no/where.sqlite"])
 def test_a_password_is_in_no_message(batch: Batch, tmp_path: Path, database: str) -> None:
-    table = f"{database}#flights"
+    table = f"{database}#orders"
     source = put(batch.rows, f"{tmp_path}/in.csv")
     for one, other in ((table, f"{tmp_path}/out.csv"), (source, table), (table, table)):
         with pytest.raises(UserError) as caught:

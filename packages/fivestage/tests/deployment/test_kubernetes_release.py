@@ -22,8 +22,8 @@ from fivestage.deployment.kubernetes_release import (
 )
 from fivestage.deployment.service_client import TOLERANCE
 from fivestage.serving.settings import Settings
+from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running
-from tests.serving.fake_cluster import FakeCluster, manifests
 from tests.synthetic import request_of
 
 PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", wait_seconds=2, bake_seconds=0)

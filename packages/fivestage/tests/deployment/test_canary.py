@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fivestage.deployment.canary import Observation, ProbeResult, Traffic, compare, parse_traffic
-from problem import PROBLEM
+from tests.synthetic import changed, synthetic_problem
 
-CONTRACT = PROBLEM.contract
+CONTRACT = changed(synthetic_problem("binary").contract, gates={"max_bias": 0.05})
 PROBE = ProbeResult(
     tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), distinct_rows=10
 )
