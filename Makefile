@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+DEVELOPMENT := .venv/development
 LIBRARY := packages/fivestage
 # A Python that is named must do; otherwise the first suitable one is taken.
 PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 python3.11)
@@ -19,7 +20,7 @@ help: ## this list
 	@echo "  also: $(filter-out $(shell awk -F: '/^[a-z]+:.*## / {print $$1}' $(firstword $(MAKEFILE_LIST))),$(COMMANDS))" \
 	    "test-library lock clean; options of a command: $(BIN)/python run.py COMMAND --help"
 
-setup: $(INSTALLED) ## install the locked packages into .venv; the other commands do it when needed
+setup: $(DEVELOPMENT) ## install the locked packages into .venv; other targets install what they need
 
 init: $(INSTALLED) ## write problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
@@ -43,13 +44,13 @@ TESTS := tests
 test: check ## lint, types and tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS) $(ARGS)
 
-test-long: $(INSTALLED)
+test-long: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(TESTS) $(ARGS) || test $$? -eq 5  # there may be none
 
-test-library: $(INSTALLED)
+test-library: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(LIBRARY)/tests $(ARGS)
 
-check: $(INSTALLED) ## lint, format, types, and an audit of the workflows
+check: $(DEVELOPMENT) ## lint, format, types, and an audit of the workflows
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
@@ -68,16 +69,28 @@ clean:
 # -- set-up --------------------------------------------------------------------------------------------
 
 
-$(INSTALLED): requirements.lock $(LIBRARY)/pyproject.toml | $(BIN)/uv
-	@$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --require-hashes --no-build-isolation -r $< || { \
-	    echo "uv could not install the lock: trying pip." >&2; \
-	    $(BIN)/python -m pip install --require-hashes --no-build-isolation --no-deps -r $<; }
+$(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml | $(BIN)/uv
+	@echo "Installing what the commands need into .venv: once, about 1 GB of disk."
+	@$(call install,$<)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(LIBRARY)
+	@$(BIN)/python -m compileall -q -j 0 -x '$(UNCOMPILED)' .venv/lib || true  # a template of a package is no Python
 	@touch $@
+
+$(DEVELOPMENT): requirements.lock | $(INSTALLED)
+	@echo "Installing what development needs into .venv: once."
+	@$(call install,$<)
+	@touch $@
+
+# Half of all modules, hardly any of which a command imports.
+UNCOMPILED := /(plotly|faker|statsmodels|litestar|pip|tests?)/
+
+install = $(BIN)/python -m uv pip install --python $(BIN)/python --require-hashes --no-build-isolation -r $1 || { \
+    echo "uv could not install the lock: trying pip." >&2; \
+    $(BIN)/python -m pip install --require-hashes --no-build-isolation --no-deps -r $1; }
 
 # uv, and setuptools for the one package that comes as source, straight from the lock: every byte is hashed.
 $(BIN)/uv: | $(BIN)/pip
-	@awk '/^[^ ]/ {wanted = /^(setuptools|uv)==/} wanted' requirements.lock > .venv/bootstrap.txt
+	@awk '/^[^ ]/ {wanted = /^(setuptools|uv)==/} wanted' requirements-run.lock > .venv/bootstrap.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/bootstrap.txt
 
 $(BIN)/pip:
@@ -103,9 +116,10 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3
 # Pins again after a change of a pyproject.toml; ARGS=--upgrade: to the newest versions.
 lock: $(BIN)/uv
 	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --group build --group install --group data --constraints requirements.lock -o requirements-run.lock
 	$(COMPILE) $(LIBRARY)/pyproject.toml --extra serving --constraints requirements.lock -o serving/requirements.lock
 	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --constraints requirements.lock -o pipelines/requirements.lock
-	@! grep -n '://' requirements.lock */requirements.lock || \
+	@! grep -n '://' requirements*.lock */requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
 
 # -- what workflows call, and targets of your own --------------------------------------------------------

@@ -2,64 +2,68 @@
 TESTS := tests $(LIBRARY)/tests tools/tests
 
 .PHONY: check-template start test-template test-readme test-images examples docs chaos
-.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image
+.PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image bench-demo
 
 check: check-template
 
 # The forms for issues, and that the pages say what was measured.
-check-template: $(INSTALLED)
+check-template: $(DEVELOPMENT)
 	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
 	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(BIN)/python -m tools.book --check
 
 # Make this copy of the template a project of its own: ARGS='--data project_name="Churn radar"'.
-start: $(INSTALLED)
+start: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.template.start $(ARGS)
 
 # Generate whole projects, and run their tests and demos (long).
-test-template: $(INSTALLED)
+test-template: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest tools/tests/template/matrix.py $(ARGS)
 
 # Type the README's commands, on a slice of the flights.
-test-readme: $(INSTALLED)
+test-readme: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest tools/tests/template/readme.py $(ARGS)
 
 # Build and run the images with this machine's Docker engine.
-test-images: $(INSTALLED)
+test-images: $(DEVELOPMENT)
 	@FIVESTAGE_TEST_IMAGES=yes $(BIN)/python -m pytest tools/tests/images $(ARGS)
 
 # What `make init` writes for tables of scikit-learn, into tools/template/problems/.
-examples: $(INSTALLED)
+examples: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.template.examples
 
 # Read what runs have measured, write the pages, build the site: reports/site/index.html.
-docs: $(INSTALLED)
+docs: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.book $(ARGS)
 
 # Faults injected into the cluster that KUBECONFIG names; writes docs/kubernetes.md.
-chaos: $(INSTALLED)
+chaos: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.chaos $(ARGS)
 
 # The service beside an empty FastAPI echo; writes docs/serving.md.
-bench-serving: $(INSTALLED)
+bench-serving: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.serving $(ARGS)
 
 # A year streamed through the service's engine, against the features of training.
-bench-parity: $(INSTALLED)
+bench-parity: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.parity $(ARGS)
 
 # Ten and a hundred times the data, in parts; writes docs/scale.md.
-bench-scale: $(INSTALLED)
+bench-scale: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.scale $(ARGS)
 
 # How large the image is, how soon its service is ready; writes docs/kubernetes.md.
-bench-image: $(INSTALLED)
+bench-image: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.image $(ARGS)
 
 # False alarms and power of the drift checks; writes docs/monitoring.md.
-bench-monitoring: $(INSTALLED)
+bench-monitoring: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.monitoring $(ARGS)
 
 # The small measurements of the design book; ARGS="maps storage" for some of them.
-bench-study: $(INSTALLED)
+bench-study: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.study $(ARGS)
+
+# What a first run takes by stage, alone and beside busy programs; writes docs/speed.md. ARGS=--install: the installation too.
+bench-demo: $(DEVELOPMENT)
+	@$(BIN)/python -m tools.bench.demo $(ARGS)

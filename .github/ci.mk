@@ -9,7 +9,7 @@ SYFT ?= syft
 .PHONY: scan scan-images sbom budget kind pin verify issue propose facts deliver newest
 
 # known vulnerabilities of what the locks name (asks PyPI)
-scan: $(INSTALLED)
+scan: $(DEVELOPMENT)
 	@$(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 	    -r requirements.lock $(ACCEPTED:%=--ignore-vuln %) $(ARGS)
 
@@ -67,5 +67,5 @@ deliver:
 	gh workflow run cd.yml
 
 # the newest versions that pyproject.toml allows, and whether the tests pass with them
-newest: $(INSTALLED)
+newest: $(DEVELOPMENT)
 	@$(BIN)/python -m fivestage.ci.newest

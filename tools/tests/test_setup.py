@@ -11,6 +11,7 @@ import pytest
 from fivestage.common.settings import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text()
+RUN = (ROOT / "requirements-run.lock").read_text()
 SERVING = (ROOT / "serving" / "requirements.lock").read_text()
 PIPELINES = (ROOT / "pipelines" / "requirements.lock").read_text()
 PINNED = re.compile(
@@ -22,7 +23,7 @@ def pins(lock: str) -> dict[str, str]:
     return {name: version for name, version, _ in PINNED.findall(lock)}
 
 
-@pytest.mark.parametrize("lock", [LOCK, SERVING, PIPELINES], ids=["all", "serving", "pipelines"])
+@pytest.mark.parametrize("lock", [LOCK, RUN, SERVING, PIPELINES], ids=["all", "run", "serving", "pipelines"])
 def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None:
     rest = [line for line in PINNED.sub("", lock).splitlines() if not line.startswith("#")]
     assert rest == []
@@ -32,6 +33,14 @@ def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None
 def test_the_images_get_the_versions_that_were_tested_and_the_service_no_heavy_library() -> None:
     assert pins(SERVING).items() <= pins(PIPELINES).items() <= pins(LOCK).items()
     assert not {"zenml", "mlflow", "mlflow-skinny", "pandas", "scikit-learn"} & set(pins(SERVING))
+
+
+def test_commands_get_the_versions_that_were_tested_and_nothing_that_only_development_needs() -> None:
+    """Nor what only pods need: object storage and the client of Kubernetes."""
+    assert pins(RUN).items() <= pins(LOCK).items()
+    assert pins(PIPELINES).keys() - pins(RUN).keys() >= {"boto3", "kubernetes", "s3fs"}
+    tools = {"ruff", "mypy", "pytest", "sphinx", "copier", "zizmor", "schemathesis", "kubernetes-validate"}
+    assert tools <= pins(LOCK).keys() - pins(RUN).keys()
 
 
 def test_all_that_the_commands_import_is_in_the_image_that_runs_them() -> None:
@@ -75,7 +84,12 @@ def script(path: Path, body: str) -> None:
     ids=["too old", "without ensurepip"],
 )
 def test_a_python_that_will_not_do_gets_one_sentence(tmp_path: Path, python: str, sentence: str) -> None:
-    for name in ("Makefile", "requirements.lock", "packages/fivestage/pyproject.toml"):
+    for name in (
+        "Makefile",
+        "requirements.lock",
+        "requirements-run.lock",
+        "packages/fivestage/pyproject.toml",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     script(tmp_path / "python", python)

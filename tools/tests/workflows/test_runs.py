@@ -97,9 +97,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for room in ("", "serving", "pipelines"):
         (folder / "newest" / room).mkdir(exist_ok=True)
         (folder / "newest" / room / "requirements.lock").write_text("new==1.0\n")
-    installed = folder / ".venv" / "installed"
-    installed.touch()
-    os.utime(installed, (2**31, 2**31))  # newer than the lock that a line takes over
+    (folder / "newest" / "requirements-run.lock").write_text("new==1.0\n")
+    for name in ("installed", "development"):
+        stamp = folder / ".venv" / name
+        stamp.touch()
+        os.utime(stamp, (2**31, 2**31))  # newer than the lock that a line takes over
     return folder
 
 

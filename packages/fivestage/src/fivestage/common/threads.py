@@ -16,6 +16,7 @@ _PASSIVE = {
     "OPENBLAS_NUM_THREADS": "1",  # cannot wait passively, and the matrices here are narrow
     "MKL_NUM_THREADS": "1",
 }
+VARIABLES = (*_PASSIVE, "OMP_NUM_THREADS")
 
 
 def limit_threads() -> None:

@@ -1,0 +1,203 @@
+"""`make bench-demo`: what a first run takes, by stage: wall time and CPU, alone and beside busy programs."""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from fivestage.common.errors import UserError
+from fivestage.common.files import write_between, write_whole
+from fivestage.common.settings import REPORTS, ROOT
+from fivestage.common.threads import VARIABLES, available_cores
+from fivestage.reporting.number_format import seconds as shown
+
+PAGE, JSON = ROOT / "docs" / "speed.md", REPORTS / "bench" / "demo.json"
+STAGES = ("problem", "data", "model", "serving", "monitoring")  # as run.py announces them
+START = "start"  # imports and the stores of ZenML and MLflow
+# Ends with whoever started it.
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Wall time, and CPU of the demo with all processes that it started."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Installation:
+    """`make setup` in a fresh clone, downloads included, and what it leaves on the disk."""
+
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Runs by name, each by stage; and the installation, where it was measured."""
+
+    cores: int
+    runs: dict[str, dict[str, Spent]]
+    installation: Installation | None = None
+
+
+def demo(project: Path, state: Path) -> dict[str, Spent]:
+    """Run the demo of a project with its state in a folder of its own.
+
+    Args:
+        project: A checkout with its `.venv`.
+        state: What an earlier run left there is reused, as the second run of a user would.
+
+    Returns:
+        What each stage took; `total` is the sum.
+
+    Raises:
+        UserError: with the end of its output, when the demo fails.
+    """
+    own = {name: value for name, value in os.environ.items() if name not in VARIABLES}  # not what we have set
+    environment = own | {
+        "FIVESTAGE_VAR": str(state / "var"),
+        "FIVESTAGE_REPORTS": str(state / "reports"),
+        "SERVE_PORT": str(_free_port()),
+    }
+    command = [str(project / ".venv" / "bin" / "python"), "run.py", "demo"]
+    begun, used = time.perf_counter(), 0.0
+    marks, lines = [(START, begun, used)], []
+    with subprocess.Popen(  # noqa: S603 (our own program)
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None  # noqa: S101 (a pipe)
+        for line in running.stdout:
+            lines.append(line)
+            used = max(used, _cpu_seconds(running.pid))  # a reader may come late, when all have ended
+            name = line.partition(":")[0]
+            if name in STAGES:
+                marks.append((name, time.perf_counter(), used))
+    if running.returncode:
+        raise UserError(f"The demo in {project} failed:\n{''.join(lines[-15:])}")
+    marks.append(("", time.perf_counter(), used))
+    stages = {
+        name: Spent(after - before, until - since)
+        for (name, before, since), (_, after, until) in pairwise(marks)
+    }
+    return stages | {"total": Spent(time.perf_counter() - begun, used)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU of a process and of all below it, those that have ended included."""
+    total = 0.0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            total += sum(process.cpu_times()[:4])  # user, system, and both of children that were waited for
+    except psutil.NoSuchProcess:
+        return 0.0
+    return total
+
+
+@contextmanager
+def busy(programs: int) -> Iterator[None]:
+    """Keep so many cores busy while the block runs."""
+    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(programs)]  # noqa: S603 (ours)
+    try:
+        yield
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+
+
+def install(scratch: Path) -> Installation:
+    """Clone this repository and install what `make demo` needs, with nothing in uv's cache."""
+    clone = scratch / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)  # noqa: S603, S607 (the user's own)
+    begun = time.perf_counter()
+    environment = os.environ | {"UV_CACHE_DIR": str(scratch / "cache")}
+    subprocess.run(["make", ".venv/installed"], cwd=clone, env=environment, check=True, capture_output=True)  # noqa: S607
+    taken = time.perf_counter() - begun
+    size = sum(one.lstat().st_size for one in (clone / ".venv").rglob("*") if one.is_file())
+    return Installation(taken, size / 1e6)
+
+
+def measure(project: Path, *, installing: bool, contended: bool) -> Found:
+    """Run the demo for the first time, again, and once more from scratch beside busy programs."""
+    cores = available_cores()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        found = install(folder) if installing else None
+        runs = {"first": demo(project, folder / "alone"), "second": demo(project, folder / "alone")}
+        if contended:
+            with busy(cores):
+                runs["contended"] = demo(project, folder / "contended")
+    return Found(cores, runs, found)
+
+
+def table(found: Found) -> str:
+    """The measurements as a page shows them."""
+    names = {"first": "first run", "second": "second run", "contended": "first run, all cores busy"}
+    runs = [name for name in names if name in found.runs]
+    lines = [
+        f"| stage | {' | '.join(f'{names[name]}: wall | CPU' for name in runs)} |",
+        f"|---|{'---:|---:|' * len(runs)}",
+    ]
+    for stage in (START, *STAGES, "total"):
+        spent = [found.runs[name].get(stage, Spent(0.0, 0.0)) for name in runs]
+        cells = " | ".join(f"{shown(one.seconds)} | {shown(one.cpu_seconds)}" for one in spent)
+        lines.append(f"| {stage} | {cells} |")
+    lines += ["", *_sentences(found), "", f"{found.cores} cores. {datetime.now(UTC).date().isoformat()}"]
+    return "\n".join(lines)
+
+
+def _sentences(found: Found) -> Iterator[str]:
+    runs = found.runs
+    if "contended" in runs:
+        for stage, what in (("model", "Training"), ("total", "The whole demo")):
+            ratio = runs["contended"][stage].cpu_seconds / runs["first"][stage].cpu_seconds
+            yield f"{what} takes {ratio:.2f} times the CPU when other programs keep all cores busy."
+    if found.installation:
+        took, size = found.installation.seconds, found.installation.megabytes
+        yield f"The installation, downloads included, took {shown(took)} and {size / 1000:.1f} GB of disk."
+
+
+def main() -> None:
+    """Measure, and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--install", action="store_true", help="measure the installation too")
+    parser.add_argument("--alone", action="store_true", help="not beside busy programs")
+    parser.add_argument("--project", type=Path, help="another checkout, to compare with: nothing is written")
+    given = parser.parse_args()
+    try:
+        project = given.project or ROOT
+        found = measure(project.resolve(), installing=given.install, contended=not given.alone)
+        text = table(found)
+        if given.project is None:
+            content = json.dumps(asdict(found), indent=1)
+            write_whole(JSON, lambda scratch: scratch.write_text(content, encoding="utf-8"))
+            write_between(PAGE, "demo", text)
+    except UserError as error:
+        sys.exit(str(error))
+    print(text)  # noqa: T201 (for a person)
+
+
+if __name__ == "__main__":
+    main()
