@@ -1,8 +1,9 @@
-"""Tests keep their state in a folder of their own, gone when they end; set before any library is imported."""
+"""What tests share: a state folder, a slice of the problem, a small model. Change the slice here."""
 
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 
 import hypothesis
 import pytest
@@ -25,9 +26,31 @@ from fivestage.common.settings import prepare_environment  # noqa: E402
 
 prepare_environment()
 
+import pandas as pd  # noqa: E402
+
+from fivestage.artifact.artifact import Artifact, Lineage  # noqa: E402
+from fivestage.artifact.calibration import LINKS  # noqa: E402
+from fivestage.contract.contract import epoch  # noqa: E402
+from fivestage.data.event_tables import EventTables  # noqa: E402
+from fivestage.data.splits import TemporalSplit, cut  # noqa: E402
+from fivestage.features.offline import build_features  # noqa: E402
 from fivestage.features.problem import Tables  # noqa: E402
+from fivestage.training.packaging import fit_chosen, package  # noqa: E402
+from fivestage.training.sample import training_sample  # noqa: E402
+from fivestage.training.selection import Selection  # noqa: E402
 from problem import PROBLEM  # noqa: E402
-from problem.dataset import load  # noqa: E402
+
+MOST_ROWS = 20_000  # that tests train on, evenly spread over time
+
+
+@dataclass(frozen=True)
+class ProblemSlice:
+    """Rows as they stand at the start of the test window, with events, features and windows."""
+
+    rows: pd.DataFrame
+    events: EventTables
+    features: pd.DataFrame
+    windows: TemporalSplit
 
 
 def pytest_unconfigure() -> None:
@@ -36,5 +59,31 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def tables() -> Tables:
-    """The year as cleaned; not to be changed."""
-    return load(PROBLEM.contract)
+    """All tables of the problem as cleaned; not to be changed."""
+    return PROBLEM.load(PROBLEM.contract, *PROBLEM.parts()[:1])
+
+
+@pytest.fixture(scope="session")
+def problem_slice(tables: Tables) -> ProblemSlice:
+    """A part of the rows, with the features that training would see."""
+    rows = tables.rows.iloc[:: -(-len(tables.rows) // MOST_ROWS)].reset_index(drop=True)
+    events, split = EventTables(tables.events, tables.reference), PROBLEM.contract.split
+    decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
+    return ProblemSlice(
+        rows,
+        events,
+        build_features(PROBLEM.features, rows, events.events, events.reference),
+        cut(decided, known, split, epoch(split.test_start)),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_artifact(problem_slice: ProblemSlice) -> Artifact:
+    """The artifact of the first candidate, trained on the slice."""
+    contract, one = PROBLEM.contract, problem_slice
+    sample = training_sample(one.rows, one.features, one.windows, contract)
+    candidates = PROBLEM.candidates(len(one.windows.train), tuple(sample.categories))
+    selection = Selection(next(iter(candidates)), {}, LINKS[contract.task](), ())
+    fitted = fit_chosen(sample, one.windows, selection, contract, candidates)
+    lineage = Lineage("data", contract.digest, "lock", "code")
+    return package(fitted, one.rows, one.windows, one.events, PROBLEM, lineage)

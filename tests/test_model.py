@@ -1,0 +1,54 @@
+"""How the model behaves: it answers all that the contract allows, and the same wherever it runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import ProblemSlice
+from fivestage.artifact.artifact import Artifact, load_artifact, save_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.evaluation.evaluate import artifact_forecast
+from problem import PROBLEM
+
+
+@pytest.fixture(scope="module")
+def engine(small_artifact: Artifact) -> Engine:
+    return Engine(small_artifact, PROBLEM.features)
+
+
+def answers(engine: Engine, rows: list[dict[str, object]]) -> np.ndarray:
+    return np.array([engine.form.forecast(one) for one in engine.predict(rows)], dtype=float)
+
+
+def test_the_service_answers_as_training_did(small_artifact: Artifact, engine: Engine) -> None:
+    rows, expected = zip(*((dict(one.row), one.forecast) for one in small_artifact.smoke), strict=True)
+    assert np.allclose(answers(engine, list(rows)), np.array(expected), rtol=0, atol=1e-9)
+
+
+def test_an_artifact_is_the_same_after_saving_and_loading(small_artifact: Artifact, tmp_path: Path) -> None:
+    save_artifact(small_artifact, tmp_path / "model")
+    loaded = Engine(load_artifact(tmp_path / "model"), PROBLEM.features)
+    rows = [dict(one.row) for one in small_artifact.smoke]
+    assert np.array_equal(answers(loaded, rows), answers(Engine(small_artifact, PROBLEM.features), rows))
+
+
+def test_a_missing_value_where_the_contract_allows_one_gets_an_answer(
+    small_artifact: Artifact, engine: Engine
+) -> None:
+    row = dict(small_artifact.smoke[0].row)
+    nullable = {
+        name: one for name, one in PROBLEM.contract.columns.items() if getattr(one, "nullable", False)
+    }
+    for name, column in nullable.items():
+        found = answers(engine, [row | {name: "" if column.type == "category" else float("nan")}])
+        assert np.isfinite(found).all(), name
+
+
+def test_forecasts_are_finite_and_differ_between_rows(
+    problem_slice: ProblemSlice, small_artifact: Artifact
+) -> None:
+    contest = problem_slice.features.iloc[problem_slice.windows.contest]
+    forecast = artifact_forecast(small_artifact, contest)
+    assert np.isfinite(forecast).all()
+    assert len(np.unique(np.asarray(forecast).reshape(len(contest), -1)[:, 0])) > 1

@@ -1,0 +1,89 @@
+"""The service over HTTP: what it answers, refuses and documents. Add a test for each route of your own."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from fivestage.artifact.artifact import Artifact, save_artifact
+from fivestage.deployment import local_process
+from fivestage.deployment.service_client import headers, smoke, url
+from fivestage.deployment.simulated_client import wire_rows
+from fivestage.serving.settings import Settings
+from problem import PROBLEM
+
+
+@pytest.fixture(scope="module")
+def settings(small_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A running service with the small model."""
+    folder = tmp_path_factory.mktemp("service")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    found = Settings(folder=folder, port=port)
+    save_artifact(small_artifact, folder / "model")
+    local_process.switch(found, "1", folder / "model")
+    local_process.start(found)
+    try:
+        yield found
+    finally:
+        local_process.stop(found)
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=10) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rows(small_artifact: Artifact) -> list[dict[str, Any]]:
+    """Rows as a client writes them."""
+    return wire_rows(pd.DataFrame([one.row for one in small_artifact.smoke]), PROBLEM.contract.columns)
+
+
+def test_it_answers_as_offline(
+    settings: Settings, small_artifact: Artifact, rows: list[dict[str, Any]]
+) -> None:
+    expected = [one.forecast for one in small_artifact.smoke]
+    assert smoke(settings, rows, expected) < 1e-9
+
+
+def test_it_is_ready_and_says_which_model_serves(client: httpx.Client) -> None:
+    assert client.get("/healthz").is_success
+    assert client.get("/readyz").is_success
+    assert client.get("/model").json()["version"] == "1"
+
+
+def test_one_row_and_a_batch_get_the_same_answer(client: httpx.Client, rows: list[dict[str, Any]]) -> None:
+    one = client.post("/predict", json=rows[0]).json()["predictions"]
+    many = client.post("/predict", json={"rows": rows}).json()["predictions"]
+    assert len(many) == len(rows)
+    first, same = ({k: v for k, v in found.items() if not k.endswith("id")} for found in (one[0], many[0]))
+    numbers = [key for key, value in first.items() if isinstance(value, float)]
+    assert np.allclose([first[key] for key in numbers], [same[key] for key in numbers])
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "{}", '{"rows": [{}]}'])
+def test_a_request_that_is_wrong_is_a_sentence_and_not_an_error_of_the_service(
+    client: httpx.Client, body: str
+) -> None:
+    answer = client.post("/predict", content=body, headers={"content-type": "application/json"})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["title"]
+
+
+def test_a_column_of_the_wrong_type_is_named(client: httpx.Client, rows: list[dict[str, Any]]) -> None:
+    name = next(iter(PROBLEM.contract.columns))
+    answer = client.post("/predict", json=rows[0] | {name: {"not": "a value"}})
+    assert answer.status_code == 422
+    assert name in answer.text
+
+
+def test_the_documentation_names_every_column(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").text
+    assert not [name for name in PROBLEM.contract.columns if f'"{name}"' not in document]
