@@ -112,12 +112,12 @@ def card(version: VersionName = "") -> None:
     from fivestage.registry import versions as registry
     from fivestage.reporting.model_card import card_text
     from fivestage.reporting.results import load
-    from steps.report import model_of
+    from steps.report import trained_section
 
     contract, results = PROBLEM.contract, load(RESULTS)
     found, artifact = registry.open_version(contract.name, version or registry.crowned(contract.name).version)
     if results.model is None or results.model.digest != found.digest:
-        results = replace(results, model=model_of(found, artifact, contract))
+        results = replace(results, model=trained_section(found, artifact))
     text = card_text(contract, results)
     say(f"{write_whole(CARD, lambda scratch: scratch.write_text(text, encoding='utf-8'))}")
 

@@ -4,7 +4,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from steps.data import featurise, ingest, probe
-from steps.report import tell_data
+from steps.report import report_data
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
@@ -13,4 +13,4 @@ def ingestion(data: str, as_of: str) -> None:
     rows, world, ingested = ingest(data)
     features = featurise(rows, world)
     probes = probe(rows, world, features, as_of)
-    tell_data(rows, world, ingested, probes, as_of)
+    report_data(rows, world, ingested, probes, as_of)

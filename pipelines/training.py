@@ -9,7 +9,7 @@ from zenml.enums import ExecutionMode
 from fivestage.common.settings import PIPELINES_IMAGE
 from steps.data import in_memory, probe
 from steps.model import contest, crown, examine, find_version, train_model
-from steps.report import tell_model
+from steps.report import report_model
 
 LAST_DAY = "9999-12-31"
 
@@ -49,4 +49,4 @@ def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
 def evaluation(data: str, registry: str, version: str, as_of: str) -> None:
     """A version of a day on the test window after it, what each feature set brings, and the model card."""
     rows, world, features = in_memory(data, as_of, LAST_DAY)
-    tell_model(version, examine(rows, world, features, version, registry))
+    report_model(version, examine(rows, world, features, version, registry))

@@ -30,7 +30,7 @@ from fivestage.reporting.results import (
     ServingSection,
     Slice,
     VersionChange,
-    Week,
+    WeeklyLabel,
     WindowRow,
 )
 from fivestage.training.leaderboard import LeaderboardRow
@@ -57,7 +57,9 @@ def results(contract: Contract) -> Results:
 
 def _data() -> DataSection:
     weeks = [
-        Week(START + timedelta(days=7 * at), 0.26 + 0.07 * math.sin(at / 4) + 0.02 * (at % 3 - 1), 6400)
+        WeeklyLabel(
+            START + timedelta(days=7 * at), 0.26 + 0.07 * math.sin(at / 4) + 0.02 * (at % 3 - 1), 6400
+        )
         for at in range(52)
     ]
     folds = [date(2013, 6, 3), date(2013, 7, 3), date(2013, 8, 2), CONTEST]

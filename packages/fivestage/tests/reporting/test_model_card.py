@@ -1,12 +1,15 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
+from fivestage.reporting.html_page import page
 from fivestage.reporting.model_card import card_text
-from fivestage.reporting.results import Results
+from fivestage.reporting.results import Estimate, Results
+from fivestage.reporting.terminal_summary import summary
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def test_numbers_and_lineage_are_those_of_the_results(card: str, contract: Contr
     assert "| ROC-AUC | 0.755 | 0.730 to 0.773 |" in card
     assert f"| contract | `{contract.digest}` |" in card
     assert all(f"| {name} |" in card for name in contract.columns)
-    assert "It is worst where shop is UA (ROC-AUC 0.700)" in card
+    assert "It is weakest where shop is UA (ROC-AUC 0.700)" in card
 
 
 def test_a_refused_version_says_so(contract: Contract, results: Results) -> None:
@@ -53,7 +56,7 @@ def test_a_refused_version_says_so(contract: Contract, results: Results) -> None
     )
     assert "refused by a gate" in card
     assert "0 of 1 gate passed; failed: better than baseline" in card
-    assert "| **no** | 0.072 | 0.05 | a \\| b c |" in card
+    assert "| **failed** | 0.072 | 0.05 | a \\| b c |" in card
 
 
 def test_a_card_without_a_model_is_refused(contract: Contract) -> None:
@@ -65,10 +68,35 @@ def test_without_the_data_stage_the_card_still_stands(contract: Contract, result
     assert "## Features" not in card_text(contract, replace(results, data=None))
 
 
-def test_a_version_that_nothing_came_after_says_so(contract: Contract, results: Results) -> None:
+def test_a_version_with_an_empty_test_window_says_so(contract: Contract, results: Results) -> None:
     assert results.model
     untested = replace(results.model, test={}, slices=(), ablation=(), calibration=())
-    told = card_text(contract, replace(results, model=untested))
-    assert "nothing is known of it after that" in told
-    assert "| metric |" not in told
-    assert "## Gates" in told
+    card = card_text(contract, replace(results, model=untested))
+    assert "its test window is still empty" in card
+    assert "| metric |" not in card
+    assert "## Gates" in card
+
+
+def test_a_slice_of_few_rows_is_not_called_the_weakest(contract: Contract, results: Results) -> None:
+    assert results.model is not None
+    first, *others = results.model.slices
+    few = replace(first, value="few", rows=29, metrics=first.metrics | {"roc_auc": Estimate(0.1)})
+    assert few.rows < contract.gates.min_slice_rows
+    card = card_text(contract, replace(results, model=replace(results.model, slices=(few, *others))))
+    weakest = next(line for line in card.splitlines() if "It is weakest" in line)
+    assert "few" not in weakest
+    assert "shop is UA" in weakest
+
+
+def test_what_is_one_is_written_in_the_singular(contract: Contract, results: Results) -> None:
+    once = {"period_days": 1, "bad_periods": 1, "of_periods": 1, "cooldown_days": 1, "max_age_days": 1}
+    rules = contract.monitoring.model_copy(update=once)
+    budget = contract.budget.model_copy(update={"retrainings_per_year": 1})
+    daily = contract.model_copy(update={"monitoring": rules, "budget": budget})
+    assert results.data
+    one_row = replace(results, data=replace(results.data, rows=1, quarantined={"reason": 1}))
+    plural_of_one = re.compile(r"(?<![.,\d])1 (?:row|day|period|retraining|gate|request)s\b")
+    for text in (page(daily, one_row), card_text(daily, one_row), summary(daily, one_row, Path("page.html"))):
+        assert plural_of_one.findall(text) == []
+    assert "Every day. A bad period triggers a retraining" in page(daily, results)
+    assert "1 row was kept; 1 row or value was quarantined" in card_text(daily, one_row)

@@ -1,28 +1,52 @@
-"""The model card: what a person must know before trusting a version."""
+"""The model card: what a person must know before trusting a version (Mitchell et al. 2019)."""
 
+from collections.abc import Sequence
 from math import isfinite
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.reporting import task_display
 from fivestage.reporting.render import render
-from fivestage.reporting.results import Results
+from fivestage.reporting.results import Results, Slice
+from fivestage.reporting.task_display import shown_of
 
 WEAKEST = 3
 
 
 def card_text(contract: Contract, results: Results) -> str:
-    """The card of the trained version, in Markdown.
+    """Write the model card of the trained version.
+
+    Args:
+        contract: the problem's contract.
+        results: of the run that trained it.
+
+    Returns:
+        The card, in Markdown.
 
     Raises:
         UserError: without a trained model.
     """
-    if results.model is None:
+    model = results.model
+    if model is None:
         raise UserError("There is no model to write a card for. Run `make train` first.")
-    shown = task_display.shown_of(contract)
-    name, way = shown.slices[0], -1 if shown.low_is_good else 1
-    ranked = [row for row in results.model.slices if isfinite(row.metrics[name].value)]
-    weakest = sorted(ranked, key=lambda row: way * row.metrics[name].value)[:WEAKEST]
-    return render(
-        "model_card.md.j2", contract, results, model=results.model, data=results.data, weakest=weakest
-    )
+    weakest = weakest_slices(contract, model.slices)
+    return render("model_card.md.j2", contract, results, model=model, data=results.data, weakest=weakest)
+
+
+def weakest_slices(contract: Contract, slices: Sequence[Slice]) -> list[Slice]:
+    """The slices with the worst first metric, the worst first; small ones are left out as noise.
+
+    Args:
+        contract: the problem's contract; `gates.min_slice_rows` says what is small.
+        slices: of the test window.
+
+    Returns:
+        At most three slices.
+    """
+    shown = shown_of(contract)
+    name, sign = shown.slices[0], -1 if shown.low_is_good else 1
+    ranked = [
+        row
+        for row in slices
+        if row.rows >= contract.gates.min_slice_rows and isfinite(row.metrics[name].value)
+    ]
+    return sorted(ranked, key=lambda row: sign * row.metrics[name].value)[:WEAKEST]

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, dates and names as people read them; what is not finite becomes a dash."""
 
 import math
 from datetime import date
@@ -18,15 +18,15 @@ METRICS = {  # in the order in which they are shown
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R²",
-    "coverage": "inside of the intervals",
-    "open_coverage": "inside, and not on an edge",
-    "width": "mean width of the intervals",
-    "bias": f"bias (mean prediction {MINUS} what came)",
+    "coverage": "interval coverage",
+    "open_coverage": "interval coverage, ends excluded",
+    "width": "mean interval width",
+    "bias": f"bias (mean prediction {MINUS} mean outcome)",
     "cost_per_1000": "cost per 1,000 decisions",
-    "savings_share": "share of the possible savings",
-    "action_rate": "share acted on",
-    "rate": "rate of the label",
-    "mean": "mean of the label",
+    "savings_share": "share of the achievable savings",
+    "action_rate": "action rate",
+    "rate": "label rate",
+    "mean": "label mean",
     "rows": "rows",
 }
 _SHARES = {"savings_share", "action_rate", "rate", "accuracy", "coverage", "open_coverage"}
@@ -35,12 +35,20 @@ _COUNTS = {"cost_per_1000", "rows"}
 
 
 def metric_title(name: str) -> str:
-    """What a metric is called on paper."""
+    """A metric's name as the report prints it."""
     return METRICS.get(name, spaced(name))
 
 
 def metric(name: str, value: float) -> str:
-    """A metric's value: shares in percent, money and rows whole, the rest to three digits."""
+    """Format a metric's value.
+
+    Args:
+        name: of the metric, as in `fivestage.evaluation.metrics.scores`.
+        value: of the metric.
+
+    Returns:
+        Shares in percent, money and rows as whole numbers, the rest to three digits.
+    """
     if not math.isfinite(value):
         return NONE
     if name in _SHARES:
@@ -53,35 +61,59 @@ def metric(name: str, value: float) -> str:
 
 
 def estimate(name: str, number: Estimate) -> str:
-    """A metric's value and its interval, where it has one."""
+    """Format a metric's value and its interval.
+
+    Args:
+        name: of the metric.
+        number: its value and interval.
+
+    Returns:
+        Such as "0.756 (0.734 to 0.775)"; the value alone where there is no interval.
+    """
     return metric(name, number.value) + interval(name, number, " ({} to {})")
 
 
 def interval(name: str, number: Estimate, form: str = "{} to {}") -> str:
-    """The interval alone; nothing where there is none or it has no width."""
+    """Format an interval alone.
+
+    Args:
+        name: of the metric.
+        number: its value and interval.
+        form: a format of two fields.
+
+    Returns:
+        The interval; empty where there is none, or it has no width.
+    """
     if not math.isfinite(number.low) or number.low == number.high:
         return ""
     return form.format(metric(name, number.low), metric(name, number.high))
 
 
 def in_order(names: dict[str, Estimate] | dict[str, float]) -> list[str]:
-    """Names of metrics in the order of METRICS, unknown ones last."""
+    """Sort the names of metrics for a table.
+
+    Args:
+        names: metrics by name.
+
+    Returns:
+        The names in the order of METRICS, unknown ones last.
+    """
     known = list(METRICS)
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def count(value: float) -> str:
-    """A whole number with thousands apart."""
+    """A whole number, such as 84,301."""
     return f"{value:,.0f}".replace("-", MINUS) if math.isfinite(value) else NONE
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number to some digits after the point."""
+    """A number to so many decimal places."""
     return f"{value:,.{digits}f}".replace("-", MINUS) if math.isfinite(value) else NONE
 
 
 def compact(value: float) -> str:
-    """A number of unknown size to three significant digits."""
+    """A number of unknown magnitude, to three significant digits."""
     if not math.isfinite(value):
         return NONE
     large = 999.5
@@ -89,14 +121,14 @@ def compact(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in percent; all of it and nothing of it without a digit after the point."""
+    """A share in percent to one decimal place; 0% and 100% without."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.{0 if value in (0, 1) else 1}%}".replace("-", MINUS)
 
 
 def seconds(value: float) -> str:
-    """A duration."""
+    """A duration, such as 4 min 21 s."""
     minute = 60
     if not math.isfinite(value):
         return NONE
@@ -112,22 +144,36 @@ def day(value: date) -> str:
 
 
 def spaced(name: str) -> str:
-    """A name of code as words."""
+    """An identifier with spaces in place of underscores."""
     return name.replace("_", " ")
 
 
 def capital(text: str) -> str:
-    """A sentence's first letter large, the rest as it is."""
+    """A text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def plural(number: int, singular: str, many: str = "") -> str:
-    """`1 row`, `2 rows`."""
+    """Count things.
+
+    Args:
+        number: how many.
+        singular: what one of them is called.
+        many: what several are called; by default the singular with an s.
+
+    Returns:
+        Such as "1 row", "2 rows".
+    """
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
+def every(number: int, unit: str) -> str:
+    """A frequency, such as "every day" or "every 7 days"."""
+    return f"every {unit}" if number == 1 else f"every {plural(number, unit)}"
+
+
 def short(digest: str) -> str:
-    """The start of a digest; other words are left whole."""
+    """The start of a digest; other text unchanged."""
     is_digest = len(digest) > DIGEST and all(letter in "0123456789abcdef" for letter in digest)
     return digest[:DIGEST] if is_digest else digest
 

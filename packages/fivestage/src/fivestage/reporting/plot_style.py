@@ -1,4 +1,4 @@
-"""One quiet style for every plot, drawn as SVG that takes its colours from the page (light or dark)."""
+"""One style for every plot: SVG that takes its colours from the page, light or dark."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ INK = "#24292f"
 QUIET = "#6e7781"
 LINE = "#d0d7de"
 PAPER = "#fefefe"
-BLUE = "#0072b2"  # these four stay apart for colour-blind eyes (Okabe and Ito 2008)
+BLUE = "#0072b2"  # these four are distinct for colour-blind readers (Okabe and Ito 2008)
 RED = "#d55e00"
 GREEN = "#009e73"
 AMBER = "#e69f00"
@@ -67,12 +67,21 @@ _STYLE: dict[str, Any] = {
 
 
 def chart(draw: Callable[P, Figure]) -> Callable[P, str]:
-    """Make a function that draws a figure return its SVG; its docstring is what a screen reader says."""
+    """Decorate a function that draws a figure, so that it returns the figure's SVG.
+
+    Args:
+        draw: the function; the first line of its docstring describes the plot to a screen reader.
+
+    Returns:
+        The function, returning SVG for use inside of HTML. Equal arguments give equal SVG.
+    """
     about = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
-        salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()  # ids of one page
+        salt = hashlib.sha256(
+            repr((draw.__name__, args, kwargs)).encode()
+        ).hexdigest()  # ids must differ in one page
         with context(_STYLE | {"svg.hashsalt": salt}):
             return _inline(draw(*args, **kwargs), about)
 

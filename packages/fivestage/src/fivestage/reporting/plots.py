@@ -1,4 +1,7 @@
-"""The plots of the page; each returns SVG."""
+"""The plots of the page, drawn by matplotlib; each returns SVG.
+
+The first line of a plot's docstring is its description for a screen reader.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -27,27 +30,32 @@ from fivestage.reporting.results import (
     Slice,
 )
 
-WIDE = 10.0  # inches; at the page's full width a point is then about 1.4 pixels
+WIDE = 10.0  # inches: the full width of the page, where a point is then about 1.4 pixels
 HALF = 4.9
 MOST_COLUMNS = 24
 MOST_FEATURES = 15
 ESTIMATED = ("roc_auc", "log_loss", "cost_per_1000")
 LOW_IS_GOOD = ("log_loss", "mae", "rmse")
 LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
-_SHADES = {"train": (BLUE, 0.06), "fold": (BLUE, 0.07), "contest": (AMBER, 0.22), "test": (GREEN, 0.10)}
+_WINDOWS = {  # by kind: label, colour, opacity
+    "train": ("training", BLUE, 0.06),
+    "fold": ("fold", BLUE, 0.07),
+    "contest": ("evaluation", AMBER, 0.22),
+    "test": ("test", GREEN, 0.10),
+}
 
 
 @chart
 def label_rate(data: DataSection, retrainings: Sequence[Retraining], unit: str) -> Figure:
-    """The label week by week, with the parts of the split shaded and retrainings marked."""
+    """The label by week, with the windows of the temporal split shaded and retrainings marked."""
     figure = Figure(figsize=(WIDE, 2.7))
     axes = figure.subplots()
     folds = [window.start for window in data.windows if window.kind == "fold"]
     for window in data.windows:
-        colour, alpha = _SHADES[window.kind]
+        label, colour, alpha = _WINDOWS[window.kind]
         axes.axvspan(_at(window.start), _at(window.end), color=colour, alpha=alpha, linewidth=0)
         shown_end = min(folds) if folds and window.kind == "train" else window.end
-        _above(axes, _middle(window.start, shown_end), window.kind)
+        _above(axes, _middle(window.start, shown_end), label)
         if window.kind == "fold":
             axes.axvline(_at(window.start), color=PAPER, linewidth=1.5)
     middles = [_middle(week.start, week.start + timedelta(days=7)) for week in data.label_rate]
@@ -62,9 +70,9 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], unit: str) 
     for row, retraining in enumerate(retrainings):
         at = _at(retraining.at)
         axes.axvline(at, color=RED, linestyle="--", linewidth=1.2)
-        words = "retrained" if retraining.promoted else "retrained, refused"
+        text = "retrained" if retraining.promoted else "retrained, refused"
         axes.annotate(
-            words,
+            text,
             (at, 0),
             (-3, 4 + 10 * (row % 3)),
             textcoords="offset points",
@@ -72,6 +80,7 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], unit: str) 
             fontsize=8,
             ha="right",
         )
+    axes.set_xlim(min(middles) - 7, max(middles) + 7)
     axes.xaxis_date()
     if unit:
         axes.set(ylabel=unit)
@@ -83,7 +92,7 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], unit: str) 
 
 @chart
 def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
-    """What each feature set brings: scores and share of the savings, with intervals."""
+    """Metrics of the model on more and more feature sets, with intervals."""
     figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, name in zip(panels, shown, strict=True):
@@ -96,7 +105,10 @@ def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
 
 @chart
 def calibration(points: Sequence[CalibrationPoint], unit: str) -> Figure:
-    """What came against the mean prediction, by bins, and the diagonal of honest predictions."""
+    """Reliability diagram: mean outcome against mean prediction by bin, with the diagonal.
+
+    Bins hold about the same number of rows each (Murphy and Winkler 1977).
+    """
     figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
     values = [value for point in points for value in (point.predicted, point.observed)]
@@ -116,8 +128,8 @@ def calibration(points: Sequence[CalibrationPoint], unit: str) -> Figure:
         )
     if len(names) > 1:
         axes.legend(loc="upper left")
-    what = unit or "rate"
-    axes.set(xlim=ends, ylim=ends, xlabel="mean prediction", ylabel=f"{what} that came")
+    outcome = f"mean outcome ({unit})" if unit else "observed rate"
+    axes.set(xlim=ends, ylim=ends, xlabel="mean prediction", ylabel=outcome)
     if not unit:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -126,9 +138,13 @@ def calibration(points: Sequence[CalibrationPoint], unit: str) -> Figure:
 
 @chart
 def cost_curve(
-    points: Sequence[CostPoint], threshold: float, words: tuple[str, str], currency: str
+    points: Sequence[CostPoint], threshold: float, labels: tuple[str, str], currency: str
 ) -> Figure:
-    """Cost per 1,000 decisions against other ways to decide, with the version's own marked."""
+    """Cost per 1,000 decisions by decision rule, with the version's own rule marked.
+
+    At a threshold t, rows with p >= t are acted on, and each decision costs what the contract says for
+    its outcome (Elkan 2001).
+    """
     figure = Figure(figsize=(HALF, 3.5))
     axes = figure.subplots()
     ordered = sorted(points, key=lambda point: point.threshold)
@@ -138,9 +154,9 @@ def cost_curve(
     here = float(np.interp(threshold, at, cost))
     axes.axvline(threshold, color=RED, linestyle="--", linewidth=1.2)
     axes.plot([threshold], [here], marker="o", color=RED)
-    axis, standing = words
-    told = f"{standing.format(at=threshold)}\n{fmt.count(here)} {currency}"
-    axes.annotate(told, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
+    axis, mark = labels
+    text = f"{mark.format(at=threshold)}\n{fmt.count(here)} {currency}"
+    axes.annotate(text, (threshold, max(cost)), (6, 0), textcoords="offset points", color=RED, va="top")
     axes.set(xlabel=axis, ylabel=f"{currency} per 1,000 decisions")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
     return figure
@@ -148,7 +164,10 @@ def cost_curve(
 
 @chart
 def importance(values: dict[str, float]) -> Figure:
-    """The features that the model leans on most."""
+    """Permutation importance of the most important features.
+
+    How much the loss rises when a feature's values are permuted among the rows (Breiman 2001).
+    """
     ranked = sorted(values.items(), key=lambda item: -item[1])[:MOST_FEATURES]
     figure = Figure(figsize=(WIDE, 0.5 + 0.2 * len(ranked)))
     axes = figure.subplots()
@@ -160,13 +179,19 @@ def importance(values: dict[str, float]) -> Figure:
 
 @chart
 def slices(
-    rows: Sequence[Slice], overall: dict[str, Estimate], shown: tuple[str, str], currency: str
+    rows: Sequence[Slice],
+    overall: dict[str, Estimate],
+    shown: tuple[str, str],
+    currency: str,
+    min_rows: int,
 ) -> Figure:
-    """A score and the cost where a column has a value, with intervals; the dashed line is the whole test."""
+    """A metric and the cost by slice, with intervals; dashed: the whole test window; grey: few rows."""
     figure = Figure(figsize=(WIDE, 0.8 + 0.23 * len(rows)))
     panels = figure.subplots(1, 2, sharey=True)
     columns = list(dict.fromkeys(row.column for row in rows))
-    colours = [SERIES[columns.index(row.column) % len(SERIES)] for row in rows]
+    colours = [
+        QUIET if row.rows < min_rows else SERIES[columns.index(row.column) % len(SERIES)] for row in rows
+    ]
     for axes, name in zip(panels, shown, strict=True):
         if name in overall:
             axes.axvline(overall[name].value, color=QUIET, linestyle="--", linewidth=1)
@@ -178,44 +203,47 @@ def slices(
 
 @chart
 def drift(periods: Sequence[PeriodRow]) -> Figure:
-    """How far each column moved in each period, against its limit; crosses are past it."""
+    """Drift score of each column and period as a share of its limit; crosses are above the limit."""
     cells = {
-        (at, one.column): (_reach(one.score, one.limit), one.drifted)
+        (at, one.column): (_share_of_limit(one.score, one.limit), one.drifted)
         for at, period in enumerate(periods)
         for one in period.drift
     }
     furthest: dict[str, float] = {}
-    for (_, column), (reach, _) in cells.items():
-        furthest[column] = max(furthest.get(column, 0.0), reach)
+    for (_, column), (share, _) in cells.items():
+        furthest[column] = max(furthest.get(column, 0.0), share)
     return _heat(cells, sorted(furthest, key=lambda column: -furthest[column])[:MOST_COLUMNS], periods)
 
 
 @chart
 def slices_by_period(periods: Sequence[PeriodRow], max_bias: float) -> Figure:
-    """How far the mean prediction is off in each slice and period; crosses are surely past the limit."""
+    """Bias of each slice and period as a share of the limit; crosses have their whole interval above it."""
     cells = {}
     for at, period in enumerate(periods):
         for one in period.slices:
             if "bias" not in one.metrics:
                 continue
             bias = one.metrics["bias"]
-            surely = min(abs(bias.low), abs(bias.high)) > max_bias and bias.low * bias.high > 0
-            cells[at, f"{fmt.spaced(one.column)} {one.value}"] = _reach(abs(bias.value), max_bias), surely
+            beyond = min(abs(bias.low), abs(bias.high)) > max_bias and bias.low * bias.high > 0
+            cells[at, f"{fmt.spaced(one.column)} {one.value}"] = (
+                _share_of_limit(abs(bias.value), max_bias),
+                beyond,
+            )
     return _heat(cells, sorted({name for _, name in cells})[:MOST_COLUMNS], periods)
 
 
 def _heat(
     cells: Mapping[tuple[int, str], tuple[float, bool]], names: Sequence[str], periods: Sequence[PeriodRow]
 ) -> Figure:
-    """A cell for each period (by its place) and name: how far it reaches towards its limit, and a cross."""
+    """A cell for each period (by position) and name: its share of the limit, and whether it is crossed."""
     figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(names)))
     axes = figure.subplots()
-    for (at, name), (reach, crossed) in cells.items():
+    for (at, name), (share, crossed) in cells.items():
         if name not in names:
             continue
         row = names.index(name)
         colour = RED if crossed else BLUE
-        alpha = 0.05 + 0.8 * min(reach, 2.0) / 2.0
+        alpha = 0.05 + 0.8 * min(share, 2.0) / 2.0
         axes.add_patch(Rectangle((at - 0.47, row - 0.44), 0.94, 0.88, color=colour, alpha=alpha))
         if crossed:
             axes.plot([at], [row], marker="x", color=INK, markersize=5, markeredgewidth=1.4)
@@ -237,7 +265,7 @@ def performance(
     max_bias: float,
     currency: str,
 ) -> Figure:
-    """A score, the bias and the cost of each period with intervals, by version; bad periods are shaded."""
+    """A metric, the bias and the cost of each period by version, with intervals; bad periods are shaded."""
     figure = Figure(figsize=(WIDE, 5.8))
     panels = figure.subplots(3, 1, sharex=True)
     middles = [_middle(period.start, period.end) for period in periods]
@@ -258,8 +286,8 @@ def performance(
             _upright(axes, mine, style | {"label": f"version {version}"})
         axes.set_title(fmt.metric_title(name) + (f", {currency}" if name == "cost_per_1000" else ""))
     panels[1].axhspan(-max_bias, max_bias, color=GREEN, alpha=0.10, linewidth=0)
-    guesses = [period.estimated_cost for period in periods]
-    panels[2].plot(middles, guesses, "_", color=QUIET, markersize=9, label="estimated before labels")
+    estimated = [period.estimated_cost for period in periods]
+    panels[2].plot(middles, estimated, "_", color=QUIET, markersize=9, label="estimated before the labels")
     panels[2].xaxis_date()
     panels[2].xaxis.get_offset_text().set_visible(False)
     panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
@@ -269,7 +297,10 @@ def performance(
 
 @chart
 def estimates(periods: Sequence[PeriodRow], currency: str) -> Figure:
-    """What was to be expected of each period before its labels came, against what came, with its interval."""
+    """Metrics of each period estimated before its labels arrived, and measured with them.
+
+    The estimates are expectations under the calibrated predictions.
+    """
     figure = Figure(figsize=(WIDE, 2.6))
     known = {name for period in periods for name in {*period.estimated} & {*period.metrics}}
     names = [name for name in ESTIMATED if name in known]
@@ -281,25 +312,25 @@ def estimates(periods: Sequence[PeriodRow], currency: str) -> Figure:
             for middle, period in zip(middles, periods, strict=True)
             if name in period.estimated and name in period.metrics
         ]
-        held = sum(truth.low <= guess.value <= truth.high for _, guess, truth in both)
-        _upright(axes, [(at, truth) for at, _, truth in both], {"color": BLUE, "marker": "o"})
-        guesses = [guess.value for _, guess, _ in both]
-        axes.plot([at for at, _, _ in both], guesses, "_", color=RED, markersize=9, markeredgewidth=1.8)
+        inside = sum(one.low <= estimated.value <= one.high for _, estimated, one in both)
+        _upright(axes, [(at, one) for at, _, one in both], {"color": BLUE, "marker": "o"})
+        expected = [estimated.value for _, estimated, _ in both]
+        axes.plot([at for at, _, _ in both], expected, "_", color=RED, markersize=9, markeredgewidth=1.8)
         money = f", {currency}" if name == "cost_per_1000" else ""
         axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, name)))
-        axes.set_title(f"{fmt.metric_title(name)}{money}\n{held} of {len(both)} estimates in the interval")
+        axes.set_title(f"{fmt.metric_title(name)}{money}\n{inside} of {len(both)} estimates in the interval")
         _few_days(axes)
         axes.xaxis.get_offset_text().set_visible(False)
     return figure
 
 
 @chart
-def causes(some: Sequence[CauseRow]) -> Figure:
-    """What moved, day by day: the days before, nine in ten of them within the band, and the period's own."""
-    pictured = [cause for cause in some if cause.days]
+def causes(rows: Sequence[CauseRow]) -> Figure:
+    """Daily values behind an alarm: the days before, the band that holds nine in ten of them, the period."""
+    plotted = [cause for cause in rows if cause.days]
     figure = Figure(figsize=(WIDE, 1.9))
-    for axes, cause in zip(figure.subplots(1, len(some), squeeze=False)[0], some, strict=True):
-        if cause not in pictured or cause.first is None:
+    for axes, cause in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        if cause not in plotted or cause.first is None:
             axes.set_axis_off()
             continue
         at = _at(cause.first) + np.arange(cause.days)
@@ -314,23 +345,25 @@ def causes(some: Sequence[CauseRow]) -> Figure:
 
 
 @chart
-def policies(found: PoliciesSection, currency: str) -> Figure:
-    """Money saved against never training again: over the year, and per 1,000 decisions with intervals."""
+def policies(section: PoliciesSection, currency: str) -> Figure:
+    """Savings of each policy against never retraining: cumulative, and per 1,000 decisions with intervals."""
     figure = Figure(figsize=(WIDE, 3.0))
-    year, whole = figure.subplots(1, 2, width_ratios=(3, 2))
-    others = [one for one in found.years if any(one.by_day)]
+    cumulative, total = figure.subplots(1, 2, width_ratios=(3, 2))
+    others = [one for one in section.years if any(one.by_day)]
     for number, one in enumerate(others):
-        at = _at(found.start) + np.arange(len(one.by_day))
-        year.plot(at, one.by_day, color=SERIES[number % len(SERIES)], linestyle=("-", "--")[number // 4])
-    year.axhline(0, color=QUIET, linewidth=1)
-    year.xaxis_date()
-    year.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
-    year.set_title(f"saved so far, {currency}")
-    whole.axvline(0, color=QUIET, linewidth=1)
+        at = _at(section.start) + np.arange(len(one.by_day))
+        cumulative.plot(
+            at, one.by_day, color=SERIES[number % len(SERIES)], linestyle=("-", "--")[number // 4]
+        )
+    cumulative.axhline(0, color=QUIET, linewidth=1)
+    cumulative.xaxis_date()
+    cumulative.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.count(value)))
+    cumulative.set_title(f"cumulative savings, {currency}")
+    total.axvline(0, color=QUIET, linewidth=1)
     colours = [SERIES[number % len(SERIES)] for number in range(len(others))]
-    _dots(whole, "cost_per_1000", [one.saved for one in others], colours=colours, labels=True)
-    whole.set_title(f"saved per 1,000 decisions, {currency}")
-    _names(whole, [one.name for one in others])
+    _dots(total, "cost_per_1000", [one.saved for one in others], colours=colours, labels=True)
+    total.set_title(f"savings per 1,000 decisions, {currency}")
+    _names(total, [one.name for one in others])
     return figure
 
 
@@ -341,9 +374,8 @@ def _dots(
         axes.plot([number.low, number.high], [row, row], color=colour, linewidth=2.4, alpha=0.45)
         axes.plot([number.value], [row], marker="o", color=colour)
         if labels:
-            words = fmt.metric(name, number.value)
-            place = (number.value, row)
-            axes.annotate(words, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
+            text, place = fmt.metric(name, number.value), (number.value, row)
+            axes.annotate(text, place, (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(name, value)))
     axes.locator_params(axis="x", nbins=5)
     axes.margins(x=0.12)
@@ -367,26 +399,26 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
-def _above(axes: Axes, at: float, words: str) -> None:
+def _above(axes: Axes, at: float, text: str) -> None:
     over = axes.get_xaxis_transform()
-    axes.text(at, 1.01, words, transform=over, ha="center", va="bottom", fontsize=8.5, color=QUIET)
+    axes.text(at, 1.01, text, transform=over, ha="center", va="bottom", fontsize=8.5, color=QUIET)
 
 
-def _at(moment: date) -> float:
+def _at(day: date) -> float:
     """Days since 1970, as matplotlib counts them."""
-    return float((moment - date(1970, 1, 1)).days)
+    return float((day - date(1970, 1, 1)).days)
 
 
 def _middle(start: date, end: date) -> float:
     return (_at(start) + _at(end)) / 2
 
 
-def _short(moment: date) -> str:
-    return f"{moment.day} {moment:%b}"
+def _short(day: date) -> str:
+    return f"{day.day} {day:%b}"
 
 
-def _reach(score: float, limit: float) -> float:
-    """How far a score goes towards its limit; nothing where it is unknown."""
+def _share_of_limit(score: float, limit: float) -> float:
+    """A score as a share of its limit; zero where it is unknown."""
     if not score > 0:
         return 0.0
     return score / limit if limit > 0 else 2.0

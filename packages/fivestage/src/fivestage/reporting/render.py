@@ -1,4 +1,4 @@
-"""Templates filled with the contract, the results and the words for them."""
+"""Templates filled with a contract, a run's results and the sentences about them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,24 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from fivestage.contract.contract import Contract
-from fivestage.reporting import number_format as fmt
-from fivestage.reporting import sentences, task_display
+from fivestage.reporting import number_format, sentences, task_display
 from fivestage.reporting.results import Results
 
 FOLDER = Path(__file__).parent / "templates"
 
 
 def render(template: str, contract: Contract, results: Results, **more: Any) -> str:
-    """The template's text; in HTML, whatever comes from outside is escaped."""
+    """Fill a template.
+
+    Args:
+        template: a file of `templates/`.
+        contract: the problem's contract.
+        results: of a run.
+        more: variables of this template alone.
+
+    Returns:
+        The text; in HTML, every value is escaped.
+    """
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=select_autoescape(["html.j2"]),
@@ -27,7 +36,7 @@ def render(template: str, contract: Contract, results: Results, **more: Any) -> 
     return environment.get_template(template).render(
         contract=contract,
         results=results,
-        fmt=fmt,
+        fmt=number_format,
         sentences=sentences,
         task_display=task_display,
         shown=task_display.shown_of(contract),

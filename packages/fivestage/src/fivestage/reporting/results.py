@@ -1,4 +1,4 @@
-"""What each stage reports: typed records, one JSON file a stage."""
+"""What each stage reports: typed records, saved as one JSON file per stage under var/results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,20 @@ S = TypeVar("S", bound="Section")
 
 
 class Section:
-    """What one stage saves; its file has the name of its class, less `Section`."""
+    """What one stage saves: `DataSection` in data.json, and so on."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval; NaN where there is none."""
+    """A number and its interval.
+
+    Args:
+        value: the number.
+        low: the interval's lower end; NaN where there is none.
+        high: its upper end, likewise.
+    """
 
     value: float
     low: float = NAN
@@ -34,14 +40,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ProblemSection(Section):
-    """Which contract the run was made for."""
+    """Which contract the run was made for.
 
-    digest: str  # of the contract
+    Args:
+        digest: of the contract.
+    """
+
+    digest: str
 
 
 @dataclass(frozen=True)
-class Week:
-    """The label's mean in seven days; of several classes, each one's share."""
+class WeeklyLabel:
+    """The label in seven days.
+
+    Args:
+        start: the first day.
+        rate: the label's mean; of 0 and 1, the rate.
+        rows: how many.
+        shares: of several classes, each one's share.
+    """
 
     start: date
     rate: float
@@ -51,7 +68,14 @@ class Week:
 
 @dataclass(frozen=True)
 class WindowRow:
-    """A part of time, `end` excluded; folds lie inside of `train`."""
+    """A window of the temporal split; folds lie inside of `train`.
+
+    Args:
+        kind: what the window is for; `contest` is the champion/challenger evaluation.
+        start: the first day.
+        end: the day after the last one.
+        rows: how many decisions fall in it.
+    """
 
     kind: Literal["train", "fold", "contest", "test"]
     start: date
@@ -61,22 +85,39 @@ class WindowRow:
 
 @dataclass(frozen=True)
 class DataSection(Section):
-    """Stage 2."""
+    """Stage 2, the data.
 
-    raw_rows: dict[str, int]  # by table
+    Args:
+        raw_rows: rows read, by table.
+        rows: decisions kept.
+        quarantined: rows or values in quarantine, by reason.
+        events: rows, by kind of event.
+        windows: of the temporal split.
+        label_rate: the label by week.
+        probes: of leakage.
+        features: names of features, by set.
+        cleaning: what cleaning counted, such as rows left out.
+    """
+
+    raw_rows: dict[str, int]
     rows: int
-    quarantined: dict[str, int]  # by reason
-    events: dict[str, int]  # by kind
+    quarantined: dict[str, int]
+    events: dict[str, int]
     windows: tuple[WindowRow, ...]
-    label_rate: tuple[Week, ...]
+    label_rate: tuple[WeeklyLabel, ...]
     probes: tuple[Probe, ...]
-    features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names by set
-    cleaning: dict[str, int] = field(default_factory=dict)  # what cleaning counted, such as rows left out
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    cleaning: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What one collection of feature sets brings."""
+    """A model on some of the feature sets.
+
+    Args:
+        features: the sets, such as "calendar + history".
+        metrics: on the test window, by name.
+    """
 
     features: str
     metrics: dict[str, Estimate]
@@ -84,7 +125,14 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class Slice:
-    """Scores where `column` has `value`."""
+    """Metrics of the rows where a column has a value.
+
+    Args:
+        column: the column.
+        value: its value.
+        rows: how many rows have it.
+        metrics: by name.
+    """
 
     column: str
     value: str
@@ -94,7 +142,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class CalibrationPoint:
-    """One bin: what was predicted and what came; of several classes, of which one."""
+    """One bin of the reliability diagram.
+
+    Args:
+        predicted: the mean prediction.
+        observed: the mean outcome.
+        rows: how many the bin holds.
+        of: the class, where there are several.
+    """
 
     predicted: float
     observed: float
@@ -104,7 +159,12 @@ class CalibrationPoint:
 
 @dataclass(frozen=True)
 class CostPoint:
-    """What deciding by this threshold costs, or by so much more or less than was decided."""
+    """What another decision rule would have cost.
+
+    Args:
+        threshold: of the probability; of regression, how far the planned value is shifted.
+        cost_per_1000: money per 1,000 decisions.
+    """
 
     threshold: float
     cost_per_1000: float
@@ -112,26 +172,47 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class ModelSection(Section):
-    """Stage 3."""
+    """Stage 3, the model.
+
+    Args:
+        version: in the registry.
+        digest: of the artifact.
+        promoted: whether every gate passed.
+        candidates: baselines and candidates on the validation folds.
+        test: metrics on the frozen test window, by name; empty before the evaluation.
+        threshold: where the version's own rule stands on the cost curve.
+        gates: of promotion.
+        lineage: what the version was built from: data, contract, lock, commit, ...
+        ablation: more and more of the feature sets.
+        slices: of the test window.
+        calibration: the reliability diagram on the test window.
+        cost_curve: other decision rules on the test window.
+        importance: permutation importance, by feature.
+    """
 
     version: str
-    digest: str  # of the artifact
+    digest: str
     promoted: bool
     candidates: tuple[LeaderboardRow, ...]
     test: dict[str, Estimate]
-    threshold: float  # of the cost curve, where the version stands
+    threshold: float
     gates: tuple[Gate, ...]
-    lineage: dict[str, str]  # what it was made from: data, contract, lock, commit, ...
+    lineage: dict[str, str]
     ablation: tuple[AblationRow, ...] = ()
     slices: tuple[Slice, ...] = ()
     calibration: tuple[CalibrationPoint, ...] = ()
     cost_curve: tuple[CostPoint, ...] = ()
-    importance: dict[str, float] = field(default_factory=dict)  # by feature, any order
+    importance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ParityRow:
-    """The service's answers against offline evaluation."""
+    """The service's answers compared with offline evaluation.
+
+    Args:
+        rows: how many were compared.
+        largest_difference: between two predictions of one row.
+    """
 
     rows: int
     largest_difference: float
@@ -139,18 +220,31 @@ class ParityRow:
 
 @dataclass(frozen=True)
 class ServingSection(Section):
-    """Stage 4."""
+    """Stage 4, the service.
+
+    Args:
+        version: that serves at the end.
+        url: of the service.
+        parity: its answers compared with offline ones.
+        requests: how many were sent.
+        failed: how many of them failed.
+        at_switch: how many of them were sent while a new version took over.
+        rows: predictions.
+        p50_ms: median latency of one-row requests, sent one after another.
+        p99_ms: their 99th percentile.
+        how_to_open: the command that starts the service.
+    """
 
     version: str
     url: str
     parity: ParityRow
     requests: int
-    failed: int  # requests
-    at_switch: int  # of the requests, those asked while a new version took over
+    failed: int
+    at_switch: int
     rows: int
-    p50_ms: float  # of a request with one row, one after another
+    p50_ms: float
     p99_ms: float
-    how_to_open: str  # a command
+    how_to_open: str
 
 
 @dataclass(frozen=True)
@@ -208,7 +302,15 @@ class PeriodRow:
 
 @dataclass(frozen=True)
 class Retraining:
-    """One time the policy asked for a new model."""
+    """One retraining, and the evaluation of what came out of it.
+
+    Args:
+        at: the day.
+        reason: why the policy asked for it.
+        version: the challenger.
+        promoted: whether it became the champion.
+        gates: of its evaluation.
+    """
 
     at: date
     reason: str
@@ -219,7 +321,7 @@ class Retraining:
 
 @dataclass(frozen=True)
 class VersionChange:
-    """From when a version served."""
+    """The day from which a version served."""
 
     at: date
     version: str
@@ -227,7 +329,7 @@ class VersionChange:
 
 @dataclass(frozen=True)
 class MonitoringSection(Section):
-    """Stage 5."""
+    """Stage 5, monitoring: what each period was like, and what followed."""
 
     periods: tuple[PeriodRow, ...]
     retrainings: tuple[Retraining, ...]
@@ -259,7 +361,7 @@ class PoliciesSection(Section):
 
 @dataclass(frozen=True)
 class ReportLink:
-    """A page to open: a path relative to the report, or a command that brings it up."""
+    """Something to open: a path relative to the report, or a command."""
 
     title: str
     path: str = ""
@@ -268,16 +370,22 @@ class ReportLink:
 
 @dataclass(frozen=True)
 class RunSection(Section):
-    """The run as a whole."""
+    """The run as a whole.
 
-    seconds: dict[str, float]  # by stage, in order
+    Args:
+        seconds: by stage, in order.
+        links: what to open next.
+        cached: whether ZenML's cache held the data, so that the times say little.
+    """
+
+    seconds: dict[str, float]
     links: tuple[ReportLink, ...] = ()
-    cached: bool = False  # whether ZenML's cache had its data, so that its times say little
+    cached: bool = False
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that is known of a run; None is a stage not run yet."""
+    """The results of a run; None for a stage that has not run."""
 
     problem: ProblemSection | None = None
     data: DataSection | None = None
@@ -291,12 +399,27 @@ class Results:
 def estimates(
     scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
 ) -> dict[str, Estimate]:
-    """Each score with its interval, where it has one."""
+    """Join metrics and their intervals.
+
+    Args:
+        scores: by name.
+        intervals: by name; a metric may have none.
+
+    Returns:
+        Each metric with its interval, by name.
+    """
     return {name: Estimate(value, *intervals.get(name, ())) for name, value in scores.items()}
 
 
 def save(section: Section, folder: Path) -> Path:
-    """Write a stage's results, whole or not at all.
+    """Write a stage's results, completely or not at all.
+
+    Args:
+        section: the results.
+        folder: made where it does not exist.
+
+    Returns:
+        The file.
 
     Raises:
         UserError: if the folder cannot be written.
@@ -306,10 +429,16 @@ def save(section: Section, folder: Path) -> Path:
 
 
 def load(folder: Path) -> Results:
-    """What the stages have saved so far.
+    """Read what the stages have saved so far.
+
+    Args:
+        folder: that `save` has written to.
+
+    Returns:
+        The results; None for a stage that has saved none.
 
     Raises:
-        UserError: naming a file that is not what this version of the project writes.
+        UserError: naming a file that another version of the project wrote.
     """
     return Results(
         problem=_read(ProblemSection, folder),
@@ -323,7 +452,12 @@ def load(folder: Path) -> Results:
 
 
 def forget(section: type[Section], folder: Path) -> None:
-    """Remove what a stage saved in an earlier run, where this one does not get so far."""
+    """Remove what a stage saved in an earlier run.
+
+    Args:
+        section: the stage's class.
+        folder: that `save` has written to.
+    """
     _path(section, folder).unlink(missing_ok=True)
 
 

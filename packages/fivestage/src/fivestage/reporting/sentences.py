@@ -1,4 +1,4 @@
-"""The sentences that page, card and summary share, made from the contract and the results."""
+"""The sentences that page, model card, terminal summary and notices share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +19,30 @@ from fivestage.reporting.results import (
 
 NOT_RUN = "Not run yet."
 ADVICE = (
-    "Bring it what tells more (histories of entities follow what moves: `make init` with KEYS=...), or, "
-    "where a gate asks for too much, change `gates` in problem/problem.yaml."
+    "Add features that say more about the outcome (for histories of entities: `make init` with KEYS=...), "
+    "or, where a gate demands too much, change `gates` in problem/problem.yaml."
 )
+
+WINDOWS = {  # by kind of window
+    "train": "training",
+    "fold": "validation fold",
+    "contest": "champion/challenger",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the five; `places` are paths of the project."""
+    """One of the five stages of a project.
 
-    name: str  # as in Results
+    Args:
+        name: as in `Results`.
+        title: as people read it.
+        question: what the stage answers.
+        places: paths of the project where the answer is in the code.
+    """
+
+    name: str
     title: str
     question: str
     places: tuple[str, ...]
@@ -51,25 +65,25 @@ STAGES = (
         "model",
         "Model",
         "Why this model, why this threshold, and would you bet money on it?",
-        ("pipelines/training.py", "steps/model.py"),
+        ("problem/candidates.py", "pipelines/training.py", "steps/model.py"),
     ),
     Stage(
         "serving",
         "Serving",
-        "Is what serves the same as what you evaluated, and is it quick enough?",
+        "Does the service answer as the evaluated model did, and fast enough?",
         ("serving/app.py", "steps/deploy.py"),
     ),
     Stage(
         "monitoring",
         "Monitoring",
-        "How do you notice that it got worse, and what happens then?",
+        "How do you notice that the model got worse, and what happens then?",
         ("monitoring", "steps/monitor.py"),
     ),
 )
 
 
 def refused(results: Results) -> bool:
-    """Whether the model of the last run did not pass its gates."""
+    """Whether a gate refused the model of the last run."""
     return results.model is not None and not all(gate.passed for gate in results.model.gates)
 
 
@@ -81,120 +95,154 @@ def not_run(results: Results, stage: str) -> str:
 
 
 def problem(contract: Contract) -> str:
-    """Who decides what, and what the model says to that."""
+    """Who decides what, and what the model predicts for it."""
     decision = contract.decision
-    return f"{fmt.capital(decision.who)}: {decision.what}. The model gives {task_display.gives(contract)}."
+    return (
+        f"{fmt.capital(decision.who)}: {decision.what}. The model predicts {task_display.predicts(contract)}."
+    )
 
 
 def data(contract: Contract, result: DataSection) -> str:
-    """What was kept, what was not, and how the future is kept out."""
+    """How the future is kept out of the features, and what was kept and quarantined."""
     bad = sum(result.quarantined.values())
     return (
-        f"A feature may read only what was known {fmt.compact(contract.decision.hours_before)} h before "
-        f"the {fmt.spaced(contract.decision.time_column)}; time is cut, never shuffled. "
-        f"{passed(result.probes, 'leakage probe')}; {result.rows:,} rows were "
-        f"kept, and {fmt.plural(bad, 'row or value', 'rows or values')} went to quarantine, with the reason."
+        f"Features use only what was known {fmt.compact(contract.decision.hours_before)} h before the "
+        f"{fmt.spaced(contract.decision.time_column)}; the data are split by time, never shuffled. "
+        f"{passed(result.probes, 'leakage probe')}. {fmt.plural(result.rows, 'row was', 'rows were')} kept; "
+        f"{fmt.plural(bad, 'row or value was', 'rows or values were')} quarantined, each with its reason."
     )
 
 
 def model(contract: Contract, result: ModelSection) -> str:
-    """Which model was taken, against what, and whether it was promoted."""
-    words = []
+    """Which candidate was selected, against which baseline, and whether it was promoted."""
+    selected = ""
     chosen = next((one for one in result.candidates if one.chosen), None)
     if chosen is not None:
-        against = _against(result, task_display.shown_of(contract).fit)
-        words.append(f"“{fmt.spaced(chosen.name)}” was taken on the validation folds{against}.")
-    words.append(
-        f"Version {result.version} was {'promoted' if result.promoted else 'refused'}: {gates(result.gates)}."
-    )
-    return " ".join(words)
+        against = _against_baseline(result, task_display.shown_of(contract).fit)
+        selected = f"“{fmt.spaced(chosen.name)}” was selected on the validation folds{against}. "
+    verdict = "promoted" if result.promoted else "refused"
+    return f"{selected}Version {result.version} was {verdict}: {gates(result.gates)}."
 
 
-def _against(result: ModelSection, name: str) -> str:
+def _against_baseline(result: ModelSection, name: str) -> str:
     chosen = [one.metrics[name] for one in result.candidates if one.chosen and name in one.metrics]
     baselines = [one for one in result.candidates if one.kind == "baseline" and name in one.metrics]
     if not chosen or not baselines:
         return ""
     best = min(baselines, key=lambda one: one.metrics[name])
     return (
-        f": {fmt.metric_title(name)} {fmt.metric(name, chosen[0])} against "
+        f": {fmt.metric_title(name)} {fmt.metric(name, chosen[0])}, against "
         f"{fmt.metric(name, best.metrics[name])} for the best baseline, {fmt.spaced(best.name)}"
     )
 
 
 def gates(of: tuple[Gate, ...]) -> str:
-    """How many gates passed, and the names of those that did not."""
+    """How many gates passed, and the names of those that did not.
+
+    Args:
+        of: the gates of one champion/challenger evaluation.
+
+    Returns:
+        Such as "7 of 8 gates passed; failed: calibrated".
+    """
     failed = [fmt.spaced(gate.name) for gate in of if not gate.passed]
-    words = passed(of, "gate")
-    return f"{words}; failed: {', '.join(failed)}" if failed else words
+    counted = passed(of, "gate")
+    return f"{counted}; failed: {', '.join(failed)}" if failed else counted
 
 
 def passed(of: Sequence[Gate | Probe], what: str) -> str:
-    """How many of those that could fail have passed, and how many could not."""
-    asked = [one for one in of if one.applicable]
-    words = f"{sum(one.passed for one in asked)} of {fmt.plural(len(asked), what)} passed"
-    return f"{words} ({len(of) - len(asked)} not applicable)" if len(asked) < len(of) else words
+    """How many gates or probes passed, of those that could fail, and how many could not."""
+    able = [one for one in of if one.applicable]
+    counted = f"{sum(one.passed for one in able)} of {fmt.plural(len(able), what)} passed"
+    return f"{counted} ({len(of) - len(able)} not applicable)" if len(able) < len(of) else counted
 
 
 def serving(result: ServingSection) -> str:
-    """Whether what serves is what was evaluated."""
-    answered = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
-    switched = f", {result.at_switch:,} of them while a new version took over" if result.at_switch else ""
+    """Whether the service answers as the evaluated model did, and what failed."""
+    failed = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
+    switched = f" ({result.at_switch:,} of them while a new version took over)" if result.at_switch else ""
     return (
-        f"The service loads the very artifact that was evaluated: {result.parity.rows:,} raw rows sent over "
-        f"HTTP got the offline answers, with a largest difference of "
-        f"{fmt.compact(result.parity.largest_difference)}. "
-        f"Of {fmt.plural(result.requests, 'request')}{switched}, {answered}."
+        f"The service loads the artifact that was evaluated: for "
+        f"{fmt.plural(result.parity.rows, 'raw row')} sent over HTTP, its answers differ from the offline "
+        f"ones by at most {fmt.compact(result.parity.largest_difference)}. "
+        f"Of {fmt.plural(result.requests, 'request')}{switched}, {failed}."
     )
 
 
 def policy(contract: Contract) -> str:
-    """When the model is trained again."""
+    """When the model is retrained.
+
+    Args:
+        contract: the problem's contract, whose `monitoring` has the numbers.
+
+    Returns:
+        One or two sentences.
+    """
     rules = contract.monitoring
-    return (
-        f"{rules.bad_periods} bad periods of the last {rules.of_periods}, the latest among them, lead to "
-        f"retraining, and so do {rules.max_age_days} days without; then {rules.cooldown_days} days of rest."
-    )
+    if rules.of_periods == 1:
+        bad = "a bad period triggers"
+    else:
+        some = fmt.plural(rules.bad_periods, "bad period")
+        verb = "triggers" if rules.bad_periods == 1 else "trigger"
+        bad = f"{some} out of the last {rules.of_periods}, including the latest, {verb}"
+    age = f"{'does' if rules.max_age_days == 1 else 'do'} {fmt.plural(rules.max_age_days, 'day')} without one"
+    rest = fmt.plural(rules.cooldown_days, "day")
+    pause = f" Two retrainings are at least {rest} apart." if rules.cooldown_days else ""
+    return f"{fmt.capital(bad)} a retraining, and so {age}.{pause}"
 
 
 def monitoring(contract: Contract, result: MonitoringSection) -> str:
-    """What was seen and what followed."""
+    """What monitoring found, what followed, and by which rule."""
     return f"{seen(result)} The rule: {policy(contract)}"
 
 
 def seen(result: MonitoringSection) -> str:
-    """Periods, bad ones, and retrainings."""
+    """Count the periods, the bad ones among them, and the retrainings.
+
+    Args:
+        result: the monitoring stage's.
+
+    Returns:
+        One or two sentences, the second naming the version that serves now.
+    """
     bad = sum(period.bad for period in result.periods)
-    words = (
-        f"{fmt.plural(len(result.periods), 'period')} watched, {bad} bad; {retrained(result.retrainings)}."
-    )
-    return f"{words} Version {result.versions[-1].version} serves now." if result.versions else words
+    periods = fmt.plural(len(result.periods), "period was", "periods were")
+    counted = f"{periods} monitored, {bad} of them bad; {retrained(result.retrainings)}."
+    return f"{counted} Version {result.versions[-1].version} serves now." if result.versions else counted
 
 
-def policies(contract: Contract, found: PoliciesSection) -> str:
-    """Which policy is worth it, and honestly when none is."""
+def policies(contract: Contract, result: PoliciesSection) -> str:
+    """Which retraining policy pays for its trainings, if any does.
+
+    Args:
+        contract: the problem's contract.
+        result: the backtest of the policies.
+
+    Returns:
+        One or two sentences. A policy pays where the whole interval of its savings lies above zero.
+    """
     currency = contract.costs.currency
-    trained = [one for one in found.years if one.trainings]
-    lived = f"From {fmt.day(found.start)} to {fmt.day(found.end)}, {found.decisions:,} decisions"
+    trained = [one for one in result.years if one.trainings]
+    window = f"From {fmt.day(result.start)} to {fmt.day(result.end)}, over {result.decisions:,} decisions"
     better = [one for one in trained if one.saved.low > 0]
     if not better:
         return (
-            f"{lived}: no policy is shown to be worth its trainings on these data. Of each, the interval of "
-            "what it saves against never training again reaches to zero or below."
+            f"{window}, no policy is shown to pay for its trainings: each interval of the savings against "
+            "never retraining includes zero or lies below it."
         )
     best = max(better, key=lambda one: one.saved.value)
-    total = fmt.money(best.saved.value * found.decisions / task_display.PER, currency)
+    total = fmt.money(best.saved.value * result.decisions / task_display.PER, currency)
     others = [one.name for one in trained if one.saved.low <= 0]
-    doubt = f" Not shown to be worth it: {', '.join(others)}." if others else ""
+    doubt = f" Not shown to pay: {', '.join(others)}." if others else ""
     saves = f"{fmt.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
     return (
-        f"{lived}: training “{best.name}” saves most against never training again, {saves}, {total} in all, "
-        f"trainings paid.{doubt}"
+        f"{window}, retraining “{best.name}” saves most against never retraining: {saves}, {total} in total, "
+        f"after the cost of training.{doubt}"
     )
 
 
 def retrained(of: tuple[Retraining, ...]) -> str:
-    """How often, and how the contests ended."""
+    """How many retrainings there were, and how many were promoted."""
     if not of:
         return "no retraining"
     promoted = sum(one.promoted for one in of)
@@ -205,4 +253,4 @@ def stale(contract: Contract, results: Results) -> str:
     """A warning if the results belong to another contract."""
     if results.problem is None or results.problem.digest == contract.digest:
         return ""
-    return "problem.yaml has changed since this run: the results below belong to the contract before."
+    return "problem.yaml has changed since this run: the results below belong to the earlier contract."

@@ -1,30 +1,40 @@
-"""What of the page, the card and the summary is another for each task."""
+"""What page, model card and terminal summary show differently for each task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
 from fivestage.reporting import number_format as fmt
-from fivestage.reporting.results import DataSection, Estimate, ModelSection
+from fivestage.reporting.results import NAN, DataSection, Estimate, ModelSection
 
-PER = 1000
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head and rows, the first column names
+PER = 1000  # decisions
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the first column holds names
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Scores by where they are shown, the first of each the one to remember."""
+class ShownMetrics:
+    """Names of the metrics that each part of the report shows, the most important first.
 
-    sets: tuple[str, str, str]  # what feature sets bring
-    models: tuple[str, ...]  # what candidates are compared by
+    Args:
+        sets: of the ablation over feature sets.
+        models: of the leaderboard.
+        slices: of a slice.
+        periods: of a monitored period; the second has limits.
+        summary: of the terminal summary.
+        fit: the metric that candidates are selected by; low is good.
+        low_is_good: whether the first metric of `slices` is better when it is lower.
+    """
+
+    sets: tuple[str, str, str]
+    models: tuple[str, ...]
     slices: tuple[str, str]
-    periods: tuple[str, str, str]  # the middle one has limits
+    periods: tuple[str, str, str]
     summary: tuple[str, ...]
-    fit: str  # the score that candidates are chosen by
-    low_is_good: bool = False  # of the first one
+    fit: str
+    low_is_good: bool = False
 
 
-CHANCES = Shown(
+CLASSIFICATION = ShownMetrics(
     sets=("roc_auc", "log_loss", "savings_share"),
     models=("roc_auc", "log_loss", "savings_share"),
     slices=("roc_auc", "cost_per_1000"),
@@ -32,7 +42,7 @@ CHANCES = Shown(
     summary=("roc_auc", "log_loss", "calibration_error", "savings_share"),
     fit="log_loss",
 )
-NUMBERS = Shown(
+REGRESSION = ShownMetrics(
     sets=("mae", "rmse", "savings_share"),
     models=("mae", "rmse", "savings_share"),
     slices=("mae", "cost_per_1000"),
@@ -43,13 +53,13 @@ NUMBERS = Shown(
 )
 
 
-def shown_of(contract: Contract) -> Shown:
-    """The scores that a contract's task is shown by."""
-    return NUMBERS if isinstance(contract, RegressionContract) else CHANCES
+def shown_of(contract: Contract) -> ShownMetrics:
+    """The metrics that a contract's task is shown by."""
+    return REGRESSION if isinstance(contract, RegressionContract) else CLASSIFICATION
 
 
-def gives(contract: Contract) -> str:
-    """What the model gives."""
+def predicts(contract: Contract) -> str:
+    """What the model predicts, to follow "The model predicts"."""
     label = contract.label
     match contract:
         case MulticlassContract():
@@ -57,58 +67,68 @@ def gives(contract: Contract) -> str:
             return f"the probabilities of {classes}: {label.means}"
         case RegressionContract():
             return (
-                f"the expected “{fmt.spaced(label.name)}” in {contract.label.unit}, with an interval that "
-                f"holds {contract.interval:.0%} of what comes: {label.means}"
+                f"“{fmt.spaced(label.name)}” in {contract.label.unit}, with an interval that holds "
+                f"{contract.interval:.0%} of the outcomes: {label.means}"
             )
-    return f"the probability that the outcome is “{fmt.spaced(label.name)}”: {label.means}"
+    return f"the probability of “{fmt.spaced(label.name)}”: {label.means}"
 
 
 def rule(contract: Contract) -> str:
-    """How the costs make a decision of a forecast, and why."""
+    """How the costs turn a prediction into a decision, and why.
+
+    Binary: act where p >= (act_negative - wait_negative) / (that + wait_positive - act_positive) (Elkan 2001,
+    "The foundations of cost-sensitive learning"). Multiclass: the action of least expected cost.
+    Regression: the quantile at under / (under + over), the newsvendor's critical fractile.
+
+    Args:
+        contract: the problem's contract.
+
+    Returns:
+        A sentence.
+    """
     match contract:
         case BinaryContract():
             costs, act = contract.costs, contract.decision.act
-            alarm = fmt.money(costs.act_negative - costs.wait_negative, costs.currency)
-            rescued = fmt.money(costs.wait_positive - costs.act_positive, costs.currency)
+            needless = fmt.money(costs.act_negative - costs.wait_negative, costs.currency)
+            timely = fmt.money(costs.wait_positive - costs.act_positive, costs.currency)
             return (
-                f"The costs set the rule: “{fmt.spaced(act)}” from a probability of {costs.threshold:.3f} "
-                f"on, because a needless action costs {alarm} and a timely one saves {rescued}."
+                f"The costs set the decision rule: “{fmt.spaced(act)}” from a probability of "
+                f"{costs.threshold:.3f}, because a needless action costs {needless} and a timely one saves "
+                f"{timely}."
             )
         case MulticlassContract():
             actions = ", ".join(f"“{fmt.spaced(one)}”" for one in contract.costs.actions)
             return (
-                f"The costs set the rule: of {actions} the one whose price, weighted by the probabilities of "
-                "the classes, is least."
+                f"The costs set the decision rule: of {actions}, the action with the lowest expected cost "
+                "under the predicted probabilities."
             )
         case RegressionContract():
             prices, unit = contract.costs, contract.label.unit
             return (
-                f"The costs set the rule: plan with the number that what comes stays below with a chance of "
-                f"{prices.level:.3f}, because {unit} too many cost {prices.over:g} {prices.currency} each "
-                f"and {unit} too few {prices.under:g}."
+                f"The costs set the decision rule: plan with the {prices.level:.3f} quantile of the "
+                f"predicted distribution, because planning too high costs {prices.over:g} {prices.currency} "
+                f"per unit ({unit}) and planning too low {prices.under:g}."
             )
     return ""
 
 
 def short_rule(contract: Contract) -> tuple[str, str]:
-    """The rule as the one thing to remember, and what stands below it."""
+    """The decision rule as a figure, and a caption for it."""
     match contract:
         case BinaryContract():
             act = fmt.spaced(contract.decision.act)
-            return f"p ≥ {contract.costs.threshold:.2f}", f"from there “{act}” pays"
+            return f"p ≥ {contract.costs.threshold:.2f}", f"“{act}” pays from this probability"
         case MulticlassContract():
             many = len(contract.costs.actions)
-            return (
-                f"{len(contract.label.classes)} classes",
-                f"{many} actions; the least expected cost decides",
-            )
+            caption = f"{fmt.plural(many, 'action')}; the lowest expected cost decides"
+            return f"{len(contract.label.classes)} classes", caption
         case RegressionContract():
-            return f"q {contract.costs.level:.2f}", "the quantile that is cheapest to plan with"
+            return f"q {contract.costs.level:.2f}", "the quantile with the lowest expected cost"
     return fmt.NONE, ""
 
 
 def prices(contract: Contract) -> Table:
-    """What each outcome costs."""
+    """What each outcome costs, by decision."""
     match contract:
         case BinaryContract():
             label, costs = fmt.spaced(contract.label.name), contract.costs
@@ -127,40 +147,49 @@ def prices(contract: Contract) -> Table:
         case RegressionContract():
             unit = contract.label.unit
             return ("", f"per unit ({unit})"), [
-                ("too much", fmt.compact(contract.costs.over)),
-                ("too little", fmt.compact(contract.costs.under)),
+                ("too high", fmt.compact(contract.costs.over)),
+                ("too low", fmt.compact(contract.costs.under)),
             ]
     return (), []
 
 
 def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]]:
-    """Money per 1,000 decisions of the ways to decide without a model, and with what labels that is."""
+    """What deciding without a model costs: the constant decisions, and the oracle that knows the outcome.
+
+    Args:
+        contract: the problem's contract.
+        data: the data stage's, whose weekly labels give the rates.
+
+    Returns:
+        At which rates, and the cost per 1,000 decisions by way to decide; both empty for regression.
+    """
     match contract:
         case BinaryContract():
-            costs, rate = contract.costs, mean(data)
+            costs, rate = contract.costs, label_mean(data)
             acting = rate * costs.act_positive + (1 - rate) * costs.act_negative
             waiting = rate * costs.wait_positive + (1 - rate) * costs.wait_negative
-            perfect = rate * min(costs.act_positive, costs.wait_positive)
-            perfect += (1 - rate) * min(costs.act_negative, costs.wait_negative)
-            ways = {"always act": acting, "always wait": waiting, "know the outcome": perfect}
+            oracle = rate * min(costs.act_positive, costs.wait_positive)
+            oracle += (1 - rate) * min(costs.act_negative, costs.wait_negative)
+            ways = {"always act": acting, "always wait": waiting, "know the outcome": oracle}
             return f"at a rate of {fmt.percent(rate)}", {way: PER * cost for way, cost in ways.items()}
         case MulticlassContract():
             shares = class_shares(data)
             by_action = contract.costs.actions
-            alone = {
+            ways = {
                 f"always {fmt.spaced(name)}": sum(shares.get(one, 0) * price for one, price in of.items())
                 for name, of in by_action.items()
             }
-            known = sum(share * min(of[one] for of in by_action.values()) for one, share in shares.items())
-            ways = alone | {"know the outcome": known}
-            return "at the classes' shares", {way: PER * cost for way, cost in ways.items()}
+            ways["know the outcome"] = sum(
+                share * min(of[one] for of in by_action.values()) for one, share in shares.items()
+            )
+            return "at the shares of the classes", {way: PER * cost for way, cost in ways.items()}
     return "", {}
 
 
-def mean(data: DataSection) -> float:
-    """The label's mean over all weeks, which of 0 and 1 is its rate."""
+def label_mean(data: DataSection) -> float:
+    """The label's mean over all weeks: of 0 and 1, the rate."""
     rows = sum(week.rows for week in data.label_rate)
-    return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else float("nan")
+    return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else NAN
 
 
 def class_shares(data: DataSection) -> dict[str, float]:
@@ -173,31 +202,31 @@ def class_shares(data: DataSection) -> dict[str, float]:
 
 
 def label_axis(contract: Contract) -> tuple[str, str]:
-    """What the label's plot shows, and its unit; shares have none."""
+    """The title of the label's plot, and its unit; shares have none."""
     match contract:
         case MulticlassContract():
-            return "Share of each class, week by week", ""
+            return "Share of each class by week", ""
         case RegressionContract():
-            return "Mean of the label, week by week", contract.label.unit
-    return "Rate of the label, week by week", ""
+            return "Mean of the label by week", contract.label.unit
+    return "Rate of the label by week", ""
 
 
-def curve_words(contract: Contract) -> tuple[str, str]:
-    """What the cost curve's axis is, and how the place is called where a version stands, with {at}."""
+def cost_curve_labels(contract: Contract) -> tuple[str, str]:
+    """The label of the cost curve's axis, and that of the mark at {at}, the version's own rule."""
     if isinstance(contract, RegressionContract):
-        return f"moved by ({contract.label.unit})", "as decided:"
-    return "threshold", "act from {at:.3f} on:"
+        return f"shift of the planned value ({contract.label.unit})", "as decided:"
+    return "threshold", "act from {at:.3f}:"
 
 
 def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
     """How a version decides, as a name and a value."""
     if isinstance(contract, BinaryContract):
-        return "act from", fmt.decimal(model.threshold)
+        return "acts from a probability of", fmt.decimal(model.threshold)
     return "decides by", short_rule(contract)[1]
 
 
-def best(test: Mapping[str, Estimate], contract: Contract) -> str:
-    """The one score to remember, named."""
+def headline_metric(test: Mapping[str, Estimate], contract: Contract) -> str:
+    """The task's first metric, with its name."""
     name = shown_of(contract).summary[0]
-    number = test.get(name, Estimate(float("nan")))
+    number = test.get(name, Estimate(NAN))
     return f"{fmt.metric_title(name)} {fmt.metric(name, number.value)}"

@@ -1,4 +1,4 @@
-"""The short table at the end of a run, for the terminal."""
+"""The table at the end of a run, for the terminal."""
 
 from pathlib import Path
 from textwrap import wrap
@@ -21,7 +21,16 @@ _NAME, _TEXT, _PLACE = 14, 60, 22
 
 
 def summary(contract: Contract, results: Results, page: Path) -> str:
-    """Stage by stage: what was decided, the numbers, where to look; in 100 columns, but for long paths."""
+    """Summarise a run by stage: decision, numbers, duration, and where to look.
+
+    Args:
+        contract: the problem's contract.
+        results: of the run.
+        page: the HTML page.
+
+    Returns:
+        A table of 100 columns; long paths may be wider.
+    """
     spent = results.run.seconds if results.run else {}
     rows = [*wrap(contract.title, WIDTH), _row(["stage"], ["decision and numbers"], ["where to look"])]
     for number, stage in enumerate(STAGES, start=1):
@@ -64,5 +73,5 @@ def _sentences(stage: str, contract: Contract, results: Results) -> list[str]:
 
 def _scores(test: dict[str, Estimate], contract: Contract) -> str:
     names = task_display.shown_of(contract).summary
-    shown = [f"{fmt.metric_title(name)} {fmt.estimate(name, test[name])}" for name in names if name in test]
-    return f"On the test window: {', '.join(shown)}."
+    metrics = [f"{fmt.metric_title(name)} {fmt.estimate(name, test[name])}" for name in names if name in test]
+    return f"Test window: {', '.join(metrics)}."

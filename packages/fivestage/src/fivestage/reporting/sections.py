@@ -1,0 +1,164 @@
+"""What the stages return, as the sections that the report is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
+from fivestage.data.event_tables import EventTables, IngestReport
+from fivestage.data.splits import TemporalSplit
+from fivestage.evaluation.evaluate import Evaluation
+from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.metrics import Scored
+from fivestage.features.offline import names_by_set
+from fivestage.features.problem import Problem
+from fivestage.registry.versions import Version
+from fivestage.reporting.results import (
+    AblationRow,
+    CalibrationPoint,
+    CostPoint,
+    DataSection,
+    Estimate,
+    ModelSection,
+    Slice,
+    WeeklyLabel,
+    WindowRow,
+    estimates,
+)
+from fivestage.reporting.task_display import shown_of
+from fivestage.training.leaderboard import LeaderboardRow
+
+WEEK = 7 * DAY
+
+
+def data_section(
+    problem: Problem,
+    rows: pd.DataFrame,
+    tables: EventTables,
+    ingested: IngestReport,
+    split: TemporalSplit,
+    probes: Sequence[Probe],
+) -> DataSection:
+    """Describe the data that a run read, kept, quarantined and split.
+
+    Args:
+        problem: the problem.
+        rows: the decisions kept, by `decision_at` in epoch seconds, with their labels.
+        tables: the events.
+        ingested: what was read and quarantined.
+        split: the windows of `rows`.
+        probes: of leakage.
+
+    Returns:
+        The section.
+    """
+    decided = rows["decision_at"]
+    first, last = int(decided.iloc[0]), int(decided.iloc[-1])
+    return DataSection(
+        raw_rows=ingested.raw_rows,
+        rows=len(rows),
+        quarantined=ingested.quarantined,
+        events={kind: len(frame) for kind, frame in tables.events.items()},
+        windows=(
+            WindowRow("train", day_of(first), day_of(split.contest_start), len(split.train)),
+            *(
+                WindowRow("fold", day_of(fold.start), day_of(fold.end), len(fold.valid))
+                for fold in split.folds
+            ),
+            WindowRow("contest", day_of(split.contest_start), day_of(split.as_of), len(split.contest)),
+            WindowRow("test", day_of(split.as_of), day_of(last + DAY), len(split.after)),
+        ),
+        label_rate=weekly_label(rows, problem.contract),
+        probes=tuple(probes),
+        features=names_by_set(problem.features, rows, tables.reference),
+        cleaning={what: int(many) for what, many in ingested.quality.items() if many and many % 1 == 0},
+    )
+
+
+def model_section(
+    contract: Contract,
+    version: Version,
+    artifact: Artifact,
+    leaderboard: Sequence[LeaderboardRow],
+    gates: Sequence[Gate],
+) -> ModelSection:
+    """Describe a version after its champion/challenger evaluation; `evaluated` adds the test window.
+
+    Args:
+        contract: the problem's contract.
+        version: in the registry.
+        artifact: the version's.
+        leaderboard: baselines and candidates on the validation folds.
+        gates: of promotion.
+
+    Returns:
+        The section, without anything that the test window shows.
+    """
+    return ModelSection(
+        version=version.version,
+        digest=version.digest,
+        promoted=all(gate.passed for gate in gates),
+        candidates=tuple(leaderboard),
+        test={},
+        threshold=contract.costs.threshold if isinstance(contract, BinaryContract) else 0.0,
+        gates=tuple(gates),
+        lineage=asdict(artifact.lineage) | {"commit": version.commit, "mlflow run": version.run_id},
+    )
+
+
+def evaluated(
+    section: ModelSection,
+    contract: Contract,
+    evaluation: Evaluation,
+    ablation: Sequence[tuple[str, Scored]],
+    importance: Mapping[str, float],
+) -> ModelSection:
+    """Add what the test window shows of a version.
+
+    Args:
+        section: the version's, from `model_section`.
+        contract: the problem's contract.
+        evaluation: the artifact on the test window.
+        ablation: names of collections of feature sets, and their scores on the test window.
+        importance: permutation importance by feature.
+
+    Returns:
+        The section, complete.
+    """
+    shown = shown_of(contract)
+    return replace(
+        section,
+        test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
+        ablation=tuple(AblationRow(sets, _some(scored, shown.sets)) for sets, scored in ablation),
+        slices=tuple(
+            Slice(column, value, int(scored.scores["rows"]), _some(scored, shown.slices))
+            for column, values in evaluation.slices.items()
+            for value, scored in values.items()
+        ),
+        calibration=tuple(CalibrationPoint(*point) for point in evaluation.calibration),
+        cost_curve=tuple(CostPoint(*point) for point in evaluation.cost_curve),
+        importance=dict(importance),
+    )
+
+
+def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, ...]:
+    """The label's mean by week from the first decision on, and of several classes their shares."""
+    decided, label = rows["decision_at"], rows[contract.label.name]
+    first = int(decided.iloc[0])
+    week = (decided - first) // WEEK
+    shares: dict[Any, Any] = {}
+    if isinstance(contract, MulticlassContract):
+        names = label.map(dict(enumerate(contract.label.classes)))
+        shares = pd.crosstab(week, names, normalize="index").to_dict(orient="index")
+    return tuple(
+        WeeklyLabel(day_of(first + int(at) * WEEK), float(mean), int(size), shares.get(at, {}))
+        for at, mean, size in label.groupby(week).agg(["mean", "size"]).itertuples()
+    )
+
+
+def _some(scored: Scored, names: Sequence[str]) -> dict[str, Estimate]:
+    return {name: Estimate(scored.scores[name], *scored.intervals[name]) for name in names}
