@@ -15,8 +15,8 @@ from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.period_watch import Watched
-from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.period import Watched
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version

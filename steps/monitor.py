@@ -10,18 +10,21 @@ import pandas as pd
 from pydantic import TypeAdapter
 from zenml import step
 
-from fivestage.common.settings import DEMO, REPORTS, VAR
+from fivestage.common.settings import EVIDENTLY_WORKSPACE, DEMO, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import Comparison, Year, compare_policies
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.monitoring.notify import Alert, Team, notify
-from fivestage.monitoring.period_watch import Watched, read_served, watch
-from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision, decide
+from fivestage.monitoring.period import Watched, read_served, watch
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import known_numbers, open_version, run_of
+from monitoring.checks import checks
+from monitoring.policy import decide
 from problem import PROBLEM
 
 PAGES = REPORTS / "drift"
@@ -40,13 +43,17 @@ def watch_period(
     heard: int,
     shadows_heard: int,
 ) -> Annotated[Watched, "watched"]:
-    """A period as the prediction log tells it: performance on the labels that have arrived, and drift."""
+    """A period as the prediction log has it, judged by the report of `monitoring/checks.py`."""
     contract = PROBLEM.contract
     served = read_served(settings_in(folder).database_url, contract, start, end, heard, shadows_heard)
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: open_version(contract.name, version)[1] for version in versions}
+    watched, snapshot = watch(rows, features, served, artifacts, contract, checks)
     page = page_of(start)
-    watched = watch(rows, features, served, artifacts, contract, page)
+    if snapshot is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.save_html(str(page))
+        add_run(EVIDENTLY_WORKSPACE, _project_of(folder), snapshot)
     _log(watched, page, contract.name, folder)
     return watched
 
@@ -73,7 +80,7 @@ def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[
     text = tuple(str(name) for name, values in features.items() if is_text(values))
     first = next(iter(PROBLEM.candidates(len(rows), text).values()))
     year = Year(rows, features, contract, first, folder)
-    return compare_policies(year, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
+    return compare_policies(year, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 
 @step(enable_cache=False)
@@ -127,7 +134,7 @@ def metrics_of(watched: Watched, verdict: RetrainingDecision) -> dict[str, float
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
         "bad": performance.bad,
-        "drifted": len(watched.drift.drifted),
+        "drifted": len(watched.drifted),
         "broken": len(watched.broken),
         "retrain": verdict.retrain or bool(verdict.promote),
         "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
@@ -139,6 +146,11 @@ def period_of(watched: Watched) -> PeriodSummary:
     """What the policy remembers of a period."""
     performance = watched.performance
     return PeriodSummary(performance.label_share, performance.bad, watched.broken, watched.shadow)
+
+
+def _project_of(folder: str) -> str:
+    """The name of a service's project in Evidently's workspace: the demo's is its own."""
+    return f"{PROBLEM.contract.name}{', demo' if Path(folder) == DEMO else ''}"
 
 
 def page_of(start: int) -> Path:
@@ -153,7 +165,7 @@ def _log(watched: Watched, page: Path, name: str, folder: str) -> None:
         mlflow.set_tag("versions", ", ".join(watched.versions))
         estimated = {f"estimated_{name}": v for name, v in watched.performance.expected.scores.items()}
         mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
-        mlflow.log_metric("drifted_columns", len(watched.drift.drifted))
+        mlflow.log_metric("drifted_columns", len(watched.drifted))
         mlflow.log_metric("broken", len(watched.broken))
         mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in watched.causes), "causes.txt")
         if watched.performance.rows:

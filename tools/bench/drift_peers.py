@@ -18,7 +18,7 @@ from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.distances import WindowCounts
+from fivestage.monitoring.daily_statistics import Window
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed
 from tools.bench.watched import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of
@@ -49,10 +49,10 @@ class Told:
 class Judged:
     """What the peers are asked about: a reference, other days, and these with each fault, by its key."""
 
-    reference: WindowCounts
-    others: WindowCounts
+    reference: Window
+    others: Window
     faults: dict[str, Fault]
-    broken: dict[str, WindowCounts]
+    broken: dict[str, Window]
     shares: dict[str, Floats]
 
     def side_by_side(self, *, new: bool) -> pd.DataFrame:
@@ -130,7 +130,7 @@ def evidently(usual: pd.DataFrame, current: pd.DataFrame) -> dict[str, bool]:
     return verdicts
 
 
-def _inside(window: WindowCounts, weight: Floats) -> pd.Series:
+def _inside(window: Window, weight: Floats) -> pd.Series:
     return pd.Series(weight[np.asarray(window.day)] > 0)
 
 

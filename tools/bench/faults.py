@@ -10,7 +10,7 @@ import pandas as pd
 from fivestage.common.columns import Ints
 from fivestage.contract.contract import Contract, RegressionContract
 from fivestage.evaluation.daily import Column, Floats
-from fivestage.monitoring.distances import WindowCounts
+from fivestage.monitoring.daily_statistics import Window
 
 Draw = np.random.Generator
 Change = Callable[[pd.Series, pd.Series, Draw], pd.Series]  # a column, the reference's, chance
@@ -27,7 +27,7 @@ class Fault:
     name: str
     where: str
     columns: tuple[str, ...]
-    put: Callable[[WindowCounts, pd.DataFrame, Draw], WindowCounts]
+    put: Callable[[Window, pd.DataFrame, Draw], Window]
     gross: bool = True
 
 
@@ -67,7 +67,7 @@ def faults(usual: pd.DataFrame, day: Ints) -> Iterator[Fault]:
     yield Fault("half of the rows lost", "", (), _lost)
 
 
-def touched(before: WindowCounts, after: WindowCounts) -> Floats:
+def touched(before: Window, after: Window) -> Floats:
     """The share of each day's rows that a fault changed; 1 where rows came or went."""
     if len(before.frame) != len(after.frame):
         return np.ones(before.days)
@@ -78,20 +78,20 @@ def touched(before: WindowCounts, after: WindowCounts) -> Floats:
     return np.asarray(np.bincount(of_day, other, before.days) / np.maximum(rows, 1), dtype=np.float64)
 
 
-def _of_column(name: str, change: Change) -> Callable[[WindowCounts, pd.DataFrame, Draw], WindowCounts]:
-    def put(window: WindowCounts, usual: pd.DataFrame, draw: Draw) -> WindowCounts:
+def _of_column(name: str, change: Change) -> Callable[[Window, pd.DataFrame, Draw], Window]:
+    def put(window: Window, usual: pd.DataFrame, draw: Draw) -> Window:
         return _with(window, {name: change(window.frame[name], usual[name], draw)})
 
     return put
 
 
-def _with(window: WindowCounts, columns: dict[str, pd.Series]) -> WindowCounts:
-    return WindowCounts(window.frame.assign(**columns), window.day, window.first, window.days)
+def _with(window: Window, columns: dict[str, pd.Series]) -> Window:
+    return Window(window.frame.assign(**columns), window.day, window.first, window.days)
 
 
-def _of_rows(window: WindowCounts, rows: Ints) -> WindowCounts:
+def _of_rows(window: Window, rows: Ints) -> Window:
     day: Column = np.asarray(window.day)[rows]
-    return WindowCounts(window.frame.iloc[rows].reset_index(drop=True), day, window.first, window.days)
+    return Window(window.frame.iloc[rows].reset_index(drop=True), day, window.first, window.days)
 
 
 def _same(values: pd.Series, changed: Column) -> pd.Series:
@@ -130,14 +130,14 @@ def _renamed(values: pd.Series, usual: pd.Series, _draw: Draw) -> pd.Series:
     return values.replace(_second(usual), f"{_second(usual)}-2")
 
 
-def _stale(window: WindowCounts, _usual: pd.DataFrame, _draw: Draw, name: str, begin: float) -> WindowCounts:
+def _stale(window: Window, _usual: pd.DataFrame, _draw: Draw, name: str, begin: float) -> Window:
     """A feed that stops at some row of each day, and whose last value is told until the day's end."""
     by_day = window.frame[name].groupby(np.asarray(window.day))
     late = by_day.cumcount() > begin * by_day.transform("size")
     return _with(window, {name: window.frame[name].mask(late).groupby(np.asarray(window.day)).ffill()})
 
 
-def _swap(window: WindowCounts, _usual: pd.DataFrame, _draw: Draw, one: str, other: str) -> WindowCounts:
+def _swap(window: Window, _usual: pd.DataFrame, _draw: Draw, one: str, other: str) -> Window:
     return _with(window, {one: window.frame[other], other: window.frame[one]})
 
 
@@ -151,13 +151,13 @@ def _alike(usual: pd.DataFrame) -> list[tuple[str, str]]:
     return [(str(usual.columns[one]), str(usual.columns[other]))]
 
 
-def _repeated(window: WindowCounts, _usual: pd.DataFrame, draw: Draw) -> WindowCounts:
+def _repeated(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
     """Some rows come twice."""
     times = 1 + (draw.random(len(window.frame)) < 0.3)  # noqa: PLR2004 (as the fault is named)
     return _of_rows(window, np.repeat(np.arange(len(window.frame)), times))
 
 
-def _lost(window: WindowCounts, _usual: pd.DataFrame, draw: Draw) -> WindowCounts:
+def _lost(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
     return _of_rows(window, np.flatnonzero(draw.random(len(window.frame)) < 0.5))  # noqa: PLR2004 (half)
 
 

@@ -11,23 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.daily_counts import OF_DESIGN, Reference, of_kind
-from fivestage.monitoring.drift import ROWS, VOLUME
-from fivestage.monitoring.thresholds import Statistics
+from fivestage.monitoring.calibration import Statistics
+from fivestage.monitoring.daily_statistics import DailyStatistic
 
-Names = Mapping[str, Sequence[str]]  # of the numbers of each kind
-Reached = dict[tuple[int, str, str], list[float]]  # by windows' days, kind and column
+Names = Mapping[str, Sequence[str]]  # the column that each number of a statistic tells of
+Reached = dict[tuple[int, str, str], list[float]]  # by windows' days, statistic and column
 
 
-def names_of(reference: Reference) -> Names:
-    """The column that each number of a kind tells of."""
-    columns = [one.column for one in reference.binnings]
-    of_design = {
-        kind: [columns[place] for place in reference.design.place[of_kind(kind, reference.design)]]
-        for kind in OF_DESIGN
-    }
-    plain = ("distance", "missing", "outside", "alike", "novel", "twins", "gaps", "run", "rule")
-    return {"volume": [VOLUME], "duplicates": [ROWS]} | dict.fromkeys(plain, columns) | of_design
+def names_of(statistics: Sequence[DailyStatistic]) -> Names:
+    """The columns of each statistic's numbers."""
+    return {one.name: one.columns for one in statistics}
 
 
 def reached(found: Statistics, names: Names, days: int, some: Sequence[str] | None = None) -> Reached:

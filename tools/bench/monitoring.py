@@ -29,10 +29,10 @@ from fivestage.data.event_tables import ingest_tables
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
-from fivestage.monitoring.concept import CHANCES, NUMBERS
-from fivestage.monitoring.distances import WindowCounts
-from fivestage.monitoring.drift import DriftReport, detect_drift
-from fivestage.monitoring.thresholds import LEAST_WINDOWS
+from fivestage.monitoring.calibration import MIN_WINDOWS
+from fivestage.monitoring.daily_statistics import Window
+from fivestage.monitoring.drift import Finding, detect_drift
+from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 from tools.bench.drift_peers import Told, ask, key_of
@@ -127,7 +127,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
     of_long: list[tuple[int, int, list[list[bool]]]] = []
     for length in long:
         whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
-        if effort.long and whole.reference >= LEAST_WINDOWS * length:
+        if effort.long and whole.reference >= MIN_WINDOWS * length:
             found = _unchanged(table, whole, effort.long, f"{length} days")
             of_long.append((length, whole.reference, found.alarms[length, 1.0]))
     other = replace(plan, days=days[~np.isin(days, of_half)], lengths=(1, WEEK))
@@ -141,7 +141,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         for one, there in zip(seen, of_trial, strict=True):
             one.add(there)
     of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
-    kind = NUMBERS if isinstance(contract, RegressionContract) else CHANCES
+    kind = OF_NUMBERS if isinstance(contract, RegressionContract) else OF_PROBABILITIES
     labels = list(of_labels)
     seen_labels, null_labels = [Seen() for _ in labels], Unchanged()
     for more, seen_there in spread_out(
@@ -222,10 +222,10 @@ def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]
     first, last = int(table.day.min()) + rules.reference_days, int(table.day.max()) + 1
     starts = range(first, last - rules.period_days + 1, apart)
 
-    def period(number: int) -> DriftReport:
+    def period(number: int) -> list[Finding]:
         start = starts[number]
         before, now = (
-            WindowCounts(table.frame[inside], table.day[inside], begin, days)
+            Window(table.frame[inside], table.day[inside], begin, days)
             for begin, days in (
                 (start - rules.reference_days, rules.reference_days),
                 (start, rules.period_days),
@@ -235,13 +235,15 @@ def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]
         return detect_drift(before, now, rules.false_alarm)
 
     reports = list(spread_out(period, range(len(starts)), "as they came"))
+    drifted = [{one.column for one in found if one.drifted} for found in reports]
+    broken = [{one.column for one in found if one.is_broken} for found in reports]
     overlapping = max(1.0, rules.period_days / apart)
     return {
         "apart": apart,
-        "drifted": asdict(share_of([bool(one.drifted) for one in reports], overlapping)),
-        "broken": asdict(share_of([bool(one.broken) for one in reports], overlapping)),
-        "columns_drifted": float(np.mean([len(one.drifted) for one in reports])),
-        "named_broken": dict(Counter(name for one in reports for name in one.broken)),
+        "drifted": asdict(share_of([bool(one) for one in drifted], overlapping)),
+        "broken": asdict(share_of([bool(one) for one in broken], overlapping)),
+        "columns_drifted": float(np.mean([len(one) for one in drifted])),
+        "named_broken": dict(Counter(name for one in broken for name in one)),
     }
 
 
@@ -346,7 +348,7 @@ def cost(rows: int = 1_000_000, numbers: int = 16, texts: int = 4) -> dict[str, 
         for text in range(texts):
             levels = np.array([f"level {one}" for one in range(5 + 20 * text)])
             columns[f"text {text}"] = levels[draw.integers(0, levels.size, size)]
-        windows.append(WindowCounts(pd.DataFrame(columns), day + first, first, days))
+        windows.append(Window(pd.DataFrame(columns), day + first, first, days))
     before, wall = time.process_time(), time.perf_counter()
     detect_drift(windows[0], windows[1], 0.01)
     return {

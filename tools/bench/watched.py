@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,18 +13,16 @@ from threadpoolctl import threadpool_limits
 
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
-from fivestage.monitoring.concept import (
-    ConceptResiduals,
-    Products,
-    concept_chances,
-    concept_statistics,
-    count_products,
+from fivestage.monitoring.calibration import DriftThreshold, Statistics, calibrate, compare_days
+from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
+from fivestage.monitoring.drift import Reference, compare
+from fivestage.monitoring.label_drift import (
+    LEAST_LIMIT,
+    SCORES,
+    LabelResiduals,
+    label_statistics,
 )
-from fivestage.monitoring.daily_counts import Reference, Sums, count, examine
-from fivestage.monitoring.distances import WindowCounts, bin_column
-from fivestage.monitoring.drift import ROWS, VOLUME, beyond, chances_of, compare
 from fivestage.monitoring.residuals import design_of
-from fivestage.monitoring.thresholds import Chance, Statistics, steady
 from tools.bench.faults import Fault, LabelFault, touched
 from tools.bench.limits import Names, Reached, gather, names_of, reached
 
@@ -32,7 +30,7 @@ Look = Callable[[int, Floats], Statistics]  # how far windows of so many days re
 WEEK = 7
 SCALES = (0.5, 2.0)  # times the least scales, to see what their choice does
 DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
-OVERALL = ("the mean", "the margin", "the surprise", "the mean of sure rows")
+OVERALL = ("label", *SCORES)
 PROCESSES = 2
 TOUCHED = {
     True: 0.1,
@@ -98,23 +96,17 @@ class Unchanged:
         gather(self.reached, other.reached)
 
 
-@dataclass(frozen=True)
-class Scaled(Reference):
-    """A reference whose least scales are so many times what they are."""
-
-    times: float = 1.0
-
-    @property
-    def least(self) -> dict[str, float | Floats]:
-        return {kind: value * self.times for kind, value in super().least.items()}
+def scaled(statistics: Sequence[DailyStatistic], times: float) -> list[DailyStatistic]:
+    """Statistics whose least scales are so many times what they are."""
+    return [replace(one, least=one.least * times) for one in statistics]
 
 
-def window_of(table: Table, days: Ints) -> tuple[WindowCounts, Ints]:
+def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
     """Some days, numbered anew in their order; and where their rows are."""
     where = [np.flatnonzero(table.day == one) for one in days]
     of_day = np.repeat(np.arange(len(days)), [len(some) for some in where])
     rows = np.concatenate(where)
-    return WindowCounts(table.frame.iloc[rows].reset_index(drop=True), of_day, 0, len(days)), rows
+    return Window(table.frame.iloc[rows].reset_index(drop=True), of_day, 0, len(days)), rows
 
 
 def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
@@ -150,23 +142,24 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     """What windows do in which nothing changed but the days."""
     draw = np.random.default_rng([plan.others, number])
     of_reference, of_others = drawn(plan, draw)
-    reference = examine(window_of(table, of_reference)[0])
-    days, _ = count(reference, window_of(table, of_others)[0])
-    chances = {length: chances_of(reference, length, plan.false_alarm) for length in plan.lengths}
-    found, names = Unchanged(), names_of(reference)
+    reference = Reference.of(window_of(table, of_reference)[0])
+    days, _ = reference.count(window_of(table, of_others)[0])
+    found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
         windows = consecutive(length, plan.others)
-        far = beyond(reference, days, windows, chances[length])
-        found.alarms[length, 1.0] = [any_kind(far).tolist()]
+        thresholds = reference.thresholds(length, plan.false_alarm)
+        far = reference.exceedance(days, windows, thresholds)
+        found.alarms[length, 1.0] = [any_statistic(far).tolist()]
         if length not in (1, WEEK):
             continue
         if length == WEEK:
-            far = beyond(reference, days, drawn_weeks(plan.others, draw), chances[length])
+            far = reference.exceedance(days, drawn_weeks(plan.others, draw), thresholds)
         gather(found.reached, reached(far, names, length))
         for times in SCALES:
-            scaled = Scaled(**vars(reference), times=times)
-            far = beyond(scaled, days, windows, chances_of(scaled, length, plan.false_alarm))
-            found.alarms[length, times] = [any_kind(far).tolist()]
+            limits = calibrate(scaled(reference.statistics, times), length, plan.false_alarm)
+            found.alarms[length, times] = [
+                any_statistic(reference.exceedance(days, windows, limits)).tolist()
+            ]
     return found
 
 
@@ -174,50 +167,55 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     """What is seen of each fault."""
     draw = np.random.default_rng([1, number])
     of_reference, of_others = drawn(plan, draw)
-    reference, others = examine(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
-    chances = {length: chances_of(reference, length, plan.false_alarm) for length in range(1, WEEK + 1)}
-    first = WindowCounts(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
-    look, names = partial(_beyond, reference, chances), names_of(reference)
-    usual = look(count(reference, others)[0])(1, np.eye(plan.others))
+    reference, others = Reference.of(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
+    thresholds = {length: reference.thresholds(length, plan.false_alarm) for length in range(1, WEEK + 1)}
+    first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
+    look, names = partial(_look, reference, thresholds), names_of(reference.statistics)
+    usual = look(reference.count(others)[0])(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
-        told = names, fault.columns or (VOLUME, ROWS)
-        seen = judged(look(count(reference, broken)[0]), share, TOUCHED[fault.gross], usual, told)
+        watched = names, fault.columns or (ROWS,)
+        seen = judged(look(reference.count(broken)[0]), share, TOUCHED[fault.gross], usual, watched)
         if share[0] >= TOUCHED[fault.gross]:
-            report = compare(reference, fault.put(first, reference.window.frame, draw), chances[1])
-            expected = set(fault.columns or (VOLUME, ROWS))
-            seen.named += [bool(expected & set(report.drifted))] if report.drifted else []
-            seen.broken += [bool(report.broken)] if report.drifted else []
+            findings = compare(reference, fault.put(first, reference.window.frame, draw), thresholds[1])
+            drifted = {one.column for one in findings if one.drifted}
+            expected = set(fault.columns or (ROWS,))
+            seen.named += [bool(expected & drifted)] if drifted else []
+            seen.broken += [any(one.is_broken for one in findings)] if drifted else []
         found.append(seen)
     return found
 
 
-def _beyond(reference: Reference, chances: dict[int, dict[str, Chance]], days: Sums) -> Look:
-    return lambda length, weight: beyond(reference, days, weight, chances[length])
+def _look(
+    reference: Reference,
+    thresholds: dict[int, dict[str, DriftThreshold]],
+    days: Sequence[DailyStatistic],
+) -> Look:
+    return lambda length, weight: reference.exceedance(days, weight, thresholds[length])
 
 
 def judged(
-    look: Look, share: Floats, least: float, usual: Statistics, told: tuple[Names, Sequence[str]]
+    look: Look, share: Floats, least: float, usual: Statistics, watched: tuple[Names, Sequence[str]]
 ) -> Seen:
     """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without.
 
-    `told` are the names of all numbers, and those which somebody would watch who knew the fault.
+    `watched` are the names of all numbers, and those which somebody would watch who knew the fault.
     """
     seen, days = Seen(), share.size
     by_day = look(1, np.eye(days))
-    seen.day = any_kind(by_day)[share >= least].tolist()
+    seen.day = any_statistic(by_day)[share >= least].tolist()
     grown = growing(days)
     enough = grown[:, -1] @ share / WEEK >= least
     far = [look(length, grown[:, length - 1]) for length in range(1, WEEK + 1)]
-    alarmed = np.column_stack([any_kind(one)[enough] for one in far])
+    alarmed = np.column_stack([any_statistic(one)[enough] for one in far])
     seen.week = alarmed[:, -1].tolist()
     seen.until = np.where(alarmed.any(axis=1), alarmed.argmax(axis=1) + 1, WEEK + 1).tolist()
     for length, one, where in ((1, by_day, share >= least), (WEEK, far[-1], enough)):
         gather(
             seen.reached,
-            reached({kind: value[where] for kind, value in one.items()}, told[0], length, told[1]),
+            reached({kind: value[where] for kind, value in one.items()}, watched[0], length, watched[1]),
         )
     if seen.day:
         seen.reach = [reach_of(by_day, usual, share >= least)]
@@ -236,47 +234,42 @@ def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, f
 
 
 def labelled(
-    number: int, table: Table, plan: Plan, faults: list[LabelFault], kind: ConceptResiduals
+    number: int, table: Table, plan: Plan, faults: list[LabelFault], kind: LabelResiduals
 ) -> tuple[Unchanged, list[Seen]]:
     """The labels' own check: where nothing changed, and what is seen of each fault."""
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
-    design = design_of(reference.frame, tuple(bin_column(reference.frame[one]) for one in reference.frame))
-    usual = count_products(reference, table.label[then], table.forecast[then], design, kind)
+    design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
+    usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    chances = {length: concept_chances(usual, length, plan.false_alarm) for length in lengths}
+    thresholds = {length: calibrate(usual, length, plan.false_alarm, 0, LEAST_LIMIT) for length in lengths}
 
-    def look(products: Products, length: int, weight: Floats) -> Statistics:
-        found = steady(
-            lambda one, other: concept_statistics(products.weighted(one), usual.weighted(other)),
-            weight,
-            np.ones((len(weight), plan.reference)),
-        )
-        return {name: chances[length][name].beyond(value) for name, value in found.items()}
+    def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
+        found = compare_days(days, usual, weight, np.ones((len(weight), plan.reference)))
+        return {name: thresholds[length][name].exceedance_ratio(value) for name, value in found.items()}
 
     truth = np.asarray(table.label[now])
-    as_is = count_products(others, truth, table.forecast[now], design, kind)
-    names = {
-        "overall": OVERALL,
-        "column": [design.binnings[place].column for place in design.place],
-    }
+    as_is = label_statistics(others, truth, table.forecast[now], design, kind)
+    names = names_of(usual)
     null = Unchanged()
     for length in plan.lengths:
-        null.alarms[length, 1.0] = [any_kind(look(as_is, length, consecutive(length, plan.others))).tolist()]
+        null.alarms[length, 1.0] = [
+            any_statistic(look(as_is, length, consecutive(length, plan.others))).tolist()
+        ]
     for length, windows in ((1, np.eye(plan.others)), (WEEK, drawn_weeks(plan.others, draw))):
         gather(null.reached, reached(look(as_is, length, windows), names, length))
     undisturbed = look(as_is, 1, np.eye(plan.others))
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
-        products = count_products(others, changed, table.forecast[now], design, kind)
-        told = names, (*OVERALL, *fault.columns)
-        seen.append(judged(partial(look, products), np.ones(others.days), 0.0, undisturbed, told))
+        days = label_statistics(others, changed, table.forecast[now], design, kind)
+        watched = names, (*OVERALL, *fault.columns)
+        seen.append(judged(partial(look, days), np.ones(others.days), 0.0, undisturbed, watched))
     return null, seen
 
 
-def any_kind(found: Statistics) -> Bools:
+def any_statistic(found: Statistics) -> Bools:
     """Whether anything of any kind alarmed, by window."""
     return np.asarray(np.any([value.max(axis=1) >= 1 for value in found.values()], axis=0), dtype=np.bool_)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fivestage.monitoring.concept import CHANCES
-from tests.contract.contracts import binary_contract
+from fivestage.monitoring.label_drift import BY_INPUT, OF_PROBABILITIES
+from tests.core.contracts import binary_contract
 from tools.bench.faults import Fault, faults, label_faults, touched
 from tools.bench.limits import limit_of
 from tools.bench.monitoring import share_of, share_of_trials
@@ -110,7 +110,7 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
     assert np.mean(gross.day) > 0.9 > np.mean(subtle.day)
     assert (gross.week, gross.until, gross.named) == ([True, True], [1, 1], [True])
     ((kind, reach, unchanged_reach),) = gross.reach
-    assert kind == "missing"
+    assert kind == "missing share"
     assert reach > 1 > unchanged_reach
     null = unchanged(0, table, plan)
     sizes = {key: len(found) for key, (found,) in null.alarms.items()}
@@ -122,7 +122,7 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
     of_gross, of_subtle = (limit_of(one.reached, null.reached, 1, 0.01) for one in (gross, subtle))
     assert of_gross is not None
     assert of_subtle is not None
-    assert (of_gross["seen"], of_gross["kind"], of_gross["column"]) == (1.0, "missing", "wind")
+    assert (of_gross["seen"], of_gross["kind"], of_gross["column"]) == (1.0, "missing share", "wind")
     assert of_subtle["seen"] >= np.mean(subtle.day)
     assert {name for _, _, name in subtle.reached} == {"wind"}
 
@@ -136,9 +136,9 @@ def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: T
     rate = np.mean(table.label)
     assert risen - rate == pytest.approx(0.1, abs=0.01)
     assert turned == pytest.approx(rate, abs=0.01)
-    null, seen = labelled(0, table, plan, some, CHANCES)
+    null, seen = labelled(0, table, plan, some, OF_PROBABILITIES)
     assert not any(null.alarms[WEEK, 1.0][0])
-    assert {name for _, kind, name in seen[3].reached if kind == "column"} == {"heat"}
+    assert {name for _, kind, name in seen[3].reached if kind == BY_INPUT} >= {"heat"}
     known = limit_of(seen[3].reached, null.reached, WEEK, 0.01)
     assert known is not None
     assert known["seen"] == 1.0

@@ -13,8 +13,8 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, day_of, epoch
 from fivestage.monitoring import retraining_loop as loops
-from fivestage.monitoring.period_watch import Watched
-from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.period import Watched
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version

@@ -10,8 +10,8 @@ from fivestage.contract.contract import Contract, epoch
 from fivestage.contract.contract import day as date_of
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.period_watch import Watched
-from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.monitoring.period import Watched
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.notices import contest_notice, period_notice
 from problem import PROBLEM
 from tests.monitoring.test_performance import judged, week

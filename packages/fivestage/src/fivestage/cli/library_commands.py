@@ -16,6 +16,7 @@ from fivestage.scaffold.command import OPTIONS
 
 SERVING = str(VAR / "serving")  # the service's state, and the loop's
 ZENML_PORT = "8237"
+EVIDENTLY_PORT = "8238"
 
 
 def add_library_commands(app: Application) -> None:
@@ -70,10 +71,19 @@ def _add_set_up(app: Application) -> None:
         say(write_size(problem.contract))
 
     @app.command()
-    def ui(which: Annotated[Literal["mlflow", "zenml"], typer.Option(help="whose pages")] = "mlflow") -> None:
-        """Open the pages of MLflow, or of ZenML."""
+    def ui(
+        which: Annotated[Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages")] = "mlflow",
+    ) -> None:
+        """Open the pages of MLflow, of ZenML, or of Evidently: the checks of every period."""
+        from fivestage.common.settings import EVIDENTLY_WORKSPACE
         from fivestage.orchestration.databases import skip_zenml_survey
 
+        if which == "evidently":
+            if "://" in EVIDENTLY_WORKSPACE:
+                raise UserError(f"Your Evidently server has pages of its own, at {EVIDENTLY_WORKSPACE}.")
+            say(f"Evidently's pages: http://127.0.0.1:{EVIDENTLY_PORT}")
+            program = ["evidently.cli", "ui", "--workspace", EVIDENTLY_WORKSPACE, "--port", EVIDENTLY_PORT]
+            os.execv(sys.executable, [sys.executable, "-m", *program])  # noqa: S606
         if which == "mlflow":
             store = os.environ["MLFLOW_TRACKING_URI"]
             os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606

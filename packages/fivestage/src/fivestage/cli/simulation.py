@@ -21,8 +21,8 @@ from fivestage.deployment.simulated_client import (
     time_rows,
 )
 from fivestage.monitoring import causes
-from fivestage.monitoring.period_watch import Watched
-from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.monitoring.period import Watched
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
@@ -166,8 +166,7 @@ def _period(watched: Watched, verdict: RetrainingDecision, page: Path) -> Period
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            DriftRow(column.column, column.worst.beyond, 1.0, column.sentence)
-            for column in watched.drift.columns
+            DriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
         ),
         bad=performance.bad,
         verdict=f"{performance.sentence}. {_advice(verdict)}: {verdict.reason}",
@@ -184,11 +183,11 @@ def _period(watched: Watched, verdict: RetrainingDecision, page: Path) -> Period
 
 
 def _cause(cause: causes.Cause) -> CauseRow:
-    trail = cause.trail
-    if trail is None:
+    series = cause.series
+    if series is None:
         return CauseRow(cause.kind, cause.subject, cause.sentence)
-    days = {name: getattr(trail, name) for name in ("usual", "now", "low", "high")}
-    return CauseRow(cause.kind, cause.subject, cause.sentence, trail.what, day_of(trail.first * DAY), **days)
+    days = {name: getattr(series, name) for name in ("usual", "now", "low", "high")}
+    return CauseRow(cause.kind, cause.subject, cause.sentence, series.what, day_of(series.first * DAY), **days)
 
 
 def _advice(verdict: RetrainingDecision) -> str:
@@ -208,5 +207,5 @@ def _line(watched: Watched, exchange: Exchange) -> str:
     performance = watched.performance
     state = "bad" if performance.bad else "good"
     sent = f"{exchange.rows:,} rows in {exchange.requests} requests, {exchange.failed} failed"
-    found = f"{state}, {performance.sentence}; {len(watched.drift.drifted)} drifted"
+    found = f"{state}, {performance.sentence}; {len(watched.drifted)} drifted"
     return f"{day_of(watched.start)} to {day_of(watched.end)}: {sent}; {found}"

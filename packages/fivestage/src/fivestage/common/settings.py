@@ -22,6 +22,7 @@ PIPELINES_IMAGE = os.environ.get("FIVESTAGE_IMAGE", "fivestage-pipelines:latest"
 RESULTS = VAR / "results"  # what each stage tells the page
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
 WAREHOUSE = os.environ.get("FIVESTAGE_WAREHOUSE", str(VAR / "warehouse"))  # of tables in parts; a URL too
+EVIDENTLY_WORKSPACE = os.environ.get("FIVESTAGE_EVIDENTLY", str(VAR / "evidently"))  # a folder, or a URL
 MLFLOW_DATABASE = VAR / "mlflow" / "mlflow.db"
 ZENML_DATABASE = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"  # where its own tools look
 

@@ -1,8 +1,10 @@
-"""The year lived through in process under several policies of retraining: what each costs, in money.
+"""Backtest of retraining policies over the data's whole period, in process: what each costs, in money.
 
-Every policy starts with the same first model, as early as the contract's split allows, and lives through
-the same days. What they train is shared: a model as of a day is fitted once and kept, so that a comparison
-goes on where it was interrupted.
+Every policy starts with the same first model, as early as the contract's split allows, and goes through the
+same days. A policy that goes by age depends on when it happens to start, so each is simulated in every
+phase, with a first model that is none, one, two or three periods old, and what is reported is the mean over
+the phases. What they train is shared: a model as of a day is fitted once and kept, so that a comparison goes
+on where it was interrupted.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +19,14 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import LEAST_REFERENCE, BaselineName, Contract, MonitoringSettings, day_of
+from fivestage.contract.contract import (
+    LEAST_REFERENCE,
+    BaselineName,
+    Budget,
+    Contract,
+    MonitoringSettings,
+    day_of,
+)
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, cut
@@ -26,14 +35,13 @@ from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import Probe
 from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
-from fivestage.monitoring.distances import WindowCounts
+from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
 from fivestage.monitoring.performance import Performance, judge
-from fivestage.monitoring.policy import (
+from fivestage.monitoring.retraining import (
     PeriodSummary,
     RetrainingDecision,
     ShadowScore,
-    decide,
     proven,
     saved_by_day,
     unaffordable,
@@ -61,6 +69,10 @@ class SeenRow:
 
 
 Policy = Callable[[SeenRow, Contract], RetrainingDecision]
+# The project's policy: periods, moments of training, now, rules, budget, confidence.
+Decide = Callable[
+    [Sequence[PeriodSummary], Sequence[int], int, MonitoringSettings, Budget, float], RetrainingDecision
+]
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,8 @@ class Compared:
     """A policy against never training again; money of all days, and saved per 1,000 decisions."""
 
     policy: str
-    trainings: int
-    promoted: int
+    trainings: float  # in the mean of the phases, as all else
+    promoted: float
     decisions_cost: float
     training_cost: float
     saved: Difference  # over all days, the trainings paid
@@ -109,21 +121,10 @@ def _on_drift(seen: SeenRow, contract: Contract) -> RetrainingDecision:
     return _affordable(seen, contract, "the inputs drifted", asked=asked)
 
 
-def _on_performance(seen: SeenRow, contract: Contract) -> RetrainingDecision:
-    rules = contract.monitoring.model_copy(update={"max_age_days": (seen.at - seen.trained[0]) // DAY + 1})
-    alone = [replace(period, shadow=None) for period in seen.periods]
-    return decide(alone, seen.trained, seen.at, rules, contract.budget)
-
-
 def _on_proven_gain(seen: SeenRow, contract: Contract) -> RetrainingDecision:
     if gain := proven(seen.periods, contract.monitoring, contract.gates.confidence):
         return RetrainingDecision(retrain=False, reason=gain, promote="challenger")
     return _by_calendar(seen, contract)
-
-
-def _as_the_contract_says(seen: SeenRow, contract: Contract) -> RetrainingDecision:
-    confidence = contract.gates.confidence
-    return decide(seen.periods, seen.trained, seen.at, contract.monitoring, contract.budget, confidence)
 
 
 def _affordable(seen: SeenRow, contract: Contract, reason: str, *, asked: bool) -> RetrainingDecision:
@@ -131,14 +132,29 @@ def _affordable(seen: SeenRow, contract: Contract, reason: str, *, asked: bool) 
     return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
 
 
-POLICIES: dict[str, Policy] = {
-    "never": _never,
-    f"every {CADENCE} periods": _by_calendar,
-    "on drift": _on_drift,
-    "on performance": _on_performance,
-    "on proven gain": _on_proven_gain,
-    "as the contract says": _as_the_contract_says,
-}
+def policies_with(decide: Decide) -> dict[str, Policy]:
+    """The policies that are compared; `decide` is the project's own, which the contract's numbers drive."""
+
+    def as_the_contract_says(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+        rules, budget = contract.monitoring, contract.budget
+        return decide(seen.periods, seen.trained, seen.at, rules, budget, contract.gates.confidence)
+
+    def on_performance(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+        ageless = (seen.at - seen.trained[0]) // DAY + 1
+        rules = contract.monitoring.model_copy(update={"max_age_days": ageless})
+        alone = [replace(period, shadow=None) for period in seen.periods]
+        return decide(alone, seen.trained, seen.at, rules, contract.budget, contract.gates.confidence)
+
+    return {
+        "never": _never,
+        f"every {CADENCE} periods": _by_calendar,
+        "on drift": _on_drift,
+        "on performance": on_performance,
+        "on proven gain": _on_proven_gain,
+        "as the contract says": as_the_contract_says,
+    }
+
+
 SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the contest
 
 
@@ -278,9 +294,7 @@ class Year:
         watched = [name for name in self.features if name not in rules.unwatched]
         begun = int(self.day.min()) * DAY
         reference, window = (
-            WindowCounts(
-                self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY
-            )
+            Window(self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY)
             for where, first, last in (
                 (self._before(start, end), max(start - rules.reference_days * DAY, begun), start),
                 (self.inside(start, end), start, end),
@@ -289,7 +303,8 @@ class Year:
         if reference.days < LEAST_REFERENCE * window.days:
             return Moved(drifted=False, broken=())
         found = detect_drift(reference, window, rules.false_alarm)
-        return Moved(bool(found.drifted), found.broken)
+        broken = tuple(dict.fromkeys(one.column for one in found if one.is_broken))
+        return Moved(any(one.drifted for one in found), broken)
 
     def _before(self, start: int, end: int) -> Ints:
         reach = self.contract.monitoring.reference_days * DAY
@@ -308,11 +323,18 @@ class Year:
         return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
 
-def live(year: Year, policy: Policy, *, contest_first: bool = True) -> PolicyBacktest:
-    """Live through the year, a period at a time, training when the policy asks for it."""
+def simulate(year: Year, policy: Policy, phase: int = 0, *, contest_first: bool = True) -> PolicyBacktest:
+    """Go through the year, a period at a time, training when the policy asks for it.
+
+    Args:
+        year: the rows, and what the policies share.
+        policy: what decides at the end of each period.
+        phase: periods that the policy takes the first model to be old already.
+        contest_first: whether a challenger meets the champion at once, or in shadow.
+    """
     length = year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0
-    trained, promoted = [champion], []
+    trained, promoted = [champion - phase * length], []
     cost: Floats = np.zeros(len(year.rows))
     periods: list[PeriodSummary] = []
     drifted: list[bool] = []
@@ -339,7 +361,7 @@ def live(year: Year, policy: Policy, *, contest_first: bool = True) -> PolicyBac
     return PolicyBacktest(cost, tuple(trained[1:]), tuple(promoted))
 
 
-def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
+def compare_policies(year: Year, decide: Decide, tell: Callable[[str], None]) -> Comparison:
     """Each policy's cost against never training again, with an interval over blocks of a week.
 
     The intervals hold together: what the best of several seems to save is not due to their number.
@@ -354,35 +376,43 @@ def compare_policies(year: Year, tell: Callable[[str], None]) -> Comparison:
             f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
         )
     where = year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))
-    lives = {}
-    for name, policy in POLICIES.items():
-        lives[name] = live(year, policy, contest_first=name not in SHADOW_ONLY)
-        tell(f"{name}: {len(lives[name].trained)} trainings, {len(lives[name].promoted)} promoted")
+    lives: dict[str, list[PolicyBacktest]] = {}
+    for name, policy in policies_with(decide).items():
+        first = name not in SHADOW_ONLY
+        many = 1 if name == "never" else CADENCE
+        lives[name] = [simulate(year, policy, phase, contest_first=first) for phase in range(many)]
+        trained, promoted = _means(lives[name])
+        tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
     day = year.day[where] - year.start // DAY
     days = int(day.max()) + 1
     rows = sums(day, np.ones(where.size), days)
     compared, confidence = [], 1 - ERROR / max(1, len(lives) - 1)
-    for name, life in lives.items():
-        saved = sums(day, (lives["never"].cost - life.cost)[where], days)
-        price = len(life.trained) * contract.budget.retraining_cost
-        paid = np.isin(np.arange(days), [(at - 1) // DAY - year.start // DAY for at in life.trained])
-        saved = saved - contract.budget.retraining_cost * paid
+    never = lives["never"][0].cost
+    for name, phases in lives.items():
+        trained, promoted = _means(phases)
+        cost = np.mean([life.cost for life in phases], axis=0)
+        paid = np.zeros(days)
+        for life in phases:
+            np.add.at(paid, [(at - 1) // DAY - year.start // DAY for at in life.trained], 1 / len(phases))
+        saved = sums(day, (never - cost)[where], days) - contract.budget.retraining_cost * paid
         block = np.arange(days) // WEEK
         blocks = int(block.max()) + 1
-        compared.append(
-            Compared(
-                name,
-                len(life.trained),
-                len(life.promoted),
-                float(life.cost[where].sum()),
-                price,
-                difference_of_days(
-                    sums(block, saved, blocks), sums(block, rows, blocks), confidence=confidence
-                ),
-                tuple(np.cumsum(saved).tolist()),
-            )
+        difference = difference_of_days(
+            sums(block, saved, blocks), sums(block, rows, blocks), confidence=confidence
         )
+        by_day = tuple(np.cumsum(saved).tolist())
+        price = trained * contract.budget.retraining_cost
+        total = float(cost[where].sum())
+        compared.append(Compared(name, trained, promoted, total, price, difference, by_day))
     return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
+
+
+def _means(phases: Sequence[PolicyBacktest]) -> tuple[float, float]:
+    """Trainings and promotions in the mean of the phases."""
+    return (
+        float(np.mean([len(life.trained) for life in phases])),
+        float(np.mean([len(life.promoted) for life in phases])),
+    )
 
 
 def _length(rules: MonitoringSettings) -> int:

@@ -1,18 +1,24 @@
-"""What lies behind an alarm: broken data, shifted inputs, another rate of the label, or another concept."""
+"""What lies behind an alarm, read from the report's test results: nothing else decides."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fivestage.common.clock import DAY
-from fivestage.contract.contract import day_of
-from fivestage.monitoring.concept import ConceptReport
-from fivestage.monitoring.daily_series import Trail
-from fivestage.monitoring.drift import ColumnDrift, DriftReport
-from fivestage.monitoring.performance import Performance
+from evidently.core.metric_types import MetricTestResult
+from evidently.core.report import Snapshot
+from evidently.legacy.tests.base_test import TestStatus
 
-Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift"]
-HARDLY = 0.002  # a mean probability that moves by less has hardly moved
+from fivestage.monitoring.daily_statistics import ROWS
+from fivestage.monitoring.drift import DailySeries, Finding
+from fivestage.monitoring.evidently_drift import LABELS, ScoreLimit, findings_in
+from fivestage.monitoring.label_drift import BIAS
+
+Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
+HARDLY = 0.002  # a mean forecast that moves by less has hardly moved
+QUALITY = (
+    "classification",
+    "regression",
+)  # Evidently's modules of metrics that judge the model, not the data
 
 
 @dataclass(frozen=True)
@@ -32,60 +38,92 @@ class Cause:
     kind: Kind
     subject: str
     sentence: str
-    trail: Trail | None = None
+    series: DailySeries | None = None
 
 
-def causes(
-    drift: DriftReport,
-    concept: ConceptReport | None,
-    performance: Performance,
-    effects: Mapping[str, Effect],
-    first_day: int,
-    currency: str,
-) -> tuple[Cause, ...]:
-    """The causes, broken data first, then by what they do to the score; `effects` are those of moved columns.
+def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
+    """A cause for each subject whose tests did not pass, broken data first, in its furthest test's words.
 
-    Labels that go another way while data are broken are no cause of their own: the data explain them.
+    A failure of a check of the data means that they are broken, which blocks a training; a warning that they
+    moved. Labels that go another way while data are broken are no cause of their own: the data explain them.
     """
-    moved = [column for column in drift.columns if column.drifted]
-    moved.sort(key=lambda one: (not one.broken, -_weight(one, effects)))
-    found = [_of_column(column, effects.get(column.column), first_day, currency) for column in moved]
-    told = {column.column for column in drift.columns}
-    for name in (name for name in drift.drifted if name not in told):
-        sentence = next(one for one in drift.sentences if one.startswith(f"{name}:"))
-        found.append(Cause("data broken" if name in drift.broken else "input shift", name, sentence))
-    if concept and concept.drifted and not drift.broken:
-        kind: Kind = "concept shift" if concept.columns else "label-rate shift"
-        sentence = "; ".join(concept.sentences) + _price(performance, currency)
-        found.append(Cause(kind, "the label", sentence, concept.trail))
-    return tuple(found)
+    found: dict[tuple[str, str], Cause] = {}
+    for test in _in_order(snapshot):
+        cause = _cause(test, snapshot)
+        family = "model" if cause.kind not in ("data broken", "input shift") else "data"
+        found.setdefault((family, cause.subject), cause)
+    causes = list(found.values())
+    broken = any(one.kind == "data broken" for one in causes)
+    explained = ("label-rate shift", "concept shift")
+    return tuple(one for one in causes if not (broken and one.kind in explained))
 
 
-def _of_column(column: ColumnDrift, effect: Effect | None, first_day: int, currency: str) -> Cause:
-    since = "" if column.since is None else f"; since {day_of((first_day + column.since) * DAY)}"
-    kind: Kind = "data broken" if column.broken else "input shift"
-    does = "" if effect is None else _does(effect, currency, broken=column.broken)
-    return Cause(kind, column.column, column.sentence + since + does, column.trail)
+def with_effects(
+    causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
+) -> tuple[Cause, ...]:
+    """The causes with what moved columns do to the score, by which they are sorted within their kind."""
+    first = [one for one in causes if one.kind == "data broken"]
+    moved = [one for one in causes if one.kind == "input shift"]
+    others = [one for one in causes if one not in first and one not in moved]
+
+    def weight(cause: Cause) -> float:
+        effect = effects.get(cause.subject)
+        return 0.0 if effect is None else -abs(effect.shift) - effect.importance
+
+    ordered = [*sorted(first, key=weight), *sorted(moved, key=weight)]
+    return (*(_and_effect(one, effects.get(one.subject), currency) for one in ordered), *others)
 
 
-def _weight(column: ColumnDrift, effects: Mapping[str, Effect]) -> float:
-    effect = effects.get(column.column)
-    return 0.0 if effect is None else abs(effect.shift) + effect.importance
+def _in_order(snapshot: Snapshot) -> list[MetricTestResult]:
+    """Tests that did not pass: failures, then warnings, each as the report has them, furthest first."""
+    order = [TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING]
+    return sorted(
+        (test for test in snapshot.tests_results if test.status in order),
+        key=lambda test: test.status == TestStatus.WARNING,
+    )
+
+
+def _cause(test: MetricTestResult, snapshot: Snapshot) -> Cause:
+    params = test.metric_config.params
+    finding = _finding(params, snapshot)
+    subject = str(params.get("column", params.get("score", ROWS)))
+    if finding is None:
+        metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
+        of_model = isinstance(metric, ScoreLimit) or type(metric).__module__.endswith(QUALITY)
+        return Cause("performance" if of_model else _of_data(test), subject, test.description)
+    if params["check"] == LABELS:
+        kind: Kind = "label-rate shift" if finding.statistic == BIAS else "concept shift"
+        return Cause(kind, "the label", test.description, finding.series)
+    return Cause(_of_data(test), subject, test.description, finding.series)
+
+
+def _finding(params: Mapping[str, object], snapshot: Snapshot) -> Finding | None:
+    if "statistic" not in params:
+        return None
+    found = findings_in(snapshot.context, str(params["check"]))
+    return next(
+        (one for one in found if (one.column, one.statistic) == (params["column"], params["statistic"])), None
+    )
+
+
+def _of_data(test: MetricTestResult) -> Kind:
+    return "input shift" if test.status == TestStatus.WARNING else "data broken"
+
+
+def _and_effect(cause: Cause, effect: Effect | None, currency: str) -> Cause:
+    if effect is None:
+        return cause
+    broken = cause.kind == "data broken"
+    sentence = cause.sentence + _does(effect, currency, broken=broken)
+    return Cause(cause.kind, cause.subject, sentence, cause.series)
 
 
 def _does(effect: Effect, currency: str, *, broken: bool) -> str:
     if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
-        return "; the score hardly feels it"
-    moves = f"; it moves the mean prediction by {effect.shift:+.3f}"
-    words = f"{moves} and changes {effect.changed:.1%} of decisions"
+        return "; the score hardly changes"
+    words = (
+        f"; it moves the mean prediction by {effect.shift:+.3f} and changes {effect.changed:.1%} of decisions"
+    )
     if not broken:
         return words
     return f"{words}, which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
-
-
-def _price(performance: Performance, currency: str) -> str:
-    if performance.scored is None:
-        return ""
-    dearer = performance.scored.scores["cost_per_1000"] - performance.expected.scores["cost_per_1000"]
-    word = "more" if dearer >= 0 else "less"
-    return f"; decisions cost {abs(dearer):,.0f} {currency} per 1,000 {word} than the predictions promised"

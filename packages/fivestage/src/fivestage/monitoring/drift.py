@@ -1,368 +1,289 @@
-"""Has anything about the inputs, the score or the volume moved more than whole days move by chance?
+"""Compare a window of rows with its reference: statistics, thresholds and findings, in one place.
 
-Sixteen kinds of statistics, so that each kind of fault has one that sees it: a season moves columns together
-(`distance`, `shift`, `share`) and leaves their relations as they were; a fault in one column breaks relations
-(`relation`, `scatter`, `slope`, `twins`), makes values repeat or be new (`alike`, `run`, `novel`, `outside`,
-`rule`, `duplicates`), or lets them be missing (`missing`, `gaps`). `thresholds` says how far chance
-reaches.
-
-Drift of inputs alone is a warning: it cannot tell a season from a fault. Broken data is a fault.
+Inputs that moved cannot be told from a season, so they only warn. Data are broken, which blocks a training,
+on hard evidence alone: values missing, constraints violated, rows duplicated, rows gone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fivestage.evaluation.daily import Column, Floats
-from fivestage.monitoring.constraints import Rule
-from fivestage.monitoring.daily_counts import OF_DESIGN, Reference, Sums, count, examine, of_kind, statistics
-from fivestage.monitoring.daily_series import Trail, trail_of
-from fivestage.monitoring.distances import Binning, WindowCounts
-from fivestage.monitoring.residuals import Design
-from fivestage.monitoring.root_cause import RELATED, blame
-from fivestage.monitoring.thresholds import Chance, Statistics, Weighing, calibrate, steady
+from fivestage.evaluation.daily import NAN, Floats
+from fivestage.monitoring.calibration import DriftThreshold, Statistics, calibrate, compare_days
+from fivestage.monitoring.daily_statistics import DailyStatistic, KnownValues, Window, daily_statistics
+from fivestage.monitoring.residuals import (
+    LEAST_RESIDUAL,
+    MEAN,
+    SPREAD,
+    Design,
+    cross_fitted,
+    design_of,
+    fit,
+    products,
+    residual_statistics,
+    residual_sums,
+)
 
-# What passes its threshold, and this, is no season: the data are broken. A season may move values far.
-BROKEN = {
-    "distance": np.inf,
-    "missing": 0.1,
-    "outside": float(-np.log(1 - 0.1)),
-    "volume": float(np.log(2)),
-    "alike": float(np.log(2)),
-    "novel": float(np.log(3)),  # two thirds of what would not be new
-    "duplicates": 0.05,
-    "shift": np.inf,
-    "share": np.inf,
-    "relation": 1.5,  # standard deviations: warmer air than any before has bent it by one
-    "scatter": float(np.log(2)),
-    "slope": float(np.log(1.5)),
-    "twins": 0.25,
-    "gaps": 0.1,
-    "run": 0.3,
-    "rule": 0.1,
-}
-FAR = 1.0  # standard deviations that a season may move a column by
-OWN_SHARE = 0.5  # of such a move, that the other columns do not explain
-VOLUME, ROWS = "rows a day", "whole rows"
-AGAINST_RULE = 0.05  # of a column's values: these are no chance
-LEAST_OF_DAY = 5  # rows; where days had fewer, one without any is chance
-ABSENT = 100.0  # times beyond its threshold
+MAX_CULPRITS = 6  # columns that are taken out of the regressions, one after the other
+USUAL_DAYS = 0.95  # of the reference's days: a day that lies further stands out
 
 
 @dataclass(frozen=True)
-class Change:
-    """One statistic of the current window, the threshold that chance hardly reaches, and the verdict."""
+class DailySeries:
+    """One number a day, those of the reference and those of the window; NaN on days that have none.
 
-    value: float
-    threshold: float
-    drifted: bool
-    broken: bool
-    beyond: float = 0.0  # 1 at the threshold
+    `low` and `high` are what nine in ten of the reference's days lie between.
+    """
+
+    what: str
+    first: int  # day of the first number of the reference
+    usual: tuple[float, ...]
+    now: tuple[float, ...]
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
-class ColumnDrift:
-    """What happened to one column, by kind; `since` is the day from which on it stands out."""
+class Finding:
+    """One statistic of one column: how far it moved, the limits, and what to say of it.
 
+    `value` is the difference from the reference, `limit` what chance rarely exceeds, `broken` the difference
+    from which on the data are broken (None: the statistic never says so), `since` the day from which on it
+    stands out, counted like the window's.
+    """
+
+    statistic: str
     column: str
-    changes: dict[str, Change]
-    missing_share: float
-    missing_reference: float
-    drifted: bool
-    broken: bool
+    value: float
+    limit: float
+    broken: float | None
+    exceedance: float
     sentence: str
     since: int | None = None
-    trail: Trail | None = None  # where it drifted
+    series: DailySeries | None = None
+
+    def named(self, column: str) -> "Finding":
+        """The same finding under another name."""
+        return replace(self, column=column)
 
     @property
-    def worst(self) -> Change:
-        """The change that reaches furthest beyond its threshold."""
-        return max(self.changes.values(), key=lambda change: change.beyond)
+    def drifted(self) -> bool:
+        """Whether chance hardly explains it."""
+        return self.exceedance >= 1
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it drifted so far that the data are broken."""
+        return self.drifted and self.broken is not None and self.value >= self.broken
 
 
 @dataclass(frozen=True)
-class DriftReport:
-    """Each column's drift, and that of the rows; `drifted` and `broken` name columns, `VOLUME` or `ROWS`."""
+class Reference:
+    """A reference window, counted once for any number of windows that are compared with it."""
 
-    columns: tuple[ColumnDrift, ...]
-    volume: Change
-    duplicates: Change
-    rows_a_day: float
-    rows_a_day_reference: float
-    drifted: tuple[str, ...]
-    broken: tuple[str, ...]
-    sentences: tuple[str, ...]
+    window: Window
+    columns: tuple[str, ...]
+    known: tuple[KnownValues, ...]
+    design: Design
+    product: Floats  # sums of products of the design's columns by day
+    deviation: Floats  # of the residuals
+    statistics: tuple[DailyStatistic, ...]
+
+    @classmethod
+    def of(cls, window: Window, seed: int = 0) -> "Reference":
+        """Count a reference window."""
+        columns = tuple(str(name) for name in window.frame)
+        counted, known = daily_statistics(window, columns)
+        design = design_of(window.frame, columns)
+        product = products(window, design)
+        sums = cross_fitted(product, design.names, seed)
+        deviation = _deviation(sums, window.rows.sum())
+        statistics = (*counted, *residual_statistics(sums, window.rows, design, deviation))
+        return cls(window, columns, tuple(known), design, product, deviation, statistics)
+
+    def count(self, window: Window) -> tuple[list[DailyStatistic], Floats]:
+        """The same statistics of another window, and its products."""
+        counted, _ = daily_statistics(window, self.columns, self.known)
+        product = products(window, self.design)
+        sums = residual_sums(product, fit(self.product.sum(axis=0), self.design.names))
+        of_residuals = residual_statistics(sums, window.rows, self.design, self.deviation)
+        names = {one.name for one in self.statistics}
+        return [one for one in (*counted, *of_residuals) if one.name in names], product
+
+    def thresholds(self, window_days: int, false_alarm: float, seed: int = 0) -> dict[str, DriftThreshold]:
+        """See `calibrate`."""
+        return calibrate(self.statistics, window_days, false_alarm, seed)
+
+    def exceedance(
+        self, window: Sequence[DailyStatistic], days: Floats, thresholds: dict[str, DriftThreshold]
+    ) -> Statistics:
+        """The exceedance ratio of each statistic over windows of some days (windows, days)."""
+        then = np.ones((len(days), self.window.days))
+        found = compare_days(window, self.statistics, days, then)
+        return {name: thresholds[name].exceedance_ratio(value) for name, value in found.items()}
 
 
-def detect_drift(
-    reference: WindowCounts, current: WindowCounts, false_alarm: float, seed: int = 0
-) -> DriftReport:
-    """The drift of the current window in the columns of the reference.
+def detect_drift(reference: Window, current: Window, false_alarm: float, seed: int = 0) -> list[Finding]:
+    """Every statistic of every column of the reference, furthest first.
 
-    Where nothing changes but the days, the chance that anything at all drifts is `false_alarm`. Leave out
-    columns over windows longer than a period: they drift by construction.
+    Args:
+        reference: the days that say what is usual.
+        current: the window to judge.
+        false_alarm: chance that anything at all drifts where nothing changed but the days.
+        seed: of the mock windows.
 
     Raises:
         ValueError: where the reference is shorter than two current windows, too short to know chance from.
     """
-    examined = examine(reference, seed)
-    return compare(examined, current, chances_of(examined, current.days, false_alarm, seed))
+    counted = Reference.of(reference, seed)
+    return compare(counted, current, counted.thresholds(current.days, false_alarm, seed))
 
 
-def chances_of(
-    reference: Reference, window_days: int, false_alarm: float, seed: int = 0
-) -> dict[str, Chance]:
-    """How far chance moves each kind in windows of so many days; raises as `detect_drift`."""
-    chances = calibrate(
-        _against(reference, reference.sums),
-        reference.window.days,
-        window_days,
-        false_alarm,
-        reference.least,
-        np.random.default_rng(seed),
-    )
-    none = np.zeros(len(reference.binnings))
-    return chances | {"rule": Chance(none, none + AGAINST_RULE)}
-
-
-def compare(reference: Reference, current: WindowCounts, chances: dict[str, Chance]) -> DriftReport:
+def compare(reference: Reference, current: Window, thresholds: dict[str, DriftThreshold]) -> list[Finding]:
     """See `detect_drift`."""
-    absent = tuple(one.column for one in reference.binnings if one.column not in current.frame)
-    of_days, product = count(reference, current)
-    found = steady(
-        _against(reference, of_days), *(np.ones((1, n)) for n in (current.days, reference.window.days))
-    )
-    if reference.binnings:
-        blame(found, reference, product, chances)
-    return _report(found, chances, reference, of_days, absent)
+    counted, product = reference.count(current)
+    days, then = np.ones((1, current.days)), np.ones((1, reference.window.days))
+    found = compare_days(counted, reference.statistics, days, then)
+    _clear_bystanders(found, reference, product, thresholds)
+    firsts = reference.window.first, current.first
+    return findings_of(counted, reference.statistics, found, thresholds, firsts)
 
 
-def beyond(reference: Reference, days: Sums, weight: Floats, chances: dict[str, Chance]) -> Statistics:
-    """How far each statistic of some sums of days (`weight`, sums x days) reaches; from 1 on is an alarm."""
-    found = steady(_against(reference, days), weight, np.ones((len(weight), reference.window.days)))
-    return {kind: chances[kind].beyond(value) for kind, value in found.items()}
-
-
-def _against(reference: Reference, days: Sums) -> Weighing:
-    """Statistics of weighted days against weighted days of the reference."""
-    return lambda now, then: statistics(days.weighted(now), reference.sums.weighted(then), reference)
-
-
-# --- report -------------------------------------------------------------------------------------------------
-
-
-def _report(
+def findings_of(
+    counted: Sequence[DailyStatistic],
+    reference: Sequence[DailyStatistic],
     found: Statistics,
-    chances: dict[str, Chance],
-    reference: Reference,
-    of_days: Sums,
-    absent: tuple[str, ...],
-) -> DriftReport:
-    both = of_days.whole, reference.sums.whole
-    now, was = both
-    daily = _standing_out(reference, of_days)
-    columns = tuple(
-        _absent(binning.column)
-        if binning.column in absent
-        else _column(place, found, chances, reference, of_days, both, daily)
-        for place, binning in enumerate(reference.binnings)
-    )
-    volume, duplicates = (_change(kind, 0, found, chances) for kind in ("volume", "duplicates"))
-    rows, rows_then = float(now.counts.rows_a_day[0]), float(was.counts.rows_a_day[0])
-    told = f"{VOLUME}: {rows:.0f}, were {rows_then:.0f}"
-    never = reference.sums.counts.rows.min() >= LEAST_OF_DAY
-    if never and (empty := int((of_days.counts.rows == 0).sum())):
-        volume = replace(volume, drifted=True, broken=True, beyond=max(volume.beyond, ABSENT))
-        told = f"{told}; none at all on {empty} of {of_days.counts.rows.size} days, which never was"
-    again = float(now.values.duplicates[0, 0] / max(now.counts.rows[0], 1))
-    verdicts = [(column.column, column.drifted, column.broken, column.sentence) for column in columns]
-    verdicts.append((VOLUME, volume.drifted, volume.broken, told))
-    repeated = f"{ROWS}: {again:.1%} of them repeat an earlier one of their day"
-    verdicts.append((ROWS, duplicates.drifted, duplicates.broken, repeated))
-    return DriftReport(
-        columns,
-        volume,
-        duplicates,
-        rows,
-        rows_then,
-        drifted=tuple(name for name, drifted, _, _ in verdicts if drifted),
-        broken=tuple(name for name, _, broken, _ in verdicts if broken),
-        sentences=tuple(sentence for _, drifted, _, sentence in verdicts if drifted),
-    )
+    thresholds: dict[str, DriftThreshold],
+    firsts: tuple[int, int],
+) -> list[Finding]:
+    """What is to be said of each statistic and column, broken ones first, then by how far they moved.
 
-
-def _items(kind: str, place: int, design: Design) -> Column:
-    """Where a column's numbers are among those of a kind."""
-    if kind in OF_DESIGN:
-        return np.flatnonzero(design.place[of_kind(kind, design)] == place)
-    return np.array([place])
-
-
-def _change(kind: str, item: int, found: Statistics, chances: dict[str, Chance]) -> Change:
-    value, chance = float(found[kind][0, item]), chances[kind]
-    threshold, beyond = float(chance.threshold[item]), float(chance.beyond(found[kind][0])[item])
-    return Change(value, threshold, beyond >= 1, beyond >= 1 and value >= BROKEN[kind], beyond)
-
-
-def _repeats_less(place: int, both: tuple[Sums, Sums]) -> bool:
-    """Whether a column's values repeat less than in the reference."""
-    alike, alike_then = (one.values.alike / np.maximum(one.values.alike_days, 1) for one in both)
-    return bool(alike[0, place] <= alike_then[0, place])
-
-
-def _no_season(kind: str, item: int, design: Design, both: tuple[Sums, Sums], *, varied: bool) -> bool:
-    """Whether what moved can be laid to a fault; `varied` says that its values repeat far less than they did.
-
-    New weather may be more varied than the last, which no fault makes of values, and a range that was not
-    seen bends relations: values that repeat less, relations of a column whose values do, and a column that
-    has moved far and mostly with the others, are no fault.
+    Args:
+        counted: the window's statistics.
+        reference: the reference's.
+        found: how far they moved, see `compare_days` (one window).
+        thresholds: see `calibrate`.
+        firsts: the first day of the reference and that of the window.
     """
-    if kind == "alike" or (kind in RELATED and varied):
-        return not varied
-    if kind not in RELATED:
-        return True
-    column = np.flatnonzero(of_kind(kind, design))[item]
-    rows, rows_then = (max(float(one.counts.rows[0]), 1) for one in both)
-    moved = [
-        abs(now[0, column] / rows - was[0, column] / rows_then)
-        for now, was in zip(*((one.residuals.total, one.residuals.residual) for one in both), strict=True)
-    ]
-    whole, own = (float(one) for one in moved)
-    return whole < FAR or own >= OWN_SHARE * whole
+    findings = []
+    for now, was in zip(counted, reference, strict=True):
+        ratio = thresholds[now.name].exceedance_ratio(found[now.name][0])
+        for column in dict.fromkeys(now.columns):
+            items = np.flatnonzero(np.array(now.columns) == column)
+            item = int(items[ratio[items].argmax()])
+            value, limit = float(found[now.name][0, item]), float(thresholds[now.name].limit[item])
+            finding = Finding(
+                now.name, column, value, limit, now.broken, float(ratio[item]), _sentence(now, was, item)
+            )
+            if finding.drifted:
+                since = _onset(now.item(item), was.item(item))
+                first = None if since is None else firsts[1] + since
+                series = _series(now.item(item), was.item(item), firsts[0], finding.statistic)
+                finding = replace(finding, since=first, series=series)
+            findings.append(finding)
+    furthest: dict[str, float] = {}
+    for one in findings:
+        furthest[one.column] = max(furthest.get(one.column, 0.0), one.exceedance)
+
+    def order(one: Finding) -> tuple[bool, float, bool, float]:
+        """Of a column, what its own values show says more than what the others predict of them."""
+        return (
+            not one.is_broken,
+            -furthest[one.column],
+            one.statistic in (MEAN, SPREAD) or not one.drifted,
+            -one.exceedance,
+        )
+
+    return sorted(findings, key=order)
 
 
-def _column(
-    place: int,
-    found: Statistics,
-    chances: dict[str, Chance],
-    reference: Reference,
-    of_days: Sums,
-    both: tuple[Sums, Sums],
-    daily: Statistics,
-) -> ColumnDrift:
-    binning, design = reference.binnings[place], reference.design
-    changes: dict[str, Change] = {}
-    most: dict[str, int] = {}
-    varied = _change("alike", place, found, chances).drifted and _repeats_less(place, both)
-    for kind in found:
-        if kind not in ("volume", "duplicates") and (items := _items(kind, place, design)).size:
-            some = {int(item): _change(kind, int(item), found, chances) for item in items}
-            most[kind] = max(some, key=lambda item: some[item].beyond)
-            change = some[most[kind]]
-            broken = change.broken and _no_season(kind, most[kind], design, both, varied=varied)
-            changes[kind] = replace(change, broken=broken)
-    drifted = {kind: change for kind, change in changes.items() if change.drifted}
-    cell = _most_moved(binning, place, *both)
-    parts = list(_words(reference, place, drifted, cell, both))
-    picture = since = None
-    if drifted:
-        worst = max(drifted, key=lambda kind: drifted[kind].beyond)
-        picture = trail_of(worst, place, most[worst], cell, reference, of_days)
-        since = _onset(daily[worst][:, most[worst]])
-    missing, missing_then = (float(one.counts.missing_share[0, place]) for one in both)
-    return ColumnDrift(
-        binning.column,
-        changes,
-        missing,
-        missing_then,
-        drifted=bool(drifted),
-        broken=any(change.broken for change in changes.values()),
-        sentence=f"{binning.column}: {'; '.join(parts) or 'as in the reference'}",
-        since=since,
-        trail=picture,
-    )
+def _deviation(sums: tuple[Floats, Floats], rows: float) -> Floats:
+    return np.asarray(np.sqrt(sums[1].sum(axis=0) / max(rows, 1) + LEAST_RESIDUAL), dtype=np.float64)
 
 
-def _absent(name: str) -> ColumnDrift:
-    gone = Change(1.0, 0.0, drifted=True, broken=True, beyond=ABSENT)
-    return ColumnDrift(
-        name, {"missing": gone}, 1.0, 0.0, drifted=True, broken=True, sentence=f"{name}: the column is absent"
-    )
+def _clear_bystanders(
+    found: Statistics, reference: Reference, product: Floats, thresholds: dict[str, DriftThreshold]
+) -> None:
+    """Clear residuals that moved only because another column, which they are predicted from, is at fault.
 
-
-def _most_moved(binning: Binning, place: int, now: Sums, was: Sums) -> int:
-    """The cell of a column's histogram whose share moved most."""
-    start = now.counts.starts[place]
-    cells = slice(start, start + len(binning.labels))
-    return int(np.abs(now.counts.shares[0, cells] - was.counts.shares[0, cells]).argmax())
-
-
-def _words(
-    reference: Reference, place: int, drifted: dict[str, Change], cell: int, both: tuple[Sums, Sums]
-) -> Iterator[str]:
-    yield from _of_values(reference.known[place].rule, place, drifted, both)
-    if {"distance", "shift", "share"} & set(drifted):
-        label, start = reference.binnings[place].labels[cell], both[0].counts.starts[place]
-        share, share_then = (one.counts.shares[0, start + cell] for one in both)
-        yield f"'{label}' has {share:.1%} of values, had {share_then:.1%}"
-    if "relation" in drifted:
-        yield f"it lies {drifted['relation'].value:.2f} standard deviations off what the other columns say"
-    if "scatter" in drifted:
-        times = float(np.exp(drifted["scatter"].value))
-        yield f"its spread around what the other columns say changed {times:.1f}-fold"
-    if "slope" in drifted:
-        times = float(np.exp(drifted["slope"].value))
-        yield f"against what the other columns say, its unit seems to have changed {times:.1f}-fold"
-    if "twins" in drifted:
-        fall = drifted["twins"].value
-        yield f"rows that are alike in the columns it goes with are alike in it {fall:.1%} less often"
-
-
-def _of_values(rule: Rule, place: int, drifted: dict[str, Change], both: tuple[Sums, Sums]) -> Iterator[str]:
-    def shares(part: str, whole: str) -> list[float]:
-        return [
-            float(getattr(one.values, part)[0, place] / max(getattr(one.values, whole)[0, place], 1))
-            for one in both
-        ]
-
-    if "missing" in drifted:
-        share, share_then = (one.counts.missing_share[0, place] for one in both)
-        yield f"missing in {share:.1%} of rows, was {share_then:.1%}"
-    if "gaps" in drifted:
-        rise = drifted["gaps"].value
-        yield f"in {rise:.1%} more pairs of rows that go together one has a gap and the other has none"
-    if "rule" in drifted:
-        yield f"{shares('against', 'known')[0]:.1%} of values {rule.words}; none did in the reference"
-    if "outside" in drifted:
-        yield f"{shares('outside', 'known')[0]:.1%} of values are unlike any in the reference"
-    if "novel" in drifted and not {"outside", "rule"} & set(drifted):
-        share, usual = shares("novel", "known")
-        yield f"{share:.1%} of values are new to their day, usually {usual:.1%}: another unit or precision?"
-    if "run" in drifted:
-        run, run_then = (one.values.run[0, place] / max(one.counts.days[0], 1) for one in both)
-        yield f"one value lasts for {run:.1%} of a day's rows, usually for {run_then:.1%}: a late feed?"
-    if "alike" in drifted:
-        alike, alike_then = shares("alike", "alike_days")
-        word = "more" if alike > alike_then else "less"
-        yield f"its values repeat {word} than they did: {alike:.1%} of pairs are alike, were {alike_then:.1%}"
-
-
-def _standing_out(reference: Reference, of_days: Sums) -> Statistics:
-    """The statistics of each day, against what 95% of the reference's days reach."""
-    days, length = reference.window.days, of_days.counts.days.size
-    usual = _against(reference, reference.sums)(np.eye(days), 1 - np.eye(days))
-    found = _against(reference, of_days)(np.eye(length), np.ones((length, days)))
-    return {
-        kind: value / (np.quantile(usual[kind], 0.95, axis=0) + reference.least.get(kind, AGAINST_RULE))
-        for kind, value in found.items()
+    Columns that drifted by themselves are taken out of the regressions first, then the one whose residuals
+    moved furthest, one by one; what the columns that are left say of each other is judged again.
+    """
+    kinds = [name for name in (MEAN, SPREAD) if name in found and found[name].shape[1]]
+    if not kinds:
+        return
+    names = reference.design.names[reference.design.watched]
+    out = {
+        column
+        for one in reference.statistics
+        if one.name not in kinds
+        for column, ratio in zip(
+            one.columns, thresholds[one.name].exceedance_ratio(found[one.name][0]), strict=True
+        )
+        if ratio >= 1
     }
+    for _ in range(MAX_CULPRITS):
+        if out & set(names.tolist()):
+            _judge_without(out, found, reference, product)
+        ratios = np.max([thresholds[kind].exceedance_ratio(found[kind][0]) for kind in kinds], axis=0)
+        ratios = np.where(np.isin(names, list(out)), 0, ratios)
+        if (ratios >= 1).sum() <= 1:
+            return
+        out.add(str(names[ratios.argmax()]))
 
 
-def _onset(standing: Floats) -> int | None:
+def _judge_without(out: set[str], found: Statistics, reference: Reference, product: Floats) -> None:
+    """Lower the columns that are left to what they say of each other, where that is less."""
+    design = reference.design
+    kept = ~np.isin(design.names, list(out))
+    if not kept.any():
+        return
+    cells = np.concatenate([[True], kept])
+    then, now = (one.sum(axis=0)[cells][:, cells] for one in (reference.product, product))
+    coefficients = fit(then, design.names[kept])
+    some = Design(design.parts, design.names[kept], design.watched[kept])
+    sums_then, sums_now = (residual_sums(one[None], coefficients) for one in (then, now))
+    deviation = _deviation(sums_then, then[0, 0])
+    one_day = np.ones((1, 1))
+    pairs = zip(
+        *(
+            residual_statistics(sums, np.array([one[0, 0]]), some, deviation)
+            for sums, one in ((sums_now, now), (sums_then, then))
+        ),
+        strict=True,
+    )
+    left = kept[design.watched]
+    for after, before in pairs:
+        judged = after.distance(one_day, before, one_day)[0]
+        found[after.name][0, left] = np.minimum(found[after.name][0, left], judged)
+
+
+def _sentence(now: DailyStatistic, was: DailyStatistic, item: int) -> str:
+    """What the statistic is and was; an exception of one day is no part of it."""
+    ratios = [float(one.ratio(np.ones((1, len(one.numerator))))[0, item]) for one in (now, was)]
+    label = now.labels[item] if now.labels else ""
+    return now.words.format(name=now.name, label=label, now=ratios[0], then=ratios[1])
+
+
+def _onset(now: DailyStatistic, was: DailyStatistic) -> int | None:
     """The day from which on a statistic stands out most steadily, so that one odd day before is none."""
+    days = len(was.numerator)
+    usual = was.distance(np.eye(days), was, 1 - np.eye(days))[:, 0]
+    length = len(now.numerator)
+    daily = now.distance(np.eye(length), was, np.ones((length, days)))[:, 0]
+    standing = daily / (np.quantile(usual, USUAL_DAYS) + max(float(np.max(now.least)), 1e-9))
     steadily = np.clip(standing - 1, -1, 1)[::-1].cumsum()[::-1]
     return int(steadily.argmax()) if steadily.max() > 0 else None
 
 
-def joined(reports: Iterable[DriftReport]) -> DriftReport:
-    """Several reports on the same rows as one; the rows are told of by the first."""
-    first, *others = reports
-    more = [column for other in others for column in other.columns]
-    return replace(
-        first,
-        columns=(*first.columns, *more),
-        drifted=(*first.drifted, *(column.column for column in more if column.drifted)),
-        broken=(*first.broken, *(column.column for column in more if column.broken)),
-        sentences=(*first.sentences, *(column.sentence for column in more if column.drifted)),
-    )
+def _series(now: DailyStatistic, was: DailyStatistic, first: int, what: str) -> DailySeries:
+    usual, current = (one.ratio(np.eye(len(one.numerator)))[:, 0] for one in (was, now))
+    return daily_series(what, first, usual, current)
+
+
+def daily_series(what: str, first: int, usual: Floats, now: Floats) -> DailySeries:
+    """A series with the range that nine in ten of the usual days keep to."""
+    known = usual[np.isfinite(usual)]
+    low, high = np.quantile(known, [0.05, 0.95]) if known.size else (NAN, NAN)
+    return DailySeries(what, first, tuple(usual.tolist()), tuple(now.tolist()), float(low), float(high))

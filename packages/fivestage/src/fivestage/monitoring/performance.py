@@ -1,16 +1,41 @@
-"""How well a period went: by the labels that have arrived, and before them by the probabilities alone."""
+"""How well a period went: by the labels that have arrived, and before them by the forecasts alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from fivestage.contract.contract import Contract, RegressionContract
+from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import HIGH, LOW, VALUE, cost_model_of
-from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column
+from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
 from fivestage.evaluation.metrics import Answers, Difference, Scored, evaluate, paired_difference
-from fivestage.monitoring.task_checks import limits_of
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
+MONEY = "loss against one decision for all"
+
+
+@dataclass(frozen=True)
+class JudgedScore:
+    """A score of the period beside what it may be: what `ScoreLimit` tests.
+
+    `beyond_chance` is how far it is off if its interval over days says that chance is not why, else 0;
+    `judged` says whether enough labels have arrived.
+    """
+
+    score: str
+    value: float
+    low: float
+    high: float
+    beyond_chance: float
+    allowed: float
+    judged: bool
+    sentence: str
+
+    @property
+    def bad(self) -> bool:
+        """Whether it is off by more than the contract allows and by more than chance."""
+        return self.judged and self.beyond_chance > self.allowed
 
 
 @dataclass(frozen=True)
@@ -24,6 +49,7 @@ class Performance:
     expected: Scored
     bad: bool
     sentence: str
+    judged: tuple[JudgedScore, ...] = ()
 
 
 def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
@@ -36,8 +62,8 @@ def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
     if isinstance(contract, RegressionContract):
         cost = NAN if answers.expected_cost is None else float(np.mean(answers.expected_cost)) * DECISIONS
         width = float(np.mean(forecast[:, HIGH] - forecast[:, LOW]))
-        told = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
-        return Scored(told | {"rows": float(len(forecast))}, {})
+        found = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
+        return Scored(found | {"rows": float(len(forecast))}, {})
     return evaluate(forecast, forecast, day, contract.costs, decision=answers.decision)
 
 
@@ -69,27 +95,74 @@ def judge(
     money = cost_model_of(contract.costs)
     alone = np.full(len(truth), money.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
-    faults = _faults(scored, saved, contract)
     needed = contract.monitoring.min_label_share
+    judged = (
+        *_limits(scored, contract, judged=share >= needed),
+        _of_money(saved, contract, judged=share >= needed),
+    )
+    faults = "; ".join(one.sentence for one in judged if one.bad)
     if share < needed:
         sentence = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
     else:
-        sentence = "; ".join(faults) or _saves(saved, contract)
-    return Performance(rows, share, scored, saved, expected, share >= needed and bool(faults), sentence)
+        sentence = faults or judged[-1].sentence
+    return Performance(rows, share, scored, saved, expected, bool(faults), sentence, judged)
 
 
-def _faults(scored: Scored, saved: Difference, contract: Contract) -> list[str]:
-    found = [
-        limit.fault(scored.scores[limit.score], scored.intervals[limit.score])
-        for limit in limits_of(contract)
-    ]
-    faults = [fault for fault in found if fault]
-    if saved.high < 0 and -saved.mean > contract.gates.max_loss_per_1000:
-        faults.append(_saves(saved, contract))
-    return faults
+def judged_scores(contract: Contract) -> tuple[str, ...]:
+    """The names of the scores that a period is judged by."""
+    regression = isinstance(contract, RegressionContract)
+    return ("bias", *(("coverage", "open_coverage") if regression else ()), MONEY)
 
 
-def _saves(saved: Difference, contract: Contract) -> str:
+def _limits(scored: Scored, contract: Contract, *, judged: bool) -> Iterator[JudgedScore]:
+    bias = contract.monitoring.max_bias
+    if not isinstance(contract, RegressionContract):
+        yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate", judged=judged)
+        return
+    words = f"the mean prediction is {{off}} {contract.label.unit} off what came"
+    yield _judged(scored, "bias", 0, bias, words, judged=judged)
+    # Where many numbers are the same, what is wanted lies between the shares of open and closed intervals.
+    for score, edges, side in (("coverage", "", -1), ("open_coverage", ", not on an edge,", 1)):
+        words = f"the share inside of the intervals{edges} is {{off}} off {contract.interval:g}"
+        allowed = contract.gates.max_coverage_error
+        yield _judged(scored, score, contract.interval, allowed, words, side, judged=judged)
+
+
+def _judged(
+    scored: Scored,
+    score: str,
+    target: float,
+    allowed: float,
+    words: str,
+    side: int = 0,
+    *,
+    judged: bool,
+) -> JudgedScore:
+    """A score against its target; `side` is -1 if only less is wrong, 1 if only more is."""
+    value, (low, high) = scored.scores[score], scored.intervals[score]
+    off = value - target
+    chance = not (low > target or high < target) or off * side < 0
+    sentence = words.format(off=f"{off:+.3f}")
+    sentence += f" ({low - target:+.3f} to {high - target:+.3f}), {allowed:g} may be"
+    beyond = 0.0 if chance else abs(off)
+    return JudgedScore(score, value, low, high, beyond, allowed, judged, sentence)
+
+
+def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
-    return f"{verb} {money} against one decision for all ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    sentence = f"{verb} {money} against one decision for all ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    beyond = -saved.mean if saved.high < 0 else 0.0
+    allowed = contract.gates.max_loss_per_1000
+    return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence)
+
+
+def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
+    """The columns in which drift of the score is looked for."""
+    if isinstance(contract, RegressionContract):
+        return pd.DataFrame({"value": forecast[:, VALUE], "width": forecast[:, HIGH] - forecast[:, LOW]})
+    if isinstance(contract, MulticlassContract):
+        return pd.DataFrame(
+            {f"probability of {name}": forecast[:, i] for i, name in enumerate(contract.label.classes)}
+        )
+    return pd.DataFrame({"probability": forecast})

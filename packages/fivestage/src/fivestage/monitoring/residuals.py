@@ -1,11 +1,12 @@
-"""What each column is given the others: joint drift, which no column shows by itself.
+"""Residual mean and spread of each column given the others: a fault in one column breaks its relations.
 
-A season moves columns together and keeps their relations; a fault in one column breaks them. Each column is
-predicted from all others by ridge regression; what it is beyond that has a mean and a scatter, and against
-the prediction it has a slope. The matrices of products are sums by day, so every fit is a solved system, and
-a reference day's residuals come from a fit on other days.
+A season moves columns together and leaves their relations as they were. So each column is predicted from all
+others by ridge regression, and what it is beyond that prediction is watched. The regressions are solved from
+sums of products by day, and a reference day's residuals come from a fit on other days (cross-fitting), so
+that they are as large as a new day's will be.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,127 +15,118 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.distances import Binning, WindowCounts, numbers
+from fivestage.monitoring.daily_statistics import (
+    FREQUENT,
+    DailyStatistic,
+    Window,
+    frequent_levels,
+)
 
-RIDGE = 0.01
-LEVELS = 15  # of a category that have a column of their own, if frequent
-FREQUENT = 0.01
+RIDGE = 0.01  # of a column's variance: enough to invert, too little to bend a relation
 QUANTILES = np.linspace(0, 1, 201)
-SCORE_TAIL = 0.0025
-WINSOR = 0.001
-ENOUGH = 50_000  # rows to know a distribution from
+SCORE_TAIL = 0.0025  # half a quantile step: no normal score is infinite
+QUANTILE_ROWS = 50_000  # of a column, from which its quantiles are known well enough
 LEAST_VARIANCE = 1e-6
-LEAST_RESIDUAL = 1e-4
+LEAST_RESIDUAL = 1e-4  # mean square below which a column is a function of the others, by rounding
+LEAST_MOVE = 0.02  # of a residual's standard deviation
 FOLDS = 8
-AT_ONCE = 50_000  # rows of a matrix, and those of the day that it ends with
+BATCH_ROWS = 50_000  # of a matrix at once, which bounds memory
+MEAN, SPREAD = "residual mean", "residual spread"
 
 _normal = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
 
 @dataclass(frozen=True)
-class ResidualModel:
-    """A number column becomes its normal score, itself (standardised, winsorised) and whether it misses."""
+class NormalScore:
+    """A number becomes the normal quantile of its rank in the reference, 0 where it is missing."""
 
     quantiles: Floats
     scores: Floats
-    center: float
-    spread: float
-    low: float
-    high: float
-    may_miss: bool
+    may_miss: bool  # then whether it is missing is a column of the design too
+
+    def columns(self, values: pd.Series) -> list[NDArray[np.float32]]:
+        """One or two columns of the design."""
+        value = numbers(values)
+        there = np.isfinite(value)
+        score = np.interp(np.where(there, value, 0), self.quantiles, self.scores)
+        found = [np.where(there, score, 0).astype(np.float32)]
+        return [*found, (~there).astype(np.float32)] if self.may_miss else found
+
+
+@dataclass(frozen=True)
+class Indicators:
+    """A category becomes one column of zeros and ones for each frequent level."""
+
+    levels: tuple[str, ...]
+
+    def columns(self, values: pd.Series) -> list[NDArray[np.float32]]:
+        """As many columns as there are levels."""
+        code = pd.Index(self.levels, dtype="string").get_indexer(pd.Index(values.astype("string")))
+        return [(code == level).astype(np.float32) for level in range(len(self.levels))]
 
 
 @dataclass(frozen=True)
 class Design:
-    """The columns of a regression: `place` says of which frame column each is, `kind` what it is of it."""
+    """The columns of the regressions: `names` says which frame column each tells of."""
 
-    binnings: tuple[Binning, ...]
-    parts: tuple[ResidualModel | tuple[int, ...], ...]
-    place: NDArray[np.int64]
-    kind: NDArray[np.str_]  # "score", "raw", "missing" or "level"
+    parts: dict[str, NormalScore | Indicators]
+    names: NDArray[np.str_]
+    watched: NDArray[np.bool_]  # indicators of missing values only help to predict
 
     def matrix(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """One row a row, led by a one (rows, 1 + columns)."""
-        columns: list[NDArray[np.float32]] = [np.ones(len(frame), dtype=np.float32)]
-        for binning, part in zip(self.binnings, self.parts, strict=True):
-            if isinstance(part, tuple):
-                code = binning.codes(frame[binning.column])
-                columns += [(code == level).astype(np.float32) for level in part]
-                continue
-            value = numbers(frame[binning.column])
-            there = np.isfinite(value)
-            value = np.where(there, value, part.center)
-            score = np.interp(value, part.quantiles, part.scores)
-            raw = (np.clip(value, part.low, part.high) - part.center) / part.spread
-            columns += [np.where(there, one, 0).astype(np.float32) for one in (score, raw)]
-            columns += [(~there).astype(np.float32)] if part.may_miss else []
+        """The design of some rows, led by a one (rows, 1 + columns)."""
+        columns = [np.ones(len(frame), dtype=np.float32)]
+        for name, part in self.parts.items():
+            values = frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
+            columns += part.columns(values)
         return np.column_stack(columns)
 
-
-@dataclass(frozen=True)
-class Residuals:
-    """By day (days, columns of the design): sums of the columns, of their residuals, and of products."""
-
-    total: Floats
-    residual: Floats
-    own: Floats  # the columns squared
-    crossed: Floats  # the columns times their residuals
-    squared: Floats  # the residuals squared
+    def without(self, column: str) -> NDArray[np.bool_]:
+        """Which columns of the design tell of others."""
+        return np.asarray(self.names != column)
 
 
-def design_of(frame: pd.DataFrame, binnings: tuple[Binning, ...]) -> Design:
+def numbers(values: pd.Series) -> Floats:
+    """A column as numbers; what is none is NaN."""
+    known = values if pd.api.types.is_numeric_dtype(values) else pd.to_numeric(values, errors="coerce")
+    return known.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def design_of(frame: pd.DataFrame, columns: Sequence[str]) -> Design:
     """The design for columns like those of a reference."""
-    parts: list[ResidualModel | tuple[int, ...]] = []
-    place: list[int] = []
-    kind: list[str] = []
-    for number, binning in enumerate(binnings):
-        if binning.edges is None:
-            code = binning.codes(frame[binning.column])
-            frequent = tuple(
-                level
-                for level in range(min(len(binning.labels) - 1, LEVELS))
-                if (code == level).mean() >= FREQUENT
-            )
-            parts.append(frequent)
-            kinds = ["level"] * len(frequent)
+    parts: dict[str, NormalScore | Indicators] = {}
+    names: list[str] = []
+    watched: list[bool] = []
+    for name in columns:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            parts[name] = indicators = Indicators(frequent_levels(frame[name].value_counts(), len(frame)))
+            width, helping = len(indicators.levels), 0
         else:
-            part = _number(numbers(frame[binning.column]))
-            parts.append(part)
-            kinds = ["score", "raw", *(["missing"] if part.may_miss else [])]
-        place += [number] * len(kinds)
-        kind += kinds
-    return Design(binnings, tuple(parts), np.array(place, dtype=np.int64), np.array(kind, dtype=np.str_))
+            parts[name] = part = _normal_score(numbers(frame[name]))
+            width, helping = 1, int(part.may_miss)
+        names += [name] * (width + helping)
+        watched += [True] * width + [False] * helping
+    return Design(parts, np.array(names, dtype=np.str_), np.array(watched, dtype=np.bool_))
 
 
-def _number(value: Floats) -> ResidualModel:
+def _normal_score(value: Floats) -> NormalScore:
     there = np.isfinite(value)
     known = value[there] if there.any() else np.zeros(1)
-    known = known[:: max(1, known.size // ENOUGH)]
-    quantiles = np.quantile(known, QUANTILES)
+    quantiles = np.quantile(known[:: max(1, known.size // QUANTILE_ROWS)], QUANTILES)
     distinct = np.unique(quantiles)
     first, last = (np.searchsorted(quantiles, distinct, side) for side in ("left", "right"))
     rank = (first + last) / 2 / QUANTILES.size  # of ties, the middle
-    low, high = np.quantile(known, [WINSOR, 1 - WINSOR])
-    margin = (float(high - low) or 1.0) / 4
-    return ResidualModel(
-        distinct,
-        _normal(np.clip(rank, SCORE_TAIL, 1 - SCORE_TAIL)),
-        float(np.median(known)),
-        float(known.std()) or 1.0,
-        float(low) - margin,
-        float(high) + margin,
-        bool(FREQUENT <= (~there).mean() <= 1 - FREQUENT),
-    )
+    scores = _normal(np.clip(rank, SCORE_TAIL, 1 - SCORE_TAIL))
+    return NormalScore(distinct, scores, bool(FREQUENT <= (~there).mean() <= 1 - FREQUENT))
 
 
-def products(window: WindowCounts, design: Design) -> Floats:
+def products(window: Window, design: Design) -> Floats:
     """Sums of products of the design's columns by day (days, 1 + columns, 1 + columns)."""
-    of_day = np.asarray(window.day, dtype=np.int64) - window.first
-    order = np.argsort(of_day, kind="stable")
-    ends = np.searchsorted(of_day[order], np.arange(window.days + 1))
-    width = 1 + design.place.size
+    order = np.argsort(window.of_day, kind="stable")
+    ends = np.searchsorted(window.of_day[order], np.arange(window.days + 1))
+    width = 1 + design.names.size
     found = np.zeros((window.days, width, width))
-    batch = ends[:-1] // AT_ONCE
+    batch = ends[:-1] // BATCH_ROWS
     for days in np.split(np.arange(window.days), np.flatnonzero(np.diff(batch)) + 1):
         begin = ends[days[0]]
         matrix = design.matrix(window.frame.iloc[order[begin : ends[days[-1] + 1]]])
@@ -144,7 +136,7 @@ def products(window: WindowCounts, design: Design) -> Floats:
     return found
 
 
-def fit(total: Floats, design: Design) -> Floats:
+def fit(total: Floats, names: NDArray[np.str_]) -> Floats:
     """Coefficients (columns, 1 + columns) that turn a row of the design into residuals given other columns.
 
     From the precision matrix: with a category's levels as one block, what a block is beyond its regression on
@@ -153,37 +145,73 @@ def fit(total: Floats, design: Design) -> Floats:
     rows = max(total[0, 0], 1.0)
     mean = total[0, 1:] / rows
     covariance = total[1:, 1:] / rows - np.outer(mean, mean)
-    spread = np.sqrt(np.maximum(np.diag(covariance), LEAST_VARIANCE))
-    precision = np.linalg.inv(covariance / np.outer(spread, spread) + RIDGE * np.eye(mean.size))
+    deviation = np.sqrt(np.maximum(np.diag(covariance), LEAST_VARIANCE))
+    precision = np.linalg.inv(covariance / np.outer(deviation, deviation) + RIDGE * np.eye(mean.size))
     coefficients = np.empty_like(precision)
-    for place in np.unique(design.place):
-        block = np.flatnonzero(design.place == place)
+    for name in np.unique(names):
+        block = np.flatnonzero(names == name)
         coefficients[block] = np.linalg.solve(precision[np.ix_(block, block)], precision[block])
-    coefficients /= spread
+    coefficients /= deviation
     return np.hstack([-(coefficients @ mean)[:, None], coefficients])
 
 
-def residuals(product: Floats, coefficients: Floats) -> Residuals:
-    """Sums of residuals by day."""
-    crossed = np.matmul(coefficients, product)
-    return Residuals(
-        product[:, 0, 1:],
-        np.einsum("pq,dq->dp", coefficients, product[:, :, 0]),
-        np.diagonal(product, axis1=1, axis2=2)[:, 1:],
-        np.diagonal(crossed[:, :, 1:], axis1=1, axis2=2),
-        np.maximum(np.einsum("dpq,pq->dp", crossed, coefficients), 0),
-    )
-
-
-def cross_fitted(product: Floats, design: Design, draw: np.random.Generator) -> Residuals:
-    """Residuals of each day by a fit on other days: those that a new day's will be like."""
+def cross_fitted(product: Floats, names: NDArray[np.str_], seed: int) -> tuple[Floats, Floats]:
+    """Sums by day (days, columns) of the reference's residuals and their squares, by fits on other days."""
     days = len(product)
     total = product.sum(axis=0)
-    fold = draw.permutation(days) % min(FOLDS, days)
-    found = Residuals(*np.zeros((5, days, design.place.size)))
+    fold = np.random.default_rng(seed).permutation(days) % min(FOLDS, days)
+    residual, squared = np.zeros((2, days, names.size))
     for number in np.unique(fold):
         here = fold == number
-        some = residuals(product[here], fit(total - product[here].sum(axis=0), design))
-        for name, part in vars(some).items():
-            getattr(found, name)[here] = part
-    return found
+        coefficients = fit(total - product[here].sum(axis=0), names)
+        residual[here], squared[here] = residual_sums(product[here], coefficients)
+    return residual, squared
+
+
+def residual_sums(product: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
+    """Sums by day (days, columns) of the residuals and of their squares."""
+    residual = product[:, :, 0] @ coefficients.T
+    squared = np.einsum("dpq,pq->dp", np.matmul(coefficients, product), coefficients)
+    return residual, np.maximum(squared, 0)
+
+
+def residual_statistics(
+    sums: tuple[Floats, Floats], rows: Floats, design: Design, deviation: Floats
+) -> list[DailyStatistic]:
+    """The statistics of residuals, whose mean is told in the reference's standard deviations.
+
+    Args:
+        sums: of residuals and of their squares, by day (days, columns of the design).
+        rows: by day (days,).
+        design: of the reference.
+        deviation: of the reference's residuals (columns of the design,).
+    """
+    kept = design.watched
+    names = tuple(design.names[kept].tolist())
+    residual, squared = (one[:, kept] for one in sums)
+    of_rows = np.repeat(rows[:, None], len(names), axis=1)
+    found = [
+        DailyStatistic(
+            MEAN,
+            "residuals",
+            names,
+            residual / deviation[kept],
+            of_rows,
+            LEAST_MOVE,
+            jackknifed=True,
+            words="{now:+.2f} standard deviations off what the other columns predict, was {then:+.2f}",
+        ),
+        DailyStatistic(
+            SPREAD,
+            "residuals",
+            names,
+            squared,
+            of_rows,
+            LEAST_MOVE,
+            logarithm=LEAST_RESIDUAL,
+            half=True,
+            jackknifed=True,
+            words="squared distance from what the other columns predict {now:.3g}, was {then:.3g}",
+        ),
+    ]
+    return [one for one in found if one.items]

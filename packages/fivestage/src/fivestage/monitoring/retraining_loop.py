@@ -11,8 +11,8 @@ from typing import Protocol
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.evaluation.gates import Gate
-from fivestage.monitoring.period_watch import Watched, first_decision, reaches
-from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.period import Watched, first_decision, reaches
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version

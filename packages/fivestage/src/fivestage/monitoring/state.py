@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from fivestage.common.files import write_whole
-from fivestage.monitoring.policy import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 
 DIARY = "periods.json"
 

@@ -22,8 +22,8 @@ from fivestage.reporting.results import Estimate
 
 if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor Evidently
     from fivestage.evaluation.metrics import Scored
-    from fivestage.monitoring.period_watch import Watched
-    from fivestage.monitoring.policy import RetrainingDecision
+    from fivestage.monitoring.period import Watched
+    from fivestage.monitoring.retraining import RetrainingDecision
 
 FENCE = "---\n"
 MONITORING, RETRAINING = "monitoring", "retraining"

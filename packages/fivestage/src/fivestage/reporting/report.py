@@ -30,6 +30,7 @@ def write_report(
         *([ReportLink("Model card", path=card.name)] if before.model else []),
         ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
         ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
+        ReportLink("Evidently: the checks of each period", command='make ui ARGS="--which evidently"'),
         *([ReportLink("The service", command="make serve")] if before.serving else []),
     )
     save(RunSection(seconds, links, cached), results)

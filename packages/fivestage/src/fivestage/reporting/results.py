@@ -341,8 +341,8 @@ class PolicyYear:
     """What a policy of retraining came to, against never training again."""
 
     name: str
-    trainings: int
-    promoted: int
+    trainings: float  # in the mean of the phases, as all else
+    promoted: float
     decisions_cost: float
     training_cost: float
     saved: Estimate  # per 1,000 decisions, the trainings paid

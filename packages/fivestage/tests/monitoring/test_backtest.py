@@ -14,16 +14,17 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.monitoring import backtest as years
 from fivestage.monitoring.backtest import (
-    POLICIES,
     SHADOW_ONLY,
     Moved,
     PolicyBacktest,
     Year,
     compare_policies,
-    live,
+    policies_with,
+    simulate,
     told,
 )
-from fivestage.monitoring.policy import ShadowScore, saved_by_day
+from fivestage.monitoring.retraining import ShadowScore, saved_by_day
+from monitoring.policy import decide
 from problem import PROBLEM
 from tests.conftest import Slice, changed
 from tests.synthetic import boosting
@@ -31,6 +32,7 @@ from tests.synthetic import boosting
 WEEKS = 20
 WEEK = 7 * DAY
 ROWS = 10  # a day
+POLICIES = policies_with(decide)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def weeks(**given: Any) -> Any:
     return Weeks(PROBLEM.contract, **given)
 
 
-def lived(policy: str, year: Any) -> tuple[list[int], list[int]]:
+def lived(policy: str, year: Any, phase: int = 0) -> tuple[list[int], list[int]]:
     """The weeks at whose end was trained, and promoted."""
-    life: PolicyBacktest = live(year, POLICIES[policy], contest_first=policy not in SHADOW_ONLY)
+    first = policy not in SHADOW_ONLY
+    life: PolicyBacktest = simulate(year, POLICIES[policy], phase, contest_first=first)
     return tuple([(at - year.start) // WEEK for at in some] for some in (life.trained, life.promoted))  # type: ignore[return-value]
 
 
@@ -121,31 +124,39 @@ def test_on_proven_gain_a_challenger_takes_over_once_its_shadow_has_saved() -> N
 
 
 def test_as_the_contract_says_age_asks_and_broken_data_wait() -> None:
-    assert lived("as the contract says", weeks())[0] == [6, 12, 18]
-    assert lived("as the contract says", weeks(broken=(5, 6)))[0][0] == 8
+    assert lived("as the contract says", weeks())[0] == [4, 8, 12, 16]
+    assert lived("as the contract says", weeks(broken=(3, 4)))[0][0] == 6
+
+
+def test_in_another_phase_a_policy_that_goes_by_age_trains_earlier() -> None:
+    for name in ("every 4 periods", "as the contract says"):
+        assert [lived(name, weeks(), phase)[0][0] for phase in range(4)] == [4, 3, 2, 1]
 
 
 def test_what_a_policy_saves_is_less_by_the_price_of_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(years, "POLICIES", {name: POLICIES[name] for name in ("never", "every 4 periods")})
+    some = {name: POLICIES[name] for name in ("never", "every 4 periods")}
+    monkeypatch.setattr(years, "policies_with", lambda _: some)
     price = PROBLEM.contract.budget.retraining_cost
-    never, often = compare_policies(weeks(wins=False), lambda _: None).policies
+    never, often = compare_policies(weeks(wins=False), decide, lambda _: None).policies
     assert (never.trainings, never.training_cost, never.saved.mean) == (0, 0, 0)
-    assert (often.trainings, often.promoted, often.training_cost) == (4, 0, 4 * price)
+    trainings = (4 + 5 + 5 + 5) / 4  # of 20 weeks, in the mean of four phases
+    assert (often.trainings, often.promoted, often.training_cost) == (trainings, 0, trainings * price)
     assert often.decisions_cost == never.decisions_cost
     decisions = WEEKS * 7 * ROWS
-    assert often.saved.mean == pytest.approx(-4 * price / decisions * 1000)
-    assert often.by_day[-1] == pytest.approx(-4 * price)
-    _, better = compare_policies(weeks(aging=10.0), lambda _: None).policies
-    saved = never_again(10.0) - 4 * price
+    assert often.saved.mean == pytest.approx(-trainings * price / decisions * 1000)
+    assert often.by_day[-1] == pytest.approx(-trainings * price)
+    _, better = compare_policies(weeks(aging=10.0), decide, lambda _: None).policies
+    saved = never_again(10.0) - trainings * price
     assert better.by_day[-1] == pytest.approx(saved)
     assert better.saved.low > 0
     assert better.saved.mean == pytest.approx(saved / decisions * 1000)
 
 
 def never_again(aging: float) -> float:
-    """What models of four weeks at most save against one of all the weeks."""
+    """What models of four weeks at most save against one of all the weeks, in the mean of four phases."""
     ages = np.arange(WEEKS * 7) / 7
-    return float(aging * ROWS * (ages - ages % 4).sum())
+    younger = [np.where(ages >= 4 - phase, ages - (ages + phase) % 4, 0).sum() for phase in range(4)]
+    return float(aging * ROWS * np.mean(younger))
 
 
 @pytest.mark.slow
@@ -160,10 +171,11 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
         boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
         tmp_path,
     )
-    found = compare_policies(year, lambda _: None)
+    found = compare_policies(year, decide, lambda _: None)
     assert [one.policy for one in found.policies] == list(POLICIES)
     calendar = next(one for one in found.policies if one.policy.startswith("every"))
-    assert calendar.trainings == (len(year.starts()) - 1) // years.CADENCE
+    weeks_on = len(year.starts()) - 1
+    assert calendar.trainings == np.mean([(weeks_on + phase) // years.CADENCE for phase in range(4)])
     for one in found.policies:
         assert one.decisions_cost > 0
         assert one.saved.low <= one.saved.mean <= one.saved.high
@@ -183,7 +195,7 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
         boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
         tmp_path,
     )
-    assert compare_policies(once_more, lambda _: None) == found
+    assert compare_policies(once_more, decide, lambda _: None) == found
 
 
 def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
@@ -191,4 +203,4 @@ def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
     rows, features = real.rows[first], real.features[first]
     year = Year(rows, features, real.contract, boosting("binary", max_leaf_nodes=7, max_iter=20), tmp_path)
     with pytest.raises(UserError, match="no period is left to compare policies in"):
-        compare_policies(year, lambda _: None)
+        compare_policies(year, decide, lambda _: None)

@@ -3,10 +3,10 @@
 import json
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from evidently.core.report import Snapshot
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.clock import DAY
@@ -17,19 +17,23 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_of, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.causes import Cause, causes
-from fivestage.monitoring.concept import ConceptReport
-from fivestage.monitoring.distances import WindowCounts
-from fivestage.monitoring.drift import ROWS, VOLUME, Change, DriftReport, detect_drift, joined
-from fivestage.monitoring.drift_page import write_drift_page
+from fivestage.monitoring.causes import Cause, failed_tests, with_effects
+from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.performance import Performance, judge
-from fivestage.monitoring.policy import ShadowScore, saved_by_day
+from fivestage.monitoring.period_report import (
+    Checks,
+    DriftRow,
+    PeriodColumns,
+    drift_rows,
+    period_frame,
+    run_checks,
+    with_verdict,
+)
+from fivestage.monitoring.retraining import ShadowScore, saved_by_day
 from fivestage.monitoring.skew import differences, forecasts_in, skew
-from fivestage.monitoring.task_checks import concept_drift, score_columns
 from fivestage.serving.log import open_store, predictions
 
-SCORE_SHARE = 0.1  # of the chance of a false alarm; the inputs have the rest
 TRIALS = 0.01  # of requests may be made up, as people do who try a service
 
 
@@ -41,7 +45,7 @@ class Watched:
     end: int
     versions: tuple[str, ...]
     performance: Performance
-    drift: DriftReport
+    drift: tuple[DriftRow, ...]
     compared: int
     largest_difference: float  # between what was served and what the artifact answers offline
     last_number: int  # of the prediction log
@@ -49,6 +53,11 @@ class Watched:
     slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
     shadow: ShadowScore | None = None
     last_shadow: int = 0  # of the challengers' answers
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """The columns whose inputs moved, broken ones included."""
+        return tuple(dict.fromkeys(one.column for one in self.drift if one.exceedance >= 1))
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -122,20 +131,28 @@ def watch(
     served: Served,
     artifacts: dict[str, Artifact],
     contract: Contract,
-    page: Path,
-) -> Watched:
-    """Performance on the labels known at the period's end, and drift against the days before its start.
+    checks: Checks,
+) -> tuple[Watched, Snapshot | None]:
+    """Run the checks of a period on what was known at its end, against the days before its start.
 
-    `rows` and `features` are the warehouse's; of them, only what was known at the end is looked at.
+    Args:
+        rows: the warehouse's decisions, with their labels and when these became known.
+        features: of the same rows.
+        served: what the prediction log holds of the period.
+        artifacts: the versions that served, by name.
+        contract: of the problem.
+        checks: builds the project's report for a period, see `PeriodColumns`.
+
+    Returns:
+        What is known of the period, and the run of the report that says so (None where nothing was asked).
 
     Raises:
         UserError: when the log ends before the period begins.
     """
     start, end, log = served.start, served.end, served.log
     if log.empty and served.goes_on:
-        return _blind(
-            served, "nothing was asked", "none was asked for. Was the service down, or what asks it?"
-        )
+        why = "none was asked for. Was the service down, or what asks it?"
+        return _blind(served, "nothing was asked", why), None
     if log.empty:
         raise UserError(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
@@ -143,60 +160,75 @@ def watch(
     places = _places(rows, log, contract, start, end)
     foreign, asked = places < 0, len(places)
     if foreign.all():
-        return _blind(served, "no row is known", "the data have none of those that were asked for")
+        return _blind(served, "no row is known", "the data have none of those that were asked for"), None
     if foreign.any():
         served = replace(served, log=log[~foreign])
         log, places = served.log, places[~foreign]
     _require_known(contract.monitoring.unwatched, features)
-    current, seen = rows.iloc[places], features.iloc[places]
     before = np.flatnonzero(
         (rows["decision_at"] >= start - contract.monitoring.reference_days * DAY)
         & (rows["decision_at"] < start)
     )
-    labelled = before[rows["known_at"].to_numpy()[before] < end]
-    newest = artifacts[log["model_version"].iloc[-1]]
     _require_days(rows.iloc[before], start, end)
+    newest = artifacts[log["model_version"].iloc[-1]]
     forecast = forecasts_in(log)
+    current, seen = rows.iloc[places], features.iloc[places]
+    known = (current["known_at"] < end).to_numpy()
+    labelled = before[rows["known_at"].to_numpy()[before] < end]
     performance = judge(
         labels_of(current, contract),
-        (current["known_at"] < end).to_numpy(),
+        known,
         answers_of(newest, forecast),
         decision_day(current),
         labels_of(rows.iloc[labelled], contract),
         contract,
     )
-    drift, reference, window = _drift(features, rows, before, places, forecast, newest, contract)
-    write_drift_page(drift, reference, window, page)
-    known = np.flatnonzero((current["known_at"] < end).to_numpy())
-    enough = len(known) >= max(1, contract.monitoring.min_label_share * len(places))
-    concept = (
-        _concept(features, rows, labelled, places[known], forecast[known], newest, contract)
-        if enough
-        else None
-    )
-    effects = effects_of(drift.drifted, seen, features.iloc[before], newest, contract)
     difference = differences(log, seen, artifacts)
-    found = causes(drift, concept, performance, effects, window.first, contract.costs.currency)
-    return Watched(
+    frames = [
+        period_frame(features.iloc[where], rows.iloc[where], told, end, contract)
+        for where, told in ((places, forecast), (before, _unlearnt_forecast(features, rows, before, newest)))
+    ]
+    columns = PeriodColumns.of(features, frames[0], newest.trained_until, contract)
+    snapshot = run_checks(checks(columns), frames[0], frames[1], performance, contract, end)
+    failed = failed_tests(snapshot)
+    of_data = tuple(one for one in failed if one.kind != "performance")
+    effects = effects_of([one.subject for one in of_data], seen, features.iloc[before], newest, contract)
+    found = with_effects(of_data, effects, contract.costs.currency)
+    here = np.flatnonzero(known)
+    found_period = Watched(
         start,
         end,
         tuple(dict.fromkeys(log["model_version"])),
-        performance,
-        drift,
+        with_verdict(performance, failed),
+        drift_rows(snapshot),
         len(log),
         float(difference.max()),
         served.last_number,
         (*_missing(int(foreign.sum()), asked), *skew(log, current, difference, contract), *found),
-        slices_of(current.iloc[known], forecast[known], newest.decide(forecast[known]), contract),
-        _shadow(served, current, known, contract),
+        slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
+        _shadow(served, current, here, contract),
         served.last_shadow,
     )
+    return found_period, snapshot
+
+
+def _unlearnt_forecast(
+    features: pd.DataFrame, rows: pd.DataFrame, before: np.ndarray, model: Artifact
+) -> Floats:
+    """What the model says of the days before; NaN of those that it has learnt from."""
+    later = rows["decision_at"].to_numpy()[before] >= model.trained_until
+    told = artifact_forecast(
+        model, features.iloc[before[later]] if later.any() else features.iloc[before[:1]]
+    )
+    found: Floats = np.full((len(before), *told.shape[1:]), NAN)
+    if later.any():
+        found[later] = told
+    return found
 
 
 def _blind(served: Served, seen: str, why: str) -> Watched:
     """A period in which nothing can be judged, and the sentence that says so."""
-    gone, still = Change(1.0, 0.0, drifted=True, broken=True), Change(0.0, 0.0, drifted=False, broken=False)
-    sentence = f"{VOLUME}: {why}"
+    sentence = f"{ROWS}: {why}"
     return Watched(
         served.start,
         served.end,
@@ -210,11 +242,11 @@ def _blind(served: Served, seen: str, why: str) -> Watched:
             bad=False,
             sentence=seen,
         ),
-        DriftReport((), gone, still, 0.0, NAN, (VOLUME,), (VOLUME,), (sentence,)),
+        (),
         compared=0,
         largest_difference=0.0,
         last_number=served.last_number,
-        causes=(Cause("data broken", VOLUME, sentence),),
+        causes=(Cause("data broken", ROWS, sentence),),
         last_shadow=served.last_shadow,
     )
 
@@ -239,65 +271,6 @@ def _missing(foreign: int, asked: int) -> tuple[Cause, ...]:
     return (Cause("data broken", ROWS, sentence),)
 
 
-def _drift(
-    features: pd.DataFrame,
-    rows: pd.DataFrame,
-    before: np.ndarray,
-    places: np.ndarray,
-    forecast: Floats,
-    newest: Artifact,
-    contract: Contract,
-) -> tuple[DriftReport, WindowCounts, WindowCounts]:
-    """Inputs against the days before; the score against those of them that the model was not trained on.
-
-    Where too few such days are there yet, the score is not watched.
-    """
-    rules = contract.monitoring
-    watched = [name for name in features if name not in rules.unwatched]
-    order = np.argsort(places, kind="stable")  # that of the rows before: how long values last is watched too
-    places, forecast = places[order], forecast[order]
-    reference = _window(features.iloc[before][watched], rows.iloc[before])
-    window = _window(features.iloc[places][watched], rows.iloc[places])
-    unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
-    day = decision_day(rows.iloc[unlearnt])
-    if not len(day) or np.ptp(day) + 1 < LEAST_REFERENCE * window.days:
-        return detect_drift(reference, window, rules.false_alarm), reference, window
-    offline = artifact_forecast(newest, features.iloc[unlearnt])
-    usual = _window(score_columns(offline, contract), rows.iloc[unlearnt])
-    score = _window(score_columns(forecast, contract), rows.iloc[places])
-    drift = joined(
-        [
-            detect_drift(reference, window, (1 - SCORE_SHARE) * rules.false_alarm),
-            detect_drift(usual, score, SCORE_SHARE * rules.false_alarm),
-        ]
-    )
-    return drift, reference, window
-
-
-def _concept(
-    features: pd.DataFrame,
-    rows: pd.DataFrame,
-    before: np.ndarray,
-    places: np.ndarray,
-    forecast: Floats,
-    newest: Artifact,
-    contract: Contract,
-) -> ConceptReport | None:
-    """Rows whose labels are there against days that the model has not learnt; None if those are few."""
-    rules = contract.monitoring
-    unlearnt = before[rows["decision_at"].to_numpy()[before] >= newest.trained_until]
-    if not len(unlearnt):
-        return None
-    watched = [name for name in features if name not in rules.unwatched]
-    reference = _window(features.iloc[unlearnt][watched], rows.iloc[unlearnt])
-    window = _window(features.iloc[places][watched], rows.iloc[places])
-    if reference.days < LEAST_REFERENCE * window.days:
-        return None
-    offline = artifact_forecast(newest, features.iloc[unlearnt])
-    then, now = labels_of(rows.iloc[unlearnt], contract), labels_of(rows.iloc[places], contract)
-    return concept_drift(reference, window, (then, now), (offline, forecast), contract)
-
-
 def _require_days(before: pd.DataFrame, start: int, end: int) -> None:
     """Raise where too few days lie before a period to know what chance does to one."""
     needed = LEAST_REFERENCE * (end - start) // DAY
@@ -317,11 +290,6 @@ def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
             f"monitoring.unwatched names {', '.join(unknown)}, which are no features: "
             "mend the names in problem/problem.yaml."
         )
-
-
-def _window(frame: pd.DataFrame, rows: pd.DataFrame) -> WindowCounts:
-    day = decision_day(rows)
-    return WindowCounts(frame, day, int(day.min()), int(day.max() - day.min() + 1))
 
 
 def _shadow(served: Served, rows: pd.DataFrame, known: np.ndarray, contract: Contract) -> ShadowScore | None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, MonitoringSettings
-from fivestage.monitoring.policy import PeriodSummary, ShadowScore, decide
+from fivestage.monitoring.retraining import PeriodSummary, ShadowScore
+from monitoring.policy import decide
 
 RULES = MonitoringSettings(
     period_days=7,
@@ -141,7 +142,7 @@ def test_a_budget_of_none_never_trains_and_a_pause_longer_than_a_year_holds() ->
     asked = decide([BAD, BAD], [NOW - 99 * DAY], NOW, RULES, none)
     assert (asked.retrain, asked.reason) == (
         False,
-        "2 of the last 2 judged periods bad, but the budget has no retraining",
+        "2 of the last 2 judged periods bad, the latest among them, but the budget has no retraining",
     )
     patient = RULES.model_copy(update={"cooldown_days": 400, "max_age_days": 500})
     assert not decide([BAD, BAD], [NOW - 399 * DAY], NOW, patient, BUDGET).retrain

@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from evidently import Report
+from evidently.metrics import RowCount
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import Calibration
@@ -20,18 +21,20 @@ from fivestage.deployment.simulated_client import wire_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.offline import build_features
-from fivestage.monitoring import period_watch as watching
+from fivestage.monitoring import period as watching
 from fivestage.monitoring.effects import effects_of
-from fivestage.monitoring.period_watch import Served, Watched, first_decision, reaches, read_served, watch
-from fivestage.monitoring.policy import RetrainingDecision
+from fivestage.monitoring.evidently_drift import DAY_COLUMN, windows_of
+from fivestage.monitoring.period import Served, Watched, first_decision, reaches, read_served, watch
+from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import open_store
 from fivestage.serving.store import PredictionRecord, Shadowed
+from monitoring.checks import checks
 from problem import PROBLEM
 from steps.monitor import alerts_of, metrics_of, period_of
 from tests.flights.world import HOUR, REFERENCE, START, made_artifact, made_world
 
-STILL = SimpleNamespace(drifted=(), broken=(), columns=(), sentences=())
 PERIOD = (START + 8 * DAY, START + 10 * DAY)
 
 
@@ -169,7 +172,7 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     assert read_served(database, contract, *PERIOD, 0, served.last_shadow).challenger == ""
 
 
-def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_path: Path) -> None:
+def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
     served = read_served(database, warehouse.contract, *PERIOD, 7)
     assert (len(served.log), served.last_number) == (0, 7)
     with pytest.raises(UserError, match=r"nothing decided from 2013-08-09T00:00:00Z to 2013-08-11T00:00:00Z"):
@@ -179,28 +182,25 @@ def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str, tmp_pat
             served,
             {},
             warehouse.contract,
-            tmp_path / "page.html",
+            counted,
         )
-    assert not (tmp_path / "page.html").exists()
 
 
-def test_a_period_without_any_request_is_told_of_and_gone_past(
-    warehouse: Warehouse, database: str, tmp_path: Path
-) -> None:
+def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Warehouse, database: str) -> None:
     contract, (start, end) = warehouse.contract, PERIOD
     due = warehouse.due()
     log(database, [answered("later", due, warehouse.probability[due.index], contract)])
     assert first_decision(database, contract, 0) == due["decision_at"].min()
     assert first_decision(database, contract, end) is None
     silent = read_served(database, contract, start - 2 * DAY, start, 0)
-    found = watch(warehouse.rows, warehouse.features, silent, {}, contract, tmp_path / "page.html")
-    assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("rows a day",))
-    assert not (tmp_path / "page.html").exists()
+    found, snapshot = watch(warehouse.rows, warehouse.features, silent, {}, contract, counted)
+    assert snapshot is None
+    assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("whole rows",))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
     assert [one.team for one in alerts_of(found, verdict, contract)] == ["data"]
     assert metrics_of(found, verdict)["broken"] == 1
     assert "label_share" not in metrics_of(found, verdict)  # no label is late
-    assert period_of(found).broken == ("rows a day",)
+    assert period_of(found).broken == ("whole rows",)
     assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
 
 
@@ -209,24 +209,22 @@ def made_up(served: Served, rows: int) -> Served:
     return replace(served, log=served.log.assign(dest=np.where(place < rows, "XXX", served.log["dest"])))
 
 
-def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse) -> None:
     served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
-    whole = watched(warehouse, served, artifacts, tmp_path)
-    one = watched(warehouse, made_up(served, 1), artifacts, tmp_path)
+    whole = watched(warehouse, served, artifacts)
+    one = watched(warehouse, made_up(served, 1), artifacts)
     assert one.performance.rows == whole.performance.rows - 1
     assert "whole rows" not in one.broken
-    many = watched(warehouse, made_up(served, 20), artifacts, tmp_path)
+    many = watched(warehouse, made_up(served, 20), artifacts)
     assert many.performance.rows == whole.performance.rows - 20
     (cause,) = [cause for cause in many.causes if cause.subject == "whole rows"]
     assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
 
 
-def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(
-    warehouse: Warehouse, tmp_path: Path
-) -> None:
+def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehouse: Warehouse) -> None:
     served = log_of(warehouse)
-    found = watched(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact}, tmp_path)
-    assert (found.performance.rows, found.broken) == (0, ("rows a day",))
+    found = watched(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact})
+    assert (found.performance.rows, found.broken) == (0, ("whole rows",))
     assert "the data have none" in found.causes[0].sentence
 
 
@@ -238,36 +236,37 @@ def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
     assert (rows.iloc[places][identity].to_numpy() == asked[identity].to_numpy()).all()
 
 
+def counted(_period: PeriodColumns) -> Report:
+    """The least of reports: drift has tests of its own."""
+    return Report([RowCount()])
+
+
 def watched(
-    warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], folder: Path, **light: Any
+    warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], checks: Checks = counted
 ) -> Watched:
-    """The report, with drift and its page, which have tests of their own, left out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watching, "detect_drift", light.get("drift", lambda *_: STILL))
-        patch.setattr(watching, "write_drift_page", lambda *_: None)
-        patch.setattr(watching, "joined", lambda reports: reports[0])
-        patch.setattr(watching, "concept_drift", light.get("concept", lambda *_: None))
-        page = folder / "page.html"
-        return watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, page)
+    """What is known of the period."""
+    found, snapshot = watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks)
+    assert (snapshot is None) == (found.performance.rows == 0)
+    return found
 
 
-def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse, tmp_path: Path) -> None:
-    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact})
     assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
     assert found.compared == found.performance.rows == len(warehouse.due()) > 100
     assert found.largest_difference < 1e-12
 
 
-def test_a_wrong_artifact_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_wrong_artifact_is_noticed(warehouse: Warehouse) -> None:
     wrong = replace(warehouse.artifact, calibration=Calibration(1.1))
-    found = watched(warehouse, log_of(warehouse), {"1": wrong}, tmp_path)
+    found = watched(warehouse, log_of(warehouse), {"1": wrong})
     due = warehouse.due().index
     offline = artifact_forecast(wrong, warehouse.features.iloc[due])
     assert found.largest_difference == pytest.approx(np.abs(offline - warehouse.probability[due]).max())
     assert found.largest_difference > 0.001
 
 
-def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse) -> None:
     served = log_of(warehouse)
     second = served.log.index >= 50
     forecast = forecasts_in(served.log) + 0.25 * (served.log.index == 60)
@@ -275,67 +274,74 @@ def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse, tmp_pa
     version = np.where(second, "2", "1")
     both = replace(served, log=served.log.assign(model_version=version, forecast=told))
     artifacts = {"1": warehouse.artifact, "2": warehouse.artifact}
-    found = watched(warehouse, both, artifacts, tmp_path)
+    found = watched(warehouse, both, artifacts)
     assert found.versions == ("1", "2")
     assert found.largest_difference == pytest.approx(0.25)
 
 
-def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse, tmp_path: Path) -> None:
-    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse) -> None:
+    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact})
     share = float((warehouse.due()["known_at"] < PERIOD[1]).mean())
     assert 0 < share < 1
     assert found.performance.label_share == pytest.approx(share)
 
 
 @pytest.mark.parametrize("needed", [0.0, 0.9])
-def test_without_any_label_nothing_is_judged(warehouse: Warehouse, tmp_path: Path, needed: float) -> None:
+def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float) -> None:
     rules = warehouse.contract.monitoring.model_copy(update={"min_label_share": needed})
     contract = warehouse.contract.model_copy(update={"monitoring": rules})
     unknown = warehouse.rows.assign(known_at=warehouse.rows["known_at"] + 99 * DAY)
     late = replace(warehouse, contract=contract, rows=unknown)
 
-    def concept(*_: Any) -> Any:
-        raise AssertionError("there is nothing to compare")
-
-    found = watched(late, log_of(warehouse), {"1": warehouse.artifact}, tmp_path, concept=concept)
+    found = watched(late, log_of(warehouse), {"1": warehouse.artifact}, checks)
+    assert not [one for one in found.causes if one.subject == "the label"]
     assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
     assert found.performance.sentence == "no label has arrived"
     assert found.performance.expected.scores["cost_per_1000"] > 0
 
 
-def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse, tmp_path: Path) -> None:
-    (reference, current), (usual, score) = held_against(
-        warehouse, replace(warehouse.artifact, trained_until=0), tmp_path
-    )
+def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse) -> None:
+    columns, current, reference = compared(warehouse, replace(warehouse.artifact, trained_until=0))
+    first, days = PERIOD[0] // DAY, DAY_COLUMN
+    assert (current[days].min(), current[days].max()) == (first, first + 1)
+    assert reference[days].max() == first - 1
+    assert set(reference) == set(current)
+    assert not set(columns.inputs) & set(warehouse.contract.monitoring.unwatched)
+    assert columns.scores == ("probability",)
+    due = warehouse.probability[warehouse.due().index]
+    np.testing.assert_array_equal(np.sort(current["probability"]), np.sort(due))
+    assert reference["probability"].notna().all()
+
+
+def test_the_score_is_held_against_days_that_the_model_has_not_learnt(warehouse: Warehouse) -> None:
     first = PERIOD[0] // DAY
-    assert (current.first, current.days) == (first, 2)
-    assert reference.first + reference.days == first
-    assert set(reference.frame) == set(current.frame)
-    assert not set(reference.frame) & set(warehouse.contract.monitoring.unwatched)
-    assert usual.first == reference.first
-    np.testing.assert_array_equal(score.frame["probability"], warehouse.probability[warehouse.due().index])
+    for days, enough in ((5, False), (8, True)):  # five days are too few for windows of two
+        fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - days * DAY)
+        columns, current, reference = compared(warehouse, fresh)
+        assert columns.unlearnt_from == first - days
+        assert reference[DAY_COLUMN][reference["probability"].notna()].min() == first - days
+        windows = windows_of(reference, current, columns.scores, columns.unlearnt_from)
+        assert (windows is not None) == enough
+    assert windows is not None
+    assert (windows[0].first, windows[0].days) == (first - 8, 8)
 
 
-def test_the_score_is_held_against_days_that_the_model_has_not_learnt(
-    warehouse: Warehouse, tmp_path: Path
-) -> None:
-    fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - 5 * DAY)
-    assert len(held_against(warehouse, fresh, tmp_path)) == 1  # five days are too few for windows of two
-    older = replace(warehouse.artifact, trained_until=PERIOD[0] - 8 * DAY)
-    _, (usual, _) = held_against(warehouse, older, tmp_path)
-    assert (usual.first, usual.days) == (PERIOD[0] // DAY - 8, 8)
+def compared(warehouse: Warehouse, artifact: Artifact) -> tuple[PeriodColumns, pd.DataFrame, pd.DataFrame]:
+    """The columns that a report is built from, and the frames that it sees."""
+    seen: list[Any] = []
 
+    def checked(period: PeriodColumns) -> Report:
+        seen.append(period)
+        return Report([RowCount()])
 
-def held_against(warehouse: Warehouse, artifact: Artifact, folder: Path) -> list[tuple[Any, Any]]:
-    """The windows that drift is asked of."""
-    seen = []
+    def run(report: Report, current: pd.DataFrame, reference: pd.DataFrame, *rest: Any) -> Any:
+        seen.extend([current, reference])
+        return run_checks(report, current, reference, *rest)
 
-    def drift(reference: Any, current: Any, _false_alarm: float) -> Any:
-        seen.append((reference, current))
-        return STILL
-
-    watched(warehouse, log_of(warehouse), {"1": artifact}, folder, drift=drift)
-    return seen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "run_checks", run)
+        watched(warehouse, log_of(warehouse), {"1": artifact}, checked)
+    return tuple(seen)
 
 
 def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(warehouse: Warehouse) -> None:
@@ -350,8 +356,8 @@ def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(war
     assert abs(still.shift) < 0.05
 
 
-def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse) -> None:
     rules = warehouse.contract.monitoring.model_copy(update={"unwatched": ("tempo",)})
     contract = warehouse.contract.model_copy(update={"monitoring": rules})
     with pytest.raises(UserError, match=r"^monitoring.unwatched names tempo, which are no features"):
-        watched(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact}, tmp_path)
+        watched(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact})

@@ -1,4 +1,4 @@
-"""When to train again, and when a challenger takes over: pure functions of what the periods were like."""
+"""What a retraining policy is made of: periods, trainings, budgets, and the proven gain of a challenger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,55 +41,13 @@ class RetrainingDecision:
     promote: str = ""  # a version
 
 
-def decide(
-    periods: Sequence[PeriodSummary],
-    trained: Sequence[int],
-    now: int,
-    rules: MonitoringSettings,
-    budget: Budget,
-    confidence: float = 0.9,
-) -> RetrainingDecision:
-    """What to do at `now`, after these periods and trainings (epoch seconds), oldest first.
-
-    Broken data blocks everything and counts for nothing, as a model must not learn a fault. A challenger
-    whose gain in shadow is proven takes over: nothing needs to be trained. Otherwise N of the last M periods
-    with enough labels ask for a training, the latest of them included; so does the age of the last training,
-    promoted or not. The pause since the last training and the year's budget of retrainings come last; the
-    first training is not one of those.
-    """
-    broken = periods[-1].broken if periods else ()
-    if broken:
-        return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
-    if gain := proven(periods, rules, confidence):
-        return RetrainingDecision(retrain=False, reason=gain, promote=_in_shadow(periods)[-1].version)
-    judged = [period for period in periods if period.label_share >= rules.min_label_share]
-    last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
-    found = f"{sum(last)} of the last {len(last)} judged periods bad"
-    old = _idle_days(trained, now, rules) >= rules.max_age_days
-    objections = (
-        (not old and not judged, f"no period has {rules.min_label_share:.0%} of its labels yet"),
-        (not old and not any(last[-1:]), f"the latest judged period was good, {found}"),
-        (
-            not old and sum(last) < rules.bad_periods,
-            f"{found}, {rules.bad_periods} of {rules.of_periods} are needed",
-        ),
-    )
-    reason = next((reason for applies, reason in objections if applies), "")
-    if reason:
-        return RetrainingDecision(retrain=False, reason=reason)
-    if spent := unaffordable(trained, now, rules, budget):
-        return RetrainingDecision(retrain=False, reason=f"{found}, but {spent}")
-    age = f"the last training is {_idle_days(trained, now, rules)} days old"
-    return RetrainingDecision(retrain=True, reason=age if old else f"{found}, the latest among them")
-
-
 def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, budget: Budget) -> str:
     """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may."""
-    idle_days = _idle_days(trained, now, rules)
-    if idle_days < 0:
+    idle = idle_days(trained, now, rules)
+    if idle < 0:
         return "it has been trained since"
-    if idle_days < rules.cooldown_days:
-        return f"the last training is only {idle_days} days old"
+    if idle < rules.cooldown_days:
+        return f"the last training is only {idle} days old"
     if not budget.retrainings_per_year:
         return "the budget has no retraining"
     this_year = sum(now - at < YEAR for at in trained[1:])
@@ -102,7 +60,7 @@ def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confiden
     Paired with the champion by day, over all its days without a fault in the data. As it is looked at after
     every period, the chance of an error is shared by the looks that it may get before it is too old.
     """
-    shadows = _in_shadow(periods)
+    shadows = in_shadow(periods)
     days = sum(len(one.rows) for one in shadows)
     if days < rules.proof_days:
         return ""
@@ -130,7 +88,7 @@ def saving(shadows: Sequence[ShadowScore], confidence: float) -> Difference:
     return difference_of_days(saved, rows, confidence=confidence)
 
 
-def _in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
+def in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
     """What the latest period's challenger did, in the periods whose data were whole."""
     if not periods or periods[-1].shadow is None:
         return []
@@ -139,5 +97,6 @@ def _in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
     return [one for one in found if one.version == version]
 
 
-def _idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:
+def idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:
+    """Days since the last training, promoted or not."""
     return (now - trained[-1]) // DAY if trained else rules.cooldown_days

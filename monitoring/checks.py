@@ -1,0 +1,42 @@
+"""The checks of each period of service: one Evidently report, whose tests decide. Add a line to add a check.
+
+A test that fails says that the data are broken, which blocks a training and tells the data's owner; with
+`is_critical=False` it warns that inputs moved. A failing test of the model's quality makes the period bad.
+The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
+"""
+
+from evidently import Report
+from evidently.metrics import MAE, Accuracy, LogLoss, RocAuc, RowCount
+from evidently.tests import gt
+
+from fivestage.contract.contract import MulticlassContract, RegressionContract
+from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift, LabelledRows, ScoreLimit
+from fivestage.monitoring.performance import judged_scores
+from fivestage.monitoring.period_report import PeriodColumns
+
+SCORE_SHARE = 0.1  # of the inputs' false alarms goes to the score, which has far fewer columns
+
+
+def checks(period: PeriodColumns) -> Report:
+    """The report of one period; see `docs/how-to/add-a-check.md` for more of Evidently's metrics."""
+    contract, rules = period.contract, period.contract.monitoring
+    inputs, score = (1 - SCORE_SHARE) * rules.false_alarm, SCORE_SHARE * rules.false_alarm
+    if isinstance(contract, RegressionContract):
+        quality = [MAE()]
+    elif isinstance(contract, MulticlassContract):
+        quality = [Accuracy()]
+    else:
+        quality = [RocAuc(), LogLoss()]
+    return Report(
+        [
+            RowCount(tests=[gt(0)]),
+            CalibratedDrift(period.inputs, inputs),
+            CalibratedDrift(period.scores, score, period.unlearnt_from, name=SCORE),
+            LabelDrift(
+                period.inputs, period.forecasts, contract.task, rules.false_alarm, period.unlearnt_from
+            ),
+            *(ScoreLimit(score=name) for name in judged_scores(contract)),
+            LabelledRows(quality),
+        ],
+        include_tests=True,
+    )

@@ -1,0 +1,383 @@
+"""Calibrated drift as Evidently metrics: presets for inputs, scores and labels, and tests that decide.
+
+A preset compares the current days with the reference's once for each `Context` and generates one metric for
+each statistic of each column. A metric's default tests are the decision: `lt(limit, is_critical=False)`
+where chance ends (a warning: drift), and where hard evidence exists `lt(broken)` (a failure: the data are
+broken).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from evidently import Dataset
+from evidently.core.container import MetricContainer, MetricOrContainer
+from evidently.core.metric_types import (
+    BoundTest,
+    ColumnMetric,
+    Metric,
+    MetricTest,
+    SingleValue,
+    SingleValueCalculation,
+    SingleValueMetric,
+)
+from evidently.core.report import Context
+from evidently.legacy.renderers.html_widgets import plotly_figure, table_data
+from evidently.tests import lt, lte
+
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import LEAST_REFERENCE, day_of
+from fivestage.evaluation.daily import Column, Floats
+from fivestage.monitoring.daily_statistics import Window
+from fivestage.monitoring.drift import DailySeries, Finding, detect_drift
+from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES, detect_label_drift
+
+DAY_COLUMN, LABEL_COLUMN, FORECAST_COLUMN = "decision day", "label", "forecast"
+PREDICTED_COLUMN = "predicted class"
+INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name them
+SCORES = (
+    "scores"  # the additional dataset of a report: one row for each score of the period, see `ScoreLimit`
+)
+
+_findings: WeakKeyDictionary[Context, dict[tuple[str, str, str], Finding]] = WeakKeyDictionary()
+
+
+class CalibratedDrift(MetricContainer):
+    """Preset: every statistic of some columns against the reference's days, see `detect_drift`.
+
+    `false_alarm` is the chance that any of them alarms where nothing changed but the days. From
+    `reference_from` on (a day's number) the reference is used; where too few days are left, nothing is
+    compared.
+    """
+
+    columns: list[str]
+    false_alarm: float = 0.01
+    reference_from: int = 0
+    name: str = INPUTS
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        false_alarm: float = 0.01,
+        reference_from: int = 0,
+        name: str = INPUTS,
+        *,
+        include_tests: bool = True,
+    ) -> None:
+        super().__init__(
+            include_tests=include_tests,
+            columns=list(columns),
+            false_alarm=false_alarm,
+            reference_from=reference_from,
+            name=name,
+        )
+
+    def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
+        """A metric for each finding, those that moved furthest first."""
+        windows = self._windows(context)
+        if windows is None:
+            return []
+        reference, current = windows
+        return _remember(context, self.name, detect_drift(reference, current, self.false_alarm))
+
+    def _windows(self, context: Context) -> tuple[Window, Window] | None:
+        current, reference = frames_of(context)
+        if reference is None:
+            raise ValueError("drift needs a reference dataset: hand one to Report.run")
+        return windows_of(reference, current, self.columns, self.reference_from)
+
+    def render(self, context: Context, child_widgets: Any = None) -> list[Any]:
+        """A table of what moved, before the pictures."""
+        moved = [one for one in findings_in(context, self.name) if one.drifted]
+        rows = [[one.column, one.statistic, one.sentence, _since(one), _verdict(one)] for one in moved]
+        title = f"Drift of {self.name}: {len(moved)} statistics beyond what chance explains"
+        table = table_data(
+            title=title, column_names=["column", "statistic", "now and then", "since", "verdict"], data=rows
+        )
+        return [table, *super().render(context, child_widgets)]
+
+
+class LabelDrift(CalibratedDrift):
+    """Preset: the label against what the forecasts said of it, see `detect_label_drift`."""
+
+    forecasts: list[str]
+    task: str = "binary"
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        forecasts: Sequence[str],
+        task: str,
+        false_alarm: float = 0.01,
+        reference_from: int = 0,
+        *,
+        include_tests: bool = True,
+    ) -> None:
+        MetricContainer.__init__(
+            self,
+            include_tests=include_tests,
+            columns=list(columns),
+            false_alarm=false_alarm,
+            reference_from=reference_from,
+            name=LABELS,
+            forecasts=list(forecasts),
+            task=task,
+        )
+
+    def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
+        """A metric for each finding of the rows whose label has arrived."""
+        current, reference = frames_of(context)
+        if reference is None:
+            raise ValueError("label drift needs a reference dataset: hand one to Report.run")
+        labelled = [one[one[LABEL_COLUMN].notna()] for one in (reference, current)]
+        windows = windows_of(labelled[0], labelled[1], self.columns, self.reference_from)
+        if windows is None:
+            return []
+        labelled[0] = labelled[0][labelled[0][DAY_COLUMN] >= self.reference_from]
+        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in labelled]
+        told = [one[self.forecasts].to_numpy(dtype=np.float64) for one in labelled]
+        found = label_findings(windows, labels, told, self.task, self.false_alarm)
+        return _remember(context, self.name, found)
+
+
+def label_findings(
+    windows: tuple[Window, Window],
+    labels: Sequence[Column],
+    forecasts: Sequence[Floats],
+    task: str,
+    false_alarm: float,
+) -> list[Finding]:
+    """The findings of labels; each of several classes by itself, with its part of the false alarms.
+
+    Args:
+        windows: the reference and the current window.
+        labels: of both; the number of the class for several classes.
+        forecasts: of both (rows, columns).
+        task: binary, multiclass or regression.
+        false_alarm: chance that anything alarms where nothing changed but the days.
+    """
+    then, now = forecasts
+    if task == "regression":
+        return detect_label_drift(windows, (labels[0], labels[1]), (then, now), false_alarm, OF_NUMBERS)
+    classes = [1] if then.shape[1] == 1 else list(range(then.shape[1]))
+    found: list[Finding] = []
+    for place, one in enumerate(classes):
+        truth = [(label == one).astype(np.float64) for label in labels]
+        told = (then[:, place], now[:, place])
+        share = false_alarm / len(classes)
+        some = detect_label_drift(windows, (truth[0], truth[1]), told, share, OF_PROBABILITIES)
+        if len(classes) > 1:
+            some = [one.named(f"class {place}: {one.column}") for one in some]
+        found += some
+    return sorted(found, key=lambda finding: -finding.exceedance)
+
+
+class LabelledRows(MetricContainer):
+    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one."""
+
+    items: list[Metric]
+
+    def __init__(self, items: Sequence[Metric], *, include_tests: bool = True) -> None:
+        super().__init__(include_tests=include_tests, items=list(items))
+
+    def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
+        """The metrics, calculated on those rows ahead, so that the report finds their results."""
+        labelled = [None if one is None else _labelled(one) for one in context._input_data]  # noqa: SLF001
+        if labelled[0] is None or any(one is not None and one.as_dataframe().empty for one in labelled):
+            return []
+        some = Context(context.configuration)
+        some.init_dataset(labelled[0], labelled[1])
+        for metric in self.items:
+            calculation = metric.to_calculation()
+            context._metrics[calculation.id] = some.calculate_metric(calculation)  # noqa: SLF001
+        return self.items
+
+
+def _labelled(dataset: Dataset) -> Dataset:
+    frame = dataset.as_dataframe()
+    frame = frame[frame[LABEL_COLUMN].notna() & frame[FORECAST_COLUMN].notna()]
+    if (frame[LABEL_COLUMN] % 1 == 0).all():  # of classes: scikit-learn takes 1.0 for a number
+        frame = frame.astype({LABEL_COLUMN: "int64"})
+    return Dataset.from_pandas(frame, dataset._data_definition)  # noqa: SLF001
+
+
+class DriftStatistic(ColumnMetric, SingleValueMetric):
+    """How far one statistic of a column lies from the reference's days; made by the preset named `check`."""
+
+    statistic: str
+    check: str = INPUTS
+
+    def _default_tests_with_reference(self, context: Context) -> list[BoundTest]:
+        finding = _findings[context][self.check, self.column, self.statistic]
+        tests: list[Any] = [lt(finding.limit, is_critical=False)]
+        if finding.broken is not None:
+            tests.append(lt(max(finding.broken, finding.limit)))
+        return [test.bind_single(self.get_fingerprint()) for test in tests]
+
+
+class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):
+    """The value that the preset's comparison has found, and its picture where it moved."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        finding = _findings[context][self.metric.check, self.metric.column, self.metric.statistic]
+        result = self.result(finding.value)
+        result.display_name = f"{finding.column}: {finding.sentence}{_since(finding, '; since ')}"
+        result.widget = _picture(finding)
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return f"{self.metric.column}: {self.metric.statistic}"
+
+
+class DriftedColumns(SingleValueMetric):
+    """How many columns drifted in a preset's comparison: for the dashboard over the periods."""
+
+    check: str = INPUTS
+
+
+class DriftedColumnsCalculation(SingleValueCalculation[DriftedColumns]):
+    """Counted from the findings."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        found = findings_in(context, self.metric.check)
+        result = self.result(len({one.column for one in found if one.drifted}))
+        result.widget = []
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return f"{self.metric.check}: columns that drifted"
+
+
+class ScoreLimit(SingleValueMetric):
+    """How far a score of the labelled rows is off, where its interval over days says that chance is not why.
+
+    Reads the additional dataset `SCORES`, one row a score: its value, how far it is off beyond chance, what
+    may be, and the words; see `fivestage.monitoring.performance`.
+    """
+
+    score: str
+
+    def _default_tests_with_reference(self, context: Context) -> list[BoundTest]:
+        row = _score(context, self.score)
+        if row is None or not row["judged"]:
+            return []
+        test: MetricTest = lte(float(row["allowed"]), is_critical=False).for_metric()
+        return [test.bind_single(self.get_fingerprint())]
+
+
+class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
+    """The score's row."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        row = _score(context, self.metric.score)
+        if row is None:
+            result = self.result(0.0)
+            result.display_name = f"{self.metric.score}: no label has arrived"
+            result.widget = []
+            return result
+        result = self.result(float(row["beyond_chance"]))
+        result.display_name = str(row["sentence"])
+        rows = [
+            [
+                self.metric.score,
+                f"{row['value']:.4g}",
+                f"{row['low']:.4g} to {row['high']:.4g}",
+                row["allowed"],
+            ]
+        ]
+        names = ["score", "value", "interval", "may be off by"]
+        result.widget = [table_data(title=result.display_name, column_names=names, data=rows)]
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return str(self.metric.score)
+
+
+def frames_of(context: Context) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The current and the reference rows of a run."""
+    current, reference = context._input_data  # noqa: SLF001 (Evidently's own metrics are handed these)
+    return current.as_dataframe(), None if reference is None else reference.as_dataframe()
+
+
+def windows_of(
+    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
+) -> tuple[Window, Window] | None:
+    """Windows of a report's frames; None where the reference is too short to know chance from."""
+    used = reference[reference[DAY_COLUMN] >= reference_from]
+    if used.empty or current.empty:
+        return None
+    first, last = (int(getattr(used[DAY_COLUMN], end)()) for end in ("min", "max"))
+    begin, end = (int(getattr(current[DAY_COLUMN], end)()) for end in ("min", "max"))
+    days, length = last - first + 1, end - begin + 1
+    if days < LEAST_REFERENCE * length:
+        return None
+    then, now = (
+        Window(frame[list(columns)], frame[DAY_COLUMN].to_numpy(dtype=np.int64), start, many)
+        for frame, start, many in ((used, first, days), (current, begin, length))
+    )
+    return then, now
+
+
+def findings_in(context: Context, check: str) -> list[Finding]:
+    """What a preset has found in a run."""
+    return [one for (name, _, _), one in _findings.get(context, {}).items() if name == check]
+
+
+def _remember(context: Context, check: str, findings: Sequence[Finding]) -> list[MetricOrContainer]:
+    kept = _findings.setdefault(context, {})
+    for one in findings:
+        kept[check, one.column, one.statistic] = one
+    statistics = [DriftStatistic(column=one.column, statistic=one.statistic, check=check) for one in findings]
+    return [DriftedColumns(check=check), *statistics]
+
+
+def _score(context: Context, score: str) -> dict[str, Any] | None:
+    """The row of a score; None while no label has arrived."""
+    if SCORES not in context.additional_data:
+        return None
+    scores = context.additional_data[SCORES].as_dataframe()
+    return dict(scores[scores["score"] == score].iloc[0])
+
+
+def _since(finding: Finding, before: str = "") -> str:
+    return "" if finding.since is None else f"{before}{day_of(finding.since * DAY)}"
+
+
+def _verdict(finding: Finding) -> str:
+    return "broken" if finding.is_broken else "drifted"
+
+
+def _picture(finding: Finding) -> list[Any]:
+    """The days of what moved; nothing for what did not."""
+    if finding.series is None:
+        return []
+    title = f"{finding.column}: {finding.sentence}{_since(finding, '; since ')} ({_verdict(finding)})"
+    return [plotly_figure(title=title, figure=figure_of(finding.series))]
+
+
+def figure_of(series: DailySeries) -> go.Figure:
+    """The reference's days, the current ones, and what nine in ten of the reference's days lie between."""
+    days = len(series.usual) + len(series.now)
+    dates = [str(day_of((series.first + day) * DAY)) for day in range(days)]
+    split = len(series.usual)
+    figure = go.Figure()
+    figure.add_hrect(y0=series.low, y1=series.high, fillcolor="grey", opacity=0.15, line_width=0)
+    figure.add_scatter(x=dates[:split], y=series.usual, name="reference", line={"color": "grey"})
+    figure.add_scatter(x=dates[split:], y=series.now, name="current", line={"color": "#ed0400"})
+    figure.update_layout(margin={"t": 10, "b": 30}, yaxis_title=series.what)
+    return figure

@@ -1,0 +1,152 @@
+"""From a period's rows to Evidently's report: what the checks see, the run, and what is read from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from evidently import (
+    BinaryClassification,
+    DataDefinition,
+    Dataset,
+    MulticlassClassification,
+    Regression,
+    Report,
+)
+from evidently.core.report import Snapshot
+
+from fivestage.common.clock import DAY
+from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract, day_of
+from fivestage.data.labels import labels_of
+from fivestage.evaluation.daily import Floats
+from fivestage.evaluation.evaluate import decision_day
+from fivestage.monitoring.causes import Cause
+from fivestage.monitoring.evidently_drift import (
+    DAY_COLUMN,
+    FORECAST_COLUMN,
+    INPUTS,
+    LABEL_COLUMN,
+    PREDICTED_COLUMN,
+    SCORE,
+    SCORES,
+    findings_in,
+)
+from fivestage.monitoring.performance import Performance, score_columns
+
+
+@dataclass(frozen=True)
+class PeriodColumns:
+    """The columns of a period's frames, by what they are: what a project's checks are built from.
+
+    `unlearnt_from` is the first day (a day's number) that the model has not learnt from: scores and labels
+    are compared with such days alone.
+    """
+
+    inputs: tuple[str, ...]
+    scores: tuple[str, ...]
+    forecasts: tuple[str, ...]
+    unlearnt_from: int
+    contract: Contract
+
+    @classmethod
+    def of(
+        cls, features: pd.DataFrame, frame: pd.DataFrame, trained_until: int, contract: Contract
+    ) -> "PeriodColumns":
+        """The columns of a frame of `period_frame`."""
+        inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
+        forecasts = tuple(str(name) for name in frame if str(name).startswith(FORECAST_COLUMN))
+        told = frame[list(forecasts)].to_numpy(dtype=np.float64)
+        told = told if told.shape[1] > 1 else told[:, 0]
+        scores = tuple(str(name) for name in score_columns(told, contract))
+        return cls(inputs, scores, forecasts, -(-trained_until // DAY), contract)
+
+
+Checks = Callable[[PeriodColumns], Report]
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """A column's furthest statistic: from an exceedance of 1 on it drifted."""
+
+    column: str
+    exceedance: float
+    sentence: str
+
+
+def period_frame(
+    features: pd.DataFrame, rows: pd.DataFrame, forecast: Floats, end: int, contract: Contract
+) -> pd.DataFrame:
+    """Features, day, label if known at the period's end, forecast and scores; one row a decision."""
+    label = np.asarray(labels_of(rows, contract), dtype=np.float64)
+    known = (rows["known_at"] < end).to_numpy()
+    wide = forecast.reshape(len(rows), -1)
+    names = [FORECAST_COLUMN, *(f"{FORECAST_COLUMN} {place}" for place in range(1, wide.shape[1]))]
+    columns: dict[str, Any] = {
+        DAY_COLUMN: decision_day(rows),
+        LABEL_COLUMN: np.where(known, label, np.nan),
+        **dict(zip(names, wide.T, strict=True)),
+        **score_columns(forecast, contract),
+    }
+    if isinstance(contract, MulticlassContract):
+        columns[PREDICTED_COLUMN] = np.where(np.isnan(wide[:, 0]), -1, np.nan_to_num(wide).argmax(axis=1))
+    order = np.argsort(decision_day(rows), kind="stable")
+    return features.reset_index(drop=True).assign(**columns).iloc[order]
+
+
+def run_checks(
+    report: Report,
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    performance: Performance,
+    contract: Contract,
+    end: int,
+) -> Snapshot:
+    """Run a report on a period's frames; the snapshot's time is the period's end."""
+    scores = pd.DataFrame([vars(one) for one in performance.judged])
+    extra = {SCORES: Dataset.from_pandas(scores)} if len(scores) else {}
+    now, then = (Dataset.from_pandas(frame, _definition(frame, contract)) for frame in (current, reference))
+    moment = datetime.fromtimestamp(end, UTC)
+    first = int(current[DAY_COLUMN].min()) * DAY
+    return report.run(
+        now, then, extra, timestamp=moment.replace(tzinfo=None), name=f"{day_of(first)} to {day_of(end - 1)}"
+    )
+
+
+def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
+    numbers = [str(name) for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
+    texts = [str(name) for name in frame if str(name) not in numbers]
+    if isinstance(contract, RegressionContract):
+        regression = [Regression(target=LABEL_COLUMN, prediction=FORECAST_COLUMN)]
+        return DataDefinition(numerical_columns=numbers, categorical_columns=texts, regression=regression)
+    labels = [LABEL_COLUMN, PREDICTED_COLUMN]
+    classes: list[BinaryClassification | MulticlassClassification] = (
+        [MulticlassClassification(target=LABEL_COLUMN, prediction_labels=PREDICTED_COLUMN)]
+        if isinstance(contract, MulticlassContract)
+        else [BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)]
+    )
+    return DataDefinition(
+        numerical_columns=[name for name in numbers if name not in labels],
+        categorical_columns=[*texts, *(name for name in labels if name in frame)],
+        classification=classes,
+    )
+
+
+def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Performance:
+    """The performance as the report's tests judge it."""
+    faults = [one for one in failed if one.kind == "performance"]
+    if not faults:
+        return replace(performance, bad=False)
+    sentence = "; ".join(one.sentence for one in faults)
+    return replace(performance, bad=True, sentence=sentence)
+
+
+def drift_rows(snapshot: Snapshot) -> tuple[DriftRow, ...]:
+    """The furthest statistic of each column, inputs and scores."""
+    found: dict[str, DriftRow] = {}
+    for check in (INPUTS, SCORE):
+        for one in findings_in(snapshot.context, check):
+            words = f"{one.column}: {one.sentence}" if one.drifted else f"{one.column}: as in the reference"
+            found.setdefault(one.column, DriftRow(one.column, one.exceedance, words))
+    return tuple(found.values())

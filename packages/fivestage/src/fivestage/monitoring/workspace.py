@@ -1,0 +1,61 @@
+"""Evidently's workspace: the periods' runs beside each other, with a dashboard over all of them."""
+
+from typing import Any
+
+from evidently.core.report import Snapshot
+from evidently.sdk.models import PanelMetric
+from evidently.sdk.panels import bar_plot_panel, line_plot_panel
+from evidently.ui.workspace import Project, RemoteWorkspace, Workspace, WorkspaceBase
+
+from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE
+
+
+def open_workspace(place: str) -> WorkspaceBase:
+    """The workspace in a folder, which is made if need be, or on a server by its URL."""
+    return RemoteWorkspace(place) if "://" in place else Workspace.create(place)
+
+
+def add_run(place: str, name: str, snapshot: Snapshot) -> None:
+    """Add a period's run to the project `name`; a run of the same name, of an earlier try, is replaced.
+
+    Args:
+        place: a folder or a server's URL.
+        name: of the project, which is made with its dashboard if need be.
+        snapshot: of the period, under the period's name.
+    """
+    workspace = open_workspace(place)
+    project = _project(workspace, name)
+    if isinstance(workspace, Workspace):  # Evidently's server cannot list its runs
+        for number in workspace.list_runs(project.id):
+            run = workspace.get_run(project.id, number)
+            if run is not None and run.name == snapshot.get_name():
+                workspace.delete_run(project.id, number)
+    workspace.add_run(project.id, snapshot)
+
+
+def _project(workspace: WorkspaceBase, name: str) -> Project:
+    found = [one for one in workspace.search_project(name) if one.name == name]
+    if found:
+        return found[0]
+    project = workspace.create_project(name)
+    for panel in _panels():
+        project.dashboard.add_panel(panel)
+    return project
+
+
+def _panels() -> list[Any]:
+    """What the dashboard shows of all periods."""
+
+    def drifted(check: str) -> PanelMetric:
+        return PanelMetric(metric="DriftedColumns", metric_labels={"check": check}, legend=check)
+
+    quality = [PanelMetric(metric=one, legend=one) for one in ("RocAuc", "LogLoss", "Accuracy", "MAE")]
+    bias = PanelMetric(metric="ScoreLimit", metric_labels={"score": "bias"}, legend="bias beyond chance")
+    return [
+        bar_plot_panel(
+            "Columns that drifted", [drifted(one) for one in (INPUTS, SCORE, LABELS)], size="half"
+        ),
+        bar_plot_panel("Bias that chance does not explain", [bias], size="half"),
+        line_plot_panel("Quality on the labels that have arrived", quality, size="half"),
+        line_plot_panel("Rows", [PanelMetric(metric="RowCount", legend="rows")], size="half"),
+    ]

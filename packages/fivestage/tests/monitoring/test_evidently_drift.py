@@ -1,0 +1,182 @@
+"""The report decides: what its tests say, what the page shows and what is alarmed are one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from evidently import Report
+from evidently.core.report import Snapshot
+from evidently.metrics import MaxValue, RocAuc, RowCount
+from evidently.tests import gt, lt
+
+from fivestage.contract.contract import Contract
+from fivestage.evaluation.metrics import Answers
+from fivestage.monitoring.causes import Effect, failed_tests, with_effects
+from fivestage.monitoring.daily_statistics import Window
+from fivestage.monitoring.drift import detect_drift
+from fivestage.monitoring.evidently_drift import (
+    FORECAST_COLUMN,
+    LABEL_COLUMN,
+    CalibratedDrift,
+    LabelDrift,
+    LabelledRows,
+    ScoreLimit,
+    findings_in,
+)
+from fivestage.monitoring.performance import judge, judged_scores
+from fivestage.monitoring.period_report import drift_rows, period_frame, run_checks, with_verdict
+from fivestage.monitoring.workspace import add_run, open_workspace
+from tests.core.contracts import binary_contract
+from tests.monitoring.test_drift import FAULTS, PERIOD, REFERENCE, changed, window
+
+INPUTS = ("temperature", "rain", "late_share", "minute", "place", "score")
+DAY = 24 * 3600
+
+
+def frame(some: Window, contract: Contract, seed: int, more: float = 0.0, known: float = 1.0) -> pd.DataFrame:
+    """A period's frame: labels that come as the score says, or more often."""
+    draw = np.random.default_rng(seed)
+    chance = some.frame["score"].fillna(0.3).to_numpy(dtype=np.float64)
+    label = draw.random(chance.size) < chance + more
+    late = np.where(np.arange(chance.size) < known * chance.size, 0, 10**6 * DAY)
+    moment = np.asarray(some.day) * DAY
+    rows = pd.DataFrame({"decision_at": moment, "known_at": moment + late, contract.label.name: label * 1})
+    return period_frame(some.frame, rows, chance, 10**5 * DAY, contract)
+
+
+def checked(current: Window, seed: int = 10, more: float = 0.0, known: float = 1.0) -> Snapshot:
+    contract = binary_contract()
+    now, then = frame(current, contract, seed, more, known), frame(window(0, 0, REFERENCE), contract, 0)
+    label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
+    there = ~np.isnan(label)
+    answers = Answers(chance, chance >= contract.costs.threshold)
+    performance = judge(label, there, answers, np.sort(current.day), np.array([1, 0, 0]), contract)
+    report = Report(
+        [
+            RowCount(tests=[gt(0)]),
+            CalibratedDrift(INPUTS, 0.01),
+            LabelDrift(INPUTS, [FORECAST_COLUMN], "binary", 0.01),
+            *(ScoreLimit(score=name) for name in judged_scores(contract)),
+            LabelledRows([RocAuc(tests=[gt(0.4, is_critical=False)])]),
+        ],
+        include_tests=True,
+    )
+    return run_checks(report, now, then, performance, contract, 63 * DAY)
+
+
+def subjects(causes: Sequence[object], kind: str) -> set[str]:
+    return {one.subject for one in causes if one.kind == kind}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fault", [None, *FAULTS])
+def test_page_and_alarm_come_from_the_same_tests(fault: str | None) -> None:
+    current = window(10, REFERENCE, PERIOD)
+    if fault:
+        current = changed(current, *FAULTS[fault])
+    snapshot = checked(current)
+    causes = failed_tests(snapshot)
+    found = detect_drift(window(0, 0, REFERENCE), current, 0.01)
+    of_inputs = {one.column for one in found if one.drifted}
+    assert subjects(causes, "data broken") == {one.column for one in found if one.is_broken}
+    assert subjects(causes, "data broken") | subjects(causes, "input shift") == of_inputs
+    assert {one.column for one in drift_rows(snapshot) if one.exceedance >= 1} == of_inputs
+    failing = {one.description for one in snapshot.tests_results if one.status.value in ("FAIL", "WARNING")}
+    assert {one.sentence for one in causes} <= failing
+    page = json.dumps(snapshot.get_html_str(as_iframe=False))
+    for finding in (one for one in findings_in(snapshot.context, "inputs") if one.drifted):
+        assert json.dumps(f"{finding.column}: {finding.sentence}")[1:-1].split("'")[0] in page
+
+
+def test_a_week_like_the_others_passes_every_test() -> None:
+    snapshot = checked(window(10, REFERENCE, PERIOD))
+    assert failed_tests(snapshot) == ()
+    assert len(snapshot.tests_results) > 4 * len(INPUTS)
+
+
+def test_a_test_says_the_value_its_limit_and_since_when() -> None:
+    current = changed(
+        window(10, REFERENCE, PERIOD),
+        "temperature",
+        lambda values: values.mask(np.arange(len(values)) >= 180),
+    )
+    (cause,) = failed_tests(checked(current))
+    assert (cause.kind, cause.subject) == ("data broken", "temperature")
+    assert cause.sentence.startswith(
+        "temperature: missing share 57.1%, was 0.0%; since 1970-03-01: Actual value"
+    )
+    assert cause.series is not None
+    effects = {"temperature": Effect(shift=0.02, importance=0.01, changed=0.04, loss_per_1000=123.4)}
+    (told,) = with_effects((cause,), effects, "USD")
+    assert told.sentence.endswith(
+        "; it moves the mean prediction by +0.020 and changes 4.0% of decisions, "
+        "which costs 123 USD per 1,000 if the values are wrong"
+    )
+
+
+def test_labels_that_come_more_often_are_a_rate_shift_and_a_bad_period() -> None:
+    snapshot = checked(window(10, REFERENCE, PERIOD), more=0.25)
+    causes = failed_tests(snapshot)
+    assert {one.kind for one in causes} >= {"label-rate shift", "performance"}
+    assert {one.subject for one in causes if one.kind == "label-rate shift"} == {"the label"}
+    broken = changed(window(10, REFERENCE, PERIOD), *FAULTS["missing"])
+    kinds = {one.kind for one in failed_tests(checked(broken, more=0.25))}
+    assert "data broken" in kinds
+    assert not kinds & {"label-rate shift", "concept shift"}  # the data explain them
+
+
+def test_the_performance_is_as_the_tests_judge_it() -> None:
+    contract, current = binary_contract(), window(10, REFERENCE, PERIOD)
+    now = frame(current, contract, 10, 0.25)
+    label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
+    answers = Answers(chance, chance >= 0.33)
+    found = judge(label, np.ones(label.size, dtype=bool), answers, current.day, np.array([1, 0]), contract)
+    judged = with_verdict(replace(found, bad=False), failed_tests(checked(current, more=0.25)))
+    assert found.bad
+    assert judged.bad
+    assert "off the rate" in judged.sentence
+
+
+def test_without_labels_nothing_of_them_is_tested() -> None:
+    snapshot = checked(window(10, REFERENCE, PERIOD), known=0.0)
+    assert failed_tests(snapshot) == ()
+    assert not findings_in(snapshot.context, "labels")
+    few = checked(window(10, REFERENCE, PERIOD), more=0.4, known=0.5)
+    assert not [one for one in failed_tests(few) if one.kind == "performance"]  # too few to judge by
+
+
+def test_a_line_of_an_owner_decides_too() -> None:
+    contract = binary_contract()
+    now, then = (
+        frame(window(seed, first, days), contract, seed) for seed, first, days in ((10, 56, 7), (0, 0, 56))
+    )
+    label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
+    performance = judge(
+        label,
+        ~np.isnan(label),
+        Answers(chance, chance > 0.3),
+        now["decision day"].to_numpy(),
+        label,
+        contract,
+    )
+    report = Report([MaxValue(column="temperature", tests=[lt(5)])], include_tests=True)
+    (cause,) = failed_tests(run_checks(report, now, then, performance, contract, 63 * DAY))
+    assert (cause.kind, cause.subject) == ("data broken", "temperature")
+    warning = Report([MaxValue(column="temperature", tests=[lt(5, is_critical=False)])], include_tests=True)
+    (cause,) = failed_tests(run_checks(warning, now, then, performance, contract, 63 * DAY))
+    assert cause.kind == "input shift"
+    quality = Report([LabelledRows([RocAuc(tests=[gt(0.99)])])], include_tests=True)
+    (cause,) = failed_tests(run_checks(quality, now, then, performance, contract, 63 * DAY))
+    assert cause.kind == "performance"
+
+
+def test_runs_of_a_period_lie_in_the_workspace_once(tmp_path: object) -> None:
+    snapshot, place = checked(window(10, REFERENCE, PERIOD)), str(tmp_path)
+    for _ in range(2):
+        add_run(place, "deliveries", snapshot)
+    workspace = open_workspace(place)
+    (project,) = workspace.search_project("deliveries")
+    assert len(workspace.list_runs(project.id)) == 1
+    assert len(workspace.get_dashboard(project.id).panels) == 4

@@ -1,0 +1,106 @@
+"""Labels against forecasts: silent as predicted, loud on another rate, another score, another meaning."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fivestage.evaluation.daily import Floats
+from fivestage.monitoring.daily_statistics import Window
+from fivestage.monitoring.drift import Finding
+from fivestage.monitoring.evidently_drift import label_findings
+from fivestage.monitoring.label_drift import (
+    BIAS,
+    BY_INPUT,
+    OF_PROBABILITIES,
+    detect_label_drift,
+)
+from tests.monitoring.test_drift import PERIOD, REFERENCE, drifted, window
+
+
+def labelled(seed: int, first: int, days: int) -> tuple[Window, Floats, Floats]:
+    """A window, labels that come as the score says, and the score."""
+    some = window(seed, first, days)
+    chance = some.frame["score"].to_numpy()
+    label = (np.random.default_rng(seed).random(chance.size) < chance).astype(np.float64)
+    return some, label, chance
+
+
+def found(change: str) -> list[Finding]:
+    reference, label, chance = labelled(0, 0, REFERENCE)
+    current, label_now, chance_now = labelled(10, REFERENCE, 10)  # days of 60 rows: a week says too little
+    draw = np.random.default_rng(1)
+    label_now = {
+        "nothing": label_now,
+        "more of them": np.where(draw.random(label_now.size) < 0.3, 1.0, label_now),
+        "another meaning": 1 - label_now,
+        "no meaning": draw.permutation(label_now),
+    }[change]
+    pairs = (label, label_now), (chance, chance_now)
+    return detect_label_drift((reference, current), *pairs, 0.01, OF_PROBABILITIES)
+
+
+def test_labels_as_predicted_are_silent() -> None:
+    assert drifted(found("nothing")) == set()
+
+
+def test_another_rate_is_told_from_another_concept() -> None:
+    moved = {one.statistic: one for one in found("more of them") if one.drifted}
+    assert BIAS in moved
+    assert moved[BIAS].sentence.startswith("the rate is +")
+    for change in ("another meaning", "no meaning"):
+        assert BY_INPUT in {one.statistic for one in found(change) if one.drifted}
+
+
+def test_a_higher_rate_with_unchanged_inputs_is_seen_as_by_a_plain_rule_on_the_bias() -> None:
+    """The bias has a limit of its own: ten points more are seen in nearly every week."""
+    draw, rows, seen, false = np.random.default_rng(4), 120, 0, 0
+    trials = 12
+
+    def days(first: int, number: int, more: float) -> tuple[Window, Floats, Floats]:
+        day = np.repeat(np.arange(first, first + number), rows)
+        chance = draw.choice([0.1, 0.3, 0.6], day.size)
+        odds = np.log(chance / (1 - chance)) + draw.normal(0, 0.3, number)[day - first]
+        label = draw.random(day.size) < np.minimum(1 / (1 + np.exp(-odds)) + more, 1)
+        frame = pd.DataFrame({"x": chance, "y": draw.normal(size=day.size)})
+        return Window(frame, day, first, number), label.astype(np.float64), chance
+
+    for _ in range(trials):
+        usual, label, chance = days(0, REFERENCE, 0)
+        for more in (0.0, 0.1):
+            now, label_now, chance_now = days(REFERENCE, PERIOD, more)
+            pairs = (label, label_now), (chance, chance_now)
+            alarm = bool(drifted(detect_label_drift((usual, now), *pairs, 0.01, OF_PROBABILITIES)))
+            seen += alarm and more > 0
+            false += alarm and more == 0
+    assert seen >= 0.9 * trials
+    assert false <= 1
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_classes_and_numbers_have_their_own_residuals(task: str) -> None:
+    draw, rows = np.random.default_rng(5), 60
+
+    def days(first: int, number: int, off: float) -> tuple[Window, Floats, Floats]:
+        day = np.repeat(np.arange(first, first + number), rows)
+        x = draw.normal(size=day.size)
+        if task == "regression":
+            forecast = np.column_stack([x, x - 1.28, x + 1.28, x])
+            return (
+                Window(pd.DataFrame({"x": x}), day, first, number),
+                x + draw.normal(off, 1, x.size),
+                forecast,
+            )
+        forecast = draw.dirichlet([2, 2, 2], day.size)
+        label = (draw.random((day.size, 1)) > forecast.cumsum(axis=1)).sum(axis=1)
+        label = np.where(draw.random(day.size) < off, 2, label)
+        return Window(pd.DataFrame({"x": x}), day, first, number), label.astype(np.float64), forecast
+
+    usual = days(0, REFERENCE, 0.0)
+    for off, alarm in ((0.0, False), (0.4, True)):
+        now = days(REFERENCE, PERIOD, off)
+        pairs = zip(usual, now, strict=True)
+        windows, labels, forecasts = (tuple(pair) for pair in pairs)
+        moved = drifted(label_findings(windows, labels, forecasts, task, 0.01))  # type: ignore[arg-type]
+        assert bool(moved) == alarm
+    if task == "multiclass":
+        assert "class 2: label" in moved
