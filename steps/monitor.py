@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 from zenml import step
 
-from fivestage.common.settings import EVIDENTLY_WORKSPACE, DEMO, REPORTS, VAR
+from fivestage.common.settings import DEMO, EVIDENTLY_WORKSPACE, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text

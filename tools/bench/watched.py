@@ -19,6 +19,7 @@ from fivestage.monitoring.drift import Reference, compare
 from fivestage.monitoring.label_drift import (
     LEAST_LIMIT,
     SCORES,
+    STABLE_WINDOWS,
     LabelResiduals,
     label_statistics,
 )
@@ -243,7 +244,10 @@ def labelled(
     design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    thresholds = {length: calibrate(usual, length, plan.false_alarm, 0, LEAST_LIMIT) for length in lengths}
+    thresholds = {
+        length: calibrate(usual, length, plan.false_alarm, 0, LEAST_LIMIT, STABLE_WINDOWS)
+        for length in lengths
+    }
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
         found = compare_days(days, usual, weight, np.ones((len(weight), plan.reference)))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fivestage.monitoring.label_drift import BY_INPUT, OF_PROBABILITIES
-from tests.core.contracts import binary_contract
+from tests.contract.contracts import binary_contract
 from tools.bench.faults import Fault, faults, label_faults, touched
 from tools.bench.limits import limit_of
 from tools.bench.monitoring import share_of, share_of_trials

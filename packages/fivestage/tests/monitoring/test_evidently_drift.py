@@ -29,7 +29,7 @@ from fivestage.monitoring.evidently_drift import (
 from fivestage.monitoring.performance import judge, judged_scores
 from fivestage.monitoring.period_report import drift_rows, period_frame, run_checks, with_verdict
 from fivestage.monitoring.workspace import add_run, open_workspace
-from tests.core.contracts import binary_contract
+from tests.contract.contracts import binary_contract
 from tests.monitoring.test_drift import FAULTS, PERIOD, REFERENCE, changed, window
 
 INPUTS = ("temperature", "rain", "late_share", "minute", "place", "score")

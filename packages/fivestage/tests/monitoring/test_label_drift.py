@@ -27,7 +27,7 @@ def labelled(seed: int, first: int, days: int) -> tuple[Window, Floats, Floats]:
 
 def found(change: str) -> list[Finding]:
     reference, label, chance = labelled(0, 0, REFERENCE)
-    current, label_now, chance_now = labelled(10, REFERENCE, 10)  # days of 60 rows: a week says too little
+    current, label_now, chance_now = labelled(10, REFERENCE, PERIOD)
     draw = np.random.default_rng(1)
     label_now = {
         "nothing": label_now,

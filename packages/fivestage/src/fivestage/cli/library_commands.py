@@ -72,7 +72,9 @@ def _add_set_up(app: Application) -> None:
 
     @app.command()
     def ui(
-        which: Annotated[Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages")] = "mlflow",
+        which: Annotated[
+            Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages")
+        ] = "mlflow",
     ) -> None:
         """Open the pages of MLflow, of ZenML, or of Evidently: the checks of every period."""
         from fivestage.common.settings import EVIDENTLY_WORKSPACE

@@ -187,7 +187,9 @@ def _cause(cause: causes.Cause) -> CauseRow:
     if series is None:
         return CauseRow(cause.kind, cause.subject, cause.sentence)
     days = {name: getattr(series, name) for name in ("usual", "now", "low", "high")}
-    return CauseRow(cause.kind, cause.subject, cause.sentence, series.what, day_of(series.first * DAY), **days)
+    return CauseRow(
+        cause.kind, cause.subject, cause.sentence, series.what, day_of(series.first * DAY), **days
+    )
 
 
 def _advice(verdict: RetrainingDecision) -> str:

@@ -1,14 +1,14 @@
 """Thresholds of drift statistics, calibrated on mock windows that are drawn from the reference's own days.
 
 Rows of one day move together, so chance acts on days, not on rows. A mock window of some of the reference's
-days is compared with all its other days, some hundred times; what these comparisons show is what chance
-does. Statistics differ in noise, so each is measured from its usual value in a scale of its own, and all
-statistics of a group share one limit in that scale: the one that the largest of them rarely exceeds (the
-maximum statistic of Westfall and Young, Resampling-Based Multiple Testing, 1993). The groups share the false
+days is compared with all its other days, some hundred times; what these comparisons show is what chance does.
+The items of a statistic, its columns, differ in noise, so each is measured from its usual value in a scale of
+its own, and all share one limit in that scale: the one that the largest of them rarely exceeds (the maximum
+statistic of Westfall and Young, Resampling-Based Multiple Testing, 1993). The statistics share the false
 alarms equally.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ MOCK_WINDOWS = 300  # enough that a limit changes by a few per cent with the see
 JUDGED_MOCKS = 100  # of them, each against those that share no day with it, which is what costs time
 LEAST_DISJOINT = 20  # such mocks; where a reference is too short for so many, all others are used
 TAIL = 0.2  # share of mocks from which the exponential tail is estimated: fewer are noise, more are no tail
-PRIOR_DAYS = 20  # weight of the group's common variance in each statistic's own (Smyth, Limma, 2004)
+PRIOR_DAYS = 20  # weight of the columns' common variance in each one's own (Smyth, Limma, 2004)
 EXCESS_WEIGHT = 2.0  # a normal distribution's mean excess over its 80th percentile is half of its deviation
 LEAST_LIMIT = 3.0  # standard deviations: below it a limit would rest on the luck of few days
 FURTHEST = 1.7  # times the furthest mock of a single day: bounded counts have no exponential tail
@@ -82,6 +82,7 @@ def calibrate(
     false_alarm: float,
     seed: int = 0,
     least_limit: float = LEAST_LIMIT,
+    stable_windows: int = STABLE_WINDOWS,
 ) -> dict[str, DriftThreshold]:
     """The threshold of each statistic, by its name.
 
@@ -91,6 +92,7 @@ def calibrate(
         false_alarm: chance that any statistic of a window alarms in which nothing changed but the days.
         seed: of the mock windows.
         least_limit: the least limit, in standard deviations.
+        stable_windows: windows of a reference of which fewer make the limits reach further.
 
     Raises:
         ValueError: where the reference is shorter than two windows, too short to know chance from.
@@ -103,37 +105,29 @@ def calibrate(
     if disjoint.sum(axis=1).min() < LEAST_DISJOINT:
         disjoint = ~np.eye(len(mock), dtype=bool)
     found = compare_days(reference, reference, mock, 1 - mock)
-    groups: dict[str, list[DailyStatistic]] = {}
-    for one in reference:
-        if one.fixed_limit is None and found[one.name].shape[1]:
-            groups.setdefault(one.name, []).append(one)
-    independent = days * min(1.0, days / window_days / STABLE_WINDOWS) ** 2
+    calibrated = [one for one in reference if one.fixed_limit is None]
+    independent = days * min(1.0, days / window_days / stable_windows) ** 2
     furthest = FURTHEST if window_days == 1 else np.inf
     thresholds = {
         one.name: DriftThreshold(np.zeros(one.items), np.full(one.items, one.fixed_limit))
         for one in reference
         if one.fixed_limit is not None
     }
-    for group in groups.values():
-        measured = {one.name: _Scale.of(found[one.name], days, one.least) for one in group}
-        largest = _largest(group, found, disjoint, days)
-        limit = _limit(largest, false_alarm / len(groups), independent, furthest)
-        for name, scale in measured.items():
-            reach = np.maximum(limit * scale.scale, least_limit * scale.deviation)
-            thresholds[name] = DriftThreshold(scale.usual, scale.usual + reach)
+    for one in calibrated:
+        scale = _Scale.of(found[one.name], days, one.least)
+        largest = _largest(one, found[one.name], disjoint, days)
+        limit = _limit(largest, false_alarm / len(calibrated), independent, furthest)
+        reach = np.maximum(limit * scale.scale, least_limit * scale.deviation)
+        thresholds[one.name] = DriftThreshold(scale.usual, scale.usual + reach)
     return thresholds
 
 
-def _largest(group: list[DailyStatistic], found: Mapping[str, Floats], disjoint: Bools, days: int) -> Floats:
-    """How far the group's furthest item lies in each mock, measured by mocks that share no day with it."""
+def _largest(statistic: DailyStatistic, found: Floats, disjoint: Bools, days: int) -> Floats:
+    """How far the furthest item lies in each mock, measured by mocks that share no day with it."""
     largest = []
     for mock in range(min(JUDGED_MOCKS, len(disjoint))):
-        others = disjoint[mock]
-        furthest = -np.inf
-        for one in group:
-            scale = _Scale.of(found[one.name][others], days, one.least)
-            furthest = max(furthest, ((found[one.name][mock] - scale.usual) / scale.scale).max())
-        largest.append(furthest)
+        scale = _Scale.of(found[disjoint[mock]], days, statistic.least)
+        largest.append(((found[mock] - scale.usual) / scale.scale).max())
     return np.array(largest)
 
 

@@ -9,10 +9,10 @@
 | value habits | new share: values that no (other) day of the reference has | new values / values |
 | | modal share: how often a day has its most frequent value | sum of the days' modal shares / days |
 | | distinct share: different values of a day per value | log(sum of the days' distinct shares / days) |
+| | share out of range: numbers beyond those of all (other) days, and a margin | numbers beyond / values |
 | residuals | residual mean and spread given the other columns (`residuals`) | mean; log(mean square) / 2 |
 
-Constraints (`constraints`), and numbers as far beyond all seen as these lie apart, have a fixed limit.
-Every statistic is compared as the absolute
+Constraints (`constraints`) add one statistic with a fixed limit. Every statistic is compared as the absolute
 difference of a window from its reference, and its own days are its picture.
 """
 
@@ -32,6 +32,8 @@ LEAST_LEVEL = 0.008
 LEAST_NEW = 0.03
 LEAST_MODAL = 0.1  # a column that is one value on calm days takes many days to show it
 LEAST_DISTINCT = 0.1
+LEAST_RANGE = 0.02
+RANGE_MARGIN = 0.15  # of the range that other days had, beyond which a number is unlike any seen
 LEAST_LOG = 0.03
 FREQUENT_LEVELS = 15  # of a category that are watched one by one
 FREQUENT = 0.01
@@ -73,13 +75,12 @@ class Window:
 class DailyStatistic:
     """A ratio of two sums by day (days, items), of which each item tells of a column.
 
-    `name` is the statistic, `group` shares a limit, `least` is the least scale, `logarithm` what is added
+    `name` is the statistic, `least` the least scale, `logarithm` what is added
     to the ratio before its logarithm is taken (None: no logarithm is), `fixed_limit` a limit that is not
     calibrated, `broken` the difference from which on the data are broken rather than drifted.
     """
 
     name: str
-    group: str
     columns: tuple[str, ...]
     numerator: Floats
     denominator: Floats
@@ -135,13 +136,6 @@ class KnownValues:
     numeric: bool
     rule: Rule = ANY
 
-    def far_beyond(self, number: Floats) -> NDArray[np.bool_]:
-        """Which numbers lie beyond all that were seen by more than these lie apart, as in another unit."""
-        if not len(self.values):
-            return np.zeros(number.size, dtype=bool)
-        low, high = float(self.values.min()), float(self.values.max())
-        return np.asarray((number < 2 * low - high) | (number > 2 * high - low), dtype=np.bool_)
-
 
 def daily_statistics(
     window: Window, columns: Sequence[str], known: Sequence[KnownValues] = ()
@@ -169,12 +163,9 @@ def daily_statistics(
     )
     empty = (rows == 0).astype(np.float64)
     found = [
-        DailyStatistic(
-            "missing share", "missing", names, wide - parts["values"], wide, LEAST_SHARE, broken=0.1
-        ),
+        DailyStatistic("missing share", names, wide - parts["values"], wide, LEAST_SHARE, broken=0.1),
         DailyStatistic(
             "level share",
-            "level shares",
             tuple(name for name, _ in levels),
             level_rows,
             level_values,
@@ -185,7 +176,6 @@ def daily_statistics(
         ),
         DailyStatistic(
             "rows a day",
-            "volume",
             (ROWS,),
             rows,
             ones,
@@ -197,17 +187,15 @@ def daily_statistics(
         ),
         DailyStatistic(
             "duplicate share",
-            "duplicates",
             (ROWS,),
             _duplicates(window, counted),
             rows,
             LEAST_SHARE,
             broken=0.05,
         ),
-        DailyStatistic("new share", "value habits", names, parts["new"], parts["values"], LEAST_NEW),
+        DailyStatistic("new share", names, parts["new"], parts["values"], LEAST_NEW),
         DailyStatistic(
             "modal share",
-            "value habits",
             names,
             parts["modal"],
             parts["filled"],
@@ -216,7 +204,6 @@ def daily_statistics(
         ),
         DailyStatistic(
             "distinct share",
-            "value habits",
             names,
             parts["distinct"],
             parts["filled"],
@@ -225,7 +212,6 @@ def daily_statistics(
             jackknifed=True,
         ),
         DailyStatistic(
-            "constraint",
             "constraint",
             names,
             parts["against"],
@@ -239,20 +225,16 @@ def daily_statistics(
     found.append(
         DailyStatistic(
             "share out of range",
-            "constraint",
             names,
             parts["beyond"],
             parts["values"],
-            0.0,
-            fixed_limit=CONSTRAINT_LIMIT,
-            slips=SLIPS,
+            LEAST_RANGE,
+            jackknifed=True,
         )
     )
     if not empty.any() or known:
         found.append(
-            DailyStatistic(
-                "days without rows", "volume", (ROWS,), empty, ones, 0.0, fixed_limit=1e-9, broken=0.0
-            )
+            DailyStatistic("days without rows", (ROWS,), empty, ones, 0.0, fixed_limit=1e-9, broken=0.0)
         )
     return [one for one in found if one.items], learnt
 
@@ -296,7 +278,7 @@ def _count(window: Window, name: str, known: KnownValues | None) -> _Counts:
         number = np.asarray(distinct, dtype=np.float64)
         rule = known.rule if known else rule_of(number, value, of_day, times)
         against = rule.broken_by(number)[value]
-        beyond = (known.far_beyond(number) if known else np.zeros(number.size, dtype=bool))[value]
+        beyond = _out_of_range(number, value, of_day, days, known)
     else:
         rule, against, beyond = ANY, np.zeros(value.size, dtype=bool), np.zeros(value.size, dtype=bool)
     if known:
@@ -337,6 +319,33 @@ def _is_new(index: pd.Index, value: Ints, known: KnownValues | None) -> NDArray[
     if not len(index):
         return np.zeros(0, dtype=bool)
     return np.asarray((known.values.get_indexer(index) < 0)[value], dtype=np.bool_)
+
+
+def _out_of_range(
+    number: Floats, value: Ints, of_day: Ints, days: int, known: KnownValues | None
+) -> NDArray[np.bool_]:
+    """Whether each pair of a day and a value lies beyond what the (other) days of the reference had."""
+    if known is not None:
+        seen = np.asarray(known.values, dtype=np.float64)
+        low, high = (
+            np.full(days, one) for one in ((seen.min(), seen.max()) if seen.size else (np.nan, np.nan))
+        )
+    else:
+        low, high = np.full(days, np.inf), np.full(days, -np.inf)
+        np.minimum.at(low, of_day, number[value])
+        np.maximum.at(high, of_day, number[value])
+        low, high = _least_of_others(low), -_least_of_others(-high)
+    margin = RANGE_MARGIN * np.where(np.isfinite(high - low), high - low, np.inf)
+    beyond = (number[value] < (low - margin)[of_day]) | (number[value] > (high + margin)[of_day])
+    return np.asarray(beyond, dtype=np.bool_)
+
+
+def _least_of_others(least: Floats) -> Floats:
+    """For each day the least of all other days."""
+    ordered = np.append(np.sort(least), np.inf)
+    return np.asarray(
+        np.where(np.arange(least.size) == least.argmin(), ordered[1], ordered[0]), dtype=np.float64
+    )
 
 
 def _cells(day: Ints, value: Ints, days: int, width: int) -> tuple[Ints, Ints, Ints]:

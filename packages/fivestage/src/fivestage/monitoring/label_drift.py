@@ -28,6 +28,7 @@ from fivestage.monitoring.residuals import Design, design_of
 BIAS, BY_INPUT = "label bias", "label by input"
 LABEL = "label"
 LEAST = 0.01  # of a rate, or of an interval's width
+STABLE_WINDOWS = 8  # two statistics rest on less luck than nine
 LEAST_LIMIT = 2.0  # standard deviations: one bias needs less than a maximum over many columns
 LEAST_SPREAD = {"probability": 0.03, "number": 0.2}  # of a row, so that no row counts for all
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
@@ -62,7 +63,6 @@ def label_statistics(
     return [
         DailyStatistic(
             BIAS,
-            BIAS,
             (LABEL, SURE_ROWS),
             by_day([residual, weighted]),
             np.hstack([rows, weights]),
@@ -70,7 +70,6 @@ def label_statistics(
             words=kind.words,
         ),
         DailyStatistic(
-            BY_INPUT,
             BY_INPUT,
             (*SCORES, *design.names.tolist()),
             of_inputs,
@@ -110,7 +109,7 @@ def detect_label_drift(
         label_statistics(window, truth, told, design, kind)
         for window, truth, told in zip(windows, label, forecast, strict=True)
     )
-    thresholds = calibrate(was, current.days, false_alarm, seed, LEAST_LIMIT)
+    thresholds = calibrate(was, current.days, false_alarm, seed, LEAST_LIMIT, STABLE_WINDOWS)
     days = [np.ones((1, window.days)) for window in (current, reference)]
     found = compare_days(now, was, days[0], days[1])
     return findings_of(now, was, found, thresholds, (reference.first, current.first))

@@ -193,7 +193,6 @@ def residual_statistics(
     found = [
         DailyStatistic(
             MEAN,
-            "residuals",
             names,
             residual / deviation[kept],
             of_rows,
@@ -203,7 +202,6 @@ def residual_statistics(
         ),
         DailyStatistic(
             SPREAD,
-            "residuals",
             names,
             squared,
             of_rows,
