@@ -150,7 +150,7 @@ def test_an_illegal_contract_is_a_sentence_that_names_the_field(
 
 
 def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
-    with pytest.raises(UserError, match=r"problem\.yaml: title: .* \(2 more\)\. Mend that field"):
+    with pytest.raises(UserError, match=r"problem\.yaml: title: .* \(2 more\)\. Fix that field"):
         parse_contract(edited(("title", ""), ("label", GONE), ("owner", "me")), "problem.yaml")
 
 
@@ -241,7 +241,7 @@ def test_the_digest_is_of_the_content_alone(shipped: Contract, tmp_path: Path) -
     assert changed.digest != shipped.digest
 
 
-def test_moments_and_days() -> None:
+def test_times_and_days() -> None:
     assert epoch(date(2013, 10, 1)) == epoch(day("2013-10-01")) == 1_380_585_600
     assert epoch(datetime.fromisoformat("2013-10-01T02:00:00+02:00")) == 1_380_585_600
     assert iso(1_380_585_600) == "2013-10-01T00:00:00Z"

@@ -49,8 +49,8 @@ def cut(raw: dict[str, pd.DataFrame], many: int, seed: int) -> dict[str, dict[st
     """Parts by name: days dealt out at random, so that each part reaches over all periods."""
     draw = np.random.default_rng(seed)
     dealt = {
-        table: draw.integers(0, many, 366)[moment.dt.dayofyear.to_numpy()]
-        for table, moment in (
+        table: draw.integers(0, many, 366)[timestamp.dt.dayofyear.to_numpy()]
+        for table, timestamp in (
             ("flights", pd.to_datetime(raw["flights"][["year", "month", "day"]])),
             ("weather", raw["weather"]["time_hour"]),
         )

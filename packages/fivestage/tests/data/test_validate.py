@@ -75,7 +75,7 @@ def test_good_rows_stay_as_they_are() -> None:
         ("weight", np.inf, "outside 0 to 1"),
         ("weight", "heavy", "not a number"),
         ("at", 5, "outside 2020-01-01T00:00:00Z to 2030-01-01T00:00:00Z"),
-        ("at", "2021-01-01", "not a moment in epoch seconds"),
+        ("at", "2021-01-01", "not a timestamp in epoch seconds"),
     ],
 )
 def test_a_bad_value_is_named_and_only_its_row_put_aside(column: str, value: Any, check_failed: str) -> None:

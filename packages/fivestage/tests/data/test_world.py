@@ -142,9 +142,7 @@ def test_when_events_are_known(few: Tables, contract: Contract) -> None:
     assert np.array_equal(landing, events["landing"]["landed_at"])
 
 
-def test_events_between_two_moments_leave_the_first_and_hold_the_last(
-    few: Tables, contract: Contract
-) -> None:
+def test_events_between_two_times_leave_the_first_and_hold_the_last(few: Tables, contract: Contract) -> None:
     hours = np.sort(few.events["weather"]["hour"].unique())
     found = known_between(few.events, contract, int(hours[2]) + HOUR, int(hours[4]) + HOUR)
     assert sorted(found["weather"]["hour"].unique()) == hours[3:5].tolist()

@@ -14,7 +14,7 @@ Writer = Callable[[Path], Words]
 
 
 def people(rows: int = 1_500, seed: int = 0, rate: float = 0.3, days: int = 300) -> pd.DataFrame:
-    """A table that can be learnt from: moments in order, numbers, two categories, and who left."""
+    """A table that can be learnt from: timestamps in order, numbers, two categories, and who left."""
     random = np.random.default_rng(seed)
     age, income = random.normal(45, 12, rows).round(1), random.gamma(3, 900, rows).round(2)
     plan = random.choice(["basic", "plus", "gold"], rows, p=[0.5, 0.3, 0.2])
@@ -216,7 +216,7 @@ def grouped(folder: Path) -> Words:
 
 
 def newest_first(folder: Path) -> Words:
-    """Moments in reverse, some missing, two years by the month."""
+    """Timestamps in reverse, some missing, two years by the month."""
     frame = people(days=800)
     frame["at"] = frame["at"].dt.strftime("%Y-%m")
     frame.loc[::400, "at"] = ""

@@ -49,7 +49,7 @@ WINE = ("od280/od315_of_diluted_wines", "proline", "color_intensity")  # a quick
 def customers() -> pd.DataFrame:
     """Orders of customers, some of whom leave more often than others; German spelling, odd forms, leaks."""
     random = np.random.default_rng(0)
-    moments = pd.Timestamp("2023-02-01") + pd.to_timedelta(
+    timestamps = pd.Timestamp("2023-02-01") + pd.to_timedelta(
         np.sort(random.integers(0, 300 * DAY, ROWS)), unit="s"
     )
     who = random.integers(0, 60, ROWS)
@@ -58,14 +58,14 @@ def customers() -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "Order ID": [f"o{number:05}" for number in range(ROWS)],
-            "Signed Up At": moments.strftime("%d.%m.%Y %H:%M"),
+            "Signed Up At": timestamps.strftime("%d.%m.%Y %H:%M"),
             "Kunde": [f"c{one}" for one in who],
             "Größe (cm)": np.where(random.random(ROWS) < 0.1, np.nan, random.normal(170, 10, ROWS).round(1)),
             "plan": random.choice(["basic", "plus", "größe XL"], ROWS),
             "price": [f"{one:,.2f}".translate(str.maketrans(",.", ".,")) for one in price],
             "note": [" ".join(random.choice(["good", "bad", "slow"], 12)) for _ in range(ROWS)],
             "one": 1,
-            "closed": (moments + pd.to_timedelta(random.integers(1, 30, ROWS), unit="D")).strftime(
+            "closed": (timestamps + pd.to_timedelta(random.integers(1, 30, ROWS), unit="D")).strftime(
                 "%Y-%m-%d"
             ),
             "refund": np.where(left, price, 0),
@@ -242,7 +242,7 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
                 y=OUTCOME, t=DAYS.strftime("%d %B %Y").str.replace("May", "Mai").str.replace("March", "März")
             ),
             {"time": "t"},
-            ["'t' does not parse: '01 März 2022'", "are no moments"],
+            ["'t' does not parse: '01 März 2022'", "are no timestamps"],
         ),
         (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
         (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
@@ -283,19 +283,19 @@ def test_what_cannot_work_is_a_sentence(
 @pytest.mark.parametrize(
     ("values", "kind", "written"),
     [
-        (DAYS.strftime("%m/%d/%Y"), "moment", "%m/%d/%Y"),
-        (DAYS.strftime("%B %d, %Y"), "moment", "%B %d, %Y"),
-        (DAYS.strftime("%d-%b-%y"), "moment", "%d-%b-%y"),
-        (DAYS.strftime("%A, %d %B %Y"), "moment", "%A, %d %B %Y"),
-        (DAYS.strftime("%m/%d/%Y, %I:%M:%S %p"), "moment", "%m/%d/%Y, %I:%M:%S %p"),
-        (DAYS.strftime("%H:%M %d/%m/%Y"), "moment", "%H:%M %d/%m/%Y"),
-        (DAYS.strftime("%Y-%m-%d %H:%M:%S PDT"), "moment", "%Y-%m-%d %H:%M:%S %Z"),
-        (DAYS.strftime("%Y%m%d%H%M%S").astype("int64"), "moment", "%Y%m%d%H%M%S"),
-        (DAYS.as_unit("s").astype("int64") + 0.5, "moment", "s"),
+        (DAYS.strftime("%m/%d/%Y"), "timestamp", "%m/%d/%Y"),
+        (DAYS.strftime("%B %d, %Y"), "timestamp", "%B %d, %Y"),
+        (DAYS.strftime("%d-%b-%y"), "timestamp", "%d-%b-%y"),
+        (DAYS.strftime("%A, %d %B %Y"), "timestamp", "%A, %d %B %Y"),
+        (DAYS.strftime("%m/%d/%Y, %I:%M:%S %p"), "timestamp", "%m/%d/%Y, %I:%M:%S %p"),
+        (DAYS.strftime("%H:%M %d/%m/%Y"), "timestamp", "%H:%M %d/%m/%Y"),
+        (DAYS.strftime("%Y-%m-%d %H:%M:%S PDT"), "timestamp", "%Y-%m-%d %H:%M:%S %Z"),
+        (DAYS.strftime("%Y%m%d%H%M%S").astype("int64"), "timestamp", "%Y%m%d%H%M%S"),
+        (DAYS.as_unit("s").astype("int64") + 0.5, "timestamp", "s"),
         (["1,23,456", "7,89,012", "345"] * 100, "integer", ""),
-        (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "moment", "ISO8601"),
-        (DAYS.strftime("%Y%m%d").astype(int), "moment", "%Y%m%d"),
-        (DAYS.as_unit("ms").astype("int64"), "moment", "ms"),
+        (DAYS.strftime("%Y-%m-%dT%H:%M:%S+02:00"), "timestamp", "ISO8601"),
+        (DAYS.strftime("%Y%m%d").astype(int), "timestamp", "%Y%m%d"),
+        (DAYS.as_unit("ms").astype("int64"), "timestamp", "ms"),
         ([f"${n:,}.50" for n in range(900, 1200)], "number", ""),
         ([f"{n} %" for n in range(300)], "integer", ""),
         (["\u22121.5", "(2)", "3-", "CHF 4", "5 EUR", "- 6.5"] * 50, "number", ""),
@@ -311,7 +311,7 @@ def test_kinds_of_columns(values: Any, kind: str, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "kind"),
-    [(DAYS.strftime("%Y%m%d").astype(int), "moment"), (range(20240001, 20240301), "integer")],
+    [(DAYS.strftime("%Y%m%d").astype(int), "timestamp"), (range(20240001, 20240301), "integer")],
 )
 def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
     assert inspect_column(pd.Series(numbers, name="due"), "due").kind == kind
@@ -332,7 +332,7 @@ def test_days_of_the_calendar_need_no_name(numbers: Any, kind: str) -> None:
         ("ISO8601", ["2023-07-01T10:00+05:30", "2023-07-01T10:00"], "2023-07-01T04:30 2023-07-01T10:00"),
     ],
 )
-def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> None:
+def test_times_are_those_meant(written: str, texts: list[str], meant: str) -> None:
     expected = [pd.Timestamp(one, tz="UTC").timestamp() for one in meant.split()]
     assert timestamp(pd.Series(texts), written).tolist() == expected
 
@@ -353,7 +353,7 @@ def test_moments_are_those_meant(written: str, texts: list[str], meant: str) -> 
         ([1.25, 1.5, 1.75], ""),
     ],
 )
-def test_a_column_that_is_said_to_be_moments_may_hold_years_and_quarters(values: Any, written: str) -> None:
+def test_a_column_that_is_said_to_be_times_may_hold_years_and_quarters(values: Any, written: str) -> None:
     assert inspect_column(pd.Series(values, name="due"), "due", is_time=True).written == written
 
 
@@ -484,7 +484,7 @@ def test_no_gate_asks_intervals_to_foresee_them_either(
 
 
 @pytest.mark.parametrize("rare", range(10, 40, 3))
-def test_each_window_of_made_up_moments_has_a_row_of_a_rare_class(rare: int) -> None:
+def test_each_window_of_made_up_times_has_a_row_of_a_rare_class(rare: int) -> None:
     label = pd.Series(np.arange(150) < rare, dtype="float64")
     windows = plan_windows(None, len(label))
     at = simulated_times(label, windows.simulated, split(windows)).to_numpy()[:rare]
@@ -497,7 +497,7 @@ def test_each_window_of_made_up_moments_has_a_row_of_a_rare_class(rare: int) -> 
 
 
 @pytest.mark.parametrize("groups", [0, 170])
-def test_made_up_moments_of_numbers_are_everywhere(groups: int) -> None:
+def test_made_up_times_of_numbers_are_everywhere(groups: int) -> None:
     draw = np.random.default_rng(0)
     label = pd.Series(draw.normal(size=900 if groups else 150))
     of = pd.Series(draw.integers(0, groups, len(label))) if groups else None
@@ -522,7 +522,7 @@ def test_what_is_often_the_same_is_no_season(tmp_path: Path) -> None:
     assert draft(InitOptions(str(tmp_path / "table.csv"), "spent", "at")).seasons.held < 0.03
 
 
-def test_made_up_moments_that_follow_an_order_have_its_seasons() -> None:
+def test_made_up_times_that_follow_an_order_have_its_seasons() -> None:
     at = pd.Series(np.arange(4_000) // 500 * 365 * DAY, dtype="float64")  # eight years, and no days
     numbers = np.random.default_rng(0).normal(size=4_000) + np.arange(4_000) / 400
     windows = plan_windows(at, 4_000)
@@ -615,7 +615,7 @@ def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
     tables = module(tmp_path / "dataset.py").load(load_contract(tmp_path / "problem.yaml"))
     assert tables.rows["target"].sum() == 48
     thirds = np.array_split(tables.rows["target"], 3)
-    assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up moments are stratified
+    assert max(abs(third.mean() - 48 / 178) for third in thirds) < 0.05  # made-up timestamps are stratified
 
 
 def test_a_target_may_have_any_name(tmp_path: Path) -> None:

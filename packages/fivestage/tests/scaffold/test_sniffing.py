@@ -109,7 +109,7 @@ def test_the_code_that_is_written_is_the_code_that_has_read(tmp_path: Path) -> N
 def test_a_row_with_more_fields_than_headers_is_named(tmp_path: Path) -> None:
     """Which pandas would take for a table whose first column names the rows, and shift all others."""
     rows = ["a,b,y", "1,2,x,9", *["1,2,x", "3,4,z"] * 50]
-    with pytest.raises(UserError, match=r"line 2 has 4 fields, the headers are 3\. Mend that line"):
+    with pytest.raises(UserError, match=r"line 2 has 4 fields, the headers are 3\. Fix that line"):
         find_reader(written(tmp_path, "\n".join(rows)))
 
 

@@ -93,7 +93,7 @@ class NumberColumn(StrictModel):
 
 
 class TimestampColumn(StrictModel):
-    """A moment, always with its zone; epoch seconds inside the project."""
+    """A date and time, always with its zone; epoch seconds inside the project."""
 
     type: Literal["timestamp"]
     about: Text
@@ -173,7 +173,7 @@ def _require_comparable(columns: Mapping[str, Any], rule: Rule) -> None:
 
 
 class Event(StrictModel):
-    """One kind of thing the project is told about the world, and from when it counts."""
+    """A kind of event that the project receives, and from when it counts."""
 
     about: Text
     known: Name
@@ -405,7 +405,7 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
             why = "the contract has no such field"
         if not first["loc"]:
             field, why = "task", f"it must be one of {', '.join(TASKS)}"
-        raise UserError(f"{source}: {field}: {why}{more}. Mend that field and run again.") from error
+        raise UserError(f"{source}: {field}: {why}{more}. Fix that field and run again.") from error
 
 
 def load_contract(path: Path) -> Contract:
@@ -420,11 +420,11 @@ def load_contract(path: Path) -> Contract:
     return parse_contract(content, str(path))
 
 
-def epoch(moment: datetime | date) -> int:
-    """Epoch seconds of a moment with a zone, or of a day's start in UTC."""
-    if not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-    return int(moment.timestamp())
+def epoch(at: datetime | date) -> int:
+    """Epoch seconds of a time with a zone, or of a day's start in UTC."""
+    if not isinstance(at, datetime):
+        at = datetime(at.year, at.month, at.day, tzinfo=UTC)
+    return int(at.timestamp())
 
 
 def iso(at: int) -> str:

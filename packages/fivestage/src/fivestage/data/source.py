@@ -41,7 +41,7 @@ def reading(source: str) -> Iterator[None]:
     except Exception as error:
         why = " ".join(str(_first_cause(error)).split()).rstrip(".")
         raise UserError(
-            f"{named(source)} cannot be read as a table: {why}. Mend it, or name another."
+            f"{named(source)} cannot be read as a table: {why}. Fix it, or name another."
         ) from error
 
 

@@ -24,7 +24,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class TemporalSplit:
-    """Positions of rows in each window; the moments are epoch seconds."""
+    """Positions of rows in each window; the timestamps are epoch seconds."""
 
     train: Rows
     folds: tuple[Fold, ...]

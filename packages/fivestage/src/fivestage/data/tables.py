@@ -38,7 +38,7 @@ def tables_of(
     rejected = _without_time(raw, rows[label.notna()], time)
     good = rows[label.notna() & rows[time].notna()]
     if good.empty:
-        raise UserError("No row has both a target and a moment of decision: `make init` says why.")
+        raise UserError("No row has both a target and a decision time: `make init` says why.")
     label = label[good.index]
     decided = good[time].to_numpy(np.int64)
     known = known_at[good.index].fillna(good[time]).to_numpy(np.int64)
@@ -79,7 +79,7 @@ def _without_time(raw: pd.DataFrame, rows: pd.DataFrame, time: str) -> pd.DataFr
             "line": lost.to_numpy() + 2,
             "column": time,
             "value": values.to_numpy(),
-            "reason": "no moment",
+            "reason": "no timestamp",
             "kept": np.zeros(len(lost), dtype=bool),
         }
     )

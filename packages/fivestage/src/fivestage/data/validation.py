@@ -30,7 +30,7 @@ class Validated:
 
 
 def frame_schema(columns: Mapping[str, Column]) -> pa.DataFrameSchema:
-    """The schema of a frame in which numbers and moments are floats, so that a gap is not a wrong type."""
+    """The schema of a frame in which numbers and timestamps are floats, so that a gap is not a wrong type."""
     return pa.DataFrameSchema(
         {name: _schema_column(column) for name, column in columns.items()}, strict=True, ordered=True
     )
@@ -131,7 +131,7 @@ def _dtype(column: Column) -> str:
 
 
 def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    kinds = {"category": "a text", "timestamp": "a moment in epoch seconds"}
+    kinds = {"category": "a text", "timestamp": "a timestamp in epoch seconds"}
     garbled = typed.isna() & given[list(columns)].notna()
     found: list[pd.DataFrame] = []
     for name, column in columns.items():
@@ -204,5 +204,5 @@ def check_share(bad: int, total: int, source: str, path: Path, limit: float = MA
         share = f"{bad:,} of {total:,} rows ({bad / total:.1%}), more than {limit:.0%}"
         raise UserError(
             f"{source}: {share}, are in quarantine. {path} says which and why; "
-            "mend them, or the ranges in problem.yaml."
+            "fix them, or the ranges in problem.yaml."
         )

@@ -1,4 +1,4 @@
-"""What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or moments."""
+"""What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or timestamps."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -22,9 +22,9 @@ from fivestage.data.cleaning import (
     timestamp,
 )
 
-Kind = Literal["number", "integer", "category", "text", "moment"]
+Kind = Literal["number", "integer", "category", "text", "timestamp"]
 SAMPLE = 5_000  # distinct values that say how a column is written
-READABLE = 0.95  # of the values must be numbers, or moments, for the column to be taken for them
+READABLE = 0.95  # of the values must be numbers, or timestamps, for the column to be taken for them
 FEW_LEVELS = 12  # of so many a contract names each
 LEAST_OF_LEVEL = 5  # rows; with a rarer level more are to be expected
 FREE_LENGTH = 40  # mean characters from which on a category is prose
@@ -49,24 +49,24 @@ WHOLE = {
     "%Y%m": 10**2,
     "%Y": 1,
 }  # with what follows a year's digits
-DAILY = 10**4  # of what has fewer digits it must be said that it is a moment
+DAILY = 10**4  # of what has fewer digits it must be said that it is a timestamp
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
     r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
 )
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
-CENTURIES = (1700, 2100)  # years in which moments lie
+CENTURIES = (1700, 2100)  # years in which timestamps lie
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
-LEAST_OF_FORM = 0.01  # of the values, for a further form in which moments are written
+LEAST_OF_FORM = 0.01  # of the values, for a further form in which timestamps are written
 TRIED = 100  # values, of which a form must read one to be looked at
-MARKS = {
+SENTINELS = {
     sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
 }
-LEAST_OF_MARK = 0.01  # of the values
+LEAST_OF_SENTINEL = 0.01  # of the values
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
 TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
-EPOCH_YEARS = (1990, 2040)  # in which a number can be a moment
+EPOCH_YEARS = (1990, 2040)  # in which a number can be a timestamp
 SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
 
 
@@ -84,10 +84,10 @@ class ColumnProfile:
     levels: tuple[str, ...] = ()
     longest: int = 0  # characters
     example: str | float = ""
-    written: str = ""  # how moments are written
+    written: str = ""  # how timestamps are written
     decimal: str = "."
     unreadable: int = 0  # values that are none of the kind, and count as missing
-    mark: float | None = None  # a number that seems to stand for none
+    sentinel: float | None = None  # a number that seems to stand for none
     measured: bool = False  # texts that are numbers with a unit, or clocks
     identifier: bool = False
     whole: bool = False  # whole numbers without zeros before them, which would tell them apart
@@ -130,31 +130,31 @@ def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> Co
     if found.distinct == 1:
         return replace(found, left_out=f"it has one value only, {str(known.iloc[0])[:FREE_LENGTH]!r}")
     if pd.api.types.is_datetime64_any_dtype(values):
-        return _moments(found, values, "")
+        return _timestamps(found, values, "")
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         written = epoch_or_day(known, name, is_time=is_time)
-        return _moments(found, values, written) if written else _number(found, values)
+        return _timestamps(found, values, written) if written else _number(found, values)
     return _of_text(found, values, text(known).dropna().drop_duplicates(), is_time=is_time)
 
 
 def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is_time: bool) -> ColumnProfile:
-    """A column of text, which may really be moments or numbers."""
+    """A column of text, which may really be timestamps or numbers."""
     sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
     written = how_written(sample)
     if written:
-        return _moments(found, values, written)
+        return _timestamps(found, values, written)
     decimal = decimal_of(sample)
     if decimal is None:
         return _category(found, values)
     if is_time and decimal == ".":
         written = epoch_or_day(number(sample).dropna(), found.name, is_time=True)
         if written and _read(sample, written).mean() > READABLE:
-            return _moments(found, values, written)
+            return _timestamps(found, values, written)
     return _number(replace(found, decimal=decimal), values)
 
 
 def how_written(sample: pd.Series) -> str:
-    """The format in which texts are moments; empty if they are none.
+    """The format in which texts are timestamps; empty if they are none.
 
     Where day and month could change places, the format with the day first stands, unless it reads fewer.
     """
@@ -163,7 +163,7 @@ def how_written(sample: pd.Series) -> str:
 
 
 def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
-    """The forms in which texts are moments, the most used first, and which of the texts are."""
+    """The forms in which texts are timestamps, the most used first, and which of the texts are."""
     used: list[str] = []
     known = pd.Series(data=False, index=sample.index)
     if (
@@ -213,15 +213,15 @@ def _around(text: str) -> tuple[str, str]:
 
 
 def _read(texts: pd.Series, form: str) -> pd.Series:
-    """Which texts a form makes moments of, in years that can be."""
+    """Which texts a form makes timestamps of, in years that can be."""
     first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
     return timestamp(texts, form).between(first, last)
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How numbers are moments: epoch counts, years, days as 20130131 or as spreadsheets have them; or empty.
+    """How numbers are timestamps: epoch counts, years, days as 20130131 or as spreadsheets have them; or empty.
 
-    Many numbers that are all days of the calendar are moments whatever the column's name.
+    Many numbers that are all days of the calendar are timestamps whatever the column's name.
     """
     named, many = is_time or TIMES.search(name), values.nunique() >= LEAST_FOR_IDENTIFIER
     if not (named or many):
@@ -255,12 +255,12 @@ def _plausible(sample: pd.Series, decimal: str) -> bool:
     return bool(bare.str.fullmatch(form).mean() >= READABLE)
 
 
-def _moments(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
+def _timestamps(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
     seconds = seconds_of(values, written)
     known = seconds.dropna()
     return replace(
         found,
-        kind="moment",
+        kind="timestamp",
         written=written,
         low=float(known.min()),
         high=float(known.max()),
@@ -288,21 +288,21 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
-        mark=mark_of(known),
+        sentinel=sentinel_of(known),
         identifier=serial,
         left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
     )
 
 
-def mark_of(numbers: pd.Series) -> float | None:
+def sentinel_of(numbers: pd.Series) -> float | None:
     """A number such as -999 that stands farther from all others than these from each other."""
-    for mark in (float(numbers.min()), float(numbers.max())):
-        others = numbers[numbers != mark]
-        often = 1 - len(others) / len(numbers) >= LEAST_OF_MARK
-        if mark in MARKS and often and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
+    for sentinel in (float(numbers.min()), float(numbers.max())):
+        others = numbers[numbers != sentinel]
+        often = 1 - len(others) / len(numbers) >= LEAST_OF_SENTINEL
+        if sentinel in SENTINELS and often and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
             low, high = float(others.min()), float(others.max())
-            if max(low - mark, mark - high) > high - low:
-                return mark
+            if max(low - sentinel, sentinel - high) > high - low:
+                return sentinel
     return None
 
 

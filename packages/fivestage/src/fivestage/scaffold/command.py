@@ -1,4 +1,4 @@
-"""`make init`: what the user says, and what they are told."""
+"""`make init`: its options, and what it reports."""
 
 import argparse
 import os
@@ -20,10 +20,10 @@ ANSWERS = ROOT / ".copier-answers.yml"
 OPTIONS = {
     "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
     "target": "the column to predict",
-    "time": "the column with the moment of decision; without it, moments are made up",
+    "time": "the column with the decision time; without it, times are made up",
     "keys": "columns of entities whose history counts, such as a customer",
-    "group": "rows with the same value stay in the same window, where moments are made up",
-    "known": "the column with the moment at which the target was known",
+    "group": "rows with the same value stay in the same window, where times are made up",
+    "known": "the column with the time at which the target was known",
     "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
     "task": "binary, multiclass or regression; by default as the target's values tell",
     "leave_out": "columns that are not known before the decision, or must not be used",
@@ -58,7 +58,7 @@ def options_of(words: Mapping[str, str]) -> InitOptions:
 
 
 def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
-    """Write the problem of a table, in place of the one that is there, and tell what was found.
+    """Write the problem of a table, in place of the one that is there, and report what was found.
 
     Raises:
         UserError: when the table cannot work.

@@ -34,11 +34,11 @@ from fivestage.scaffold.sniffing import Reader, find_reader
 from fivestage.scaffold.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
-CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with moments
+CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with timestamps
 ROW = "row_number"
-UNREADABLE = 0.01  # of the moments of decision, at most
+UNREADABLE = 0.01  # of the decision times, at most
 LEAST_GROUPS = 30  # to be dealt out to windows
-SEEN = 5_000  # values among which such are looked for as are no moments
+SEEN = 5_000  # values among which such are looked for as are no timestamps
 LARGEST_GROUP = 0.25  # of the rows
 LEAST_EARLY = 5  # rows of each class before the first fold
 EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
@@ -287,7 +287,7 @@ def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
 def _decided(
     table: pd.DataFrame, columns: Mapping[str, ColumnProfile], options: InitOptions
 ) -> pd.Series | None:
-    """The moments of decision.
+    """The decision times.
 
     Raises:
         UserError: when the time column holds none.
@@ -300,9 +300,9 @@ def _decided(
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
         raise UserError(
             f"The time column {options.time!r} is of no use: {column.left_out}. Name another column, or "
-            "leave TIME out: moments are then made up."
+            "leave TIME out: times are then made up."
         )
-    _require_moments(table, column, "time", "TIME")
+    _require_timestamps(table, column, "time", "TIME")
     unreadable = column.missing
     if unreadable > UNREADABLE:
         values = table[options.time]
@@ -310,25 +310,25 @@ def _decided(
             values[seconds_of(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
         )
         raise UserError(
-            f"The time column {options.time!r} has no moment in {unreadable:.1%} of the rows (such as "
-            f"{', '.join(map(repr, bad))}): mend or remove those rows, or name another column."
+            f"The time column {options.time!r} has no timestamp in {unreadable:.1%} of the rows (such as "
+            f"{', '.join(map(repr, bad))}): fix or remove those rows, or name another column."
         )
     return seconds_of(table[options.time], column.written)
 
 
-def _require_moments(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
-    """Refuse a column that holds no moments.
+def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
+    """Refuse a column that holds no timestamps.
 
     Raises:
         UserError: with some of what it holds.
     """
-    if column.kind != "moment":
+    if column.kind != "timestamp":
         texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
         unread = texts[~forms_read(texts)[1]]
         seen = (unread if len(unread) else texts).head(3)
         raise UserError(
             f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
-            "moments in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
+            "timestamps in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
             f"column, or leave {option} out."
         )
 
@@ -339,19 +339,19 @@ def _require_known_later(
     """Refuse a column that cannot say when the target was known.
 
     Raises:
-        UserError: when it holds no moments, or earlier ones than the decisions.
+        UserError: when it holds no timestamps, or earlier ones than the decisions.
     """
     if not options.known:
         return
     if decided is None:
-        raise UserError(f"KNOWN={options.known} needs the moments of decision too: name them with TIME.")
+        raise UserError(f"KNOWN={options.known} needs the decision times too: name them with TIME.")
     column = columns[options.known]
-    _require_moments(table, column, "known", "KNOWN")
+    _require_timestamps(table, column, "known", "KNOWN")
     early = float((seconds_of(table[options.known], column.written) < decided).mean())
     if early > EARLY:
         raise UserError(
             f"The column {options.known!r} lies before {options.time!r} in {early:.0%} of the rows: KNOWN is "
-            "the moment at which the target became known, after the decision. Should the two change places?"
+            "the time at which the target became known, after the decision. Should the two change places?"
         )
 
 
@@ -373,7 +373,7 @@ def _require_each_early(
         raise UserError(
             f"The target {target.header!r} is {target.classes[rare]!r} in {rows[rare]} rows before {start}, "
             f"where the first models are tried: {LEAST_EARLY} are needed to learn from. Bring older rows "
-            "with it, join it with another class, or leave TIME out: moments are then made up."
+            "with it, join it with another class, or leave TIME out: times are then made up."
         )
 
 

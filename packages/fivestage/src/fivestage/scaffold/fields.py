@@ -15,8 +15,8 @@ MARGIN = 1.0  # of a number's range, beyond which a value is refused
 GROWTH = 99.0  # the same above what counts or goes up with time, as it will go on doing
 FEW_STEPS = 20  # whole numbers with more values than this count something; with fewer they are grades
 LARGEST_IDENTIFIER = 2**53  # below, a float holds every whole number
-FAR = 100 * 365 * 86_400  # seconds beyond the moments seen, in which one is accepted
-EARLIEST = -2_208_988_800  # 1900, before which a moment is one only where others have been seen
+FAR = 100 * 365 * 86_400  # seconds beyond the timestamps seen, in which one is accepted
+EARLIEST = -2_208_988_800  # 1900, before which a timestamp is one only where others have been seen
 USUAL_LENGTH = 32  # characters of a category, where the contract names no other
 PROSE_LENGTH = 1000
 POSITIONAL = (1e-4, 1e16)  # between which a number is written without an exponent
@@ -39,9 +39,9 @@ def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = Fal
         length = {"max_length": longest} if longest > USUAL_LENGTH else {}
         fields: dict[str, Any] = {"type": "category", "about": about, **levels, **length, **gaps}
         return fields | {"example": quoted(str(column.example))}
-    if column.kind == "moment":
+    if column.kind == "timestamp":
         low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
-        return moment_fields(about, iso(int(low)), iso(int(high)), iso(int(column.example))) | gaps
+        return timestamp_fields(about, iso(int(low)), iso(int(high)), iso(int(column.example))) | gaps
     counts = column.kind == "integer" and column.low >= 0 and column.distinct > FEW_STEPS
     low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
     numbers = {"min": low, "max": high, "example": float(column.example)}
@@ -74,14 +74,14 @@ def row_fields() -> dict[str, Any]:
     return {"type": "integer", "about": about, "min": 0, "max": LARGEST_IDENTIFIER, "example": 1}
 
 
-def bare_moment(near: date) -> dict[str, Any]:
-    """The fields of a moment of decision that the table does not have."""
+def decision_time_fields(near: date) -> dict[str, Any]:
+    """The fields of a decision time that the table does not have."""
     start, end = (f"{near.year + years}-01-01T00:00:00Z" for years in (-10, 100))
-    return moment_fields(quoted("moment of the decision"), start, end, f"{near}T00:00:00Z")
+    return timestamp_fields(quoted("decision time"), start, end, f"{near}T00:00:00Z")
 
 
-def moment_fields(about: str, low: str, high: str, example: str) -> dict[str, Any]:
-    """The fields of a moment."""
+def timestamp_fields(about: str, low: str, high: str, example: str) -> dict[str, Any]:
+    """The fields of a timestamp."""
     return {"type": "timestamp", "about": about, "min": low, "max": high, "example": example}
 
 

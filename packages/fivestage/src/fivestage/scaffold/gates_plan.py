@@ -34,7 +34,7 @@ INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and hi
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The contract's windows, in days; `simulated` days if the moments are made up."""
+    """The contract's windows, in days; `simulated` days if the times are made up."""
 
     test_start: date
     test_end: date
@@ -53,9 +53,9 @@ class SplitPlan:
 
 
 def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
-    """Windows by the rows' moments of decision (epoch seconds), or over simulated days."""
+    """Windows by the rows' decision times (epoch seconds), or over simulated days."""
     if decided is None:
-        return _simulated(rows, "the table names no moment of decision")
+        return _simulated(rows, "the table names no decision time")
     known = np.sort(decided.dropna().to_numpy(np.int64))
     days = np.unique(known // DAY)
     span = int(days[-1] - days[0]) + 1
@@ -135,7 +135,7 @@ STILL = Seasons()
 def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: SplitPlan) -> Seasons:
     """The table's own seasons, which no model can be asked to foresee.
 
-    Where moments are made up in the order of `decided`, they are those of the made-up days.
+    Where times are made up in the order of `decided`, they are those of the made-up days.
     """
     if decided is None:
         return STILL

@@ -28,7 +28,7 @@ LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
 LEAST_ALIKE = 30  # rows that have a value
 EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
-LATER = 0.5  # of the rows, a moment that comes after the decision
+LATER = 0.5  # of the rows, a timestamp that comes after the decision
 HALVES = 2
 MOST_NAMED = 3  # columns
 LEAST_WEIGHT = 0.05  # of the importance of the most important column
@@ -39,11 +39,11 @@ LARGEST = 1e37  # what a tree can hold
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
-    """Columns as numbers: moments as seconds, texts as the rank of their frequency, prose as its length."""
+    """Columns as numbers: timestamps as seconds, texts as the rank of their frequency, prose as its length."""
     made = np.full((len(table), len(columns)), np.nan)
     for place, column in enumerate(columns):
         values = table[column.header]
-        if column.kind == "moment":
+        if column.kind == "timestamp":
             made[:, place] = seconds_of(values, column.written)
         elif column.kind in ("number", "integer"):
             made[:, place] = number(values, column.decimal)
@@ -109,7 +109,7 @@ def suspects(
     for place, column in enumerate(columns):
         one = numbers[:, [place]]
         absent = np.isnan(one)
-        if column.kind == "moment" and decided is not None:
+        if column.kind == "timestamp" and decided is not None:
             later = (one > decided.reindex(some.index).to_numpy()[:, None])[~absent]
             if later.mean() > LATER:
                 found[column.name] = (
@@ -119,8 +119,12 @@ def suspects(
         score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
         if score >= LEAK:
             found[column.name] = f"alone it reaches {measure} {score:.3f}"
-        elif absent.any() and not absent.all() and (told := _told_by(absent[:, 0], label, target)) >= ABSENCE:
-            found[column.name] = f"whether it is missing reaches {measure} {told:.3f} alone"
+        elif (
+            absent.any()
+            and not absent.all()
+            and (known := _absence_score(absent[:, 0], label, target)) >= ABSENCE
+        ):
+            found[column.name] = f"whether it is missing reaches {measure} {known:.3f} alone"
     return found
 
 
@@ -146,7 +150,7 @@ def quick_model(
 ) -> QuickModel:
     """How far a quick model of all columns gets.
 
-    Of entities it knows what came of their other rows, as histories will; of moments minute and weekday.
+    It knows the outcomes of each entity's other rows, as histories will, and minute and weekday of decisions.
     """
     if not (columns or keys or decided is not None):
         return QuickModel(0.5 if target.classes else 0.0)  # what guessing reaches
@@ -181,12 +185,12 @@ def quick_model(
     )
 
 
-def _told_by(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
-    """What whether a value is missing tells: the ROC-AUC of the class it tells most of, or R2."""
+def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
+    """How well the absence of a value predicts: the highest ROC-AUC of a class against the rest, or R2."""
     if not target.classes:
         return float(np.corrcoef(absent, label)[0, 1] ** 2)
-    told = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]
-    return max(max(one, 1 - one) for one in told)
+    areas = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]
+    return max(max(one, 1 - one) for one in areas)
 
 
 def _score(model: Any, features: Floats, label: Floats, target: Target) -> float:

@@ -51,11 +51,11 @@ def _of_column(column: ColumnProfile) -> Iterator[str]:
         yield f"{column.header}: {column.unreadable:,} {values} that cannot be read count as missing."
     if column.kind == "text":
         yield f"{column.header} is free text: its length is learnt; problem/features.py can make more of it."
-    if column.kind == "moment":
+    if column.kind == "timestamp":
         yield f"{column.header}: of these times, the days since then are learnt."
-    if column.mark is not None:
+    if column.sentinel is not None:
         yield (
-            f"{column.header}: {column.mark:g} stands far from all other values. If it means that there is "
+            f"{column.header}: {column.sentinel:g} stands far from all other values. If it means that there is "
             "none, leave those fields empty in the table."
         )
     if column.measured:

@@ -245,7 +245,7 @@ def _require_even(place: str, rows: list[list[str]], before: int) -> None:
         row = others[longer[0] - 2]
         raise UserError(
             f"{named(place)}: line {before + longer[0]} has {len(row)} fields, the headers are "
-            f"{len(headers)}. Mend that line: a field with a separator in it needs quotes around it."
+            f"{len(headers)}. Fix that line: a field with a separator in it needs quotes around it."
         )
 
 

@@ -20,7 +20,7 @@ from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, names_of
 from fivestage.scaffold.draft import ROW, SIMULATED_TIME, Draft
 from fivestage.scaffold.fields import (
     POSITIONAL,
-    bare_moment,
+    decision_time_fields,
     fields_of,
     key_fields,
     label_fields,
@@ -129,7 +129,7 @@ def _content(found: Draft) -> Fields:
         ],
         "plain": [one.name for one in found.features if one.kind in ("number", "integer", "category")],
         "texts": [one.name for one in found.features if one.kind == "text"],
-        "moments": [one.name for one in found.features if one.kind == "moment"],
+        "times": [one.name for one in found.features if one.kind == "timestamp"],
         "calendar": not windows.simulated,
         "history_days": days,
         "reach_hours": (history + windows.contest_days) * 24,
@@ -184,7 +184,7 @@ def _scale(target: Target) -> float:
 
 
 def _columns(found: Draft) -> list[Fields]:
-    """The contract's columns: what tells rows apart, the moment of decision, entities, and the features."""
+    """The contract's columns: what tells rows apart, the decision time, entities, and the features."""
     one, windows = found.identifier, found.windows
     made: list[Fields] = []
     if one is None:
@@ -192,7 +192,7 @@ def _columns(found: Draft) -> list[Fields]:
     else:
         made.append({"name": one.name, "note": "tells rows apart, no feature", "fields": key_fields(one)})
     if found.time == SIMULATED_TIME:
-        fields = bare_moment(windows.test_start)
+        fields = decision_time_fields(windows.test_start)
         made.append({"name": found.time, "note": "made up in the table", "fields": fields})
     else:
         fields = fields_of(found.found[found.options.time], nullable=False)
@@ -253,9 +253,9 @@ def _dataset(found: Draft) -> Fields:
 
 def _kind(column: ColumnProfile, found: Draft) -> str:
     """How a column is read: `text`, `number`, or code of its own."""
-    if column.kind == "moment" and column not in found.keys:
+    if column.kind == "timestamp" and column not in found.keys:
         return _times(column)
-    if column.kind in ("category", "text", "moment"):
+    if column.kind in ("category", "text", "timestamp"):
         return "text"
     return "number" if column.decimal == "." else f'number(table["{column.name}"], {column.decimal!r})'
 
@@ -290,7 +290,7 @@ def _simulated(found: Draft) -> str:
 
 
 def _known(found: Draft) -> str:
-    """The header of the moment at which the target was known; none where moments are made up."""
+    """The header of the time at which the target was known; none where times are made up."""
     return "" if found.windows.simulated else found.options.known
 
 
