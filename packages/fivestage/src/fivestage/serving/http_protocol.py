@@ -48,9 +48,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return
         if not self._begun:
             self._begun, self._waited = True, 0
-        head, end, body = data.partition(b"\r\n\r\n")
-        if _UPGRADE.search(head) and self._answered():  # which a server may overlook, and the parser may not
-            data = _UPGRADE.sub(rb"\r\nno-\1", head) + end + body
+        if b"pgrade" in data or b"PGRADE" in data:
+            data = self._without_upgrade(data)
         was_in_head = self._in_head
         super().data_received(data)
         if self._in_head:
@@ -120,6 +119,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _without_upgrade(self, data: bytes) -> bytes:
+        """The request without the wish for another protocol: a server may overlook it, and the parser may not."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._answered() else data
 
     def _shed(self, data: bytes) -> bool:
         """Turn a whole request away before it is parsed; whether that was possible."""
