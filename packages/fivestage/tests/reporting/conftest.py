@@ -1,12 +1,14 @@
 """A small run as the stages would report it: a year, a model, a retraining."""
 
 import math
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
+from pydantic import TypeAdapter
 
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.reporting.results import (
     AblationRow,
@@ -34,7 +36,7 @@ from fivestage.reporting.results import (
     WindowRow,
 )
 from fivestage.training.leaderboard import LeaderboardRow
-from tests.contract.contracts import binary_contract
+from tests.contract.contracts import binary_contract, contract_of
 
 START = date(2013, 1, 1)
 CONTEST = date(2013, 9, 1)
@@ -53,6 +55,24 @@ def results(contract: Contract) -> Results:
     return Results(
         ProblemSection(contract.digest), _data(), _model(contract), _serving(), watched, _run(), _policies()
     )
+
+
+def for_task(task: str, results: Results) -> tuple[Contract, Results]:
+    """The same run as one of another task; its metrics have the names of that task."""
+    contract = contract_of(task)
+    assert results.model
+    assert results.data
+    assert results.monitoring
+    if isinstance(contract, MulticlassContract):
+        names = contract.label.classes
+        shares = {name: 1 / len(names) for name in names}
+        weeks = tuple(replace(week, shares=shares) for week in results.data.label_rate)
+        points = tuple(replace(point, of=name) for name in names for point in results.model.calibration)
+        model = replace(results.model, calibration=points)
+        return contract, replace(results, data=replace(results.data, label_rate=weeks), model=model)
+    as_json = TypeAdapter(Results).dump_json(results).decode()
+    renamed = as_json.replace('"roc_auc"', '"mae"').replace('"log_loss"', '"rmse"')
+    return contract, TypeAdapter(Results).validate_json(renamed)
 
 
 def _data() -> DataSection:

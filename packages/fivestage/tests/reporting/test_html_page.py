@@ -8,9 +8,11 @@ import pytest
 
 from fivestage.contract.contract import Contract
 from fivestage.reporting.html_page import page, write_page
+from fivestage.reporting.model_card import card_text
 from fivestage.reporting.render import FOLDER
 from fivestage.reporting.results import NAN, Estimate, ProblemSection, Results
 from fivestage.reporting.sentences import STAGES
+from tests.reporting.conftest import for_task
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -224,3 +226,18 @@ def test_each_period_is_shown_by_slice(html: str) -> None:
 def test_a_cause_comes_with_its_days(html: str) -> None:
     assert "<b>data broken</b>: pressure: missing in 40.0% of rows" in html
     assert html.count("<summary>What moved in the period from ") == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "rule"),
+    [
+        ("multiclass", "the lowest expected cost decides"),
+        ("regression", "quantile of the predicted distribution"),
+    ],
+)
+def test_each_task_has_its_page_and_card(task: str, rule: str, results: Results) -> None:
+    contract, made_over = for_task(task, results)
+    read = Read(page(contract, made_over))
+    assert rule in " ".join(read.text.split())
+    assert read.tags["svg"] == 13
+    assert "## Limits" in card_text(contract, made_over)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from fivestage.contract.contract import Contract, epoch
+from fivestage.contract.contract import Contract, MulticlassContract, epoch
 from fivestage.contract.contract import day as date_of
 from fivestage.reporting.sections import weekly_label
 from tests.contract.contracts import contract_of
@@ -25,6 +25,7 @@ def test_the_label_is_counted_by_week_from_the_first_decision(contract: Contract
 
 def test_several_classes_have_their_shares_by_week() -> None:
     contract = contract_of("multiclass")
+    assert isinstance(contract, MulticlassContract)
     first, second = weekly_label(_rows(contract, [0, 1, 1]), contract)
     names = contract.label.classes
     assert {name: first.shares[name] for name in names[:2]} == {names[0]: 0.5, names[1]: 0.5}

@@ -21,7 +21,7 @@ METRICS = {  # in the order in which they are shown
     "coverage": "interval coverage",
     "open_coverage": "interval coverage, ends excluded",
     "width": "mean interval width",
-    "bias": f"bias (mean prediction {MINUS} mean outcome)",
+    "bias": f"bias (prediction {MINUS} outcome)",
     "cost_per_1000": "cost per 1,000 decisions",
     "savings_share": "share of the achievable savings",
     "action_rate": "action rate",

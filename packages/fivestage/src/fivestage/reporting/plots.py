@@ -86,7 +86,7 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], unit: str) 
         axes.set(ylabel=unit)
         return figure
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
@@ -132,7 +132,7 @@ def calibration(points: Sequence[CalibrationPoint], unit: str) -> Figure:
     axes.set(xlim=ends, ylim=ends, xlabel="mean prediction", ylabel=outcome)
     if not unit:
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axis.set_major_formatter(PercentFormatter(1))
     return figure
 
 

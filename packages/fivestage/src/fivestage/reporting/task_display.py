@@ -222,7 +222,7 @@ def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
     """How a version decides, as a name and a value."""
     if isinstance(contract, BinaryContract):
         return "acts from a probability of", fmt.decimal(model.threshold)
-    return "decides by", short_rule(contract)[1]
+    return "decision rule", short_rule(contract)[1]
 
 
 def headline_metric(test: Mapping[str, Estimate], contract: Contract) -> str:
