@@ -157,10 +157,10 @@ def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -
 def smoke(overlay: Overlay = "local", context: Context = "") -> None:
     """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
     from fivestage.registry import versions as registry
-    from steps.deploy import ask_kubernetes
+    from steps.deploy import smoke_kubernetes
 
     champion = registry.crowned(PROBLEM.contract.name)
-    difference = ask_kubernetes(champion.version, overlay, context)
+    difference = smoke_kubernetes(champion.version, overlay, context)
     say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fivestage.artifact.artifact import load_artifact
 from fivestage.common.settings import ROOT
-from fivestage.deployment.simulated_client import wire_rows
+from fivestage.deployment.service_client import json_rows
 from problem import PROBLEM
 
 
@@ -45,7 +45,7 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
         assert "answers at" in command(tmp_path, port, "deploy")
         pointer = json.loads((tmp_path / "var" / "serving" / "current").read_text())
         smoke = load_artifact(Path(pointer["folder"])).smoke
-        (row,) = wire_rows(pd.DataFrame([smoke[0].row]), PROBLEM.contract.columns)
+        (row,) = json_rows(pd.DataFrame([smoke[0].row]), PROBLEM.contract.columns)
         assert httpx.post(f"http://127.0.0.1:{port}/predict", json=row).json()["predictions"]
     finally:
         command(tmp_path, port, "stop")

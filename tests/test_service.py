@@ -11,8 +11,7 @@ import pytest
 
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.deployment import local_process
-from fivestage.deployment.service_client import headers, smoke, url
-from fivestage.deployment.simulated_client import wire_rows
+from fivestage.deployment.service_client import headers, json_rows, smoke, url
 from fivestage.serving.settings import Settings
 from problem import PROBLEM
 
@@ -43,7 +42,7 @@ def client(settings: Settings) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def rows(small_artifact: Artifact) -> list[dict[str, Any]]:
     """Rows as a client writes them."""
-    return wire_rows(pd.DataFrame([one.row for one in small_artifact.smoke]), PROBLEM.contract.columns)
+    return json_rows(pd.DataFrame([one.row for one in small_artifact.smoke]), PROBLEM.contract.columns)
 
 
 def test_it_answers_as_offline(

@@ -13,7 +13,7 @@ from fivestage.common.files import write_between
 from fivestage.common.settings import REPORTS, ROOT, prepare_environment
 from fivestage.deployment import releases
 from fivestage.deployment.kubectl import Cluster
-from fivestage.deployment.kubernetes_release import release
+from fivestage.deployment.kubernetes_release import release, released_model
 from fivestage.serving.settings import Settings
 from problem import PROBLEM
 from tools.chaos.load import PER_SECOND, under_load
@@ -61,14 +61,13 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
         UserError: when there is no cluster, or something there went otherwise than it was to.
     """
     from fivestage.registry.versions import crowned, fetch
-    from steps.deploy import model_of
 
     if not os.environ.get("KUBECONFIG"):
         raise UserError("Name the cluster: KUBECONFIG=FILE make chaos. None is taken by accident.")
     contract = PROBLEM.contract
     champion = crowned(contract.name)
     folder = fetch(champion.name, champion.version)
-    stage = Stage(Cluster(NAMESPACE), model_of(champion.version), folder, contract)
+    stage = Stage(Cluster(NAMESPACE), released_model(champion.name, champion.version), folder, contract)
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
     found = [Seen(one.what, one.why) for one in chosen]
     try:

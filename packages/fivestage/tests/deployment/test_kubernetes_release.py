@@ -211,9 +211,9 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    assert smoke_service(cluster, "fivestage", models["1"], Settings()) <= TOLERANCE
+    assert smoke_service(cluster, PLAN.overlay, models["1"], Settings()) <= TOLERANCE
     with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
-        smoke_service(cluster, "fivestage", models["2"], Settings())
+        smoke_service(cluster, PLAN.overlay, models["2"], Settings())
     assert failure.value.check == "smoke"
 
 

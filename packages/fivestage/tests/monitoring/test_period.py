@@ -17,7 +17,7 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from fivestage.deployment.simulated_client import wire_rows
+from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.offline import build_features
@@ -74,7 +74,7 @@ def answered(
 ) -> PredictionRecord:
     predictions = [{"probability": one, "decision": "wait"} for one in probability.tolist()]
     answer = {"request_id": name, "model_version": version, "threshold": 0.3, "predictions": predictions}
-    request = {"rows": wire_rows(rows, contract.columns)}
+    request = {"rows": json_rows(rows, contract.columns)}
     return PredictionRecord(name, 0.0, version, 0, 100, json.dumps(request), json.dumps(answer))
 
 

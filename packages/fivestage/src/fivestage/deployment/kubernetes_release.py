@@ -24,6 +24,7 @@ from fivestage.deployment.release_manifests import (
     PREREQUISITES,
     annotated,
     canary_of,
+    namespace_of,
     removed,
     serving_container,
     serving_deployment,
@@ -41,7 +42,8 @@ from fivestage.deployment.releases import (
     serving_release,
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
-from fivestage.deployment.service_client import headers, smoke
+from fivestage.deployment.service_client import headers, smoke, smoke_rows
+from fivestage.registry.versions import open_version
 from fivestage.serving.settings import Settings
 
 PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
@@ -202,13 +204,13 @@ def roll_back(
 
 
 def smoke_service(
-    cluster: Cluster, name: str, model: ReleasedModel, settings: Settings, wait_seconds: float = 300
+    cluster: Cluster, overlay: Path, model: ReleasedModel, settings: Settings, wait_seconds: float = 300
 ) -> float:
-    """Wait for a rollout and post raw rows through the Service.
+    """Wait for the rollout of an overlay's Deployment, and post raw rows through its Service.
 
     Args:
         cluster: Where it runs.
-        name: Of the Deployment and the Service.
+        overlay: Folder of the kustomize overlay.
         model: What it must serve.
         settings: Of the service, for its API keys.
         wait_seconds: Longest time that the rollout may take.
@@ -219,10 +221,36 @@ def smoke_service(
     Raises:
         ReleaseCheckError: When the rollout, the model that is served or its answers are not as they must be.
     """
+    name = serving_deployment(cluster.render(overlay))["metadata"]["name"]
     with _check("rollout"):
         wait_for_rollout(cluster, name, wait_seconds)
     with _check("smoke"), _client(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
         return _smoke_model(client, model, settings)
+
+
+def cluster_of(overlay: Path, context: str = "") -> Cluster:
+    """Return the namespace that an overlay deploys to.
+
+    Args:
+        overlay: Folder of the kustomize overlay.
+        context: Context of the kubeconfig file; the current one if empty.
+    """
+    return Cluster(namespace_of(Cluster("default", context).render(overlay)), context)
+
+
+def released_model(name: str, version: str) -> ReleasedModel:
+    """Return a registered version with the rows and predictions that its artifact carries.
+
+    Args:
+        name: Of the model in the registry.
+        version: Its version.
+
+    Raises:
+        UserError: When the registry does not have it.
+    """
+    found, artifact = open_version(name, version)
+    contract, rows = artifact.lineage.contract, smoke_rows(artifact)
+    return ReleasedModel(found.version, found.digest, contract, found.commit, *rows)
 
 
 def _try_canary(

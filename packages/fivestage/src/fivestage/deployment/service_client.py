@@ -9,17 +9,21 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 
+from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import numbers_in
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import epoch
+from fivestage.contract.contract import Column, TimestampColumn, epoch
 from fivestage.features.stores import HOUR
 from fivestage.serving.settings import PREFIX, Settings
 
 TOLERANCE = 1e-9  # between an answer and the offline prediction; relative above 1
 LOG_LINES = 15  # of the end of a log, in an error
 MAX_CHARACTERS = 500  # of a refusal, in an error
+
+JsonRow = dict[str, Any]
 
 
 def url(settings: Settings) -> str:
@@ -78,6 +82,35 @@ def wait_until_ready(
     raise UserError(
         f"The service at {url(settings)} is not ready: {end or reason}. The end of its log:\n{tail}"
     )
+
+
+def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRow]:
+    """Return rows as a client writes them in JSON.
+
+    Args:
+        frame: The rows; timestamps in epoch seconds.
+        columns: The contract's columns.
+
+    Returns:
+        For each row its values by column: timestamps in ISO 8601, null for what is missing or an empty text.
+    """
+    values: dict[str, list[Any]] = {}
+    for name, column in columns.items():
+        if isinstance(column, TimestampColumn):
+            present = frame[name].notna().to_numpy()
+            times = frame[name].fillna(0).to_numpy(np.int64).astype("datetime64[s]")
+            texts = np.char.add(np.datetime_as_string(times), "Z").tolist()
+            values[name] = [text if here else None for text, here in zip(texts, present, strict=True)]
+        else:
+            known = frame[name].notna() & (frame[name] != "")
+            values[name] = frame[name].astype(object).where(known, None).tolist()
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def smoke_rows(artifact: Artifact) -> tuple[list[JsonRow], list[tuple[float, ...]]]:
+    """Return the raw rows that an artifact carries for `smoke`, and the predictions it gave them offline."""
+    frame = pd.DataFrame([one.row for one in artifact.smoke])
+    return json_rows(frame, artifact.contract.columns), [one.forecast for one in artifact.smoke]
 
 
 def smoke(

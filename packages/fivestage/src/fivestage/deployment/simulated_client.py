@@ -16,13 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Column, Contract, TimestampColumn
+from fivestage.contract.contract import Column, Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import headers, url
+from fivestage.deployment.service_client import JsonRow, headers, json_rows, url
 from fivestage.features.stores import HOUR
 from fivestage.serving.settings import Settings
-
-Wire = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,6 @@ class RequestCount:
 
     requests: int = 0
     failed: int = 0
-
-
-def wire_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[Wire]:
-    """Rows as a client writes them in JSON: moments in ISO 8601, and null where a value is missing."""
-    wire: dict[str, list[Any]] = {}
-    for name, column in columns.items():
-        values = frame[name]
-        if isinstance(column, TimestampColumn):
-            known = values.notna().to_numpy()
-            moments = values.fillna(0).to_numpy(np.int64).astype("datetime64[s]")
-            written = np.char.add(np.datetime_as_string(moments), "Z")
-            wire[name] = [one if told else None for one, told in zip(written.tolist(), known, strict=True)]
-        else:
-            told = values.notna() & (values != "")
-            wire[name] = values.astype(object).where(told, None).tolist()
-    return [dict(zip(wire, row, strict=True)) for row in zip(*wire.values(), strict=True)]
 
 
 def feed(
@@ -81,38 +63,46 @@ def feed(
     Returns:
         Requests, failures and rows answered.
     """
-    told: dict[int, list[Wire]] = defaultdict(list)
+    outcomes: dict[int, list[JsonRow]] = defaultdict(list)  # by hour
     for kind, event in contract.events.items():
         known = known_at(event, events[kind])
         inside = (known >= start) & (known < end)
         for hour, row in _hourly(events[kind][inside], event.columns, known[inside]):
-            told[hour].append({"kind": kind} | row)
-    asked: dict[int, list[Wire]] = defaultdict(list)
+            outcomes[hour].append({"kind": kind} | row)
+    decisions: dict[int, list[JsonRow]] = defaultdict(list)
     due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
     for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
-        asked[hour].append(row)
+        decisions[hour].append(row)
     requests, failed, answered = 0, 0, 0
     with _client(settings) as client:
-        for hour in sorted({*told, *asked}):
-            for batch in _batches(told[hour], contract.service.max_batch):
+        for hour in sorted({*outcomes, *decisions}):
+            for batch in _batches(outcomes[hour], contract.service.max_batch):
                 failed += not _post(client, "/outcomes", {"events": batch})
-            for batch in _batches(asked[hour], contract.service.max_batch):
-                done = _post(client, "/predict", {"rows": batch})
+            for batch in _batches(decisions[hour], contract.service.max_batch):
+                succeeded = _post(client, "/predict", {"rows": batch})
                 requests += 1
-                failed += not done
-                answered += len(batch) * done
+                failed += not succeeded
+                answered += len(batch) * succeeded
     return Exchange(requests, failed, answered)
 
 
 def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Milliseconds per one-row request, one after another over one connection.
+    """Post one row after another over one connection.
+
+    Args:
+        settings: Where the service answers.
+        rows: What to post.
+        contract: Of these rows.
+
+    Returns:
+        Milliseconds of each request.
 
     Raises:
-        UserError: when one is not answered.
+        UserError: When one is not answered.
     """
     milliseconds = []
     with _client(settings) as client:
-        for row in wire_rows(rows, contract.columns):
+        for row in json_rows(rows, contract.columns):
             before = time.perf_counter()
             if not _post(client, "/predict", row):
                 raise UserError(f"The service at {url(settings)} does not answer.")
@@ -122,21 +112,30 @@ def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> lis
 
 @contextmanager
 def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[RequestCount]:
-    """Request one row after another, over and over, for as long as the block runs."""
-    asked, over = RequestCount(), threading.Event()
+    """Post one row after another, over and over, for as long as the block runs.
 
-    def ask() -> None:
+    Args:
+        settings: Where the service answers.
+        rows: What to post.
+        contract: Of these rows.
+
+    Yields:
+        The count of the requests so far.
+    """
+    count, over = RequestCount(), threading.Event()
+
+    def post_rows() -> None:
         with _client(settings) as client:
-            for row in cycle(wire_rows(rows, contract.columns)):
-                asked.failed += not _post(client, "/predict", row)
-                asked.requests += 1
+            for row in cycle(json_rows(rows, contract.columns)):
+                count.failed += not _post(client, "/predict", row)
+                count.requests += 1
                 if over.is_set():
                     return
 
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(ask)
+        running = pool.submit(post_rows)
         try:
-            yield asked
+            yield count
         finally:
             over.set()
         running.result()
@@ -148,13 +147,13 @@ def _client(settings: Settings) -> httpx.Client:
 
 def _hourly(
     frame: pd.DataFrame, columns: Mapping[str, Column], at: NDArray[np.int64]
-) -> Iterator[tuple[int, Wire]]:
-    return zip((at // HOUR).tolist(), wire_rows(frame, columns), strict=True)
+) -> Iterator[tuple[int, JsonRow]]:
+    return zip((at // HOUR).tolist(), json_rows(frame, columns), strict=True)
 
 
-def _batches(wire: Sequence[Wire], size: int) -> Iterator[Sequence[Wire]]:
-    for start in range(0, len(wire), size):
-        yield wire[start : start + size]
+def _batches(rows: Sequence[JsonRow], size: int) -> Iterator[Sequence[JsonRow]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> bool:

@@ -15,22 +15,20 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import smoke
-from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows, wire_rows
+from fivestage.deployment.service_client import json_rows, smoke
+from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.settings import Settings
-from problem import PROBLEM
-from tests.conftest import changed
-from tests.flights.world import DAY, HOUR, START, made_world
-from tests.serving.conftest import free_port
+from tests.serving.conftest import DAY, HOUR, NOW, free_port
+from tests.synthetic import AS_OF, changed, prepared
 
 LIMIT = 3  # of a batch
-END = START + 2 * DAY
+START, END = NOW, NOW + 2 * DAY
 
 
 @dataclass
-class Heard:
-    """What a service was sent, in order, and the paths and flights that it refuses."""
+class Received:
+    """What a service was sent, in order, and the paths and orders that it refuses."""
 
     settings: Settings
     sent: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -41,12 +39,12 @@ class Heard:
         return [body[name] for sent, body in self.sent if sent == path]
 
     def refuses(self, path: str, body: dict[str, Any]) -> bool:
-        return path in self.refused or body.get("flight") in self.refused
+        return path in self.refused or body.get("order_number") in self.refused
 
 
 @dataclass(frozen=True)
 class Made:
-    """A made-up world as the warehouse has it."""
+    """Rows and events as the warehouse has them."""
 
     contract: Contract
     rows: pd.DataFrame
@@ -58,8 +56,8 @@ class Made:
 
 
 @pytest.fixture
-def heard() -> Iterator[Heard]:
-    found = Heard(Settings(port=free_port(), api_keys="a-key"))
+def received() -> Iterator[Received]:
+    found = Received(Settings(port=free_port(), api_keys="a-key"))
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -88,13 +86,14 @@ def heard() -> Iterator[Heard]:
 
 @pytest.fixture(scope="module")
 def made() -> Made:
-    contract, world = changed(PROBLEM.contract, service={"max_batch": LIMIT}), made_world(flights=300)
-    rows = pd.DataFrame(world.rows).assign(decision_at=world.at)
-    return Made(contract, rows, {kind: pd.DataFrame(frame) for kind, frame in world.events.items()})
+    found = prepared("binary")
+    contract = changed(found.contract, service={"max_batch": LIMIT})
+    near = found.rows[(found.rows["decision_at"] >= START - DAY) & (found.rows["decision_at"] < END + DAY)]
+    return Made(contract, near.reset_index(drop=True), dict(found.world.events))
 
 
-def fed(heard: Heard, made: Made) -> Exchange:
-    return feed(heard.settings, made.rows, made.events, made.contract, START, END)
+def fed(received: Received, made: Made) -> Exchange:
+    return feed(received.settings, made.rows, made.events, made.contract, START, END)
 
 
 def seconds(moment: str) -> int:
@@ -107,84 +106,83 @@ def known(event: dict[str, Any], contract: Contract) -> int:
 
 
 def test_rows_are_written_as_a_client_writes_them(made: Made) -> None:
-    first = made.rows.iloc[[0]].assign(scheduled_departure=START, scheduled_arrival=START + 90)
-    (wire,) = wire_rows(first, made.contract.columns)
+    first = made.rows.iloc[[0]].assign(deliver_at=START + 90)
+    (wire,) = json_rows(first, made.contract.columns)
     assert list(wire) == list(made.contract.columns)
-    assert wire["scheduled_departure"] == "2013-08-01T00:00:00Z"
-    assert wire["scheduled_arrival"] == "2013-08-01T00:01:30Z"
-    assert (type(wire["flight"]), type(wire["distance"])) == (int, float)
-    assert wire_rows(first.iloc[:0], made.contract.columns) == []
+    assert wire["deliver_at"] == f"{AS_OF}T00:01:30Z"
+    assert (type(wire["order_number"]), type(wire["amount"])) == (int, float)
+    assert json_rows(first.iloc[:0], made.contract.columns) == []
 
 
 def test_what_is_missing_is_null(made: Made) -> None:
-    weather = made.events["weather"].head(50)
-    assert weather["temp"].isna().any()
-    wire = wire_rows(weather, made.contract.events["weather"].columns)
-    assert [one["temp"] is None for one in wire] == weather["temp"].isna().tolist()
+    traffic = made.events["traffic"].head(500)
+    assert traffic["level"].isna().any()
+    wire = json_rows(traffic, made.contract.events["traffic"].columns)
+    assert [one["level"] is None for one in wire] == traffic["level"].isna().tolist()
     assert "NaN" not in json.dumps(wire)
 
 
 def test_an_empty_text_is_missing_too(made: Made) -> None:
     """The rows that an artifact keeps for its smoke test have none for a category that is missing."""
-    rows = made.rows.head(2).assign(dest=["", "IAH"])
-    assert [one["dest"] for one in wire_rows(rows, made.contract.columns)] == [None, "IAH"]
+    rows = made.rows.head(2).assign(customer=["", "c01"])
+    assert [one["customer"] for one in json_rows(rows, made.contract.columns)] == [None, "c01"]
 
 
 def test_the_service_reads_what_the_client_writes(made: Made) -> None:
-    wire = wire_rows(made.rows.head(LIMIT), made.contract.columns)
+    wire = json_rows(made.rows.head(LIMIT), made.contract.columns)
     found = rows_intake(made.contract).read(json.dumps({"rows": wire}).encode())
     names = list(made.contract.columns)
     pd.testing.assert_frame_equal(pd.DataFrame(found)[names], made.rows[names].head(LIMIT), check_dtype=False)
     for kind, frame in made.events.items():
-        events = wire_rows(frame.head(LIMIT), made.contract.events[kind].columns)
+        events = json_rows(frame.head(LIMIT), made.contract.events[kind].columns)
         body = json.dumps({"events": [{"kind": kind} | event for event in events]}).encode()
         assert len(events_intake(made.contract).read(body)) == len(events) > 0
 
 
-def test_hours_come_in_order_and_outcomes_before_predictions(heard: Heard, made: Made) -> None:
-    fed(heard, made)
+def test_hours_come_in_order_and_outcomes_before_predictions(received: Received, made: Made) -> None:
+    fed(received, made)
     order = []
-    for path, body in heard.sent:
+    for path, body in received.sent:
         if path == "/outcomes":
             moments = [known(event, made.contract) for event in body["events"]]
         else:
-            departures = [seconds(row["scheduled_departure"]) for row in body["rows"]]
-            moments = [at - made.contract.decision.lead_seconds for at in departures]
+            due = [seconds(row["deliver_at"]) for row in body["rows"]]
+            moments = [at - made.contract.decision.lead_seconds for at in due]
         hours = {at // HOUR for at in moments}
         assert len(hours) == 1
         order.append((hours.pop(), path == "/predict"))
     assert order == sorted(order)
-    assert {path for path, _ in heard.sent} == {"/outcomes", "/predict"}
+    assert {path for path, _ in received.sent} == {"/outcomes", "/predict"}
 
 
-def test_all_of_the_stretch_is_told_and_asked_once(heard: Heard, made: Made) -> None:
-    found = fed(heard, made)
+def test_all_of_the_stretch_is_told_and_asked_once(received: Received, made: Made) -> None:
+    found = fed(received, made)
     due = made.due()
-    rows = [row for body in heard.bodies("/predict", "rows") for row in body]
-    told = [event for body in heard.bodies("/outcomes", "events") for event in body]
+    rows = [row for body in received.bodies("/predict", "rows") for row in body]
+    told = [event for body in received.bodies("/outcomes", "events") for event in body]
     asked = sorted(map(json.dumps, rows))
-    assert asked == sorted(map(json.dumps, wire_rows(due, made.contract.columns)))
+    assert asked == sorted(map(json.dumps, json_rows(due, made.contract.columns)))
     for kind, frame in made.events.items():
         at = known_at(made.contract.events[kind], frame)
         count = int(((at >= START) & (at < END)).sum())
         assert count == sum(event["kind"] == kind for event in told) > 0
-    assert found == Exchange(len(heard.bodies("/predict", "rows")), 0, len(due))
-    assert heard.keys == {"a-key"}
+    assert found == Exchange(len(received.bodies("/predict", "rows")), 0, len(due))
+    assert received.keys == {"a-key"}
 
 
-def test_no_batch_is_larger_than_the_service_takes(heard: Heard, made: Made) -> None:
-    fed(heard, made)
+def test_no_batch_is_larger_than_the_service_takes(received: Received, made: Made) -> None:
+    fed(received, made)
     for path, name in (("/predict", "rows"), ("/outcomes", "events")):
-        sizes = [len(body) for body in heard.bodies(path, name)]
+        sizes = [len(body) for body in received.bodies(path, name)]
         assert (min(sizes) > 0, max(sizes)) == (True, LIMIT)
 
 
 @pytest.mark.parametrize("path", ["/predict", "/outcomes"])
-def test_refusals_are_counted(heard: Heard, made: Made, path: str) -> None:
-    heard.refused.add(path)
-    found = fed(heard, made)
-    requests = len(heard.bodies("/predict", "rows"))
-    refused = sum(sent == path for sent, _ in heard.sent)
+def test_refusals_are_counted(received: Received, made: Made, path: str) -> None:
+    received.refused.add(path)
+    found = fed(received, made)
+    requests = len(received.bodies("/predict", "rows"))
+    refused = sum(sent == path for sent, _ in received.sent)
     assert found == Exchange(requests, refused, 0 if path == "/predict" else len(made.due()))
 
 
@@ -195,36 +193,36 @@ def test_silence_is_counted_too(made: Made) -> None:
     assert feed(nobody, rows, nothing, made.contract, START, END) == Exchange(1, 1, 0)
 
 
-def test_rows_one_by_one_are_timed_each(heard: Heard, made: Made) -> None:
+def test_rows_one_by_one_are_timed_each(received: Received, made: Made) -> None:
     rows = made.rows.head(4)
-    found = time_rows(heard.settings, rows, made.contract)
-    assert [body for _, body in heard.sent] == wire_rows(rows, made.contract.columns)
+    found = time_rows(received.settings, rows, made.contract)
+    assert [body for _, body in received.sent] == json_rows(rows, made.contract.columns)
     assert len(found) == 4
     assert (np.array(found) > 0).all()
 
 
-def test_a_row_without_an_answer_is_a_sentence(heard: Heard, made: Made) -> None:
-    heard.refused.add(made.rows["flight"].iloc[2])
-    with pytest.raises(UserError, match=rf"127\.0\.0\.1:{heard.settings.port} does not answer"):
-        time_rows(heard.settings, made.rows.head(4), made.contract)
-    assert len(heard.sent) == 3  # the first that fails ends it
+def test_a_row_without_an_answer_is_a_sentence(received: Received, made: Made) -> None:
+    received.refused.add(made.rows["order_number"].iloc[2])
+    with pytest.raises(UserError, match=rf"127\.0\.0\.1:{received.settings.port} does not answer"):
+        time_rows(received.settings, made.rows.head(4), made.contract)
+    assert len(received.sent) == 3  # the first that fails ends it
 
 
-def test_a_refused_smoke_test_says_what_the_service_said(heard: Heard, made: Made) -> None:
-    heard.refused.add("/predict")
+def test_a_refused_smoke_test_says_what_the_service_said(received: Received, made: Made) -> None:
+    received.refused.add("/predict")
     with pytest.raises(UserError, match=r"was refused by .*: 422, \{\}"):
-        smoke(heard.settings, wire_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
+        smoke(received.settings, json_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
 
 
-def test_one_asks_as_long_as_the_block_runs(heard: Heard, made: Made) -> None:
+def test_one_asks_as_long_as_the_block_runs(received: Received, made: Made) -> None:
     rows = made.rows.head(2)
-    with background_requests(heard.settings, rows, made.contract) as asked:
+    with background_requests(received.settings, rows, made.contract) as asked:
         deadline = time.monotonic() + 10
         while asked.requests < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
-    sent = [body for _, body in heard.sent]
+    sent = [body for _, body in received.sent]
     assert asked.requests == len(sent) >= 5
-    assert sent[:4] == 2 * wire_rows(rows, made.contract.columns)
+    assert sent[:4] == 2 * json_rows(rows, made.contract.columns)
     assert asked.failed == 0
 
 
@@ -234,7 +232,7 @@ def test_what_fails_meanwhile_is_counted(made: Made) -> None:
     assert asked.requests == asked.failed == 1
 
 
-def test_nothing_to_ask_asks_nothing(heard: Heard, made: Made) -> None:
-    with background_requests(heard.settings, made.rows.head(0), made.contract) as asked:
+def test_nothing_to_ask_asks_nothing(received: Received, made: Made) -> None:
+    with background_requests(received.settings, made.rows.head(0), made.contract) as asked:
         pass
-    assert (asked.requests, heard.sent) == (0, [])
+    assert (asked.requests, received.sent) == (0, [])
