@@ -219,7 +219,7 @@ def _read(texts: pd.Series, form: str) -> pd.Series:
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How numbers are timestamps: epoch counts, years, days as 20130131 or as spreadsheets have them; or empty.
+    """How numbers are timestamps: epoch counts, years, days as 20130131 or of a spreadsheet; or empty.
 
     Many numbers that are all days of the calendar are timestamps whatever the column's name.
     """

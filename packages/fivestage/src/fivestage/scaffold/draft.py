@@ -328,8 +328,8 @@ def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, o
         seen = (unread if len(unread) else texts).head(3)
         raise UserError(
             f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
-            "timestamps in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name another "
-            f"column, or leave {option} out."
+            "timestamps in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name "
+            f"another column, or leave {option} out."
         )
 
 

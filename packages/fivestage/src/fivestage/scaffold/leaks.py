@@ -39,7 +39,7 @@ LARGEST = 1e37  # what a tree can hold
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
-    """Columns as numbers: timestamps as seconds, texts as the rank of their frequency, prose as its length."""
+    """Columns as numbers: timestamps as seconds, texts as their rank by frequency, prose as its length."""
     made = np.full((len(table), len(columns)), np.nan)
     for place, column in enumerate(columns):
         values = table[column.header]
