@@ -1,5 +1,6 @@
 """ZenML steps of stage 3."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from fivestage.features.offline import learn_categories, names_by_set
 from fivestage.orchestration.caching import MODEL_CACHE
 from fivestage.orchestration.lineage import code_digest, lock_digest
 from fivestage.orchestration.materializers import RecordMaterializer
+from fivestage.registry.training_runs import TrainingDetails, datasets_of
 from fivestage.registry.versions import (
     Version,
     annotate,
@@ -93,7 +95,7 @@ def train_model(
 
     `kept` names a version whose candidate and settings are kept; empty: all candidates are tried.
     """
-    contract = PROBLEM.contract
+    started, contract = time.time(), PROBLEM.contract
     windows = windows_at(rows, as_of)
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
@@ -109,9 +111,14 @@ def train_model(
         "as_of": as_of,
         "features": len(artifact.features),
     }
-    version = register(
-        artifact, contract.name, params, {f"folds_{name}": v for name, v in chosen.metrics.items()}
+    metrics = {f"folds_{name}": value for name, value in chosen.metrics.items()}
+    details = TrainingDetails(
+        selection.leaderboard,
+        datasets_of(rows, windows, data),
+        started,
+        note=f"{selection.candidate}, chosen on {len(windows.folds)} temporal folds",
     )
+    version = register(artifact, contract.name, params, metrics, details)
     record(version, selection)
     return version
 

@@ -22,7 +22,8 @@ from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
-from fivestage.registry.versions import known_numbers, open_version, run_of
+from fivestage.registry.training_runs import known_numbers
+from fivestage.registry.versions import open_version, run_of
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM

@@ -69,6 +69,7 @@ def validate(
         frame: rows as they came.
         columns: the contract's.
         identity: columns that tell rows apart; of otherwise good rows with the same values the first stays.
+            None: all of them.
         source: what messages call the frame.
         carried: further columns, which are kept but not looked at.
         rules: what two columns of a row must satisfy.
@@ -83,7 +84,8 @@ def validate(
         [_unreadable(given, typed, columns), _broken(given, typed, columns), _ruled_out(given, typed, rules)]
     )
     sound = typed.drop(index=pd.Index(failures["row"].unique()))
-    failures = pd.concat([failures, _repeated(given, sound, identity)])
+    if identity:
+        failures = pd.concat([failures, _repeated(given, sound, identity)])
     failures = failures.sort_values("row", kind="stable", ignore_index=True)
     rows = pd.Index(failures["row"].unique())
     good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})

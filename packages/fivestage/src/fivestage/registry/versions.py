@@ -1,8 +1,8 @@
 """Model versions in MLflow: runs, artifacts, lineage, and the aliases `champion`, `challenger`, `waiting`."""
 
 import json
-import math
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +19,13 @@ from fivestage.artifact.artifact import Artifact, artifact_digest, load_artifact
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import day_of
+from fivestage.contract.contract import day, day_of, epoch
+from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
+from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
-_ARTIFACT = "artifact"
+_MODEL = "model"  # the folder of a run in which MLmodel is
+NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
 Record = TypeVar("Record")
 
@@ -40,9 +43,24 @@ class Version:
 
 
 def register(
-    artifact: Artifact, name: str, params: Mapping[str, object], metrics: Mapping[str, float]
+    artifact: Artifact,
+    name: str,
+    params: Mapping[str, object],
+    metrics: Mapping[str, float],
+    details: TrainingDetails = NO_DETAILS,
 ) -> Version:
-    """Log a run with the artifact and register it; the same artifact again is the version it already has."""
+    """Log a training as a run with its candidates below it, and register the artifact as an MLflow model.
+
+    Args:
+        artifact: what was trained.
+        name: of the registered model, and of the experiment.
+        params: of the run.
+        metrics: of the run; missing ones are left out.
+        details: its candidates, data, and times.
+
+    Returns:
+        The new version; of an artifact that is registered already, the version that it has.
+    """
     folder = _CACHE / ".new"
     digest = save_artifact(artifact, folder)
     kept = _CACHE / digest
@@ -54,13 +72,22 @@ def register(
     for known in _versions(client, name):
         if known.tags.get("digest") == digest:
             return _version(known)
-    with run_of(name, digest, f"train as of {day_of(artifact.as_of)}") as run:
-        mlflow.log_params(dict(params))
-        mlflow.log_metrics(known_numbers(metrics))
-        mlflow.log_artifacts(str(kept), _ARTIFACT)
-    tags = asdict(artifact.lineage) | {"digest": digest, "as_of": str(artifact.as_of), "commit": commit()}
+    as_of = str(day_of(artifact.as_of))
+    run_id = begin(client, name, digest, f"train as of {as_of}", details)
+    for key, value in params.items():
+        client.log_param(run_id, key, value)
+    for key, number in known_numbers(metrics).items():
+        client.log_metric(run_id, key, number)
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / _MODEL
+        shutil.copytree(kept, model / ARTIFACT)
+        write_flavour(artifact, model, run_id, details.problem)
+        client.log_artifacts(run_id, scratch)
+    client.set_terminated(run_id)
+    tags = asdict(artifact.lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
+    source = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL}"
     found = client.create_model_version(
-        name, f"{run.info.artifact_uri}/{_ARTIFACT}", run_id=run.info.run_id, tags=tags
+        name, source, run_id=run_id, tags=tags, description=f"As of {as_of}. {described(artifact.contract)}"
     )
     client.set_registered_model_alias(name, CHALLENGER, found.version)
     return _version(client.get_model_version(name, found.version))
@@ -136,7 +163,7 @@ def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
         scratch = into / f".{found.digest}"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        Path(download_artifacts(f"runs:/{found.run_id}/{_ARTIFACT}", dst_path=str(scratch))).replace(kept)
+        _download(found, scratch).replace(kept)
         shutil.rmtree(scratch, ignore_errors=True)
     if artifact_digest(kept) != found.digest:
         raise UserError(f"{kept} is not what was registered as version {version}: delete it and run again.")
@@ -216,11 +243,6 @@ def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, f
         client.log_metric(version.run_id, key, value)
 
 
-def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without the missing ones, which MLflow's pages cannot show."""
-    return {name: value for name, value in metrics.items() if not math.isnan(value)}
-
-
 def _record_path(kind: type[object]) -> str:
     return f"{kind.__name__.lower()}.json"
 
@@ -237,6 +259,18 @@ def _version(found: ModelVersion) -> Version:
         str(found.version),
         found.tags["digest"],
         found.run_id or "",
-        int(found.tags["as_of"]),
+        _epoch_of(found.tags["as_of"]),
         found.tags["commit"],
     )
+
+
+def _download(version: Version, into: Path) -> Path:
+    """Bring the artifact of a version; those before v0.3.0 lie in the run without a model around them."""
+    listed = MlflowClient().list_artifacts(version.run_id, _MODEL)
+    inside = f"{_MODEL}/{ARTIFACT}" if listed else ARTIFACT
+    return Path(download_artifacts(f"runs:/{version.run_id}/{inside}", dst_path=str(into)))
+
+
+def _epoch_of(tag: str) -> int:
+    """The moment in a tag: a day, or epoch seconds as before v0.3.0."""
+    return int(tag) if tag.isdigit() else epoch(day(tag))

@@ -1,6 +1,6 @@
 """What the page shows of each model that was tried."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -13,9 +13,13 @@ class LeaderboardRow:
         kind: which of the two it is.
         metrics: means over the folds, by the names of `fivestage.evaluation.metrics.scores`.
         chosen: whether the version was made of it.
+        started: when its first fit began, epoch seconds.
+        seconds: from there to the end of its last fit.
     """
 
     name: str
     kind: Literal["baseline", "candidate"]
     metrics: dict[str, float]
     chosen: bool = False
+    started: float = field(default=0.0, compare=False, repr=False)
+    seconds: float = field(default=0.0, compare=False, repr=False)

@@ -1,7 +1,8 @@
 """Baselines and candidates on the same temporal folds; nothing here sees the contest window or later."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,8 @@ class CandidateResult:
     loss: float
     margins: tuple[Floats, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    started: float = 0.0
+    seconds: float = 0.0
 
 
 def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
@@ -103,7 +106,7 @@ def select(
         tried = cross_validate(
             sample, windows, contract, {kept.candidate: estimator_of(candidates, kept)}, tune=False
         )
-        tried = [CandidateResult(one.name, one.loss, one.margins, kept.settings) for one in tried]
+        tried = [replace(one, settings=kept.settings) for one in tried]
     else:
         tried = cross_validate(sample, windows, contract, candidates)
     folds, trainer = windows.folds, trainer_of(contract)
@@ -129,6 +132,8 @@ def select(
                     ]
                 ),
                 chosen=one is best,
+                started=one.started,
+                seconds=one.seconds,
             )
             for one in tried
         ),
@@ -164,21 +169,28 @@ def cross_validate(
     for name, estimator in candidates.items():
         require_convertible(name, estimator, sample, folds[0], trainer)
 
-    def stages(work: tuple[Estimator, Fold]) -> list[Floats]:
-        return _stages(sample, work[1], work[0], trainer, tune=tune)
+    def stages(work: tuple[Estimator, Fold]) -> tuple[list[Floats], float, float]:
+        started = time.time()
+        return _stages(sample, work[1], work[0], trainer, tune=tune), started, time.time()
 
     found = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
     labels = _labels(sample, folds)
     return [
-        _best_count(
-            name,
-            estimator,
-            found[place * len(folds) : (place + 1) * len(folds)],
-            labels,
-            trainer,
-        )
+        _timed(name, estimator, found[place * len(folds) : (place + 1) * len(folds)], labels, trainer)
         for place, (name, estimator) in enumerate(candidates.items())
     ]
+
+
+def _timed(
+    name: str,
+    estimator: Estimator,
+    found: Sequence[tuple[list[Floats], float, float]],
+    labels: Sequence[Any],
+    trainer: TaskTrainer,
+) -> CandidateResult:
+    staged, started, ended = zip(*found, strict=True)
+    best = _best_count(name, estimator, staged, labels, trainer)
+    return replace(best, started=min(started), seconds=max(ended) - min(started))
 
 
 def require_convertible(

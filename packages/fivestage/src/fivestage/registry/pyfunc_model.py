@@ -1,0 +1,130 @@
+"""MLflow's `pyfunc` flavour of a version, which answers raw rows.
+
+`mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)`, in the project's folder. MLflow loads
+this module by name (`loader_module` of `MLmodel`); it runs the same engine on the same artifact as the
+service, with the history as of the training.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import add_to_model
+from mlflow.types import ColSpec, DataType, Schema
+
+from fivestage.artifact.artifact import Artifact, load_artifact
+from fivestage.artifact.engine import Engine
+from fivestage.artifact.predictions import form_of
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, iso
+from fivestage.data.moments import parse_timestamps
+from fivestage.data.validation import validate
+from fivestage.features.definitions import FeatureDefinitions
+
+ARTIFACT, PROBLEM = (
+    "artifact",
+    "problem",
+)  # the artifact's folder beside MLmodel; where its features are found
+EXAMPLE = "input_example.json"
+
+
+class RawRowsModel:
+    """What MLflow calls `predict` of."""
+
+    def __init__(self, artifact: Artifact, definitions: FeatureDefinitions) -> None:
+        self._engine = Engine(artifact, definitions)
+
+    def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Answer raw rows as the service does.
+
+        Args:
+            rows: the contract's columns; moments in ISO 8601 with their zone, or in epoch seconds.
+            params: none are known.
+
+        Returns:
+            The forecast, see `fivestage.artifact.predictions`, and the decision, one line a row.
+
+        Raises:
+            UserError: naming what in the rows is not what the contract allows.
+        """
+        del params
+        contract, form = self._engine.artifact.contract, self._engine.form
+        given = parse_timestamps(rows, contract, "the input")
+        checked = validate(given, contract.columns, (), "the input", rules=contract.rules)
+        if len(checked.failures):
+            first = checked.failures.iloc[0]
+            raise UserError(
+                f"Row {first['row']}: {first['column']} is {first['value']!r}: {first['check']} "
+                f"({len(checked.quarantined)} of {len(rows)} rows are wrong)."
+            )
+        absent = {name: "" for name, one in contract.columns.items() if isinstance(one, CategoryColumn)}
+        asked: list[Any] = checked.good[list(contract.columns)].fillna(absent).to_dict(orient="records")
+        answers = self._engine.predict(asked)
+        found = pd.DataFrame([form.forecast(one) for one in answers], columns=list(form.columns))
+        return found.assign(decision=[one.decision for one in answers])
+
+
+def _load_pyfunc(path: str, config: dict[str, Any]) -> RawRowsModel:
+    """What MLflow looks for in a loader module; the features are those of the problem that `config` names."""
+    module, _, name = config[PROBLEM].partition(":")
+    problem = getattr(import_module(module), name)
+    return RawRowsModel(load_artifact(Path(path)), problem.features)
+
+
+def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -> None:
+    """Write `MLmodel` and an input example beside the artifact: signature, loader, and where features are.
+
+    Args:
+        artifact: what is served.
+        folder: the model's folder, in which the artifact's own is called `artifact`.
+        run_id: of the training.
+        problem: module and name of the problem, such as `problem:PROBLEM`.
+    """
+    contract = artifact.contract
+    inputs = Schema([_spec(name, column) for name, column in contract.columns.items()])
+    outputs = Schema([ColSpec(DataType.double, name) for name in form_of(contract).columns])
+    model = Model(artifact_path=folder.name, run_id=run_id, signature=ModelSignature(inputs, outputs))
+    add: Any = add_to_model  # without types
+    add(model, loader_module=__name__, data=ARTIFACT, model_config={PROBLEM: problem}, python_env=None)
+    example = example_of(artifact)
+    (folder / EXAMPLE).write_text(pd.DataFrame([example]).to_json(orient="split"), encoding="utf-8")
+    model.saved_input_example_info = {
+        "artifact_path": EXAMPLE,
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+    model.save(str(folder / "MLmodel"))
+
+
+def example_of(artifact: Artifact) -> dict[str, Any]:
+    """A row as a client sends it: the last that the artifact was proven with, or the contract's examples."""
+    columns = artifact.contract.columns
+    if not artifact.smoke:
+        return {name: _shown(column, None) for name, column in columns.items()}
+    row = artifact.smoke[-1].row
+    return {name: _shown(column, row[name]) for name, column in columns.items()}
+
+
+def _shown(column: Column, value: Any) -> Any:
+    if isinstance(column, CategoryColumn):
+        return value if value is not None else column.example
+    if isinstance(column, NumberColumn):
+        number = float(column.example if value is None else value)
+        return int(number) if column.type == "integer" and number == number else number  # noqa: PLR0124 (NaN)
+    return column.example.strftime("%Y-%m-%dT%H:%M:%SZ") if value is None else iso(int(value))
+
+
+def _spec(name: str, column: Column) -> ColSpec:
+    if isinstance(column, NumberColumn):
+        whole = column.type == "integer" and not column.nullable
+        kind = DataType.long if whole else DataType.double
+    else:
+        kind = DataType.string  # moments in ISO 8601, as in the service
+    return ColSpec(kind, name, required=not column.nullable)
+
+
+def described(contract: Contract) -> str:
+    """What a version is, in a sentence for MLflow's pages."""
+    return f"{contract.title} Answers raw rows: {', '.join(contract.columns)}."

@@ -1,0 +1,116 @@
+"""A training as MLflow shows it: a run with its data, and one below it for each candidate."""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from fivestage.contract.contract import iso
+from fivestage.data.splits import TemporalSplit
+from fivestage.training.leaderboard import LeaderboardRow
+
+
+@dataclass(frozen=True)
+class DatasetUse:
+    """Rows that a training saw.
+
+    Args:
+        name: such as `train`, a window of time.
+        digest: of the raw data.
+        rows: how many they are.
+        first: the first decision, ISO 8601.
+        last: the last one.
+        context: what they were for.
+    """
+
+    name: str
+    digest: str
+    rows: int
+    first: str
+    last: str
+    context: str
+
+
+@dataclass(frozen=True)
+class TrainingDetails:
+    """What a run shows beside its parameters and metrics.
+
+    Args:
+        leaderboard: what was tried, a run of its own each.
+        datasets: what was seen.
+        started: when the training began, epoch seconds; 0: now.
+        problem: module and name of the problem, by which MLflow finds the features.
+        note: the run in words.
+    """
+
+    leaderboard: Sequence[LeaderboardRow] = ()
+    datasets: Sequence[DatasetUse] = ()
+    started: float = 0.0
+    problem: str = "problem:PROBLEM"
+    note: str = ""
+
+
+def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tuple[DatasetUse, ...]:
+    """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on.
+
+    Args:
+        rows: all rows, with `decision_at`.
+        windows: which of them are in which window.
+        digest: of the raw data.
+    """
+    decided = rows["decision_at"].to_numpy()
+    used = [("train", windows.train, "training"), ("contest", windows.contest, "evaluation")]
+    used += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]
+    return tuple(
+        DatasetUse(name, digest, len(places), iso(decided[places].min()), iso(decided[places].max()), context)
+        for name, places, context in used
+    )
+
+
+def begin(client: MlflowClient, experiment: str, of: str, name: str, details: TrainingDetails) -> str:
+    """The run of an artifact with this digest: begun when its training was, or one that was cut short."""
+    known = client.get_experiment_by_name(experiment)
+    number = known.experiment_id if known else client.create_experiment(experiment)
+    found = client.search_runs([number], f"tags.of = '{of}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    started = round((details.started or time.time()) * 1000)
+    tags = {"of": of, "stage": "training", MLFLOW_RUN_NOTE: details.note}
+    run = client.create_run(number, start_time=started, run_name=name, tags=tags)
+    client.log_inputs(run.info.run_id, datasets=[_input(one) for one in details.datasets])
+    for row in details.leaderboard:
+        _log_candidate(client, number, run.info.run_id, row)
+    return str(run.info.run_id)
+
+
+def _log_candidate(client: MlflowClient, experiment: str, parent: str, row: LeaderboardRow) -> None:
+    started = round((row.started or time.time()) * 1000)
+    tags = {MLFLOW_PARENT_RUN_ID: parent, "kind": row.kind, "chosen": "yes" if row.chosen else "no"}
+    run = client.create_run(experiment, start_time=started, run_name=row.name, tags=tags)
+    found = known_numbers(row.metrics)
+    metrics = [Metric(f"folds_{name}", value, started, 0) for name, value in found.items()]
+    client.log_batch(run.info.run_id, metrics=metrics)
+    client.set_terminated(run.info.run_id, end_time=started + round(row.seconds * 1000))
+
+
+def _input(one: DatasetUse) -> DatasetInput:
+    profile = {"rows": one.rows, "first decision": one.first, "last decision": one.last}
+    data = Dataset(
+        name=one.name,
+        digest=one.digest[:12],
+        source_type="code",
+        source=json.dumps({"tags": {"reader": "problem/dataset.py"}}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, one.context)])
+
+
+def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without the missing ones, which MLflow's pages cannot show."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
