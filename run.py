@@ -70,12 +70,12 @@ def backtest() -> None:
     """Compare policies of retraining over the whole period of the data."""
     from pydantic import TypeAdapter
 
-    from fivestage.monitoring.backtest import told
     from fivestage.reporting import sentences
     from fivestage.reporting.results import PoliciesSection, load, save
+    from fivestage.reporting.sections import policies_section
     from pipelines import runs
 
-    found = told(runs.compare_policies())
+    found = policies_section(runs.compare_policies())
     save(found, RESULTS)
     short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
     content = TypeAdapter(PoliciesSection).dump_json(short, indent=1)

@@ -21,9 +21,9 @@ from fivestage.monitoring.backtest import (
     compare_policies,
     policies_with,
     simulate,
-    told,
 )
 from fivestage.monitoring.retraining import ShadowScore, saved_by_day
+from fivestage.reporting.sections import policies_section
 from monitoring.policy import decide
 from problem import PROBLEM
 from tests.conftest import Slice, changed
@@ -181,7 +181,7 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
         assert one.saved.low <= one.saved.mean <= one.saved.high
         money = found.policies[0].decisions_cost - one.decisions_cost - one.training_cost
         assert one.by_day[-1] == pytest.approx(money)
-    assert told(found).years[0].name == "never"
+    assert policies_section(found).years[0].name == "never"
 
     def again(*_: Any) -> Any:
         raise AssertionError("what has been done is done again")

@@ -23,7 +23,7 @@ from fivestage.reporting.results import (
     ParityRow,
     PeriodRow,
     PoliciesSection,
-    PolicyYear,
+    PolicyRow,
     ProblemSection,
     ReportLink,
     Results,
@@ -248,10 +248,10 @@ def _causes(start: date) -> tuple[CauseRow, ...]:
 
 
 def _policies() -> PoliciesSection:
-    never = PolicyYear("never", 0, 0, 5_000_000.0, 0.0, Estimate(0.0, 0.0, 0.0), (0.0,) * 30)
+    never = PolicyRow("never", 0, 0, 5_000_000.0, 0.0, Estimate(0.0, 0.0, 0.0), (0.0,) * 30)
     saved = tuple(1000.0 * day for day in range(30))
-    often = PolicyYear("every 4 periods", 7, 5, 4_970_000.0, 35.0, Estimate(1000.0, 200.0, 1900.0), saved)
-    drift = PolicyYear("on drift", 9, 2, 5_010_000.0, 45.0, Estimate(-300.0, -900.0, 400.0), saved[::-1])
+    often = PolicyRow("every 4 periods", 7, 5, 4_970_000.0, 35.0, Estimate(1000.0, 200.0, 1900.0), saved)
+    drift = PolicyRow("on drift", 9, 2, 5_010_000.0, 45.0, Estimate(-300.0, -900.0, 400.0), saved[::-1])
     return PoliciesSection(TEST, TEST + timedelta(days=30), 29_000, (never, often, drift))
 
 

@@ -20,24 +20,19 @@ from fivestage.deployment.simulated_client import (
     feed,
     time_rows,
 )
-from fivestage.monitoring import causes
 from fivestage.monitoring.period import Watched
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
-    CauseRow,
-    DriftRow,
     MonitoringSection,
     ParityRow,
-    PeriodRow,
     Retraining,
     ServingSection,
-    Slice,
     VersionChange,
-    estimates,
     save,
 )
+from fivestage.reporting.sections import period_row
 from fivestage.serving.settings import Settings
 
 TIMED_ROWS = 500
@@ -83,7 +78,7 @@ class Simulation:
             self._period(rows, events, start, start + length)
         section = MonitoringSection(
             periods=tuple(
-                _period(one, verdict, self.page_of(one.start))
+                period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
                 for one, verdict in zip(self.watched, self.verdicts, strict=True)
             ),
             retrainings=tuple(self.retrainings),
@@ -153,49 +148,6 @@ class Simulation:
             p99_ms=float(p99),
             how_to_open="make serve",
         )
-
-
-def _period(watched: Watched, verdict: RetrainingDecision, page: Path) -> PeriodRow:
-    performance = watched.performance
-    scored = performance.scored
-    return PeriodRow(
-        start=day_of(watched.start),
-        end=day_of(watched.end),
-        version=", ".join(watched.versions),
-        rows=performance.rows,
-        label_share=performance.label_share,
-        metrics=estimates(scored.scores, scored.intervals) if scored else {},
-        drift=tuple(
-            DriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
-        ),
-        bad=performance.bad,
-        verdict=f"{performance.sentence}. {_advice(verdict)}: {verdict.reason}",
-        estimated_cost=performance.expected.scores["cost_per_1000"],
-        drift_report=str(page.relative_to(REPORTS)),
-        causes=tuple(_cause(cause) for cause in watched.causes),
-        estimated=estimates(performance.expected.scores, performance.expected.intervals),
-        slices=tuple(
-            Slice(column, value, int(one.scores["rows"]), estimates(one.scores, one.intervals))
-            for column, values in watched.slices.items()
-            for value, one in values.items()
-        ),
-    )
-
-
-def _cause(cause: causes.Cause) -> CauseRow:
-    series = cause.series
-    if series is None:
-        return CauseRow(cause.kind, cause.subject, cause.sentence)
-    days = {name: getattr(series, name) for name in ("usual", "now", "low", "high")}
-    return CauseRow(
-        cause.kind, cause.subject, cause.sentence, series.what, day_of(series.first * DAY), **days
-    )
-
-
-def _advice(verdict: RetrainingDecision) -> str:
-    if verdict.promote:
-        return f"Promote version {verdict.promote}"
-    return "Retrain" if verdict.retrain else "Keep"
 
 
 def _outcome(result: TrainingResult) -> str:

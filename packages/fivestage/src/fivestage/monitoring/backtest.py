@@ -46,7 +46,6 @@ from fivestage.monitoring.retraining import (
     saved_by_day,
     unaffordable,
 )
-from fivestage.reporting.results import Estimate, PoliciesSection, PolicyYear
 from fivestage.training.estimators import Estimator
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
@@ -417,20 +416,3 @@ def _means(phases: Sequence[PolicyBacktest]) -> tuple[float, float]:
 
 def _length(rules: MonitoringSettings) -> int:
     return rules.period_days * DAY
-
-
-def told(found: Comparison) -> PoliciesSection:
-    """The comparison as the page tells it."""
-    years = tuple(
-        PolicyYear(
-            one.policy,
-            one.trainings,
-            one.promoted,
-            one.decisions_cost,
-            one.training_cost,
-            Estimate(one.saved.mean, one.saved.low, one.saved.high),
-            one.by_day,
-        )
-        for one in found.policies
-    )
-    return PoliciesSection(day_of(found.start), day_of(found.end), found.decisions, years)

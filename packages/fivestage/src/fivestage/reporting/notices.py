@@ -187,7 +187,7 @@ def _period(watched: "Watched", verdict: "RetrainingDecision") -> Iterator[str]:
         f"{fmt.percent(performance.label_share)} of the labels have arrived."
     )
     yield ""
-    yield f"**{_action(verdict)}**: {verdict.reason}."
+    yield f"**{sentences.advice(verdict)}**: {verdict.reason}."
     yield ""
     if watched.causes:
         yield from (f"- **{cause.kind}**: {cause.sentence}" for cause in watched.causes)
@@ -199,12 +199,6 @@ def _period(watched: "Watched", verdict: "RetrainingDecision") -> Iterator[str]:
     for name in fmt.in_order(performance.expected.scores):
         measured = _estimate(performance.scored, name) if performance.scored else fmt.NONE
         yield f"| {fmt.metric_title(name)} | {measured} | {_estimate(performance.expected, name)} |"
-
-
-def _action(verdict: "RetrainingDecision") -> str:
-    if verdict.promote:
-        return f"Promote version {verdict.promote}"
-    return "Retrain" if verdict.retrain else "Keep the model"
 
 
 def _estimate(scored: "Scored", name: str) -> str:

@@ -249,7 +249,14 @@ class ServingSection(Section):
 
 @dataclass(frozen=True)
 class DriftRow:
-    """How far a column moved; it drifted when `score` passes `limit`."""
+    """The drift of a column in a period.
+
+    Args:
+        column: a feature.
+        score: how far it moved.
+        limit: what the score may be.
+        sentence: the finding in words.
+    """
 
     column: str
     score: float
@@ -263,16 +270,28 @@ class DriftRow:
 
 @dataclass(frozen=True)
 class CauseRow:
-    """What lies behind an alarm, and its days: the reference's `usual` ones, then those of the period."""
+    """A root cause of an alarm, with the daily series that shows it.
+
+    Args:
+        kind: such as "input shift".
+        subject: what is affected, such as a column.
+        sentence: the finding in words.
+        what: the daily values are.
+        first: the first day of the series; None without one.
+        usual: daily values of the reference.
+        now: daily values of the period, which follow them.
+        low: of the usual values nine in ten lie above this and below `high`.
+        high: see `low`.
+    """
 
     kind: str
     subject: str
     sentence: str
-    what: str = ""  # the numbers are
-    first: date | None = None  # of the numbers
+    what: str = ""
+    first: date | None = None
     usual: tuple[float, ...] = ()
     now: tuple[float, ...] = ()
-    low: float = 0.0  # what nine in ten of the usual ones keep between
+    low: float = 0.0
     high: float = 0.0
 
     @property
@@ -282,21 +301,38 @@ class CauseRow:
 
 @dataclass(frozen=True)
 class PeriodRow:
-    """One period of service, `end` excluded."""
+    """One period of service.
+
+    Args:
+        start: the first day.
+        end: the day after the last one.
+        version: that served, or several.
+        rows: predictions.
+        label_share: of the rows, the share whose outcome has arrived.
+        metrics: measured with the labels, by name.
+        drift: of each column.
+        bad: whether the performance is outside of its limits.
+        verdict: the performance and the policy's decision in words.
+        estimated_cost: per 1,000 decisions, from the predictions alone.
+        drift_report: an HTML file, relative to the page.
+        causes: of the alarms, the gravest first.
+        estimated: metrics estimated before any label arrived, by name.
+        slices: of the period.
+    """
 
     start: date
     end: date
     version: str
     rows: int
-    label_share: float  # of the rows, those whose outcome has arrived
+    label_share: float
     metrics: dict[str, Estimate]
     drift: tuple[DriftRow, ...]
     bad: bool
     verdict: str
-    estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
-    drift_report: str = ""  # HTML; a path relative to the page
+    estimated_cost: float = NAN
+    drift_report: str = ""
     causes: tuple[CauseRow, ...] = ()
-    estimated: dict[str, Estimate] = field(default_factory=dict)  # metrics, before any label
+    estimated: dict[str, Estimate] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
 
 
@@ -337,26 +373,43 @@ class MonitoringSection(Section):
 
 
 @dataclass(frozen=True)
-class PolicyYear:
-    """What a policy of retraining came to, against never training again."""
+class PolicyRow:
+    """What a retraining policy cost, and saved against never retraining.
+
+    Args:
+        name: of the policy.
+        trainings: mean of the backtest's phases, as all else.
+        promoted: challengers that became the champion.
+        decisions_cost: money, of all decisions.
+        training_cost: money, of all trainings.
+        saved: per 1,000 decisions, after the cost of training.
+        by_day: cumulative savings at the end of each day.
+    """
 
     name: str
-    trainings: float  # in the mean of the phases, as all else
+    trainings: float
     promoted: float
     decisions_cost: float
     training_cost: float
-    saved: Estimate  # per 1,000 decisions, the trainings paid
-    by_day: tuple[float, ...]  # money saved up to the end of each day
+    saved: Estimate
+    by_day: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class PoliciesSection(Section):
-    """The same days lived through under several policies."""
+    """The backtest of several retraining policies over the same days.
+
+    Args:
+        start: the first day.
+        end: the day after the last one.
+        decisions: how many fall in between.
+        years: the policies.
+    """
 
     start: date
     end: date
     decisions: int
-    years: tuple[PolicyYear, ...]
+    years: tuple[PolicyRow, ...]
 
 
 @dataclass(frozen=True)

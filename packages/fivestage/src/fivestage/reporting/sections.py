@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,19 +17,29 @@ from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
+from fivestage.monitoring.backtest import Comparison
+from fivestage.monitoring.causes import Cause
+from fivestage.monitoring.period import Watched
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
+    CauseRow,
     CostPoint,
     DataSection,
+    DriftRow,
     Estimate,
     ModelSection,
+    PeriodRow,
+    PoliciesSection,
+    PolicyRow,
     Slice,
     WeeklyLabel,
     WindowRow,
     estimates,
 )
+from fivestage.reporting.sentences import advice
 from fivestage.reporting.task_display import shown_of
 from fivestage.training.leaderboard import LeaderboardRow
 
@@ -143,6 +154,76 @@ def evaluated(
         cost_curve=tuple(CostPoint(*point) for point in evaluation.cost_curve),
         importance=dict(importance),
     )
+
+
+def period_row(watched: Watched, verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
+    """Describe a monitored period.
+
+    Args:
+        watched: the period.
+        verdict: the policy's decision after it.
+        drift_report: its drift report, relative to the page.
+
+    Returns:
+        The row; a column's drift score is the exceedance ratio, and its limit is one.
+    """
+    performance = watched.performance
+    scored, expected = performance.scored, performance.expected
+    return PeriodRow(
+        start=day_of(watched.start),
+        end=day_of(watched.end),
+        version=", ".join(watched.versions),
+        rows=performance.rows,
+        label_share=performance.label_share,
+        metrics=estimates(scored.scores, scored.intervals) if scored else {},
+        drift=tuple(
+            DriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
+        ),
+        bad=performance.bad,
+        verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
+        estimated_cost=expected.scores["cost_per_1000"],
+        drift_report=str(drift_report),
+        causes=tuple(_cause_row(cause) for cause in watched.causes),
+        estimated=estimates(expected.scores, expected.intervals),
+        slices=tuple(
+            Slice(column, value, int(one.scores["rows"]), estimates(one.scores, one.intervals))
+            for column, values in watched.slices.items()
+            for value, one in values.items()
+        ),
+    )
+
+
+def _cause_row(cause: Cause) -> CauseRow:
+    series = cause.series
+    if series is None:
+        return CauseRow(cause.kind, cause.subject, cause.sentence)
+    days = {name: getattr(series, name) for name in ("usual", "now", "low", "high")}
+    first = day_of(series.first * DAY)
+    return CauseRow(cause.kind, cause.subject, cause.sentence, series.what, first, **days)
+
+
+def policies_section(comparison: Comparison) -> PoliciesSection:
+    """Describe the backtest of the retraining policies.
+
+    Args:
+        comparison: the backtest's.
+
+    Returns:
+        The section.
+    """
+    rows = tuple(
+        PolicyRow(
+            one.policy,
+            one.trainings,
+            one.promoted,
+            one.decisions_cost,
+            one.training_cost,
+            Estimate(one.saved.mean, one.saved.low, one.saved.high),
+            one.by_day,
+        )
+        for one in comparison.policies
+    )
+    return PoliciesSection(day_of(comparison.start), day_of(comparison.end), comparison.decisions, rows)
 
 
 def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import Gate, Probe
@@ -16,6 +17,9 @@ from fivestage.reporting.results import (
     Retraining,
     ServingSection,
 )
+
+if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor Evidently
+    from fivestage.monitoring.retraining import RetrainingDecision
 
 NOT_RUN = "Not run yet."
 ADVICE = (
@@ -189,6 +193,13 @@ def policy(contract: Contract) -> str:
     rest = fmt.plural(rules.cooldown_days, "day")
     pause = f" Two retrainings are at least {rest} apart." if rules.cooldown_days else ""
     return f"{fmt.capital(bad)} a retraining, and so {age}.{pause}"
+
+
+def advice(verdict: "RetrainingDecision") -> str:
+    """What the policy's decision says to do."""
+    if verdict.promote:
+        return f"Promote version {verdict.promote}"
+    return "Retrain" if verdict.retrain else "Keep the model"
 
 
 def monitoring(contract: Contract, result: MonitoringSection) -> str:
