@@ -61,6 +61,7 @@ class _Account:
     lost: Counter[str] = field(default_factory=Counter)
     total: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, reports: Mapping[str, QuarantineReport], folder: str) -> None:
         write_quarantine_reports(reports, self.quarantine / folder)
@@ -91,8 +92,9 @@ def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> S
     reference: dict[str, dict[str, Any]] = {}
     waiting: Counter[int] = Counter()
     clean = partial(_clean, frames=frames, problem=problem)
-    for part, (report, fixed, rows) in zip(parts, mapped(clean, list(enumerate(parts))), strict=True):
+    for part, (report, fixed, counts, rows) in zip(parts, mapped(clean, list(enumerate(parts))), strict=True):
         account.add({RAW: report}, Path(part).name)
+        account.counts.update(counts)
         waiting.update(rows)
         for name, values in fixed.items():
             reference.setdefault(name, {}).update(values)
@@ -109,7 +111,7 @@ def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> S
     return Stored(
         place,
         period_seconds,
-        IngestReport(data, raw_rows, dict(account.reasons), {}),
+        IngestReport(data, raw_rows, dict(account.reasons), dict(account.counts)),
         reference,
         dict(by_day),
     )
@@ -146,8 +148,12 @@ def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Spa
 
 def _clean(
     part: tuple[int, str], frames: Partitions, problem: Problem
-) -> tuple[QuarantineReport, Reference, Mapping[int, int]]:
-    """Spread a part's cleaned tables over their periods; returns how many rows, or events, each has got."""
+) -> tuple[QuarantineReport, Reference, Mapping[str, int], Mapping[int, int]]:
+    """Spread a part's cleaned tables over their periods.
+
+    Returns:
+        What cleaning rejected, the reference, what cleaning counted, and how many rows or events a period has.
+    """
     number, name = part
     contract = problem.contract
     tables = problem.load(contract, name)
@@ -156,7 +162,8 @@ def _clean(
     most: Counter[int] = Counter()
     for table, frame in {ROWS: tables.rows, **tables.events}.items():
         most |= frames.spread(f"{CLEANED}/{table}", frame, at[table], f"{number:06}")
-    return raw_quarantine(tables), tables.reference, most
+    counts = {what: int(many) for what, many in tables.quality.items() if many % 1 == 0}
+    return raw_quarantine(tables), tables.reference, counts, most
 
 
 def _validate(

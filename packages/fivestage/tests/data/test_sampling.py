@@ -15,11 +15,10 @@ from fivestage.data.partitioned import FEATURES, Stored
 from fivestage.data.partitions import Partitions
 from fivestage.data.sampling import chances, draw_rows
 from fivestage.data.splits import cut
-from problem import PROBLEM
-from tests.conftest import AS_OF, Slice, changed, other
+from tests.synthetic import AS_OF, Prepared, SyntheticProblem, changed, prepared
 
 TODAY = 16_000
-SPLIT = PROBLEM.contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 10})
+SPLIT = prepared("binary").contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 10})
 
 
 def expected(by_day: dict[int, int], chance: dict[int, float]) -> float:
@@ -50,9 +49,14 @@ def test_judging_takes_a_part_only() -> None:
     assert expected(by_day, judged) == pytest.approx(6000)
 
 
+@pytest.fixture(scope="module")
+def real() -> Prepared:
+    return prepared("binary")
+
+
 @pytest.fixture
-def store(real: Slice, tmp_path: Path) -> Stored:
-    seconds = PROBLEM.features.lookback_seconds
+def store(real: Prepared, tmp_path: Path) -> Stored:
+    seconds = real.problem.features.lookback_seconds
     frames = Partitions(str(tmp_path), seconds)
     at = real.rows["decision_at"].to_numpy()
     frames.spread(ROWS, real.rows, at, "whole")
@@ -63,12 +67,12 @@ def store(real: Slice, tmp_path: Path) -> Stored:
     return Stored(str(tmp_path), seconds, IngestReport("data", {}, {}, {}), real.world.reference, by_day)
 
 
-def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stored) -> None:
-    budget = 5000
+def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: Stored) -> None:
+    budget = 1500
     contract = changed(real.contract, budget={"rows_in_memory": budget})
     as_of = epoch(day(AS_OF))
-    rows, world, features = draw_rows(store, other(contract), as_of, as_of)
-    again = draw_rows(store, other(contract), as_of, as_of)
+    rows, world, features = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
+    again = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
     pd.testing.assert_frame_equal(rows, again[0])
     assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
     places = pd.MultiIndex.from_frame(real.rows[list(contract.identity)]).get_indexer(
@@ -78,21 +82,21 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Slice, store: Stor
     pd.testing.assert_frame_equal(features, real.features.iloc[places].reset_index(drop=True))
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     assert len(windows.contest) > 0
-    assert world.since <= as_of - 2 * PROBLEM.features.lookback_seconds
+    assert world.since <= as_of - 2 * real.problem.features.lookback_seconds
     for kind, frame in world.events.items():
         assert (known_at(contract.events[kind], frame) >= world.since).all()
 
 
 def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
-    real: Slice, store: Stored
+    real: Prepared, store: Stored
 ) -> None:
     """As where labels come late: the smoke rows of an artifact need their past."""
     then = epoch(day(AS_OF))
-    rows, world, _ = draw_rows(store, other(real.contract), then + 60 * DAY, then)
-    assert world.since <= rows["decision_at"].iloc[-1] - 2 * PROBLEM.features.lookback_seconds < then
+    rows, world, _ = draw_rows(store, SyntheticProblem(real.contract), then + 60 * DAY, then)
+    assert world.since <= rows["decision_at"].iloc[-1] - 2 * real.problem.features.lookback_seconds < then
 
 
-def test_a_store_that_is_gone_is_a_sentence(real: Slice, store: Stored) -> None:
+def test_a_store_that_is_gone_is_a_sentence(real: Prepared, store: Stored) -> None:
     store.frames.clear(ROWS)
     with pytest.raises(UserError, match="holds no rows any more"):
-        draw_rows(store, other(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))
+        draw_rows(store, SyntheticProblem(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))

@@ -1,4 +1,4 @@
-"""What breaks the contract is put aside and counted; events are told apart by when they were known."""
+"""What breaks the contract is quarantined and counted; events are told apart by when they were known."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables, known_at, known_between
 from fivestage.features.problem import Tables
-from problem import PROBLEM
+from tests.synthetic import synthetic_problem
 
 ROWS = 400
 HOUR = 3600
@@ -19,7 +19,15 @@ HOUR = 3600
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return PROBLEM.contract
+    return synthetic_problem("binary").contract
+
+
+@pytest.fixture(scope="module")
+def tables(contract: Contract) -> Tables:
+    """Of which cleaning has lost a row and set a value missing."""
+    found = synthetic_problem("binary").load(contract)
+    rejected = {"table": "orders", "line": [7, 9], "reason": ["no time", "no amount"], "kept": [False, True]}
+    return replace(found, rejected=pd.DataFrame(rejected))
 
 
 @pytest.fixture
@@ -62,28 +70,27 @@ def test_each_table_has_its_quarantine_file_even_if_empty(
 def test_bad_rows_are_put_aside_with_reasons_and_counted(
     few: Tables, contract: Contract, tmp_path: Path
 ) -> None:
-    few.rows["distance"] = few.rows["distance"].astype(float)
-    few.rows.loc[[5, 9], "distance"] = [20.0, 9000.0]
-    few.events["landing"].loc[7, "origin"] = "BOS"
+    few.rows.loc[[5, 9], "amount"] = [-20.0, 9000.0]
+    few.events["traffic"].loc[7, "channel"] = "fax"
     rows, world, ingested = ingest(few, contract, tmp_path)
     assert len(rows) == ROWS - 2
-    assert rows["distance"].between(50, 6000).all()
-    assert len(world.events["landing"]) == ROWS - 1
-    assert ingested.raw_rows["decisions"] == ingested.raw_rows["landing"] == ROWS
+    assert rows["amount"].dropna().between(0, 2000).all()
+    assert len(world.events["traffic"]) == ROWS - 1
+    assert ingested.raw_rows["decisions"] == ingested.raw_rows["traffic"] == ROWS
     assert ingested.quarantined == {
-        "rows: distance outside 50 to 6000": 2,
-        "landing: origin not one of EWR, JFK, LGA": 1,
+        "rows: amount outside 0 to 2000": 2,
+        "traffic: channel not one of web, phone, shop": 1,
     }
-    aside = pd.read_csv(tmp_path / "rows.csv")
-    assert aside["row"].tolist() == [5, 9]
-    assert aside["reason"].tolist() == [
-        f"distance {value}: outside 50 to 6000" for value in ("20.0", "9000.0")
+    quarantined = pd.read_csv(tmp_path / "rows.csv")
+    assert quarantined["row"].tolist() == [5, 9]
+    assert quarantined["reason"].tolist() == [
+        f"amount {value}: outside 0 to 2000" for value in ("-20.0", "9000.0")
     ]
-    assert pd.read_csv(tmp_path / "landing.csv")["origin"].tolist() == ["BOS"]
+    assert pd.read_csv(tmp_path / "traffic.csv")["channel"].tolist() == ["fax"]
 
 
 def test_labels_stay_with_their_rows(few: Tables, contract: Contract, tmp_path: Path) -> None:
-    few.rows.loc[3, "origin"] = "BOS"
+    few.rows.loc[3, "channel"] = "fax"
     rows, _, _ = ingest(few, contract, tmp_path)
     given = few.rows.drop(index=3).reset_index(drop=True)
     for name in ("decision_at", contract.label.name, "known_at", *contract.identity):
@@ -94,19 +101,19 @@ def test_what_the_raw_tables_lost_is_written_and_counted(
     few: Tables, tables: Tables, contract: Contract, tmp_path: Path
 ) -> None:
     rejected = tables.rejected
-    assert sorted(rejected["kept"]) == [False, True]  # a flight that is lost, a value set missing
+    assert sorted(rejected["kept"]) == [False, True]  # a row that is lost, a value set missing
     _, _, ingested = ingest(replace(few, rejected=rejected), contract, tmp_path)
     assert ingested.raw_rows["decisions"] == ROWS + 1
     assert set(ingested.quarantined) == set(rejected["table"] + ": " + rejected["reason"])
     assert pd.read_csv(tmp_path / "raw.csv")["line"].tolist() == rejected["line"].tolist()
 
 
-@pytest.mark.parametrize("table", ["rows", "weather"])
+@pytest.mark.parametrize("table", ["rows", "traffic"])
 def test_too_many_bad_rows_stop_the_work_and_can_be_read(
     table: str, few: Tables, contract: Contract, tmp_path: Path
 ) -> None:
     frame = few.rows if table == "rows" else few.events[table]
-    frame.loc[frame.index[:5], "origin"] = "BOS"
+    frame.loc[frame.index[:5], "channel"] = "fax"
     with pytest.raises(UserError, match=rf"{table}: 5 of 400 rows \(1\.2%\), more than 1%") as refused:
         ingest(few, contract, tmp_path)
     path = tmp_path / f"{table}.csv"
@@ -123,8 +130,8 @@ def test_too_many_raw_rows_lost_stop_the_work(
 
 
 def test_a_missing_column_is_named(few: Tables, contract: Contract, tmp_path: Path) -> None:
-    few.events["departure"].drop(columns="departed_at", inplace=True)  # noqa: PD002 (the table's own frame)
-    with pytest.raises(UserError, match="departure has no column departed_at"):
+    few.events["delivery"].drop(columns="delay", inplace=True)  # noqa: PD002 (the table's own frame)
+    with pytest.raises(UserError, match="delivery has no column delay"):
         ingest(few, contract, tmp_path)
 
 
@@ -136,21 +143,21 @@ def test_a_quarantine_that_cannot_be_written(few: Tables, contract: Contract, tm
 
 def test_when_events_are_known(few: Tables, contract: Contract) -> None:
     events = few.events
-    weather = known_at(contract.events["weather"], events["weather"])
-    assert np.array_equal(weather, events["weather"]["hour"] + HOUR)
-    landing = known_at(contract.events["landing"], events["landing"])
-    assert np.array_equal(landing, events["landing"]["landed_at"])
+    traffic = known_at(contract.events["traffic"], events["traffic"])
+    assert np.array_equal(traffic, events["traffic"]["hour"] + HOUR)
+    delivery = known_at(contract.events["delivery"], events["delivery"])
+    assert np.array_equal(delivery, events["delivery"]["ended_at"])
 
 
 def test_events_between_two_times_leave_the_first_and_hold_the_last(few: Tables, contract: Contract) -> None:
-    hours = np.sort(few.events["weather"]["hour"].unique())
+    hours = np.sort(few.events["traffic"]["hour"].unique())
     found = known_between(few.events, contract, int(hours[2]) + HOUR, int(hours[4]) + HOUR)
-    assert sorted(found["weather"]["hour"].unique()) == hours[3:5].tolist()
+    assert sorted(found["traffic"]["hour"].unique()) == hours[3:5].tolist()
     assert set(found) == set(few.events)
 
 
 def test_every_event_is_known_in_one_of_two_adjacent_spans(few: Tables, contract: Contract) -> None:
-    middle = int(few.events["landing"]["landed_at"].median())
+    middle = int(few.events["delivery"]["ended_at"].median())
     before, after = (
         known_between(few.events, contract, 0, middle),
         known_between(few.events, contract, middle, 2**40),
@@ -158,5 +165,5 @@ def test_every_event_is_known_in_one_of_two_adjacent_spans(few: Tables, contract
     for kind, frame in few.events.items():
         assert len(before[kind]) + len(after[kind]) == len(frame)
         assert not set(before[kind].index) & set(after[kind].index)
-    assert len(before["landing"])
-    assert len(after["landing"])
+    assert len(before["delivery"])
+    assert len(after["delivery"])

@@ -10,10 +10,11 @@ from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import epoch, iso
 from fivestage.data.splits import TemporalSplit, cut
-from fivestage.features.problem import Tables
-from problem import PROBLEM
+from tests.synthetic import prepared, synthetic_problem
 
-SPLIT = PROBLEM.contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 5})
+SPLIT = synthetic_problem("binary").contract.split.model_copy(
+    update={"contest_days": 10, "folds": 2, "fold_days": 5}
+)
 AS_OF = 100 * DAY
 HOUR = 3600
 ROWS = st.lists(st.tuples(st.integers(60 * 24, 110 * 24), st.integers(0, 72)), max_size=60)
@@ -102,10 +103,9 @@ def test_the_future_may_be_empty() -> None:
     assert len(cut(*daily(end=100), SPLIT, AS_OF).after) == 0
 
 
-def test_the_shipped_windows_never_reach_the_test(tables: Tables) -> None:
-    contract = PROBLEM.contract
-    decided, known = (tables.rows[name].to_numpy() for name in ("decision_at", "known_at"))
-    windows = cut(decided, known, contract.split, epoch(contract.split.test_start))
-    assert known[windows.contest].max() < epoch(contract.split.test_start)
-    assert [iso(fold.start)[:10] for fold in windows.folds] == ["2013-06-03", "2013-07-03", "2013-08-02"]
-    assert iso(windows.contest_start)[:10] == "2013-09-01"
+def test_windows_of_a_problem_never_reach_its_test() -> None:
+    one = prepared("binary")
+    known, split = one.rows["known_at"].to_numpy(), one.contract.split
+    assert known[one.windows.contest].max() < epoch(split.test_start)
+    assert [iso(fold.start)[:10] for fold in one.windows.folds] == ["2024-03-09", "2024-03-23"]
+    assert iso(one.windows.contest_start)[:10] == "2024-04-06"
