@@ -2,6 +2,8 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
@@ -108,8 +110,9 @@ def evaluate(version: VersionName = "") -> None:
 
 @app.command()
 def card(version: VersionName = "") -> None:
-    """Write a version's model card to docs/, whether it has been evaluated or not."""
+    """Write a version's model card, and the decisions behind it, to docs/."""
     from fivestage.registry import versions as registry
+    from fivestage.reporting.decisions import decisions_text
     from fivestage.reporting.model_card import card_text
     from fivestage.reporting.results import load
     from steps.report import trained_section
@@ -118,8 +121,11 @@ def card(version: VersionName = "") -> None:
     found, artifact = registry.open_version(contract.name, version or registry.crowned(contract.name).version)
     if results.model is None or results.model.digest != found.digest:
         results = replace(results, model=trained_section(found, artifact))
-    text = card_text(contract, results)
-    say(f"{write_whole(CARD, lambda scratch: scratch.write_text(text, encoding='utf-8'))}")
+    for path, text in (
+        (CARD, card_text(contract, results)),
+        (CARD.with_name("decisions.md"), decisions_text(contract, results)),
+    ):
+        say(str(write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))))
 
 
 @app.command()

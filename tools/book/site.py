@@ -25,6 +25,7 @@ NAMED = re.compile(r"^`(?P<path>[^`:]+): (?P<name>[^`]+)`$")
 OUTSIDE = ("http://", "https://", "mailto:", "#")
 BESIDE = ("CONTRIBUTING.md", "CHANGELOG.md")
 ROOM = "code"  # where the site keeps code
+BADGE = re.compile(r"(?m)^\[!\[.*\n")
 
 
 def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
@@ -46,7 +47,8 @@ def stage(root: Path = ROOT, work: Path = WORK) -> list[Path]:
             (source / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, source / place)
     for page, name in pages.items():
-        text, found = linked((root / page).read_text(encoding="utf-8"), page, pages, root)
+        written = BADGE.sub("", (root / page).read_text(encoding="utf-8"))  # the site asks no other host
+        text, found = linked(written, page, pages, root)
         code |= found
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text + _contents(name, root), encoding="utf-8")

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 import typer
 
-from fivestage.cli.application import INTERRUPTED, Application
+from fivestage.cli.application import INTERRUPTED, MIGRATION, Application
 from fivestage.cli.library_commands import add_library_commands
 from fivestage.common.errors import UserError
 from fivestage.features.problem import Problem
@@ -73,3 +73,21 @@ def test_the_options_of_init_are_those_of_the_scaffold_and_come_from_make_as_var
     options = {one.name: one for one in typer.main.get_group(app.commands).commands["init"].params}
     assert set(OPTIONS) <= set(options)
     assert all(getattr(options[name], "envvar", "") == name.upper() for name in OPTIONS)
+
+
+@pytest.mark.parametrize(("name", "code"), [("core", 1), ("elsewhere", 0)])
+def test_a_problem_of_an_earlier_version_is_sent_to_the_upgrade_page(
+    capsys: pytest.CaptureFixture[str], name: str, code: int
+) -> None:
+    app = application()
+
+    @app.command(stores=False)
+    def train() -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    if code:
+        assert exit_code(app, "train") == code
+        assert capsys.readouterr().err == f"'core' is now in the library: {MIGRATION}\n"
+    else:
+        with pytest.raises(ModuleNotFoundError):
+            app.main(["train"])

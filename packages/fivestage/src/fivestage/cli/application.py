@@ -18,6 +18,8 @@ from fivestage.common.settings import REPORTS, ensure_writable, prepare_environm
 from fivestage.features.problem import Problem
 
 INTERRUPTED = 130
+EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
+MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md says how to bring it up to date."
 Command = Callable[..., None]
 
 
@@ -56,6 +58,11 @@ class Application:
                     function(**options)
                 except UserError as error:
                     say(str(error), sys.stderr)
+                    raise typer.Exit(1) from error
+                except ModuleNotFoundError as error:
+                    if error.name not in EARLIER_PACKAGES:
+                        raise
+                    say(f"{error.name!r} is now in the library: {MIGRATION}", sys.stderr)
                     raise typer.Exit(1) from error
                 except _interruptions() as error:
                     raise typer.Exit(INTERRUPTED) from error

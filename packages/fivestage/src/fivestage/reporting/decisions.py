@@ -1,0 +1,18 @@
+"""docs/decisions.md: what was decided, each with its reason from the contract or the last run."""
+
+from fivestage.contract.contract import Contract
+from fivestage.reporting.render import render
+from fivestage.reporting.results import Results
+
+
+def decisions_text(contract: Contract, results: Results) -> str:
+    """The page of decisions, in Markdown; what no run has shown yet is left out.
+
+    Args:
+        contract: The problem's contract.
+        results: What the stages of the last run have left.
+
+    Returns:
+        The page.
+    """
+    return render("decisions.md.j2", contract, results, model=results.model, data=results.data)

@@ -1,0 +1,32 @@
+import re
+from dataclasses import replace
+
+import pytest
+
+from fivestage.contract.contract import Contract
+from fivestage.reporting.decisions import decisions_text
+from fivestage.reporting.results import Results
+from tests.synthetic import TASKS, synthetic_problem
+
+
+def test_a_page_of_a_run_names_the_model_the_gates_and_the_contracts_numbers(
+    contract: Contract, results: Results
+) -> None:
+    page = decisions_text(contract, results)
+    assert results.model is not None
+    chosen = next(row.name for row in results.model.candidates if row.chosen)
+    assert f"| {chosen} | best of" in page
+    assert all(gate.sentence in page for gate in results.model.gates)
+    assert str(contract.split.test_start) in page
+    for table in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_before_any_run_it_says_what_the_contract_says(results: Results, task: str) -> None:
+    nothing = replace(
+        results, problem=None, data=None, model=None, serving=None, monitoring=None, policies=None, run=None
+    )
+    page = decisions_text(synthetic_problem(task).contract, nothing)
+    assert "## Costs" in page
+    assert "## Gates" not in page
