@@ -121,7 +121,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _without_upgrade(self, data: bytes) -> bytes:
-        """The request without the wish for another protocol: a server may overlook it, and the parser may not."""
+        """The request without its wish to upgrade: a server may ignore it, and the parser must not see it."""
         head, end, body = data.partition(b"\r\n\r\n")
         return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._answered() else data
 
