@@ -1,11 +1,15 @@
 """What tests share: a state folder, a slice of the problem, a small model. Change the slice here."""
 
+import contextlib
+import ctypes
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 
 import hypothesis
+import psutil
 import pytest
 
 PREFIX = "fivestage-tests-"
@@ -53,7 +57,20 @@ class ProblemSlice:
     windows: TemporalSplit
 
 
-def pytest_unconfigure() -> None:
+ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: what a test's child has detached becomes a child of ours
+
+
+def pytest_configure() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(ADOPT_ORPHANS, 1, 0, 0, 0)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing that a test has started outlives the tests."""
+    if not getattr(config.option, "numprocesses", None):  # there, the children are the workers
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
     shutil.rmtree(STATE, ignore_errors=True)
 
 

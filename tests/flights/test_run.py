@@ -41,6 +41,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
 
 
+PATIENCE = 3600  # seconds: a busy machine is no failure
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -68,7 +71,7 @@ def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> sub
         env=environment_of(folder, **environment),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         check=False,
     )
 

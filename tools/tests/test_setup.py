@@ -99,7 +99,7 @@ def test_a_python_that_will_not_do_gets_one_sentence(tmp_path: Path, python: str
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=600,
         check=False,
     )
     told = [line for line in done.stderr.splitlines() if not line.startswith("make")]

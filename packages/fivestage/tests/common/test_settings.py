@@ -34,7 +34,7 @@ def run_python(code: str, cwd: Path, **environment: str) -> subprocess.Completed
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
         check=False,
     )
 

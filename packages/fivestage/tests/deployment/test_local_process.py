@@ -98,7 +98,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left(
 
 def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings: Settings) -> None:
     with pytest.raises(UserError, match="no model has been deployed"):
-        local.start(settings, wait_seconds=8)
+        local.start(settings, wait_seconds=15)
     assert local.process(settings) is None
 
 

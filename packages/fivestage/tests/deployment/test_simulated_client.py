@@ -217,7 +217,7 @@ def test_a_refused_smoke_test_says_what_the_service_said(received: Received, mad
 def test_one_asks_as_long_as_the_block_runs(received: Received, made: Made) -> None:
     rows = made.rows.head(2)
     with background_requests(received.settings, rows, made.contract) as asked:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while asked.requests < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
     sent = [body for _, body in received.sent]

@@ -41,7 +41,7 @@ def with_settings(deployed: Deployed, **given: object) -> Settings:
 
 
 def until(reached: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -35,7 +35,7 @@ def test_schemathesis_finds_nothing_undocumented(deployed: Deployed, tmp_path: P
             env=os.environ | {"PYTHONWARNINGS": "ignore"},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=3600,
             check=False,
         )
         assert run.returncode == 0, run.stdout

@@ -121,7 +121,7 @@ def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
         stopped = time.monotonic()
     with idle:
         assert said(idle) == b""
-    assert time.monotonic() - stopped < 15
+    assert time.monotonic() - stopped < 60
 
 
 # --- the same bytes to ours and to stock uvicorn ---

@@ -107,7 +107,7 @@ def settings_of(tmp_path: Path, artifact: Artifact, url: str, **more: Any) -> Se
     return Settings(folder=tmp_path, database=url, port=free_port(), **more)
 
 
-def until(reached: Any, seconds: float = 60) -> None:
+def until(reached: Any, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end
@@ -331,7 +331,7 @@ def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
     try:
         for thread in threads:
             thread.start()
-        until(lambda: len(names) > 60 and len(accepted) > 30, 120)
+        until(lambda: len(names) > 60 and len(accepted) > 30)
     finally:
         os.kill(process, signal.SIGKILL)
     for thread in threads:

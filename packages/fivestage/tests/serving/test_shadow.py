@@ -24,7 +24,7 @@ def shadow_with(deployed: Deployed, artifact: Artifact, version: str) -> None:
 
 
 def shadows(service: Running, number: int) -> list[Shadowed]:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 300
     while len(found := [one for _, one in service.service.store.shadows()]) < number:
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -16,7 +16,14 @@ import httpx
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, ROOT
-from fivestage.deployment.service_client import headers, require_free_port, smoke, url, wait_until_ready
+from fivestage.deployment.service_client import (
+    PATIENCE,
+    headers,
+    require_free_port,
+    smoke,
+    url,
+    wait_until_ready,
+)
 from fivestage.registry import versions as registry
 from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
 from fivestage.serving.settings import PREFIX, Settings
@@ -71,7 +78,7 @@ def release(
     return difference
 
 
-def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = 30) -> Pointer | None:
+def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE) -> Pointer | None:
     """Point the service to a version, and wait until a running one serves it.
 
     Args:
@@ -135,7 +142,7 @@ def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
             yield f"{file} names version {version.version}."
 
 
-def start(settings: Settings, wait_seconds: float = 30) -> int:
+def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
     """Start the service unless it runs, and wait until it is ready.
 
     Args:
@@ -225,7 +232,7 @@ def _go_back(settings: Settings, before: Pointer | None) -> None:
     write_pointer(settings.pointer, before)
     if process(settings) is not None:
         with contextlib.suppress(httpx.HTTPError):
-            _reload(settings, wait_seconds=30)
+            _reload(settings, wait_seconds=PATIENCE)
 
 
 def _reload(settings: Settings, wait_seconds: float) -> httpx.Response:

@@ -19,6 +19,7 @@ from fivestage.contract.contract import Column, TimestampColumn, epoch
 from fivestage.features.stores import HOUR
 from fivestage.serving.settings import PREFIX, Settings
 
+PATIENCE = 120.0  # seconds for a start, a reload or an answer: a busy machine is no failure
 TOLERANCE = 1e-9  # between an answer and the offline prediction; relative above 1
 LOG_LINES = 15  # of the end of a log, in an error
 MAX_CHARACTERS = 500  # of a refusal, in an error
@@ -134,7 +135,7 @@ def smoke(
     """
     address = url(settings)
     try:
-        with httpx.Client(base_url=address, headers=headers(settings), timeout=30) as client:
+        with httpx.Client(base_url=address, headers=headers(settings), timeout=PATIENCE) as client:
             response = client.post("/predict", json={"rows": list(rows)}).raise_for_status()
             answers = [numbers_in(one) for one in response.json()["predictions"]]
             model = client.get("/model").raise_for_status().json()

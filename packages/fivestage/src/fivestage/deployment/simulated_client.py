@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Column, Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import JsonRow, headers, json_rows, url
+from fivestage.deployment.service_client import PATIENCE, JsonRow, headers, json_rows, url
 from fivestage.features.stores import HOUR
 from fivestage.serving.settings import Settings
 
@@ -142,7 +142,7 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
 
 
 def _client(settings: Settings) -> httpx.Client:
-    return httpx.Client(base_url=url(settings), headers=headers(settings), timeout=30)
+    return httpx.Client(base_url=url(settings), headers=headers(settings), timeout=PATIENCE)
 
 
 def _hourly(
