@@ -4,17 +4,29 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, UNVERIFIED, Assumptions, Price, Prices, read
+from fivestage.capacity.assumptions import PRICES, UNVERIFIED, Assumptions, Price, Prices, Resources, read
 from fivestage.capacity.cost import costs, nodes
 from fivestage.capacity.measured import Capacity, read_capacity
-from fivestage.capacity.plan import CORE, floor_ms, p99_of_queue, plan
-from fivestage.capacity.plan_page import told
+from fivestage.capacity.plan import CORE, floor_ms, plan, queue_p99_ms
+from fivestage.capacity.plan_page import plan_page
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
-from problem import PROBLEM
+from tests.synthetic import synthetic_problem
 
-CONTRACT = PROBLEM.contract
-ASSUMED = read(Assumptions, ASSUMPTIONS)
+CONTRACT = synthetic_problem("binary").contract
+ASSUMED = Assumptions(
+    replica_availability=0.995,
+    growth=4,
+    growth_while_scaling=1.3,
+    mean_of_peak=0.5,
+    cpu_step_millicores=50,
+    memory_step_mib=32,
+    memory_times=2,
+    log_days=90,
+    pipelines=Resources(cpu_millicores=1000, memory_mib=2048),
+    training_times=3,
+    node_left=0.85,
+)
 CAPACITY = Capacity(
     measured=dt.date(2026, 1, 1),
     machine="a test's",
@@ -47,7 +59,7 @@ def test_more_requests_take_more_replicas_and_all_of_them_keep_the_objective() -
 
 
 def p99_with(replicas: int) -> float:
-    return floor_ms(CAPACITY) + p99_of_queue(CAPACITY, CORE, 5000, replicas)
+    return floor_ms(CAPACITY) + queue_p99_ms(CAPACITY, CORE, 5000, replicas)
 
 
 def test_one_replica_less_would_not_do() -> None:
@@ -74,6 +86,12 @@ def test_what_no_replica_can_keep_is_a_sentence() -> None:
         plan(promising(p99_ms=1), CAPACITY, ASSUMED)
     with pytest.raises(UserError, match="is it meant so"):
         plan(promising(requests_per_second=1e7), CAPACITY, ASSUMED)
+
+
+def test_an_availability_that_no_replicas_reach_is_a_sentence() -> None:
+    weak = ASSUMED.model_copy(update={"replica_availability": 0.01})
+    with pytest.raises(UserError, match=r"service.availability of 0.999 takes more than 100 spare replicas"):
+        plan(promising(requests_per_second=5000), CAPACITY, weak)
 
 
 def test_a_slower_service_costs_more_on_every_cloud() -> None:
@@ -119,7 +137,7 @@ def with_source(prices: Prices, name: str, source: str) -> Prices:
 def starred(prices: Prices) -> list[str]:
     chosen = plan(CONTRACT, CAPACITY, ASSUMED)
     found = costs(CONTRACT, chosen, CAPACITY, ASSUMED, prices)
-    lines = told(CONTRACT, CAPACITY, chosen, ASSUMED, found, prices).splitlines()
+    lines = plan_page(CONTRACT, CAPACITY, chosen, ASSUMED, found, prices).splitlines()
     return [line.partition(",")[0].removeprefix("| ") for line in lines if " * |" in line]
 
 
@@ -133,7 +151,7 @@ def test_a_cloud_with_a_price_that_nobody_can_look_up_carries_a_star() -> None:
 def test_every_price_has_a_day_and_a_source_to_look_it_up_or_says_that_it_has_none() -> None:
     for price in read(Prices, PRICES).items:
         assert price.source.startswith("https://" if price.verified else UNVERIFIED)
-        assert price.on <= dt.datetime.now(dt.UTC).date()
+        assert price.day <= dt.datetime.now(dt.UTC).date()
 
 
 @pytest.mark.parametrize(

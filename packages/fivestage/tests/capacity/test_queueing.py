@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fivestage.capacity.queueing import chance_of, pooled_wait, split_p99
+from fivestage.capacity.queueing import pooled_wait, probability_up, split_p99
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,6 @@ def test_the_tail_is_that_of_simulated_queues() -> None:
 
 
 def test_the_chance_that_enough_are_up() -> None:
-    assert chance_of(1, 2, 0.9) == pytest.approx(0.99)
-    assert chance_of(2, 2, 0.9) == pytest.approx(0.81)
-    assert chance_of(2, 3, 0.9) == pytest.approx(0.729 + 3 * 0.81 * 0.1)
+    assert probability_up(1, 2, 0.9) == pytest.approx(0.99)
+    assert probability_up(2, 2, 0.9) == pytest.approx(0.81)
+    assert probability_up(2, 3, 0.9) == pytest.approx(0.729 + 3 * 0.81 * 0.1)

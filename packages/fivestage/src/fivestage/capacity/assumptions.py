@@ -1,38 +1,33 @@
-"""What is taken for granted (k8s/assumptions.yaml) and what things cost (prices.yaml), typed."""
+"""The typed models of k8s/assumptions.yaml, which sizing takes for granted, and of the list prices."""
 
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.common.strict_yaml import read_yaml
-from fivestage.contract.strict_model import Count, Positive, Share, Text
+from fivestage.contract.strict_model import Count, Positive, Share, StrictModel, Text
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
 OWN_PRICES = ROOT / "k8s" / "prices.yaml"  # of a project that has negotiated its own
 PRICES = OWN_PRICES if OWN_PRICES.exists() else Path(__file__).with_name("prices.yaml")
 UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
 Multiple = Annotated[float, Field(ge=1)]
+Day = Annotated[date, Field(strict=False)]  # a text in YAML
 
 
-class ModelSize(BaseModel):
-    """Frozen, and no field that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Resources(ModelSize):
-    """What a pod asks for."""
+class Resources(StrictModel):
+    """The resources that a pod requests."""
 
     cpu_millicores: Count
     memory_mib: Count
 
 
-class Assumptions(ModelSize):
-    """See k8s/assumptions.yaml."""
+class Assumptions(StrictModel):
+    """The content of k8s/assumptions.yaml, which explains each field."""
 
     replica_availability: Annotated[float, Field(gt=0, lt=1)]
     growth: Multiple
@@ -47,13 +42,13 @@ class Assumptions(ModelSize):
     node_left: Share
 
 
-class Price(ModelSize):
+class Price(StrictModel):
     """A list price, by the hour or by the month."""
 
     what: Text
     source: Text
-    as_of: date | None = None  # the day that the source states
-    read: date | None = None  # where it states none, the day on which a copy of it was read
+    as_of: Day | None = None  # the day that the source states
+    read: Day | None = None  # where it states none, the day on which a copy of it was read
     per_hour: float | None = None
     per_month: float | None = None
 
@@ -65,7 +60,7 @@ class Price(ModelSize):
         return self
 
     @property
-    def on(self) -> date:
+    def day(self) -> date:
         """The day that the source states, or else the day on which it was read."""
         day = self.as_of or self.read
         assert day is not None  # noqa: S101 (checked above)
@@ -84,7 +79,7 @@ class Node(Price):
     memory_gib: Positive
 
 
-class Cloud(ModelSize):
+class Cloud(StrictModel):
     """A provider's prices in one region."""
 
     region: Text
@@ -97,45 +92,52 @@ class Cloud(ModelSize):
 
     @property
     def items(self) -> tuple[Price, ...]:
-        """All of them."""
+        """All prices of this cloud."""
         return tuple(one for _, one in self if isinstance(one, Price))
 
     @property
     def verified(self) -> bool:
-        """Whether all of them are."""
+        """Whether all of its prices are."""
         return all(one.verified for one in self.items)
 
 
-class Prices(ModelSize):
-    """See prices.yaml."""
+class Prices(StrictModel):
+    """The content of prices.yaml."""
 
     hours_per_month: Positive
     clouds: dict[str, Cloud]
 
     @property
     def items(self) -> tuple[Price, ...]:
-        """Those of all clouds."""
+        """The prices of all clouds."""
         return tuple(one for cloud in self.clouds.values() for one in cloud.items)
 
     def monthly(self, price: Price) -> float:
-        """USD for a month of one."""
+        """Return the USD that one costs a month."""
         if price.per_month is not None:
             return price.per_month
         return (price.per_hour or 0) * self.hours_per_month
 
 
-Read = TypeVar("Read", bound=ModelSize)
+Read = TypeVar("Read", bound=StrictModel)
 
 
 def read(kind: type[Read], path: Path) -> Read:
-    """A YAML file as the model it must be.
+    """Read a YAML file as a model.
+
+    Args:
+        kind: `Assumptions` or `Prices`.
+        path: The file.
+
+    Returns:
+        Its content.
 
     Raises:
-        UserError: naming the file and the field.
+        UserError: Naming the file and the first field that is wrong.
     """
     try:
         return kind.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {field}: {first['msg']}. Mend that field and run again.") from error
+        raise UserError(f"{path}: {field}: {first['msg']}. Correct that field and run again.") from error

@@ -1,4 +1,4 @@
-"""What a plan costs by the month, at list prices."""
+"""What a plan costs a month, at list prices."""
 
 import math
 from dataclasses import dataclass
@@ -15,33 +15,41 @@ DISKS_GIB = 10  # of the pipelines' volume
 
 @dataclass(frozen=True)
 class Cost:
-    """A month on one cloud, in USD."""
+    """A month on one cloud, in USD.
+
+    Attributes:
+        cloud: Its name.
+        region: Whose prices these are.
+        nodes: Number of machines.
+        items: USD by what is paid for.
+        by_request: USD for the share of the machines that the serving pods request.
+    """
 
     cloud: str
     region: str
     nodes: int
     items: dict[str, float]
-    by_request: float  # the serving pods' share of a node, by what they ask for
+    by_request: float
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The sum of all items."""
         return sum(self.items.values())
 
 
 def predictions(contract: Contract, assumed: Assumptions) -> float:
-    """Rows answered in a month, one a request."""
+    """Return the rows answered in a month, one a request."""
     return contract.service.requests_per_second * assumed.mean_of_peak * MONTH
 
 
 def log_gib(contract: Contract, capacity: Capacity, assumed: Assumptions) -> float:
-    """What the log grows to."""
+    """Return the GiB that the log grows to."""
     kept = predictions(contract, assumed) * assumed.log_days * 86400 / MONTH
     return kept * capacity.logged_bytes / GIB
 
 
 def nodes(cloud: Cloud, plan: CapacityPlan, assumed: Assumptions) -> int:
-    """Machines for the replicas and one job; at least one machine for each of two replicas."""
+    """Return the machines for the replicas and one job, at least one for each of two replicas."""
     cpu = plan.replicas * plan.cpu_millicores + assumed.pipelines.cpu_millicores
     memory = plan.replicas * plan.memory_mib + assumed.pipelines.memory_mib
     by_cpu = cpu / (cloud.node.cpu * 1000 * assumed.node_left)
@@ -52,7 +60,15 @@ def nodes(cloud: Cloud, plan: CapacityPlan, assumed: Assumptions) -> int:
 def costs(
     contract: Contract, plan: CapacityPlan, capacity: Capacity, assumed: Assumptions, prices: Prices
 ) -> list[Cost]:
-    """A month on each cloud."""
+    """Return the cost of a month on each cloud.
+
+    Args:
+        contract: With the rate of requests.
+        plan: How many replicas of what size.
+        capacity: What one process was measured to do.
+        assumed: What is taken for granted.
+        prices: List prices of the clouds.
+    """
     found = []
     for name, cloud in prices.clouds.items():
         count = nodes(cloud, plan, assumed)

@@ -1,46 +1,60 @@
-"""What one process of the service was measured to do, as `make bench-serving` left it."""
+"""The measured capacity of one process of the service, as `make bench-serving` wrote it."""
 
 from datetime import date
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
+from fivestage.contract.strict_model import StrictModel
 
 PATH = Path(__file__).with_name("measured.json")
 
 
-class Capacity(BaseModel):
-    """One process on a core of its own."""
+class Capacity(StrictModel):
+    """One process on a core of its own.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    Attributes:
+        measured: The day.
+        machine: In words.
+        row_cpu_ms: Milliseconds of CPU for a request of one row, at `rate`.
+        rate: Requests per second, half of `most_per_s`.
+        p99_ms: 99% of the requests are answered within so many milliseconds, at `rate`.
+        most_per_s: Requests per second, as fast as it answers.
+        batch_rows: Rows of the largest batch that was measured.
+        batch_cpu_ms: Milliseconds of CPU for it.
+        idle_cpu: Share of a core that is used without any request.
+        start_cpu_s: Seconds of CPU until it is ready.
+        memory_mb: Largest resident memory.
+        logged_bytes: Size of the log for one request of one row and its answer.
+    """
 
     measured: date
     machine: str
-    row_cpu_ms: float  # of a request with one row, at the rate below
-    rate: float  # requests per second, half of the most
-    p99_ms: float  # at that rate
-    most_per_s: float  # requests per second, as fast as it answers
+    row_cpu_ms: float
+    rate: float
+    p99_ms: float
+    most_per_s: float
     batch_rows: float
     batch_cpu_ms: float
-    idle_cpu: float  # share of a core without any request
+    idle_cpu: float
     start_cpu_s: float
     memory_mb: float
-    logged_bytes: float  # request and answer of one row
+    logged_bytes: float
 
 
 def write_capacity(capacity: Capacity, path: Path = PATH) -> None:
-    """Keep what was measured, for `make size`."""
+    """Write what was measured, for `make size`."""
     text = capacity.model_dump_json(indent=1) + "\n"
     write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def read_capacity(path: Path = PATH) -> Capacity:
-    """What was measured.
+    """Return what was measured.
 
     Raises:
-        UserError: when there is no such file, or it holds something else.
+        UserError: When there is no such file, or it holds something else.
     """
     try:
         return Capacity.model_validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The numbers as patches, in files of their own that nothing else writes."""
+"""A plan as kustomize patches, in files of their own that nothing else writes."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,16 @@ MONITOR_HOUR, LAST_HOUR = 6, 23
 
 
 def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dict[str, str]:
-    """The text of each file, by its path under k8s/."""
+    """Return the patches that give the manifests a plan's numbers.
+
+    Args:
+        contract: With the monitoring period and the training budget.
+        plan: Replicas and requests.
+        assumed: What the jobs request, and when they are taken as stuck.
+
+    Returns:
+        The text of each file, by its path under k8s/.
+    """
     target = {"type": "Utilization", "averageUtilization": plan.target}
     autoscaler = {
         "minReplicas": plan.replicas,
@@ -30,19 +39,20 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
     container = _container("serving", plan.cpu_millicores, plan.memory_mib)
     serving = {"template": {"spec": {"containers": [container]}}}
     days = contract.monitoring.period_days
-    ended = MONITOR_HOUR + -(-_deadline(contract, assumed) // 3600)  # the monitor, and has left its verdict
+    hours = -(-_deadline(contract, assumed) // 3600)
+    retrain_hour = min(MONITOR_HOUR + hours, LAST_HOUR)  # the monitor has left its decision by then
     return {
         "base/serving/size.yaml": _text(_patch("apps/v1", "Deployment", "fivestage", serving)),
         "base/size.yaml": _text(
             _patch("autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler),
             _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),
-            _job("retrain", every_days(days, min(ended, LAST_HOUR)), contract, assumed),
+            _job("retrain", every_days(days, retrain_hour), contract, assumed),
         ),
     }
 
 
 def every_days(days: int, hour: int) -> str:
-    """When a job that follows each period of so many days begins, as cron says it."""
+    """Return the cron schedule of a job that runs after each period of so many days."""
     if days == WEEK:
         return f"0 {hour} * * 1"
     if days >= SHORT_MONTH:
@@ -51,16 +61,20 @@ def every_days(days: int, hour: int) -> str:
 
 
 def write(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Put the patches where the base reads them."""
+    """Write the patches where the base reads them."""
     for name, text in texts.items():
         write_whole(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Make sure that the manifests say what the contract and the measurements lead to.
+    """Make sure that the manifests are those of the contract and the measurements.
+
+    Args:
+        texts: What they must be, as `patches` returns them.
+        folder: Where they are.
 
     Raises:
-        UserError: naming the first file that does not.
+        UserError: Naming the first file that is not.
     """
     for name, text in texts.items():
         path = folder / name
@@ -70,28 +84,28 @@ def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
             )
 
 
-def _job(verb: str, schedule: str, contract: Contract, assumed: Assumptions) -> dict[str, Any]:
+def _job(name: str, schedule: str, contract: Contract, assumed: Assumptions) -> dict[str, Any]:
     wanted = assumed.pipelines
-    container = _container(verb, wanted.cpu_millicores, wanted.memory_mib)
+    container = _container(name, wanted.cpu_millicores, wanted.memory_mib)
     job = {
         "activeDeadlineSeconds": _deadline(contract, assumed),
         "template": {"spec": {"containers": [container]}},
     }
     return _patch(
-        "batch/v1", "CronJob", f"fivestage-{verb}", {"schedule": schedule, "jobTemplate": {"spec": job}}
+        "batch/v1", "CronJob", f"fivestage-{name}", {"schedule": schedule, "jobTemplate": {"spec": job}}
     )
 
 
 def _deadline(contract: Contract, assumed: Assumptions) -> int:
-    """Seconds, after which a job is taken for stuck."""
+    """Seconds after which a job is taken as stuck."""
     return round(contract.budget.training_minutes * 60 * assumed.training_times)
 
 
 def _container(name: str, cpu_millicores: int, memory_mib: int) -> dict[str, Any]:
     # No limit of CPU: what a node has left shortens the queue, and a throttled event loop makes the tail.
     memory = f"{memory_mib}Mi"
-    asked = {"cpu": f"{cpu_millicores}m", "memory": memory}
-    return {"name": name, "resources": {"requests": asked, "limits": {"memory": memory}}}
+    requests = {"cpu": f"{cpu_millicores}m", "memory": memory}
+    return {"name": name, "resources": {"requests": requests, "limits": {"memory": memory}}}
 
 
 def _patch(version: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from fivestage.contract.contract import Contract
 MILLION = 1e6
 
 
-def told(
+def plan_page(
     contract: Contract,
     capacity: Capacity,
     plan: CapacityPlan,
@@ -18,7 +18,7 @@ def told(
     found: list[Cost],
     prices: Prices,
 ) -> str:
-    """What was decided, why, and what it costs."""
+    """Return, in Markdown, what a plan decides, why, and what it costs."""
     parts = (
         _decided(contract, capacity, plan, assumed),
         _queues(contract, capacity, plan),
@@ -72,12 +72,12 @@ def _cost(
             f"| {one.cloud}, {one.region}{star} | {one.nodes} | {items} | {one.total:.0f} "
             f"| {one.total / millions:.2f} | {one.by_request:.0f} |"
         )
-    dates = [price.on for price in prices.items]
-    sure = sum(price.verified for price in prices.items)
+    dates = [price.day for price in prices.items]
+    verified = sum(price.verified for price in prices.items)
     about = f"""\
 {millions:,.0f} million predictions a month ({assumed.mean_of_peak:.0%} of the contract's rate), and a log \
 of {log_gib(contract, capacity, assumed):,.0f} GiB ({assumed.log_days} days). List prices of \
-{min(dates)} to {max(dates)}, {sure} of {len(dates)} found in public \
+{min(dates)} to {max(dates)}, {verified} of {len(dates)} found in public \
 (`capacity/prices.yaml` of the library says where); a star: \
 with a price that is not verified. No discounts, taxes, or traffic out."""
     return "\n".join([*lines, "", about])

@@ -5,7 +5,7 @@ from fivestage.capacity.cost import costs
 from fivestage.capacity.measured import read_capacity
 from fivestage.capacity.patches import patches, write
 from fivestage.capacity.plan import plan
-from fivestage.capacity.plan_page import told
+from fivestage.capacity.plan_page import plan_page
 from fivestage.common.files import write_between
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
@@ -14,16 +14,26 @@ PAGE = ROOT / "docs" / "kubernetes.md"
 
 
 def sized(contract: Contract) -> tuple[dict[str, str], str]:
-    """The patches of the manifests, and the page's part."""
+    """Return the patches of the manifests by path, and the part of the page."""
     capacity = read_capacity()
     assumed, prices = read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
     chosen = plan(contract, capacity, assumed)
     found = costs(contract, chosen, capacity, assumed, prices)
-    return patches(contract, chosen, assumed), told(contract, capacity, chosen, assumed, found, prices)
+    return patches(contract, chosen, assumed), plan_page(contract, capacity, chosen, assumed, found, prices)
 
 
 def size(contract: Contract) -> str:
-    """Write the manifests' numbers and the page's part, which is returned."""
+    """Write a plan into the manifests and the page.
+
+    Args:
+        contract: Whose objectives it must keep.
+
+    Returns:
+        The part of the page.
+
+    Raises:
+        UserError: When no number of replicas keeps them, or a file cannot be read or written.
+    """
     texts, text = sized(contract)
     write(texts)
     write_between(PAGE, "sized", text)
