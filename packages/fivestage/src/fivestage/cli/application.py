@@ -36,6 +36,7 @@ class Application:
         self.commands = typer.Typer(
             help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
         )
+        self.commands.callback()(lambda: None)  # commands have names even where there is one alone
 
     def command(self, *, stores: bool = True, contract: bool = True) -> Callable[[Command], Command]:
         """Register a function as a command; its parameters are the options, its docstring the help.
