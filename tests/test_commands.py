@@ -16,7 +16,15 @@ from fivestage.reporting.notices import Notice, read_notice
 from problem import PROBLEM
 from steps import monitor as monitoring_steps
 
-GATES = (Gate("calibrated", passed=False, value=0.1, limit=0.06, sentence="calibration error 0.100 of 0.06"),)
+GATES = (
+    Gate(
+        "calibrated",
+        passed=False,
+        value=0.1,
+        limit=0.06,
+        sentence="calibration error 0.100, at most 0.06 allowed",
+    ),
+)
 VERSION = Version(PROBLEM.contract.name, "7", "d" * 64, "run", 0, "commit")
 
 
@@ -84,7 +92,7 @@ def test_a_retraining_leaves_its_gates_in_a_notice(
     result = SimpleNamespace(version=VERSION, gates=GATES, promoted=False, passed=False)
     loop_of(monkeypatch, retrain_now=lambda _as_of: result)
     run.retrain()
-    assert "FAIL  calibrated: calibration error 0.100 of 0.06" in capsys.readouterr().out
+    assert "FAIL  calibrated: calibration error 0.100, at most 0.06 allowed" in capsys.readouterr().out
     notice = read_notice(folder / "retraining.md")
     assert (notice.facts["version"], notice.facts["passed"]) == ("7", "false")
 

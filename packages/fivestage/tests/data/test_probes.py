@@ -62,7 +62,9 @@ def test_weather_of_the_hour_that_is_not_over_is_found(real: Slice) -> None:
 
     probe = look_ahead(real, build)
     assert not probe.passed
-    moved = probe.sentence.removesuffix(" moved when the future was scrambled").split(", ")
+    moved = probe.sentence.removesuffix(" changed when everything after the decision was scrambled").split(
+        ", "
+    )
     assert "temp" in moved
     assert set(moved) <= {*shipped.WEATHER, "pressure_change"}
 
@@ -85,7 +87,7 @@ def test_a_feature_taken_from_the_label_is_found_by_scrambling(real: Slice) -> N
 
     probe = look_ahead(real, build)
     assert not probe.passed
-    assert probe.sentence == "hint moved when the future was scrambled"
+    assert probe.sentence == "hint changed when everything after the decision was scrambled"
 
 
 def rebuilt(real: Slice, **planted: Any) -> Probe:

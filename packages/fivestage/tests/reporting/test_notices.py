@@ -23,7 +23,13 @@ KEEP, TRAIN = (
 )
 GATES = (
     Gate("leakage", passed=True, value=0, limit=0, sentence="nothing moved"),
-    Gate("calibrated", passed=False, value=0.1, limit=0.06, sentence="calibration error 0.100 of 0.06"),
+    Gate(
+        "calibrated",
+        passed=False,
+        value=0.1,
+        limit=0.06,
+        sentence="calibration error 0.100, at most 0.06 allowed",
+    ),
 )
 
 

@@ -97,7 +97,11 @@ def test_an_honest_challenger_passes_every_gate(
 
 
 def test_a_leak_stops_it(rows: pd.DataFrame, contract: Contract) -> None:
-    leak = Probe("future is unseen", passed=False, sentence="landed_at moved when the future was scrambled")
+    leak = Probe(
+        "future is unseen",
+        passed=False,
+        sentence="landed_at changed when everything after the decision was scrambled",
+    )
     gate = fails_alone(gates(rows, contract, evidence=replace(GOOD, probes=(PASSED, leak))), "no leak")
     assert gate.sentence == leak.sentence
     assert gate.value == 1
@@ -114,7 +118,7 @@ def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
     found = gates(rows.assign(disrupted=0.0), contract)
     for name in ("plausible", "better than the baselines"):
         assert not found[name].passed
-        assert "one class alone" in found[name].sentence
+        assert "all labels" in found[name].sentence
         assert "split.contest_days" in found[name].sentence
 
 
@@ -122,7 +126,7 @@ def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
     told = rows.assign(disrupted=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
     gate = fails_alone(gates(told, contract, answers(0.0, 0.8)), "plausible")
     assert gate.value == pytest.approx(0.5 + (1 - 2 / 22) / 2)
-    assert gate.sentence == "ROC-AUC 0.955; more than 0.8 is a leak"
+    assert gate.sentence == "ROC-AUC 0.955; above 0.8 a leak is suspected"
 
 
 @pytest.mark.parametrize(
@@ -138,32 +142,32 @@ def test_each_baseline_must_be_beaten_by_its_margin(
 
     gate = fails_alone(found(saves), "better than the baselines")
     assert gate.value == pytest.approx(0.5)
-    assert gate.sentence.startswith("saves 50.0% of what could be saved; ")
-    assert f"{baseline} {saves:.1%} ({asked} asked)" in gate.sentence
+    assert gate.sentence.startswith("saves 50.0% of the achievable savings; ")
+    assert f"{baseline} {saves:.1%} (at least {asked} required)" in gate.sentence
     assert found(saves - 0.02)["better than the baselines"].passed
 
 
 def test_probabilities_that_exaggerate_are_not_calibrated(rows: pd.DataFrame, contract: Contract) -> None:
     gate = fails_alone(gates(rows, contract, answers(0.05, 0.7)), "calibrated")
-    assert gate.sentence == "calibration error 0.067 of 0.06"
+    assert gate.sentence == "calibration error 0.067, at most 0.06 allowed"
 
 
 def test_probabilities_that_are_all_too_high_are_biased(rows: pd.DataFrame, contract: Contract) -> None:
     strict = changed(contract, gates={"max_bias": 0.02})
     for shift in (0.03, -0.03):
         gate = fails_alone(gates(rows, strict, answers(0.1 + shift, 0.6 + shift)), "unbiased")
-        assert gate.sentence == "the mean prediction is 0.030 off the rate, 0.02 may be"
+        assert gate.sentence == "the mean prediction is 0.030 off the rate, at most 0.02 allowed"
     assert gates(rows, strict, answers(0.11, 0.61))["unbiased"].passed
 
 
 def test_a_slow_challenger_is_stopped(rows: pd.DataFrame, contract: Contract) -> None:
     gate = fails_alone(gates(rows, contract, evidence=replace(GOOD, row_ms=5.01)), "fast enough")
-    assert gate.sentence == "one row takes 5.01 ms of 5"
+    assert gate.sentence == "one row takes 5.01 ms, at most 5 ms allowed"
 
 
 def test_the_same_answers_are_not_cheaper(rows: pd.DataFrame, contract: Contract) -> None:
     gate = fails_alone(gates(rows, contract, champion=HONEST), "cheaper than the champion")
-    assert gate.sentence.startswith("saves 0 USD per 1,000 decisions against the champion, between 0 and 0;")
+    assert gate.sentence.startswith("saves 0 USD per 1,000 decisions against the champion (0 to 0);")
 
 
 def test_savings_are_counted_against_the_champion(rows: pd.DataFrame, contract: Contract) -> None:
@@ -198,10 +202,10 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
     lumped = gate(np.r_[np.zeros(better, dtype=np.int64), 1 + np.arange(worse) % (days - 1)])
     assert spread.value == pytest.approx(lumped.value) == pytest.approx(1500 / label.size * 1000)
     assert spread.passed
-    assert "between 13,636 and 13,636" in spread.sentence
+    assert "(13,636 to 13,636)" in spread.sentence
     assert not lumped.passed
-    assert "between -" in lumped.sentence
-    assert "it must save on average and may lose 1,000" in lumped.sentence
+    assert "champion (-" in lumped.sentence
+    assert "the mean must be above 0 and the lower end at least -1,000" in lumped.sentence
 
 
 @pytest.mark.parametrize(("mean", "passes"), [(0.1, False), (0.5, True), (-0.1, False)])
@@ -241,7 +245,7 @@ def test_no_slice_pays_for_the_others(
     evidence = replace(GOOD, baselines={"prior": 0.0, "historical_rate": 0.0, "logistic_regression": 0.0})
     gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")
     assert gate.value == pytest.approx(6900 / 6000 - 1)
-    assert gate.sentence == f"the worst slice, carrier UA, costs +15.0% against {other}; +10% may be"
+    assert gate.sentence == f"the worst slice, carrier UA, costs +15.0% against {other}, at most +10% allowed"
 
 
 def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract, unfair: Answers) -> None:
@@ -251,7 +255,7 @@ def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract,
     more = changed(contract, gates={"min_slice_rows": len(rows) + 1})
     gate = gates(rows, more, unfair)["no slice pays"]
     assert gate.passed
-    assert gate.sentence == f"no slice has {len(rows) + 1} rows"
+    assert gate.sentence == f"not applicable: no slice of the window has {len(rows) + 1} rows"
 
 
 def test_a_slice_that_cost_nothing_is_measured_by_what_rows_cost_on_average(

@@ -15,7 +15,7 @@ from fivestage.contract.contract import BaselineName, Contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.evaluation.gates import UNTOLD, Gate, Probe, at_most
+from fivestage.evaluation.gates import UNDEFINED, Gate, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
 from fivestage.evaluation.task_evaluation import evaluation_of
 
@@ -51,7 +51,7 @@ def run_gates(
             "fast enough",
             evidence.row_ms,
             contract.gates.max_row_ms,
-            "one row takes {value:.2f} ms of {limit:g}",
+            "one row takes {value:.2f} ms, at most {limit:g} ms allowed",
         ),
         _against_champion(rows, label, challenger, champion or evidence.absent, contract),
         _slices(rows, label, challenger, champion, contract),
@@ -77,11 +77,12 @@ def _leakage(probes: Sequence[Probe]) -> Gate:
 
 
 def _against_baselines(share: float, baselines: Mapping[BaselineName, float], contract: Contract) -> Gate:
-    asked = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
-    limit = max(asked.values())
-    compared = ", ".join(f"{name} {baselines[name]:.1%} ({asked[name]:.1%} asked)" for name in asked)
-    told = f"saves {share:.1%} of what could be saved; {compared}"
-    sentence = UNTOLD if math.isnan(share) else told
+    needed = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
+    limit = max(needed.values())
+    compared = ", ".join(
+        f"{name} {baselines[name]:.1%} (at least {needed[name]:.1%} required)" for name in needed
+    )
+    sentence = UNDEFINED if math.isnan(share) else f"saves {share:.1%} of the achievable savings; {compared}"
     return Gate("better than the baselines", bool(share >= limit), share, limit, sentence)
 
 
@@ -100,8 +101,9 @@ def _against_champion(
     gates = contract.gates
     worst = max(gates.max_loss_per_1000, gates.max_loss_standard_errors * saved.standard_error)
     sentence = (
-        f"saves {saved.mean:,.0f} {contract.costs.currency} per 1,000 decisions against the champion, "
-        f"between {saved.low:,.0f} and {saved.high:,.0f}; it must save on average and may lose {worst:,.0f}"
+        f"saves {saved.mean:,.0f} {contract.costs.currency} per 1,000 decisions against the champion "
+        f"({saved.low:,.0f} to {saved.high:,.0f}); the mean must be above 0 and the lower end at least "
+        f"{-worst:,.0f}"
     )
     return Gate(name, saved.mean > 0 and saved.low >= -worst, saved.mean, 0.0, sentence)
 
@@ -129,7 +131,7 @@ def _slices(
         return Gate(name, passed=True, value=0.0, limit=limit, sentence=sentence, applicable=False)
     where = max(losses, key=losses.__getitem__)
     worst = losses[where]
-    sentence = f"the worst slice, {where}, costs {worst:+.1%} against {other}; {limit:+.0%} may be"
+    sentence = f"the worst slice, {where}, costs {worst:+.1%} against {other}, at most {limit:+.0%} allowed"
     return Gate(name, worst <= limit, worst, limit, sentence)
 
 

@@ -1,11 +1,11 @@
-"""Gates and probes: conditions of promotion, each with the sentence that says why it passed or failed."""
+"""Gates and probes: the conditions of promotion, each with a sentence that says why it passed or failed."""
 
 import math
 from dataclasses import dataclass
 
-UNTOLD = (
-    "cannot be told: the contest window holds one class alone, or one number. Lengthen split.contest_days "
-    "in problem/problem.yaml, or bring more rows"
+UNDEFINED = (
+    "undefined: all labels of the champion/challenger window are equal. Increase split.contest_days in "
+    "problem/problem.yaml, or provide more rows"
 )
 
 
@@ -62,5 +62,5 @@ def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate
     if limit is None:
         why = "not applicable: the contract has no limit, as an honest model or chance could reach any"
         return Gate(name, passed=True, value=value, limit=math.nan, sentence=why, applicable=False)
-    told = UNTOLD if math.isnan(value) else sentence.format(value=value, limit=limit)
-    return Gate(name, bool(value <= limit), value, limit, told)
+    finding = UNDEFINED if math.isnan(value) else sentence.format(value=value, limit=limit)
+    return Gate(name, bool(value <= limit), value, limit, finding)

@@ -78,19 +78,19 @@ class BinaryEvaluation:
                 "plausible",
                 found["roc_auc"],
                 limits.suspicious_roc_auc,
-                "ROC-AUC {value:.3f}; more than {limit:g} is a leak",
+                "ROC-AUC {value:.3f}; above {limit:g} a leak is suspected",
             ),
             at_most(
                 "calibrated",
                 found["calibration_error"],
                 limits.max_calibration_error,
-                "calibration error {value:.3f} of {limit:g}",
+                "calibration error {value:.3f}, at most {limit:g} allowed",
             ),
             at_most(
                 "unbiased",
                 abs(found["bias"]),
                 limits.max_bias,
-                "the mean prediction is {value:.3f} off the rate, {limit:g} may be",
+                "the mean prediction is {value:.3f} off the rate, at most {limit:g} allowed",
             ),
         ]
 
@@ -141,19 +141,19 @@ class RegressionEvaluation:
                 "plausible",
                 found["r2"],
                 limits.suspicious_r2,
-                "R² {value:.3f}; more than {limit:g} is a leak",
+                "R² {value:.3f}; above {limit:g} a leak is suspected",
             ),
             at_most(
                 "calibrated",
                 coverage_error(closed, opened, wanted),
                 limits.max_coverage_error,
                 f"the intervals hold {held} of the outcomes and should {wanted:.0%}: "
-                "off by {value:.3f} of {limit:g}",
+                "off by {value:.3f}, at most {limit:g} allowed",
             ),
             at_most(
                 "unbiased",
                 abs(found["bias"]),
                 limits.max_bias,
-                f"the mean prediction is {{value:.3g}} {unit} off the outcomes, {{limit:g}} may be",
+                f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed",
             ),
         ]

@@ -54,9 +54,9 @@ def future_is_unseen(
         compared += len(near)
         moved |= {str(name) for name in before if not before[name].equals(after[name])}
     sentence = (
-        f"{', '.join(sorted(moved))} moved when the future was scrambled"
+        f"{', '.join(sorted(moved))} changed when everything after the decision was scrambled"
         if moved
-        else f"no feature of {compared:,} rows moved when all that became known later was scrambled"
+        else f"no feature of {compared:,} rows changed when everything after the decision was scrambled"
     )
     return Probe("future is unseen", not moved, sentence)
 
@@ -77,7 +77,7 @@ def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) 
             sentence=f"not applicable: {found}, and the contract has no limit",
             applicable=False,
         )
-    return Probe(name, worst < measure.limit, f"{found} where {measure.limit:g} is a leak")
+    return Probe(name, worst < measure.limit, f"{found}; from {measure.limit:g} a leak is suspected")
 
 
 def shuffled_labels_give_chance(
@@ -106,7 +106,7 @@ def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: Tempor
     if len(windows.after):
         pairs += [(windows.contest, windows.after)]
     gap = min(int(decision_at[later].min() - label_known[earlier].max()) for earlier, later in pairs)
-    return Probe("windows do not overlap", gap >= 0, f"the tightest gap between windows is {gap:,} seconds")
+    return Probe("windows do not overlap", gap >= 0, f"the smallest gap between windows is {gap:,} seconds")
 
 
 def _scrambled(
