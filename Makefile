@@ -69,7 +69,7 @@ clean:
 # -- set-up --------------------------------------------------------------------------------------------
 
 
-$(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml | $(BIN)/uv
+$(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml $(wildcard $(LIBRARY)/src/fivestage/*/*.c) | $(BIN)/uv
 	@echo "Installing what the commands need into .venv: once, about 1 GB of disk."
 	@$(call install,$<)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(LIBRARY)

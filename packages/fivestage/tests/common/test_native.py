@@ -1,45 +1,51 @@
-"""C that is compiled ahead, at need, or not at all."""
+"""C that is built with the library, or done without."""
 
 import ctypes
 import shutil
 import subprocess
-import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+from fivestage.artifact import compiled_trees
 from fivestage.common import native
-from fivestage.common.settings import ROOT
-from fivestage.features.compiled_windows import SOURCE
+from fivestage.features import compiled_windows
+
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 
-def test_two_may_compile_at_once(tmp_path: Path) -> None:
-    source = Path(shutil.copy(SOURCE, tmp_path))
-    command = [sys.executable, "-m", "fivestage.common.native", str(source)]
-    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
-    assert [one.wait() for one in both] == [0, 0]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [source.name, native.library_name(source)]
-    )
+@pytest.mark.parametrize("source", [compiled_windows.SOURCE, compiled_trees.SOURCE])
+def test_an_installation_has_built_both(source: Path) -> None:
+    """`make setup` does; rebuilt when a source is newer."""
+    assert isinstance(native.library(source), ctypes.PyDLL)
 
 
-def test_another_source_is_another_library(tmp_path: Path) -> None:
+def test_what_was_built_beside_a_source_is_loaded(tmp_path: Path) -> None:
     source = tmp_path / "sum.c"
     source.write_text("int sum(int one, int other) { return one + other; }")
-    assert ctypes.PyDLL(str(native.compile_into(tmp_path, source))).sum(1, 2) == 3
-    first = native.library_name(source)
-    source.write_text("int sum(int one, int other) { return one + other + 1; }")
-    assert native.library_name(source) != first
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    built = tmp_path / f"_sum{SUFFIX}"
+    subprocess.run([compiler, "-fPIC", "-shared", "-o", str(built), str(source)], check=True)
+    library = native.library(source)
+    assert library is not None
+    assert library.sum(1, 2) == 3
 
 
-def test_what_does_not_compile_is_done_without_and_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "no C compiler was there"), (b"no library", "_broken")]
+)
+def test_what_was_not_built_is_done_without_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(native, "VAR", tmp_path)
-    monkeypatch.setattr(native.logger, "warning", lambda text, *values: told.append(text % values))
+    said: list[str] = []
+    monkeypatch.setattr(native.logger, "warning", lambda text, *values: said.append(text % values))
     source = tmp_path / "broken.c"
-    source.write_text("this is no C")
+    if content:
+        (tmp_path / f"_broken{SUFFIX}").write_bytes(content)
     assert native.library(source) is None
-    assert len(told) == 1
-    assert told[0].startswith("broken.c is done without")
+    assert len(said) == 1
+    assert said[0].startswith("broken.c is done without")
+    assert why in said[0]
