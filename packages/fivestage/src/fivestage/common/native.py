@@ -23,8 +23,8 @@ def library(source: Path) -> ctypes.PyDLL | None:
         source: a C file of this package, such as `windows.c`.
 
     Returns:
-        The library beside it, such as `_windows.cpython-311-x86_64-linux-gnu.so`; None, said in the log, where
-        it was not built or cannot be loaded.
+        The library beside it, such as `_windows.cpython-311-x86_64-linux-gnu.so`; None, said in the log,
+        where it was not built or cannot be loaded.
     """
     why = "no C compiler was there when fivestage was installed"
     for suffix in EXTENSION_SUFFIXES:
