@@ -1,6 +1,6 @@
 """What is told of the newest libraries."""
 
-from fivestage.ci.newest import notice, pins
+from fivestage.ci.newest import notice_of, pins
 from fivestage.common.settings import ROOT
 
 BEFORE = {"numpy": "2.4.0", "gone": "1.0", "same": "3.0"}
@@ -14,7 +14,7 @@ def test_the_lock_is_read_by_name() -> None:
 
 
 def test_what_works_says_what_moved_and_what_is_held_back() -> None:
-    told = notice(BEFORE, AFTER, {"same": "4.0", "numpy": "2.5.0"}, "")
+    told = notice_of(BEFORE, AFTER, {"same": "4.0", "numpy": "2.5.0"}, "")
     assert not told.attention
     assert "| numpy | 2.4.0 | 2.5.0 |" in told.body
     assert "| gone | 1.0 | gone |" in told.body
@@ -24,11 +24,11 @@ def test_what_works_says_what_moved_and_what_is_held_back() -> None:
 
 
 def test_what_breaks_shows_the_end_of_what_was_said() -> None:
-    told = notice(BEFORE, AFTER, {}, "\n".join(f"line {number}" for number in range(100)))
+    told = notice_of(BEFORE, AFTER, {}, "\n".join(f"line {number}" for number in range(100)))
     assert told.attention
     assert "line 99" in told.body
     assert "line 0\n" not in told.body
 
 
 def test_nothing_new_says_so() -> None:
-    assert "newest already" in notice(BEFORE, BEFORE, {}, "").body
+    assert "newest already" in notice_of(BEFORE, BEFORE, {}, "").body

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fivestage.ci.propose import propose
+from fivestage.ci.github import propose
 from fivestage.common.errors import UserError
 from fivestage.reporting.notices import Notice
 from tests.ci.conftest import State

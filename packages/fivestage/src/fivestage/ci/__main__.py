@@ -1,44 +1,58 @@
-"""`python -m fivestage.ci issue|propose|facts NOTICE`; the Makefile calls it."""
+"""`python -m fivestage.ci issue|propose|facts NOTICE`, as the make targets of the workflows call it."""
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from fivestage.ci.issue import tell
-from fivestage.ci.propose import propose
+import typer
+
+from fivestage.ci import github
 from fivestage.common.errors import UserError
-from fivestage.reporting.notices import read_notice
+from fivestage.reporting.notices import Notice, read_notice
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+NoticeFile = Annotated[Path, typer.Argument(metavar="NOTICE", help="the notice that a command has written")]
 
 
-def main(arguments: list[str]) -> int:
-    """Do it; a sentence and 1 when that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m ci")
-    parser.add_argument("verb", choices=("issue", "propose", "facts"))
-    parser.add_argument("notice", type=Path)
-    parser.add_argument("files", nargs="*", help="propose: what goes along")
-    parser.add_argument("--base", default="main", help="propose: the branch to merge into")
-    parser.add_argument(
-        "--from", dest="source", type=Path, default=Path(), help="propose: where they lie now"
-    )
-    options = parser.parse_args(arguments)
+@app.command()
+def issue(notice: NoticeFile) -> None:
+    """Open, update or close the one issue of the notice's kind."""
+    if found := _read_if_written(notice):
+        typer.echo(github.update_issue(found))
+
+
+@app.command()
+def facts(notice: NoticeFile) -> None:
+    """Print what the notice says to the next steps, a name=value a line, as a workflow's outputs."""
+    if found := _read_if_written(notice):
+        typer.echo("\n".join(f"{name}={value}" for name, value in found.facts.items()))
+
+
+@app.command()
+def propose(
+    notice: NoticeFile,
+    files: Annotated[list[str], typer.Argument(help="what to commit")],
+    base: Annotated[str, typer.Option(help="the branch to merge into")] = "main",
+    source: Annotated[Path, typer.Option("--from", help="the folder that holds their new content")] = Path(),
+) -> None:
+    """Open or update a pull request with these files and the notice's text."""
+    typer.echo(github.propose(read_notice(notice), files, base, source))
+
+
+def _read_if_written(path: Path) -> Notice | None:
+    if path.exists():
+        return read_notice(path)
+    typer.echo(f"There is no {path}: there is nothing to report.", err=True)
+    return None  # no period was over, or no training was due
+
+
+def main() -> None:
+    """Run a command; an error is one sentence, and the exit code 1."""
     try:
-        if options.verb != "propose" and not options.notice.exists():
-            print(f"There is no {options.notice}: nothing new is to be told.", file=sys.stderr)  # noqa: T201
-            return 0  # no period was over, or nothing was asked for
-        notice = read_notice(options.notice)
-        match options.verb:
-            case "issue":
-                said = tell(notice)
-            case "propose":
-                said = propose(notice, options.files, options.base, options.source)
-            case _:  # one a line, as a workflow's outputs are written
-                said = "\n".join(f"{name}={value}" for name, value in notice.facts.items())
+        app()
     except UserError as error:
-        print(error, file=sys.stderr)  # noqa: T201 (for a person)
-        return 1
-    print(said)  # noqa: T201
-    return 0
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

@@ -1,52 +1,107 @@
-"""GitHub through its own program, `gh`, which runners have and a laptop may."""
+"""Keep one issue and one pull request up to date for each kind of notice, with GitHub's own program `gh`."""
 
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
+from fivestage.reporting.notices import Notice
+
+AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com")
 
 
-def gh(*words: str, text: str = "") -> str:
-    """What `gh` prints; `text` is given to its standard input.
+def update_issue(notice: Notice) -> str:
+    """Open, update or close the issue of a notice's kind.
 
-    Raises:
-        UserError: with what it said, when it fails or is not there.
-    """
-    return said_by("gh", *words, text=text)
+    Args:
+        notice: An issue is open while it asks for a person's attention.
 
-
-def git(*words: str) -> str:
-    """What `git` prints.
-
-    Raises:
-        UserError: with what it said, when it fails or is not there.
-    """
-    return said_by("git", *words)
-
-
-def found(*words: str) -> list[dict[str, Any]]:
-    """What `gh` lists as JSON.
+    Returns:
+        What was done.
 
     Raises:
-        UserError: with what it said, when it fails or is not there.
+        UserError: When `gh` fails or is not installed.
     """
-    return list(json.loads(gh(*words)))
+    issue = _open_one("issue", "--label", notice.kind)
+    if issue is None:
+        return _open_issue(notice) if notice.attention else "All is well, and no issue is open."
+    number, before = str(issue["number"]), issue["body"].replace("\r\n", "\n").strip()
+    if notice.attention and before == notice.body.strip():
+        return f"Issue {number} says so already."
+    _run("gh", "issue", "edit", number, *_text_of(notice), stdin=notice.body)
+    if notice.attention:  # people are notified of comments, not of edits
+        _run("gh", "issue", "comment", number, "--body", "The report above is new.")
+        return f"Issue {number} is up to date."
+    _run("gh", "issue", "close", number, "--comment", "All is well again: the report above says so.")
+    return f"Issue {number} is closed."
 
 
-def said_by(program: str, *words: str, text: str = "") -> str:
-    """What a program prints.
+def propose(notice: Notice, files: Sequence[str], base: str, source: Path = Path()) -> str:
+    """Commit files on a branch of the notice's kind, and open or update its pull request.
+
+    Args:
+        notice: Its text.
+        files: Paths in the repository.
+        base: The branch to merge into.
+        source: Folder with the files' new content, as a job without the right to push has left it.
+
+    Returns:
+        What was done.
 
     Raises:
-        UserError: with what it said, when it fails or is not there.
+        UserError: When a file is missing, or git or `gh` fails or is not installed.
     """
+    for name in files if source != Path() else ():
+        if not (source / name).is_file():
+            raise UserError(f"{source / name} is not there to be proposed: see what the job before has left.")
+        shutil.copyfile(source / name, name)
+    branch = f"proposal/{notice.kind}"
+    _run("git", "add", "--", *files)
+    if not _run("git", "diff", "--cached", "--name-only"):
+        return "Nothing has changed, so nothing is proposed."
+    _run("git", "switch", "--force-create", branch)
+    name, email = AUTHOR
+    _run("git", "-c", f"user.name={name}", "-c", f"user.email={email}", "commit", "--message", notice.title)
+    _run("git", "-c", "credential.helper=!gh auth git-credential", "push", "--force", "origin", branch)
+    if pull_request := _open_one("pr", "--head", branch):
+        number = str(pull_request["number"])
+        _run("gh", "pr", "edit", number, *_text_of(notice), stdin=notice.body)
+        return f"Pull request {number} is up to date."
+    branches = ("--base", base, "--head", branch)
+    return f"Opened {_run('gh', 'pr', 'create', *branches, *_text_of(notice), stdin=notice.body)}."
+
+
+def _open_issue(notice: Notice) -> str:
+    about = ("--force", "--description", "Opened and closed by a workflow")
+    _run("gh", "label", "create", notice.kind, *about)
+    label = ("--label", notice.kind)
+    return f"Opened {_run('gh', 'issue', 'create', *label, *_text_of(notice), stdin=notice.body)}."
+
+
+def _open_one(kind: str, *selection: str) -> dict[str, Any] | None:
+    """The first open issue or pull request of a selection."""
+    fields = ("--state", "open", "--json", "number,body", "--limit", "1")
+    listed = json.loads(_run("gh", kind, "list", *selection, *fields))
+    return dict(listed[0]) if listed else None
+
+
+def _text_of(notice: Notice) -> tuple[str, ...]:
+    return "--title", notice.title, "--body-file", "-"
+
+
+def _run(program: str, *arguments: str, stdin: str = "") -> str:
+    """What a program prints."""
     path = shutil.which(program)
     if path is None:
         raise UserError(
             f"This needs the program `{program}`: install it (https://cli.github.com), and log in."
         )
-    done = subprocess.run([path, *words], input=text, capture_output=True, text=True, check=False)  # noqa: S603 (our own words)
-    if done.returncode:
-        raise UserError(f"`{program} {' '.join(words[:2])}` failed: {done.stderr.strip()}")
-    return done.stdout.strip()
+    finished = subprocess.run(  # noqa: S603 (our own arguments)
+        [path, *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
+    if finished.returncode:
+        raise UserError(f"`{program} {' '.join(arguments[:2])}` failed: {finished.stderr.strip()}")
+    return finished.stdout.strip()

@@ -1,4 +1,4 @@
-"""Whether the project works with the newest libraries that pyproject.toml allows, and what is held back."""
+"""Whether the project works with the newest libraries that pyproject.toml allows, and which it holds back."""
 
 import json
 import re
@@ -12,19 +12,26 @@ from fivestage.reporting.notices import Notice, write_notice
 LOCK = ROOT / "requirements.lock"
 PATH = REPORTS / "notices" / "dependencies.md"
 PINNED = re.compile(r"^([a-z0-9.-]+)==([^ ;\\]+)", re.MULTILINE)
-TAIL = 40  # lines
+TAIL_LINES = 40
 
 
 def pins(lock: str) -> dict[str, str]:
-    """Versions by name."""
+    """Return the versions that a lock file pins, by name."""
     return dict(PINNED.findall(lock))
 
 
-def notice(
-    before: Mapping[str, str], after: Mapping[str, str], newest: Mapping[str, str], failed: str
+def notice_of(
+    before: Mapping[str, str], after: Mapping[str, str], newest: Mapping[str, str], failure: str
 ) -> Notice:
-    """What moved, what our bounds hold back, and the end of what failed if anything did."""
-    moved = [
+    """Return a notice of what changed, what the bounds hold back, and the end of what failed.
+
+    Args:
+        before: Versions by name, as the lock pinned them.
+        after: The same after locking again.
+        newest: The newest version of each library that is behind it.
+        failure: Output of the command that failed, if one did.
+    """
+    changed = [
         f"| {name} | {before.get(name, 'not there')} | {after.get(name, 'gone')} |"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
@@ -32,24 +39,19 @@ def notice(
     held = [
         f"{name} {after[name]} ({one})" for name, one in sorted(newest.items()) if after.get(name, one) != one
     ]
-    lines = ["The newest libraries break it." if failed else "It works with the newest libraries.", ""]
-    lines += (
-        ["| library | locked | newest |", "|---|---|---|", *moved]
-        if moved
-        else ["The lock is the newest already."]
-    )
-    lines += (
-        ["", f"Held back by the bounds of pyproject.toml or of another library: {', '.join(held)}."]
-        if held
-        else []
-    )
-    lines += ["", "```", *failed.splitlines()[-TAIL:], "```"] if failed else []
-    return Notice("dependencies", "Newest libraries", bool(failed), "\n".join(lines))
+    lines = ["The newest libraries break it." if failure else "It works with the newest libraries.", ""]
+    table = ["| library | locked | newest |", "|---|---|---|", *changed]
+    lines += table if changed else ["The lock is the newest already."]
+    if held:
+        lines += ["", f"Held back by the bounds of pyproject.toml or of another library: {', '.join(held)}."]
+    if failure:
+        lines += ["", "```", *failure.splitlines()[-TAIL_LINES:], "```"]
+    return Notice("dependencies", "Newest libraries", bool(failure), "\n".join(lines))
 
 
 def outdated() -> dict[str, str]:
-    """The newest version of each installed library that is behind."""
-    asked = [
+    """Return the newest version of each installed library that is behind it."""
+    command = [
         sys.executable,
         "-m",
         "uv",
@@ -58,28 +60,26 @@ def outdated() -> dict[str, str]:
         "--python",
         sys.executable,
         "--outdated",
-        "--format",
-        "json",
+        "--format=json",
     ]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603 (fixed words)
-    return {one["name"]: one["latest_version"] for one in json.loads(done.stdout or "[]")}
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+    return {one["name"]: one["latest_version"] for one in json.loads(listed.stdout or "[]")}
 
 
 def main() -> int:
-    """Lock anew, install, test; the notice is written whatever comes of it."""
-    before, failed = pins(LOCK.read_text(encoding="utf-8")), ""
-    for words in (("lock", "ARGS=--upgrade"), ("setup",), ("test",)):
-        done = subprocess.run(  # noqa: S603 (fixed words)
-            ["make", *words],  # noqa: S607 (the make of the machine)
+    """Lock again, install and test; write the notice whatever the outcome; return 1 if something failed."""
+    before, failure = pins(LOCK.read_text(encoding="utf-8")), ""
+    for arguments in (("lock", "ARGS=--upgrade"), ("setup",), ("test",)):
+        made = subprocess.run(  # noqa: S603 (fixed arguments)
+            ["make", *arguments],  # noqa: S607 (the make of the machine)
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
-        sys.stdout.write(done.stdout)
-        if done.returncode:
-            failed = done.stdout
+        sys.stdout.write(made.stdout)
+        if made.returncode:
+            failure = made.stdout
             break
-    told = notice(before, pins(LOCK.read_text(encoding="utf-8")), outdated(), failed)
-    write_notice(told, PATH)
-    return int(told.attention)
+    write_notice(notice_of(before, pins(LOCK.read_text(encoding="utf-8")), outdated(), failure), PATH)
+    return int(bool(failure))
 
 
 if __name__ == "__main__":
