@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fivestage.common.clock import DAY
+from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import ROWS, EventTables, IngestReport, ingest_tables
@@ -65,8 +66,9 @@ def cut(whole: Tables, many: int, seed: int) -> dict[str, Tables]:
     part_of = np.random.default_rng(seed).integers(0, many, DAYS + 3)
 
     def part(frame: pd.DataFrame, column: str, number: int) -> pd.DataFrame:
-        days = (frame[column].to_numpy() - START) // DAY + 1
-        return frame.loc[part_of[days] == number]
+        days: Ints = (frame[column].to_numpy() - START) // DAY + 1
+        kept: pd.DataFrame = frame[part_of[days] == number]
+        return kept
 
     times = {"delivery": "ended_at", "traffic": "hour"}
     return {

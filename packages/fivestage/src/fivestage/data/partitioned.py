@@ -152,7 +152,7 @@ def _clean(
     """Spread a part's cleaned tables over their periods.
 
     Returns:
-        What cleaning rejected, the reference, what cleaning counted, and how many rows or events a period has.
+        What cleaning rejected, the reference, what cleaning counted, and the rows or events of each period.
     """
     number, name = part
     contract = problem.contract
