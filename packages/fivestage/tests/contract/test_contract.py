@@ -1,6 +1,8 @@
-"""The shipped contract is legal; each illegal one gives a sentence that names the field."""
+"""A small contract is legal; each illegal one gives a sentence that names the field."""
 
 import copy
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,6 @@ import yaml
 from pydantic import ValidationError
 
 from fivestage.common.errors import UserError
-from fivestage.common.settings import ROOT
 from fivestage.contract.contract import (
     Contract,
     TimestampColumn,
@@ -23,18 +24,19 @@ from fivestage.contract.contract import (
     load_contract,
     parse_contract,
 )
-from problem import PROBLEM
+from tests.synthetic import contract_content
 
-CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
-
-TEXT = CONTRACT_PATH.read_text(encoding="utf-8")
+DATED = re.compile(
+    r"'(\d{4}-\d\d-\d\d(?:T[^']*Z)?)'"
+)  # which YAML reads as a date where no quotes are around it
+TEXT = DATED.sub(r"\1", yaml.safe_dump(contract_content("binary"), sort_keys=False))
 CONTENT: dict[str, Any] = yaml.safe_load(TEXT)
 Edit = tuple[str, Any]
 GONE = object()
 
 
 def edited(*edits: Edit) -> dict[str, Any]:
-    """The shipped contract with fields changed by their dotted path, or taken away."""
+    """The small contract with fields changed by their dotted path, or taken away."""
     content = copy.deepcopy(CONTENT)
     for path, value in edits:
         *above, last = path.split(".")
@@ -49,20 +51,20 @@ def edited(*edits: Edit) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Contract:
-    return PROBLEM.contract
+def small() -> Contract:
+    return parse_contract(CONTENT, "problem.yaml")
 
 
-def test_the_shipped_contract_loads(shipped: Contract) -> None:
-    assert shipped.name == CONTENT["name"]
-    assert list(shipped.columns) == list(CONTENT["columns"])
-    assert isinstance(shipped.columns[shipped.decision.time_column], TimestampColumn)
-    assert shipped.decision.lead_seconds == CONTENT["decision"]["hours_before"] * 3600
-    assert shipped.label.name not in shipped.columns
+def test_the_small_contract_loads(small: Contract) -> None:
+    assert small.name == CONTENT["name"]
+    assert list(small.columns) == list(CONTENT["columns"])
+    assert isinstance(small.columns[small.decision.time_column], TimestampColumn)
+    assert small.decision.lead_seconds == CONTENT["decision"]["hours_before"] * 3600
+    assert small.label.name not in small.columns
 
 
-def test_the_threshold_is_where_both_decisions_cost_the_same(shipped: Contract) -> None:
-    costs, share = shipped.costs, shipped.costs.threshold
+def test_the_threshold_is_where_both_decisions_cost_the_same(small: Contract) -> None:
+    costs, share = small.costs, small.costs.threshold
     acting = share * costs.act_positive + (1 - share) * costs.act_negative
     waiting = share * costs.wait_positive + (1 - share) * costs.wait_negative
     assert acting == pytest.approx(waiting)
@@ -72,65 +74,73 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(shipped: Contract) 
 @pytest.mark.parametrize(
     ("edits", "field", "why"),
     [
-        ([("identity", ["carrier", "flite"])], "identity", "'flite', which columns does not have"),
+        ([("identity", ["order_number", "flite"])], "identity", "'flite', which columns does not have"),
         ([("slices", ["airport"])], "slices", "'airport', which columns does not have"),
-        ([("events.landing.identity", ["gate"])], "events.landing", "'gate', which the event does not have"),
-        ([("columns.dest.nullable", True)], "the contract", "'dest' says when or which one"),
-        ([("columns.scheduled_departure.nullable", True)], "the contract", "'scheduled_departure' says when"),
-        ([("events.weather.columns.hour.nullable", True)], "events.weather", "'hour' says when"),
+        (
+            [("events.delivery.identity", ["gate"])],
+            "events.delivery",
+            "'gate', which the event does not have",
+        ),
+        ([("columns.order_number.nullable", True)], "the contract", "'order_number' says when or which one"),
+        ([("columns.deliver_at.nullable", True)], "the contract", "'deliver_at' says when"),
+        ([("events.traffic.columns.hour.nullable", True)], "events.traffic", "'hour' says when"),
         ([("identity", [])], "identity", "at least 1 item"),
-        ([("events.weather.identity", [])], "events.weather.identity", "at least 1 item"),
+        ([("events.traffic.identity", [])], "events.traffic.identity", "at least 1 item"),
         ([("columns.Carrier", {})], "columns.Carrier", "match pattern"),
         ([("owner", "me")], "owner", "the contract has no such field"),
         ([("costs.tax", 1.0)], "costs.tax", "the contract has no such field"),
-        ([("columns.flight.unity", "m")], "columns.flight.integer.unity", "the contract has no such field"),
+        (
+            [("columns.order_number.unity", "m")],
+            "columns.order_number.integer.unity",
+            "the contract has no such field",
+        ),
         ([("split.folds", "three")], "split.folds", "valid integer"),
         ([("split.folds", 2.5)], "split.folds", "valid integer"),
         ([("gates.confidence", "0.9")], "gates.confidence", "valid number"),
-        ([("columns.carrier.type", "text")], "columns.carrier", "'text'"),
+        ([("columns.customer.type", "text")], "columns.customer", "'text'"),
         ([("task", "ranking")], "task", "must be one of binary, multiclass, regression"),
         ([("label", GONE)], "label", "Field required"),
         ([("decision.hours_before", GONE)], "decision.hours_before", "Field required"),
-        ([("columns.distance.max", GONE)], "columns.distance.number.max", "Field required"),
-        ([("decision.time_column", "carrier")], "decision.time_column", "not a timestamp of columns"),
+        ([("columns.amount.max", GONE)], "columns.amount.number.max", "Field required"),
+        ([("decision.time_column", "customer")], "decision.time_column", "not a timestamp of columns"),
         ([("decision.time_column", "departure")], "decision.time_column", "not a timestamp of columns"),
-        ([("label.name", "distance")], "label", "'distance' is also an input column: that is a leak"),
-        ([("events.landing.known", "flight")], "events.landing", "'flight', which is not a timestamp"),
-        ([("events.landing.known", "arrived")], "events.landing", "'arrived', which is not a timestamp"),
+        ([("label.name", "amount")], "label", "'amount' is also an input column: that is a leak"),
+        ([("events.delivery.known", "customer")], "events.delivery", "'customer', which is not a timestamp"),
+        ([("events.delivery.known", "arrived")], "events.delivery", "'arrived', which is not a timestamp"),
         ([("monitoring.bad_periods", 4)], "monitoring", "bad_periods cannot be more than of_periods"),
         ([("monitoring.reference_days", 27)], "monitoring", "at least 4 periods"),
         ([("monitoring.max_age_days", 20)], "monitoring", "cannot be less than cooldown_days"),
-        ([("costs.act_positive", 750)], "costs", "must cost less than missing it"),
+        ([("costs.act_positive", 80)], "costs", "must cost less than missing it"),
         ([("costs.act_negative", 0)], "costs", "must cost more than rightly waiting"),
         ([("costs.act_positive", float("nan"))], "costs.act_positive", "finite"),
-        ([("columns.distance.max", float("inf"))], "columns.distance.number.max", "finite"),
-        ([("columns.distance.example", 7000)], "columns.distance", "7000.0 is outside 50.0 to 6000.0"),
+        ([("columns.amount.max", float("inf"))], "columns.amount.number.max", "finite"),
+        ([("columns.amount.example", 7000)], "columns.amount", "7000.0 is outside 0.0 to 2000.0"),
         (
-            [("columns.scheduled_arrival.example", datetime(2012, 1, 1, tzinfo=UTC))],
-            "columns.scheduled_arrival",
+            [("columns.deliver_at.example", datetime(2012, 1, 1, tzinfo=UTC))],
+            "columns.deliver_at",
             "is outside",
         ),
         (
-            [("columns.scheduled_departure.min", datetime(2013, 1, 1))],  # noqa: DTZ001 (what is refused)
-            "columns.scheduled_departure",
+            [("columns.deliver_at.min", datetime(2013, 1, 1))],  # noqa: DTZ001 (what is refused)
+            "columns.deliver_at",
             "min has no time zone",
         ),
-        ([("columns.origin.example", "BOS")], "columns.origin", "'BOS' is not one of values"),
-        ([("columns.carrier.example", "UNITED")], "columns.carrier", "longer than max_length, 3"),
+        ([("columns.channel.example", "fax")], "columns.channel", "'fax' is not one of values"),
+        ([("columns.customer.example", "customer 9")], "columns.customer", "longer than max_length, 8"),
         (
-            [("columns.origin.values", ["EWR", "Newark" * 6])],
-            "columns.origin",
+            [("columns.channel.values", ["web", "letter" * 6])],
+            "columns.channel",
             "is longer than max_length, 32",
         ),
-        ([("columns.flight.example", 15.5)], "columns.flight", "15.5 is not a whole number"),
+        ([("columns.order_number.example", 15.5)], "columns.order_number", "15.5 is not a whole number"),
         ([("decision.act", "wait")], "decision", "act and wait are both 'wait'"),
         ([("label.name", "known_at")], "problem.yaml", "'known_at' is a name that rows need"),
         (
-            [("columns.decision_at", CONTENT["columns"]["distance"])],
+            [("columns.decision_at", CONTENT["columns"]["amount"])],
             "problem.yaml",
             "'decision_at' is a name that rows need",
         ),
-        ([("split.test_end", date(2013, 10, 1))], "split", "test_end must come after test_start"),
+        ([("split.test_end", date(2024, 4, 20))], "split", "test_end must come after test_start"),
         ([("baselines", {})], "baselines", "at least 1 item"),
         ([("baselines.median", 0.1)], "baselines.median", "'historical_rate'"),
         ([("service.availability", 1.0)], "service.availability", "less than 1"),
@@ -157,19 +167,19 @@ def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda text: text.replace("name: flight", "name: [flight", 1), "is not YAML: .* line 3"),
+        (lambda text: text.replace("name: syn", "name: [syn", 1), "is not YAML: .* line 2"),
         (
             lambda text: text.replace("task: binary", "task: binary\ntitle: Another", 1),
-            "'title' stands twice.* line 5",
+            "'title' stands twice.* line 4",
         ),
-        (lambda text: text.replace("carrier: {", "flight: {", 1), "'flight' stands twice"),
-        (lambda text: text.replace("2014-01-01", "2014-13-01", 1), "'2014-13-01' does not exist: .* line"),
+        (lambda text: text.replace("  customer:", "  order_number:", 1), "'order_number' stands twice"),
+        (lambda text: text.replace("2024-05-20", "2024-13-20", 1), "'2024-13-20' does not exist: .* line"),
         (lambda _: "", "holds no fields"),
         (lambda _: "- a\n- list\n", "holds no fields"),
         (lambda text: text.replace("task: binary\n", "", 1), "task: it must be one of binary"),
         (
-            lambda text: text.replace("max: 2040-01-02T00:00:00Z", "max: 2040-01-02T00:00:00", 1),
-            "scheduled_arrival.*max has no time zone",
+            lambda text: text.replace("max: 2040-01-01T00:00:00Z", "max: 2040-01-01T00:00:00", 1),
+            "deliver_at.*max has no time zone",
         ),
     ],
 )
@@ -184,23 +194,21 @@ def test_a_file_that_is_no_contract(change: Callable[[str], str], why: str, tmp_
 
 def test_a_file_of_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "problem.yaml"
-    path.write_bytes(TEXT.replace("title: Will", "title: Wäll", 1).encode("latin-1"))
+    path.write_bytes(TEXT.replace("title: How", "title: Wäll", 1).encode("latin-1"))
     with pytest.raises(UserError, match=r"problem\.yaml is not UTF-8: save it as UTF-8"):
         load_contract(path)
 
 
-def test_a_contract_is_read_before_anything_heavy_is_imported() -> None:
+def test_a_contract_is_read_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     """So that an illegal one fails at once."""
+    (tmp_path / "problem.yaml").write_text(TEXT, encoding="utf-8")
     asked = (
-        "import sys, problem; problem.PROBLEM.contract;"
-        "print(*({'pandas', 'sklearn', 'treelite', 'mlflow', 'zenml'} & set(sys.modules)))"
+        "import sys; from pathlib import Path; from fivestage.contract.contract import load_contract;"
+        "load_contract(Path('problem.yaml'));"
+        "print(*({'numpy', 'pandas', 'sklearn', 'treelite', 'mlflow', 'zenml'} & set(sys.modules)))"
     )
     found = subprocess.run(
-        [sys.executable, "-c", asked],
-        cwd=CONTRACT_PATH.parent.parent,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert not found.stdout.split()
 
@@ -210,17 +218,17 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load_contract(tmp_path / "problem.yaml")
 
 
-def test_a_contract_cannot_be_changed(shipped: Contract) -> None:
+def test_a_contract_cannot_be_changed(small: Contract) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        shipped.title = "Another"
+        small.title = "Another"
     with pytest.raises(ValidationError, match="frozen"):
-        shipped.costs.act_positive = 0
+        small.costs.act_positive = 0
 
 
-def test_a_contract_survives_json(shipped: Contract) -> None:
-    again = parse_contract(shipped.model_dump_json(), "manifest.json")
-    assert again == shipped
-    assert again.digest == shipped.digest
+def test_a_contract_survives_json(small: Contract) -> None:
+    again = parse_contract(small.model_dump_json(), "manifest.json")
+    assert again == small
+    assert again.digest == small.digest
     with pytest.raises(UserError, match=r"manifest\.json: "):
         parse_contract("{", "manifest.json")
 
@@ -231,14 +239,14 @@ def backwards(content: Any) -> Any:
     return content
 
 
-def test_the_digest_is_of_the_content_alone(shipped: Contract, tmp_path: Path) -> None:
+def test_the_digest_is_of_the_content_alone(small: Contract, tmp_path: Path) -> None:
     path = tmp_path / "problem.yaml"
     path.write_text(f"# Another comment.\n{yaml.safe_dump(backwards(CONTENT), sort_keys=False)}")
     again = load_contract(path)
-    assert list(again.columns) != list(shipped.columns)
-    assert again.digest == shipped.digest
-    changed = parse_contract(edited(("costs.act_negative", 151)), "problem.yaml")
-    assert changed.digest != shipped.digest
+    assert list(again.columns) != list(small.columns)
+    assert again.digest == small.digest
+    changed = parse_contract(edited(("costs.act_negative", 21)), "problem.yaml")
+    assert changed.digest != small.digest
 
 
 def test_times_and_days() -> None:
