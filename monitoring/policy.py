@@ -6,6 +6,7 @@ from fivestage.contract.contract import Budget, MonitoringSettings
 from fivestage.monitoring.retraining import (
     PeriodSummary,
     RetrainingDecision,
+    days,
     idle_days,
     in_shadow,
     proven,
@@ -48,10 +49,11 @@ def why_due(
     """Whether age or bad periods ask for a training; a period of broken data counts for nothing."""
     age = idle_days(trained, now, rules)
     if age >= rules.max_age_days:
-        return RetrainingDecision(retrain=True, reason=f"the last training is {age} days old")
+        return RetrainingDecision(retrain=True, reason=f"the last training is {days(age)} old")
     judged = [period for period in periods if period.label_share >= rules.min_label_share]
     last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
-    found = f"{sum(last)} of the last {len(last)} judged periods bad"
+    judged_periods = "1 judged period" if len(last) == 1 else f"the last {len(last)} judged periods"
+    found = f"{sum(last)} of {judged_periods} bad"
     if not judged:
         reason = f"no period has {rules.min_label_share:.0%} of its labels yet"
     elif not last[-1]:

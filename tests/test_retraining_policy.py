@@ -67,6 +67,7 @@ any_rules = st.builds(
         ([BAD, BAD], [0, NOW - 365 * DAY, NOW - 21 * DAY], True, "2 of the last 2"),
         ([BAD, BAD], [NOW - 364 * DAY, NOW - 22 * DAY, NOW - 21 * DAY], False, "are spent"),
         ([GOOD], [NOW - 99 * DAY], False, "the latest judged period was good"),
+        ([GOOD], [], False, "the latest judged period was good, 0 of 1 judged period bad"),
         ([GOOD], [NOW - 100 * DAY], True, "the last training is 100 days old"),
         ([], [NOW - 100 * DAY], True, "the last training is 100 days old"),
         ([GOOD, BROKEN], [NOW - 100 * DAY], False, "blocked, the data are broken: temp"),

@@ -34,9 +34,7 @@ def test_what_was_built_beside_a_source_is_loaded(tmp_path: Path) -> None:
     assert library.sum(1, 2) == 3
 
 
-@pytest.mark.parametrize(
-    ("content", "why"), [(None, "no C compiler was there"), (b"no library", "_broken")]
-)
+@pytest.mark.parametrize(("content", "why"), [(None, "no C compiler was there"), (b"no library", "_broken")])
 def test_what_was_not_built_is_done_without_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:

@@ -42,7 +42,7 @@ def test_a_biased_week_is_bad(contract: Contract, bias: float) -> None:
     found = judged(contract, *week(2, bias))
     assert found.bad
     assert "off the rate" in found.sentence
-    assert "0.04 may be" in found.sentence
+    assert "at most 0.04 allowed" in found.sentence
 
 
 def test_a_bias_below_what_matters_is_good(contract: Contract) -> None:

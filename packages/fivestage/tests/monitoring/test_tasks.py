@@ -124,14 +124,14 @@ def test_where_many_numbers_are_zero_true_intervals_are_no_fault(
     found = judged(regression, label, forecast, day)
     assert found.scored is not None
     assert (found.scored.scores["coverage"] > 0.85) == (zeros * wide == 0.5 or wide > 1)
-    assert ("inside of the intervals" in found.sentence) == faulty
+    assert ("coverage of the intervals" in found.sentence) == faulty
 
 
 def test_intervals_of_numbers_with_a_long_tail_may_not_hold_too_much_either(regression: Contract) -> None:
     draw = np.random.default_rng(0)
     label, day = draw.lognormal(0, 3, 5_000), np.arange(5_000) % 7
     forecast = np.tile(np.quantile(label, [0.5, 0.005, 0.995, 0.75]), (5_000, 1))
-    assert "not on an edge" in judged(regression, label, forecast, day).sentence
+    assert "ends excluded" in judged(regression, label, forecast, day).sentence
 
 
 def judged(contract: Contract, label: Any, forecast: Floats, day: Ints) -> Performance:
@@ -151,10 +151,10 @@ def test_a_period_of_right_forecasts_is_good(multiclass: Contract, regression: C
 def test_numbers_that_are_off_are_bad_and_so_are_narrow_intervals(regression: Contract) -> None:
     off = judged(regression, *numbers(5, 3000, off=9))
     assert off.bad
-    assert "minutes off what came" in off.sentence
+    assert "minutes off the outcomes" in off.sentence
     narrow = judged(regression, *numbers(5, 3000, wide=0.5))
     assert narrow.bad
-    assert "inside of the intervals" in narrow.sentence
+    assert "coverage of the intervals" in narrow.sentence
 
 
 def test_a_class_that_comes_more_often_than_told_is_bad(multiclass: Contract) -> None:

@@ -135,3 +135,10 @@ def test_a_file_of_a_partitioned_folder_has_its_columns(tmp_path: Path) -> None:
     one = next((tmp_path / "sales" / "region=north" / "month=10").iterdir())
     assert table_of(str(one)).to_dict("list") == {"a": [2], "region": ["north"], "month": ["10"]}
     assert sorted(table_of(str(tmp_path / "sales"))["month"]) == ["1", "10", "2"]
+
+
+def test_a_path_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    missing = tmp_path / "rows.csv"
+    with pytest.raises(UserError) as error:
+        table_of(str(missing))
+    assert str(error.value) == f"There is no {missing}. Name a file, a folder, or a URL."

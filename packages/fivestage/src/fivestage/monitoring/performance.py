@@ -119,11 +119,11 @@ def _limits(scored: Scored, contract: Contract, *, judged: bool) -> Iterator[Jud
     if not isinstance(contract, RegressionContract):
         yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate", judged=judged)
         return
-    words = f"the mean prediction is {{off}} {contract.label.unit} off what came"
+    words = f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
     yield _judged(scored, "bias", 0, bias, words, judged=judged)
     # Where many numbers are the same, what is wanted lies between the shares of open and closed intervals.
-    for score, edges, side in (("coverage", "", -1), ("open_coverage", ", not on an edge,", 1)):
-        words = f"the share inside of the intervals{edges} is {{off}} off {contract.interval:g}"
+    for score, edges, side in (("coverage", "", -1), ("open_coverage", ", ends excluded,", 1)):
+        words = f"the coverage of the intervals{edges} is {{off}} off {contract.interval:g}"
         allowed = contract.gates.max_coverage_error
         yield _judged(scored, score, contract.interval, allowed, words, side, judged=judged)
 
@@ -143,7 +143,7 @@ def _judged(
     off = value - target
     chance = not (low > target or high < target) or off * side < 0
     sentence = words.format(off=f"{off:+.3f}")
-    sentence += f" ({low - target:+.3f} to {high - target:+.3f}), {allowed:g} may be"
+    sentence += f" ({low - target:+.3f} to {high - target:+.3f}), at most {allowed:g} allowed"
     beyond = 0.0 if chance else abs(off)
     return JudgedScore(score, value, low, high, beyond, allowed, judged, sentence)
 
@@ -151,7 +151,7 @@ def _judged(
 def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
-    sentence = f"{verb} {money} against one decision for all ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
     beyond = -saved.mean if saved.high < 0 else 0.0
     allowed = contract.gates.max_loss_per_1000
     return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence)

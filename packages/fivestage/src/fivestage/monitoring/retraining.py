@@ -47,7 +47,7 @@ def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, bu
     if idle < 0:
         return "it has been trained since"
     if idle < rules.cooldown_days:
-        return f"the last training is only {idle} days old"
+        return f"the last training is only {days(idle)} old"
     if not budget.retrainings_per_year:
         return "the budget has no retraining"
     this_year = sum(now - at < YEAR for at in trained[1:])
@@ -61,8 +61,8 @@ def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confiden
     every period, the chance of an error is shared by the looks that it may get before it is too old.
     """
     shadows = in_shadow(periods)
-    days = sum(len(one.rows) for one in shadows)
-    if days < rules.proof_days:
+    shadowed = sum(len(one.rows) for one in shadows)
+    if shadowed < rules.proof_days:
         return ""
     looks = max(1, rules.max_age_days // rules.period_days)
     saved = saving(shadows, 1 - (1 - confidence) / looks)
@@ -70,15 +70,15 @@ def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confiden
         return ""
     return (
         f"version {shadows[-1].version} in shadow saves {saved.mean:,.0f} per 1,000 decisions "
-        f"over {days} days ({saved.low:+,.0f} to {saved.high:+,.0f})"
+        f"over {days(shadowed)} ({saved.low:+,.0f} to {saved.high:+,.0f})"
     )
 
 
 def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
     """What a challenger would have saved, from that of each row and its day."""
-    days, of_day = np.unique(day, return_inverse=True)
-    rows = np.bincount(of_day, minlength=days.size)
-    return ShadowScore(version, tuple(sums(of_day, saved, days.size).tolist()), tuple(rows.tolist()))
+    known, of_day = np.unique(day, return_inverse=True)
+    rows = np.bincount(of_day, minlength=known.size)
+    return ShadowScore(version, tuple(sums(of_day, saved, known.size).tolist()), tuple(rows.tolist()))
 
 
 def saving(shadows: Sequence[ShadowScore], confidence: float) -> Difference:
@@ -95,6 +95,11 @@ def in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
     version = periods[-1].shadow.version
     found = [period.shadow for period in periods if period.shadow and not period.broken]
     return [one for one in found if one.version == version]
+
+
+def days(number: int) -> str:
+    """A number of days in words, such as "1 day"."""
+    return f"{number} day" if number == 1 else f"{number} days"
 
 
 def idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:

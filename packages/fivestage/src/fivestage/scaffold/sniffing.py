@@ -119,7 +119,8 @@ def _reader(source: str) -> Reader:
     if place is None:
         return _address(source)
     if not place.exists():
-        raise UserError(f"There is no {source} ({place}). Name a file, a folder, or a URL.")
+        looked = "" if str(place) == source else f" ({place})"
+        raise UserError(f"There is no {source}{looked}. Name a file, a folder, or a URL.")
     files = files_of(source)
     partitioned = any("=" in folder for path in files for folder in path.parent.parts)
     if not (place.is_dir() or partitioned):
