@@ -27,7 +27,7 @@ PAGE, JSON = ROOT / "docs" / "speed.md", REPORTS / "bench" / "demo.json"
 STAGES = ("problem", "data", "model", "serving", "monitoring")  # as run.py announces them
 START = "start"  # imports and the stores of ZenML and MLflow
 # Ends with whoever started it.
-BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def demo(project: Path, state: Path) -> dict[str, Spent]:
         for line in running.stdout:
             lines.append(line)
             used = max(used, _cpu_seconds(running.pid))  # a reader may come late, when all have ended
-            name = line.partition(":")[0]
+            name = line.partition(":")[0].partition(" (")[0]  # as in "data (2 of 5): raw tables, ..."
             if name in STAGES:
                 marks.append((name, time.perf_counter(), used))
     if running.returncode:
@@ -118,7 +118,7 @@ def _cpu_seconds(pid: int) -> float:
 @contextmanager
 def busy(programs: int) -> Iterator[None]:
     """Keep so many cores busy while the block runs."""
-    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(programs)]  # noqa: S603 (ours)
+    running = [subprocess.Popen([sys.executable, "-c", BUSY, str(os.getpid())]) for _ in range(programs)]  # noqa: S603 (ours)
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 import typer
 
-from fivestage.cli.application import INTERRUPTED, MIGRATION, Application
+from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch
 from fivestage.cli.library_commands import add_library_commands
 from fivestage.common.errors import UserError
 from fivestage.features.problem import Problem
@@ -91,3 +91,13 @@ def test_a_problem_of_an_earlier_version_is_sent_to_the_upgrade_page(
     else:
         with pytest.raises(ModuleNotFoundError):
             app.main(["train"])
+
+
+def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Stopwatch()
+    with watch.stage("data", "raw tables"):
+        pass
+    before, after = capsys.readouterr().out.splitlines()
+    assert before == "data (2 of 5): raw tables"
+    assert after == "  data took 0.0 s"
+    assert watch.seconds.keys() == {"data"}

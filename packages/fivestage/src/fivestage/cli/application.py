@@ -89,11 +89,16 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str, sentence: str) -> Iterator[None]:
-        """Time a stage."""
-        say(f"{name}: {sentence}")
+        """Time one of the five stages."""
+        from fivestage.reporting.number_format import seconds
+        from fivestage.reporting.sentences import STAGES
+
+        names = [stage.name for stage in STAGES]
+        say(f"{name} ({names.index(name) + 1} of {len(names)}): {sentence}")
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        say(f"  {name} took {seconds(self.seconds[name])}")
 
 
 def say(sentence: str, stream: Any = None) -> None:

@@ -74,8 +74,9 @@ class Simulation:
         self.trained_at.append(first.as_of)
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
         length = self.contract.monitoring.period_days * DAY
-        for start in range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length):
-            self._period(rows, events, start, start + length)
+        starts = range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length)
+        for number, start in enumerate(starts, 1):
+            self._period(rows, events, start, start + length, f"{number} of {len(starts)}")
         section = MonitoringSection(
             periods=tuple(
                 period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
@@ -88,14 +89,14 @@ class Simulation:
         save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
         return section
 
-    def _period(self, rows: pd.DataFrame, events: EventTables, start: int, end: int) -> None:
+    def _period(self, rows: pd.DataFrame, events: EventTables, start: int, end: int, progress: str) -> None:
         exchange = feed(self.settings, rows, events.events, self.contract, start, end)
         self.exchanges.append(exchange)
         if exchange.failed:
             log = self.settings.folder / "service.log"
             raise UserError(f"{exchange.failed} requests failed: {log} says why.")
         if not exchange.rows:
-            self.say(f"{day_of(start)} to {day_of(end)}: there was nothing to decide")
+            self.say(f"{progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
             return
         last = self.watched[-1] if self.watched else None
         watched, verdict = self.loop.pipelines.monitor(
@@ -108,7 +109,7 @@ class Simulation:
         )
         self.watched.append(watched)
         self.verdicts.append(verdict)
-        self.say(_line(watched, exchange))
+        self.say(f"{progress}, {_line(watched, exchange)}")
         if verdict.retrain or verdict.promote:
             self._follow(verdict, rows, end)
 
