@@ -37,6 +37,5 @@ def checks(period: PeriodColumns) -> Report:
             ),
             *(ScoreLimit(score=name) for name in judged_scores(contract)),
             LabelledRows(quality),
-        ],
-        include_tests=True,
+        ]
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from evidently import Report
 from evidently.core.report import Snapshot
-from evidently.metrics import MaxValue, RocAuc, RowCount
+from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
 from evidently.tests import gt, lt
 
 from fivestage.contract.contract import Contract
@@ -61,8 +61,8 @@ def checked(current: Window, seed: int = 10, more: float = 0.0, known: float = 1
             LabelDrift(INPUTS, [FORECAST_COLUMN], "binary", 0.01),
             *(ScoreLimit(score=name) for name in judged_scores(contract)),
             LabelledRows([RocAuc(tests=[gt(0.4, is_critical=False)])]),
-        ],
-        include_tests=True,
+            LabelledRows([LogLoss()]),
+        ]
     )
     return run_checks(report, now, then, performance, contract, 63 * DAY)
 
@@ -147,6 +147,13 @@ def test_without_labels_nothing_of_them_is_tested() -> None:
     assert not [one for one in failed_tests(few) if one.kind == "performance"]  # too few to judge by
 
 
+def test_what_has_no_test_decides_nothing() -> None:
+    """Evidently's default tests, 10% off the reference, would call most periods bad."""
+    snapshot = checked(window(10, REFERENCE, PERIOD))
+    tested = {one.metric_config.params["type"].split(":")[-1] for one in snapshot.tests_results}
+    assert tested == {"RowCount", "DriftStatistic", "ScoreLimit", "RocAuc"}
+
+
 def test_a_line_of_an_owner_decides_too() -> None:
     contract = binary_contract()
     now, then = (
@@ -161,13 +168,13 @@ def test_a_line_of_an_owner_decides_too() -> None:
         label,
         contract,
     )
-    report = Report([MaxValue(column="temperature", tests=[lt(5)])], include_tests=True)
+    report = Report([MaxValue(column="temperature", tests=[lt(5)])])
     (cause,) = failed_tests(run_checks(report, now, then, performance, contract, 63 * DAY))
     assert (cause.kind, cause.subject) == ("data broken", "temperature")
-    warning = Report([MaxValue(column="temperature", tests=[lt(5, is_critical=False)])], include_tests=True)
+    warning = Report([MaxValue(column="temperature", tests=[lt(5, is_critical=False)])])
     (cause,) = failed_tests(run_checks(warning, now, then, performance, contract, 63 * DAY))
     assert cause.kind == "input shift"
-    quality = Report([LabelledRows([RocAuc(tests=[gt(0.99)])])], include_tests=True)
+    quality = Report([LabelledRows([RocAuc(tests=[gt(0.99)])])])
     (cause,) = failed_tests(run_checks(quality, now, then, performance, contract, 63 * DAY))
     assert cause.kind == "performance"
 

@@ -27,19 +27,23 @@ from numpy.typing import NDArray
 from fivestage.evaluation.daily import Column, Floats, sums
 from fivestage.monitoring.constraints import ANY, Rule, rule_of
 
-LEAST_SHARE = 0.01  # one point: a share whose mocks move by less is not worth an alarm
-LEAST_LEVEL = 0.008
-LEAST_NEW = 0.03
-LEAST_MODAL = 0.1  # a column that is one value on calm days takes many days to show it
-LEAST_DISTINCT = 0.1
-LEAST_RANGE = 0.1
+# Least scales: the limits of a statistic are at least some multiple of one, so that a column that never moved
+# does not alarm at the first trifle, and does not set the limit of the others.
+LEAST_SHARE = 0.01  # a point: of missing values and of repeated rows, whose mocks hardly move
+LEAST_LEVEL = 0.008  # shares of levels move a little on every day, so less is enough
+LEAST_HABIT = 0.1  # modal, distinct and out-of-range shares: a calm day can make a column one value
+LEAST_MOVE = 0.03  # new values, and the logarithm of the rows a day
 RANGE_MARGIN = 0.5  # of the range that other days had: seasons go a little beyond it, other units far
-LEAST_LOG = 0.03
-FREQUENT_LEVELS = 15  # of a category that are watched one by one
-FREQUENT = 0.01
+FREQUENT_LEVELS = 15  # of a category, watched one by one: the rest are too few rows a day to tell
+FREQUENT = 0.01  # of the rows
 CONSTRAINT_LIMIT = 0.05  # of values: what always held breaks by a fault, in more values than slips explain
 SLIPS = 3  # values in a window that may break a constraint
 SMALL = 0.003  # added to shares before their logarithm, so that none is infinite
+# From here on the data are broken, which no season does: hard evidence, for it blocks a training.
+BROKEN_MISSING = 0.1  # points more missing: a model that learns from these learns the fault
+BROKEN_VOLUME = float(np.log(2))  # half or twice the rows a day
+BROKEN_DUPLICATES = 0.05  # of the rows come again
+BROKEN_CONSTRAINT = 0.1  # of the values break what always held
 ROWS = "whole rows"
 
 Ints = NDArray[np.int64]
@@ -163,7 +167,9 @@ def daily_statistics(
     )
     empty = (rows == 0).astype(np.float64)
     found = [
-        DailyStatistic("missing share", names, wide - parts["values"], wide, LEAST_SHARE, broken=0.1),
+        DailyStatistic(
+            "missing share", names, wide - parts["values"], wide, LEAST_SHARE, broken=BROKEN_MISSING
+        ),
         DailyStatistic(
             "level share",
             tuple(name for name, _ in levels),
@@ -179,10 +185,10 @@ def daily_statistics(
             (ROWS,),
             rows,
             ones,
-            LEAST_LOG,
+            LEAST_MOVE,
             logarithm=1e-9,
             jackknifed=True,
-            broken=float(np.log(2)),
+            broken=BROKEN_VOLUME,
             words="{now:,.0f} a day, were {then:,.0f}",
         ),
         DailyStatistic(
@@ -191,15 +197,15 @@ def daily_statistics(
             _duplicates(window, counted),
             rows,
             LEAST_SHARE,
-            broken=0.05,
+            broken=BROKEN_DUPLICATES,
         ),
-        DailyStatistic("new share", names, parts["new"], parts["values"], LEAST_NEW),
+        DailyStatistic("new share", names, parts["new"], parts["values"], LEAST_MOVE),
         DailyStatistic(
             "modal share",
             names,
             parts["modal"],
             parts["filled"],
-            LEAST_MODAL,
+            LEAST_HABIT,
             jackknifed=True,
         ),
         DailyStatistic(
@@ -207,7 +213,7 @@ def daily_statistics(
             names,
             parts["distinct"],
             parts["filled"],
-            LEAST_DISTINCT,
+            LEAST_HABIT,
             logarithm=SMALL,
             jackknifed=True,
         ),
@@ -219,7 +225,7 @@ def daily_statistics(
             0.0,
             fixed_limit=CONSTRAINT_LIMIT,
             slips=SLIPS,
-            broken=0.1,
+            broken=BROKEN_CONSTRAINT,
         ),
     ]
     found.append(
@@ -228,7 +234,7 @@ def daily_statistics(
             names,
             parts["beyond"],
             parts["values"],
-            LEAST_RANGE,
+            LEAST_HABIT,
             jackknifed=True,
         )
     )

@@ -38,9 +38,7 @@ from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES, detec
 DAY_COLUMN, LABEL_COLUMN, FORECAST_COLUMN = "decision day", "label", "forecast"
 PREDICTED_COLUMN = "predicted class"
 INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name them
-SCORES = (
-    "scores"  # the additional dataset of a report: one row for each score of the period, see `ScoreLimit`
-)
+SCORES = "scores"  # the additional dataset of a report, see `ScoreLimit`
 
 _findings: WeakKeyDictionary[Context, dict[tuple[str, str, str], Finding]] = WeakKeyDictionary()
 
@@ -204,7 +202,21 @@ def _labelled(dataset: Dataset) -> Dataset:
     return Dataset.from_pandas(frame, dataset._data_definition)  # noqa: SLF001
 
 
-class DriftStatistic(ColumnMetric, SingleValueMetric):
+class CalibratedTests(SingleValueMetric):
+    """A metric whose own tests run in every report.
+
+    Evidently's default tests (10% off the reference) run where a report includes default tests, and are then
+    bound to every metric that has none: a report of ours does not include them.
+    """
+
+    def get_bound_tests(self, context: Context) -> list[BoundTest]:
+        """The tests that were given, else the calibrated ones."""
+        if self.tests is not None:
+            return list(super().get_bound_tests(context))
+        return list(self._default_tests_with_reference(context))
+
+
+class DriftStatistic(ColumnMetric, CalibratedTests):
     """How far one statistic of a column lies from the reference's days; made by the preset named `check`."""
 
     statistic: str
@@ -259,7 +271,7 @@ class DriftedColumnsCalculation(SingleValueCalculation[DriftedColumns]):
         return f"{self.metric.check}: columns that drifted"
 
 
-class ScoreLimit(SingleValueMetric):
+class ScoreLimit(CalibratedTests):
     """How far a score of the labelled rows is off, where its interval over days says that chance is not why.
 
     Reads the additional dataset `SCORES`, one row a score: its value, how far it is off beyond chance, what

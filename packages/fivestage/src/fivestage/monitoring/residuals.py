@@ -28,7 +28,7 @@ SCORE_TAIL = 0.0025  # half a quantile step: no normal score is infinite
 QUANTILE_ROWS = 50_000  # of a column, from which its quantiles are known well enough
 LEAST_VARIANCE = 1e-6
 LEAST_RESIDUAL = 1e-4  # mean square below which a column is a function of the others, by rounding
-LEAST_MOVE = 0.02  # of a residual's standard deviation
+LEAST_RESIDUAL_MOVE = 0.02  # of a residual's standard deviation
 FOLDS = 8
 BATCH_ROWS = 50_000  # of a matrix at once, which bounds memory
 MEAN, SPREAD = "residual mean", "residual spread"
@@ -196,7 +196,7 @@ def residual_statistics(
             names,
             residual / deviation[kept],
             of_rows,
-            LEAST_MOVE,
+            LEAST_RESIDUAL_MOVE,
             jackknifed=True,
             words="{now:+.2f} standard deviations off what the other columns predict, was {then:+.2f}",
         ),
@@ -205,7 +205,7 @@ def residual_statistics(
             names,
             squared,
             of_rows,
-            LEAST_MOVE,
+            LEAST_RESIDUAL_MOVE,
             logarithm=LEAST_RESIDUAL,
             half=True,
             jackknifed=True,
