@@ -1,6 +1,7 @@
 """The engine: decoded rows in, forecasts and decisions out. It knows nothing of HTTP."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,9 +53,11 @@ class Engine:
         self.undefined: Counter[str] = Counter()  # rows for which a feature, or a set of them, had no value
         self._recent: list[int] = []  # when the last facts became known
         logged = [log.times for log in artifact.history.logs.values() if len(log.times)]
-        self._first = min((int(times.min()) for times in logged), default=0)  # what the history begins with
+        self._first = min(
+            (int(times.min()) for times in logged), default=None
+        )  # what the history begins with
         self._last = artifact.as_of  # when the last event became known
-        self._gap = round(max(GAP_HOURS, definitions.reach_hours / 10) * HOUR) if logged else None
+        self._set_coverage()
         self._time = artifact.contract.decision.time_column
         self._lead = artifact.contract.decision.lead_seconds
         get = itemgetter(*artifact.features)
@@ -64,6 +67,7 @@ class Engine:
     def continue_from(self, other: "Engine") -> None:
         """Go on with the history of the engine that served before."""
         self.history, self._first, self._last = other.history, other._first, other._last  # noqa: SLF001
+        self._set_coverage()
 
     def facts(self, kind: str, event: Row) -> list[LoggedEvent]:
         """What one event adds to the history; timestamps are epoch seconds."""
@@ -86,6 +90,7 @@ class Engine:
             self._recent.clear()
             if before >= self.history.forgotten + DAY:
                 self.history.forget(before)
+        self._set_coverage()
 
     def features(self, row: Row) -> dict[str, float | str]:
         """One row's features before encoding, as of its decision time."""
@@ -114,8 +119,11 @@ class Engine:
         """Answer rows by the column; one thread at a time, while another may call `predict` with few rows."""
         self._stale = False
         columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
-        found = self._many(columns, columns[self._time] - self._lead)
-        return [self._noted(one, row) for one, row in zip(found, rows, strict=True)]
+        at = columns[self._time] - self._lead
+        found = self._many(columns, at)
+        for place in np.flatnonzero((at < self._begin) | (at > self._end)).tolist():
+            found[place] = self._noted(found[place], rows[place])
+        return found
 
     def explain(self, rows: Sequence[Row], found: Sequence[Any]) -> list[Any]:
         """The same predictions with what moved them: exact Shapley values.
@@ -161,16 +169,20 @@ class Engine:
 
     def _noted(self, prediction: Any, row: Row) -> Any:
         """The prediction, saying so where its row is decided far from what the history covers."""
-        if self._gap is None:
-            return prediction
         at = row[self._time] - self._lead
-        if at > self._last + self._gap:
-            return replace(prediction, history_gap_hours=round((at - self._last) / HOUR, 1))
+        if self._begin <= at <= self._end:
+            return prediction
+        seconds = at - (self._last if at > self._last else self._begin)
+        return replace(prediction, history_gap_hours=round(seconds / HOUR, 1))
+
+    def _set_coverage(self) -> None:
+        """Decisions from when to when the history covers: all that windows reach back to, and no long gap."""
+        if self._first is None:
+            self._begin, self._end = -math.inf, math.inf
+            return
         reach = round(self.definitions.reach_hours * HOUR)
-        covered = min(max(self._first, self.history.forgotten) + reach, self._last)
-        if at < covered:
-            return replace(prediction, history_gap_hours=round((at - covered) / HOUR, 1))
-        return prediction
+        self._begin = min(max(self._first, self.history.forgotten) + reach, self._last)
+        self._end = self._last + round(max(GAP_HOURS, self.definitions.reach_hours / 10) * HOUR)
 
     def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Any]:
         artifact = self.artifact

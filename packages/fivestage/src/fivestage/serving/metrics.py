@@ -98,13 +98,12 @@ class ServiceMetrics:
             self._timings[handler] = self.durations.labels(handler)
             self.answered(method, handler, status, seconds)
 
-    def predicted(self, version: str, decision: str) -> None:
-        """Count a row that was answered."""
-        try:
-            self._decisions[version, decision].inc()
-        except KeyError:
-            self._decisions[version, decision] = self.predictions.labels(version, decision)
-            self._decisions[version, decision].inc()
+    def predicted(self, version: str, decision: str, times: int) -> None:
+        """Count rows that were answered."""
+        counter = self._decisions.get((version, decision))
+        if counter is None:
+            counter = self._decisions[version, decision] = self.predictions.labels(version, decision)
+        counter.inc(times)
 
     def serving(self, version: str, digest: str, *, compiled: bool) -> None:
         """Say which version serves from now on."""

@@ -6,6 +6,7 @@ import itertools
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -239,9 +240,13 @@ class PredictionService:
         return self._encode([event[name] for name in names]).decode()
 
     def _count(self, model: Model, predictions: Sequence[Any]) -> None:
-        metrics, version, kind = self.metrics, model.version, model.engine.form.kind
+        metrics, kind = self.metrics, model.engine.form.kind
+        if len(predictions) == 1:
+            metrics.predicted(model.version, kind(predictions[0].decision), 1)
+        else:
+            for decision, times in Counter(kind(one.decision) for one in predictions).items():
+                metrics.predicted(model.version, decision, times)
         for one in predictions:
-            metrics.predicted(version, kind(one.decision))
             for name in one.unknown:
                 metrics.unknown.labels(name).inc()
             if one.history_gap_hours:
