@@ -1,7 +1,10 @@
 """The service of the synthetic binary problem as a process: what `python -m serving` is in a project."""
 
+import os
+
 from fastapi import FastAPI
 
+from fivestage.common import native
 from fivestage.serving.server import prepare_process, run
 from fivestage.serving.settings import Settings
 from serving.app import create_app
@@ -10,6 +13,8 @@ from serving.app import create_app
 def create() -> FastAPI:
     from tests.synthetic import synthetic_problem
 
+    if "SYNTHETIC_WITHOUT_C" in os.environ:  # as where no compiler was when the library was installed
+        native.EXTENSION_SUFFIXES = []  # type: ignore[attr-defined]
     prepare_process()
     return create_app(synthetic_problem("binary"), Settings.from_environment())
 

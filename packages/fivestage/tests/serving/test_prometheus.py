@@ -172,7 +172,7 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
             local.stop(settings)
             until(lambda: "ServiceAbsent" in seen.firing())
             write_pointer(settings.pointer, sound)
-            monkeypatch.setenv("CC", "no-compiler")
+            monkeypatch.setenv("SYNTHETIC_WITHOUT_C", "yes")
             monkeypatch.setenv("FIVESTAGE_VAR", str(tmp_path / "var"))
             local.start(settings)
             until(lambda: "TreesInterpreted" in seen.firing() and "ServiceAbsent" not in seen.firing())
