@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from fivestage.artifact.artifact import Artifact, save_artifact
+from fivestage.artifact.scorer import TOLERANCE
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.deployment import images
 from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
-from fivestage.deployment.service_client import TOLERANCE, url
+from fivestage.deployment.service_client import url
 from fivestage.serving.settings import Settings
 from tests.flights.world import artifact, contract, iso, world
 from tests.serving.conftest import free_port

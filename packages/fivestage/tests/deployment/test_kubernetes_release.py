@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.scorer import TOLERANCE
 from fivestage.contract.contract import Contract
 from fivestage.deployment import releases
 from fivestage.deployment.kubernetes_release import (
@@ -20,7 +21,6 @@ from fivestage.deployment.kubernetes_release import (
     roll_back,
     smoke_service,
 )
-from fivestage.deployment.service_client import TOLERANCE
 from fivestage.serving.settings import Settings
 from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running

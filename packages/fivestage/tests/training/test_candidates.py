@@ -32,6 +32,7 @@ from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.artifact import Artifact, load_artifact, save_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.artifact.onnx_graphs import OnnxGraphs
+from fivestage.artifact.predictions import numbers_in
 from fivestage.artifact.scorer import Scorer
 from fivestage.artifact.tree_tables import Ensemble, UnsupportedError
 from fivestage.common.columns import Floats
@@ -41,7 +42,8 @@ from fivestage.training.estimators import Estimator
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection, estimator_of, select
 from fivestage.training.task_trainer import trainer_of
-from tests.synthetic import packaged, prepared
+from tests.serving.conftest import deploy, running
+from tests.synthetic import packaged, prepared, request_of
 
 ONNX = pytest.mark.skipif(find_spec("skl2onnx") is None, reason="the extra `onnx` is not installed")
 TEXT = ("channel", "region")
@@ -160,6 +162,32 @@ def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path
         assert np.allclose(many[: len(alone)], alone, rtol=exact, atol=exact)
     else:
         assert many[: len(alone)] == alone
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        *(("binary", name) for name in CLASSIFIERS),
+        ("multiclass", "logistic regression"),
+        ("multiclass", "random forest"),
+        *(("regression", name) for name in REGRESSORS),
+        *(pytest.param("binary", name, marks=ONNX) for name in ("naive Bayes", "calibrated")),
+    ],
+)
+def test_over_http_raw_rows_get_scikit_learns_answers(task: str, name: str, tmp_path: Path) -> None:
+    artifact, one = made(task, name).artifact, prepared(task)
+    deployed = deploy(artifact, tmp_path, "1")
+    rows = [request_of(smoke.row) for smoke in artifact.smoke]
+    with running(deployed.settings, problem=one.problem) as live:
+        answer = live.client.post("/predict", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        (alone,) = live.client.post("/predict", json=rows[0]).json()["predictions"]
+    found = answer.json()["predictions"]
+    exact = 1e-4 if getattr(artifact.models, "single", False) else 1e-9
+    expected = [smoke.forecast for smoke in artifact.smoke]  # by scikit-learn, on the contest window
+    assert len(expected) > 10
+    assert np.allclose([numbers_in(each) for each in found], expected, rtol=exact, atol=exact)
+    assert np.allclose(numbers_in(alone), expected[0], rtol=exact, atol=exact)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,11 @@ class Scorer:
         outputs = isinstance(model, Ensemble) and len(model.outputs) == OF_NUMBER
         self._plain = not (self._chances or self._single or (self._of_number and not outputs))
 
+    @property
+    def tolerance(self) -> float:
+        """How far its answers may be from those of the original model; of large ones, a share."""
+        return SINGLE_TOLERANCE if self._single else TOLERANCE
+
     def margins(self, features: Floats) -> Floats:
         """Raw scores of rows of features: one a row, or rows x outputs."""
         if self._single:
@@ -118,7 +123,7 @@ class Scorer:
         if not expected.size or found.shape != expected.shape:
             raise UserError("The artifact has no answers of the original model to hold its own against.")
         worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
-        if not worst <= (SINGLE_TOLERANCE if self._single else TOLERANCE):
+        if not worst <= self.tolerance:
             raise UserError(
                 f"The artifact answers otherwise than the model it was made from (by up to {worst:.2g}): "
                 "train again, with the versions of treelite and scikit-learn that requirements.lock names."

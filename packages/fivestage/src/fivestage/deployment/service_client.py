@@ -13,6 +13,7 @@ import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import numbers_in
+from fivestage.artifact.scorer import SINGLE_TOLERANCE, TOLERANCE
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Column, TimestampColumn, epoch
@@ -20,7 +21,6 @@ from fivestage.features.stores import HOUR
 from fivestage.serving.settings import PREFIX, Settings
 
 PATIENCE = 120.0  # seconds for a start, a reload or an answer: a busy machine is no failure
-TOLERANCE = 1e-9  # between an answer and the offline prediction; relative above 1
 LOG_LINES = 15  # of the end of a log, in an error
 MAX_CHARACTERS = 500  # of a refusal, in an error
 
@@ -131,7 +131,7 @@ def smoke(
         The largest difference; of numbers above 1, relative to them.
 
     Raises:
-        UserError: When the service does not answer, or a difference exceeds `TOLERANCE`.
+        UserError: When the service does not answer, or a difference exceeds the model's tolerance.
     """
     address = url(settings)
     try:
@@ -150,7 +150,9 @@ def smoke(
     found = np.array([answers[place] for place in compared], dtype=np.float64)
     expected = np.array([predictions[place] for place in compared], dtype=np.float64)
     worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
-    if not worst <= TOLERANCE:
+    if not worst <= min(
+        SINGLE_TOLERANCE, model.get("tolerance", TOLERANCE)
+    ):  # a model may be in single precision
         raise UserError(f"The smoke test failed: answers differ by up to {worst:.2g} from the offline ones.")
     return worst
 

@@ -16,7 +16,6 @@ from fivestage.serving.decoders import Intake, events_intake, rows_intake
 from fivestage.serving.pointer import Pointer
 
 logger = logging.getLogger("serving")
-TOLERANCE = 1e-9  # of a smoke row's forecast; of a large one, a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ class Model:
             "forgotten": self.engine.history.forgotten,  # nothing up to here is known any more, epoch seconds
             "lineage": asdict(artifact.lineage),
             "trees": self.engine.scorer.why_slow or "compiled",
+            "tolerance": self.engine.scorer.tolerance,
             "contract": {
                 "name": artifact.contract.name,
                 "digest": artifact.contract.digest,
@@ -73,7 +73,8 @@ def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
     forecast = model.engine.form.forecast
     found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
     wanted = [smoke.forecast for smoke in artifact.smoke]
-    if not np.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+    tolerance = model.engine.scorer.tolerance
+    if not np.allclose(found, wanted, rtol=tolerance, atol=tolerance):
         worst = float(np.max(np.abs(np.subtract(found, wanted))))
         raise UserError(
             f"Version {pointer.version} answers its smoke rows otherwise than when it was made (by up to "
