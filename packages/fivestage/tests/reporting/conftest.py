@@ -14,9 +14,9 @@ from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
     CauseRow,
+    ColumnDriftRow,
     CostPoint,
     DataSection,
-    DriftRow,
     Estimate,
     ModelSection,
     MonitoringSection,
@@ -277,7 +277,7 @@ def _monitoring() -> MonitoringSection:
                     "savings_share": Estimate(0.27, 0.2, 0.31),
                 },
                 drift=tuple(
-                    DriftRow(
+                    ColumnDriftRow(
                         column,
                         score := 0.02 + 0.01 * ((at * 7 + row * 3) % 5) + (0.06 if bad and row < 2 else 0),
                         0.07,

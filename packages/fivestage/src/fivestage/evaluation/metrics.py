@@ -71,7 +71,7 @@ def scores(label: Column, forecast: Column, costs: Costs, decision: Column | Non
     `calibration_error` takes ten bins of equal mass; `bias` is the mean forecast minus the mean label;
     `savings_share` is what is saved of all that could be saved against the best constant decision. Decisions
     are those given, by default the cheapest by the costs. Without both classes the two areas are NaN, and
-    without possible savings their share is. With probabilities for labels, the scores are expectations.
+    without achievable savings their share is. With probabilities for labels, the scores are expectations.
 
     Raises:
         ValueError: for no rows, or labels or forecasts that are none.

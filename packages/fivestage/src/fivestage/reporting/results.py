@@ -248,7 +248,7 @@ class ServingSection(Section):
 
 
 @dataclass(frozen=True)
-class DriftRow:
+class ColumnDriftRow:
     """The drift of a column in a period.
 
     Args:
@@ -326,7 +326,7 @@ class PeriodRow:
     rows: int
     label_share: float
     metrics: dict[str, Estimate]
-    drift: tuple[DriftRow, ...]
+    drift: tuple[ColumnDriftRow, ...]
     bad: bool
     verdict: str
     estimated_cost: float = NAN

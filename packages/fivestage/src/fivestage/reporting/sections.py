@@ -26,9 +26,9 @@ from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
     CauseRow,
+    ColumnDriftRow,
     CostPoint,
     DataSection,
-    DriftRow,
     Estimate,
     ModelSection,
     PeriodRow,
@@ -177,7 +177,7 @@ def period_row(watched: Watched, verdict: RetrainingDecision, drift_report: Path
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            DriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
+            ColumnDriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
         ),
         bad=performance.bad,
         verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",

@@ -118,7 +118,7 @@ class Limits:
     period_bias: float
     suspicious: float | None  # None where chance or a quick model reach whatever could be asked
     min_slice_rows: int
-    over_prior: float  # more than the prior would, as a share of the possible savings
+    over_prior: float  # more than the prior would, as a share of the achievable savings
 
 
 @dataclass(frozen=True)
