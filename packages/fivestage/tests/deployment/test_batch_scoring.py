@@ -16,7 +16,7 @@ from fivestage.artifact.predictions import form_of
 from fivestage.common.columns import Floats
 from fivestage.common.database import connect, require_no_secret
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, Rule
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
@@ -164,6 +164,17 @@ def test_bad_rows_are_put_beside_the_answers_with_reasons(batch: Batch, tmp_path
     assert "not a timestamp" in bad["reason"][1]
     kept = np.delete(batch.predictions, [1, 5, 7, 8])
     np.testing.assert_allclose(read_batch(str(target))["probability"], kept, rtol=0, atol=1e-12)
+
+
+def test_a_row_that_breaks_a_rule_between_columns_is_put_aside(batch: Batch, tmp_path: Path) -> None:
+    rules = (Rule.model_validate("order_number > amount"),)
+    ruled = replace(batch, problem=SyntheticProblem(batch.contract.model_copy(update={"rules": rules})))
+    rows = batch.rows.copy()
+    rows.loc[2, ["order_number", "amount"]] = (1, 50.0)
+    scored = score(ruled, put(rows, f"{tmp_path}/in.csv"), tmp_path / "out.csv")
+    assert (scored.rows, scored.quarantined) == (SCORED - 1, 1)
+    (reason,) = pd.read_csv(scored.quarantine)["reason"]
+    assert "breaks the rule order_number > amount" in reason
 
 
 def test_a_batch_of_bad_rows_alone_gives_no_answers(batch: Batch, tmp_path: Path) -> None:

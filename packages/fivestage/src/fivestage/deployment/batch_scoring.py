@@ -70,7 +70,7 @@ def score(
     contract = problem.contract
     rows = problem.read_batch(source, contract)
     rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, named(source))
-    checked = validate(rows, contract.columns, contract.identity, named(source))
+    checked = validate(rows, contract.columns, contract.identity, named(source), rules=contract.rules)
     good, form = checked.good, form_of(artifact.contract)
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
     past = problem.features.offline_store(events.events, artifact.reference)
