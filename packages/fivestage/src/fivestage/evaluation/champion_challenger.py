@@ -72,7 +72,11 @@ def _leakage(probes: Sequence[Probe]) -> Gate:
     if not probes:
         return Gate("no leak", passed=False, value=0.0, limit=0.0, sentence="no leakage probe ran")
     failed = [probe for probe in probes if not probe.passed]
-    sentence = "; ".join(probe.sentence for probe in failed) or f"all {len(probes)} leakage probes passed"
+    asked = sum(probe.applicable for probe in probes)
+    passed = f"all {asked} leakage probes passed"
+    if asked < len(probes):
+        passed = f"{passed}, {len(probes) - asked} not applicable"
+    sentence = "; ".join(probe.sentence for probe in failed) or passed
     return Gate("no leak", not failed, float(len(failed)), 0.0, sentence)
 
 
