@@ -100,3 +100,20 @@ def test_what_is_one_is_written_in_the_singular(contract: Contract, results: Res
         assert plural_of_one.findall(text) == []
     assert "Every day. A bad period triggers a retraining" in page(daily, results)
     assert "1 row was kept; 1 row or value was quarantined" in card_text(daily, one_row)
+
+
+def test_what_was_kept_though_it_looks_like_a_leak_is_said(contract: Contract, results: Results) -> None:
+    assert results.model is not None
+    assert results.data is not None
+    kept = contract.model_copy(update={"suspected_leaks": {"refund": "alone it reaches ROC-AUC 0.999"}})
+    open_ended = replace(results.model.gates[0], sentence="not applicable: no limit", applicable=False)
+    probe = replace(results.data.probes[0], applicable=False)
+    some = replace(
+        results,
+        model=replace(results.model, gates=(open_ended, *results.model.gates[1:])),
+        data=replace(results.data, probes=(probe, *results.data.probes[1:])),
+    )
+    for text in (card_text(kept, some), page(kept, some)):
+        assert re.search(r"refund.{0,20}alone it reaches ROC-AUC 0\.999", text)
+        assert "not applicable" in text
+    assert "2 of 2 leakage probes passed (1 not applicable)" in page(kept, some)

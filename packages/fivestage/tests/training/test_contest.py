@@ -281,3 +281,14 @@ def test_one_row_at_a_time_is_timed_and_an_outlier_does_not_count() -> None:
     spent = row_milliseconds(cast("Engine", slow), [{}] * (TIMED_ROWS + 5))
     assert slow.asked == [1] * TIMED_ROWS
     assert 1 <= spent < 25
+
+
+def test_a_limit_that_nothing_could_break_is_not_applicable(rows: pd.DataFrame, contract: Contract) -> None:
+    open_ended = changed(contract, gates={"suspicious_roc_auc": None, "min_slice_rows": 10**6})
+    probe = Probe("target is not rebuilt", passed=True, sentence="no limit", applicable=False)
+    found = gates(rows, open_ended, evidence=replace(GOOD, probes=(PASSED, probe)))
+    for name in ("plausible", "no slice pays"):
+        assert found[name].passed
+        assert not found[name].applicable
+        assert found[name].sentence.startswith("not applicable: ")
+    assert found["no leak"].sentence == "the leakage probe passed, 1 not applicable"

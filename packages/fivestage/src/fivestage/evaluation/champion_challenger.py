@@ -73,7 +73,7 @@ def _leakage(probes: Sequence[Probe]) -> Gate:
         return Gate("no leak", passed=False, value=0.0, limit=0.0, sentence="no leakage probe ran")
     failed = [probe for probe in probes if not probe.passed]
     asked = sum(probe.applicable for probe in probes)
-    passed = f"all {asked} leakage probes passed"
+    passed = f"all {asked} leakage probes passed" if asked > 1 else "the leakage probe passed"
     if asked < len(probes):
         passed = f"{passed}, {len(probes) - asked} not applicable"
     sentence = "; ".join(probe.sentence for probe in failed) or passed
