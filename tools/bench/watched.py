@@ -20,6 +20,7 @@ from fivestage.monitoring.label_drift import (
     LEAST_LIMIT,
     SCORES,
     STABLE_WINDOWS,
+    SURE_ROWS,
     LabelResiduals,
     label_statistics,
 )
@@ -31,7 +32,7 @@ Look = Callable[[int, Floats], Statistics]  # how far windows of so many days re
 WEEK = 7
 SCALES = (0.5, 2.0)  # times the least scales, to see what their choice does
 DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
-OVERALL = ("label", *SCORES)
+OVERALL = ("label", SURE_ROWS, *SCORES)
 PROCESSES = 2
 TOUCHED = {
     True: 0.1,

@@ -44,9 +44,9 @@ def test_labels_as_predicted_are_silent() -> None:
 
 
 def test_another_rate_is_told_from_another_concept() -> None:
-    moved = {one.statistic: one for one in found("more of them") if one.drifted}
-    assert BIAS in moved
-    assert moved[BIAS].sentence.startswith("the rate is +")
+    moved = {one.column: one for one in found("more of them") if one.drifted}
+    assert moved["label"].statistic == BIAS
+    assert moved["label"].sentence.startswith("the rate lies off the predictions: +")
     for change in ("another meaning", "no meaning"):
         assert BY_INPUT in {one.statistic for one in found(change) if one.drifted}
 

@@ -11,7 +11,7 @@ from evidently.legacy.tests.base_test import TestStatus
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import DailySeries, Finding
 from fivestage.monitoring.evidently_drift import LABELS, ScoreLimit, findings_in
-from fivestage.monitoring.label_drift import BIAS
+from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
 HARDLY = 0.002  # a mean forecast that moves by less has hardly moved
@@ -50,7 +50,7 @@ def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
     found: dict[tuple[str, str], Cause] = {}
     for test in _in_order(snapshot):
         cause = _cause(test, snapshot)
-        family = "model" if cause.kind not in ("data broken", "input shift") else "data"
+        family = "data" if cause.kind in ("data broken", "input shift") else cause.kind
         found.setdefault((family, cause.subject), cause)
     causes = list(found.values())
     broken = any(one.kind == "data broken" for one in causes)
@@ -92,7 +92,8 @@ def _cause(test: MetricTestResult, snapshot: Snapshot) -> Cause:
         of_model = isinstance(metric, ScoreLimit) or type(metric).__module__.endswith(QUALITY)
         return Cause("performance" if of_model else _of_data(test), subject, test.description)
     if params["check"] == LABELS:
-        kind: Kind = "label-rate shift" if finding.statistic == BIAS else "concept shift"
+        of_rate = finding.column.endswith((LABEL, SURE_ROWS))
+        kind: Kind = "label-rate shift" if of_rate else "concept shift"
         return Cause(kind, "the label", test.description, finding.series)
     return Cause(_of_data(test), subject, test.description, finding.series)
 

@@ -5,8 +5,8 @@ learnt still holds. Two statistics share the false alarms, each with its own cal
 
 | statistic | formula, over the days of a window | what moved |
 |---|---|---|
-| label bias | sum of residuals / rows; of sure rows: sum of weighted residuals / weights | its rate |
-| label by input | sum of weighted residuals x input / weights, of each input and the score | its meaning |
+| label bias | sum of residuals / rows; weighted, of sure rows; times the score; surprise | its rate |
+| label by input | sum of weighted residuals x input / weights, of each input | its meaning |
 
 A bad day moves the rows most that the model is least sure of. So inputs weigh a row by the inverse square of
 its spread: the sure rows of a bad day are like those of others. The label bias has a limit of its own, so
@@ -59,21 +59,29 @@ def label_statistics(
     rows = by_day([np.ones(len(residual))])
     weights = by_day([weight])
     weighted = weight * residual
-    of_inputs = by_day([residual * score, surprise, *(weighted * column for column in inputs.T)])
+    of_scores = by_day([residual, weighted, residual * score, surprise])
+    of_inputs = by_day([weighted * column for column in inputs.T])
     return [
         DailyStatistic(
             BIAS,
-            (LABEL, SURE_ROWS),
-            by_day([residual, weighted]),
-            np.hstack([rows, weights]),
+            (LABEL, SURE_ROWS, *SCORES),
+            of_scores,
+            np.hstack([rows, weights, rows, rows]),
             LEAST,
-            words=kind.words,
+            jackknifed=True,
+            labels=(
+                f"{kind.words} off the predictions",
+                f"of sure rows, {kind.words} off the predictions",
+                "the label goes another way with the score than the model learnt",
+                "the label surprises otherwise than the model expected",
+            ),
+            words="{label}: {now:+.1%}, was {then:+.1%}",
         ),
         DailyStatistic(
             BY_INPUT,
-            (*SCORES, *design.names.tolist()),
+            tuple(design.names.tolist()),
             of_inputs,
-            np.hstack([rows, rows, np.repeat(weights, inputs.shape[1], axis=1)]),
+            np.repeat(weights, inputs.shape[1], axis=1),
             LEAST,
             jackknifed=True,
             words="the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}",
@@ -137,9 +145,5 @@ def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats
     return residual, value / usual, inside, width / usual + LEAST_SPREAD["number"]
 
 
-OF_PROBABILITIES = LabelResiduals(
-    _of_probabilities, "the rate is {now:+.1%} off the predictions, was {then:+.1%}"
-)
-OF_NUMBERS = LabelResiduals(
-    _of_numbers, "outcomes lie {now:+.1%} of an interval's width off the predictions, were {then:+.1%}"
-)
+OF_PROBABILITIES = LabelResiduals(_of_probabilities, "the rate lies")
+OF_NUMBERS = LabelResiduals(_of_numbers, "in widths of an interval, outcomes lie")
