@@ -1,6 +1,7 @@
 """A feature that has no value for what the contract allows stops at packaging, and online is missing."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fivestage.features.definitions import Features, FeatureSet, Reference
 from fivestage.features.stores import PointInTimeView
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection
+from tests.serving.conftest import deploy, running
 from tests.synthetic import (
     FEATURES,
     SyntheticProblem,
@@ -21,6 +23,7 @@ from tests.synthetic import (
     packaged,
     prepare,
     prepared,
+    request_of,
     synthetic_artifact,
     synthetic_problem,
 )
@@ -86,6 +89,20 @@ def test_online_it_is_missing_as_it_is_offline(
     with np.errstate(all="ignore"):
         many = engine.predict([row] * 600)
     assert engine.form.forecast(many[0]) == engine.form.forecast(answer)
+
+
+def test_over_http_it_is_no_error_and_it_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("fivestage.training.packaging.require_defined", lambda _: None)
+    problem = dividing(price, "own")
+    artifact = engine_of(problem).artifact
+    deployed = deploy(artifact, tmp_path, "1")
+    row = request_of(artifact.smoke[0].row) | {"amount": 0}
+    with running(deployed.settings, problem=problem) as live:
+        answers = [live.client.post("/predict", json=row) for _ in range(3)]
+        metrics = live.client.get("/metrics").text
+    assert [answer.status_code for answer in answers] == [200] * 3
+    (counted,) = [line for line in metrics.splitlines() if 'feature="price"' in line and "_total" in line]
+    assert counted.endswith(" 3.0")
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.scorer import Scorer
@@ -26,7 +28,7 @@ from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import a_few_trees, baseline_savings, trainer_of
 from tests.contract.contracts import CLASSES, contract_of
-from tests.synthetic import boosting
+from tests.synthetic import boosting, prepared
 
 ROWS, CUT = 3000, 2000
 FOLDS = (
@@ -247,3 +249,16 @@ def test_trees_find_nothing_in_shuffled_labels_of_any_task(contract: Any) -> Non
         return few(features, label, rows, rows)
 
     assert not shuffled_labels_give_chance(peeking, seen.features, seen.label, WINDOWS, measure).passed
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_the_temperature_is_scikit_learns(task: str) -> None:
+    one = prepared(task)
+    trainer, fold, contest = trainer_of(one.contract), one.windows.folds[-1], one.windows.contest
+    (model,) = trainer.fit(one.sample.frame(fold.train), one.sample.label[fold.train], boosting(task))
+    seen, label = one.sample.frame(fold.valid), one.sample.label[fold.valid]
+    theirs = CalibratedClassifierCV(FrozenEstimator(model), method="temperature", ensemble=False)
+    expected = theirs.fit(seen, label).predict_proba(one.sample.frame(contest))
+    ours = trainer.calibrate(trainer.margins([model], seen), label)
+    found = ours.forecast(trainer.margins([model], one.sample.frame(contest)))
+    assert np.abs(found - (expected[:, 1] if task == "binary" else expected)).max() < 1e-5

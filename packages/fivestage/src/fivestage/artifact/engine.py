@@ -51,6 +51,7 @@ class Engine:
         self._explainers: list[Contributions] = []  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
         self.undefined: Counter[str] = Counter()  # rows for which a feature, or a set of them, had no value
+        self._reported: set[str] = set()
         self._recent: list[int] = []  # when the last facts became known
         logged = [log.times for log in artifact.history.logs.values() if len(log.times)]
         self._first = min(
@@ -100,8 +101,9 @@ class Engine:
             return self.definitions.compute(*asked)
         except UNDEFINED:
             features, undefined = self.definitions.compute_undefined(*asked)
-        for name in undefined - set(self.undefined):
+        for name in undefined - self._reported:
             logger.warning("the feature %s has no value for some rows: it counts as missing there", name)
+        self._reported |= undefined
         self.undefined.update(undefined)
         return {name: features.get(name, UNKNOWN) for name in self.artifact.features}
 

@@ -34,6 +34,12 @@ class ServiceMetrics:
         self.predictions = Counter(
             "predictions", "Rows answered.", ["model_version", "decision"], registry=own
         )
+        self.undefined = Counter(
+            "undefined_features",
+            "Rows for which a feature could not be computed: it counted as missing.",
+            ["feature"],
+            registry=own,
+        )
         self.unknown = Counter(
             "unknown_categories", "Rows with a value that training never saw.", ["feature"], registry=own
         )

@@ -246,6 +246,9 @@ class PredictionService:
         else:
             for decision, times in Counter(kind(one.decision) for one in predictions).items():
                 metrics.predicted(model.version, decision, times)
+        while model.engine.undefined:
+            name, times = model.engine.undefined.popitem()
+            metrics.undefined.labels(name).inc(times)
         for one in predictions:
             for name in one.unknown:
                 metrics.unknown.labels(name).inc()

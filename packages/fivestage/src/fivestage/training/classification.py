@@ -54,7 +54,8 @@ class BinaryTrainer:
         """Temperature scaling (Guo et al. 2017), learnt on raw scores of rows that the model has not seen.
 
         One number, no offset: the offset that fits one month is that month's weather, and is wrong for the
-        next.
+        next. The same as scikit-learn's `method="temperature"` (a test holds it), which asks for one fitted
+        model, where these are the scores of several, one a fold.
         """
         scaling = LogisticRegression(C=np.inf, fit_intercept=False).fit(margins.reshape(-1, 1), label)
         return Calibration(float(scaling.coef_[0, 0]))

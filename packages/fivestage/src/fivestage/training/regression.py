@@ -75,6 +75,9 @@ class RegressionTrainer:
     def calibrate(self, margins: Floats, label: Floats) -> AnyCalibration:
         """Conformalised quantile regression (Romano et al. 2019), each side by itself.
 
+        MAPIE's `ConformalizedQuantileRegressor` gave the same bounds to the last bit, of one model and
+        without the decision's quantile; these are the scores of several models, one a fold.
+
         Learnt on rows that the models have not seen. The mean has no offset, as that of one month is wrong
         for the next.
         """
