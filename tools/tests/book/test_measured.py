@@ -37,6 +37,14 @@ def test_runs_are_taken_up_once_and_again_when_they_found_something_else(tmp_pat
     assert records(to)["scale"].found == [{"rows": 4}]
 
 
+def test_how_long_a_demo_takes_is_another_record_than_what_it_finds(tmp_path: Path) -> None:
+    bench, to = tmp_path / "bench", tmp_path / "measured"
+    bench.mkdir()
+    (bench / "demo.json").write_text('{"cores": 2}')
+    assert collect("abc", tmp_path / "results", bench, to) == ["speed"]
+    assert command_of("speed") == "make bench-demo"
+
+
 @pytest.mark.parametrize("now", [{"costs": {"act": 2}}, {"costs": {}}, {}])
 def test_a_value_that_has_changed_makes_what_was_measured_stale(now: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"costs.*`make bench-scale`"):
