@@ -46,8 +46,8 @@ def make(project: Path, *words: str) -> str:
     return done.stdout
 
 
-def run_tests(project: Path, *tests: str) -> None:
-    """Run some of a project's own tests.
+def run_tests(project: Path, *tests: str, library: Path | None = None) -> None:
+    """Run some of a project's own tests, with its own library or another one.
 
     Raises:
         AssertionError: with the end of what they say, when one fails.
@@ -55,7 +55,7 @@ def run_tests(project: Path, *tests: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=project,
-        env=_own_environment(),
+        env=_own_environment() | {"PYTHONPATH": str(library or project / "packages" / "fivestage" / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

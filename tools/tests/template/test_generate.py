@@ -36,6 +36,7 @@ OURS = (
     "docs/measured/",
     "docs/pictures/",
     "docs/scale.md",
+    "docs/speed.md",
     "tools/",
 )  # makes and measures the template itself
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
@@ -46,7 +47,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "another name": {"project_name": "Delay desk", "cloud": "none", "licence": "MIT"},
     "one cloud": {"cloud": "eks"},
 } | {f"own, {task}": {"data": "own", "task": task, "cloud": "none"} for task in TASKS}
-MOST_FILES, MOST_LINES, MOST_TARGETS = 90, 3_000, 15
+MOST_FILES, MOST_LINES, MOST_TARGETS = 100, 3_000, 15  # 90 files would hide manifests, pages or tests
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
 )  # `${{ x`, `{{ $x`, `{%s`: GitHub, Prometheus, formats

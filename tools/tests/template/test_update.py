@@ -1,7 +1,10 @@
-"""`copier update` brings news of the template to a project, and leaves what the user wrote."""
+"""`copier update` merges changes of the template into a project, and leaves what the owner wrote."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,65 +14,94 @@ import yaml
 from packaging.version import Version
 
 from fivestage.common.settings import ROOT
-from fivestage.scaffold.demo import FILES, remove_demo
-from fivestage.scaffold.draft import InitOptions, draft
-from fivestage.scaffold.write import write_problem
+from fivestage.scaffold.demo import FILES
 from tests.repositories import commit, git
 from tools.tests.exported import export
 from tools.tests.template.projects import ANSWERS, generate, run_tests
 
-FAST = (
-    "tests/problem",
-    "packages/fivestage/tests/test_architecture.py",
-    "packages/fivestage/tests/monitoring/test_alerts.py",
-)
+FAST = ("tests/test_data.py", "tests/test_features.py", "tests/test_commands.py")
+EDITS = {  # as an owner would: a line of their own in each of ten files, and a value changed in some
+    "Makefile": ("TESTS := tests", "TESTS := tests/test_data.py"),
+    "run.py": (
+        'app = Application(PROBLEM, "The commands of this project.")',
+        'app = Application(PROBLEM, "Mine.")',
+    ),
+    "pipelines/scoring.py": ('"""Batch scoring', '"""My batch scoring'),
+    "steps/data.py": ('QUARANTINE = VAR / "quarantine"', 'QUARANTINE = VAR / "refused"'),
+    "steps/deploy.py": ('QUARANTINE = VAR / "quarantine"', 'QUARANTINE = VAR / "refused"'),
+    "serving/__main__.py": ('"""', '"""Mine: '),
+    "k8s/base/service.yaml": ("port: 80,", "port: 8080,"),
+    ".github/workflows/ci.yml": ("timeout-minutes: 15", "timeout-minutes: 20"),
+    "pyproject.toml": ("line-length = 110", "line-length = 120"),
+    "docs/architecture.md": ("# Architecture", "# Our architecture"),
+}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("tags", [("v0.1.0", "v0.2.0"), ("", "")], ids=["tags", "no tags"])
-def test_an_update_brings_news_and_leaves_the_users_problem_and_files(
+@pytest.mark.parametrize("tags", [("v0.3.0", "v0.4.0"), ("", "")], ids=["tags", "no tags"])
+def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
     template: Path, tmp_path: Path, tags: tuple[str, str]
 ) -> None:
-    """From one version to the next: ours is merged into what the user changed; problem/ stays the user's."""
+    """Ten files outside problem/ are the owner's too; the template changes the library and other lines."""
     upstream = tmp_path / "upstream"
     subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
     commit(upstream, "first", tags[0])
-    project = generate(upstream, tmp_path / "project", project_name="Churn radar")
-    commit(project, "start")
-    edited = {"problem/problem.yaml": "# mine\n", "Makefile": "\n# my own line\n", "notes.md": "mine\n"}
-    for name, text in edited.items():
-        path = project / name
-        path.write_text((path.read_text() if path.exists() else "") + text)
+    project = commit(generate(upstream, tmp_path / "project", project_name="Churn radar"), "start")
+    for name, (before, after) in EDITS.items():
+        text = (project / name).read_text()
+        assert before in text, name
+        (project / name).write_text(text.replace(before, after, 1))
+    (project / "problem" / "problem.yaml").write_text(
+        "# mine\n" + (project / "problem/problem.yaml").read_text()
+    )
+    (project / "notes.md").write_text("mine\n")
     (project / "docs" / "serving.md").unlink()
     (project / "problem" / "raw.py").unlink()
-    commit(project, "edits of a user")
+    commit(project, "edits of an owner")
 
-    for name in (
-        "problem/problem.yaml",
-        "packages/fivestage/src/fivestage/common/errors.py",
-        "README.md",
-        "tools/template/README.md",
-    ):
-        path = upstream / name
-        path.write_text(path.read_text() + "\n# news\n")
-    (upstream / "docs" / "news.md").write_text("news\n")
+    for name in ("problem/problem.yaml", "packages/fivestage/src/fivestage/common/errors.py", *EDITS):
+        (upstream / name).write_text((upstream / name).read_text() + "\n# news\n")
+    (upstream / "docs" / "news.md").write_text("# News\n")
     commit(upstream, "second", tags[1])
     copier.run_update(project, defaults=True, overwrite=True, quiet=True)
 
-    assert (project / "problem" / "problem.yaml").read_text().endswith("# mine\n")
-    assert "# news" not in (project / "problem" / "problem.yaml").read_text()
-    assert (project / "core" / "errors.py").read_text().endswith("# news\n")
-    assert (project / "README.md").read_text().startswith("# Churn radar\n")
-    assert (project / "README.md").read_text().endswith("# news\n")
+    for name, (_, after) in EDITS.items():
+        text = (project / name).read_text()
+        assert after in text, name
+        assert text.endswith("# news\n"), name
+        assert "<<<<<<<" not in text, name
+    contract = (project / "problem" / "problem.yaml").read_text()
+    assert contract.startswith("# mine\n")
+    assert "# news" not in contract
+    assert (project / "packages/fivestage/src/fivestage/common/errors.py").read_text().endswith("# news\n")
     assert (project / "docs" / "news.md").exists()
     assert (project / "notes.md").read_text() == "mine\n"
     assert not (project / "docs" / "serving.md").exists()
     assert not (project / "problem" / "raw.py").exists()
-    assert (project / "Makefile").read_text().endswith("# my own line\n")
-    told = yaml.safe_load((project / ANSWERS).read_text())["_commit"]
-    assert git(upstream, "rev-parse", told) == git(upstream, "rev-parse", "HEAD")
-    assert told == (tags[1] or told)
-    assert "<<<<<<<" not in git(project, "diff")
+    version = yaml.safe_load((project / ANSWERS).read_text())["_commit"]
+    assert git(upstream, "rev-parse", version) == git(upstream, "rev-parse", "HEAD")
+    assert version == (tags[1] or version)
+
+
+def test_an_update_with_a_conflict_never_says_that_all_is_done(
+    template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upstream = tmp_path / "upstream"
+    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
+    commit(upstream, "first", "v0.3.0")
+    project = commit(generate(upstream, tmp_path / "project", project_name="Churn radar"), "start")
+    for folder, word in ((project, "mine"), (upstream, "theirs")):
+        text = (folder / "run.py").read_text()
+        (folder / "run.py").write_text(text.replace("The commands of this project.", word))
+        commit(folder, "the same line", "" if folder == project else "v0.4.0")
+    copier.run_update(project, defaults=True, overwrite=True)
+    said = capfd.readouterr().err
+    assert "<<<<<<<" in (project / "run.py").read_text()
+    assert "up to date" not in said
+    assert "git diff --check" in said
+    listed = subprocess.run(
+        ["/usr/bin/env", "git", "diff", "--check"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert "run.py" in listed.stdout
 
 
 def test_the_changelog_begins_with_this_version() -> None:
@@ -91,23 +123,6 @@ def last_version() -> str:
     return git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", "CHANGELOG.md").split("\n")[0]
 
 
-def without_parts(dataset: Path) -> None:
-    """As `make init` of v0.1.0 wrote it."""
-    text = dataset.read_text()
-    start, end = text.index("def parts()"), text.index("def digest()")
-    text = text[:start] + text[end:]
-    for now, then in (
-        (", part: str = DATA", ""),
-        ("read_table(part)", "read_table(DATA)"),
-        (", parts_of", ""),
-        (", rows_of", ""),
-        ("import pandas as pd\n\n", ""),
-    ):
-        assert now in text
-        text = text.replace(now, then)
-    dataset.write_text(text)
-
-
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template with two versions: the last one, and what stands here."""
@@ -126,27 +141,61 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long
 def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Path, tmp_path: Path) -> None:
-    """The demo has gone, the table is the user's, and so is a line in a file of ours."""
+    """The old form of problem/ gets a sentence; `make init` with the same words gives a working project."""
     project = tmp_path / "project"
-    answers = {"project_name": "Churn radar"}
+    answers = {"project_name": "Churn radar", "data": "own", "task": "binary"}
     copier.run_copy(str(upstream), project, answers, vcs_ref="v0.0.1", defaults=True, quiet=True)
-    write_problem(draft(InitOptions("sklearn:breast_cancer", "target")), project / "problem")
-    without_parts(project / "problem" / "dataset.py")
-    remove_demo(project)
-    (project / ANSWERS).write_text((project / ANSWERS).read_text() + "data: own\ntask: binary\n")
     (project / "Makefile").write_text((project / "Makefile").read_text() + "\n# my own line\n")
-    problem = {path.name: path.read_bytes() for path in (project / "problem").iterdir() if path.is_file()}
-    commit(project, "edits of a user")
+    before = {name: (project / "problem" / name).read_bytes() for name in ("problem.yaml", "features.py")}
+    commit(project, "edits of an owner")
     copier.run_update(project, defaults=True, overwrite=True, quiet=True)
-    assert problem == {
-        path.name: path.read_bytes() for path in (project / "problem").iterdir() if path.is_file()
-    }
+    assert before == {name: (project / "problem" / name).read_bytes() for name in before}
     assert not [name for name in FILES if (project / name).exists()]
-    assert (project / "Makefile").read_text().endswith("# my own line\n")
+    assert "# my own line" in (project / "Makefile").read_text()
     assert yaml.safe_load((project / ANSWERS).read_text())["_commit"] == "v0.0.2"
     (project / ".venv").symlink_to(ROOT / ".venv")
-    subprocess.run([".venv/bin/python", "-m", "fivestage.monitoring.alerts"], cwd=project, check=True)
-    for name in git(project, "ls-files", "-co", "--exclude-standard").splitlines():
-        if (project / name).is_file():
-            assert "\n<<<<<<< " not in (project / name).read_text(encoding="utf-8", errors="ignore"), name
+    refused = python(project, "run.py", "train")
+    assert refused.returncode == 1, refused.stdout + refused.stderr
+    assert "docs/how-to/upgrade.md" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    written = python(project, "run.py", "init", "--data", "sklearn:breast_cancer", "--target", "target")
+    assert written.returncode == 0, written.stdout + written.stderr
     run_tests(project, *FAST)
+
+
+def python(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of a project with its own library and state."""
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(project / "packages" / "fivestage" / "src")}
+    return subprocess.run(
+        [sys.executable, *words], cwd=project, env=given, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.long
+def test_the_published_library_takes_the_place_of_the_folder(template: Path, tmp_path: Path) -> None:
+    """A wheel of the library, and a project without its sources: the project's tests pass."""
+    project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
+    shutil.copytree(ROOT / "packages" / "fivestage" / "src", tmp_path / "library" / "src")
+    shutil.copy(ROOT / "packages" / "fivestage" / "pyproject.toml", tmp_path / "library")
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    subprocess.run([*pip, "--target", tmp_path / "site", tmp_path / "library"], check=True)
+    packaged = {
+        str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site" / "fivestage").rglob("*.*")
+    }
+    sources = ROOT / "packages" / "fivestage" / "src"
+    kept = {str(path.relative_to(sources)) for path in (sources / "fivestage").rglob("*.*")}
+    assert not {name for name in kept - packaged if not name.endswith((".pyc", ".so"))}
+    for name in ("src", "tests"):
+        shutil.rmtree(project / "packages" / "fivestage" / name)
+    settings = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(re.sub(r"(?m)^fivestage = \{ path.*\n", "", settings))
+    run_tests(project, "tests", library=tmp_path / "site")
