@@ -1,3 +1,5 @@
+"""The policy of monitoring/policy.py: when it asks for training, and when it waits. Change them together."""
+
 from dataclasses import replace
 
 import pytest
