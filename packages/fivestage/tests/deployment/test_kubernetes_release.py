@@ -11,6 +11,7 @@ import pytest
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.scorer import TOLERANCE
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import releases
 from fivestage.deployment.kubernetes_release import (
@@ -205,6 +206,24 @@ def test_what_breaks_the_pod_security_standard_is_not_begun(
     with pytest.raises(ReleaseCheckError, match="manifests"):
         put(cluster, models["1"], easy)
     assert recorded(cluster) == []
+
+
+def test_a_release_that_serves_is_recorded_as_serving_though_cleaning_up_fails(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(cluster, models["1"], easy, COLOUR="red")
+    delete = FakeCluster.delete
+
+    def failing(self: FakeCluster, kind: str, name: str, *, wait: bool = False) -> None:
+        if name.startswith("settings"):
+            raise UserError("the API server is away")
+        delete(self, kind, name, wait=wait)
+
+    monkeypatch.setattr(FakeCluster, "delete", failing)
+    with pytest.raises(UserError, match="API server is away"):
+        put(cluster, models["2"], easy)
+    assert image(cluster) == "fivestage-serving:2"
+    assert recorded(cluster) == [(1, "serving", "1"), (2, "serving", "2")]
 
 
 def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(

@@ -170,7 +170,8 @@ def release(
         checks: list[CanaryCheck] = []
         if existing is not None and existing.get("status", {}).get("availableReplicas"):
             checks = _try_canary(cluster, new, existing, contract, plan.bake_seconds)
-        return _replace(cluster, new, begun), checks
+        digest = _replace(cluster, new, begun.image)
+    return _finish(cluster, new, begun, digest), checks
 
 
 def roll_back(
@@ -200,7 +201,8 @@ def roll_back(
     draft = replace(target.release, who=operator(), when=now(), why=reason)
     begun = begin(cluster, past, draft, target.manifests)
     with failure_recorded(cluster, begun):
-        return _replace(cluster, new, begun, expected_digest=target.release.digest)
+        digest = _replace(cluster, new, begun.image, target.release.digest)
+    return _finish(cluster, new, begun, digest)
 
 
 def smoke_service(
@@ -288,18 +290,23 @@ def _try_canary(
         cluster.delete("deployment", canary["metadata"]["name"])
 
 
-def _replace(cluster: Cluster, new: _Replacement, begun: Release, expected_digest: str = "") -> Release:
-    """Apply the manifests and check what then serves; put back what served before if a check fails."""
+def _replace(cluster: Cluster, new: _Replacement, image: str, expected_digest: str = "") -> str:
+    """Apply the manifests and check what then serves, or put back what did; return the image's digest."""
     try:
         digest = _apply(cluster, new)
         with _check("image"):
-            _require_same_image(begun.image, digest, expected_digest)
+            _require_same_image(image, digest, expected_digest)
     except BaseException:  # an interruption too: what has not passed its checks must not stay
         _put_back(cluster, new)
         raise
-    _delete_removed(cluster, new.current_manifests, new.manifests)
+    return digest
+
+
+def _finish(cluster: Cluster, new: _Replacement, begun: Release, digest: str) -> Release:
+    """Record that the release serves, then delete what it no longer has."""
     done = replace(begun, outcome="serving", digest=digest)
     end(cluster, done, new.manifests)
+    _delete_removed(cluster, new.current_manifests, new.manifests)
     return done
 
 
