@@ -1,5 +1,6 @@
 """Evidently's workspace: the periods' runs beside each other, with a dashboard over all of them."""
 
+from functools import cache
 from typing import Any
 
 from evidently.core.report import Snapshot
@@ -10,6 +11,7 @@ from evidently.ui.workspace import Project, RemoteWorkspace, Workspace, Workspac
 from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE
 
 
+@cache  # opening one reads all its runs, which took longer with each period than the period's checks
 def open_workspace(place: str) -> WorkspaceBase:
     """The workspace in a folder, which is made if need be, or on a server by its URL."""
     return RemoteWorkspace(place) if "://" in place else Workspace.create(place)
