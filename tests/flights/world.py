@@ -19,7 +19,7 @@ from fivestage.common.columns import Floats, Ints, Strings
 from fivestage.contract.contract import Contract
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
-from fivestage.serving.pointer import Pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.settings import Settings
 from problem import PROBLEM
 from problem.features import SETS, WEATHER
@@ -205,8 +205,9 @@ def offline(artifact: Artifact, world: World) -> Floats:
 def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
     digest = save_artifact(artifact, folder / "models" / version)
     settings = Settings(folder=folder)
-    write_pointer(
-        settings.pointer, Pointer(version=version, folder=folder / "models" / version, digest=digest)
+    write_served_version(
+        settings.current_file,
+        ServedVersion(version=version, folder=folder / "models" / version, digest=digest),
     )
     return Deployed(settings, artifact, digest)
 

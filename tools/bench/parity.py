@@ -20,7 +20,7 @@ from fivestage.data.event_tables import ingest_tables, known_at
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
-from fivestage.serving.pointer import read_pointer
+from fivestage.serving.served_version import read_served_version
 from problem import PROBLEM
 
 
@@ -32,7 +32,7 @@ def compare(folder: Path, every: int) -> str:
     """
     contract = PROBLEM.contract
     artifact = replace(
-        load_artifact(read_pointer(folder / "current").folder), history=OfflineFeatureStore({})
+        load_artifact(read_served_version(folder / "current").folder), history=OfflineFeatureStore({})
     )
     with tempfile.TemporaryDirectory() as scratch:
         rows, world, _ = ingest_tables(PROBLEM.load(PROBLEM.contract), contract, Path(scratch), "bench")

@@ -25,7 +25,7 @@ from fivestage.common.files import write_between
 from fivestage.common.settings import REPORTS, ROOT, VAR
 from fivestage.contract.contract import TimestampColumn, iso
 from fivestage.serving.log import open_store
-from fivestage.serving.pointer import read_pointer
+from fivestage.serving.served_version import read_served_version
 from tools.bench import peers
 from tools.bench.load import Result, cpu_seconds, family, load, post, resident_megabytes
 
@@ -165,7 +165,7 @@ def compare(
     Raises:
         UserError: when a server fails.
     """
-    place = read_pointer(pointer_folder / "current").folder
+    place = read_served_version(pointer_folder / "current").folder
     artifact = load_artifact(place)
     rows = requests(artifact)
     if with_peers:
@@ -205,7 +205,7 @@ def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
         after = load(PORT, server.single, CONNECTIONS, 0.5, pid)
     if found.failures or after.failures or after.refused:
         raise UserError(f"The service failed {found.failures + after.failures} requests under overload.")
-    objective = load_artifact(read_pointer(folder / "current").folder).contract.service.p99_ms
+    objective = load_artifact(read_served_version(folder / "current").folder).contract.service.p99_ms
     asked, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
     return (
         f"Overload: {asked:,.0f} requests a second over {CROWD} connections, {asked / most:.1f} times the "

@@ -22,7 +22,7 @@ from fivestage.common.settings import VAR
 from fivestage.features.encoder import encode
 from fivestage.serving.log import open_store
 from fivestage.serving.model import Model, load_model
-from fivestage.serving.pointer import Pointer, read_pointer
+from fivestage.serving.served_version import ServedVersion, read_served_version
 from fivestage.serving.store import PredictionRecord
 from problem import PROBLEM
 from tools.bench.load import load
@@ -60,7 +60,7 @@ def measure() -> dict[str, Any]:
     folder = next((one for one in folders if (one / "current").exists()), None)
     if folder is None:
         raise UserError("There is no model to be asked: run `make demo`.")
-    pointer = read_pointer(folder / "current")
+    pointer = read_served_version(folder / "current")
     model = load_model(pointer, PROBLEM.features)
     rows = requests(model.artifact)
     return {
@@ -83,7 +83,7 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
     ]
     answers = [engine.predict([row]) for row in rows]
     encoder = msgspec.json.Encoder()
-    answer = encoder.encode(engine.form.whole("name", model.version, answers[0]))
+    answer = encoder.encode(engine.form.message("name", model.version, answers[0]))
 
     def each(work: Callable[[Any], Any], items: list[Any]) -> float:
         rounds = max(1, TIMES // len(items))
@@ -104,7 +104,7 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
         "trees and calibration": trees,
         "categories and the decision": max(0.0, whole - asked - trees),
         "encode the answer": each(
-            lambda one: encoder.encode(engine.form.whole("name", model.version, one)), answers
+            lambda one: encoder.encode(engine.form.message("name", model.version, one)), answers
         ),
     }
     with (
@@ -139,7 +139,7 @@ def batches(model: Model, given: list[dict[str, Any]]) -> list[dict[str, float]]
     return found
 
 
-def start(pointer: Pointer) -> dict[str, float]:
+def start(pointer: ServedVersion) -> dict[str, float]:
     """Seconds of CPU until a process can answer, by part: the median of some starts."""
     asked = [sys.executable, "-c", START.format(folder=str(pointer.folder))]
     times = []

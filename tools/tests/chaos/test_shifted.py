@@ -6,7 +6,7 @@ from pathlib import Path
 from fivestage.artifact.artifact import MANIFEST, Artifact, artifact_digest, save_artifact
 from fivestage.contract.contract import Contract
 from fivestage.serving.model import load_model
-from fivestage.serving.pointer import Pointer
+from fivestage.serving.served_version import ServedVersion
 from problem import PROBLEM
 from tests.flights.world import artifact, contract, world
 from tools.chaos.shifted.shift import flatter, shifted
@@ -22,7 +22,7 @@ def test_a_shifted_model_loads_as_a_whole_one_and_moves_by_more_than_is_allowed(
     (folder / MANIFEST).write_text(shifted((folder / MANIFEST).read_text()))
     digest = artifact_digest(folder)
     assert digest != before
-    model = load_model(Pointer(version="1", folder=folder, digest=digest), PROBLEM.features)
+    model = load_model(ServedVersion(version="1", folder=folder, digest=digest), PROBLEM.features)
     pairs = zip(model.artifact.smoke, artifact.smoke, strict=True)
     moved = statistics.fmean(now.forecast[0] - then.forecast[0] for now, then in pairs)
     assert abs(moved) > contract.gates.max_bias

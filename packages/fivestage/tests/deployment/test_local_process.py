@@ -17,7 +17,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
-from fivestage.serving.pointer import read_pointer
+from fivestage.serving.served_version import read_served_version
 from fivestage.serving.settings import Settings
 from tests.serving.conftest import DAY, World, free_port, post_events
 from tests.synthetic import request_of
@@ -57,7 +57,7 @@ def test_a_failed_smoke_test_rolls_back(
     with pytest.raises(UserError, match="differ by up to"):
         released(settings, other_artifact, world, "2", lie=0.1)
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
-    assert read_pointer(settings.pointer).version == "1"
+    assert read_served_version(settings.current_file).version == "1"
 
 
 def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
@@ -93,7 +93,7 @@ def test_a_port_in_use_is_said_and_nothing_is_left(
     with taken, pytest.raises(UserError, match="is in use"):
         released(settings, artifact, world, "1")
     assert local.process(settings) is None
-    assert not settings.pointer.exists()
+    assert not settings.current_file.exists()
 
 
 def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings: Settings) -> None:

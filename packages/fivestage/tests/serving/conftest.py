@@ -25,7 +25,7 @@ from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process
 from fivestage.features.problem import Problem
-from fivestage.serving.pointer import Pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.server import uvicorn_options
 from fivestage.serving.service import PredictionService
 from fivestage.serving.settings import Settings
@@ -113,8 +113,9 @@ def offline(artifact: Artifact, world: World) -> Floats:
 def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
     digest = save_artifact(artifact, folder / "models" / version)
     settings = Settings(folder=folder)
-    write_pointer(
-        settings.pointer, Pointer(version=version, folder=folder / "models" / version, digest=digest)
+    write_served_version(
+        settings.current_file,
+        ServedVersion(version=version, folder=folder / "models" / version, digest=digest),
     )
     return Deployed(settings, artifact, digest, synthetic_problem(artifact.contract.task))
 

@@ -201,8 +201,8 @@ def test_what_waits_for_the_thread_is_bounded(
     [
         ("shadow", "store.write_shadows"),
         ("poll", "store.events"),
-        ("prune", "store.tidy"),
-        ("reload", "pointer_of"),
+        ("prune", "_spool.orphans"),
+        ("reload", "configured_version"),
     ],
 )
 def test_a_background_task_that_fails_says_so_and_goes_on(

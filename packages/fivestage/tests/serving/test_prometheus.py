@@ -24,7 +24,7 @@ from fivestage.deployment.service_client import url
 from fivestage.monitoring.alerts import RULES, rules
 from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT, expose
-from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.settings import Settings
 from tests.serving.conftest import World, deploy, free_port, messages, post_events
 from tests.synthetic import synthetic_problem
@@ -162,7 +162,7 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
     with service(tmp_path / "service", artifact) as settings:
         address = url(settings).removeprefix("http://")
         targets = {address: "/metrics", f"127.0.0.1:{port}": f"/{watched.name}"}
-        sound = read_pointer(settings.pointer)
+        sound = read_served_version(settings.current_file)
         with prometheus(tmp_path / "prometheus", targets) as seen:
             with httpx.Client(base_url=url(settings), timeout=30) as client:
                 assert_all_is_well(seen, client, world, contract)
@@ -171,7 +171,7 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
                 )
             local.stop(settings)
             until(lambda: "ServiceAbsent" in seen.firing())
-            write_pointer(settings.pointer, sound)
+            write_served_version(settings.current_file, sound)
             monkeypatch.setenv("SYNTHETIC_WITHOUT_C", "yes")
             monkeypatch.setenv("FIVESTAGE_VAR", str(tmp_path / "var"))
             local.start(settings)
@@ -206,7 +206,9 @@ def assert_each_alert_fires(
     expected: set[str],
 ) -> None:
     """The log's database is taken away, a model is refused, and the monitoring job has found the worst."""
-    write_pointer(settings.pointer, Pointer(version="2", folder=Path("/nowhere"), digest="0" * 64))
+    write_served_version(
+        settings.current_file, ServedVersion(version="2", folder=Path("/nowhere"), digest="0" * 64)
+    )
     worst = {
         "broken": 1.0,
         "drifted": 3.0,

@@ -12,7 +12,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.contract.contract import Contract
 from fivestage.serving.log import predictions
-from fivestage.serving.pointer import Pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.settings import Settings
 from fivestage.serving.sqlite import SqliteStore
 from tests.serving.conftest import (
@@ -155,7 +155,9 @@ def test_a_bad_artifact_is_refused_and_the_old_one_stays(
         content[len(content) // 2] ^= 1
         (folder / harm).write_bytes(content)
     meant = folder if harm != "folder" else folder.parent / "none"
-    write_pointer(deployed.settings.pointer, Pointer(version="2", folder=meant, digest=digest))
+    write_served_version(
+        deployed.settings.current_file, ServedVersion(version="2", folder=meant, digest=digest)
+    )
     refused = live.client.post("/reload")
     assert refused.status_code == 409
     assert refused.json()["detail"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fivestage.artifact.artifact import Artifact, save_artifact
-from fivestage.serving.pointer import Pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.shadow import QUEUE, Shadow
 from fivestage.serving.store import Shadowed
 from tests.serving.conftest import Deployed, Running, World, deploy, offline, post_events, running
@@ -19,8 +19,8 @@ from tests.synthetic import FEATURES
 def shadow_with(deployed: Deployed, artifact: Artifact, version: str) -> None:
     folder = deployed.settings.folder / "models" / version
     digest = save_artifact(artifact, folder)
-    pointer = Pointer(version=version, folder=folder, digest=digest)
-    write_pointer(deployed.settings.shadow_pointer, pointer)
+    pointer = ServedVersion(version=version, folder=folder, digest=digest)
+    write_served_version(deployed.settings.shadow_file, pointer)
 
 
 def shadows(service: Running, number: int) -> list[Shadowed]:
@@ -71,7 +71,7 @@ def test_a_challenger_follows_the_champion_and_goes(
         (found,) = shadows(service, 1)
         served = [one["probability"] for one in answer["predictions"]]
         assert json.loads(found.probabilities) == served, "the same model on the same history"
-        deployed.settings.shadow_pointer.unlink()
+        deployed.settings.shadow_file.unlink()
         assert service.client.post("/reload").json()["shadow"] is None
 
 

@@ -27,7 +27,7 @@ from fivestage.registry.versions import (
     register,
     waiting,
 )
-from fivestage.serving.pointer import read_pointer
+from fivestage.serving.served_version import read_served_version
 from fivestage.serving.settings import Settings
 
 NAME = "registry-tests"
@@ -153,14 +153,14 @@ def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
     promote(first)
     assert challenger(name) is None
     assert len(list(fetch_versions(settings, name))) == 1
-    assert (read_pointer(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
+    assert (read_served_version(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
         first.digest,
         False,
     )
     second = register(replace(artifact, calibration=Calibration(1.3)), name, {}, {})
     assert challenger(name) == second
     lines = list(fetch_versions(settings, name))
-    pointers = [read_pointer(tmp_path / one) for one in ("current", "shadow")]
+    pointers = [read_served_version(tmp_path / one) for one in ("current", "shadow")]
     assert [one.digest for one in pointers] == [first.digest, second.digest]
     assert [artifact_digest(one.folder) for one in pointers] == [first.digest, second.digest]
     assert lines[-1].endswith("shadow names version 2.")

@@ -115,7 +115,7 @@ class Form:
         """The message of one row's forecast, with features whose category training never saw."""
         raise NotImplementedError
 
-    def whole(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
+    def message(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
         """The message of a request."""
         raise NotImplementedError
 
@@ -187,7 +187,7 @@ class BinaryForm(Form):
     def prediction(self, forecast: float, unknown: tuple[str, ...]) -> Prediction:
         return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
 
-    def whole(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
+    def message(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
         return Answer(request_id, version, self._money.threshold, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
@@ -245,7 +245,7 @@ class MulticlassForm(Form):
         action = self._actions[self._money.decide_one(forecast)]
         return self._made(self._chances(*forecast), action, unknown)
 
-    def whole(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
+    def message(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
         whole: Struct = self._whole(request_id, version, predictions)
         return whole
 
@@ -277,7 +277,7 @@ class RegressionForm(Form):
         value, low, high, decision = forecast
         return NumberPrediction(value, low, high, decision, unknown)
 
-    def whole(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Struct:
+    def message(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Struct:
         whole: Struct = self._whole(request_id, version, predictions)
         return whole
 

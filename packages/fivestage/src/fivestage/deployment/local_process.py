@@ -25,7 +25,7 @@ from fivestage.deployment.service_client import (
     wait_until_ready,
 )
 from fivestage.registry import versions as registry
-from fivestage.serving.pointer import Pointer, read_pointer, write_pointer
+from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.settings import PREFIX, Settings
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
@@ -73,12 +73,14 @@ def release(
     except BaseException:  # an interruption too: what has not passed its checks must not stay
         _go_back(settings, before)
         raise
-    if settings.shadow_pointer.exists() and read_pointer(settings.shadow_pointer).version == version:
-        settings.shadow_pointer.unlink()  # it need not shadow itself
+    if settings.shadow_file.exists() and read_served_version(settings.shadow_file).version == version:
+        settings.shadow_file.unlink()  # it need not shadow itself
     return difference
 
 
-def switch(settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE) -> Pointer | None:
+def switch(
+    settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE
+) -> ServedVersion | None:
     """Point the service to a version, and wait until a running one serves it.
 
     Args:
@@ -93,8 +95,8 @@ def switch(settings: Settings, version: str, folder: Path, wait_seconds: float =
     Raises:
         UserError: When the service refuses the version; it is then pointed to what it was before.
     """
-    before = read_pointer(settings.pointer) if settings.pointer.exists() else None
-    write_pointer(settings.pointer, _pointer(version, folder))
+    before = read_served_version(settings.current_file) if settings.current_file.exists() else None
+    write_served_version(settings.current_file, _pointer(version, folder))
     if process(settings) is None:
         return before
     try:
@@ -116,7 +118,7 @@ def shadow(settings: Settings, version: str, folder: Path) -> None:
         version: In the registry.
         folder: Of its artifact.
     """
-    write_pointer(settings.shadow_pointer, _pointer(version, folder))
+    write_served_version(settings.shadow_file, _pointer(version, folder))
 
 
 def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
@@ -133,8 +135,8 @@ def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
         UserError: When there is no champion yet.
     """
     for version, name_version, file in (
-        (registry.crowned(name), switch, settings.pointer),
-        (registry.challenger(name), shadow, settings.shadow_pointer),
+        (registry.crowned(name), switch, settings.current_file),
+        (registry.challenger(name), shadow, settings.shadow_file),
     ):
         if version:
             folder = registry.fetch(name, version.version, settings.folder / "models")
@@ -223,13 +225,13 @@ def _send(running: int, number: signal.Signals) -> None:
         os.kill(running, number)
 
 
-def _go_back(settings: Settings, before: Pointer | None) -> None:
+def _go_back(settings: Settings, before: ServedVersion | None) -> None:
     """Point the service to what it served before."""
     if before is None:
-        settings.pointer.unlink(missing_ok=True)
+        settings.current_file.unlink(missing_ok=True)
         stop(settings)
         return
-    write_pointer(settings.pointer, before)
+    write_served_version(settings.current_file, before)
     if process(settings) is not None:
         with contextlib.suppress(httpx.HTTPError):
             _reload(settings, wait_seconds=PATIENCE)
@@ -239,8 +241,8 @@ def _reload(settings: Settings, wait_seconds: float) -> httpx.Response:
     return httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
 
 
-def _pointer(version: str, folder: Path) -> Pointer:
-    return Pointer(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
+def _pointer(version: str, folder: Path) -> ServedVersion:
+    return ServedVersion(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
 
 
 def _lock_path(settings: Settings) -> Path:

@@ -13,7 +13,7 @@ from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import UnlearnableEventError
 from fivestage.serving.decoders import Intake, events_intake, rows_intake
-from fivestage.serving.pointer import Pointer
+from fivestage.serving.served_version import ServedVersion
 
 logger = logging.getLogger("serving")
 
@@ -58,16 +58,16 @@ class Model:
         }
 
 
-def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
+def load_model(named: ServedVersion, definitions: FeatureDefinitions) -> Model:
     """Read a version and prove that it answers as it did when it was made.
 
     Raises:
         UserError: when it is damaged, is not the version that was meant, or answers otherwise.
     """
-    artifact = load_artifact(pointer.folder, pointer.digest)
+    artifact = load_artifact(named.folder, named.digest)
     rows = rows_intake(artifact.contract)
     model = Model(
-        pointer.version, pointer.digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
+        named.version, named.digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
     )
     model.engine.scorer.require(artifact.parity)
     forecast = model.engine.form.forecast
@@ -77,7 +77,7 @@ def load_model(pointer: Pointer, definitions: FeatureDefinitions) -> Model:
     if not np.allclose(found, wanted, rtol=tolerance, atol=tolerance):
         worst = float(np.max(np.abs(np.subtract(found, wanted))))
         raise UserError(
-            f"Version {pointer.version} answers its smoke rows otherwise than when it was made (by up to "
+            f"Version {named.version} answers its smoke rows otherwise than when it was made (by up to "
             f"{worst:.2g}): its features or trees are not those of this service."
         )
     return model

@@ -148,9 +148,6 @@ class PostgresStore:
             yield from rows
             after = rows[-1][0]
 
-    def tidy(self) -> None:
-        """See `Store`."""
-
     def close(self) -> None:
         """See `Store`."""
         held, self._held = self._held, None

@@ -24,8 +24,8 @@ from fivestage.serving.group_commit import GroupCommit
 from fivestage.serving.log import open_store
 from fivestage.serving.metrics import ServiceMetrics
 from fivestage.serving.model import Model, load_model, replay_events
-from fivestage.serving.pointer import Pointer, pointer_of
 from fivestage.serving.problems import ProblemError
+from fivestage.serving.served_version import ServedVersion, configured_version
 from fivestage.serving.settings import Settings
 from fivestage.serving.shadow import Shadow
 from fivestage.serving.spool import Spool
@@ -42,7 +42,7 @@ Found = TypeVar("Found")
 
 
 class PredictionService:
-    """Answers requests with the version that the pointer names, and follows it when it moves.
+    """Answers requests with the version that `current_file` names, and follows it when it moves.
 
     Args:
         settings: where it reads and writes.
@@ -54,12 +54,12 @@ class PredictionService:
         self.metrics = ServiceMetrics()
         self.store = open_store(settings.database_url)
         self.model: Model | None = None
-        self.reload_error = ""  # why the pointer's version does not serve
+        self.reload_error = ""  # why the version that is meant does not serve
         self.draining = False  # set when told to stop
-        self.shadow = Shadow(settings.shadow_pointer, definitions)
+        self.shadow = Shadow(settings.shadow_file, definitions)
         self.background = BackgroundTasks(self.metrics)
         self._definitions = definitions
-        self._pointer: Pointer | None = None
+        self._served_version: ServedVersion | None = None
         self._log_offset = 0  # number of the last event in the history
         self._since = 0  # up to here (epoch seconds) the history came with an artifact
         process = secrets.token_hex(6)
@@ -134,7 +134,7 @@ class PredictionService:
         else:
             predictions, offset = model.engine.predict(rows), self._log_offset
         name = next(self._names)
-        answer = self._encode(model.engine.form.whole(name, model.version, predictions))
+        answer = self._encode(model.engine.form.message(name, model.version, predictions))
         spent = (time.perf_counter_ns() - started) // 1000
         canonical = self._encode(messages[0] if len(messages) == 1 else {model.rows.plural: messages})
         record = PredictionRecord(
@@ -258,17 +258,17 @@ class PredictionService:
     # --- the model and its history ---
 
     async def reload(self) -> None:
-        """Serve what the pointer names, if it has moved; if that is refused, the old version stays."""
+        """Serve the version that is named, if it is another; if that is refused, the old version stays."""
         async with self._reloading:
             try:
-                pointer = pointer_of(self.settings)
-                if pointer != self._pointer:
-                    self._pointer = pointer
-                    await self._activate(pointer)
+                named = configured_version(self.settings)
+                if named != self._served_version:
+                    self._served_version = named
+                    await self._activate(named)
             except UserError as error:
                 self._refuse(str(error))
             except Exception as error:  # noqa: BLE001 (the database is away: later, then)
-                self._pointer = None
+                self._served_version = None
                 self._refuse(f"The history cannot be rebuilt: {error}")
             await self.shadow.reload(self.model)
 
@@ -278,8 +278,8 @@ class PredictionService:
             self.metrics.reloads.labels("refused").inc()
             logger.error("refused a model: %s", reason)
 
-    async def _activate(self, pointer: Pointer) -> None:
-        model = await asyncio.to_thread(load_model, pointer, self._definitions)
+    async def _activate(self, named: ServedVersion) -> None:
+        model = await asyncio.to_thread(load_model, named, self._definitions)
         old = self.model
         async with self._history:
             if old is not None and old.artifact.reference == model.artifact.reference:
@@ -319,9 +319,8 @@ class PredictionService:
         await self._call(self.store.write_shadows, shadows)  # if that fails these are lost, which is no harm
 
     async def _prune(self) -> None:
-        """Housekeeping of the log, and answers from the spool to the database once it is back."""
+        """Answers go from the spool to the database once it is back."""
         self.metrics.spooled.set(self._spool.waiting)
-        await asyncio.to_thread(self.store.tidy)
         if self._spool.waiting or self._spool.orphans():
             await asyncio.to_thread(self._drain)
             self.metrics.spooled.set(self._spool.waiting)

@@ -27,7 +27,7 @@ class Settings(BaseModel):
     model_digest: str = ""  # the digest that it must have
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
     when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk meanwhile, or answer 503
-    watch_seconds: float = Field(default=0.5, gt=0)  # how often the pointer to the model is looked at
+    watch_seconds: float = Field(default=0.5, gt=0)  # how often `current_file` is looked at
     hear_seconds: float = Field(default=1.0, gt=0)  # how often to look for events sent to other processes
     max_body_bytes: int = Field(default=2_000_000, ge=1)
     max_in_flight: int = Field(default=64, ge=1)  # more at once are turned away with 503
@@ -76,12 +76,12 @@ class Settings(BaseModel):
         return frozenset(one.rstrip("/") for one in _parts(self.allowed_origins))
 
     @property
-    def pointer(self) -> Path:
+    def current_file(self) -> Path:
         """The file that names the version to serve."""
         return self.folder / "current"
 
     @property
-    def shadow_pointer(self) -> Path:
+    def shadow_file(self) -> Path:
         """The file that names the version to shadow with; there is none when nothing shadows."""
         return self.folder / "shadow"
 

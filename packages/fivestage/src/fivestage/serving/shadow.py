@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.serving.decoders import Plain
 from fivestage.serving.model import Model, load_model
-from fivestage.serving.pointer import Pointer, read_pointer
+from fivestage.serving.served_version import ServedVersion, read_served_version
 from fivestage.serving.store import Shadowed
 
 QUEUE = 1000  # requests that may wait; of more, the oldest are not shadowed
@@ -21,28 +21,31 @@ logger = logging.getLogger("serving")
 
 
 class Shadow:
-    """The challenger that a pointer names, and the requests that it has yet to answer."""
+    """The challenger that a file names, and the requests that it has yet to answer."""
 
     def __init__(self, path: Path, definitions: FeatureDefinitions) -> None:
         self._definitions = definitions
         self.model: Model | None = None
         self.dropped = 0
         self._path = path
-        self._seen: tuple[Pointer | None, Model | None] = (None, None)  # of the last reload, and the champion
+        self._seen: tuple[ServedVersion | None, Model | None] = (
+            None,
+            None,
+        )  # of the last reload, and the champion
         self._waiting: deque[tuple[str, list[Plain]]] = deque()
         self._awake = asyncio.Event()
 
     async def reload(self, champion: Model | None) -> None:
-        """Shadow with what the pointer names now; what cannot is refused in the log, and harms nobody."""
+        """Shadow with the version that is named now; what cannot is refused in the log, and harms nobody."""
         try:
-            pointer = read_pointer(self._path) if self._path.exists() else None
-            if champion is None or self._seen == (pointer, champion):
+            named = read_served_version(self._path) if self._path.exists() else None
+            if champion is None or self._seen == (named, champion):
                 return
-            self._seen, self.model = (pointer, champion), None
+            self._seen, self.model = (named, champion), None
             self._waiting.clear()
-            if pointer is not None:
-                self.model = _onto(champion, await asyncio.to_thread(load_model, pointer, self._definitions))
-                logger.info("shadowing", extra={"version": pointer.version, "digest": pointer.digest})
+            if named is not None:
+                self.model = _onto(champion, await asyncio.to_thread(load_model, named, self._definitions))
+                logger.info("shadowing", extra={"version": named.version, "digest": named.digest})
         except UserError as error:
             logger.error("refused a challenger: %s", error)  # noqa: TRY400
 

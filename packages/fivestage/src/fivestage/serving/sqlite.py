@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +118,6 @@ class SqliteStore:
         while rows := _patiently(self._connection, query, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]
-
-    def tidy(self) -> None:
-        """See `Store`."""
-        with closing(self._open()) as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """See `Store`."""

@@ -63,10 +63,6 @@ class Store(Protocol):
         """Number, kind and body of events in the order they were told."""
         ...
 
-    def tidy(self) -> None:
-        """Housekeeping that may take a moment; called from another thread now and then."""
-        ...
-
     def close(self) -> None:
         """Give back what is open."""
         ...

@@ -10,7 +10,7 @@ from fivestage.common.files import write_whole
 from fivestage.serving.settings import PREFIX, Settings
 
 
-class Pointer(BaseModel):
+class ServedVersion(BaseModel):
     """A version, the folder of its artifact, and the digest that the artifact must have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -20,14 +20,14 @@ class Pointer(BaseModel):
     digest: str
 
 
-def read_pointer(path: Path) -> Pointer:
+def read_served_version(path: Path) -> ServedVersion:
     """What to serve.
 
     Raises:
         UserError: when there is no such file, or it is something else.
     """
     try:
-        return Pointer.model_validate_json(path.read_bytes())
+        return ServedVersion.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(
             f"{path} does not exist: no model has been deployed here. Deploy one first."
@@ -36,27 +36,27 @@ def read_pointer(path: Path) -> Pointer:
         raise UserError(f"{path} does not name a model ({error}). Deploy one again.") from error
 
 
-def pointer_of(settings: Settings) -> Pointer:
+def configured_version(settings: Settings) -> ServedVersion:
     """What a service is to serve: what its folder points to, else the model that it was given.
 
     Raises:
         UserError: when there is neither.
     """
-    if settings.pointer.exists() or not settings.model:
-        return read_pointer(settings.pointer)
+    if settings.current_file.exists() or not settings.model:
+        return read_served_version(settings.current_file)
     folder = Path(settings.model)
     try:
         digest = settings.model_digest or artifact_digest(folder)
     except OSError as error:
         raise UserError(f"{PREFIX}MODEL: {folder} holds no artifact ({error.strerror}).") from error
-    return Pointer(version=settings.model_version or digest[:12], folder=folder, digest=digest)
+    return ServedVersion(version=settings.model_version or digest[:12], folder=folder, digest=digest)
 
 
-def write_pointer(path: Path, pointer: Pointer) -> None:
+def write_served_version(path: Path, named: ServedVersion) -> None:
     """Serve this version from now on.
 
     Raises:
         UserError: when the file cannot be written.
     """
-    text = pointer.model_dump_json(indent=1)
+    text = named.model_dump_json(indent=1)
     write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
