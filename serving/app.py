@@ -22,7 +22,7 @@ from fivestage.serving.problems import ProblemError, answer_with_problem_details
 from fivestage.serving.requests import read_body
 from fivestage.serving.server import prepare_process, stop_gracefully
 from fivestage.serving.service import PredictionService
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 
 

@@ -18,7 +18,7 @@ from fivestage.deployment.releases import Release, history, rollback_target
 from fivestage.deployment.service_client import smoke_rows, url
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.versions import fetch, find, open_version, promote
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 
 NAME = PROBLEM.contract.name  # of the model in the registry

@@ -12,7 +12,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.deployment import local_process
 from fivestage.deployment.service_client import headers, json_rows, smoke, url
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 
 

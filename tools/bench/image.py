@@ -16,7 +16,7 @@ from fivestage.common.settings import REPORTS, ROOT
 from fivestage.deployment.docker_container import PORT, STATE, USER, open_engine
 from fivestage.deployment.images import PIPELINES, SERVING
 from fivestage.deployment.service_client import wait_until_ready
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 PAGE, JSON = ROOT / "docs" / "kubernetes.md", REPORTS / "bench" / "image.json"
 SECONDS = 60

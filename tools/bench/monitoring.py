@@ -29,9 +29,9 @@ from fivestage.data.event_tables import ingest_tables
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
-from fivestage.monitoring.calibration import MIN_WINDOWS
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import Finding, detect_drift
+from fivestage.monitoring.drift_limits import MIN_WINDOWS
 from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM

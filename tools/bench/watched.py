@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
-from fivestage.monitoring.calibration import DriftThreshold, Statistics, calibrate, compare_days
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
 from fivestage.monitoring.drift import Reference, compare
+from fivestage.monitoring.drift_limits import DriftThreshold, Statistics, calibrate, compare_days
 from fivestage.monitoring.label_drift import (
     LEAST_LIMIT,
     SCORES,

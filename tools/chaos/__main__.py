@@ -14,7 +14,7 @@ from fivestage.common.settings import REPORTS, ROOT, prepare_environment
 from fivestage.deployment import releases
 from fivestage.deployment.kubectl import Cluster
 from fivestage.deployment.kubernetes_release import release, released_model
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from tools.chaos.load import PER_SECOND, under_load
 from tools.chaos.scenarios import (

@@ -20,7 +20,7 @@ from fivestage.deployment.kubernetes_release import (
     roll_back,
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tools.chaos.shifted.shift import shifted
 
 NAME = "fivestage"

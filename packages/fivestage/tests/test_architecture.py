@@ -31,6 +31,20 @@ def test_the_library_imports_no_project() -> None:
     assert found == []
 
 
+def test_no_two_files_share_a_name() -> None:
+    names = [path.name for path in MODULES if path.name != "__init__.py"]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_no_two_classes_share_a_name() -> None:
+    classes = [
+        name
+        for path in MODULES
+        for name in re.findall(r"^class ([A-Z]\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert sorted(set(classes)) == sorted(classes)
+
+
 def test_the_request_path_is_light() -> None:
     loaded = (
         f"import sys, fivestage.serving.service; print(*(name for name in {HEAVY} if name in sys.modules))"

@@ -8,7 +8,7 @@ from fivestage.contract.contract import Contract
 from fivestage.serving.model import load_model
 from fivestage.serving.served_version import ServedVersion
 from problem import PROBLEM
-from tests.flights.world import artifact, contract, world
+from tests.demo.world import artifact, contract, world
 from tools.chaos.shifted.shift import flatter, shifted
 
 __all__ = ["artifact", "contract", "world"]

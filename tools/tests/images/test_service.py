@@ -19,8 +19,8 @@ from fivestage.deployment import images
 from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
 from fivestage.deployment.service_client import url
-from fivestage.serving.settings import Settings
-from tests.flights.world import artifact, contract, iso, world
+from fivestage.serving.service_settings import Settings
+from tests.demo.world import artifact, contract, iso, world
 from tests.serving.conftest import free_port
 
 __all__ = ["artifact", "contract", "world"]

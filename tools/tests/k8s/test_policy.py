@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fivestage.common.settings import ROOT
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tools.tests.k8s.policy import faults, unpinned
 from tools.tests.k8s.rendering import (
     PLACES,

@@ -16,7 +16,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from tests.flights.test_run import ROOT, copy, slice_folder
+from tests.demo.test_run import ROOT, copy, slice_folder
 
 __all__ = ["copy", "slice_folder"]  # fixtures
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ OURS = (
     "tools/",
 )  # makes and measures the template itself
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
-FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/flights/")
+FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/demo/")
 CLOUDS = ("gke", "eks", "aks")
 MATRIX: dict[str, dict[str, str]] = {
     "defaults": {},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Column, Rule
+from fivestage.contract.contract import Column, ColumnRule
 from fivestage.data.validation import (
     Validated,
     check_share,
@@ -222,7 +222,7 @@ def test_a_large_share_in_quarantine_stops_the_work() -> None:
 
 
 def test_a_rule_between_two_columns_quarantines_rows_that_break_it() -> None:
-    rules = [Rule.model_validate("weight <= count"), Rule.model_validate("weight != count")]
+    rules = [ColumnRule.model_validate("weight <= count"), ColumnRule.model_validate("weight != count")]
     rows = [GOOD | {"at": AT + place} | row for place, row in enumerate([{}, {"weight": 1.0, "count": 1}])]
     frame = pd.DataFrame([*rows, GOOD | {"at": AT + 2, "weight": np.nan}])
     result = validate(frame, COLUMNS, ["shop", "at"], "table", rules=rules)

@@ -16,7 +16,7 @@ from fivestage.artifact.predictions import form_of
 from fivestage.common.columns import Floats
 from fivestage.common.database import connect, require_no_secret
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract, Rule
+from fivestage.contract.contract import ColumnRule, Contract
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
@@ -167,7 +167,7 @@ def test_bad_rows_are_put_beside_the_answers_with_reasons(batch: Batch, tmp_path
 
 
 def test_a_row_that_breaks_a_rule_between_columns_is_put_aside(batch: Batch, tmp_path: Path) -> None:
-    rules = (Rule.model_validate("order_number > amount"),)
+    rules = (ColumnRule.model_validate("order_number > amount"),)
     ruled = replace(batch, problem=SyntheticProblem(batch.contract.model_copy(update={"rules": rules})))
     rows = batch.rows.copy()
     rows.loc[2, ["order_number", "amount"]] = (1, 50.0)

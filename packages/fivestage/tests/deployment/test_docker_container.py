@@ -11,7 +11,7 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.deployment import docker_container
 from fivestage.deployment.docker_container import PORT, release, stop
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 
 @dataclass

@@ -22,7 +22,7 @@ from fivestage.deployment.kubernetes_release import (
     roll_back,
     smoke_service,
 )
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running
 from tests.synthetic import request_of

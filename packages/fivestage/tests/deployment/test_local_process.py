@@ -18,7 +18,7 @@ from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.served_version import read_served_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import DAY, World, free_port, post_events
 from tests.synthetic import request_of
 

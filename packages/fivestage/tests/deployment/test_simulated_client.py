@@ -18,7 +18,7 @@ from fivestage.data.event_tables import known_at
 from fivestage.deployment.service_client import json_rows, smoke
 from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows
 from fivestage.serving.decoders import events_intake, rows_intake
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import DAY, HOUR, NOW, free_port
 from tests.synthetic import AS_OF, changed, prepared
 

@@ -19,7 +19,7 @@ from fivestage.monitoring.alerts import (
 )
 from fivestage.monitoring.dashboard import dashboard_text
 from fivestage.monitoring.exposition import expose, exposed
-from fivestage.serving.metrics import BOUNDS
+from fivestage.serving.prometheus_metrics import BOUNDS
 from problem import PROBLEM
 
 DRILL = Path(__file__).with_name("rules_drill.yaml")

@@ -33,7 +33,7 @@ from fivestage.serving.store import PredictionRecord, Shadowed
 from monitoring.checks import checks
 from problem import PROBLEM
 from steps.monitor import alerts_of, metrics_of, period_of
-from tests.flights.world import HOUR, REFERENCE, START, made_artifact, made_world
+from tests.demo.world import HOUR, REFERENCE, START, made_artifact, made_world
 
 PERIOD = (START + 8 * DAY, START + 10 * DAY)
 

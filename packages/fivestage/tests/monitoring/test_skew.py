@@ -7,7 +7,7 @@ import pytest
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.skew import skew
 from problem import PROBLEM
-from tests.flights.world import made_world
+from tests.demo.world import made_world
 
 
 @pytest.fixture(scope="module")

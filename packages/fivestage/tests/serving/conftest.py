@@ -28,7 +28,7 @@ from fivestage.features.problem import Problem
 from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.server import uvicorn_options
 from fivestage.serving.service import PredictionService
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection
 from serving.app import create_app

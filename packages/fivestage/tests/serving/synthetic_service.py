@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from fivestage.common import native
 from fivestage.serving.server import prepare_process, run
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from serving.app import create_app
 
 

@@ -18,7 +18,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import headers, url
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, Running, World, deploy, first_events, free_port, running
 from tests.serving.test_hostile import connected, good
 

@@ -20,7 +20,7 @@ from fivestage.serving import service as service_module
 from fivestage.serving.background import WorkerThread
 from fivestage.serving.log import predictions
 from fivestage.serving.problems import ProblemError
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from serving.app import create_app
 from tests.serving.conftest import (
     DAY,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, running
 
 # What a schema cannot say, and we refuse: moments out of range, a whole number written as 1.0, many rows to

@@ -13,7 +13,7 @@ import pytest
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.serving.http_protocol import MOST_HEAD
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, World, deploy, running
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

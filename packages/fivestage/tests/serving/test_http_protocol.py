@@ -19,7 +19,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
 

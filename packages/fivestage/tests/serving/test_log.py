@@ -20,7 +20,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url as url_of
 from fivestage.serving.log import open_store, predictions
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from fivestage.serving.spool import Spool
 from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed, Store
 from tests.serving.conftest import World, deploy, free_port, messages, offline, post_events, running

@@ -25,7 +25,7 @@ from fivestage.monitoring.alerts import RULES, rules
 from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT, expose
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import World, deploy, free_port, messages, post_events
 from tests.synthetic import synthetic_problem
 

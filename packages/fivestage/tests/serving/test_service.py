@@ -13,7 +13,7 @@ from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.contract.contract import Contract
 from fivestage.serving.log import predictions
 from fivestage.serving.served_version import ServedVersion, write_served_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from fivestage.serving.sqlite import SqliteStore
 from tests.serving.conftest import (
     Deployed,

@@ -16,7 +16,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import World, deploy, first_events, free_port
 from tests.serving.test_log import until
 

@@ -28,7 +28,7 @@ from fivestage.registry.versions import (
     waiting,
 )
 from fivestage.serving.served_version import read_served_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 NAME = "registry-tests"
 

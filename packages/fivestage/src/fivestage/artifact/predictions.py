@@ -23,7 +23,7 @@ NUMBERS = ("value", "low", "high", "decision")
 Moved = tuple[str, Value, float]  # a feature, its value where it has one, and what it adds
 
 
-class Tensor(NamedTuple):
+class OutputTensor(NamedTuple):
     """An output: its name, its type, how many numbers a row has, and what it holds of a prediction."""
 
     name: str
@@ -108,7 +108,7 @@ class Form:
     """The messages of a contract."""
 
     answer: type[Struct]  # of a whole request
-    tensors: tuple[Tensor, ...]  # of the Open Inference Protocol
+    tensors: tuple[OutputTensor, ...]  # of the Open Inference Protocol
     columns: tuple[str, ...]  # in which a scored table holds forecasts
 
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
@@ -153,8 +153,8 @@ def _alone(name: str) -> Callable[[Any], Sequence[Any]]:
     return lambda prediction: (read(prediction),)
 
 
-def _decided(datatype: str) -> Tensor:
-    return Tensor("decision", datatype, 1, _alone("decision"))
+def _decided(datatype: str) -> OutputTensor:
+    return OutputTensor("decision", datatype, 1, _alone("decision"))
 
 
 def form_of(contract: Contract) -> Form:
@@ -182,7 +182,7 @@ class BinaryForm(Form):
     def __init__(self, contract: BinaryContract) -> None:
         self._money = BinaryCostModel(contract.costs)
         self._act, self._wait = contract.decision.act, contract.decision.wait
-        self.tensors = (Tensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
+        self.tensors = (OutputTensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
 
     def prediction(self, forecast: float, unknown: tuple[str, ...]) -> Prediction:
         return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
@@ -236,7 +236,7 @@ class MulticlassForm(Form):
         self._made: Any = made
         self.answer = _answer_of(made)
         self.tensors = (
-            Tensor("probabilities", "FP64", len(self._names), self.forecast),
+            OutputTensor("probabilities", "FP64", len(self._names), self.forecast),
             _decided("BYTES"),
         )
         self._whole: Any = self.answer
@@ -267,7 +267,7 @@ class RegressionForm(Form):
     """A value with its interval, and the number to plan with."""
 
     columns = NUMBERS
-    tensors = tuple(Tensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
+    tensors = tuple(OutputTensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
 
     def __init__(self) -> None:
         self.answer = _answer_of(NumberPrediction)

@@ -150,7 +150,7 @@ def _add_service(app: Application) -> None:
     def fetch() -> None:
         """Fetch the champion, and its challenger as a shadow, into SERVE_FOLDER before a service starts."""
         from fivestage.deployment.local_process import fetch_versions
-        from fivestage.serving.settings import Settings
+        from fivestage.serving.service_settings import Settings
 
         for line in fetch_versions(Settings.from_environment(), problem.contract.name):
             say(line)
@@ -161,7 +161,7 @@ def _add_service(app: Application) -> None:
         from fivestage.deployment.local_process import settings_in, switch
         from fivestage.deployment.service_client import require_free_port, url
         from fivestage.registry import versions as registry
-        from fivestage.serving.settings import PREFIX
+        from fivestage.serving.service_settings import PREFIX
 
         if port:
             os.environ[f"{PREFIX}PORT"] = str(port)

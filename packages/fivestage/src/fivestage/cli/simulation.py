@@ -33,7 +33,7 @@ from fivestage.reporting.results import (
     save,
 )
 from fivestage.reporting.sections import period_row
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 TIMED_ROWS = 500
 

@@ -125,8 +125,8 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class Rule(StrictModel):
-    """What two columns of a row must satisfy, written as `scheduled_departure <= scheduled_arrival`.
+class ColumnRule(StrictModel):
+    """What two columns of a row must satisfy, written as `ordered_at <= delivered_at`.
 
     A row that lacks one of the two keeps the rule.
     """
@@ -142,7 +142,7 @@ class Rule(StrictModel):
             return content
         words = content.split()
         if len(words) != len(cls.model_fields):
-            raise ValueError(f"{content!r} is no rule: write it as `departure <= arrival`, with spaces")
+            raise ValueError(f"{content!r} is no rule: write it as `ordered_at <= delivered_at`, with spaces")
         return dict(zip(cls.model_fields, words, strict=True))
 
     def holds(self, row: Mapping[str, Any]) -> Any:
@@ -161,7 +161,7 @@ def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
             raise ValueError(f"the column {name!r} says when or which one a row is: it cannot be nullable")
 
 
-def _require_comparable(columns: Mapping[str, Any], rule: Rule) -> None:
+def _require_comparable(columns: Mapping[str, Any], rule: ColumnRule) -> None:
     """Refuse a rule between columns that have no common order."""
     for name in (rule.left, rule.right):
         if name not in columns:
@@ -282,7 +282,7 @@ class Contract(StrictModel):
     label: Label
     identity: tuple[Name, ...] = Field(strict=False, min_length=1)
     columns: dict[Name, Column]
-    rules: tuple[Rule, ...] = Field(default=(), strict=False)
+    rules: tuple[ColumnRule, ...] = Field(default=(), strict=False)
     suspected_leaks: dict[str, Text] = Field(
         default_factory=dict
     )  # columns kept all the same, and the evidence

@@ -9,7 +9,7 @@ import pandera.pandas as pa
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import CategoryColumn, Column, Rule, TimestampColumn, epoch, iso
+from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
 MAX_SHARE = 0.01
 
@@ -61,7 +61,7 @@ def validate(
     identity: Sequence[str],
     source: str,
     carried: Collection[str] = (),
-    rules: Sequence[Rule] = (),
+    rules: Sequence[ColumnRule] = (),
 ) -> Validated:
     """Separate the rows that keep the contract from those that break it: every check on every row.
 
@@ -157,7 +157,7 @@ def _broken(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Colu
     return pd.concat(found)
 
 
-def _ruled_out(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
+def _ruled_out(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[ColumnRule]) -> pd.DataFrame:
     """Rows that break a rule between two columns."""
     found = [_failures(given.iloc[:0, 0], "")]
     for rule in rules:

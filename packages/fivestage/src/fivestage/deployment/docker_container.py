@@ -18,7 +18,7 @@ from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
 from fivestage.deployment.service_client import require_free_port, smoke, wait_until_ready
-from fivestage.serving.settings import PREFIX, Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 STATE = "/var/lib/fivestage"  # the only folder that a container may write
 USER = 10001  # of the image

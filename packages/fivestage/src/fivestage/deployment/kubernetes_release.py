@@ -44,7 +44,7 @@ from fivestage.deployment.releases import (
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke, smoke_rows
 from fivestage.registry.versions import open_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
 SERVICE_PORT, POD_PORT = 80, 8000

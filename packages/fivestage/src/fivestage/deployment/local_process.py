@@ -26,7 +26,7 @@ from fivestage.deployment.service_client import (
 )
 from fivestage.registry import versions as registry
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
-from fivestage.serving.settings import PREFIX, Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
 

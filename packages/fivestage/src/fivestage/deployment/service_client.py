@@ -18,7 +18,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Column, TimestampColumn, epoch
 from fivestage.features.stores import HOUR
-from fivestage.serving.settings import PREFIX, Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 PATIENCE = 120.0  # seconds for a start, a reload or an answer: a busy machine is no failure
 LOG_LINES = 15  # of the end of a log, in an error

@@ -20,7 +20,7 @@ from fivestage.contract.contract import Column, Contract
 from fivestage.data.event_tables import known_at
 from fivestage.deployment.service_client import PATIENCE, JsonRow, headers, json_rows, url
 from fivestage.features.stores import HOUR
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 
 @dataclass(frozen=True)

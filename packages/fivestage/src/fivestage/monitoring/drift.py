@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.monitoring.calibration import DriftThreshold, Statistics, calibrate, compare_days
 from fivestage.monitoring.daily_statistics import DailyStatistic, KnownValues, Window, daily_statistics
+from fivestage.monitoring.drift_limits import DriftThreshold, Statistics, calibrate, compare_days
 from fivestage.monitoring.residuals import (
     LEAST_RESIDUAL,
     MEAN,

@@ -20,9 +20,9 @@ import numpy as np
 
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
-from fivestage.monitoring.calibration import calibrate, compare_days
 from fivestage.monitoring.daily_statistics import DailyStatistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
+from fivestage.monitoring.drift_limits import calibrate, compare_days
 from fivestage.monitoring.residuals import Design, design_of
 
 BIAS, BY_INPUT = "label bias", "label by input"

@@ -1,11 +1,11 @@
-"""The files of the flights, which a project for a table of one's own does without."""
+"""The demo's files, which a project for a table of one's own does without."""
 
 import shutil
 from pathlib import Path
 
-FLIGHTS = "tests/flights"  # the demo alone has it
+DEMO_TESTS = "tests/demo"  # the demo alone has it
 FILES = (
-    FLIGHTS,
+    DEMO_TESTS,
     "problem/clocks.py",
     "problem/raw.py",
     "problem/routes.py",
@@ -21,7 +21,7 @@ FILES = (
 
 def remove_demo(root: Path) -> int:
     """Remove the demo's files from a project that still has them; returns how many Python files are gone."""
-    if not (root / FLIGHTS).exists():
+    if not (root / DEMO_TESTS).exists():
         return 0
     gone = 0
     for path in (root / name for name in FILES):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from fivestage.serving.problems import ProblemError, too_many
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 
 KEY = APIKeyHeader(
     name="X-API-Key", scheme_name="API key", description="Or as a bearer token.", auto_error=False

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from fivestage.serving.metrics import ServiceMetrics
 from fivestage.serving.problems import too_many
+from fivestage.serving.prometheus_metrics import ServiceMetrics
 
 PAUSE = 1.0  # seconds after a failure
 Arguments = ParamSpec("Arguments")

@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 from fivestage.contract.contract import (
     CategoryColumn,
     Column,
+    ColumnRule,
     Contract,
     NumberColumn,
-    Rule,
     TimestampColumn,
     epoch,
 )
@@ -42,7 +42,7 @@ class Record:
         columns: Mapping[str, Column],
         kind: str | None = None,
         about: str = "",
-        rules: Sequence[Rule] = (),
+        rules: Sequence[ColumnRule] = (),
     ) -> None:
         required = [(field, _type(column)) for field, column in columns.items() if not column.nullable]
         optional = [(field, _type(column), None) for field, column in columns.items() if column.nullable]

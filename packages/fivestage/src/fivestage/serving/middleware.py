@@ -7,9 +7,9 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fivestage.serving.metrics import ServiceMetrics
 from fivestage.serving.problems import ProblemError, too_many
-from fivestage.serving.settings import Settings
+from fivestage.serving.prometheus_metrics import ServiceMetrics
+from fivestage.serving.service_settings import Settings
 
 SMALL = 65_536  # bytes of a body that uvicorn holds anyway
 MOST_HELD = 64_000_000  # bytes of larger bodies that are still arriving

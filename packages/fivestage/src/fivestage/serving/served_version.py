@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.serving.settings import PREFIX, Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 
 class ServedVersion(BaseModel):

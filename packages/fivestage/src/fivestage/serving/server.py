@@ -17,9 +17,9 @@ from fivestage.common.errors import UserError
 from fivestage.serving.http_protocol import LimitedHttpProtocol
 from fivestage.serving.json_logs import log_to_stderr
 from fivestage.serving.log import open_store
-from fivestage.serving.metrics import SHARED_FOLDER
+from fivestage.serving.prometheus_metrics import SHARED_FOLDER
 from fivestage.serving.service import PredictionService
-from fivestage.serving.settings import PREFIX, Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 SWITCH_SECONDS = 0.0005  # a busy thread keeps the event loop waiting for; Python's default is ten times that
 HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, before it is replaced

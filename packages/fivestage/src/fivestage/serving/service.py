@@ -22,11 +22,11 @@ from fivestage.serving.background import BackgroundTasks, WorkerThread
 from fivestage.serving.decoders import Plain, Receipt
 from fivestage.serving.group_commit import GroupCommit
 from fivestage.serving.log import open_store
-from fivestage.serving.metrics import ServiceMetrics
 from fivestage.serving.model import Model, load_model, replay_events
 from fivestage.serving.problems import ProblemError
+from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.served_version import ServedVersion, configured_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from fivestage.serving.shadow import Shadow
 from fivestage.serving.spool import Spool
 from fivestage.serving.store import EventRecord, PredictionRecord

@@ -12,7 +12,7 @@ from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import HOUR, OnlineFeatureStore
 from problem import PROBLEM
-from tests.flights.world import DAY, START, World, artifact, contract, world
+from tests.demo.world import DAY, START, World, artifact, contract, world
 
 __all__ = ["artifact", "contract", "world"]
 

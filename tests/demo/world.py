@@ -20,7 +20,7 @@ from fivestage.contract.contract import Contract
 from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.serving.served_version import ServedVersion, write_served_version
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from problem.features import SETS, WEATHER
 

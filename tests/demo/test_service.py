@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from fivestage.artifact.artifact import Artifact
 from problem import PROBLEM
 from serving.app import create_app
-from tests.flights.world import artifact, contract, deploy, world
+from tests.demo.world import artifact, contract, deploy, world
 
 __all__ = ["artifact", "contract", "world"]
 

@@ -17,11 +17,11 @@ from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
 from fivestage.deployment.simulated_client import feed
 from fivestage.monitoring.state import DIARY, MonitoringState
-from fivestage.serving.settings import Settings
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from problem.dataset import clean
 from problem.raw import read_raw
-from tests.flights.test_run import ROOT, environment_of, free_port, one_sentence, run, slice_folder
+from tests.demo.test_run import ROOT, environment_of, free_port, one_sentence, run, slice_folder
 
 __all__ = ["slice_folder"]
 
