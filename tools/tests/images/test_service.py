@@ -25,12 +25,20 @@ from tests.serving.conftest import free_port
 
 __all__ = ["artifact", "contract", "world"]
 
-(MOST_MB,) = re.findall(r"^BUDGET_MB := (\d+)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+(MOST_MB,) = re.findall(
+    r"^BUDGET_MB := (\d+)$", (ROOT / ".github" / "ci.mk").read_text("utf-8"), re.MULTILINE
+)
 ABSENT = """
 import importlib.util, shutil
 heavy = "zenml mlflow pandas sklearn evidently matplotlib docker".split()
 tools = "gcc cc ld make git".split()
 print([one for one in heavy if importlib.util.find_spec(one)], [one for one in tools if shutil.which(one)])
+"""
+COMPILED = """
+from fivestage.artifact import compiled_trees
+from fivestage.common.native import library
+from fivestage.features import compiled_windows
+print(*(library(one.SOURCE) is not None for one in (compiled_trees, compiled_windows)))
 """
 READINESS = """
 import http.client
@@ -95,8 +103,8 @@ def test_neither_heavy_libraries_nor_a_compiler_are_inside(image: str) -> None:
     assert inside(image, ABSENT) == "[] []"
 
 
-def test_the_trees_are_compiled_already(image: str) -> None:
-    assert inside(image, "import pathlib; print(*pathlib.Path('serving').glob('*.so'))").endswith(".so")
+def test_the_extension_modules_are_built_and_load(image: str) -> None:
+    assert inside(image, COMPILED) == "True True"
 
 
 def test_the_same_commit_gives_the_same_layers(
@@ -132,7 +140,9 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     after = running(engine, settings)
     assert after is not None
     assert after.id == before.id
-    assert httpx.get(f"{url(settings)}/model").json()["version"] == "7"
+    model = httpx.get(f"{url(settings)}/model").json()
+    assert (model["version"], model["trees"]) == ("7", "compiled")
+    assert b"is done without" not in after.logs()
     code, told = after.exec_run(["python", "-m", "fivestage.serving.health"])
     assert (code, told) == (0, b"")
 
