@@ -29,6 +29,12 @@ COMMANDS = {
     "chaos": "make chaos",
     "year": "make backtest",
 }  # of the others: make bench-NAME
+OF_MONITORING = (
+    DEMO,
+    SPEED,
+    "monitoring",
+    "year",
+)  # what the contract says of monitoring matters to these alone
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,11 @@ def require_current(found: Mapping[str, Record], problem: Mapping[str, Any]) -> 
     Raises:
         UserError: naming what was measured otherwise.
     """
-    stale = {name: where for name, record in found.items() if (where := changed(record.problem, problem))}
+    stale = {
+        name: where
+        for name, record in found.items()
+        if (where := changed(_relevant(record.problem, name), _relevant(problem, name)))
+    }
     if stale:
         again = ", ".join(dict.fromkeys(f"`{command_of(name)}`" for name in sorted(stale)))
         places = ", ".join(sorted(set(stale.values())))
@@ -118,6 +128,13 @@ def require_current(found: Mapping[str, Record], problem: Mapping[str, Any]) -> 
             f"problem.yaml has changed since docs/measured was written ({places}): "
             f"run {again}, then `make docs`."
         )
+
+
+def _relevant(problem: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What of the contract the record of this name depends on."""
+    return {
+        part: content for part, content in problem.items() if part != "monitoring" or name in OF_MONITORING
+    }
 
 
 def changed(then: Any, now: Any, where: str = "") -> str:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ def test_a_value_that_has_changed_makes_what_was_measured_stale(now: dict[str, A
 
 def test_a_contract_may_say_more_than_it_did() -> None:
     require_current({"scale": RECORD}, {"costs": {"act": 1, "wait": 2}, "gates": {}})
+
+
+def test_what_is_said_of_monitoring_matters_to_its_own_records_alone() -> None:
+    record = replace(RECORD, problem=RECORD.problem | {"monitoring": {"max_age_days": 42}})
+    now = dict(RECORD.problem) | {"monitoring": {"max_age_days": 28}}
+    require_current({"scale": record, "serving": record}, now)
+    for name in ("demo", "monitoring", "year"):
+        with pytest.raises(UserError, match=r"\(monitoring\.max_age_days\)"):
+            require_current({name: record}, now)
 
 
 def test_comments_do_not_make_another_contract(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
 HARDLY = 0.002  # a mean forecast that moves by less has hardly moved
+EVIDENTLY_SAYS = ": Actual value"
 QUALITY = (
     "classification",
     "regression",
@@ -89,7 +90,9 @@ def _cause(test: MetricTestResult, snapshot: Snapshot) -> Cause:
     subject = str(params.get("column", params.get("score", ROWS)))
     if finding is None:
         metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
-        of_model = isinstance(metric, ScoreLimit) or type(metric).__module__.endswith(QUALITY)
+        if isinstance(metric, ScoreLimit):  # its sentence has the limit already, which Evidently repeats
+            return Cause("performance", subject, test.description.partition(EVIDENTLY_SAYS)[0])
+        of_model = type(metric).__module__.endswith(QUALITY)
         return Cause("performance" if of_model else _of_data(test), subject, test.description)
     if params["check"] == LABELS:
         of_rate = finding.column.endswith((LABEL, SURE_ROWS))
