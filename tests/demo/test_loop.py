@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import TypeAdapter
 
 from fivestage.common.files import one_at_a_time
@@ -63,11 +64,18 @@ class Project:
         return TypeAdapter(MonitoringState).validate_json((self.var / "serving" / DIARY).read_bytes())
 
     def logged(self, experiment: str) -> list[str]:
+        """The runs of an experiment, each of which has logged each of its candidates once."""
         client = MlflowClient(tracking_uri=f"sqlite:///{self.var / 'mlflow' / 'mlflow.db'}")
         found = client.get_experiment_by_name(experiment)
         assert found is not None
+        runs = client.search_runs([found.experiment_id])
+        candidates = [one for one in runs if MLFLOW_PARENT_RUN_ID in one.data.tags]
+        named = {(one.data.tags[MLFLOW_PARENT_RUN_ID], one.info.run_name) for one in candidates}
+        assert len(named) == len(candidates)
         return sorted(
-            f"{one.info.run_name}, {one.info.status}" for one in client.search_runs([found.experiment_id])
+            f"{one.info.run_name}, {one.info.status}"
+            for one in runs
+            if MLFLOW_PARENT_RUN_ID not in one.data.tags
         )
 
 

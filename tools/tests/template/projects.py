@@ -25,18 +25,29 @@ def generate(template: Path, folder: Path, /, **answers: str) -> Path:
     return folder
 
 
+def link_environment(project: Path) -> None:
+    """Let a project use the packages installed here, which its `make` then has no reason to install.
+
+    An installation would point the environment of this checkout at the project's copy of the library.
+    """
+    if not (project / ".venv").exists() and (ROOT / ".venv").exists():
+        (project / ".venv").symlink_to(ROOT / ".venv")
+    library = project / "packages" / "fivestage"
+    for path in (*project.glob("requirements*.lock"), library / "pyproject.toml", *library.rglob("*.c")):
+        os.utime(path, (0, 0))  # older than the installation
+
+
 def make(project: Path, *words: str) -> str:
-    """What make says in a project, which uses the libraries of this one.
+    """What make says in a project, which uses the packages of this one and its own library.
 
     Raises:
         AssertionError: with the end of it, when make fails.
     """
-    if not (project / ".venv").exists() and (ROOT / ".venv").exists():
-        (project / ".venv").symlink_to(ROOT / ".venv")
+    link_environment(project)
     done = subprocess.run(
         ["/usr/bin/env", "make", "--no-print-directory", *words],
         cwd=project,
-        env=_own_environment(),
+        env=_own_environment() | {"PYTHONPATH": str(project / "packages" / "fivestage" / "src")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from tests.demo.test_run import ROOT, copy, slice_folder
+from tools.tests.template.projects import link_environment
 
 __all__ = ["copy", "slice_folder"]  # fixtures
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,9 +58,8 @@ def test_the_verbs_do_what_the_readme_says(
         port = str(probe.getsockname()[1])
     inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     own = {"HOME": str(tmp_path), "FIVESTAGE_DATA": str(slice_folder), "SERVE_PORT": port}
-    (copy / ".venv").symlink_to(ROOT / ".venv")
-    for lock in ("requirements.lock", "requirements-run.lock"):
-        os.utime(copy / lock, (0, 0))  # installed already
+    own["PYTHONPATH"] = str(copy / "packages" / "fivestage" / "src")
+    link_environment(copy)
     curl = block("curl").replace(":8000", f":{port}")
     asked = json.loads(curl[curl.index("'{") + 1 : curl.rindex("'")])
     pd.DataFrame([asked]).to_csv(copy / "rows.csv", index=False)

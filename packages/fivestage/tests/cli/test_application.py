@@ -49,6 +49,8 @@ def test_an_error_is_a_sentence_and_an_exit_code(
 
 def test_a_contract_that_is_wrong_is_said_before_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken:
+        features = None
+
         @property
         def contract(self) -> None:
             raise UserError("problem.yaml: no target.")
@@ -91,6 +93,27 @@ def test_a_problem_of_an_earlier_version_is_sent_to_the_upgrade_page(
     else:
         with pytest.raises(ModuleNotFoundError):
             app.main(["train"])
+
+
+def test_a_contract_of_an_earlier_version_is_sent_to_the_upgrade_page_not_to_its_fields(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Earlier:
+        @property
+        def contract(self) -> None:
+            raise UserError("problem.yaml: gates.suspicious_roc_auc: Input should be less than 1.")
+
+        @property
+        def features(self) -> None:
+            raise ModuleNotFoundError("No module named 'core'", name="core")
+
+    app = application(Earlier())
+
+    @app.command(stores=False)
+    def train() -> None: ...
+
+    assert exit_code(app, "train") == 1
+    assert capsys.readouterr().err == f"'core' is now in the library: {MIGRATION}\n"
 
 
 def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ class Application:
             def run(**options: Any) -> None:
                 try:
                     if contract:
-                        _ = self.problem.contract
+                        self._check_contract()
                     prepare_environment()
                     ensure_writable(REPORTS)
                     if stores:
@@ -73,6 +73,13 @@ class Application:
             return function
 
         return register
+
+    def _check_contract(self) -> None:
+        try:
+            _ = self.problem.contract
+        except UserError:
+            _ = self.problem.features  # cannot be imported where problem/ is of an earlier version
+            raise
 
     def main(self, arguments: list[str] | None = None) -> None:
         """Run a command and exit: with 1 after a `UserError`, which is printed as a sentence."""
