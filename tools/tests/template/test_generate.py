@@ -20,7 +20,7 @@ from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS
 from tools.template.examples import FOLDER, write_example
 from tools.template.start import start
-from tools.tests.template.projects import ANSWERS, files_of, generate
+from tools.tests.template.projects import ANSWERS, files_of, generate, make
 
 OURS = (
     "copier.yml",
@@ -144,6 +144,16 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
         words = [sys.executable, "-m", "ruff", *verb.split()]
         done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".venv" / "installed").exists(), reason="made by `make setup`")
+def test_make_in_a_generated_project_leaves_the_environment_of_this_checkout_alone(
+    template: Path, tmp_path: Path
+) -> None:
+    project = generate(template, tmp_path / "project", data="own", cloud="none")
+    told = make(project, "--dry-run", "test")
+    assert "pytest" in told
+    assert "pip install" not in told
 
 
 def test_the_demos_files_are_there_to_be_removed() -> None:
