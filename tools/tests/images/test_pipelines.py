@@ -6,6 +6,7 @@ import docker
 import pytest
 
 from fivestage.deployment import images
+from tools.tests.images.container_python import COMPILED, inside
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,10 @@ def test_it_says_what_it_is(engine: docker.DockerClient, pipelines: str) -> None
     about = engine.images.get(pipelines).attrs["Config"]
     assert about["User"] == "10001:10001"
     assert about["Labels"]["org.opencontainers.image.title"] == "fivestage-pipelines"
+
+
+def test_the_extension_modules_are_built_and_load(pipelines: str) -> None:
+    assert inside(pipelines, COMPILED) == "True True"
 
 
 def test_its_verbs_run_and_end_with_a_sentence(pipelines: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from fivestage.deployment.service_client import url
 from fivestage.serving.service_settings import Settings
 from tests.demo.world import artifact, contract, iso, world
 from tests.serving.conftest import free_port
+from tools.tests.images.container_python import COMPILED, inside
 
 __all__ = ["artifact", "contract", "world"]
 
@@ -33,12 +33,6 @@ import importlib.util, shutil
 heavy = "zenml mlflow pandas sklearn evidently matplotlib docker".split()
 tools = "gcc cc ld make git".split()
 print([one for one in heavy if importlib.util.find_spec(one)], [one for one in tools if shutil.which(one)])
-"""
-COMPILED = """
-from fivestage.artifact import compiled_trees
-from fivestage.common.native import library
-from fivestage.features import compiled_windows
-print(*(library(one.SOURCE) is not None for one in (compiled_trees, compiled_windows)))
 """
 READINESS = """
 import http.client
@@ -71,21 +65,6 @@ def rows(artifact: Artifact) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def forecasts(artifact: Artifact) -> list[tuple[float, ...]]:
     return [one.forecast for one in artifact.smoke]
-
-
-def inside(image: str, code: str) -> str:
-    words = [
-        "docker",
-        "run",
-        "--rm",
-        "--network=none",
-        "--read-only",
-        "--cap-drop=ALL",
-        "--entrypoint=python",
-    ]
-    done = subprocess.run([*words, image, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def unpacked(engine: docker.DockerClient, image: str) -> int:

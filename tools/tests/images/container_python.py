@@ -1,0 +1,26 @@
+"""Ask the Python of an image."""
+
+import subprocess
+
+COMPILED = """
+from fivestage.artifact import compiled_trees
+from fivestage.common.native import library
+from fivestage.features import compiled_windows
+print(*(library(one.SOURCE) is not None for one in (compiled_trees, compiled_windows)))
+"""
+
+
+def inside(image: str, code: str) -> str:
+    """What Python prints in a container of the image that can neither write nor reach a network."""
+    words = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--entrypoint=python",
+    ]
+    done = subprocess.run([*words, image, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
