@@ -100,7 +100,12 @@ def _contents(page: Path, root: Path) -> str:
     stages = [f"design/{path.name}/index" for path in sorted((root / "docs" / "design").glob("*/"))]
     others = sorted(path.stem for path in (root / "docs").glob("*.md"))
     others += [name.lower().removesuffix(".md") for name in BESIDE if (root / name).exists()]
-    trees = [("The house", others), *([("The design book", ["design/index", *stages])] if stages else [])]
+    how_to = sorted(path.stem for path in (root / "docs" / "how-to").glob("[a-z]*.md"))
+    trees = [
+        ("The project", others),
+        ("How to", ["how-to/index", *(f"how-to/{name}" for name in how_to)]),
+        *([("The design book", ["design/index", *stages])] if stages else []),
+    ]
     return "".join(
         f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(names) + "\n```\n"
         for caption, names in trees
