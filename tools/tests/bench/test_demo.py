@@ -13,7 +13,7 @@ from tools.bench import demo
 from tools.bench.demo import BUSY, Found, Installation, Spent
 
 WORK = """
-import subprocess, sys, time
+import pathlib, subprocess, sys, time
 
 def work(seconds):
     end = time.process_time() + seconds
@@ -25,15 +25,18 @@ work(0.3)
 print("model: candidates", flush=True)
 service = subprocess.Popen([sys.executable, "service.py"])
 time.sleep(3)
+while not pathlib.Path("worked").exists():  # it may wait for a core
+    time.sleep(0.1)
 print("  a line", flush=True)
 service.kill()
 print("done", flush=True)
 """
 
 SERVICE = """
-import time
+import pathlib, time
 while time.process_time() < 0.5:
     pass
+pathlib.Path("worked").touch()
 time.sleep(60)
 """
 STARTS = f"""
