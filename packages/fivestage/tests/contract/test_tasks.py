@@ -72,7 +72,7 @@ def test_a_rule_compares_two_columns_of_one_kind() -> None:
     assert parse_contract(found.model_dump_json(), "again").rules == found.rules
     for rule, why in (
         (f"{times[0]} is before", "rules.0.comparison: Input should be"),
-        (f"{times[0]}<={times[-1]}", "is no rule: write it as `departure <= arrival`"),
+        (f"{times[0]}<={times[-1]}", "is no rule: write it as `ordered_at <= delivered_at`"),
         (f"{times[0]} <= nothing", "rules names the column 'nothing'"),
         (f"{times[0]} <= {texts[0]}", "must compare two numbers or two timestamps"),
     ):
