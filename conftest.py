@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import sys
@@ -104,3 +105,9 @@ def small_artifact(problem_slice: ProblemSlice) -> Artifact:
     fitted = fit_chosen(sample, one.windows, selection, contract, candidates)
     lineage = Lineage("data", contract.digest, "lock", "code")
     return package(fitted, one.rows, one.windows, one.events, PROBLEM, lineage)
+
+
+@pytest.fixture(autouse=True)
+def logger_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's migrations of a new database disable the loggers that are there already."""
+    monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)

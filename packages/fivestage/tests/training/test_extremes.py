@@ -1,6 +1,5 @@
 """A feature that has no value for what the contract allows stops at packaging, and online is missing."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +76,6 @@ def test_online_it_is_missing_as_it_is_offline(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("fivestage.training.packaging.require_defined", lambda _: None)
-    monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)  # MLflow disables it
     problem = dividing(price, "own")
     engine = engine_of(problem)
     row = dict(engine.artifact.smoke[0].row) | {"amount": 0.0}
