@@ -108,6 +108,7 @@ def small_artifact(problem_slice: ProblemSlice) -> Artifact:
 
 
 @pytest.fixture(autouse=True)
-def logger_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's migrations of a new database disable the loggers that are there already."""
+def logger_of_the_service(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZenML quiets all loggers, and MLflow's migrations disable those that are there already."""
+    caplog.set_level(logging.INFO, logger="serving")
     monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)
