@@ -38,7 +38,19 @@ def _offsets(zone: str) -> tuple[list[int], list[int]]:
 
 
 def local(at: Value, zone: str) -> Value:
-    """Seconds since the epoch as the zone's clocks show them; exact from 2000 to 2040."""
+    """Seconds since the epoch as the zone's clocks show them; exact from 2000 to 2040.
+
+    Args:
+        at: epoch seconds (UTC), one value or a whole int64 column.
+        zone: an IANA name, such as `Europe/Berlin`.
+
+    Returns:
+        Seconds of local time, counted as if the zone's clocks were UTC; one value or a column, as `at` is.
+
+    Raises:
+        ZoneInfoNotFoundError: when no zone has that name.
+        ValueError: when the name is a path that leaves the zones' folder.
+    """
     changes, offsets = _offsets(zone)
     if isinstance(at, np.ndarray):
         return at + np.array(offsets)[np.searchsorted(changes, at, side="right")]
@@ -46,10 +58,24 @@ def local(at: Value, zone: str) -> Value:
 
 
 def minute_of_day(local_seconds: Value) -> Value:
-    """Minutes since midnight, 0 to 1439."""
+    """Minutes since midnight, 0 to 1439.
+
+    Args:
+        local_seconds: seconds of local time, as `local` gives them; one value or a whole column.
+
+    Returns:
+        Whole minutes, one value or a column, as the seconds are.
+    """
     return local_seconds % DAY // 60
 
 
 def weekday(local_seconds: Value) -> Value:
-    """Monday is 0."""
+    """The day of the week; Monday is 0.
+
+    Args:
+        local_seconds: seconds of local time, as `local` gives them; one value or a whole column.
+
+    Returns:
+        0 (Monday) to 6 (Sunday), one value or a column, as the seconds are.
+    """
     return (local_seconds // DAY + 3) % 7

@@ -41,7 +41,20 @@ class Strings:
 
 
 def lookup(table: Mapping[str, Any], key: str | Strings | None, default: Any) -> Value:
-    """The table's value for a key, or for a column of keys; a missing one is in no table."""
+    """The table's value for a key, or for a column of keys; a missing one is in no table.
+
+    Args:
+        table: values by key.
+        key: one text, a column of them, or None where the text is missing.
+        default: the value for a key that is not in the table; a text where the table's values are texts.
+
+    Returns:
+        For one key, its value as it stands in the table. For a column, `Strings` if the default is a text,
+        else a float64 array with one value a row.
+
+    Raises:
+        ValueError: when a column's value is no number although the default is one.
+    """
     if key is None:
         return default
     if isinstance(key, str):
@@ -54,14 +67,31 @@ def lookup(table: Mapping[str, Any], key: str | Strings | None, default: Any) ->
 
 
 def clip(value: Value, low: float, high: float) -> Value:
-    """The value held between two bounds."""
+    """The value held between two bounds.
+
+    Args:
+        value: one number or a whole column.
+        low: the lower bound, in the value's unit.
+        high: the upper bound, in the value's unit.
+
+    Returns:
+        One number or an array of the same length, within both bounds.
+    """
     if isinstance(value, np.ndarray):
         return np.clip(value, low, high)
     return low if value < low else min(value, high)
 
 
 def later(first: Value, second: Value) -> Value:
-    """The later of two moments."""
+    """The later of two moments.
+
+    Args:
+        first: epoch seconds, one value or a whole column.
+        second: epoch seconds; one value, or a column if `first` is one.
+
+    Returns:
+        Epoch seconds, one value or a column, as `first` is.
+    """
     if isinstance(first, np.ndarray):
         return np.maximum(first, second)
     return max(first, second)

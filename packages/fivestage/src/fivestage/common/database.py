@@ -34,6 +34,9 @@ def named(place: str) -> str:
 def require_no_secret(place: str) -> None:
     """Make sure that a place can be written down.
 
+    Args:
+        place: a file, or a database's URL, which may end in `#` and a table's name.
+
     Raises:
         UserError: when it names a password instead of a variable that holds it.
     """

@@ -14,6 +14,13 @@ from fivestage.common.errors import UserError
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file beside the path, then give it the path's name: a reader never sees half of it.
 
+    Args:
+        path: the file to make or replace; its folder is made too.
+        write: is called with the path of an empty file, which it fills.
+
+    Returns:
+        The path.
+
     Raises:
         UserError: when the folder cannot be written.
     """
@@ -36,7 +43,18 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def digest_of_files(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256 of files and of their names below a folder."""
+    """SHA-256 of files and of their names below a folder.
+
+    Args:
+        root: the folder that names are relative to.
+        files: files in it, in any order.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: when a file is not below the folder.
+    """
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(str(path.relative_to(root)).encode())
@@ -71,6 +89,13 @@ def put_between(page: str, marks: str, text: str, name: str) -> str:
 @contextmanager
 def one_at_a_time(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file; it is let go with the process, however that ends.
+
+    Args:
+        path: the lock file; it is made, with its folder, if it does not exist.
+        what: what the lock is for, as the message names it.
+
+    Yields:
+        None, while the lock is held.
 
     Raises:
         UserError: when another process holds it.

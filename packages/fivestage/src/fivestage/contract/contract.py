@@ -411,6 +411,12 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
 def load_contract(path: Path) -> Contract:
     """The contract in a YAML file.
 
+    Args:
+        path: such as `problem/problem.yaml`.
+
+    Returns:
+        The typed contract of the task that the file names.
+
     Raises:
         UserError: naming the file and the field or line.
     """
@@ -421,24 +427,57 @@ def load_contract(path: Path) -> Contract:
 
 
 def epoch(at: datetime | date) -> int:
-    """Epoch seconds of a time with a zone, or of a day's start in UTC."""
+    """Epoch seconds of a time with a zone, or of a day's start in UTC.
+
+    Args:
+        at: a time with a zone, or a day.
+
+    Returns:
+        Whole seconds since 1970, UTC; fractions are cut off.
+    """
     if not isinstance(at, datetime):
         at = datetime(at.year, at.month, at.day, tzinfo=UTC)
     return int(at.timestamp())
 
 
 def iso(at: int) -> str:
-    """Epoch seconds as ISO 8601 in UTC."""
+    """Epoch seconds as ISO 8601 in UTC.
+
+    Args:
+        at: epoch seconds.
+
+    Returns:
+        Text such as `2024-01-31T09:30:00Z`.
+
+    Raises:
+        ValueError: when the year is not one of 1 to 9999.
+    """
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def day_of(at: int) -> date:
-    """The UTC day of epoch seconds."""
+    """The UTC day of epoch seconds.
+
+    Args:
+        at: epoch seconds.
+
+    Returns:
+        The day.
+
+    Raises:
+        ValueError: when the year is not one of 1 to 9999.
+    """
     return datetime.fromtimestamp(at, UTC).date()
 
 
 def day(text: str) -> date:
     """A day written as YYYY-MM-DD.
+
+    Args:
+        text: such as `2024-01-31`.
+
+    Returns:
+        The day.
 
     Raises:
         UserError: when it is not.

@@ -143,13 +143,29 @@ def _days_of_years(numbers: pd.Series) -> pd.Series:
 
 
 def class_codes(values: pd.Series, classes: Sequence[str]) -> pd.Series:
-    """The place of each value among the classes as a float, whatever its capitals; NaN for any other."""
+    """The place of each value among the classes as a float, whatever its capitals; NaN for any other.
+
+    Args:
+        values: a column of any type.
+        classes: the names of the classes, in order.
+
+    Returns:
+        A float64 column by the same index: 0.0 for the first class.
+    """
     places = {name.casefold(): float(place) for place, name in enumerate(classes)}
     return text(values).str.casefold().map(places)
 
 
 def equals(values: pd.Series, wanted: str) -> pd.Series:
-    """1.0 where a value is the wanted one, whatever its capitals, 0.0 for others, NaN where it is missing."""
+    """1.0 where a value is the wanted one, whatever its capitals, 0.0 for others, NaN where it is missing.
+
+    Args:
+        values: a column of any type.
+        wanted: the value that is looked for, as text.
+
+    Returns:
+        A float64 column by the same index.
+    """
     known = text(values).str.casefold()
     return (known == wanted.casefold()).astype("float64").where(known.notna())
 

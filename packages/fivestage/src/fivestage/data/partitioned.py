@@ -81,8 +81,18 @@ def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> S
     The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
     only, and that each part and each span has a quarantine folder.
 
+    Args:
+        problem: what loads the parts, and whose contract they must keep.
+        place: a folder or bucket for the frames; those of an earlier run are removed.
+        quarantine: a local folder for reports of refused rows.
+        data: the digest of the raw data, which the report carries.
+
+    Returns:
+        Where the frames lie, the report of what was read and refused, and rows by day.
+
     Raises:
-        UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine.
+        UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine;
+            when FIVESTAGE_WORKERS names no workers.
     """
     contract, parts = problem.contract, problem.parts()
     period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
@@ -118,9 +128,20 @@ def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> S
 
 
 def featurise_parts(stored: Stored, problem: Problem, sets: Sequence[str] | None = None) -> int:
-    """Write the features of all rows, in the rows' order, some periods at a time; returns how many rows.
+    """Write the features of all rows, in the rows' order, some periods at a time.
 
     They are what `build_features` gives with all events at hand, to the last bit.
+
+    Args:
+        stored: what `ingest_parts` gave; the features are written beside its frames.
+        problem: whose features are computed.
+        sets: names of feature sets; None for all.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UserError: when FIVESTAGE_WORKERS names no workers.
     """
     stored.frames.clear(FEATURES)
     rows: Counter[int] = Counter()

@@ -24,6 +24,16 @@ def draw_rows(
     Rows are drawn one by one, for those of a day tell the same story: some of each day teach more than all of
     some days. Their features have seen all events.
 
+    Args:
+        stored: frames with features, as `ingest_parts` and `featurise_parts` left them.
+        problem: whose contract sets the windows, and how many rows memory holds.
+        as_of: epoch seconds at which the contest window ends.
+        until: epoch seconds; only days that are over by then are drawn from.
+
+    Returns:
+        Rows in order of time; events and reference tables; and features, rows x features, text as text, one
+        line for each of the rows, in their order.
+
     Raises:
         UserError: when the stored frames are gone.
     """

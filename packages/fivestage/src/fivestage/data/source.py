@@ -24,6 +24,12 @@ IN_MEMORY = 256 * 2**20  # bytes of files: a folder of more is read file by file
 def reading(source: str) -> Iterator[None]:
     """Turn whatever a parser, a driver or a file system raises into a sentence about the source.
 
+    Args:
+        source: a path or address, which messages name without its password.
+
+    Yields:
+        None, while the source is read.
+
     Raises:
         UserError: the source cannot be read, or lacks a column.
     """
@@ -52,7 +58,18 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def read_file(source: str) -> pd.DataFrame:
-    """A Parquet file or a CSV with commas, such as is scored: relative paths start at the project."""
+    """A Parquet file or a CSV with commas, such as is scored: relative paths start at the project.
+
+    Args:
+        source: a path or an address; `.parquet` and `.pq` are Parquet, all others CSV.
+
+    Returns:
+        The table, one line a row, with the file's headers.
+
+    Raises:
+        OSError: when the file cannot be opened; within `reading`, a UserError.
+        ValueError: when it is not such a table; within `reading`, a UserError.
+    """
     place = source if "://" in source else ROOT / Path(source).expanduser()
     return pd.read_parquet(place) if Path(source).suffix in PARQUET else pd.read_csv(place, low_memory=False)
 
@@ -91,7 +108,18 @@ def parts_of(source: str) -> tuple[str, ...]:
 
 
 def digest_of(source: str, read: Callable[[str], pd.DataFrame]) -> str:
-    """SHA-256 of what a source holds: of its files here, else of the table that `read` gives."""
+    """SHA-256 of what a source holds: of its files here, else of the table that `read` gives.
+
+    Args:
+        source: a path or an address.
+        read: gives the table of a source; called only where the source is no file or folder here.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        UserError: when `read` fails.
+    """
     place = local_path(source)
     if place is not None and place.exists():
         return digest_of_files(place, files_of(source) if place.is_dir() else [place])

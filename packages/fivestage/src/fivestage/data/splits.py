@@ -39,6 +39,15 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
 
     A row may be learnt from only if its label was known before the first row it is tested on was decided.
 
+    Args:
+        decision_at: when each row was decided; int64 epoch seconds.
+        known_at: when each row's label became known; int64 epoch seconds, of the same length.
+        split: the contract's number of folds, and the days that each window has.
+        as_of: epoch seconds at which the contest window ends.
+
+    Returns:
+        Positions of rows in each window, as int64 arrays, and the windows' bounds in epoch seconds.
+
     Raises:
         UserError: when a window would be empty.
     """

@@ -31,6 +31,9 @@ def tables_of(
         contract: the project's contract.
         known_at: epoch seconds at which the label became known, by the same index.
 
+    Returns:
+        Rows by decision time, outcomes as events, what was rejected, and counts for the report.
+
     Raises:
         UserError: no row has both a decision time and a label.
     """

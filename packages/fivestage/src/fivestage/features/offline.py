@@ -21,7 +21,21 @@ def build_features(
     reference: Reference,
     sets: Iterable[str] | None = None,
 ) -> pd.DataFrame:
-    """The features of the named sets, or of all, one line a row; text features stay text."""
+    """The features of the named sets, or of all, one line a row; text features stay text.
+
+    Args:
+        definitions: the project's features.
+        rows: one line a row: the contract's columns, and `decision_at` in int64 epoch seconds.
+        events: a frame for each kind of event, one line an event, timestamps in epoch seconds.
+        reference: the tables that do not change, by column, then key.
+        sets: names of feature sets; None for all.
+
+    Returns:
+        Rows x features, by the index of `rows`.
+
+    Raises:
+        ValueError: when a set's arithmetic raises one.
+    """
     past = definitions.offline_store(events, reference)
     at = rows["decision_at"].to_numpy(dtype=np.int64)
     named = tuple(definitions.sets) if sets is None else sets
@@ -38,7 +52,16 @@ def build_features(
 def names_by_set(
     definitions: FeatureDefinitions, rows: pd.DataFrame, reference: Reference
 ) -> dict[str, tuple[str, ...]]:
-    """The features of each set, asked of the sets themselves with one row and an empty past."""
+    """The features of each set, asked of the sets themselves with one row and an empty past.
+
+    Args:
+        definitions: the project's features.
+        rows: at least one line: the contract's columns, and `decision_at` in epoch seconds.
+        reference: the tables that do not change, by column, then key.
+
+    Returns:
+        For each set, the names of its features, in their order.
+    """
     row, at = columns_of(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
     empty = OfflineFeatureStore({})
     return {name: tuple(definitions.compute([name], row, at, empty, reference)) for name in definitions.sets}
@@ -63,7 +86,14 @@ def learn_categories(features: pd.DataFrame) -> Categories:
 
 
 def is_text(values: pd.Series) -> bool:
-    """Whether a feature is text, which models see as numbers of its values."""
+    """Whether a feature is text, which models see as numbers of its values.
+
+    Args:
+        values: a feature's column.
+
+    Returns:
+        True where the dtype is of objects or of texts.
+    """
     return values.dtype.kind in "OUT"
 
 

@@ -30,5 +30,9 @@ def code_digest(packages: Sequence[str] = MODEL_PACKAGES) -> str:
 
 
 def lock_digest() -> str:
-    """SHA-256 of the lock."""
+    """SHA-256 of the lock.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return digest_of_files(ROOT, [ROOT / "requirements.lock"])
