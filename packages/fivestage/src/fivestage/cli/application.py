@@ -109,7 +109,12 @@ class Stopwatch:
 
 
 def say(sentence: str, stream: Any = None) -> None:
-    """Print a line for a person."""
+    """Print a line for a person.
+
+    Args:
+        sentence: The line, without its line break.
+        stream: An open text stream, such as `sys.stderr`; standard output by default.
+    """
     print(sentence, file=stream or sys.stdout, flush=True)
 
 

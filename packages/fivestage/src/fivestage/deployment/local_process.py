@@ -38,6 +38,12 @@ def settings_in(folder: str) -> Settings:
 
     Args:
         folder: Of the service's state; `DEMO` for the demo.
+
+    Returns:
+        The settings named in the environment, with this folder.
+
+    Raises:
+        UserError: Naming the variable, when the environment holds an illegal or unknown one.
     """
     own = {"folder": Path(folder)}
     demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}

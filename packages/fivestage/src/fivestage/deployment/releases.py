@@ -85,7 +85,17 @@ def now() -> str:
 
 
 def history(cluster: Cluster) -> list[RecordedRelease]:
-    """Return the releases that the cluster keeps, the oldest first."""
+    """Return the releases that the cluster keeps, the oldest first.
+
+    Args:
+        cluster: Whose ConfigMaps hold the releases, in one namespace.
+
+    Returns:
+        Each release with the manifests that it applied, without Secrets; none for one that failed.
+
+    Raises:
+        UserError: When kubectl fails, is not installed or takes too long.
+    """
     found = [
         RecordedRelease(
             TypeAdapter(Release).validate_json(one["data"]["release.json"]),

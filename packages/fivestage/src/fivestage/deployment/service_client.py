@@ -28,7 +28,14 @@ JsonRow = dict[str, Any]
 
 
 def url(settings: Settings) -> str:
-    """Return the address of the service."""
+    """Return the address of the service.
+
+    Args:
+        settings: Of the service; its host and port count.
+
+    Returns:
+        The address as `http://HOST:PORT`, without a slash at the end.
+    """
     return f"http://{settings.host}:{settings.port}"
 
 
@@ -39,6 +46,9 @@ def headers(settings: Settings) -> dict[str, str]:
 
 def require_free_port(settings: Settings) -> None:
     """Make sure that the service can listen at its port.
+
+    Args:
+        settings: Of the service; its host and port count.
 
     Raises:
         UserError: When something else listens there.
@@ -109,7 +119,14 @@ def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRo
 
 
 def smoke_rows(artifact: Artifact) -> tuple[list[JsonRow], list[tuple[float, ...]]]:
-    """Return the raw rows that an artifact carries for `smoke`, and the predictions it gave them offline."""
+    """Return the raw rows that an artifact carries for `smoke`, and the predictions it gave them offline.
+
+    Args:
+        artifact: Of the version that is to be brought into service.
+
+    Returns:
+        The rows as a client writes them in JSON, and for each row the numbers of its prediction (float).
+    """
     frame = pd.DataFrame([one.row for one in artifact.smoke])
     return json_rows(frame, artifact.contract.columns), [one.forecast for one in artifact.smoke]
 

@@ -32,6 +32,11 @@ ABOUT = {
 def expose(found: Mapping[str, float], path: Path, job: str) -> None:
     """Write the gauges `monitoring_*`, and push them if a gateway is named.
 
+    Args:
+        found: each gauge's value by its name, without `monitoring_`: the names are those of `ABOUT`.
+        path: the text file, which is replaced; its folder is made.
+        job: the label `job` of what is pushed.
+
     Raises:
         UserError: when the gateway does not take them.
     """
@@ -51,7 +56,17 @@ def expose(found: Mapping[str, float], path: Path, job: str) -> None:
 
 
 def exposed(path: Path) -> dict[str, float]:
-    """What `expose` has written to a file."""
+    """What `expose` has written to a file.
+
+    Args:
+        path: the text file.
+
+    Returns:
+        Each gauge's value by its name, without `monitoring_`.
+
+    Raises:
+        ValueError: for a file that is not in Prometheus's text format.
+    """
     families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
     return {
         sample.name.removeprefix("monitoring_"): sample.value for one in families for sample in one.samples

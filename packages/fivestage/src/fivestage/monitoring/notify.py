@@ -48,6 +48,15 @@ def notify(
 
     What could not be delivered, or has no address yet, is not remembered, so that the next run tries again.
 
+    Args:
+        alerts: all that hold now.
+        now: the current time in epoch seconds.
+        memory: the JSON file of what has been told, which is replaced; it need not exist.
+        senders: how to reach each team; those of the environment by default. Other teams are told nothing.
+
+    Returns:
+        A sentence for each alert, new, lasting or over, that could not be delivered.
+
     Raises:
         UserError: for an address that is none.
     """

@@ -109,7 +109,14 @@ def judge(
 
 
 def judged_scores(contract: Contract) -> tuple[str, ...]:
-    """The names of the scores that a period is judged by."""
+    """The names of the scores that a period is judged by.
+
+    Args:
+        contract: whose task decides which scores there are.
+
+    Returns:
+        The names as in `JudgedScore.score`, in the order in which `judge` tests them.
+    """
     regression = isinstance(contract, RegressionContract)
     return ("bias", *(("coverage", "open_coverage") if regression else ()), MONEY)
 

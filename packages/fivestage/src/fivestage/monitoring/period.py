@@ -84,7 +84,24 @@ class Served:
 def read_served(
     database: str, contract: Contract, start: int, end: int, heard: int, shadows_heard: int = 0
 ) -> Served:
-    """What the log tells of a period, from after number `heard` on, with the challenger's answers."""
+    """What the log tells of a period, from after number `heard` on, with the challenger's answers.
+
+    Args:
+        database: the URL of the prediction log, as `open_store` takes it.
+        contract: whose columns the logged rows have.
+        start: the first moment of decisions in the period, epoch seconds.
+        end: the first moment after the period, epoch seconds.
+        heard: the number in the log up to which answers have been read; 0 for none.
+        shadows_heard: the same of the challenger's answers.
+
+    Returns:
+        The log as rows x (inputs, forecast, decision, ...), of each identity the last answer, timestamps in
+        epoch seconds, and the numbers up to which it has been read.
+
+    Raises:
+        UserError: for a URL of no known kind, or a database that cannot be opened.
+        ValueError: for a logged timestamp that is out of the contract's range.
+    """
     with closing(open_store(database)) as store:
         log = pd.DataFrame(predictions(store, contract, heard))
         if log.empty:

@@ -42,7 +42,17 @@ class RetrainingDecision:
 
 
 def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, budget: Budget) -> str:
-    """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may."""
+    """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may.
+
+    Args:
+        trained: moments of all trainings in epoch seconds, ascending; the first is the initial model's.
+        now: the current time in epoch seconds.
+        rules: whose `cooldown_days` is the least pause, in days.
+        budget: whose `retrainings_per_year` counts trainings after the first within 365 days.
+
+    Returns:
+        The reason in words, or "".
+    """
     idle = idle_days(trained, now, rules)
     if idle < 0:
         return "it has been trained since"
@@ -58,7 +68,16 @@ def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confiden
     """The gain of the challenger in shadow, in words, once its interval lies above zero; "" until then.
 
     Paired with the champion by day, over all its days without a fault in the data. As it is looked at after
-    every period, the chance of an error is shared by the looks that it may get before it is too old.
+    every period, the chance of an error is shared by the looks that it may get before it is too old
+    (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+
+    Args:
+        periods: all so far, the oldest first.
+        rules: its `proof_days`, `max_age_days` and `period_days`, all in days.
+        confidence: of all looks together, 0 to 1.
+
+    Returns:
+        The gain per 1,000 decisions and its interval in a sentence, or "".
     """
     shadows = in_shadow(periods)
     shadowed = sum(len(one.rows) for one in shadows)
@@ -89,7 +108,14 @@ def saving(shadows: Sequence[ShadowScore], confidence: float) -> Difference:
 
 
 def in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
-    """What the latest period's challenger did, in the periods whose data were whole."""
+    """What the latest period's challenger did, in the periods whose data were whole.
+
+    Args:
+        periods: all so far, the oldest first.
+
+    Returns:
+        The scores of that challenger's version, the oldest first; none if the latest period has none.
+    """
     if not periods or periods[-1].shadow is None:
         return []
     version = periods[-1].shadow.version
@@ -98,10 +124,26 @@ def in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
 
 
 def days(number: int) -> str:
-    """A number of days in words, such as "1 day"."""
+    """A number of days in words, such as "1 day".
+
+    Args:
+        number: how many.
+
+    Returns:
+        The number with "day" or "days".
+    """
     return f"{number} day" if number == 1 else f"{number} days"
 
 
 def idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:
-    """Days since the last training, promoted or not."""
+    """Days since the last training, promoted or not.
+
+    Args:
+        trained: moments of all trainings in epoch seconds, ascending.
+        now: the current time in epoch seconds.
+        rules: whose `cooldown_days` is the answer where there was no training.
+
+    Returns:
+        Whole days, rounded down; negative if the last training is later than now.
+    """
     return (now - trained[-1]) // DAY if trained else rules.cooldown_days

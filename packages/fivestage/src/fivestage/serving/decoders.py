@@ -243,7 +243,14 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 def rows_intake(contract: Contract) -> Intake:
-    """The reader of prediction requests."""
+    """The reader of prediction requests.
+
+    Args:
+        contract: its columns and rules are what a row must hold, its `service.max_batch` the most rows.
+
+    Returns:
+        What reads one row, or many under "rows", from JSON.
+    """
     about = f"One decision: {contract.decision.what}."
     if contract.rules:
         about = f"{about} Rules: {', '.join(map(str, contract.rules))}."
@@ -252,7 +259,14 @@ def rows_intake(contract: Contract) -> Intake:
 
 
 def events_intake(contract: Contract) -> Intake:
-    """The reader of what has happened in the world."""
+    """The reader of what has happened in the world.
+
+    Args:
+        contract: its events, by kind, are what may be told, its `service.max_batch` the most at once.
+
+    Returns:
+        What reads one event, or many under "events", from JSON; the field "kind" says which it is.
+    """
     records = {
         kind: Record(f"{kind.title().replace('_', '')}Event", event.columns, kind, event.about)
         for kind, event in contract.events.items()

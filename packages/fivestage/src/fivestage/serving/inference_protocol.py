@@ -71,6 +71,9 @@ def inference_protocol(service: PredictionService, contract: Contract, admission
         service: what answers.
         contract: whose columns are the inputs.
         admission: what guards all but health.
+
+    Returns:
+        The router of all paths under `/v2`, for an application to include.
     """
     inference = _Inference(service, contract)
     open_paths = APIRouter(tags=["Open Inference Protocol"])

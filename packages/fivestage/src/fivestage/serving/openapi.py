@@ -28,14 +28,29 @@ OF_BODY = (400, 413, 415, 422)
 
 
 def request_body(intake: Intake) -> Json:
-    """For `openapi_extra` of a route: one item or many, as an intake reads them."""
+    """For `openapi_extra` of a route: one item or many, as an intake reads them.
+
+    Args:
+        intake: what reads the route's requests.
+
+    Returns:
+        The OpenAPI object with "requestBody": its JSON schema, and an example of one item and of many.
+    """
     examples = {"many": {"value": {intake.plural: intake.examples}}, "one": {"value": intake.examples[0]}}
     content = {"application/json": {"schema": intake.schema(), "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def answers(message: type[msgspec.Struct] | None, *refusals: int) -> dict[int | str, Json]:
-    """For `responses` of a route: the message that it gives, and the statuses that it refuses with."""
+    """For `responses` of a route: the message that it gives, and the statuses that it refuses with.
+
+    Args:
+        message: the type of the answer's body; None for any JSON object.
+        *refusals: HTTP statuses, of those in `REASONS`.
+
+    Returns:
+        The OpenAPI response object of each status, 200 included.
+    """
     schema = {"$ref": REFERENCE.format(name=message.__name__)} if message else {"type": "object"}
     done = {"description": "Done", "content": {"application/json": {"schema": schema}}}
     return {200: done, **{status: _refusal(status) for status in refusals}}

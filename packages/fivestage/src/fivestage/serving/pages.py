@@ -40,6 +40,9 @@ def form_page(contract: Contract, as_of: int | None = None) -> HTMLResponse:
     Args:
         contract: whose columns they are.
         as_of: the moment (epoch seconds) of the served model, to which the example is moved.
+
+    Returns:
+        The page as HTML, with the headers of `POLICY`.
     """
     decision, columns = contract.decision, contract.columns
     later = _shift(contract, as_of) if as_of is not None else 0
@@ -60,7 +63,14 @@ def form_page(contract: Contract, as_of: int | None = None) -> HTMLResponse:
 
 
 def documentation_pages(app: FastAPI) -> APIRouter:
-    """`/docs` (Swagger UI) and `/redoc` of an application; the files are those of fastapi-offline."""
+    """`/docs` (Swagger UI) and `/redoc` of an application; the files are those of fastapi-offline.
+
+    Args:
+        app: whose title the pages show; they read its document at `/openapi.json`.
+
+    Returns:
+        The router of both pages and of their files, for the application to include.
+    """
     router = APIRouter(include_in_schema=False)
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     icon = f"{ASSETS}/favicon.png"

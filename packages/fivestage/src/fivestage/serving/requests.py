@@ -20,8 +20,11 @@ async def read_body(request: Request, largest: int, *types: bytes) -> bytes:
         largest: bytes that a packed body may unpack to.
         types: content types beside JSON.
 
+    Returns:
+        The body, unpacked if it was packed with gzip or deflate.
+
     Raises:
-        ProblemError: 413 or 415.
+        ProblemError: 400, 413 or 415.
     """
     kind, packing = b"", b"identity"
     for name, value in request.scope["headers"]:  # `request.headers` would cost more than reading the row

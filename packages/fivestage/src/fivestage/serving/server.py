@@ -82,6 +82,9 @@ def stop_gracefully(service: PredictionService) -> None:
     """Told to stop, say for a while that the service is not ready, and then let uvicorn stop; twice: at once.
 
     A worker also stops when the process is gone that looked after it, as another may start anew.
+
+    Args:
+        service: which is marked as draining, for the `drain_seconds` of its settings.
     """
     service.background.repeat("parent", 0.5, _stop_without_parent)
     if threading.current_thread() is not threading.main_thread():
