@@ -160,6 +160,12 @@ def _decided(datatype: str) -> OutputTensor:
 def form_of(contract: Contract) -> Form:
     """The messages of a contract.
 
+    Args:
+        contract: tells the task, the decisions' names and the costs.
+
+    Returns:
+        How forecasts of this task are told: one for binary, one for multiclass, one for regression.
+
     Raises:
         TypeError: for a contract of no task.
     """

@@ -33,19 +33,50 @@ class Evaluation:
 
 
 def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
-    """The artifact's own forecasts for rows of features."""
+    """The artifact's own forecasts for rows of features.
+
+    Args:
+        artifact: whose models, categories and calibration are used.
+        features: rows x features, by name, text as text; columns that the artifact does not use are ignored.
+
+    Returns:
+        Calibrated forecasts, float64, in the shape of the task (`fivestage.contract.cost_model`).
+    """
     return Scorer(artifact.models, artifact.calibration).forecast(_numbers(artifact, features))
 
 
 def answers_of(artifact: Artifact, forecast: Floats) -> Answers:
-    """What the artifact decides by its forecasts."""
+    """What the artifact decides by its forecasts.
+
+    Args:
+        artifact: whose costs decide.
+        forecast: its calibrated forecasts, as `artifact_forecast` returns them.
+
+    Returns:
+        Forecasts, one decision a row and, for regression, each row's expected cost in the costs' currency.
+    """
     return Answers(forecast, artifact.decide(forecast), artifact.calibration.expected_cost(forecast))
 
 
 def evaluate_window(
     artifact: Artifact, rows: pd.DataFrame, forecast: Floats, contract: Contract
 ) -> Evaluation:
-    """Scores, slices and curves of an artifact's answers to rows whose labels are known."""
+    """Scores, slices and curves of an artifact's answers to rows whose labels are known.
+
+    Intervals are percentiles over resampled days, widened for few days (Hesterberg 2015).
+
+    Args:
+        artifact: what made the forecasts; it decides by them.
+        rows: rows of the window, with labels, `decision_at` (epoch seconds) and the contract's slices.
+        forecast: calibrated forecasts of these rows, as `artifact_forecast` returns them.
+        contract: tells the task, the costs, the slices and how many rows a slice needs.
+
+    Returns:
+        Scores with 95% intervals, of all and by slice and UTC month; costs are per 1,000 decisions.
+
+    Raises:
+        ValueError: for no rows, or labels or forecasts that cannot be scored.
+    """
     label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
     decision = artifact.decide(forecast)
     slices = slices_of(rows, forecast, decision, contract)
@@ -98,6 +129,15 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
     """How much the loss rises when a feature's values are shuffled among some rows (Breiman 2001).
 
     Of probabilities the log-loss, of numbers the root of the mean squared error.
+
+    Args:
+        artifact: what is asked.
+        features: rows x features, by name, text as text; at most 5,000 rows of them are drawn.
+        label: one number a row, as `labels_of` returns them.
+        seed: of the draw of rows and of the shuffles.
+
+    Returns:
+        By feature, the rise of the loss: in nats of probabilities, in the label's unit of numbers.
     """
     generator = np.random.default_rng(seed)
     some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
@@ -113,7 +153,14 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
 
 
 def decision_day(rows: pd.DataFrame) -> Ints:
-    """The UTC day of each decision."""
+    """The UTC day of each decision.
+
+    Args:
+        rows: rows with `decision_at`, epoch seconds.
+
+    Returns:
+        One number a row, int64: whole days since 1970-01-01.
+    """
     return (rows["decision_at"] // DAY).to_numpy(dtype=np.int64)
 
 

@@ -60,9 +60,12 @@ def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tupl
     """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on.
 
     Args:
-        rows: all rows, with `decision_at`.
+        rows: all rows, with `decision_at` (epoch seconds).
         windows: which of them are in which window.
         digest: of the raw data.
+
+    Returns:
+        The training window, the contest window, and each fold's validation rows.
     """
     decided = rows["decision_at"].to_numpy()
     used = [("train", windows.train, "training"), ("contest", windows.contest, "evaluation")]
@@ -112,5 +115,12 @@ def _input(one: DatasetUse) -> DatasetInput:
 
 
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without the missing ones, which MLflow's pages cannot show."""
+    """Without the missing ones, which MLflow's pages cannot show.
+
+    Args:
+        metrics: numbers by name; NaN where one is missing.
+
+    Returns:
+        The same by name, without those that are NaN.
+    """
     return {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -94,7 +94,16 @@ def register(
 
 
 def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
-    """The run of something, to be used in a `with`; one that was cut short, or that is repeated, goes on."""
+    """The run of something, to be used in a `with`; one that was cut short, or that is repeated, goes on.
+
+    Args:
+        experiment: name of the MLflow experiment, which becomes the current one.
+        of: what the run is about; it is found again by this tag.
+        name: how MLflow's pages call a new run.
+
+    Returns:
+        The active run, which ends with the `with`.
+    """
     mlflow.set_experiment(experiment)
     known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
     if known:
@@ -103,7 +112,12 @@ def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
 
 
 def record(version: Version, value: object) -> None:
-    """Keep a dataclass with the run of a version, as JSON."""
+    """Keep a dataclass with the run of a version, as JSON.
+
+    Args:
+        version: whose run it is kept with.
+        value: an instance of a dataclass; its file has the class's name, and replaces one of that name.
+    """
     text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
     MlflowClient().log_text(version.run_id, text, _record_path(type(value)))
 
@@ -111,8 +125,16 @@ def record(version: Version, value: object) -> None:
 def load_record(version: Version, kind: type[Record]) -> Record:
     """What `record` kept of this kind.
 
+    Args:
+        version: whose run is read.
+        kind: the dataclass that was kept.
+
+    Returns:
+        An instance of it.
+
     Raises:
         UserError: when the run holds no such record.
+        ValueError: when what it holds does not fit the dataclass.
     """
     try:
         text = load_text(f"runs:/{version.run_id}/{_record_path(kind)}")
@@ -134,6 +156,13 @@ def registry_key(name: str) -> str:
 def find(name: str, version: str) -> Version:
     """A registered version.
 
+    Args:
+        name: of the registered model.
+        version: its number in the registry, as text.
+
+    Returns:
+        The version, with its digest, run, commit, and `as_of` in epoch seconds.
+
     Raises:
         UserError: when the registry does not have it.
     """
@@ -146,7 +175,19 @@ def find(name: str, version: str) -> Version:
 
 
 def open_version(name: str, version: str) -> tuple[Version, Artifact]:
-    """A registered version and its artifact."""
+    """A registered version and its artifact.
+
+    Args:
+        name: of the registered model.
+        version: its number in the registry, as text.
+
+    Returns:
+        The version, and the artifact after its files were held against the registered digest.
+
+    Raises:
+        UserError: when the registry does not have it, or the artifact is damaged, another one, or of another
+            format.
+    """
     found = find(name, version)
     return found, load_artifact(fetch(name, version), found.digest)
 
@@ -154,8 +195,16 @@ def open_version(name: str, version: str) -> tuple[Version, Artifact]:
 def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
     """The folder of a registered version's artifact, brought here unless it is here already.
 
+    Args:
+        name: of the registered model.
+        version: its number in the registry, as text.
+        into: the folder that keeps artifacts, each in a folder named by its digest.
+
+    Returns:
+        The artifact's folder, whose manifest has the registered digest.
+
     Raises:
-        UserError: when the registry does not have it.
+        UserError: when the registry does not have it, or the folder is not what was registered.
     """
     found = find(name, version)
     kept = into / found.digest
@@ -206,7 +255,11 @@ def crowned(name: str) -> Version:
 
 
 def promote(version: Version) -> None:
-    """Move the alias `champion`; nothing waits for approval then."""
+    """Move the alias `champion`; nothing waits for approval then.
+
+    Args:
+        version: the new champion.
+    """
     client = MlflowClient()
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
     if waiting(version.name):
@@ -214,7 +267,11 @@ def promote(version: Version) -> None:
 
 
 def await_approval(version: Version) -> None:
-    """Move the alias `waiting`."""
+    """Move the alias `waiting`.
+
+    Args:
+        version: what has passed its gates and needs a person's approval.
+    """
     MlflowClient().set_registered_model_alias(version.name, WAITING, version.version)
 
 
@@ -235,7 +292,13 @@ def approve(name: str, who: str) -> Version:
 
 
 def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-    """Add files of text and metrics to the run of a version."""
+    """Add files of text and metrics to the run of a version.
+
+    Args:
+        version: whose run gets them.
+        texts: contents by path in the run's artifacts.
+        metrics: numbers by name; those that are NaN are left out.
+    """
     client = MlflowClient()
     for path, text in texts.items():
         client.log_text(version.run_id, text, path)

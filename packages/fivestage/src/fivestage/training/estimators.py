@@ -116,7 +116,14 @@ def with_settings(estimator: Estimator, settings: Mapping[str, Any]) -> Estimato
 
 
 def settings_of(estimator: Estimator) -> dict[str, Any]:
-    """The settings of an estimator, or of a pipeline's last step, for the record."""
+    """The settings of an estimator, or of a pipeline's last step, for the record.
+
+    Args:
+        estimator: a scikit-learn estimator or pipeline, fitted or not.
+
+    Returns:
+        Values by name, as the estimator's own `get_params` tells them.
+    """
     return dict(_last_of(estimator)[1].get_params(deep=False))
 
 

@@ -39,6 +39,12 @@ class Measure(Protocol):
 def measure_of(contract: Contract) -> Measure:
     """The measure of a contract's task.
 
+    Args:
+        contract: tells the task, and from which score on a leak is suspected.
+
+    Returns:
+        The area under the ROC curve for binary, its mean over classes for multiclass, R² for regression.
+
     Raises:
         TypeError: for a contract of no task.
     """

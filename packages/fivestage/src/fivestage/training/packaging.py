@@ -96,6 +96,17 @@ def package(
 
     Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion since.
 
+    Args:
+        fitted: the chosen model as data, as `fit_chosen` returns it.
+        rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
+        windows: which of the rows are in the contest window, and `as_of` in epoch seconds.
+        world: events by kind and reference data, of which the artifact keeps what predictions need.
+        problem: the contract and the features' definitions.
+        lineage: what the version is made from.
+
+    Returns:
+        The artifact, not yet written.
+
     Raises:
         UserError: naming a feature that has no value for a row which the contract allows.
     """

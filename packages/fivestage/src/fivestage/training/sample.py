@@ -43,7 +43,17 @@ class TrainingSample:
 def training_sample(
     rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit, contract: Contract
 ) -> TrainingSample:
-    """Rows with their features, text encoded by the training window alone."""
+    """Rows with their features, text encoded by the training window alone.
+
+    Args:
+        rows: all rows, with labels, slices and the decision's time column (epoch seconds).
+        features: rows x features, by name, in the order of `rows`, text as text.
+        windows: which of the rows are in the training window.
+        contract: names the label and the slices, and tells the task.
+
+    Returns:
+        All rows as models see them: rows x features, float64, with labels and keys in the same order.
+    """
     categories = learn_categories(features.iloc[windows.train])
     return TrainingSample(
         features=feature_matrix(features, categories),

@@ -66,8 +66,16 @@ class CandidateResult:
 def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
     """The estimator that a selection chose, unfitted.
 
+    Args:
+        candidates: unfitted estimators by name.
+        selection: what the folds chose: a candidate's name and its settings.
+
+    Returns:
+        A clone of the candidate with these settings.
+
     Raises:
         UserError: when it is none of the candidates any more.
+        ValueError: when the candidate of that name has no such setting.
     """
     if selection.candidate not in candidates:
         raise UserError(

@@ -64,6 +64,12 @@ class TaskTrainer(Protocol):
 def trainer_of(contract: Contract) -> TaskTrainer:
     """How a contract's task is learnt.
 
+    Args:
+        contract: tells the task, its classes or interval, and the costs.
+
+    Returns:
+        The trainer: one for binary, one for multiclass, one for regression.
+
     Raises:
         TypeError: for a contract of no task.
     """
@@ -80,7 +86,20 @@ def trainer_of(contract: Contract) -> TaskTrainer:
 def baseline_savings(
     sample: TrainingSample, windows: TemporalSplit, contract: Contract
 ) -> dict[BaselineName, float]:
-    """The share of the achievable savings that each baseline of the contract brings in the contest window."""
+    """The share of the achievable savings that each baseline of the contract brings in the contest window.
+
+    Args:
+        sample: all rows as models see them.
+        windows: baselines see the training window, and are judged on the contest window.
+        contract: names the baselines, and tells the task and the costs.
+
+    Returns:
+        By baseline, a share: 1 is all that could be saved, 0 the best constant decision's; NaN where nothing
+        could be saved.
+
+    Raises:
+        ValueError: for labels or forecasts that cannot be scored.
+    """
     label, trainer = sample.label[windows.contest], trainer_of(contract)
     return {
         name: scores(label, trainer.baseline(name, sample, windows.train, windows.contest), contract.costs)[
@@ -91,7 +110,15 @@ def baseline_savings(
 
 
 def a_few_trees(trainer: TaskTrainer) -> Callable[[Floats, Any, Ints, Ints], Floats]:
-    """What a few trees forecast for some rows after learning the labels of others."""
+    """What a few trees forecast for some rows after learning the labels of others.
+
+    Args:
+        trainer: how the task is learnt.
+
+    Returns:
+        A function of features (rows x features, float64), labels, and the positions of rows to learn from and
+        of rows to predict; it returns the latter's uncalibrated forecasts, in the shape of the task.
+    """
 
     def learn(features: Floats, label: Any, train: Ints, rows: Ints) -> Floats:
         models = trainer.fit(features[train], label[train], quick_estimator(classifier=trainer.classifier))
