@@ -1,0 +1,46 @@
+"""What a project imports of the library says what it takes and returns."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "packages" / "fivestage" / "src"
+PROJECT = ("problem", "steps", "pipelines", "serving", "monitoring", "tools/template/problems")
+
+
+def imported() -> set[tuple[str, str]]:
+    """Modules of the library and the names that a project's code imports from them."""
+    files = [ROOT / "run.py", *(path for folder in PROJECT for path in (ROOT / folder).rglob("*.py"))]
+    return {
+        (node.module, alias.name)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fivestage")
+        for alias in node.names
+    }
+
+
+def functions() -> dict[str, ast.FunctionDef]:
+    """The functions among them."""
+    found = {}
+    for module, name in imported():
+        path = LIBRARY / f"{module.replace('.', '/')}.py"
+        if path.exists():
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef) and node.name == name:
+                    found[f"{module}.{name}"] = node
+    return found
+
+
+def test_exported_functions_say_what_they_take_and_return() -> None:
+    exported = functions()
+    assert len(exported) > len(PROJECT)
+    silent = []
+    for name, node in exported.items():
+        text = ast.get_docstring(node) or ""
+        if (node.args.args or node.args.kwonlyargs) and "Args:" not in text:
+            silent.append(f"{name}: Args")
+        returned = "" if node.returns is None else ast.unparse(node.returns)
+        if returned != "None" and not {"Returns:", "Yields:"} & set(text.split()):
+            silent.append(f"{name}: Returns")
+    assert silent == []
