@@ -124,4 +124,4 @@ lock: $(BIN)/uv
 
 # -- what workflows call, and targets of your own --------------------------------------------------------
 
--include .github/ci.mk local.mk
+-include .github/ci.mk local.mk $(wildcard packages/*/targets.mk)

@@ -46,6 +46,7 @@ MATRIX: dict[str, dict[str, str]] = {
     "defaults": {},
     "another name": {"project_name": "Delay desk", "cloud": "none", "licence": "MIT"},
     "one cloud": {"cloud": "eks"},
+    "many workers": {"distributed": "yes"},
 } | {f"own, {task}": {"data": "own", "task": task, "cloud": "none"} for task in TASKS}
 MOST_FILES, MOST_LINES, MOST_TARGETS = 100, 3_000, 15  # 90 files would hide manifests, pages or tests
 UNRENDERED = re.compile(
@@ -56,6 +57,7 @@ UNRENDERED = re.compile(
 def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
     """What a project of these answers holds."""
     gone = (*OURS, *(FLIGHTS if answers.get("data") == "own" else ()))
+    gone += () if "distributed" in answers else ("packages/fivestage-distributed/",)
     cloud = answers.get("cloud", "all")
     gone += tuple(f"k8s/overlays/{one}/" for one in CLOUDS if cloud not in ("all", one))
     kept = {name for name in files_of(template) if not name.endswith(".jinja") and not name.startswith(gone)}

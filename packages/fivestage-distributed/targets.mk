@@ -1,0 +1,48 @@
+# Training on many workers: a package of its own, with a lock and an environment of its own, as torch is large.
+DISTRIBUTED := packages/fivestage-distributed
+DISTRIBUTED_BIN := $(DISTRIBUTED)/.venv/bin
+DISTRIBUTED_INSTALLED := $(DISTRIBUTED)/.venv/installed
+
+# Where torch comes from: its CPU index, or a folder of wheels that pip knows. With CUDA: make setup-distributed TORCH=cuda
+TORCH ?= cpu
+WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+
+.PHONY: setup-distributed demo-distributed test-distributed check-distributed lock-distributed plan
+
+# Install the package with its own lock: 1.3 GB of disk with the CPU's torch, some 3 GB more with CUDA's libraries.
+setup-distributed: $(DISTRIBUTED_INSTALLED)
+
+$(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requirements*.lock) $(DISTRIBUTED)/pyproject.toml | $(INSTALLED)
+	@echo "Installing torch and what goes with it into $(DISTRIBUTED)/.venv: once, about 2 GB of disk; with CUDA, 5 GB more."
+	@$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(DISTRIBUTED)/.venv
+	@$(call install-distributed,--require-hashes -r .venv/bootstrap.txt)
+	@$(call install-distributed,--require-hashes -r requirements-run.lock -r $(DISTRIBUTED)/requirements.lock \
+	    $(if $(filter cuda,$(TORCH)),-r $(DISTRIBUTED)/requirements-torch.lock))
+	@$(if $(filter cuda,$(TORCH)),,$(call install-distributed,--no-deps $(WHEELS) \
+	    $$(awk '/^torch==/ {print $$1}' $(DISTRIBUTED)/requirements-torch.lock)))
+	@$(call install-distributed,--no-deps --editable $(LIBRARY) --editable $(DISTRIBUTED))
+	@$(DISTRIBUTED_BIN)/python -c 'import torch'
+	@touch $@
+
+install-distributed = $(BIN)/python -m uv pip install --quiet --python $(DISTRIBUTED_BIN)/python --no-build-isolation $1
+
+# The equality table, the ring, the bubble, a kill and what follows, the plan: reports/distributed/index.html.
+demo-distributed: $(DISTRIBUTED_INSTALLED)
+	@$(DISTRIBUTED_BIN)/python -m fivestage_distributed demo $(ARGS)
+
+test-distributed: check-distributed
+	@cd $(DISTRIBUTED) && .venv/bin/python -m pytest $(ARGS)
+
+check-distributed: $(DISTRIBUTED_INSTALLED)
+	@cd $(DISTRIBUTED) && .venv/bin/python -m mypy
+
+# A table of layouts for a model on many GPUs, and a page: ARGS="--model 70b --tokens 2T --gpus 1024 --gpu h100". No torch.
+plan: $(INSTALLED)
+	@PYTHONPATH=$(DISTRIBUTED)/src $(BIN)/python -m fivestage_distributed.plan $(ARGS)
+
+# torch and the CUDA libraries of its wheel are in a lock of their own, so that a CPU build can take their place.
+lock-distributed: $(BIN)/uv
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock-distributed" --constraints requirements.lock --no-emit-package fivestage $(ARGS) \
+	    $(DISTRIBUTED)/pyproject.toml --group $(DISTRIBUTED)/pyproject.toml:dev -o $(DISTRIBUTED)/.all.lock
+	@$(BIN)/python $(DISTRIBUTED)/split_lock.py $(DISTRIBUTED)/.all.lock requirements-run.lock
