@@ -103,7 +103,7 @@ def evaluate(version: VersionName = "") -> None:
     from pipelines import runs
 
     name = PROBLEM.contract.name
-    runs.evaluate(registry.find(name, version) if version else registry.crowned(name))
+    runs.evaluate(registry.find(name, version) if version else registry.require_champion(name))
     before = load(RESULTS).run
     write_report(before.seconds if before else {})
 
@@ -118,7 +118,9 @@ def card(version: VersionName = "") -> None:
     from steps.report import trained_section
 
     contract, results = PROBLEM.contract, load(RESULTS)
-    found, artifact = registry.open_version(contract.name, version or registry.crowned(contract.name).version)
+    found, artifact = registry.open_version(
+        contract.name, version or registry.require_champion(contract.name).version
+    )
     if results.model is None or results.model.digest != found.digest:
         results = replace(results, model=trained_section(found, artifact))
     for path, text in (
@@ -142,7 +144,7 @@ def deploy(
     from fivestage.registry import versions as registry
     from pipelines import runs
 
-    champion = registry.crowned(PROBLEM.contract.name)
+    champion = registry.require_champion(PROBLEM.contract.name)
     if target == "kubernetes":
         say(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
         print_release(runs.release(champion, overlay, image, why, context, bake_seconds))
@@ -165,7 +167,7 @@ def smoke(overlay: Overlay = "local", context: Context = "") -> None:
     from fivestage.registry import versions as registry
     from steps.deploy import smoke_kubernetes
 
-    champion = registry.crowned(PROBLEM.contract.name)
+    champion = registry.require_champion(PROBLEM.contract.name)
     difference = smoke_kubernetes(champion.version, overlay, context)
     say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
 
@@ -183,7 +185,7 @@ def score(
         raise UserError(
             'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
         )
-    scored = runs.score(registry.crowned(PROBLEM.contract.name), source, target)
+    scored = runs.score(registry.require_champion(PROBLEM.contract.name), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
     say(f"{scored.rows:,} rows scored to {target}{decided}.")
     if scored.quarantined:
@@ -228,7 +230,7 @@ def retrain(
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.notices import contest_notice, write_notice
+    from fivestage.reporting.notices import evaluation_notice, write_notice
     from steps.monitor import no_longer_wanted
 
     loop = retraining_loop(SERVING)
@@ -240,7 +242,7 @@ def retrain(
         no_longer_wanted()
     print_gates(result)
     version, at = result.version, str(day_of(result.version.as_of))
-    notice = contest_notice(PROBLEM.contract, version.version, result.gates, at, promoted=result.promoted)
+    notice = evaluation_notice(PROBLEM.contract, version.version, result.gates, at, promoted=result.promoted)
     say(f"{write_notice(notice, NOTICES / 'retraining.md')} has the summary.")
 
 

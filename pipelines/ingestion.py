@@ -10,7 +10,7 @@ from steps.report import report_data
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def ingestion(data: str, as_of: str) -> None:
     """Clean, validate and featurise the data with this hash; probe for leaks; tell the page."""
-    rows, world, ingested = ingest(data)
-    features = featurise(rows, world)
-    probes = probe(rows, world, features, as_of)
-    report_data(rows, world, ingested, probes, as_of)
+    rows, event_tables, ingested = ingest(data)
+    features = featurise(rows, event_tables)
+    probes = probe(rows, event_tables, features, as_of)
+    report_data(rows, event_tables, ingested, probes, as_of)

@@ -24,8 +24,8 @@ def monitoring(
     `heard` are the last numbers of the log that an earlier period has looked at: of answers, and of
     challengers' answers.
     """
-    rows, world, _ = ingest(data)
-    features = featurise(rows, world)
+    rows, event_tables, _ = ingest(data)
+    features = featurise(rows, event_tables)
     watched = watch_period(rows, features, folder, start, end, *heard)
     verdict = decide_retraining(watched, past, trained)
     tell_teams(watched, verdict, folder)

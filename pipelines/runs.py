@@ -43,7 +43,7 @@ class TrainingRun(TrainingResult):
     def rows_and_events(self) -> tuple[pd.DataFrame, EventTables]:
         """The rows and the events of this training."""
         outputs = self.run.steps["ingest"].outputs
-        return outputs["rows"][0].load(), outputs["world"][0].load()
+        return outputs["rows"][0].load(), outputs["event_tables"][0].load()
 
 
 def ingest(as_of: str) -> bool:
@@ -89,7 +89,9 @@ def re_evaluate(version: str, as_of: str, champion: Version) -> TrainingRun:
 
 
 def _trained(run: PipelineRunResponse | None, found_by: str) -> TrainingRun:
-    version, gates, promoted = (output(run, step) for step in (found_by, "contest", "crown"))
+    version, gates, promoted = (
+        output(run, step) for step in (found_by, "evaluate_challenger", "promote_challenger")
+    )
     assert run is not None  # noqa: S101 (else `output` has raised)
     return TrainingRun(version, gates.gates, promoted, run)
 

@@ -10,5 +10,5 @@ from steps.deploy import score
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def scoring(data: str, version: str, source: str, target: str) -> None:
     """Score every row of `source` with what was known at its decision time."""
-    _, world, _ = ingest(data)
-    score(world, version, source, target)
+    _, event_tables, _ = ingest(data)
+    score(event_tables, version, source, target)

@@ -8,7 +8,7 @@ from zenml.enums import ExecutionMode
 
 from fivestage.common.settings import PIPELINES_IMAGE
 from steps.data import in_memory, probe
-from steps.model import contest, crown, examine, find_version, train_model
+from steps.model import evaluate_challenger, examine, find_version, promote_challenger, train_model
 from steps.report import report_model
 
 LAST_DAY = "9999-12-31"
@@ -29,24 +29,26 @@ def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> 
 
     `kept` names a version whose candidate is trained again; empty: all candidates are tried, side by side.
     """
-    rows, world, features = in_memory(data, as_of, as_of)
-    probes = probe(rows, world, features, as_of)
-    version = train_model(rows, world, features, as_of, data, registry, kept)
-    verdict = contest(rows, features, version, probes, as_of, champion)
-    crown(version, verdict, champion)
+    rows, event_tables, features = in_memory(data, as_of, as_of)
+    probes = probe(rows, event_tables, features, as_of)
+    version = train_model(rows, event_tables, features, as_of, data, registry, kept)
+    verdict = evaluate_challenger(rows, features, version, probes, as_of, champion)
+    promote_challenger(version, verdict, champion)
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
     """A challenger that is trained already, against the champion, as of a later day."""
-    rows, world, features = in_memory(data, as_of, as_of)
-    probes = probe(rows, world, features, as_of)
+    rows, event_tables, features = in_memory(data, as_of, as_of)
+    probes = probe(rows, event_tables, features, as_of)
     challenger = find_version(version)
-    crown(challenger, contest(rows, features, challenger, probes, as_of, champion), champion)
+    promote_challenger(
+        challenger, evaluate_challenger(rows, features, challenger, probes, as_of, champion), champion
+    )
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def evaluation(data: str, registry: str, version: str, as_of: str) -> None:
     """A version of a day on the test window after it, what each feature set brings, and the model card."""
-    rows, world, features = in_memory(data, as_of, LAST_DAY)
-    report_model(version, examine(rows, world, features, version, registry))
+    rows, event_tables, features = in_memory(data, as_of, LAST_DAY)
+    report_model(version, examine(rows, event_tables, features, version, registry))

@@ -41,29 +41,31 @@ class Probes:
     cache_policy=DATA_CACHE,
     output_materializers={
         "rows": FrameMaterializer,
-        "world": RecordMaterializer,
+        "event_tables": RecordMaterializer,
         "ingested": RecordMaterializer,
     },
 )
 def ingest(
     data: str,
 ) -> tuple[
-    Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[IngestReport, "ingested"]
+    Annotated[pd.DataFrame, "rows"],
+    Annotated[EventTables, "event_tables"],
+    Annotated[IngestReport, "ingested"],
 ]:
     """Raw tables, cleaned and held against the contract; what breaks it goes to quarantine.
 
     `data` is the hash of the raw files: another one, and nothing is taken from the cache.
     """
-    rows, world, ingested = ingest_tables(
+    rows, event_tables, ingested = ingest_tables(
         PROBLEM.load(PROBLEM.contract), PROBLEM.contract, QUARANTINE / data[:12], data
     )
-    return rows, world, ingested  # spelled out: ZenML reads the outputs off this line
+    return rows, event_tables, ingested  # spelled out: ZenML reads the outputs off this line
 
 
 @step(cache_policy=DATA_CACHE, output_materializers=FrameMaterializer)
-def featurise(rows: pd.DataFrame, world: EventTables) -> Annotated[pd.DataFrame, "features"]:
+def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.DataFrame, "features"]:
     """What was known of every row at its decision time."""
-    return build_features(PROBLEM.features, rows, world.events, world.reference)
+    return build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
 
 
 @step(cache_policy=DATA_CACHE, output_materializers=RecordMaterializer)
@@ -84,32 +86,34 @@ def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
     cache_policy=DATA_CACHE,
     output_materializers={
         "rows": FrameMaterializer,
-        "world": RecordMaterializer,
+        "event_tables": RecordMaterializer,
         "features": FrameMaterializer,
     },
 )
 def draw(
     stored: Stored, as_of: str, until: str
 ) -> tuple[
-    Annotated[pd.DataFrame, "rows"], Annotated[EventTables, "world"], Annotated[pd.DataFrame, "features"]
+    Annotated[pd.DataFrame, "rows"],
+    Annotated[EventTables, "event_tables"],
+    Annotated[pd.DataFrame, "features"],
 ]:
     """As many rows as memory holds, of those decided before a day, and their features."""
-    rows, world, features = draw_rows(stored, PROBLEM, epoch(day(as_of)), epoch(day(until)))
-    return rows, world, features
+    rows, event_tables, features = draw_rows(stored, PROBLEM, epoch(day(as_of)), epoch(day(until)))
+    return rows, event_tables, features
 
 
 def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
-    """Within a pipeline: rows, world and features; of tables in parts, as many as memory holds till a day."""
+    """Rows, events and features, in a pipeline; of tables in parts, as many as memory holds till a day."""
     if PROBLEM.parts():
         drawn: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
         return drawn
-    rows, world, _ = ingest(data)
-    return rows, world, featurise(rows, world)
+    rows, event_tables, _ = ingest(data)
+    return rows, event_tables, featurise(rows, event_tables)
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def probe(
-    rows: pd.DataFrame, world: EventTables, features: pd.DataFrame, as_of: str
+    rows: pd.DataFrame, event_tables: EventTables, features: pd.DataFrame, as_of: str
 ) -> Annotated[Probes, "probes"]:
     """Leakage probes: each would fail if anything of the future were in the features."""
     contract = PROBLEM.contract
@@ -120,9 +124,9 @@ def probe(
     return Probes(
         (
             future_is_unseen(
-                lambda some, events: build_features(PROBLEM.features, some, events, world.reference),
-                rows[rows["decision_at"] >= world.since + PROBLEM.features.lookback_seconds],
-                world.events,
+                lambda some, events: build_features(PROBLEM.features, some, events, event_tables.reference),
+                rows[rows["decision_at"] >= event_tables.since + PROBLEM.features.lookback_seconds],
+                event_tables.events,
                 contract,
                 PROBLEM.features.lookback_seconds,
             ),

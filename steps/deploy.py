@@ -87,10 +87,12 @@ def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Rele
 
 
 @step(enable_cache=False)
-def score(world: EventTables, version: str, source: str, target: str) -> Annotated[BatchResult, "scored"]:
+def score(
+    event_tables: EventTables, version: str, source: str, target: str
+) -> Annotated[BatchResult, "scored"]:
     """Score a batch; rows that break the contract go to a file of their own, with reasons."""
     _, artifact = open_version(NAME, version)
-    return score_batch(PROBLEM, world, artifact, version, source, target, QUARANTINE)
+    return score_batch(PROBLEM, event_tables, artifact, version, source, target, QUARANTINE)
 
 
 def smoke_kubernetes(version: str, overlay: str, context: str) -> float:

@@ -54,7 +54,7 @@ from steps.data import Probes, windows_at
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """The contest's gates."""
+    """What every gate said of a challenger."""
 
     gates: tuple[Gate, ...]
 
@@ -84,7 +84,7 @@ class Findings:
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def train_model(
     rows: pd.DataFrame,
-    world: EventTables,
+    event_tables: EventTables,
     features: pd.DataFrame,
     as_of: str,
     data: str,
@@ -103,7 +103,7 @@ def train_model(
     selection = select(sample, windows, contract, candidates, champion)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
-    artifact = package(fitted, rows, windows, world, PROBLEM, lineage)
+    artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
     chosen = next(entry for entry in selection.leaderboard if entry.chosen)
     params = {
         "candidate": selection.candidate,
@@ -124,13 +124,13 @@ def train_model(
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
-def contest(
+def evaluate_challenger(
     rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
 ) -> Annotated[GateVerdict, "verdict"]:
     """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
     contract = PROBLEM.contract
     windows = windows_at(rows, as_of)
-    window, seen = rows.iloc[windows.contest], features.iloc[windows.contest]
+    window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
     def answers(artifact: Artifact) -> Answers:
         return answers_of(artifact, artifact_forecast(artifact, seen))
@@ -158,7 +158,7 @@ def find_version(version: str) -> Annotated[Version, "version"]:
 
 
 @step(enable_cache=False)
-def crown(version: Version, verdict: GateVerdict, champion: str) -> Annotated[bool, "promoted"]:
+def promote_challenger(version: Version, verdict: GateVerdict, champion: str) -> Annotated[bool, "promoted"]:
     """Move the alias `champion` if every gate passed; the reasons stay with the run.
 
     Where the contract asks for a person's approval, what passed waits for it; the first champion does not.
@@ -186,7 +186,7 @@ def gate_lines(verdict: GateVerdict) -> str:
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def examine(
     rows: pd.DataFrame,
-    world: EventTables,
+    event_tables: EventTables,
     features: pd.DataFrame,
     version: str,
     registry: str,  # noqa: ARG001 (whose number it is)
@@ -203,7 +203,7 @@ def examine(
         )
     after, label = rows.iloc[windows.after], labels_of(rows, contract)[windows.after]
     seen = features.iloc[windows.after]
-    sets = names_by_set(PROBLEM.features, rows, world.reference)
+    sets = names_by_set(PROBLEM.features, rows, event_tables.reference)
     text = learn_categories(features.iloc[windows.train])
     candidates = PROBLEM.candidates(len(windows.train), tuple(text))
     estimator = estimator_of(candidates, load_record(found, Selection))

@@ -20,12 +20,12 @@ from steps.model import Findings, GateVerdict
 
 @step(enable_cache=False)
 def report_data(
-    rows: pd.DataFrame, world: EventTables, ingested: IngestReport, probes: Probes, as_of: str
+    rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: Probes, as_of: str
 ) -> None:
     """Stages 1 and 2: the contract, the rows read, kept and quarantined, the windows, the leakage probes."""
     save(ProblemSection(PROBLEM.contract.digest), RESULTS)
     windows = windows_at(rows, as_of)
-    save(data_section(PROBLEM, rows, world, ingested, windows, probes.found), RESULTS)
+    save(data_section(PROBLEM, rows, event_tables, ingested, windows, probes.found), RESULTS)
 
 
 @step(enable_cache=False)

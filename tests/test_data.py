@@ -26,7 +26,7 @@ def test_a_label_is_known_after_its_decision(tables: Tables) -> None:
 
 def test_every_window_has_rows(problem_slice: ProblemSlice) -> None:
     windows = problem_slice.windows
-    assert min(len(windows.train), len(windows.contest), len(windows.after)) > 0
+    assert min(len(windows.train), len(windows.holdout), len(windows.after)) > 0
     assert all(len(fold.valid) for fold in windows.folds)
 
 

@@ -48,7 +48,7 @@ def test_a_missing_value_where_the_contract_allows_one_gets_an_answer(
 def test_forecasts_are_finite_and_differ_between_rows(
     problem_slice: ProblemSlice, small_artifact: Artifact
 ) -> None:
-    contest = problem_slice.features.iloc[problem_slice.windows.contest]
-    forecast = artifact_forecast(small_artifact, contest)
+    holdout = problem_slice.features.iloc[problem_slice.windows.holdout]
+    forecast = artifact_forecast(small_artifact, holdout)
     assert np.isfinite(forecast).all()
-    assert len(np.unique(np.asarray(forecast).reshape(len(contest), -1)[:, 0])) > 1
+    assert len(np.unique(np.asarray(forecast).reshape(len(holdout), -1)[:, 0])) > 1

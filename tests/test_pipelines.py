@@ -59,7 +59,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Stand:
-    stand = Stand({"train_model": CHALLENGER, "contest": PASSED, "crown": True})
+    stand = Stand({"train_model": CHALLENGER, "evaluate_challenger": PASSED, "promote_challenger": True})
     monkeypatch.setattr(runs, "training", stand)
     return stand
 
@@ -96,7 +96,7 @@ def test_training_again_keeps_what_the_champion_is(training: Stand) -> None:
 
 
 def test_a_re_evaluation_names_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand = Stand({"find_version": CHALLENGER, "contest": PASSED, "crown": False})
+    stand = Stand({"find_version": CHALLENGER, "evaluate_challenger": PASSED, "promote_challenger": False})
     monkeypatch.setattr(runs, "re_evaluation", stand)
     assert not runs.re_evaluate("5", "2013-10-01", CHAMPION).promoted
     assert stand.given == [("data", "5", "2013-10-01", "4")]

@@ -12,19 +12,19 @@ from fivestage.features.definitions import columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import HOUR, OnlineFeatureStore
 from problem import PROBLEM
-from tests.demo.world import DAY, START, World, artifact, contract, world
+from tests.demo.synthetic_flights import DAY, START, SyntheticFlights, artifact, contract, flights
 
-__all__ = ["artifact", "contract", "world"]
+__all__ = ["artifact", "contract", "flights"]
 
 
 def facts_held(history: OnlineFeatureStore) -> int:
     return sum(len(series.times) for log in history._logs.values() for series in log.values())
 
 
-def streamed(made: Engine, world: World, days: int) -> list[int]:
-    """The world's landings once more on each of many days; facts held at the end of each."""
+def streamed(made: Engine, flights: SyntheticFlights, days: int) -> list[int]:
+    """The landings once more on each of many days; facts held at the end of each."""
     held = []
-    landings = world.events["landing"]
+    landings = flights.events["landing"]
     first = {name: values[:150] for name, values in landings.items()}
     for day in range(days):
         for place in range(150):
@@ -34,24 +34,24 @@ def streamed(made: Engine, world: World, days: int) -> list[int]:
     return held
 
 
-def test_what_no_window_reaches_is_forgotten(artifact: Artifact, world: World) -> None:
+def test_what_no_window_reaches_is_forgotten(artifact: Artifact, flights: SyntheticFlights) -> None:
     made = Engine(replace(artifact, history=artifact.history.__class__({})), PROBLEM.features)
-    held = streamed(made, world, 80)
+    held = streamed(made, flights, 80)
     kept_days = made._kept // DAY
     assert max(held[kept_days + 3 :]) < 1.05 * held[kept_days + 3]
     assert held[kept_days // 2] < 0.7 * held[kept_days]
 
 
-def test_forgetting_changes_no_answer(artifact: Artifact, world: World) -> None:
+def test_forgetting_changes_no_answer(artifact: Artifact, flights: SyntheticFlights) -> None:
     forgetful = Engine(artifact, PROBLEM.features)
-    streamed(forgetful, world, 80)
+    streamed(forgetful, flights, 80)
     faithful = Engine(artifact, PROBLEM.features)
     faithful._kept = 10**9
-    streamed(faithful, world, 80)
+    streamed(faithful, flights, 80)
     assert facts_held(forgetful.history) < facts_held(faithful.history)
     now = START + 79 * DAY
     for place in range(50):
-        late = world.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
+        late = flights.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
         assert np.array_equal(
             forgetful._names(encode(forgetful.features(late), artifact.categories)),
             faithful._names(encode(faithful.features(late), artifact.categories)),
@@ -60,18 +60,18 @@ def test_forgetting_changes_no_answer(artifact: Artifact, world: World) -> None:
 
 
 def test_one_wild_date_and_a_timetable_told_ahead_forget_nothing(
-    artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, flights: SyntheticFlights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: float(START + 10 * DAY))
     made = Engine(artifact, PROBLEM.features)
-    streamed(made, world, 5)
+    streamed(made, flights, 5)
     held = facts_held(made.history)
-    event = {name: values[0] for name, values in world.events["landing"].items()}
+    event = {name: values[0] for name, values in flights.events["landing"].items()}
     made.observe("landing", {**event, "landed_at": START + 9000 * DAY})
-    streamed(made, world, 5)
+    streamed(made, flights, 5)
     assert facts_held(made.history) > held
     before = facts_held(made.history)
-    due = {name: values[0] for name, values in world.events["schedule"].items()}
+    due = {name: values[0] for name, values in flights.events["schedule"].items()}
     for minute in range(2500):
         made.observe("schedule", {**due, "scheduled_departure": START + 9000 * DAY + minute})
     assert facts_held(made.history) == before + 2500
@@ -84,26 +84,28 @@ def test_missing_text_is_empty_however_it_is_written() -> None:
     assert [found.values[code] for code in found.codes] == ["a", "", "", "b"]
 
 
-def test_streamed_as_time_goes_by_every_feature_is_that_of_training(artifact: Artifact, world: World) -> None:
+def test_streamed_as_time_goes_by_every_feature_is_that_of_training(
+    artifact: Artifact, flights: SyntheticFlights
+) -> None:
     """Each row is asked at its decision time, when nothing later has been told."""
     contract, names = artifact.contract, artifact.features
     told = []
-    for kind, frame in world.events.items():
+    for kind, frame in flights.events.items():
         for place in range(len(frame["origin"])):
             event = {name: values[place] for name, values in frame.items()}
             told.append((int(contract.events[kind].known_at(event)), kind, event))
     told.sort(key=lambda one: one[0])
     made = Engine(replace(artifact, history=artifact.history.__class__({})), PROBLEM.features)
-    past = PROBLEM.features.offline_store(world.events, artifact.reference)
+    past = PROBLEM.features.offline_store(flights.events, artifact.reference)
     offline = PROBLEM.features.compute(
-        artifact.sets, columns_of(world.rows), world.at, past, artifact.reference
+        artifact.sets, columns_of(flights.rows), flights.at, past, artifact.reference
     )
-    trained = matrix(encode(offline, artifact.categories), names, len(world.at))
+    trained = matrix(encode(offline, artifact.categories), names, len(flights.at))
     waiting = iter([*told, (2**62, "", {})])
     known, kind, event = next(waiting)
-    for place in np.argsort(world.at, kind="stable").tolist():
-        while known <= world.at[place]:
+    for place in np.argsort(flights.at, kind="stable").tolist():
+        while known <= flights.at[place]:
             made.observe(kind, event)
             known, kind, event = next(waiting)
-        found = encode(made.features(world.row(place)), artifact.categories)
+        found = encode(made.features(flights.row(place)), artifact.categories)
         assert np.array_equal(trained[place], [found[name] for name in names], equal_nan=True)

@@ -111,7 +111,7 @@ HOURS = st.fixed_dictionaries(
         **dict.fromkeys(WEATHER, VALUES),
     }
 )
-WORLDS = st.tuples(
+EVENTS_AND_ROWS = st.tuples(
     st.lists(FLIGHTS, min_size=1, max_size=25),
     st.lists(HOURS, max_size=15, unique_by=lambda hour: (hour["origin"], hour["hour"])),
 )
@@ -140,9 +140,11 @@ def events_of(flights: Sequence[Row], hours: Sequence[Row]) -> list[Heard]:
 
 
 @settings(deadline=None)
-@given(WORLDS)
-def test_one_row_at_a_time_equals_the_batch_in_random_worlds(world: tuple[list[Row], list[Row]]) -> None:
-    flights, hours = world
+@given(EVENTS_AND_ROWS)
+def test_one_row_at_a_time_equals_the_batch_for_random_events(
+    event_tables: tuple[list[Row], list[Row]],
+) -> None:
+    flights, hours = event_tables
     rows, events = [row_of(flight) for flight in flights], events_of(flights, hours)
     agree(online(tuple(SETS), rows, events, REFERENCE), batch(tuple(SETS), rows, events, REFERENCE))
 

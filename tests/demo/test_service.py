@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 from fivestage.artifact.artifact import Artifact
 from problem import PROBLEM
 from serving.app import create_app
-from tests.demo.world import artifact, contract, deploy, world
+from tests.demo.synthetic_flights import artifact, contract, deploy, flights
 
-__all__ = ["artifact", "contract", "world"]
+__all__ = ["artifact", "contract", "flights"]
 
 
 def test_the_examples_of_the_document_are_answered(artifact: Artifact, tmp_path: Path) -> None:

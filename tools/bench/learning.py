@@ -35,15 +35,17 @@ class Learnt:
 
 
 def learning_curve() -> Iterator[Learnt]:
-    """Trees as of the test's start, judged on the contest window and on all that follows."""
+    """Trees as of the test's start, judged on the holdout window and on all that follows."""
     contract = PROBLEM.contract
-    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
+    rows, event_tables, _ = ingest_tables(
+        PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
+    )
     as_of = epoch(contract.split.test_start)
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
-    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     sample, days = training_sample(rows, features, windows, contract), decision_day(rows)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
-    judged, trees = np.concatenate([windows.contest, windows.after]), next(iter(candidates.values()))
+    judged, trees = np.concatenate([windows.holdout, windows.after]), next(iter(candidates.values()))
 
     def told(chosen: str, learnt: Ints, model: HistGradientBoostingClassifier) -> Learnt:
         answers = model.predict_proba(sample.features[judged])[:, 1]

@@ -196,8 +196,10 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
 
 def real_rows(contract: Contract) -> Table:
     """The watched features of the project's own data; forecasts of the second half by what the first says."""
-    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
-    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    rows, event_tables, _ = ingest_tables(
+        PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
+    )
+    features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     categories = learn_categories(features)
     numbers, label, day = feature_matrix(features, categories), labels_of(rows, contract), decision_day(rows)
     first = day < middle_of(day)

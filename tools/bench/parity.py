@@ -35,21 +35,23 @@ def compare(folder: Path, every: int) -> str:
         load_artifact(read_served_version(folder / "current").folder), history=OfflineFeatureStore({})
     )
     with tempfile.TemporaryDirectory() as scratch:
-        rows, world, _ = ingest_tables(PROBLEM.load(PROBLEM.contract), contract, Path(scratch), "bench")
-    artifact = replace(artifact, reference=world.reference)
+        rows, event_tables, _ = ingest_tables(
+            PROBLEM.load(PROBLEM.contract), contract, Path(scratch), "bench"
+        )
+    artifact = replace(artifact, reference=event_tables.reference)
     at = rows["decision_at"].to_numpy(dtype=np.int64)
-    past = PROBLEM.features.offline_store(world.events, world.reference)
+    past = PROBLEM.features.offline_store(event_tables.events, event_tables.reference)
     columns = columns_of(rows)
-    found = PROBLEM.features.compute(artifact.sets, columns, at, past, world.reference)
+    found = PROBLEM.features.compute(artifact.sets, columns, at, past, event_tables.reference)
     trained = matrix(encode(found, artifact.categories), artifact.features, len(at))
 
     kinds = list(contract.events)
-    known = [known_at(contract.events[kind], world.events[kind]) for kind in kinds]
+    known = [known_at(contract.events[kind], event_tables.events[kind]) for kind in kinds]
     kind_of = np.concatenate([np.full(len(one), number) for number, one in enumerate(known)])
     place_of = np.concatenate([np.arange(len(one)) for one in known])
     moments = np.concatenate(known)
     order = np.argsort(moments, kind="stable")
-    events = [world.events[kind].to_dict("records") for kind in kinds]
+    events = [event_tables.events[kind].to_dict("records") for kind in kinds]
     asked = rows[list(contract.columns)].to_dict("records")
 
     made, told, most, begun = Engine(artifact, PROBLEM.features), 0, 0, time.process_time()

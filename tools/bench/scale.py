@@ -89,7 +89,7 @@ def training(folder: Path, problem: Problem) -> int:
 
     stored, contract = stored_in(folder), problem.contract
     as_of = (max(stored.by_day) - DAYS_AFTER) * DAY
-    rows, world, seen = draw_rows(stored, problem, as_of, as_of)
+    rows, event_tables, seen = draw_rows(stored, problem, as_of, as_of)
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     sample = training_sample(rows, seen, windows, contract)
     del seen
@@ -97,7 +97,7 @@ def training(folder: Path, problem: Problem) -> int:
     selection = select(sample, windows, contract, candidates)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
-    save_artifact(package(fitted, rows, windows, world, problem, lineage), folder / "model")
+    save_artifact(package(fitted, rows, windows, event_tables, problem, lineage), folder / "model")
     return len(rows)
 
 

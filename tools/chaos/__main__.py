@@ -60,12 +60,12 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
     Raises:
         UserError: when there is no cluster, or something there went otherwise than it was to.
     """
-    from fivestage.registry.versions import crowned, fetch
+    from fivestage.registry.versions import fetch, require_champion
 
     if not os.environ.get("KUBECONFIG"):
         raise UserError("Name the cluster: KUBECONFIG=FILE make chaos. None is taken by accident.")
     contract = PROBLEM.contract
-    champion = crowned(contract.name)
+    champion = require_champion(contract.name)
     folder = fetch(champion.name, champion.version)
     stage = Stage(Cluster(NAMESPACE), released_model(champion.name, champion.version), folder, contract)
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this

@@ -47,7 +47,7 @@ class Slice:
     contract: Contract
     rows: pd.DataFrame
     features: pd.DataFrame
-    world: EventTables
+    event_tables: EventTables
     windows: TemporalSplit
     sample: TrainingSample
 
@@ -66,11 +66,13 @@ def real() -> Slice:
     early = weather["time_hour"].astype(str) < f"2013-{MONTHS + 1:02}"
     contract = shortened(PROBLEM.contract)
     tables = clean(raw | {"flights": flights[mine], "weather": weather[early]}, contract)
-    rows, world = tables.rows, EventTables(tables.events, tables.reference)
-    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    rows, event_tables = tables.rows, EventTables(tables.events, tables.reference)
+    features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     at, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     windows = cut(at, known, contract.split, epoch(day(AS_OF)))
-    return Slice(contract, rows, features, world, windows, training_sample(rows, features, windows, contract))
+    return Slice(
+        contract, rows, features, event_tables, windows, training_sample(rows, features, windows, contract)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +88,7 @@ def artifact(real: Slice, fitted: Fitted) -> Artifact:
 
 def packaged(real: Slice, fitted: Fitted) -> Artifact:
     lineage = Lineage("data", real.contract.digest, "lock", "code")
-    return package(fitted, real.rows, real.windows, real.world, other(real.contract), lineage)
+    return package(fitted, real.rows, real.windows, real.event_tables, other(real.contract), lineage)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def other(contract: Contract, pieces: Mapping[str, Tables] | None = None) -> Pro
 
 def shortened(contract: Contract) -> Contract:
     """The contract with windows that fit into a few months."""
-    return changed(contract, split={"contest_days": 15, "folds": 2, "fold_days": 15})
+    return changed(contract, split={"holdout_days": 15, "folds": 2, "fold_days": 15})
 
 
 def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:

@@ -162,7 +162,7 @@ def contract_content(task: str) -> dict[str, Any]:
         "split": {
             "test_start": AS_OF,
             "test_end": "2024-05-20",
-            "contest_days": 14,
+            "holdout_days": 14,
             "folds": 2,
             "fold_days": 14,
         },
@@ -318,7 +318,7 @@ class Prepared:
     problem: SyntheticProblem
     rows: pd.DataFrame
     features: pd.DataFrame
-    world: EventTables
+    event_tables: EventTables
     windows: TemporalSplit
     sample: TrainingSample
 
@@ -345,13 +345,13 @@ def prepared(task: str) -> Prepared:
 def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
     """Any problem, ready to be trained on."""
     contract, found = problem.contract, problem.load(problem.contract)
-    world = EventTables(found.events, found.reference)
+    event_tables = EventTables(found.events, found.reference)
     rows = found.rows
-    features = build_features(problem.features, rows, world.events, world.reference)
+    features = build_features(problem.features, rows, event_tables.events, event_tables.reference)
     at, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     windows = cut(at, known, contract.split, epoch(day(as_of)))
     sample = training_sample(rows, features, windows, contract)
-    return Prepared(problem, rows, features, world, windows, sample)
+    return Prepared(problem, rows, features, event_tables, windows, sample)
 
 
 def request_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -393,4 +393,4 @@ def synthetic_artifact(task: str) -> Artifact:
 def packaged(one: Prepared, fitted: Fitted) -> Artifact:
     """The artifact of a fitted model."""
     lineage = Lineage("data", one.contract.digest, "lock", "code")
-    return package(fitted, one.rows, one.windows, one.world, one.problem, lineage)
+    return package(fitted, one.rows, one.windows, one.event_tables, one.problem, lineage)

@@ -20,10 +20,10 @@ def measure() -> dict[str, Any]:
     given = studied()
     windows, sample, costs = given.windows, given.sample, given.contract.costs
     model = fit_classifier(USUAL, sample.features[windows.train], sample.label[windows.train])
-    contest, after = (
-        np.ravel(model.decision_function(sample.features[rows])) for rows in (windows.contest, windows.after)
+    holdout, after = (
+        np.ravel(model.decision_function(sample.features[rows])) for rows in (windows.holdout, windows.after)
     )
-    probability = calibrated_after(given, contest, after)
+    probability = calibrated_after(given, holdout, after)
     label, days = sample.label[windows.after], given.days[windows.after]
     by_days = evaluate(label, probability, days, costs).intervals
     by_rows = evaluate(label, probability, np.arange(len(label)), costs, draws=40).intervals

@@ -44,8 +44,8 @@ def features_later(hours: int) -> Floats:
     """The features as if each decision were taken some hours later."""
     given = studied()
     at = given.rows["decision_at"].to_numpy(dtype=np.int64) + hours * 3600
-    past = PROBLEM.features.offline_store(given.world.events, given.world.reference)
-    found = PROBLEM.features.compute(SETS, columns_of(given.rows), at, past, given.world.reference)
+    past = PROBLEM.features.offline_store(given.event_tables.events, given.event_tables.reference)
+    found = PROBLEM.features.compute(SETS, columns_of(given.rows), at, past, given.event_tables.reference)
     return matrix(encode(found, given.sample.categories), given.sample.names, len(at))
 
 

@@ -87,8 +87,8 @@ def measure() -> dict[str, Any]:
             found.append(answer(features[fold.valid]))
         fitted = learn(features[windows.train], label[windows.train])
         spent = time.process_time() - begun
-        contest, after = (margins(fitted(features[rows])) for rows in (windows.contest, windows.after))
-        answers[name] = calibrated_after(given, contest, after)
+        holdout, after = (margins(fitted(features[rows])) for rows in (windows.holdout, windows.after))
+        answers[name] = calibrated_after(given, holdout, after)
         one = features[windows.after[:1]]
         row_ms = best_seconds(partial(fitted, one)) * 1000
         lines.append(

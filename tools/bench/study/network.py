@@ -66,7 +66,7 @@ def two_legs(given: Studied, graph: Graph, origins: list[str]) -> Floats:
 
     That is two legs of breadth-first search, out and back: share and mean minutes over some hours.
     """
-    past = PROBLEM.features.offline_store(given.world.events, given.world.reference)
+    past = PROBLEM.features.offline_store(given.event_tables.events, given.event_tables.reference)
     at = given.rows["decision_at"].to_numpy(dtype=np.int64) // STEP * STEP
     moments = np.unique(at)
     place = np.searchsorted(moments, at)
@@ -95,7 +95,7 @@ def _others(past: OfflineFeatureStore, graph: Graph, origin: str, moments: Any, 
 def _answers(given: Studied, features: Floats) -> Floats:
     windows = given.windows
     model = fit_classifier(USUAL, features[windows.train], given.sample.label[windows.train])
-    contest, after = (
-        np.ravel(model.decision_function(features[rows])) for rows in (windows.contest, windows.after)
+    holdout, after = (
+        np.ravel(model.decision_function(features[rows])) for rows in (windows.holdout, windows.after)
     )
-    return calibrated_after(given, contest, after)
+    return calibrated_after(given, holdout, after)

@@ -35,7 +35,7 @@ class Studied:
 
     contract: Contract
     rows: pd.DataFrame
-    world: EventTables
+    event_tables: EventTables
     features: pd.DataFrame
     sets: dict[str, tuple[str, ...]]
     windows: TemporalSplit
@@ -48,17 +48,19 @@ class Studied:
 def studied() -> Studied:
     """Rows and features, as of the first day of the test window."""
     contract = PROBLEM.contract
-    rows, world, _ = ingest_tables(PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench")
+    rows, event_tables, _ = ingest_tables(
+        PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
+    )
     begun = time.process_time()
-    features = build_features(PROBLEM.features, rows, world.events, world.reference)
+    features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     spent = time.process_time() - begun
     windows = windows_at(rows, contract.split.test_start.isoformat())
     return Studied(
         contract,
         rows,
-        world,
+        event_tables,
         features,
-        names_by_set(PROBLEM.features, rows, world.reference),
+        names_by_set(PROBLEM.features, rows, event_tables.reference),
         windows,
         training_sample(rows, features, windows, contract),
         decision_day(rows),
@@ -66,10 +68,10 @@ def studied() -> Studied:
     )
 
 
-def calibrated_after(given: Studied, contest: Floats, after: Floats) -> Floats:
-    """Probabilities of what came after the contest window, from margins calibrated on it."""
-    label = given.sample.label[given.windows.contest]
-    return trainer_of(given.contract).calibrate(contest, label).forecast(after)
+def calibrated_after(given: Studied, holdout: Floats, after: Floats) -> Floats:
+    """Probabilities of what came after the holdout window, from margins calibrated on it."""
+    label = given.sample.label[given.windows.holdout]
+    return trainer_of(given.contract).calibrate(holdout, label).forecast(after)
 
 
 def margins(probability: Floats) -> Floats:
@@ -79,7 +81,7 @@ def margins(probability: Floats) -> Floats:
 
 
 def scored(given: Studied, probability: Floats) -> dict[str, dict[str, float]]:
-    """Scores on what came after the contest window, with intervals over days."""
+    """Scores on what came after the holdout window, with intervals over days."""
     after = given.windows.after
     found = evaluate(
         given.sample.label[after], probability, given.days[after], given.contract.costs, draws=DRAWS

@@ -76,7 +76,7 @@ def _afterwards(trees: Estimator) -> dict[str, dict[str, float]]:
     given = studied()
     windows, features = given.windows, given.sample.features
     model = fit_classifier(trees, features[windows.train], given.sample.label[windows.train])
-    contest, after = (
-        np.ravel(model.decision_function(features[rows])) for rows in (windows.contest, windows.after)
+    holdout, after = (
+        np.ravel(model.decision_function(features[rows])) for rows in (windows.holdout, windows.after)
     )
-    return scored(given, calibrated_after(given, contest, after))
+    return scored(given, calibrated_after(given, holdout, after))

@@ -8,10 +8,10 @@ from fivestage.contract.contract import Contract
 from fivestage.serving.model import load_model
 from fivestage.serving.served_version import ServedVersion
 from problem import PROBLEM
-from tests.demo.world import artifact, contract, world
+from tests.demo.synthetic_flights import artifact, contract, flights
 from tools.chaos.shifted.shift import flatter, shifted
 
-__all__ = ["artifact", "contract", "world"]
+__all__ = ["artifact", "contract", "flights"]
 
 
 def test_a_shifted_model_loads_as_a_whole_one_and_moves_by_more_than_is_allowed(

@@ -19,11 +19,11 @@ from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
 from fivestage.deployment.service_client import url
 from fivestage.serving.service_settings import Settings
-from tests.demo.world import artifact, contract, iso, world
+from tests.demo.synthetic_flights import artifact, contract, flights, iso
 from tests.serving.conftest import free_port
 from tools.tests.images.container_python import COMPILED, inside
 
-__all__ = ["artifact", "contract", "world"]
+__all__ = ["artifact", "contract", "flights"]
 
 (MOST_MB,) = re.findall(
     r"^BUDGET_MB := (\d+)$", (ROOT / ".github" / "ci.mk").read_text("utf-8"), re.MULTILINE

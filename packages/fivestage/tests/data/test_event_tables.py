@@ -48,11 +48,13 @@ def ingest(
 
 
 def test_clean_tables_pass_whole(few: Tables, contract: Contract, tmp_path: Path) -> None:
-    rows, world, ingested = ingest(few, contract, tmp_path)
+    rows, event_tables, ingested = ingest(few, contract, tmp_path)
     assert len(rows) == ROWS
     assert list(rows) == [*contract.columns, "decision_at", contract.label.name, "known_at"]
-    assert {kind: len(frame) for kind, frame in world.events.items()} == dict.fromkeys(contract.events, ROWS)
-    assert world.reference == few.reference
+    assert {kind: len(frame) for kind, frame in event_tables.events.items()} == dict.fromkeys(
+        contract.events, ROWS
+    )
+    assert event_tables.reference == few.reference
     expected = {"decisions": ROWS} | dict.fromkeys(contract.events, ROWS)
     assert ingested == IngestReport("hash of the data", expected, {}, few.quality)
 
@@ -72,10 +74,10 @@ def test_bad_rows_are_put_aside_with_reasons_and_counted(
 ) -> None:
     few.rows.loc[[5, 9], "amount"] = [-20.0, 9000.0]
     few.events["traffic"].loc[7, "channel"] = "fax"
-    rows, world, ingested = ingest(few, contract, tmp_path)
+    rows, event_tables, ingested = ingest(few, contract, tmp_path)
     assert len(rows) == ROWS - 2
     assert rows["amount"].dropna().between(0, 2000).all()
-    assert len(world.events["traffic"]) == ROWS - 1
+    assert len(event_tables.events["traffic"]) == ROWS - 1
     assert ingested.raw_rows["decisions"] == ingested.raw_rows["traffic"] == ROWS
     assert ingested.quarantined == {
         "rows: amount outside 0 to 2000": 2,

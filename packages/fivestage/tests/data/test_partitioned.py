@@ -55,10 +55,15 @@ def whole() -> Tables:
 
 @pytest.fixture(scope="module")
 def at_once(whole: Tables, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    rows, world, report = ingest_tables(
+    rows, event_tables, report = ingest_tables(
         whole, PROBLEM.contract, tmp_path_factory.mktemp("quarantine"), "data"
     )
-    return rows, world, report, build_features(PROBLEM.features, rows, world.events, world.reference)
+    return (
+        rows,
+        event_tables,
+        report,
+        build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference),
+    )
 
 
 def cut(whole: Tables, many: int, seed: int) -> dict[str, Tables]:
@@ -101,15 +106,15 @@ def test_in_parts_is_as_at_once_to_the_last_bit(
     contract = changed(PROBLEM.contract, budget={"rows_in_memory": budget})
     found = stored(cut(whole, many, seed), contract, tmp_path_factory.mktemp("parts"))
     assert featurise_parts(found, InParts(contract)) == len(at_once[0])
-    rows, world, report, features = at_once
+    rows, event_tables, report, features = at_once
     frames, last = found.frames, 10**6
     pd.testing.assert_frame_equal(frames.read(ROWS, 0, last), rows)
-    for kind, frame in world.events.items():
+    for kind, frame in event_tables.events.items():
         order = [contract.events[kind].known, *contract.events[kind].identity]
         expected = frame.sort_values(order, ignore_index=True)
         pd.testing.assert_frame_equal(frames.read(kind, 0, last), expected)
     pd.testing.assert_frame_equal(frames.read(FEATURES, 0, last), features, check_exact=True)
-    assert found.reference == world.reference
+    assert found.reference == event_tables.reference
     assert found.by_day == (rows["decision_at"] // DAY).value_counts().to_dict()
     assert found.ingested.raw_rows["decisions"] == report.raw_rows["decisions"]
 

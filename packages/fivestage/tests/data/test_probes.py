@@ -35,11 +35,11 @@ Events = Mapping[str, pd.DataFrame]
 
 def builder(real: Slice) -> Build:
     """The features as the pipeline builds them."""
-    return lambda rows, events: build_features(PROBLEM.features, rows, events, real.world.reference)
+    return lambda rows, events: build_features(PROBLEM.features, rows, events, real.event_tables.reference)
 
 
 def look_ahead(real: Slice, build: Build) -> Probe:
-    return future_is_unseen(build, real.rows, real.world.events, real.contract, LOOKBACK, moments=3)
+    return future_is_unseen(build, real.rows, real.event_tables.events, real.contract, LOOKBACK, moments=3)
 
 
 def test_no_shipped_feature_sees_the_future(real: Slice) -> None:
@@ -51,7 +51,9 @@ def test_no_shipped_feature_sees_the_future(real: Slice) -> None:
 
 def test_where_rows_are_days_apart_some_are_looked_at(real: Slice) -> None:
     sparse = real.rows.drop_duplicates("decision_at").iloc[::2_000]
-    probe = future_is_unseen(builder(real), sparse, real.world.events, real.contract, LOOKBACK, moments=3)
+    probe = future_is_unseen(
+        builder(real), sparse, real.event_tables.events, real.contract, LOOKBACK, moments=3
+    )
     assert probe.sentence.startswith("no feature of 3 rows ")
 
 
@@ -164,8 +166,8 @@ def test_windows_that_overlap_are_found(real: Slice) -> None:
     for spoilt in (
         replace(windows, train=everything),
         replace(windows, folds=(replace(fold, train=np.append(fold.train, fold.valid[:1])),)),
-        replace(windows, folds=(replace(fold, valid=windows.contest),)),
-        replace(windows, after=windows.contest),
+        replace(windows, folds=(replace(fold, valid=windows.holdout),)),
+        replace(windows, after=windows.holdout),
     ):
         assert not windows_do_not_overlap(at, known, spoilt).passed
 

@@ -18,7 +18,7 @@ from fivestage.data.splits import cut
 from tests.synthetic import AS_OF, Prepared, SyntheticProblem, changed, prepared
 
 TODAY = 16_000
-SPLIT = prepared("binary").contract.split.model_copy(update={"contest_days": 10, "folds": 2, "fold_days": 10})
+SPLIT = prepared("binary").contract.split.model_copy(update={"holdout_days": 10, "folds": 2, "fold_days": 10})
 
 
 def expected(by_day: dict[int, int], chance: dict[int, float]) -> float:
@@ -61,17 +61,19 @@ def store(real: Prepared, tmp_path: Path) -> Stored:
     at = real.rows["decision_at"].to_numpy()
     frames.spread(ROWS, real.rows, at, "whole")
     frames.spread(FEATURES, real.features, at, "whole")
-    for kind, frame in real.world.events.items():
+    for kind, frame in real.event_tables.events.items():
         frames.spread(kind, frame, known_at(real.contract.events[kind], frame), "whole")
     by_day = dict(Counter((at // DAY).tolist()))
-    return Stored(str(tmp_path), seconds, IngestReport("data", {}, {}, {}), real.world.reference, by_day)
+    return Stored(
+        str(tmp_path), seconds, IngestReport("data", {}, {}, {}), real.event_tables.reference, by_day
+    )
 
 
 def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: Stored) -> None:
     budget = 1500
     contract = changed(real.contract, budget={"rows_in_memory": budget})
     as_of = epoch(day(AS_OF))
-    rows, world, features = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
+    rows, event_tables, features = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
     again = draw_rows(store, SyntheticProblem(contract), as_of, as_of)
     pd.testing.assert_frame_equal(rows, again[0])
     assert len(rows) == len(features) == pytest.approx(budget, rel=0.1)
@@ -81,10 +83,10 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: S
     assert (np.diff(places) > 0).all()
     pd.testing.assert_frame_equal(features, real.features.iloc[places].reset_index(drop=True))
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
-    assert len(windows.contest) > 0
-    assert world.since <= as_of - 2 * real.problem.features.lookback_seconds
-    for kind, frame in world.events.items():
-        assert (known_at(contract.events[kind], frame) >= world.since).all()
+    assert len(windows.holdout) > 0
+    assert event_tables.since <= as_of - 2 * real.problem.features.lookback_seconds
+    for kind, frame in event_tables.events.items():
+        assert (known_at(contract.events[kind], frame) >= event_tables.since).all()
 
 
 def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
@@ -92,8 +94,10 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 ) -> None:
     """As where labels come late: the smoke rows of an artifact need their past."""
     then = epoch(day(AS_OF))
-    rows, world, _ = draw_rows(store, SyntheticProblem(real.contract), then + 60 * DAY, then)
-    assert world.since <= rows["decision_at"].iloc[-1] - 2 * real.problem.features.lookback_seconds < then
+    rows, event_tables, _ = draw_rows(store, SyntheticProblem(real.contract), then + 60 * DAY, then)
+    assert (
+        event_tables.since <= rows["decision_at"].iloc[-1] - 2 * real.problem.features.lookback_seconds < then
+    )
 
 
 def test_a_store_that_is_gone_is_a_sentence(real: Prepared, store: Stored) -> None:

@@ -13,7 +13,7 @@ from fivestage.data.splits import TemporalSplit, cut
 from tests.synthetic import prepared, synthetic_problem
 
 SPLIT = synthetic_problem("binary").contract.split.model_copy(
-    update={"contest_days": 10, "folds": 2, "fold_days": 5}
+    update={"holdout_days": 10, "folds": 2, "fold_days": 5}
 )
 AS_OF = 100 * DAY
 HOUR = 3600
@@ -29,7 +29,7 @@ def daily(delay_hours: int = 5, start: int = 60, end: int = 110) -> tuple[Ints, 
 def test_windows_lie_where_the_contract_says() -> None:
     decided, known = daily()
     windows = cut(decided, known, SPLIT, AS_OF)
-    assert (windows.contest_start, windows.as_of) == (90 * DAY, AS_OF)
+    assert (windows.holdout_start, windows.as_of) == (90 * DAY, AS_OF)
     assert [(fold.start, fold.end) for fold in windows.folds] == [(80 * DAY, 85 * DAY), (85 * DAY, 90 * DAY)]
     spans = {
         "train": (windows.train, 60, 90),
@@ -37,7 +37,7 @@ def test_windows_lie_where_the_contract_says() -> None:
         "fold 1 valid": (windows.folds[0].valid, 80, 85),
         "fold 2 train": (windows.folds[1].train, 60, 85),
         "fold 2 valid": (windows.folds[1].valid, 85, 90),
-        "contest": (windows.contest, 90, 100),
+        "holdout": (windows.holdout, 90, 100),
         "after": (windows.after, 100, 110),
     }
     for name, (rows, start, end) in spans.items():
@@ -47,7 +47,7 @@ def test_windows_lie_where_the_contract_says() -> None:
 def test_a_row_whose_label_came_too_late_is_not_learnt_from() -> None:
     decided, known = daily(delay_hours=13)  # known in the night
     windows = cut(decided, known, SPLIT, AS_OF)
-    last = [decided[rows].max() // DAY for rows in (windows.train, windows.contest)]
+    last = [decided[rows].max() // DAY for rows in (windows.train, windows.holdout)]
     assert last == [88, 98]
     assert [decided[fold.train].max() // DAY for fold in windows.folds] == [78, 83]
     assert [decided[fold.valid].max() // DAY for fold in windows.folds] == [84, 88]
@@ -57,15 +57,15 @@ def test_a_label_known_at_the_very_cut_is_too_late() -> None:
     decided, known = daily(delay_hours=12)
     windows = cut(decided, known, SPLIT, AS_OF)
     assert decided[windows.train].max() // DAY == 88
-    assert decided[windows.contest].max() // DAY == 98
+    assert decided[windows.holdout].max() // DAY == 98
 
 
 def pairs_of(windows: TemporalSplit) -> list[tuple[Ints, Ints]]:
     """What is learnt from, and what that is tested on."""
     folds = [
-        pair for fold in windows.folds for pair in ((fold.train, fold.valid), (fold.valid, windows.contest))
+        pair for fold in windows.folds for pair in ((fold.train, fold.valid), (fold.valid, windows.holdout))
     ]
-    return [*folds, (windows.train, windows.contest)]
+    return [*folds, (windows.train, windows.holdout)]
 
 
 @given(ROWS)
@@ -77,7 +77,7 @@ def test_all_that_is_learnt_was_known_before_it_is_tested(rows: list[tuple[int, 
     for earlier, later in pairs_of(windows):
         assert known[earlier].max() < decided[later].min()
         assert not set(earlier.tolist()) & set(later.tolist())
-    assert (known[windows.contest] < AS_OF).all()
+    assert (known[windows.holdout] < AS_OF).all()
     assert (decided[windows.after] >= AS_OF).all()
     first, second = windows.folds
     assert set(first.train.tolist()) < set(second.train.tolist()) < set(windows.train.tolist())
@@ -85,7 +85,7 @@ def test_all_that_is_learnt_was_known_before_it_is_tested(rows: list[tuple[int, 
 
 @pytest.mark.parametrize(
     ("start", "end", "window"),
-    [(60, 90, "the contest window"), (80, 110, "fold 1's training"), (88, 110, "fold 1's training")],
+    [(60, 90, "the holdout window"), (80, 110, "fold 1's training"), (88, 110, "fold 1's training")],
 )
 def test_a_window_without_rows_is_a_sentence(start: int, end: int, window: str) -> None:
     with pytest.raises(UserError, match=rf"{window} holds no rows: .* Lower split\.folds"):
@@ -106,6 +106,6 @@ def test_the_future_may_be_empty() -> None:
 def test_windows_of_a_problem_never_reach_its_test() -> None:
     one = prepared("binary")
     known, split = one.rows["known_at"].to_numpy(), one.contract.split
-    assert known[one.windows.contest].max() < epoch(split.test_start)
+    assert known[one.windows.holdout].max() < epoch(split.test_start)
     assert [iso(fold.start)[:10] for fold in one.windows.folds] == ["2024-03-09", "2024-03-23"]
-    assert iso(one.windows.contest_start)[:10] == "2024-04-06"
+    assert iso(one.windows.holdout_start)[:10] == "2024-04-06"

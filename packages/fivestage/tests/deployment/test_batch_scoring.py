@@ -49,9 +49,9 @@ def batch_of(task: str) -> Batch:
     rows = made.rows[[*made.contract.columns]].dropna().iloc[-SCORED:].reset_index(drop=True)
     rows.loc[3, "customer"] = "NA"  # somebody's code, which is not a gap
     at = rows["deliver_at"].to_numpy(dtype=np.int64) - made.contract.decision.lead_seconds
-    past = FEATURES.offline_store(made.world.events, artifact.reference)
+    past = FEATURES.offline_store(made.event_tables.events, artifact.reference)
     predictions = predict_table(artifact, FEATURES, rows, past, at)
-    return Batch(made.problem, artifact, made.world, written(rows), predictions)
+    return Batch(made.problem, artifact, made.event_tables, written(rows), predictions)
 
 
 @pytest.fixture(scope="module")

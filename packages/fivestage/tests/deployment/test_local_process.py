@@ -19,7 +19,7 @@ from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import DAY, World, free_port, post_events
+from tests.serving.conftest import DAY, Traffic, free_port, post_events
 from tests.synthetic import request_of
 
 pytestmark = pytest.mark.usefixtures("synthetic_process")
@@ -32,17 +32,17 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     local.stop(settings)
 
 
-def released(settings: Settings, artifact: Artifact, world: World, version: str, lie: float = 0) -> float:
+def released(settings: Settings, artifact: Artifact, traffic: Traffic, version: str, lie: float = 0) -> float:
     """Release a version, smoked with the rows it was made with."""
     folder = settings.folder / "models" / version
     save_artifact(artifact, folder)
-    del world
+    del traffic
     smoke = artifact.smoke[-1]
     return local.release(settings, version, folder, [request_of(smoke.row)], [(smoke.forecast[0] + lie,)])
 
 
-def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, world: World) -> None:
-    assert released(settings, artifact, world, "1") < 1e-9
+def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:
+    assert released(settings, artifact, traffic, "1") < 1e-9
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
     assert local.start(settings) == local.process(settings)
     assert local.stop(settings)
@@ -51,20 +51,20 @@ def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifac
 
 
 def test_a_failed_smoke_test_rolls_back(
-    settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
+    settings: Settings, artifact: Artifact, other_artifact: Artifact, traffic: Traffic
 ) -> None:
-    released(settings, artifact, world, "1")
+    released(settings, artifact, traffic, "1")
     with pytest.raises(UserError, match="differ by up to"):
-        released(settings, other_artifact, world, "2", lie=0.1)
+        released(settings, other_artifact, traffic, "2", lie=0.1)
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
     assert read_served_version(settings.current_file).version == "1"
 
 
 def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
-    settings: Settings, artifact: Artifact, other_artifact: Artifact, world: World
+    settings: Settings, artifact: Artifact, other_artifact: Artifact, traffic: Traffic
 ) -> None:
-    released(settings, artifact, world, "1")
-    first = world.events["delivery"]
+    released(settings, artifact, traffic, "1")
+    first = traffic.events["delivery"]
     assert len(first) > 400
     for days in (80, 81, 82, 83):
         later = first.assign(
@@ -73,25 +73,25 @@ def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
         with httpx.Client(base_url=url(settings), timeout=30) as client:
             post_events(client, {"delivery": later})
     assert httpx.get(f"{url(settings)}/model").json()["forgotten"] > artifact.as_of
-    assert released(settings, other_artifact, world, "2") < 1e-9
-    assert released(settings, artifact, world, "1") < 1e-9
+    assert released(settings, other_artifact, traffic, "2") < 1e-9
+    assert released(settings, artifact, traffic, "1") < 1e-9
 
 
-def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, world: World) -> None:
-    released(settings, artifact, world, "1")
+def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:
+    released(settings, artifact, traffic, "1")
     wrong = tuple(replace(row, forecast=(row.forecast[0] / 2,)) for row in artifact.smoke)
     with pytest.raises(UserError, match="refuses version 2"):
-        released(settings, replace(artifact, smoke=wrong), world, "2")
+        released(settings, replace(artifact, smoke=wrong), traffic, "2")
     assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "detail": ""}
     assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
 
 
 def test_a_port_in_use_is_said_and_nothing_is_left(
-    settings: Settings, artifact: Artifact, world: World
+    settings: Settings, artifact: Artifact, traffic: Traffic
 ) -> None:
     taken = socket.create_server((settings.host, settings.port))
     with taken, pytest.raises(UserError, match="is in use"):
-        released(settings, artifact, world, "1")
+        released(settings, artifact, traffic, "1")
     assert local.process(settings) is None
     assert not settings.current_file.exists()
 
@@ -103,16 +103,16 @@ def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings:
 
 
 def test_a_kill_loses_no_answered_prediction(
-    settings: Settings, artifact: Artifact, world: World, contract: Contract
+    settings: Settings, artifact: Artifact, traffic: Traffic, contract: Contract
 ) -> None:
-    released(settings, artifact, world, "1")
+    released(settings, artifact, traffic, "1")
     answered: list[str] = []
 
     def ask() -> None:
         with httpx.Client(base_url=url(settings)) as client:
             try:
                 while True:
-                    answered.append(client.post("/predict", json=world.request(0)).json()["request_id"])
+                    answered.append(client.post("/predict", json=traffic.request(0)).json()["request_id"])
             except httpx.HTTPError:
                 pass
 

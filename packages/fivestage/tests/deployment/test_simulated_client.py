@@ -89,7 +89,7 @@ def made() -> Made:
     found = prepared("binary")
     contract = changed(found.contract, service={"max_batch": LIMIT})
     near = found.rows[(found.rows["decision_at"] >= START - DAY) & (found.rows["decision_at"] < END + DAY)]
-    return Made(contract, near.reset_index(drop=True), dict(found.world.events))
+    return Made(contract, near.reset_index(drop=True), dict(found.event_tables.events))
 
 
 def fed(received: Received, made: Made) -> Exchange:

@@ -44,7 +44,7 @@ class Weeks:
     drifted: tuple[int, ...] = ()
     broken: tuple[int, ...] = ()
     aging: float = 0.0
-    wins: bool = True  # each challenger its contest
+    wins: bool = True  # each challenger against the champion
     start: int = 100 * WEEK
 
     @property
@@ -91,7 +91,7 @@ def weeks(**given: Any) -> Any:
 def lived(policy: str, year: Any, phase: int = 0) -> tuple[list[int], list[int]]:
     """The weeks at whose end was trained, and promoted."""
     first = policy not in SHADOW_ONLY
-    life: PolicyBacktest = simulate(year, POLICIES[policy], phase, contest_first=first)
+    life: PolicyBacktest = simulate(year, POLICIES[policy], phase, evaluate_first=first)
     return tuple([(at - year.start) // WEEK for at in some] for some in (life.trained, life.promoted))  # type: ignore[return-value]
 
 

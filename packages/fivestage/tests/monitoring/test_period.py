@@ -33,14 +33,14 @@ from fivestage.serving.store import PredictionRecord, Shadowed
 from monitoring.checks import checks
 from problem import PROBLEM
 from steps.monitor import alerts_of, metrics_of, period_of
-from tests.demo.world import HOUR, REFERENCE, START, made_artifact, made_world
+from tests.demo.synthetic_flights import HOUR, REFERENCE, START, made_artifact, synthetic_flights
 
 PERIOD = (START + 8 * DAY, START + 10 * DAY)
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """A made-up world as the warehouse has it, with its artifact and that one's answers."""
+    """Made-up flights as the warehouse has them, with their artifact and its answers."""
 
     contract: Contract
     artifact: Artifact
@@ -55,11 +55,11 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def warehouse() -> Warehouse:
-    contract, world = PROBLEM.contract, made_world()
-    artifact = made_artifact(world, contract)
-    events = {kind: pd.DataFrame(frame) for kind, frame in world.events.items()}
-    known = world.at + 8 * HOUR
-    rows = pd.DataFrame(world.rows).assign(decision_at=world.at, disrupted=world.label, known_at=known)
+    contract, flights = PROBLEM.contract, synthetic_flights()
+    artifact = made_artifact(flights, contract)
+    events = {kind: pd.DataFrame(frame) for kind, frame in flights.events.items()}
+    known = flights.at + 8 * HOUR
+    rows = pd.DataFrame(flights.rows).assign(decision_at=flights.at, disrupted=flights.label, known_at=known)
     features = build_features(PROBLEM.features, rows, events, REFERENCE)
     return Warehouse(contract, artifact, rows, features, artifact_forecast(artifact, features))
 

@@ -7,7 +7,7 @@ import pytest
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.skew import skew
 from problem import PROBLEM
-from tests.demo.world import made_world
+from tests.demo.synthetic_flights import synthetic_flights
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def contract() -> Contract:
 
 
 def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -> None:
-    rows = pd.DataFrame(made_world().rows)
+    rows = pd.DataFrame(synthetic_flights().rows)
     same = np.zeros(len(rows))
     assert skew(rows, rows, same, contract) == ()
     number = next(name for name, column in contract.columns.items() if column.type == "number")
@@ -26,7 +26,7 @@ def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -
 
 
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:
-    rows = pd.DataFrame(made_world().rows)
+    rows = pd.DataFrame(synthetic_flights().rows)
     (cause,) = skew(rows, rows, np.where(np.arange(len(rows)) < 1, 0.2, 0.0), contract)
     assert cause.subject == "the answers"
     assert "by up to 0.200" in cause.sentence

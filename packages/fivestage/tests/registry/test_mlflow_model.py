@@ -108,7 +108,7 @@ def test_a_training_is_a_run_with_its_data_and_a_run_for_each_candidate(version:
     used = {one.dataset.name: one.tags[0].value for one in run.inputs.dataset_inputs}
     assert used == {
         "train": "training",
-        "contest": "evaluation",
+        "holdout": "evaluation",
         "fold 1": "validation",
         "fold 2": "validation",
     }

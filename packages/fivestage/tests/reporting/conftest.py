@@ -39,7 +39,7 @@ from fivestage.training.leaderboard import LeaderboardRow
 from tests.contract.contracts import binary_contract, contract_of
 
 START = date(2013, 1, 1)
-CONTEST = date(2013, 9, 1)
+HOLDOUT = date(2013, 9, 1)
 TEST = date(2013, 10, 1)
 WATCHED = ("queue_length", "clock", "late_3h", "late_24h", "late_28d", "pressure", "category_rate")
 
@@ -82,16 +82,16 @@ def _data() -> DataSection:
         )
         for at in range(52)
     ]
-    folds = [date(2013, 6, 3), date(2013, 7, 3), date(2013, 8, 2), CONTEST]
+    folds = [date(2013, 6, 3), date(2013, 7, 3), date(2013, 8, 2), HOLDOUT]
     return DataSection(
         raw_rows={"journeys": 336_776, "readings": 26_115},
         rows=336_750,
         quarantined={"the same identity twice": 24, "end before start": 1, "value <out> of range": 1},
         events={"due": 336_750, "gone": 328_520, "reading": 26_114},
         windows=(
-            WindowRow("train", START, CONTEST, 222_000),
+            WindowRow("train", START, HOLDOUT, 222_000),
             *(WindowRow("fold", start, end, 28_000) for start, end in pairwise(folds)),
-            WindowRow("contest", CONTEST, TEST, 27_500),
+            WindowRow("holdout", HOLDOUT, TEST, 27_500),
             WindowRow("test", TEST, date(2014, 1, 1), 84_000),
         ),
         label_rate=tuple(weeks),

@@ -1,4 +1,4 @@
-"""What people are told of a period and of a contest, and when somebody is to look."""
+"""What people are told of a period and of a champion/challenger evaluation, and when somebody is to look."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.period import Watched
 from fivestage.monitoring.retraining import RetrainingDecision
-from fivestage.reporting.notices import contest_notice, period_notice
+from fivestage.reporting.notices import evaluation_notice, period_notice
 from problem import PROBLEM
 from tests.monitoring.test_performance import judged, week
 
@@ -89,16 +89,16 @@ def test_a_week_without_labels_is_told_by_the_estimate(contract: Contract, watch
     assert "| ROC-AUC | \N{EN DASH} | 0." in told.body
 
 
-def test_a_contest_names_each_gate_and_a_refusal_asks_for_somebody(contract: Contract) -> None:
-    lost = contest_notice(contract, "7", GATES, "2013-12-01", promoted=False)
+def test_an_evaluation_names_each_gate_and_a_refusal_asks_for_somebody(contract: Contract) -> None:
+    lost = evaluation_notice(contract, "7", GATES, "2013-12-01", promoted=False)
     assert lost.attention
     assert "1 of 2 gates passed; failed: calibrated" in lost.body
     assert "| calibrated | **failed** | 0.1 | 0.06 |" in lost.body
-    won = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
+    won = evaluation_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
     assert not won.attention
     assert "Version 7, trained as of 2013-12-01, is the champion" in won.body
     assert won.facts == {"version": "7", "passed": "true", "promoted": "true", "waits": "false"}
-    waits = contest_notice(contract, "7", GATES[:1], "2013-12-01", promoted=False)
+    waits = evaluation_notice(contract, "7", GATES[:1], "2013-12-01", promoted=False)
     assert not waits.attention
     assert "waits for approval" in waits.body
     assert waits.facts["waits"] == "true"

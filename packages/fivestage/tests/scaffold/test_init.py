@@ -101,7 +101,7 @@ def split(windows: SplitPlan) -> Split:
     return Split(
         test_start=windows.test_start,
         test_end=windows.test_end,
-        contest_days=windows.contest_days,
+        holdout_days=windows.holdout_days,
         folds=3,
         fold_days=windows.fold_days,
     )
@@ -490,7 +490,7 @@ def test_each_window_of_made_up_times_has_a_row_of_a_rare_class(rare: int) -> No
     at = simulated_times(label, windows.simulated, split(windows)).to_numpy()[:rare]
     ends = (
         epoch(windows.test_start)
-        - np.array([0, *(windows.contest_days + windows.fold_days * np.arange(4))]) * DAY
+        - np.array([0, *(windows.holdout_days + windows.fold_days * np.arange(4))]) * DAY
     )
     assert (-np.diff([(at < end).sum() for end in ends]) >= 1).all()
     assert (at >= epoch(windows.test_start)).sum() >= rare // 5
@@ -509,7 +509,7 @@ def test_no_fold_lies_in_a_gap_of_the_table() -> None:
     """As of a year whose February to September nobody has kept."""
     day = np.repeat([*range(30), *range(270, 310)], 100)
     windows = plan_windows(pd.Series(day * DAY, dtype="float64"), day.size)
-    ends = np.arange(4) * windows.fold_days + windows.contest_days
+    ends = np.arange(4) * windows.fold_days + windows.holdout_days
     back = epoch(windows.test_start) // DAY - day
     assert all(((back > end) & (back <= end + windows.fold_days)).sum() >= 100 for end in ends[:3].tolist())
 
@@ -600,7 +600,7 @@ def test_what_is_perfect_is_suspicious_unless_chance_or_a_quick_model_does_it(
     rows: int, reached: float, least: Any, most: Any
 ) -> None:
     target = Target("y", ("no", "yes"), (0.7, 0.3))
-    windows = replace(plan_windows(None, 1_000), contest_rows=rows)
+    windows = replace(plan_windows(None, 1_000), holdout_rows=rows)
     found = plan_limits(target, windows, 70, reached).suspicious
     assert found is None if least is None else least <= found <= most  # a limit of 1 could never fire
 
@@ -742,8 +742,10 @@ def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:
         assert isinstance(column, CategoryColumn)
         assert column.form == "integer"
         assert column.example == str(int(float(column.example)))
-    _, world, _ = ingest_tables(module(folder / "dataset.py").load(contract), contract, tmp_path / "out", "")
-    histories = set(world.events["outcome"]["customer"].dropna())
+    _, event_tables, _ = ingest_tables(
+        module(folder / "dataset.py").load(contract), contract, tmp_path / "out", ""
+    )
+    histories = set(event_tables.events["outcome"]["customer"].dropna())
     assert histories == {str(one) for one in range(1, 60)}
 
 

@@ -48,7 +48,7 @@ SHOWN = 500  # rows from that moment on
 
 
 @dataclass(frozen=True)
-class World:
+class Traffic:
     """Rows from the time of the models on, and what becomes known."""
 
     task: str
@@ -79,14 +79,14 @@ class Deployed:
     problem: Problem
 
 
-def world_of(task: str) -> World:
+def traffic_of(task: str) -> Traffic:
     one = prepared(task)
     first = int(np.searchsorted(one.rows["decision_at"], NOW))
     events = {}
-    for kind, frame in one.world.events.items():
+    for kind, frame in one.event_tables.events.items():
         known = one.contract.events[kind].known_at(dict(frame.items()))  # type: ignore[arg-type]
         events[kind] = frame[(known > NOW - DAY) & (known <= NOW + 20 * DAY)]
-    return World(task, one.rows.iloc[first : first + SHOWN], events)
+    return Traffic(task, one.rows.iloc[first : first + SHOWN], events)
 
 
 def messages(events: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
@@ -98,16 +98,16 @@ def messages(events: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
     ]
 
 
-def first_events(world: World, kind: str, count: int) -> list[dict[str, Any]]:
-    return messages({kind: world.events[kind].iloc[:count]})
+def first_events(traffic: Traffic, kind: str, count: int) -> list[dict[str, Any]]:
+    return messages({kind: traffic.events[kind].iloc[:count]})
 
 
-def offline(artifact: Artifact, world: World) -> Floats:
-    """What evaluation gives for every row of a world."""
-    past = FEATURES.offline_store(prepared(world.task).world.events, artifact.reference)
-    columns = synthetic_problem(world.task).contract.columns
-    rows = {name: world.table[name].to_numpy().tolist() for name in columns}
-    return predict_table(artifact, FEATURES, rows, past, world.at)
+def offline(artifact: Artifact, traffic: Traffic) -> Floats:
+    """What evaluation gives for every row of the traffic."""
+    past = FEATURES.offline_store(prepared(traffic.task).event_tables.events, artifact.reference)
+    columns = synthetic_problem(traffic.task).contract.columns
+    rows = {name: traffic.table[name].to_numpy().tolist() for name in columns}
+    return predict_table(artifact, FEATURES, rows, past, traffic.at)
 
 
 def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
@@ -172,8 +172,8 @@ def contract() -> Contract:
 
 
 @pytest.fixture(scope="session", params=["binary"])
-def world(request: pytest.FixtureRequest) -> World:
-    return world_of(request.param)
+def traffic(request: pytest.FixtureRequest) -> Traffic:
+    return traffic_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import headers, url
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import Deployed, Running, World, deploy, first_events, free_port, running
+from tests.serving.conftest import Deployed, Running, Traffic, deploy, first_events, free_port, running
 from tests.serving.test_hostile import connected, good
 
 PROBLEM = "application/problem+json"
@@ -29,16 +29,16 @@ def with_settings(deployed: Deployed, **given: object) -> Settings:
     return Settings(**{**deployed.settings.model_dump(), **given})
 
 
-def test_with_keys_set_only_their_holders_come_in(deployed: Deployed, world: World) -> None:
+def test_with_keys_set_only_their_holders_come_in(deployed: Deployed, traffic: Traffic) -> None:
     with running(with_settings(deployed, api_keys="first, second")) as service:
         ask = service.client
         for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer firs"}):
-            refused = ask.post("/predict", json=world.request(0), headers=headers)
+            refused = ask.post("/predict", json=traffic.request(0), headers=headers)
             assert refused.status_code == 401
             assert refused.headers["content-type"] == PROBLEM
             assert refused.headers["www-authenticate"] == "Bearer"
         for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
-            assert ask.post("/predict", json=world.request(0), headers=headers).status_code == 200
+            assert ask.post("/predict", json=traffic.request(0), headers=headers).status_code == 200
         assert ask.post("/outcomes", json={}).status_code == 401
         assert ask.post("/reload").status_code == 401
         assert [ask.get(path).status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
@@ -50,16 +50,16 @@ def test_a_setting_without_a_key_is_no_open_door(keys: str) -> None:
         Settings.from_environment({"SERVE_API_KEYS": keys})
 
 
-def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, world: World) -> None:
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, traffic: Traffic) -> None:
     with running(with_settings(deployed, rate_per_second=0.5, burst_seconds=6)) as service:
-        answers = [service.client.post("/predict", json=world.request(0)) for _ in range(5)]
+        answers = [service.client.post("/predict", json=traffic.request(0)) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
         assert service.client.get("/healthz").status_code == 200
 
 
 def test_too_many_at_once_are_turned_away(
-    deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
@@ -71,16 +71,18 @@ def test_too_many_at_once_are_turned_away(
     with running(with_settings(deployed, max_in_flight=2)) as service, ThreadPoolExecutor(2) as pool:
         monkeypatch.setattr(service.service._commit, "add", slow)
         asked = [
-            pool.submit(httpx.post, f"{service.url}/predict", json=world.request(0), timeout=300)
+            pool.submit(httpx.post, f"{service.url}/predict", json=traffic.request(0), timeout=300)
             for _ in range(2)
         ]
         until = time.monotonic() + 300
         while len(held) < 2 and time.monotonic() < until:
             time.sleep(0.005)
         with connected(service) as whole:  # head and body in one piece, as httpx may not send them
-            whole.sendall(good(world))
+            whole.sendall(good(traffic))
             head, _, body = whole.recv(65_536).partition(b"\r\n\r\n")
-        step_by_step = service.client.post("/predict", json=world.request(0), headers={"connection": "close"})
+        step_by_step = service.client.post(
+            "/predict", json=traffic.request(0), headers={"connection": "close"}
+        )
         counted = service.client.get("/metrics").text
         for loop, written in held:
             loop.call_soon_threadsafe(written.set_result, None)
@@ -93,7 +95,7 @@ def test_too_many_at_once_are_turned_away(
     assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
 
 
-def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, world: World) -> None:
+def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, traffic: Traffic) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
             yield b" " * 100
@@ -107,7 +109,7 @@ def test_a_body_too_large_or_of_another_kind_is_refused(deployed: Deployed, worl
         text = service.client.post("/predict", content=b"{}", headers={"content-type": "text/plain"})
         assert text.status_code == 415
         kind = {"content-type": "Application/JSON; charset=utf-8"}
-        sent = httpx.Request("POST", "http://any", json=world.request(0)).content
+        sent = httpx.Request("POST", "http://any", json=traffic.request(0)).content
         assert service.client.post("/predict", content=sent, headers=kind).status_code == 200
 
 
@@ -147,13 +149,13 @@ def test_pages_need_nothing_from_elsewhere_and_stand_in_no_frame(live: Running) 
 
 
 def test_an_answer_carries_its_name_and_the_log_the_callers_trace(
-    deployed: Deployed, world: World, caplog: pytest.LogCaptureFixture
+    deployed: Deployed, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     with running(with_settings(deployed, log_requests=True)) as service, caplog.at_level("INFO"):
         sent = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", "x-request-id": "mine"}
-        answer = service.client.post("/predict", json=world.request(0), headers=sent)
-        other = service.client.post("/predict", json=world.request(0), headers={"traceparent": "nonsense"})
+        answer = service.client.post("/predict", json=traffic.request(0), headers=sent)
+        other = service.client.post("/predict", json=traffic.request(0), headers={"traceparent": "nonsense"})
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert "traceparent" not in answer.headers, "a span that nobody exports"
     lines = [one for one in caplog.records if one.getMessage() == "answered"]
@@ -164,11 +166,11 @@ def test_an_answer_carries_its_name_and_the_log_the_callers_trace(
     ]
 
 
-def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, world: World) -> None:
+def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, traffic: Traffic) -> None:
     """What a browser sends for `fetch(url, {method: "POST", mode: "no-cors", body})` on any page."""
     host = live.url.removeprefix("http://")
     plain = {"content-type": "application/json"}
-    (event,) = first_events(world, "delivery", 1)
+    (event,) = first_events(traffic, "delivery", 1)
     for named in (
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
@@ -194,15 +196,15 @@ def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, w
     allowed = with_settings(deployed, allowed_origins="https://elsewhere.example")
     with running(allowed) as service:
         sent = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
-        assert service.client.post("/predict", json=world.request(0), headers=sent).status_code == 200
+        assert service.client.post("/predict", json=traffic.request(0), headers=sent).status_code == 200
 
 
-def test_clients_behind_a_trusted_proxy_have_rates_of_their_own(deployed: Deployed, world: World) -> None:
+def test_clients_behind_a_trusted_proxy_have_rates_of_their_own(deployed: Deployed, traffic: Traffic) -> None:
     limits = {"rate_per_second": 0.1, "burst_seconds": 10}  # one request each
 
     def ask(service: Running, **headers: str) -> int:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return service.client.post("/predict", json=world.request(0), headers=named).status_code
+        return service.client.post("/predict", json=traffic.request(0), headers=named).status_code
 
     with running(with_settings(deployed, **limits)) as service:
         assert ask(service, x_forwarded_for="10.0.0.1") == 200
@@ -226,7 +228,7 @@ def test_a_proxy_is_named_by_its_network(proxies: str) -> None:
 
 
 def test_a_failure_of_ours_is_a_problem_and_not_the_end(
-    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+    live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
         raise OSError("no space")
@@ -234,15 +236,17 @@ def test_a_failure_of_ours_is_a_problem_and_not_the_end(
     with monkeypatch.context() as patched:
         assert live.service.model is not None
         patched.setattr(live.service.model.engine, "predict", broken)
-        failed = live.client.post("/predict", json=world.request(0))
+        failed = live.client.post("/predict", json=traffic.request(0))
         assert failed.status_code == 500
         assert failed.headers["content-type"] == PROBLEM
         assert "space" not in failed.text
-    assert live.client.post("/predict", json=world.request(0)).status_code == 200
+    assert live.client.post("/predict", json=traffic.request(0)).status_code == 200
 
 
 @pytest.mark.usefixtures("synthetic_process")
-def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Artifact, world: World) -> None:
+def test_a_stopping_service_says_so_before_it_goes(
+    tmp_path: Path, artifact: Artifact, traffic: Traffic
+) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(
         folder=tmp_path, port=free_port(), drain_seconds=0.7, api_keys="key", log_requests=True
@@ -254,9 +258,9 @@ def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Art
         while (stopping := client.get("/readyz")).status_code == 200:
             assert time.monotonic() < until
         assert stopping.json()["detail"] == "The service is stopping."
-        answer = client.post("/predict", json=world.request(0))
+        answer = client.post("/predict", json=traffic.request(0))
         assert answer.status_code == 200
-        while client.post("/predict", json=world.request(0)).headers.get("connection") != "close":
+        while client.post("/predict", json=traffic.request(0)).headers.get("connection") != "close":
             assert time.monotonic() < until  # clients go elsewhere before connections are closed
     while local.process(settings) is not None:
         assert time.monotonic() < until
@@ -268,7 +272,7 @@ def test_a_stopping_service_says_so_before_it_goes(tmp_path: Path, artifact: Art
 
 @pytest.mark.usefixtures("synthetic_process")
 def test_without_a_compiler_the_service_answers_and_says_so(
-    tmp_path: Path, artifact: Artifact, world: World, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYNTHETIC_WITHOUT_C", "yes")
     monkeypatch.setenv("FIVESTAGE_VAR", str(tmp_path / "var"))
@@ -278,7 +282,7 @@ def test_without_a_compiler_the_service_answers_and_says_so(
     try:
         model = httpx.get(f"{url(settings)}/model").json()
         counted = httpx.get(f"{url(settings)}/metrics").text
-        found = httpx.post(f"{url(settings)}/predict", json=world.request(0))
+        found = httpx.post(f"{url(settings)}/predict", json=traffic.request(0))
     finally:
         local.stop(settings)
     assert "compiled" in model["trees"] != "compiled"

@@ -27,7 +27,7 @@ from tests.serving.conftest import (
     NOW,
     Deployed,
     Running,
-    World,
+    Traffic,
     deploy,
     first_events,
     post_events,
@@ -110,7 +110,7 @@ def median_ms(url: str, stop: threading.Event) -> float:
 
 @pytest.mark.parametrize("kind", ["explain", "batch"])
 def test_others_are_answered_while_a_large_request_is(
-    live: Running, world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+    live: Running, traffic: Traffic, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each large request takes half a second here; whoever asks for nothing waits a fraction of that."""
 
@@ -124,10 +124,10 @@ def test_others_are_answered_while_a_large_request_is(
     model = live.service.model
     assert model is not None
     if kind == "explain":
-        path, body = "/predict?explain=true", world.request(0)
+        path, body = "/predict?explain=true", traffic.request(0)
         monkeypatch.setattr(Explainer, "contributions", slow(Explainer.contributions))
     else:
-        path, body = "/predict", {"rows": [world.request(place % 400) for place in range(1000)]}
+        path, body = "/predict", {"rows": [traffic.request(place % 400) for place in range(1000)]}
         monkeypatch.setattr(type(model.engine.scorer), "margins", slow(type(model.engine.scorer).margins))
     answers: list[int] = []
 
@@ -148,16 +148,16 @@ def test_others_are_answered_while_a_large_request_is(
     assert medians[0] < 250
 
 
-def test_large_batches_meanwhile_see_the_same_history(live: Running, world: World) -> None:
+def test_large_batches_meanwhile_see_the_same_history(live: Running, traffic: Traffic) -> None:
     """Events that come while a batch is answered wait: its rows all see the history that its log names."""
-    rows = {"rows": [world.request(place % 400) for place in range(1000)]}
+    rows = {"rows": [traffic.request(place % 400) for place in range(1000)]}
     before = live.client.post("/predict", json=rows).json()["predictions"]
     answers = []
     asking = threading.Thread(
         target=lambda: answers.append(httpx.post(f"{live.url}/predict", json=rows, timeout=60).json())
     )
     asking.start()
-    post_events(live.client, world.events)
+    post_events(live.client, traffic.events)
     asking.join()
     logged = {record.request_id: record for _, record in live.service.store.answers()}
     offset = logged[answers[0]["request_id"]].heard
@@ -167,7 +167,7 @@ def test_large_batches_meanwhile_see_the_same_history(live: Running, world: Worl
 
 
 def test_what_waits_for_the_thread_is_bounded(
-    deployed: Deployed, world: World, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = threading.Event()
     contributions = Explainer.contributions
@@ -181,7 +181,7 @@ def test_what_waits_for_the_thread_is_bounded(
         statuses: list[int] = []
 
         def ask() -> None:
-            answer = httpx.post(f"{service.url}/predict?explain=true", json=world.request(0), timeout=60)
+            answer = httpx.post(f"{service.url}/predict?explain=true", json=traffic.request(0), timeout=60)
             statuses.append(answer.status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(5)]
@@ -207,7 +207,7 @@ def test_what_waits_for_the_thread_is_bounded(
 )
 def test_a_background_task_that_fails_says_so_and_goes_on(
     deployed: Deployed,
-    world: World,
+    traffic: Traffic,
     task: str,
     broken: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -224,7 +224,7 @@ def test_a_background_task_that_fails_says_so_and_goes_on(
         def said() -> bool:
             if task == "shadow":  # which works where there is something to do
                 service.service.shadow.model = service.service.model
-                service.client.post("/predict", json=world.request(0))
+                service.client.post("/predict", json=traffic.request(0))
             detail = service.client.get("/readyz").json()["detail"]
             return "nobody thought of this" in detail and len(calls) > 1
 
@@ -241,8 +241,8 @@ def test_a_background_task_that_fails_says_so_and_goes_on(
     assert "nobody thought of this" in caplog.text
 
 
-def test_the_log_holds_the_row_and_not_what_it_came_in(live: Running, world: World) -> None:
-    row = json.dumps(world.request(0))
+def test_the_log_holds_the_row_and_not_what_it_came_in(live: Running, traffic: Traffic) -> None:
+    row = json.dumps(traffic.request(0))
     padded = row.replace("{", "{" + " " * 1_000_000, 1) + " " * 900_000
     headers = {"content-type": "application/json"}
     answer = live.client.post("/predict", content=padded, headers=headers)
@@ -253,14 +253,14 @@ def test_the_log_holds_the_row_and_not_what_it_came_in(live: Running, world: Wor
     assert all(len(record.request) < 300 for record in records)
     contract = synthetic_problem("binary").contract
     for one in predictions(live.service.store, contract):
-        assert repr({name: one[name] for name in contract.columns}) == repr(world.row(0))
+        assert repr({name: one[name] for name in contract.columns}) == repr(traffic.row(0))
 
 
 def test_a_row_far_from_the_known_history_says_so_and_is_counted(
-    live: Running, world: World, artifact: Artifact
+    live: Running, traffic: Traffic, artifact: Artifact
 ) -> None:
     def gap(at: int) -> float | None:
-        row = {**world.request(0), **request_of({"deliver_at": at + 3600})}
+        row = {**traffic.request(0), **request_of({"deliver_at": at + 3600})}
         found = live.client.post("/predict", json=row).json()["predictions"][0]
         many = live.client.post("/predict", json={"rows": [row] * 60}).json()["predictions"]
         assert [one.get("history_gap_hours") for one in many] == [found.get("history_gap_hours")] * 60
@@ -275,7 +275,7 @@ def test_a_row_far_from_the_known_history_says_so_and_is_counted(
     behind = gap(NOW - 100 * DAY)
     assert behind is not None
     assert behind < -24
-    post_events(live.client, world.events)  # of twenty days
+    post_events(live.client, traffic.events)  # of twenty days
     assert gap(NOW + 10 * DAY) is None
     counted = live.client.get("/metrics").text
     assert 'rows_outside_history_total{side="ahead"} 61.0' in counted
@@ -286,27 +286,27 @@ def test_the_example_of_the_form_is_of_the_models_time(live: Running) -> None:
     assert 'value="2024-04-20T01:00:00Z"' in live.client.get("/").text
 
 
-def test_what_is_no_number_is_sent_as_it_was_typed(live: Running, world: World) -> None:
+def test_what_is_no_number_is_sent_as_it_was_typed(live: Running, traffic: Traffic) -> None:
     """The form sends text where a number was asked for, and the service says what is wrong with it."""
     page = live.client.get("/").text
     assert "Number.isNaN(number) ? text : number" in page
-    refused = live.client.post("/predict", json={**world.request(0), "amount": "abc"})
+    refused = live.client.post("/predict", json={**traffic.request(0), "amount": "abc"})
     assert refused.json()["detail"] == "row 0, field amount: Expected a number or null, got text"
 
 
 def test_events_are_refused_while_the_database_is_away_and_nothing_is_learnt(
-    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+    live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_: object) -> None:
         raise OSError("gone")
 
     with monkeypatch.context() as patched:
         patched.setattr(live.service.store, "write_events", away)
-        refused = live.client.post("/outcomes", json={"events": first_events(world, "delivery", 2)})
+        refused = live.client.post("/outcomes", json={"events": first_events(traffic, "delivery", 2)})
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
     assert live.service._log_offset == 0
-    assert live.client.post("/outcomes", json={"events": first_events(world, "delivery", 2)}).json() == {
+    assert live.client.post("/outcomes", json={"events": first_events(traffic, "delivery", 2)}).json() == {
         "accepted": 2,
         "repeated": 0,
     }

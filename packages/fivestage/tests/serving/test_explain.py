@@ -11,7 +11,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
 from fivestage.artifact.tree_tables import CATEGORY, LEAF, Tree, UnsupportedError, probes
 from fivestage.common.columns import Floats
-from tests.serving.conftest import Running, World
+from tests.serving.conftest import Running, Traffic
 from tests.serving.test_trees import ensemble, trained
 
 
@@ -67,9 +67,9 @@ def test_contributions_sum_to_the_margin() -> None:
 
 
 def test_reasons_on_request_add_up_to_the_probability(
-    live: Running, artifact: Artifact, world: World
+    live: Running, artifact: Artifact, traffic: Traffic
 ) -> None:
-    rows = [world.request(place) for place in range(3)]
+    rows = [traffic.request(place) for place in range(3)]
     plain = live.client.post("/predict", json={"rows": rows}).json()["predictions"]
     told = live.client.post("/predict?explain=true", json={"rows": rows}).json()["predictions"]
     for one, other in zip(plain, told, strict=True):
@@ -82,8 +82,8 @@ def test_reasons_on_request_add_up_to_the_probability(
         assert 1 / (1 + math.exp(-odds)) == pytest.approx(one["probability"], abs=1e-9)
 
 
-def test_what_cannot_be_explained_is_refused(live: Running, world: World) -> None:
-    rows = [world.request(0)] * 11
+def test_what_cannot_be_explained_is_refused(live: Running, traffic: Traffic) -> None:
+    rows = [traffic.request(0)] * 11
     assert live.client.post("/predict?explain=true", json={"rows": rows}).status_code == 422
     assert live.client.post("/predict?explain=perhaps", json=rows[0]).status_code == 422
 

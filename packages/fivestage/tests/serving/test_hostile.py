@@ -14,7 +14,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.serving.http_protocol import MOST_HEAD
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import Running, World, deploy, running
+from tests.serving.conftest import Running, Traffic, deploy, running
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -42,8 +42,8 @@ def said(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def good(world: World) -> bytes:
-    body = json.dumps(world.request(0)).encode()
+def good(traffic: Traffic) -> bytes:
+    body = json.dumps(traffic.request(0)).encode()
     return POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -80,10 +80,10 @@ def test_what_is_no_request_or_never_ends_is_refused_and_closed(
     assert strict.client.get("/healthz").status_code == 200
 
 
-def test_a_request_that_drips_is_closed_however_busy_it_looks(strict: Running, world: World) -> None:
+def test_a_request_that_drips_is_closed_however_busy_it_looks(strict: Running, traffic: Traffic) -> None:
     with connected(strict) as connection:
         connection.settimeout(0.05)
-        request, answer = good(world), b""
+        request, answer = good(traffic), b""
         for place in range(len(request)):
             with contextlib.suppress(ConnectionError):
                 connection.sendall(request[place : place + 1])
@@ -94,10 +94,10 @@ def test_a_request_that_drips_is_closed_however_busy_it_looks(strict: Running, w
     assert place < len(request) - 1  # long before it was whole
 
 
-def test_requests_sent_together_are_answered_in_their_order(strict: Running, world: World) -> None:
+def test_requests_sent_together_are_answered_in_their_order(strict: Running, traffic: Traffic) -> None:
     with connected(strict) as connection:
         connection.sendall(
-            good(world)
+            good(traffic)
             + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
             + POST
             + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -159,7 +159,7 @@ def test_hostile_json_is_a_mistake_of_the_client(strict: Running, body: bytes) -
 
 
 def test_bodies_that_never_end_do_not_fill_the_memory(
-    strict: Running, world: World, monkeypatch: pytest.MonkeyPatch
+    strict: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fivestage.serving.middleware.MOST_HELD", 150_000)
     held = [connected(strict) for _ in range(3)]
@@ -169,7 +169,7 @@ def test_bodies_that_never_end_do_not_fill_the_memory(
     for one in held:
         one.close()
     assert sorted(answer[9:12] for answer in answers) == [b"408", b"503", b"503"]
-    assert strict.client.post("/predict", json=world.request(0)).status_code == 200
+    assert strict.client.post("/predict", json=traffic.request(0)).status_code == 200
 
 
 def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Running) -> None:
@@ -185,11 +185,11 @@ def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Ru
 
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket"])
 def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
-    strict: Running, world: World, upgrade: bytes
+    strict: Running, traffic: Traffic, upgrade: bytes
 ) -> None:
     more = b"\r\nConnection: Upgrade, close, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: AA" % upgrade
     with connected(strict) as connection:
-        connection.sendall(good(world).replace(b"\r\nHost: x", b"\r\nHost: x" + more))
+        connection.sendall(good(traffic).replace(b"\r\nHost: x", b"\r\nHost: x" + more))
         assert b'"predictions":[{' in said(connection)
     with connected(strict) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x" + more + b"\r\n\r\n")
@@ -198,11 +198,11 @@ def test_who_would_rather_speak_another_protocol_is_answered_in_this_one(
 
 @pytest.mark.parametrize(("packing", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_body_may_be_packed_and_no_more_than_its_limit_unpacked(
-    strict: Running, world: World, packing: str, pack: Callable[[bytes], bytes]
+    strict: Running, traffic: Traffic, packing: str, pack: Callable[[bytes], bytes]
 ) -> None:
     sent = {"content-encoding": packing, "content-type": "application/json"}
-    body = json.dumps(world.request(0)).encode()
-    plain = strict.client.post("/predict", json=world.request(0)).json()["predictions"]
+    body = json.dumps(traffic.request(0)).encode()
+    plain = strict.client.post("/predict", json=traffic.request(0)).json()["predictions"]
     answer = strict.client.post("/predict", content=pack(body), headers=sent)
     assert answer.json()["predictions"] == plain
     for hostile, status in ((pack(b" " * 50_000_000), 413), (body, 400), (pack(body)[:-9], 400), (b"", 400)):

@@ -20,7 +20,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import Deployed, Running, World, deploy, free_port, running
+from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
 
 
@@ -41,8 +41,8 @@ def ask(connection: socket.socket, *sent: bytes) -> list[bytes]:
     return found
 
 
-def test_requests_in_parts_or_together_are_answered_alike(live: Running, world: World) -> None:
-    request = good(world)
+def test_requests_in_parts_or_together_are_answered_alike(live: Running, traffic: Traffic) -> None:
+    request = good(traffic)
     with connected(live) as connection:
         ask(connection, request)
         for cut in (1, 30, request.index(b"\r\n\r\n") + 2, request.index(b"\r\n\r\n") + 4, len(request) - 1):
@@ -55,7 +55,7 @@ def test_requests_in_parts_or_together_are_answered_alike(live: Running, world: 
 
 
 def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
-    live: Running, world: World, monkeypatch: pytest.MonkeyPatch
+    live: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
@@ -65,11 +65,11 @@ def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
         return held[-1][1]
 
     with connected(live) as connection, connected(live) as gone:
-        ask(connection, good(world))
+        ask(connection, good(traffic))
         with monkeypatch.context() as patched:
             patched.setattr(live.service._commit, "add", slow)
             for one in (connection, gone):
-                one.sendall(good(world))
+                one.sendall(good(traffic))
             while len(held) < 2:
                 time.sleep(0.005)
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -83,7 +83,7 @@ def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
 
 
 @pytest.mark.usefixtures("synthetic_process")
-def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, world: World) -> None:
+def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, traffic: Traffic) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(folder=tmp_path, port=free_port())
     process = local.start(settings, 120)
@@ -94,7 +94,7 @@ def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, 
         with httpx.Client(base_url=url(settings), timeout=60) as client:
             while True:
                 try:
-                    statuses.append(client.post("/predict", json=world.request(0)).status_code)
+                    statuses.append(client.post("/predict", json=traffic.request(0)).status_code)
                 except httpx.ConnectError:
                     return  # it has stopped
                 except httpx.HTTPError as error:
@@ -221,11 +221,11 @@ def essence(answer: bytes) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_mutated_requests_are_answered_as_by_stock_uvicorn(
-    tmp_path: Path, artifact: Artifact, world: World
+    tmp_path: Path, artifact: Artifact, traffic: Traffic
 ) -> None:
     """But for what is documented: problem details for what is not HTTP, and no switch of protocols."""
     chance = random.Random(5)
-    requests = [mutated(good(world), chance) for _ in range(REQUESTS)]
+    requests = [mutated(good(traffic), chance) for _ in range(REQUESTS)]
     wide = {"max_in_flight": 10_000}
 
     async def everything(service: Running) -> list[list[tuple[int, str]]]:

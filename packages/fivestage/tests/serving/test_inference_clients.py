@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from tests.serving.conftest import Running, World, deploy, running
+from tests.serving.conftest import Running, Traffic, deploy, running
 
 MODEL = "synthetic-binary"
 KINDS = {str: ("BYTES", object), int: ("INT64", np.int64), float: ("FP64", np.float64)}
@@ -20,8 +20,8 @@ def shared(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield service
 
 
-def columns(world: World) -> dict[str, tuple[str, Any]]:
-    rows = [world.request(place) for place in range(3)]
+def columns(traffic: Traffic) -> dict[str, tuple[str, Any]]:
+    rows = [traffic.request(place) for place in range(3)]
     kinds = {name: KINDS[type(value)] for name, value in rows[0].items()}
     return {
         name: (kind, np.array([row[name] for row in rows], dtype=dtype))
@@ -29,22 +29,22 @@ def columns(world: World) -> dict[str, tuple[str, Any]]:
     }
 
 
-def expected(service: Running, world: World) -> list[Any]:
-    rows = [world.request(place) for place in range(3)]
+def expected(service: Running, traffic: Traffic) -> list[Any]:
+    rows = [traffic.request(place) for place in range(3)]
     answer = service.client.post("/predict", json={"rows": rows}).json()["predictions"]
     return [one["probability"] for one in answer]
 
 
 @pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False])
-def test_tritons_client(shared: Running, world: World, packing: str | None, binary: bool) -> None:  # noqa: FBT001
+def test_tritons_client(shared: Running, traffic: Traffic, packing: str | None, binary: bool) -> None:  # noqa: FBT001
     triton = pytest.importorskip("tritonclient.http")
     client = triton.InferenceServerClient(shared.url.removeprefix("http://"))
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.get_model_metadata(MODEL)["versions"] == ["7"]
     inputs = []
-    for name, (kind, values) in columns(world).items():
+    for name, (kind, values) in columns(traffic).items():
         inputs.append(triton.InferInput(name, list(values.shape), kind))
         inputs[-1].set_data_from_numpy(values, binary_data=binary)
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("probability", "decision")]
@@ -54,7 +54,7 @@ def test_tritons_client(shared: Running, world: World, packing: str | None, bina
             found = client.infer(
                 MODEL, inputs, version, outputs=wanted, request_compression_algorithm=packing
             )
-            assert found.as_numpy("probability").tolist() == expected(shared, world)
+            assert found.as_numpy("probability").tolist() == expected(shared, traffic)
             assert len(found.as_numpy("decision")) == 3
     with pytest.raises(triton.InferenceServerException, match="'8' does not serve"):
         client.infer(MODEL, inputs, "8")
@@ -62,20 +62,20 @@ def test_tritons_client(shared: Running, world: World, packing: str | None, bina
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_kserves_client(shared: Running, world: World, binary: bool) -> None:  # noqa: FBT001
+def test_kserves_client(shared: Running, traffic: Traffic, binary: bool) -> None:  # noqa: FBT001
     kserve = pytest.importorskip("kserve")
 
     async def ask() -> Any:
         client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
         assert await client.is_model_ready(shared.url, MODEL)
         inputs = []
-        for name, (kind, values) in columns(world).items():
+        for name, (kind, values) in columns(traffic).items():
             inputs.append(kserve.InferInput(name, list(values.shape), kind))
             inputs[-1].set_data_from_numpy(values, binary_data=binary)
         return await client.infer(shared.url, kserve.InferRequest(MODEL, inputs), model_name=MODEL)
 
     found = {one.name: one.as_numpy() for one in asyncio.run(ask()).outputs}
-    assert found["probability"].tolist() == expected(shared, world)
+    assert found["probability"].tolist() == expected(shared, traffic)
 
 
 def test_what_is_no_tensor_of_a_client_is_refused(shared: Running) -> None:

@@ -23,7 +23,7 @@ from fivestage.serving.log import open_store, predictions
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.spool import Spool
 from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed, Store
-from tests.serving.conftest import World, deploy, free_port, messages, offline, post_events, running
+from tests.serving.conftest import Traffic, deploy, free_port, messages, offline, post_events, running
 from tests.serving.databases import Postgres, postgres, program
 
 
@@ -206,16 +206,16 @@ def test_the_spool_of_a_process_that_ended_is_drained_by_another(store: Store, t
 
 
 def test_while_the_database_is_away_answers_wait_on_disk(
-    tmp_path: Path, artifact: Artifact, world: World, contract: Contract
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract
 ) -> None:
     settings = settings_of(tmp_path, artifact, "")
     with running(settings) as service:
         busy = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
         busy.execute("BEGIN EXCLUSIVE")
         names = [
-            service.client.post("/predict", json=world.request(0)).json()["request_id"] for _ in range(5)
+            service.client.post("/predict", json=traffic.request(0)).json()["request_id"] for _ in range(5)
         ]
-        refused = service.client.post("/outcomes", json={"events": messages(world.events)[:2]})
+        refused = service.client.post("/outcomes", json={"events": messages(traffic.events)[:2]})
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         ready = service.client.get("/readyz")
@@ -224,24 +224,24 @@ def test_while_the_database_is_away_answers_wait_on_disk(
         busy.execute("ROLLBACK")
         busy.close()
         until(lambda: service.client.get("/readyz").json()["detail"] == "")
-        names.append(service.client.post("/predict", json=world.request(0)).json()["request_id"])
+        names.append(service.client.post("/predict", json=traffic.request(0)).json()["request_id"])
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == names
         until(lambda: "answers_spooled 0.0" in service.client.get("/metrics").text)
 
 
 def test_an_operator_may_choose_no_answer_over_one_that_is_not_logged(
-    tmp_path: Path, artifact: Artifact, world: World
+    tmp_path: Path, artifact: Artifact, traffic: Traffic
 ) -> None:
     with running(settings_of(tmp_path, artifact, "", when_log_fails="refuse")) as service:
         busy = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
         busy.execute("BEGIN EXCLUSIVE")
-        assert service.client.post("/predict", json=world.request(0)).status_code == 503
+        assert service.client.post("/predict", json=traffic.request(0)).status_code == 503
         busy.close()
-        assert service.client.post("/predict", json=world.request(0)).status_code == 200
+        assert service.client.post("/predict", json=traffic.request(0)).status_code == 200
 
 
 def test_with_room_nowhere_nothing_is_answered_and_readiness_says_so(
-    tmp_path: Path, artifact: Artifact, world: World, contract: Contract, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: object) -> None:
         raise OSError("no space left")
@@ -251,17 +251,17 @@ def test_with_room_nowhere_nothing_is_answered_and_readiness_says_so(
             patched.setattr(service.service.store, "write_answers", full)
             patched.setattr(service.service._spool, "add", full)
             for _ in range(2):
-                refused = service.client.post("/predict", json=world.request(0))
+                refused = service.client.post("/predict", json=traffic.request(0))
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "1"
             assert "no space left" in service.client.get("/readyz").json()["detail"]
-        name = service.client.post("/predict", json=world.request(0)).json()["request_id"]
+        name = service.client.post("/predict", json=traffic.request(0)).json()["request_id"]
         assert service.client.get("/readyz").json()["detail"] == ""
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == [name]
 
 
 def test_a_postgres_that_goes_and_comes_loses_no_answer(
-    tmp_path: Path, artifact: Artifact, world: World, contract: Contract, server: Postgres | None
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract, server: Postgres | None
 ) -> None:
     if server is None:
         pytest.skip("Postgres is not installed")
@@ -274,45 +274,45 @@ def test_a_postgres_that_goes_and_comes_loses_no_answer(
             if change:
                 change()
             for _ in range(4):
-                answer = service.client.post("/predict", json=world.request(0))
+                answer = service.client.post("/predict", json=traffic.request(0))
                 assert answer.status_code == 200, answer.text
                 names.append(answer.json()["request_id"])
         until(lambda: service.client.get("/readyz").json()["detail"] == "")
         assert [one["request_id"] for one in predictions(service.service.store, contract)] == names
-        post_events(service.client, {"traffic": world.events["traffic"]})
+        post_events(service.client, {"traffic": traffic.events["traffic"]})
 
 
 # --- processes that share a database ---
 
 
 def test_processes_on_one_database_hear_each_others_events(
-    url: str, tmp_path: Path, artifact: Artifact, world: World
+    url: str, tmp_path: Path, artifact: Artifact, traffic: Traffic
 ) -> None:
-    rows = {"rows": [world.request(place) for place in range(len(world.at))]}
+    rows = {"rows": [traffic.request(place) for place in range(len(traffic.at))]}
     one_settings = settings_of(tmp_path / "one", artifact, url, hear_seconds=0.05)
     other_settings = settings_of(tmp_path / "other", artifact, url, hear_seconds=0.05)
     with running(one_settings) as one, running(other_settings) as other:
-        for place, (kind, frame) in enumerate(world.events.items()):
+        for place, (kind, frame) in enumerate(traffic.events.items()):
             post_events((one, other)[place % 2].client, {kind: frame})
         total = sum(1 for _ in one.service.store.events())
         until(lambda: one.service._log_offset == other.service._log_offset == total)
         for service in (one, other):
             found = service.client.post("/predict", json=rows).json()["predictions"]
-            expected = offline(artifact, world)
+            expected = offline(artifact, traffic)
             assert np.allclose([each["probability"] for each in found], expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.usefixtures("synthetic_process")
 def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
-    url: str, tmp_path: Path, artifact: Artifact, world: World, contract: Contract
+    url: str, tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract
 ) -> None:
     settings = settings_of(tmp_path, artifact, url)
-    events = messages({"delivery": world.events["delivery"]})
+    events = messages({"delivery": traffic.events["delivery"]})
     names: list[str] = []
     accepted: list[int] = []
 
     def ask(client: httpx.Client) -> None:
-        names.append(client.post("/predict", json=world.request(0)).json()["request_id"])
+        names.append(client.post("/predict", json=traffic.request(0)).json()["request_id"])
 
     def tell(client: httpx.Client) -> None:
         event = events[len(accepted)]

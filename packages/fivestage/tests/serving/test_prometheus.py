@@ -26,7 +26,7 @@ from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT, expose
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import World, deploy, free_port, messages, post_events
+from tests.serving.conftest import Traffic, deploy, free_port, messages, post_events
 from tests.synthetic import synthetic_problem
 
 PROMETHEUS = shutil.which("prometheus")
@@ -150,7 +150,7 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
     tmp_path: Path,
     watched: Path,
     artifact: Artifact,
-    world: World,
+    traffic: Traffic,
     contract: Contract,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -165,9 +165,9 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
         sound = read_served_version(settings.current_file)
         with prometheus(tmp_path / "prometheus", targets) as seen:
             with httpx.Client(base_url=url(settings), timeout=30) as client:
-                assert_all_is_well(seen, client, world, contract)
+                assert_all_is_well(seen, client, traffic, contract)
                 assert_each_alert_fires(
-                    seen, client, settings, watched, world, every - {"ServiceAbsent", "TreesInterpreted"}
+                    seen, client, settings, watched, traffic, every - {"ServiceAbsent", "TreesInterpreted"}
                 )
             local.stop(settings)
             until(lambda: "ServiceAbsent" in seen.firing())
@@ -178,14 +178,14 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
             until(lambda: "TreesInterpreted" in seen.firing() and "ServiceAbsent" not in seen.firing())
 
 
-def assert_all_is_well(seen: Prometheus, client: httpx.Client, world: World, contract: Contract) -> None:
+def assert_all_is_well(seen: Prometheus, client: httpx.Client, traffic: Traffic, contract: Contract) -> None:
     """Every rule is in order, every panel of the dashboard has something to draw, and nothing fires."""
-    post_events(client, world.events)
+    post_events(client, traffic.events)
     drawn = [target["expr"] for panel in dashboard(contract)["panels"] for target in panel.get("targets", [])]
     place = iter(range(10_000))
 
     def ask() -> list[str]:
-        rows = [world.request(next(place) % len(world.at)) for _ in range(20)]
+        rows = [traffic.request(next(place) % len(traffic.at)) for _ in range(20)]
         for row in [*rows, rows[0] | {"customer": "new"}]:  # which training has not seen
             client.post("/predict", json=row).raise_for_status()
         return [expression for expression in drawn if not seen.ask(expression)]
@@ -202,7 +202,7 @@ def assert_each_alert_fires(
     client: httpx.Client,
     settings: Settings,
     watched: Path,
-    world: World,
+    traffic: Traffic,
     expected: set[str],
 ) -> None:
     """The log's database is taken away, a model is refused, and the monitoring job has found the worst."""
@@ -219,11 +219,11 @@ def assert_each_alert_fires(
     }
     expose(WELL | worst, watched, "drill")
     fired: set[str] = set()
-    some = messages(world.events)[:2]
+    some = messages(traffic.events)[:2]
 
     def ask() -> bool:
         client.post(
-            "/predict", json=world.request(0)
+            "/predict", json=traffic.request(0)
         ).raise_for_status()  # waits for the database, then spools
         assert client.post("/outcomes", json={"events": some}).status_code == 503
         fired.update(seen.firing())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
-from tests.serving.conftest import Running, World, deploy, running
+from tests.serving.conftest import Running, Traffic, deploy, running
 from tests.serving.test_schema import ANYTHING, EVENTS, GOOD
 
 
@@ -88,8 +88,8 @@ def test_no_mistake_of_a_client_is_a_failure_of_ours(
     assert documented is None or str(answer.status_code) in documented["responses"]
 
 
-def infer(client: httpx.Client, world: World, places: range) -> httpx.Response:
-    rows = [world.request(place) for place in places]
+def infer(client: httpx.Client, traffic: Traffic, places: range) -> httpx.Response:
+    rows = [traffic.request(place) for place in places]
     inputs = [
         {"name": name, "shape": [len(rows)], "datatype": "BYTES", "data": [row[name] for row in rows]}
         for name in rows[0]
@@ -98,10 +98,12 @@ def infer(client: httpx.Client, world: World, places: range) -> httpx.Response:
 
 
 def test_the_open_inference_protocol_gives_the_same_answers(
-    shared: Running, world: World, contract: Contract
+    shared: Running, traffic: Traffic, contract: Contract
 ) -> None:
-    plain = shared.client.post("/predict", json={"rows": [world.request(place) for place in range(3)]}).json()
-    answer = infer(shared.client, world, range(3)).json()
+    plain = shared.client.post(
+        "/predict", json={"rows": [traffic.request(place) for place in range(3)]}
+    ).json()
+    answer = infer(shared.client, traffic, range(3)).json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == (contract.name, "1", "mine")
     found = {output["name"]: output["data"] for output in answer["outputs"]}
     assert found["probability"] == [one["probability"] for one in plain["predictions"]]
@@ -113,9 +115,9 @@ def test_the_open_inference_protocol_gives_the_same_answers(
     assert shared.client.get("/v2/models/other").status_code == 404
 
 
-def packed(world: World, places: range) -> tuple[bytes, dict[str, str], list[dict[str, Any]]]:
+def packed(traffic: Traffic, places: range) -> tuple[bytes, dict[str, str], list[dict[str, Any]]]:
     """A request in the protocol's binary extension, as Triton's client sends it: body, headers, tensors."""
-    rows = [world.request(place) for place in places]
+    rows = [traffic.request(place) for place in places]
     inputs: list[dict[str, Any]] = []
     parts = []
     for name in rows[0]:
@@ -131,9 +133,9 @@ def packed(world: World, places: range) -> tuple[bytes, dict[str, str], list[dic
     return head + b"".join(parts), {"Inference-Header-Content-Length": str(len(head))}, inputs
 
 
-def test_tensors_may_be_bytes_behind_the_request(shared: Running, world: World) -> None:
-    plain = {one["name"]: one["data"] for one in infer(shared.client, world, range(4)).json()["outputs"]}
-    body, headers, _ = packed(world, range(4))
+def test_tensors_may_be_bytes_behind_the_request(shared: Running, traffic: Traffic) -> None:
+    plain = {one["name"]: one["data"] for one in infer(shared.client, traffic, range(4)).json()["outputs"]}
+    body, headers, _ = packed(traffic, range(4))
     (output,) = shared.client.post(INFER, content=body, headers=headers | OCTETS).json()["outputs"]
     assert output == {**output, "name": "decision", "shape": [4], "data": plain["decision"]}
 
@@ -156,9 +158,9 @@ def test_tensors_may_be_bytes_behind_the_request(shared: Running, world: World) 
     ],
 )
 def test_bytes_that_are_no_tensors_are_refused_in_the_protocols_words(
-    shared: Running, world: World, cut: int | None, length: str | None, change: dict[str, Any]
+    shared: Running, traffic: Traffic, cut: int | None, length: str | None, change: dict[str, Any]
 ) -> None:
-    body, headers, inputs = packed(world, range(4))
+    body, headers, inputs = packed(traffic, range(4))
     parts = body[int(headers["Inference-Header-Content-Length"]) :][:cut]
     head = json.dumps({"inputs": [{**inputs[0], **change}, *inputs[1:]]}).encode()
     headers["Inference-Header-Content-Length"] = length or str(len(head))

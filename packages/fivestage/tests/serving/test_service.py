@@ -18,7 +18,7 @@ from fivestage.serving.sqlite import SqliteStore
 from tests.serving.conftest import (
     Deployed,
     Running,
-    World,
+    Traffic,
     deploy,
     first_events,
     offline,
@@ -27,24 +27,24 @@ from tests.serving.conftest import (
 )
 
 
-def asked(client: httpx.Client, world: World, places: range) -> list[dict[str, Any]]:
-    answer = client.post("/predict", json={"rows": [world.request(place) for place in places]})
+def asked(client: httpx.Client, traffic: Traffic, places: range) -> list[dict[str, Any]]:
+    answer = client.post("/predict", json={"rows": [traffic.request(place) for place in places]})
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["predictions"]
     return found
 
 
 def test_http_gives_the_probabilities_of_offline_evaluation(
-    live: Running, artifact: Artifact, world: World
+    live: Running, artifact: Artifact, traffic: Traffic
 ) -> None:
-    post_events(live.client, world.events)
-    found = [one["probability"] for one in asked(live.client, world, range(len(world.at)))]
-    assert np.allclose(found, offline(artifact, world), rtol=0, atol=1e-9)
-    assert [asked(live.client, world, range(i, i + 1))[0]["probability"] for i in range(50)] == found[:50]
+    post_events(live.client, traffic.events)
+    found = [one["probability"] for one in asked(live.client, traffic, range(len(traffic.at)))]
+    assert np.allclose(found, offline(artifact, traffic), rtol=0, atol=1e-9)
+    assert [asked(live.client, traffic, range(i, i + 1))[0]["probability"] for i in range(50)] == found[:50]
 
 
-def test_of_events_told_again_only_the_new_ones_are_numbered(live: Running, world: World) -> None:
-    sent = first_events(world, "delivery", 3)
+def test_of_events_told_again_only_the_new_ones_are_numbered(live: Running, traffic: Traffic) -> None:
+    sent = first_events(traffic, "delivery", 3)
     assert live.client.post("/outcomes", json={"events": [sent[1], sent[1]]}).json() == {
         "accepted": 1,
         "repeated": 1,
@@ -55,50 +55,55 @@ def test_of_events_told_again_only_the_new_ones_are_numbered(live: Running, worl
     assert live.service._log_offset == 3
 
 
-def test_an_unknown_category_is_served_named_and_counted(live: Running, world: World) -> None:
-    row = {**world.request(0), "customer": "new"}
+def test_an_unknown_category_is_served_named_and_counted(live: Running, traffic: Traffic) -> None:
+    row = {**traffic.request(0), "customer": "new"}
     answer = live.client.post("/predict", json=row).json()
     assert answer["predictions"][0]["unknown"] == ["region"]
     assert 'unknown_categories_total{feature="region"} 1.0' in live.client.get("/metrics").text
 
 
-def test_every_answer_is_in_the_log_with_its_inputs(live: Running, contract: Contract, world: World) -> None:
-    bare = live.client.post("/predict", json=world.request(0)).json()
-    many = live.client.post("/predict", json={"rows": [world.request(place) for place in range(3)]}).json()
+def test_every_answer_is_in_the_log_with_its_inputs(
+    live: Running, contract: Contract, traffic: Traffic
+) -> None:
+    bare = live.client.post("/predict", json=traffic.request(0)).json()
+    many = live.client.post("/predict", json={"rows": [traffic.request(place) for place in range(3)]}).json()
     logged = list(predictions(live.service.store, contract))
     assert [one["request_id"] for one in logged] == [bare["request_id"]] + [many["request_id"]] * 3
     assert [one["place"] for one in logged] == [0, 0, 1, 2]
     for one, place in zip(logged, (0, 0, 1, 2), strict=True):
-        assert repr({name: one[name] for name in contract.columns}) == repr(world.row(place))
+        assert repr({name: one[name] for name in contract.columns}) == repr(traffic.row(place))
     assert logged[2]["forecast"] == (many["predictions"][1]["probability"],)
 
 
-def test_a_repeated_event_counts_once(live: Running, world: World) -> None:
-    (event,) = first_events(world, "delivery", 1)
+def test_a_repeated_event_counts_once(live: Running, traffic: Traffic) -> None:
+    (event,) = first_events(traffic, "delivery", 1)
     assert live.client.post("/outcomes", json=event).json() == {"accepted": 1, "repeated": 0}
     assert live.client.post("/outcomes", json=event).json() == {"accepted": 0, "repeated": 1}
     other = {**event, "delay": 99.0}
     assert live.client.post("/outcomes", json=other).json() == {"accepted": 0, "repeated": 1}
 
 
-def test_a_restart_knows_what_was_told(deployed: Deployed, world: World) -> None:
+def test_a_restart_knows_what_was_told(deployed: Deployed, traffic: Traffic) -> None:
     with running(deployed.settings) as service:
-        post_events(service.client, world.events)
-        before = asked(service.client, world, range(400, 500))
+        post_events(service.client, traffic.events)
+        before = asked(service.client, traffic, range(400, 500))
     with running(deployed.settings) as service:
-        assert asked(service.client, world, range(400, 500)) == before
+        assert asked(service.client, traffic, range(400, 500)) == before
 
 
-def test_without_a_model_the_service_lives_and_is_not_ready(tmp_path: Path, world: World) -> None:
+def test_without_a_model_the_service_lives_and_is_not_ready(tmp_path: Path, traffic: Traffic) -> None:
     with running(Settings(folder=tmp_path)) as service:
         assert service.client.get("/healthz").status_code == 200
-        for answer in (service.client.get("/readyz"), service.client.post("/predict", json=world.request(0))):
+        for answer in (
+            service.client.get("/readyz"),
+            service.client.post("/predict", json=traffic.request(0)),
+        ):
             assert answer.status_code == 503
             assert "no model has been deployed" in answer.json()["detail"]
 
 
 def test_a_reload_under_load_drops_no_request(
-    deployed: Deployed, other_artifact: Artifact, world: World
+    deployed: Deployed, other_artifact: Artifact, traffic: Traffic
 ) -> None:
     with running(deployed.settings) as service:
         statuses: list[tuple[int, str]] = []
@@ -107,7 +112,7 @@ def test_a_reload_under_load_drops_no_request(
         def ask() -> None:
             with httpx.Client(base_url=service.url, timeout=30) as client:
                 while not stop.is_set():
-                    answer = client.post("/predict", json=world.request(1))
+                    answer = client.post("/predict", json=traffic.request(1))
                     statuses.append((answer.status_code, answer.json()["model_version"]))
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -115,7 +120,7 @@ def test_a_reload_under_load_drops_no_request(
             thread.start()
         deploy(other_artifact, deployed.settings.folder, "2")
         assert service.client.post("/reload").json()["version"] == "2"
-        last = service.client.post("/predict", json=world.request(1)).json()
+        last = service.client.post("/predict", json=traffic.request(1)).json()
         stop.set()
         for thread in threads:
             thread.join()
@@ -124,13 +129,15 @@ def test_a_reload_under_load_drops_no_request(
     assert {version for _, version in statuses} >= {"1"}
 
 
-def test_the_history_survives_a_reload(deployed: Deployed, other_artifact: Artifact, world: World) -> None:
+def test_the_history_survives_a_reload(
+    deployed: Deployed, other_artifact: Artifact, traffic: Traffic
+) -> None:
     with running(deployed.settings) as service:
-        post_events(service.client, world.events)
+        post_events(service.client, traffic.events)
         deploy(other_artifact, deployed.settings.folder, "2")
         assert service.client.post("/reload").status_code == 200
-        found = [one["probability"] for one in asked(service.client, world, range(len(world.at)))]
-    assert np.allclose(found, offline(other_artifact, world), rtol=0, atol=1e-9)
+        found = [one["probability"] for one in asked(service.client, traffic, range(len(traffic.at)))]
+    assert np.allclose(found, offline(other_artifact, traffic), rtol=0, atol=1e-9)
 
 
 FILES = ["model.treelite", "trees.npz", "history.npz", "parity.npz", "manifest.json"]
@@ -138,7 +145,7 @@ FILES = ["model.treelite", "trees.npz", "history.npz", "parity.npz", "manifest.j
 
 @pytest.mark.parametrize("harm", [*FILES, "parity", "smoke", "folder"])
 def test_a_bad_artifact_is_refused_and_the_old_one_stays(
-    live: Running, deployed: Deployed, other_artifact: Artifact, world: World, harm: str
+    live: Running, deployed: Deployed, other_artifact: Artifact, traffic: Traffic, harm: str
 ) -> None:
     folder = deployed.settings.folder / "models" / "2"
     if harm == "smoke":
@@ -162,7 +169,7 @@ def test_a_bad_artifact_is_refused_and_the_old_one_stays(
     assert refused.status_code == 409
     assert refused.json()["detail"]
     assert live.client.get("/model").json()["version"] == "1"
-    assert live.client.post("/predict", json=world.request(0)).json()["model_version"] == "1"
+    assert live.client.post("/predict", json=traffic.request(0)).json()["model_version"] == "1"
 
 
 def test_a_given_model_serves_until_the_folder_points_to_another(
@@ -198,8 +205,8 @@ def test_a_given_model_that_is_not_the_one_meant_does_not_serve(
     assert sentence in answer.json()["detail"]
 
 
-def test_the_log_is_readable_while_it_is_written(live: Running, deployed: Deployed, world: World) -> None:
-    asked(live.client, world, range(10))
+def test_the_log_is_readable_while_it_is_written(live: Running, deployed: Deployed, traffic: Traffic) -> None:
+    asked(live.client, traffic, range(10))
     other = SqliteStore(deployed.settings.folder / "log.sqlite")
     assert len(list(other.answers())) == 1
     other.close()

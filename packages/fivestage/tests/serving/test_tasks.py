@@ -19,7 +19,7 @@ from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import BinaryContract, MulticlassContract
 from fivestage.serving.log import open_store, predictions
-from tests.serving.conftest import Running, World, deploy, offline, post_events, running, world_of
+from tests.serving.conftest import Running, Traffic, deploy, offline, post_events, running, traffic_of
 from tests.synthetic import CLASSES, FEATURES, synthetic_artifact, synthetic_problem
 
 TASKS = ("multiclass", "regression")
@@ -68,10 +68,10 @@ def test_an_artifact_comes_back_whole(task: str, tmp_path: Path) -> None:
     assert save_artifact(back, tmp_path / "again") == digest
 
 
-def asked(live: Running, world: World, rows: int) -> list[dict[str, Any]]:
+def asked(live: Running, traffic: Traffic, rows: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for start in range(0, rows, 50):
-        body = {"rows": [world.request(i) for i in range(start, start + 50)]}
+        body = {"rows": [traffic.request(i) for i in range(start, start + 50)]}
         answer = live.client.post("/predict", json=body)
         assert answer.status_code == 200, answer.text
         found += answer.json()["predictions"]
@@ -80,13 +80,13 @@ def asked(live: Running, world: World, rows: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_raw_rows_get_the_offline_answers_and_they_are_in_the_log(task: str, tmp_path: Path) -> None:
-    artifact, world = synthetic_artifact(task), world_of(task)
+    artifact, traffic = synthetic_artifact(task), traffic_of(task)
     deployed = deploy(artifact, tmp_path, "1")
-    expected = offline(artifact, world)[:ROWS]
+    expected = offline(artifact, traffic)[:ROWS]
     with running(deployed.settings, problem=deployed.problem) as live:
-        post_events(live.client, world.events)
-        found = asked(live, world, ROWS)
-        alone = [live.client.post("/predict", json=world.request(i)).json() for i in range(5)]
+        post_events(live.client, traffic.events)
+        found = asked(live, traffic, ROWS)
+        alone = [live.client.post("/predict", json=traffic.request(i)).json() for i in range(5)]
         metrics = live.client.get("/metrics").text
     assert np.allclose([numbers_in(one) for one in found], expected, rtol=1e-12, atol=1e-12)
     told = [one["decision"] for one in found]
@@ -110,10 +110,10 @@ def test_raw_rows_get_the_offline_answers_and_they_are_in_the_log(task: str, tmp
 
 @pytest.mark.parametrize("task", TASKS)
 def test_reasons_add_up_to_what_they_explain(task: str, tmp_path: Path) -> None:
-    deployed, world = deploy(synthetic_artifact(task), tmp_path, "1"), world_of(task)
+    deployed, traffic = deploy(synthetic_artifact(task), tmp_path, "1"), traffic_of(task)
     with running(deployed.settings, problem=deployed.problem) as live:
-        post_events(live.client, world.events)
-        rows = [world.request(i) for i in range(8)]
+        post_events(live.client, traffic.events)
+        rows = [traffic.request(i) for i in range(8)]
         found = live.client.post("/predict?explain=true", json={"rows": rows}).json()["predictions"]
     for one in found:
         reasons = one["reasons"]
@@ -130,12 +130,12 @@ def test_reasons_add_up_to_what_they_explain(task: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_other_protocol_the_document_and_the_page_follow_the_task(task: str, tmp_path: Path) -> None:
-    artifact, world = synthetic_artifact(task), world_of(task)
+    artifact, traffic = synthetic_artifact(task), traffic_of(task)
     deployed = deploy(artifact, tmp_path, "1")
     with running(deployed.settings, problem=deployed.problem) as live:
         name = artifact.contract.name
         described = live.client.get(f"/v2/models/{name}").json()["outputs"]
-        row = world.request(0)
+        row = traffic.request(0)
         inputs = [
             {"name": key, "shape": [2], "datatype": "BYTES", "data": [value] * 2}
             for key, value in row.items()

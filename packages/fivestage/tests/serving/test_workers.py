@@ -18,7 +18,7 @@ from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.service_settings import Settings
-from tests.serving.conftest import World, deploy, first_events, free_port
+from tests.serving.conftest import Traffic, deploy, first_events, free_port
 from tests.serving.test_log import until
 
 pytestmark = pytest.mark.usefixtures("synthetic_process")
@@ -54,10 +54,10 @@ def started(folder: Path, artifact: Artifact, **more: Any) -> Iterator[tuple[Set
         local.stop(settings)
 
 
-def ask(settings: Settings, world: World, times: int) -> list[str]:
+def ask(settings: Settings, traffic: Traffic, times: int) -> list[str]:
     """Each on a connection of its own, so that the kernel spreads them."""
     answers = [
-        httpx.post(f"{url(settings)}/predict", json=world.request(0), timeout=60) for _ in range(times)
+        httpx.post(f"{url(settings)}/predict", json=traffic.request(0), timeout=60) for _ in range(times)
     ]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.json()["request_id"] for answer in answers]
@@ -73,20 +73,20 @@ def counted(settings: Settings) -> float:
 
 
 def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
-    tmp_path: Path, artifact: Artifact, world: World, contract: Contract
+    tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract
 ) -> None:
     with started(tmp_path, artifact, hear_seconds=0.05) as (settings, parent):
-        names = ask(settings, world, 40)
+        names = ask(settings, traffic, 40)
         while len({name.partition("-")[0] for name in names}) < 2:  # until both have answered
-            names += ask(settings, world, 5)
-        events = first_events(world, "delivery", 5)
+            names += ask(settings, traffic, 5)
+        events = first_events(traffic, "delivery", 5)
         assert httpx.post(f"{url(settings)}/outcomes", json={"events": events}).status_code == 200
         first = workers(parent)
         assert len(first) == 2
         os.kill(first[0], signal.SIGKILL)
         until(lambda: len(workers(parent)) == 2 and first[0] not in workers(parent))
         until(lambda: serving(tmp_path) == 3)
-        names += ask(settings, world, 20)
+        names += ask(settings, traffic, 20)
         assert counted(settings) == len(names), "the counts of a worker outlive it"
         assert "\ntrees_compiled 1.0" in metrics(settings)
         both = workers(parent)
@@ -97,10 +97,10 @@ def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
     store.close()
 
 
-def test_workers_whose_parent_was_killed_end(tmp_path: Path, artifact: Artifact, world: World) -> None:
+def test_workers_whose_parent_was_killed_end(tmp_path: Path, artifact: Artifact, traffic: Traffic) -> None:
     with started(tmp_path, artifact) as (settings, parent):
         both = workers(parent)
-        ask(settings, world, 1)
+        ask(settings, traffic, 1)
         os.kill(parent, signal.SIGKILL)
         until(lambda: not any(alive(one) for one in both))
 

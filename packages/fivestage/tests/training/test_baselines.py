@@ -71,7 +71,7 @@ def test_the_line_learns_the_most_recent_rows_only(monkeypatch: pytest.MonkeyPat
     assert np.array_equal(line(sample(spoiled), TRAIN, LATER), line(sample(), TRAIN, LATER))
 
 
-def test_savings_are_those_of_the_contest_window() -> None:
+def test_savings_are_those_of_the_holdout_window() -> None:
     windows = TemporalSplit(TRAIN, (), LATER, LATER[:0], 0, 0)
     found = baseline_savings(sample(), windows, PROBLEM.contract)
     assert set(found) == set(PROBLEM.contract.baselines)

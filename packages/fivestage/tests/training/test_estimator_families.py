@@ -113,7 +113,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Made:
-    """A candidate with its artifact, and scikit-learn's own answers to the contest window."""
+    """A candidate with its artifact, and scikit-learn's own answers to the holdout window."""
 
     selection: Selection
     artifact: Artifact
@@ -136,7 +136,7 @@ def made(task: str, name: str) -> Made:
     trainer, train = trainer_of(one.contract), one.windows.train
     chosen = estimator_of(candidates, selection)
     models = trainer.fit(one.sample.frame(train), one.sample.label[train], chosen)
-    raw = trainer.margins(models, one.sample.frame(one.windows.contest))
+    raw = trainer.margins(models, one.sample.frame(one.windows.holdout))
     return Made(selection, packaged(one, fitted), selection.calibration.forecast(raw))
 
 
@@ -147,9 +147,9 @@ def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path
     save_artifact(found.artifact, tmp_path / "a")
     artifact = load_artifact(tmp_path / "a")
     Scorer(artifact.models, artifact.calibration).require(artifact.parity)
-    contest = one.windows.contest
+    holdout = one.windows.holdout
     exact = 1e-9 if not getattr(artifact.models, "single", False) else 1e-4
-    offline = artifact_forecast(artifact, one.features.iloc[contest])
+    offline = artifact_forecast(artifact, one.features.iloc[holdout])
     scale = np.maximum(1, np.abs(found.expected))
     assert (np.abs(offline - found.expected) / scale).max() < exact
     engine = Engine(artifact, one.problem.features)
@@ -184,7 +184,7 @@ def test_over_http_raw_rows_get_scikit_learns_answers(task: str, name: str, tmp_
         (alone,) = live.client.post("/predict", json=rows[0]).json()["predictions"]
     found = answer.json()["predictions"]
     exact = 1e-4 if getattr(artifact.models, "single", False) else 1e-9
-    expected = [smoke.forecast for smoke in artifact.smoke]  # by scikit-learn, on the contest window
+    expected = [smoke.forecast for smoke in artifact.smoke]  # by scikit-learn, on the holdout window
     assert len(expected) > 10
     assert np.allclose([numbers_in(each) for each in found], expected, rtol=exact, atol=exact)
     assert np.allclose(numbers_in(alone), expected[0], rtol=exact, atol=exact)
@@ -235,7 +235,7 @@ def test_a_class_that_training_has_not_seen_is_still_answered_for(name: str) -> 
     trainer = trainer_of(one.contract)
     some = one.windows.train[one.sample.label[one.windows.train] != 3]
     models = trainer.fit(one.sample.frame(some), one.sample.label[some], estimator("multiclass", name)[0])
-    raw = trainer.margins(models, one.sample.frame(one.windows.contest))
+    raw = trainer.margins(models, one.sample.frame(one.windows.holdout))
     forecast = trainer.uncalibrated.forecast(raw)
     assert forecast.shape[1] == 4
     assert forecast[:, 3].max() < 0.05

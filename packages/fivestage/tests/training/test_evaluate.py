@@ -102,7 +102,7 @@ def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(real: Slice,
 
 
 def test_each_line_of_the_ablation_adds_a_set(real: Slice) -> None:
-    sets = names_by_set(PROBLEM.features, real.rows, real.world.reference)
+    sets = names_by_set(PROBLEM.features, real.rows, real.event_tables.reference)
     some = {name: sets[name] for name in ("schedule", "history", "weather")}
     arguments = (
         real.rows,
@@ -120,7 +120,7 @@ def test_each_line_of_the_ablation_adds_a_set(real: Slice) -> None:
 
 
 def test_the_sets_part_the_features(real: Slice) -> None:
-    sets = names_by_set(PROBLEM.features, real.rows, real.world.reference)
+    sets = names_by_set(PROBLEM.features, real.rows, real.event_tables.reference)
     assert [name for names in sets.values() for name in names] == list(real.features)
 
 

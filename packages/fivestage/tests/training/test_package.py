@@ -67,7 +67,7 @@ def test_the_history_reaches_as_far_back_as_a_feature() -> None:
 def test_the_history_answers_as_all_events_do(real: Slice, artifact: Artifact) -> None:
     """Up to the day after it was made, when nothing more was heard."""
     at = real.windows.as_of
-    heard = known_between(real.world.events, real.contract, 0, at)
+    heard = known_between(real.event_tables.events, real.contract, 0, at)
     due = real.rows[(real.rows["decision_at"] >= at) & (real.rows["decision_at"] < at + 24 * HOUR)]
     asked = due["decision_at"].to_numpy(dtype=np.int64)
     expected = predict_table(
@@ -138,9 +138,9 @@ def test_the_artifact_is_of_the_training_window(real: Slice, artifact: Artifact,
     assert set(artifact.categories["carrier"]) == seen
     assert artifact.features == tuple(real.features)
     assert artifact.contract == real.contract
-    assert (artifact.trained_until, artifact.as_of) == (real.windows.contest_start, real.windows.as_of)
-    served = artifact_forecast(artifact, real.features.iloc[real.windows.contest])
-    assert np.abs(served - fitted.contest).max() < 1e-9
+    assert (artifact.trained_until, artifact.as_of) == (real.windows.holdout_start, real.windows.as_of)
+    served = artifact_forecast(artifact, real.features.iloc[real.windows.holdout])
+    assert np.abs(served - fitted.holdout).max() < 1e-9
 
 
 def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(artifact: Artifact, real: Slice) -> None:
@@ -148,8 +148,8 @@ def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(artifact: A
     engine = Engine(artifact, PROBLEM.features)
     found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
     assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
-    contest = real.rows.iloc[real.windows.contest]
-    last = contest[list(real.contract.columns)].tail(1).to_dict(orient="records")[0]
+    holdout = real.rows.iloc[real.windows.holdout]
+    last = holdout[list(real.contract.columns)].tail(1).to_dict(orient="records")[0]
     assert artifact.smoke[-1].row == last
     assert set(last) == set(real.contract.columns)
 
@@ -159,8 +159,8 @@ def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too(
 ) -> None:
     """As where rows are few, or labels come late."""
     early = np.arange(2 * SMOKE_ROWS)
-    windows = replace(real.windows, contest=real.windows.contest[early])
-    artifact = packaged(replace(real, windows=windows), replace(fitted, contest=fitted.contest[early]))
+    windows = replace(real.windows, holdout=real.windows.holdout[early])
+    artifact = packaged(replace(real, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
     assert len(artifact.smoke) == SMOKE_ROWS
     found = [
         (Engine(artifact, PROBLEM.features).predict([smoke.row])[0].probability,) for smoke in artifact.smoke

@@ -16,7 +16,7 @@ from tests.synthetic import boosting, synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
 TRAINER = trainer_of(CONTRACT)
-ROWS, CUT = 3000, 2400  # what comes from the cut on is the contest window and later
+ROWS, CUT = 3000, 2400  # what comes from the cut on is the holdout window and later
 FOLDS = (
     Fold(np.arange(1200), np.arange(1200, 1800), 0, 0),
     Fold(np.arange(1800), np.arange(1800, CUT), 0, 0),

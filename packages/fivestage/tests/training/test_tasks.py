@@ -254,11 +254,11 @@ def test_trees_find_nothing_in_shuffled_labels_of_any_task(contract: Any) -> Non
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_the_temperature_is_scikit_learns(task: str) -> None:
     one = prepared(task)
-    trainer, fold, contest = trainer_of(one.contract), one.windows.folds[-1], one.windows.contest
+    trainer, fold, holdout = trainer_of(one.contract), one.windows.folds[-1], one.windows.holdout
     (model,) = trainer.fit(one.sample.frame(fold.train), one.sample.label[fold.train], boosting(task))
     seen, label = one.sample.frame(fold.valid), one.sample.label[fold.valid]
     theirs = CalibratedClassifierCV(FrozenEstimator(model), method="temperature", ensemble=False)
-    expected = theirs.fit(seen, label).predict_proba(one.sample.frame(contest))
+    expected = theirs.fit(seen, label).predict_proba(one.sample.frame(holdout))
     ours = trainer.calibrate(trainer.margins([model], seen), label)
-    found = ours.forecast(trainer.margins([model], one.sample.frame(contest)))
+    found = ours.forecast(trainer.margins([model], one.sample.frame(holdout)))
     assert np.abs(found - (expected[:, 1] if task == "binary" else expected)).max() < 1e-5

@@ -125,7 +125,7 @@ def _add_registry(app: Application) -> None:
         if without_model:
             say(build_serving())
         else:
-            champion = registry.crowned(problem.contract.name)
+            champion = registry.require_champion(problem.contract.name)
             say(build_serving(registry.fetch(champion.name, champion.version), champion.version))
         say(build_pipelines())
 
@@ -165,7 +165,7 @@ def _add_service(app: Application) -> None:
 
         if port:
             os.environ[f"{PREFIX}PORT"] = str(port)
-        champion, settings = registry.crowned(problem.contract.name), settings_in(SERVING)
+        champion, settings = registry.require_champion(problem.contract.name), settings_in(SERVING)
         require_free_port(settings)
         switch(settings, champion.version, registry.fetch(champion.name, champion.version))
         say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")

@@ -203,11 +203,11 @@ class Event(StrictModel):
 
 
 class Split(StrictModel):
-    """Where time is cut: folds, then the contest window, then the frozen test window."""
+    """Where time is cut: folds, then the holdout window, then the frozen test window."""
 
     test_start: date
     test_end: date
-    contest_days: Count
+    holdout_days: Count
     folds: Count
     fold_days: Count
 

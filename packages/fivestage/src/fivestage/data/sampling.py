@@ -12,7 +12,7 @@ from fivestage.data.event_tables import ROWS, SMOKE_ROWS, EventTables
 from fivestage.data.partitioned import FEATURES, Stored
 from fivestage.features.problem import Problem
 
-JUDGED = 0.2  # of the rows drawn, at most, for the contest, for the folds, and for what comes after
+JUDGED = 0.2  # of the rows drawn, at most, for the holdout window, for the folds, and for what comes after
 SEED = 0
 
 
@@ -27,7 +27,7 @@ def draw_rows(
     Args:
         stored: frames with features, as `ingest_parts` and `featurise_parts` left them.
         problem: whose contract sets the windows, and how many rows memory holds.
-        as_of: epoch seconds at which the contest window ends.
+        as_of: epoch seconds at which the holdout window ends.
         until: epoch seconds; only days that are over by then are drawn from.
 
     Returns:
@@ -55,16 +55,16 @@ def draw_rows(
 def chances(by_day: Mapping[int, int], split: Split, as_of: int, budget: int, until: int) -> dict[int, float]:
     """The chance of each day's rows to be drawn, by windows; all of them where they keep to the budget."""
     today = as_of // DAY
-    contest = today - split.contest_days
-    folds = contest - split.folds * split.fold_days
+    holdout = today - split.holdout_days
+    folds = holdout - split.folds * split.fold_days
     end = until // DAY
     if sum(rows for day, rows in by_day.items() if day < end) <= budget:
         return {day: 1.0 for day in by_day if day < end}
     found: dict[int, float] = {}
     left = float(budget)
     for first, last, most in (
-        (contest, today, JUDGED * budget),
-        (folds, contest, JUDGED * budget),
+        (holdout, today, JUDGED * budget),
+        (folds, holdout, JUDGED * budget),
         (today, end, JUDGED * budget),
         (min(by_day), folds, left),
     ):

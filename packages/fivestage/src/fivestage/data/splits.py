@@ -1,4 +1,4 @@
-"""Time is cut, never shuffled: training, folds inside it, the contest window, and what comes after."""
+"""Time is cut, never shuffled: training, folds inside it, the holdout window, and what comes after."""
 
 from dataclasses import dataclass
 
@@ -28,9 +28,9 @@ class TemporalSplit:
 
     train: Rows
     folds: tuple[Fold, ...]
-    contest: Rows
+    holdout: Rows
     after: Rows
-    contest_start: int
+    holdout_start: int
     as_of: int
 
 
@@ -43,7 +43,7 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
         decision_at: when each row was decided; int64 epoch seconds.
         known_at: when each row's label became known; int64 epoch seconds, of the same length.
         split: the contract's number of folds, and the days that each window has.
-        as_of: epoch seconds at which the contest window ends.
+        as_of: epoch seconds at which the holdout window ends.
 
     Returns:
         Positions of rows in each window, as int64 arrays, and the windows' bounds in epoch seconds.
@@ -51,32 +51,32 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
     Raises:
         UserError: when a window would be empty.
     """
-    contest_start = as_of - split.contest_days * DAY
-    contest = np.flatnonzero((decision_at >= contest_start) & (known_at < as_of))
+    holdout_start = as_of - split.holdout_days * DAY
+    holdout = np.flatnonzero((decision_at >= holdout_start) & (known_at < as_of))
     after = np.flatnonzero(decision_at >= as_of)
     folds = []
     for number in range(split.folds, 0, -1):
-        start = contest_start - number * split.fold_days * DAY
+        start = holdout_start - number * split.fold_days * DAY
         end = start + split.fold_days * DAY
-        valid = np.flatnonzero((decision_at >= start) & (decision_at < end) & (known_at < contest_start))
+        valid = np.flatnonzero((decision_at >= start) & (decision_at < end) & (known_at < holdout_start))
         folds.append(Fold(_learnable(decision_at, known_at, start), valid, start, end))
     windows = TemporalSplit(
-        train=_learnable(decision_at, known_at, contest_start),
+        train=_learnable(decision_at, known_at, holdout_start),
         folds=tuple(folds),
-        contest=contest,
+        holdout=holdout,
         after=after,
-        contest_start=contest_start,
+        holdout_start=holdout_start,
         as_of=as_of,
     )
     for name, rows in [
-        ("the contest window", contest),
+        ("the holdout window", holdout),
         *((f"fold {i}'s training", fold.train) for i, fold in enumerate(folds, 1)),
         *((f"fold {i}'s validation", fold.valid) for i, fold in enumerate(folds, 1)),
     ]:
         if not len(rows):
             raise UserError(
                 f"{name} holds no rows: the data reach too short a time. Lower split.folds, split.fold_days "
-                "or split.contest_days in problem/problem.yaml."
+                "or split.holdout_days in problem/problem.yaml."
             )
     return windows
 

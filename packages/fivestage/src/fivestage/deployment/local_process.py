@@ -141,7 +141,7 @@ def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
         UserError: When there is no champion yet.
     """
     for version, name_version, file in (
-        (registry.crowned(name), switch, settings.current_file),
+        (registry.require_champion(name), switch, settings.current_file),
         (registry.challenger(name), shadow, settings.shadow_file),
     ):
         if version:

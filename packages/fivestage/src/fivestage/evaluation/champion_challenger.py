@@ -1,4 +1,4 @@
-"""The champion contest: a challenger serves only if every gate passes, and each gate says why."""
+"""Champion/challenger evaluation: a challenger serves only if every gate passes, and each gate says why."""
 
 import math
 import time
@@ -38,13 +38,13 @@ class Evidence:
 def run_gates(
     rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
 ) -> list[Gate]:
-    """All gates on the contest window: nothing on it was learnt from.
+    """All gates on the holdout window: nothing on it was learnt from.
 
     The saving against the champion has an interval from a paired bootstrap over days, widened for few days
     (Hesterberg 2015, What Teachers Should Know About the Bootstrap).
 
     Args:
-        rows: the rows of the contest window, with labels, `decision_at` (epoch seconds) and the slices.
+        rows: the rows of the holdout window, with labels, `decision_at` (epoch seconds) and the slices.
         challenger: the challenger's forecasts and decisions for these rows, in their order.
         champion: the champion's for the same rows; None where the challenger meets no champion.
         evidence: the baselines' shares of the savings, the leakage probes, and the time of one row.

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 UNDEFINED = (
-    "undefined: all labels of the champion/challenger window are equal. Increase split.contest_days in "
+    "undefined: all labels of the champion/challenger window are equal. Increase split.holdout_days in "
     "problem/problem.yaml, or provide more rows"
 )
 

@@ -33,7 +33,7 @@ class TaskEvaluation(Protocol):
         ...
 
     def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        """Plausible, calibrated, unbiased: what a challenger's scores in the contest must be."""
+        """Plausible, calibrated, unbiased: what a challenger's scores on the holdout window must be."""
         ...
 
 

@@ -154,7 +154,7 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
     }
 
 
-SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the contest
+SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Year:
     def start(self) -> int:
         """The first day that there can be a model of, epoch seconds."""
         split = self.contract.split
-        days = split.contest_days + FIRST_FOLDS * split.fold_days
+        days = split.holdout_days + FIRST_FOLDS * split.fold_days
         return int((self.day.min() + days) * DAY)
 
     def starts(self) -> range:
@@ -231,7 +231,7 @@ class Year:
         )
         margins = learner.margins(early, sample.frame(fold.valid))
         calibration = learner.calibrate(margins, sample.label[fold.valid])
-        unseen = self.decided >= windows.contest_start
+        unseen = self.decided >= windows.holdout_start
         forecast = calibration.forecast(learner.margins(model, sample.frame(unseen)))
         found: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
         found[unseen] = forecast
@@ -250,12 +250,12 @@ class Year:
         return self._baselines[as_of]
 
     def passes(self, challenger: int, champion: int, at: int) -> bool:
-        """Whether every gate of the contest at a day lets the challenger take over."""
+        """Whether every gate at a day lets the challenger take over."""
         key = challenger, champion, at
         if key not in self._passed:
             windows, evidence = self.windows(at), Evidence(self._baselines_at(at), PROBED, 0.0)
-            one, other = (self.answers(as_of, windows.contest) for as_of in (challenger, champion))
-            gates = run_gates(self.rows.iloc[windows.contest], one, other, evidence, self.contract)
+            one, other = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
+            gates = run_gates(self.rows.iloc[windows.holdout], one, other, evidence, self.contract)
             self._passed[key] = all(gate.passed for gate in gates)
         return self._passed[key]
 
@@ -322,14 +322,14 @@ class Year:
         return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
 
-def simulate(year: Year, policy: Policy, phase: int = 0, *, contest_first: bool = True) -> PolicyBacktest:
+def simulate(year: Year, policy: Policy, phase: int = 0, *, evaluate_first: bool = True) -> PolicyBacktest:
     """Go through the year, a period at a time, training when the policy asks for it.
 
     Args:
         year: the rows, and what the policies share.
         policy: what decides at the end of each period.
         phase: periods that the policy takes the first model to be old already.
-        contest_first: whether a challenger meets the champion at once, or in shadow.
+        evaluate_first: whether a challenger meets the champion at once, or in shadow.
     """
     length = year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0
@@ -353,7 +353,7 @@ def simulate(year: Year, policy: Policy, phase: int = 0, *, contest_first: bool 
         if verdict.retrain:
             challenger = end
             trained.append(end)
-        ready = bool(verdict.promote) or (verdict.retrain and contest_first)
+        ready = bool(verdict.promote) or (verdict.retrain and evaluate_first)
         if ready and year.passes(challenger, champion, end):
             champion, challenger = challenger, 0
             promoted.append(end)
@@ -390,7 +390,7 @@ def compare_policies(year: Year, decide: Decide, tell: Callable[[str], None]) ->
     for name, policy in policies_with(decide).items():
         first = name not in SHADOW_ONLY
         many = 1 if name == "never" else CADENCE
-        lives[name] = [simulate(year, policy, phase, contest_first=first) for phase in range(many)]
+        lives[name] = [simulate(year, policy, phase, evaluate_first=first) for phase in range(many)]
         trained, promoted = _means(lives[name])
         tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
     day = year.day[where] - year.start // DAY

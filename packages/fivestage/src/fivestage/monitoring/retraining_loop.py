@@ -176,4 +176,4 @@ class RetrainingLoop:
         return self._champion().as_of
 
     def _champion(self) -> Version:
-        return registry.crowned(self.contract.name)
+        return registry.require_champion(self.contract.name)

@@ -15,7 +15,7 @@ DIARY = "periods.json"
 
 @dataclass(frozen=True)
 class PendingTraining:
-    """A contest as of a moment (epoch seconds): cut short, it is held again against the same champion."""
+    """A training as of a moment (epoch seconds): cut short, it meets the same champion again."""
 
     at: int
     champion: str  # a version

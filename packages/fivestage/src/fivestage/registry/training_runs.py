@@ -65,10 +65,10 @@ def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tupl
         digest: of the raw data.
 
     Returns:
-        The training window, the contest window, and each fold's validation rows.
+        The training window, the holdout window, and each fold's validation rows.
     """
     decided = rows["decision_at"].to_numpy()
-    used = [("train", windows.train, "training"), ("contest", windows.contest, "evaluation")]
+    used = [("train", windows.train, "training"), ("holdout", windows.holdout, "evaluation")]
     used += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]
     return tuple(
         DatasetUse(name, digest, len(places), iso(decided[places].min()), iso(decided[places].max()), context)

@@ -242,7 +242,7 @@ def _holder(name: str, alias: str) -> Version | None:
         return None
 
 
-def crowned(name: str) -> Version:
+def require_champion(name: str) -> Version:
     """The champion.
 
     Raises:

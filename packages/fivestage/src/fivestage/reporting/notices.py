@@ -134,7 +134,7 @@ def period_lines(watched: "Watched", verdict: "RetrainingDecision", page: Path) 
     yield f"{advice}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
 
 
-def contest_notice(
+def evaluation_notice(
     contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
 ) -> Notice:
     """Report a champion/challenger evaluation.

@@ -40,7 +40,7 @@ LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
 _WINDOWS = {  # by kind: label, colour, opacity
     "train": ("training", BLUE, 0.06),
     "fold": ("fold", BLUE, 0.07),
-    "contest": ("evaluation", AMBER, 0.22),
+    "holdout": ("evaluation", AMBER, 0.22),
     "test": ("test", GREEN, 0.10),
 }
 

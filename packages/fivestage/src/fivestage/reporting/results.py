@@ -71,13 +71,13 @@ class WindowRow:
     """A window of the temporal split; folds lie inside of `train`.
 
     Args:
-        kind: what the window is for; `contest` is the champion/challenger evaluation.
+        kind: what the window is for; `holdout` is the one of the champion/challenger evaluation.
         start: the first day.
         end: the day after the last one.
         rows: how many decisions fall in it.
     """
 
-    kind: Literal["train", "fold", "contest", "test"]
+    kind: Literal["train", "fold", "holdout", "test"]
     start: date
     end: date
     rows: int

@@ -75,12 +75,12 @@ def data_section(
         quarantined=ingested.quarantined,
         events={kind: len(frame) for kind, frame in tables.events.items()},
         windows=(
-            WindowRow("train", day_of(first), day_of(split.contest_start), len(split.train)),
+            WindowRow("train", day_of(first), day_of(split.holdout_start), len(split.train)),
             *(
                 WindowRow("fold", day_of(fold.start), day_of(fold.end), len(fold.valid))
                 for fold in split.folds
             ),
-            WindowRow("contest", day_of(split.contest_start), day_of(split.as_of), len(split.contest)),
+            WindowRow("holdout", day_of(split.holdout_start), day_of(split.as_of), len(split.holdout)),
             WindowRow("test", day_of(split.as_of), day_of(last + DAY), len(split.after)),
         ),
         label_rate=weekly_label(rows, problem.contract),

@@ -30,7 +30,7 @@ ADVICE = (
 WINDOWS = {  # by kind of window
     "train": "training",
     "fold": "validation fold",
-    "contest": "champion/challenger",
+    "holdout": "champion/challenger",
     "test": "test",
 }
 

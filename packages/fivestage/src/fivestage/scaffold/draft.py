@@ -105,7 +105,7 @@ class Draft:
 
     @property
     def seasons(self) -> Seasons:
-        """How the target moves between windows as long as the contest's."""
+        """How the target moves between windows as long as the holdout."""
         return moved(self.target, self.table, self.decided, self.windows)
 
     @property

@@ -16,18 +16,18 @@ from fivestage.scaffold.target import Target
 
 SIMULATED_DAYS = 140
 SIMULATED_END = date(2025, 1, 1)
-LEAST_DAYS = 56  # with rows; below, there are too few for folds, a contest, and periods of service
-TEST, CONTEST, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
+LEAST_DAYS = 56  # with rows; below, there are too few for folds, a holdout window, and periods of service
+TEST, HOLDOUT, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
 LEAST_OF_FOLD = 0.01  # of the rows
 PERIODS = 10  # of service, in the test window
 WEEK = 7
 BINS = 10
 LEAST_RARE = 10  # rows of the rarest class that a slice is to have, to be judged
 OVER_PRIOR = 0.02
-LEAST_JUDGED = 50  # rows of the rarest class in the contest; of fewer such a share is chance
+LEAST_JUDGED = 50  # rows of the rarest class in the holdout; of fewer such a share is chance
 PERFECT = 0.999  # what is above is a leak, where a quick model is far from it and chance cannot do it
-LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the contest; what the quick model reached
-LEAST_OF_WINDOW = 0.8  # of the contest's rows, for a window before it to tell of seasons
+LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the holdout; what the quick model reached
+LEAST_OF_WINDOW = 0.8  # of the holdout's rows, for a window before it to tell of seasons
 UNFOLLOWED = 0.5  # of how intervals are off by seasons, which a model follows in part
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
@@ -38,18 +38,18 @@ class SplitPlan:
 
     test_start: date
     test_end: date
-    contest_days: int
+    holdout_days: int
     fold_days: int
     period_days: int
     reference_days: int
     simulated: int
     why: str
-    contest_rows: int
+    holdout_rows: int
 
     @property
     def reach_days(self) -> int:
         """How far back the rows go that are trained on, at the start of the folds."""
-        return self.contest_days + 3 * self.fold_days
+        return self.holdout_days + 3 * self.fold_days
 
 
 def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
@@ -63,9 +63,9 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
         return _simulated(rows, f"the table has {len(days)} of the {LEAST_DAYS} different days needed")
     test_start = int(np.quantile(known, 1 - TEST)) // DAY
     test_end = int(days[-1]) + 1
-    contest_start = int(np.quantile(known, 1 - TEST - CONTEST)) // DAY
-    first_fold = int(np.quantile(known, 1 - TEST - CONTEST - 3 * FOLDS)) // DAY
-    contest_days = max(1, test_start - contest_start)
+    holdout_start = int(np.quantile(known, 1 - TEST - HOLDOUT)) // DAY
+    first_fold = int(np.quantile(known, 1 - TEST - HOLDOUT - 3 * FOLDS)) // DAY
+    holdout_days = max(1, test_start - holdout_start)
     period = max(1, (test_end - test_start) // PERIODS)
     period = WEEK * round(period / WEEK) if period > WEEK else period
     gap = int(np.diff(days).max())
@@ -75,13 +75,13 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
     return SplitPlan(
         test_start=day_of(test_start * DAY),
         test_end=day_of(test_end * DAY),
-        contest_days=contest_days,
-        fold_days=_fold_days(known // DAY, contest_start, (contest_start - first_fold) // 3),
+        holdout_days=holdout_days,
+        fold_days=_fold_days(known // DAY, holdout_start, (holdout_start - first_fold) // 3),
         period_days=period,
         reference_days=max(LEAST_REFERENCE * period, reference),
         simulated=0,
         why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap {gap} days",
-        contest_rows=int(((known >= contest_start * DAY) & (known < test_start * DAY)).sum()),
+        holdout_rows=int(((known >= holdout_start * DAY) & (known < test_start * DAY)).sum()),
     )
 
 
@@ -99,13 +99,13 @@ def _simulated(rows: int, why: str) -> SplitPlan:
     return SplitPlan(
         test_start=SIMULATED_END - timedelta(days=test_days),
         test_end=SIMULATED_END,
-        contest_days=round(SIMULATED_DAYS * CONTEST),
+        holdout_days=round(SIMULATED_DAYS * HOLDOUT),
         fold_days=round(SIMULATED_DAYS * FOLDS),
         period_days=WEEK,
         reference_days=8 * WEEK,
         simulated=SIMULATED_DAYS,
         why=why,
-        contest_rows=round(rows * CONTEST),
+        holdout_rows=round(rows * HOLDOUT),
     )
 
 
@@ -123,7 +123,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Seasons:
-    """How the target moves from one window like the contest's to another, before the test."""
+    """How the target moves from one window like the holdout to another, before the test."""
 
     mean: float = 0.0  # how far a class's rate, or the mean number, at most
     held: float = 0.0  # how far off its share of the numbers after it an interval is, on average
@@ -144,9 +144,9 @@ def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, window
         decided = epoch(windows.test_end) - left * windows.simulated * DAY
     label = target.label(table)
     values = label[:, None] == np.arange(len(target.classes)) if target.classes else label[:, None]
-    back = (epoch(windows.test_start) - 1 - decided.to_numpy(np.int64)) // (windows.contest_days * DAY)
+    back = (epoch(windows.test_start) - 1 - decided.to_numpy(np.int64)) // (windows.holdout_days * DAY)
     sizes = np.bincount(back[back >= 0])
-    enough = np.flatnonzero(sizes >= max(1, windows.contest_rows * LEAST_OF_WINDOW))
+    enough = np.flatnonzero(sizes >= max(1, windows.holdout_rows * LEAST_OF_WINDOW))
     means = np.array([values[back == one].mean(axis=0) for one in enough])
     numbers = () if target.classes else pairwise(enough.tolist())
     off = [_off(label[back == one], label[back == after]) for after, one in numbers if one - after == 1]
@@ -167,7 +167,7 @@ def plan_limits(
     rate = min(target.shares, default=0.5)
     spread = math.sqrt(rate * (1 - rate)) if target.classes else target.spread
     unit = 1.0 if target.classes else target.spread
-    rows = max(windows.contest_rows, 1)
+    rows = max(windows.holdout_rows, 1)
     chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
     in_bin = math.sqrt(rate * (1 - rate)) * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
     covered = 3 * math.sqrt(INTERVAL * (1 - INTERVAL) / rows)
@@ -184,6 +184,6 @@ def plan_limits(
         bias=float(f"{bias(rows, seasons.mean):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
         suspicious=round(suspicious, 4) if suspicious <= PERFECT else None,
-        min_slice_rows=max(20, min(500, windows.contest_rows // 10), math.ceil(LEAST_RARE / rate)),
+        min_slice_rows=max(20, min(500, windows.holdout_rows // 10), math.ceil(LEAST_RARE / rate)),
         over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
     )

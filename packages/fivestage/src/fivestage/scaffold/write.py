@@ -132,7 +132,7 @@ def _content(found: Draft) -> Fields:
         "times": [one.name for one in found.features if one.kind == "timestamp"],
         "calendar": not windows.simulated,
         "history_days": days,
-        "reach_hours": (history + windows.contest_days) * 24,
+        "reach_hours": (history + windows.holdout_days) * 24,
         "dataset": _dataset(found),
         "evidence": found.evidence,
         "counts": _counts(found),

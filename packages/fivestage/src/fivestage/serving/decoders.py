@@ -259,7 +259,7 @@ def rows_intake(contract: Contract) -> Intake:
 
 
 def events_intake(contract: Contract) -> Intake:
-    """The reader of what has happened in the world.
+    """The reader of events.
 
     Args:
         contract: its events, by kind, are what may be told, its `service.max_batch` the most at once.

@@ -24,7 +24,7 @@ def ablation(
     estimator: Estimator,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same estimator on ever more feature sets, calibrated on the contest window, scored on what follows.
+    """The same estimator on ever more feature sets, calibrated on the holdout window, scored on what follows.
 
     Args:
         features: all features, one line a row.
@@ -49,8 +49,8 @@ def ablation(
             np.where([name in given for name in features], numbers, np.nan), columns=list(features)
         )
         models = trainer.fit(seen.iloc[windows.train], label[windows.train], estimator)
-        contest, after = (trainer.margins(models, seen.iloc[w]) for w in (windows.contest, windows.after))
-        forecast = trainer.calibrate(contest, label[windows.contest]).forecast(after)
+        holdout, after = (trainer.margins(models, seen.iloc[w]) for w in (windows.holdout, windows.after))
+        forecast = trainer.calibrate(holdout, label[windows.holdout]).forecast(after)
         return " + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs)
 
     return side_by_side(scored, steps)

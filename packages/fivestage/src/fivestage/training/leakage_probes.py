@@ -145,10 +145,10 @@ def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: Tempor
         The probe; it tells the smallest gap between two windows, in seconds.
     """
     pairs = [(fold.train, fold.valid) for fold in windows.folds]
-    pairs += [(fold.valid, windows.contest) for fold in windows.folds]
-    pairs += [(windows.train, windows.contest)]
+    pairs += [(fold.valid, windows.holdout) for fold in windows.folds]
+    pairs += [(windows.train, windows.holdout)]
     if len(windows.after):
-        pairs += [(windows.contest, windows.after)]
+        pairs += [(windows.holdout, windows.after)]
     gap = min(int(decision_at[later].min() - label_known[earlier].max()) for earlier, later in pairs)
     return Probe("windows do not overlap", gap >= 0, f"the smallest gap between windows is {gap:,} seconds")
 

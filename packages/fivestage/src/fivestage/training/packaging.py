@@ -21,7 +21,7 @@ from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Candidates, Selection, estimator_of
 from fivestage.training.task_trainer import trainer_of
 
-CONTEST_ROWS = 64  # real rows among those that every load is held against
+HOLDOUT_ROWS = 64  # real rows among those that every load is held against
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Fitted:
     calibration: AnyCalibration
     models: ModelData
     parity: Parity
-    contest: Floats  # what scikit-learn itself answers to the contest window, calibrated
+    holdout: Floats  # what scikit-learn itself answers to the holdout window, calibrated
 
 
 def fit_chosen(
@@ -53,7 +53,7 @@ def fit_chosen(
         candidates: unfitted estimators by name.
 
     Returns:
-        The model as data, with scikit-learn's own answers to the contest window.
+        The model as data, with scikit-learn's own answers to the holdout window.
 
     Raises:
         UserError: when the data do not answer as scikit-learn does.
@@ -68,19 +68,19 @@ def fit_chosen(
     levels = levels_of(sample.names, sample.categories)
     rows, name = some_of(sample.features[train]), selection.candidate
     model, tried = convert(models, answer, rows, levels, selection.calibration, name)
-    contest = sample.features[windows.contest]
-    margins = answer(contest)
-    Scorer(model, selection.calibration).require(Parity(contest, margins))
+    holdout = sample.features[windows.holdout]
+    margins = answer(holdout)
+    Scorer(model, selection.calibration).require(Parity(holdout, margins))
     return Fitted(
         names=sample.names,
         categories=sample.categories,
         calibration=selection.calibration,
         models=model,
         parity=Parity(
-            np.vstack([tried.rows, contest[-CONTEST_ROWS:]]),
-            np.concatenate([tried.margins, margins[-CONTEST_ROWS:]]),
+            np.vstack([tried.rows, holdout[-HOLDOUT_ROWS:]]),
+            np.concatenate([tried.margins, margins[-HOLDOUT_ROWS:]]),
         ),
-        contest=selection.calibration.forecast(margins),
+        holdout=selection.calibration.forecast(margins),
     )
 
 
@@ -88,7 +88,7 @@ def package(
     fitted: Fitted,
     rows: pd.DataFrame,
     windows: TemporalSplit,
-    world: EventTables,
+    event_tables: EventTables,
     problem: Problem,
     lineage: Lineage,
 ) -> Artifact:
@@ -99,8 +99,8 @@ def package(
     Args:
         fitted: the chosen model as data, as `fit_chosen` returns it.
         rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
-        windows: which of the rows are in the contest window, and `as_of` in epoch seconds.
-        world: events by kind and reference data, of which the artifact keeps what predictions need.
+        windows: which of the rows are in the holdout window, and `as_of` in epoch seconds.
+        event_tables: events by kind and reference data, of which the artifact keeps what predictions need.
         problem: the contract and the features' definitions.
         lineage: what the version is made from.
 
@@ -111,44 +111,44 @@ def package(
         UserError: naming a feature that has no value for a row which the contract allows.
     """
     contract, definitions = problem.contract, problem.features
-    contest = rows.iloc[windows.contest]
+    holdout = rows.iloc[windows.holdout]
     lookback = definitions.lookback_seconds
-    since = known_from(contest["decision_at"].to_numpy(), windows.as_of, world.since, lookback)
-    heard = known_between(world.events, contract, since, windows.as_of)
+    since = known_from(holdout["decision_at"].to_numpy(), windows.as_of, event_tables.since, lookback)
+    heard = known_between(event_tables.events, contract, since, windows.as_of)
     artifact = Artifact(
         contract=contract,
         sets=tuple(definitions.sets),
         features=fitted.names,
         categories=fitted.categories,
-        reference=world.reference,
+        reference=event_tables.reference,
         calibration=fitted.calibration,
         as_of=windows.as_of,
-        trained_until=windows.contest_start,
+        trained_until=windows.holdout_start,
         lineage=lineage,
         models=fitted.models,
         parity=fitted.parity,
-        history=definitions.offline_store(heard, world.reference),
-        smoke=_smoke(fitted, contest, contract, since + lookback),
+        history=definitions.offline_store(heard, event_tables.reference),
+        smoke=_smoke(fitted, holdout, contract, since + lookback),
     )
     require_defined(Engine(artifact, definitions))
     return artifact
 
 
-def known_from(contest: Ints, as_of: int, since: int, lookback: int) -> int:
+def known_from(holdout: Ints, as_of: int, since: int, lookback: int) -> int:
     """How far back the history of an artifact reaches, of what is known since a moment.
 
-    It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the contest window:
+    It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the holdout window:
     where rows are few or labels come late, these are long ago.
     """
-    return max(since, int(contest[-SMOKE_ROWS:].min(initial=as_of)) - lookback)
+    return max(since, int(holdout[-SMOKE_ROWS:].min(initial=as_of)) - lookback)
 
 
-def _smoke(fitted: Fitted, contest: pd.DataFrame, contract: Contract, earliest: int) -> tuple[SmokeRow, ...]:
-    """The last rows of the contest window, of those whose whole past is in the artifact's history."""
-    covered = np.flatnonzero(contest["decision_at"] >= earliest)[-SMOKE_ROWS:]
+def _smoke(fitted: Fitted, holdout: pd.DataFrame, contract: Contract, earliest: int) -> tuple[SmokeRow, ...]:
+    """The last rows of the holdout window, of those whose whole past is in the artifact's history."""
+    covered = np.flatnonzero(holdout["decision_at"] >= earliest)[-SMOKE_ROWS:]
     absent = {name: "" for name, column in contract.columns.items() if isinstance(column, CategoryColumn)}
-    chosen = contest.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")
+    chosen = holdout.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")
     return tuple(
         SmokeRow({str(name): value for name, value in row.items()}, tuple(forecast.tolist()))
-        for row, forecast in zip(chosen, fitted.contest.reshape(len(contest), -1)[covered], strict=True)
+        for row, forecast in zip(chosen, fitted.holdout.reshape(len(holdout), -1)[covered], strict=True)
     )

@@ -1,4 +1,4 @@
-"""Baselines and candidates on the same temporal folds; nothing here sees the contest window or later."""
+"""Baselines and candidates on the same temporal folds; nothing here sees the holdout window or later."""
 
 import time
 from collections.abc import Mapping, Sequence

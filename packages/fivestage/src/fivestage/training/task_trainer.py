@@ -86,11 +86,11 @@ def trainer_of(contract: Contract) -> TaskTrainer:
 def baseline_savings(
     sample: TrainingSample, windows: TemporalSplit, contract: Contract
 ) -> dict[BaselineName, float]:
-    """The share of the achievable savings that each baseline of the contract brings in the contest window.
+    """The share of the achievable savings that each baseline of the contract brings in the holdout window.
 
     Args:
         sample: all rows as models see them.
-        windows: baselines see the training window, and are judged on the contest window.
+        windows: baselines see the training window, and are judged on the holdout window.
         contract: names the baselines, and tells the task and the costs.
 
     Returns:
@@ -100,9 +100,9 @@ def baseline_savings(
     Raises:
         ValueError: for labels or forecasts that cannot be scored.
     """
-    label, trainer = sample.label[windows.contest], trainer_of(contract)
+    label, trainer = sample.label[windows.holdout], trainer_of(contract)
     return {
-        name: scores(label, trainer.baseline(name, sample, windows.train, windows.contest), contract.costs)[
+        name: scores(label, trainer.baseline(name, sample, windows.train, windows.holdout), contract.costs)[
             "savings_share"
         ]
         for name in contract.baselines

@@ -12,7 +12,7 @@ from fivestage.artifact.engine import Engine
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import Contract
-from fivestage.evaluation import champion_challenger as contest
+from fivestage.evaluation import champion_challenger
 from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
@@ -119,7 +119,7 @@ def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
     for name in ("plausible", "better than the baselines"):
         assert not found[name].passed
         assert "all labels" in found[name].sentence
-        assert "split.contest_days" in found[name].sentence
+        assert "split.holdout_days" in found[name].sentence
 
 
 def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
@@ -196,7 +196,7 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
 
     def gate(day: Any) -> Gate:
         rows = pd.DataFrame({"decision_at": np.asarray(day) * DAY})
-        return contest._against_champion(rows, label, challenger, champion, contract)
+        return champion_challenger._against_champion(rows, label, challenger, champion, contract)
 
     spread = gate(np.r_[np.arange(better) % days, np.arange(worse) % days])
     lumped = gate(np.r_[np.zeros(better, dtype=np.int64), 1 + np.arange(worse) % (days - 1)])
@@ -221,9 +221,9 @@ def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
     def gate(times: float) -> Gate:
         costs = iter([saved, np.zeros(days)])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(contest, "_costs", lambda *_: next(costs))
+            patch.setattr(champion_challenger, "_costs", lambda *_: next(costs))
             ruled = changed(contract, gates={"max_loss_standard_errors": times})
-            return contest._against_champion(rows, np.zeros(days), HONEST, HONEST, ruled)
+            return champion_challenger._against_champion(rows, np.zeros(days), HONEST, HONEST, ruled)
 
     assert gate(1.5).passed is passes
     assert not gate(0.0).passed

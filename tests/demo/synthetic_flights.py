@@ -1,4 +1,4 @@
-"""A small made-up world of flights with an artifact of its own, for tests of this project's own features."""
+"""Some made-up flights with an artifact of their own, for tests of this project's own features."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ REFERENCE = {"region": REGION}
 
 
 @dataclass(frozen=True)
-class World:
+class SyntheticFlights:
     """Flights as columns, with their decision times, labels and events."""
 
     rows: dict[str, Any]
@@ -92,7 +92,7 @@ def messages(events: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return sent
 
 
-def made_world(seed: int = 7, flights: int = 900) -> World:
+def synthetic_flights(seed: int = 7, flights: int = 900) -> SyntheticFlights:
     random = np.random.default_rng(seed)
     dest = [str(one) for one in random.choice(list(REGION), flights)]
     departure = np.sort(START + random.integers(0, DAYS * 24 * 12, flights) * 300)
@@ -137,14 +137,14 @@ def made_world(seed: int = 7, flights: int = 900) -> World:
         "diversion": some(diverted, diverted_at=rows["scheduled_arrival"] + 2 * HOUR),
         "weather": weather,
     }
-    return World(rows, departure - 2 * HOUR, label, events)
+    return SyntheticFlights(rows, departure - 2 * HOUR, label, events)
 
 
-def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
-    past = PROBLEM.features.offline_store(world.events, REFERENCE)
-    rows = columns_of(world.rows)
+def made_artifact(flights: SyntheticFlights, contract: Contract, seed: int = 0) -> Artifact:
+    past = PROBLEM.features.offline_store(flights.events, REFERENCE)
+    rows = columns_of(flights.rows)
     sets = tuple(SETS)
-    features = PROBLEM.features.compute(sets, rows, world.at, past, REFERENCE)
+    features = PROBLEM.features.compute(sets, rows, flights.at, past, REFERENCE)
     categories = {
         name: {value: float(code) for code, value in enumerate(sorted(features[name].values))}
         for name in features
@@ -152,15 +152,15 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
     }
     del categories["carrier"]["AA"]  # never seen in training
     names = tuple(features)
-    table = matrix(encode(features, categories), names, len(world.at))
+    table = matrix(encode(features, categories), names, len(flights.at))
     trees = HistGradientBoostingClassifier(
         max_iter=25,
         max_leaf_nodes=15,
         categorical_features=[name in categories for name in names],
         random_state=seed,
     )
-    trees.fit(table, (world.label + (np.arange(len(world.label)) % (7 + seed) == 0)) > 0)
-    history = PROBLEM.features.offline_store(known_until(world.events, contract, AS_OF), REFERENCE)
+    trees.fit(table, (flights.label + (np.arange(len(flights.label)) % (7 + seed) == 0)) > 0)
+    history = PROBLEM.features.offline_store(known_until(flights.events, contract, AS_OF), REFERENCE)
     artifact = Artifact(
         contract=contract, sets=sets, features=names, categories=categories, reference=REFERENCE,
         calibration=Calibration(0.9),
@@ -168,10 +168,10 @@ def made_artifact(world: World, contract: Contract, seed: int = 0) -> Artifact:
         models=ensemble_of([treelite.sklearn.import_model(trees).serialize_bytes()]),
         parity=Parity(table[-40:], trees.decision_function(table[-40:])), history=history,
     )  # fmt: skip
-    places = range(0, len(world.at), len(world.at) // 20)
-    chosen = {name: [values[i] for i in places] for name, values in world.rows.items()}
-    probability = predict_table(artifact, PROBLEM.features, chosen, history, world.at[list(places)])
-    smoke = tuple(SmokeRow(world.row(i), (float(p),)) for i, p in zip(places, probability, strict=True))
+    places = range(0, len(flights.at), len(flights.at) // 20)
+    chosen = {name: [values[i] for i in places] for name, values in flights.rows.items()}
+    probability = predict_table(artifact, PROBLEM.features, chosen, history, flights.at[list(places)])
+    smoke = tuple(SmokeRow(flights.row(i), (float(p),)) for i, p in zip(places, probability, strict=True))
     return replace(artifact, smoke=smoke)
 
 
@@ -191,14 +191,14 @@ def known_until(
     return kept
 
 
-def offline(artifact: Artifact, world: World) -> Floats:
-    """What evaluation gives for every row of a world."""
+def offline(artifact: Artifact, flights: SyntheticFlights) -> Floats:
+    """What evaluation gives for every flight."""
     return predict_table(
         artifact,
         PROBLEM.features,
-        world.rows,
-        PROBLEM.features.offline_store(world.events, artifact.reference),
-        world.at,
+        flights.rows,
+        PROBLEM.features.offline_store(flights.events, artifact.reference),
+        flights.at,
     )
 
 
@@ -218,10 +218,10 @@ def contract() -> Contract:
 
 
 @pytest.fixture(scope="session")
-def world() -> World:
-    return made_world()
+def flights() -> SyntheticFlights:
+    return synthetic_flights()
 
 
 @pytest.fixture(scope="session")
-def artifact(world: World, contract: Contract) -> Artifact:
-    return made_artifact(world, contract)
+def artifact(flights: SyntheticFlights, contract: Contract) -> Artifact:
+    return made_artifact(flights, contract)
