@@ -14,6 +14,7 @@ HEAVY = ("zenml", "mlflow", "pandas", "sklearn", "evidently", "matplotlib")
 PROJECT = re.compile(
     r"^\s*(from|import) (problem|steps|pipelines|serving|monitoring|run|tools)\b", re.MULTILINE
 )
+STILL_WITH_A_PROJECT = ("serving/", "monitoring/")
 FLIGHT_WORDS = re.compile(
     r"\b(flights?|airports?|airlines?|carriers?|departures?|landings?|nycflights13)\b", re.IGNORECASE
 )
@@ -29,6 +30,17 @@ def test_packages_import_downwards_only_and_each_framework_in_its_package() -> N
 def test_the_library_imports_no_project() -> None:
     found = [str(path) for path in MODULES if PROJECT.search(path.read_text(encoding="utf-8"))]
     assert found == []
+
+
+def test_the_librarys_tests_import_no_project() -> None:
+    """They run on small synthetic problems: see synthetic.py."""
+    tests = Path(__file__).parent
+    found = [
+        path.relative_to(tests).as_posix()
+        for path in sorted(tests.rglob("*.py"))
+        if PROJECT.search(path.read_text(encoding="utf-8"))
+    ]
+    assert [name for name in found if not name.startswith(STILL_WITH_A_PROJECT)] == []
 
 
 def test_no_two_files_share_a_name() -> None:

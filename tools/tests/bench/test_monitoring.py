@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fivestage.monitoring.label_drift import BY_INPUT, OF_PROBABILITIES
-from tests.contract.contracts import binary_contract
+from tests.contract.contracts import contract_of
 from tools.bench.faults import Fault, faults, label_faults, touched
 from tools.bench.limits import limit_of
 from tools.bench.monitoring import share_of, share_of_trials
@@ -128,7 +128,7 @@ def test_what_is_seen_of_faults_is_told_by_their_columns(
 
 
 def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: Table, plan: Plan) -> None:
-    some = list(label_faults(binary_contract(), table.frame, np.asarray(table.label), "heat"))
+    some = list(label_faults(contract_of("binary"), table.frame, np.asarray(table.label), "heat"))
     risen, turned = (
         np.mean([one.put(table.frame, table.label, np.random.default_rng(seed)).mean() for seed in range(5)])
         for one in (some[1], some[3])

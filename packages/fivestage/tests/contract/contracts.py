@@ -1,15 +1,13 @@
-"""The shipped contract made over for each task: what differs, and nothing else."""
+"""A contract of each task with round prices, over the columns of the synthetic problem."""
 
-import copy
+import json
+import re
 from typing import Any
 
 import yaml
 
-from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract, parse_contract
-from problem import PROBLEM
-
-CONTRACT_PATH = ROOT / "problem" / "problem.yaml"
+from tests.synthetic import contract_content
 
 CLASSES = ["early", "on time", "late", "very late", "lost"]
 MAX_BIAS = {"binary": 0.04, "multiclass": 0.04, "regression": 5}  # of a period
@@ -50,25 +48,25 @@ OF_TASK: dict[str, dict[str, Any]] = {
 }
 
 
+DATED = re.compile(r"'(\d{4}-\d\d-\d\d(?:T[^']*Z)?)'")
+
+
+def yaml_of(content: dict[str, Any]) -> str:
+    """A contract's content as a person writes it: without quotes, YAML reads a date."""
+    apart = json.loads(json.dumps(content))  # no mapping is used twice, which would become an alias
+    return DATED.sub(r"\1", yaml.safe_dump(apart, sort_keys=False))
+
+
 def content_of(task: str) -> dict[str, Any]:
     """The content of a contract of a task."""
-    content: dict[str, Any] = yaml.safe_load(CONTRACT_PATH.read_text(encoding="utf-8"))
-    content.pop("interval", None)  # of numbers alone
-    made = copy.deepcopy(content | OF_TASK[task] | {"task": task})
-    made["gates"] |= COMMON | {"min_slice_rows": 50}
-    made["monitoring"]["max_bias"] = MAX_BIAS[task]
-    made["decision"] = {n: v for n, v in made["decision"].items() if n not in ("act", "wait")}
-    if task == "binary":
-        made["decision"] |= {"act": "act", "wait": "wait"}
-    return made
+    content = contract_content(task)
+    gates = COMMON | {"min_slice_rows": 50} | OF_TASK[task]["gates"]
+    monitoring = content["monitoring"] | {"max_bias": MAX_BIAS[task]}
+    made = content | OF_TASK[task] | {"gates": gates, "monitoring": monitoring}
+    found: dict[str, Any] = yaml.safe_load(yaml_of(made))
+    return found
 
 
 def contract_of(task: str) -> Contract:
     """A contract of a task."""
     return parse_contract(content_of(task), task)
-
-
-def binary_contract() -> Contract:
-    """The shipped contract, made over only where it is of another task."""
-    contract = PROBLEM.contract
-    return contract if contract.task == "binary" else contract_of("binary")

@@ -1,8 +1,6 @@
 """A small contract is legal; each illegal one gives a sentence that names the field."""
 
 import copy
-import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,13 +22,10 @@ from fivestage.contract.contract import (
     load_contract,
     parse_contract,
 )
+from tests.contract.contracts import yaml_of
 from tests.synthetic import contract_content
 
-DATED = re.compile(  # without its quotes, YAML reads a date
-    r"'(\d{4}-\d\d-\d\d(?:T[^']*Z)?)'"
-)  # which YAML reads as a date where no quotes are around it
-APART = json.loads(json.dumps(contract_content("binary")))  # no column is that of an event too
-TEXT = DATED.sub(r"\1", yaml.safe_dump(APART, sort_keys=False))
+TEXT = yaml_of(contract_content("binary"))
 CONTENT: dict[str, Any] = yaml.safe_load(TEXT)
 Edit = tuple[str, Any]
 GONE = object()

@@ -26,7 +26,7 @@ from fivestage.monitoring.retraining import ShadowScore, saved_by_day
 from fivestage.reporting.sections import policies_section
 from monitoring.policy import decide
 from problem import PROBLEM
-from tests.conftest import Slice, changed
+from tests.monitoring.conftest import Slice, changed
 from tests.synthetic import boosting
 
 WEEKS = 20

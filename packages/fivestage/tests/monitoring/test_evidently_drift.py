@@ -29,7 +29,7 @@ from fivestage.monitoring.evidently_drift import (
 from fivestage.monitoring.performance import judge, judged_scores
 from fivestage.monitoring.period_report import drift_rows, period_frame, run_checks, with_verdict
 from fivestage.monitoring.workspace import add_run, open_workspace
-from tests.contract.contracts import binary_contract
+from tests.contract.contracts import contract_of
 from tests.monitoring.test_drift import FAULTS, PERIOD, REFERENCE, changed, window
 
 INPUTS = ("temperature", "rain", "late_share", "minute", "place", "score")
@@ -48,7 +48,7 @@ def frame(some: Window, contract: Contract, seed: int, more: float = 0.0, known:
 
 
 def checked(current: Window, seed: int = 10, more: float = 0.0, known: float = 1.0) -> Snapshot:
-    contract = binary_contract()
+    contract = contract_of("binary")
     now, then = frame(current, contract, seed, more, known), frame(window(0, 0, REFERENCE), contract, 0)
     label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
     there = ~np.isnan(label)
@@ -128,7 +128,7 @@ def test_labels_that_come_more_often_are_a_rate_shift_and_a_bad_period() -> None
 
 
 def test_the_performance_is_as_the_tests_judge_it() -> None:
-    contract, current = binary_contract(), window(10, REFERENCE, PERIOD)
+    contract, current = contract_of("binary"), window(10, REFERENCE, PERIOD)
     now = frame(current, contract, 10, 0.25)
     label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
     answers = Answers(chance, chance >= 0.33)
@@ -155,7 +155,7 @@ def test_what_has_no_test_decides_nothing() -> None:
 
 
 def test_a_line_of_an_owner_decides_too() -> None:
-    contract = binary_contract()
+    contract = contract_of("binary")
     now, then = (
         frame(window(seed, first, days), contract, seed) for seed, first, days in ((10, 56, 7), (0, 0, 56))
     )

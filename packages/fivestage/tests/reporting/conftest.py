@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.evaluation.gates import Gate, Probe
+from fivestage.reporting import html_page
 from fivestage.reporting.results import (
     AblationRow,
     CalibrationPoint,
@@ -36,7 +37,7 @@ from fivestage.reporting.results import (
     WindowRow,
 )
 from fivestage.training.leaderboard import LeaderboardRow
-from tests.contract.contracts import binary_contract, contract_of
+from tests.contract.contracts import contract_of
 
 START = date(2013, 1, 1)
 HOLDOUT = date(2013, 9, 1)
@@ -46,7 +47,13 @@ WATCHED = ("queue_length", "clock", "late_3h", "late_24h", "late_28d", "pressure
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    return binary_contract()
+    return contract_of("binary")
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of which only the text is read; drawing takes most of their time."""
+    monkeypatch.setattr(html_page, "_plots", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

@@ -88,6 +88,7 @@ def test_a_slice_of_few_rows_is_not_called_the_weakest(contract: Contract, resul
     assert "shop is UA" in weakest
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_what_is_one_is_written_in_the_singular(contract: Contract, results: Results) -> None:
     once = {"period_days": 1, "bad_periods": 1, "of_periods": 1, "cooldown_days": 1, "max_age_days": 1}
     rules = contract.monitoring.model_copy(update=once)
@@ -102,6 +103,7 @@ def test_what_is_one_is_written_in_the_singular(contract: Contract, results: Res
     assert "1 row was kept; 1 row or value was quarantined" in card_text(daily, one_row)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_what_was_kept_though_it_looks_like_a_leak_is_said(contract: Contract, results: Results) -> None:
     assert results.model is not None
     assert results.data is not None

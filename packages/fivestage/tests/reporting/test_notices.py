@@ -13,7 +13,7 @@ from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.period import Watched
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.notices import evaluation_notice, period_notice
-from problem import PROBLEM
+from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
 
 START = epoch(date_of("2013-10-01"))
@@ -35,7 +35,7 @@ GATES = (
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return PROBLEM.contract
+    return contract_of("binary")
 
 
 @pytest.fixture(scope="module")

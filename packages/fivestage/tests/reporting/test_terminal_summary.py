@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from fivestage.contract.contract import Contract
+from fivestage.reporting import terminal_summary
 from fivestage.reporting.results import Results
 from fivestage.reporting.sentences import STAGES
 from fivestage.reporting.terminal_summary import WIDTH, summary
@@ -10,7 +11,9 @@ PAGE = Path("reports/index.html")
 
 def test_every_stage_has_its_numbers_time_and_place(contract: Contract, results: Results) -> None:
     text = summary(contract, results, PAGE)
-    flat = " ".join(text.split())
+    name, wide = terminal_summary._NAME, terminal_summary._TEXT
+    columns = ((line[:name], line[name : name + wide]) for line in text.splitlines())
+    flat = " ".join(" ".join(" ".join(column) for column in zip(*columns, strict=True)).split())
     for number, stage in enumerate(STAGES, start=1):
         assert f"{number} {stage.title}" in text
         assert all(place in text for place in stage.places)

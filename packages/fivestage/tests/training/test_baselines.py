@@ -11,8 +11,8 @@ from fivestage.training import baselines
 from fivestage.training.baselines import BASELINES, LOOKUP_PRIOR, historical, prior
 from fivestage.training.sample import TrainingSample, lookup_keys
 from fivestage.training.task_trainer import baseline_savings
-from problem import PROBLEM
-from tests.conftest import Slice
+from tests.contract.contracts import contract_of
+from tests.synthetic import prepared
 
 ROWS = 900
 CHANCES = BinaryContract.known_baselines
@@ -72,17 +72,19 @@ def test_the_line_learns_the_most_recent_rows_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_savings_are_those_of_the_holdout_window() -> None:
+    contract = contract_of("binary")
     windows = TemporalSplit(TRAIN, (), LATER, LATER[:0], 0, 0)
-    found = baseline_savings(sample(), windows, PROBLEM.contract)
-    assert set(found) == set(PROBLEM.contract.baselines)
+    found = baseline_savings(sample(), windows, contract)
+    assert set(found) == set(contract.baselines)
     assert found["prior"] <= 0 < found["historical_rate"]  # the rate alone cannot beat the best constant
     with pytest.raises(ValueError, match="do not pair up"):
-        baseline_savings(sample(), TemporalSplit(TRAIN, (), LATER[:0], LATER, 0, 0), PROBLEM.contract)
+        baseline_savings(sample(), TemporalSplit(TRAIN, (), LATER[:0], LATER, 0, 0), contract)
 
 
-def test_the_lookup_groups_by_the_contracts_slices_and_the_hour(real: Slice) -> None:
-    keys = lookup_keys(real.rows, real.contract)
-    assert list(keys) == [*real.contract.slices, "hour"]
+def test_the_lookup_groups_by_the_contracts_slices_and_the_hour() -> None:
+    made = prepared("binary")
+    keys = lookup_keys(made.rows, made.contract)
+    assert list(keys) == [*made.contract.slices, "hour"]
     assert keys.notna().all(axis=None)
-    moments = pd.to_datetime(real.rows[real.contract.decision.time_column], unit="s")
+    moments = pd.to_datetime(made.rows[made.contract.decision.time_column], unit="s")
     assert (keys["hour"].astype(int) == moments.dt.hour).all()

@@ -19,11 +19,10 @@ from fivestage.evaluation.evaluate import (
     reliability,
 )
 from fivestage.evaluation.metrics import scores
+from fivestage.evaluation.task_evaluation import evaluation_of
 from fivestage.features.offline import names_by_set
 from fivestage.training.ablation import ablation
-from fivestage.training.estimators import with_settings
-from problem import PROBLEM
-from tests.conftest import CANDIDATES, Slice, changed
+from tests.synthetic import CHANNELS, FEATURES, Prepared, boosting, changed, prepared, synthetic_artifact
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])), min_size=1))
@@ -47,84 +46,102 @@ def test_bins_have_equal_mass_and_their_own_rate() -> None:
     assert bins[0][0] == pytest.approx(probability[:100].mean())
 
 
-def test_offline_answers_are_those_of_the_engine(real: Slice, artifact: Artifact) -> None:
+def test_offline_answers_are_those_of_the_engine(made: Prepared, artifact: Artifact) -> None:
     """The first rows after the artifact was made, with what it knows."""
-    after = real.windows.after[:5]
-    engine = Engine(artifact, PROBLEM.features)
-    asked = real.rows.iloc[after][list(real.contract.columns)].to_dict(orient="records")
+    after = made.windows.after[:5]
+    engine = Engine(artifact, FEATURES)
+    asked = made.rows.iloc[after][list(made.contract.columns)].to_dict(orient="records")
     rows = [{str(name): value for name, value in row.items()} for row in asked]
     features = pd.DataFrame([engine.features(row) for row in rows])
-    online = [one.probability for row in rows for one in engine.predict([row])]
-    assert artifact_forecast(artifact, features).tolist() == pytest.approx(online, abs=1e-12)
-    assert artifact_forecast(artifact, features[features.columns[::-1]]).tolist() == pytest.approx(online)
+    online = [engine.form.forecast(one) for row in rows for one in engine.predict([row])]
+    offline = artifact_forecast(artifact, features)
+    assert np.allclose(offline.reshape(len(rows), -1), online, rtol=0, atol=1e-12)
+    assert np.array_equal(artifact_forecast(artifact, features[features.columns[::-1]]), offline)
 
 
-def test_an_evaluation_has_all_slices_and_curves(real: Slice, artifact: Artifact) -> None:
-    contract = changed(real.contract, gates={"min_slice_rows": 300})
-    after = real.windows.after
-    rows, label = real.rows.iloc[after], real.label(after)
-    probability = artifact_forecast(artifact, real.features.iloc[after])
-    found = evaluate_window(artifact, rows, probability, contract)
-    expected = scores(label, probability, contract.costs, artifact.decide(probability))
+def test_the_order_of_rows_does_not_matter(made: Prepared, artifact: Artifact) -> None:
+    features = made.features.iloc[made.windows.after]
+    order = np.random.default_rng(0).permutation(len(features))
+    expected = artifact_forecast(artifact, features)[order]
+    assert np.array_equal(artifact_forecast(artifact, features.iloc[order]), expected)
+
+
+def test_an_unknown_value_gets_a_valid_forecast_and_is_named() -> None:
+    made, engine = prepared("binary"), Engine(synthetic_artifact("binary"), FEATURES)
+    row = made.rows.iloc[made.windows.after[0]][list(made.contract.columns)].to_dict()
+    (known,), (unknown,) = engine.predict([row]), engine.predict([row | {"channel": "fax"}])
+    assert 0 < unknown.probability < 1
+    assert (known.unknown, unknown.unknown) == ((), ("channel",))
+
+
+def test_an_evaluation_has_all_slices_and_curves(made: Prepared, artifact: Artifact) -> None:
+    after = made.windows.after
+    rows, label = made.rows.iloc[after], made.label(after)
+    counts = rows["channel"].value_counts()
+    contract = changed(made.contract, gates={"min_slice_rows": int(counts.min()) + 1})
+    forecast = artifact_forecast(artifact, made.features.iloc[after])
+    found = evaluate_window(artifact, rows, forecast, contract)
+    expected = scores(label, forecast, contract.costs, artifact.decide(forecast))
     assert found.scored.scores == pytest.approx(expected, abs=1e-9)
     assert list(found.slices) == [*contract.slices, "month"]
-    assert list(found.slices["month"]) == ["2013-04", "2013-05"]  # in UTC
-    counts = rows["carrier"].value_counts()
-    assert set(found.slices["carrier"]) == set(counts[counts >= 300].index)
-    assert 0 < len(found.slices["carrier"]) < len(counts)
-    threshold, cost = found.cost_curve[10]
-    assert cost == pytest.approx(
-        1000 * cost_model_of(contract.costs).price(label, probability >= threshold).mean()
+    assert set(found.slices["month"]) == {"2024-04", "2024-05"}  # in UTC
+    assert set(found.slices["channel"]) == {*CHANNELS} - {counts.idxmin()}
+    judged, money = evaluation_of(contract), cost_model_of(contract.costs)
+    decisions = [one for _, one in judged.alternative_decisions(forecast)]
+    assert [cost for _, cost in found.cost_curve] == pytest.approx(
+        [1000 * money.price(label, one).mean() for one in decisions]
     )
 
 
-def test_what_is_left_undone_costs_at_high_thresholds(real: Slice, artifact: Artifact) -> None:
+def test_what_is_left_undone_costs_at_high_thresholds() -> None:
     """The artifact's own threshold decides what is scored."""
-    after = real.windows.after
-    rows, probability = real.rows.iloc[after], np.full(len(after), 0.5)
-    dear = artifact.contract.costs.model_copy(update={"act_negative": 2700.0})  # from 0.9 on
+    made, artifact = prepared("binary"), synthetic_artifact("binary")
+    after = made.windows.after
+    rows, probability = made.rows.iloc[after], np.full(len(after), 0.5)
+    dear = artifact.contract.costs.model_copy(update={"act_negative": 360.0})  # from 0.9 on
     timid = replace(artifact, contract=artifact.contract.model_copy(update={"costs": dear}))
     acted = [
-        evaluate_window(one, rows, probability, real.contract).scored.scores["action_rate"]
+        evaluate_window(one, rows, probability, made.contract).scored.scores["action_rate"]
         for one in (artifact, timid)
     ]
     assert acted == [1.0, 0.0]
 
 
-def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(real: Slice, artifact: Artifact) -> None:
-    after = real.windows.after
-    features = real.features.iloc[after].assign(wind_gust=np.nan)  # all the same: nothing to shuffle
-    found = importance(artifact, features, real.label(after))
+def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(
+    made: Prepared, artifact: Artifact
+) -> None:
+    after = made.windows.after
+    features = made.features.iloc[after].assign(traffic=np.nan)  # all the same: nothing to shuffle
+    found = importance(artifact, features, made.label(after))
     assert set(found) == set(artifact.features)
-    assert found["wind_gust"] == 0
-    assert max(found.values()) > 0.005
-    assert min(found.values()) > -0.005
+    assert found["traffic"] == 0
+    loss = evaluation_of(made.contract).loss(made.label(after), artifact_forecast(artifact, features))
+    assert max(found.values()) > 0.01 * loss
+    assert min(found.values()) > -0.02 * loss
 
 
-def test_each_line_of_the_ablation_adds_a_set(real: Slice) -> None:
-    sets = names_by_set(PROBLEM.features, real.rows, real.event_tables.reference)
-    some = {name: sets[name] for name in ("schedule", "history", "weather")}
-    arguments = (
-        real.rows,
-        real.windows,
-        with_settings(CANDIDATES["boosting"], {"max_iter": 15}),
-        real.contract,
-    )
-    lines = ablation(real.features, some, *arguments)
-    assert [name for name, _ in lines] == ["schedule", "schedule + history"]
+def test_each_line_of_the_ablation_adds_a_set(made: Prepared) -> None:
+    sets = names_by_set(FEATURES, made.rows, made.event_tables.reference)
+    some = {"order": ("channel", "minute", "weekday"), "history": sets["history"], "amount": ("amount",)}
+    arguments = (made.rows, made.windows, boosting(made.contract.task), made.contract)
+    lines = ablation(made.features, some, *arguments)
+    assert [name for name, _ in lines] == ["order", "order + history"]
     first, both = (scored.scores for _, scored in lines)
-    assert first["rows"] == both["rows"] == len(real.windows.after)
-    assert both["roc_auc"] > first["roc_auc"] + 0.03
-    spoiled = real.features.assign(**dict.fromkeys(sets["weather"], 0.0))
+    assert first["rows"] == both["rows"] == len(made.windows.after)
+    loss = "rmse" if made.contract.task == "regression" else "log_loss"
+    assert both[loss] < 0.98 * first[loss]
+    spoiled = made.features.assign(amount=0.0)
     assert ablation(spoiled, some, *arguments) == lines  # the last set is in none of the lines
 
 
-def test_the_sets_part_the_features(real: Slice) -> None:
-    sets = names_by_set(PROBLEM.features, real.rows, real.event_tables.reference)
-    assert [name for names in sets.values() for name in names] == list(real.features)
+def test_the_sets_part_the_features() -> None:
+    made = prepared("binary")
+    sets = names_by_set(FEATURES, made.rows, made.event_tables.reference)
+    assert [name for names in sets.values() for name in names] == list(made.features)
 
 
-def test_a_day_is_one_of_utc(real: Slice) -> None:
-    days = decision_day(real.rows)
-    assert (days * DAY <= real.rows["decision_at"]).all()
-    assert (real.rows["decision_at"] < (days + 1) * DAY).all()
+def test_a_day_is_one_of_utc() -> None:
+    rows = prepared("binary").rows
+    days = decision_day(rows)
+    assert (days * DAY <= rows["decision_at"]).all()
+    assert (rows["decision_at"] < (days + 1) * DAY).all()

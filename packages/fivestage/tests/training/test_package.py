@@ -18,80 +18,106 @@ from fivestage.artifact.artifact import (
 )
 from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.engine import Engine, predict_table
+from fivestage.common.columns import Row
 from fivestage.common.errors import UserError
 from fivestage.data.event_tables import SMOKE_ROWS, known_between
 from fivestage.evaluation.evaluate import artifact_forecast
-from fivestage.features.stores import HOUR, OfflineFeatureStore
+from fivestage.features.definitions import FeatureDefinitions, Reference
+from fivestage.features.stores import HOUR, AdditiveEvent, LoggedEvent, OfflineFeatureStore
 from fivestage.training import conversion
 from fivestage.training.conversion import trees_of
-from fivestage.training.estimators import fit_classifier, with_settings
+from fivestage.training.estimators import fit_classifier
 from fivestage.training.packaging import Fitted, fit_chosen
 from fivestage.training.selection import Selection
-from problem import PROBLEM
-from tests.conftest import CANDIDATES, Slice, packaged
+from tests.synthetic import (
+    FEATURES,
+    Prepared,
+    boosting,
+    packaged,
+    prepared,
+    synthetic_fitted,
+    synthetic_problem,
+)
 
-AS_OF = 1_380_585_600  # 2013-10-01T00:00:00Z
-LEG = {"carrier": ["UA"], "flight": [1], "origin": ["EWR"], "dest": ["IAH"]}
-
-
-def left(known: int, due: int) -> OfflineFeatureStore:
-    """The history of a single departure that left at `known` and was due at `due`."""
-    departure = pd.DataFrame({**LEG, "scheduled_departure": [due], "departed_at": [known]})
-    since = AS_OF - PROBLEM.features.lookback_seconds
-    events = known_between({"departure": departure}, PROBLEM.contract, since, AS_OF)
-    return PROBLEM.features.offline_store(events, {"region": {}})
+AS_OF = 1_713_571_200  # 2024-04-20T00:00:00Z
 
 
-def waiting(past: OfflineFeatureStore, at: int) -> Any:
-    return past.history().window("waiting/origin", "EWR", at, 24, 1)
+def ended_and_due(event: Row, reference: Reference) -> list[LoggedEvent]:
+    """A delivery counts when it has ended, and once more when it was due, which may be later."""
+    del reference
+    due = event["ended_at"] - event["delay"] * 60
+    return [
+        AdditiveEvent("ended", event["customer"], event["ended_at"], (1,)),
+        AdditiveEvent("due", event["customer"], due, (1,)),
+    ]
+
+
+DEFINITIONS = FeatureDefinitions({"delivery": ended_and_due}, {}, reach_hours=14 * 24)
+
+
+def ended(at: int, due: int) -> OfflineFeatureStore:
+    """The history of a single delivery that ended at `at` and was due at `due`."""
+    delivery = pd.DataFrame(
+        {"order_number": [1], "customer": "c01", "delay": (at - due) // 60, "ended_at": at}
+    )
+    since = AS_OF - DEFINITIONS.lookback_seconds
+    events = known_between({"delivery": delivery}, synthetic_problem("binary").contract, since, AS_OF)
+    return DEFINITIONS.offline_store(events, {})
+
+
+def counts(past: OfflineFeatureStore, at: int) -> tuple[Any, Any]:
+    """How many deliveries of the last day have ended, and were due."""
+    history = past.history()
+    (_, of_ended), (_, of_due) = (history.window(log, "c01", at, 24, 1) for log in ("ended", "due"))
+    return of_ended, of_due
 
 
 def test_the_history_keeps_what_was_known_and_counts_later() -> None:
-    early = left(known=AS_OF - 60, due=AS_OF + 300)
-    assert waiting(early, AS_OF) == (0, 0)
-    assert waiting(early, AS_OF + 300) == (1, -1)
-    assert early.history().window("left/origin", "EWR", AS_OF, 1, 2) == (1, 0, -6)
+    early = ended(AS_OF - 60, due=AS_OF + 300)
+    assert counts(early, AS_OF) == (1, 0)
+    assert counts(early, AS_OF + 300) == (1, 1)
 
 
 def test_the_history_ends_with_what_is_known() -> None:
-    assert waiting(left(known=AS_OF, due=AS_OF - 300), AS_OF + HOUR) == (1, -1)
-    assert waiting(left(known=AS_OF + 1, due=AS_OF - 300), AS_OF + HOUR) == (0, 0)
+    assert counts(ended(AS_OF, due=AS_OF - 300), AS_OF + HOUR) == (1, 1)
+    assert counts(ended(AS_OF + 1, due=AS_OF - 300), AS_OF + HOUR) == (0, 0)
 
 
 def test_the_history_reaches_as_far_back_as_a_feature() -> None:
-    start = AS_OF - PROBLEM.features.lookback_seconds
-    assert not left(known=start, due=start).logs
-    assert left(known=start + 1, due=start).logs
+    start = AS_OF - DEFINITIONS.lookback_seconds
+    assert not ended(start, due=start).logs
+    assert ended(start + 1, due=start).logs
 
 
-def test_the_history_answers_as_all_events_do(real: Slice, artifact: Artifact) -> None:
+def test_the_history_answers_as_all_events_do(made: Prepared, artifact: Artifact) -> None:
     """Up to the day after it was made, when nothing more was heard."""
-    at = real.windows.as_of
-    heard = known_between(real.event_tables.events, real.contract, 0, at)
-    due = real.rows[(real.rows["decision_at"] >= at) & (real.rows["decision_at"] < at + 24 * HOUR)]
+    at = made.windows.as_of
+    heard = known_between(made.event_tables.events, made.contract, 0, at)
+    due = made.rows[(made.rows["decision_at"] >= at) & (made.rows["decision_at"] < at + 24 * HOUR)]
     asked = due["decision_at"].to_numpy(dtype=np.int64)
     expected = predict_table(
-        artifact, PROBLEM.features, due, PROBLEM.features.offline_store(heard, artifact.reference), asked
+        artifact, FEATURES, due, FEATURES.offline_store(heard, artifact.reference), asked
     )
-    assert len(due) > 100
-    assert np.array_equal(predict_table(artifact, PROBLEM.features, due, artifact.history, asked), expected)
+    assert len(due) > 10
+    assert np.array_equal(predict_table(artifact, FEATURES, due, artifact.history, asked), expected)
 
 
 def test_fitting_and_packaging_again_gives_the_same_artifact(
-    real: Slice, artifact: Artifact, tmp_path: Path
+    made: Prepared, artifact: Artifact, tmp_path: Path
 ) -> None:
+    candidates = {"boosting": boosting(made.contract.task)}
     selection = Selection("boosting", {}, artifact.calibration, ())
-    again = packaged(real, fit_chosen(real.sample, real.windows, selection, real.contract, CANDIDATES))
+    again = packaged(made, fit_chosen(made.sample, made.windows, selection, made.contract, candidates))
     first = save_artifact(artifact, tmp_path / "first")
     assert save_artifact(again, tmp_path / "again") == first
     assert save_artifact(load_artifact(tmp_path / "first"), tmp_path / "copied") == first
-    other = replace(artifact, calibration=Calibration(1.0))
+    other = replace(artifact, as_of=artifact.as_of + 1)
     assert save_artifact(other, tmp_path / "other") != first
 
 
-def test_a_saved_artifact_answers_to_the_last_bit(real: Slice, artifact: Artifact, tmp_path: Path) -> None:
+def test_a_saved_artifact_answers_to_the_last_bit(made: Prepared, artifact: Artifact, tmp_path: Path) -> None:
     save_artifact(artifact, tmp_path / "a")
-    seen = real.features.iloc[real.windows.after]
+    seen = made.features.iloc[made.windows.after]
     expected = artifact_forecast(artifact, seen)
     assert np.array_equal(artifact_forecast(load_artifact(tmp_path / "a"), seen), expected)
 
@@ -114,57 +140,49 @@ def test_a_missing_file_is_refused(artifact: Artifact, tmp_path: Path, name: str
         load_artifact(tmp_path / "a")
 
 
-def test_trees_that_convert_into_others_are_refused(real: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {"boosting": with_settings(CANDIDATES["boosting"], {"max_iter": 5})}
+def test_trees_that_convert_into_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, few = prepared("binary"), {"boosting": boosting("binary", max_iter=5)}
     selection = Selection("boosting", {}, Calibration(), ())
-    train = real.windows.train
-    other = trees_of(
-        [
-            fit_classifier(
-                with_settings(few["boosting"], {"learning_rate": 0.11}),
-                real.sample.features[train],
-                real.sample.label[train],
-            )
-        ]
-    )
-    fit_chosen(real.sample, real.windows, selection, real.contract, few)
+    train = made.windows.train
+    seen, label = made.sample.features[train], made.sample.label[train]
+    other = trees_of([fit_classifier(boosting("binary", max_iter=5, learning_rate=0.11), seen, label)])
+    fit_chosen(made.sample, made.windows, selection, made.contract, few)
     monkeypatch.setattr(conversion, "trees_of", lambda _: other)
     with pytest.raises(UserError, match="otherwise than the model it was made from"):
-        fit_chosen(real.sample, real.windows, selection, real.contract, few)
+        fit_chosen(made.sample, made.windows, selection, made.contract, few)
 
 
-def test_the_artifact_is_of_the_training_window(real: Slice, artifact: Artifact, fitted: Fitted) -> None:
-    seen = set(real.features["carrier"].iloc[real.windows.train])
-    assert set(artifact.categories["carrier"]) == seen
-    assert artifact.features == tuple(real.features)
-    assert artifact.contract == real.contract
-    assert (artifact.trained_until, artifact.as_of) == (real.windows.holdout_start, real.windows.as_of)
-    served = artifact_forecast(artifact, real.features.iloc[real.windows.holdout])
+def test_the_artifact_is_of_the_training_window(made: Prepared, artifact: Artifact, fitted: Fitted) -> None:
+    for name in ("channel", "region"):
+        assert set(artifact.categories[name]) == set(made.features[name].iloc[made.windows.train])
+    assert artifact.features == tuple(made.features)
+    assert artifact.contract == made.contract
+    assert (artifact.trained_until, artifact.as_of) == (made.windows.holdout_start, made.windows.as_of)
+    served = artifact_forecast(artifact, made.features.iloc[made.windows.holdout])
     assert np.abs(served - fitted.holdout).max() < 1e-9
 
 
-def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(artifact: Artifact, real: Slice) -> None:
-    assert len(artifact.smoke) == SMOKE_ROWS
-    engine = Engine(artifact, PROBLEM.features)
-    found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
-    assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
-    holdout = real.rows.iloc[real.windows.holdout]
-    last = holdout[list(real.contract.columns)].tail(1).to_dict(orient="records")[0]
-    assert artifact.smoke[-1].row == last
-    assert set(last) == set(real.contract.columns)
-
-
-def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too(
-    real: Slice, fitted: Fitted
+def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(
+    artifact: Artifact, made: Prepared
 ) -> None:
-    """As where rows are few, or labels come late."""
-    early = np.arange(2 * SMOKE_ROWS)
-    windows = replace(real.windows, holdout=real.windows.holdout[early])
-    artifact = packaged(replace(real, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
     assert len(artifact.smoke) == SMOKE_ROWS
-    found = [
-        (Engine(artifact, PROBLEM.features).predict([smoke.row])[0].probability,) for smoke in artifact.smoke
-    ]
+    engine = Engine(artifact, FEATURES)
+    found = [engine.form.forecast(engine.predict([smoke.row])[0]) for smoke in artifact.smoke]
+    assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
+    holdout = made.rows.iloc[made.windows.holdout]
+    last = holdout[list(made.contract.columns)].tail(1).to_dict(orient="records")[0]
+    assert artifact.smoke[-1].row == last
+    assert set(last) == set(made.contract.columns)
+
+
+def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too() -> None:
+    """As where rows are few, or labels come late."""
+    made, fitted, early = prepared("binary"), synthetic_fitted("binary"), np.arange(2 * SMOKE_ROWS)
+    windows = replace(made.windows, holdout=made.windows.holdout[early])
+    artifact = packaged(replace(made, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
+    assert len(artifact.smoke) == SMOKE_ROWS
+    engine = Engine(artifact, FEATURES)
+    found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
     assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
 
 
@@ -203,6 +221,6 @@ def test_an_array_that_unpacks_to_too_much_is_not_unpacked(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_artifact(artifact, tmp_path / "a")
-    monkeypatch.setattr("fivestage.artifact.artifact.MAX_BYTES", 100_000)
-    with pytest.raises(UserError, match=r"more than 100,000 bytes|larger than 100,000 bytes"):
+    monkeypatch.setattr("fivestage.artifact.artifact.MAX_BYTES", 10_000)
+    with pytest.raises(UserError, match=r"more than 10,000 bytes|larger than 10,000 bytes"):
         load_artifact(tmp_path / "a")

@@ -29,8 +29,14 @@ from fivestage.registry.versions import (
 )
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
+from tests.synthetic import synthetic_artifact
 
 NAME = "registry-tests"
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return synthetic_artifact("binary")
 
 
 @pytest.fixture(scope="module", autouse=True)

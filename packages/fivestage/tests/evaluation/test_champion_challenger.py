@@ -16,16 +16,16 @@ from fivestage.evaluation import champion_challenger
 from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
-from problem import PROBLEM
-from tests.conftest import changed
+from tests.contract.contracts import contract_of
+from tests.synthetic import changed
 
 DAYS = 20
-ORIGINS, CARRIERS = ("EWR", "JFK", "LGA"), ("AA", "B6", "UA")
-# A block of 30 rows: of 20 calm ones 2 are disrupted, of 10 stormy ones 6. Waiting costs 6,000, acting always
+SHOPS, CHANNELS = ("north", "south", "east"), ("web", "phone", "shop")
+# A block of 30 rows: of 20 calm ones 2 fail, of 10 stormy ones 6. Waiting costs 6,000, acting always
 # 6,900, acting in a storm 4,800 and knowing it all 3,600: half of what could be saved.
 STORM = np.repeat([False, True], [20, 10])
 TRUTH = np.r_[np.ones(2), np.zeros(18), np.ones(6), np.zeros(4)].astype(np.int64)
-BLOCKS = DAYS * len(ORIGINS) * len(CARRIERS)
+BLOCKS = DAYS * len(SHOPS) * len(CHANNELS)
 PASSED = Probe("future is unseen", passed=True, sentence="nothing moved")
 GOOD = Evidence({"prior": 0.0, "historical_rate": 0.2, "logistic_regression": 0.3}, (PASSED,), 0.5)
 
@@ -34,19 +34,20 @@ Gates = dict[str, Gate]
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return PROBLEM.contract
+    sliced = contract_of("binary").model_copy(update={"slices": ("customer", "channel")})
+    return changed(sliced, gates={"max_slice_loss": 0.1, "max_loss_standard_errors": 1.5})
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    keys = pd.MultiIndex.from_product([range(DAYS), ORIGINS, CARRIERS, range(len(TRUTH))])
-    day, origin, carrier, _ = (keys.get_level_values(level).to_numpy() for level in range(4))
+    keys = pd.MultiIndex.from_product([range(DAYS), SHOPS, CHANNELS, range(len(TRUTH))])
+    day, customer, channel, _ = (keys.get_level_values(level).to_numpy() for level in range(4))
     return pd.DataFrame(
         {
             "decision_at": day.astype(np.int64) * DAY,
-            "origin": origin,
-            "carrier": carrier,
-            "disrupted": np.tile(TRUTH, BLOCKS),
+            "customer": customer,
+            "channel": channel,
+            "failed": np.tile(TRUTH, BLOCKS),
         }
     )
 
@@ -115,7 +116,7 @@ def test_no_probe_is_no_proof(rows: pd.DataFrame, contract: Contract) -> None:
 def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
     rows: pd.DataFrame, contract: Contract
 ) -> None:
-    found = gates(rows.assign(disrupted=0.0), contract)
+    found = gates(rows.assign(failed=0.0), contract)
     for name in ("plausible", "better than the baselines"):
         assert not found[name].passed
         assert "all labels" in found[name].sentence
@@ -123,7 +124,7 @@ def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
 
 
 def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
-    told = rows.assign(disrupted=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
+    told = rows.assign(failed=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
     gate = fails_alone(gates(told, contract, answers(0.0, 0.8)), "plausible")
     assert gate.value == pytest.approx(0.5 + (1 - 2 / 22) / 2)
     assert gate.sentence == "ROC-AUC 0.955; above 0.8 a leak is suspected"
@@ -231,8 +232,8 @@ def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
 
 @pytest.fixture(scope="module")
 def unfair(rows: pd.DataFrame) -> Answers:
-    """It always acts on one carrier, a third of the rows, and is good elsewhere."""
-    alarmed = (rows["carrier"] == "UA").to_numpy()
+    """It always acts on one channel, a third of the rows, and is good elsewhere."""
+    alarmed = (rows["channel"] == "shop").to_numpy()
     return decided(np.where(alarmed, 0.34, HONEST.forecast), 1 / 3)
 
 
@@ -245,12 +246,14 @@ def test_no_slice_pays_for_the_others(
     evidence = replace(GOOD, baselines={"prior": 0.0, "historical_rate": 0.0, "logistic_regression": 0.0})
     gate = fails_alone(gates(rows, contract, unfair, champion, evidence), "no slice pays")
     assert gate.value == pytest.approx(6900 / 6000 - 1)
-    assert gate.sentence == f"the worst slice, carrier UA, costs +15.0% against {other}, at most +10% allowed"
+    assert (
+        gate.sentence == f"the worst slice, channel shop, costs +15.0% against {other}, at most +10% allowed"
+    )
 
 
 def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract, unfair: Answers) -> None:
-    carrier = DAYS * len(ORIGINS) * len(TRUTH)
-    at_least = changed(contract, gates={"min_slice_rows": carrier})
+    channel = DAYS * len(SHOPS) * len(TRUTH)
+    at_least = changed(contract, gates={"min_slice_rows": channel})
     assert not gates(rows, at_least, unfair)["no slice pays"].passed
     more = changed(contract, gates={"min_slice_rows": len(rows) + 1})
     gate = gates(rows, more, unfair)["no slice pays"]
@@ -261,11 +264,11 @@ def test_small_slices_are_left_to_chance(rows: pd.DataFrame, contract: Contract,
 def test_a_slice_that_cost_nothing_is_measured_by_what_rows_cost_on_average(
     rows: pd.DataFrame, contract: Contract
 ) -> None:
-    calm = rows.assign(disrupted=np.where(rows["carrier"] == "UA", 0, rows["disrupted"]))
+    calm = rows.assign(failed=np.where(rows["channel"] == "shop", 0, rows["failed"]))
     gate = gates(calm, contract)["no slice pays"]
     assert not gate.passed
     assert gate.value == pytest.approx(0.375)
-    assert "carrier UA" in gate.sentence
+    assert "channel shop" in gate.sentence
 
 
 def test_one_row_at_a_time_is_timed_and_an_outlier_does_not_count() -> None:
