@@ -1,0 +1,313 @@
+"""The models, accelerators and prices that a plan starts from, by name or from files of the user's."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from fivestage.capacity.assumptions import Price, read
+from fivestage.common.errors import UserError
+from fivestage.common.strict_yaml import read_yaml
+from fivestage.contract.strict_model import StrictModel
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+PRICES = Path(__file__).with_name("prices.yaml")
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmbt])", re.IGNORECASE)
+UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+WIDTH_OF_DEPTH, HEAD, FFN_OF_HIDDEN, VOCABULARY = 112, 128, 3.5, 128_256  # as Llama 3 has them
+
+_CHECKED = ConfigDict(extra="forbid")
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Experts:
+    """A mixture of experts in place of one feed-forward layer.
+
+    Attributes:
+        count: Experts of a layer.
+        active: Experts that a token is sent to.
+        ffn: Inner size of an expert.
+        shared: Experts that every token is sent to besides.
+        dense_layers: First layers that have an ordinary feed-forward layer instead.
+        nodes: The most nodes that a token is sent to; 0 for as many as its experts.
+    """
+
+    count: int
+    active: int
+    ffn: int
+    shared: int = 0
+    dense_layers: int = 0
+    nodes: int = 0
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Latent:
+    """Multi-head latent attention (arXiv 2405.04434): the ranks of its projections, and a head's sizes."""
+
+    query: int
+    key_value: int
+    nope: int
+    rope: int
+    value: int
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Model:
+    """The shape of a decoder-only transformer, as catalog.yaml explains it."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocab: int
+    gated: bool
+    kv_heads: int = 0
+    head_size: int = 0
+    positions: int = 0
+    biases: bool = False
+    tied: bool = False
+    dropout: bool = False
+    parallel_block: bool = False
+    latent: Latent | None = None
+    experts: Experts | None = None
+    source: str = ""
+    name: str = ""
+
+    @property
+    def query_size(self) -> int:
+        """Queries of a token in one layer, all heads."""
+        return self.heads * (self.head_size or self.hidden // self.heads)
+
+    @property
+    def key_value_size(self) -> int:
+        """Keys of a token in one layer; there are as many values."""
+        return self.query_size // self.heads * (self.kv_heads or self.heads)
+
+    @property
+    def score_size(self) -> float:
+        """Multiplications for the score of a pair of tokens in one layer, all heads; as many for the sum."""
+        if self.latent is None:
+            return self.query_size
+        return self.heads * (self.latent.nope + self.latent.rope + self.latent.value) / 2
+
+    @property
+    def attention_matrices(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each matrix of a layer's attention, the output's projection last."""
+        if self.latent is None:
+            return [
+                (self.hidden, self.query_size + 2 * self.key_value_size),
+                (self.query_size, self.hidden),
+            ]
+        latent, heads = self.latent, self.heads
+        return [
+            (self.hidden, latent.query),
+            (latent.query, heads * (latent.nope + latent.rope)),
+            (self.hidden, latent.key_value + latent.rope),
+            (latent.key_value, heads * (latent.nope + latent.value)),
+            (heads * latent.value, self.hidden),
+        ]
+
+    @property
+    def expert_layers(self) -> int:
+        """Layers that have experts."""
+        return self.layers - self.experts.dense_layers if self.experts else 0
+
+    def feed_forward(self, ffn: int) -> int:
+        """Parameters of one feed-forward layer of this inner size."""
+        return (3 if self.gated else 2) * self.hidden * ffn
+
+    @property
+    def attention_parameters(self) -> int:
+        """Weights of one layer's attention."""
+        return sum(inputs * outputs for inputs, outputs in self.attention_matrices)
+
+    @property
+    def expert_parameters(self) -> int:
+        """Weights of all routed experts, which expert parallelism divides."""
+        if self.experts is None:
+            return 0
+        return self.expert_layers * self.experts.count * self.feed_forward(self.experts.ffn)
+
+    @property
+    def parameters(self) -> int:
+        """All weights; with `biases` also normalizations and biases, as arXiv 2104.04473 counts."""
+        embeddings = (1 if self.tied else 2) * self.vocab * self.hidden + self.positions * self.hidden
+        small = self.query_size + 2 * self.key_value_size + self.ffn + 6 * self.hidden if self.biases else 0
+        return self._matrices(all_experts=True) + embeddings + self.layers * small
+
+    @property
+    def active_parameters(self) -> int:
+        """Weights that one token is multiplied with, the output's projection among them."""
+        return self._matrices(all_experts=False) + self.vocab * self.hidden
+
+    def _matrices(self, *, all_experts: bool) -> int:
+        dense = self.layers - self.expert_layers
+        total = self.layers * self.attention_parameters + dense * self.feed_forward(self.ffn)
+        if self.experts:
+            used = (self.experts.count if all_experts else self.experts.active) + self.experts.shared
+            router = self.hidden * self.experts.count
+            total += self.expert_layers * (used * self.feed_forward(self.experts.ffn) + router)
+        return total
+
+    def flops_per_token(self, sequence: int, *, recomputed: bool = False, causal: bool = False) -> float:
+        """Return the floating-point operations of training on a token: 2 forward, 4 backward for a weight.
+
+        Args:
+            sequence: Tokens of a sequence.
+            recomputed: Whether the layers' forward pass is counted twice, as Megatron-LM 2021 counts with
+                full recomputation (arXiv 2104.04473, equation 3): these are no model FLOPs any more.
+            causal: Whether the half of the attention that the mask hides is left out.
+        """
+        attention = 12 * self.layers * self.score_size * sequence * (0.5 if causal else 1)
+        head = 6 * self.vocab * self.hidden
+        layers = 6 * self.active_parameters - head + attention
+        return layers * (4 / 3 if recomputed else 1) + head
+
+
+@dataclass(frozen=True, config=_CHECKED)
+class Accelerator:
+    """A GPU or another accelerator with its node and network, as catalog.yaml explains it."""
+
+    tflops: float
+    matmul_tflops: float
+    memory_gib: float
+    memory_gbps: float
+    link_gbps: float
+    network_gbps: float
+    node: int
+    system_watts: float
+    source: str
+    tflops_fp8: float = 0
+    matmul_tflops_fp8: float = 0
+    assumed: str = ""
+    name: str = ""
+
+
+class Prices(StrictModel):
+    """The content of prices.yaml: USD of an accelerator's hour, its share of node and network included."""
+
+    accelerators: dict[str, Price]
+
+
+def mfu(tflops: float, accelerator: Accelerator) -> float:
+    """Return the model FLOP utilization (arXiv 2204.02311): achieved TFLOP/s of the peak in bfloat16."""
+    return tflops / accelerator.tflops
+
+
+def number(text: str, name: str) -> float:
+    """Return a number with a unit: 70b, 2T, 4M, 512.
+
+    Raises:
+        UserError: Saying how to write it.
+    """
+    found = SIZE.fullmatch(text)
+    try:
+        value = float(found[1]) * UNITS[found[2].lower()] if found else float(text)
+    except ValueError as error:
+        raise UserError(f"{name} {text!r} is no number: write 2T, 300B or 1.5e12.") from error
+    if not 0 < value < float("inf"):
+        raise UserError(f"{name} {text!r} must be above zero.")
+    return value
+
+
+@cache
+def catalog() -> Mapping[str, Any]:
+    """The content of catalog.yaml."""
+    return dict(read_yaml(CATALOG))
+
+
+def find_model(text: str) -> Model:
+    """Return a model by name, by size, or from a file.
+
+    Args:
+        text: A name or an alias of catalog.yaml, a YAML file with the fields of `Model`, or a size such as
+            30b, which gives a shape like Llama 3's.
+
+    Raises:
+        UserError: Naming the models there are, or what is wrong with the file.
+    """
+    models, key = catalog()["models"], text.lower()
+    name = catalog()["aliases"].get(key, key)
+    if name in models:
+        return _checked(Model, {**models[name], "name": name}, CATALOG)
+    if text.endswith((".yaml", ".yml")):
+        content = read_yaml(Path(text))
+        if not isinstance(content, dict):
+            raise UserError(f"{text} holds no shape: write layers, hidden, heads, ffn, vocab and gated.")
+        return _checked(Model, {"name": Path(text).stem, **content}, Path(text))
+    if SIZE.fullmatch(key):
+        return _like_llama_3(number(key, "--model"))
+    raise UserError(
+        f"--model {text!r} is not known.{_meant(key, [*models, *catalog()['aliases']])} Known are "
+        f"{', '.join(sorted(models))}; or give a size such as 30b, or a YAML file with layers, hidden, "
+        "heads, ffn, vocab and gated."
+    )
+
+
+def find_accelerator(text: str) -> Accelerator:
+    """Return an accelerator by name.
+
+    Raises:
+        UserError: Naming those there are.
+    """
+    known, key = catalog()["accelerators"], text.lower()
+    if key not in known:
+        raise UserError(
+            f"--gpu {text!r} is not known.{_meant(key, list(known))} Known are {', '.join(known)}; "
+            f"another one is a few lines in {CATALOG.name}."
+        )
+    return _checked(Accelerator, {**known[key], "name": key}, CATALOG)
+
+
+def find_price(accelerator: str, path: Path = PRICES) -> Price:
+    """Return the price of an accelerator's hour.
+
+    Raises:
+        UserError: When the file has none, or says it wrongly.
+    """
+    prices = read(Prices, path).accelerators
+    if accelerator not in prices:
+        raise UserError(
+            f"{path} has no price of {accelerator}: add it there, or name a file that has: --prices FILE."
+        )
+    return prices[accelerator]
+
+
+def _like_llama_3(parameters: float) -> Model:
+    """Return a shape of this size that is as wide for its depth as Llama 3's."""
+
+    def shape(hidden: int, layers: int) -> Model:
+        heads, ffn = hidden // HEAD, int(FFN_OF_HIDDEN * hidden)
+        return Model(layers, hidden, heads, ffn, VOCABULARY, gated=True, kv_heads=min(8, heads))
+
+    found = []
+    for hidden in range(2 * HEAD, 512 * HEAD, 2 * HEAD if parameters < UNITS["b"] else 8 * HEAD):
+        none, one = shape(hidden, 0).parameters, shape(hidden, 1).parameters
+        found.append(shape(hidden, max(1, round((parameters - none) / (one - none)))))
+    best = min(found, key=lambda model: abs(math.log(model.hidden / model.layers / WIDTH_OF_DEPTH)))
+    return replace(best, name=f"{parameters / 1e9:g}b", source="a shape like Llama 3's")
+
+
+def _checked(kind: type[Kind], content: Mapping[str, Any], path: Path) -> Kind:
+    try:
+        found = TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {field}: {first['msg']}. Correct that field and run again.") from error
+    if isinstance(found, Model) and min(found.layers, found.hidden, found.heads, found.ffn, found.vocab) < 1:
+        raise UserError(f"{path}: layers, hidden, heads, ffn and vocab must be at least 1.")
+    return found
+
+
+def _meant(text: str, known: list[str]) -> str:
+    close = get_close_matches(text, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""

@@ -1,0 +1,255 @@
+"""The plan as a page, and the rows of its tables: every number says whether it is projected or published."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from statistics import median
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fivestage.common.files import write_whole
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, LINE, QUIET, RED, chart
+from fivestage.reporting.render import FOLDER as LIBRARY
+from fivestage_distributed.plan.published import Comparison, compare, quantile_of_error
+from fivestage_distributed.plan.roofline import Memory, memory
+from fivestage_distributed.plan.search import GIB, HOUR, USABLE, Job, Run, described, goodput
+
+LAYOUT_HEAD = ("layout", "GPUs", "GiB", "step, s", "MFU", "days", "million USD")
+SCALE_HEAD = ("GPUs", "layout", "MFU", "days", "million USD", "hours to a failure", "goodput")
+GROUPS = {  # of a step's parts, in the plot
+    "computing": ("matmul", "attention"),
+    "memory traffic": ("elementwise", "optimizer"),
+    "messages within layers": ("tensor", "context", "experts"),
+    "gradients, parameters, stages": ("data", "pipeline"),
+    "bubble": ("bubble",),
+}
+COLOURS = (BLUE, GREEN, AMBER, RED, QUIET)
+Scales = Sequence[tuple[int, Run | str]]
+
+
+def write(run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, path: Path) -> Path:
+    """Write the page.
+
+    Args:
+        run: With the best layout.
+        others: With the runners-up.
+        why: Sentences about the best.
+        scales: Runs with other numbers of GPUs, or why there is none.
+        path: The HTML file; its folder is made.
+
+    Returns:
+        The path.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, LIBRARY]),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    runs = (run, *others)
+    plots = {
+        "memory": memory_plot(runs), "step": step_plot(runs), "scale": scale_plot(scales),
+        "checkpoints": checkpoint_plot(run), "published": published_plot(),
+    }  # fmt: skip
+    text = environment.get_template("page.html.j2").render(
+        run=run, runs=runs, why=why, facts=facts(run), memory_rows=memory_rows(run), layout_head=LAYOUT_HEAD,
+        layout_row=layout_row, scale_rows=scale_rows(scales), trust=trust(), compared=compare(), fmt=fmt,
+        tokens=tokens, described=described, plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704
+    )  # fmt: skip
+    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return what a plan says first: names and values."""
+    job, layout = run.job, run.candidate.layout
+    spare = f", {run.spare:,} stand by" if run.spare else ""
+    error = quantile_of_error(0.8)
+    return [
+        ("layout", described(layout)),
+        ("GPUs at work", f"{layout.gpus:,}{spare}"),
+        ("step", f"{run.candidate.step.total:.2f} s for {page_batch(run)} tokens"),
+        ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, MFU {run.mfu:.1%}"),
+        ("days", f"{run.days:.1f} ({run.days * (1 - error):.0f} to {run.days * (1 + error):.0f}, see below)"),
+        (
+            "cost",
+            f"{run.cost / 1e6:,.2f} million USD: {run.gpu_hours / 1e3:,.0f},000 GPU hours at {job.price:g}",
+        ),
+        ("energy", f"{run.megawatt_hours:,.0f} MWh at most, without cooling"),
+        ("failures", f"{run.failures:.1f} expected, one in {run.hours_between_failures:,.1f} hours"),
+        ("checkpoints", f"every {fmt.seconds(run.interval_seconds)}, each {run.checkpoint_seconds:.1f} s"),
+        ("goodput", f"{run.goodput:.1%} of the time makes steps that count"),
+    ]
+
+
+def page_batch(run: Run) -> str:
+    """Return the tokens of a step, as people write them."""
+    return tokens(run.candidate.rate * run.candidate.step.total)
+
+
+def title(job: Job) -> str:
+    """Return what is planned, in a line."""
+    return f"{tokens(job.tokens)} tokens of {job.model.name} on {job.gpus:,} {job.accelerator.name}"
+
+
+def tokens(count: float) -> str:
+    """Return a number of tokens as people write it, such as 2T."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.0f}"
+
+
+def memory_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return the memory of the best layout by part, without and with recomputation."""
+    parts = [part.name for part in fields(Memory)]
+    rows: list[tuple[str, ...]] = [("", *parts, "all")]
+    for name in ("none", "full"):
+        layout = replace(run.candidate.layout, recompute=name)
+        found = memory(run.job.model, layout, run.job.sequence, run.candidate.microbatches, run.job.stack)
+        words = "layers recomputed" if name == "full" else "nothing recomputed"
+        rows.append(
+            (words, *(f"{getattr(found, part) / GIB:.1f}" for part in parts), f"{found.total / GIB:.1f}")
+        )
+    return rows
+
+
+def layout_row(run: Run) -> tuple[str, ...]:
+    """Return a layout's row under `LAYOUT_HEAD`."""
+    one = run.candidate
+    return (
+        described(one.layout),
+        f"{one.layout.gpus:,}",
+        f"{one.memory.total / GIB:.0f}",
+        f"{one.step.total:.2f}",
+        f"{run.mfu:.1%}",
+        f"{run.days:.1f}",
+        f"{run.cost / 1e6:.2f}",
+    )
+
+
+def scale_rows(scales: Scales) -> list[tuple[str, ...]]:
+    """Return what changes with the number of GPUs."""
+    rows: list[tuple[str, ...]] = [SCALE_HEAD]
+    for gpus, run in scales:
+        if isinstance(run, str):
+            rows.append((f"{gpus:,}", run, *[fmt.NONE] * 5))
+            continue
+        idle = f" ({run.spare:,} stand by)" if run.spare else ""
+        rows.append((
+            f"{gpus:,}", described(run.candidate.layout) + idle, f"{run.mfu:.1%}", f"{run.days:.1f}",
+            f"{run.cost / 1e6:.2f}", f"{run.hours_between_failures:,.1f}", f"{run.goodput:.1%}",
+        ))  # fmt: skip
+    return rows
+
+
+def trust() -> str:
+    """Return how far predictions are from published runs."""
+    found = compare()
+    sources = len({one.run.name for one in found})
+    typical, worst = median(abs(one.error) for one in found), max(found, key=lambda one: abs(one.error))
+    return (
+        f"Held against {len(found)} published runs of {sources} sources, each predicted without its source: "
+        f"half of the sources are within {quantile_of_error(0.5):.0%}, four of five within "
+        f"{quantile_of_error(0.8):.0%}; the median run is off by {typical:.0%}, the worst by "
+        f"{abs(worst.error):.0%} ({worst.run.name}, {worst.run.model.name})."
+    )
+
+
+def _bars(figure: Figure, names: Sequence[str], parts: dict[str, list[float]], label: str) -> None:
+    axes = figure.subplots()
+    left = [0.0] * len(names)
+    for (part, values), colour in zip(parts.items(), COLOURS, strict=True):
+        axes.barh(range(len(names)), values, left=left, color=colour, label=part, height=0.62)
+        left = [before + value for before, value in zip(left, values, strict=True)]
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(label)
+    figure.legend(loc="outside upper left", ncols=len(parts), handlelength=1)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    return [
+        " ".join(f"{name}{getattr(run.candidate.layout, name)}" for name in ("dp", "tp", "pp", "cp", "zero"))
+        for run in runs
+    ]
+
+
+@chart
+def memory_plot(runs: Sequence[Run]) -> Figure:
+    """Memory of the fullest GPU by part, for the fastest layouts."""
+    figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
+    parts = {
+        part.name: [getattr(run.candidate.memory, part.name) / GIB for run in runs] for part in fields(Memory)
+    }
+    _bars(figure, _names(runs), parts, "GiB; the line is what can be used")
+    figure.axes[0].axvline(USABLE * runs[0].job.accelerator.memory_gib, color=QUIET, linestyle="--")
+    return figure
+
+
+@chart
+def step_plot(runs: Sequence[Run]) -> Figure:
+    """Seconds of a step by what a GPU does or waits for, for the fastest layouts."""
+    figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
+    parts = {
+        group: [sum(getattr(run.candidate.step, name) for name in names) for run in runs]
+        for group, names in GROUPS.items()
+    }
+    _bars(figure, _names(runs), parts, "seconds of a step")
+    return figure
+
+
+@chart
+def scale_plot(scales: Scales) -> Figure:
+    """Days and cost of the run over the number of GPUs."""
+    figure = Figure(figsize=(9, 2.6))
+    days, cost = figure.subplots(1, 2)
+    found = [run for _, run in scales if not isinstance(run, str)]
+    for axes, values, title in (
+        (days, [run.days for run in found], "days"),
+        (cost, [run.cost / 1e6 for run in found], "million USD"),
+    ):
+        axes.plot([run.job.gpus for run in found], values, marker="o", color=BLUE)
+        for run, value in zip(found, values, strict=True):
+            axes.annotate(f"{value:,.1f}", (run.job.gpus, value), xytext=(5, 5), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.15, y=0.2)
+        axes.set_title(title)
+        axes.set_xlabel("GPUs")
+    return figure
+
+
+@chart
+def checkpoint_plot(run: Run) -> Figure:
+    """Goodput over the interval between checkpoints; the dot is the plan's."""
+    figure = Figure(figsize=(9, 2.4))
+    axes = figure.subplots()
+    between, restart = run.hours_between_failures * HOUR, run.job.restart_seconds
+    intervals = [run.interval_seconds * 2 ** (step / 4) for step in range(-16, 17)]
+    shares = [100 * goodput(one, run.checkpoint_seconds, between, restart) for one in intervals]
+    axes.plot([one / 60 for one in intervals], shares, color=BLUE)
+    axes.plot(run.interval_seconds / 60, 100 * run.goodput, "o", color=RED)
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes between checkpoints")
+    axes.set_ylabel("goodput, %")
+    return figure
+
+
+@chart
+def published_plot() -> Figure:
+    """Predicted speed relative to the published one, by source; grey is within 20%."""
+    figure = Figure(figsize=(9, 6.2))
+    axes = figure.subplots()
+    by_source: dict[str, list[Comparison]] = {}
+    for one in compare():
+        by_source.setdefault(one.run.name, []).append(one)
+    ordered = sorted(by_source.items(), key=lambda item: median(one.error for one in item[1]))
+    axes.axvspan(-20, 20, color=LINE, alpha=0.4, linewidth=0)
+    axes.axvline(0, color=QUIET, linewidth=0.8)
+    for place, (_, runs) in enumerate(ordered):
+        axes.plot([100 * one.error for one in runs], [place] * len(runs), "o", color=BLUE, alpha=0.6)
+    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+    axes.set_xlabel("predicted faster than published, %")
+    return figure

@@ -1,0 +1,461 @@
+"""What one training step needs of a GPU, in bytes, and how long it takes, by a roofline of its parts.
+
+Compute, memory traffic and communication are counted from the model's shape and the layout. Each is divided
+by what the hardware was measured to reach; one constant, `KERNEL_SHARE`, is fitted, for all models and GPUs.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from fivestage_distributed.plan.catalog import Accelerator, Model
+
+KERNEL_SHARE = (
+    0.71  # of the fastest matrix multiplication that training's keep up; `make plan ARGS=--check` fits it
+)
+MEMORY_SHARE = 0.85  # of the memory's bandwidth that element-wise kernels reach
+LINK_SHARE = (
+    0.80  # of a link that NCCL's ring reaches: 235 of 300 GB/s on A100, 367 of 450 on H200 (ml-engineering)
+)
+NETWORK_SHARE = 0.80  # of the network, likewise
+LINK_LATENCY, NETWORK_LATENCY = 12e-6, 20e-6  # seconds of a collective within a node, and between nodes
+KERNEL_SECONDS = 4e-6  # to start a kernel
+TENSOR_EXPOSED, PIPELINE_EXPOSED = 0.4, 0.3  # of these messages, where they are sent while the GPU computes
+LEAST_EXPOSED = 0.05  # of the gradients', likewise: the last bucket waits for nobody's computation
+OVERLAP_SLOWDOWN = 0.189  # of computation while messages are sent beside it (arXiv 2507.03114, abstract)
+EXPERT_SLOWDOWN = (
+    20 / 132
+)  # multiprocessors that move tokens while the others compute (arXiv 2412.19437, section 3.2.2)
+BF16, FP32 = 2, 4  # bytes
+FSDP = 3  # the stage of ZeRO that divides parameters too
+OPTIMIZER_BYTES = 12  # Adam: weights and two moments in FP32 (arXiv 1910.02054, section 3.1)
+OPTIMIZER_TRAFFIC = 32  # bytes read and written of a parameter in Adam's step
+
+Recompute = Literal["none", "selective", "full"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model is divided among GPUs.
+
+    Attributes:
+        dp: Data parallel: copies of the model, or shards of it with ZeRO.
+        tp: Tensor parallel: GPUs that share each matrix.
+        pp: Pipeline parallel: stages.
+        cp: Context parallel: parts of a sequence.
+        ep: Expert parallel: groups of experts, within `dp`.
+        zero: What `dp` divides: 1 optimizer state, 2 and gradients, 3 and parameters (FSDP).
+        microbatch: Sequences of one forward pass.
+        chunks: Parts of a stage in an interleaved schedule; 1 is 1F1B.
+        recompute: What the backward pass computes again: nothing, attention's scores, or whole layers.
+    """
+
+    dp: int = 1
+    tp: int = 1
+    pp: int = 1
+    cp: int = 1
+    ep: int = 1
+    zero: int = 1
+    microbatch: int = 1
+    chunks: int = 1
+    recompute: Recompute = "none"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that it takes."""
+        return self.dp * self.tp * self.pp * self.cp
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the training software does; the defaults are what is usual today.
+
+    Attributes:
+        fused_attention: FlashAttention: scores never reach the memory.
+        attention_share: Of the matrix multiplications' speed, on the half that the mask leaves.
+        sequence_parallel: What tensor parallelism leaves whole is divided along the sequence.
+        overlap_gradients: Their reduction runs during the backward pass.
+        overlap_tensor: Tensor parallelism's messages run during matrix multiplications.
+        overlap_pipeline: A stage's messages run during the next microbatch.
+        overlap_experts: Experts' messages run during another microbatch (DualPipe).
+        balanced_stages: The stages with the embedding and the output have fewer layers.
+        fp8: Matrix multiplications of the layers are in FP8.
+        gradient_bytes: Bytes of a gradient.
+    """
+
+    fused_attention: bool = True
+    attention_share: float = 0.7
+    sequence_parallel: bool = True
+    overlap_gradients: bool = True
+    overlap_tensor: bool = False
+    overlap_pipeline: bool = True
+    overlap_experts: bool = False
+    balanced_stages: bool = True
+    fp8: bool = False
+    gradient_bytes: int = FP32
+
+
+SOFTWARE = {
+    "today": Stack(),
+    "2022": Stack(
+        fused_attention=False, overlap_gradients=False, overlap_pipeline=False, balanced_stages=False
+    ),
+    "2021": Stack(
+        fused_attention=False,
+        sequence_parallel=False,
+        overlap_gradients=False,
+        overlap_pipeline=False,
+        balanced_stages=False,
+    ),
+}  # what was usual: in Megatron-LM of arXiv 2104.04473, of arXiv 2205.05198, and since
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that the fullest GPU holds, by part."""
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    activations: float
+    working: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return float(sum(getattr(self, part.name) for part in fields(self)))
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step by what a GPU does or waits for; communication is what no computation hides."""
+
+    matmul: float
+    attention: float
+    elementwise: float
+    tensor: float
+    context: float
+    experts: float
+    pipeline: float
+    bubble: float
+    data: float
+    optimizer: float
+
+    @property
+    def total(self) -> float:
+        """The step."""
+        return float(sum(getattr(self, part.name) for part in fields(self)))
+
+
+def ring_seconds(message: float, ranks: int, bandwidth: float, latency: float, passes: int = 2) -> float:
+    """Return how long a ring takes: alpha-beta model, (n-1)/n of the message in each pass.
+
+    Args:
+        message: Bytes that each rank has in the end.
+        ranks: GPUs in the ring.
+        bandwidth: Bytes per second that each sends.
+        latency: Seconds of a pass with an empty message.
+        passes: 2 for an all-reduce, 1 for an all-gather or a reduce-scatter.
+    """
+    if ranks == 1:
+        return 0.0
+    return passes * ((ranks - 1) / ranks * message / bandwidth + latency)
+
+
+def all_to_all_seconds(message: float, ranks: int, bandwidth: float, latency: float) -> float:
+    """Return how long it takes when each rank sends a part of its own message to every other.
+
+    Args:
+        message: Bytes that each rank has for all of them.
+        ranks: GPUs in the group.
+        bandwidth: Bytes per second that each sends.
+        latency: Seconds with an empty message.
+    """
+    return 0.0 if ranks == 1 else (ranks - 1) / ranks * message / bandwidth + latency
+
+
+def bubble_share(stages: int, microbatches: int, chunks: int = 1) -> float:
+    """Return the idle share of a pipeline's busy time: (p-1)/(v m) (arXiv 2104.04473, section 2.2)."""
+    return (stages - 1) / (chunks * microbatches)
+
+
+def model_states(
+    parameters: float, dp: int, zero: int, gradient_bytes: int = BF16
+) -> tuple[float, float, float]:
+    """Return the bytes of parameters, gradients and optimizer state of one rank (arXiv 1910.02054, table 1).
+
+    Args:
+        parameters: Of the model, or of the part of it that tensor and pipeline parallelism leave to a rank.
+        dp: Data parallel ranks.
+        zero: Stage of ZeRO, 0 to 3.
+        gradient_bytes: Bytes of a gradient; 2 in the paper.
+    """
+    each = ((3, BF16), (2, gradient_bytes), (1, OPTIMIZER_BYTES))
+    kept = [size * parameters / (dp if zero >= stage else 1) for stage, size in each]
+    return kept[0], kept[1], kept[2]
+
+
+def layer_activations(
+    model: Model, tokens: float, sequence: int, tp: int, stack: Stack, recompute: Recompute
+) -> float:
+    """Return the bytes that a layer keeps for the backward pass (arXiv 2205.05198, equations 1 to 4).
+
+    Args:
+        model: Its shape.
+        tokens: Of a microbatch on this GPU.
+        sequence: Tokens of a whole sequence.
+        tp: Tensor parallel ranks.
+        stack: Whether the sequence is divided too, and whether attention's scores are kept.
+        recompute: With "full" only the layer's input is kept.
+    """
+    along = tp if stack.sequence_parallel else 1
+    if recompute == "full":
+        return BF16 * tokens * model.hidden / along
+    whole = 4 * BF16 * model.hidden + (2 * model.hidden if model.dropout else 0)
+    width = model.ffn
+    if model.experts:
+        width = (model.experts.active + model.experts.shared) * model.experts.ffn
+        whole += BF16 * model.hidden * model.experts.active  # tokens, once for each expert that gets them
+    shared = BF16 * (2 * model.query_size + 2 * model.key_value_size + width * (3 if model.gated else 2))
+    if not stack.fused_attention and recompute == "none":
+        shared += 5 * model.heads * sequence  # scores, their softmax and its dropout
+    return tokens * (whole / along + shared / tp)
+
+
+def memory(model: Model, layout: Layout, sequence: int, microbatches: int, stack: Stack) -> Memory:
+    """Return the bytes that the fullest GPU, of the first stage or the last, holds.
+
+    Args:
+        model: Its shape.
+        layout: How it is divided.
+        sequence: Tokens of a sequence.
+        microbatches: Of a step, on each pipeline.
+        stack: What the software does.
+    """
+    inner, shards = layout.tp * layout.pp, layout.dp * layout.cp
+    embedding = model.vocab * model.hidden
+    stage = (model.parameters - model.expert_parameters - (1 if model.tied else 2) * embedding) / inner
+    ends = embedding / layout.tp * (1 if layout.pp > 1 or model.tied else 2)
+    dense = model_states(stage + ends, shards, layout.zero, stack.gradient_bytes)
+    experts = model_states(
+        model.expert_parameters / (inner * layout.ep),
+        max(1, shards // layout.ep),
+        layout.zero,
+        stack.gradient_bytes,
+    )
+    tokens = layout.microbatch * sequence / layout.cp
+    kept = layer_activations(model, tokens, sequence, layout.tp, stack, layout.recompute)
+    in_flight = float(min(microbatches, layout.pp))
+    if layout.chunks > 1 and microbatches > layout.pp:
+        in_flight *= 1 + (layout.pp - 1) / (layout.pp * layout.chunks)
+    working = (BF16 + FP32) * tokens * model.vocab / layout.tp  # logits
+    if layout.recompute == "full":  # of the layer that is computed again
+        working += layer_activations(model, tokens, sequence, layout.tp, stack, "none")
+    if layout.zero == FSDP:  # a layer in use and the next one
+        working += 2 * BF16 * (model.parameters - model.expert_parameters) / layout.tp / (model.layers + 1)
+    return Memory(
+        parameters=dense[0] + experts[0],
+        gradients=dense[1] + experts[1],
+        optimizer=dense[2] + experts[2],
+        activations=kept * in_flight * model.layers / layout.pp,
+        working=working,
+    )
+
+
+def step_time(
+    model: Model, accelerator: Accelerator, layout: Layout, sequence: int, microbatches: int, stack: Stack,
+    kernel_share: float = KERNEL_SHARE,
+) -> StepTime:  # fmt: skip
+    """Return the seconds of a step, by part.
+
+    Args:
+        model: Its shape.
+        accelerator: The GPU, its node and its network.
+        layout: How the model is divided.
+        sequence: Tokens of a sequence.
+        microbatches: Of a step, on each pipeline.
+        stack: What the software does.
+        kernel_share: Of the fastest matrix multiplication that training's keep up.
+    """
+    layer = _Layer(model, accelerator, layout, sequence, stack, kernel_share)
+    sums = dict.fromkeys(("matmul", "attention", "elementwise", "tensor", "context", "experts"), 0.0)
+    for layers, experts in ((model.layers - model.expert_layers, False), (model.expert_layers, True)):
+        if layers:
+            for part, seconds in layer.seconds(experts=experts).items():
+                sums[part] += layers / layout.pp * seconds
+    if stack.overlap_experts:
+        busy = sums["matmul"] + sums["attention"]
+        sums["experts"] = max(EXPERT_SLOWDOWN * busy, sums["experts"] - busy)
+    head, layers_of_a_stage = layer.head_seconds(), sum(sums.values())
+    mean = layers_of_a_stage + head / layout.pp  # seconds of a microbatch, on the average stage
+    slowest = layers_of_a_stage + head
+    if stack.balanced_stages and layout.pp > 1:
+        uneven = math.ceil(model.layers / layout.pp) * layout.pp / model.layers
+        slowest = max(mean, layers_of_a_stage * uneven)
+    messages = layer.stage_messages()
+    data, optimizer = layer.gradient_seconds(microbatches, mean)
+    return StepTime(
+        **{part: microbatches * seconds for part, seconds in sums.items() if part != "matmul"},
+        matmul=microbatches * (sums["matmul"] + slowest - layers_of_a_stage),
+        pipeline=microbatches * messages,
+        bubble=(layout.pp - 1) / layout.chunks * (mean + messages),
+        data=data,
+        optimizer=optimizer,
+    )
+
+
+class _Layer:
+    """The parts of a microbatch's time on one GPU."""
+
+    def __init__(
+        self,
+        model: Model,
+        accelerator: Accelerator,
+        layout: Layout,
+        sequence: int,
+        stack: Stack,
+        kernel_share: float,
+    ) -> None:
+        self.model, self.accelerator, self.layout, self.stack = model, accelerator, layout, stack
+        self.sequence, self.tokens = sequence, layout.microbatch * sequence / layout.cp
+        self.flops = accelerator.matmul_tflops * 1e12 * kernel_share
+        self.layer_flops = accelerator.matmul_tflops_fp8 * 1e12 * kernel_share if stack.fp8 else self.flops
+        self.memory = accelerator.memory_gbps * 1e9 * MEMORY_SHARE
+        self.link = accelerator.link_gbps * 1e9 * LINK_SHARE
+        self.network = accelerator.network_gbps * 1e9 * NETWORK_SHARE
+
+    def path(self, ranks: int, apart: int) -> tuple[float, float]:
+        """Return a group's bytes per second and latency; its ranks are every `apart` GPUs.
+
+        A ring leaves a node through as many network links as it has ranks in there.
+        """
+        inside = max(1, min(ranks, self.accelerator.node // apart))
+        if inside == ranks:
+            return self.link, LINK_LATENCY
+        return min(self.link, self.network * inside), NETWORK_LATENCY
+
+    def seconds(self, *, experts: bool) -> dict[str, float]:
+        """Return what one layer takes for one microbatch, forward, backward and recomputed, by part."""
+        model, layout, stack = self.model, self.layout, self.stack
+        *into, out = model.attention_matrices
+        matmul = sum(self._matmul(inputs, outputs / layout.tp) for inputs, outputs in into)
+        matmul += self._matmul(out[0] / layout.tp, out[1])
+        fed, width = self._feed_forward(experts=experts)
+        attention = 4 * self.tokens * self.sequence * model.score_size / layout.tp / self.flops
+        if stack.fused_attention:
+            attention *= 0.5 / stack.attention_share
+        again = 1 if layout.recompute == "full" else 0
+        collectives = 1 if model.parallel_block else 2
+        tensor = collectives * ring_seconds(
+            BF16 * self.tokens * model.hidden, layout.tp, *self.path(layout.tp, 1)
+        ) * (TENSOR_EXPOSED if stack.overlap_tensor else 1)  # fmt: skip
+        context = ring_seconds(
+            BF16 * layout.microbatch * self.sequence * 2 * model.key_value_size / layout.tp,
+            layout.cp, *self.path(layout.cp, layout.tp), passes=1,
+        )  # fmt: skip
+        passes = (3.5 if stack.fused_attention else 3) + again + (1 if layout.recompute == "selective" else 0)
+        return {
+            "matmul": (matmul + fed) * (3 + again),
+            "attention": attention * passes,
+            "elementwise": self._traffic(width, experts=experts) / self.memory * (3 + again),
+            "tensor": tensor * (2 + again),
+            "context": context * (2 + again),
+            "experts": self._exchange() * (2 + again) if experts else 0.0,
+        }
+
+    def head_seconds(self) -> float:
+        """Return what the output's projection and its loss take, forward and backward."""
+        outputs = self.model.vocab / self.layout.tp
+        flops = 6 * self.tokens * self.model.hidden * outputs / self.flops
+        return flops + 4 * FP32 * self.tokens * outputs / self.memory
+
+    def stage_messages(self) -> float:
+        """Return what a microbatch's activations and their gradients take from stage to stage."""
+        layout = self.layout
+        if layout.pp == 1:
+            return 0.0
+        between = layout.tp * layout.cp * layout.dp
+        bandwidth, latency = self.path(layout.pp, between) if between < self.accelerator.node else (
+            self.network, NETWORK_LATENCY
+        )  # fmt: skip
+        once = BF16 * self.tokens * self.model.hidden / layout.tp / bandwidth + latency
+        return 2 * layout.chunks * once * (PIPELINE_EXPOSED if self.stack.overlap_pipeline else 1)
+
+    def gradient_seconds(self, microbatches: int, microbatch_seconds: float) -> tuple[float, float]:
+        """Return what gradients and parameters take beyond what computation hides, and the optimizer."""
+        layout, stack, model = self.layout, self.stack, self.model
+        ranks = layout.dp * layout.cp
+        own = model.expert_parameters / (layout.tp * layout.pp * layout.ep)
+        own += (model.parameters - model.expert_parameters) / (layout.tp * layout.pp)
+        optimizer = own / (ranks if layout.zero else 1) * OPTIMIZER_TRAFFIC / self.memory
+        if ranks == 1:
+            return 0.0, optimizer
+        bandwidth, latency = self.path(ranks, layout.tp)
+        if layout.zero == FSDP:  # with every microbatch: parameters twice, for each pass, and gradients
+            sent = (2 * BF16 + stack.gradient_bytes) * own
+            starts = 3 * model.layers * latency * max(1.0, math.log2(ranks / self.accelerator.node))
+            times, least = microbatches, 1 / model.layers  # nothing hides the first layer's
+        else:
+            sent = (BF16 + stack.gradient_bytes) * own
+            starts = 2 * math.ceil(math.log2(ranks)) * latency
+            times, least = 1, LEAST_EXPOSED
+        once = ring_seconds(sent, ranks, bandwidth, 0, passes=1) + starts
+        if not stack.overlap_gradients:
+            return times * once, optimizer
+        exposed = max(least * once, once - microbatch_seconds)
+        return times * (exposed + OVERLAP_SLOWDOWN * min(once, microbatch_seconds)), optimizer
+
+    def _matmul(self, inputs: float, outputs: float) -> float:
+        traffic = BF16 * (self.tokens * (inputs + outputs) + inputs * outputs)
+        flops = 2 * self.tokens * inputs * outputs
+        return max(flops / self.layer_flops, traffic / self.memory) + KERNEL_SECONDS
+
+    def _feed_forward(self, *, experts: bool) -> tuple[float, float]:
+        """Return the seconds of its matrices, forward, and the inner width that a token meets."""
+        model, tp = self.model, self.layout.tp
+        up = 2 if model.gated else 1
+        if not experts or model.experts is None:
+            inner = model.ffn / tp
+            return self._matmul(model.hidden, up * inner) + self._matmul(inner, model.hidden), model.ffn
+        found = model.experts
+        here = found.count / self.layout.ep
+        rows, inner = self.tokens * found.active / here, found.ffn / tp  # each expert's, evenly loaded
+        seconds = 0.0
+        for inputs, outputs in ((model.hidden, up * inner), (inner, model.hidden)):
+            traffic = BF16 * (rows * (inputs + outputs) + inputs * outputs)
+            flops = 2 * rows * inputs * outputs
+            seconds += here * max(flops / self.layer_flops, traffic / self.memory) + KERNEL_SECONDS
+        if found.shared:
+            inner = found.shared * found.ffn / tp
+            seconds += self._matmul(model.hidden, up * inner) + self._matmul(inner, model.hidden)
+        return seconds, (found.active + found.shared) * found.ffn
+
+    def _traffic(self, width: float, *, experts: bool) -> float:
+        """Return the bytes that a layer's element-wise kernels read and write, forward."""
+        model, stack, tp = self.model, self.stack, self.layout.tp
+        along = tp if stack.sequence_parallel else 1
+        # Two normalizations at 4 bytes an element, two residual additions at 7; fewer in a parallel block.
+        token = (15 if model.parallel_block else 22) * model.hidden / along
+        token += (6 if model.gated else 4) * width / tp  # the activation function
+        if not stack.fused_attention:  # scale, mask and softmax, and dropout
+            token += (13 if model.dropout else 8) * model.heads / tp * self.sequence
+        if stack.fp8:  # inputs of the matrices, read in BF16 and written in FP8
+            token += 3 * (2 * model.hidden + (model.query_size + width) / tp)
+        if experts and model.experts:  # tokens sorted by expert, and back
+            token += 8 * model.experts.active * model.hidden
+        return self.tokens * token
+
+    def _exchange(self) -> float:
+        """Return what it takes to send tokens to their experts and back, forward."""
+        found, layout = self.model.experts, self.layout
+        if found is None:
+            return 0.0
+        bandwidth, latency = self.path(layout.ep, layout.tp * layout.cp)
+        copies = found.active
+        if bandwidth < self.link:  # over the network, each GPU has one link
+            bandwidth = self.network
+            copies = min(found.active, found.nodes or found.active)
+        size = 1.5 if self.stack.fp8 else BF16  # FP8 on the way there
+        return 2 * all_to_all_seconds(
+            size * self.tokens * copies * self.model.hidden, layout.ep, bandwidth, latency
+        )
