@@ -93,7 +93,7 @@ def train_model(
 ) -> Annotated[Version, "version"]:
     """Choose a candidate on the temporal folds, fit it, and register the artifact that it becomes.
 
-    `kept` names a version whose candidate and settings are kept; empty: all candidates are tried.
+    `kept` names a version whose candidate, settings and calibration are kept; empty: all are tried.
     """
     started, contract = time.time(), PROBLEM.contract
     windows = windows_at(rows, as_of)
@@ -104,19 +104,17 @@ def train_model(
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
     artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
-    chosen = next(entry for entry in selection.leaderboard if entry.chosen)
+    tried = () if selection is champion else selection.leaderboard
     params = {
         "candidate": selection.candidate,
         **settings_of(estimator_of(candidates, selection)),
         "as_of": as_of,
         "features": len(artifact.features),
     }
-    metrics = {f"folds_{name}": value for name, value in chosen.metrics.items()}
+    metrics = {f"folds_{name}": value for one in tried if one.chosen for name, value in one.metrics.items()}
+    chosen = f"chosen on {len(windows.folds)} temporal folds" if tried else f"calibrated as version {kept} is"
     details = TrainingDetails(
-        selection.leaderboard,
-        datasets_of(rows, windows, data),
-        started,
-        note=f"{selection.candidate}, chosen on {len(windows.folds)} temporal folds",
+        tried, datasets_of(rows, windows, data), started, note=f"{selection.candidate}, {chosen}"
     )
     version = register(artifact, contract.name, params, metrics, details)
     record(version, selection)

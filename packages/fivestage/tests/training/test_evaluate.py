@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import Engine
@@ -132,6 +133,8 @@ def test_each_line_of_the_ablation_adds_a_set(made: Prepared) -> None:
     assert both[loss] < 0.98 * first[loss]
     spoiled = made.features.assign(amount=0.0)
     assert ablation(spoiled, some, *arguments) == lines  # the last set is in none of the lines
+    named = (made.rows, made.windows, make_pipeline(boosting(made.contract.task)), made.contract)
+    assert ablation(made.features, some, *named) == lines  # a pipeline finds what it is not given missing
 
 
 def test_the_sets_part_the_features() -> None:

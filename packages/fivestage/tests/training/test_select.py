@@ -8,7 +8,7 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.common.columns import Floats
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.training import selection as room
-from fivestage.training.estimators import Estimator
+from fivestage.training.estimators import Estimator, with_settings
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import TREES_STEP, Selection, select
 from fivestage.training.task_trainer import trainer_of
@@ -71,12 +71,21 @@ def test_whoever_is_tried_first_the_same_one_wins() -> None:
     assert sorted(map(repr, one.leaderboard)) == sorted(map(repr, other.leaderboard))
 
 
-def test_what_is_kept_is_calibrated_anew_and_compared_with_no_other() -> None:
-    """As in a retraining: the candidate and its settings were chosen already, the days are new."""
+def test_what_is_kept_is_fitted_on_no_fold_again() -> None:
+    """As in a retraining: candidate, settings and calibration are known already, the days are new."""
     before = chosen(sample(1.5))
-    again = select(sample(1.5), WINDOWS, CONTRACT, {"wild": WILD, "mild": MILD}, before)
-    assert (again.candidate, again.settings) == (before.candidate, before.settings)
-    assert [entry.name for entry in again.leaderboard if entry.kind == "candidate"] == ["mild"]
+    assert select(sample(2.0), WINDOWS, CONTRACT, {"wild": WILD, "mild": MILD}, before) is before
+
+
+def test_what_is_kept_is_calibrated_anew_where_candidate_or_features_have_changed() -> None:
+    before, seen = chosen(sample(1.5)), sample(1.5)
+    slower = with_settings(MILD, {"learning_rate": 0.05})
+    renamed = replace(seen, names=tuple(f"{name} of now" for name in seen.names))
+    for one, mild in ((seen, slower), (renamed, MILD)):
+        again = select(one, WINDOWS, CONTRACT, {"wild": WILD, "mild": mild}, before)
+        assert (again.candidate, again.settings) == (before.candidate, before.settings)
+        assert [entry.name for entry in again.leaderboard if entry.kind == "candidate"] == ["mild"]
+        assert again.made_of != before.made_of
     assert isinstance(again.calibration, Calibration)
     assert isinstance(before.calibration, Calibration)
     assert again.calibration.slope == pytest.approx(before.calibration.slope, abs=1e-6)

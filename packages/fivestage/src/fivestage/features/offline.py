@@ -1,6 +1,5 @@
 """Features of whole tables, as of each row's decision time, and as the numbers that models see."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -76,13 +75,14 @@ def learn_categories(features: pd.DataFrame) -> Categories:
     Returns:
         For each text feature, its values and their numbers, from 0.
     """
-    return {
-        str(name): {
-            value: float(code) for code, (value, _) in enumerate(Counter(values.dropna()).most_common())
-        }
-        for name, values in features.items()
-        if is_text(values)
-    }
+    return {str(name): _by_frequency(values) for name, values in features.items() if is_text(values)}
+
+
+def _by_frequency(values: pd.Series) -> dict[str, float]:
+    """Of values as frequent as each other, the first to be seen comes first."""
+    codes, known = pd.factorize(values)
+    order = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(known)), kind="stable")
+    return {known[place]: float(code) for code, place in enumerate(order)}
 
 
 def is_text(values: pd.Series) -> bool:

@@ -11,7 +11,7 @@ from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import Scored, evaluate
 from fivestage.features.offline import feature_matrix, learn_categories
-from fivestage.training.estimators import Estimator
+from fivestage.training.estimators import Estimator, takes_any_columns
 from fivestage.training.side_by_side import side_by_side
 from fivestage.training.task_trainer import trainer_of
 
@@ -31,7 +31,8 @@ def ablation(
         sets: the names of each set's features, in the order in which they are added.
         rows: the same rows, with their labels.
         windows: what is learnt from, calibrated on and scored.
-        estimator: unfitted; features that it is not given are missing throughout.
+        estimator: unfitted; it is without the features of later sets, or, where its settings may name them,
+            finds them missing throughout.
         contract: tells the task and its costs.
 
     Returns:
@@ -45,8 +46,11 @@ def ablation(
 
     def scored(step: Sequence[str]) -> tuple[str, Scored]:
         given = {name for part in step for name in sets[part]}
-        seen = pd.DataFrame(
-            np.where([name in given for name in features], numbers, np.nan), columns=list(features)
+        here = np.array([name in given for name in features])
+        seen = (
+            pd.DataFrame(numbers[:, here], columns=features.columns[here])
+            if takes_any_columns(estimator)
+            else pd.DataFrame(np.where(here, numbers, np.nan), columns=features.columns)
         )
         models = trainer.fit(seen.iloc[windows.train], label[windows.train], estimator)
         holdout, after = (trainer.margins(models, seen.iloc[w]) for w in (windows.holdout, windows.after))

@@ -101,6 +101,19 @@ def count_setting(estimator: Estimator) -> str:
     return "max_iter" if "max_iter" in estimator.get_params() else "n_estimators"
 
 
+def takes_any_columns(estimator: Estimator) -> bool:
+    """Whether no setting of it names features, so that it may be fitted without some of them.
+
+    It is asked of boosting over histograms alone, which spends as much on a column without values as on any.
+    """
+    if not type(estimator).__name__.startswith("HistGradientBoosting"):
+        return False
+    found = estimator.get_params()
+    return found["categorical_features"] in (None, "from_dtype") and not (
+        found["monotonic_cst"] or found["interaction_cst"]
+    )
+
+
 def staged_scores(model: Estimator, features: Features, *, classifier: bool) -> Iterator[Floats]:
     """Raw scores after each tree of a model that has `count_setting`."""
     if not classifier:

@@ -43,12 +43,14 @@ class Selection:
         settings: what the folds chose for it, such as the number of trees.
         calibration: from its raw scores to forecasts.
         leaderboard: it and the others on the folds.
+        made_of: the estimator and the features that this was found with; of others it says nothing.
     """
 
     candidate: str
     settings: dict[str, Any]
     calibration: AnyCalibration
     leaderboard: tuple[LeaderboardRow, ...]
+    made_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,12 @@ def select(
         windows: the temporal folds.
         contract: names the baselines, and tells the task.
         candidates: unfitted estimators by name.
-        kept: a selection that still holds, as in a retraining: its candidate with its settings is fitted
-            on the folds for its calibration, and compared with nothing.
+        kept: an earlier selection, as in a retraining: its candidate with its settings is compared with
+            nothing, and fitted on the folds for a new calibration only where the candidate or the features
+            have changed since.
 
     Returns:
-        The choice, its calibration and the leaderboard.
+        The choice, its calibration and the leaderboard; `kept` itself where nothing has changed.
 
     Raises:
         UserError: when there is no candidate, or one cannot become an artifact.
@@ -111,9 +114,10 @@ def select(
     if not candidates:
         raise UserError("problem/candidates.py names no candidate: name at least one.")
     if kept is not None:
-        tried = cross_validate(
-            sample, windows, contract, {kept.candidate: estimator_of(candidates, kept)}, tune=False
-        )
+        estimator = estimator_of(candidates, kept)
+        if kept.made_of == _made_of(estimator, sample):
+            return kept
+        tried = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
         tried = [replace(one, settings=kept.settings) for one in tried]
     else:
         tried = cross_validate(sample, windows, contract, candidates)
@@ -147,7 +151,11 @@ def select(
         ),
     )
     calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
-    return Selection(best.name, best.settings, calibration, leaderboard)
+    return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample))
+
+
+def _made_of(estimator: Estimator, sample: TrainingSample) -> str:
+    return f"{estimator!r} of {', '.join(sample.names)}"
 
 
 def cross_validate(
