@@ -31,6 +31,7 @@ from fivestage.monitoring.evidently_drift import (
     PREDICTED_COLUMN,
     SCORE,
     SCORES,
+    RowsAlone,
     findings_in,
 )
 from fivestage.monitoring.performance import Performance, score_columns
@@ -106,7 +107,7 @@ def run_checks(
     """Run a report on a period's frames; the snapshot's time is the period's end."""
     scores = pd.DataFrame([vars(one) for one in performance.judged])
     extra = {SCORES: Dataset.from_pandas(scores)} if len(scores) else {}
-    now, then = (Dataset.from_pandas(frame, _definition(frame, contract)) for frame in (current, reference))
+    now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
     moment = datetime.fromtimestamp(end, UTC)
     first = int(current[DAY_COLUMN].min()) * DAY
     return report.run(
