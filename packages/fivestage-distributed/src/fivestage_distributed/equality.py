@@ -1,0 +1,132 @@
+"""Whether every layout's losses are those of one process, and what each process then holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor
+
+from fivestage_distributed.configuration import ModelConfig, ParallelConfig, TrainingConfig
+from fivestage_distributed.processes import run_processes
+from fivestage_distributed.sequences import toy_sequences
+from fivestage_distributed.training import Trained, drop_gradient_sync, train
+
+MODEL = ModelConfig(vocabulary=64, context=32, layers=4, heads=4, width=32)
+STEPS, BATCH = 60, 16
+LAYOUTS: dict[str, ParallelConfig] = {
+    "DDP, 2 processes": ParallelConfig(dp=2),
+    "DDP, 4 processes": ParallelConfig(dp=4, microbatches=2),
+    "ZeRO-1, 2 processes": ParallelConfig(dp=2, zero=1),
+    "ZeRO-1, 4 processes": ParallelConfig(dp=4, zero=1),
+    "ZeRO-2, 2 processes": ParallelConfig(dp=2, zero=2, microbatches=2),
+    "ZeRO-2, 4 processes": ParallelConfig(dp=4, zero=2),
+    "ZeRO-3, 2 processes": ParallelConfig(dp=2, zero=3),
+    "ZeRO-3, 4 processes": ParallelConfig(dp=4, zero=3),
+    "HSDP, 2 replicas of 2": ParallelConfig(dp=4, zero=3, replicas=2),
+    "tensor parallel, 2 processes": ParallelConfig(tp=2),
+    "tensor parallel, 4 processes": ParallelConfig(tp=4),
+    "tensor parallel x FSDP, 2 x 2": ParallelConfig(tp=2, dp=2, zero=3),
+    "GPipe, 2 stages": ParallelConfig(pp=2, schedule="gpipe", microbatches=4),
+    "GPipe, 4 stages": ParallelConfig(pp=4, schedule="gpipe", microbatches=4),
+    "1F1B, 2 stages": ParallelConfig(pp=2, schedule="1f1b", microbatches=4),
+    "1F1B, 4 stages": ParallelConfig(pp=4, schedule="1f1b", microbatches=8),
+    "interleaved 1F1B, 2 x 2 stages": ParallelConfig(pp=2, schedule="interleaved", microbatches=4),
+    "pipeline x FSDP, 2 x 2": ParallelConfig(pp=2, dp=2, zero=2, schedule="1f1b", microbatches=4),
+    "pipeline x DDP, 2 x 2": ParallelConfig(pp=2, dp=2, schedule="1f1b", microbatches=4),
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes that a process holds after a step."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+
+
+def held(trained: Trained) -> Held:
+    """Count what one process holds of parameters, gradients and optimizer state.
+
+    Args:
+        trained: a training's end, before its gradients are set to zero.
+
+    Returns:
+        Bytes, of this process's own shards.
+    """
+    parameters = list(trained.part.parameters().values())
+    optimizer = trained.optimizer
+    own = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
+    moments = [
+        value
+        for state in own.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor) and value.dim()
+    ]
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    return Held(*(sum(map(_bytes, some)) for some in (parameters, gradients, moments)))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return local.numel() * local.element_size()
+
+
+def curve(parallel: ParallelConfig, steps: int = STEPS, *, synced: bool = True) -> tuple[list[float], Held]:
+    """The losses of a layout on the toy sequences, and what this process holds; it is one of a group."""
+    training = TrainingConfig(steps=steps, batch=BATCH, parallel=parallel)
+    data = toy_sequences(MODEL.vocabulary, MODEL.context)
+    begin = None if synced else drop_gradient_sync
+    trained = train(MODEL, training, data, torch.device("cpu"), begin=begin)
+    return trained.losses, held(trained)
+
+
+def difference(losses: list[float], expected: list[float]) -> float:
+    """The largest relative error of a curve."""
+    return float(np.max(np.abs(np.array(losses) / np.array(expected) - 1)))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A layout beside one process.
+
+    Args:
+        layout: its name.
+        processes: how many it took.
+        error: the largest relative error of a loss.
+        held: bytes, by rank.
+    """
+
+    layout: str
+    processes: int
+    error: float
+    held: tuple[Held, ...]
+
+
+def compare(layout: str, expected: list[float], *, synced: bool = True) -> Compared:
+    """Train a layout in processes of its own.
+
+    Args:
+        layout: a key of `LAYOUTS`.
+        expected: the losses of one process.
+        synced: False drops the sync of gradients.
+
+    Returns:
+        How far its losses are from those of one process.
+    """
+    parallel = LAYOUTS[layout]
+    found = run_processes(parallel.processes, _curve, parallel, len(expected), synced)
+    worst = max(difference(losses, expected) for losses, _ in found)
+    return Compared(layout, parallel.processes, worst, tuple(one for _, one in found))
+
+
+def _curve(parallel: ParallelConfig, steps: int, synced: bool) -> tuple[list[float], Held]:  # noqa: FBT001
+    return curve(parallel, steps, synced=synced)
+
+
+def alone(steps: int = STEPS) -> tuple[list[float], Held]:
+    """The losses of one process, and what it holds."""
+    return run_processes(1, _curve, ParallelConfig(), steps, True)[0]  # type: ignore[no-any-return]  # noqa: FBT003

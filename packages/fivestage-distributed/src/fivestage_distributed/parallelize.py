@@ -1,0 +1,127 @@
+"""A model divided among processes by torch's own means: DDP, FSDP2, tensor parallel, pipeline stages."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.nn.parallel import DistributedDataParallel
+
+from fivestage_distributed.configuration import ModelConfig, ParallelConfig, TrainingConfig
+from fivestage_distributed.model import Transformer, initial_model
+
+TENSOR_PARALLEL = {  # Shoeybi et al. 2019: columns, then rows, so that a block needs two sums
+    "attention.query": ColwiseParallel(),
+    "attention.key": ColwiseParallel(),
+    "attention.value": ColwiseParallel(),
+    "attention.output": RowwiseParallel(),
+    "up": ColwiseParallel(),
+    "down": RowwiseParallel(),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process has of a model.
+
+    Args:
+        mesh: all processes, by pipeline, replica, shard and tensor.
+        stages: this process's part of the layers, or the whole model; by number of the stage.
+        wrapped: the same, as they are called: DDP's modules, or the stages themselves.
+    """
+
+    mesh: DeviceMesh
+    stages: dict[int, Transformer]
+    wrapped: dict[int, nn.Module]
+
+    @property
+    def data_rank(self) -> int:
+        """Which of the `dp` parts of a batch is this process's."""
+        rank: int = self.mesh["replicate"].get_local_rank() * self.mesh["shard"].size()
+        return rank + int(self.mesh["shard"].get_local_rank())
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """By the names that they have in the whole model."""
+        return {name: one for stage in self.stages.values() for name, one in stage.named_parameters()}
+
+
+def mesh_of(parallel: ParallelConfig, device: str) -> DeviceMesh:
+    """All processes as a mesh: neighbours divide matrices, whose sums are the most often."""
+    replicas = parallel.dp if parallel.zero < 2 else parallel.replicas  # noqa: PLR2004
+    sizes = (parallel.pp, replicas, parallel.dp // replicas, parallel.tp)
+    return init_device_mesh(device, sizes, mesh_dim_names=("pipeline", "replicate", "shard", "tensor"))
+
+
+def divide(model: ModelConfig, training: TrainingConfig, device: torch.device) -> Part:
+    """This process's part of a new model, whose first parameters depend on the seed alone.
+
+    Args:
+        model: sizes.
+        training: how it is divided, and the seed.
+        device: of this process.
+
+    Returns:
+        The part, ready to be trained.
+    """
+    parallel = training.parallel
+    mesh = mesh_of(parallel, device.type)
+    rank, stages = int(mesh["pipeline"].get_local_rank()), parallel.pp * parallel.chunks
+    mine: dict[int, Transformer] = {}
+    wrapped: dict[int, nn.Module] = {}
+    for number in range(rank, stages, parallel.pp):
+        whole = initial_model(model, training.seed, recompute=training.recompute)
+        stage = whole.keep_stage(number, stages).to(device)
+        if parallel.tp > 1:
+            for block in stage.blocks.values():
+                parallelize_module(block, mesh["tensor"], TENSOR_PARALLEL)
+        if training.compile:
+            for block in stage.blocks.values():
+                block.compile()
+        mine[number], wrapped[number] = stage, _data_parallel(stage, training, mesh)
+    return Part(mesh, mine, wrapped)
+
+
+def _data_parallel(stage: Transformer, training: TrainingConfig, mesh: DeviceMesh) -> nn.Module:
+    parallel = training.parallel
+    if parallel.dp == 1:
+        return stage
+    if parallel.zero < 2:  # noqa: PLR2004
+        return DistributedDataParallel(stage, process_group=mesh["replicate"].get_group())
+    over = mesh["replicate", "shard"] if parallel.replicas > 1 else mesh["shard"]
+    options: dict[str, Any] = {"mesh": over, "reshard_after_forward": parallel.zero == 3}  # noqa: PLR2004
+    if training.precision == "bfloat16":
+        options["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+    for block in stage.blocks.values():
+        fully_shard(block, **options)
+    fully_shard(stage, **options)  # changes its class in place
+    return stage
+
+
+def optimizer_of(part: Part, training: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW over a part's parameters, its state divided where `zero` is 1 (where it is 2 or 3, they are)."""
+    settings: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    if training.parallel.tp > 1:
+        settings["foreach"] = False  # parameters are of several meshes
+    parameters = list(part.parameters().values())
+    if training.parallel.zero == 1 and training.parallel.dp > 1:
+        group = part.mesh["replicate"].get_group()
+        return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, process_group=group, **settings)
+    return torch.optim.AdamW(parameters, **settings)
+
+
+@contextlib.contextmanager
+def gradient_sync(module: nn.Module, *, wanted: bool) -> Iterator[None]:
+    """Gradients of accumulated microbatches are summed among processes with the last of them."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(wanted)
+    without = module.no_sync() if isinstance(module, DistributedDataParallel) and not wanted else None
+    with without or contextlib.nullcontext():
+        yield

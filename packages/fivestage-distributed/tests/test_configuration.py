@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from fivestage.common.errors import UserError
+from fivestage_distributed.configuration import ParallelConfig, TrainingConfig, load_config
+from fivestage_distributed.equality import MODEL
+from fivestage_distributed.model import initial_model
+from fivestage_distributed.sequences import toy_sequences
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"dp": 3, "replicas": 2, "zero": 3}, "not a multiple of replicas"),
+        ({"dp": 2, "replicas": 2}, "zero 2 and 3"),
+        ({"dp": 2, "tp": 2}, "takes zero 2 or 3"),
+        ({"pp": 4, "microbatches": 2}, "4 microbatches or more"),
+    ],
+)
+def test_a_layout_that_will_not_do_is_refused(wrong: dict[str, int], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ParallelConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_batch_that_cannot_be_divided_evenly_is_refused() -> None:
+    with pytest.raises(ValidationError, match="dp x microbatches = 6"):
+        TrainingConfig(steps=1, batch=16, parallel=ParallelConfig(dp=3, microbatches=2))
+
+
+def test_a_file_of_settings_is_typed_and_its_mistakes_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("model: {vocabulary: 10, context: 8}\ntraining: {steps: 5, parallel: {dp: 2, zero: 3}}\n")
+    assert load_config(path).training.parallel.processes == 2
+    path.write_text("model: {vocabulary: 10, context: 8, depth: 2}\ntraining: {steps: 5}\n")
+    with pytest.raises(UserError, match="depth"):
+        load_config(path)
+
+
+def test_stages_have_all_layers_once_under_their_own_names() -> None:
+    whole = dict(initial_model(MODEL, 0).named_parameters())
+    stages = [dict(initial_model(MODEL, 0).keep_stage(stage, 3).named_parameters()) for stage in range(3)]
+    assert sum(map(len, stages)) == len(whole)
+    for stage in stages:
+        assert all(one.equal(whole[name]) for name, one in stage.items())
+    with pytest.raises(ValueError, match="cannot be divided among 5"):
+        initial_model(MODEL, 0).keep_stage(0, 5)
+
+
+def test_the_order_of_the_data_is_a_function_of_seed_and_step() -> None:
+    data = toy_sequences(16, 8, count=40)
+    seen = [tuple(row) for step in range(4) for row in data.batch(step, 10, seed=3).inputs]
+    assert sorted(seen) == sorted(map(tuple, data.inputs))
+    assert (data.batch(7, 10, 3).inputs == data.batch(7, 10, 3).inputs).all()
+    assert (data.batch(7, 10, 3).inputs != data.batch(3, 10, 3).inputs).any()
+    with pytest.raises(ValueError, match="cannot be had of 40"):
+        data.batch(0, 41, 3)
