@@ -13,12 +13,12 @@ PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.13 python3.12 
 INIT := DATA TARGET TIME KEYS GROUP KNOWN POSITIVE TASK LEAVE_OUT KEEP DUPLICATES
 COMMANDS := demo train evaluate image deploy rollback serve stop score monitor retrain approve backtest simulate ui card smoke \
     push alerts size
-.PHONY: $(COMMANDS) help setup init test test-library test-long check lock clean
+.PHONY: $(COMMANDS) help setup init test test-library test-long check format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "  also: $(filter-out $(shell awk -F: '/^[a-z]+:.*## / {print $$1}' $(firstword $(MAKEFILE_LIST))),$(COMMANDS))" \
-	    "test-library lock clean; options of a command: $(BIN)/python run.py COMMAND --help"
+	    "format test-library lock clean; options of a command: $(BIN)/python run.py COMMAND --help"
 
 setup: $(DEVELOPMENT) ## install the locked packages into .venv; other targets install what they need
 
@@ -49,6 +49,11 @@ test-long: $(DEVELOPMENT)
 
 test-library: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(LIBRARY)/tests $(ARGS)
+
+# Sorts imports, and writes the code as the check wants it.
+format: $(DEVELOPMENT)
+	@$(BIN)/python -m ruff check --fix --select I --quiet
+	@$(BIN)/python -m ruff format --quiet
 
 check: $(DEVELOPMENT) ## lint, format, types, and an audit of the workflows
 	@$(BIN)/python -m ruff check

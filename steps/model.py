@@ -26,7 +26,7 @@ from fivestage.evaluation.evaluate import (
 from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Answers, Scored
 from fivestage.features.offline import learn_categories, names_by_set
-from fivestage.orchestration.caching import MODEL_CACHE
+from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
 from fivestage.orchestration.lineage import code_digest, lock_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.training_runs import TrainingDetails, datasets_of
@@ -121,7 +121,7 @@ def train_model(
     return version
 
 
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=GATES_CACHE, output_materializers=RecordMaterializer)
 def evaluate_challenger(
     rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
 ) -> Annotated[GateVerdict, "verdict"]:

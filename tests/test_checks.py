@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from conftest import ProblemSlice
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
@@ -22,13 +24,20 @@ END = (REFERENCE + PERIOD) * DAY
 NO_LABELS: Any = SimpleNamespace(judged=())
 
 
-def days(seed: int, first: int, number: int) -> pd.DataFrame:
+@pytest.fixture(scope="module")
+def own(problem_slice: ProblemSlice) -> pd.DataFrame:
+    """Features of this problem, which checks of your own may name."""
+    return problem_slice.features
+
+
+def days(own: pd.DataFrame, seed: int, first: int, number: int) -> pd.DataFrame:
     """What the checks see of some days: three features and a forecast; no label has arrived."""
     draw = np.random.default_rng(seed)
     day = np.repeat(np.arange(first, first + number), ROWS)
     x = draw.normal(size=day.size) + draw.normal(0, 0.3, number)[day - first]
     place = draw.choice(["north", "south"], day.size)
-    features = pd.DataFrame({"x": x, "y": draw.normal(size=day.size), "place": place})
+    features = own.sample(day.size, replace=True, random_state=seed, ignore_index=True)
+    features = features.assign(x=x, y=draw.normal(size=day.size), place=place)
     rows = pd.DataFrame({"decision_at": day * DAY, "known_at": END, CONTRACT.label.name: 0})
     return period_frame(features, rows, forecast(x), END, CONTRACT)
 
@@ -44,20 +53,20 @@ def forecast(x: Floats) -> Floats:
     return np.asarray(chance, dtype=np.float64)
 
 
-def found(period: pd.DataFrame) -> tuple[Cause, ...]:
+def found(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
     features = pd.DataFrame(columns=["x", "y", "place"])
     report = checks(PeriodColumns.of(features, period, 0, CONTRACT))
-    return failed_tests(run_checks(report, period, days(0, 0, REFERENCE), NO_LABELS, CONTRACT, END))
+    return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), NO_LABELS, CONTRACT, END))
 
 
-def test_a_week_like_the_others_passes() -> None:
-    assert found(days(1, REFERENCE, PERIOD)) == ()
+def test_a_week_like_the_others_passes(own: pd.DataFrame) -> None:
+    assert found(days(own, 1, REFERENCE, PERIOD), own) == ()
 
 
-def test_missing_values_are_broken_data_which_block_a_training() -> None:
-    period = days(1, REFERENCE, PERIOD)
+def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame) -> None:
+    period = days(own, 1, REFERENCE, PERIOD)
     period["x"] = period["x"].where(np.arange(len(period)) % 3 > 0)
-    causes = found(period)
+    causes = found(period, own)
     assert {(one.kind, one.subject) for one in causes} == {("data broken", "x")}
     broken = PeriodSummary(1.0, bad=False, broken=tuple(one.subject for one in causes))
     old = 10 * CONTRACT.monitoring.max_age_days * DAY
@@ -66,8 +75,8 @@ def test_missing_values_are_broken_data_which_block_a_training() -> None:
     assert verdict.reason == "blocked, the data are broken: x"
 
 
-def test_inputs_that_moved_only_warn() -> None:
-    period = days(1, REFERENCE, PERIOD)
+def test_inputs_that_moved_only_warn(own: pd.DataFrame) -> None:
+    period = days(own, 1, REFERENCE, PERIOD)
     period["place"] = np.where(np.arange(len(period)) % 4 > 0, "north", "south")
-    causes = found(period)
+    causes = found(period, own)
     assert {(one.kind, one.subject) for one in causes} == {("input shift", "place")}

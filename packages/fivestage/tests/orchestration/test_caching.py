@@ -7,8 +7,8 @@ from zenml import pipeline, step
 from zenml.enums import ExecutionMode
 
 from fivestage.common.errors import UserError
-from fivestage.orchestration import lineage, materializers  # noqa: F401 - frames are stored by ours
-from fivestage.orchestration.caching import DATA_CACHE, data_version, model_version
+from fivestage.orchestration import caching, lineage, materializers  # noqa: F401 - frames are stored by ours
+from fivestage.orchestration.caching import DATA_CACHE, data_version, gates_version, model_version
 from fivestage.orchestration.databases import open_stores
 from fivestage.orchestration.lineage import MODEL_PACKAGES
 
@@ -89,6 +89,16 @@ def test_what_counts_is_the_problem_the_librarys_part_and_the_lock(
     (project / changed).parent.mkdir(exist_ok=True)
     (project / changed).write_text("another")
     assert (data_version() != before[0], model_version() != before[1]) == (data_counts, model_counts)
+
+
+def test_gates_are_evaluated_again_when_any_of_the_steps_code_has_changed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate is a function beside its step, at whose source ZenML does not look."""
+    monkeypatch.setattr(caching, "ROOT", project / "project")
+    before = gates_version()
+    (project / "project" / "steps" / "model.py").write_text("another limit")
+    assert gates_version() != before
 
 
 def test_a_project_that_has_moved_has_the_same_versions(

@@ -3,6 +3,8 @@
 from zenml.config.cache_policy import CachePolicy
 from zenml.utils.source_utils import resolve
 
+from fivestage.common.files import digest_of_files
+from fivestage.common.settings import ROOT
 from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_digest
 
 
@@ -16,7 +18,13 @@ def model_version() -> str:
     return code_digest() + lock_digest()
 
 
+def gates_version() -> str:
+    """Hash of what a verdict depends on: all that a model does, and the project's steps with their gates."""
+    return model_version() + digest_of_files(ROOT, (ROOT / "steps").rglob("*.py"))
+
+
 # An input whose materializer hashes it counts by content: a step that runs again and makes the same data
 # leaves the steps after it cached.
 DATA_CACHE = CachePolicy(cache_func=resolve(data_version))
 MODEL_CACHE = CachePolicy(cache_func=resolve(model_version))
+GATES_CACHE = CachePolicy(cache_func=resolve(gates_version))

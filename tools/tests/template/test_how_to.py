@@ -1,0 +1,127 @@
+"""The how-to pages, as a stranger follows them in a project of each task: their code is pasted as it is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fivestage.contract.contract import TASKS
+from tests.repositories import commit
+from tests.scaffold.odd_tables import keys
+from tools.tests.template.projects import generate, make, run_tests
+
+COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
+    "binary": {"amount": "mean_area", "age": "mean_radius"},
+    "multiclass": {"amount": "proline", "age": "alcohol"},
+    "regression": {"amount": "bmi", "age": "s1"},
+}
+BLOCK = re.compile(r"(?ms)^```python\n(.*?)^```")
+IMPORTS = re.compile(r"(?:(?:from|import) .*\n)*\n*")
+
+
+def blocks(project: Path, page: str, names: dict[str, str]) -> list[str]:
+    """The Python code of a page, with the names of a project's own columns."""
+    text = (project / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    found = BLOCK.findall(text)
+    for name, own in names.items():
+        found = [one.replace(f'"{name}"', f'"{own}"').replace(f"/{name}", f"/{own}") for one in found]
+    return found
+
+
+def paste(path: Path, block: str, *, before: str = "", instead: str = "") -> None:
+    """A block's imports go to the top of a file, the rest before or in place of a text, or to the end."""
+    text = path.read_text(encoding="utf-8")
+    imports = IMPORTS.match(block)
+    assert imports
+    code = block[imports.end() :]
+    if instead or before:
+        assert text.count(instead or before) == 1, (path.name, instead or before)
+        text = (
+            text.replace(instead, code)
+            if instead
+            else text.replace(before, code.rstrip() + "\n" * 3 + before)
+        )
+    else:
+        text += f"\n\n{code}"
+    first = re.search(r"(?m)^(from|import) ", text)
+    assert first
+    path.write_text(text[: first.start()] + imports[0] + text[first.start() :], encoding="utf-8")
+
+
+def follow_all_pages(project: Path, task: str) -> None:
+    """A feature, a candidate, a gate, two checks and a route."""
+    names = COLUMNS[task]
+    features, model, app = (
+        project / name for name in ("problem/features.py", "steps/model.py", "serving/app.py")
+    )
+    feature, *_ = blocks(project, "add-a-feature", names)
+    (columns,) = re.findall(r"(?ms)^def columns\(.*?(?=^\S)", features.read_text(encoding="utf-8"))
+    paste(features, feature, instead=columns)
+    (candidate,) = blocks(project, "add-a-candidate", names)
+    candidate = candidate.replace("Classifier", "Regressor") if task == "regression" else candidate
+    paste(project / "problem" / "candidates.py", candidate, before="    }\n    if rows >= LARGE:")
+    gate, line, test = blocks(project, "add-a-gate", names)
+    paste(model, gate, before="@step(cache_policy=GATES_CACHE")
+    (last,) = re.findall(r"(?m)^    return GateVerdict\(.*\n", model.read_text(encoding="utf-8"))
+    paste(model, line, instead=last)
+    paste(project / "tests" / "test_model.py", test)
+    checks = project / "monitoring" / "checks.py"
+    there = "            RowCount(tests=[gt(0)]),\n"
+    one, metric, another = blocks(project, "add-a-check", names)
+    paste(checks, one, instead=there)
+    paste(checks, metric, before="def checks(")
+    paste(checks, another, instead=there)
+    route, test = blocks(project, "add-a-route", names)
+    paste(app, route, before="    public = APIRouter()")
+    paste(project / "tests" / "test_service.py", test)
+    make(project, "format")
+
+
+def lint(project: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--quiet"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_code_of_the_pages_fits_where_they_say(template: Path, tmp_path: Path, task: str) -> None:
+    project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
+    follow_all_pages(project, task)
+    lint(project)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", TASKS)
+def test_what_the_pages_add_is_tested_trained_served_and_watched(
+    template: Path, tmp_path: Path, task: str
+) -> None:
+    project = commit(generate(template, tmp_path / "project", data="own", task=task, cloud="none"), "start")
+    follow_all_pages(project, task)
+    make(project, "test", "ARGS=-q")
+    printed = make(project, "demo")
+    assert "pass  decisions differ: the most frequent decision" in printed
+    report = (project / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "random forest" in report
+    assert any(
+        "share of zeros" in page.read_text(encoding="utf-8") for page in (project / "reports").rglob("*.html")
+    )
+
+
+@pytest.mark.long
+def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None:
+    project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
+    make(project, "init", *(f"{name}={value}" for name, value in keys(tmp_path).items()))
+    features = project / "problem" / "features.py"
+    _, history, line = blocks(project, "add-a-feature", {"customer": "customer_id"})
+    paste(features, history, before="SETS: dict")
+    paste(features, line, instead="SETS: dict[str, FeatureSet] = {\n")
+    make(project, "format")
+    lint(project)
+    run_tests(project, "tests/test_features.py", "tests/test_model.py")
