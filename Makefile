@@ -50,9 +50,9 @@ test-long: $(DEVELOPMENT)
 test-library: $(DEVELOPMENT)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(LIBRARY)/tests $(ARGS)
 
-# Sorts imports, and writes the code as the check wants it.
+# Sorts imports, removes those that nothing needs, and writes the code as the check wants it.
 format: $(DEVELOPMENT)
-	@$(BIN)/python -m ruff check --fix --select I --quiet
+	@$(BIN)/python -m ruff check --fix --select I,F401 --quiet
 	@$(BIN)/python -m ruff format --quiet
 
 check: $(DEVELOPMENT) ## lint, format, types, and an audit of the workflows
@@ -121,9 +121,8 @@ COMPILE = $(BIN)/python -m uv pip compile --quiet --universal --python-version 3
 # Pins again after a change of a pyproject.toml; ARGS=--upgrade: to the newest versions.
 lock: $(BIN)/uv
 	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --group dev -o requirements.lock
-	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --group build --group install --group data --constraints requirements.lock -o requirements-run.lock
+	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group install --group data --constraints requirements.lock -o requirements-run.lock
 	$(COMPILE) $(LIBRARY)/pyproject.toml --extra serving --constraints requirements.lock -o serving/requirements.lock
-	$(COMPILE) pyproject.toml $(LIBRARY)/pyproject.toml --extra platform --group build --group data --constraints requirements.lock -o pipelines/requirements.lock
 	@! grep -n '://' requirements*.lock */requirements.lock || \
 	    { echo "The lock names an address: it must hold names and hashes only." >&2; exit 1; }
 

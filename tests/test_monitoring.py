@@ -1,18 +1,95 @@
-"""Rules, dashboard and manifests follow the contract, and the policy trains when it should."""
+"""The checks of each period, and that rules, dashboard and manifests follow the contract."""
 
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from conftest import ProblemSlice
 from fivestage.capacity.patches import require_current
 from fivestage.capacity.size import sized
+from fivestage.common.clock import DAY
 from fivestage.common.settings import ROOT
+from fivestage.contract.contract import MulticlassContract, RegressionContract
+from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.alerts import rules_text
+from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.dashboard import dashboard_text
+from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
+from fivestage.monitoring.retraining import PeriodSummary
+from monitoring.checks import checks
+from monitoring.policy import decide
 from problem import PROBLEM
+
+CONTRACT = PROBLEM.contract
+ROWS, REFERENCE, PERIOD = 60, 56, 7
+END = (REFERENCE + PERIOD) * DAY
+NO_LABELS: Any = SimpleNamespace(judged=())
+
+
+@pytest.fixture(scope="module")
+def own(problem_slice: ProblemSlice) -> pd.DataFrame:
+    """Features of this problem, which checks of your own may name."""
+    return problem_slice.features
+
+
+def days(own: pd.DataFrame, seed: int, first: int, number: int) -> pd.DataFrame:
+    """What the checks see of some days: three features and a forecast; no label has arrived."""
+    draw = np.random.default_rng(seed)
+    day = np.repeat(np.arange(first, first + number), ROWS)
+    x = draw.normal(size=day.size) + draw.normal(0, 0.3, number)[day - first]
+    place = draw.choice(["north", "south"], day.size)
+    features = own.sample(day.size, replace=True, random_state=seed, ignore_index=True)
+    features = features.assign(x=x, y=draw.normal(size=day.size), place=place)
+    rows = pd.DataFrame({"decision_at": day * DAY, "known_at": END, CONTRACT.label.name: 0})
+    return period_frame(features, rows, forecast(x), END, CONTRACT)
+
+
+def forecast(x: Floats) -> Floats:
+    """One for each task."""
+    if isinstance(CONTRACT, RegressionContract):
+        return np.column_stack([x, x - 1, x + 1, x])
+    chance = 1 / (1 + np.exp(-x))
+    if isinstance(CONTRACT, MulticlassContract):
+        others = len(CONTRACT.label.classes) - 1
+        return np.column_stack([chance, *[(1 - chance) / others] * others])
+    return np.asarray(chance, dtype=np.float64)
+
+
+def found(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
+    features = pd.DataFrame(columns=["x", "y", "place"])
+    report = checks(PeriodColumns.of(features, period, 0, CONTRACT))
+    return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), NO_LABELS, CONTRACT, END))
+
+
+def test_a_week_like_the_others_passes(own: pd.DataFrame) -> None:
+    assert found(days(own, 1, REFERENCE, PERIOD), own) == ()
+
+
+def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame) -> None:
+    period = days(own, 1, REFERENCE, PERIOD)
+    period["x"] = period["x"].where(np.arange(len(period)) % 3 > 0)
+    causes = found(period, own)
+    assert {(one.kind, one.subject) for one in causes} == {("data broken", "x")}
+    broken = PeriodSummary(1.0, bad=False, broken=tuple(one.subject for one in causes))
+    old = 10 * CONTRACT.monitoring.max_age_days * DAY
+    verdict = decide([broken], [0], old, CONTRACT.monitoring, CONTRACT.budget)
+    assert not verdict.retrain
+    assert verdict.reason == "blocked, the data are broken: x"
+
+
+def test_inputs_that_moved_only_warn(own: pd.DataFrame) -> None:
+    period = days(own, 1, REFERENCE, PERIOD)
+    period["place"] = np.where(np.arange(len(period)) % 4 > 0, "north", "south")
+    causes = found(period, own)
+    assert {(one.kind, one.subject) for one in causes} == {("input shift", "place")}
+
 
 OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml"))
 

@@ -2,18 +2,21 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.deployment import local_process
 from fivestage.deployment.service_client import headers, json_rows, smoke, url
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
+from serving.app import create_app
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,47 @@ def test_a_column_of_the_wrong_type_is_named(client: httpx.Client, rows: list[di
 def test_the_documentation_names_every_column(client: httpx.Client) -> None:
     document = client.get("/openapi.json").text
     assert not [name for name in PROBLEM.contract.columns if f'"{name}"' not in document]
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Settings:
+    """Of a service with a key, before a model has been deployed."""
+    return Settings(folder=tmp_path, api_keys="key")
+
+
+def test_the_document_has_the_contracts_columns_and_its_example_is_a_row(keyed: Settings) -> None:
+    with TestClient(create_app(PROBLEM, keyed), headers={"x-api-key": "key"}) as client:
+        document = client.get("/openapi.json").json()
+        row = document["components"]["schemas"]["Row"]
+        assert list(row["properties"]) == list(PROBLEM.contract.columns)
+        body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+        for example in body["examples"].values():
+            answer = client.post("/predict", json=example["value"])
+            assert answer.status_code == 503, "a row as the contract says, and no model has been deployed"
+            assert "deployed" in answer.json()["detail"]
+        wrong = client.post("/predict", json={"nonsense": 1})
+        assert wrong.status_code in {422, 503}
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").json() == {"status": "alive"}
+
+
+def test_the_form_has_a_field_for_each_column(keyed: Settings) -> None:
+    with TestClient(create_app(PROBLEM, keyed)) as client:
+        page = client.get("/").text
+        for name in PROBLEM.contract.columns:
+            assert page.count(f'name="column-{name}"') == 1
+        assert client.get("/docs").status_code == client.get("/redoc").status_code == 200
+
+
+def test_a_route_of_ones_own_has_a_key_and_its_place_in_the_document(keyed: Settings) -> None:
+    app = create_app(PROBLEM, keyed)
+
+    @app.get("/columns")
+    async def columns() -> list[str]:
+        return list(PROBLEM.contract.columns)
+
+    with TestClient(app) as client:
+        assert client.get("/columns").status_code == 401
+        assert client.get("/columns", headers={"x-api-key": "key"}).json() == list(PROBLEM.contract.columns)
+        assert "/columns" in client.get("/openapi.json").json()["paths"]
+        assert 'handler="/columns",method="GET",status="200"} 1.0' in client.get("/metrics").text

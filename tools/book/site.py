@@ -103,7 +103,7 @@ def _contents(page: Path, root: Path) -> str:
     how_to = sorted(path.stem for path in (root / "docs" / "how-to").glob("[a-z]*.md"))
     trees = [
         ("The project", others),
-        ("How to", ["how-to/index", *(f"how-to/{name}" for name in how_to)]),
+        ("How to", [f"how-to/{name}" for name in how_to]),
         *([("The design book", ["design/index", *stages])] if stages else []),
     ]
     return "".join(

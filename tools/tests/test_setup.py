@@ -13,7 +13,6 @@ from fivestage.common.settings import ROOT
 LOCK = (ROOT / "requirements.lock").read_text()
 RUN = (ROOT / "requirements-run.lock").read_text()
 SERVING = (ROOT / "serving" / "requirements.lock").read_text()
-PIPELINES = (ROOT / "pipelines" / "requirements.lock").read_text()
 PINNED = re.compile(
     r"^([a-z0-9.-]+)==(\S+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
 )
@@ -23,7 +22,7 @@ def pins(lock: str) -> dict[str, str]:
     return {name: version for name, version, _ in PINNED.findall(lock)}
 
 
-@pytest.mark.parametrize("lock", [LOCK, RUN, SERVING, PIPELINES], ids=["all", "run", "serving", "pipelines"])
+@pytest.mark.parametrize("lock", [LOCK, RUN, SERVING], ids=["all", "run", "serving"])
 def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None:
     rest = [line for line in PINNED.sub("", lock).splitlines() if not line.startswith("#")]
     assert rest == []
@@ -31,14 +30,14 @@ def test_a_lock_is_names_versions_and_hashes_and_nothing_else(lock: str) -> None
 
 
 def test_the_images_get_the_versions_that_were_tested_and_the_service_no_heavy_library() -> None:
-    assert pins(SERVING).items() <= pins(PIPELINES).items() <= pins(LOCK).items()
+    assert pins(SERVING).items() <= pins(RUN).items() <= pins(LOCK).items()
     assert not {"zenml", "mlflow", "mlflow-skinny", "pandas", "scikit-learn"} & set(pins(SERVING))
 
 
 def test_commands_get_the_versions_that_were_tested_and_nothing_that_only_development_needs() -> None:
-    """Nor what only pods need: object storage and the client of Kubernetes."""
+    """The same on a laptop and in pods: object storage and the client of Kubernetes too."""
     assert pins(RUN).items() <= pins(LOCK).items()
-    assert pins(PIPELINES).keys() - pins(RUN).keys() >= {"boto3", "kubernetes", "s3fs"}
+    assert {"boto3", "kubernetes", "s3fs"} <= pins(RUN).keys()
     tools = {"ruff", "mypy", "pytest", "sphinx", "copier", "zizmor", "schemathesis", "kubernetes-validate"}
     assert tools <= pins(LOCK).keys() - pins(RUN).keys()
 
@@ -57,7 +56,7 @@ def test_all_that_the_commands_import_is_in_the_image_that_runs_them() -> None:
     known = packages_distributions()
     needed = {known[name][0].lower().replace("_", "-") for name in imported & known.keys()}
     assert len(needed) > 20
-    assert needed - pins(PIPELINES).keys() <= {
+    assert needed - pins(RUN).keys() <= {
         "distributed",  # for workers of a cluster, not in the lock
         "fivestage",
         "onnxruntime",  # both for candidates of the extra `onnx`

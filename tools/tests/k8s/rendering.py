@@ -18,7 +18,7 @@ from fivestage.common.settings import ROOT
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
 MADE_UP = (  # components that no overlay of ours has, as a user would put them into one
-    "overlays/local+components/monitoring",
+    "overlays/local+../monitoring",
     "overlays/local+../packages/fivestage/k8s/fetched-model",
     "overlays/platform+../packages/fivestage/k8s/fetched-model",
     "base+../packages/fivestage/k8s/fetched-model+components/production",

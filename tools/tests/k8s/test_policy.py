@@ -96,7 +96,7 @@ def test_the_service_takes_its_settings(place: str) -> None:
 
 
 def test_the_operator_gets_the_alerts_and_the_dashboard_as_they_are() -> None:
-    resources = rendered("overlays/local+components/monitoring")
+    resources = rendered("overlays/local+../monitoring")
     rules = named(resources, "PrometheusRule", "fivestage")["spec"]
     assert rules == yaml.safe_load((ROOT / "monitoring" / "rules.yaml").read_text(encoding="utf-8"))
     dashboard = named(resources, "ConfigMap", "fivestage-dashboard")
@@ -242,7 +242,7 @@ def test_a_broken_promise_is_told(change: Change, told: str) -> None:
             "leads to x",
         ),
         (
-            "overlays/local+components/monitoring",
+            "overlays/local+../monitoring",
             "ServiceMonitor",
             lambda spec: spec["endpoints"][0].update(port="x"),
             "does not choose one Service",

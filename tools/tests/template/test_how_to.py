@@ -124,4 +124,4 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
     paste(features, line, instead="SETS: dict[str, FeatureSet] = {\n")
     make(project, "format")
     lint(project)
-    run_tests(project, "tests/test_features.py", "tests/test_model.py")
+    run_tests(project, "tests/test_problem.py", "tests/test_model.py")

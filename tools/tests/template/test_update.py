@@ -19,9 +19,9 @@ from tests.repositories import commit, git
 from tools.tests.exported import export
 from tools.tests.template.projects import ANSWERS, files_of, generate, link_environment, run_tests
 
-FAST = ("tests/test_data.py", "tests/test_features.py", "tests/test_commands.py")
+FAST = ("tests/test_problem.py", "tests/test_pipelines.py")
 EDITS = {  # as an owner would: a line of their own in each of ten files, and a value changed in some
-    "Makefile": ("TESTS := tests", "TESTS := tests/test_data.py"),
+    "Makefile": ("TESTS := tests", "TESTS := tests/test_problem.py"),
     "run.py": (
         'app = Application(PROBLEM, "The commands of this project.")',
         'app = Application(PROBLEM, "Mine.")',

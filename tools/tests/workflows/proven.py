@@ -29,8 +29,7 @@ HERE: dict[str, Check] = {
     'make --silent facts >> "$GITHUB_OUTPUT"': _outputs("act=true", "as_of=2013-10-08"),
     "make issue NOTICE=reports/notices/monitoring.md": _issue("monitoring"),
     "make issue": lambda github, _, __: [one["open"] for one in github["issue"]] == [True],
-    "make propose FROM=newest "
-    'FILES="requirements.lock requirements-run.lock serving/requirements.lock pipelines/requirements.lock"': (
+    'make propose FROM=newest FILES="requirements.lock requirements-run.lock serving/requirements.lock"': (
         lambda github, _, __: [one["head"] for one in github["pr"]] == ["proposal/dependencies"]
     ),
     "make deliver": _told("cd.yml"),

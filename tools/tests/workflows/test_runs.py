@@ -94,7 +94,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commit(folder, "Start")
     git(folder, "clone", "--quiet", "--bare", str(folder), str(folder.parent / "origin"))
     git(folder, "remote", "add", "origin", str(folder.parent / "origin"))
-    for room in ("", "serving", "pipelines"):
+    for room in ("", "serving"):
         (folder / "newest" / room).mkdir(exist_ok=True)
         (folder / "newest" / room / "requirements.lock").write_text("new==1.0\n")
     (folder / "newest" / "requirements-run.lock").write_text("new==1.0\n")

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
@@ -15,6 +16,15 @@ from fivestage.contract.contract import Contract
 
 K8S = ROOT / "k8s"
 HEAD = "# Written by `make size`, from the contract, k8s/assumptions.yaml and the measured service.\n"
+SERVING = """\
+# The Deployment alone, so that a canary can be made of it too, and its size.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - deployment.yaml
+patches:
+  - patch: |
+{}"""
 WEEK, SHORT_MONTH = 7, 28
 MONITOR_HOUR, LAST_HOUR = 6, 23
 
@@ -42,7 +52,10 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
     hours = -(-_deadline(contract, assumed) // 3600)
     retrain_hour = min(MONITOR_HOUR + hours, LAST_HOUR)  # the monitor has left its decision by then
     return {
-        "base/serving/size.yaml": _text(_patch("apps/v1", "Deployment", "fivestage", serving)),
+        "base/serving/kustomization.yaml": HEAD
+        + SERVING.format(
+            indent(yaml.safe_dump(_patch("apps/v1", "Deployment", "fivestage", serving)), " " * 6)
+        ),
         "base/size.yaml": _text(
             _patch("autoscaling/v2", "HorizontalPodAutoscaler", "fivestage", autoscaler),
             _job("monitor", every_days(days, MONITOR_HOUR), contract, assumed),

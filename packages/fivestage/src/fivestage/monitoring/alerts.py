@@ -17,7 +17,7 @@ from fivestage.contract.contract import Contract
 from fivestage.monitoring.dashboard import ASKED, FAST_BURN, LATENCY_SHARE, dashboard_text
 
 RULES = ROOT / "monitoring" / "rules.yaml"
-OPERATOR = ROOT / "k8s" / "components" / "monitoring" / "rules.yaml"
+OPERATOR = ROOT / "monitoring" / "prometheus_rule.yaml"
 DASHBOARD = ROOT / "monitoring" / "dashboard.json"
 LATE_DAYS = 2  # that a monitoring job may be behind
 

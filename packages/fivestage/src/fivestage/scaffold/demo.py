@@ -1,5 +1,6 @@
 """The demo's files, which a project for a table of one's own does without."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -18,9 +19,19 @@ FILES = (
     "tools",
 )
 
+# What pages of docs/ tell of the template's own measurements, between two comments.
+TEMPLATE_ONLY = re.compile("<!-- template: begin -->.*?<!-- template: end -->\n\n?", re.DOTALL)
+
 
 def remove_demo(root: Path) -> int:
-    """Remove the demo's files from a project that still has them; returns how many Python files are gone."""
+    """Remove the demo's files and measurements from a project that still has them.
+
+    Args:
+        root: The project's folder.
+
+    Returns:
+        How many Python files are gone.
+    """
     if not (root / DEMO_TESTS).exists():
         return 0
     gone = 0
@@ -31,4 +42,6 @@ def remove_demo(root: Path) -> int:
         elif path.exists():
             gone += path.suffix == ".py"
             path.unlink()
+    for page in (root / "docs").glob("*.md"):
+        page.write_text(TEMPLATE_ONLY.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
     return gone
