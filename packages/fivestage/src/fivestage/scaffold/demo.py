@@ -19,8 +19,11 @@ FILES = (
     "tools",
 )
 
-# What pages of docs/ tell of the template's own measurements, between two comments.
-TEMPLATE_ONLY = re.compile("<!-- template: begin -->.*?<!-- template: end -->\n\n?", re.DOTALL)
+# What pages of docs/ say of the template's own measurements: between comments, or the section `Measured`.
+TEMPLATE_ONLY = re.compile(
+    r"(?:<!-- template: begin -->.*?<!-- template: end -->|## Measured\n.*?<!-- measured: end -->)\n\n?",
+    re.DOTALL,
+)
 
 
 def remove_demo(root: Path) -> int:
