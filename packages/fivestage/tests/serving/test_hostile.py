@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.serving.http_protocol import MOST_HEAD
+from fivestage.serving.http_protocol import MAX_HEAD_BYTES
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
@@ -59,9 +59,9 @@ def good(traffic: Traffic) -> bytes:
         (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
         (POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 400),
         (POST + b"Content-Length: 999999999999\r\n\r\n", 413),
-        (b"GET " + b"/" * 8 * MOST_HEAD, 431),
-        (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MOST_HEAD, 431),
-        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MOST_HEAD, 431),
+        (b"GET " + b"/" * 8 * MAX_HEAD_BYTES, 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),
         (b"", 408),
         (b"GET / HTTP/1.1\r\nHos", 408),
         (POST + b"Content-Length: 500\r\n\r\n{", 408),
@@ -161,7 +161,7 @@ def test_hostile_json_is_a_mistake_of_the_client(strict: Running, body: bytes) -
 def test_bodies_that_never_end_do_not_fill_the_memory(
     strict: Running, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fivestage.serving.middleware.MOST_HELD", 150_000)
+    monkeypatch.setattr("fivestage.serving.middleware.MAX_HELD_BYTES", 150_000)
     held = [connected(strict) for _ in range(3)]
     for one in held:
         one.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + b" " * 100_000)
@@ -177,7 +177,7 @@ def test_a_head_that_never_ends_after_a_body_refused_early_is_cut_too(strict: Ru
         connection.sendall(POST + b"Content-Length: 3000000\r\n\r\n" + b" " * 3_000_000)
         with contextlib.suppress(ConnectionError):
             for _ in range(20):
-                connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * MOST_HEAD)
+                connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * MAX_HEAD_BYTES)
         answers = said(connection)
     assert not answers or b"HTTP/1.1 413 " in answers
     assert strict.client.get("/healthz").status_code == 200

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 SOURCE = Path(__file__).with_name("windows.c")
 
 
@@ -26,14 +24,14 @@ class CompiledWindows:
         self._query = array("q", [0] * (1 + len(self._logs)))
         plan = [number for log, seconds in windows for number in (self._logs.index(log), seconds)]
         self._plan = array("q", plan)
-        out = np.empty((1 + width) * len(windows))
-        self._found, self._size = out.tolist, 1 + width
+        out = array("d", [0] * ((1 + width) * len(windows)))
+        self._out, self._each_window = out, struct.Struct(f"{1 + width}d").iter_unpack
         self._fill = struct.Struct(f"{len(self._query)}q").pack_into
         self._function = code.windows
         self._function.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_int64,) * 2 + (ctypes.c_void_p,)
         self._function.restype = None
         query, asked = self._query.buffer_info()[0], self._plan.buffer_info()[0]
-        self._given = (query, asked, len(windows), width, out.ctypes.data)
+        self._given = (query, asked, len(windows), width, out.buffer_info()[0])
 
     def answer(
         self, logs: Mapping[str, Mapping[Any, Placed]], keys: Mapping[str, Any], at: int
@@ -42,5 +40,4 @@ class CompiledWindows:
         series = [logs[log].get(keys[log]) if log in logs else None for log in self._logs]
         self._fill(self._query, 0, at, *[one.place if one else 0 for one in series])
         self._function(*self._given)
-        numbers = iter(self._found())
-        return list(zip(*[numbers] * self._size, strict=True))
+        return list(self._each_window(self._out))

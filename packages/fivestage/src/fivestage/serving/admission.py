@@ -36,7 +36,7 @@ class Admission:
 
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
-        self.most = settings.max_in_flight
+        self._max_in_flight = settings.max_in_flight
         self._keys = tuple(key.encode() for key in settings.keys)
         self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
         self._proxies, self._origins = settings.proxies, settings.origins
@@ -46,6 +46,11 @@ class Admission:
     def dependencies(self) -> list[Dependency]:
         """For `FastAPI(dependencies=...)`: routes of the application then have keys, limits and a padlock."""
         return [Depends(self), *([Depends(KEY)] if self._keys else [])]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are being answered as may be."""
+        return self.in_flight >= self._max_in_flight
 
     async def __call__(self, request: Request) -> AsyncIterator[None]:
         """Let a request in, and count it until it is answered; see FastAPI's dependencies with yield."""
@@ -88,7 +93,7 @@ class Admission:
         Raises:
             ProblemError: 503, when all are taken.
         """
-        if self.in_flight >= self.most:
+        if self.is_full:
             raise too_many()
         self.in_flight += 1
 

@@ -12,7 +12,7 @@ from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import Settings
 
 SMALL = 65_536  # bytes of a body that uvicorn holds anyway
-MOST_HELD = 64_000_000  # bytes of larger bodies that are still arriving
+MAX_HELD_BYTES = 64_000_000  # bytes of larger bodies that are still arriving
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 logger = logging.getLogger("serving.requests")
@@ -83,7 +83,7 @@ class RequestMiddleware:
         Raises:
             ProblemError: 503, when all that is kept grows too large.
         """
-        if self._held + size > MOST_HELD:
+        if self._held + size > MAX_HELD_BYTES:
             raise too_many("large requests")
         self._held += size
 

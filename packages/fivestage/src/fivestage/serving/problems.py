@@ -68,6 +68,13 @@ class ProblemError(HTTPException):
         """The answer."""
         return Response(self.body(path), self.status_code, self.headers, MEDIA_TYPE)
 
+    def message(self, more: bytes = b"") -> bytes:
+        """The answer as HTTP/1.1 sends it, with more header lines."""
+        response = self.response()
+        headers = b"".join([b"%b: %b\r\n" % header for header in response.raw_headers])
+        status = f"HTTP/1.1 {self.status_code} {self.title}\r\n".encode()
+        return b"%b%b%b\r\n%b" % (status, headers, more, bytes(response.body))
+
 
 def too_many(what: str = "requests") -> ProblemError:
     """The answer to what comes on top of all that can be handled."""
