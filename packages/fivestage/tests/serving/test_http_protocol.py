@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
+from fivestage.serving.http_protocol import HeadWithBody
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
@@ -80,6 +82,17 @@ def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
         answers = ask(connection, *[b""] * 2)
     assert [b"predictions" in answers[0], b"alive" in answers[1]] == [True, True]
     assert live.client.get("/readyz").status_code == 200
+
+
+def test_an_answer_is_one_write_and_nothing_is_kept_back_for_good() -> None:
+    transport = Mock()
+    output = HeadWithBody(transport)
+    head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
+    for data in (interim, head, b"first", b"second", head, b"", head):
+        output.write(data)
+    output.close()  # after a head without a body, as HEAD is answered
+    written = [call.args[0] for call in transport.write.call_args_list]
+    assert written == [interim, head + b"first", b"second", head, head]
 
 
 @pytest.mark.usefixtures("synthetic_process")

@@ -19,10 +19,17 @@ class Placed(Protocol):
 class CompiledWindows:
     """Of which log and how many seconds back, and how many sums of each; used from one thread at a time."""
 
-    def __init__(self, windows: Sequence[tuple[str, int]], width: int, code: ctypes.PyDLL) -> None:
-        self._logs = tuple(dict.fromkeys(log for log, _ in windows))
-        self._query = array("q", [0] * (1 + len(self._logs)))
-        plan = [number for log, seconds in windows for number in (self._logs.index(log), seconds)]
+    def __init__(
+        self,
+        windows: Sequence[tuple[str, int]],
+        width: int,
+        logs: Mapping[str, Mapping[Any, Placed]],
+        code: ctypes.PyDLL,
+    ) -> None:
+        names = list(dict.fromkeys(log for log, _ in windows))
+        self._series_of = [(name, logs[name].get) for name in names]
+        self._query = array("q", [0] * (1 + len(names)))
+        plan = [number for log, seconds in windows for number in (names.index(log), seconds)]
         self._plan = array("q", plan)
         out = array("d", [0] * ((1 + width) * len(windows)))
         self._out, self._each_window = out, struct.Struct(f"{1 + width}d").iter_unpack
@@ -33,11 +40,9 @@ class CompiledWindows:
         query, asked = self._query.buffer_info()[0], self._plan.buffer_info()[0]
         self._given = (query, asked, len(windows), width, out.buffer_info()[0])
 
-    def answer(
-        self, logs: Mapping[str, Mapping[Any, Placed]], keys: Mapping[str, Any], at: int
-    ) -> list[tuple[float, ...]]:
+    def answer(self, keys: Mapping[str, Any], at: int) -> list[tuple[float, ...]]:
         """A count and sums for each window."""
-        series = [logs[log].get(keys[log]) if log in logs else None for log in self._logs]
+        series = [get(keys[log]) for log, get in self._series_of]
         self._fill(self._query, 0, at, *[one.place if one else 0 for one in series])
         self._function(*self._given)
         return list(self._each_window(self._out))

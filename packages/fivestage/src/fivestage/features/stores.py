@@ -232,8 +232,9 @@ class OnlineFeatureStore:
             if code is None:
                 return [self.window(log, keys[log], at, hours, asked.width) for log, hours in asked.of]
             windows = [(log, math.ceil(hours * HOUR)) for log, hours in asked.of]
-            compiled = self._compiled[asked] = CompiledWindows(windows, asked.width, code)
-        return compiled.answer(self._logs, keys, at)
+            logs = {log: self._logs.setdefault(log, {}) for log, _ in windows}
+            compiled = self._compiled[asked] = CompiledWindows(windows, asked.width, logs, code)
+        return compiled.answer(keys, at)
 
     def latest(self, log: str, key: Key, at: int, hours: float, width: int) -> tuple[float, ...]:
         """See `PointInTimeView.latest`."""

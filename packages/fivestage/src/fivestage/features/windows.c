@@ -8,9 +8,16 @@ typedef struct {
     int64_t count, width;
 } Series;
 
-/* How many times are not after a moment; without branches, which could not be foretold. */
+/* How many times are not after a moment. Most are asked for near the end: steps back from there, each twice as
+   long, find where to halve, and touch less memory. Halving is without branches, which could not be foretold. */
 static int64_t known(const int64_t *times, int64_t count, int64_t at) {
     const int64_t *from = times;
+    for (int64_t step = 8; step < count; step *= 2)
+        if (times[count - step] <= at) {
+            from = times + count - step;
+            count = step;
+            break;
+        }
     while (count > 1) {
         const int64_t half = count / 2;
         from += (from[half - 1] <= at) * half;

@@ -23,10 +23,13 @@ class GroupCommit:
         self._records: list[PredictionRecord] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Take an answer; the future is done when a killed process would not lose it any more."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = (
+            self._loop or asyncio.get_running_loop()
+        )  # which would ask for the process's number
         if not self._waiting:
             if not self._store.remote:
                 loop.call_soon(self._write_locally)
