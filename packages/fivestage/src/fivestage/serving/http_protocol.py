@@ -66,7 +66,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See httptools."""
         self._in_head = False
         super().on_headers_complete()
-        if self._stopping or self._service.draining:
+        # Without time to drain, clients are told once the port is closed: else they would come again at once.
+        if self._stopping or (self._service.draining and self._settings.drain_seconds):
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
