@@ -27,6 +27,7 @@ from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import Estimate, PoliciesSection
 from problem.features import REACH_HOURS
 from tools.book import code
+from tools.book.distributed import planner, training
 from tools.book.measured import Record, command_of, results_of
 
 HERE = Path(__file__).parent
@@ -171,6 +172,8 @@ class Book:
             "code": lambda path, name="": code.link(path, name, Path(page)),
             "measured": lambda: cited.sentences,
             "contents": self._contents,
+            "plan": _Planner(cited),
+            "training": partial(_training, cited),
         }
         try:
             text = self._environment.get_template(template).render(given)
@@ -200,6 +203,17 @@ class _Lazy:
         return getattr(results_of(self._cited.record("demo")), stage)
 
 
+class _Planner:
+    """The planner of distributed training; whoever asks has cited it."""
+
+    def __init__(self, cited: Cited) -> None:
+        self._cited = cited
+
+    def __getattr__(self, name: str) -> Any:
+        self._cited.tell("`make plan`, projected or as published, nothing of it measured here")
+        return planner()[name]
+
+
 class _Sized:
     """The deployment; whoever asks for more than assumptions and prices has cited what was measured."""
 
@@ -211,6 +225,14 @@ class _Sized:
             capacity = self._sizing.capacity
             self._cited.tell(f"`make bench-serving`, {fmt.day(capacity.measured)}, {capacity.machine}")
         return getattr(self._sizing, name)
+
+
+def _training(cited: Cited, name: str) -> tuple[str, ...]:
+    """What the package for distributed training has measured."""
+    found = training(name)
+    if found.where:
+        cited.tell(found.where)
+    return found.sentences
 
 
 def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:

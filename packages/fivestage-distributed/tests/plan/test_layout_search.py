@@ -1,6 +1,7 @@
 """The search for a layout, and what a whole run takes."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -145,3 +146,14 @@ def test_more_gpus_are_faster_and_cost_more_each_token() -> None:
     assert [run.days for run in runs] == sorted((run.days for run in runs), reverse=True)
     assert runs[0].cost < runs[2].cost
     assert runs[0].hours_between_failures > runs[2].hours_between_failures
+
+
+def test_twice_the_gpus_are_never_slower() -> None:
+    """Where the batch has too few sequences for them, half of them stand by."""
+    runs = [
+        whole_run(one, search(one).fitting[0])
+        for one in (job("70b", 2**power, batch=512) for power in range(6, 15))
+    ]
+    for fewer, more in pairwise(runs):
+        assert more.candidate.rate >= fewer.candidate.rate * (1 - 1e-9)
+    assert runs[-1].spare > 0

@@ -29,9 +29,7 @@ ZERO = [
     (1000, 1, 16000, 16000, 16000), (1000, 4, 7000, 5500, 4000), (1000, 16, 4750, 2875, 1000),
     (1000, 64, 4187, 2218, 250), (1000, 256, 4046, 2054, 62.5), (1000, 1024, 4011, 2013, 15.6),
 ]  # fmt: skip
-# arXiv 2407.21783, table 4: TFLOP/s of a GPU, MFU in percent; table 5: interruptions by cause.
-LLAMA_3 = [(430, 43), (400, 41), (380, 38)]
-CAUSES = [148, 72, 54, 35, 32, 19, 17, 7, 7, 6, 6, 3, 3, 2, 2, 2, 2, 2]
+LLAMA_3 = [(430, 43), (400, 41), (380, 38)]  # arXiv 2407.21783, table 4: TFLOP/s of a GPU, MFU in percent
 
 
 def printed_as(value: float, table: float) -> bool:
@@ -99,7 +97,13 @@ def test_llama_3(tflops: float, percent: float) -> None:
 
 def test_failures_of_llama_3() -> None:
     found = catalog()["failures"]["llama-3"]
-    assert sum(CAUSES) == found["interruptions"] == 419
+    assert sum(found["causes"].values()) == 419
+    in_gpus = sum(
+        count for cause, count in found["causes"].items() if "GPU" in cause or "corruption" in cause
+    )
+    assert (
+        in_gpus == 268
+    )  # it prints 58.7%: by its percentages, of which the first, 30.1% for 148 of 419, is off
     hours = hours_per_failure()
     assert hours / 16384 == pytest.approx(54 * 24 / 419)
     assert round(hours / 16384) == 3  # hours, as its readers say

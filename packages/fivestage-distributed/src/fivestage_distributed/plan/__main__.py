@@ -120,7 +120,7 @@ def job_of(given: argparse.Namespace) -> Job:
 def hours_per_failure(name: str = "llama-3") -> float:
     """Return the accelerator hours from one interruption to the next in a published run."""
     found = catalog()["failures"][name]
-    return float(found["accelerators"] * found["days"] * 24 / found["interruptions"])
+    return float(found["accelerators"] * found["days"] * 24 / sum(found["causes"].values()))
 
 
 def _fixed(text: str) -> dict[str, int | str]:

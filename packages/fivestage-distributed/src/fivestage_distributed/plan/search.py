@@ -31,7 +31,7 @@ MICROBATCHES = (1, 2, 4, 8, 16)
 CHUNKS = (1, 2, 4, 5, 8, 16)
 RECOMPUTED: tuple[Recompute, ...] = ("none", "full")
 BATCH_TOLERANCE = 0.02  # by which a step may have more sequences than were asked for, so that they divide
-SPARE = 0.1  # of the accelerators that may stand by, where all of them divide badly
+SPARE = 0.1  # of the nodes that may stand by; more only to leave a power of two at work
 MOST_NODES = 65536  # that a search for the least number of GPUs goes to
 DAY, HOUR = 86400.0, 3600.0
 
@@ -208,7 +208,8 @@ def require_fitting(job: Job, found: Found) -> Found:
     if found.fitting:
         return found
     name, usable = job.accelerator.name, USABLE * job.accelerator.memory_gib
-    decided = "".join(f" with {field}={value}" for field, value in job.fixed.items())
+    decided = ", ".join(f"{name}={value}" for name, value in job.fixed.items())
+    decided = f" with {decided}" if decided else ""
     if not found.too_large:
         raise UserError(
             f"No layout of {job.gpus:,} GPUs{decided} divides {job.model.layers} layers, {job.model.heads} "
@@ -386,8 +387,9 @@ def _working(gpus: int, node: int) -> list[int]:
     if gpus <= node:
         return [gpus]
     nodes = gpus // node
-    divisible = (count for count in range(nodes, max(1, int(nodes * (1 - SPARE))) - 1, -1) if _smooth(count))
-    return list(dict.fromkeys([gpus, *(count * node for count in divisible)]))[:4]
+    most = [count for count in range(nodes, max(1, int(nodes * (1 - SPARE))) - 1, -1) if _smooth(count)]
+    power = 2 ** int(math.log2(nodes))
+    return list(dict.fromkeys([gpus, *(count * node for count in [*most[:3], power, power // 2] if count)]))
 
 
 def _smooth(count: int) -> bool:
