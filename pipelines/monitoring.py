@@ -15,17 +15,17 @@ def monitoring(
     folder: str,
     start: int,
     end: int,
-    heard: tuple[int, int],
+    log_offsets: tuple[int, int],
     past: list[dict[str, Any]],
     trained: list[int],
 ) -> None:
     """Watch [start, end) as of its end; the policy remembers `past` periods and moments of training.
 
-    `heard` are the last numbers of the log that an earlier period has looked at: of answers, and of
+    `log_offsets` are the last numbers of the log that an earlier period has looked at: of answers, and of
     challengers' answers.
     """
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
-    watched = watch_period(rows, features, folder, start, end, *heard)
+    watched = watch_period(rows, features, folder, start, end, *log_offsets)
     verdict = decide_retraining(watched, past, trained)
     tell_teams(watched, verdict, folder)

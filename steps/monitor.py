@@ -41,12 +41,12 @@ def watch_period(
     folder: str,
     start: int,
     end: int,
-    heard: int,
-    shadows_heard: int,
+    log_offset: int,
+    shadow_offset: int,
 ) -> Annotated[Watched, "watched"]:
     """A period as the prediction log has it, judged by the report of `monitoring/checks.py`."""
     contract = PROBLEM.contract
-    served = read_served(settings_in(folder).database_url, contract, start, end, heard, shadows_heard)
+    served = read_served(settings_in(folder).database_url, contract, start, end, log_offset, shadow_offset)
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: open_version(contract.name, version)[1] for version in versions}
     watched, snapshot = watch(rows, features, served, artifacts, contract, checks)

@@ -28,7 +28,7 @@ LEAD = CONTRACT.decision.lead_seconds
 TEXT_FEATURES = ("carrier", "origin")
 
 Row = dict[str, Any]
-Heard = tuple[str, Row]  # kind and event
+KnownEvent = tuple[str, Row]  # kind and event
 
 FLIGHT: Row = {
     "carrier": "UA", "flight": 1, "origin": "EWR", "dest": "IAH", "scheduled_departure": NOON,
@@ -36,15 +36,15 @@ FLIGHT: Row = {
 }  # fmt: skip
 
 
-def known_at(heard: Heard) -> int:
-    kind, event = heard
+def known_at(known: KnownEvent) -> int:
+    kind, event = known
     return int(CONTRACT.events[kind].known_at(event))
 
 
 def online(
-    sets: Sequence[str], rows: Sequence[Row], events: Sequence[Heard], reference: Mapping[str, Any]
+    sets: Sequence[str], rows: Sequence[Row], events: Sequence[KnownEvent], reference: Mapping[str, Any]
 ) -> list[Row]:
-    """Each row's features, asked at its decision of a history that has heard only what was known by then."""
+    """Each row's features, asked at its decision of a history that has known only what was known by then."""
     history, waiting, answers = OnlineFeatureStore(), deque(sorted(events, key=known_at)), {}
     for place in sorted(range(len(rows)), key=lambda place: decision(rows[place])):
         while waiting and known_at(waiting[0]) <= decision(rows[place]):
@@ -62,7 +62,7 @@ def decision(row: Row) -> int:
 
 
 def batch(
-    sets: Sequence[str], rows: Sequence[Row], events: Sequence[Heard], reference: Mapping[str, Any]
+    sets: Sequence[str], rows: Sequence[Row], events: Sequence[KnownEvent], reference: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The same features by the column, with the whole future in the table."""
     frames: dict[str, Any] = {}
@@ -122,8 +122,8 @@ def row_of(flight: Row) -> Row:
     return row | {"scheduled_arrival": flight["scheduled_departure"] + flight["block"] * 60}
 
 
-def events_of(flights: Sequence[Row], hours: Sequence[Row]) -> list[Heard]:
-    events: list[Heard] = [("weather", hour) for hour in hours]
+def events_of(flights: Sequence[Row], hours: Sequence[Row]) -> list[KnownEvent]:
+    events: list[KnownEvent] = [("weather", hour) for hour in hours]
     for flight in flights:
         leg = {name: flight[name] for name in (*LEG, "scheduled_departure")}
         due, delay = row_of(flight)["scheduled_arrival"], flight["delay"] * 60
@@ -150,7 +150,7 @@ def test_one_row_at_a_time_equals_the_batch_for_random_events(
 
 
 @pytest.fixture(scope="module")
-def march(tables: Tables) -> tuple[list[Row], list[Heard]]:
+def march(tables: Tables) -> tuple[list[Row], list[KnownEvent]]:
     """Rows sampled from ten days of March with their flights' events of those days and the 29 before."""
     start = NOON - 4 * DAY
     decided = tables.rows["decision_at"].between(start, start + 10 * DAY - 1)
@@ -163,13 +163,13 @@ def march(tables: Tables) -> tuple[list[Row], list[Heard]]:
 
 
 @pytest.fixture(scope="module")
-def streamed(march: tuple[list[Row], list[Heard]], tables: Tables) -> list[Row]:
+def streamed(march: tuple[list[Row], list[KnownEvent]], tables: Tables) -> list[Row]:
     return online(tuple(SETS), *march, tables.reference)
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_streaming_real_events_equals_the_batch(
-    name: str, march: tuple[list[Row], list[Heard]], streamed: list[Row], tables: Tables
+    name: str, march: tuple[list[Row], list[KnownEvent]], streamed: list[Row], tables: Tables
 ) -> None:
     columns = batch([name], *march, tables.reference)
     agree([{feature: answer[feature] for feature in columns} for answer in streamed], columns)
@@ -185,7 +185,7 @@ def test_what_lies_further_back_than_the_reach_is_never_seen() -> None:
         assert (ask([*events_of([flight], []), *fresh]) != ask(fresh)) is seen
 
 
-def ask(events: Sequence[Heard], at: int = NOON, **changes: Any) -> Row:
+def ask(events: Sequence[KnownEvent], at: int = NOON, **changes: Any) -> Row:
     """All features of a row decided at a moment."""
     row = row_of({**FLIGHT, "scheduled_departure": at + LEAD}) | changes
     (answer,) = online(tuple(SETS), [row], events, REFERENCE)
@@ -208,7 +208,7 @@ def test_categories_nobody_has_heard_of() -> None:
     assert many["origin"].tolist() == [0]
 
 
-def weather_at(hour: int, **values: float) -> Heard:
+def weather_at(hour: int, **values: float) -> KnownEvent:
     return "weather", {"origin": "EWR", "hour": hour, **dict.fromkeys(WEATHER, 1.0), **values}
 
 

@@ -16,6 +16,7 @@ from fivestage.monitoring import retraining_loop as loops
 from fivestage.monitoring.period import Watched
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
+from fivestage.monitoring.state import read
 from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version
 from tests.synthetic import synthetic_problem
@@ -261,3 +262,8 @@ def test_a_training_on_request_is_as_of_the_day_or_of_the_latest(
     loop.retrain_now(as_of)
     latest = str(day_of(max(epoch(CONTRACT.split.test_end), TRAINED)))
     assert stand.done == [f"retrain {as_of or latest} against 4"]
+
+
+def test_what_version_0_2_remembers_is_read(tmp_path: Path) -> None:
+    (tmp_path / "periods.json").write_text('{"periods": [], "until": 5, "heard": [3, 1], "trained": [2]}')
+    assert read(str(tmp_path), lambda: 0).log_offsets == (3, 1)

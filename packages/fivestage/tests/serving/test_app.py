@@ -160,7 +160,7 @@ def test_large_batches_meanwhile_see_the_same_history(live: Running, traffic: Tr
     post_events(live.client, traffic.events)
     asking.join()
     logged = {record.request_id: record for _, record in live.service.store.answers()}
-    offset = logged[answers[0]["request_id"]].heard
+    offset = logged[answers[0]["request_id"]].event_offset
     assert offset in {0, live.service._log_offset} or offset % 1000 == 0
     if offset == 0:
         assert answers[0]["predictions"] == before
@@ -213,7 +213,7 @@ def test_a_background_task_that_fails_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with running(with_settings(deployed, watch_seconds=0.05, hear_seconds=0.05)) as service:
+    with running(with_settings(deployed, watch_seconds=0.05, poll_seconds=0.05)) as service:
         calls = []
         monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)  # by what other tests import
 

@@ -45,7 +45,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, server: Postgres | None)
         pytest.skip("Postgres is not installed")
     psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS answers, events")
+        connection.execute("DROP TABLE IF EXISTS answers, events, shadows")
     return server.url
 
 
@@ -61,6 +61,18 @@ def store(url: str) -> Iterator[Store]:
     found = open_store(url)
     yield found
     found.close()
+
+
+def test_a_log_of_version_0_2_is_taken_over(url: str) -> None:
+    record = PredictionRecord("a-0001", 1.5, "1", 7, 5, "{}", "{}")
+    with closing(open_store(url)) as store:
+        store.write_answers([record])
+        old = "ALTER TABLE answers RENAME COLUMN event_offset TO heard"
+        with store._transaction() as connection:  # type: ignore[attr-defined]
+            connection.execute(old)
+    for _ in range(2):
+        with closing(open_store(url)) as store:
+            assert list(store.answers()) == [(1, record)]
 
 
 def test_a_database_without_an_encoding_gives_text(present: Postgres) -> None:
@@ -267,7 +279,7 @@ def test_a_postgres_that_goes_and_comes_loses_no_answer(
         pytest.skip("Postgres is not installed")
     psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("DROP TABLE IF EXISTS answers, events")
+        connection.execute("DROP TABLE IF EXISTS answers, events, shadows")
     with running(settings_of(tmp_path, artifact, server.url)) as service:
         names = []
         for change in (None, server.stop, server.start):
@@ -289,8 +301,8 @@ def test_processes_on_one_database_hear_each_others_events(
     url: str, tmp_path: Path, artifact: Artifact, traffic: Traffic
 ) -> None:
     rows = {"rows": [traffic.request(place) for place in range(len(traffic.at))]}
-    one_settings = settings_of(tmp_path / "one", artifact, url, hear_seconds=0.05)
-    other_settings = settings_of(tmp_path / "other", artifact, url, hear_seconds=0.05)
+    one_settings = settings_of(tmp_path / "one", artifact, url, poll_seconds=0.05)
+    other_settings = settings_of(tmp_path / "other", artifact, url, poll_seconds=0.05)
     with running(one_settings) as one, running(other_settings) as other:
         for place, (kind, frame) in enumerate(traffic.events.items()):
             post_events((one, other)[place % 2].client, {kind: frame})

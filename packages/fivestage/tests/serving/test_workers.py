@@ -75,7 +75,7 @@ def counted(settings: Settings) -> float:
 def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
     tmp_path: Path, artifact: Artifact, traffic: Traffic, contract: Contract
 ) -> None:
-    with started(tmp_path, artifact, hear_seconds=0.05) as (settings, parent):
+    with started(tmp_path, artifact, poll_seconds=0.05) as (settings, parent):
         names = ask(settings, traffic, 40)
         while len({name.partition("-")[0] for name in names}) < 2:  # until both have answered
             names += ask(settings, traffic, 5)

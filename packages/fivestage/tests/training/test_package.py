@@ -90,13 +90,13 @@ def test_the_history_reaches_as_far_back_as_a_feature() -> None:
 
 
 def test_the_history_answers_as_all_events_do(made: Prepared, artifact: Artifact) -> None:
-    """Up to the day after it was made, when nothing more was heard."""
+    """Up to the day after it was made, when nothing more was known."""
     at = made.windows.as_of
-    heard = known_between(made.event_tables.events, made.contract, 0, at)
+    known = known_between(made.event_tables.events, made.contract, 0, at)
     due = made.rows[(made.rows["decision_at"] >= at) & (made.rows["decision_at"] < at + 24 * HOUR)]
     asked = due["decision_at"].to_numpy(dtype=np.int64)
     expected = predict_table(
-        artifact, FEATURES, due, FEATURES.offline_store(heard, artifact.reference), asked
+        artifact, FEATURES, due, FEATURES.offline_store(known, artifact.reference), asked
     )
     assert len(due) > 10
     assert np.array_equal(predict_table(artifact, FEATURES, due, artifact.history, asked), expected)

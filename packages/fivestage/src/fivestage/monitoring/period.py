@@ -82,17 +82,17 @@ class Served:
 
 
 def read_served(
-    database: str, contract: Contract, start: int, end: int, heard: int, shadows_heard: int = 0
+    database: str, contract: Contract, start: int, end: int, log_offset: int, shadow_offset: int = 0
 ) -> Served:
-    """What the log tells of a period, from after number `heard` on, with the challenger's answers.
+    """What the log tells of a period, from after number `log_offset` on, with the challenger's answers.
 
     Args:
         database: the URL of the prediction log, as `open_store` takes it.
         contract: whose columns the logged rows have.
         start: the first moment of decisions in the period, epoch seconds.
         end: the first moment after the period, epoch seconds.
-        heard: the number in the log up to which answers have been read; 0 for none.
-        shadows_heard: the same of the challenger's answers.
+        log_offset: the number in the log up to which answers have been read; 0 for none.
+        shadow_offset: the same of the challenger's answers.
 
     Returns:
         The log as rows x (inputs, forecast, decision, ...), of each identity the last answer, timestamps in
@@ -103,18 +103,18 @@ def read_served(
         ValueError: for a logged timestamp that is out of the contract's range.
     """
     with closing(open_store(database)) as store:
-        log = pd.DataFrame(predictions(store, contract, heard))
+        log = pd.DataFrame(predictions(store, contract, log_offset))
         if log.empty:
-            return Served(start, end, log, heard, last_shadow=shadows_heard)
+            return Served(start, end, log, log_offset, last_shadow=shadow_offset)
         at = log[contract.decision.time_column] - contract.decision.lead_seconds
         inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
         later = log["number"][at >= end]  # for the next period to read, which may be over as well
         last = later.min() - 1 if len(later) else log["number"].max()
         asked = set(inside["request_id"])
-        shadows = [(number, one) for number, one in store.shadows(shadows_heard) if one.request_id in asked]
+        shadows = [(number, one) for number, one in store.shadows(shadow_offset) if one.request_id in asked]
     goes_on = bool(len(later))
     if not shadows:
-        return Served(start, end, inside, int(last), last_shadow=shadows_heard, goes_on=goes_on)
+        return Served(start, end, inside, int(last), last_shadow=shadow_offset, goes_on=goes_on)
     last_shadow, newest = shadows[-1]
     told = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -135,11 +135,11 @@ def first_decision(database: str, contract: Contract, since: int) -> int | None:
         return min((moment for moment in at if moment >= since), default=None)
 
 
-def reaches(database: str, contract: Contract, moment: int, heard: int) -> bool:
-    """Whether the prediction log goes on to a moment, after number `heard`."""
+def reaches(database: str, contract: Contract, moment: int, log_offset: int) -> bool:
+    """Whether the prediction log goes on to a moment, after number `log_offset`."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
     with closing(open_store(database)) as store:
-        return any(one[time_column] - lead >= moment for one in predictions(store, contract, heard))
+        return any(one[time_column] - lead >= moment for one in predictions(store, contract, log_offset))
 
 
 def watch(

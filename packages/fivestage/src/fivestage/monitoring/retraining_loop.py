@@ -94,14 +94,14 @@ class RetrainingLoop:
         if time.time() < end:
             return None
         watched, verdict = self.pipelines.monitor(
-            self.folder, start, end, state.heard, state.periods, state.trained
+            self.folder, start, end, state.log_offsets, state.periods, state.trained
         )
-        offset = watched.last_number, watched.last_shadow
+        offsets = watched.last_number, watched.last_shadow
         done = not (verdict.retrain or verdict.promote)
 
         def append(now: MonitoringState) -> MonitoringState:
             periods = (*state.periods, self.pipelines.period_of(watched))
-            return replace(now, periods=periods, until=end, heard=offset, verdict=verdict, done=done)
+            return replace(now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done)
 
         self._change(append)
         return watched, verdict
@@ -127,7 +127,7 @@ class RetrainingLoop:
     def goes_on(self) -> bool:
         """Whether the log holds decisions after the last period that was watched."""
         state = self._state()
-        return reaches(self.database_url, self.contract, state.until, state.heard[0])
+        return reaches(self.database_url, self.contract, state.until, state.log_offsets[0])
 
     def follow_verdict(self) -> TrainingResult | None:
         """Do what the latest verdict asks for, once; None where it asks for nothing or has been followed."""

@@ -56,7 +56,7 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
     if off.any() and not found:
         sentence = (
             f"{off.mean():.1%} of answers differ from what the same model says of the data, "
-            f"by up to {difference.max():.3f}: the service heard other events, or heard them later"
+            f"by up to {difference.max():.3f}: the service received other events, or received them later"
         )
         found.append(Cause("data broken", "the answers", sentence))
     return tuple(found)

@@ -27,7 +27,7 @@ class MonitoringState:
 
     periods: tuple[PeriodSummary, ...]
     until: int
-    heard: tuple[int, int]  # answers, and challengers' answers
+    log_offsets: tuple[int, int]  # answers, and challengers' answers
     verdict: RetrainingDecision | None = None
     done: bool = True  # what the verdict asks for
     trained: tuple[int, ...] = ()  # epoch seconds, promoted or not; the first model's is not a retraining
@@ -39,7 +39,8 @@ def read(folder: str, first: Callable[[], int]) -> MonitoringState:
     path = Path(folder) / DIARY
     if not path.exists():
         return MonitoringState((), first(), (0, 0), trained=(first(),))
-    found = TypeAdapter(MonitoringState).validate_json(path.read_bytes())
+    content = path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # as it was called up to 0.2
+    found = TypeAdapter(MonitoringState).validate_json(content)
     return found if found.trained else replace(found, trained=(first(),))
 
 

@@ -8,54 +8,49 @@ from typing import Any
 import psycopg
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed
+from fivestage.serving.store import (
+    ANSWER_COLUMNS,
+    MIGRATION_FROM_0_2,
+    PAGE_ROWS,
+    SCHEMA,
+    SHADOW_COLUMNS,
+    EventRecord,
+    PredictionRecord,
+    Shadowed,
+    Store,
+)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, request_id TEXT NOT NULL UNIQUE,
-    at DOUBLE PRECISION NOT NULL, model_version TEXT NOT NULL, heard BIGINT NOT NULL,
-    microseconds BIGINT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    number BIGINT PRIMARY KEY, kind TEXT NOT NULL, identity TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
-    body TEXT NOT NULL, UNIQUE (kind, identity)
-);
-CREATE TABLE IF NOT EXISTS shadows (
-    number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, request_id TEXT NOT NULL,
-    at DOUBLE PRECISION NOT NULL, model_version TEXT NOT NULL, probabilities TEXT NOT NULL
-);
-"""
+_SERIAL = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+_NUMBER = "BIGINT PRIMARY KEY"
 _MISSING = """
 SELECT name FROM unnest(ARRAY['answers', 'events', 'shadows']) AS name WHERE to_regclass(name) IS NULL
 """
+_OLD = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('answers') AND attname = 'heard'"
 # One writer of events at a time, so that their numbers have no gaps and grow in the order of commits.
 _TURN = "SELECT pg_advisory_xact_lock(5071)"
-_ANSWERS = "request_id, at, model_version, heard, microseconds, request, answer"
 _ADD_ANSWERS = f"""
-INSERT INTO answers ({_ANSWERS})
+INSERT INTO answers ({ANSWER_COLUMNS})
 SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::int8[], %s::int8[], %s::text[], %s::text[])
 ON CONFLICT DO NOTHING
 """  # noqa: S608
-_SHADOWS = "request_id, at, model_version, probabilities"
 _ADD_SHADOWS = f"""
-INSERT INTO shadows ({_SHADOWS}) SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::text[])
+INSERT INTO shadows ({SHADOW_COLUMNS}) SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::text[])
 """  # noqa: S608
 _ADD_EVENTS = """
-WITH told AS (
+WITH sent AS (
     SELECT DISTINCT ON (kind, identity) * FROM unnest(%s::text[], %s::text[], %s::float8[], %s::text[])
-    WITH ORDINALITY AS told (kind, identity, at, body, place) ORDER BY kind, identity, place
+    WITH ORDINALITY AS sent (kind, identity, at, body, place) ORDER BY kind, identity, place
 ), fresh AS (
-    SELECT told.*, row_number() OVER (ORDER BY place) + (SELECT COALESCE(MAX(number), 0) FROM events)
+    SELECT sent.*, row_number() OVER (ORDER BY place) + (SELECT COALESCE(MAX(number), 0) FROM events)
         AS number
-    FROM told WHERE NOT EXISTS (
-        SELECT FROM events WHERE events.kind = told.kind AND events.identity = told.identity
+    FROM sent WHERE NOT EXISTS (
+        SELECT FROM events WHERE events.kind = sent.kind AND events.identity = sent.identity
     )
 ), added AS (
     INSERT INTO events (number, kind, identity, at, body) SELECT number, kind, identity, at, body FROM fresh
 )
 SELECT place, number FROM fresh
 """
-_PAGE = 1000
 # Until a database that is silent counts as away: seconds, and of the last one milliseconds.
 _PATIENCE: dict[str, Any] = {
     "connect_timeout": 3,
@@ -66,7 +61,7 @@ _PATIENCE: dict[str, Any] = {
 }
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """A database over the network; used by several threads, one at a time."""
 
     remote = True
@@ -74,12 +69,13 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.RLock()
-        self._held: psycopg.Connection[Any] | None = None
         try:
             with self._transaction() as connection:
                 connection.execute(_TURN)
                 if connection.execute(_MISSING).fetchall():  # else an account that may make no tables will do
-                    connection.execute(SCHEMA)
+                    connection.execute(SCHEMA.format(serial=_SERIAL, number=_NUMBER))
+                if connection.execute(_OLD).fetchall():
+                    connection.execute(MIGRATION_FROM_0_2)
         except psycopg.Error as error:
             raise UserError(f"The database cannot be opened: {error}. Start it, or mend its URL.") from error
 
@@ -116,40 +112,18 @@ class PostgresStore:
         with self._transaction() as connection:
             connection.execute(_ADD_SHADOWS, [list(column) for column in zip(*shadows, strict=True)])
 
-    def answers(self, after: int = 0) -> Iterator[tuple[int, PredictionRecord]]:
-        """See `Store`."""
-        for number, *rest in self._committed("answers", _ANSWERS, after):
-            yield number, PredictionRecord(*rest)
-
-    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
-        """See `Store`."""
-        for number, *rest in self._committed("shadows", _SHADOWS, after):
-            yield number, Shadowed(*rest)
-
-    def _committed(self, table: str, columns: str, after: int) -> Iterator[Any]:
-        """Rows up to a number below which none is still to come."""
-        with self._transaction() as connection:
-            # Waits for the commits under way: a lower number may be in one of them.
-            connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
-            (last,) = connection.execute(f"SELECT COALESCE(MAX(number), 0) FROM {table}").fetchall()[0]  # noqa: S608
-        page = f"SELECT number, {columns} FROM {table} WHERE number > %s AND number <= {last}"  # noqa: S608
-        yield from self._pages(page, after)
-
-    def events(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """See `Store`."""
-        yield from self._pages("SELECT number, kind, body FROM events WHERE number > %s", after)
-
-    def _pages(self, query: str, after: int) -> Iterator[Any]:
+    def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
+        query = f"SELECT number, {columns} FROM {table} WHERE number > %s"  # noqa: S608
+        if table != "events":  # whose numbers are given one writer after another
+            with self._transaction() as connection:
+                # Waits for the commits under way: a lower number may be in one of them.
+                connection.execute(f"LOCK TABLE {table} IN SHARE MODE")
+                (last,) = connection.execute(f"SELECT COALESCE(MAX(number), 0) FROM {table}").fetchall()[0]  # noqa: S608
+            query = f"{query} AND number <= {last}"
         while True:
             with self._transaction() as connection:
-                rows = connection.execute(f"{query} ORDER BY number LIMIT {_PAGE}", (after,)).fetchall()
+                rows = connection.execute(f"{query} ORDER BY number LIMIT {PAGE_ROWS}", (after,)).fetchall()
             if not rows:
                 return
             yield from rows
             after = rows[-1][0]
-
-    def close(self) -> None:
-        """See `Store`."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()

@@ -98,7 +98,7 @@ class PredictionService:
         await self.reload()
         repeat, settings = self.background.repeat, self.settings
         repeat("reload", settings.watch_seconds, self.reload)
-        repeat("poll", settings.hear_seconds, self._poll)
+        repeat("poll", settings.poll_seconds, self._poll)
         repeat("prune", PRUNE_SECONDS, self._prune)
         repeat("shadow", 0, self._shadow)
 

@@ -28,7 +28,7 @@ class Settings(BaseModel):
     database: str = ""  # of predictions and events; by default an SQLite file in the folder
     when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk meanwhile, or answer 503
     watch_seconds: float = Field(default=0.5, gt=0)  # how often `current_file` is looked at
-    hear_seconds: float = Field(default=1.0, gt=0)  # how often to look for events sent to other processes
+    poll_seconds: float = Field(default=1.0, gt=0)  # how often to look for events sent to other processes
     max_body_bytes: int = Field(default=2_000_000, ge=1)
     max_in_flight: int = Field(default=64, ge=1)  # more at once are turned away with 503
     max_waiting_jobs: int = Field(default=8, ge=1)  # large batches and explanations that wait for the thread

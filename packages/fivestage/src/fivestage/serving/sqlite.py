@@ -8,49 +8,45 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed
+from fivestage.serving.store import (
+    ANSWER_COLUMNS,
+    MIGRATION_FROM_0_2,
+    PAGE_ROWS,
+    SCHEMA,
+    SHADOW_COLUMNS,
+    EventRecord,
+    PredictionRecord,
+    Shadowed,
+    Store,
+)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    number INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, at REAL NOT NULL,
-    model_version TEXT NOT NULL, heard INTEGER NOT NULL, microseconds INTEGER NOT NULL,
-    request TEXT NOT NULL, answer TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, identity TEXT NOT NULL, at REAL NOT NULL,
-    body TEXT NOT NULL, UNIQUE (kind, identity)
-);
-CREATE TABLE IF NOT EXISTS shadows (
-    number INTEGER PRIMARY KEY, request_id TEXT NOT NULL, at REAL NOT NULL, model_version TEXT NOT NULL,
-    probabilities TEXT NOT NULL
-);
-"""
 PATIENCE = 0.25  # seconds for another process to finish its commit
 PAUSE = 0.0001  # seconds before trying again; a commit takes about that, and SQLite itself waits ten times it
-_ANSWERS = "request_id, at, model_version, heard, microseconds, request, answer"
-_SHADOWS = "request_id, at, model_version, probabilities"
-_PAGE = 1000
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """A file. Commits outlive a killed process; a power cut may take the last ones."""
 
     remote = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection.executescript(SCHEMA)
+            key = "INTEGER PRIMARY KEY"
+            self._connection.executescript(SCHEMA.format(serial=key, number=key))
+            with self._transaction() as connection:
+                columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(answers)")]
+                if "heard" in columns:
+                    connection.execute(MIGRATION_FROM_0_2)
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"The database {path} cannot be opened: {error}. Mend or move it.") from error
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        if self._held is None:
-            self._held = self._open()
-        return self._held
+        held: sqlite3.Connection = self._held or self._open()
+        self._held = held
+        return held
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -76,7 +72,7 @@ class SqliteStore:
     def write_answers(self, answers: Sequence[PredictionRecord]) -> None:
         """See `Store`."""
         with self._transaction() as connection:
-            insert = f"INSERT OR IGNORE INTO answers ({_ANSWERS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+            insert = f"INSERT OR IGNORE INTO answers ({ANSWER_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
             connection.executemany(insert, answers)
 
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
@@ -95,35 +91,13 @@ class SqliteStore:
     def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""
         with self._transaction() as connection:
-            connection.executemany(f"INSERT INTO shadows ({_SHADOWS}) VALUES (?,?,?,?)", shadows)  # noqa: S608
+            connection.executemany(f"INSERT INTO shadows ({SHADOW_COLUMNS}) VALUES (?,?,?,?)", shadows)  # noqa: S608
 
-    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
-        """See `Store`."""
-        page = f"SELECT number, {_SHADOWS} FROM shadows WHERE number > ? ORDER BY number LIMIT {_PAGE}"  # noqa: S608
-        for number, *rest in self._pages(page, after):
-            yield number, Shadowed(*rest)
-
-    def answers(self, after: int = 0) -> Iterator[tuple[int, PredictionRecord]]:
-        """See `Store`."""
-        page = f"SELECT number, {_ANSWERS} FROM answers WHERE number > ? ORDER BY number LIMIT {_PAGE}"  # noqa: S608
-        for number, *rest in self._pages(page, after):
-            yield number, PredictionRecord(*rest)
-
-    def events(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """See `Store`."""
-        page = f"SELECT number, kind, body FROM events WHERE number > ? ORDER BY number LIMIT {_PAGE}"  # noqa: S608
-        yield from self._pages(page, after)
-
-    def _pages(self, query: str, after: int) -> Iterator[Any]:
-        while rows := _patiently(self._connection, query, (after,)).fetchall():
+    def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
+        page = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT {PAGE_ROWS}"  # noqa: S608
+        while rows := _patiently(self._connection, page, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]
-
-    def close(self) -> None:
-        """See `Store`."""
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
 
 
 def _patiently(connection: sqlite3.Connection, statement: str, given: Sequence[Any] = ()) -> sqlite3.Cursor:

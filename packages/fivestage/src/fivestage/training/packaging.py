@@ -114,7 +114,7 @@ def package(
     holdout = rows.iloc[windows.holdout]
     lookback = definitions.lookback_seconds
     since = known_from(holdout["decision_at"].to_numpy(), windows.as_of, event_tables.since, lookback)
-    heard = known_between(event_tables.events, contract, since, windows.as_of)
+    known = known_between(event_tables.events, contract, since, windows.as_of)
     artifact = Artifact(
         contract=contract,
         sets=tuple(definitions.sets),
@@ -127,7 +127,7 @@ def package(
         lineage=lineage,
         models=fitted.models,
         parity=fitted.parity,
-        history=definitions.offline_store(heard, event_tables.reference),
+        history=definitions.offline_store(known, event_tables.reference),
         smoke=_smoke(fitted, holdout, contract, since + lookback),
     )
     require_defined(Engine(artifact, definitions))
