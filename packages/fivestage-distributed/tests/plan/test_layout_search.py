@@ -127,12 +127,21 @@ def test_gpus_that_do_not_divide_the_batch_are_told() -> None:
         require_fitting(one, search(one))
 
 
-def test_some_gpus_stand_by_where_all_divide_badly() -> None:
-    one = job("70b", 1000, batch=512)
+def test_gpus_stand_by_where_the_batch_has_nothing_for_them() -> None:
+    one = job("70b", 16384, batch=512)
     run = whole_run(one, search(one).fitting[0])
-    assert run.candidate.layout.gpus < 1000
-    assert run.spare == 1000 - run.candidate.layout.gpus
-    assert run.gpu_hours == pytest.approx(1000 * run.days * 24)  # those that stand by are paid for
+    assert run.candidate.layout.gpus < 16384
+    assert run.spare == 16384 - run.candidate.layout.gpus
+    assert run.gpu_hours == pytest.approx(16384 * run.days * 24)  # those that stand by are paid for
+
+
+@pytest.mark.parametrize("gpus", [24, 100, 1000, 1016])
+def test_odd_numbers_of_gpus_have_a_layout(gpus: int) -> None:
+    one = job("70b", gpus, batch=512)
+    run = whole_run(one, search(one).fitting[0])
+    done = run.candidate.rate * run.candidate.step.total / one.sequence
+    assert done == pytest.approx(512, rel=1 / 16)  # sequences of a step
+    assert run.mfu > 0.3
 
 
 def test_a_layout_that_is_decided_is_kept() -> None:

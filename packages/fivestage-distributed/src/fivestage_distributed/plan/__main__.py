@@ -32,6 +32,7 @@ from fivestage_distributed.plan.search import (
 )
 
 SCALES = (100, 1000, 16000)
+CURVE = tuple(2**power for power in range(6, 15))
 LARGE, LARGE_BATCH, BATCH = 100e9, 2**24, 2**22  # parameters, and tokens of a step: as Llama 3's, and below
 RUNNERS_UP = 5
 LAYOUT = [part.name for part in fields(Layout)]
@@ -147,7 +148,8 @@ def _planned(given: argparse.Namespace) -> str:
     others = [whole_run(job, one) for one in runners_up(found, RUNNERS_UP)]
     why = reasons(found)
     scales = [(gpus, _at(job, gpus)) for gpus in SCALES]
-    written = page.write(run, others, why, scales, given.page)
+    curve = [one for one in (_at(job, gpus) for gpus in CURVE) if isinstance(one, Run)]
+    written = page.write(run, others, why, scales, curve, given.page)
     lines = [
         f"{page.title(job)}, projected:",
         "",

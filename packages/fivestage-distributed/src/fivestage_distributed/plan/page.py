@@ -30,7 +30,9 @@ COLOURS = (BLUE, GREEN, AMBER, RED, QUIET)
 Scales = Sequence[tuple[int, Run | str]]
 
 
-def write(run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, path: Path) -> Path:
+def write(
+    run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, curve: Sequence[Run], path: Path
+) -> Path:
     """Write the page.
 
     Args:
@@ -38,6 +40,7 @@ def write(run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, p
         others: With the runners-up.
         why: Sentences about the best.
         scales: Runs with other numbers of GPUs, or why there is none.
+        curve: Runs to be drawn over the number of GPUs.
         path: The HTML file; its folder is made.
 
     Returns:
@@ -49,7 +52,7 @@ def write(run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, p
     )  # fmt: skip
     runs = (run, *others)
     plots = {
-        "memory": memory_plot(runs), "step": step_plot(runs), "scale": scale_plot(scales),
+        "memory": memory_plot(runs), "step": step_plot(runs), "scale": scale_plot(curve),
         "checkpoints": checkpoint_plot(run), "published": published_plot(),
     }  # fmt: skip
     text = environment.get_template("page.html.j2").render(
@@ -201,23 +204,25 @@ def step_plot(runs: Sequence[Run]) -> Figure:
 
 
 @chart
-def scale_plot(scales: Scales) -> Figure:
+def scale_plot(curve: Sequence[Run]) -> Figure:
     """Days and cost of the run over the number of GPUs."""
-    figure = Figure(figsize=(9, 2.6))
+    figure = Figure(figsize=(9, 2.8))
     days, cost = figure.subplots(1, 2)
-    found = [run for _, run in scales if not isinstance(run, str)]
+    gpus = [run.job.gpus for run in curve]
     for axes, values, title in (
-        (days, [run.days for run in found], "days"),
-        (cost, [run.cost / 1e6 for run in found], "million USD"),
+        (days, [run.days for run in curve], "days"),
+        (cost, [run.cost / 1e6 for run in curve], "million USD"),
     ):
-        axes.plot([run.job.gpus for run in found], values, marker="o", color=BLUE)
-        for run, value in zip(found, values, strict=True):
-            axes.annotate(f"{value:,.1f}", (run.job.gpus, value), xytext=(5, 5), textcoords="offset points")
-        axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
-        axes.margins(x=0.15, y=0.2)
+        axes.plot(gpus, values, marker="o", color=BLUE)
+        for count, value in list(zip(gpus, values, strict=True))[::2]:
+            axes.annotate(f"{value:,.3g}", (count, value), xytext=(3, 6), textcoords="offset points")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(gpus[::2], [f"{count:,}" for count in gpus[::2]])
+        axes.margins(x=0.1, y=0.2)
         axes.set_title(title)
         axes.set_xlabel("GPUs")
+    days.set_yscale("log")
+    cost.set_ylim(bottom=0)
     return figure
 
 
@@ -232,6 +237,7 @@ def checkpoint_plot(run: Run) -> Figure:
     axes.plot([one / 60 for one in intervals], shares, color=BLUE)
     axes.plot(run.interval_seconds / 60, 100 * run.goodput, "o", color=RED)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_xlabel("minutes between checkpoints")
     axes.set_ylabel("goodput, %")
     return figure

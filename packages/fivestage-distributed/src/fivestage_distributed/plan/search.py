@@ -30,7 +30,8 @@ EXPERT_GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MICROBATCHES = (1, 2, 4, 8, 16)
 CHUNKS = (1, 2, 4, 5, 8, 16)
 RECOMPUTED: tuple[Recompute, ...] = ("none", "full")
-BATCH_TOLERANCE = 0.02  # by which a step may have more sequences than were asked for, so that they divide
+BATCH_TOLERANCE = 1 / 16  # by which a step may have more or fewer sequences, so that they divide
+WORTH_IDLING = 0.02  # by which a layout must be faster that leaves GPUs idle
 SPARE = 0.1  # of the nodes that may stand by; more only to leave a power of two at work
 MOST_NODES = 65536  # that a search for the least number of GPUs goes to
 DAY, HOUR = 86400.0, 3600.0
@@ -186,8 +187,7 @@ def search(job: Job) -> Found:
     """
     fitting, too_large = [], []
     for gpus in _working(job.gpus, job.accelerator.node):
-        for layout in _layouts(job, gpus):
-            microbatches = math.ceil(job.batch / (layout.dp * layout.microbatch))
+        for layout, microbatches in _layouts(job, gpus):
             needed = memory(job.model, layout, job.sequence, microbatches, job.stack)
             if not fits(needed, job.accelerator):
                 too_large.append((layout, needed))
@@ -195,7 +195,11 @@ def search(job: Job) -> Found:
             step = step_time(job.model, job.accelerator, layout, job.sequence, microbatches, job.stack)
             tokens = microbatches * layout.dp * layout.microbatch * job.sequence
             fitting.append(Candidate(layout, microbatches, needed, step, tokens / step.total))
-    fitting.sort(key=lambda one: (-one.rate, one.layout.gpus, one.layout.tp * one.layout.pp * one.layout.cp))
+    with_all = max((one.rate for one in fitting if one.layout.gpus == job.gpus), default=0.0)
+    if max((one.rate for one in fitting), default=0.0) < (1 + WORTH_IDLING) * with_all:
+        fitting = [one for one in fitting if one.layout.gpus == job.gpus]
+        too_large = [(layout, needed) for layout, needed in too_large if layout.gpus == job.gpus]
+    fitting.sort(key=lambda one: (-one.rate, one.layout.tp * one.layout.pp * one.layout.cp))
     return Found(tuple(fitting), tuple(too_large))
 
 
@@ -238,7 +242,7 @@ def least_gpus(job: Job) -> int:
         one = replace(job, gpus=gpus, batch=gpus)  # a batch that always divides
         return any(
             fits(memory(job.model, layout, job.sequence, 1, job.stack), job.accelerator)
-            for layout in _layouts(one, gpus, leanest=True)
+            for layout, _ in _layouts(one, gpus, leanest=True)
         )
 
     node = job.accelerator.node
@@ -392,6 +396,12 @@ def _working(gpus: int, node: int) -> list[int]:
     return list(dict.fromkeys([gpus, *(count * node for count in [*most[:3], power, power // 2] if count)]))
 
 
+def _microbatches(wanted: float, stages: int) -> set[int]:
+    """Return how many may make up a step; a multiple of the stages can be interleaved."""
+    near = {math.floor(wanted), math.ceil(wanted), stages * round(wanted / stages)}
+    return {one for one in near if one and abs(one / wanted - 1) <= BATCH_TOLERANCE}
+
+
 def _smooth(count: int) -> bool:
     for prime in (2, 3, 5):
         while count % prime == 0:
@@ -399,8 +409,8 @@ def _smooth(count: int) -> bool:
     return count == 1
 
 
-def _layouts(job: Job, gpus: int, *, leanest: bool = False) -> Iterator[Layout]:
-    """Yield the ways to divide the work; the leanest ones only, where speed does not matter."""
+def _layouts(job: Job, gpus: int, *, leanest: bool = False) -> Iterator[tuple[Layout, int]]:
+    """Yield the ways to divide the work, with the microbatches of a step; or the leanest ones alone."""
     model, most = job.model, min(job.accelerator.node, MOST_TENSOR)
     tensor = [one for one in TENSORS if one <= most and model.heads % one == 0]
     contexts = [one for one in CONTEXTS if one == 1 or job.sequence / one >= LEAST_PART]
@@ -417,13 +427,14 @@ def _layouts(job: Job, gpus: int, *, leanest: bool = False) -> Iterator[Layout]:
             yield from _details(job, Layout(dp, tp, pp, cp, ep), leanest=leanest)
 
 
-def _details(job: Job, layout: Layout, *, leanest: bool) -> Iterator[Layout]:
+def _details(job: Job, layout: Layout, *, leanest: bool) -> Iterator[tuple[Layout, int]]:
     stages = (0,) if layout.dp * layout.cp == 1 else (0, 1) if layout.pp > 1 else (0, 1, 2, 3)
     stage = math.ceil(job.model.layers / layout.pp)
-    for microbatch in job.choices("microbatch", (1,) if leanest else MICROBATCHES):
-        count = math.ceil(job.batch / (layout.dp * microbatch))
-        if count * layout.dp * microbatch > (1 + BATCH_TOLERANCE) * job.batch:
-            continue
+    for microbatch, count in (
+        (one, count)
+        for one in job.choices("microbatch", (1,) if leanest else MICROBATCHES)
+        for count in _microbatches(job.batch / (layout.dp * one), layout.pp)
+    ):
         interleaved = layout.pp > 1 and count % layout.pp == 0 and not leanest
         chunks = [one for one in CHUNKS if one == 1 or (interleaved and stage % one == 0)]
         for zero, recompute, chunk in product(
@@ -431,4 +442,5 @@ def _details(job: Job, layout: Layout, *, leanest: bool) -> Iterator[Layout]:
             job.choices("recompute", RECOMPUTED[-1:] if leanest else RECOMPUTED),
             job.choices("chunks", chunks),
         ):
-            yield replace(layout, zero=zero, microbatch=microbatch, chunks=chunk, recompute=recompute)
+            one = replace(layout, zero=zero, microbatch=microbatch, chunks=chunk, recompute=recompute)
+            yield one, count
