@@ -1,30 +1,26 @@
 """The project's commands, as `python run.py --help` lists them. Add one of your own here."""
 
-import shutil
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
-from fivestage.cli.application import Application, Stopwatch, say
+from fivestage.cli.application import Application, Stopwatch, print_gates, say
 from fivestage.cli.library_commands import SERVING, add_library_commands
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.files import one_at_a_time, write_whole
-from fivestage.common.settings import DEMO, REPORTS, RESULTS, ROOT, VAR
+from fivestage.common.files import one_at_a_time
+from fivestage.common.settings import REPORTS, RESULTS, ROOT, VAR
 from fivestage.contract.contract import day, day_of, epoch
 from problem import PROBLEM
 
 if TYPE_CHECKING:
-    from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
+    from fivestage.monitoring.retraining_loop import RetrainingLoop
+    from fivestage.registry.versions import Version
     from pipelines.runs import TrainingRun
     from steps.deploy import Released
 
 PAGE = REPORTS / "index.html"
 NOTICES = REPORTS / "notices"
-CARD = ROOT / "docs" / "model_card.md"
 
 AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of; by default the latest")]
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
@@ -39,6 +35,7 @@ add_library_commands(app)
 @app.command()
 def demo() -> None:
     """Run all five stages: data, training, evaluation, service, and the months after training."""
+    from fivestage.cli.simulation import clear_demo
     from fivestage.reporting.task_display import rule
     from pipelines import runs
 
@@ -53,38 +50,30 @@ def demo() -> None:
         print_gates(trained)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
-    write_report(watch.seconds, cached=watch.cached)
 
 
 @app.command()
 def simulate() -> None:
     """Train, then simulate the months after it against a running service."""
+    from fivestage.cli.simulation import clear_demo
     from pipelines import runs
 
-    watch = Stopwatch()
     clear_demo()
-    serve_and_simulate(runs.train(PROBLEM.contract.split.test_start.isoformat(), from_scratch=True), watch)
-    write_report(watch.seconds)
+    trained = runs.train(PROBLEM.contract.split.test_start.isoformat(), from_scratch=True)
+    serve_and_simulate(trained, Stopwatch())
 
 
 @app.command()
 def backtest() -> None:
     """Compare policies of retraining over the whole period of the data."""
-    from pydantic import TypeAdapter
-
-    from fivestage.reporting import sentences
-    from fivestage.reporting.results import PoliciesSection, load, save
-    from fivestage.reporting.sections import policies_section
+    from fivestage.reporting.report import write_policies
     from pipelines import runs
 
-    found = policies_section(runs.compare_policies())
-    save(found, RESULTS)
-    short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
-    content = TypeAdapter(PoliciesSection).dump_json(short, indent=1)
-    write_whole(REPORTS / "bench" / "year.json", lambda scratch: scratch.write_bytes(content))
-    before = load(RESULTS).run
-    write_report(before.seconds if before else {}, cached=before is not None and before.cached)
-    say(sentences.policies(PROBLEM.contract, found))
+    found = write_policies(
+        PROBLEM.contract, runs.compare_policies(), REPORTS / "bench" / "year.json", RESULTS
+    )
+    write_report()
+    say(found)
 
 
 @app.command()
@@ -98,36 +87,21 @@ def train(as_of: AsOf = "") -> None:
 @app.command()
 def evaluate(version: VersionName = "") -> None:
     """Evaluate the champion on everything after its own time, and write its model card."""
-    from fivestage.registry import versions as registry
-    from fivestage.reporting.results import load
     from pipelines import runs
 
-    name = PROBLEM.contract.name
-    runs.evaluate(registry.find(name, version) if version else registry.require_champion(name))
-    before = load(RESULTS).run
-    write_report(before.seconds if before else {})
+    runs.evaluate(version_or_champion(version))
+    write_report()
 
 
 @app.command()
 def card(version: VersionName = "") -> None:
     """Write a version's model card, and the decisions behind it, to docs/."""
-    from fivestage.registry import versions as registry
-    from fivestage.reporting.decisions import decisions_text
-    from fivestage.reporting.model_card import card_text
-    from fivestage.reporting.results import load
+    from fivestage.reporting.report import write_card
     from steps.report import trained_section
 
-    contract, results = PROBLEM.contract, load(RESULTS)
-    found, artifact = registry.open_version(
-        contract.name, version or registry.require_champion(contract.name).version
-    )
-    if results.model is None or results.model.digest != found.digest:
-        results = replace(results, model=trained_section(found, artifact))
-    for path, text in (
-        (CARD, card_text(contract, results)),
-        (CARD.with_name("decisions.md"), decisions_text(contract, results)),
-    ):
-        say(str(write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))))
+    found = version_or_champion(version)
+    for path in write_card(PROBLEM.contract, found, trained_section, RESULTS, ROOT / "docs"):
+        say(str(path))
 
 
 @app.command()
@@ -141,10 +115,9 @@ def deploy(
     why: Why = "",
 ) -> None:
     """Serve the champion if it passes the smoke test; what served before stays otherwise."""
-    from fivestage.registry import versions as registry
     from pipelines import runs
 
-    champion = registry.require_champion(PROBLEM.contract.name)
+    champion = version_or_champion()
     if target == "kubernetes":
         say(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
         print_release(runs.release(champion, overlay, image, why, context, bake_seconds))
@@ -164,10 +137,9 @@ def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -
 @app.command()
 def smoke(overlay: Overlay = "local", context: Context = "") -> None:
     """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
-    from fivestage.registry import versions as registry
     from steps.deploy import smoke_kubernetes
 
-    champion = registry.require_champion(PROBLEM.contract.name)
+    champion = version_or_champion()
     difference = smoke_kubernetes(champion.version, overlay, context)
     say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
 
@@ -178,14 +150,13 @@ def score(
     target: Annotated[str, Option("--output", help="likewise")] = "",
 ) -> None:
     """Score a batch: raw rows in, the same rows with predictions out."""
-    from fivestage.registry import versions as registry
     from pipelines import runs
 
     if not source or not target:
         raise UserError(
             'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
         )
-    scored = runs.score(registry.require_champion(PROBLEM.contract.name), source, target)
+    scored = runs.score(version_or_champion(), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
     say(f"{scored.rows:,} rows scored to {target}{decided}.")
     if scored.quarantined:
@@ -255,67 +226,26 @@ def retraining_loop(folder: str) -> "RetrainingLoop":
     return RetrainingLoop(PROBLEM.contract, folder, settings_in(folder).database_url, runs)
 
 
-def clear_demo() -> None:
-    """End what an earlier demo left, and make sure that the service can listen before anything is trained."""
-    from fivestage.deployment.local_process import settings_in, stop
-    from fivestage.deployment.service_client import require_free_port
-
-    settings = settings_in(str(DEMO))
-    stop(settings)
-    shutil.rmtree(DEMO, ignore_errors=True)
-    require_free_port(settings)
-
-
 def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
-    """Serve a version from a folder of its own, and simulate the months after it.
-
-    Raises:
-        UserError: when the version did not pass its gates; the report is written without the service.
-    """
-    from fivestage.cli.simulation import Simulation
-    from fivestage.deployment.local_process import settings_in, stop
-    from fivestage.reporting.results import MonitoringSection, ServingSection, forget
-    from fivestage.reporting.sentences import ADVICE
+    """Serve a version from a folder of its own, simulate the months after it, and write the report."""
+    from fivestage.cli.simulation import simulate_months
+    from fivestage.common.settings import DEMO
     from pipelines import runs
     from steps.monitor import page_of
 
-    if not trained.promoted:
-        forget(ServingSection, RESULTS)
-        forget(MonitoringSection, RESULTS)
-        write_report(watch.seconds, cached=watch.cached)
-        failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
-        if not failed:
-            raise UserError(
-                "The model passed its gates and waits for approval: make approve, then make deploy."
-            )
-        raise UserError(
-            f"The model did not pass its gates ({failed}), so nothing is served; {PAGE} shows how it did. "
-            f"{ADVICE}"
-        )
-    settings, folder = settings_in(str(DEMO)), str(DEMO)
     try:
-        with watch.stage("serving", f"version {trained.version.version} as a process of this machine"):
-            deployed = runs.deploy(trained.version, folder)
-            say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
-        with watch.stage("monitoring", "the months after training, a period at a time"):
-            Simulation(
-                PROBLEM.contract,
-                settings,
-                retraining_loop(folder),
-                deploy=lambda version: runs.deploy(version, folder),
-                page_of=page_of,
-                say=lambda line: say(f"  {line}"),
-            ).run(trained.version, *trained.rows_and_events())
-    finally:
-        stop(settings)
+        data, loop = trained.rows_and_events(), retraining_loop(str(DEMO))
+        simulate_months(trained, data, loop, lambda one: runs.deploy(one, str(DEMO)), page_of, watch)
+    finally:  # of a version that its gates have refused too
+        write_report(watch)
 
 
-def print_gates(result: "TrainingResult") -> None:
-    """Print the gates and the outcome."""
-    for gate in result.gates:
-        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
-    waits = "waits for approval: make approve" if result.passed else "stays challenger"
-    say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
+def version_or_champion(version: str = "") -> "Version":
+    """A registered version by its number, else the champion."""
+    from fivestage.registry import versions as registry
+
+    name = PROBLEM.contract.name
+    return registry.find(name, version) if version else registry.require_champion(name)
 
 
 def print_release(done: "Released") -> None:
@@ -326,11 +256,11 @@ def print_release(done: "Released") -> None:
     say(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
 
 
-def write_report(seconds: dict[str, float], *, cached: bool = False) -> None:
-    """Write the report and the model card, and print the table by stage."""
+def write_report(watch: Stopwatch | None = None) -> None:
+    """Write the report and the model card, and print the table by stage; no watch: the last run's times."""
     from fivestage.reporting.report import write_report as write
 
-    say("\n" + write(PROBLEM.contract, seconds, PAGE, RESULTS, cached=cached))
+    say("\n" + write(PROBLEM.contract, (watch.seconds, watch.cached) if watch else None, PAGE, RESULTS))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import REPORTS, ensure_writable, prepare_environment
 from fivestage.features.problem import Problem
+
+if TYPE_CHECKING:
+    from fivestage.monitoring.retraining_loop import TrainingResult
 
 INTERRUPTED = 130
 EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
@@ -116,6 +119,18 @@ def say(sentence: str, stream: Any = None) -> None:
         stream: An open text stream, such as `sys.stderr`; standard output by default.
     """
     print(sentence, file=stream or sys.stdout, flush=True)
+
+
+def print_gates(result: "TrainingResult") -> None:
+    """Print the gates of a training, a line each, and what became of the version.
+
+    Args:
+        result: What the training made.
+    """
+    for gate in result.gates:
+        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
+    waits = "waits for approval: make approve" if result.passed else "stays challenger"
+    say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

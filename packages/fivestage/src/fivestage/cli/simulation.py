@@ -1,18 +1,22 @@
 """Simulate the months after training: requests, outcomes, monitoring, retraining, a period at a time."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from fivestage.cli.application import Stopwatch, say
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, RESULTS
+from fivestage.common.settings import DEMO, REPORTS, RESULTS
 from fivestage.contract.contract import Contract, day_of, epoch
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment.service_client import url
+from fivestage.deployment.local_process import settings_in, stop
+from fivestage.deployment.service_client import require_free_port, url
 from fivestage.deployment.simulated_client import (
     Exchange,
     RequestCount,
@@ -30,12 +34,26 @@ from fivestage.reporting.results import (
     Retraining,
     ServingSection,
     VersionChange,
+    forget,
     save,
 )
 from fivestage.reporting.sections import period_row
+from fivestage.reporting.sentences import ADVICE
 from fivestage.serving.service_settings import Settings
 
 TIMED_ROWS = 500
+
+
+class Deployed(Protocol):
+    """What serves now: where, and how far its answers are from the offline ones."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    @property
+    def difference(self) -> float:
+        """The largest difference."""
 
 
 @dataclass
@@ -48,7 +66,6 @@ class Simulation:
         loop: What monitors and retrains.
         deploy: Lets a version take over while the service answers.
         page_of: Where the drift report of a period, by its start, lies.
-        say: Receives a line of progress a period.
     """
 
     contract: Contract
@@ -56,7 +73,6 @@ class Simulation:
     loop: RetrainingLoop
     deploy: Callable[[Version], object]
     page_of: Callable[[int], Path]
-    say: Callable[[str], None]
     watched: list[Watched] = field(default_factory=list)
     verdicts: list[RetrainingDecision] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
@@ -96,7 +112,7 @@ class Simulation:
             log = self.settings.folder / "service.log"
             raise UserError(f"{exchange.failed} requests failed: {log} says why.")
         if not exchange.rows:
-            self.say(f"{progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
+            say(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
             return
         last = self.watched[-1] if self.watched else None
         watched, verdict = self.loop.pipelines.monitor(
@@ -109,7 +125,7 @@ class Simulation:
         )
         self.watched.append(watched)
         self.verdicts.append(verdict)
-        self.say(f"{progress}, {_line(watched, exchange)}")
+        say(f"  {progress}, {_line(watched, exchange)}")
         if verdict.retrain or verdict.promote:
             self._follow(verdict, rows, end)
 
@@ -129,7 +145,7 @@ class Simulation:
         else:
             self.loop.pipelines.shadow(self.loop.folder, version)
         action = "retrained" if verdict.retrain else "re-evaluated"
-        self.say(f"{action}: {verdict.reason}; version {version.version} {_outcome(result)}")
+        say(f"  {action}: {verdict.reason}; version {version.version} {_outcome(result)}")
 
     def _serving(self, milliseconds: list[float]) -> ServingSection:
         both: list[Exchange | RequestCount] = [*self.exchanges, *self.switches]
@@ -149,6 +165,62 @@ class Simulation:
             p99_ms=float(p99),
             how_to_open="make serve",
         )
+
+
+def clear_demo() -> None:
+    """End what an earlier demo left, and make sure that the service can listen before anything is trained.
+
+    Raises:
+        UserError: when something else listens at the service's port.
+    """
+    settings = settings_in(str(DEMO))
+    stop(settings)
+    shutil.rmtree(DEMO, ignore_errors=True)
+    require_free_port(settings)
+
+
+def simulate_months(
+    trained: TrainingResult,
+    data: tuple[pd.DataFrame, EventTables],
+    loop: RetrainingLoop,
+    deploy: Callable[[Version], Deployed],
+    page_of: Callable[[int], Path],
+    watch: Stopwatch,
+) -> None:
+    """Serve a version as a process of this machine, and simulate the months after it.
+
+    Args:
+        trained: The version and its gates.
+        data: All rows and events, those after the version's own time too.
+        loop: What monitors and retrains, in the folder of the service.
+        deploy: Brings a version into service from that folder.
+        page_of: Where the drift report of a period, by its start, lies.
+        watch: Times the stages and prints them.
+
+    Raises:
+        UserError: when the version did not pass its gates, or a request failed.
+    """
+    if not trained.promoted:
+        forget(ServingSection, RESULTS)
+        forget(MonitoringSection, RESULTS)
+        failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
+        if not failed:
+            raise UserError(
+                "The model passed its gates and waits for approval: make approve, then make deploy."
+            )
+        raise UserError(
+            f"The model did not pass its gates ({failed}), so nothing is served; {REPORTS / 'index.html'} "
+            f"shows how it did. {ADVICE}"
+        )
+    settings = settings_in(loop.folder)
+    try:
+        with watch.stage("serving", f"version {trained.version.version} as a process of this machine"):
+            deployed = deploy(trained.version)
+            say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
+        with watch.stage("monitoring", "the months after training, a period at a time"):
+            Simulation(loop.contract, settings, loop, deploy, page_of).run(trained.version, *data)
+    finally:
+        stop(settings)
 
 
 def _outcome(result: TrainingResult) -> str:
