@@ -1,4 +1,4 @@
-"""The project's application on small synthetic problems, on a real port."""
+"""An application of the library's parts on small synthetic problems, on a real port."""
 
 import os
 import socket
@@ -21,7 +21,6 @@ from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.artifact.calibration import LINKS
 from fivestage.artifact.engine import predict_table
 from fivestage.common.columns import Floats, Ints
-from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process
 from fivestage.features.problem import Problem
@@ -31,7 +30,7 @@ from fivestage.serving.service import PredictionService
 from fivestage.serving.service_settings import Settings
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection
-from serving.app import create_app
+from tests.serving.prediction_app import create_app
 from tests.synthetic import (
     AS_OF,
     FEATURES,
@@ -205,6 +204,6 @@ def live(deployed: Deployed) -> Iterator[Running]:
 def synthetic_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """`local_process.start` starts the service of the synthetic problem, in place of the project's."""
     program = Path(__file__).with_name("synthetic_service.py")
-    paths = [str(ROOT), str(program.parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(program.parents[2]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setattr(local_process, "COMMAND", (sys.executable, str(program)))

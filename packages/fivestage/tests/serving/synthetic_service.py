@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fivestage.common import native
 from fivestage.serving.server import prepare_process, run
 from fivestage.serving.service_settings import Settings
-from serving.app import create_app
+from tests.serving.prediction_app import create_app
 
 
 def create() -> FastAPI:

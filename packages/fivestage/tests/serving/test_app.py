@@ -21,7 +21,6 @@ from fivestage.serving.background import WorkerThread
 from fivestage.serving.log import predictions
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_settings import Settings
-from serving.app import create_app
 from tests.serving.conftest import (
     DAY,
     NOW,
@@ -33,6 +32,7 @@ from tests.serving.conftest import (
     post_events,
     running,
 )
+from tests.serving.prediction_app import create_app
 from tests.synthetic import request_of, synthetic_artifact, synthetic_problem
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from fivestage.artifact.scorer import Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, forest_of, outputs_of, probes
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.errors import UserError
-from fivestage.common.settings import ROOT
 
 
 def trained(leaves: int, seed: int = 0, rows: int = 3000) -> HistGradientBoostingClassifier:
@@ -125,6 +125,9 @@ def test_trees_come_back_from_their_arrays() -> None:
 
 def test_a_service_starts_without_what_only_the_fallback_needs() -> None:
     slow = {"treelite", "scipy", "pandas", "sklearn"}
-    code = f"import serving.app, sys; print(*({slow} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    code = f"import tests.serving.prediction_app, sys; print(*({slow} & set(sys.modules)))"
+    library = Path(__file__).parents[2]
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=library, check=True, capture_output=True, text=True
+    )
     assert found.stdout.strip() == ""
