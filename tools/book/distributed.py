@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,7 +74,7 @@ def planner() -> dict[str, Any]:
         "planned": planned,
         "least": least,
         "described": _plan("search").described,
-        "goodput": _plan("search").goodput,
+        "goodput": _module("goodput").expected_goodput,
         "states": _plan("roofline").model_states,
         "bubble": _plan("roofline").bubble_share,
         "trust": _plan("page").trust,
@@ -83,7 +84,12 @@ def planner() -> dict[str, Any]:
 
 
 def _plan(name: str) -> ModuleType:
-    """A module of the planner, which needs no torch and is not installed here."""
+    """A module of the planner."""
+    return _module(f"plan.{name}")
+
+
+def _module(name: str) -> ModuleType:
+    """A module that needs no torch of the package, which is not installed here."""
     if str(PACKAGE / "src") not in sys.path:
         sys.path.append(str(PACKAGE / "src"))
-    return __import__(f"fivestage_distributed.plan.{name}", fromlist=[name])
+    return import_module(f"fivestage_distributed.{name}")

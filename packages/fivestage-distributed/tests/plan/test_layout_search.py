@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fivestage.common.errors import UserError
+from fivestage_distributed.goodput import expected_goodput
 from fivestage_distributed.plan.catalog import find_accelerator, find_model
 from fivestage_distributed.plan.roofline import Stack
 from fivestage_distributed.plan.search import (
     GIB,
     Job,
-    checkpoint_interval,
     described,
-    goodput,
     least_gpus,
     reasons,
     require_fitting,
@@ -96,14 +95,21 @@ def test_units_of_a_run() -> None:
     assert run.checkpoint_seconds == pytest.approx(14 * one.model.parameters / 8e9)  # 8 nodes at 1 GB/s
 
 
-@given(st.floats(1, 1000), st.floats(1e4, 1e7), st.floats(0, 3600))
-def test_the_interval_of_checkpoints_loses_the_least(cost: float, between: float, restart: float) -> None:
-    chosen = checkpoint_interval(cost, between)
-    best = goodput(chosen, cost, between, restart)
-    assert 0 < best < 1
+def test_the_interval_of_checkpoints_loses_the_least() -> None:
+    one = job("70b", 1024)
+    run = whole_run(one, search(one).fitting[0])
+    between, restart = run.hours_between_failures * 3600, one.restart_seconds
     for other in (0.5, 0.8, 1.25, 2):
-        assert goodput(other * chosen, cost, between, restart) < best
-    assert chosen == pytest.approx((2 * cost * between) ** 0.5, rel=0.3)  # Young's
+        interval = other * run.interval_seconds
+        assert expected_goodput(interval, run.checkpoint_seconds, restart, between) < run.goodput
+
+
+def test_failures_that_leave_no_time_are_told() -> None:
+    one = job("8b", 64, hours_per_failure=0.1)
+    with pytest.raises(
+        UserError, match=r"A failure every 6 s leaves no time to train: a restart takes 600 s"
+    ):
+        whole_run(one, search(one).fitting[0])
 
 
 def test_a_model_that_does_not_fit_says_the_least_number_of_gpus_that_does() -> None:

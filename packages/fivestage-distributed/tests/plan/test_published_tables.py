@@ -2,10 +2,10 @@
 
 import pytest
 
+from fivestage_distributed.goodput import daly_interval, expected_goodput
 from fivestage_distributed.plan.__main__ import hours_per_failure
 from fivestage_distributed.plan.catalog import catalog, find_accelerator, find_model, mfu
 from fivestage_distributed.plan.roofline import Layout, Stack, layer_activations, memory, model_states
-from fivestage_distributed.plan.search import checkpoint_interval, goodput
 
 # arXiv 2104.04473, table 1: billion parameters, GPUs, TFLOP/s of a GPU, percent of the peak, all PFLOP/s.
 MEGATRON = [
@@ -110,7 +110,7 @@ def test_failures_of_llama_3() -> None:
     # "higher than 90% effective training time", with the storage and the checkpoints that the paper has.
     state = 14 * find_model("405b").parameters / 2e12  # seconds at 2 TB/s
     between = hours / 16384 * 3600
-    assert goodput(checkpoint_interval(state, between), state, between, 600) > 0.9
+    assert expected_goodput(daly_interval(state, between), state, 600, between) > 0.9
 
 
 def test_activations_are_the_formulas_of_their_paper() -> None:

@@ -13,9 +13,10 @@ from fivestage.common.files import write_whole
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, LINE, QUIET, RED, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
+from fivestage_distributed.goodput import expected_goodput
 from fivestage_distributed.plan.published import Comparison, compare, quantile_of_error
 from fivestage_distributed.plan.roofline import Memory, memory
-from fivestage_distributed.plan.search import GIB, HOUR, USABLE, Job, Run, described, goodput
+from fivestage_distributed.plan.search import GIB, HOUR, USABLE, Job, Run, described
 
 LAYOUT_HEAD = ("layout", "GPUs", "GiB", "step, s", "MFU", "days", "million USD")
 SCALE_HEAD = ("GPUs", "layout", "MFU", "days", "million USD", "hours to a failure", "goodput")
@@ -233,7 +234,7 @@ def checkpoint_plot(run: Run) -> Figure:
     axes = figure.subplots()
     between, restart = run.hours_between_failures * HOUR, run.job.restart_seconds
     intervals = [run.interval_seconds * 2 ** (step / 4) for step in range(-16, 17)]
-    shares = [100 * goodput(one, run.checkpoint_seconds, between, restart) for one in intervals]
+    shares = [100 * expected_goodput(one, run.checkpoint_seconds, restart, between) for one in intervals]
     axes.plot([one / 60 for one in intervals], shares, color=BLUE)
     axes.plot(run.interval_seconds / 60, 100 * run.goodput, "o", color=RED)
     axes.set_xscale("log")

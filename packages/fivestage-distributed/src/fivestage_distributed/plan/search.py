@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 from fivestage.common.errors import UserError
+from fivestage_distributed.goodput import daly_interval, expected_goodput
 from fivestage_distributed.plan.catalog import Accelerator, Model, mfu
 from fivestage_distributed.plan.roofline import (
     BF16,
@@ -34,6 +35,7 @@ BATCH_TOLERANCE = 1 / 16  # by which a step may have more or fewer sequences, so
 WORTH_IDLING = 0.02  # by which a layout must be faster that leaves GPUs idle
 SPARE = 0.1  # of the nodes that may stand by; more only to leave a power of two at work
 MOST_NODES = 65536  # that a search for the least number of GPUs goes to
+LEAST_GOODPUT = 0.01
 DAY, HOUR = 86400.0, 3600.0
 
 
@@ -150,32 +152,6 @@ def fits(needed: Memory, accelerator: Accelerator, usable: float = USABLE) -> bo
     return needed.total <= usable * accelerator.memory_gib * GIB
 
 
-def checkpoint_interval(cost: float, between_failures: float) -> float:
-    """Return the seconds from one checkpoint to the next that lose the least (Young 1974, Daly 2006).
-
-    Args:
-        cost: Seconds that a checkpoint takes from training.
-        between_failures: Mean seconds between failures.
-    """
-    if cost >= 2 * between_failures:
-        return between_failures
-    ratio = cost / (2 * between_failures)
-    return math.sqrt(2 * cost * between_failures) * (1 + math.sqrt(ratio) / 3 + ratio / 9) - cost
-
-
-def goodput(interval: float, cost: float, between_failures: float, restart: float) -> float:
-    """Return the share of time that makes steps which count (Daly 2006, equation 20).
-
-    Args:
-        interval: Seconds of training between checkpoints.
-        cost: Seconds of a checkpoint.
-        between_failures: Mean seconds between failures, which come at random.
-        restart: Seconds from a failure to the next step.
-    """
-    exponent = restart / between_failures + math.log(math.expm1((interval + cost) / between_failures))
-    return interval / (between_failures * math.exp(min(exponent, 700)))
-
-
 def search(job: Job) -> Found:
     """Return the layouts of a job.
 
@@ -266,6 +242,9 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
 
     Returns:
         Its days, money, energy and failures.
+
+    Raises:
+        UserError: When failures leave no time to train.
     """
     working = candidate.layout.gpus
     tflops = candidate.rate / working * job.model.flops_per_token(job.sequence) / 1e12
@@ -273,8 +252,8 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
     state = (BF16 + OPTIMIZER_BYTES) * job.model.parameters
     cost = state / (nodes * job.storage_gbps * 1e9)
     between = job.hours_per_failure / working * HOUR
-    interval = checkpoint_interval(cost, between)
-    good = goodput(interval, cost, between, job.restart_seconds)
+    interval = daly_interval(cost, between)
+    good = _goodput(interval, cost, job.restart_seconds, between)
     seconds = job.tokens / candidate.rate / good
     gpu_hours = seconds / HOUR * job.gpus
     return Run(
@@ -293,6 +272,19 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
         cost=gpu_hours * job.price,
         megawatt_hours=gpu_hours * job.accelerator.system_watts / 1e6,
     )
+
+
+def _goodput(interval: float, cost: float, restart: float, between: float) -> float:
+    try:
+        found = expected_goodput(interval, cost, restart, between)
+    except OverflowError:
+        found = 0.0
+    if found < LEAST_GOODPUT:
+        raise UserError(
+            f"A failure every {between:,.0f} s leaves no time to train: a restart takes {restart:,.0f} s, a "
+            f"checkpoint {cost:,.0f} s. Fewer GPUs, a faster restart (--restart) or storage (--storage) help."
+        )
+    return found
 
 
 def runners_up(found: Found, count: int) -> list[Candidate]:
