@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,23 @@ class Checkpoints:
             "optimizer": _optimizer_state(self._optimizer, self._parameters),
             "order": order,
         }
+
+
+def load_parameters(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
+    """Bring the parameters of the newest complete checkpoint into a model, whole or a part.
+
+    Args:
+        parameters: by the names that they have in the whole model.
+        folder: of the checkpoints.
+
+    Raises:
+        UserError: there is no complete one.
+    """
+    steps = complete_steps(folder)
+    if not steps:
+        raise UserError(f"{folder} holds no complete checkpoint.")
+    state = {"model": {name: one.detach() for name, one in parameters.items()}}
+    dcp.load(state, checkpoint_id=folder_of(folder, steps[-1]))
 
 
 def _optimizer_state(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
+from fivestage_distributed.checkpoints import load_parameters
 from fivestage_distributed.configuration import ModelConfig, ParallelConfig, TrainingConfig
 from fivestage_distributed.model import Transformer, initial_model
 
@@ -47,6 +49,10 @@ class Part:
         """Which of the `dp` parts of a batch is this process's."""
         rank: int = self.mesh["replicate"].get_local_rank() * self.mesh["shard"].size()
         return rank + int(self.mesh["shard"].get_local_rank())
+
+    def load(self, folder: Path) -> None:
+        """Bring in the parameters, and nothing else, of the newest complete checkpoint in a folder."""
+        load_parameters(self.parameters(), folder)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """By the names that they have in the whole model."""

@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument(
         "--pause", type=float, default=0.0, help="seconds to sleep after a step, to be killed in"
     )
+    parser.add_argument(
+        "--parameters-of", type=Path, help="folder of checkpoints whose parameters come first"
+    )
     chosen = parser.parse_args()
     config = load_config(chosen.config)
     with np.load(chosen.data) as arrays:
@@ -42,7 +45,15 @@ def main() -> None:
         time.sleep(chosen.pause)
 
     with process_group() as device:
-        done = train(config.model, config.training, data, device, folder=chosen.output, report=report)
+        done = train(
+            config.model,
+            config.training,
+            data,
+            device,
+            folder=chosen.output,
+            begin=None if chosen.parameters_of is None else lambda part: part.load(chosen.parameters_of),
+            report=report,
+        )
         if dist.get_rank() == 0:
             found = {"blocked": done.blocked, "first": done.first}
             (chosen.output / "done.json").write_text(json.dumps(found), encoding="utf-8")

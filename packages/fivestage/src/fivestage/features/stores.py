@@ -352,6 +352,28 @@ class OfflineFeatureStore:
         fresh &= block.times[place] > at - hours * HOUR
         return tuple(np.where(fresh, block.values[place, i], MISSING) for i in range(width))
 
+    def recent(self, log: str, key: Any, at: Ints, count: int) -> tuple[Ints, Floats, NDArray[np.bool_]]:
+        """The last events of each row's key that were known at its moment, the oldest first.
+
+        Args:
+            log: which one.
+            key: of each row, as for `window`.
+            at: the moment of each row, epoch seconds.
+            count: events of each row.
+
+        Returns:
+            When each was known (rows x count), its values (rows x count x values), and whether there is one.
+        """
+        block = self.logs.get(log)
+        if block is None or not len(block.times):
+            none = np.zeros((len(at), count), dtype=np.int64)
+            return none, np.zeros((len(at), count, 0)), none.astype(bool)
+        segment = _segments(block, key)
+        places = block.places(segment, at)[:, None] + np.arange(-count, 0)
+        found = (segment >= 0)[:, None] & (places >= block.starts[segment][:, None])
+        places = np.where(found, places, 0)
+        return block.times[places], block.values[places], found
+
     def history(self) -> OnlineFeatureStore:
         """The same facts, ready to be streamed onto."""
         history = OnlineFeatureStore()

@@ -1,0 +1,86 @@
+"""`python -m fivestage_distributed COMMAND`: train, demo, challenger."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fivestage.common.errors import UserError
+
+
+def main() -> None:
+    """Run a command; what a person can mend is said in a sentence."""
+    parser = argparse.ArgumentParser(prog="fivestage_distributed", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train as a file of settings says, on this node or this pod")
+    train.add_argument("config", type=Path)
+    train.add_argument("data", help="sequences.npz: inputs and targets")
+    train.add_argument("output", help="folder of checkpoints and losses")
+    demo = commands.add_parser("demo", help="measure equality, ring, bubble and kills, and write a page")
+    demo.add_argument(
+        "--plan", default="--model 70b --tokens 2T --gpus 1024 --gpu h100", help="its arguments"
+    )
+    challenger = commands.add_parser("challenger", help="the transformer over the project's event log")
+    challenger.add_argument("--config", type=Path, help="YAML of ChallengerConfig")
+    challenger.add_argument("--output", type=Path, default=Path("var/distributed/challenger"))
+    chosen = parser.parse_args()
+    try:
+        {"train": _train, "demo": _demo, "challenger": _challenger}[chosen.command](chosen)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from fivestage_distributed.launch import launch
+
+    launch(chosen.config, [chosen.data, chosen.output])
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from fivestage_distributed.demonstration import measure, write_page
+    from fivestage_distributed.plan.__main__ import main as plan
+
+    found = measure()
+    plan(chosen.plan.split())
+    print(f"{found.seconds:.0f} seconds; see {write_page(found)}")
+
+
+def _challenger(chosen: argparse.Namespace) -> None:
+    from fivestage.common.settings import prepare_environment
+
+    prepare_environment()
+    import yaml
+
+    from fivestage.registry.versions import champion, open_version
+    from fivestage_distributed.challenger import (
+        ChallengerConfig,
+        challenge,
+        champion_answers,
+        gate_lines,
+        register_challenger,
+    )
+
+    sys.path.insert(0, str(Path.cwd()))
+    problem: Any = import_module("problem").PROBLEM
+    text = chosen.config.read_text(encoding="utf-8") if chosen.config else "{}"
+    config = ChallengerConfig.model_validate(yaml.safe_load(text))
+    holder = champion(problem.contract.name)
+    opponent = open_version(holder.name, holder.version)[1] if holder else None
+    model, judged = challenge(
+        problem, config, chosen.output, None if opponent is None else champion_answers(opponent)
+    )
+    print(gate_lines(judged), end="")
+    name, version = register_challenger(problem, model, judged, config)
+    (chosen.output / "judged.json").write_text(json.dumps(asdict(judged), indent=1), encoding="utf-8")
+    print(f"Registered as version {version} of {name}: {'passed' if judged.passed else 'did not pass'}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""`make demo-distributed`: equal losses, the ring, the bubble, kills and what follows, the plan; a page."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fivestage.common.files import write_whole
+from fivestage.common.settings import REPORTS
+from fivestage.reporting.plot_style import LINE, MARKERS, SERIES, chart
+from fivestage.reporting.render import FOLDER as LIBRARY
+from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
+from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
+from fivestage_distributed.equality import LAYOUTS, MODEL, Compared, Held, alone, compare
+from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
+from fivestage_distributed.goodput import goodput_of_failures
+from fivestage_distributed.ring import AlphaBeta, RingTime, fit_alpha_beta, measure_ring
+from fivestage_distributed.sequences import toy_sequences
+
+PAGE = REPORTS / "distributed" / "index.html"
+BATCH, STEPS, EVERY, PAUSE = 16, 60, 10, 0.05  # of the training that is killed; seconds
+RING, PIPELINE = 4, 4  # processes
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A training that was killed and went on by itself.
+
+    Args:
+        what: was killed.
+        at: the step that had been reached.
+        resumed: the step from which it went on.
+        error: largest relative difference of any loss from the undisturbed training.
+        seconds: from the kill to the next new step.
+        goodput: share of the time from the first step to the last that went into steps that stayed.
+        modelled: the same by `goodput_of_failures`, of the measured checkpoint and restart.
+        lines: step and seconds since the first, of each loss as it was written.
+    """
+
+    what: str
+    at: int
+    resumed: int
+    error: float
+    seconds: float
+    goodput: float
+    modelled: float
+    lines: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """All that was measured."""
+
+    whole: Held
+    compared: tuple[Compared, ...]
+    control: float
+    ring: tuple[RingTime, ...]
+    fit: AlphaBeta
+    bubbles: tuple[Bubble, ...]
+    killed: tuple[Killed, ...]
+    losses: tuple[float, ...]
+    seconds: float
+
+
+def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
+    """Train in two processes, kill a worker or a node at a random step, and let the training go on.
+
+    Args:
+        what: `worker` or `node`.
+        expected: losses of the undisturbed training.
+        seed: of the step.
+
+    Returns:
+        What followed.
+    """
+    parallel = ParallelConfig(dp=2, zero=3)
+    training = TrainingConfig(steps=STEPS, batch=BATCH, parallel=parallel, checkpoint_every=EVERY, keep=3)
+    config, data = RunConfig(model=MODEL, training=training), toy_sequences(MODEL.vocabulary, MODEL.context)
+    with tempfile.TemporaryDirectory() as folder:
+        count = 2 if what == "node" else 1
+        with local_nodes(LocalNodes(Path(folder), count, free_port(), PAUSE), config, data) as nodes:
+            nodes.wait_for_step(random.Random(seed).randint(15, 45))  # noqa: S311 (no secret)
+            killed = time.time()
+            if what == "node":
+                nodes.kill_node(1)
+                nodes.start(1)
+            else:
+                nodes.kill_worker(0)
+            nodes.finish()
+            lines = nodes.losses()
+            blocked = json.loads((nodes.folder / "output" / "done.json").read_text(encoding="utf-8"))[
+                "blocked"
+            ]
+    before = max(place for place, line in enumerate(lines) if line["time"] <= killed) + 1
+    reached, resumed = round(lines[before - 1]["step"]), round(lines[before]["step"])
+    again = next(line["time"] for line in lines if line["time"] > killed)
+    apart = np.diff([line["time"] for line in lines[:before]])
+    step = float(np.median(apart))
+    spent = lines[-1]["time"] - lines[0]["time"]
+    work = step * (STEPS - 1)
+    return Killed(
+        what,
+        reached,
+        resumed,
+        disturbed_difference(lines, list(expected)),
+        again - killed,
+        work / spent,
+        goodput_of_failures(work, float(np.mean(blocked)) * STEPS / EVERY, 1, again - killed, EVERY * step),
+        tuple((line["time"] - lines[0]["time"], round(line["step"])) for line in lines),
+    )
+
+
+def measure(say: Callable[[str], None] = print) -> Demonstration:
+    """Measure all of it on this machine.
+
+    Args:
+        say: called with a line for each thing that is measured.
+
+    Returns:
+        What was measured.
+    """
+    start = time.perf_counter()
+    losses, whole = alone()
+    say(f"One process: {len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}.")
+    compared = []
+    for layout in LAYOUTS:
+        compared.append(compare(layout, losses))
+        say(f"  {layout:34} largest relative error {compared[-1].error:.1e}")
+    control = compare("DDP, 2 processes", losses, synced=False).error
+    say(f"  {'control: no sync of gradients':34} largest relative error {control:.1e}")
+    ring = measure_ring(RING)
+    fit = fit_alpha_beta(ring, RING)
+    say(
+        f"Ring of {RING}: each sends {ring[-1].sent / ring[-1].size:g} of the message; "
+        f"{fit.alpha * 1e6:.0f} microseconds a send, {fit.bandwidth / 1e9:.2f} GB/s."
+    )
+    bubbles = tuple(measure_bubble(schedule, PIPELINE) for schedule in SCHEDULES)
+    for one in bubbles:
+        say(f"  {one.schedule:18} bubble {one.fitted:.2f} microbatches; the formula says {one.expected:g}")
+    killed = tuple(kill(what, losses, seed) for seed, what in enumerate(("worker", "node")))
+    for death in killed:
+        say(
+            f"A {death.what} killed at step {death.at}: on from step {death.resumed} after "
+            f"{death.seconds:.1f} s; largest relative error of a loss {death.error:.1e}."
+        )
+    seconds = time.perf_counter() - start
+    return Demonstration(
+        whole, tuple(compared), control, tuple(ring), fit, bubbles, killed, tuple(losses), seconds
+    )
+
+
+def write_page(found: Demonstration, path: Path = PAGE) -> Path:
+    """Write what was measured as a page with plots, which loads nothing from anywhere.
+
+    Args:
+        found: what was measured.
+        path: of the HTML file; its folder is made.
+
+    Returns:
+        The path.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).parent, LIBRARY]), autoescape=True, undefined=StrictUndefined
+    )
+    drawn = {
+        "memory": memory_plot(found),
+        "ring": ring_plot(found),
+        "bubble": bubble_plot(found),
+        "killed": killed_plot(found),
+    }
+    plots = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 (our own)
+    text = environment.get_template("demonstration.html.j2").render(found=found, plots=plots, processes=RING)
+    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+@chart
+def memory_plot(found: Demonstration) -> Figure:
+    """Bytes that a process holds, by layout."""
+    figure = Figure(figsize=(7.2, 4.4))
+    axes = figure.add_subplot()
+    names = ["one process", *(one.layout for one in found.compared)]
+    held = [found.whole, *(max(one.held, key=_total) for one in found.compared)]
+    left = np.zeros(len(names))
+    for colour, part in zip(SERIES, ("parameters", "gradients", "optimizer"), strict=False):
+        width = np.array([getattr(one, part) for one in held]) / 1024
+        axes.barh(names, width, left=left, color=colour, label=part)
+        left += width
+    axes.invert_yaxis()
+    axes.set_xlabel("KiB in the fullest process")
+    axes.legend()
+    return figure
+
+
+def _total(held: Held) -> int:
+    return held.parameters + held.gradients + held.optimizer
+
+
+@chart
+def ring_plot(found: Demonstration) -> Figure:
+    """Time of an all-reduce by size of the message: the ring, the library, and the fitted model."""
+    figure = Figure(figsize=(7.2, 3.2))
+    axes = figure.add_subplot()
+    sizes = [one.size for one in found.ring]
+    for colour, marker, name, times in zip(
+        SERIES,
+        MARKERS,
+        ("ring of sends", "dist.all_reduce"),
+        ([one.ring for one in found.ring], [one.library for one in found.ring]),
+        strict=False,
+    ):
+        axes.plot(sizes, times, color=colour, marker=marker, label=name)
+    axes.plot(
+        sizes, [found.fit.seconds(size, RING) for size in sizes], "--", color=SERIES[3], label="alpha-beta"
+    )
+    axes.set(xscale="log", yscale="log", xlabel="bytes of the message", ylabel="seconds")
+    axes.legend()
+    return figure
+
+
+@chart
+def bubble_plot(found: Demonstration) -> Figure:
+    """Time of a step by microbatches: measured, and as the formula says."""
+    figure = Figure(figsize=(7.2, 3.2))
+    axes = figure.add_subplot()
+    for colour, marker, one in zip(SERIES, MARKERS, found.bubbles, strict=False):
+        counts = np.array(list(one.seconds))
+        slope = np.polyfit(counts, list(one.seconds.values()), 1)[0]
+        axes.plot(counts, list(one.seconds.values()), marker, color=colour, label=one.schedule)
+        axes.plot(counts, slope * (counts + one.expected), color=colour, linewidth=0.8)
+    axes.set(xlabel="microbatches of a step", ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    axes.legend()
+    return figure
+
+
+@chart
+def killed_plot(found: Demonstration) -> Figure:
+    """Steps over time of the trainings that were killed."""
+    figure = Figure(figsize=(7.2, 3.0))
+    axes = figure.add_subplot()
+    for colour, one in zip(SERIES, found.killed, strict=False):
+        axes.plot(*np.array(one.lines).T, ".", color=colour, markersize=3, label=f"a {one.what} killed")
+        axes.axhline(one.resumed, color=LINE, linewidth=0.8)
+    axes.set(xlabel="seconds", ylabel="step")
+    axes.legend()
+    return figure

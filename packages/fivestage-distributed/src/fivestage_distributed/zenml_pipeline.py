@@ -1,0 +1,45 @@
+"""The training as a ZenML pipeline of one `CommandStep`: here, in local processes, or in pods, by settings.
+
+ZenML's Kubernetes step operator makes an Indexed Job of `pods` pods and a headless Service, and names them in
+the environment, which `fivestage_distributed.environment` reads. Such a step has no inputs, outputs or cache,
+and its Job no retries: a lost pod ends it, and the next run goes on from the newest complete checkpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zenml import CommandStep, pipeline
+
+
+def training_step(config: str, data: str, output: str, pods: int = 1, operator: str = "") -> CommandStep:
+    """A step that trains as a file of settings says.
+
+    Args:
+        config: path of the settings; `parallel` says how many processes there are on all pods.
+        data: path of sequences.npz.
+        output: folder of checkpoints and losses, which all pods share.
+        pods: how many; more than one needs an operator.
+        operator: name of the stack's Kubernetes step operator; empty: the step runs on this machine.
+
+    Returns:
+        The step, to be called in a pipeline.
+
+    Raises:
+        ValueError: several pods, and nothing that starts them.
+    """
+    if pods > 1 and not operator:
+        raise ValueError(f"{pods} pods need the name of a Kubernetes step operator of the stack")
+    settings: dict[str, Any] = {"step_operator.kubernetes": {"pod_count": pods}} if operator else {}
+    return CommandStep(
+        command=["python", "-m", "fivestage_distributed", "train", config, data, output],
+        name="train_on_many_workers",
+        step_operator=operator or None,
+        settings=settings,
+    )
+
+
+@pipeline(dynamic=True, enable_cache=False)  # a static one runs commands by a step operator alone
+def distributed_training(config: str, data: str, output: str, pods: int = 1, operator: str = "") -> None:
+    """Train; run it again after a failure, and it goes on."""
+    training_step(config, data, output, pods, operator)()

@@ -1,0 +1,55 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+from kubernetes_validate import utils
+
+from fivestage_distributed.environment import Node
+from fivestage_distributed.zenml_pipeline import training_step
+
+K8S = Path(__file__).resolve().parents[1] / "k8s"
+VERSIONS = ("1.30", "1.37")
+
+
+def resource(name: str) -> Any:
+    return yaml.safe_load((K8S / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["job/job.yaml", "job/service.yaml"])
+def test_the_job_and_its_service_are_what_kubernetes_takes(name: str, version: str) -> None:
+    assert utils.validate(resource(name), version, strict=True) == version
+
+
+def test_the_train_job_is_what_kubeflows_api_takes_and_nothing_of_it_is_unknown() -> None:
+    told = resource("trainjob/trainjob.yaml")
+    typed = TrainerV1alpha1TrainJob.from_dict(told)
+    assert typed is not None
+    assert typed.to_dict() == told
+
+
+def test_the_pods_of_the_job_find_the_first_one_by_its_name() -> None:
+    job, service = resource("job/job.yaml"), resource("job/service.yaml")
+    pod = job["spec"]["template"]["spec"]
+    told = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    assert pod["subdomain"] == service["metadata"]["name"]
+    node = Node.read(told | {"JOB_COMPLETION_INDEX": "1"})
+    assert node == Node(1, job["spec"]["completions"], f"{job['metadata']['name']}-0.{pod['subdomain']}")
+    assert node.port == service["spec"]["ports"][0]["port"]
+    assert service["spec"]["publishNotReadyAddresses"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_zenml_step_is_the_same_command_here_and_in_pods() -> None:
+    here = training_step("run.yaml", "data.npz", "out").configuration
+    pods = training_step("run.yaml", "data.npz", "out", pods=4, operator="k8s").configuration
+    assert here.command == pods.command
+    assert (here.command or [])[-4:] == ["train", "run.yaml", "data.npz", "out"]
+    assert not here.step_operator
+    assert pods.step_operator == "k8s"
+    assert pods.settings["step_operator.kubernetes"].model_dump()["pod_count"] == 4
+    with pytest.raises(ValueError, match="4 pods need the name"):
+        training_step("run.yaml", "data.npz", "out", pods=4)
