@@ -35,11 +35,16 @@ add_library_commands(app)
 @app.command()
 def demo() -> None:
     """Run all five stages: data, training, evaluation, service, and the months after training."""
+    from fivestage.cli.finished import nothing_changed, remember_demo
     from fivestage.cli.simulation import clear_demo
+    from fivestage.orchestration.lineage import project_digest
     from fivestage.reporting.task_display import rule
+
+    contract, made_from = PROBLEM.contract, project_digest() + PROBLEM.digest()
+    if nothing_changed(made_from, contract.name, PAGE):
+        return
     from pipelines import runs
 
-    contract = PROBLEM.contract
     watch, as_of = Stopwatch(), contract.split.test_start.isoformat()
     with watch.stage("problem", f"{contract.title} {rule(contract)}"):
         clear_demo()
@@ -50,6 +55,7 @@ def demo() -> None:
         print_gates(trained)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
+    remember_demo(made_from, contract.name)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from steps.data import featurise, ingest, probe
+from steps.data import featurise, ingest, probe, probe_features
 from steps.report import report_data
 
 
@@ -12,5 +12,5 @@ def ingestion(data: str, as_of: str) -> None:
     """Clean, validate and featurise the data with this hash; probe for leaks; tell the page."""
     rows, event_tables, ingested = ingest(data)
     features = featurise(rows, event_tables)
-    probes = probe(rows, event_tables, features, as_of)
+    probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     report_data(rows, event_tables, ingested, probes, as_of)

@@ -7,7 +7,7 @@ from zenml.config import DockerSettings
 from zenml.enums import ExecutionMode
 
 from fivestage.common.settings import PIPELINES_IMAGE
-from steps.data import in_memory, probe
+from steps.data import in_memory, probe, probe_features
 from steps.model import evaluate_challenger, examine, find_version, promote_challenger, train_model
 from steps.report import report_model
 
@@ -30,7 +30,7 @@ def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> 
     `kept` names a version whose candidate is trained again; empty: all candidates are tried, side by side.
     """
     rows, event_tables, features = in_memory(data, as_of, as_of)
-    probes = probe(rows, event_tables, features, as_of)
+    probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     version = train_model(rows, event_tables, features, as_of, data, registry, kept)
     verdict = evaluate_challenger(rows, features, version, probes, as_of, champion)
     promote_challenger(version, verdict, champion)
@@ -40,7 +40,7 @@ def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> 
 def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
     """A challenger that is trained already, against the champion, as of a later day."""
     rows, event_tables, features = in_memory(data, as_of, as_of)
-    probes = probe(rows, event_tables, features, as_of)
+    probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     challenger = find_version(version)
     promote_challenger(
         challenger, evaluate_challenger(rows, features, challenger, probes, as_of, champion), champion

@@ -112,10 +112,23 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
+def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[Probes, "probed"]:
+    """The leakage probe of the features' code, which is the same as of any day."""
+    unseen = future_is_unseen(
+        lambda some, events: build_features(PROBLEM.features, some, events, event_tables.reference),
+        rows[rows["decision_at"] >= event_tables.since + PROBLEM.features.lookback_seconds],
+        event_tables.events,
+        PROBLEM.contract,
+        PROBLEM.features.lookback_seconds,
+    )
+    return Probes((unseen,))
+
+
+@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def probe(
-    rows: pd.DataFrame, event_tables: EventTables, features: pd.DataFrame, as_of: str
+    rows: pd.DataFrame, features: pd.DataFrame, probed: Probes, as_of: str
 ) -> Annotated[Probes, "probes"]:
-    """Leakage probes: each would fail if anything of the future were in the features."""
+    """All leakage probes: each would fail if anything of the future were in the features."""
     contract = PROBLEM.contract
     windows = windows_at(rows, as_of)
     label, measure = labels_of(rows, contract), measure_of(contract)
@@ -123,13 +136,7 @@ def probe(
     numbers = feature_matrix(features, learn_categories(train))
     return Probes(
         (
-            future_is_unseen(
-                lambda some, events: build_features(PROBLEM.features, some, events, event_tables.reference),
-                rows[rows["decision_at"] >= event_tables.since + PROBLEM.features.lookback_seconds],
-                event_tables.events,
-                contract,
-                PROBLEM.features.lookback_seconds,
-            ),
+            *probed.found,
             target_is_not_rebuilt(train, label[windows.train], measure),
             shuffled_labels_give_chance(a_few_trees(trainer_of(contract)), numbers, label, windows, measure),
             windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),

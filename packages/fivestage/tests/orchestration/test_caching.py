@@ -60,7 +60,14 @@ def test_steps_run_when_what_they_depend_on_has_changed() -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's folder and a library beside it, both small."""
     root, library = tmp_path / "project", tmp_path / "library"
-    for name in ("problem/problem.yaml", "problem/features.py", "requirements.lock", "steps/model.py"):
+    for name in (
+        "problem/problem.yaml",
+        "problem/features.py",
+        "problem/candidates.py",
+        "requirements.lock",
+        "run.py",
+        "steps/model.py",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     for name in MODEL_PACKAGES:
@@ -76,6 +83,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("project/problem/problem.yaml", True, True),
         ("project/problem/parsing/dialect.py", True, True),
+        ("project/problem/candidates.py", False, True),
         ("project/requirements.lock", True, True),
         ("library/data/code.py", True, True),
         ("library/training/code.py", False, True),
@@ -99,6 +107,16 @@ def test_gates_are_evaluated_again_when_any_of_the_steps_code_has_changed(
     before = gates_version()
     (project / "project" / "steps" / "model.py").write_text("another limit")
     assert gates_version() != before
+
+
+@pytest.mark.parametrize("name", ["steps/model.py", "serving/app.py", "run.py", "problem/problem.yaml"])
+def test_all_code_of_a_project_counts_for_its_results(project: Path, name: str) -> None:
+    before = lineage.project_digest()
+    (project / "project" / "README.md").write_text("is no code")
+    assert lineage.project_digest() == before
+    (project / "project" / name).parent.mkdir(exist_ok=True)
+    (project / "project" / name).write_text("another")
+    assert lineage.project_digest() != before
 
 
 def test_a_project_that_has_moved_has_the_same_versions(

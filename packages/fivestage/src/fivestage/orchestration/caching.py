@@ -9,8 +9,8 @@ from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_dig
 
 
 def data_version() -> str:
-    """Hash of what prepared data depend on: the problem, the library's part in it, the lock."""
-    return code_digest(DATA_PACKAGES) + lock_digest()
+    """Hash of what prepared data depend on: the problem but for its models, the library's part, the lock."""
+    return code_digest(DATA_PACKAGES, without=["candidates.py"]) + lock_digest()
 
 
 def model_version() -> str:
