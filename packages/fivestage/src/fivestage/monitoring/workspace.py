@@ -29,10 +29,15 @@ def add_run(place: str, name: str, snapshot: Snapshot) -> None:
     project = _project(workspace, name)
     if isinstance(workspace, Workspace):  # Evidently's server cannot list its runs
         for number in workspace.list_runs(project.id):
-            run = workspace.get_run(project.id, number)
-            if run is not None and run.name == snapshot.get_name():
+            if _name_of(workspace, project.id, number) == snapshot.get_name():
                 workspace.delete_run(project.id, number)
     workspace.add_run(project.id, snapshot)
+
+
+@cache  # a run is read whole, its pictures too
+def _name_of(workspace: Workspace, project: Any, number: Any) -> str | None:
+    run = workspace.get_run(project, number)
+    return run.name if run is not None else None
 
 
 def _project(workspace: WorkspaceBase, name: str) -> Project:

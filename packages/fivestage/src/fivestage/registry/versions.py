@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 import mlflow
 from mlflow.artifacts import download_artifacts, load_text
+from mlflow.entities import Metric, Param
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -74,10 +76,12 @@ def register(
             return _version(known)
     as_of = str(day_of(artifact.as_of))
     run_id = begin(client, name, digest, f"train as of {as_of}", details)
-    for key, value in params.items():
-        client.log_param(run_id, key, value)
-    for key, number in known_numbers(metrics).items():
-        client.log_metric(run_id, key, number)
+    now = round(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        params=[Param(key, str(value)) for key, value in params.items()],
+        metrics=[Metric(key, number, now, 0) for key, number in known_numbers(metrics).items()],
+    )
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / _MODEL
         shutil.copytree(kept, model / ARTIFACT)

@@ -68,7 +68,7 @@ class Area:
 
     def singles(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
         for reading, numbers, truth in _readings(values, label):
-            area = _area(np.asarray(numbers.rank(na_option="top"), dtype=np.float64), truth)
+            area = _area(np.asarray(numbers, dtype=np.float64), truth)
             yield reading, max(area, 1 - area)
 
     def told(self, forecast: Floats, label: Ints) -> float:
@@ -153,8 +153,10 @@ def _told_by_parts(values: pd.Series, target: Floats) -> tuple[Floats, Floats]:
     return means[parts[~half]].reshape(-1, *target.shape[1:]), target[~half]
 
 
-def _area(ranks: Floats, truth: Ints) -> float:
-    """Area under the ROC curve, from average ranks (Mann and Whitney 1947)."""
-    positive = truth.sum()
-    above = ranks[truth == 1].sum() - positive * (positive + 1) / 2
-    return float(above / (positive * (len(truth) - positive)))
+def _area(values: Floats, truth: Ints) -> float:
+    """Area under the ROC curve, missing values below all others (Mann and Whitney 1947)."""
+    _, place = np.unique(np.where(np.isnan(values), -np.inf, values), return_inverse=True)
+    rows, positive = np.bincount(place), np.bincount(place, truth)
+    negative = rows - positive
+    below = np.cumsum(negative) - negative / 2
+    return float(positive @ below / (positive.sum() * negative.sum()))
