@@ -76,9 +76,11 @@ clean:
 
 $(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml $(wildcard $(LIBRARY)/src/fivestage/*/*.c) | $(BIN)/uv
 	@echo "Installing what the commands need into .venv: once, about 1 GB of disk."
+	@date +%s > .venv/began
 	@$(call install,$<)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(LIBRARY)
 	@$(BIN)/python -m compileall -q -j 0 -x '$(UNCOMPILED)' .venv/lib || true  # a template of a package is no Python
+	@echo "Installed in $$(($$(date +%s) - $$(cat .venv/began))) s, downloads included."
 	@touch $@
 
 $(DEVELOPMENT): requirements.lock | $(INSTALLED)

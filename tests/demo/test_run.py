@@ -103,7 +103,8 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
-    done = run(tmp_path, "demo", FIVESTAGE_DATA=str(slice_folder), SERVE_PORT=str(free_port()))
+    given = {"FIVESTAGE_DATA": str(slice_folder), "SERVE_PORT": str(free_port())}
+    done = run(tmp_path, "demo", **given)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "reports" / "index.html").stat().st_size > 50_000
     assert (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8").startswith("#")
@@ -116,6 +117,10 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert len(results["monitoring"]["periods"]) == 13
     assert results["monitoring"]["retrainings"]
     assert not list((tmp_path / "home").rglob("*"))
+    again = run(tmp_path, "demo", **given)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "nothing is computed again" in again.stdout
+    assert "(1 of 5)" not in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ def _sentences(found: Found) -> Iterator[str]:
         for stage, what in (("model", "Training"), ("total", "The whole demo")):
             ratio = runs["contended"][stage].cpu_seconds / runs["first"][stage].cpu_seconds
             yield f"{what} takes {ratio:.2f} times the CPU when other programs keep all cores busy."
+    if "second" in runs and not set(STAGES) & set(runs["second"]):
+        yield "The second run found nothing changed, and said so."
     if found.installation:
         took, size = found.installation.seconds, found.installation.megabytes
         yield f"The installation, downloads included, took {shown(took)} and {size / 1000:.1f} GB of disk."

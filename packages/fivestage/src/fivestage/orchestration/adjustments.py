@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from zenml.environment import Environment
 from zenml.integrations.registry import integration_registry
-from zenml.utils import source_utils
+from zenml.utils import source_code_utils, source_utils
 
 from fivestage.common.settings import MLFLOW_DATABASE, ZENML_DATABASE
 
@@ -20,8 +20,8 @@ def adjust_stores() -> None:
     """Make the changes of this module, once per process.
 
     - ZenML reads the metadata of all installed distributions whenever it compiles a pipeline or names a class
-      of a distribution, and starts a program that lists them for each run and step: half of the CPU of a
-      small run. Here it does so once per process.
+      of a distribution, starts a program that lists them for each run and step, and parses the file of each
+      output's materializer: half of the CPU of a small run. Here it does so once per process.
     - A library that is installed as editable, in a folder of the project, is a distribution all the same.
       ZenML would name its classes by their path and import all of it a second time under that name.
     - The stores commit dozens of times a run; with a write-ahead log a commit does not wait for the disk.
@@ -32,6 +32,7 @@ def adjust_stores() -> None:
     for owner, name in (
         (integration_registry, "activate_integrations"),
         (Environment, "get_python_packages"),
+        (source_code_utils, "get_hashed_source_code"),
     ):
         setattr(owner, name, cache(getattr(owner, name)))
     event.listen(Engine, "connect", _use_write_ahead_log)
