@@ -103,8 +103,8 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
-    given = {"FIVESTAGE_DATA": str(slice_folder), "SERVE_PORT": str(free_port())}
-    done = run(tmp_path, "demo", **given)
+    data, port = str(slice_folder), str(free_port())
+    done = run(tmp_path, "demo", FIVESTAGE_DATA=data, SERVE_PORT=port)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "reports" / "index.html").stat().st_size > 50_000
     assert (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8").startswith("#")
@@ -117,7 +117,7 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert len(results["monitoring"]["periods"]) == 13
     assert results["monitoring"]["retrainings"]
     assert not list((tmp_path / "home").rglob("*"))
-    again = run(tmp_path, "demo", **given)
+    again = run(tmp_path, "demo", FIVESTAGE_DATA=data, SERVE_PORT=port)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing is computed again" in again.stdout
     assert "(1 of 5)" not in again.stdout

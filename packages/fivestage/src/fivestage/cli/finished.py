@@ -43,8 +43,8 @@ def nothing_changed(made_from: str, name: str, page: Path, file: Path = FILE) ->
     if known["from"] != made_from or known["champion"] != _champion(name):
         return False
     say(
-        f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is computed "
-        f"again, and {page} has its results. To run it from scratch: make clean demo"
+        f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is "
+        f"computed again, and {page} has its results. To run it from scratch: make clean demo"
     )
     return True
 
