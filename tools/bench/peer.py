@@ -31,7 +31,11 @@ def pipeline() -> Any:
     encode = compose.ColumnTransformer(
         [
             ("text", ordinal, columns["text"]),
-            ("moment", change.FunctionTransformer(import_module("bench.peer").seconds), columns["moment"]),
+            (
+                "moment",
+                change.FunctionTransformer(import_module("tools.bench.peer").seconds),
+                columns["moment"],
+            ),
         ],
         remainder="passthrough",
     )

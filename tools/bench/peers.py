@@ -29,6 +29,8 @@ ENVIRONMENTS = {
 }
 # Detectors of drift; NannyML 0.13.1 imports statsmodels without asking for it.
 DETECTORS = {"nannyml": ("nannyml==0.13.1", "statsmodels==0.15.0", "pandas==2.3.3")}
+# KServe's client of the Open Inference Protocol, which brings its server along.
+CLIENTS = {"kserve": ("kserve==0.21.0",)}
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ def peers(port: int, columns: Mapping[str, str]) -> dict[str, Peer]:
     bento = ("bentoml", "serve", *where, "--api-workers", "1")
     return {
         "mlflow models serve": Peer("mlflow", (*served, *where), "/invocations", records),
-        "BentoML": Peer("bentoml", (*bento, "bench.peer:Plain"), "/predict", plain),
-        "BentoML, adaptive batching": Peer("bentoml", (*bento, "bench.peer:Batched"), "/predict", plain),
+        "BentoML": Peer("bentoml", (*bento, "tools.bench.peer:Plain"), "/predict", plain),
+        "BentoML, adaptive batching": Peer(
+            "bentoml", (*bento, "tools.bench.peer:Batched"), "/predict", plain
+        ),
         "LitServe": Peer("litserve", lit, "/predict", plain),
         "LitServe with our engine": Peer("litserve", (*lit, "engine"), "/predict", plain),
         "MLServer, batching": Peer("mlserver", ("mlserver", "start", "mlserver"), infer, tensors),
@@ -119,7 +123,7 @@ def installed(name: str) -> Path:
     Raises:
         UserError: when it cannot be installed.
     """
-    wanted = {**ENVIRONMENTS, **DETECTORS}[name]
+    wanted = {**ENVIRONMENTS, **DETECTORS, **CLIENTS}[name]
     folder = FOLDER / name
     python, done = folder / "bin" / "python", folder / "installed.txt"
     if not done.exists() or done.read_text(encoding="utf-8") != "\n".join(wanted):

@@ -1,5 +1,6 @@
 """The rules as generated, held to the contract and, where promtool is installed, made to fire one by one."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ from fivestage.monitoring.alerts import (
     rules,
     rules_text,
 )
-from fivestage.monitoring.dashboard import dashboard_text
+from fivestage.monitoring.dashboard import ASKED, dashboard_text
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.serving.prometheus_metrics import BOUNDS
 from problem import PROBLEM
@@ -36,6 +37,14 @@ def test_the_files_are_what_the_contract_gives() -> None:
     assert RULES.read_text(encoding="utf-8") == rules_text(contract), "run `make alerts`"
     assert OPERATOR.read_text(encoding="utf-8") == operator_text(contract), "run `make alerts`"
     assert DASHBOARD.read_text(encoding="utf-8") == dashboard_text(contract), "run `make alerts`"
+
+
+def test_only_what_clients_ask_of_the_model_counts() -> None:
+    (uncounted,) = re.findall(r'handler!~"(.*)"', ASKED)
+    others = ("/docs/assets", "/redoc", "unmatched", "/v2", "/v2/models/{name}/ready", "/healthz", "/")
+    assert [one for one in others if not re.fullmatch(uncounted, one)] == []
+    asked = ("/predict", "/outcomes", "/model", "shed", "/v2/models/{name}/infer", "/v2/models/{name}")
+    assert [one for one in asked if re.fullmatch(uncounted, one)] == []
 
 
 def test_the_latency_is_counted_at_a_bound_that_the_service_has() -> None:

@@ -1,6 +1,5 @@
-"""The clients of the Open Inference Protocol work unchanged: Triton's, and KServe's where it is installed."""
+"""The clients of the Open Inference Protocol work unchanged: Triton's, and its refusals are understood."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,23 +58,6 @@ def test_tritons_client(shared: Running, traffic: Traffic, packing: str | None, 
     with pytest.raises(triton.InferenceServerException, match="'8' does not serve"):
         client.infer(MODEL, inputs, "8")
     client.close()
-
-
-@pytest.mark.parametrize("binary", [True, False])
-def test_kserves_client(shared: Running, traffic: Traffic, binary: bool) -> None:  # noqa: FBT001
-    kserve = pytest.importorskip("kserve")
-
-    async def ask() -> Any:
-        client = kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v2"))
-        assert await client.is_model_ready(shared.url, MODEL)
-        inputs = []
-        for name, (kind, values) in columns(traffic).items():
-            inputs.append(kserve.InferInput(name, list(values.shape), kind))
-            inputs[-1].set_data_from_numpy(values, binary_data=binary)
-        return await client.infer(shared.url, kserve.InferRequest(MODEL, inputs), model_name=MODEL)
-
-    found = {one.name: one.as_numpy() for one in asyncio.run(ask()).outputs}
-    assert found["probability"].tolist() == expected(shared, traffic)
 
 
 def test_what_is_no_tensor_of_a_client_is_refused(shared: Running) -> None:

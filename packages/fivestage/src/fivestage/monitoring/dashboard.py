@@ -6,7 +6,8 @@ from typing import Any
 
 from fivestage.contract.contract import Contract
 
-ASKED = 'handler!~"/|/healthz|/readyz|/metrics|/docs.*|/openapi.json|/v2/health/.*"'
+PROBES = "/|/healthz|/readyz|/metrics|/docs.*|/redoc|/openapi.json|/v2|/v2/health/.*|/v2/models/.*/ready"
+ASKED = f'handler!~"unmatched|{PROBES}"'  # neither probes and pages, nor paths that are no route
 LATENCY_SHARE = 0.99  # of the requests: the contract's objective is a p99
 FAST_BURN = 14.4  # times: 2% of a budget of 30 days within an hour
 HEIGHT = 8  # of a panel, in units of the grid, which is 24 wide
