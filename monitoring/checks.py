@@ -30,12 +30,18 @@ def checks(period: PeriodColumns) -> Report:
     return Report(
         [
             RowCount(tests=[gt(0)]),
-            CalibratedDrift(period.inputs, inputs),
-            CalibratedDrift(period.scores, score, period.unlearnt_from, name=SCORE),
+            CalibratedDrift(columns=period.inputs, false_alarm=inputs),
+            CalibratedDrift(
+                columns=period.scores, false_alarm=score, reference_from=period.unlearnt_from, name=SCORE
+            ),
             LabelDrift(
-                period.inputs, period.forecasts, contract.task, rules.false_alarm, period.unlearnt_from
+                columns=period.inputs,
+                forecasts=period.forecasts,
+                task=contract.task,
+                false_alarm=rules.false_alarm,
+                reference_from=period.unlearnt_from,
             ),
             *(ScoreLimit(score=name) for name in judged_scores(contract)),
-            LabelledRows(quality),
+            LabelledRows(items=quality),
         ]
     )

@@ -19,9 +19,9 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import Window
+from tools.bench.drift_trials import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed
-from tools.bench.watched import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of
 
 HALF = 0.5  # of the columns drifted: the preset's own default, and a decision's for CBPE
 WINDOWS = {1: 4, WEEK: 3}  # by their length, of which one with faults: Evidently draws each column it judges
@@ -30,7 +30,7 @@ FOLDER = VAR / "bench" / "drift"
 
 
 @dataclass
-class Told:
+class PeerAlarms:
     """How often a peer alarmed, by fault ("" for none) and length of window."""
 
     half: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
@@ -38,7 +38,7 @@ class Told:
     nannyml: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
     cbpe: dict[tuple[str, int], list[bool]] = field(default_factory=partial(defaultdict, list))
 
-    def add(self, other: "Told") -> None:
+    def add(self, other: "PeerAlarms") -> None:
         """Take up another trial's."""
         for name in ("half", "any", "nannyml", "cbpe"):
             for key, found in getattr(other, name).items():
@@ -79,7 +79,7 @@ def key_of(fault: Fault) -> str:
     return f"{fault.name} | {fault.where}"
 
 
-def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: bool) -> Told:
+def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: bool) -> PeerAlarms:
     """Both peers on the windows of one trial."""
     draw = np.random.default_rng([3, number])
     of_reference, of_others = drawn(plan, draw)
@@ -87,7 +87,7 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
     by_key = {key_of(fault): fault for fault in faults}
     broken = {key: fault.put(others, reference.frame, draw) for key, fault in by_key.items()}
     shares = {key: touched(others, window) for key, window in broken.items()}
-    judged, told = Judged(reference, others, by_key, broken, shares), Told()
+    judged, found = Judged(reference, others, by_key, broken, shares), PeerAlarms()
     usual, current = (judged.side_by_side(new=new) for new in (False, True))
     for length, most in WINDOWS.items():
         for place, weight in enumerate(consecutive(length, others.days)[:most]):
@@ -100,8 +100,8 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
                     some = broken[key].frame[_inside(broken[key], weight)]
                     verdicts[key] = evidently(reference.frame, some)
             for key, drifted in verdicts.items():
-                told.half[key, length].append(bool(np.mean(list(drifted.values())) >= HALF))
-                told.any[key, length].append(any(drifted.values()))
+                found.half[key, length].append(bool(np.mean(list(drifted.values())) >= HALF))
+                found.any[key, length].append(any(drifted.values()))
     if nannyml:
         frames = (usual, _beside(table, then)), (current, _beside(table, now))
         for name, (frame, more), window in zip(
@@ -110,8 +110,8 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
             when = MONDAY + pd.to_timedelta(np.asarray(window.day), unit="D")
             FOLDER.mkdir(parents=True, exist_ok=True)
             frame.assign(_when=when, **more).to_parquet(FOLDER / f"{name}-{number}.parquet")
-        _nannyml(told, judged, number)
-    return told
+        _nannyml(found, judged, number)
+    return found
 
 
 def evidently(usual: pd.DataFrame, current: pd.DataFrame) -> dict[str, bool]:
@@ -142,7 +142,7 @@ def _beside(table: Table, where: Ints) -> dict[str, Floats]:
     return {"_chance": chance, "_said": (chance >= HALF).astype(np.int64), "_label": table.label[where]}
 
 
-def _nannyml(told: Told, judged: Judged, number: int) -> None:
+def _nannyml(found: PeerAlarms, judged: Judged, number: int) -> None:
     done = subprocess.run(  # noqa: S603
         [str(installed("nannyml")), "-m", "tools.bench.peer_nannyml", str(FOLDER), str(number)],
         env=environment_of("nannyml"),
@@ -157,6 +157,6 @@ def _nannyml(told: Told, judged: Judged, number: int) -> None:
         for place, weight in enumerate(consecutive(length, judged.others.days)):
             alerts = {name: found[place] for name, found in written[period].items()}
             if "CBPE" in alerts:
-                told.cbpe["", length].append(alerts["CBPE"])
+                found.cbpe["", length].append(alerts["CBPE"])
             for key, drifted in judged.verdicts(alerts, weight):
-                told.nannyml[key, length].append(any(drifted.values()))
+                found.nannyml[key, length].append(any(drifted.values()))

@@ -35,13 +35,23 @@ from fivestage.monitoring.drift_limits import MIN_WINDOWS
 from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
-from tools.bench.drift_peers import Told, ask, key_of
+from tools.bench.best_statistic import limit_of
+from tools.bench.drift_peers import PeerAlarms, ask, key_of
+from tools.bench.drift_trials import (
+    WEEK,
+    Plan,
+    Seen,
+    Table,
+    Unchanged,
+    faulty,
+    labelled,
+    spread_out,
+    unchanged,
+)
 from tools.bench.faults import Fault, faults, label_faults
-from tools.bench.limits import limit_of
 from tools.bench.memory import peak_bytes
 from tools.bench.monitoring_page import page
 from tools.bench.peers import installed
-from tools.bench.watched import WEEK, Plan, Seen, Table, Unchanged, faulty, labelled, spread_out, unchanged
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"
@@ -150,7 +160,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         null_labels.add(more)
         for one, there in zip(seen_labels, seen_there, strict=True):
             one.add(there)
-    told, missing = _peers(effort, table, plan, some)
+    peers, missing = _peers(effort, table, plan, some)
     return {
         "level": rules.false_alarm,
         "days": [int(of_half[0]), int(of_half[-1])],
@@ -165,7 +175,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
                 "trials": len(found),
                 "alarms": asdict(share_of_trials(found)),
                 "labels": _of_trials(null_labels.alarms.get((length, 1.0))),
-                **(_of_peers(told, "", length) if reference == plan.reference else {}),
+                **(_of_peers(peers, "", length) if reference == plan.reference else {}),
             }
             for length, reference, found in [
                 *((length, plan.reference, null.alarms[length, 1.0]) for length in plan.lengths),
@@ -180,7 +190,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             | {
                 f"{name}_{window}": share
                 for window, length in (("day", 1), ("week", WEEK))
-                for name, share in _of_peers(told, key_of(fault), length).items()
+                for name, share in _of_peers(peers, key_of(fault), length).items()
             }
             for fault, one in zip(some, seen, strict=True)
             if one.day
@@ -195,7 +205,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
 
 
 def real_rows(contract: Contract) -> Table:
-    """The watched features of the project's own data; forecasts of the second half by what the first says."""
+    """The monitored features of the project's own data, and each half's forecasts by a model of the other."""
     rows, event_tables, _ = ingest_tables(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
@@ -207,10 +217,10 @@ def real_rows(contract: Contract) -> Table:
     halves = [np.flatnonzero(first), np.flatnonzero(~first)]
     forecasts = [learn(numbers, label, train, other) for train, other in (halves[::-1], halves)]
     forecast = np.empty((len(rows), *forecasts[0].shape[1:]))
-    for where, told in zip(halves, forecasts, strict=True):
-        forecast[where] = told
-    watched = [name for name in features if name not in contract.monitoring.unwatched]
-    return Table(features[watched].reset_index(drop=True), day, label, forecast)
+    for where, predicted in zip(halves, forecasts, strict=True):
+        forecast[where] = predicted
+    monitored = [name for name in features if name not in contract.monitoring.unwatched]
+    return Table(features[monitored].reset_index(drop=True), day, label, forecast)
 
 
 def middle_of(day: Ints) -> int:
@@ -249,8 +259,8 @@ def as_they_came(table: Table, contract: Contract, apart: int) -> dict[str, Any]
     }
 
 
-def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple[Told, str]:
-    told, missing = Told(), ""
+def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple[PeerAlarms, str]:
+    peers, missing = PeerAlarms(), ""
     if effort.peers:
         try:
             installed("nannyml")
@@ -258,12 +268,17 @@ def _peers(effort: Effort, table: Table, plan: Plan, some: list[Fault]) -> tuple
             missing = f"NannyML is not among them: {error}"
     work = partial(ask, table=table, plan=plan, faults=some, nannyml=not missing)
     for found in spread_out(work, range(effort.peers), "Evidently and NannyML"):
-        told.add(found)
-    return told, missing
+        peers.add(found)
+    return peers, missing
 
 
-def _of_peers(told: Told, key: str, length: int) -> dict[str, Any]:
-    names = {"evidently": told.half, "evidently_any": told.any, "nannyml": told.nannyml, "cbpe": told.cbpe}
+def _of_peers(peers: PeerAlarms, key: str, length: int) -> dict[str, Any]:
+    names = {
+        "evidently": peers.half,
+        "evidently_any": peers.any,
+        "nannyml": peers.nannyml,
+        "cbpe": peers.cbpe,
+    }
     return {name: _share(found.get((key, length))) for name, found in names.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.bench.watched import WEEK
+from tools.bench.drift_trials import WEEK
 
 TARGET = 0.95
 EPOCH = date(1970, 1, 1).toordinal()
@@ -43,22 +43,24 @@ def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
             f"{one['rows']:,} rows, {_days(one['days'])}",
             _days(one["reference_days"]),
             str(one["alarms"]["of"]),
-            _told(one["alarms"], 1),
-            *map(_told, others),
+            _percent(one["alarms"], 1),
+            *map(_percent, others),
         )
 
 
 def _scales(found: Mapping[str, Any]) -> Iterator[str]:
-    """What the choice of the least scales does, on the days that it was made on and on the judged ones."""
+    """What the choice of the least limits does, on the days that it was made on and on the judged ones."""
     some = [one for one in found.get("scales", []) if one["judged"]]
     if not some:
         return
-    yield "Alarms where nothing changed, with other least scales, on the half of the days that is judged here"
+    yield "Alarms where nothing changed, with other least limits, on the half of the days that is judged here"
     yield "and on the other half, on which alone they can be chosen:"
     yield ""
-    yield from _head("least scales", "window", "the other half", "this half")
+    yield from _head("least limits", "window", "the other half", "this half")
     for one in some:
-        yield _row(f"x {one['times']:g}", _days(one["days"]), _told(one["other"], 1), _told(one["judged"], 1))
+        yield _row(
+            f"x {one['times']:g}", _days(one["days"]), _percent(one["other"], 1), _percent(one["judged"], 1)
+        )
 
 
 def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
@@ -66,8 +68,8 @@ def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
     named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
     yield f"Of {came['drifted']['of']} periods of the year as they came,"
     yield f"one from every {came['apart']} days on, each against the days before it,"
-    yield f"{_told(came['drifted'])} warn, of {came['columns_drifted']:.1f} columns on average:"
-    yield f"seasons, which one year cannot tell from faults. {_told(came['broken'])} are called broken"
+    yield f"{_percent(came['drifted'])} warn, of {came['columns_drifted']:.1f} columns on average:"
+    yield f"seasons, which one year cannot tell from faults. {_percent(came['broken'])} are called broken"
     yield f"({named or 'none'})."
 
 
@@ -104,27 +106,27 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _head(
         "labels otherwise, inputs as they were",
         "seen within a day",
-        "if told",
+        "best statistic alone",
         "within a week",
-        "if told",
+        "best statistic alone",
         "days until seen",
-        "best told by",
+        "best statistic",
     )
     for one in found["labels"]:
         yield _row(
             one["fault"],
-            _told(one["day"]),
+            _percent(one["day"]),
             _limit(one, "day"),
-            _told(one["week"]),
+            _percent(one["week"]),
             _limit(one, "week"),
             _until([one["days_until"]]),
             _best(one, "week"),
         )
     yield ""
-    yield "*If told*: what an alarm sees that was told the fault beforehand, watches the one statistic that"
-    yield "shows it best, knows from all draws how far unchanged windows take that, and spends all"
+    yield "*Best statistic alone*: what an alarm sees that knows the fault beforehand, uses the one statistic"
+    yield "that shows it best, knows from all draws how far unchanged windows take that, and spends all"
     yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
-    yield "the price of watching everything. Where it is itself short, a window of that length says no more."
+    yield "the price of monitoring everything. Where it is short itself, such a window says no more."
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:
@@ -133,25 +135,25 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     if not short:
         return
     yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
-    yield "them what tells most within a day, how far the median of the fault's days reaches towards the"
+    yield "them what shows most within a day, how far the median of the fault's days reaches towards the"
     yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
-    yield "*If told* is as above; what is seen may be more, where other columns alarm."
+    yield "*Best statistic alone* is as above; what is seen may be more, where other columns alarm."
     yield ""
     yield from _head(
         "fault",
         "column",
         "within a day",
-        "if told",
+        "best statistic alone",
         "within a week",
-        "if told",
-        "told by",
+        "best statistic alone",
+        "best statistic",
         "reaches",
         "unchanged days reach",
     )
     for one in sorted(short, key=lambda one: (not one["gross"], one["fault"], one["where"])):
         name = f"**{one['fault']}**" if one["gross"] else one["fault"]
         reach = (one["by"], f"{one['reach']:.2f}", f"{one['unchanged_reach']:.2f}")
-        seen = (text for window in ("day", "week") for text in (_told(one[window]), _limit(one, window)))
+        seen = (text for window in ("day", "week") for text in (_percent(one[window]), _limit(one, window)))
         yield _row(name, one["where"], *seen, *reach)
 
 
@@ -189,7 +191,7 @@ def _falls_short(one: Line) -> bool:
     return bool(share["of"] and share["found"] < TARGET * share["of"])
 
 
-def _told(share: Line | None, digits: int = 0) -> str:
+def _percent(share: Line | None, digits: int = 0) -> str:
     if share is None or not share["of"]:
         return ""
     low, value, high = share["low"], share["found"] / share["of"], share["high"]

@@ -8,11 +8,8 @@ import pytest
 
 from fivestage.monitoring.label_drift import BY_INPUT, OF_PROBABILITIES
 from tests.contract.contracts import contract_of
-from tools.bench.faults import Fault, faults, label_faults, touched
-from tools.bench.limits import limit_of
-from tools.bench.monitoring import share_of, share_of_trials
-from tools.bench.monitoring_page import page
-from tools.bench.watched import (
+from tools.bench.best_statistic import limit_of
+from tools.bench.drift_trials import (
     TOUCHED,
     WEEK,
     Plan,
@@ -25,6 +22,9 @@ from tools.bench.watched import (
     unchanged,
     window_of,
 )
+from tools.bench.faults import Fault, faults, label_faults, touched
+from tools.bench.monitoring import share_of, share_of_trials
+from tools.bench.monitoring_page import page
 
 DAYS, ROWS, REFERENCE, OTHERS = 74, 60, 56, 14
 

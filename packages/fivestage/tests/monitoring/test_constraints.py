@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.constraints import ANY, Rule, rule_of
+from fivestage.monitoring.constraints import NONE, Constraint, learn_constraint
 
 DAYS = 40
 
 
-def learnt(numbers: Floats) -> Rule:
-    """The rule of numbers that come in turn, as many a day."""
+def learnt(numbers: Floats) -> Constraint:
+    """The constraint of numbers that come in turn, as many a day."""
     distinct, value = np.unique(numbers, return_inverse=True)
     day = np.repeat(np.arange(DAYS), len(numbers) // DAYS)
-    return rule_of(distinct, value, day, np.ones(len(numbers), dtype=np.int64))
+    return learn_constraint(distinct, value, day, np.ones(len(numbers), dtype=np.int64))
 
 
 def draw() -> np.random.Generator:
@@ -32,21 +32,21 @@ def draw() -> np.random.Generator:
 )
 def test_the_widest_grid_is_found(numbers: Floats, step: float) -> None:
     assert learnt(numbers).step == pytest.approx(step)
-    assert not learnt(numbers).broken_by(numbers).any()
+    assert not learnt(numbers).violated_by(numbers).any()
     single = numbers.astype(np.float32).astype(np.float64)
-    assert not learnt(numbers).broken_by(single).any()
+    assert not learnt(numbers).violated_by(single).any()
 
 
 def test_numbers_off_the_grid_break_it_where_it_was_well_seen() -> None:
     rule = learnt(np.append(draw().integers(50, 90, 798), [0, 200]).astype(np.float64))
-    assert rule.broken_by(np.array([60.5, 60.0, 20.5, np.nan, np.inf])).tolist() == [True, *[False] * 4]
+    assert rule.violated_by(np.array([60.5, 60.0, 20.5, np.nan, np.inf])).tolist() == [True, *[False] * 4]
 
 
 def test_bounds_are_what_most_days_touch() -> None:
     counts = draw().poisson(3, 800).astype(np.float64)
     rule = learnt(counts)
     assert (rule.low, rule.high) == (0.0, np.inf)
-    assert rule.broken_by(np.array([-1.0, 0.0, 99.0])).tolist() == [True, False, False]
-    assert learnt(np.minimum(counts, 5)) == ANY  # six numbers are too few to make a rule of
+    assert rule.violated_by(np.array([-1.0, 0.0, 99.0])).tolist() == [True, False, False]
+    assert learnt(np.minimum(counts, 5)) == NONE  # six numbers are too few to make a constraint of
     warm = np.repeat(np.linspace(2, 30, DAYS), 20) + draw().normal(0, 1, 800)
     assert np.isinf([learnt(warm).low, learnt(warm).high]).all()

@@ -83,11 +83,11 @@ def test_alarms_are_false_as_often_as_stated(days: int) -> None:
     pool, draw, alarms = window(1, 0, 300), np.random.default_rng(2), 0
     for seed in range(6):
         order = draw.permutation(300)
-        counted = Reference.of(days_of(pool, order[:REFERENCE], 0), seed)
-        thresholds = counted.thresholds(days, 0.05, seed)
+        counted = Reference.of(days_of(pool, order[:REFERENCE], 0))
+        limits = counted.limits(days, 0.05, seed)
         for number in range(10):
             some = order[REFERENCE + number * days : REFERENCE + (number + 1) * days]
-            alarms += bool(drifted(compare(counted, days_of(pool, some, REFERENCE), thresholds)))
+            alarms += bool(drifted(compare(counted, days_of(pool, some, REFERENCE), limits)))
     assert alarms <= 8  # 3 are expected; more than 8 happen once in 270 times
 
 
@@ -96,9 +96,7 @@ def test_rows_taken_for_independent_would_always_alarm(reference: Window) -> Non
     shuffled = np.random.default_rng(3).permutation(reference.day)
     by_row = Window(reference.frame[["rain"]], shuffled, reference.first, reference.days)
     by_day = Window(reference.frame[["rain"]], reference.day, reference.first, reference.days)
-    rows, days = (
-        Reference.of(some).thresholds(PERIOD, 0.01)["missing share"].limit[0] for some in (by_row, by_day)
-    )
+    rows, days = (Reference.of(some).limits(PERIOD, 0.01)["missing share"][0] for some in (by_row, by_day))
     assert rows < 0.7 * days
 
 
@@ -241,7 +239,7 @@ def hourly(seed: int, first: int, days: int) -> Window:
     [
         ("waiting", lambda values: values * 1.609, "constraint"),
         ("waiting", lambda values: -values, "constraint"),
-        ("waiting", lambda values: values * 1000, "share out of range"),
+        ("waiting", lambda values: values * 1000, "range excess"),
         ("wind", lambda values: values * np.pi / 180, "constraint"),
     ],
 )
@@ -310,12 +308,19 @@ def test_ratios_are_what_their_formulas_say() -> None:
     both = np.ones((1, 2))
     assert counted["missing share"].ratio(both).tolist() == [[1 / 6, 1 / 6]]
     assert counted["modal share"].ratio(both)[0] == pytest.approx([(2 / 3 + 1) / 2] * 2)
-    assert counted["distinct share"].ratio(both)[0] == pytest.approx([(2 / 3 + 1 / 2) / 2] * 2)
     assert counted["new share"].ratio(both)[0].tolist() == [1, 1]  # the days share no value
     assert counted["duplicate share"].ratio(both)[0].tolist() == [2 / 6]
+    assert counted["days without rows"].ratio(both)[0].tolist() == [0]
     assert counted["rows a day"].ratio(both)[0].tolist() == [3]
     assert dict(zip(counted["level share"].labels, counted["level share"].ratio(both)[0], strict=True)) == {
         "a": 2 / 5,
         "b": 1 / 5,
         "c": 2 / 5,
     }
+
+
+def test_excess_is_in_widths_of_the_range_of_the_reference() -> None:
+    usual = Reference.of(Window(pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0]}), np.array([0, 0, 1, 1]), 0, 2))
+    counted, _ = usual.count(Window(pd.DataFrame({"x": [6.0, 4.0, -2.0, 1e6]}), np.full(4, 2), 2, 1))
+    (excess,) = (one for one in counted if one.name == "range excess")
+    assert excess.ratio(np.ones((1, 1)))[0, 0] == (0.5 + 0 + 0.5 + 10) / 4  # one value counts for ten widths

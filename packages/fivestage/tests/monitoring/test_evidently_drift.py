@@ -57,11 +57,11 @@ def checked(current: Window, seed: int = 10, more: float = 0.0, known: float = 1
     report = Report(
         [
             RowCount(tests=[gt(0)]),
-            CalibratedDrift(INPUTS, 0.01),
-            LabelDrift(INPUTS, [FORECAST_COLUMN], "binary", 0.01),
+            CalibratedDrift(columns=INPUTS),
+            LabelDrift(columns=INPUTS, forecasts=[FORECAST_COLUMN]),
             *(ScoreLimit(score=name) for name in judged_scores(contract)),
-            LabelledRows([RocAuc(tests=[gt(0.4, is_critical=False)])]),
-            LabelledRows([LogLoss()]),
+            LabelledRows(items=[RocAuc(tests=[gt(0.4, is_critical=False)])]),
+            LabelledRows(items=[LogLoss()]),
         ]
     )
     return run_checks(report, now, then, performance, contract, 63 * DAY)
@@ -174,7 +174,7 @@ def test_a_line_of_an_owner_decides_too() -> None:
     warning = Report([MaxValue(column="temperature", tests=[lt(5, is_critical=False)])])
     (cause,) = failed_tests(run_checks(warning, now, then, performance, contract, 63 * DAY))
     assert cause.kind == "input shift"
-    quality = Report([LabelledRows([RocAuc(tests=[gt(0.99)])])])
+    quality = Report([LabelledRows(items=[RocAuc(tests=[gt(0.99)])])])
     (cause,) = failed_tests(run_checks(quality, now, then, performance, contract, 63 * DAY))
     assert cause.kind == "performance"
 

@@ -7,12 +7,12 @@ import pytest
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import Finding
-from fivestage.monitoring.evidently_drift import label_findings
 from fivestage.monitoring.label_drift import (
     BIAS,
     BY_INPUT,
     OF_PROBABILITIES,
     detect_label_drift,
+    label_findings,
 )
 from tests.monitoring.test_drift import PERIOD, REFERENCE, drifted, window
 

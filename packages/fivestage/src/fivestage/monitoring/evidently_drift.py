@@ -26,15 +26,14 @@ from evidently.core.metric_types import (
     SingleValueMetric,
 )
 from evidently.core.report import Context
-from evidently.legacy.renderers.html_widgets import plotly_figure, table_data
+from evidently.legacy.renderers.html_widgets import plotly_figure
 from evidently.tests import lt, lte
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import LEAST_REFERENCE, day_of
-from fivestage.evaluation.daily import Column, Floats
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import DailySeries, Finding, detect_drift
-from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES, detect_label_drift
+from fivestage.monitoring.label_drift import label_findings
 
 DAY_COLUMN, LABEL_COLUMN, FORECAST_COLUMN = "decision day", "label", "forecast"
 PREDICTED_COLUMN = "predicted class"
@@ -57,46 +56,12 @@ class CalibratedDrift(MetricContainer):
     reference_from: int = 0
     name: str = INPUTS
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        false_alarm: float = 0.01,
-        reference_from: int = 0,
-        name: str = INPUTS,
-        *,
-        include_tests: bool = True,
-    ) -> None:
-        super().__init__(
-            include_tests=include_tests,
-            columns=list(columns),
-            false_alarm=false_alarm,
-            reference_from=reference_from,
-            name=name,
-        )
-
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """A metric for each finding, those that moved furthest first."""
-        windows = self._windows(context)
-        if windows is None:
-            return []
-        reference, current = windows
-        return _remember(context, self.name, detect_drift(reference, current, self.false_alarm))
-
-    def _windows(self, context: Context) -> tuple[Window, Window] | None:
-        current, reference = frames_of(context)
-        if reference is None:
-            raise ValueError("drift needs a reference dataset: hand one to Report.run")
-        return windows_of(reference, current, self.columns, self.reference_from)
-
-    def render(self, context: Context, child_widgets: Any = None) -> list[Any]:
-        """A table of what moved, before the pictures."""
-        moved = [one for one in findings_in(context, self.name) if one.drifted]
-        rows = [[one.column, one.statistic, one.sentence, _since(one), _verdict(one)] for one in moved]
-        title = f"Drift of {self.name}: {len(moved)} statistics beyond what chance explains"
-        table = table_data(
-            title=title, column_names=["column", "statistic", "now and then", "since", "verdict"], data=rows
+        windows = windows_of(*frames_of(context), self.columns, self.reference_from)
+        return (
+            [] if windows is None else _remember(context, self.name, detect_drift(*windows, self.false_alarm))
         )
-        return [table, *super().render(context, child_widgets)]
 
 
 class LabelDrift(CalibratedDrift):
@@ -104,83 +69,25 @@ class LabelDrift(CalibratedDrift):
 
     forecasts: list[str]
     task: str = "binary"
-
-    def __init__(
-        self,
-        columns: Sequence[str],
-        forecasts: Sequence[str],
-        task: str,
-        false_alarm: float = 0.01,
-        reference_from: int = 0,
-        *,
-        include_tests: bool = True,
-    ) -> None:
-        MetricContainer.__init__(
-            self,
-            include_tests=include_tests,
-            columns=list(columns),
-            false_alarm=false_alarm,
-            reference_from=reference_from,
-            name=LABELS,
-            forecasts=list(forecasts),
-            task=task,
-        )
+    name: str = LABELS
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """A metric for each finding of the rows whose label has arrived."""
-        current, reference = frames_of(context)
-        if reference is None:
-            raise ValueError("label drift needs a reference dataset: hand one to Report.run")
-        labelled = [one[one[LABEL_COLUMN].notna()] for one in (reference, current)]
-        windows = windows_of(labelled[0], labelled[1], self.columns, self.reference_from)
+        reference, current = (one[one[LABEL_COLUMN].notna()] for one in frames_of(context))
+        reference = reference[reference[DAY_COLUMN] >= self.reference_from]
+        windows = windows_of(reference, current, self.columns)
         if windows is None:
             return []
-        labelled[0] = labelled[0][labelled[0][DAY_COLUMN] >= self.reference_from]
-        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in labelled]
-        told = [one[self.forecasts].to_numpy(dtype=np.float64) for one in labelled]
-        found = label_findings(windows, labels, told, self.task, self.false_alarm)
+        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in (reference, current)]
+        predictions = [one[self.forecasts].to_numpy(dtype=np.float64) for one in (reference, current)]
+        found = label_findings(windows, labels, predictions, self.task, self.false_alarm)
         return _remember(context, self.name, found)
-
-
-def label_findings(
-    windows: tuple[Window, Window],
-    labels: Sequence[Column],
-    forecasts: Sequence[Floats],
-    task: str,
-    false_alarm: float,
-) -> list[Finding]:
-    """The findings of labels; each of several classes by itself, with its part of the false alarms.
-
-    Args:
-        windows: the reference and the current window.
-        labels: of both; the number of the class for several classes.
-        forecasts: of both (rows, columns).
-        task: binary, multiclass or regression.
-        false_alarm: chance that anything alarms where nothing changed but the days.
-    """
-    then, now = forecasts
-    if task == "regression":
-        return detect_label_drift(windows, (labels[0], labels[1]), (then, now), false_alarm, OF_NUMBERS)
-    classes = [1] if then.shape[1] == 1 else list(range(then.shape[1]))
-    found: list[Finding] = []
-    for place, one in enumerate(classes):
-        truth = [(label == one).astype(np.float64) for label in labels]
-        told = (then[:, place], now[:, place])
-        share = false_alarm / len(classes)
-        some = detect_label_drift(windows, (truth[0], truth[1]), told, share, OF_PROBABILITIES)
-        if len(classes) > 1:
-            some = [one.named(f"class {place}: {one.column}") for one in some]
-        found += some
-    return sorted(found, key=lambda finding: -finding.exceedance)
 
 
 class LabelledRows(MetricContainer):
     """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one."""
 
     items: list[Metric]
-
-    def __init__(self, items: Sequence[Metric], *, include_tests: bool = True) -> None:
-        super().__init__(include_tests=include_tests, items=list(items))
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """The metrics, calculated on those rows ahead, so that the report finds their results."""
@@ -251,8 +158,9 @@ class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):
         """See `SingleValueCalculation`."""
         finding = _findings[context][self.metric.check, self.metric.column, self.metric.statistic]
         result = self.result(finding.value)
-        result.display_name = f"{finding.column}: {finding.sentence}{_since(finding, '; since ')}"
-        result.widget = _picture(finding)
+        result.display_name = _title(finding)
+        series = finding.series  # a picture of what moved alone
+        result.widget = [plotly_figure(title=_title(finding), figure=figure_of(series))] if series else []
         return result
 
     def display_name(self) -> str:
@@ -308,23 +216,9 @@ class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
     ) -> SingleValue:
         """See `SingleValueCalculation`."""
         row = _score(context, self.metric.score)
-        if row is None:
-            result = self.result(0.0)
-            result.display_name = f"{self.metric.score}: no label has arrived"
-            result.widget = []
-            return result
-        result = self.result(float(row["beyond_chance"]))
-        result.display_name = str(row["sentence"])
-        rows = [
-            [
-                self.metric.score,
-                f"{row['value']:.4g}",
-                f"{row['low']:.4g} to {row['high']:.4g}",
-                row["allowed"],
-            ]
-        ]
-        names = ["score", "value", "interval", "may be off by"]
-        result.widget = [table_data(title=result.display_name, column_names=names, data=rows)]
+        result = self.result(0.0 if row is None else float(row["beyond_chance"]))
+        missing = f"{self.metric.score}: no label has arrived"
+        result.display_name = missing if row is None else str(row["sentence"])
         return result
 
     def display_name(self) -> str:
@@ -332,10 +226,12 @@ class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
         return str(self.metric.score)
 
 
-def frames_of(context: Context) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The current and the reference rows of a run."""
+def frames_of(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The reference and the current rows of a run."""
     current, reference = context._input_data  # noqa: SLF001 (Evidently's own metrics are handed these)
-    return current.as_dataframe(), None if reference is None else reference.as_dataframe()
+    if reference is None:
+        raise ValueError("drift needs a reference dataset: hand one to Report.run")
+    return reference.as_dataframe(), current.as_dataframe()
 
 
 def windows_of(
@@ -378,20 +274,9 @@ def _score(context: Context, score: str) -> dict[str, Any] | None:
     return dict(scores[scores["score"] == score].iloc[0])
 
 
-def _since(finding: Finding, before: str = "") -> str:
-    return "" if finding.since is None else f"{before}{day_of(finding.since * DAY)}"
-
-
-def _verdict(finding: Finding) -> str:
-    return "broken" if finding.is_broken else "drifted"
-
-
-def _picture(finding: Finding) -> list[Any]:
-    """The days of what moved; nothing for what did not."""
-    if finding.series is None:
-        return []
-    title = f"{finding.column}: {finding.sentence}{_since(finding, '; since ')} ({_verdict(finding)})"
-    return [plotly_figure(title=title, figure=figure_of(finding.series))]
+def _title(finding: Finding) -> str:
+    since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
+    return f"{finding.column}: {finding.sentence}{since}"
 
 
 def figure_of(series: DailySeries) -> go.Figure:

@@ -5,42 +5,41 @@ learnt still holds. Two statistics share the false alarms, each with its own cal
 
 | statistic | formula, over the days of a window | what moved |
 |---|---|---|
-| label bias | sum of residuals / rows; weighted, of sure rows; times the score; surprise | its rate |
-| label by input | sum of weighted residuals x input / weights, of each input | its meaning |
+| label bias | sum of residuals / rows; the same of sure rows, by weights | its rate |
+| label by input | sum of weighted residuals x input / weights, of the score and each input | its meaning |
 
 A bad day moves the rows most that the model is least sure of. So inputs weigh a row by the inverse square of
 its spread: the sure rows of a bad day are like those of others. The label bias has a limit of its own, so
 that a higher rate alone is seen as often as a plain rule on the bias sees it, at the stated false alarms.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
-from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
+from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
 from fivestage.monitoring.daily_statistics import DailyStatistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
 from fivestage.monitoring.drift_limits import calibrate, compare_days
 from fivestage.monitoring.residuals import Design, design_of
+from fivestage.monitoring.severity import LEAST_LABEL
 
 BIAS, BY_INPUT = "label bias", "label by input"
 LABEL = "label"
-LEAST = 0.01  # of a rate, or of an interval's width
-STABLE_WINDOWS = 8  # two statistics rest on less luck than nine
-LEAST_LIMIT = 2.0  # standard deviations: one bias needs less than a maximum over many columns
 LEAST_SPREAD = {"probability": 0.03, "number": 0.2}  # of a row, so that no row counts for all
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
-SCORES = ("the score", "the surprise")  # items beside the inputs
+SCORE_INPUT = "the score"  # compared like an input
 SURE_ROWS = "label of sure rows"
+INDEPENDENT_SHARE = 1.5  # a model's residuals have lighter tails than inputs: their mocks are worth more
 
 
 @dataclass(frozen=True)
 class LabelResiduals:
-    """How labels lie off forecasts: each row's residual, score, surprise and spread, and the words for it."""
+    """How labels lie off predictions: each row's residual, score and spread, and the words for it."""
 
-    of: Callable[[Column, Floats], tuple[Floats, Floats, Floats, Floats]]
+    of: Callable[[Column, Floats], tuple[Floats, Floats, Floats]]
     words: str
 
 
@@ -48,41 +47,35 @@ def label_statistics(
     window: Window, label: Column, forecast: Floats, design: Design, kind: LabelResiduals
 ) -> list[DailyStatistic]:
     """Both statistics of a window whose frame holds the inputs, by day."""
-    residual, score, surprise, spread = kind.of(label, forecast)
+    residual, score, spread = kind.of(label, forecast)
     weight = 1 / spread**2
-    inputs = design.matrix(window.frame)[:, 1:]
+    inputs = [score, *design.matrix(window.frame)[:, 1:].T]
 
     def by_day(columns: list[Floats]) -> Floats:
-        found = [sums(window.of_day, column, window.days) for column in columns]
-        return np.column_stack([np.zeros((window.days, 0)), *found])
+        found = (sums(window.of_day, column, window.days)[:, None] for column in columns)
+        return side_by_side(found, window.days)
 
-    rows = by_day([np.ones(len(residual))])
-    weights = by_day([weight])
     weighted = weight * residual
-    of_scores = by_day([residual, weighted, residual * score, surprise])
-    of_inputs = by_day([weighted * column for column in inputs.T])
     return [
         DailyStatistic(
             BIAS,
-            (LABEL, SURE_ROWS, *SCORES),
-            of_scores,
-            np.hstack([rows, weights, rows, rows]),
-            LEAST,
+            (LABEL, SURE_ROWS),
+            by_day([residual, weighted]),
+            by_day([np.ones(len(residual)), weight]),
+            LEAST_LABEL,
             jackknifed=True,
             labels=(
                 f"{kind.words} off the predictions",
                 f"of sure rows, {kind.words} off the predictions",
-                "the label goes another way with the score than the model learnt",
-                "the label surprises otherwise than the model expected",
             ),
             words="{label}: {now:+.1%}, was {then:+.1%}",
         ),
         DailyStatistic(
             BY_INPUT,
-            tuple(design.names.tolist()),
-            of_inputs,
-            np.repeat(weights, inputs.shape[1], axis=1),
-            LEAST,
+            (SCORE_INPUT, *design.names.tolist()),
+            by_day([weighted * column for column in inputs]),
+            by_day([weight] * len(inputs)),
+            LEAST_LABEL,
             jackknifed=True,
             words="the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}",
         ),
@@ -117,33 +110,61 @@ def detect_label_drift(
         label_statistics(window, truth, told, design, kind)
         for window, truth, told in zip(windows, label, forecast, strict=True)
     )
-    thresholds = calibrate(was, current.days, false_alarm, seed, LEAST_LIMIT, STABLE_WINDOWS)
+    limits = calibrate(was, current.days, false_alarm, seed, INDEPENDENT_SHARE)
     days = [np.ones((1, window.days)) for window in (current, reference)]
     found = compare_days(now, was, days[0], days[1])
-    return findings_of(now, was, found, thresholds, (reference.first, current.first))
+    return findings_of(now, was, found, limits, (reference.first, current.first))
 
 
-def _of_probabilities(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The label minus the probability, the log-odds, the log-loss beyond its expectation, the variance.
+def _of_probabilities(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats]:
+    """The label minus the probability, the log-odds, the variance.
 
     A day that moves all log-odds by as much moves probabilities in proportion to their variance.
     """
     chance = np.clip(np.asarray(probability, dtype=np.float64), SMALLEST, 1 - SMALLEST)
     residual = np.asarray(truth, dtype=np.float64) - chance
-    odds = np.log(chance / (1 - chance))
-    return residual, odds, -residual * odds, chance * (1 - chance) + LEAST_SPREAD["probability"]
+    return residual, np.log(chance / (1 - chance)), chance * (1 - chance) + LEAST_SPREAD["probability"]
 
 
-def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """The label minus the value, the value, both in widths of the interval; whether inside; the width."""
+def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats]:
+    """The label minus the value, the value, both in widths of the interval, and the width."""
     low, high = forecast[:, LOW], forecast[:, HIGH]
     width = np.maximum(high - low, SMALLEST)
-    inside = ((truth >= low) & (truth <= high)).astype(np.float64)
-    value = forecast[:, VALUE]
-    usual = np.median(width)
+    value, usual = forecast[:, VALUE], np.median(width)
     residual = np.clip((truth - value) / width, -MAX_WIDTHS, MAX_WIDTHS)
-    return residual, value / usual, inside, width / usual + LEAST_SPREAD["number"]
+    return residual, value / usual, width / usual + LEAST_SPREAD["number"]
 
 
 OF_PROBABILITIES = LabelResiduals(_of_probabilities, "the rate lies")
 OF_NUMBERS = LabelResiduals(_of_numbers, "in widths of an interval, outcomes lie")
+
+
+def label_findings(
+    windows: tuple[Window, Window],
+    labels: Sequence[Column],
+    predictions: Sequence[Floats],
+    task: str,
+    false_alarm: float,
+) -> list[Finding]:
+    """The findings of labels; each of several classes by itself, with its part of the false alarms.
+
+    Args:
+        windows: the reference and the current window.
+        labels: of both; the number of the class for several classes.
+        predictions: of both (rows, columns).
+        task: binary, multiclass or regression.
+        false_alarm: chance that anything alarms where nothing changed but the days.
+    """
+    then, now = predictions
+    if task == "regression":
+        return detect_label_drift(windows, (labels[0], labels[1]), (then, now), false_alarm, OF_NUMBERS)
+    classes = [1] if then.shape[1] == 1 else list(range(then.shape[1]))
+    found: list[Finding] = []
+    for place, one in enumerate(classes):
+        truth = [(label == one).astype(np.float64) for label in labels]
+        predicted = (then[:, place], now[:, place])
+        share = false_alarm / len(classes)
+        some = detect_label_drift(windows, (truth[0], truth[1]), predicted, share, OF_PROBABILITIES)
+        several = len(classes) > 1
+        found += [replace(one, column=f"class {place}: {one.column}") for one in some] if several else some
+    return sorted(found, key=lambda finding: -finding.exceedance)

@@ -1,39 +1,33 @@
 """Residual mean and spread of each column given the others: a fault in one column breaks its relations.
 
 A season moves columns together and leaves their relations as they were. So each column is predicted from all
-others by ridge regression, and what it is beyond that prediction is watched. The regressions are solved from
-sums of products by day, and a reference day's residuals come from a fit on other days (cross-fitting), so
-that they are as large as a new day's will be.
+others by ridge regression, and its residuals are compared. The regressions are solved from sums of products
+by day, one pass over the rows for any number of fits, and a reference day's residuals come from a fit on
+other days (cross-fitting), so that they are as large as a new day's will be.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
-from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.daily_statistics import (
-    FREQUENT,
-    DailyStatistic,
-    Window,
-    frequent_levels,
-)
+from fivestage.evaluation.daily import Bools, Floats
+from fivestage.monitoring.daily_statistics import FREQUENT, DailyStatistic, Window, frequent_levels
+from fivestage.monitoring.severity import LEAST_RESIDUAL
 
 RIDGE = 0.01  # of a column's variance: enough to invert, too little to bend a relation
-QUANTILES = np.linspace(0, 1, 201)
-SCORE_TAIL = 0.0025  # half a quantile step: no normal score is infinite
+QUANTILES = np.linspace(0, 1, 201)  # scikit-learn's QuantileTransformer takes four times as long
 QUANTILE_ROWS = 50_000  # of a column, from which its quantiles are known well enough
 LEAST_VARIANCE = 1e-6
-LEAST_RESIDUAL = 1e-4  # mean square below which a column is a function of the others, by rounding
-LEAST_RESIDUAL_MOVE = 0.02  # of a residual's standard deviation
+ROUNDING = 1e-4  # mean square below which a column is a function of the others, by rounding
 FOLDS = 8
 BATCH_ROWS = 50_000  # of a matrix at once, which bounds memory
 MEAN, SPREAD = "residual mean", "residual spread"
 
-_normal = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,22 @@ class NormalScore:
     scores: Floats
     may_miss: bool  # then whether it is missing is a column of the design too
 
-    def columns(self, values: pd.Series) -> list[NDArray[np.float32]]:
+    @classmethod
+    def of(cls, value: Floats) -> "NormalScore":
+        """The scores of a reference's values."""
+        there = np.isfinite(value)
+        known = value[there] if there.any() else np.zeros(1)
+        quantiles = np.quantile(known[:: max(1, known.size // QUANTILE_ROWS)], QUANTILES)
+        distinct = np.unique(quantiles)
+        first, last = (np.searchsorted(quantiles, distinct, side) for side in ("left", "right"))
+        rank = (first + last) / 2 / QUANTILES.size  # of ties, the middle
+        half = 0.5 / QUANTILES.size  # so that no score is infinite
+        missing = 1 - float(there.mean())
+        return cls(distinct, norm.ppf(np.clip(rank, half, 1 - half)), FREQUENT <= missing <= 1 - FREQUENT)
+
+    def columns(self, values: pd.Series) -> list[Matrix]:
         """One or two columns of the design."""
-        value = numbers(values)
+        value = _numbers(values)
         there = np.isfinite(value)
         score = np.interp(np.where(there, value, 0), self.quantiles, self.scores)
         found = [np.where(there, score, 0).astype(np.float32)]
@@ -59,7 +66,7 @@ class Indicators:
 
     levels: tuple[str, ...]
 
-    def columns(self, values: pd.Series) -> list[NDArray[np.float32]]:
+    def columns(self, values: pd.Series) -> list[Matrix]:
         """As many columns as there are levels."""
         code = pd.Index(self.levels, dtype="string").get_indexer(pd.Index(values.astype("string")))
         return [(code == level).astype(np.float32) for level in range(len(self.levels))]
@@ -67,13 +74,13 @@ class Indicators:
 
 @dataclass(frozen=True)
 class Design:
-    """The columns of the regressions: `names` says which frame column each tells of."""
+    """The columns of the regressions: `names` says which frame column each is of."""
 
     parts: dict[str, NormalScore | Indicators]
     names: NDArray[np.str_]
-    watched: NDArray[np.bool_]  # indicators of missing values only help to predict
+    compared: Bools  # indicators of missing values only help to predict
 
-    def matrix(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+    def matrix(self, frame: pd.DataFrame) -> Matrix:
         """The design of some rows, led by a one (rows, 1 + columns)."""
         columns = [np.ones(len(frame), dtype=np.float32)]
         for name, part in self.parts.items():
@@ -81,12 +88,8 @@ class Design:
             columns += part.columns(values)
         return np.column_stack(columns)
 
-    def without(self, column: str) -> NDArray[np.bool_]:
-        """Which columns of the design tell of others."""
-        return np.asarray(self.names != column)
 
-
-def numbers(values: pd.Series) -> Floats:
+def _numbers(values: pd.Series) -> Floats:
     """A column as numbers; what is none is NaN."""
     known = values if pd.api.types.is_numeric_dtype(values) else pd.to_numeric(values, errors="coerce")
     return known.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -95,29 +98,16 @@ def numbers(values: pd.Series) -> Floats:
 def design_of(frame: pd.DataFrame, columns: Sequence[str]) -> Design:
     """The design for columns like those of a reference."""
     parts: dict[str, NormalScore | Indicators] = {}
-    names: list[str] = []
-    watched: list[bool] = []
+    compared: list[tuple[str, bool]] = []
     for name in columns:
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            parts[name] = indicators = Indicators(frequent_levels(frame[name].value_counts(), len(frame)))
-            width, helping = len(indicators.levels), 0
+        if pd.api.types.is_numeric_dtype(frame[name]):
+            parts[name] = score = NormalScore.of(_numbers(frame[name]))
+            compared += [(name, True), (name, False)][: 1 + score.may_miss]
         else:
-            parts[name] = part = _normal_score(numbers(frame[name]))
-            width, helping = 1, int(part.may_miss)
-        names += [name] * (width + helping)
-        watched += [True] * width + [False] * helping
-    return Design(parts, np.array(names, dtype=np.str_), np.array(watched, dtype=np.bool_))
-
-
-def _normal_score(value: Floats) -> NormalScore:
-    there = np.isfinite(value)
-    known = value[there] if there.any() else np.zeros(1)
-    quantiles = np.quantile(known[:: max(1, known.size // QUANTILE_ROWS)], QUANTILES)
-    distinct = np.unique(quantiles)
-    first, last = (np.searchsorted(quantiles, distinct, side) for side in ("left", "right"))
-    rank = (first + last) / 2 / QUANTILES.size  # of ties, the middle
-    scores = _normal(np.clip(rank, SCORE_TAIL, 1 - SCORE_TAIL))
-    return NormalScore(distinct, scores, bool(FREQUENT <= (~there).mean() <= 1 - FREQUENT))
+            parts[name] = levels = Indicators(frequent_levels(frame[name].value_counts(), len(frame)))
+            compared += [(name, True)] * len(levels.levels)
+    names = np.array([name for name, _ in compared], dtype=np.str_)
+    return Design(parts, names, np.array([one for _, one in compared], dtype=np.bool_))
 
 
 def products(window: Window, design: Design) -> Floats:
@@ -136,7 +126,36 @@ def products(window: Window, design: Design) -> Floats:
     return found
 
 
-def fit(total: Floats, names: NDArray[np.str_]) -> Floats:
+def residual_statistics(
+    reference: Floats, window: Floats, design: Design, without: Sequence[str] = (), seed: int = 0
+) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
+    """The statistics of a reference's residuals and of a window's; the mean in the reference's deviations.
+
+    Args:
+        reference: sums of products by day, see `products`.
+        window: the same of the window.
+        design: of the reference.
+        without: columns that predict nothing and have no residuals: theirs are 0.
+        seed: of the folds.
+    """
+    kept = ~np.isin(design.names, list(without))
+    cells = np.append(True, kept)  # the first is of the intercept
+    then, now = (one[:, cells][:, :, cells] for one in (reference, window))
+    total, days = then.sum(axis=0), len(then)
+    fold = np.random.default_rng(seed).permutation(days) % min(FOLDS, days)
+    sums = np.zeros((2, days, kept.sum()))
+    for number in np.unique(fold):
+        here = fold == number
+        sums[:, here] = _residual_sums(then[here], _fit(total - then[here].sum(axis=0), design.names[kept]))
+    deviation = np.sqrt(sums[1].sum(axis=0) / max(total[0, 0], 1) + ROUNDING)
+    of_window = _residual_sums(now, _fit(total, design.names[kept]))
+    return tuple(  # type: ignore[return-value]
+        _statistics(some, product[:, 0, 0], deviation, design, kept)
+        for some, product in ((sums, reference), (of_window, window))
+    )
+
+
+def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:
     """Coefficients (columns, 1 + columns) that turn a row of the design into residuals given other columns.
 
     From the precision matrix: with a category's levels as one block, what a block is beyond its regression on
@@ -155,61 +174,45 @@ def fit(total: Floats, names: NDArray[np.str_]) -> Floats:
     return np.hstack([-(coefficients @ mean)[:, None], coefficients])
 
 
-def cross_fitted(product: Floats, names: NDArray[np.str_], seed: int) -> tuple[Floats, Floats]:
-    """Sums by day (days, columns) of the reference's residuals and their squares, by fits on other days."""
-    days = len(product)
-    total = product.sum(axis=0)
-    fold = np.random.default_rng(seed).permutation(days) % min(FOLDS, days)
-    residual, squared = np.zeros((2, days, names.size))
-    for number in np.unique(fold):
-        here = fold == number
-        coefficients = fit(total - product[here].sum(axis=0), names)
-        residual[here], squared[here] = residual_sums(product[here], coefficients)
-    return residual, squared
-
-
-def residual_sums(product: Floats, coefficients: Floats) -> tuple[Floats, Floats]:
-    """Sums by day (days, columns) of the residuals and of their squares."""
+def _residual_sums(product: Floats, coefficients: Floats) -> Floats:
+    """Sums by day of the residuals and of their squares (2, days, columns)."""
     residual = product[:, :, 0] @ coefficients.T
     squared = np.einsum("dpq,pq->dp", np.matmul(coefficients, product), coefficients)
-    return residual, np.maximum(squared, 0)
+    return np.stack([residual, np.maximum(squared, 0)])
 
 
-def residual_statistics(
-    sums: tuple[Floats, Floats], rows: Floats, design: Design, deviation: Floats
+def _statistics(
+    sums: Floats, rows: Floats, deviation: Floats, design: Design, kept: Bools
 ) -> list[DailyStatistic]:
-    """The statistics of residuals, whose mean is told in the reference's standard deviations.
-
-    Args:
-        sums: of residuals and of their squares, by day (days, columns of the design).
-        rows: by day (days,).
-        design: of the reference.
-        deviation: of the reference's residuals (columns of the design,).
-    """
-    kept = design.watched
-    names = tuple(design.names[kept].tolist())
-    residual, squared = (one[:, kept] for one in sums)
+    names = tuple(design.names[design.compared].tolist())
+    scaled = np.zeros((2, len(rows), kept.size))
+    scaled[:, :, kept] = sums[0] / deviation, sums[1]
+    mean, square = scaled[:, :, design.compared]
     of_rows = np.repeat(rows[:, None], len(names), axis=1)
     found = [
         DailyStatistic(
             MEAN,
             names,
-            residual / deviation[kept],
+            mean,
             of_rows,
-            LEAST_RESIDUAL_MOVE,
+            LEAST_RESIDUAL,
             jackknifed=True,
             words="{now:+.2f} standard deviations off what the other columns predict, was {then:+.2f}",
         ),
         DailyStatistic(
             SPREAD,
             names,
-            squared,
+            square,
             of_rows,
-            LEAST_RESIDUAL_MOVE,
-            logarithm=LEAST_RESIDUAL,
-            half=True,
+            LEAST_RESIDUAL,
+            log_deviation,
             jackknifed=True,
             words="squared distance from what the other columns predict {now:.3g}, was {then:.3g}",
         ),
     ]
-    return [one for one in found if one.items]
+    return [one for one in found if one.columns]
+
+
+def log_deviation(mean_square: Floats) -> Floats:
+    """The logarithm of a standard deviation from a mean square."""
+    return np.asarray(np.log(np.maximum(mean_square, 0) + ROUNDING) / 2, dtype=np.float64)

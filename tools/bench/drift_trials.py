@@ -15,24 +15,30 @@ from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
 from fivestage.monitoring.drift import Reference, compare
-from fivestage.monitoring.drift_limits import DriftThreshold, Statistics, calibrate, compare_days
+from fivestage.monitoring.drift_limits import (
+    Limits,
+    Statistics,
+    calibrate,
+    compare_days,
+    exceedance_ratios,
+)
 from fivestage.monitoring.label_drift import (
-    LEAST_LIMIT,
-    SCORES,
-    STABLE_WINDOWS,
+    INDEPENDENT_SHARE,
+    LABEL,
+    SCORE_INPUT,
     SURE_ROWS,
     LabelResiduals,
     label_statistics,
 )
 from fivestage.monitoring.residuals import design_of
+from tools.bench.best_statistic import Names, Reached, gather, names_of, reached
 from tools.bench.faults import Fault, LabelFault, touched
-from tools.bench.limits import Names, Reached, gather, names_of, reached
 
 Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
 WEEK = 7
-SCALES = (0.5, 2.0)  # times the least scales, to see what their choice does
+SCALES = (0.5, 2.0)  # times the least limits, to see what their choice does
 DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
-OVERALL = ("label", SURE_ROWS, *SCORES)
+OVERALL = (LABEL, SURE_ROWS, SCORE_INPUT)
 PROCESSES = 2
 TOUCHED = {
     True: 0.1,
@@ -42,7 +48,7 @@ TOUCHED = {
 
 @dataclass(frozen=True)
 class Table:
-    """Watched features, the day of each row, and what the model that is watched says of the label."""
+    """Monitored features, the day of each row, and what the monitored model predicts of the label."""
 
     frame: pd.DataFrame
     day: Ints
@@ -63,7 +69,7 @@ class Plan:
 
 @dataclass
 class Seen:
-    """What became of windows: alarms over windows of a day and of a week, and what they were told by."""
+    """What became of windows: alarms over windows of a day and of a week, and by which statistic."""
 
     day: list[bool] = field(default_factory=list)
     week: list[bool] = field(default_factory=list)
@@ -84,7 +90,7 @@ class Seen:
 class Unchanged:
     """Alarms over windows in which nothing changed but the days, and how far they reach.
 
-    Alarms by the windows' days and by times the least scales; those of one trial, which share a reference,
+    Alarms by the windows' days and by times the least limits; those of one trial, which share a reference,
     stay together.
     """
 
@@ -99,7 +105,7 @@ class Unchanged:
 
 
 def scaled(statistics: Sequence[DailyStatistic], times: float) -> list[DailyStatistic]:
-    """Statistics whose least scales are so many times what they are."""
+    """Statistics whose least limits are so many times what they are."""
     return [replace(one, least=one.least * times) for one in statistics]
 
 
@@ -149,13 +155,13 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
         windows = consecutive(length, plan.others)
-        thresholds = reference.thresholds(length, plan.false_alarm)
-        far = reference.exceedance(days, windows, thresholds)
+        usual = reference.limits(length, plan.false_alarm)
+        far = reference.exceedance(days, windows, usual)
         found.alarms[length, 1.0] = [any_statistic(far).tolist()]
         if length not in (1, WEEK):
             continue
         if length == WEEK:
-            far = reference.exceedance(days, drawn_weeks(plan.others, draw), thresholds)
+            far = reference.exceedance(days, drawn_weeks(plan.others, draw), usual)
         gather(found.reached, reached(far, names, length))
         for times in SCALES:
             limits = calibrate(scaled(reference.statistics, times), length, plan.false_alarm)
@@ -170,18 +176,18 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     draw = np.random.default_rng([1, number])
     of_reference, of_others = drawn(plan, draw)
     reference, others = Reference.of(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
-    thresholds = {length: reference.thresholds(length, plan.false_alarm) for length in range(1, WEEK + 1)}
+    limits = {length: reference.limits(length, plan.false_alarm) for length in range(1, WEEK + 1)}
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
-    look, names = partial(_look, reference, thresholds), names_of(reference.statistics)
+    look, names = partial(_look, reference, limits), names_of(reference.statistics)
     usual = look(reference.count(others)[0])(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
-        watched = names, fault.columns or (ROWS,)
-        seen = judged(look(reference.count(broken)[0]), share, TOUCHED[fault.gross], usual, watched)
+        compared = names, fault.columns or (ROWS,)
+        seen = judged(look(reference.count(broken)[0]), share, TOUCHED[fault.gross], usual, compared)
         if share[0] >= TOUCHED[fault.gross]:
-            findings = compare(reference, fault.put(first, reference.window.frame, draw), thresholds[1])
+            findings = compare(reference, fault.put(first, reference.window.frame, draw), limits[1])
             drifted = {one.column for one in findings if one.drifted}
             expected = set(fault.columns or (ROWS,))
             seen.named += [bool(expected & drifted)] if drifted else []
@@ -192,18 +198,18 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
 
 def _look(
     reference: Reference,
-    thresholds: dict[int, dict[str, DriftThreshold]],
+    limits: dict[int, Limits],
     days: Sequence[DailyStatistic],
 ) -> Look:
-    return lambda length, weight: reference.exceedance(days, weight, thresholds[length])
+    return lambda length, weight: reference.exceedance(days, weight, limits[length])
 
 
 def judged(
-    look: Look, share: Floats, least: float, usual: Statistics, watched: tuple[Names, Sequence[str]]
+    look: Look, share: Floats, least: float, usual: Statistics, compared: tuple[Names, Sequence[str]]
 ) -> Seen:
     """Windows of a day and a week, `least` of whose rows a fault has touched; `usual` are days without.
 
-    `watched` are the names of all numbers, and those which somebody would watch who knew the fault.
+    `compared` are the names of all numbers, and those which somebody would watch who knew the fault.
     """
     seen, days = Seen(), share.size
     by_day = look(1, np.eye(days))
@@ -217,7 +223,7 @@ def judged(
     for length, one, where in ((1, by_day, share >= least), (WEEK, far[-1], enough)):
         gather(
             seen.reached,
-            reached({kind: value[where] for kind, value in one.items()}, watched[0], length, watched[1]),
+            reached({kind: value[where] for kind, value in one.items()}, compared[0], length, compared[1]),
         )
     if seen.day:
         seen.reach = [reach_of(by_day, usual, share >= least)]
@@ -245,14 +251,11 @@ def labelled(
     design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    thresholds = {
-        length: calibrate(usual, length, plan.false_alarm, 0, LEAST_LIMIT, STABLE_WINDOWS)
-        for length in lengths
-    }
+    limits = {length: calibrate(usual, length, plan.false_alarm, 0, INDEPENDENT_SHARE) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
         found = compare_days(days, usual, weight, np.ones((len(weight), plan.reference)))
-        return {name: thresholds[length][name].exceedance_ratio(value) for name, value in found.items()}
+        return exceedance_ratios(found, limits[length])
 
     truth = np.asarray(table.label[now])
     as_is = label_statistics(others, truth, table.forecast[now], design, kind)
@@ -269,8 +272,8 @@ def labelled(
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
         days = label_statistics(others, changed, table.forecast[now], design, kind)
-        watched = names, (*OVERALL, *fault.columns)
-        seen.append(judged(partial(look, days), np.ones(others.days), 0.0, undisturbed, watched))
+        compared = names, (*OVERALL, *fault.columns)
+        seen.append(judged(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
     return null, seen
 
 

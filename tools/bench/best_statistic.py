@@ -43,7 +43,7 @@ def gather(into: Reached, more: Reached) -> None:
 def limit_of(
     fault: Reached, unchanged: Reached, days: int, false_alarm: float
 ) -> dict[str, float | str] | None:
-    """The share of the fault's windows that the best told alarm sees, and what it watches."""
+    """The share of the fault's windows that the best statistic alone sees, and which it is."""
     best: dict[str, float | str] | None = None
     for (length, kind, name), values in fault.items():
         usual: Floats = np.array(unchanged.get((length, kind, name), []))
