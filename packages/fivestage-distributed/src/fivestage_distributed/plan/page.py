@@ -68,13 +68,16 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """Return what a plan says first: names and values."""
     job, layout = run.job, run.candidate.layout
     spare = f", {run.spare:,} stand by" if run.spare else ""
-    error = quantile_of_error(0.8)
+    days = [run.days * (1 + sign * quantile_of_error(0.8)) for sign in (-1, 1)]
     return [
         ("layout", described(layout)),
         ("GPUs at work", f"{layout.gpus:,}{spare}"),
         ("step", f"{run.candidate.step.total:.2f} s for {page_batch(run)} tokens"),
         ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, MFU {run.mfu:.1%}"),
-        ("days", f"{run.days:.1f} ({run.days * (1 - error):.0f} to {run.days * (1 + error):.0f}, see below)"),
+        (
+            "days",
+            f"{run.days:.1f} ({days[0]:.0f} to {days[1]:.0f}; whole runs have more in them, see below)",
+        ),
         (
             "cost",
             f"{run.cost / 1e6:,.2f} million USD: {run.gpu_hours / 1e3:,.0f},000 GPU hours at {job.price:g}",
@@ -149,14 +152,17 @@ def scale_rows(scales: Scales) -> list[tuple[str, ...]]:
 
 def trust() -> str:
     """Return how far predictions are from published runs."""
-    found = compare()
+    found = [one for one in compare() if not one.run.whole]
+    hours = sorted(1 + one.error for one in compare() if one.run.whole)
     sources = len({one.run.name for one in found})
     typical, worst = median(abs(one.error) for one in found), max(found, key=lambda one: abs(one.error))
     return (
-        f"Held against {len(found)} published runs of {sources} sources, each predicted without its source: "
+        f"Held against {len(found)} published speeds of {sources} sources, each predicted without its own: "
         f"half of the sources are within {quantile_of_error(0.5):.0%}, four of five within "
-        f"{quantile_of_error(0.8):.0%}; the median run is off by {typical:.0%}, the worst by "
-        f"{abs(worst.error):.0%} ({worst.run.name}, {worst.run.model.name})."
+        f"{quantile_of_error(0.8):.0%}; the median speed is off by {typical:.0%}, the worst by "
+        f"{abs(worst.error):.0%} ({worst.run.name}, {worst.run.model.name}). Hours of whole runs have more "
+        f"in them than steps: {len(hours)} published ones are {hours[0]:.1f} to {hours[-1]:.1f} times what "
+        f"is predicted, the median {median(hours):.1f}."
     )
 
 

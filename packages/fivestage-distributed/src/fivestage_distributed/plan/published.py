@@ -50,6 +50,11 @@ class Run:
     value: float
     tokens: float
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is the hours of a whole run, in which there is more than steps."""
+        return self.unit == "gpu_hours"
+
     def predicted(self, kernel_share: float = KERNEL_SHARE) -> float:
         """Return the prediction in the unit of what was published."""
         return self._in_unit(*min(self._seconds(layout, kernel_share) for layout in self.layouts))
@@ -116,7 +121,7 @@ def published_runs() -> tuple[Run, ...]:
 
 @cache
 def compare() -> tuple[Comparison, ...]:
-    """Return every published run beside its prediction, leaving its source out of the fit."""
+    """Return every published run beside its prediction, its source left out of the fit."""
     shares = fitted_shares()
     found = []
     for run in published_runs():
@@ -127,8 +132,8 @@ def compare() -> tuple[Comparison, ...]:
 
 @cache
 def fitted_shares() -> dict[str, float]:
-    """Return for each source the constant that its runs give, their median."""
-    runs = published_runs()
+    """Return for each source of step times the constant that its runs give, their median."""
+    runs = [run for run in published_runs() if not run.whole]
     return {
         name: median(run.fitted() for run in runs if run.name == name)
         for name in dict.fromkeys(run.name for run in runs)
@@ -141,8 +146,8 @@ def fitted_share() -> float:
 
 
 def quantile_of_error(share: float) -> float:
-    """Return the relative error that this share of the sources stays below, each by its median row."""
-    errors = compare()
+    """Return the relative error that this share of the sources of step times stays below, by median rows."""
+    errors = [one for one in compare() if not one.run.whole]
     of_sources = sorted(
         median(abs(one.error) for one in errors if one.run.name == name)
         for name in {one.run.name for one in errors}
