@@ -14,17 +14,7 @@ AUTHOR = ("github-actions[bot]", "41898282+github-actions[bot]@users.noreply.git
 
 
 def update_issue(notice: Notice) -> str:
-    """Open, update or close the issue of a notice's kind.
-
-    Args:
-        notice: An issue is open while it asks for a person's attention.
-
-    Returns:
-        What was done.
-
-    Raises:
-        UserError: When `gh` fails or is not installed.
-    """
+    """Open, update or close the issue of a notice's kind."""
     issue = _open_one("issue", "--label", notice.kind)
     if issue is None:
         return _open_issue(notice) if notice.attention else "All is well, and no issue is open."
@@ -40,20 +30,7 @@ def update_issue(notice: Notice) -> str:
 
 
 def propose(notice: Notice, files: Sequence[str], base: str, source: Path = Path()) -> str:
-    """Commit files on a branch of the notice's kind, and open or update its pull request.
-
-    Args:
-        notice: Its text.
-        files: Paths in the repository.
-        base: The branch to merge into.
-        source: Folder with the files' new content, as a job without the right to push has left it.
-
-    Returns:
-        What was done.
-
-    Raises:
-        UserError: When a file is missing, or git or `gh` fails or is not installed.
-    """
+    """Commit files on a branch of the notice's kind, and open or update its pull request."""
     for name in files if source != Path() else ():
         if not (source / name).is_file():
             raise UserError(f"{source / name} is not there to be proposed: see what the job before has left.")

@@ -23,14 +23,7 @@ def pins(lock: str) -> dict[str, str]:
 def notice_of(
     before: Mapping[str, str], after: Mapping[str, str], newest: Mapping[str, str], failure: str
 ) -> Notice:
-    """Return a notice of what changed, what the bounds hold back, and the end of what failed.
-
-    Args:
-        before: Versions by name, as the lock pinned them.
-        after: The same after locking again.
-        newest: The newest version of each library that is behind it.
-        failure: Output of the command that failed, if one did.
-    """
+    """Return a notice of what changed, what the bounds hold back, and the end of what failed."""
     changed = [
         f"| {name} | {before.get(name, 'not there')} | {after.get(name, 'gone')} |"
         for name in sorted(before.keys() | after.keys())

@@ -1,6 +1,5 @@
 """Commands that need none of the project's pipelines: set-up, images, the registry, the running service."""
 
-import argparse
 import inspect
 import os
 import sys
@@ -37,7 +36,7 @@ def _add_set_up(app: Application) -> None:
         """Inspect a table and write problem/ for it, and what is generated from its contract."""
         from fivestage.scaffold.command import start
 
-        for line in start(argparse.Namespace(**words)):
+        for line in start(words):
             say(line)
         alerts()
         size()

@@ -82,11 +82,7 @@ class Simulation:
     trained_at: list[int] = field(default_factory=list)
 
     def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> MonitoringSection:
-        """From a version's own time to the end of the test window; the results are kept for the report.
-
-        Raises:
-            UserError: when a request failed: what was not logged cannot be monitored.
-        """
+        """From a version's own time to the end of the test window; the results are kept for the report."""
         self.trained_at.append(first.as_of)
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
         length = self.contract.monitoring.period_days * DAY

@@ -97,11 +97,7 @@ def score(
 
 
 def read_batch(source: str) -> pd.DataFrame:
-    """Return the rows of `file.csv`, `file.parquet` or `database-url#table`.
-
-    Raises:
-        UserError: When they cannot be read.
-    """
+    """Return the rows of `file.csv`, `file.parquet` or `database-url#table`."""
     try:
         if "://" in source:
             url, _, table = source.partition("#")
@@ -114,11 +110,7 @@ def read_batch(source: str) -> pd.DataFrame:
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
-    """Write answers whole or not at all, in the form that the target's name asks for.
-
-    Raises:
-        UserError: When they cannot be written, or the table exists.
-    """
+    """Write answers whole or not at all, in the form that the target's name asks for."""
     try:
         if "://" in target:
             url, _, table = target.partition("#")

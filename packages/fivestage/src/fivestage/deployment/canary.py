@@ -90,16 +90,7 @@ class CanaryCheck:
 def probe_in_turns(
     clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
 ) -> list[ProbeResult]:
-    """Post the same rows to each client, in turns, so that what slows one slows the others too.
-
-    Args:
-        clients: One for each version.
-        rows: Raw rows as a client writes them in JSON.
-        rounds: How often each row is posted.
-
-    Returns:
-        The result of each client.
-    """
+    """Post the same rows to each client, in turns, so that what slows one slows the others too."""
     milliseconds: list[list[float]] = [[] for _ in clients]
     predictions: list[list[Numbers]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
@@ -138,16 +129,7 @@ def parse_traffic(exposition: str) -> Traffic:
 
 
 def compare(canary: Observation, stable: Observation, contract: Contract) -> list[CanaryCheck]:
-    """Compare a canary with the stable version.
-
-    Args:
-        canary: What was seen of the canary.
-        stable: What was seen of the stable version in the same minutes.
-        contract: With the service's objectives and the limit of a shift (`gates.max_bias`).
-
-    Returns:
-        The checks of errors, latency and distribution, in this order.
-    """
+    """Compare a canary with the stable version."""
     return [
         _errors(canary, stable, 1 - contract.service.availability),
         _latency(canary.probe, stable.probe, contract.service.p99_ms),

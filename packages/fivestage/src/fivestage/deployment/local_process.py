@@ -151,18 +151,7 @@ def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
 
 
 def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
-    """Start the service unless it runs, and wait until it is ready.
-
-    Args:
-        settings: Handed to it as environment variables.
-        wait_seconds: Longest time to wait.
-
-    Returns:
-        Its process number.
-
-    Raises:
-        UserError: When its port is in use, or it does not become ready.
-    """
+    """Start the service unless it runs, and wait until it is ready."""
     if (running := process(settings)) is not None:
         wait_until_ready(settings, wait_seconds, lambda: _log_text(settings))
         return running

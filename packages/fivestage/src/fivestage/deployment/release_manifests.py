@@ -14,17 +14,7 @@ CHANGE_CAUSE = "kubernetes.io/change-cause"  # shown by `kubectl rollout history
 
 
 def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
-    """Return the Deployment of the service.
-
-    Args:
-        manifests: Those of an overlay.
-
-    Returns:
-        The only Deployment with the labels of the stable track.
-
-    Raises:
-        UserError: When there is not exactly one.
-    """
+    """Return the Deployment of the service."""
     found = [
         one
         for one in manifests

@@ -135,11 +135,7 @@ def rollback_target(past: Sequence[RecordedRelease]) -> RecordedRelease:
 def begin(
     cluster: Cluster, past: Sequence[RecordedRelease], draft: Release, manifests: Sequence[Manifest]
 ) -> Release:
-    """Give a release the next number and record it; no other can begin until it has ended.
-
-    Raises:
-        UserError: When another release is being carried out.
-    """
+    """Give a release the next number and record it; no other can begin until it has ended."""
     for other in (one.release for one in past):
         if (
             other.outcome == "going"

@@ -74,12 +74,7 @@ def newest_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
 
 
 def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutState:
-    """Return how far a rollout is.
-
-    Args:
-        deployment: The Deployment.
-        pods: The pods of its newest revision.
-    """
+    """Return how far a rollout is."""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return RolloutState(done=False, failed=False, sentence=f"the cluster has not seen {name} yet.")

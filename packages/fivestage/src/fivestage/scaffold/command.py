@@ -1,6 +1,5 @@
 """`make init`: its options, and what it reports."""
 
-import argparse
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,17 +32,6 @@ OPTIONS = {
 LISTS = ("keys", "leave_out", "keep")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options; each has a variable of the environment, which make sets."""
-    for name, about in OPTIONS.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            default=os.environ.get(name.upper(), ""),
-            help=about,
-            metavar="WORD",
-        )
-
-
 def options_of(words: Mapping[str, str]) -> InitOptions:
     """The options from words, whose names may stand in capitals as make has them.
 
@@ -57,15 +45,14 @@ def options_of(words: Mapping[str, str]) -> InitOptions:
     return InitOptions(**given)
 
 
-def start(options: argparse.Namespace, folder: Path = PROBLEM) -> Iterator[str]:
+def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
     """Write the problem of a table, in place of the one that is there, and report what was found.
 
     Raises:
         UserError: when the table cannot work.
     """
     answers = _answers()
-    words = {name: getattr(options, name) for name in OPTIONS}
-    found = draft(options_of(words | {"usual": str(answers.get("task", ""))}))
+    found = draft(options_of({**words, "usual": str(answers.get("task", ""))}))
     write_problem(found, folder)
     gone = 0
     if folder == PROBLEM:

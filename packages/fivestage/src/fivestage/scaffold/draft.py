@@ -84,6 +84,7 @@ class Draft:
     evidence: Mapping[str, str]  # why a feature that is kept looks like a leak
     repeated: int  # rows that repeat another one whole
     drop_repeated: bool
+    hashable: bool  # whether pandas can look for repeated rows in the table as it is read
     unlabelled: int  # rows without a target, which are left out
 
     @property
@@ -181,6 +182,7 @@ def draft(options: InitOptions) -> Draft:
         evidence=evidence,
         repeated=repeated,
         drop_repeated=drop,
+        hashable=_hashable(raw),
         unlabelled=int((~labelled).sum()),
     )
 
@@ -199,11 +201,7 @@ def _comparable(values: pd.Series) -> pd.Series:
 
 
 def _decided_on(model: QuickModel, target: Target, options: InitOptions) -> dict[str, str]:
-    """Evidence about the columns by which a quick model is too good, for a user who has said to keep them.
-
-    Raises:
-        UserError: naming the columns, when some of them are neither kept nor left out.
-    """
+    """Evidence about the columns by which a quick model is too good, for a user who has said to keep them."""
     measure = "ROC-AUC" if target.classes else "R2"
     open_ = [header for header in model.telling if header not in options.keep]
     if open_:
@@ -287,11 +285,7 @@ def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
 def _decided(
     table: pd.DataFrame, columns: Mapping[str, ColumnProfile], options: InitOptions
 ) -> pd.Series | None:
-    """The decision times.
-
-    Raises:
-        UserError: when the time column holds none.
-    """
+    """The decision times."""
     if not options.time:
         return None
     column = columns[options.time]
@@ -317,11 +311,7 @@ def _decided(
 
 
 def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
-    """Refuse a column that holds no timestamps.
-
-    Raises:
-        UserError: with some of what it holds.
-    """
+    """Refuse a column that holds no timestamps."""
     if column.kind != "timestamp":
         texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
         unread = texts[~forms_read(texts)[1]]
@@ -336,11 +326,7 @@ def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, o
 def _require_known_later(
     table: pd.DataFrame, columns: Mapping[str, ColumnProfile], decided: pd.Series | None, options: InitOptions
 ) -> None:
-    """Refuse a column that cannot say when the target was known.
-
-    Raises:
-        UserError: when it holds no timestamps, or earlier ones than the decisions.
-    """
+    """Refuse a column that cannot say when the target was known."""
     if not options.known:
         return
     if decided is None:
@@ -358,11 +344,7 @@ def _require_known_later(
 def _require_each_early(
     table: pd.DataFrame, target: Target, decided: pd.Series | None, windows: SplitPlan
 ) -> None:
-    """Refuse a target of which a class comes too late to be learnt.
-
-    Raises:
-        UserError: naming the class.
-    """
+    """Refuse a target of which a class comes too late to be learnt."""
     if decided is None or windows.simulated or not target.classes:
         return
     start = windows.test_start - timedelta(days=windows.reach_days)
@@ -378,11 +360,7 @@ def _require_each_early(
 
 
 def _require_groups(table: pd.DataFrame, windows: SplitPlan, options: InitOptions) -> None:
-    """Refuse groups that cannot be dealt out to the windows whole.
-
-    Raises:
-        UserError: when they are too few, or one is too large.
-    """
+    """Refuse groups that cannot be dealt out to the windows whole."""
     if not (options.group and windows.simulated and not options.time):
         return
     sizes = table[options.group].value_counts(dropna=False, normalize=True)
@@ -418,3 +396,11 @@ def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
     again = int(table.duplicated().sum())
     telling = any(table[header].nunique() > len(table) / 4 for header in table) if again else True
     return again, telling or again <= CHANCE_REPEATS * len(table)
+
+
+def _hashable(table: pd.DataFrame) -> bool:
+    try:
+        table.head(1).duplicated()
+    except TypeError:
+        return False
+    return True

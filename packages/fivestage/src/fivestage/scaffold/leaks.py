@@ -70,11 +70,7 @@ def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
 
 
 def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile]) -> None:
-    """Refuse a column that is the target under another name.
-
-    Raises:
-        UserError: naming it.
-    """
+    """Refuse a column that is the target under another name."""
     for column in columns:
         if _is_copy(table, target, column):
             raise UserError(

@@ -38,7 +38,6 @@ REMARK = r"#|sep=|\s*$"  # how a line starts that comes before the headers
 HEAD = 64 * 1024  # characters that are looked at
 BUCKETS = ("s3://", "gs://", "gcs://")
 EXAMPLE = "sklearn:"
-FILE_TO_SCORE = "return read_file(source).rename(columns=HEADERS)"
 
 
 @dataclass(frozen=True)

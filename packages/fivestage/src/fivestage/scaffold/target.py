@@ -70,11 +70,7 @@ class Target:
 def find_target(
     table: pd.DataFrame, header: str, positive: str = "", task: str = "", usual: str = ""
 ) -> Target:
-    """The target column, by the task that is asked for, or by its values; `usual` where they leave a choice.
-
-    Raises:
-        UserError: when nothing can be learnt from it.
-    """
+    """The target, by the task that is asked for, else by its values; `usual` where they leave a choice."""
     values, task = table[header], task.strip().lower()
     if task not in ("", *TASKS):
         raise UserError(f"TASK={task} is none of {', '.join(TASKS)}.")
@@ -104,11 +100,7 @@ def find_target(
 
 
 def require_column(table: pd.DataFrame, header: str, what: str) -> str:
-    """The header as the table has it, whatever the case.
-
-    Raises:
-        UserError: with the nearest names, when the table has none.
-    """
+    """The header as the table has it, whatever the case."""
     headers = [str(one) for one in table.columns]
     if header in headers:
         return header
@@ -152,11 +144,7 @@ def _number(values: pd.Series, header: str) -> Target:
 
 
 def _classes(header: str, sizes: dict[str, int]) -> Target:
-    """Several classes, by name.
-
-    Raises:
-        UserError: when they are too many, or one is too rare.
-    """
+    """Several classes, by name."""
     classes = sorted(sizes)
     if len(classes) > MOST_CLASSES:
         raise UserError(
@@ -178,11 +166,7 @@ def _of_two(header: str, sizes: dict[str, int], positive: str) -> Target:
 
 
 def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], positive: str) -> Target:
-    """A target of many values by what counts as positive: one of them, or a number above a limit.
-
-    Raises:
-        UserError: when that is not said.
-    """
+    """A target of many values by what counts as positive: one of them, or a number above a limit."""
     wanted = positive.strip()
     if wanted not in classes and not re.fullmatch(ABOVE, wanted):
         said = f"POSITIVE={wanted} is none of them. " if wanted else ""

@@ -244,7 +244,7 @@ def _dataset(found: Draft) -> Fields:
         "label": found.target.code(f'table["{found.label}"]'),
         "row": "" if found.identifier else ROW,
         "drop": found.drop_repeated,
-        "unhashable": not _hashable(found.reader.read(options.data)),
+        "unhashable": not found.hashable,
         "simulated": _simulated(found),
         "known": f"{_times(known)}.fillna({decided} + HOUR)" if known else f"{decided} + HOUR",
         "in_parts": found.identifier is not None and not windows.simulated,
@@ -265,15 +265,6 @@ def _times(column: ColumnProfile) -> str:
     if ALSO in column.written and "ISO8601" in column.written:
         forms = "".join(f", {form!r}" for form in column.written.split(ALSO))
     return f'timestamp(table["{column.name}"]{forms})'
-
-
-def _hashable(table: Any) -> bool:
-    """Whether pandas can look for repeated rows as they are."""
-    try:
-        table.head(1).duplicated()
-    except TypeError:
-        return False
-    return True
 
 
 def _simulated(found: Draft) -> str:
