@@ -65,6 +65,6 @@ bench-monitoring: $(DEVELOPMENT)
 bench-study: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.study $(ARGS)
 
-# What a first run takes by stage, alone and beside busy programs; writes docs/speed.md. ARGS=--install: the installation too.
+# What a first run takes by stage, alone and beside busy programs; `make docs` writes docs/speed.md. ARGS=--install: the installation too.
 bench-demo: $(DEVELOPMENT)
 	@$(BIN)/python -m tools.bench.demo $(ARGS)

@@ -1,5 +1,7 @@
 """The project's commands, as `python run.py --help` lists them. Add one of your own here."""
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
@@ -8,18 +10,18 @@ from fivestage.cli.application import Application, Stopwatch, print_gates, say
 from fivestage.cli.library_commands import SERVING, add_library_commands
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.files import one_at_a_time
-from fivestage.common.settings import REPORTS, RESULTS, ROOT, VAR
-from fivestage.contract.contract import day, day_of, epoch
+from fivestage.common.files import one_at_a_time, write_whole
+from fivestage.common.settings import REPORTS, ROOT, VAR
+from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
 
 if TYPE_CHECKING:
     from fivestage.monitoring.retraining_loop import RetrainingLoop
     from fivestage.registry.versions import Version
+    from fivestage.reporting.report import Report
     from pipelines.runs import TrainingRun
     from steps.deploy import Released
 
-PAGE = REPORTS / "index.html"
 NOTICES = REPORTS / "notices"
 
 AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of; by default the latest")]
@@ -38,15 +40,14 @@ def demo() -> None:
     from fivestage.cli.finished import nothing_changed, remember_demo
     from fivestage.cli.simulation import clear_demo
     from fivestage.orchestration.lineage import project_digest
-    from fivestage.reporting.task_display import rule
 
-    contract, made_from = PROBLEM.contract, project_digest() + PROBLEM.digest()
-    if nothing_changed(made_from, contract.name, PAGE):
+    made_from = project_digest() + PROBLEM.digest()
+    if nothing_changed(made_from, PROBLEM.contract.name, REPORTS / "index.html"):
         return
     from pipelines import runs
 
-    watch, as_of = Stopwatch(), contract.split.test_start.isoformat()
-    with watch.stage("problem", f"{contract.title} {rule(contract)}"):
+    watch, as_of = Stopwatch(), PROBLEM.contract.split.test_start.isoformat()
+    with watch.stage("problem", report().question):
         clear_demo()
     with watch.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
         watch.cached = runs.ingest(as_of)
@@ -55,7 +56,7 @@ def demo() -> None:
         print_gates(trained)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
-    remember_demo(made_from, contract.name)
+    remember_demo(made_from, PROBLEM.contract.name)
 
 
 @app.command()
@@ -72,12 +73,9 @@ def simulate() -> None:
 @app.command()
 def backtest() -> None:
     """Compare policies of retraining over the whole period of the data."""
-    from fivestage.reporting.report import write_policies
     from pipelines import runs
 
-    found = write_policies(
-        PROBLEM.contract, runs.compare_policies(), REPORTS / "bench" / "year.json", RESULTS
-    )
+    found = report().save_policies(runs.compare_policies())
     write_report()
     say(found)
 
@@ -102,12 +100,11 @@ def evaluate(version: VersionName = "") -> None:
 @app.command()
 def card(version: VersionName = "") -> None:
     """Write a version's model card, and the decisions behind it, to docs/."""
-    from fivestage.reporting.report import write_card
-    from steps.report import trained_section
+    from steps.report import trained
 
-    found = version_or_champion(version)
-    for path in write_card(PROBLEM.contract, found, trained_section, RESULTS, ROOT / "docs"):
-        say(str(path))
+    documents = report().documents(*trained(version_or_champion(version).version))
+    for name, text in documents.items():
+        say(str(write_whole(ROOT / "docs" / name, partial(Path.write_text, data=text, encoding="utf-8"))))
 
 
 @app.command()
@@ -175,14 +172,14 @@ def monitor(
 ) -> None:
     """Drift and performance of the periods that are over, and whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from fivestage.reporting.notices import period_lines, period_notice, write_notice
+    from fivestage.reporting.notices import period_lines, write_period_notice
     from pipelines import runs
     from steps.monitor import nothing_watched, page_of
 
     contract, loop = PROBLEM.contract, retraining_loop(SERVING)
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
         if as_of:
-            start = epoch(day(as_of))
+            start = epoch_of(as_of)
             seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
         elif reason := loop.reason_to_wait():
             if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
@@ -197,7 +194,7 @@ def monitor(
     for watched, verdict in seen:
         for line in period_lines(watched, verdict, page_of(watched.start)):
             say(line)
-    say(f"{write_notice(period_notice(contract, seen), NOTICES / 'monitoring.md')} has the summary.")
+    say(f"{write_period_notice(contract, seen, NOTICES / 'monitoring.md')} has the summary.")
 
 
 @app.command()
@@ -207,7 +204,7 @@ def retrain(
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.notices import evaluation_notice, write_notice
+    from fivestage.reporting.notices import write_evaluation_notice
     from steps.monitor import no_longer_wanted
 
     loop = retraining_loop(SERVING)
@@ -218,9 +215,8 @@ def retrain(
             return
         no_longer_wanted()
     print_gates(result)
-    version, at = result.version, str(day_of(result.version.as_of))
-    notice = evaluation_notice(PROBLEM.contract, version.version, result.gates, at, promoted=result.promoted)
-    say(f"{write_notice(notice, NOTICES / 'retraining.md')} has the summary.")
+    path = write_evaluation_notice(PROBLEM.contract, result, NOTICES / "retraining.md")
+    say(f"{path} has the summary.")
 
 
 def retraining_loop(folder: str) -> "RetrainingLoop":
@@ -264,9 +260,15 @@ def print_release(done: "Released") -> None:
 
 def write_report(watch: Stopwatch | None = None) -> None:
     """Write the report and the model card, and print the table by stage; no watch: the last run's times."""
-    from fivestage.reporting.report import write_report as write
+    spent, cached = (watch.seconds, watch.cached) if watch else (None, False)
+    say("\n" + report().write(spent, cached=cached))
 
-    say("\n" + write(PROBLEM.contract, (watch.seconds, watch.cached) if watch else None, PAGE, RESULTS))
+
+def report() -> "Report":
+    """What this project's runs report."""
+    from fivestage.reporting.report import Report
+
+    return Report(PROBLEM)
 
 
 if __name__ == "__main__":

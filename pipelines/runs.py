@@ -10,7 +10,7 @@ from zenml.models import PipelineRunResponse
 
 from fivestage.common.database import require_no_secret
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import day, day_of, epoch
+from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
@@ -68,7 +68,7 @@ def retrain(as_of: str, champion: Version) -> TrainingRun:
 
 
 def _train(as_of: str, champion: Version | None, kept: str = "") -> TrainingRun:
-    if champion and champion.as_of > epoch(day(as_of)):
+    if champion and champion.as_of > epoch_of(as_of):
         raise UserError(
             f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
             "be judged on. Name a later day with --as-of, or `make clean` to start from scratch."

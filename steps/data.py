@@ -7,24 +7,16 @@ import pandas as pd
 from zenml import step
 
 from fivestage.common.settings import VAR, WAREHOUSE
-from fivestage.contract.contract import day, epoch
+from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
-from fivestage.data.labels import labels_of
 from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
 from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import TemporalSplit, cut
 from fivestage.evaluation.gates import Probe
-from fivestage.features.offline import build_features, feature_matrix, learn_categories
+from fivestage.features.offline import build_features
 from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
 from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
-from fivestage.training.leakage_measures import measure_of
-from fivestage.training.leakage_probes import (
-    future_is_unseen,
-    shuffled_labels_give_chance,
-    target_is_not_rebuilt,
-    windows_do_not_overlap,
-)
-from fivestage.training.task_trainer import a_few_trees, trainer_of
+from fivestage.training.leakage_probes import LeakageProbes, features_see_no_future
 from problem import PROBLEM
 
 QUARANTINE = VAR / "quarantine"
@@ -98,7 +90,7 @@ def draw(
     Annotated[pd.DataFrame, "features"],
 ]:
     """As many rows as memory holds, of those decided before a day, and their features."""
-    rows, event_tables, features = draw_rows(stored, PROBLEM, epoch(day(as_of)), epoch(day(until)))
+    rows, event_tables, features = draw_rows(stored, PROBLEM, epoch_of(as_of), epoch_of(until))
     return rows, event_tables, features
 
 
@@ -114,14 +106,7 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
 def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[Probes, "probed"]:
     """The leakage probe of the features' code, which is the same as of any day."""
-    unseen = future_is_unseen(
-        lambda some, events: build_features(PROBLEM.features, some, events, event_tables.reference),
-        rows[rows["decision_at"] >= event_tables.since + PROBLEM.features.lookback_seconds],
-        event_tables.events,
-        PROBLEM.contract,
-        PROBLEM.features.lookback_seconds,
-    )
-    return Probes((unseen,))
+    return Probes((features_see_no_future(PROBLEM, rows, event_tables),))
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
@@ -129,17 +114,13 @@ def probe(
     rows: pd.DataFrame, features: pd.DataFrame, probed: Probes, as_of: str
 ) -> Annotated[Probes, "probes"]:
     """All leakage probes: each would fail if anything of the future were in the features."""
-    contract = PROBLEM.contract
-    windows = windows_at(rows, as_of)
-    label, measure = labels_of(rows, contract), measure_of(contract)
-    train = features.iloc[windows.train]
-    numbers = feature_matrix(features, learn_categories(train))
+    probes = LeakageProbes(PROBLEM.contract, rows, features, windows_at(rows, as_of))
     return Probes(
         (
             *probed.found,
-            target_is_not_rebuilt(train, label[windows.train], measure),
-            shuffled_labels_give_chance(a_few_trees(trainer_of(contract)), numbers, label, windows, measure),
-            windows_do_not_overlap(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), windows),
+            probes.target_is_not_rebuilt(),
+            probes.shuffled_labels_give_chance(),
+            probes.windows_do_not_overlap(),
         )
     )
 
@@ -147,4 +128,4 @@ def probe(
 def windows_at(rows: pd.DataFrame, as_of: str) -> TemporalSplit:
     """The contract's windows as they stand at the start of a day (ISO date, UTC)."""
     split = PROBLEM.contract.split
-    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, epoch(day(as_of)))
+    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, epoch_of(as_of))

@@ -2,34 +2,21 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import pandas as pd
 from zenml import step
 
-from fivestage.artifact.artifact import Artifact, FormatError, Lineage, load_artifact
-from fivestage.artifact.engine import Engine
-from fivestage.common.errors import UserError
+from fivestage.artifact.artifact import FormatError, load_artifact
 from fivestage.contract.contract import day_of
 from fivestage.data.event_tables import EventTables
-from fivestage.data.labels import labels_of
-from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_milliseconds, run_gates
-from fivestage.evaluation.evaluate import (
-    Evaluation,
-    answers_of,
-    artifact_forecast,
-    decision_day,
-    evaluate_window,
-    importance,
-)
+from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
+from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import Gate
-from fivestage.evaluation.metrics import Answers, Scored
-from fivestage.features.offline import learn_categories, names_by_set
 from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
-from fivestage.orchestration.lineage import code_digest, lock_digest
+from fivestage.orchestration.lineage import lineage_of
 from fivestage.orchestration.materializers import RecordMaterializer
-from fivestage.registry.training_runs import TrainingDetails, datasets_of
+from fivestage.registry.training_runs import details_of
 from fivestage.registry.versions import (
     Version,
     annotate,
@@ -42,12 +29,11 @@ from fivestage.registry.versions import (
     record,
     register,
 )
-from fivestage.training.ablation import ablation
-from fivestage.training.estimators import settings_of
 from fivestage.training.packaging import fit_chosen, package
 from fivestage.training.sample import training_sample
-from fivestage.training.selection import Selection, estimator_of, select
+from fivestage.training.selection import Selection, parameters_of, select
 from fivestage.training.task_trainer import baseline_savings
+from fivestage.training.version_evaluation import VersionEvaluation, evaluate_version
 from problem import PROBLEM
 from steps.data import Probes, windows_at
 
@@ -62,23 +48,6 @@ class GateVerdict:
     def passed(self) -> bool:
         """Whether the challenger may serve."""
         return all(gate.passed for gate in self.gates)
-
-
-@dataclass(frozen=True)
-class AblationLine:
-    """Scores and intervals of one collection of feature sets."""
-
-    sets: str
-    scored: Scored
-
-
-@dataclass(frozen=True)
-class Findings:
-    """A version on the test window."""
-
-    evaluation: Evaluation
-    ablation: tuple[AblationLine, ...]
-    importance: dict[str, float]
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
@@ -102,20 +71,13 @@ def train_model(
     champion = load_record(find(contract.name, kept), Selection) if kept else None
     selection = select(sample, windows, contract, candidates, champion)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
-    lineage = Lineage(data, contract.digest, lock_digest(), code_digest())
+    lineage = lineage_of(data, contract)
     artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
-    tried = () if selection is champion else selection.leaderboard
-    params = {
-        "candidate": selection.candidate,
-        **settings_of(estimator_of(candidates, selection)),
-        "as_of": as_of,
-        "features": len(artifact.features),
-    }
+    unchanged = kept if selection is champion else ""
+    tried = () if unchanged else selection.leaderboard
+    params = parameters_of(candidates, selection) | {"as_of": as_of, "features": len(artifact.features)}
     metrics = {f"folds_{name}": value for one in tried if one.chosen for name, value in one.metrics.items()}
-    chosen = f"chosen on {len(windows.folds)} temporal folds" if tried else f"calibrated as version {kept} is"
-    details = TrainingDetails(
-        tried, datasets_of(rows, windows, data), started, note=f"{selection.candidate}, {chosen}"
-    )
+    details = details_of(selection, rows, windows, data, started, unchanged)
     version = register(artifact, contract.name, params, metrics, details)
     record(version, selection)
     return version
@@ -130,23 +92,20 @@ def evaluate_challenger(
     windows = windows_at(rows, as_of)
     window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
-    def answers(artifact: Artifact) -> Answers:
-        return answers_of(artifact, artifact_forecast(artifact, seen))
-
     challenger = load_artifact(fetch(contract.name, version.version))
-    asked: list[Any] = window[list(contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
     evidence = Evidence(
         baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
         probes.found,
-        row_milliseconds(Engine(challenger, PROBLEM.features), asked),
+        row_milliseconds(challenger, PROBLEM.features, window),
     )
     opponent = None
     if champion not in ("", version.version):
         try:
-            opponent = answers(load_artifact(fetch(contract.name, champion)))
+            opponent = answers_of(load_artifact(fetch(contract.name, champion)), seen)
         except FormatError as error:
             evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
-    return GateVerdict(tuple(run_gates(window, answers(challenger), opponent, evidence, contract)))
+    gates = run_gates(window, answers_of(challenger, seen), opponent, evidence, contract)
+    return GateVerdict(tuple(gates))
 
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
@@ -188,27 +147,9 @@ def examine(
     features: pd.DataFrame,
     version: str,
     registry: str,  # noqa: ARG001 (whose number it is)
-) -> Annotated[Findings, "findings"]:
+) -> Annotated[VersionEvaluation, "findings"]:
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
-    contract = PROBLEM.contract
-    found, artifact = open_version(contract.name, version)
+    found, artifact = open_version(PROBLEM.contract.name, version)
     windows = windows_at(rows, str(day_of(artifact.as_of)))
-    days = decision_day(rows.iloc[windows.after])
-    if len(days) == 0 or np.ptp(days) + 1 < contract.monitoring.period_days:
-        raise UserError(
-            f"The data reach hardly past {day_of(artifact.as_of)}, the day of version {version}: there is "
-            "nothing to evaluate it on. Name data that go on, or train as of an earlier day."
-        )
-    after, label = rows.iloc[windows.after], labels_of(rows, contract)[windows.after]
-    seen = features.iloc[windows.after]
-    sets = names_by_set(PROBLEM.features, rows, event_tables.reference)
-    text = learn_categories(features.iloc[windows.train])
-    candidates = PROBLEM.candidates(len(windows.train), tuple(text))
-    estimator = estimator_of(candidates, load_record(found, Selection))
-    lines = ablation(features, sets, rows, windows, estimator, contract)
-    evaluation = evaluate_window(artifact, after, artifact_forecast(artifact, seen), contract)
-    return Findings(
-        evaluation,
-        tuple(AblationLine(name, scored) for name, scored in [*lines, (" + ".join(sets), evaluation.scored)]),
-        importance(artifact, seen, label),
-    )
+    selection = load_record(found, Selection)
+    return evaluate_version(PROBLEM, artifact, selection, rows, event_tables, features, windows)

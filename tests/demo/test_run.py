@@ -14,10 +14,13 @@ import pandas as pd
 import pytest
 
 import run as commands
+from fivestage.cli import simulation
 from fivestage.cli.application import Stopwatch
 from fivestage.common.errors import UserError
 from fivestage.evaluation.gates import Gate
+from fivestage.reporting.report import Report
 from fivestage.reporting.results import MonitoringSection, load, save
+from problem import PROBLEM
 from problem.raw import raw_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,14 +134,16 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
 def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unbiased: bool, told: str
 ) -> None:
-    for name, place in {"RESULTS": "results", "REPORTS": "reports", "PAGE": "reports/index.html"}.items():
-        monkeypatch.setattr(commands, name, tmp_path / place)
+    report = Report(PROBLEM, tmp_path / "results", tmp_path / "reports" / "index.html")
+    monkeypatch.setattr(commands, "report", lambda: report)
+    monkeypatch.setattr(commands, "retraining_loop", lambda _: None)
+    monkeypatch.setattr(simulation, "RESULTS", tmp_path / "results")
     save(MonitoringSection((), (), ()), tmp_path / "results")
     gates = (
         Gate("unbiased", passed=unbiased, value=1, limit=0, sentence="off"),
         Gate("fast", passed=True, value=0, limit=1, sentence="quick"),
     )
-    trained: Any = SimpleNamespace(promoted=False, gates=gates)
+    trained: Any = SimpleNamespace(promoted=False, gates=gates, rows_and_events=lambda: None)
     with pytest.raises(UserError, match=told):
         commands.serve_and_simulate(trained, Stopwatch())
     assert load(tmp_path / "results").monitoring is None

@@ -11,19 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_between, write_whole
+from fivestage.common.files import write_whole
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.common.threads import VARIABLES, available_cores
 from fivestage.reporting.number_format import seconds as shown
 
-PAGE, JSON = ROOT / "docs" / "speed.md", REPORTS / "bench" / "demo.json"
+JSON = REPORTS / "bench" / "demo.json"  # which `make docs` takes up
 STAGES = ("problem", "data", "model", "serving", "monitoring")  # as run.py announces them
 START = "start"  # imports and the stores of ZenML and MLflow
 # Ends with whoever started it.
@@ -164,8 +163,7 @@ def table(found: Found) -> str:
         spent = [found.runs[name].get(stage, Spent(0.0, 0.0)) for name in runs]
         cells = " | ".join(f"{shown(one.seconds)} | {shown(one.cpu_seconds)}" for one in spent)
         lines.append(f"| {stage} | {cells} |")
-    lines += ["", *_sentences(found), "", f"{found.cores} cores. {datetime.now(UTC).date().isoformat()}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_sentences(found)]).strip()
 
 
 def _sentences(found: Found) -> Iterator[str]:
@@ -182,7 +180,7 @@ def _sentences(found: Found) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, and write it down."""
+    """Measure, and leave it to `make docs`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--install", action="store_true", help="measure the installation too")
     parser.add_argument("--alone", action="store_true", help="not beside busy programs")
@@ -195,7 +193,6 @@ def main() -> None:
         if given.project is None:
             content = json.dumps(asdict(found), indent=1)
             write_whole(JSON, lambda scratch: scratch.write_text(content, encoding="utf-8"))
-            write_between(PAGE, "demo", text)
     except UserError as error:
         sys.exit(str(error))
     print(text)  # noqa: T201 (for a person)

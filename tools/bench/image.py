@@ -65,7 +65,7 @@ def _start(engine: docker.DockerClient, image: str) -> float:
 def _told(sizes: dict[str, float], starts: list[float]) -> str:
     many, median = len(starts), statistics.median(starts)
     return (
-        f"The service's image has {sizes[SERVING]:.0f} MB with its base, the one that runs the verbs "
+        f"The service's image has {sizes[SERVING]:.0f} MB with its base, the one that runs the commands "
         f"{sizes[PIPELINES]:.0f} MB. From the order to start a container until it is ready: {median:.2f} s "
         f"(median of {many}, {starts[0]:.2f} to {starts[-1]:.2f}; the engine's part is in it). "
         f"{datetime.now(UTC).date().isoformat()}"

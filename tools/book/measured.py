@@ -23,17 +23,18 @@ FOLDER = ROOT / "docs" / "measured"
 CONTRACT = ROOT / "problem" / "problem.yaml"
 DEMO = "demo"  # the name of the record that `make demo` leaves
 SPEED = "speed"  # of what `make bench-demo` measures, which leaves bench/demo.json
+BACKTEST = "year"
 COMMANDS = {
     SPEED: "make bench-demo",
     DEMO: "make demo",
     "chaos": "make chaos",
-    "year": "make backtest",
+    BACKTEST: "make backtest",
 }  # of the others: make bench-NAME
 OF_MONITORING = (
     DEMO,
     SPEED,
     "monitoring",
-    "year",
+    BACKTEST,
 )  # what the contract says of monitoring matters to these alone
 
 
@@ -74,6 +75,8 @@ def collect(
     for path in sorted([*bench.glob("*.json"), *bench.parent.glob("*.json")]):
         name = SPEED if path.stem == DEMO else path.stem
         found[name] = path, json.loads(path.read_bytes())
+    if (policies := results / "policies.json").exists():
+        found[BACKTEST] = policies, _policies(policies)
     if is_current_demo(results):
         found[DEMO] = results / "monitoring.json", _demo(results)
     known, fresh = records(to), []
@@ -182,6 +185,14 @@ def _demo(results: Path) -> dict[str, Any]:
         period["slices"] = []  # for the page
         for cause in period["causes"]:
             cause["usual"] = cause["now"] = []  # for a plot
-    for year in found.get("policies", {}).get("years", ()):
-        year["by_day"] = []  # likewise
+    if (policies := results / "policies.json").exists():
+        found["policies"] = _policies(policies)
+    return found
+
+
+def _policies(path: Path) -> dict[str, Any]:
+    """A backtest, without the numbers that only plots show."""
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    for policy in found["years"]:
+        policy["by_day"] = []
     return found

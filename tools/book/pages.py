@@ -26,14 +26,16 @@ from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import Estimate, PoliciesSection
 from problem.features import REACH_HOURS
+from tools.bench import demo
 from tools.book import code
 from tools.book.distributed import planner, training
-from tools.book.measured import Record, command_of, results_of
+from tools.book.measured import SPEED, Record, command_of, results_of
 
 HERE = Path(__file__).parent
 SOURCES, LAYOUTS = HERE / "pages", HERE / "templates"
 DESIGN = "docs/design"
-MARKED = ("README.md",)  # pages with parts that a template writes: tools/book/templates/blocks/NAME.md.j2
+# Pages with parts that a template writes: tools/book/templates/blocks/NAME.md.j2
+MARKED = {"README.md": ("first_run", "results", "comparison"), "docs/speed.md": ("demo",)}
 SUFFIX = ".j2"
 CONFIDENCE = signature(evaluate).parameters["confidence"].default  # of the intervals over days
 LOADS = (("ten", 10), ("hundred", 100), ("thousand", 1000))
@@ -140,11 +142,11 @@ class Book:
             UserError: as in `pages`.
         """
         found = {}
-        for path in MARKED:
+        for path, blocks in MARKED.items():
             text = (root / path).read_text(encoding="utf-8")
-            for block in sorted((LAYOUTS / "blocks").glob(f"*{SUFFIX}")):
-                part = self._rendered(f"blocks/{block.name}", path).strip()
-                text = put_between(text, block.name.removesuffix(f".md{SUFFIX}"), part, path)
+            for block in blocks:
+                part = self._rendered(f"blocks/{block}.md{SUFFIX}", path).strip()
+                text = put_between(text, block, part, path)
             found[path] = text
         return found
 
@@ -160,6 +162,8 @@ class Book:
             "sizing": _Sized(facts.sizing, cited),
             "sized": partial(sizing_of, facts.contract),
             "fmt": fmt,
+            "speed": lambda: TypeAdapter(demo.Found).validate_python(cited[SPEED]),
+            "speed_table": demo.table,
             "estimate": lambda name, found: fmt.estimate(name, Estimate(**found)),
             "sentences": sentences,
             "task_display": task_display,

@@ -219,8 +219,8 @@ def everything(stage: Stage, kind: str) -> list[Manifest]:
 
 GONE = "what was on its way to that pod, or in it, goes with it"
 UNHEARD = (
-    "the kernel ends it without a word: until the kubelet has seen that and every node has heard, requests "
-    "still come to it and are refused, so asking again is safe"
+    "the kernel ends it without a word: until the kubelet has noticed and every node knows, requests "
+    "are still sent to it and are refused, so a retry is safe"
 )
 SCENARIOS = (
     Scenario("nothing", nothing),

@@ -1,4 +1,4 @@
-"""What the README tells people to type is there: verbs and their options, overlays, names in the cluster."""
+"""What the README tells people to type is there: commands with their options, overlays, names of objects."""
 
 import re
 import shlex

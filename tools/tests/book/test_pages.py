@@ -97,3 +97,24 @@ def test_planned_numbers_name_where_they_were_measured() -> None:
     told = wanted()["docs/design/4-serving/10-cost-per-million.md"].splitlines()[-1]
     assert told.startswith("*Numbers: `make bench-serving`, ")
     assert "the contract and the code" not in told
+
+
+@of_the_demo
+def test_what_a_first_run_takes_is_read_from_its_record() -> None:
+    contract, known = PROBLEM.contract, records()
+    spent = {"seconds": 312.0, "cpu_seconds": 150.0}
+    stages = {"model": spent, "total": spent}
+    found = {"cores": 2, "runs": {"first": stages}, "installation": {"seconds": 61.0, "megabytes": 1234.0}}
+    texts = [
+        Book(
+            Facts(contract, known | {"speed": replace(known["demo"], found=one)}, sizing_of(contract))
+        ).marked()
+        for one in (found, found | {"installation": None})
+    ]
+    readme, speed = (texts[0][name] for name in ("README.md", "docs/speed.md"))
+    assert "1.2 GB of disk" in readme
+    assert "then takes 5 min 12 s on 2 cores" in readme
+    assert "| model | 5 min 12 s | 2 min 30 s |" in speed
+    assert "GB of disk" not in texts[1]["README.md"]
+    unmeasured = Book(Facts(contract, {n: r for n, r in known.items() if n != "speed"}, sizing_of(contract)))
+    assert "make bench-demo" in unmeasured.marked()["docs/speed.md"]

@@ -1,4 +1,4 @@
-"""The image that runs the verbs, as Kubernetes runs it: nobody in particular, on a disk it cannot write."""
+"""The image that runs the commands, as Kubernetes runs it: as no particular user, on a read-only disk."""
 
 import subprocess
 
@@ -36,7 +36,7 @@ def test_the_extension_modules_are_built_and_load(pipelines: str) -> None:
     assert inside(pipelines, COMPILED) == "True True"
 
 
-def test_its_verbs_run_and_end_with_a_sentence(pipelines: str) -> None:
+def test_its_commands_run_and_end_with_a_sentence(pipelines: str) -> None:
     helped = verb(pipelines)
     assert helped.returncode == 0, helped.stderr
     assert "retrain" in helped.stdout

@@ -50,7 +50,7 @@ def held(line: str, address: str, **given: Any) -> Iterator[None]:
         process.wait(30)
 
 
-def test_the_verbs_do_what_the_readme_says(
+def test_the_commands_do_what_the_readme_says(
     slice_folder: Path, copy: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with socket.socket() as probe:

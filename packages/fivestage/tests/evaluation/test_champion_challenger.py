@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fivestage.artifact.engine import Engine
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import Contract
@@ -17,7 +16,7 @@ from fivestage.evaluation.champion_challenger import TIMED_ROWS, Evidence, row_m
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Answers
 from tests.contract.contracts import contract_of
-from tests.synthetic import changed
+from tests.synthetic import FEATURES, changed, prepared, synthetic_artifact
 
 DAYS = 20
 SHOPS, CHANNELS = ("north", "south", "east"), ("web", "phone", "shop")
@@ -271,18 +270,22 @@ def test_a_slice_that_cost_nothing_is_measured_by_what_rows_cost_on_average(
     assert "channel shop" in gate.sentence
 
 
-def test_one_row_at_a_time_is_timed_and_an_outlier_does_not_count() -> None:
+def test_one_row_at_a_time_is_timed_and_an_outlier_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[Any]] = []
+
     class Slow:
-        def __init__(self) -> None:
-            self.asked: list[int] = []
+        def __init__(self, *_: Any) -> None:
+            pass
 
         def predict(self, rows: list[Any]) -> None:
-            self.asked.append(len(rows))
-            time.sleep(0.05 if len(self.asked) == 1 else 0.001)
+            asked.append(rows)
+            time.sleep(0.05 if len(asked) == 1 else 0.001)
 
-    slow = Slow()
-    spent = row_milliseconds(cast("Engine", slow), [{}] * (TIMED_ROWS + 5))
-    assert slow.asked == [1] * TIMED_ROWS
+    monkeypatch.setattr(champion_challenger, "Engine", Slow)
+    one, artifact = prepared("binary"), synthetic_artifact("binary")
+    spent = row_milliseconds(artifact, FEATURES, one.rows.head(TIMED_ROWS + 5))
+    assert [len(rows) for rows in asked] == [1] * TIMED_ROWS
+    assert set(asked[0][0]) == set(one.contract.columns)
     assert 1 <= spent < 25
 
 

@@ -440,6 +440,21 @@ def epoch(at: datetime | date) -> int:
     return int(at.timestamp())
 
 
+def epoch_of(text: str) -> int:
+    """Epoch seconds of the start of a day, in UTC.
+
+    Args:
+        text: the day, such as `2024-01-31`.
+
+    Returns:
+        Whole seconds since 1970.
+
+    Raises:
+        UserError: when it is not a day.
+    """
+    return epoch(day(text))
+
+
 def iso(at: int) -> str:
     """Epoch seconds as ISO 8601 in UTC.
 

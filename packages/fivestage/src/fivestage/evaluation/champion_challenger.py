@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.engine import Engine
-from fivestage.common.columns import Floats, Row
+from fivestage.common.columns import Floats
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
@@ -18,6 +19,7 @@ from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import UNDEFINED, Gate, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
 from fivestage.evaluation.task_evaluation import evaluation_of
+from fivestage.features.definitions import FeatureDefinitions
 
 TIMED_ROWS = 50
 
@@ -75,18 +77,20 @@ def run_gates(
     ]
 
 
-def row_milliseconds(engine: Engine, rows: Sequence[Row]) -> float:
-    """Median time to answer one row, features included.
+def row_milliseconds(artifact: Artifact, definitions: FeatureDefinitions, rows: pd.DataFrame) -> float:
+    """Median time in which an artifact answers one row, features included.
 
     Args:
-        engine: an artifact ready to answer.
-        rows: request rows, timestamps in epoch seconds; the first 50 are timed, each in a call of its own.
+        artifact: what would be served.
+        definitions: the project's features.
+        rows: with the contract's columns, timestamps in epoch seconds; the first 50 are timed.
 
     Returns:
         Milliseconds of wall-clock time.
     """
-    spent = []
-    for row in rows[:TIMED_ROWS]:
+    engine, spent = Engine(artifact, definitions), []
+    asked: list[Any] = rows[list(artifact.contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
+    for row in asked:
         start = time.perf_counter()
         engine.predict([row])
         spent.append(time.perf_counter() - start)

@@ -45,16 +45,21 @@ def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
     return Scorer(artifact.models, artifact.calibration).forecast(_numbers(artifact, features))
 
 
-def answers_of(artifact: Artifact, forecast: Floats) -> Answers:
-    """What the artifact decides by its forecasts.
+def answers_of(artifact: Artifact, features: pd.DataFrame) -> Answers:
+    """What the artifact answers to rows of features.
 
     Args:
-        artifact: whose costs decide.
-        forecast: its calibrated forecasts, as `artifact_forecast` returns them.
+        artifact: which forecasts, and whose costs decide.
+        features: rows x features, as `artifact_forecast` takes them.
 
     Returns:
         Forecasts, one decision a row and, for regression, each row's expected cost in the costs' currency.
     """
+    return answers_by_forecast(artifact, artifact_forecast(artifact, features))
+
+
+def answers_by_forecast(artifact: Artifact, forecast: Floats) -> Answers:
+    """What the artifact decides by forecasts of its own."""
     return Answers(forecast, artifact.decide(forecast), artifact.calibration.expected_cost(forecast))
 
 

@@ -15,7 +15,7 @@ from fivestage.contract.contract import LEAST_REFERENCE, Contract, day_of, iso
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.evaluation.evaluate import answers_of, artifact_forecast, decision_day, slices_of
+from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
 from fivestage.monitoring.causes import Cause, failed_tests, with_effects
 from fivestage.monitoring.daily_statistics import ROWS
@@ -195,7 +195,7 @@ def watch(
     performance = judge(
         labels_of(current, contract),
         known,
-        answers_of(newest, forecast),
+        answers_by_forecast(newest, forecast),
         decision_day(current),
         labels_of(rows.iloc[labelled], contract),
         contract,

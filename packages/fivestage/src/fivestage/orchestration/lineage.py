@@ -4,14 +4,29 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from fivestage.artifact.artifact import Lineage
 from fivestage.common.files import digest_of_files
 from fivestage.common.settings import ROOT
+from fivestage.contract.contract import Contract
 
 LIBRARY = Path(__file__).resolve().parents[1]
 DATA_PACKAGES = ("common", "contract", "features", "data")
 MODEL_PACKAGES = (*DATA_PACKAGES, "artifact", "evaluation", "training")
 OWN_CODE = ("problem", "pipelines", "steps", "serving", "monitoring")
 SOURCES = (".py", ".yaml", ".yml", ".json")
+
+
+def lineage_of(data: str, contract: Contract) -> Lineage:
+    """What a version trained here and now is made from.
+
+    Args:
+        data: SHA-256 of the raw data.
+        contract: the problem's contract.
+
+    Returns:
+        These two, the lock and the code, each as a digest.
+    """
+    return Lineage(data, contract.digest, lock_digest(), code_digest())
 
 
 def code_digest(packages: Sequence[str] = MODEL_PACKAGES, without: Sequence[str] = ()) -> str:

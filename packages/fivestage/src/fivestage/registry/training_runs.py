@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from fivestage.contract.contract import iso
 from fivestage.data.splits import TemporalSplit
 from fivestage.training.leaderboard import LeaderboardRow
+from fivestage.training.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,28 @@ class TrainingDetails:
     started: float = 0.0
     problem: str = "problem:PROBLEM"
     note: str = ""
+
+
+def details_of(
+    selection: Selection, rows: pd.DataFrame, windows: TemporalSplit, data: str, started: float, kept: str
+) -> TrainingDetails:
+    """What a training's run shows of its candidates and its data.
+
+    Args:
+        selection: what was tried, and chosen.
+        rows: all rows, with `decision_at` (epoch seconds).
+        windows: which of them are in which window.
+        data: digest of the raw data.
+        started: when the training began, epoch seconds.
+        kept: the version whose selection was kept, so that nothing was tried; empty where all was.
+
+    Returns:
+        The details.
+    """
+    how = f"calibrated as version {kept} is" if kept else f"chosen on {len(windows.folds)} temporal folds"
+    tried = () if kept else selection.leaderboard
+    note = f"{selection.candidate}, {how}"
+    return TrainingDetails(tried, datasets_of(rows, windows, data), started, note=note)
 
 
 def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tuple[DatasetUse, ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor 
     from fivestage.evaluation.metrics import Scored
     from fivestage.monitoring.period import Watched
     from fivestage.monitoring.retraining import RetrainingDecision
+    from fivestage.monitoring.retraining_loop import TrainingResult
 
 FENCE = "---\n"
 MONITORING, RETRAINING = "monitoring", "retraining"
@@ -96,16 +97,29 @@ def read_notice(path: Path) -> Notice:
         raise UserError(f"{path} is not a notice: it needs a head between two lines of ---.") from error
 
 
-def period_notice(contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]") -> Notice:
-    """Report the periods that one run has monitored.
+def write_period_notice(
+    contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]", path: Path
+) -> Path:
+    """Report the periods that one run has monitored, the latest first.
+
+    The latest period decides whether a person has to look.
 
     Args:
         contract: the problem's contract.
         watched: each period with the policy's decision after it, oldest first; at least one.
+        path: the file; its folder is made.
 
     Returns:
-        The notice, the latest period first. The latest period decides whether a person has to look.
+        The path.
+
+    Raises:
+        UserError: when the file cannot be written.
     """
+    return write_notice(period_notice(contract, watched), path)
+
+
+def period_notice(contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]") -> Notice:
+    """The notice of periods, oldest first."""
     (latest, verdict), *_ = newest = list(reversed(watched))
     return Notice(
         MONITORING,
@@ -134,21 +148,30 @@ def period_lines(watched: "Watched", verdict: "RetrainingDecision", page: Path) 
     yield f"{advice}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
 
 
-def evaluation_notice(
-    contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
-) -> Notice:
-    """Report a champion/challenger evaluation.
+def write_evaluation_notice(contract: Contract, result: "TrainingResult", path: Path) -> Path:
+    """Report a champion/challenger evaluation; a person has to look if a gate failed.
 
     Args:
         contract: the problem's contract.
-        version: the challenger's.
-        gates: the promotion gates of its evaluation.
-        as_of: the day up to which it was trained, as YYYY-MM-DD.
-        promoted: whether it is the champion now.
+        result: the challenger, its gates, and whether it is the champion now.
+        path: the file; its folder is made.
 
     Returns:
-        The notice; a person has to look if a gate failed.
+        The path.
+
+    Raises:
+        UserError: when the file cannot be written.
     """
+    version, at = result.version.version, str(day_of(result.version.as_of))
+    return write_notice(
+        evaluation_notice(contract, version, result.gates, at, promoted=result.promoted), path
+    )
+
+
+def evaluation_notice(
+    contract: Contract, version: str, gates: Sequence[Gate], as_of: str, *, promoted: bool
+) -> Notice:
+    """The notice of a challenger that was trained as of a day."""
     passed = all(gate.passed for gate in gates)
     waits = passed and not promoted
     outcome = "is the champion" if promoted else "waits for approval" if waits else "stays challenger"

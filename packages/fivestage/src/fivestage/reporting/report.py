@@ -1,103 +1,159 @@
-"""What a run leaves to read: the page under reports/, the model card, the page of decisions."""
+"""What a project's runs report: what each stage found, as a page, a model card and a table."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pydantic import TypeAdapter
+import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import Contract
+from fivestage.common.settings import REPORTS, RESULTS
+from fivestage.data.event_tables import EventTables, IngestReport
+from fivestage.data.splits import TemporalSplit
+from fivestage.evaluation.gates import Gate, Probe
+from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
-from fivestage.registry.versions import Version, open_version
-from fivestage.reporting import sentences
+from fivestage.registry.versions import Version
+from fivestage.reporting import sections, sentences, task_display
 from fivestage.reporting.decisions import decisions_text
-from fivestage.reporting.html_page import write_page
 from fivestage.reporting.model_card import card_text
-from fivestage.reporting.results import ModelSection, PoliciesSection, ReportLink, RunSection, load, save
-from fivestage.reporting.sections import policies_section
-from fivestage.reporting.terminal_summary import summary
+from fivestage.reporting.results import (
+    ProblemSection,
+    ReportLink,
+    RunSection,
+    load,
+    save,
+)
+from fivestage.training.selection import Selection
+from fivestage.training.version_evaluation import VersionEvaluation
 
 
-def write_report(
-    contract: Contract, run: tuple[dict[str, float], bool] | None, page: Path, results: Path
-) -> str:
-    """Write the page, and the card of the model once there is one.
-
-    Args:
-        contract: The problem's contract.
-        run: How long each stage took, in seconds, and whether the data came from an earlier run; None leaves
-            that as the last run had it.
-        page: Where the page goes; the card goes beside it.
-        results: Where each stage has left its results.
-
-    Returns:
-        The table by stage, for the terminal.
-    """
-    before, card = load(results), page.with_name("model_card.md")
-    links = (
-        *([ReportLink("Model card", path=card.name)] if before.model else []),
-        ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
-        ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
-        ReportLink("Evidently: the checks of each period", command='make ui ARGS="--which evidently"'),
-        *([ReportLink("The service", command="make serve")] if before.serving else []),
-    )
-    seconds, cached = run or ((before.run.seconds, before.run.cached) if before.run else ({}, False))
-    save(RunSection(seconds, links, cached), results)
-    found = load(results)
-    if found.model:
-        _write(card, card_text(contract, found))
-    write_page(contract, found, page)
-    return summary(contract, found, page)
-
-
-def write_card(
-    contract: Contract,
-    version: Version,
-    section: Callable[[Version, Artifact], ModelSection],
-    results: Path,
-    folder: Path,
-) -> Iterator[Path]:
-    """Write a version's model card, and the decisions behind it.
+@dataclass(frozen=True)
+class Report:
+    """What the runs of a project report.
 
     Args:
-        contract: The problem's contract.
-        version: Whose card it is.
-        section: What the report says of a version that the last run was not about.
-        results: Where each stage has left its results.
-        folder: Where both pages go.
-
-    Yields:
-        The pages: `model_card.md`, `decisions.md`.
+        problem: the problem.
+        results: the folder in which each stage leaves what it found.
+        page: the HTML page; the model card lies beside it.
     """
-    known = load(results)
-    found, artifact = open_version(contract.name, version.version)
-    if known.model is None or known.model.digest != found.digest:
-        known = replace(known, model=section(found, artifact))
-    yield _write(folder / "model_card.md", card_text(contract, known))
-    yield _write(folder / "decisions.md", decisions_text(contract, known))
 
+    problem: Problem
+    results: Path = RESULTS
+    page: Path = REPORTS / "index.html"
 
-def write_policies(contract: Contract, comparison: Comparison, record: Path, results: Path) -> str:
-    """Keep what a backtest of policies has found, for the report and as a record.
+    @property
+    def question(self) -> str:
+        """The question that the model answers, and by which rule a decision follows from the answer."""
+        return f"{self.problem.contract.title} {task_display.rule(self.problem.contract)}"
 
-    Args:
-        contract: The problem's contract.
-        comparison: The policies over the whole period of the data.
-        record: Where the record goes, as JSON, without the single days.
-        results: Where each stage leaves its results.
+    def save_data(
+        self,
+        rows: pd.DataFrame,
+        event_tables: EventTables,
+        ingested: IngestReport,
+        windows: TemporalSplit,
+        probes: Sequence[Probe],
+    ) -> None:
+        """Keep what stages 1 and 2 found.
 
-    Returns:
-        The finding in words.
-    """
-    found = policies_section(comparison)
-    save(found, results)
-    short = replace(found, years=tuple(replace(one, by_day=()) for one in found.years))
-    _write(record, TypeAdapter(PoliciesSection).dump_json(short, indent=1).decode())
-    return sentences.policies(contract, found)
+        Args:
+            rows: the decisions kept, by `decision_at` in epoch seconds, with their labels.
+            event_tables: the events.
+            ingested: what was read and quarantined.
+            windows: of `rows`.
+            probes: of leakage.
+        """
+        save(ProblemSection(self.problem.contract.digest), self.results)
+        found = sections.data_section(self.problem, rows, event_tables, ingested, windows, probes)
+        save(found, self.results)
 
+    def save_evaluation(
+        self,
+        version: Version,
+        artifact: Artifact,
+        selection: Selection,
+        gates: Sequence[Gate],
+        found: VersionEvaluation,
+    ) -> str:
+        """Keep what stage 3 found: a version, its gates, and how it does on the test window.
 
-def _write(path: Path, text: str) -> Path:
-    return write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+        Args:
+            version: in the registry.
+            artifact: the version's.
+            selection: baselines and candidates on the validation folds.
+            gates: of promotion.
+            found: the version on the test window.
+
+        Returns:
+            The version's model card, in Markdown.
+        """
+        contract = self.problem.contract
+        trained = sections.model_section(contract, version, artifact, selection.leaderboard, gates)
+        save(sections.evaluated(trained, contract, found), self.results)
+        return card_text(contract, load(self.results))
+
+    def save_policies(self, comparison: Comparison) -> str:
+        """Keep a backtest of retraining policies.
+
+        Args:
+            comparison: the backtest's.
+
+        Returns:
+            The finding in a sentence.
+        """
+        found = sections.policies_section(comparison)
+        save(found, self.results)
+        return sentences.policies(self.problem.contract, found)
+
+    def documents(
+        self, version: Version, artifact: Artifact, selection: Selection, gates: Sequence[Gate]
+    ) -> dict[str, str]:
+        """Describe a version, by its evaluation where that is the last one.
+
+        Args:
+            version: in the registry.
+            artifact: the version's.
+            selection: baselines and candidates on the validation folds.
+            gates: of promotion.
+
+        Returns:
+            By file name, the model card and the page of decisions, in Markdown.
+        """
+        contract, found = self.problem.contract, load(self.results)
+        if found.model is None or found.model.digest != version.digest:
+            trained = sections.model_section(contract, version, artifact, selection.leaderboard, gates)
+            found = replace(found, model=trained)
+        return {"model_card.md": card_text(contract, found), "decisions.md": decisions_text(contract, found)}
+
+    def write(self, seconds: dict[str, float] | None = None, *, cached: bool = False) -> str:
+        """Write the page, and the model card once there is a model.
+
+        Args:
+            seconds: how long each stage of this run took; None: of the run before.
+            cached: whether the data came from ZenML's cache.
+
+        Returns:
+            The table by stage, for the terminal.
+        """
+        from fivestage.reporting.html_page import write_page
+        from fivestage.reporting.terminal_summary import summary
+
+        before, card = load(self.results), self.page.with_name("model_card.md")
+        if seconds is None:
+            seconds, cached = (before.run.seconds, before.run.cached) if before.run else ({}, False)
+        links = (
+            *([ReportLink("Model card", path=card.name)] if before.model else []),
+            ReportLink("MLflow: runs, versions, artifacts", command="make ui"),
+            ReportLink("ZenML: pipelines, steps, lineage", command='make ui ARGS="--which zenml"'),
+            ReportLink("Evidently: the checks of each period", command='make ui ARGS="--which evidently"'),
+            *([ReportLink("The service", command="make serve")] if before.serving else []),
+        )
+        save(RunSection(seconds, links, cached), self.results)
+        contract, found = self.problem.contract, load(self.results)
+        if found.model:
+            write_whole(card, partial(Path.write_text, data=card_text(contract, found), encoding="utf-8"))
+        write_page(contract, found, self.page)
+        return summary(contract, found, self.page)

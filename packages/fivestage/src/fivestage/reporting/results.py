@@ -25,114 +25,67 @@ class Section:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval.
-
-    Args:
-        value: the number.
-        low: the interval's lower end; NaN where there is none.
-        high: its upper end, likewise.
-    """
+    """A number and its interval."""
 
     value: float
-    low: float = NAN
-    high: float = NAN
+    low: float = NAN  # the interval's lower end; NaN where there is none
+    high: float = NAN  # its upper end, likewise
 
 
 @dataclass(frozen=True)
 class ProblemSection(Section):
-    """Which contract the run was made for.
+    """Which contract the run was made for."""
 
-    Args:
-        digest: of the contract.
-    """
-
-    digest: str
+    digest: str  # of the contract
 
 
 @dataclass(frozen=True)
 class WeeklyLabel:
-    """The label in seven days.
+    """The label in seven days."""
 
-    Args:
-        start: the first day.
-        rate: the label's mean; of 0 and 1, the rate.
-        rows: how many.
-        shares: of several classes, each one's share.
-    """
-
-    start: date
-    rate: float
+    start: date  # the first day
+    rate: float  # the label's mean; of 0 and 1, the rate
     rows: int
-    shares: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)  # of several classes, each one's share
 
 
 @dataclass(frozen=True)
 class WindowRow:
-    """A window of the temporal split; folds lie inside of `train`.
+    """A window of the temporal split; folds lie inside of `train`."""
 
-    Args:
-        kind: what the window is for; `holdout` is the one of the champion/challenger evaluation.
-        start: the first day.
-        end: the day after the last one.
-        rows: how many decisions fall in it.
-    """
-
+    # what the window is for; `holdout` is the one of the champion/challenger evaluation
     kind: Literal["train", "fold", "holdout", "test"]
-    start: date
-    end: date
-    rows: int
+    start: date  # the first day
+    end: date  # the day after the last one
+    rows: int  # how many decisions fall in it
 
 
 @dataclass(frozen=True)
 class DataSection(Section):
-    """Stage 2, the data.
+    """Stage 2, the data."""
 
-    Args:
-        raw_rows: rows read, by table.
-        rows: decisions kept.
-        quarantined: rows or values in quarantine, by reason.
-        events: rows, by kind of event.
-        windows: of the temporal split.
-        label_rate: the label by week.
-        probes: of leakage.
-        features: names of features, by set.
-        cleaning: what cleaning counted, such as rows left out.
-    """
-
-    raw_rows: dict[str, int]
-    rows: int
-    quarantined: dict[str, int]
-    events: dict[str, int]
-    windows: tuple[WindowRow, ...]
-    label_rate: tuple[WeeklyLabel, ...]
-    probes: tuple[Probe, ...]
-    features: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    cleaning: dict[str, int] = field(default_factory=dict)
+    raw_rows: dict[str, int]  # rows read, by table
+    rows: int  # decisions kept
+    quarantined: dict[str, int]  # rows or values in quarantine, by reason
+    events: dict[str, int]  # rows, by kind of event
+    windows: tuple[WindowRow, ...]  # of the temporal split
+    label_rate: tuple[WeeklyLabel, ...]  # the label by week
+    probes: tuple[Probe, ...]  # of leakage
+    features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of features, by set
+    cleaning: dict[str, int] = field(default_factory=dict)  # what cleaning counted, such as rows left out
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """A model on some of the feature sets.
+    """A model on some of the feature sets."""
 
-    Args:
-        features: the sets, such as "calendar + history".
-        metrics: on the test window, by name.
-    """
-
-    features: str
-    metrics: dict[str, Estimate]
+    features: str  # the sets, such as "calendar + history"
+    metrics: dict[str, Estimate]  # on the test window, by name
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Metrics of the rows where a column has a value.
-
-    Args:
-        column: the column.
-        value: its value.
-        rows: how many rows have it.
-        metrics: by name.
-    """
+    """Metrics of the rows where a column has a value."""
 
     column: str
     value: str
@@ -142,126 +95,73 @@ class Slice:
 
 @dataclass(frozen=True)
 class CalibrationPoint:
-    """One bin of the reliability diagram.
+    """One bin of the reliability diagram."""
 
-    Args:
-        predicted: the mean prediction.
-        observed: the mean outcome.
-        rows: how many the bin holds.
-        of: the class, where there are several.
-    """
-
-    predicted: float
-    observed: float
-    rows: int
-    of: str = ""
+    predicted: float  # the mean prediction
+    observed: float  # the mean outcome
+    rows: int  # how many the bin holds
+    of: str = ""  # the class, where there are several
 
 
 @dataclass(frozen=True)
 class CostPoint:
-    """What another decision rule would have cost.
+    """What another decision rule would have cost."""
 
-    Args:
-        threshold: of the probability; of regression, how far the planned value is shifted.
-        cost_per_1000: money per 1,000 decisions.
-    """
-
-    threshold: float
-    cost_per_1000: float
+    threshold: float  # of the probability; of regression, how far the planned value is shifted
+    cost_per_1000: float  # money per 1,000 decisions
 
 
 @dataclass(frozen=True)
 class ModelSection(Section):
-    """Stage 3, the model.
+    """Stage 3, the model."""
 
-    Args:
-        version: in the registry.
-        digest: of the artifact.
-        promoted: whether every gate passed.
-        candidates: baselines and candidates on the validation folds.
-        test: metrics on the frozen test window, by name; empty before the evaluation.
-        threshold: where the version's own rule stands on the cost curve.
-        gates: of promotion.
-        lineage: what the version was built from: data, contract, lock, commit, ...
-        ablation: more and more of the feature sets.
-        slices: of the test window.
-        calibration: the reliability diagram on the test window.
-        cost_curve: other decision rules on the test window.
-        importance: permutation importance, by feature.
-    """
-
-    version: str
-    digest: str
-    promoted: bool
-    candidates: tuple[LeaderboardRow, ...]
-    test: dict[str, Estimate]
-    threshold: float
-    gates: tuple[Gate, ...]
-    lineage: dict[str, str]
-    ablation: tuple[AblationRow, ...] = ()
-    slices: tuple[Slice, ...] = ()
-    calibration: tuple[CalibrationPoint, ...] = ()
-    cost_curve: tuple[CostPoint, ...] = ()
-    importance: dict[str, float] = field(default_factory=dict)
+    version: str  # in the registry
+    digest: str  # of the artifact
+    promoted: bool  # whether every gate passed
+    candidates: tuple[LeaderboardRow, ...]  # baselines and candidates on the validation folds
+    test: dict[str, Estimate]  # metrics on the frozen test window, by name; empty before the evaluation
+    threshold: float  # where the version's own rule stands on the cost curve
+    gates: tuple[Gate, ...]  # of promotion
+    lineage: dict[str, str]  # what the version was built from: data, contract, lock, commit, ...
+    ablation: tuple[AblationRow, ...] = ()  # more and more of the feature sets
+    slices: tuple[Slice, ...] = ()  # of the test window
+    calibration: tuple[CalibrationPoint, ...] = ()  # the reliability diagram on the test window
+    cost_curve: tuple[CostPoint, ...] = ()  # other decision rules on the test window
+    importance: dict[str, float] = field(default_factory=dict)  # permutation importance, by feature
 
 
 @dataclass(frozen=True)
 class ParityRow:
-    """The service's answers compared with offline evaluation.
+    """The service's answers compared with offline evaluation."""
 
-    Args:
-        rows: how many were compared.
-        largest_difference: between two predictions of one row.
-    """
-
-    rows: int
-    largest_difference: float
+    rows: int  # how many were compared
+    largest_difference: float  # between two predictions of one row
 
 
 @dataclass(frozen=True)
 class ServingSection(Section):
-    """Stage 4, the service.
+    """Stage 4, the service."""
 
-    Args:
-        version: that serves at the end.
-        url: of the service.
-        parity: its answers compared with offline ones.
-        requests: how many were sent.
-        failed: how many of them failed.
-        at_switch: how many of them were sent while a new version took over.
-        rows: predictions.
-        p50_ms: median latency of one-row requests, sent one after another.
-        p99_ms: their 99th percentile.
-        how_to_open: the command that starts the service.
-    """
-
-    version: str
-    url: str
-    parity: ParityRow
-    requests: int
-    failed: int
-    at_switch: int
-    rows: int
-    p50_ms: float
-    p99_ms: float
-    how_to_open: str
+    version: str  # that serves at the end
+    url: str  # of the service
+    parity: ParityRow  # its answers compared with offline ones
+    requests: int  # how many were sent
+    failed: int  # how many of them failed
+    at_switch: int  # how many of them were sent while a new version took over
+    rows: int  # predictions
+    p50_ms: float  # median latency of one-row requests, sent one after another
+    p99_ms: float  # their 99th percentile
+    how_to_open: str  # the command that starts the service
 
 
 @dataclass(frozen=True)
 class ColumnDriftRow:
-    """The drift of a column in a period.
+    """The drift of a column in a period."""
 
-    Args:
-        column: a feature.
-        score: how far it moved.
-        limit: what the score may be.
-        sentence: the finding in words.
-    """
-
-    column: str
-    score: float
-    limit: float
-    sentence: str
+    column: str  # a feature
+    score: float  # how far it moved
+    limit: float  # what the score may be
+    sentence: str  # the finding in words
 
     @property
     def drifted(self) -> bool:
@@ -270,29 +170,17 @@ class ColumnDriftRow:
 
 @dataclass(frozen=True)
 class CauseRow:
-    """A root cause of an alarm, with the daily series that shows it.
+    """A root cause of an alarm, with the daily series that shows it."""
 
-    Args:
-        kind: such as "input shift".
-        subject: what is affected, such as a column.
-        sentence: the finding in words.
-        what: the daily values are.
-        first: the first day of the series; None without one.
-        usual: daily values of the reference.
-        now: daily values of the period, which follow them.
-        low: of the usual values nine in ten lie above this and below `high`.
-        high: see `low`.
-    """
-
-    kind: str
-    subject: str
-    sentence: str
-    what: str = ""
-    first: date | None = None
-    usual: tuple[float, ...] = ()
-    now: tuple[float, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
+    kind: str  # such as "input shift"
+    subject: str  # what is affected, such as a column
+    sentence: str  # the finding in words
+    what: str = ""  # the daily values are
+    first: date | None = None  # the first day of the series; None without one
+    usual: tuple[float, ...] = ()  # daily values of the reference
+    now: tuple[float, ...] = ()  # daily values of the period, which follow them
+    low: float = 0.0  # of the usual values nine in ten lie above this and below `high`
+    high: float = 0.0  # see `low`
 
     @property
     def days(self) -> int:
@@ -301,58 +189,34 @@ class CauseRow:
 
 @dataclass(frozen=True)
 class PeriodRow:
-    """One period of service.
+    """One period of service."""
 
-    Args:
-        start: the first day.
-        end: the day after the last one.
-        version: that served, or several.
-        rows: predictions.
-        label_share: of the rows, the share whose outcome has arrived.
-        metrics: measured with the labels, by name.
-        drift: of each column.
-        bad: whether the performance is outside of its limits.
-        verdict: the performance and the policy's decision in words.
-        estimated_cost: per 1,000 decisions, from the predictions alone.
-        drift_report: an HTML file, relative to the page.
-        causes: of the alarms, the gravest first.
-        estimated: metrics estimated before any label arrived, by name.
-        slices: of the period.
-    """
-
-    start: date
-    end: date
-    version: str
-    rows: int
-    label_share: float
-    metrics: dict[str, Estimate]
-    drift: tuple[ColumnDriftRow, ...]
-    bad: bool
-    verdict: str
-    estimated_cost: float = NAN
-    drift_report: str = ""
-    causes: tuple[CauseRow, ...] = ()
+    start: date  # the first day
+    end: date  # the day after the last one
+    version: str  # that served, or several
+    rows: int  # predictions
+    label_share: float  # of the rows, the share whose outcome has arrived
+    metrics: dict[str, Estimate]  # measured with the labels, by name
+    drift: tuple[ColumnDriftRow, ...]  # of each column
+    bad: bool  # whether the performance is outside of its limits
+    verdict: str  # the performance and the policy's decision in words
+    estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
+    drift_report: str = ""  # an HTML file, relative to the page
+    causes: tuple[CauseRow, ...] = ()  # of the alarms, the gravest first
+    # metrics estimated before any label arrived, by name
     estimated: dict[str, Estimate] = field(default_factory=dict)
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[Slice, ...] = ()  # of the period
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """One retraining, and the evaluation of what came out of it.
+    """One retraining, and the evaluation of what came out of it."""
 
-    Args:
-        at: the day.
-        reason: why the policy asked for it.
-        version: the challenger.
-        promoted: whether it became the champion.
-        gates: of its evaluation.
-    """
-
-    at: date
-    reason: str
-    version: str
-    promoted: bool
-    gates: tuple[Gate, ...]
+    at: date  # the day
+    reason: str  # why the policy asked for it
+    version: str  # the challenger
+    promoted: bool  # whether it became the champion
+    gates: tuple[Gate, ...]  # of its evaluation
 
 
 @dataclass(frozen=True)
@@ -374,41 +238,24 @@ class MonitoringSection(Section):
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """What a retraining policy cost, and saved against never retraining.
+    """What a retraining policy cost, and saved against never retraining."""
 
-    Args:
-        name: of the policy.
-        trainings: mean of the backtest's phases, as all else.
-        promoted: challengers that became the champion.
-        decisions_cost: money, of all decisions.
-        training_cost: money, of all trainings.
-        saved: per 1,000 decisions, after the cost of training.
-        by_day: cumulative savings at the end of each day.
-    """
-
-    name: str
-    trainings: float
-    promoted: float
-    decisions_cost: float
-    training_cost: float
-    saved: Estimate
-    by_day: tuple[float, ...]
+    name: str  # of the policy
+    trainings: float  # mean of the backtest's phases, as all else
+    promoted: float  # challengers that became the champion
+    decisions_cost: float  # money, of all decisions
+    training_cost: float  # money, of all trainings
+    saved: Estimate  # per 1,000 decisions, after the cost of training
+    by_day: tuple[float, ...]  # cumulative savings at the end of each day
 
 
 @dataclass(frozen=True)
 class PoliciesSection(Section):
-    """The backtest of several retraining policies over the same days.
+    """The backtest of several retraining policies over the same days."""
 
-    Args:
-        start: the first day.
-        end: the day after the last one.
-        decisions: how many fall in between.
-        years: the policies.
-    """
-
-    start: date
-    end: date
-    decisions: int
+    start: date  # the first day
+    end: date  # the day after the last one
+    decisions: int  # how many fall in between
     years: tuple[PolicyRow, ...]
 
 
@@ -423,17 +270,11 @@ class ReportLink:
 
 @dataclass(frozen=True)
 class RunSection(Section):
-    """The run as a whole.
+    """The run as a whole."""
 
-    Args:
-        seconds: by stage, in order.
-        links: what to open next.
-        cached: whether ZenML's cache held the data, so that the times say little.
-    """
-
-    seconds: dict[str, float]
-    links: tuple[ReportLink, ...] = ()
-    cached: bool = False
+    seconds: dict[str, float]  # by stage, in order
+    links: tuple[ReportLink, ...] = ()  # what to open next
+    cached: bool = False  # whether ZenML's cache held the data, so that the times say little
 
 
 @dataclass(frozen=True)

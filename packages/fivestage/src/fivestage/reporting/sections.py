@@ -1,6 +1,6 @@
 """What the stages return, as the sections that the report is made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from fivestage.common.clock import DAY
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import TemporalSplit
-from fivestage.evaluation.evaluate import Evaluation
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
@@ -42,6 +41,7 @@ from fivestage.reporting.results import (
 from fivestage.reporting.sentences import advice
 from fivestage.reporting.task_display import shown_of
 from fivestage.training.leaderboard import LeaderboardRow
+from fivestage.training.version_evaluation import VersionEvaluation
 
 WEEK = 7 * DAY
 
@@ -121,30 +121,22 @@ def model_section(
     )
 
 
-def evaluated(
-    section: ModelSection,
-    contract: Contract,
-    evaluation: Evaluation,
-    ablation: Sequence[tuple[str, Scored]],
-    importance: Mapping[str, float],
-) -> ModelSection:
+def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluation) -> ModelSection:
     """Add what the test window shows of a version.
 
     Args:
         section: the version's, from `model_section`.
         contract: the problem's contract.
-        evaluation: the artifact on the test window.
-        ablation: names of collections of feature sets, and their scores on the test window.
-        importance: permutation importance by feature.
+        found: the version on the test window.
 
     Returns:
         The section, complete.
     """
-    shown = shown_of(contract)
+    shown, evaluation = shown_of(contract), found.evaluation
     return replace(
         section,
         test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
-        ablation=tuple(AblationRow(sets, _some(scored, shown.sets)) for sets, scored in ablation),
+        ablation=tuple(AblationRow(line.sets, _some(line.scored, shown.sets)) for line in found.ablation),
         slices=tuple(
             Slice(column, value, int(scored.scores["rows"]), _some(scored, shown.slices))
             for column, values in evaluation.slices.items()
@@ -152,7 +144,7 @@ def evaluated(
         ),
         calibration=tuple(CalibrationPoint(*point) for point in evaluation.calibration),
         cost_curve=tuple(CostPoint(*point) for point in evaluation.cost_curve),
-        importance=dict(importance),
+        importance=found.importance,
     )
 
 

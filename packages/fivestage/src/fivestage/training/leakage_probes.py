@@ -1,6 +1,7 @@
 """Leakage probes: checks that would fail if anything of the future were in the features."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,81 @@ import pandas as pd
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract, Event
-from fivestage.data.event_tables import known_at, known_between
+from fivestage.data.event_tables import EventTables, known_at, known_between
+from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.gates import Probe
-from fivestage.training.leakage_measures import Measure
+from fivestage.features.offline import build_features, feature_matrix, learn_categories
+from fivestage.features.problem import Problem
+from fivestage.training.leakage_measures import Measure, measure_of
+from fivestage.training.task_trainer import a_few_trees, trainer_of
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
 Learn = Callable[[Floats, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
 
 SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
+
+
+@dataclass(frozen=True)
+class LeakageProbes:
+    """The data of one training, and the probes of leakage that are run on them.
+
+    Args:
+        contract: tells the label and the limits.
+        rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
+        features: rows x features, by name, text as text.
+        windows: positions of rows in each window.
+    """
+
+    contract: Contract
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    windows: TemporalSplit
+
+    def target_is_not_rebuilt(self) -> Probe:
+        """Whether a single feature tells the label too well: see `target_is_not_rebuilt`."""
+        train = self.windows.train
+        label = labels_of(self.rows, self.contract)[train]
+        return target_is_not_rebuilt(self.features.iloc[train], label, measure_of(self.contract))
+
+    def shuffled_labels_give_chance(self) -> Probe:
+        """Whether a few trees learn nothing of shuffled labels: see `shuffled_labels_give_chance`."""
+        text = learn_categories(self.features.iloc[self.windows.train])
+        return shuffled_labels_give_chance(
+            a_few_trees(trainer_of(self.contract)),
+            feature_matrix(self.features, text),
+            labels_of(self.rows, self.contract),
+            self.windows,
+            measure_of(self.contract),
+        )
+
+    def windows_do_not_overlap(self) -> Probe:
+        """Whether labels were known before the next window began: see `windows_do_not_overlap`."""
+        decided, known = (self.rows[name].to_numpy() for name in ("decision_at", "known_at"))
+        return windows_do_not_overlap(decided, known, self.windows)
+
+
+def features_see_no_future(problem: Problem, rows: pd.DataFrame, event_tables: EventTables) -> Probe:
+    """Rebuild a problem's features with the future scrambled: see `future_is_unseen`.
+
+    Args:
+        problem: the problem, whose features are rebuilt.
+        rows: the decisions with `decision_at`, epoch seconds, and their labels.
+        event_tables: the events, and from when on they are whole.
+
+    Returns:
+        The probe; it names the features that moved.
+    """
+    definitions, tables = problem.features, event_tables
+    lookback = definitions.lookback_seconds
+    return future_is_unseen(
+        lambda some, events: build_features(definitions, some, events, tables.reference),
+        rows[rows["decision_at"] >= tables.since + lookback],
+        tables.events,
+        problem.contract,
+        lookback,
+    )
 
 
 def future_is_unseen(

@@ -19,6 +19,7 @@ from fivestage.training.estimators import (
     count_setting,
     fit_regressor,
     scores_of_classes,
+    settings_of,
     staged_scores,
     with_settings,
 )
@@ -85,6 +86,19 @@ def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
             "put it back, or train without it with `make train`."
         )
     return with_settings(candidates[selection.candidate], selection.settings)
+
+
+def parameters_of(candidates: Candidates, selection: Selection) -> dict[str, Any]:
+    """What was chosen, as MLflow shows the parameters of a run.
+
+    Args:
+        candidates: unfitted estimators by name.
+        selection: what the folds chose.
+
+    Returns:
+        The candidate's name, and the settings of its estimator, or of a pipeline's last step.
+    """
+    return {"candidate": selection.candidate, **settings_of(estimator_of(candidates, selection))}
 
 
 def select(

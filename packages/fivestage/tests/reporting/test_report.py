@@ -1,0 +1,67 @@
+"""From what the stages return to page, card and decisions, for each task."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fivestage.data.event_tables import IngestReport
+from fivestage.evaluation.gates import Gate, Probe
+from fivestage.registry.versions import Version
+from fivestage.reporting.report import Report
+from fivestage.reporting.results import load
+from fivestage.training.packaging import fit_chosen
+from fivestage.training.selection import Selection, select
+from fivestage.training.version_evaluation import evaluate_version
+from tests.synthetic import TASKS, Prepared, packaged, prepared, synthetic_problem
+
+VERSION = Version("synthetic", "7", "d" * 64, "run", 0, "commit")
+GATE = Gate("calibrated", passed=True, value=0.01, limit=0.06, sentence="calibration error 0.010")
+PROBES = (Probe("future is unseen", passed=True, sentence="nothing moved"),)
+
+
+def selected(made: Prepared) -> Selection:
+    candidates = made.problem.candidates(len(made.windows.train), ())
+    return select(made.sample, made.windows, made.contract, candidates)
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return Report(synthetic_problem("binary"), tmp_path / "results", tmp_path / "reports" / "index.html")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -> None:
+    made = prepared(task)
+    selection = selected(made)
+    candidates = made.problem.candidates(len(made.windows.train), ())
+    fitted = fit_chosen(made.sample, made.windows, selection, made.contract, candidates)
+    artifact, one = packaged(made, fitted), replace(report, problem=made.problem)
+    found = evaluate_version(
+        made.problem, artifact, selection, made.rows, made.event_tables, made.features, made.windows
+    )
+    assert [line.sets for line in found.ablation] == ["order", "order + history"]
+    assert found.ablation[-1].scored == found.evaluation.scored
+    ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
+    one.save_data(made.rows, made.event_tables, ingested, made.windows, PROBES)
+    card = one.save_evaluation(VERSION, artifact, selection, (GATE,), found)
+    summary = one.write({"data": 61.0, "model": 62.0})
+    page = one.page.read_text(encoding="utf-8")
+    assert f"{len(made.rows):,} rows were kept" in page
+    assert "order + history" in page
+    assert card == one.page.with_name("model_card.md").read_text(encoding="utf-8")
+    assert "Version 7" in card
+    assert "calibration error 0.010" in card
+    assert "1 min 02 s" in summary
+    assert "2 min 03 s" in page
+    assert one.documents(VERSION, artifact, selection, (GATE,))["model_card.md"] == card
+    other = one.documents(replace(VERSION, version="8", digest="e" * 64), artifact, selection, (GATE,))
+    assert "its test window is still empty" in other["model_card.md"]
+
+
+def test_a_page_written_again_keeps_the_times_of_the_run_before(report: Report) -> None:
+    report.write({"data": 61.0}, cached=True)
+    report.write()
+    kept = load(report.results).run
+    assert kept is not None
+    assert (kept.seconds, kept.cached) == ({"data": 61.0}, True)
