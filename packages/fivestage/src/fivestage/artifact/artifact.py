@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from fivestage.artifact.additive import AdditiveModel
 from fivestage.artifact.calibration import LINKS, AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
-from fivestage.artifact.scorer import ModelData, Parity
+from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, outputs_of
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
@@ -82,6 +83,11 @@ class Artifact:
     parity: Parity
     history: OfflineFeatureStore
     smoke: tuple[SmokeRow, ...] = ()
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The models and their calibration, ready to answer; to make their tables takes a while."""
+        return Scorer(self.models, self.calibration)
 
     def decide(self, forecast: Floats) -> NDArray[Any]:
         """The decisions of its own contract, see `fivestage.contract.cost_model`."""

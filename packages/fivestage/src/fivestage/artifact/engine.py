@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import form_of
-from fivestage.artifact.scorer import Contributions, Scorer
+from fivestage.artifact.scorer import Contributions
 from fivestage.artifact.shapley import strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
@@ -45,7 +45,7 @@ class Engine:
         self.definitions = definitions
         self._kept = round((definitions.reach_hours + LATE_HOURS) * HOUR)  # seconds before the present
         self.history = history or artifact.history.history()
-        self.scorer = Scorer(artifact.models, artifact.calibration)
+        self.scorer = artifact.scorer
         self.form = form_of(artifact.contract)
         self._answer = self.form.prediction
         self._explainers: list[Contributions] = []  # of each output, once asked for
@@ -212,4 +212,4 @@ def predict_table(
     """The artifact's forecasts for a table of rows, with each row's past as of its decision time."""
     features = definitions.compute(artifact.sets, columns_of(rows), at, past, artifact.reference)
     encoded = encode(features, artifact.categories)
-    return Scorer(artifact.models, artifact.calibration).forecast(matrix(encoded, artifact.features, len(at)))
+    return artifact.scorer.forecast(matrix(encoded, artifact.features, len(at)))

@@ -1,6 +1,7 @@
 """The application that run.py adds its commands to: stores are opened first, errors end as one sentence."""
 
 import functools
+import gc
 import inspect
 import os
 import signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fivestage.monitoring.retraining_loop import TrainingResult
 
 INTERRUPTED = 130
+NEW_OBJECTS = 50_000  # between two searches for garbage: the libraries' million objects stay
 EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
 MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md says how to bring it up to date."
 Command = Callable[..., None]
@@ -87,7 +89,11 @@ class Application:
     def main(self, arguments: list[str] | None = None) -> None:
         """Run a command and exit: with 1 after a `UserError`, which is printed as a sentence."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-        self.commands(arguments)
+        gc.set_threshold(NEW_OBJECTS)
+        try:
+            self.commands(arguments)
+        finally:
+            gc.freeze()  # what ends with the process need not be searched for garbage, which takes seconds
 
 
 class Stopwatch:

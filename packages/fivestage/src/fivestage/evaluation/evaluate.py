@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.artifact.scorer import Scorer
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
@@ -42,7 +41,7 @@ def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
     Returns:
         Calibrated forecasts, float64, in the shape of the task (`fivestage.contract.cost_model`).
     """
-    return Scorer(artifact.models, artifact.calibration).forecast(_numbers(artifact, features))
+    return artifact.scorer.forecast(_numbers(artifact, features))
 
 
 def answers_of(artifact: Artifact, features: pd.DataFrame) -> Answers:
@@ -147,7 +146,7 @@ def importance(artifact: Artifact, features: pd.DataFrame, label: Any, seed: int
     generator = np.random.default_rng(seed)
     some = generator.choice(len(features), min(IMPORTANCE_ROWS, len(features)), replace=False)
     numbers, truth = _numbers(artifact, features.iloc[some]), label[some]
-    scorer, loss = Scorer(artifact.models, artifact.calibration), evaluation_of(artifact.contract).loss
+    scorer, loss = artifact.scorer, evaluation_of(artifact.contract).loss
     whole = loss(truth, scorer.forecast(numbers))
     found = {}
     for place, name in enumerate(artifact.features):
