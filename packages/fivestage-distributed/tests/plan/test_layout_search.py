@@ -92,7 +92,7 @@ def test_units_of_a_run() -> None:
     assert run.steps * run.candidate.step.total == pytest.approx(seconds * run.goodput)
     assert run.mfu == pytest.approx(run.tflops / 989)
     assert run.failures == pytest.approx(run.days * 24 / run.hours_between_failures)
-    assert run.checkpoint_seconds == pytest.approx(14 * one.model.parameters / 8e9)  # 8 nodes at 1 GB/s
+    assert run.checkpoint_seconds == pytest.approx(14 * one.model.parameters / 8e9)  # 64 GPUs at 1/8 GB/s
 
 
 def test_the_interval_of_checkpoints_loses_the_least() -> None:

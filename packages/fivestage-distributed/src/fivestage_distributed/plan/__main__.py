@@ -65,7 +65,7 @@ def options(*arguments: str) -> argparse.Namespace:
     add("--price", type=float, help="USD of a GPU's hour, instead")
     add("--hours-per-failure", type=float, help="GPU hours between interruptions (Llama 3's)")
     add("--restart", type=float, default=10, help="minutes from an interruption to the next step (10)")
-    add("--storage", type=float, default=1.0, help="GB/s of a node to the checkpoints' storage (1)")
+    add("--storage", type=float, default=0.125, help="GB/s of each GPU to the checkpoints' storage (0.125)")
     add("--check", action="store_true", help="only compare with published runs, and fit the constant to them")
     add("--page", type=Path, default=REPORTS / "plan.html", help="where the page goes")
     return parser.parse_args(arguments)
