@@ -37,16 +37,19 @@ OURS = (
     "docs/pictures/",
     "docs/scale.md",
     "docs/speed.md",
+    "assistant/questions/book.yaml",
     "tools/",
 )  # makes and measures the template itself
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
 FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/demo/")
+ASSISTANT = ("packages/fivestage-assistant/", "assistant/", "docs/assistant.md")
 CLOUDS = ("gke", "eks", "aks")
 MATRIX: dict[str, dict[str, str]] = {
     "defaults": {},
     "another name": {"project_name": "Delay desk", "cloud": "none", "licence": "MIT"},
     "one cloud": {"cloud": "eks"},
     "many workers": {"distributed": "yes"},
+    "an assistant": {"assistant": "yes"},
 } | {f"own, {task}": {"data": "own", "task": task, "cloud": "none"} for task in TASKS}
 MOST_FILES, MOST_LINES, MOST_TARGETS = 90, 3_000, 15
 UNRENDERED = re.compile(
@@ -58,6 +61,7 @@ def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
     """What a project of these answers holds."""
     gone = (*OURS, *(FLIGHTS if answers.get("data") == "own" else ()))
     gone += () if "distributed" in answers else ("packages/fivestage-distributed/",)
+    gone += () if "assistant" in answers else ASSISTANT
     cloud = answers.get("cloud", "all")
     gone += tuple(f"k8s/overlays/{one}/" for one in CLOUDS if cloud not in ("all", one))
     kept = {name for name in files_of(template) if not name.endswith(".jinja") and not name.startswith(gone)}

@@ -1,0 +1,1 @@
+"""The assistant of this project: its contract, its questions, its commands."""

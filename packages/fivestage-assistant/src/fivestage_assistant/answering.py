@@ -1,0 +1,409 @@
+"""Answers: sentences with their citations, a chat model's words where there is one, or "I do not know"."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from fivestage.common.errors import UserError
+
+from fivestage_assistant import guard
+from fivestage_assistant.assistant_contract import Answers
+from fivestage_assistant.embedding import MiniLm, Vectors
+from fivestage_assistant.passages import Passage
+from fivestage_assistant.retrieval import Retrieved, Retriever
+from fivestage_assistant.search_index import SearchIndex
+from fivestage_assistant.support import quotable, support
+from fivestage_assistant.text import content_stems
+
+Kind = Literal["extractive", "generated", "unknown"]
+UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
+CITED = re.compile(r"\[(\d{1,2})\]")
+CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
+PER = 1_000_000  # tokens that a price is for
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Where a sentence of an answer stands.
+
+    Args:
+        passage: name of the passage.
+        path: of the document.
+        line: of the sentence, from 1.
+        heading: of the section.
+        quote: what stands there.
+        origin: the file that a record of a run was written from; empty for a page.
+    """
+
+    passage: str
+    path: str
+    line: int
+    heading: str
+    quote: str
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a chat model has said.
+
+    Args:
+        text: the answer.
+        input_tokens: of the prompt.
+        output_tokens: of the answer.
+        model: that said it.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    model: str = ""
+
+
+class ChatModel(Protocol):
+    """Whatever completes a prompt; see `chat_model` for LangChain's."""
+
+    name: str
+
+    def complete(self, prompt: str) -> Generated:
+        """Complete a prompt, or raise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and how it came about.
+
+    Args:
+        text: what is shown.
+        kind: how it was made.
+        citations: of its sentences, in order; none where nothing is known.
+        confidence: probability that the question can be answered from the corpus.
+        retrieved: names of the passages that were found.
+        fell_back: why a chat model's answer was not taken; empty where none was asked, or it was.
+        generated: what the chat model said.
+    """
+
+    text: str
+    kind: Kind
+    citations: tuple[Citation, ...] = ()
+    confidence: float = 0.0
+    retrieved: tuple[str, ...] = ()
+    fell_back: str = ""
+    generated: Generated | None = None
+
+    def cost(self, limits: Answers) -> float:
+        """What the chat model took for it."""
+        said = self.generated
+        return 0.0 if said is None else price(said.input_tokens, said.output_tokens, limits)
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """When to say "I do not know": a logistic regression on what retrieval shows, and a threshold.
+
+    Args:
+        weights: of cosine, coverage and known share, in this order.
+        bias: of the regression.
+        threshold: of the confidence, below which nothing is answered.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float
+
+    def confidence(self, signals: Sequence[float]) -> float:
+        """The probability that the corpus answers."""
+        score = self.bias + sum(weight * one for weight, one in zip(self.weights, signals, strict=True))
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
+
+
+class Signals:
+    """What tells whether a corpus answers a question: cosine, coverage of its stems, and stems that it knows.
+
+    Args:
+        index: the corpus.
+    """
+
+    def __init__(self, index: SearchIndex) -> None:
+        self._stems = {one.name: set(content_stems(one.searched(index.chunking))) for one in index.passages}
+        counts: dict[str, int] = {}
+        for stems in self._stems.values():
+            for one in stems:
+                counts[one] = counts.get(one, 0) + 1
+        self._counts, self._passages = counts, len(self._stems)
+
+    def rarity(self, stem: str) -> float:
+        """How much a stem says: its inverse document frequency."""
+        return math.log((self._passages + 1) / (self._counts.get(stem, 0) + 0.5))
+
+    def of(self, question: str, found: Sequence[Retrieved]) -> tuple[float, float, float]:
+        """The signals of a question and what was found for it; each between 0 and 1."""
+        stems = set(content_stems(question))
+        total = sum(map(self.rarity, stems)) or 1.0
+        cosines = [one.cosine for one in found if not math.isnan(one.cosine)]
+        shares = (
+            sum(self.rarity(stem) for stem in stems & self._stems[one.passage.name]) / total for one in found
+        )
+        known = sum(self.rarity(stem) for stem in stems if stem in self._counts) / total
+        return max(cosines, default=0.0), max(shares, default=0.0), known
+
+
+class Answerer:
+    """Answers questions from an index.
+
+    Args:
+        index: the corpus.
+        retriever: that finds passages in it.
+        embedding: that sentences are compared by; None for stems alone.
+        limits: of answers.
+        abstention: when to say that nothing is known.
+        guarded: False switches the guard off, for the test that shows what it keeps out.
+    """
+
+    def __init__(
+        self,
+        index: SearchIndex,
+        retriever: Retriever,
+        embedding: MiniLm | None,
+        limits: Answers,
+        abstention: Abstention,
+        *,
+        guarded: bool = True,
+    ) -> None:
+        self.index, self.retriever, self.limits, self.abstention = index, retriever, limits, abstention
+        self.signals = Signals(index)
+        self._embedding = embedding if len(index.vectors) else None
+        self._guarded = guarded
+        self._clean: dict[str, Passage] | None = None
+
+    def retrieve(self, question: str) -> list[Retrieved]:
+        """The passages that an answer may be taken from, without what reads like an instruction."""
+        found = self.retriever.search(question, 2 * self.limits.passages)
+        clean = self.clean_by_name()
+        kept = [
+            Retrieved(clean[one.passage.name], one.score, one.cosine)
+            for one in found
+            if one.passage.name in clean
+        ]
+        return kept[: self.limits.passages]
+
+    def clean_by_name(self) -> dict[str, Passage]:
+        """The passages of the index, by name, as the guard leaves them; what it withholds is missing."""
+        if not self._guarded:
+            return self.index.by_name
+        if self._clean is None:
+            cleaned = ((name, guard.clean(one)) for name, one in self.index.by_name.items())
+            self._clean = {name: one for name, one in cleaned if one is not None}
+        return self._clean
+
+    def answer(
+        self,
+        question: str,
+        prompt: str = "",
+        chat: ChatModel | None = None,
+        found: Sequence[Retrieved] | None = None,
+        observe: Callable[[str], object] = lambda _: None,
+    ) -> Answer:
+        """Answer a question.
+
+        Args:
+            question: as asked.
+            prompt: the template of a prompt with {context} and {question}; for a chat model.
+            chat: the chat model; None for extractive answers.
+            found: passages, where they have been retrieved already.
+            observe: is called with each prompt, for tests and traces.
+
+        Returns:
+            The answer, whose citations are always among the passages found.
+        """
+        if self._guarded and guard.is_suspicious(question):
+            return Answer(UNKNOWN, "unknown", fell_back="the question reads like an instruction")
+        found = self.retrieve(question) if found is None else found
+        names = tuple(one.passage.name for one in found)
+        confidence = self.abstention.confidence(self.signals.of(question, found))
+        if not found or confidence < self.abstention.threshold:
+            return Answer(UNKNOWN, "unknown", confidence=confidence, retrieved=names)
+        extracted = self._extract(question, found, confidence)
+        if chat is None:
+            return extracted
+        return self._generate(question, found, prompt, chat, extracted, observe)
+
+    # --- extractive ---
+
+    def _extract(self, question: str, found: Sequence[Retrieved], confidence: float) -> Answer:
+        names = tuple(one.passage.name for one in found)
+        chosen: list[tuple[Passage, int]] = []
+        best = 0.0
+        for score, passage, place in self._ranked(question, found):
+            if chosen and score < NEXT_SHARE * best:
+                break
+            sentence = passage.sentences[place]
+            whole = f"{passage.heading}\n{passage.text}"
+            if support(sentence.text, whole, "" if sentence.context else question).passed and all(
+                sentence.text != other.sentences[at].text for other, at in chosen
+            ):
+                chosen.append((passage, place))
+                best = best or score
+            if len(chosen) == self.limits.sentences:
+                break
+        if not chosen:
+            return Answer(UNKNOWN, "unknown", confidence=confidence, retrieved=names)
+        citations = tuple(cite(passage, place) for passage, place in chosen)
+        text = " ".join(f"{one.quote} [{n}]" for n, one in enumerate(citations, 1))
+        return Answer(text, "extractive", citations, confidence, names)
+
+    def _ranked(self, question: str, found: Sequence[Retrieved]) -> list[tuple[float, Passage, int]]:
+        """Sentences of the passages found with their scores, the best first."""
+        vector = self._embedding.embed([question])[0] if self._embedding else None
+        asked = set(content_stems(question))
+        total = sum(map(self.signals.rarity, asked)) or 1.0
+        scored = []
+        for rank, one in enumerate(found, 1):
+            may = {id(sentence) for sentence in quotable(one.passage)}
+            for place, sentence in enumerate(one.passage.sentences):
+                if id(sentence) not in may:
+                    continue
+                stems = set(content_stems(f"{one.passage.heading} {sentence.context} {sentence.text}"))
+                overlap = sum(map(self.signals.rarity, asked & stems)) / total
+                cosine = self._cosine(one.passage, place, vector)
+                scored.append((cosine + overlap + RANK_WEIGHT / rank, one.passage, place))
+        return sorted(scored, key=lambda item: -item[0])
+
+    def _cosine(self, passage: Passage, place: int, vector: Vectors | None) -> float:
+        """Of question and sentence; the index has its vector under its place in the whole passage."""
+        if vector is None:
+            return 0.0
+        whole = self.index.by_name[passage.name]
+        at = place if whole is passage else whole.sentences.index(passage.sentences[place])
+        return float(np.dot(self.index.vectors[self.index.first_sentences[passage.name] + at], vector))
+
+    # --- generated ---
+
+    def _generate(
+        self,
+        question: str,
+        found: Sequence[Retrieved],
+        template: str,
+        chat: ChatModel,
+        extracted: Answer,
+        observe: Callable[[str], object],
+    ) -> Answer:
+        """A chat model's answer where it passes the checks, else the extractive one and why."""
+        prompt = fill(template, question, [one.passage for one in found])
+        limits = self.limits
+        if price(len(prompt) // CHARACTERS_PER_TOKEN, limits.max_output_tokens, limits) > limits.max_cost:
+            return _falling_back(extracted, "the prompt is over the budget of an answer")
+        observe(prompt)
+        try:
+            said = chat.complete(prompt)
+        except Exception as error:  # noqa: BLE001 (whatever the provider's client raises)
+            return _falling_back(extracted, f"the chat model failed ({type(error).__name__})")
+        if not self._guarded:
+            return Answer(
+                said.text,
+                "generated",
+                extracted.citations,
+                extracted.confidence,
+                extracted.retrieved,
+                generated=said,
+            )
+        citations, why = check_generated(said.text, question, [one.passage for one in found])
+        if why:
+            return _falling_back(extracted, why, said)
+        text = guard.without_links(said.text)
+        return Answer(text, "generated", citations, extracted.confidence, extracted.retrieved, generated=said)
+
+
+NEXT_SHARE = 0.85  # of the best sentence's score that another must reach to be quoted too
+RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
+
+
+def check_generated(
+    text: str, question: str, passages: Sequence[Passage]
+) -> tuple[tuple[Citation, ...], str]:
+    """Hold each sentence of a model's answer against the passage that it cites.
+
+    Args:
+        text: the answer; each sentence ends with the numbers of passages in square brackets.
+        question: that was asked.
+        passages: as they stood in the prompt, the first being number 1.
+
+    Returns:
+        The citations, and an empty text; or none, and why the answer is not shown.
+    """
+    if guard.is_suspicious(CITED.sub("", text)):
+        return (), "the answer carries a link, or reads like an instruction"
+    citations: list[Citation] = []
+    asked = set(content_stems(question))
+    for part in re.findall(r"[^\[\]]+(?:\[\d{1,2}\][\s.,]*)+|[^\[\]]+$", text.strip()):
+        said = CITED.sub("", part).strip(" .,\n")
+        cited = [int(number) for number in CITED.findall(part)]
+        if not said:
+            continue
+        if not cited or not all(1 <= number <= len(passages) for number in cited):
+            return (), "a sentence cites nothing, or what was not retrieved"
+        own = [passages[number - 1] for number in cited]
+        whole = "\n".join(f"{one.heading}\n{one.text}" for one in own)
+        if not support(said, whole, question).passed:
+            return (), "a sentence is not supported by what it cites"
+        if not asked & set(content_stems(f"{whole} {said}")):
+            return (), "a sentence has nothing to do with the question"
+        citations += [cite(one, _closest(said, one)) for one in own]
+    return (tuple(citations), "") if citations else ((), "the answer is empty")
+
+
+def fill(template: str, question: str, passages: Sequence[Passage]) -> str:
+    """A prompt: the template with numbered passages and the question, each marked as data.
+
+    Args:
+        template: with {context} and {question}.
+        question: as asked.
+        passages: to answer from.
+
+    Returns:
+        The prompt.
+
+    Raises:
+        UserError: when the template lacks one of the two.
+    """
+    if "{context}" not in template or "{question}" not in template:
+        raise UserError("The prompt's template needs {context} and {question}: register a corrected one.")
+    context = "\n\n".join(
+        f"[{n}] {one.title} / {one.heading} ({one.path})\n{one.text}" for n, one in enumerate(passages, 1)
+    )
+    filled = {"context": context, "question": question.replace("\n", " ")}
+    return re.sub(r"\{(context|question)\}", lambda found: filled[found[1]], template)
+
+
+def cite(passage: Passage, place: int) -> Citation:
+    """The citation of a sentence of a passage."""
+    sentence = passage.sentences[place]
+    return Citation(passage.name, passage.path, sentence.line, passage.heading, sentence.text, passage.origin)
+
+
+def price(input_tokens: int, output_tokens: int, limits: Answers) -> float:
+    """What so many tokens cost."""
+    return (input_tokens * limits.input_price + output_tokens * limits.output_price) / PER
+
+
+def _closest(said: str, passage: Passage) -> int:
+    """The sentence of a passage that shares most stems with what was said."""
+    stems = set(content_stems(said))
+    shared = [len(stems & set(content_stems(one.text))) for one in passage.sentences]
+    return shared.index(max(shared))
+
+
+def _falling_back(extracted: Answer, why: str, said: Generated | None = None) -> Answer:
+    return Answer(
+        extracted.text,
+        extracted.kind,
+        extracted.citations,
+        extracted.confidence,
+        extracted.retrieved,
+        why,
+        said,
+    )

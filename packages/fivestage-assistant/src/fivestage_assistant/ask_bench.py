@@ -1,0 +1,160 @@
+"""`make bench-assistant`: retrieval, answers, chunking, latency, and what 100,000 passages take."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fivestage.common.files import write_whole
+from fivestage.common.settings import REPORTS, ROOT
+
+from fivestage_assistant.answering import Abstention, Answerer
+from fivestage_assistant.assistant_contract import AssistantContract
+from fivestage_assistant.embedding import DIMENSIONS, MiniLm, installed_embedding
+from fivestage_assistant.passages import Chunking, Document, Passage
+from fivestage_assistant.question_set import Question
+from fivestage_assistant.retrieval import Bm25Retriever, EmbeddingRetriever, HybridRetriever, Retrievers
+from fivestage_assistant.retrieval_metrics import METRICS, evaluate_retrieval
+from fivestage_assistant.search_index import IndexAbout, SearchIndex, build_index
+
+RECORD = REPORTS / "bench" / "assistant.json"
+LARGE = 100_000  # passages
+BUILT = 10_000  # passages that build times are given for
+SIZES = (100, 200, 400)  # words of a passage
+STATUS = Path("/proc/self/status")
+
+
+def bench(contract: AssistantContract) -> dict[str, Any]:
+    """Measure all that the pages about the assistant cite.
+
+    Args:
+        contract: of the assistant.
+
+    Returns:
+        The record, as it is written to reports/bench/assistant.json.
+    """
+    from fivestage_assistant.index_pipeline import documents_now, judge, judging_index, questions_of
+
+    documents, model = documents_now(contract), installed_embedding()
+    begun = time.process_time()
+    index = build_index(documents, contract.chunking, model)
+    built = time.process_time() - begun
+    begun = time.process_time()
+    build_index(documents, contract.chunking, None)
+    stems = time.process_time() - begun
+    evaluation = judge(contract, index, None)
+    judged = judging_index(index, model)
+    gate = [one for one in questions_of(contract, judged) if one.part == "gate"]
+    per = BUILT / len(index.passages)
+    record = {
+        **evaluation,
+        "limits": contract.gates.model_dump(),
+        "chunking": chunking_ablation(documents, contract, model, gate, judged),
+        "latency": latency(index, contract, model, gate),
+        "build": {"passages": BUILT, "cpu_seconds": built * per, "stems_alone_cpu_seconds": stems * per},
+        "large": json.loads(_in_a_process_of_its_own()),
+    }
+    write_whole(RECORD, lambda scratch: scratch.write_text(json.dumps(record, indent=1), encoding="utf-8"))
+    return record
+
+
+def chunking_ablation(
+    documents: Sequence[Document],
+    contract: AssistantContract,
+    model: MiniLm | None,
+    questions: Sequence[Question],
+    before: SearchIndex,
+) -> list[dict[str, Any]]:
+    """The chosen retriever on passages of other sizes, and without headings in their text."""
+    found = []
+    settings = [(words, True) for words in SIZES] + [(contract.chunking.max_words, False)]
+    for words, heading in settings:
+        chunking = before.chunking.model_copy(update={"max_words": words, "heading_in_text": heading})
+        index = build_index(documents, chunking, model, before)
+        scores = evaluate_retrieval(Retrievers(index, model).get(contract.answers.retriever), questions)
+        measured = {metric: asdict(scores.interval(metric)) for metric in METRICS}
+        found.append({"max_words": words, "heading": heading, "passages": len(index.passages), **measured})
+    return found
+
+
+def latency(
+    index: SearchIndex, contract: AssistantContract, model: MiniLm | None, questions: Sequence[Question]
+) -> dict[str, float]:
+    """Milliseconds of CPU for finding passages and for making the answer, one question after another."""
+    retriever = Retrievers(index, model).get(contract.answers.retriever)
+    answerer = Answerer(index, retriever, model, contract.answers, Abstention((0.0, 0.0, 0.0), 0.0, 0.0))
+    answerer.clean_by_name()
+    times = []
+    for one in questions:
+        begun = time.process_time()
+        found = answerer.retrieve(one.text)
+        retrieved = time.process_time()
+        answerer.answer(one.text, found=found)
+        times.append((retrieved - begun, time.process_time() - retrieved))
+    spent = np.array(times) * 1000
+    total = spent.sum(axis=1)
+    return {
+        "retrieve_p50_ms": float(np.median(spent[:, 0])),
+        "answer_p50_ms": float(np.median(spent[:, 1])),
+        "total_p50_ms": float(np.median(total)),
+        "total_p99_ms": float(np.quantile(total, 0.99)),
+    }
+
+
+def large_index() -> dict[str, float]:
+    """Memory and time of a search over many passages: those of docs/, each with a word of its own."""
+    paths = sorted((ROOT / "docs").rglob("*.md"))
+    pages = [Document(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in paths]
+    some = build_index(pages, Chunking(), None).passages
+    before = _memory()
+    passages = tuple(_copied(some[n % len(some)], n) for n in range(LARGE))
+    sentences = sum(len(one.sentences) for one in passages)
+    chance = np.random.default_rng(0)
+    vectors = chance.standard_normal((LARGE + sentences, DIMENSIONS), np.float32)
+    about = IndexAbout("large", Chunking().model_dump(), "random", "", {})
+    index = SearchIndex(about, passages, vectors, {})
+    begun = time.process_time()
+    stems = Bm25Retriever(index)
+    indexed = time.process_time() - begun
+    model = installed_embedding()
+    retriever = HybridRetriever(stems, EmbeddingRetriever(index, model), passages) if model else stems
+    retriever.search("How do I add a feature?", 10)
+    begun = time.process_time()
+    for question in (
+        "Why was version 2 trained?",
+        "What does a false alarm cost?",
+        "How long is a cold start?",
+    ):
+        retriever.search(question, 10)
+    return {
+        "passages": LARGE,
+        "sentences": sentences,
+        "memory_mib": (_memory() - before) / 2**20,
+        "bm25_cpu_seconds": indexed,
+        "search_cpu_ms": (time.process_time() - begun) / 3 * 1000,
+    }
+
+
+def _copied(passage: Passage, number: int) -> Passage:
+    first = replace(passage.sentences[0], text=f"{passage.sentences[0].text} copy{number}")
+    return replace(passage, name=f"{passage.name}/{number}", sentences=(first, *passage.sentences[1:]))
+
+
+def _memory() -> int:
+    """Bytes that this process holds."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
+    return int(found[1]) * 1024 if found else 0
+
+
+def _in_a_process_of_its_own() -> str:
+    code = (
+        "import json; from fivestage_assistant.ask_bench import large_index; print(json.dumps(large_index()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.strip().splitlines()[-1]

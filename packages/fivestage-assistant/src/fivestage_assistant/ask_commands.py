@@ -1,0 +1,248 @@
+"""The assistant's commands, for `python -m assistant` of a project."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fivestage.cli.application import Application, say
+from fivestage.common.errors import UserError
+from fivestage.common.settings import REPORTS, ROOT
+from fivestage.contract.contract import epoch
+from fivestage.evaluation.gates import Gate
+from fivestage.features.problem import Problem
+from fivestage.monitoring.retraining import RetrainingDecision
+from typer import Argument, Option
+
+from fivestage_assistant.ask_service import FOLDER, AskSettings
+from fivestage_assistant.assistant_contract import AssistantContract, read_assistant_contract
+
+Decide = Callable[..., RetrainingDecision]
+CONTRACT = ROOT / "assistant" / "assistant.yaml"
+PAGE = REPORTS / "assistant" / "index.html"
+EXAMPLES = (
+    "Why was version 2 trained?",
+    "Which alert fired on 3 December?",
+    "What does the contract promise about latency?",
+    "How do I add a feature?",
+    "What does a false alarm cost?",
+    "Why is there no deep learning here?",
+    "What is the ROC-AUC on the test window?",
+    "When would answers be cached?",
+    "How long does a typical caller wait for one answer?",
+    "Who won the football world cup in 2014?",
+)
+READY_SECONDS = 60.0
+
+
+def assistant_application(problem: Problem, decide: Decide) -> Application:  # noqa: C901, PLR0915 (a command each)
+    """The commands of the assistant.
+
+    Args:
+        problem: the project's.
+        decide: the project's policy: when to train again, and so when to index again.
+
+    Returns:
+        The application; `main()` runs it.
+    """
+    app = Application(problem, "Ask this project: index, evaluate, serve and watch the assistant.")
+
+    @app.command()
+    def index(why: Annotated[str, Option(help="a sentence for the history")] = "by hand") -> None:
+        """Index the corpus; the index serves if it passes its gates."""
+        from fivestage_assistant.index_pipeline import run_index_pipeline
+
+        gates, promoted, _ = run_index_pipeline(contract(), why)
+        print_gates(gates)
+        say("The index serves." if promoted else "The index is refused; what served before stays.")
+
+    @app.command()
+    def ask(question: Annotated[str, Argument(help="in English")]) -> None:
+        """Answer one question without a service."""
+        say(shown(_ask_once(contract(), question)))
+
+    @app.command(stores=False)
+    def serve() -> None:
+        """Run the service in the foreground; settings such as ASK_PORT come from the environment."""
+        from fivestage_assistant.ask_app import serve as run
+
+        run(AskSettings.from_environment())
+
+    @app.command()
+    def rollback(why: Annotated[str, Option(help="a sentence for the history")] = "") -> None:
+        """Return to the index and prompt that served before."""
+        from fivestage_assistant.promotion import roll_back
+        from fivestage_assistant.prompts import find_prompt, promote_prompt
+
+        done = roll_back(FOLDER, why)
+        promote_prompt(find_prompt(f"{contract().name}_prompt", done.prompt_version))
+        say(f"Release {done.number} serves index {done.index} and prompt {done.prompt_version}: {done.why}.")
+
+    @app.command()
+    def prompt(
+        file: Annotated[Path, Argument(help="a template with {context} and {question}")],
+        why: Annotated[str, Option(help="a sentence for the registry")] = "by hand",
+    ) -> None:
+        """Register a prompt, judge it with the model of ASK_CHAT_MODEL, and let it serve if it passes."""
+        from fivestage_assistant.prompt_change import change_prompt
+
+        gates, version = change_prompt(
+            contract(), file.read_text(encoding="utf-8"), why, AskSettings.from_environment()
+        )
+        print_gates(gates)
+        say(f"Version {version} of the prompt serves.")
+
+    @app.command()
+    def monitor() -> None:
+        """Watch what was asked since; an alarm leads to a new index by the project's policy."""
+        from fivestage.serving.log import open_store
+
+        from fivestage_assistant.corpus import corpus_digest
+        from fivestage_assistant.embedding import installed_embedding
+        from fivestage_assistant.index_pipeline import documents_now, run_index_pipeline
+        from fivestage_assistant.promotion import current_release, history
+        from fivestage_assistant.question_set import read_questions
+        from fivestage_assistant.watching import save_window, watch, windows_before
+
+        of, served = contract(), current_release(FOLDER)
+        if served is None:
+            raise UserError("No index serves yet: run `make index-assistant`.")
+        store = open_store(AskSettings.from_environment().database_url)
+        reference = [one.text for one in read_questions(ROOT / of.questions) if one.answerable]
+        changed = corpus_digest(documents_now(of)) != served.corpus
+        page = PAGE.with_name("questions.html")
+        found = watch(
+            store, reference, installed_embedding(), of.monitoring, corpus_changed=changed, page=page
+        )
+        store.close()
+        past = windows_before(FOLDER / "windows.jsonl")
+        save_window(found, FOLDER / "windows.jsonl")
+        for alert in found.alerts:
+            say(f"  alert: {alert}")
+        trained = [epoch_of(one.at) for one in history(FOLDER)]
+        rules, budget = problem.contract.monitoring, problem.contract.budget
+        verdict = decide([*past, found.summary], trained, int(time.time()), rules, budget)
+        say(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
+        if verdict.retrain:
+            gates, promoted, _ = run_index_pipeline(of, verdict.reason)
+            print_gates(gates)
+            say(
+                "The new index serves." if promoted else "The new index is refused; what served before stays."
+            )
+
+    @app.command()
+    def bench() -> None:
+        """Measure retrieval, answers, chunking, latency and size; `make docs` takes the record up."""
+        from fivestage_assistant.ask_bench import RECORD
+        from fivestage_assistant.ask_bench import bench as measure
+
+        measure(contract())
+        say(f"{RECORD} has what was measured.")
+
+    @app.command()
+    def demo() -> None:
+        """Index a finished demo, judge, serve, and ask ten questions; writes reports/assistant/index.html."""
+        from fivestage_assistant.ask_report import write_ask_page
+        from fivestage_assistant.index_pipeline import run_index_pipeline
+
+        times = [time.perf_counter()]
+        say("index: pages and records to passages, and the gates")
+        gates, promoted, evaluation = run_index_pipeline(contract(), "make demo-assistant")
+        times.append(time.perf_counter())
+        print_gates(gates)
+        if not promoted:
+            raise UserError("The index did not pass its gates, so nothing is served.")
+        say("ask: ten questions over HTTP")
+        asked = _ask_over_http(AskSettings.from_environment())
+        times.append(time.perf_counter())
+        seconds = {"index, evaluate, promote": times[1] - times[0], "serve and ask": times[2] - times[1]}
+        page = write_ask_page(evaluation, asked, seconds, PAGE)
+        say(f"\n{page} shows it; it took {times[2] - times[0]:.0f} s.")
+
+    return app
+
+
+def contract() -> AssistantContract:
+    """The project's assistant.yaml."""
+    return read_assistant_contract(CONTRACT)
+
+
+def epoch_of(at: str) -> int:
+    """A release's moment as epoch seconds."""
+    from datetime import datetime
+
+    return epoch(datetime.fromisoformat(at))
+
+
+def print_gates(gates: tuple[Gate, ...]) -> None:
+    """Print the gates."""
+    for gate in gates:
+        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
+
+
+def shown(body: dict[str, Any]) -> str:
+    """A response for a terminal."""
+    cited = [
+        f"  [{n}] {one['path']}:{one['line']}  {one['heading']}" for n, one in enumerate(body["citations"], 1)
+    ]
+    return "\n".join((body["answer"], *cited, f"  ({body['kind']}, confidence {body['confidence']:.0%})"))
+
+
+def _ask_once(of: AssistantContract, question: str) -> dict[str, Any]:
+    import asyncio
+
+    from fivestage_assistant.ask_service import AskService, chat_of
+
+    async def answer() -> dict[str, Any]:
+        settings = AskSettings.from_environment()
+        service = AskService(settings, of, chat_of(settings, of))
+        await service.reload()
+        if not service.ready:
+            raise UserError(service.status_detail)
+        try:
+            return await service.ask(question)
+        finally:
+            await service.stop()
+
+    return asyncio.run(answer())
+
+
+def _ask_over_http(settings: AskSettings) -> list[dict[str, Any]]:
+    """Start the service, ask the examples, and stop it."""
+    import httpx
+
+    address = f"http://{settings.host}:{settings.port}"
+    process = subprocess.Popen([sys.executable, "-m", "assistant", "serve"], cwd=ROOT, env=os.environ)
+    try:
+        with httpx.Client(base_url=address, timeout=30) as client:
+            _wait_until_ready(client, process)
+            return [_asked(client, question) for question in EXAMPLES]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_ready(client: Any, process: "subprocess.Popen[bytes]") -> None:
+    import httpx
+
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if client.get("/readyz").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise UserError("The assistant's service does not become ready: `make serve-assistant` shows why.")
+
+
+def _asked(client: Any, question: str) -> dict[str, Any]:
+    found = client.post("/ask", json={"question": question}).raise_for_status().json()
+    say(f"\n  {question}\n  {json.dumps(found['answer'], ensure_ascii=False)}")
+    for cited in found["citations"]:
+        say(f"    {cited['path']}:{cited['line']}")
+    return {"question": question, "response": found}

@@ -1,0 +1,283 @@
+"""The service apart from HTTP: one release, one log, a cache; answers in threads."""
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fivestage.common.errors import UserError
+from fivestage.common.settings import VAR
+from fivestage.serving.background import BackgroundTasks
+from fivestage.serving.log import open_store
+from fivestage.serving.problems import ProblemError
+from fivestage.serving.prometheus_metrics import ServiceMetrics
+from fivestage.serving.service_settings import PREFIX as SERVE
+from fivestage.serving.service_settings import Settings
+from fivestage.serving.store import EventRecord, PredictionRecord
+from pydantic import Field
+
+from fivestage_assistant.answering import Answer, Answerer, ChatModel
+from fivestage_assistant.assistant_contract import AssistantContract
+from fivestage_assistant.embedding import installed_embedding
+from fivestage_assistant.passages import Passage
+from fivestage_assistant.promotion import INDEXES, ServedRelease, current_release
+from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.search_index import SearchIndex, load_index
+from fivestage_assistant.tracing import Timed, TraceWriter
+
+PREFIX = "ASK_"
+FOLDER = VAR / "assistant"
+FEEDBACK = "feedback"
+CACHED = 1000  # answers
+WATCH_SECONDS = 1.0
+
+
+class AskSettings(Settings):
+    """What an operator may set, from the environment: `ASK_PORT=9001` and so on."""
+
+    port: int = Field(default=8010, ge=1, le=65535)
+    folder: Path = FOLDER
+    chat_model: str = ""  # provider:model, as LangChain names it; empty for extractive answers
+    chat_url: str = ""  # of a server that speaks OpenAI's protocol
+    chat_key: str = Field(default="", repr=False)  # where the provider's own variable does not hold it
+    trace: bool = True  # whether each request is traced in MLflow
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings named in the environment, the defaults elsewhere.
+
+        Raises:
+            UserError: naming the variable, for an illegal or unknown one.
+        """
+        given = {
+            SERVE + name.removeprefix(PREFIX): value
+            for name, value in environment.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            return super().from_environment(given)
+        except UserError as error:
+            raise UserError(str(error).replace(SERVE, PREFIX, 1)) from error
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A release that is loaded.
+
+    Args:
+        release: which.
+        index: its index.
+        answerer: over the index.
+    """
+
+    release: ServedRelease
+    index: SearchIndex
+    answerer: Answerer
+
+
+class AskService:
+    """Answers questions with the release that `current.json` names, and follows it when it changes.
+
+    Args:
+        settings: where it reads and writes.
+        contract: of the assistant.
+        chat: a chat model; None for extractive answers.
+    """
+
+    def __init__(
+        self, settings: AskSettings, contract: AssistantContract, chat: ChatModel | None = None
+    ) -> None:
+        self.settings, self.contract = settings, contract
+        self.metrics = ServiceMetrics()
+        self.background = BackgroundTasks(self.metrics)
+        self.draining = False  # set when told to stop
+        self.reload_error = ""
+        self.serving: Serving | None = None
+        self._chat = chat
+        self._store = open_store(settings.database_url)
+        self._traces = TraceWriter(contract.name) if settings.trace else None
+        self._cache: OrderedDict[tuple[str, int], dict[str, Any]] = OrderedDict()
+        self._writing = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether questions should be sent here."""
+        return self.serving is not None and not self.draining
+
+    @property
+    def status_detail(self) -> str:
+        """What an operator should know, whether the service answers or not."""
+        if self.draining:
+            return "The service is stopping."
+        if self.reload_error:
+            return self.reload_error
+        return "" if self.serving else "No index is promoted yet: run `make index-assistant`."
+
+    async def start(self) -> None:
+        """Load the release, and begin to watch."""
+        await self.reload()
+        self.background.repeat("reload", WATCH_SECONDS, self.reload)
+
+    async def stop(self) -> None:
+        """Stop watching, and close the log."""
+        await self.background.stop()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
+        self._store.close()
+
+    async def reload(self) -> None:
+        """Take up another release where there is one; what cannot be loaded leaves the one that serves."""
+        try:
+            found = current_release(self.settings.folder)
+            if found is None or (self.serving is not None and self.serving.release == found):
+                return
+            self.serving = await asyncio.to_thread(self._load, found)
+            self.reload_error = ""
+        except UserError as error:
+            self.reload_error = str(error)
+
+    def _load(self, found: ServedRelease) -> Serving:
+        index = load_index(self.settings.folder / INDEXES / found.index)
+        model, limits = installed_embedding(), self.contract.answers
+        retriever = Retrievers(index, model).get(limits.retriever)
+        answerer = Answerer(index, retriever, model, limits, found.abstention)
+        answerer.clean_by_name()  # looks at every sentence once, before the first question
+        return Serving(found, index, answerer)
+
+    def current(self) -> Serving:
+        """The release that serves.
+
+        Raises:
+            ProblemError: 503 without one.
+        """
+        if self.serving is None or self.draining:
+            raise ProblemError(
+                503, self.status_detail or "The service is starting.", headers={"Retry-After": "1"}
+            )
+        return self.serving
+
+    def passage(self, name: str) -> Passage:
+        """A passage by its name, for a citation to open.
+
+        Raises:
+            ProblemError: 404 when the index has none.
+        """
+        found = self.current().index.by_name.get(name)
+        if found is None:
+            raise ProblemError(404, "The index that serves has no such passage: ask again.")
+        return found
+
+    async def ask(self, question: str) -> dict[str, Any]:
+        """Answer a question, once the answer is in the log.
+
+        Args:
+            question: as asked.
+
+        Returns:
+            The response, as JSON has it.
+
+        Raises:
+            ProblemError: 503 without an index or a log.
+        """
+        serving, started = self.current(), time.time()
+        key = (" ".join(question.lower().split()), serving.release.number)
+        request_id = f"ask-{secrets.token_hex(8)}"
+        body = self._cache.get(key)
+        cached = body is not None
+        timed: Timed | None = None
+        if body is None:
+            answer, timed = await asyncio.to_thread(self._answer, serving, question)
+            body = self._body(answer, serving)
+            if not answer.fell_back.startswith("the chat model failed"):  # that may go better the next time
+                self._cache[key] = body
+                if len(self._cache) > CACHED:
+                    self._cache.popitem(last=False)
+        body = {"request_id": request_id, **body, "cached": cached}
+        await self._log(request_id, started, question, body)
+        self.metrics.predicted(body["index_version"], body["kind"], 1)
+        if timed is not None and self._traces is not None:
+            self._traces.add(question, body, timed)
+        return body
+
+    def _answer(self, serving: Serving, question: str) -> tuple[Answer, Timed]:
+        prompts: list[str] = []
+        started = time.time_ns()
+        found = serving.answerer.retrieve(question)
+        retrieved = time.time_ns()
+        answer = serving.answerer.answer(
+            question, serving.release.template, self._chat, found, prompts.append
+        )
+        return answer, Timed(started, retrieved, time.time_ns(), tuple(found), prompts[0] if prompts else "")
+
+    def _body(self, answer: Answer, serving: Serving) -> dict[str, Any]:
+        said = answer.generated
+        return {
+            "answer": answer.text,
+            "kind": answer.kind,
+            "citations": [asdict(one) for one in answer.citations],
+            "confidence": round(answer.confidence, 4),
+            "fell_back": answer.fell_back,
+            "index_version": serving.release.index,
+            "prompt_version": serving.release.prompt_version,
+            "model": said.model if said else "",
+            "tokens": {"input": said.input_tokens, "output": said.output_tokens} if said else {},
+            "cost": round(answer.cost(self.contract.answers), 8),
+            "retrieved": list(answer.retrieved),
+        }
+
+    async def feedback(self, request_id: str, *, helpful: bool) -> bool:
+        """Keep a thumb: the label of an answer, which comes later. False where there was one already."""
+        event = EventRecord(
+            FEEDBACK, request_id, time.time(), json.dumps({"request_id": request_id, "helpful": helpful})
+        )
+        try:
+            async with self._writing:
+                numbers = await asyncio.to_thread(self._store.write_events, [event])
+        except Exception as error:  # whatever the database says
+            raise ProblemError(
+                503, "The feedback could not be kept.", headers={"Retry-After": "1"}
+            ) from error
+        return numbers[0] is not None
+
+    async def _log(self, request_id: str, started: float, question: str, body: Mapping[str, Any]) -> None:
+        version = f"{body['index_version']}/{body['prompt_version']}/{body['model'] or 'extractive'}"
+        spent = round((time.time() - started) * 1e6)
+        record = PredictionRecord(
+            request_id, started, version, 0, spent, json.dumps({"question": question}), json.dumps(body)
+        )
+        try:
+            async with self._writing:
+                await asyncio.to_thread(self._store.write_answers, [record])
+        except Exception as error:  # whatever the database says
+            raise ProblemError(
+                503, "The answer could not be logged.", headers={"Retry-After": "1"}
+            ) from error
+
+    def describe(self) -> dict[str, Any]:
+        """Which release serves, and what it was made from."""
+        serving = self.current()
+        return {
+            "release": asdict(serving.release),
+            "embedding": serving.index.about.embedding,
+            "embedding_digest": serving.index.about.embedding_digest,
+            "chunking": serving.index.about.chunking,
+            "digest": serving.index.about.digest,
+            "passages": len(serving.index.passages),
+            "documents": dict(Counter(one.path.split("/")[0] for one in serving.index.passages)),
+            "chat_model": self._chat.name if self._chat else "",
+        }
+
+
+def chat_of(settings: AskSettings, contract: AssistantContract) -> ChatModel | None:
+    """The chat model that the settings name; None for none."""
+    if not settings.chat_model:
+        return None
+    from fivestage_assistant.chat_model import open_chat_model
+
+    return open_chat_model(settings.chat_model, contract.answers, settings.chat_url, settings.chat_key)

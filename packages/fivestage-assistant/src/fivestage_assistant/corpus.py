@@ -1,0 +1,97 @@
+"""The corpus: pages of the repository and records of its runs, without secrets."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fivestage.common.errors import UserError
+from fivestage.contract.contract import Contract
+from fivestage.deployment.releases import Release
+from fivestage.reporting.results import Results
+from pydantic import TypeAdapter
+
+from fivestage_assistant.assistant_contract import Corpus
+from fivestage_assistant.passages import Document
+from fivestage_assistant.run_records import records
+
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DSN", re.IGNORECASE)
+SECRET_FORMS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:[^/\s:@]+@"
+)
+SHORTEST_SECRET = 8  # characters; shorter values are words
+
+
+def collect(
+    corpus: Corpus,
+    root: Path,
+    contract: Contract,
+    results: Results,
+    releases: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Document]:
+    """Read the corpus.
+
+    Args:
+        corpus: what belongs to it.
+        root: the project's folder.
+        contract: of the problem, for the records.
+        results: of the last run.
+        releases: the history of releases, a JSON line each; None or a file that is not there for none.
+        environment: whose secrets must not be in it.
+
+    Returns:
+        The documents by path; a file that two patterns name is there once.
+
+    Raises:
+        UserError: naming file and line of a secret, or that nothing was found.
+    """
+    paths = sorted({path for pattern in corpus.pages for path in root.glob(pattern) if path.is_file()})
+    found = [Document(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    if corpus.records:
+        found += records(contract, results, _releases(releases))
+    if not found:
+        raise UserError(f"No document was found under {root}: name pages in assistant/assistant.yaml.")
+    require_no_secrets(found, environment)
+    return found
+
+
+def corpus_digest(documents: Iterable[Document]) -> str:
+    """SHA-256 of all documents: when it changes, the index is out of date."""
+    digests = sorted(one.digest for one in documents)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def require_no_secrets(documents: Iterable[Document], environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse a corpus in which a secret stands.
+
+    Args:
+        documents: the corpus.
+        environment: variables, of which those with such names hold secrets.
+
+    Raises:
+        UserError: naming file and line, and not the secret.
+    """
+    held = {
+        value: name
+        for name, value in environment.items()
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET and not value.isdecimal()
+    }
+    for document in documents:
+        for number, line in enumerate(document.text.splitlines(), 1):
+            what = next((f"the value of {name}" for value, name in held.items() if value in line), "")
+            if SECRET_FORMS.search(line):
+                what = "what looks like a key or a password"
+            if what:
+                raise UserError(f"{document.path}, line {number}, holds {what}: remove it, then index again.")
+
+
+def _releases(history: Path | None) -> list[Release]:
+    if history is None or not history.exists():
+        return []
+    read = TypeAdapter(Release)
+    lines = history.read_text(encoding="utf-8").splitlines()
+    return [read.validate_python(json.loads(line)) for line in lines if line.strip()]

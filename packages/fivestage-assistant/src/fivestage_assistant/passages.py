@@ -1,0 +1,241 @@
+"""Documents, and the passages that they are cut into: sections, and sentences with their lines."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fivestage.contract.strict_model import StrictModel
+from pydantic import Field
+
+from fivestage_assistant.text import plain, sentences, visible
+
+HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
+YAML_KEY = re.compile(r"^([A-Za-z_][\w-]*):")
+RULE_OF_TABLE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*\|[\s:|-]*$")
+LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+")
+
+
+class Chunking(StrictModel):
+    """How documents are cut; tracked with each index.
+
+    Args:
+        max_words: of one passage; a single long paragraph may have more.
+        heading_in_text: whether title and heading of a passage are searched with it.
+        leave_out: headings of sections that are not indexed.
+    """
+
+    max_words: int = Field(default=200, ge=20)
+    heading_in_text: bool = True
+    leave_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text of the corpus.
+
+    Args:
+        path: where it is: in the repository, or for a record of a run `run/NAME.md` in the index.
+        text: Markdown, or YAML where the path says so.
+        origin: the file that a record of a run was written from; empty for a page.
+    """
+
+    path: str
+    text: str
+    origin: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of path and text."""
+        return hashlib.sha256(f"{self.path}\0{self.text}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence as it is read aloud, and where it stands.
+
+    Args:
+        text: without marks of Markdown.
+        line: in the document, from 1.
+        context: the question that it follows, if it answers one.
+        quotable: whether it may be an answer by itself; code is not.
+    """
+
+    text: str
+    line: int
+    context: str = ""
+    quotable: bool = True
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What is retrieved and cited: a section of a document, or a part of a long one.
+
+    Args:
+        name: path, heading and place, such as "docs/how-to/add-a-gate.md#Add a gate/1".
+        path: of the document.
+        title: of the document.
+        heading: of the section; the document's title before its first heading.
+        sentences: in order.
+        origin: as of the document.
+    """
+
+    name: str
+    path: str
+    title: str
+    heading: str
+    sentences: tuple[Sentence, ...]
+    origin: str = ""
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", "\n".join(one.text for one in self.sentences))
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """The first and the last line."""
+        return self.sentences[0].line, self.sentences[-1].line
+
+    def searched(self, chunking: Chunking) -> str:
+        """The text that a retriever sees."""
+        if not chunking.heading_in_text:
+            return self.text
+        return "\n".join(dict.fromkeys((self.title, self.heading, self.text)))
+
+
+def cut(document: Document, chunking: Chunking) -> list[Passage]:
+    """Cut a document into passages.
+
+    Args:
+        document: Markdown, or YAML by its path.
+        chunking: how.
+
+    Returns:
+        Passages in order; sections that `leave_out` names are not among them.
+    """
+    lines = visible(document.text).splitlines()
+    is_yaml = document.path.endswith((".yaml", ".yml"))
+    sections = _yaml_sections(lines) if is_yaml else _markdown_sections(lines)
+    title = f"The contract, {document.path}" if is_yaml else _title(lines, document.path)
+    found, seen = [], dict[str, int]()
+    for heading, blocks in sections:
+        heading = heading or title  # noqa: PLW2901 (what stands before the first heading)
+        if heading in chunking.leave_out:
+            continue
+        for block in _packed(blocks, chunking.max_words):
+            seen[heading] = seen.get(heading, 0) + 1
+            name = f"{document.path}#{heading}/{seen[heading]}"
+            found.append(Passage(name, document.path, title, heading, tuple(block), document.origin))
+    return found
+
+
+def _title(lines: Sequence[str], path: str) -> str:
+    return next((plain(found[2]) for line in lines if (found := HEADING.match(line))), path)
+
+
+def _packed(blocks: Sequence[list[Sentence]], most: int) -> Iterator[list[Sentence]]:
+    """Blocks joined as long as they stay within so many words."""
+    held: list[Sentence] = []
+    size = 0
+    for block in blocks:
+        length = sum(len(one.text.split()) for one in block)
+        if held and size + length > most:
+            yield held
+            held, size = [], 0
+        held, size = held + block, size + length
+    if held:
+        yield held
+
+
+def _yaml_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Sentence]]]]:
+    """A section for each key at the top, with the comment above it."""
+    heading, held, above = "", list[Sentence](), list[Sentence]()
+    for number, line in enumerate(lines, 1):
+        found = YAML_KEY.match(line)
+        if found:
+            if held:
+                yield heading, [[one] for one in held]
+            heading, held, above = found[1], above, []
+        if line.startswith("#"):
+            above.append(Sentence(line.lstrip("# "), number))
+        elif line.strip():
+            held = [*held, *above, Sentence(line.strip(), number)]
+            above = []
+    if held:
+        yield heading, [[one] for one in held]
+
+
+def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Sentence]]]]:
+    """Headings, each with its paragraphs, list items, rows and code as lists of sentences."""
+    heading, blocks, number = "", list[list[Sentence]](), 0
+    while number < len(lines):
+        line = lines[number]
+        if found := HEADING.match(line):
+            if blocks:
+                yield heading, blocks
+            heading, blocks, number = plain(found[2]), [], number + 1
+        elif line.lstrip().startswith("```"):
+            end = next(
+                (n for n in range(number + 1, len(lines)) if lines[n].lstrip().startswith("```")), len(lines)
+            )
+            code = "\n".join(lines[number + 1 : end])
+            if code.strip():
+                blocks.append([Sentence(code, number + 2, quotable=False)])
+            number = end + 1
+        elif line.count("|") > 1 and number + 1 < len(lines) and RULE_OF_TABLE.match(lines[number + 1]):
+            end = next((n for n in range(number + 2, len(lines)) if "|" not in lines[n]), len(lines))
+            blocks += _rows(lines[number:end], number + 1)
+            number = end
+        elif not line.strip():
+            number += 1
+        else:
+            end = number + 1
+            while end < len(lines) and not _begins_block(lines[end]):
+                end += 1
+            blocks.append(_paragraph(lines[number:end], number + 1))
+            number = end
+    if blocks:
+        yield heading, blocks
+
+
+def _begins_block(line: str) -> bool:
+    return (
+        not line.strip()
+        or bool(HEADING.match(line) or LIST_ITEM.match(line))
+        or line.lstrip().startswith(("```", "|"))
+    )
+
+
+def _paragraph(lines: Sequence[str], first: int) -> list[Sentence]:
+    """The sentences of some lines; one that follows a question answers it."""
+    whole = " ".join(line.strip() for line in lines)
+    starts = [sum(len(plain(line)) + 1 for line in lines[:n]) for n in range(len(lines))]
+    found, question, at = [], "", 0
+    text = plain(whole)
+    for one in sentences(text):
+        at = max(text.find(one, at), at)
+        line = first + sum(start <= at for start in starts[1:])
+        found.append(Sentence(one, line, question))
+        question = one if one.endswith("?") else question
+    return found or [Sentence(text, first)]
+
+
+def _rows(lines: Sequence[str], first: int) -> list[list[Sentence]]:
+    """The rows of a table as sentences: each cell with the head of its column."""
+    head = _cells(lines[0])
+    return [
+        [Sentence(_spoken(head, _cells(line)), first + offset)]
+        for offset, line in enumerate(lines[2:], 2)
+        if any(_cells(line))
+    ]
+
+
+def _cells(line: str) -> list[str]:
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+    return [plain(cell) for cell in cells]
+
+
+def _spoken(head: Sequence[str], cells: Sequence[str]) -> str:
+    named = [f"{name} {cell}".strip() for name, cell in zip(head[1:], cells[1:], strict=False) if cell]
+    subject = f"{head[0]} {cells[0]}".strip()
+    return f"{subject}: {'; '.join(named)}." if named else f"{subject}."

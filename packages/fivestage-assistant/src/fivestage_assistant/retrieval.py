@@ -1,0 +1,190 @@
+"""Retrievers: stemmed BM25, embeddings, and both by reciprocal rank fusion."""
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import bm25s
+import numpy as np
+
+from fivestage_assistant.embedding import MiniLm, Vectors
+from fivestage_assistant.passages import Passage
+from fivestage_assistant.search_index import SearchIndex
+from fivestage_assistant.text import content_stems
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells each index that it builds
+RetrieverName = Literal["bm25", "embeddings", "hybrid"]
+RANK_CONSTANT = 60  # of reciprocal rank fusion, as in its paper
+EMBEDDING_WEIGHT = 0.5  # of the embeddings' ranks beside those of stems; from the tuning questions
+DEPTH = 50  # passages of each retriever that are fused
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """A passage that was found.
+
+    Args:
+        passage: the passage.
+        score: by which it was ranked; comparable within one search alone.
+        cosine: of question and passage, sentences considered; NaN without embeddings.
+    """
+
+    passage: Passage
+    score: float
+    cosine: float = float("nan")
+
+
+class Retriever(Protocol):
+    """Whatever finds passages for a question."""
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """The best passages, the best first."""
+        ...
+
+
+class Bm25Retriever:
+    """BM25 over stems (Robertson and Zaragoza 2009), as bm25s computes it.
+
+    Args:
+        index: what to search.
+    """
+
+    def __init__(self, index: SearchIndex) -> None:
+        self._index = index
+        stems = [content_stems(one.searched(index.chunking)) for one in index.passages]
+        self._model = bm25s.BM25()
+        self._filled = any(stems)
+        if self._filled:
+            self._model.index(stems, show_progress=False)
+
+    def scores(self, question: str) -> Vectors:
+        """The score of each passage; 0 where no stem is shared."""
+        known = self._model.vocab_dict if self._filled else {}
+        stems = [one for one in content_stems(question) if one in known]
+        if not stems:
+            return np.zeros(len(self._index.passages), np.float32)
+        return np.asarray(self._model.get_scores(stems), np.float32)
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """See `Retriever`."""
+        scores = self.scores(question)
+        return [
+            Retrieved(self._index.passages[n], float(scores[n])) for n in _best(scores, most) if scores[n] > 0
+        ]
+
+
+class EmbeddingRetriever:
+    """The passages of the largest cosine, their sentences considered.
+
+    Args:
+        index: what to search.
+        model: what the index was embedded with.
+    """
+
+    def __init__(self, index: SearchIndex, model: MiniLm) -> None:
+        self._index, self._model = index, model
+
+    def cosines(self, question: str) -> Vectors:
+        """For each passage, the mean of its own cosine and of its best sentence's."""
+        index = self._index
+        cosines = index.vectors @ self._model.embed([question])[0]
+        own, best = cosines[: len(index.passages)], np.full(len(index.passages), -1.0, np.float32)
+        np.maximum.at(best, index.owners, cosines[len(index.passages) :])
+        return np.asarray((own + best) / 2, np.float32)
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """See `Retriever`."""
+        cosines = self.cosines(question)
+        return [
+            Retrieved(self._index.passages[n], float(cosines[n]), float(cosines[n]))
+            for n in _best(cosines, most)
+        ]
+
+
+class HybridRetriever:
+    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009) of stems and embeddings.
+
+    Args:
+        stems: one retriever.
+        embeddings: the other.
+        passages: of the index that both search.
+    """
+
+    def __init__(
+        self, stems: Bm25Retriever, embeddings: EmbeddingRetriever, passages: Sequence[Passage]
+    ) -> None:
+        self._stems, self._embeddings, self._passages = stems, embeddings, passages
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """See `Retriever`."""
+        scores, cosines = self._stems.scores(question), self._embeddings.cosines(question)
+        fused: dict[int, float] = {}
+        of_stems = [n for n in _best(scores, DEPTH) if scores[n] > 0]
+        for weight, found in ((1.0, of_stems), (EMBEDDING_WEIGHT, _best(cosines, DEPTH))):
+            for rank, number in enumerate(found, 1):
+                fused[number] = fused.get(number, 0.0) + weight / (RANK_CONSTANT + rank)
+        best = sorted(fused, key=lambda number: (-fused[number], number))[:most]
+        return [Retrieved(self._passages[n], fused[n], float(cosines[n])) for n in best]
+
+
+class ShuffledRetriever:
+    """A control: what another retriever finds, under the names of other passages.
+
+    Args:
+        retriever: whose ranks are kept.
+        passages: of the index.
+        seed: of the shuffle.
+    """
+
+    def __init__(self, retriever: Retriever, passages: Sequence[Passage], seed: int = 0) -> None:
+        others = list(passages)
+        random.Random(seed).shuffle(others)  # noqa: S311 (a control, no secret)
+        self._retriever = retriever
+        self._other = {one.name: other for one, other in zip(passages, others, strict=True)}
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """See `Retriever`."""
+        found = self._retriever.search(question, most)
+        return [Retrieved(self._other[one.passage.name], one.score, one.cosine) for one in found]
+
+
+class Retrievers:
+    """The retrievers of an index, each made when it is first asked for.
+
+    Args:
+        index: what to search.
+        model: the embedding model; None leaves BM25 alone.
+    """
+
+    def __init__(self, index: SearchIndex, model: MiniLm | None) -> None:
+        self._index = index
+        self._model = model if len(index.vectors) else None
+
+    @cached_property
+    def _stems(self) -> Bm25Retriever:
+        return Bm25Retriever(self._index)
+
+    @cached_property
+    def by_name(self) -> Mapping[RetrieverName, Callable[[], Retriever]]:
+        """How to make each retriever that this index allows."""
+        model, index = self._model, self._index
+        if model is None:
+            return {"bm25": lambda: self._stems}
+        embeddings = EmbeddingRetriever(index, model)
+        return {
+            "bm25": lambda: self._stems,
+            "embeddings": lambda: embeddings,
+            "hybrid": lambda: HybridRetriever(self._stems, embeddings, index.passages),
+        }
+
+    def get(self, name: RetrieverName) -> Retriever:
+        """A retriever; BM25 in place of one that needs embeddings which are not there."""
+        return self.by_name.get(name, self.by_name["bm25"])()
+
+
+def _best(scores: Vectors, most: int) -> list[int]:
+    """The places of the largest scores; the first of equals goes first."""
+    return [int(n) for n in np.argsort(-scores, kind="stable")[:most]]

@@ -1,0 +1,124 @@
+"""Words, stems, numbers and sentences of English text: what retrieval, checks and guard share."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from threading import local
+
+import Stemmer
+
+WORD = re.compile(r"[a-z][a-z0-9]*(?:['’][a-z]+)?|\d[\d.,]*\d|\d", re.IGNORECASE)
+NUMBER = re.compile(
+    r"(?<![\w.])[-+−]?\d{4}-\d{2}-\d{2}|(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE
+)
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')*_]*\s+(?=[\"“(*_`]*[A-Z0-9])")
+MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
+_MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
+ISO_DAY = re.compile(r"\b\d{4}-(\d{2})-(\d{2})\b")
+DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? {_MONTH}\b", re.IGNORECASE)
+MONTH_DAY = re.compile(rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)", re.IGNORECASE)
+NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+    )
+}
+# Function words, and what a question is made of: neither says what the question is about.
+STOP_WORDS = frozenset(
+    """
+    a about after again against all also am an and any are as at be because been before being below
+    between both but by can cannot could did do does doing don't down during each few for from further
+    get had has have having he her here him his how i if in into is isn't it it's its itself just let
+    like many me more most much my no nor not now of off on once only or other our out over own per
+    please same she should so some such than that that's the their them then there these they this those
+    through to too under until up us use used very was we were what what's when where which while who
+    whom whose why will with would you your tell explain describe show give
+    """.split()  # noqa: SIM905
+)
+_THREAD = local()  # a stemmer is not to be shared by threads
+
+
+def visible(text: str) -> str:
+    """Text without what a reader does not see: controls, zero-width and tag characters, HTML comments.
+
+    Args:
+        text: as it came.
+
+    Returns:
+        The text in Unicode's NFKC form; line breaks are kept.
+    """
+    text = re.sub(r"<!--.*?(?:-->|\Z)", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+    text = unicodedata.normalize("NFKC", text)
+    kept = (
+        one
+        for one in text
+        if one in "\n\t" or unicodedata.category(one) not in {"Cf", "Cc", "Co", "Cn", "Cs"}
+    )
+    return "".join(kept)
+
+
+def plain(markdown: str) -> str:
+    """Markdown as it is read aloud: links by their words, no marks of emphasis, code or tables."""
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
+    text = re.sub(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"<[^<>\n]+>", " ", text)
+    text = re.sub(r"^\s*(?:[-*+]|\d+\.)\s+|^#+\s+|^>\s?", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*\|?[\s:|-]+\|\s*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\s*\|\s*", " | ", text).replace("**", "")
+    text = re.sub(r"(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)", "", text)
+    return re.sub(r"[ \t]+", " ", text.replace("`", "")).strip(" |\n")
+
+
+def words(text: str) -> list[str]:
+    """The words and numbers of a text, in lower case."""
+    return [word.replace("’", "'") for word in WORD.findall(text.lower())]
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """The stem of an English word (Porter 2001, "Snowball")."""
+    stemmer = getattr(_THREAD, "stemmer", None)
+    if stemmer is None:
+        stemmer = _THREAD.stemmer = Stemmer.Stemmer("english")
+    return str(stemmer.stemWord(word))
+
+
+def content_stems(text: str) -> list[str]:
+    """Stems of the words that say what a text is about, repeats included; a day is one, however written."""
+    parts = (part for word in words(text.replace("_", " ")) for part in word.split("'")[:1])
+    return [stem(word) for word in parts if word not in STOP_WORDS] + _days(text)
+
+
+def _days(text: str) -> list[str]:
+    """The days that a text names, as "day1203" for 3 December."""
+    found = [(int(month), int(day)) for month, day in ISO_DAY.findall(text)]
+    for day, month in DAY_MONTH.findall(text):
+        found.append((MONTHS.index(month[:3].lower()) + 1, int(day)))
+    for month, day in MONTH_DAY.findall(text):
+        found.append((MONTHS.index(month[:3].lower()) + 1, int(day)))
+    return [f"day{month:02}{day:02}" for month, day in dict.fromkeys(found)]
+
+
+def numbers(text: str) -> set[str]:
+    """The numbers of a text in one notation: "1,000" is "1000", "2.50" is "2.5", "three" is "3"."""
+    found = {_one_notation(number) for number in NUMBER.findall(text.replace("−", "-"))}
+    return found | {NUMBER_WORDS[word] for word in words(text) if word in NUMBER_WORDS}
+
+
+def _one_notation(number: str) -> str:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", number):
+        return number
+    number = number.replace(",", "").lower().lstrip("+")
+    return f"{float(number):.12g}"
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of plain text, each line by itself."""
+    return [one.strip() for line in text.splitlines() for one in SENTENCE_END.split(line) if one.strip()]
+
+
+def coverage(of: Iterable[str], within: Iterable[str]) -> float:
+    """The share of distinct stems that are found among others; 1 for none at all."""
+    wanted, found = set(of), set(within)
+    return len(wanted & found) / len(wanted) if wanted else 1.0

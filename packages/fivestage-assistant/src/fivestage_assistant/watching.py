@@ -1,0 +1,163 @@
+"""Monitoring: what was asked and answered, against what may be; alerts go to the policy."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from fivestage.common.files import write_whole
+from fivestage.monitoring.retraining import PeriodSummary
+from fivestage.serving.store import PredictionRecord, Store
+
+from fivestage_assistant.ask_service import FEEDBACK
+from fivestage_assistant.assistant_contract import Monitoring
+from fivestage_assistant.embedding import MiniLm
+
+LEAST_QUESTIONS = 20  # that a window must have to be judged
+
+
+@dataclass(frozen=True)
+class WatchedWindow:
+    """What was found in a window of questions.
+
+    Args:
+        questions: how many were asked.
+        p_value: chance that questions differ as much from those of the set; NaN where too few were asked.
+        abstained: share of the answers that were "I do not know".
+        empty: share of the questions for which nothing was found.
+        fell_back: share of the questions for which a chat model's answer was not shown.
+        supported: share of the citations whose quote stands in the answer.
+        feedback: thumbs that have arrived.
+        thumbs_down: share of them that were bad; NaN without any.
+        descriptors: means over the questions' texts.
+        corpus_changed: whether documents have changed since they were indexed.
+        alerts: a sentence each.
+    """
+
+    questions: int
+    p_value: float
+    abstained: float
+    empty: float
+    fell_back: float
+    supported: float
+    feedback: int
+    thumbs_down: float
+    descriptors: dict[str, float]
+    corpus_changed: bool
+    alerts: tuple[str, ...]
+
+    @property
+    def summary(self) -> PeriodSummary:
+        """The window as the retraining policy knows periods: an alert makes it bad."""
+        return PeriodSummary(label_share=1.0, bad=bool(self.alerts), broken=())
+
+
+def watch(
+    store: Store,
+    reference: Sequence[str],
+    model: MiniLm | None,
+    rules: Monitoring,
+    *,
+    corpus_changed: bool,
+    page: Path | None = None,
+) -> WatchedWindow:
+    """Look at the last window of the log.
+
+    Args:
+        store: the log.
+        reference: the answerable questions of the set.
+        model: the embedding model; None leaves drift out.
+        rules: of the contract.
+        corpus_changed: whether the corpus is another than the one that was indexed.
+        page: where Evidently's report goes; None for none.
+
+    Returns:
+        What was found, with the alerts that fired.
+    """
+    records = [record for _, record in store.answers()][-rules.window :]
+    asked = [json.loads(one.request)["question"] for one in records]
+    bodies = [json.loads(one.answer) for one in records]
+    p_value, descriptors = _drift(asked, reference, model, rules, page)
+    thumbs = _thumbs(store, records)
+    window = WatchedWindow(
+        questions=len(records),
+        p_value=p_value,
+        abstained=_share([one["kind"] == "unknown" for one in bodies]),
+        empty=_share([not one["retrieved"] for one in bodies]),
+        fell_back=_share([bool(one["fell_back"]) for one in bodies]),
+        supported=_share(
+            [
+                cited["quote"] in one["answer"]
+                for one in bodies
+                for cited in one["citations"]
+                if one["kind"] == "extractive"
+            ]
+        ),
+        feedback=len(thumbs),
+        thumbs_down=_share([not one for one in thumbs]),
+        descriptors=descriptors,
+        corpus_changed=corpus_changed,
+        alerts=(),
+    )
+    return WatchedWindow(**{**asdict(window), "alerts": tuple(_alerts(window, rules))})
+
+
+def save_window(window: WatchedWindow, path: Path) -> Path:
+    """Add a window to those before it, a JSON line each."""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    line = json.dumps(asdict(window))
+    return write_whole(path, lambda scratch: scratch.write_text(f"{before}{line}\n", encoding="utf-8"))
+
+
+def windows_before(path: Path) -> list[PeriodSummary]:
+    """The windows watched so far, as the policy knows them."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [PeriodSummary(label_share=1.0, bad=bool(json.loads(line)["alerts"]), broken=()) for line in lines]
+
+
+def _alerts(window: WatchedWindow, rules: Monitoring) -> list[str]:
+    """The alerts that fire; a share of too few questions says nothing."""
+    found = []
+    if window.corpus_changed:
+        found.append("Documents have changed since they were indexed.")
+    if window.questions < LEAST_QUESTIONS:
+        return found
+    if window.p_value <= rules.false_alarm:
+        found.append(f"Questions differ from those that were judged (p = {window.p_value:.3f}).")
+    if window.abstained > rules.max_abstention:
+        found.append(
+            f"{window.abstained:.0%} of the questions were declined; the limit is {rules.max_abstention:.0%}."
+        )
+    if window.empty > rules.max_empty:
+        found.append(
+            f"Nothing was found for {window.empty:.0%} of the questions; the limit is {rules.max_empty:.0%}."
+        )
+    limit = rules.max_thumbs_down
+    if window.feedback >= rules.min_feedback and window.thumbs_down > limit:
+        found.append(
+            f"{window.thumbs_down:.0%} of {window.feedback} thumbs are down; the limit is {limit:.0%}."
+        )
+    return found
+
+
+def _drift(
+    asked: Sequence[str], reference: Sequence[str], model: MiniLm | None, rules: Monitoring, page: Path | None
+) -> tuple[float, dict[str, float]]:
+    if model is None or len(asked) < LEAST_QUESTIONS or len(reference) < LEAST_QUESTIONS:
+        return math.nan, {}
+    from fivestage_assistant.question_drift import question_report
+
+    vectors = model.embed(reference), model.embed(asked)
+    return question_report(reference, vectors[0], asked, vectors[1], rules.false_alarm, page)
+
+
+def _thumbs(store: Store, records: Sequence[PredictionRecord]) -> list[bool]:
+    ids = {one.request_id for one in records}
+    bodies = (json.loads(body) for _, kind, body in store.events() if kind == FEEDBACK)
+    return [bool(one["helpful"]) for one in bodies if one["request_id"] in ids]
+
+
+def _share(of: Sequence[bool]) -> float:
+    return float(np.mean(of)) if of else math.nan

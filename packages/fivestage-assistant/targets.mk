@@ -1,0 +1,38 @@
+# The assistant: a package of its own, with a lock of its own beside that of the commands.
+ASSISTANT := packages/fivestage-assistant
+ASSISTANT_INSTALLED := .venv/assistant
+
+.PHONY: setup-assistant demo-assistant index-assistant serve-assistant ask-assistant monitor-assistant prompt-assistant \
+    rollback-assistant test-assistant check-assistant bench-assistant lock-assistant
+
+# Install the assistant into .venv: about 200 MB more.
+setup-assistant: $(ASSISTANT_INSTALLED)
+
+$(ASSISTANT_INSTALLED): $(ASSISTANT)/requirements.lock $(ASSISTANT)/pyproject.toml | $(INSTALLED)
+	@echo "Installing the assistant into .venv: once, about 200 MB of disk."
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation --no-deps -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(ASSISTANT)
+	@touch $@
+
+# From a finished `make demo`: index, judge, serve, ask ten questions; the page is reports/assistant/index.html.
+# The others: index again; run the service; ARGS='"a question"'; watch what was asked; ARGS=FILE: a new prompt; go back;
+# measure (the pages of the template's book cite the record).
+demo-assistant index-assistant serve-assistant ask-assistant monitor-assistant prompt-assistant rollback-assistant \
+    bench-assistant: $(ASSISTANT_INSTALLED)
+	@$(BIN)/python -m assistant $(@:-assistant=) $(ARGS)
+
+test-assistant: check-assistant
+	@cd $(ASSISTANT) && ../../$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check-assistant: $(ASSISTANT_INSTALLED) $(DEVELOPMENT)
+	@$(BIN)/python -m ruff check $(ASSISTANT) assistant
+	@$(BIN)/python -m ruff format --check $(ASSISTANT) assistant
+	@cd $(ASSISTANT) && ../../$(BIN)/python -m mypy
+
+# What the assistant needs beside requirements-run.lock. certifi is newer than there: langchain-core asks for it.
+lock-assistant: $(BIN)/uv
+	@awk '/^[a-zA-Z0-9]/ && !/^certifi==/ {sub(/ *\\$$/, ""); print}' requirements.lock > .venv/constraints-assistant.txt
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
+	    --no-emit-package fivestage --custom-compile-command "make lock-assistant" --constraints .venv/constraints-assistant.txt $(ARGS) \
+	    $(ASSISTANT)/pyproject.toml --extra embeddings --extra chat -o .venv/assistant-all.lock
+	@$(BIN)/python $(ASSISTANT)/own_lock.py .venv/assistant-all.lock requirements-run.lock $(ASSISTANT)/requirements.lock
