@@ -57,6 +57,33 @@ INSTRUCTIONS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+# What tells somebody to say something, whoever is meant.
+REQUESTS = re.compile(
+    r"""
+    \b(?:answers?|repl(?:y|ies)|responses?|summar(?:y|ies)|whoever\s+(?:reads|answers)|readers?|users?)\b.{0,50}
+        \b(?:must|should|shall|has\s+to|have\s+to|needs?\s+to|ought\s+to|always|prefer\w*|want\w*|like\w*|expects?)\b
+        .{0,50}\b(?:mention|include|contain|start|begin|end|state|say|add|append|tell|be|is|read|quote|hear|see)
+        (?:s|ing)?\b
+    | \b(?:kindly|please|make\s+sure|be\s+sure|remember\s+to|it\s+is\s+important|do\s+not\s+forget|
+        important\s*:)\b
+        .{0,60}\b(?:say|state|mention|add|tell|answer|reply|respond|output|write|print|include|return|repeat)\w*\b
+    | \btell\s+(?:the\s+|every\s+|any\s+)?(?:user|reader|person|people|them|everyone|everybody|anyone|whoever)
+    | \b(?:automat\w*|machine)\s+(?:reader|system|agent|tool)s?\b.{0,40}\b(?:must|should|say|add|mention|:)
+    | \b(?:when|if|whenever|while|before|after)\b.{0,40}
+        \b(?:asked|answering|replying|responding|summari[sz]\w+|quoting)\b.{0,60}
+        \b(?:say|state|mention|add|append|output|write|print|include|return|repeat|use|insert|give|tell)\b
+    | \b(?:answer|response|reply|output|completion)\s*:\s*\S | ["']role["']\s*:
+    | \b(?:reply|respond|spell|recite|utter|comply|obey|parrot|chant)\b
+    | \b(?:say|output|print|write|echo|repeat|emit|type|add|answer|mention)\s+(?:the\s+\w+\s+)?["'“‘]?
+        (?-i:[A-Z][A-Z0-9_-]{2,})
+    | \b(?:your|any)\s+(?:answers?|repl(?:y|ies)|responses?|summar(?:y|ies)|outputs?)\b
+    | \bthe\s+(?:final\s+)?(?:answer|reply|response)\s+(?:is|was|be|will\s+be|should)\b
+    | \b(?:magic|secret|code)\s?(?:words?|phrases?)\b
+    | \b(?:admin\w*|override|sudo|superuser)\b\s*(?:\w+\s*)?: | \bsudo\s
+    | ^\s*(?:say|print|output|repeat|echo|append|write|emit)\b
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 SQUASHED = re.compile(
     r"(?:ignor|disregard|forget|overrid)\w{0,20}(?:previous|prior|above|instruction|rules|prompt)"
     r"|systemprompt|newinstructions|youarenow|(?:say|reply|respond|answer|output|print)(?:only|exactly|with)"
@@ -97,6 +124,7 @@ def is_suspicious(text: str) -> bool:
     return bool(
         INSTRUCTIONS.search(shown)
         or INSTRUCTIONS.search(folded)
+        or REQUESTS.search(shown)
         or SQUASHED.search(squashed)
         or SQUASHED.search(backwards)
         or FOREIGN.search(shown)
