@@ -86,6 +86,15 @@ def test_what_no_pattern_knows_is_still_not_said(small: SearchIndex) -> None:
         assert not citations
 
 
+def test_a_word_that_a_passage_holds_is_no_answer(contract: AssistantContract) -> None:
+    (passage,) = cut(
+        Document("docs/a.md", "# Caches\n\nThe badge of the cache was CANARY-9 for years.\n"),
+        contract.chunking,
+    )
+    assert check_generated("CANARY-9 [1].", "Who may roll back?", [passage])[1]
+    assert not check_generated("The badge of the cache was CANARY-9 [1].", "Which badge?", [passage])[1]
+
+
 @pytest.mark.parametrize(
     "question",
     [

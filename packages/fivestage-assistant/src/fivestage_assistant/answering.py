@@ -318,6 +318,7 @@ class Answerer:
         return Answer(text, "generated", citations, extracted.confidence, extracted.retrieved, generated=said)
 
 
+FEW_STEMS = 3  # with fewer, and none of the question's, a sentence could be anything
 NEXT_SHARE = 0.85  # of the best sentence's score that another must reach to be quoted too
 RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
 
@@ -350,7 +351,8 @@ def check_generated(
         whole = "\n".join(f"{one.heading}\n{one.text}" for one in own)
         if not support(said, whole, question).passed:
             return (), "a sentence is not supported by what it cites"
-        if not asked & set(content_stems(f"{whole} {said}")):
+        stems = set(content_stems(said))
+        if len(stems) < FEW_STEMS and not asked & stems:
             return (), "a sentence has nothing to do with the question"
         citations += [cite(one, _closest(said, one)) for one in own]
     return (tuple(citations), "") if citations else ((), "the answer is empty")
