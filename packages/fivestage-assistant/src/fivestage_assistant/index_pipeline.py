@@ -1,6 +1,7 @@
 """From documents to an index that serves, as a ZenML pipeline: ingest, build, evaluate, promote."""
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -183,7 +184,11 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
         },
         "shuffled": asdict(found.shuffled.interval("mrr@10")),
         "support": asdict(found.support),
-        "answers": {name: value for name, value in asdict(found.answers).items() if name != "by_question"},
+        "answers": {
+            name: value
+            for name, value in asdict(found.answers).items()
+            if name != "by_question" and not math.isnan(value)
+        },
         "abstention": asdict(rule),
         "questions": {
             "gate": len(gate),
