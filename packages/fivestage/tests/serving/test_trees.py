@@ -47,6 +47,17 @@ def scorer_of(trees: object) -> Scorer:
     return Scorer(ensemble(trees), Calibration())
 
 
+def test_one_row_and_a_table_get_the_same_forecast_to_the_last_bit() -> None:
+    scorer = scorer_of(trained(31))
+    rows = probes(ensemble(trained(31)), 2000)
+    assert scorer.forecast(rows).tolist() == [scorer.one(row) for row in rows.tolist()]
+
+
+def test_a_score_beyond_all_others_has_a_probability() -> None:
+    """The exponential overflowed."""
+    assert [Calibration(1.0).of_one(margin) for margin in (-1000.0, 1000.0)] == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
 def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     trees = trained(leaves)

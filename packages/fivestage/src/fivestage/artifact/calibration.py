@@ -48,7 +48,10 @@ class Calibration:
         return calibrated
 
     def of_one(self, margins: float) -> float:
-        return 1 / (1 + math.exp(-self.slope * margins))
+        try:
+            return 1 / (1 + math.exp(-self.slope * margins))
+        except OverflowError:
+            return 0.0
 
     def weights(self, forecast: Sequence[float]) -> Sequence[float]:
         return [self.slope] * len(forecast)

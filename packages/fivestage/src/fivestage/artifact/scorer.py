@@ -91,7 +91,11 @@ class Scorer:
 
     def forecast(self, features: Floats) -> Floats:
         """The forecast for each row of features, see `fivestage.contract.cost_model`."""
-        return self._calibration.forecast(self.margins(features))
+        margins = self.margins(features)
+        if not len(margins):
+            return self._calibration.forecast(margins)
+        # Row by row, as `one` does: numpy's exp is another in the last bit.
+        return np.array([self._calibration.of_one(margin) for margin in margins.tolist()], dtype=np.float64)
 
     def one(self, features: Sequence[float]) -> Any:
         """The forecast for one row of features: a number, or a list of them."""
