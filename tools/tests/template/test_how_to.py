@@ -17,14 +17,14 @@ COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
     "multiclass": {"amount": "proline", "age": "alcohol"},
     "regression": {"amount": "bmi", "age": "s1"},
 }
-BLOCK = re.compile(r"(?ms)^```python\n(.*?)^```")
+BLOCK = re.compile(r"(?ms)^( *)```python\n(.*?)^ *```")
 IMPORTS = re.compile(r"(?:(?:from|import) .*\n)*\n*")
 
 
 def blocks(project: Path, page: str, names: dict[str, str]) -> list[str]:
     """The Python code of a page, with the names of a project's own columns."""
     text = (project / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
-    found = BLOCK.findall(text)
+    found = [re.sub(f"(?m)^{indent}", "", code) for indent, code in BLOCK.findall(text)]
     for name, own in names.items():
         found = [one.replace(f'"{name}"', f'"{own}"').replace(f"/{name}", f"/{own}") for one in found]
     return found
@@ -125,3 +125,21 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
     make(project, "format")
     lint(project)
     run_tests(project, "tests/test_problem.py", "tests/test_model.py")
+
+
+@pytest.mark.long
+def test_a_target_of_ones_own(template: Path, tmp_path: Path) -> None:
+    """By hand, in the same task: the label, its meaning, and another name."""
+    project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
+    dataset, contract = (project / "problem" / name for name in ("dataset.py", "problem.yaml"))
+    (block,) = blocks(project, "your-own-table", {"amount": "mean_area"})
+    (label,) = re.findall(r"(?m)^ +label = .*\n", dataset.read_text(encoding="utf-8"))
+    paste(dataset, block, instead=label)
+    text = contract.read_text(encoding="utf-8").replace("name: breast-cancer-target", "name: large-ones")
+    contract.write_text(
+        text.replace("the column target says malignant", "an area above 700"), encoding="utf-8"
+    )
+    make(project, "format")
+    lint(project)
+    run_tests(project, "tests/test_problem.py", "tests/test_model.py")
+    assert "version 1 " in make(project, "train")
