@@ -18,7 +18,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.alerts import rules_text
+from fivestage.monitoring.alerts import operator_text, rules_text
 from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.dashboard import dashboard_text
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
@@ -95,11 +95,14 @@ OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/ku
 
 
 def test_rules_and_dashboard_follow_the_contract() -> None:
-    written = {name: (ROOT / "monitoring" / name).read_text() for name in ("rules.yaml", "dashboard.json")}
     contract = PROBLEM.contract
-    assert written == {"rules.yaml": rules_text(contract), "dashboard.json": dashboard_text(contract)}, (
-        "make alerts"
-    )
+    expected = {
+        "rules.yaml": rules_text(contract),
+        "prometheus_rule.yaml": operator_text(contract),
+        "dashboard.json": dashboard_text(contract),
+    }
+    written = {name: (ROOT / "monitoring" / name).read_text(encoding="utf-8") for name in expected}
+    assert written == expected, "run `make alerts`"
 
 
 def test_the_manifests_have_the_sizes_that_follow_from_the_contract() -> None:

@@ -8,35 +8,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fivestage.monitoring.alerts import (
-    DASHBOARD,
-    OPERATOR,
-    RULES,
-    bounds,
-    bucket,
-    operator_text,
-    rules,
-    rules_text,
-)
-from fivestage.monitoring.dashboard import ASKED, dashboard_text
+from fivestage.monitoring.alerts import bounds, bucket, rules, rules_text
+from fivestage.monitoring.dashboard import ASKED
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.serving.prometheus_metrics import BOUNDS
-from problem import PROBLEM
+from tests.contract.contracts import contract_of
 
+CONTRACT = contract_of("binary")
 DRILL = Path(__file__).with_name("rules_drill.yaml")
 PROMTOOL = shutil.which("promtool")
 
 
 def alerts() -> dict[str, dict[str, object]]:
-    found = rules(PROBLEM.contract)["groups"]
+    found = rules(CONTRACT)["groups"]
     return {rule["alert"]: rule for group in found for rule in group["rules"] if "alert" in rule}
-
-
-def test_the_files_are_what_the_contract_gives() -> None:
-    contract = PROBLEM.contract
-    assert RULES.read_text(encoding="utf-8") == rules_text(contract), "run `make alerts`"
-    assert OPERATOR.read_text(encoding="utf-8") == operator_text(contract), "run `make alerts`"
-    assert DASHBOARD.read_text(encoding="utf-8") == dashboard_text(contract), "run `make alerts`"
 
 
 def test_only_what_clients_ask_of_the_model_counts() -> None:
@@ -49,7 +34,7 @@ def test_only_what_clients_ask_of_the_model_counts() -> None:
 
 def test_the_latency_is_counted_at_a_bound_that_the_service_has() -> None:
     assert bounds() == BOUNDS
-    assert bucket(PROBLEM.contract) in BOUNDS
+    assert bucket(CONTRACT) in BOUNDS
 
 
 def test_each_alert_says_who_is_to_act_on_what() -> None:
@@ -69,8 +54,8 @@ def test_each_alert_has_a_drill() -> None:
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 def test_each_alert_fires_in_its_drill(tmp_path: Path) -> None:
-    for path in (RULES, DRILL):
-        shutil.copy(path, tmp_path)
+    (tmp_path / "rules.yaml").write_text(rules_text(CONTRACT), encoding="utf-8")
+    shutil.copy(DRILL, tmp_path)
     for words in (["check", "rules", "rules.yaml"], ["test", "rules", DRILL.name]):
         found = subprocess.run(
             [str(PROMTOOL), *words], cwd=tmp_path, capture_output=True, text=True, check=False

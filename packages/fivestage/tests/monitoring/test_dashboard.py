@@ -6,8 +6,9 @@ from typing import Any
 from fivestage.monitoring.alerts import rules
 from fivestage.monitoring.dashboard import dashboard
 from fivestage.monitoring.exposition import ABOUT
-from problem import PROBLEM
+from tests.contract.contracts import contract_of
 
+CONTRACT = contract_of("binary")
 SERVED = {
     "http_requests_total",
     "http_request_duration_seconds_bucket",
@@ -19,7 +20,7 @@ SERVED = {
 
 
 def panels() -> list[dict[str, Any]]:
-    return [panel for panel in dashboard(PROBLEM.contract)["panels"] if panel["type"] != "row"]
+    return [panel for panel in dashboard(CONTRACT)["panels"] if panel["type"] != "row"]
 
 
 def targets() -> list[dict[str, str]]:
@@ -27,7 +28,7 @@ def targets() -> list[dict[str, str]]:
 
 
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:
-    groups = rules(PROBLEM.contract)["groups"]
+    groups = rules(CONTRACT)["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     known = recorded | SERVED | {f"monitoring_{name}" for name in ABOUT}
     assert all(any(name in target["expr"] for name in known) for target in targets())
@@ -42,7 +43,7 @@ def test_a_legend_names_only_labels_that_its_query_keeps() -> None:
 
 
 def test_no_panel_lies_on_another_and_none_is_named_twice() -> None:
-    shown = dashboard(PROBLEM.contract)["panels"]
+    shown = dashboard(CONTRACT)["panels"]
     cells = [
         (x, y)
         for at in (panel["gridPos"] for panel in shown)

@@ -5,7 +5,7 @@ from fivestage.contract.contract import Contract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring.performance import Performance, estimate, judge
-from problem import PROBLEM
+from tests.contract.contracts import contract_of
 
 DAYS, ROWS = 7, 900
 USUAL = np.array([1, 0, 0, 0])
@@ -13,7 +13,7 @@ USUAL = np.array([1, 0, 0, 0])
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return PROBLEM.contract
+    return contract_of("binary")
 
 
 def week(seed: int, bias: float = 0.0) -> tuple[Floats, Floats, Floats]:

@@ -1,22 +1,20 @@
 """What came otherwise than the data have it."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from fivestage.contract.contract import Contract
 from fivestage.monitoring.skew import skew
-from problem import PROBLEM
-from tests.demo.synthetic_flights import synthetic_flights
+from tests.synthetic import prepared
 
 
 @pytest.fixture(scope="module")
 def contract() -> Contract:
-    return PROBLEM.contract
+    return prepared("binary").contract
 
 
 def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -> None:
-    rows = pd.DataFrame(synthetic_flights().rows)
+    rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
     same = np.zeros(len(rows))
     assert skew(rows, rows, same, contract) == ()
     number = next(name for name, column in contract.columns.items() if column.type == "number")
@@ -26,7 +24,7 @@ def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -
 
 
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:
-    rows = pd.DataFrame(synthetic_flights().rows)
+    rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
     (cause,) = skew(rows, rows, np.where(np.arange(len(rows)) < 1, 0.2, 0.0), contract)
     assert cause.subject == "the answers"
     assert "by up to 0.200" in cause.sentence
