@@ -21,7 +21,8 @@ class Api(lit.LitAPI):  # type: ignore[misc]
         if self.engine_inside:
             artifact = import_module("fivestage.artifact.artifact").load_artifact(Path(GIVEN["artifact"]))
             self.read = import_module("fivestage.serving.decoders").rows_intake(artifact.contract).read
-            self.engine = import_module("fivestage.artifact.engine").Engine(artifact)
+            features = import_module("problem").PROBLEM.features
+            self.engine = import_module("fivestage.artifact.engine").Engine(artifact, features)
         else:
             self.model = import_module("joblib").load(FOLDER / "litserve.joblib")
 

@@ -141,7 +141,7 @@ def environment_of(name: str) -> dict[str, str]:
     folder = FOLDER / name
     return {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "packages" / "fivestage" / "src")]),
         "BENCH_FOLDER": str(FOLDER),
         "BENTOML_HOME": str(FOLDER / "bentoml-home"),
         "BENTOML_DO_NOT_TRACK": "True",
