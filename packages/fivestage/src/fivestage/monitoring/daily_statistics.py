@@ -242,13 +242,13 @@ def _count(window: Window, name: str, known: KnownValues | None) -> _Counts:
     """Count a column by day; one that the window lacks is missing throughout."""
     days = window.days
     column = window.frame[name] if name in window.frame else pd.Series(np.nan, index=window.frame.index)
-    if known:  # text in a number column is missing
-        column = pd.to_numeric(column, errors="coerce") if known.numeric else column.astype("string")
-    numeric = pd.api.types.is_numeric_dtype(column)
+    if known and known.numeric:
+        column = pd.to_numeric(column, errors="coerce")  # text in a number column is missing
+    numeric = pd.api.types.is_numeric_dtype(column) and (known is None or known.numeric)
     if numeric:
         column = column.where(np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan)))
     code, distinct = pd.factorize(column)
-    index = pd.Index(distinct)
+    index = pd.Index(distinct) if numeric else pd.Index(distinct).astype("string")
     there = code >= 0
     day, value, times = _pairs(window.of_day[there], code[there], days, max(len(index), 1))
     values, modal = sums(day, times, days), np.zeros(days)
@@ -262,8 +262,10 @@ def _count(window: Window, name: str, known: KnownValues | None) -> _Counts:
         violated = known.constraint.violated_by(number)[value]
         beyond = np.maximum(seen.min() - number, number - seen.max()) / max(np.ptp(seen), SMALLEST)
         excess = np.clip(beyond, 0, MOST_EXCESS)[value]
-    text = index.astype(str)
-    by_level = (sums(day, times * (text[value] == level), days)[:, None] for level in known.levels)
+    by_level = (
+        sums(day, times * np.asarray(index == level, dtype=np.bool_)[value], days)[:, None]
+        for level in known.levels
+    )
     violations = sums(day, times * violated, days)
     return _Counts(
         known,

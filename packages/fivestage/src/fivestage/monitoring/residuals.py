@@ -68,7 +68,9 @@ class Indicators:
 
     def columns(self, values: pd.Series) -> list[Matrix]:
         """As many columns as there are levels."""
-        code = pd.Index(self.levels, dtype="string").get_indexer(pd.Index(values.astype("string")))
+        value, distinct = pd.factorize(values)  # only distinct values are read as text
+        known = pd.Index(self.levels, dtype="string").get_indexer(pd.Index(distinct).astype("string"))
+        code = np.append(known, -1)[value]  # missing ones, which are -1, take the last
         return [(code == level).astype(np.float32) for level in range(len(self.levels))]
 
 
