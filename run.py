@@ -174,7 +174,7 @@ def monitor(
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
     from fivestage.reporting.notices import period_lines, write_period_notice
     from pipelines import runs
-    from steps.monitor import nothing_watched, page_of
+    from steps.monitor import nothing_logged, page_of
 
     contract, loop = PROBLEM.contract, retraining_loop(SERVING)
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
@@ -183,7 +183,7 @@ def monitor(
             seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
         elif reason := loop.reason_to_wait():
             if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
-                nothing_watched()
+                nothing_logged()
             say(reason)
             return
         else:
@@ -191,8 +191,8 @@ def monitor(
     if not seen:
         say("No further period is over yet.")
         return
-    for watched, verdict in seen:
-        for line in period_lines(watched, verdict, page_of(watched.start)):
+    for monitored, verdict in seen:
+        for line in period_lines(monitored, verdict, page_of(monitored.start)):
             say(line)
     say(f"{write_period_notice(contract, seen, NOTICES / 'monitoring.md')} has the summary.")
 

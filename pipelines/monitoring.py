@@ -6,7 +6,7 @@ from zenml import pipeline
 from zenml.enums import ExecutionMode
 
 from steps.data import featurise, ingest
-from steps.monitor import decide_retraining, tell_teams, watch_period
+from steps.monitor import decide_retraining, monitor_period, notify_teams
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
@@ -26,6 +26,6 @@ def monitoring(
     """
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
-    watched = watch_period(rows, features, folder, start, end, *log_offsets)
-    verdict = decide_retraining(watched, past, trained)
-    tell_teams(watched, verdict, folder)
+    monitored = monitor_period(rows, features, folder, start, end, *log_offsets)
+    verdict = decide_retraining(monitored, past, trained)
+    notify_teams(monitored, verdict, folder)

@@ -15,7 +15,7 @@ from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.period import Watched
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry import versions as registry
@@ -138,12 +138,12 @@ def monitor(
     log_offset: tuple[int, int] = (0, 0),
     past: Sequence[PeriodSummary] = (),
     trained: Sequence[int] = (),
-) -> tuple[Watched, RetrainingDecision]:
+) -> tuple[MonitoredPeriod, RetrainingDecision]:
     """One period of service, and the policy's verdict."""
     run = monitoring(
         PROBLEM.digest(), folder, start, end, log_offset, [asdict(period) for period in past], list(trained)
     )
-    return output(run, "watch_period"), output(run, "decide_retraining")
+    return output(run, "monitor_period"), output(run, "decide_retraining")
 
 
 def compare_policies() -> Comparison:

@@ -14,10 +14,10 @@ from fivestage.common.settings import DEMO, EVIDENTLY_WORKSPACE, REPORTS, VAR
 from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
-from fivestage.monitoring.backtest import Comparison, Year, compare_policies
+from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.monitoring.notify import Alert, Team, notify
-from fivestage.monitoring.period import Watched, read_served, watch
+from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
@@ -31,11 +31,11 @@ from problem import PROBLEM
 PAGES = REPORTS / "drift"
 logger = logging.getLogger(__name__)
 METRICS = VAR / "metrics" / "monitoring.prom"
-TOLD = "told.json"  # what the teams know of, beside the service's log
+NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
 
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
-def watch_period(
+def monitor_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,
     folder: str,
@@ -43,32 +43,32 @@ def watch_period(
     end: int,
     log_offset: int,
     shadow_offset: int,
-) -> Annotated[Watched, "watched"]:
+) -> Annotated[MonitoredPeriod, "monitored"]:
     """A period as the prediction log has it, judged by the report of `monitoring/checks.py`."""
     contract = PROBLEM.contract
     served = read_served(settings_in(folder).database_url, contract, start, end, log_offset, shadow_offset)
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: open_version(contract.name, version)[1] for version in versions}
-    watched, snapshot = watch(rows, features, served, artifacts, contract, checks)
+    monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
     page = page_of(start)
     if snapshot is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         snapshot.save_html(str(page))
         add_run(EVIDENTLY_WORKSPACE, _project_of(folder), snapshot)
-    _log(watched, page, contract.name, folder)
-    return watched
+    _log(monitored, page, contract.name, folder)
+    return monitored
 
 
 @step(enable_cache=False)
 def decide_retraining(
-    watched: Watched, past: list[dict[str, Any]], trained: list[int]
+    monitored: MonitoredPeriod, past: list[dict[str, Any]], trained: list[int]
 ) -> Annotated[RetrainingDecision, "retraining"]:
     """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
     contract = PROBLEM.contract
-    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), period_of(watched)]
+    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), period_of(monitored)]
     rules, confidence = contract.monitoring, contract.gates.confidence
-    verdict = decide(periods, trained, watched.end, rules, contract.budget, confidence)
-    expose(metrics_of(watched, verdict), METRICS, f"{contract.name}-monitoring")
+    verdict = decide(periods, trained, monitored.end, rules, contract.budget, confidence)
+    expose(metrics_of(monitored, verdict), METRICS, f"{contract.name}-monitoring")
     return verdict
 
 
@@ -80,30 +80,30 @@ def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[
     folder.mkdir(parents=True, exist_ok=True)
     text = tuple(str(name) for name, values in features.items() if is_text(values))
     first = next(iter(PROBLEM.candidates(len(rows), text).values()))
-    year = Year(rows, features, contract, first, folder)
+    year = BacktestData(rows, features, contract, first, folder)
     return compare_policies(year, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 
 @step(enable_cache=False)
-def tell_teams(watched: Watched, verdict: RetrainingDecision, folder: str) -> None:
+def notify_teams(monitored: MonitoredPeriod, verdict: RetrainingDecision, folder: str) -> None:
     """Say to those who are to act what began and what is over; a service of the demo tells nobody."""
     contract = PROBLEM.contract
     if Path(folder) == DEMO:
         return
-    for failure in notify(alerts_of(watched, verdict, contract), time.time(), Path(folder) / TOLD):
+    for failure in notify(alerts_of(monitored, verdict, contract), time.time(), Path(folder) / NOTIFIED):
         logger.warning(failure)
 
 
-def alerts_of(watched: Watched, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
+def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
     """What somebody is to act on: inputs that moved, and are not broken, are on the page alone."""
-    period = f"{contract.title} From {day_of(watched.start)} to {day_of(watched.end)}"
+    period = f"{contract.title} From {day_of(monitored.start)} to {day_of(monitored.end)}"
     found: list[Alert] = []
-    for cause in watched.causes:
+    for cause in monitored.causes:
         if cause.kind != "input shift":
             team: Team = "data" if cause.kind == "data broken" else "model"
             title = f"{cause.kind}: {cause.subject}"
-            found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(watched.start)}"))
-    performance = watched.performance
+            found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(monitored.start)}"))
+    performance = monitored.performance
     if performance.rows and performance.label_share < contract.monitoring.min_label_share:
         found.append(Alert("labels late", "data", "labels late", f"{period}: {performance.sentence}."))
     if performance.bad:
@@ -120,33 +120,33 @@ def no_longer_wanted() -> None:
         expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
 
 
-def nothing_watched() -> None:
+def nothing_logged() -> None:
     """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
     expose({"ran_at_seconds": time.time(), "rows": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
 
 
-def metrics_of(watched: Watched, verdict: RetrainingDecision) -> dict[str, float]:
+def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[str, float]:
     """A period as Prometheus is told of it; see `fivestage.monitoring.exposition`."""
-    performance = watched.performance
+    performance = monitored.performance
     scored = performance.scored
     return {
         "ran_at_seconds": time.time(),
-        "period_end_seconds": watched.end,
+        "period_end_seconds": monitored.end,
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
         "bad": performance.bad,
-        "drifted": len(watched.drifted),
-        "broken": len(watched.broken),
+        "drifted": len(monitored.drifted),
+        "broken": len(monitored.broken),
         "retrain": verdict.retrain or bool(verdict.promote),
         "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
         **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
     }
 
 
-def period_of(watched: Watched) -> PeriodSummary:
+def period_of(monitored: MonitoredPeriod) -> PeriodSummary:
     """What the policy remembers of a period."""
-    performance = watched.performance
-    return PeriodSummary(performance.label_share, performance.bad, watched.broken, watched.shadow)
+    performance = monitored.performance
+    return PeriodSummary(performance.label_share, performance.bad, monitored.broken, monitored.shadow)
 
 
 def _project_of(folder: str) -> str:
@@ -159,15 +159,17 @@ def page_of(start: int) -> Path:
     return PAGES / f"{day_of(start)}.html"
 
 
-def _log(watched: Watched, page: Path, name: str, folder: str) -> None:
-    scored = watched.performance.scored
-    with run_of(f"{name}-monitoring", f"{folder} {watched.start}", f"period from {day_of(watched.start)}"):
-        mlflow.log_params({"start": iso(watched.start), "end": iso(watched.end)})
-        mlflow.set_tag("versions", ", ".join(watched.versions))
-        estimated = {f"estimated_{name}": v for name, v in watched.performance.expected.scores.items()}
+def _log(monitored: MonitoredPeriod, page: Path, name: str, folder: str) -> None:
+    scored = monitored.performance.scored
+    with run_of(
+        f"{name}-monitoring", f"{folder} {monitored.start}", f"period from {day_of(monitored.start)}"
+    ):
+        mlflow.log_params({"start": iso(monitored.start), "end": iso(monitored.end)})
+        mlflow.set_tag("versions", ", ".join(monitored.versions))
+        estimated = {f"estimated_{name}": v for name, v in monitored.performance.expected.scores.items()}
         mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
-        mlflow.log_metric("drifted_columns", len(watched.drifted))
-        mlflow.log_metric("broken", len(watched.broken))
-        mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in watched.causes), "causes.txt")
-        if watched.performance.rows:
+        mlflow.log_metric("drifted_columns", len(monitored.drifted))
+        mlflow.log_metric("broken", len(monitored.broken))
+        mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes), "causes.txt")
+        if monitored.performance.rows:
             mlflow.log_artifact(str(page))

@@ -56,7 +56,7 @@ def test_the_periods_of_one_run_are_in_one_notice(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     periods = [(SimpleNamespace(start=start), "keep") for start in (0, 1)]
-    monkeypatch.setattr(notices, "period_lines", lambda watched, *_: [f"period {watched.start}"])
+    monkeypatch.setattr(notices, "period_lines", lambda monitored, *_: [f"period {monitored.start}"])
     monkeypatch.setattr(
         notices,
         "period_notice",

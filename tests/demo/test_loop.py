@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
 from fivestage.deployment.simulated_client import feed
-from fivestage.monitoring.state import DIARY, MonitoringState
+from fivestage.monitoring.state import STATE_FILE, MonitoringState
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from problem.dataset import clean
@@ -61,7 +61,7 @@ class Project:
         process.wait()
 
     def diary(self) -> MonitoringState:
-        return TypeAdapter(MonitoringState).validate_json((self.var / "serving" / DIARY).read_bytes())
+        return TypeAdapter(MonitoringState).validate_json((self.var / "serving" / STATE_FILE).read_bytes())
 
     def logged(self, experiment: str) -> list[str]:
         """The runs of an experiment, each of which has logged each of its candidates once."""
@@ -106,7 +106,7 @@ def serve_two_periods(made: Project, slice_folder: Path) -> None:
 def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> None:
     page = project.folder / "reports" / "drift" / f"{FIRST}.html"
     project.killed("monitor", once=page.exists)
-    assert not (project.var / "serving" / DIARY).exists()
+    assert not (project.var / "serving" / STATE_FILE).exists()
     with one_at_a_time(project.var / "monitor.lock", "this test"):
         one_sentence(project.run("monitor"), "Another process is at `make monitor`")
     done = project.run("monitor")

@@ -1,4 +1,4 @@
-"""Each policy of retraining lives through weeks made to its measure; all of them through some real ones."""
+"""Each retraining policy is simulated on weeks made to its measure, and all of them on some real ones."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from fivestage.contract.contract import Contract
 from fivestage.monitoring import backtest as years
 from fivestage.monitoring.backtest import (
     SHADOW_ONLY,
-    Moved,
+    BacktestData,
+    InputDrift,
     PolicyBacktest,
-    Year,
     compare_policies,
     policies_with,
     simulate,
@@ -37,7 +37,7 @@ POLICIES = policies_with(decide)
 
 @dataclass(frozen=True)
 class Weeks:
-    """A stand-in for a `Year` in which a model costs `aging` more a row with each week of its age."""
+    """A stand-in for a `BacktestData` in which a model costs `aging` more a row with each week of its age."""
 
     contract: Contract
     bad: tuple[int, ...] = ()  # weeks
@@ -67,9 +67,9 @@ class Weeks:
     def judged(self, _as_of: int, start: int, _end: int) -> Any:
         return SimpleNamespace(label_share=1.0, bad=self._week(start) in self.bad)
 
-    def moved(self, start: int, _end: int) -> Moved:
+    def moved(self, start: int, _end: int) -> InputDrift:
         week = self._week(start)
-        return Moved(week in self.drifted, ("temp",) if week in self.broken else ())
+        return InputDrift(week in self.drifted, ("temp",) if week in self.broken else ())
 
     def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
         here = self.inside(start, end)
@@ -91,8 +91,8 @@ def weeks(**given: Any) -> Any:
 def lived(policy: str, year: Any, phase: int = 0) -> tuple[list[int], list[int]]:
     """The weeks at whose end was trained, and promoted."""
     first = policy not in SHADOW_ONLY
-    life: PolicyBacktest = simulate(year, POLICIES[policy], phase, evaluate_first=first)
-    return tuple([(at - year.start) // WEEK for at in some] for some in (life.trained, life.promoted))  # type: ignore[return-value]
+    backtest: PolicyBacktest = simulate(year, POLICIES[policy], phase, evaluate_first=first)
+    return tuple([(at - year.start) // WEEK for at in some] for some in (backtest.trained, backtest.promoted))  # type: ignore[return-value]
 
 
 def test_never_trains_whatever_comes() -> None:
@@ -164,7 +164,7 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
     real: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = changed(real.contract, monitoring={"reference_days": 28})
-    year = Year(
+    year = BacktestData(
         real.rows,
         real.features,
         contract,
@@ -186,9 +186,9 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
     def again(*_: Any) -> Any:
         raise AssertionError("what has been done is done again")
 
-    monkeypatch.setattr(Year, "_train", again)
+    monkeypatch.setattr(BacktestData, "_train", again)
     monkeypatch.setattr(years, "detect_drift", again)
-    once_more = Year(
+    once_more = BacktestData(
         real.rows,
         real.features,
         contract,
@@ -201,6 +201,8 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
 def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
     first = real.rows["decision_at"] < real.rows["decision_at"].min() + 40 * DAY
     rows, features = real.rows[first], real.features[first]
-    year = Year(rows, features, real.contract, boosting("binary", max_leaf_nodes=7, max_iter=20), tmp_path)
+    year = BacktestData(
+        rows, features, real.contract, boosting("binary", max_leaf_nodes=7, max_iter=20), tmp_path
+    )
     with pytest.raises(UserError, match="no period is left to compare policies in"):
         compare_policies(year, decide, lambda _: None)

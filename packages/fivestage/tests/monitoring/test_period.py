@@ -21,10 +21,17 @@ from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.features.offline import build_features
-from fivestage.monitoring import period as watching
+from fivestage.monitoring import period as periods
 from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.evidently_drift import DAY_COLUMN, windows_of
-from fivestage.monitoring.period import Served, Watched, first_decision, reaches, read_served, watch
+from fivestage.monitoring.period import (
+    MonitoredPeriod,
+    Served,
+    check_period,
+    first_decision,
+    reaches,
+    read_served,
+)
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.skew import forecasts_in
@@ -165,7 +172,7 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     served = read_served(database, contract, *PERIOD, 0)
     assert served.challenger == "7"
     assert served.last_shadow > 0
-    found = watching._shadow(served, due, np.arange(len(due)), contract)
+    found = periods._shadow(served, due, np.arange(len(due)), contract)
     assert found is not None
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), 2)
     assert min(found.saved) > 0  # it knew the outcome
@@ -176,7 +183,7 @@ def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None
     served = read_served(database, warehouse.contract, *PERIOD, 7)
     assert (len(served.log), served.last_number) == (0, 7)
     with pytest.raises(UserError, match=r"nothing decided from 2013-08-09T00:00:00Z to 2013-08-11T00:00:00Z"):
-        watch(
+        check_period(
             warehouse.rows,
             warehouse.features,
             served,
@@ -193,7 +200,7 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Wareho
     assert first_decision(database, contract, 0) == due["decision_at"].min()
     assert first_decision(database, contract, end) is None
     silent = read_served(database, contract, start - 2 * DAY, start, 0)
-    found, snapshot = watch(warehouse.rows, warehouse.features, silent, {}, contract, counted)
+    found, snapshot = check_period(warehouse.rows, warehouse.features, silent, {}, contract, counted)
     assert snapshot is None
     assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("whole rows",))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
@@ -211,11 +218,11 @@ def made_up(served: Served, rows: int) -> Served:
 
 def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse) -> None:
     served, artifacts = log_of(warehouse), {"1": warehouse.artifact}
-    whole = watched(warehouse, served, artifacts)
-    one = watched(warehouse, made_up(served, 1), artifacts)
+    whole = monitored(warehouse, served, artifacts)
+    one = monitored(warehouse, made_up(served, 1), artifacts)
     assert one.performance.rows == whole.performance.rows - 1
     assert "whole rows" not in one.broken
-    many = watched(warehouse, made_up(served, 20), artifacts)
+    many = monitored(warehouse, made_up(served, 20), artifacts)
     assert many.performance.rows == whole.performance.rows - 20
     (cause,) = [cause for cause in many.causes if cause.subject == "whole rows"]
     assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
@@ -223,7 +230,7 @@ def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehou
 
 def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehouse: Warehouse) -> None:
     served = log_of(warehouse)
-    found = watched(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact})
+    found = monitored(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact})
     assert (found.performance.rows, found.broken) == (0, ("whole rows",))
     assert "the data have none" in found.causes[0].sentence
 
@@ -231,7 +238,7 @@ def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehous
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:
     rows = warehouse.rows.sample(frac=1, random_state=1).reset_index(drop=True)
     asked = log_of(warehouse).log.sample(frac=1, random_state=2).reset_index(drop=True)
-    places = watching._places(rows, asked, warehouse.contract, *PERIOD)
+    places = periods._places(rows, asked, warehouse.contract, *PERIOD)
     identity = list(warehouse.contract.identity)
     assert (rows.iloc[places][identity].to_numpy() == asked[identity].to_numpy()).all()
 
@@ -241,17 +248,19 @@ def counted(_period: PeriodColumns) -> Report:
     return Report([RowCount()])
 
 
-def watched(
+def monitored(
     warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], checks: Checks = counted
-) -> Watched:
+) -> MonitoredPeriod:
     """What is known of the period."""
-    found, snapshot = watch(warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks)
+    found, snapshot = check_period(
+        warehouse.rows, warehouse.features, served, artifacts, warehouse.contract, checks
+    )
     assert (snapshot is None) == (found.performance.rows == 0)
     return found
 
 
 def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse) -> None:
-    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact})
+    found = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
     assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
     assert found.compared == found.performance.rows == len(warehouse.due()) > 100
     assert found.largest_difference < 1e-12
@@ -259,7 +268,7 @@ def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse)
 
 def test_a_wrong_artifact_is_noticed(warehouse: Warehouse) -> None:
     wrong = replace(warehouse.artifact, calibration=Calibration(1.1))
-    found = watched(warehouse, log_of(warehouse), {"1": wrong})
+    found = monitored(warehouse, log_of(warehouse), {"1": wrong})
     due = warehouse.due().index
     offline = artifact_forecast(wrong, warehouse.features.iloc[due])
     assert found.largest_difference == pytest.approx(np.abs(offline - warehouse.probability[due]).max())
@@ -274,13 +283,13 @@ def test_one_wrong_answer_of_one_version_is_noticed(warehouse: Warehouse) -> Non
     version = np.where(second, "2", "1")
     both = replace(served, log=served.log.assign(model_version=version, forecast=told))
     artifacts = {"1": warehouse.artifact, "2": warehouse.artifact}
-    found = watched(warehouse, both, artifacts)
+    found = monitored(warehouse, both, artifacts)
     assert found.versions == ("1", "2")
     assert found.largest_difference == pytest.approx(0.25)
 
 
 def test_only_labels_known_at_the_end_are_judged(warehouse: Warehouse) -> None:
-    found = watched(warehouse, log_of(warehouse), {"1": warehouse.artifact})
+    found = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
     share = float((warehouse.due()["known_at"] < PERIOD[1]).mean())
     assert 0 < share < 1
     assert found.performance.label_share == pytest.approx(share)
@@ -293,7 +302,7 @@ def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float
     unknown = warehouse.rows.assign(known_at=warehouse.rows["known_at"] + 99 * DAY)
     late = replace(warehouse, contract=contract, rows=unknown)
 
-    found = watched(late, log_of(warehouse), {"1": warehouse.artifact}, checks)
+    found = monitored(late, log_of(warehouse), {"1": warehouse.artifact}, checks)
     assert not [one for one in found.causes if one.subject == "the label"]
     assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
     assert found.performance.sentence == "no label has arrived"
@@ -339,8 +348,8 @@ def compared(warehouse: Warehouse, artifact: Artifact) -> tuple[PeriodColumns, p
         return run_checks(report, current, reference, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watching, "run_checks", run)
-        watched(warehouse, log_of(warehouse), {"1": artifact}, checked)
+        patch.setattr(periods, "run_checks", run)
+        monitored(warehouse, log_of(warehouse), {"1": artifact}, checked)
     return tuple(seen)
 
 
@@ -360,4 +369,4 @@ def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse) -> N
     rules = warehouse.contract.monitoring.model_copy(update={"unwatched": ("tempo",)})
     contract = warehouse.contract.model_copy(update={"monitoring": rules})
     with pytest.raises(UserError, match=r"^monitoring.unwatched names tempo, which are no features"):
-        watched(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact})
+        monitored(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact})

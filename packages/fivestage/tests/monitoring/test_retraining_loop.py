@@ -13,7 +13,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, day_of, epoch
 from fivestage.monitoring import retraining_loop as loops
-from fivestage.monitoring.period import Watched
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.monitoring.state import read
@@ -50,13 +50,13 @@ class Stand:
         log_offset: tuple[int, int],
         past: Sequence[PeriodSummary],
         trained: Sequence[int],
-    ) -> tuple[Watched, RetrainingDecision]:
+    ) -> tuple[MonitoredPeriod, RetrainingDecision]:
         self.monitored.append((start, end, log_offset, len(past), list(trained)))
         if not self.verdicts:
             raise UserError("the pipeline failed")
         last = self.offsets.pop(0) if self.offsets else 120
         found = SimpleNamespace(last_number=last, last_shadow=last // 100)
-        return cast("Watched", found), self.verdicts.pop(0)
+        return cast("MonitoredPeriod", found), self.verdicts.pop(0)
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
         return self._did(f"retrain {as_of}", champion)
@@ -67,7 +67,7 @@ class Stand:
     def shadow(self, folder: str, version: Version) -> None:  # noqa: ARG002
         self.shadowing.append(version.version)
 
-    def period_of(self, watched: Watched) -> PeriodSummary:  # noqa: ARG002
+    def period_of(self, monitored: MonitoredPeriod) -> PeriodSummary:  # noqa: ARG002
         return PeriodSummary(0.95, bad=False, broken=())
 
     def _did(self, action: str, champion: Version) -> TrainingResult:

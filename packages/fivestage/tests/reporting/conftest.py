@@ -58,9 +58,9 @@ def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def results(contract: Contract) -> Results:
-    watched = _monitoring()
+    monitored = _monitoring()
     return Results(
-        ProblemSection(contract.digest), _data(), _model(contract), _serving(), watched, _run(), _policies()
+        ProblemSection(contract.digest), _data(), _model(contract), _serving(), monitored, _run(), _policies()
     )
 
 

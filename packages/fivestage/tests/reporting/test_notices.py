@@ -10,7 +10,7 @@ from fivestage.contract.contract import Contract, epoch
 from fivestage.contract.contract import day as date_of
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.period import Watched
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting.notices import evaluation_notice, period_notice
 from tests.contract.contracts import contract_of
@@ -39,14 +39,14 @@ def contract() -> Contract:
 
 
 @pytest.fixture(scope="module")
-def watched(contract: Contract) -> Watched:
+def monitored(contract: Contract) -> MonitoredPeriod:
     """A week in which nothing was wrong."""
     drift: Any = None  # what is told of it is in the causes
-    return Watched(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), drift, 900, 0.0, 900)
+    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), drift, 900, 0.0, 900)
 
 
-def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> None:
-    told = period_notice(contract, [(watched, KEEP)])
+def test_a_good_week_asks_for_nobody(contract: Contract, monitored: MonitoredPeriod) -> None:
+    told = period_notice(contract, [(monitored, KEEP)])
     assert not told.attention
     assert told.facts == {"act": "false", "as_of": "2013-10-08"}
     assert "## From 2013-10-01 to 2013-10-08" in told.body
@@ -55,35 +55,41 @@ def test_a_good_week_asks_for_nobody(contract: Contract, watched: Watched) -> No
     assert "| ROC-AUC | 0." in told.body
 
 
-def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(contract: Contract, watched: Watched) -> None:
+def test_a_cause_a_bad_week_and_a_training_ask_for_somebody(
+    contract: Contract, monitored: MonitoredPeriod
+) -> None:
     cause = replace(
-        watched, causes=(Cause("data broken", "temp", "temp: 30 times as large; since 2013-10-03"),)
+        monitored, causes=(Cause("data broken", "temp", "temp: 30 times as large; since 2013-10-03"),)
     )
-    bad = replace(watched, performance=judged(contract, *week(2, 0.08)))
-    for one, verdict in ((cause, KEEP), (bad, KEEP), (watched, TRAIN)):
+    bad = replace(monitored, performance=judged(contract, *week(2, 0.08)))
+    for one, verdict in ((cause, KEEP), (bad, KEEP), (monitored, TRAIN)):
         assert period_notice(contract, [(one, verdict)]).attention
-    shifted = replace(watched, causes=(Cause("input shift", "temp", "temp: warmer"),))
+    shifted = replace(monitored, causes=(Cause("input shift", "temp", "temp: warmer"),))
     assert not period_notice(contract, [(shifted, KEEP)]).attention
     assert "- **data broken**: temp: 30 times as large" in period_notice(contract, [(cause, KEEP)]).body
     proven = RetrainingDecision(retrain=False, reason="it saves money", promote="4")
-    told = period_notice(contract, [(watched, proven)])
+    told = period_notice(contract, [(monitored, proven)])
     assert told.attention
     assert "**Promote version 4**: it saves money." in told.body
     assert told.facts["act"] == "true"
-    assert "**Retrain**: 2 of 3 bad" in period_notice(contract, [(watched, TRAIN)]).body
+    assert "**Retrain**: 2 of 3 bad" in period_notice(contract, [(monitored, TRAIN)]).body
 
 
-def test_of_several_weeks_the_latest_comes_first_and_decides(contract: Contract, watched: Watched) -> None:
-    bad = replace(watched, performance=judged(contract, *week(2, 0.08)))
-    later = replace(watched, start=watched.end, end=watched.end + 7 * DAY)
+def test_of_several_weeks_the_latest_comes_first_and_decides(
+    contract: Contract, monitored: MonitoredPeriod
+) -> None:
+    bad = replace(monitored, performance=judged(contract, *week(2, 0.08)))
+    later = replace(monitored, start=monitored.end, end=monitored.end + 7 * DAY)
     told = period_notice(contract, [(bad, TRAIN), (later, KEEP)])
     assert not told.attention
     assert told.facts["as_of"] == "2013-10-15"
     assert told.body.index("2013-10-15") < told.body.index("From 2013-10-01")
 
 
-def test_a_week_without_labels_is_told_by_the_estimate(contract: Contract, watched: Watched) -> None:
-    unlabelled = replace(watched, performance=judged(contract, *week(1), share=0))
+def test_a_week_without_labels_is_told_by_the_estimate(
+    contract: Contract, monitored: MonitoredPeriod
+) -> None:
+    unlabelled = replace(monitored, performance=judged(contract, *week(1), share=0))
     told = period_notice(contract, [(unlabelled, KEEP)])
     assert "No label has arrived" in told.body
     assert "| ROC-AUC | \N{EN DASH} | 0." in told.body

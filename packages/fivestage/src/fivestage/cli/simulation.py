@@ -24,7 +24,7 @@ from fivestage.deployment.simulated_client import (
     feed,
     time_rows,
 )
-from fivestage.monitoring.period import Watched
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
@@ -73,7 +73,7 @@ class Simulation:
     loop: RetrainingLoop
     deploy: Callable[[Version], object]
     page_of: Callable[[int], Path]
-    watched: list[Watched] = field(default_factory=list)
+    monitored: list[MonitoredPeriod] = field(default_factory=list)
     verdicts: list[RetrainingDecision] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     switches: list[RequestCount] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Simulation:
         section = MonitoringSection(
             periods=tuple(
                 period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
-                for one, verdict in zip(self.watched, self.verdicts, strict=True)
+                for one, verdict in zip(self.monitored, self.verdicts, strict=True)
             ),
             retrainings=tuple(self.retrainings),
             versions=tuple(self.versions),
@@ -110,18 +110,18 @@ class Simulation:
         if not exchange.rows:
             say(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
             return
-        last = self.watched[-1] if self.watched else None
-        watched, verdict = self.loop.pipelines.monitor(
+        last = self.monitored[-1] if self.monitored else None
+        monitored, verdict = self.loop.pipelines.monitor(
             self.loop.folder,
             start,
             end,
             (last.last_number, last.last_shadow) if last else (0, 0),
-            [self.loop.pipelines.period_of(one) for one in self.watched],
+            [self.loop.pipelines.period_of(one) for one in self.monitored],
             self.trained_at,
         )
-        self.watched.append(watched)
+        self.monitored.append(monitored)
         self.verdicts.append(verdict)
-        say(f"  {progress}, {_line(watched, exchange)}")
+        say(f"  {progress}, {_line(monitored, exchange)}")
         if verdict.retrain or verdict.promote:
             self._follow(verdict, rows, end)
 
@@ -150,8 +150,8 @@ class Simulation:
             version=self.versions[-1].version,
             url=url(self.settings),
             parity=ParityRow(
-                sum(one.compared for one in self.watched),
-                max(one.largest_difference for one in self.watched),
+                sum(one.compared for one in self.monitored),
+                max(one.largest_difference for one in self.monitored),
             ),
             requests=sum(one.requests for one in both),
             failed=sum(one.failed for one in both),
@@ -226,9 +226,9 @@ def _outcome(result: TrainingResult) -> str:
     return f"stays challenger, in shadow: {'; '.join(failed)}" if failed else "waits for approval"
 
 
-def _line(watched: Watched, exchange: Exchange) -> str:
-    performance = watched.performance
+def _line(monitored: MonitoredPeriod, exchange: Exchange) -> str:
+    performance = monitored.performance
     state = "bad" if performance.bad else "good"
     sent = f"{exchange.rows:,} rows in {exchange.requests} requests, {exchange.failed} failed"
-    found = f"{state}, {performance.sentence}; {len(watched.drifted)} drifted"
-    return f"{day_of(watched.start)} to {day_of(watched.end)}: {sent}; {found}"
+    found = f"{state}, {performance.sentence}; {len(monitored.drifted)} drifted"
+    return f"{day_of(monitored.start)} to {day_of(monitored.end)}: {sent}; {found}"

@@ -58,7 +58,7 @@ PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the f
 
 
 @dataclass(frozen=True)
-class SeenRow:
+class PolicyInputs:
     """What a policy knows at the end of a period."""
 
     at: int
@@ -67,7 +67,7 @@ class SeenRow:
     trained: Sequence[int]
 
 
-Policy = Callable[[SeenRow, Contract], RetrainingDecision]
+Policy = Callable[[PolicyInputs, Contract], RetrainingDecision]
 # The project's policy: periods, moments of training, now, rules, budget, confidence.
 Decide = Callable[
     [Sequence[PeriodSummary], Sequence[int], int, MonitoringSettings, Budget, float], RetrainingDecision
@@ -84,7 +84,7 @@ class PolicyBacktest:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PolicyResult:
     """A policy against never training again; money of all days, and saved per 1,000 decisions."""
 
     policy: str
@@ -103,30 +103,30 @@ class Comparison:
     start: int
     end: int
     decisions: int
-    policies: tuple[Compared, ...]
+    policies: tuple[PolicyResult, ...]
 
 
-def _never(_seen: SeenRow, _contract: Contract) -> RetrainingDecision:
+def _never(_seen: PolicyInputs, _contract: Contract) -> RetrainingDecision:
     return RetrainingDecision(retrain=False, reason="never")
 
 
-def _by_calendar(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+def _by_calendar(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
     due = seen.at - seen.trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
     return _affordable(seen, contract, "the calendar", asked=due)
 
 
-def _on_drift(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+def _on_drift(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
     asked = seen.drifted[-1] and not seen.periods[-1].broken
     return _affordable(seen, contract, "the inputs drifted", asked=asked)
 
 
-def _on_proven_gain(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+def _on_proven_gain(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
     if gain := proven(seen.periods, contract.monitoring, contract.gates.confidence):
         return RetrainingDecision(retrain=False, reason=gain, promote="challenger")
     return _by_calendar(seen, contract)
 
 
-def _affordable(seen: SeenRow, contract: Contract, reason: str, *, asked: bool) -> RetrainingDecision:
+def _affordable(seen: PolicyInputs, contract: Contract, reason: str, *, asked: bool) -> RetrainingDecision:
     spent = unaffordable(seen.trained, seen.at, contract.monitoring, contract.budget)
     return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
 
@@ -134,11 +134,11 @@ def _affordable(seen: SeenRow, contract: Contract, reason: str, *, asked: bool) 
 def policies_with(decide: Decide) -> dict[str, Policy]:
     """The policies that are compared; `decide` is the project's own, which the contract's numbers drive."""
 
-    def as_the_contract_says(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    def as_the_contract_says(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
         rules, budget = contract.monitoring, contract.budget
         return decide(seen.periods, seen.trained, seen.at, rules, budget, contract.gates.confidence)
 
-    def on_performance(seen: SeenRow, contract: Contract) -> RetrainingDecision:
+    def on_performance(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
         ageless = (seen.at - seen.trained[0]) // DAY + 1
         rules = contract.monitoring.model_copy(update={"max_age_days": ageless})
         alone = [replace(period, shadow=None) for period in seen.periods]
@@ -158,14 +158,14 @@ SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow
 
 
 @dataclass(frozen=True)
-class Moved:
+class InputDrift:
     """What a policy may ask of a period's inputs."""
 
     drifted: bool
     broken: tuple[str, ...]
 
 
-class Year:
+class BacktestData:
     """Rows and features of a year, and everything that the policies share."""
 
     def __init__(
@@ -186,7 +186,7 @@ class Year:
         self._forecasts: dict[int, Floats] = {}
         self._passed: dict[tuple[int, int, int], bool] = {}
         self._judged: dict[tuple[int, int], Performance] = {}
-        self._moved: dict[int, Moved] = {}
+        self._moved: dict[int, InputDrift] = {}
         self._sample: tuple[int, TrainingSample] | None = None  # the latest
         self._baselines: dict[int, dict[BaselineName, float]] = {}
 
@@ -278,32 +278,32 @@ class Year:
             )
         return self._judged[as_of, start]
 
-    def moved(self, start: int, end: int) -> Moved:
+    def moved(self, start: int, end: int) -> InputDrift:
         """Whether the inputs of a period moved against the days before."""
         if start not in self._moved:
             path = self.folder / f"{day_of(start)}.json"
             if not path.exists():
-                found = TypeAdapter(Moved).dump_json(self._look(start, end))
+                found = TypeAdapter(InputDrift).dump_json(self._look(start, end))
                 write_whole(path, lambda scratch: scratch.write_bytes(found))
-            self._moved[start] = TypeAdapter(Moved).validate_json(path.read_bytes())
+            self._moved[start] = TypeAdapter(InputDrift).validate_json(path.read_bytes())
         return self._moved[start]
 
-    def _look(self, start: int, end: int) -> Moved:
+    def _look(self, start: int, end: int) -> InputDrift:
         rules = self.contract.monitoring
-        watched = [name for name in self.features if name not in rules.unwatched]
+        monitored = [name for name in self.features if name not in rules.unwatched]
         begun = int(self.day.min()) * DAY
         reference, window = (
-            Window(self.features.iloc[where][watched], self.day[where], first // DAY, (last - first) // DAY)
+            Window(self.features.iloc[where][monitored], self.day[where], first // DAY, (last - first) // DAY)
             for where, first, last in (
                 (self._before(start, end), max(start - rules.reference_days * DAY, begun), start),
                 (self.inside(start, end), start, end),
             )
         )
         if reference.days < LEAST_REFERENCE * window.days:
-            return Moved(drifted=False, broken=())
+            return InputDrift(drifted=False, broken=())
         found = detect_drift(reference, window, rules.false_alarm)
         broken = tuple(dict.fromkeys(one.column for one in found if one.is_broken))
-        return Moved(any(one.drifted for one in found), broken)
+        return InputDrift(any(one.drifted for one in found), broken)
 
     def _before(self, start: int, end: int) -> Ints:
         reach = self.contract.monitoring.reference_days * DAY
@@ -322,7 +322,9 @@ class Year:
         return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
 
-def simulate(year: Year, policy: Policy, phase: int = 0, *, evaluate_first: bool = True) -> PolicyBacktest:
+def simulate(
+    year: BacktestData, policy: Policy, phase: int = 0, *, evaluate_first: bool = True
+) -> PolicyBacktest:
     """Go through the year, a period at a time, training when the policy asks for it.
 
     Args:
@@ -349,7 +351,7 @@ def simulate(year: Year, policy: Policy, phase: int = 0, *, evaluate_first: bool
         drifted.append(moved.drifted)
         if start == year.starts()[-1]:
             break  # a model of the last day would be paid for, and never serve
-        verdict = policy(SeenRow(end, periods, drifted, trained), year.contract)
+        verdict = policy(PolicyInputs(end, periods, drifted, trained), year.contract)
         if verdict.retrain:
             challenger = end
             trained.append(end)
@@ -360,7 +362,7 @@ def simulate(year: Year, policy: Policy, phase: int = 0, *, evaluate_first: bool
     return PolicyBacktest(cost, tuple(trained[1:]), tuple(promoted))
 
 
-def compare_policies(year: Year, decide: Decide, tell: Callable[[str], None]) -> Comparison:
+def compare_policies(year: BacktestData, decide: Decide, tell: Callable[[str], None]) -> Comparison:
     """Each policy's cost against never training again, with an interval over blocks of a week.
 
     The intervals hold together: what the best of several seems to save is not due to their number. Each has
@@ -386,24 +388,24 @@ def compare_policies(year: Year, decide: Decide, tell: Callable[[str], None]) ->
             f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
         )
     where = year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))
-    lives: dict[str, list[PolicyBacktest]] = {}
+    backtests: dict[str, list[PolicyBacktest]] = {}
     for name, policy in policies_with(decide).items():
         first = name not in SHADOW_ONLY
         many = 1 if name == "never" else CADENCE
-        lives[name] = [simulate(year, policy, phase, evaluate_first=first) for phase in range(many)]
-        trained, promoted = _means(lives[name])
+        backtests[name] = [simulate(year, policy, phase, evaluate_first=first) for phase in range(many)]
+        trained, promoted = _means(backtests[name])
         tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
     day = year.day[where] - year.start // DAY
     days = int(day.max()) + 1
     rows = sums(day, np.ones(where.size), days)
-    compared, confidence = [], 1 - ERROR / max(1, len(lives) - 1)
-    never = lives["never"][0].cost
-    for name, phases in lives.items():
+    compared, confidence = [], 1 - ERROR / max(1, len(backtests) - 1)
+    never = backtests["never"][0].cost
+    for name, phases in backtests.items():
         trained, promoted = _means(phases)
-        cost = np.mean([life.cost for life in phases], axis=0)
+        cost = np.mean([backtest.cost for backtest in phases], axis=0)
         paid = np.zeros(days)
-        for life in phases:
-            np.add.at(paid, [(at - 1) // DAY - year.start // DAY for at in life.trained], 1 / len(phases))
+        for backtest in phases:
+            np.add.at(paid, [(at - 1) // DAY - year.start // DAY for at in backtest.trained], 1 / len(phases))
         saved = sums(day, (never - cost)[where], days) - contract.budget.retraining_cost * paid
         block = np.arange(days) // WEEK
         blocks = int(block.max()) + 1
@@ -413,15 +415,15 @@ def compare_policies(year: Year, decide: Decide, tell: Callable[[str], None]) ->
         by_day = tuple(np.cumsum(saved).tolist())
         price = trained * contract.budget.retraining_cost
         total = float(cost[where].sum())
-        compared.append(Compared(name, trained, promoted, total, price, difference, by_day))
+        compared.append(PolicyResult(name, trained, promoted, total, price, difference, by_day))
     return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
 
 
 def _means(phases: Sequence[PolicyBacktest]) -> tuple[float, float]:
     """Trainings and promotions in the mean of the phases."""
     return (
-        float(np.mean([len(life.trained) for life in phases])),
-        float(np.mean([len(life.promoted) for life in phases])),
+        float(np.mean([len(backtest.trained) for backtest in phases])),
+        float(np.mean([len(backtest.promoted) for backtest in phases])),
     )
 
 

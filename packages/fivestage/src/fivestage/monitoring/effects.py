@@ -33,19 +33,19 @@ def effects_of(
         for frame in (current, *[usual] * DRAWS)
     )
     before = then[0]
-    told, told_before = artifact_forecast(model, now), artifact_forecast(model, before)
-    decided, money = model.decide(told), cost_model_of(contract.costs)
+    predicted, predicted_before = artifact_forecast(model, now), artifact_forecast(model, before)
+    decided, money = model.decide(predicted), cost_model_of(contract.costs)
     found = {}
     for name in columns:
         asked = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
         without = np.asarray(np.mean(asked, axis=0), dtype=np.float64)
         shuffled = artifact_forecast(model, before.assign(**{name: then[-1][name]}))
         otherwise, truth = model.decide(without), _expected(without, contract)
-        moved = np.atleast_1d((told - without).mean(axis=0))
+        moved = np.atleast_1d((predicted - without).mean(axis=0))
         loss = money.price(truth, decided) - money.price(truth, otherwise)
         found[name] = Effect(
             shift=float(moved[np.abs(moved).argmax()]),
-            importance=float(np.abs(told_before - shuffled).mean()),
+            importance=float(np.abs(predicted_before - shuffled).mean()),
             changed=float((decided != otherwise).mean()),
             loss_per_1000=float(loss.mean()) * DECISIONS,
         )

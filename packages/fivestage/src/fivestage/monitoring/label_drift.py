@@ -107,8 +107,8 @@ def detect_label_drift(
     reference, current = windows
     design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
     was, now = (
-        label_statistics(window, truth, told, design, kind)
-        for window, truth, told in zip(windows, label, forecast, strict=True)
+        label_statistics(window, truth, predicted, design, kind)
+        for window, truth, predicted in zip(windows, label, forecast, strict=True)
     )
     limits = calibrate(was, current.days, false_alarm, seed, INDEPENDENT_SHARE)
     days = [np.ones((1, window.days)) for window in (current, reference)]

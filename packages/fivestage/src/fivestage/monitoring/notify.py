@@ -2,7 +2,7 @@
 
 `NOTIFY_MODEL` and `NOTIFY_DATA` name where to, for whoever owns the model and whoever owns the data: URLs of
 Apprise with spaces between (`slack://...`, `mailto://...`, `json://host/path`; https://appriseit.com lists
-them). What is told already is remembered in a file, so that a period watched twice is told of once.
+them). What teams have been told is remembered in a file, so that a repeated run does not repeat an alert.
 """
 
 import os
@@ -51,7 +51,7 @@ def notify(
     Args:
         alerts: all that hold now.
         now: the current time in epoch seconds.
-        memory: the JSON file of what has been told, which is replaced; it need not exist.
+        memory: the JSON file of what teams have been told, which is replaced; it need not exist.
         senders: how to reach each team; those of the environment by default. Other teams are told nothing.
 
     Returns:
@@ -61,26 +61,26 @@ def notify(
         UserError: for an address that is none.
     """
     senders = senders_from_environment() if senders is None else senders
-    told, failed = _read(memory), []
+    notified, failed = _read(memory), []
     current = {alert.key: alert for alert in alerts if alert.team in senders}
     for key, alert in current.items():
-        before = told.get(key)
+        before = notified.get(key)
         if before and now - before.at < REMIND_DAYS * DAY:
-            told[key] = NotificationState(alert, before.at)
+            notified[key] = NotificationState(alert, before.at)
         elif _deliver(senders, alert, f"{'Still: ' if before else ''}{alert.title}"):
-            told[key] = NotificationState(alert, now)
-            _write(told, memory)  # each for itself: a run cut short does not say it again
+            notified[key] = NotificationState(alert, now)
+            _write(notified, memory)  # each for itself: a run cut short does not say it again
         else:
             failed.append(f"The {alert.team} team could not be told: {alert.title}.")
-    for key, before in list(told.items()):
+    for key, before in list(notified.items()):
         if key in current or before.alert.team not in senders:
             continue
         if _deliver(senders, before.alert, f"Over: {before.alert.title}"):
-            del told[key]
-            _write(told, memory)
+            del notified[key]
+            _write(notified, memory)
         else:
             failed.append(f"The {before.alert.team} team could not be told that it is over: {key}.")
-    _write(told, memory)
+    _write(notified, memory)
     return tuple(failed)
 
 
@@ -120,6 +120,6 @@ def _read(memory: Path) -> dict[str, NotificationState]:
     return {one.alert.key: one for one in found}
 
 
-def _write(told: Mapping[str, NotificationState], memory: Path) -> None:
-    content = TypeAdapter(list[NotificationState]).dump_json(list(told.values()), indent=1)
+def _write(notified: Mapping[str, NotificationState], memory: Path) -> None:
+    content = TypeAdapter(list[NotificationState]).dump_json(list(notified.values()), indent=1)
     write_whole(memory, lambda scratch: scratch.write_bytes(content))

@@ -38,7 +38,7 @@ TRIALS = 0.01  # of requests may be made up, as people do who try a service
 
 
 @dataclass(frozen=True)
-class Watched:
+class MonitoredPeriod:
     """What is known of a period at its end."""
 
     start: int
@@ -116,13 +116,15 @@ def read_served(
     if not shadows:
         return Served(start, end, inside, int(last), last_shadow=shadow_offset, goes_on=goes_on)
     last_shadow, newest = shadows[-1]
-    told = {
+    predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
         for _, one in shadows
         if one.model_version == newest.model_version
     }
     places = zip(inside["request_id"], inside["place"], strict=True)
-    answers = pd.Series([told[name][place] if name in told else None for name, place in places], dtype=object)
+    answers = pd.Series(
+        [predicted[name][place] if name in predicted else None for name, place in places], dtype=object
+    )
     inside = inside.assign(shadow=answers.to_numpy())
     return Served(start, end, inside, int(last), newest.model_version, last_shadow, goes_on)
 
@@ -142,14 +144,14 @@ def reaches(database: str, contract: Contract, moment: int, log_offset: int) -> 
         return any(one[time_column] - lead >= moment for one in predictions(store, contract, log_offset))
 
 
-def watch(
+def check_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,
     served: Served,
     artifacts: dict[str, Artifact],
     contract: Contract,
     checks: Checks,
-) -> tuple[Watched, Snapshot | None]:
+) -> tuple[MonitoredPeriod, Snapshot | None]:
     """Run the checks of a period on what was known at its end, against the days before its start.
 
     Args:
@@ -202,8 +204,11 @@ def watch(
     )
     difference = differences(log, seen, artifacts)
     frames = [
-        period_frame(features.iloc[where], rows.iloc[where], told, end, contract)
-        for where, told in ((places, forecast), (before, _unlearnt_forecast(features, rows, before, newest)))
+        period_frame(features.iloc[where], rows.iloc[where], predicted, end, contract)
+        for where, predicted in (
+            (places, forecast),
+            (before, _unlearnt_forecast(features, rows, before, newest)),
+        )
     ]
     columns = PeriodColumns.of(features, frames[0], newest.trained_until, contract)
     snapshot = run_checks(checks(columns), frames[0], frames[1], performance, contract, end)
@@ -212,7 +217,7 @@ def watch(
     effects = effects_of([one.subject for one in of_data], seen, features.iloc[before], newest, contract)
     found = with_effects(of_data, effects, contract.costs.currency)
     here = np.flatnonzero(known)
-    found_period = Watched(
+    found_period = MonitoredPeriod(
         start,
         end,
         tuple(dict.fromkeys(log["model_version"])),
@@ -234,19 +239,19 @@ def _unlearnt_forecast(
 ) -> Floats:
     """What the model says of the days before; NaN of those that it has learnt from."""
     later = rows["decision_at"].to_numpy()[before] >= model.trained_until
-    told = artifact_forecast(
+    predicted = artifact_forecast(
         model, features.iloc[before[later]] if later.any() else features.iloc[before[:1]]
     )
-    found: Floats = np.full((len(before), *told.shape[1:]), NAN)
+    found: Floats = np.full((len(before), *predicted.shape[1:]), NAN)
     if later.any():
-        found[later] = told
+        found[later] = predicted
     return found
 
 
-def _blind(served: Served, seen: str, why: str) -> Watched:
+def _blind(served: Served, seen: str, why: str) -> MonitoredPeriod:
     """A period in which nothing can be judged, and the sentence that says so."""
     sentence = f"{ROWS}: {why}"
-    return Watched(
+    return MonitoredPeriod(
         served.start,
         served.end,
         (),
@@ -300,7 +305,7 @@ def _require_days(before: pd.DataFrame, start: int, end: int) -> None:
 
 
 def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
-    """Raise where the contract leaves out of the watch what is no feature."""
+    """Raise where `monitoring.unwatched` of the contract names what is no feature."""
     unknown = [name for name in unwatched if name not in features]
     if unknown:
         raise UserError(

@@ -58,9 +58,9 @@ class PeriodColumns:
         """The columns of a frame of `period_frame`."""
         inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
         forecasts = tuple(str(name) for name in frame if str(name).startswith(FORECAST_COLUMN))
-        told = frame[list(forecasts)].to_numpy(dtype=np.float64)
-        told = told if told.shape[1] > 1 else told[:, 0]
-        scores = tuple(str(name) for name in score_columns(told, contract))
+        predicted = frame[list(forecasts)].to_numpy(dtype=np.float64)
+        predicted = predicted if predicted.shape[1] > 1 else predicted[:, 0]
+        scores = tuple(str(name) for name in score_columns(predicted, contract))
         return cls(inputs, scores, forecasts, -(-trained_until // DAY), contract)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.evaluation.gates import Gate
-from fivestage.monitoring.period import Watched, first_decision, reaches
+from fivestage.monitoring.period import MonitoredPeriod, first_decision, reaches
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry import versions as registry
@@ -45,7 +45,7 @@ class Pipelines(Protocol):
         log_offset: tuple[int, int],
         past: Sequence[PeriodSummary],
         trained: Sequence[int],
-    ) -> tuple[Watched, RetrainingDecision]:
+    ) -> tuple[MonitoredPeriod, RetrainingDecision]:
         """One period of the service in a folder, and the policy's verdict."""
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
@@ -57,7 +57,7 @@ class Pipelines(Protocol):
     def shadow(self, folder: str, version: Version) -> None:
         """Let a challenger answer beside the champion."""
 
-    def period_of(self, watched: Watched) -> PeriodSummary:
+    def period_of(self, monitored: MonitoredPeriod) -> PeriodSummary:
         """What the policy remembers of a period."""
 
 
@@ -77,7 +77,7 @@ class RetrainingLoop:
     database_url: str
     pipelines: Pipelines
 
-    def monitor_next(self) -> tuple[Watched, RetrainingDecision] | None:
+    def monitor_next(self) -> tuple[MonitoredPeriod, RetrainingDecision] | None:
         """The next period that is over, in view of those before it; None while there is none.
 
         The first one is that of the first decision, in periods counted from the champion's day on.
@@ -93,21 +93,21 @@ class RetrainingLoop:
         end = start + length
         if time.time() < end:
             return None
-        watched, verdict = self.pipelines.monitor(
+        monitored, verdict = self.pipelines.monitor(
             self.folder, start, end, state.log_offsets, state.periods, state.trained
         )
-        offsets = watched.last_number, watched.last_shadow
+        offsets = monitored.last_number, monitored.last_shadow
         done = not (verdict.retrain or verdict.promote)
 
         def append(now: MonitoringState) -> MonitoringState:
-            periods = (*state.periods, self.pipelines.period_of(watched))
+            periods = (*state.periods, self.pipelines.period_of(monitored))
             return replace(now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done)
 
         self._change(append)
-        return watched, verdict
+        return monitored, verdict
 
-    def monitor_all(self) -> Iterator[tuple[Watched, RetrainingDecision]]:
-        """Each period that is over and has not been watched; more than one where nobody ran this in time."""
+    def monitor_all(self) -> Iterator[tuple[MonitoredPeriod, RetrainingDecision]]:
+        """Each period that is over and not monitored yet; more than one where nobody ran this in time."""
         while found := self.monitor_next():
             yield found
             if not self.goes_on():
@@ -125,7 +125,7 @@ class RetrainingLoop:
         return NO_REQUESTS
 
     def goes_on(self) -> bool:
-        """Whether the log holds decisions after the last period that was watched."""
+        """Whether the log holds decisions after the last period that was monitored."""
         state = self._state()
         return reaches(self.database_url, self.contract, state.until, state.log_offsets[0])
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from fivestage.common.files import write_whole
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 
-DIARY = "periods.json"
+STATE_FILE = "periods.json"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PendingTraining:
 
 @dataclass(frozen=True)
 class MonitoringState:
-    """The periods watched so far, and how far they reach: in time, and in the prediction log."""
+    """The periods monitored so far, and how far they reach: in time, and in the prediction log."""
 
     periods: tuple[PeriodSummary, ...]
     until: int
@@ -35,8 +35,8 @@ class MonitoringState:
 
 
 def read(folder: str, first: Callable[[], int]) -> MonitoringState:
-    """The diary of a service; without one yet, it begins when the first model was trained."""
-    path = Path(folder) / DIARY
+    """The state of a service; without one yet, it begins when the first model was trained."""
+    path = Path(folder) / STATE_FILE
     if not path.exists():
         return MonitoringState((), first(), (0, 0), trained=(first(),))
     content = path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # as it was called up to 0.2
@@ -47,8 +47,8 @@ def read(folder: str, first: Callable[[], int]) -> MonitoringState:
 def amend(
     folder: str, first: Callable[[], int], change: Callable[[MonitoringState], MonitoringState]
 ) -> MonitoringState:
-    """Change the diary as it stands now, for others may write in it as well; returns what it says then."""
-    path = Path(folder) / DIARY
+    """Change the state as it stands now, for others may write in it as well; returns what it says then."""
+    path = Path(folder) / STATE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

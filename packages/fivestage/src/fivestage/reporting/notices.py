@@ -22,7 +22,7 @@ from fivestage.reporting.results import Estimate
 
 if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor Evidently
     from fivestage.evaluation.metrics import Scored
-    from fivestage.monitoring.period import Watched
+    from fivestage.monitoring.period import MonitoredPeriod
     from fivestage.monitoring.retraining import RetrainingDecision
     from fivestage.monitoring.retraining_loop import TrainingResult
 
@@ -98,7 +98,7 @@ def read_notice(path: Path) -> Notice:
 
 
 def write_period_notice(
-    contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]", path: Path
+    contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]", path: Path
 ) -> Path:
     """Report the periods that one run has monitored, the latest first.
 
@@ -106,7 +106,7 @@ def write_period_notice(
 
     Args:
         contract: the problem's contract.
-        watched: each period with the policy's decision after it, oldest first; at least one.
+        monitored: each period with the policy's decision after it, oldest first; at least one.
         path: the file; its folder is made.
 
     Returns:
@@ -115,12 +115,14 @@ def write_period_notice(
     Raises:
         UserError: when the file cannot be written.
     """
-    return write_notice(period_notice(contract, watched), path)
+    return write_notice(period_notice(contract, monitored), path)
 
 
-def period_notice(contract: Contract, watched: "Sequence[tuple[Watched, RetrainingDecision]]") -> Notice:
+def period_notice(
+    contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]"
+) -> Notice:
     """The notice of periods, oldest first."""
-    (latest, verdict), *_ = newest = list(reversed(watched))
+    (latest, verdict), *_ = newest = list(reversed(monitored))
     return Notice(
         MONITORING,
         f"{contract.title} Monitoring",
@@ -130,20 +132,20 @@ def period_notice(contract: Contract, watched: "Sequence[tuple[Watched, Retraini
     )
 
 
-def period_lines(watched: "Watched", verdict: "RetrainingDecision", page: Path) -> Iterator[str]:
+def period_lines(monitored: "MonitoredPeriod", verdict: "RetrainingDecision", page: Path) -> Iterator[str]:
     """Describe a period for the terminal.
 
     Args:
-        watched: the period.
+        monitored: the period.
         verdict: the policy's decision after it.
         page: its drift report.
 
     Yields:
         Lines: how the period went, what was found, and what to do.
     """
-    performance = watched.performance
-    yield f"From {day_of(watched.start)} to {day_of(watched.end)}: {performance.sentence}."
-    yield from (f"  {cause.kind}: {cause.sentence}" for cause in watched.causes)
+    performance = monitored.performance
+    yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
+    yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
     advice = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
     yield f"{advice}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
 
@@ -201,9 +203,9 @@ def _result(gate: Gate) -> str:
     return "passed" if gate.passed else "**failed**"
 
 
-def _period(watched: "Watched", verdict: "RetrainingDecision") -> Iterator[str]:
-    performance = watched.performance
-    yield f"## From {day_of(watched.start)} to {day_of(watched.end)}"
+def _period(monitored: "MonitoredPeriod", verdict: "RetrainingDecision") -> Iterator[str]:
+    performance = monitored.performance
+    yield f"## From {day_of(monitored.start)} to {day_of(monitored.end)}"
     yield ""
     yield (
         f"{fmt.capital(performance.sentence)}. {fmt.plural(performance.rows, 'row')}; "
@@ -212,8 +214,8 @@ def _period(watched: "Watched", verdict: "RetrainingDecision") -> Iterator[str]:
     yield ""
     yield f"**{sentences.advice(verdict)}**: {verdict.reason}."
     yield ""
-    if watched.causes:
-        yield from (f"- **{cause.kind}**: {cause.sentence}" for cause in watched.causes)
+    if monitored.causes:
+        yield from (f"- **{cause.kind}**: {cause.sentence}" for cause in monitored.causes)
     else:
         yield "No check found more than chance explains."
     yield ""
@@ -230,10 +232,10 @@ def _estimate(scored: "Scored", name: str) -> str:
     return fmt.estimate(name, Estimate(scored.scores[name], *scored.intervals.get(name, ())))
 
 
-def _attention(watched: "Watched", verdict: "RetrainingDecision") -> bool:
+def _attention(monitored: "MonitoredPeriod", verdict: "RetrainingDecision") -> bool:
     """Input drift alone calls nobody, as inputs drift with every season."""
-    serious = any(cause.kind != "input shift" for cause in watched.causes)
-    return serious or watched.performance.bad or verdict.retrain or bool(verdict.promote)
+    serious = any(cause.kind != "input shift" for cause in monitored.causes)
+    return serious or monitored.performance.bad or verdict.retrain or bool(verdict.promote)
 
 
 def _yes(value: bool) -> str:  # noqa: FBT001 (a word for it)

@@ -18,7 +18,7 @@ from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.period import Watched
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
@@ -148,38 +148,39 @@ def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluatio
     )
 
 
-def period_row(watched: Watched, verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
+def period_row(monitored: MonitoredPeriod, verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
     """Describe a monitored period.
 
     Args:
-        watched: the period.
+        monitored: the period.
         verdict: the policy's decision after it.
         drift_report: its drift report, relative to the page.
 
     Returns:
         The row; a column's drift score is the exceedance ratio, and its limit is one.
     """
-    performance = watched.performance
+    performance = monitored.performance
     scored, expected = performance.scored, performance.expected
     return PeriodRow(
-        start=day_of(watched.start),
-        end=day_of(watched.end),
-        version=", ".join(watched.versions),
+        start=day_of(monitored.start),
+        end=day_of(monitored.end),
+        version=", ".join(monitored.versions),
         rows=performance.rows,
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            ColumnDriftRow(column.column, column.exceedance, 1.0, column.sentence) for column in watched.drift
+            ColumnDriftRow(column.column, column.exceedance, 1.0, column.sentence)
+            for column in monitored.drift
         ),
         bad=performance.bad,
         verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
         estimated_cost=expected.scores["cost_per_1000"],
         drift_report=str(drift_report),
-        causes=tuple(_cause_row(cause) for cause in watched.causes),
+        causes=tuple(_cause_row(cause) for cause in monitored.causes),
         estimated=estimates(expected.scores, expected.intervals),
         slices=tuple(
             Slice(column, value, int(one.scores["rows"]), estimates(one.scores, one.intervals))
-            for column, values in watched.slices.items()
+            for column, values in monitored.slices.items()
             for value, one in values.items()
         ),
     )
