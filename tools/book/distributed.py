@@ -1,51 +1,103 @@
 """What pages on distributed training cite: the planner's projections, and what the package has measured."""
 
-import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from statistics import linear_regression
 from types import ModuleType
 from typing import Any
 
-from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
+from tools.book.measured import DEMONSTRATION, command_of
 
 PACKAGE = ROOT / "packages" / "fivestage-distributed"
-MEASURED = PACKAGE / "measured"
-COMMAND = "make demo-distributed"
 
 
-@dataclass(frozen=True)
-class Training:
-    """A record that a run of the package has left, if it has.
+def of_equality(found: Any) -> list[str]:
+    """Sentences about losses and memory of every layout beside one process."""
+    compared, whole = found["compared"], sum(found["whole"].values())
+    processes, error = (max(one[name] for one in compared) for name in ("processes", "error"))
+    least = min(compared, key=_fullest)
+    losses = (
+        f"{len(compared)} layouts of 2 to {processes} processes: the largest relative error of any loss over "
+        f"{len(found['losses'])} steps is {error:.1e}; without the sync of gradients it is "
+        f"{found['control']:.1e}."
+    )
+    held = (
+        f"One process holds {whole:,} bytes of parameters, gradients and optimizer state; in the layout "
+        f"{least['layout']} the fullest holds {_fullest(least):,}."
+    )
+    return [losses, held]
 
-    Attributes:
-        sentences: What it found, each with its number.
-        where: The command, day and machine.
+
+def of_ring(found: Any) -> list[str]:
+    """Sentences about the ring and its cost model."""
+    largest, fit = found["ring"][-1], found["fit"]
+    sent = f"Each process sends {largest['sent'] / largest['size']:g} times the message."
+    cost = (
+        f"A send takes {fit['alpha'] * 1e6:.0f} microseconds and {fit['bandwidth'] / 1e9:.2f} GB/s, by gloo "
+        f"on one machine; the model is off by {fit['error']:.0%}, the median of all sizes."
+    )
+    return [sent, cost]
+
+
+def of_bubble(found: Any) -> list[str]:
+    """Sentences about the bubble of each schedule: what a line through the step times shows."""
+    said = []
+    for one in found["bubbles"]:
+        counts, processes = list(map(int, one["seconds"])), one["processes"]
+        line = linear_regression(counts, list(one["seconds"].values()))
+        said.append(
+            f"{one['schedule']} with {processes} processes: a bubble of {line.intercept / line.slope:.2f} "
+            f"microbatches, {(processes - 1) / one['chunks']:.2f} by the formula."
+        )
+    return said
+
+
+def of_faults(found: Any) -> list[str]:
+    """Sentences about trainings that were killed."""
+    return [
+        f"A {one['what']} killed at step {one['at']}: on by itself from step {one['resumed']} after "
+        f"{one['seconds']:.0f} s; the largest relative error of any loss is {one['error']:.1e}."
+        for one in found["killed"]
+    ]
+
+
+def of_goodput(found: Any) -> list[str]:
+    """Sentences about the time that was lost, beside the model."""
+    return [
+        f"With a {one['what']} killed once, {one['goodput']:.1%} of the time made steps that stayed, "
+        f"{one['modelled']:.1%} by the model; a checkpoint kept the training waiting for "
+        f"{1000 * one['checkpoint']:.0f} ms."
+        for one in found["killed"]
+    ]
+
+
+SENTENCES: dict[str, Callable[[Any], list[str]]] = {
+    "equality": of_equality,
+    "ring": of_ring,
+    "bubble": of_bubble,
+    "faults": of_faults,
+    "goodput": of_goodput,
+}  # of the demonstration's record; other parts have a record of their own, with its sentences
+
+
+def training(records: Any, part: str) -> list[str]:
+    """What was measured of distributed training; that nobody has measured it, where there is no record.
+
+    Args:
+        records: all of them, by name.
+        part: a key of `SENTENCES`, or the rest of a record's name after `distributed-`.
     """
+    name = DEMONSTRATION if part in SENTENCES else f"{DEMONSTRATION}-{part}"
+    if name not in records:
+        return [f"Not measured yet: `{command_of(name)}` does."]
+    return SENTENCES[part](records[name]) if part in SENTENCES else list(records[name]["sentences"])
 
-    sentences: tuple[str, ...]
-    where: str
 
-
-def training(name: str, folder: Path = MEASURED) -> Training:
-    """What a run of the package found; that nobody has measured it, where there is no record.
-
-    Raises:
-        UserError: naming a file that is none.
-    """
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return Training((f"Not measured yet: `{COMMAND}` does.",), "")
-    try:
-        record = json.loads(path.read_bytes())
-        sentences = tuple(map(str, record["found"]["sentences"]))
-        where = f"`{record.get('command', COMMAND)}`, {record['on']}, {record['machine']}"
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no record of a run: delete it and run `{COMMAND}`.") from error
-    return Training(sentences, where)
+def _fullest(compared: Any) -> int:
+    return int(max(sum(one.values()) for one in compared["held"]))
 
 
 @cache

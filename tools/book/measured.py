@@ -24,6 +24,7 @@ CONTRACT = ROOT / "problem" / "problem.yaml"
 DEMO = "demo"  # the name of the record that `make demo` leaves
 SPEED = "speed"  # of what `make bench-demo` measures, which leaves bench/demo.json
 BACKTEST = "year"
+DEMONSTRATION = "distributed"  # the name of the record that `make demo-distributed` leaves
 COMMANDS = {
     SPEED: "make bench-demo",
     DEMO: "make demo",
@@ -51,6 +52,8 @@ class Record:
 
 def command_of(name: str) -> str:
     """What a person types to measure again."""
+    if name.partition("-")[0] == DEMONSTRATION:
+        return "make demo-distributed"
     return COMMANDS.get(name, f"make bench-{name.partition('-')[0]}")
 
 
@@ -77,6 +80,9 @@ def collect(
         found[name] = path, json.loads(path.read_bytes())
     if (policies := results / "policies.json").exists():
         found[BACKTEST] = policies, _policies(policies)
+    for path in sorted((bench.parent / DEMONSTRATION).glob("*.json")):
+        name = DEMONSTRATION if path.stem == "measured" else f"{DEMONSTRATION}-{path.stem}"
+        found[name] = path, json.loads(path.read_bytes())
     if is_current_demo(results):
         found[DEMO] = results / "monitoring.json", _demo(results)
     known, fresh = records(to), []
@@ -85,7 +91,8 @@ def collect(
             continue
         day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         written = content["model"]["lineage"]["commit"] if name == DEMO else commit
-        write(name, Record(day, written, machine(), problem_now(), content), to)
+        problem = {} if name == DEMONSTRATION else problem_now()  # it trains on sequences of its own
+        write(name, Record(day, written, machine(), problem, content), to)
         fresh.append(name)
     return fresh
 

@@ -177,7 +177,7 @@ class Book:
             "measured": lambda: cited.sentences,
             "contents": self._contents,
             "plan": _Planner(cited),
-            "training": partial(_training, cited),
+            "training": partial(training, cited),
         }
         try:
             text = self._environment.get_template(template).render(given)
@@ -229,14 +229,6 @@ class _Sized:
             capacity = self._sizing.capacity
             self._cited.tell(f"`make bench-serving`, {fmt.day(capacity.measured)}, {capacity.machine}")
         return getattr(self._sizing, name)
-
-
-def _training(cited: Cited, name: str) -> tuple[str, ...]:
-    """What the package for distributed training has measured."""
-    found = training(name)
-    if found.where:
-        cited.tell(found.where)
-    return found.sentences
 
 
 def _stakes(contract: Contract, cited: Cited, rate: float) -> dict[str, float]:

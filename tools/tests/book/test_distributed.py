@@ -2,31 +2,56 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import pytest
+from tools.book.distributed import SENTENCES, least, planned, training
+from tools.book.measured import collect, records
 
-from fivestage.common.errors import UserError
-from tools.book.distributed import COMMAND, least, planned, training
+FOUND: dict[str, Any] = {
+    "whole": {"parameters": 100, "gradients": 100, "optimizer": 200},
+    "losses": [2.0, 1.0],
+    "control": 0.05,
+    "compared": [
+        {"layout": "DDP", "processes": 2, "error": 1e-7, "held": [{"parameters": 100, "optimizer": 200}]},
+        {"layout": "ZeRO-3", "processes": 4, "error": 2e-7, "held": [{"parameters": 25, "optimizer": 50}]},
+    ],
+    "ring": [{"size": 100, "sent": 150}],
+    "fit": {"alpha": 1e-4, "bandwidth": 1e9, "error": 0.1},
+    "bubbles": [
+        {"schedule": "1F1B", "processes": 4, "chunks": 1, "seconds": {"4": 0.7, "8": 1.1, "16": 1.9}}
+    ],
+    "killed": [
+        {
+            "what": "worker", "at": 42, "resumed": 40, "seconds": 37.2, "error": 1.5e-7,
+            "goodput": 0.5, "modelled": 0.52, "checkpoint": 0.004,
+        }
+    ],
+}  # fmt: skip
 
 
-def test_what_a_run_has_found_is_cited_with_its_machine(tmp_path: Path) -> None:
-    record = {"on": "2026-11-28", "machine": "2 cores", "found": {"sentences": ["Losses agree to 2e-7."]}}
-    (tmp_path / "equality.json").write_text(json.dumps(record))
-    found = training("equality", tmp_path)
-    assert found.sentences == ("Losses agree to 2e-7.",)
-    assert found.where == f"`{COMMAND}`, 2026-11-28, 2 cores"
+def test_what_a_demonstration_has_left_is_taken_up_and_said(tmp_path: Path) -> None:
+    bench, to = tmp_path / "reports" / "bench", tmp_path / "measured"
+    left = bench.parent / "distributed"
+    left.mkdir(parents=True)
+    bench.mkdir()
+    (left / "measured.json").write_text(json.dumps(FOUND))
+    (left / "transformer.json").write_text(json.dumps({"sentences": ["ROC-AUC 0.7: the gate refuses it."]}))
+    assert collect("abc", tmp_path / "results", bench, to) == ["distributed", "distributed-transformer"]
+    taken = {name: record.found for name, record in records(to).items()}
+    said = {part: training(taken, part) for part in [*SENTENCES, "transformer"]}
+    assert "over 2 steps is 2.0e-07; without the sync of gradients it is 5.0e-02" in said["equality"][0]
+    assert said["equality"][1].endswith("in the layout ZeRO-3 the fullest holds 75.")
+    assert said["ring"][0] == "Each process sends 1.5 times the message."
+    assert said["ring"][1].startswith("A send takes 100 microseconds and 1.00 GB/s")
+    assert said["bubble"] == ["1F1B with 4 processes: a bubble of 3.00 microbatches, 3.00 by the formula."]
+    assert "killed at step 42: on by itself from step 40 after 37 s" in said["faults"][0]
+    assert "50.0% of the time made steps that stayed, 52.0% by the model" in said["goodput"][0]
+    assert said["transformer"] == ["ROC-AUC 0.7: the gate refuses it."]
 
 
-def test_what_nobody_has_measured_says_so(tmp_path: Path) -> None:
-    assert training("gpu", tmp_path).sentences == (f"Not measured yet: `{COMMAND}` does.",)
-    assert not training("gpu", tmp_path).where
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[]", '{"found": {}}', '{"found": {"sentences": []}}'])
-def test_what_is_no_record_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / "ring.json").write_text(text)
-    with pytest.raises(UserError, match=r"ring\.json is no record of a run: delete it"):
-        training("ring", tmp_path)
+def test_what_nobody_has_measured_says_so() -> None:
+    for part in ("equality", "gpu"):
+        assert training({}, part) == ["Not measured yet: `make demo-distributed` does."]
 
 
 def test_projections_are_those_of_make_plan() -> None:
