@@ -1,13 +1,18 @@
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage_distributed.configuration import ParallelConfig, TrainingConfig, load_config
 from fivestage_distributed.equality import MODEL
 from fivestage_distributed.model import initial_model
+from fivestage_distributed.processes import run_processes
 from fivestage_distributed.sequences import toy_sequences
+from fivestage_distributed.training import train
 
 
 @pytest.mark.parametrize(
@@ -56,3 +61,25 @@ def test_the_order_of_the_data_is_a_function_of_seed_and_step() -> None:
     assert (data.batch(7, 10, 3).inputs != data.batch(3, 10, 3).inputs).any()
     with pytest.raises(ValueError, match="cannot be had of 40"):
         data.batch(0, 41, 3)
+
+
+@pytest.mark.parametrize("option", ["recompute", "compile"])
+def test_what_saves_memory_or_time_changes_no_loss(option: str) -> None:
+    if option == "compile" and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a compiler")
+    (plain,), (other,) = (run_processes(1, losses_of, chosen) for chosen in ({}, {option: True}))
+    assert other == pytest.approx(plain, rel=1e-5)
+
+
+def test_bfloat16_learns_nearly_the_same() -> None:
+    (plain,), (alone,) = (run_processes(1, losses_of, chosen) for chosen in ({}, {"precision": "bfloat16"}))
+    sharded = run_processes(2, losses_of, {"precision": "bfloat16", "parallel": ParallelConfig(dp=2, zero=3)})
+    for losses in (alone, *sharded):
+        assert losses != plain
+        assert losses == pytest.approx(plain, rel=0.02)
+
+
+def losses_of(chosen: dict[str, Any]) -> list[float]:
+    """Run by each process."""
+    training = TrainingConfig(steps=8, batch=16, **chosen)
+    return train(MODEL, training, toy_sequences(MODEL.vocabulary, MODEL.context), torch.device("cpu")).losses

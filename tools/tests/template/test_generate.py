@@ -43,6 +43,7 @@ OURS = (
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
 FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/demo/")
 ASSISTANT = ("packages/fivestage-assistant/", "assistant/", "docs/assistant.md")
+DISTRIBUTED = ("packages/fivestage-distributed/", ".github/workflows/distributed.yml")
 CLOUDS = ("gke", "eks", "aks")
 MATRIX: dict[str, dict[str, str]] = {
     "defaults": {},
@@ -60,8 +61,8 @@ UNRENDERED = re.compile(
 def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
     """What a project of these answers holds."""
     gone = (*OURS, *(FLIGHTS if answers.get("data") == "own" else ()))
-    gone += () if "distributed" in answers else ("packages/fivestage-distributed/",)
     gone += () if "assistant" in answers else ASSISTANT
+    gone += () if "distributed" in answers else DISTRIBUTED
     cloud = answers.get("cloud", "all")
     gone += tuple(f"k8s/overlays/{one}/" for one in CLOUDS if cloud not in ("all", one))
     kept = {name for name in files_of(template) if not name.endswith(".jinja") and not name.startswith(gone)}

@@ -51,6 +51,7 @@ ELSEWHERE = {
     "make check",
     "make test",
     "make test-long",
+    "make test-distributed",
     "make test-images",
     "make docs ARGS=--no-collect",
     "make train",

@@ -48,8 +48,9 @@ def _demo(chosen: argparse.Namespace) -> None:
     from fivestage_distributed.plan.__main__ import main as plan
 
     found = measure()
+    page = write_page(found)
     plan(chosen.plan.split())
-    print(f"{found.seconds:.0f} seconds; see {write_page(found)}")
+    print(f"Measured in {found.seconds:.0f} seconds; see {page}")
 
 
 def _challenger(chosen: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from torch.distributed.pipelining import (
 
 from fivestage_distributed.processes import run_processes
 
-FORWARD = 0.02  # seconds of a microbatch in one process; the backward pass takes twice as long
+FORWARD = 0.03  # seconds of a microbatch in one process; the backward pass takes twice as long
 SCHEDULES: dict[str, tuple[Any, int]] = {  # with the stages of one process
     "GPipe": (ScheduleGPipe, 1),
     "1F1B": (Schedule1F1B, 1),
@@ -85,8 +85,8 @@ class Bubble:
         return self.expected / (self.expected + microbatches)
 
 
-def measure_bubble(schedule: str, processes: int, repeats: int = 2) -> Bubble:
-    """Time steps of a schedule with p, 2p, 4p and 6p microbatches.
+def measure_bubble(schedule: str, processes: int, repeats: int = 3) -> Bubble:
+    """Time steps of a schedule with p, 2p and 4p microbatches.
 
     Args:
         schedule: a key of `SCHEDULES`.
@@ -106,7 +106,7 @@ def _measure(schedule: str, repeats: int) -> dict[int, float]:
     rank, processes = dist.get_rank(), dist.get_world_size()
     count = processes * chunks
     found = {}
-    for microbatches in (processes, 2 * processes, 4 * processes, 6 * processes):
+    for microbatches in (processes, 2 * processes, 4 * processes):
         stages: list[Any] = [
             PipelineStage(SleepingStage(FORWARD / chunks), number, count, torch.device("cpu"))
             for number in range(rank, count, processes)

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,7 @@ from fivestage.contract.strict_model import StrictModel
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, cut
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
-from fivestage.evaluation.evaluate import answers_of as artifact_answers
-from fivestage.evaluation.evaluate import artifact_forecast, decision_day
+from fivestage.evaluation.evaluate import answers_of, decision_day
 from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Answers, Scored, evaluate
 from fivestage.features.offline import build_features
@@ -290,7 +290,7 @@ def judge(
 
 def champion_answers(artifact: Artifact) -> Champion:
     """The answers of an artifact of the registry to rows of features."""
-    return lambda features: artifact_answers(artifact, artifact_forecast(artifact, features))
+    return partial(answers_of, artifact)
 
 
 def evenly(places: Ints, count: int) -> Ints:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
 import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
+import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -23,12 +26,14 @@ from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
 from fivestage_distributed.equality import LAYOUTS, MODEL, Compared, Held, alone, compare
 from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
-from fivestage_distributed.goodput import goodput_of_failures
+from fivestage_distributed.goodput import daly_interval, goodput_of_failures
 from fivestage_distributed.ring import AlphaBeta, RingTime, fit_alpha_beta, measure_ring
 from fivestage_distributed.sequences import toy_sequences
 
+RECORD, MEASURED = "measured.json", "measured here"  # a GPU is not
 PAGE = REPORTS / "distributed" / "index.html"
 BATCH, STEPS, EVERY, PAUSE = 16, 60, 10, 0.05  # of the training that is killed; seconds
+HOUR = 3_600
 RING, PIPELINE = 4, 4  # processes
 
 
@@ -44,6 +49,7 @@ class Killed:
         seconds: from the kill to the next new step.
         goodput: share of the time from the first step to the last that went into steps that stayed.
         modelled: the same by `goodput_of_failures`, of the measured checkpoint and restart.
+        checkpoint: seconds that a checkpoint has kept the training waiting, the mean.
         lines: step and seconds since the first, of each loss as it was written.
     """
 
@@ -54,7 +60,13 @@ class Killed:
     seconds: float
     goodput: float
     modelled: float
+    checkpoint: float
     lines: tuple[tuple[float, int], ...]
+
+    @property
+    def interval(self) -> float:
+        """Seconds between checkpoints that lose the least where something fails every hour (Daly 2006)."""
+        return daly_interval(self.checkpoint, HOUR)
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
             blocked = json.loads((nodes.folder / "output" / "done.json").read_text(encoding="utf-8"))[
                 "blocked"
             ]
+    cost = float(np.mean(blocked))
     before = max(place for place, line in enumerate(lines) if line["time"] <= killed) + 1
     reached, resumed = round(lines[before - 1]["step"]), round(lines[before]["step"])
     again = next(line["time"] for line in lines if line["time"] > killed)
@@ -115,7 +128,8 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
         disturbed_difference(lines, list(expected)),
         again - killed,
         work / spent,
-        goodput_of_failures(work, float(np.mean(blocked)) * STEPS / EVERY, 1, again - killed, EVERY * step),
+        goodput_of_failures(work, cost * STEPS / EVERY, 1, again - killed, EVERY * step),
+        cost,
         tuple((line["time"] - lines[0]["time"], round(line["step"])) for line in lines),
     )
 
@@ -180,7 +194,16 @@ def write_page(found: Demonstration, path: Path = PAGE) -> Path:
     }
     plots = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 (our own)
     text = environment.get_template("demonstration.html.j2").render(found=found, plots=plots, processes=RING)
+    record = json.dumps({"label": MEASURED, "machine": machine(), **asdict(found)}, indent=1)
+    write_whole(path.with_name(RECORD), lambda scratch: scratch.write_text(record + "\n", encoding="utf-8"))
     return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    memory = psutil.virtual_memory().total / 2**30
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {versions}"
 
 
 @chart

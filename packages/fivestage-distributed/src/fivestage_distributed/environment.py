@@ -99,7 +99,7 @@ def torchrun_environment(environment: Mapping[str, str] = os.environ) -> dict[st
     """The environment of `torchrun`, in which restarts work.
 
     The workers' store must not be the rendezvous' own: a restart would find the keys of the workers before it
-    (measured: docs/measured/restarts.md).
+    (measured: docs/measured.md).
     """
     own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
     return {**own, **environment}

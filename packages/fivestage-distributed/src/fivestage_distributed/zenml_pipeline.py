@@ -7,6 +7,7 @@ and its Job no retries: a lost pod ends it, and the next run goes on from the ne
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from zenml import CommandStep, pipeline
@@ -32,7 +33,15 @@ def training_step(config: str, data: str, output: str, pods: int = 1, operator: 
         raise ValueError(f"{pods} pods need the name of a Kubernetes step operator of the stack")
     settings: dict[str, Any] = {"step_operator.kubernetes": {"pod_count": pods}} if operator else {}
     return CommandStep(
-        command=["python", "-m", "fivestage_distributed", "train", config, data, output],
+        command=[
+            "python" if operator else sys.executable,
+            "-m",
+            "fivestage_distributed",
+            "train",
+            config,
+            data,
+            output,
+        ],
         name="train_on_many_workers",
         step_operator=operator or None,
         settings=settings,
