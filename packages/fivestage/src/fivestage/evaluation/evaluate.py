@@ -85,7 +85,8 @@ def evaluate_window(
     decision = artifact.decide(forecast)
     slices = slices_of(rows, forecast, decision, contract)
     month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
-    slices["month"] = by_slice(month, label, forecast, day, costs, decision=decision)
+    by_month = by_slice(month, label, forecast, day, costs, decision=decision)
+    slices["month"] = dict(sorted(by_month.items()))  # as time goes, not by rows
     money, judged = cost_model_of(costs), evaluation_of(contract)
     return Evaluation(
         scored=evaluate(label, forecast, day, costs, decision=decision),
