@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from evidently.legacy.tests.base_test import TestStatus
 
 import run as commands
 from fivestage.cli import simulation
 from fivestage.cli.application import Stopwatch
 from fivestage.common.errors import UserError
 from fivestage.evaluation.gates import Gate
+from fivestage.monitoring.workspace import open_workspace
 from fivestage.reporting.report import Report
 from fivestage.reporting.results import MonitoringSection, load, save
 from problem import PROBLEM
@@ -104,6 +106,28 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+def page_is_alarm(place: Path, periods: list[dict[str, Any]]) -> None:
+    """Each week's alarm is what the tests of its run in Evidently's workspace say."""
+    workspace = open_workspace(str(place))
+    (project,) = workspace.list_projects()
+    found = [workspace.get_run(project.id, number) for number in workspace.list_runs(project.id)]
+    runs = {one.name.split()[0]: one for one in found if one is not None and one.name}
+    assert sorted(runs) == sorted(period["start"] for period in periods)
+    for period in periods:
+        results = (one for metric in runs[period["start"]].metric_results.values() for one in metric.tests)
+        failed = [one for one in results if one.status != TestStatus.SUCCESS]
+        of_data = {
+            one.metric_config.params["column"]
+            for one in failed
+            if one.metric_config.params.get("check") in ("inputs", "score")
+        }
+        causes = [one for one in period["causes"] if one["kind"] in ("data broken", "input shift")]
+        assert {one["subject"] for one in causes} == of_data
+        said = tuple(one.description for one in failed)
+        assert all(one["sentence"].startswith(said) for one in period["causes"])
+        assert period["bad"] == any("check" not in one.metric_config.params for one in failed)
+
+
 @pytest.mark.slow
 def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     data, port = str(slice_folder), str(free_port())
@@ -118,6 +142,7 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert results["serving"]["parity"]["rows"] > 10_000
     assert results["serving"]["parity"]["largest_difference"] < 1e-9
     assert len(results["monitoring"]["periods"]) == 13
+    page_is_alarm(tmp_path / "var" / "evidently", results["monitoring"]["periods"])
     assert results["monitoring"]["retrainings"]
     assert not list((tmp_path / "home").rglob("*"))
     again = run(tmp_path, "demo", FIVESTAGE_DATA=data, SERVE_PORT=port)
