@@ -17,8 +17,9 @@ from fivestage_assistant.text import content_stems
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells each index that it builds
 RetrieverName = Literal["bm25", "embeddings", "hybrid"]
-RANK_CONSTANT = 60  # of reciprocal rank fusion, as in its paper
-EMBEDDING_WEIGHT = 0.5  # of the embeddings' ranks beside those of stems; from the tuning questions
+# Of reciprocal rank fusion, from the tuning questions; its paper has 60, and equal weights.
+RANK_CONSTANT = 30
+EMBEDDING_WEIGHT = 0.7  # of the embeddings' ranks beside those of stems
 DEPTH = 50  # passages of each retriever that are fused
 
 
