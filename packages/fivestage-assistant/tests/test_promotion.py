@@ -33,7 +33,7 @@ from fivestage_assistant.prompts import (
     roll_back_prompt,
 )
 from fivestage_assistant.question_set import Question
-from fivestage_assistant.retrieval import Bm25Retriever, Retrievers, ShuffledRetriever
+from fivestage_assistant.retrieval import Bm25Retriever, ShuffledRetriever
 from fivestage_assistant.retrieval_metrics import RetrievalScores, bootstrap, evaluate_retrieval
 from fivestage_assistant.search_index import SearchIndex, save_index
 from fivestage_assistant.support import SupportRates
@@ -176,7 +176,3 @@ def test_releases_have_a_history_and_a_way_back(tmp_path: Path) -> None:
     assert (second.number, current_release(tmp_path)) == (2, second)
     third = roll_back(tmp_path, "")
     assert (third.number, third.index, third.why) == (3, "index", "back to what release 1 was")
-
-
-def test_without_embeddings_the_hybrid_is_bm25(small: SearchIndex) -> None:
-    assert isinstance(Retrievers(small, None).get("hybrid"), Bm25Retriever)

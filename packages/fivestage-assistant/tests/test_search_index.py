@@ -81,3 +81,15 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_chunking_is_part_of_the_digest(documents: list[Document]) -> None:
     digests = {build_index(documents, Chunking(max_words=words), None).about.digest for words in (20, 200)}
     assert len(digests) == 2
+
+
+def test_a_day_in_the_question_puts_its_period_first(contract: AssistantContract, model: MiniLm) -> None:
+    quiet, loud = "No drift alert fired in this period.", "A drift alert fired for visib."
+    text = "# Monitoring\n\n"
+    for month, said in ((10, quiet), (11, quiet), (12, loud)):
+        text += f"## Period from 2013-{month}-03 to 2013-{month}-09\n\n{said} It was good.\n\n"
+    index = build_index([Document("run/monitoring.md", text)], contract.chunking, model)
+    retrievers = Retrievers(index, model)
+    for name in ("bm25", "embeddings", "hybrid"):
+        for question in ("Which alert fired on 3 December?", "Which alert fired on December 9th, 2013?"):
+            assert "2013-12" in retrievers.get(name).search(question, 1)[0].passage.heading

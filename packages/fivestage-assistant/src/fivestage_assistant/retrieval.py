@@ -13,7 +13,7 @@ import numpy as np
 from fivestage_assistant.embedding import MiniLm, Vectors
 from fivestage_assistant.passages import Passage
 from fivestage_assistant.search_index import SearchIndex
-from fivestage_assistant.text import content_stems
+from fivestage_assistant.text import content_stems, days
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells each index that it builds
 RetrieverName = Literal["bm25", "embeddings", "hybrid"]
@@ -131,6 +131,32 @@ class HybridRetriever:
         return [Retrieved(self._passages[n], fused[n], float(cosines[n])) for n in best]
 
 
+class DaysFirst:
+    """What another retriever finds; where a question names a day, sections about that day come first.
+
+    Records of different periods are alike but for their days, which neither ranks nor vectors weigh enough.
+
+    Args:
+        retriever: whose order is kept otherwise.
+        index: that it searches.
+    """
+
+    def __init__(self, retriever: Retriever, index: SearchIndex) -> None:
+        self._retriever = retriever
+        self._days: dict[tuple[str, str], set[str]] = {}
+        for one in index.passages:
+            named = self._days.setdefault((one.path, one.heading), set())
+            named.update(days(f"{one.heading}\n{one.text}"))
+
+    def search(self, question: str, most: int) -> list[Retrieved]:
+        """See `Retriever`."""
+        asked = set(days(question))
+        found = self._retriever.search(question, max(most, DEPTH) if asked else most)
+        about = [bool(asked & self._days[one.passage.path, one.passage.heading]) for one in found]
+        order = sorted(range(len(found)), key=lambda place: not about[place])
+        return [found[place] for place in order[:most]]
+
+
 class ShuffledRetriever:
     """A control: what another retriever finds, under the names of other passages.
 
@@ -183,7 +209,7 @@ class Retrievers:
 
     def get(self, name: RetrieverName) -> Retriever:
         """A retriever; BM25 in place of one that needs embeddings which are not there."""
-        return self.by_name.get(name, self.by_name["bm25"])()
+        return DaysFirst(self.by_name.get(name, self.by_name["bm25"])(), self._index)
 
 
 def _best(scores: Vectors, most: int) -> list[int]:

@@ -87,10 +87,10 @@ def stem(word: str) -> str:
 def content_stems(text: str) -> list[str]:
     """Stems of the words that say what a text is about, repeats included; a day is one, however written."""
     parts = (part for word in words(text.replace("_", " ")) for part in word.split("'")[:1])
-    return [stem(word) for word in parts if word not in STOP_WORDS] + _days(text)
+    return [stem(word) for word in parts if word not in STOP_WORDS] + days(text)
 
 
-def _days(text: str) -> list[str]:
+def days(text: str) -> list[str]:
     """The days that a text names, as "day1203" for 3 December."""
     found = [(int(month), int(day)) for month, day in ISO_DAY.findall(text)]
     for day, month in DAY_MONTH.findall(text):
