@@ -69,9 +69,9 @@ def train_model(
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
     champion = load_record(find(contract.name, kept), Selection) if kept else None
-    selection = select(sample, windows, contract, candidates, champion)
-    fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = lineage_of(data, contract)
+    selection = select(sample, windows, contract, candidates, champion, lineage.code)
+    fitted = fit_chosen(sample, windows, selection, contract, candidates)
     artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
     unchanged = kept if selection is champion else ""
     tried = () if unchanged else selection.leaderboard

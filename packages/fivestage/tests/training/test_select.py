@@ -77,12 +77,12 @@ def test_what_is_kept_is_fitted_on_no_fold_again() -> None:
     assert select(sample(2.0), WINDOWS, CONTRACT, {"wild": WILD, "mild": MILD}, before) is before
 
 
-def test_what_is_kept_is_calibrated_anew_where_candidate_or_features_have_changed() -> None:
+def test_what_is_kept_is_calibrated_anew_where_candidate_features_or_code_have_changed() -> None:
     before, seen = chosen(sample(1.5)), sample(1.5)
     slower = with_settings(MILD, {"learning_rate": 0.05})
     renamed = replace(seen, names=tuple(f"{name} of now" for name in seen.names))
-    for one, mild in ((seen, slower), (renamed, MILD)):
-        again = select(one, WINDOWS, CONTRACT, {"wild": WILD, "mild": mild}, before)
+    for one, mild, code in ((seen, slower, ""), (renamed, MILD, ""), (seen, MILD, "another")):
+        again = select(one, WINDOWS, CONTRACT, {"wild": WILD, "mild": mild}, before, code)
         assert (again.candidate, again.settings) == (before.candidate, before.settings)
         assert [entry.name for entry in again.leaderboard if entry.kind == "candidate"] == ["mild"]
         assert again.made_of != before.made_of

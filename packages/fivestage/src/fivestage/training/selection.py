@@ -44,7 +44,7 @@ class Selection:
         settings: what the folds chose for it, such as the number of trees.
         calibration: from its raw scores to forecasts.
         leaderboard: it and the others on the folds.
-        made_of: the estimator and the features that this was found with; of others it says nothing.
+        made_of: the estimator, the features and the code that this was found with; of others it says nothing.
     """
 
     candidate: str
@@ -107,6 +107,7 @@ def select(
     contract: Contract,
     candidates: Candidates,
     kept: Selection | None = None,
+    code: str = "",
 ) -> Selection:
     """Compare baselines and candidates on the folds; the one with the least loss is calibrated.
 
@@ -116,8 +117,9 @@ def select(
         contract: names the baselines, and tells the task.
         candidates: unfitted estimators by name.
         kept: an earlier selection, as in a retraining: its candidate with its settings is compared with
-            nothing, and fitted on the folds for a new calibration only where the candidate or the features
-            have changed since.
+            nothing, and fitted on the folds for a new calibration only where the candidate, the features
+            or the code have changed since.
+        code: digest of the code that the features come from, such as a lineage's.
 
     Returns:
         The choice, its calibration and the leaderboard; `kept` itself where nothing has changed.
@@ -129,7 +131,7 @@ def select(
         raise UserError("problem/candidates.py names no candidate: name at least one.")
     if kept is not None:
         estimator = estimator_of(candidates, kept)
-        if kept.made_of == _made_of(estimator, sample):
+        if kept.made_of == _made_of(estimator, sample, code):
             return kept
         tried = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
         tried = [replace(one, settings=kept.settings) for one in tried]
@@ -165,11 +167,11 @@ def select(
         ),
     )
     calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
-    return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample))
+    return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample, code))
 
 
-def _made_of(estimator: Estimator, sample: TrainingSample) -> str:
-    return f"{estimator!r} of {', '.join(sample.names)}"
+def _made_of(estimator: Estimator, sample: TrainingSample, code: str) -> str:
+    return f"{estimator!r} of {', '.join(sample.names)}, code {code}"
 
 
 def cross_validate(
