@@ -20,13 +20,13 @@ from fivestage_distributed.configuration import ParallelConfig
 from fivestage_distributed.model import IGNORED
 
 CONFIG = ChallengerConfig(
-    rows=1_500,
+    rows=2_000,
     events=6,
     layers=2,
     width=32,
     batch=32,
-    pretraining=1,
-    finetuning=4,
+    pretraining=2,
+    finetuning=8,
     parallel=ParallelConfig(dp=2),
 )
 GATES = 8
