@@ -18,7 +18,7 @@ COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
     "regression": {"amount": "bmi", "age": "s1"},
 }
 BLOCK = re.compile(r"(?ms)^( *)```python\n(.*?)^ *```")
-IMPORTS = re.compile(r"(?:(?:from|import) .*\n)*\n*")
+IMPORTS = re.compile(r"(?:(?:(?:from|import) .*)?\n)*")
 
 
 def blocks(project: Path, page: str, names: dict[str, str]) -> list[str]:

@@ -37,7 +37,13 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
         yield
         await service.stop()
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, dependencies=admission.dependencies)
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=admission.dependencies,
+    )
     app.router.route_class = DirectRoute
     app.add_middleware(RequestMiddleware, settings=settings, metrics=service.metrics)
     answer_with_problem_details(app)
