@@ -161,9 +161,9 @@ def score(
         )
     scored = runs.score(version_or_champion(), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
-    say(f"{scored.rows:,} rows scored to {target}{decided}.")
+    say(f"Rows scored to {target}: {scored.rows:,}{decided}.")
     if scored.quarantined:
-        say(f"{scored.quarantined:,} rows break the contract; {scored.quarantine} says why.")
+        say(f"Rows that break the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
 
 
 @app.command()

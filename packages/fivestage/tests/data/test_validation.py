@@ -236,5 +236,9 @@ def test_keys_that_are_whole_numbers_have_one_form() -> None:
     key = {"type": "category", "about": "a", "form": "integer", "nullable": True, "example": "18"}
     columns = {"at": COLUMNS["at"], "id": TypeAdapter(Column).validate_python(key)}
     written = pd.DataFrame({"id": ["18", "18.0", " 018 ", "+18", "-7", "A18", None, "18.5"]})
-    found = validate(written.assign(at=AT + written.index), columns, ["at"], "table").good["id"]
-    assert found.fillna("").tolist() == ["18", "18", "18", "18", "-7", "A18", "", "18.5"]
+    found = validate(written.assign(at=AT + written.index), columns, ["at"], "table")
+    assert found.good["id"].fillna("").tolist() == ["18", "18", "18", "18", "-7", ""]
+    assert found.failures[["value", "check"]].to_numpy().tolist() == [
+        ["A18", "not a whole number"],
+        ["18.5", "not a whole number"],
+    ]

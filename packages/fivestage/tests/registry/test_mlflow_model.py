@@ -150,3 +150,12 @@ def test_a_version_of_an_earlier_release_is_still_found(version: Version) -> Non
     assert find(name, old.version).as_of == version.as_of
     shutil.rmtree(fetch(version.name, version.version))
     assert (fetch(name, old.version) / "manifest.json").is_file()
+
+
+def test_a_model_that_is_loaded_elsewhere_says_which_folder_it_needs(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(version)
+    monkeypatch.delitem(sys.modules, f"problem_of_{version.name.removeprefix('mlflow-')}")
+    with pytest.raises(UserError, match="run this in the project's folder, or set PYTHONPATH"):
+        mlflow.pyfunc.load_model(f"models:/{version.name}@champion")

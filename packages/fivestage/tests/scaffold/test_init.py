@@ -402,6 +402,46 @@ def test_columns_that_tell_the_target_together_are_for_the_user_to_decide(tmp_pa
     assert set(contract.suspected_leaks) == {"revenue", "cost"}
 
 
+@pytest.mark.parametrize("rows", [300, 3_000])
+def test_a_number_that_follows_one_column_along_a_line_is_a_suspect_however_few_rows(
+    tmp_path: Path, rows: int
+) -> None:
+    """A tree of so few rows cannot follow the line, so no tree may be the only judge."""
+    random = np.random.default_rng(1)
+    amount = random.gamma(2, 20, rows)
+    frame = pd.DataFrame({"invoice": 1.19 * amount + random.normal(0, 0.05, rows), "amount": amount})
+    frame.assign(other=random.normal(size=rows)).to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "amount"))
+    assert "invoice" in [one.header for one in found.left_out]
+
+
+def test_a_number_that_two_columns_give_together_is_for_the_user_to_decide(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    gross, tax = random.gamma(3, 30, 400), random.gamma(3, 10, 400)
+    frame = pd.DataFrame({"gross": gross, "tax": tax, "net": gross - tax, "other": random.normal(size=400)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError, match=r"Too good to be true: .* R2 1\.000, mostly by 'gross', 'tax'"):
+        draft(InitOptions(str(tmp_path / "table.csv"), "net"))
+
+
+def test_columns_by_which_a_quick_model_is_notably_good_are_named(tmp_path: Path) -> None:
+    """Of so few rows no gate could tell a leak: whoever knows the table has to."""
+    random = np.random.default_rng(3)
+    bad = random.random(400) < 0.3
+    frame = pd.DataFrame({"refund": np.where(bad & (random.random(400) < 0.95), 10.0, 0.0)})
+    frame.assign(other=random.normal(size=400), bad=bad).to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "bad"))
+    assert found.telling == ("refund",)
+    assert "that is a leak: LEAVE_OUT='refund'" in "\n".join(notes_of(found))
+
+
+def test_a_row_that_has_been_cut_off_is_named(tmp_path: Path) -> None:
+    lines = ["a,b,y", *(f"{one},{one % 7},{one % 2}" for one in range(200))]
+    (tmp_path / "table.csv").write_text("\n".join([*lines[:57], "56,0", *lines[58:]]))
+    with pytest.raises(UserError, match=r"line 58 has 2 fields, the headers are 3\. Fix that line"):
+        draft(InitOptions(str(tmp_path / "table.csv"), "y"))
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [(2.4e-9, "2.4e-09"), (-3e22, "-3.0e+22"), (1 / 3 * 1e-5, "3.3333333333333333e-06"), (0.25, "0.25")],
@@ -777,7 +817,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     asked = InitOptions(str(tmp_path / "table.csv"), "y", "at")
     found = draft(asked)
     told = "\n".join(notes_of(found))
-    assert "30 rows that repeat another one whole left out: DUPLICATES=keep" in told
+    assert "30 rows left out, whole repeats of others: DUPLICATES=keep" in told
     assert "200 rows without a target left out" in told
     assert "note is free text: its length is learnt" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told

@@ -173,5 +173,8 @@ def test_rules_between_columns_hold_and_a_key_has_one_form() -> None:
     row = {**intake.examples[0], "ready_at": "2024-04-20T08:00:00Z"}
     for written in ("18", "18.0", "018"):
         assert intake.read(json.dumps({**row, "customer": written}).encode())[0]["customer"] == "18"
+    for other in ("x", "1.8e1", "18.5"):  # none of them would ever meet a history
+        said = refused(intake, {"rows": [{**row, "customer": other}]})
+        assert said["detail"] == "row 0, field customer: Expected a whole number, written as text"
     found = refused(intake, {"rows": [row, {**row, "ready_at": "2024-04-21T08:00:00Z"}]})
     assert found["detail"] == "row 1, field ready_at: Expected ready_at <= deliver_at"

@@ -134,7 +134,8 @@ def print_gates(result: "TrainingResult") -> None:
         result: What the training made.
     """
     for gate in result.gates:
-        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
+        verdict = ("pass" if gate.passed else "FAIL") if gate.applicable else "n/a "
+        say(f"  {verdict}  {gate.name}: {gate.sentence}")
     waits = "waits for approval: make approve" if result.passed else "stays challenger"
     say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
 

@@ -57,10 +57,16 @@ class CategoryColumn(StrictModel):
     example: str
 
     def canonical(self, value: str) -> str:
-        """The one way in which a value is written, by which its history is found."""
-        if self.form == "integer" and (number := WHOLE_NUMBER.fullmatch(value)):
+        """The one way in which a value is written, by which its history is found.
+
+        Raises:
+            ValueError: when it is to be a whole number and is none.
+        """
+        if self.form != "integer":
+            return value
+        if number := WHOLE_NUMBER.fullmatch(value):
             return str(int(number[1]))
-        return value
+        raise ValueError("Expected a whole number, written as text")
 
     @model_validator(mode="after")
     def values_are_allowed(self) -> Self:

@@ -121,8 +121,15 @@ def _typed(values: pd.Series, column: Column) -> pd.Series:
     if not isinstance(values.dtype, pd.StringDtype):
         values = values.where(values.map(lambda value: isinstance(value, str)))
     if column.form == "integer":
-        values = values.map({value: column.canonical(value) for value in values.dropna().unique()})
+        values = values.map({value: _canonical(value, column) for value in values.dropna().unique()})
     return values.astype("str")
+
+
+def _canonical(value: str, column: CategoryColumn) -> str | None:
+    try:
+        return column.canonical(value)
+    except ValueError:
+        return None
 
 
 def _dtype(column: Column) -> str:
@@ -137,7 +144,9 @@ def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, 
     garbled = typed.isna() & given[list(columns)].notna()
     found: list[pd.DataFrame] = []
     for name, column in columns.items():
-        found.append(_failures(given.loc[garbled[name], name], f"not {kinds.get(column.type, 'a number')}"))
+        kind = "a whole number" if column.type == "category" and column.form == "integer" else None
+        kind = kind or kinds.get(column.type, "a number")
+        found.append(_failures(given.loc[garbled[name], name], f"not {kind}"))
     return pd.concat(found)
 
 

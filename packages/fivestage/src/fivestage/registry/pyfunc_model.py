@@ -69,7 +69,13 @@ class RawRowsModel:
 def _load_pyfunc(path: str, config: dict[str, Any]) -> RawRowsModel:
     """What MLflow looks for in a loader module; the features are those of the problem that `config` names."""
     module, _, name = config[PROBLEM].partition(":")
-    problem = getattr(import_module(module), name)
+    try:
+        problem = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"The model's features are computed by the project's module {module!r}, which Python does not "
+            "find here: run this in the project's folder, or set PYTHONPATH to it."
+        ) from error
     return RawRowsModel(load_artifact(Path(path)), problem.features)
 
 

@@ -81,6 +81,7 @@ class Draft:
     decided: pd.Series | None
     windows: SplitPlan
     reached: float  # by a quick model
+    telling: tuple[str, ...]  # headers of the columns that it needs most, where it is notably good
     evidence: Mapping[str, str]  # why a feature that is kept looks like a leak
     repeated: int  # rows that repeat another one whole
     drop_repeated: bool
@@ -163,7 +164,7 @@ def draft(options: InitOptions) -> Draft:
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
     model = quick_model(table, target, features, keys, None if windows.simulated else decided)
     evidence = {one.header: evidence[one.name] for one in features if one.name in evidence}
-    if model.telling:
+    if model.too_good and model.telling:
         evidence = _decided_on(model, target, options) | evidence
     return Draft(
         options=options,
@@ -179,6 +180,7 @@ def draft(options: InitOptions) -> Draft:
         decided=decided,
         windows=windows,
         reached=model.score,
+        telling=model.telling,
         evidence=evidence,
         repeated=repeated,
         drop_repeated=drop,

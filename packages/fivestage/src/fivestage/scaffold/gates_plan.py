@@ -80,7 +80,7 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
         period_days=period,
         reference_days=max(LEAST_REFERENCE * period, reference),
         simulated=0,
-        why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap {gap} days",
+        why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap in days {gap}",
         holdout_rows=int(((known >= holdout_start * DAY) & (known < test_start * DAY)).sum()),
     )
 

@@ -9,11 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fivestage.common.clock import minute_of_day, weekday
@@ -25,6 +27,7 @@ from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
 LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
+NOTABLE = 0.9  # the same of a quick model: from here on the columns that it needs most are named
 LEAST_ALIKE = 30  # rows that have a value
 EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
@@ -113,6 +116,8 @@ def suspects(
                 )
                 continue
         score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
+        if not target.classes:  # of few rows a tree cannot follow a line
+            score = max(score, _along_a_line(one[:, 0], label))
         if score >= LEAK:
             found[column.name] = f"alone it reaches {measure} {score:.3f}"
         elif (
@@ -130,11 +135,16 @@ class QuickModel:
 
     Args:
         score: ROC-AUC, or the R2 of a number.
-        telling: where that is too good, the headers of the columns that it needs most, three at most.
+        telling: where that is notable, the headers of the columns that it needs most, three at most.
     """
 
     score: float
     telling: tuple[str, ...] = ()
+
+    @property
+    def too_good(self) -> bool:
+        """Whether no gate could tell a leak from it."""
+        return self.score >= LEAK
 
 
 def quick_model(
@@ -165,7 +175,11 @@ def quick_model(
         at = decided.reindex(some.index).to_numpy()
         values = np.column_stack([values, minute_of_day(at), weekday(at)])
     score = _score(model, values, label, target)
-    if score < LEAK:
+    if not target.classes:
+        line: Any = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), RidgeCV())
+        along = _score(line, values, label, target)
+        score, model = (along, line) if along > score else (score, model)
+    if score < NOTABLE:
         return QuickModel(score)
     judged = slice(0, len(values), HALVES)
     model.fit(values[1::HALVES], label[1::HALVES])
@@ -179,6 +193,14 @@ def quick_model(
             headers[one] for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()
         ),
     )
+
+
+def _along_a_line(values: Floats, label: Floats, least: int = LEAST_ALIKE) -> float:
+    """R2 of a line through the rows that have a value; 0 where they are few or all alike."""
+    known = ~np.isnan(values)
+    if known.sum() < least or np.ptp(values[known]) == 0 or np.ptp(label[known]) == 0:
+        return 0.0
+    return float(np.corrcoef(values[known], label[known])[0, 1] ** 2)
 
 
 def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:

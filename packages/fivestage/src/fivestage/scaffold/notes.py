@@ -20,13 +20,19 @@ def notes_of(found: Draft) -> Iterator[str]:
         yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
     if found.repeated and found.drop_repeated:
         yield (
-            f"{rows(found.repeated)} that repeat another one whole left out: DUPLICATES=keep keeps them, or "
+            f"{rows(found.repeated)} left out, whole repeats of others: DUPLICATES=keep keeps them, or "
             "one line of problem/dataset.py."
         )
     elif found.repeated:
-        yield f"{rows(found.repeated)} that repeat another one whole stay."
+        yield f"{rows(found.repeated)} kept, though whole repeats of others."
     for header, evidence in found.evidence.items():
         yield f"{header} is kept, though {evidence}: the page and the model card will say so."
+    if found.telling and not found.evidence:
+        named = ",".join(found.telling)
+        yield (
+            f"A quick model reaches {found.reached:.3f}, mostly by {', '.join(map(repr, found.telling))}. If "
+            f"they are written with the outcome or after it, that is a leak: LEAVE_OUT={named!r}."
+        )
     renamed = [
         f"{one.header!r} is {one.name}" for one in found.features if one.header.strip().lower() != one.name
     ]

@@ -234,7 +234,7 @@ def _notes(headers: list[str]) -> Iterator[str]:
 
 
 def _require_even(place: str, rows: list[list[str]], before: int) -> None:
-    """Refuse a row with more fields than there are headers, by which pandas would shift all columns.
+    """Refuse a row with more fields than there are headers, which shift all columns, or with fewer.
 
     Raises:
         UserError: naming the line.
@@ -246,6 +246,13 @@ def _require_even(place: str, rows: list[list[str]], before: int) -> None:
         raise UserError(
             f"{named(place)}: line {before + longer[0]} has {len(row)} fields, the headers are "
             f"{len(headers)}. Fix that line: a field with a separator in it needs quotes around it."
+        )
+    whole = others[:-1]  # the last may be cut off by where this look at the file ends
+    shorter = [number for number, row in enumerate(whole, 2) if 1 < len(row) < len(headers)]
+    if shorter and len(shorter) < len(whole):
+        raise UserError(
+            f"{named(place)}: line {before + shorter[0]} has {len(others[shorter[0] - 2])} fields, the "
+            f"headers are {len(headers)}. Fix that line: it has been cut off, or it needs its separators."
         )
 
 

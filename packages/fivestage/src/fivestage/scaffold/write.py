@@ -29,6 +29,7 @@ from fivestage.scaffold.fields import (
     row_fields,
 )
 from fivestage.scaffold.gates_plan import INTERVAL, plan_limits
+from fivestage.scaffold.notes import rows
 from fivestage.scaffold.target import Target
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -142,10 +143,10 @@ def _content(found: Draft) -> Fields:
 def _counts(found: Draft) -> list[str]:
     """What is left out of the table, in words."""
     counts = {
-        "repeat another one whole and are left out": found.repeated if found.drop_repeated else 0,
-        "have no target and are left out": found.unlabelled,
+        "left out, a whole repeat of another": found.repeated if found.drop_repeated else 0,
+        "left out, without a target": found.unlabelled,
     }
-    return [f"{many:,} rows {what}" for what, many in counts.items() if many]
+    return [f"{rows(many)} {what}" for what, many in counts.items() if many]
 
 
 def _prices(target: Target) -> Fields:

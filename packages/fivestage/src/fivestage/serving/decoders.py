@@ -83,7 +83,7 @@ class Record:
         """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN.
 
         Raises:
-            ValueError: with field and reason, for a timestamp out of range, or a row that breaks a rule.
+            ValueError: with field and reason, for a timestamp or a key that is none, or a broken rule.
         """
         values = msgspec.structs.asdict(message)
         for field, low, high in self._times:
@@ -94,7 +94,10 @@ class Record:
                     raise ValueError(field, "Expected a moment in the range of the contract")
         for field, convert in self._converters:
             if values[field] is not None:
-                values[field] = convert(values[field])
+                try:
+                    values[field] = convert(values[field])
+                except ValueError as error:
+                    raise ValueError(field, str(error)) from error
         for field, missing in self._nullable:
             if values[field] is None:
                 values[field] = missing
