@@ -42,15 +42,11 @@ def picture_of_service(url: str = SERVICE, to: Path = FOLDER / "service.png") ->
         UserError: when no service answers there, or without a browser.
     """
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (http, by our own words)
-            page = answer.read().decode()
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 (http, by our own words)
+            pass
     except OSError as error:
         raise UserError(f"A picture needs the service at {url}: run `make serve` beside.") from error
-    asked = "<script>document.forms[0].requestSubmit()</script>"
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "page.html"
-        copy.write_text(page.replace("<title>", f'<base href="{url}/"><title>', 1) + asked, encoding="utf-8")
-        return _shoot(copy.as_uri(), (1040, 840), to, "--disable-web-security")
+    return _shoot(f"{url}/#ask", (1040, 840), to)
 
 
 def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> Path:

@@ -4,6 +4,7 @@ import http.server
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,9 @@ def service() -> Iterator[str]:
 def test_the_service_is_asked_before_its_page_is_taken(service: str, programs: Path, tmp_path: Path) -> None:
     to = picture_of_service(service, tmp_path / "pictures" / "service.png")
     assert Image.open(to).size == (8, 8)
-    shown = (programs / "shown.html").read_text()
-    assert f'<base href="{service}/">' in shown
-    assert shown.endswith("<script>document.forms[0].requestSubmit()</script>")
+    assert (programs / "shown.html").read_text() == f"{service}/#ask"
+    page = Path(str(files("fivestage.serving"))) / "page.html"
+    assert 'location.hash === "#ask"' in page.read_text(encoding="utf-8")
 
 
 def test_the_dashboard_is_taken_where_grafana_has_it(
