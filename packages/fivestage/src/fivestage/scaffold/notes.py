@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.draft import Draft
 
@@ -15,16 +16,16 @@ def notes_of(found: Draft) -> Iterator[str]:
     options = found.options
     yield from found.reader.notes
     if found.unlabelled:
-        yield f"{rows(found.unlabelled)} without a target left out: nothing can be learnt from them."
+        yield f"{plural(found.unlabelled, 'row')} without a target left out: nothing can be learnt from them."
     if found.identifier:
         yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
     if found.repeated and found.drop_repeated:
         yield (
-            f"{rows(found.repeated)} left out, whole repeats of others: DUPLICATES=keep keeps them, or "
-            "one line of problem/dataset.py."
+            f"{plural(found.repeated, 'row')} left out, whole repeats of others: DUPLICATES=keep keeps them, "
+            "or one line of problem/dataset.py."
         )
     elif found.repeated:
-        yield f"{rows(found.repeated)} kept, though whole repeats of others."
+        yield f"{plural(found.repeated, 'row')} kept, though whole repeats of others."
     for header, evidence in found.evidence.items():
         yield f"{header} is kept, though {evidence}: the page and the model card will say so."
     if found.telling and not found.evidence:
@@ -46,15 +47,10 @@ def notes_of(found: Draft) -> Iterator[str]:
     yield from _of_target(found)
 
 
-def rows(many: int) -> str:
-    """How many rows, in words."""
-    return f"{many:,} row{'' if many == 1 else 's'}"
-
-
 def _of_column(column: ColumnProfile) -> Iterator[str]:
     if column.unreadable:
-        values = "value" if column.unreadable == 1 else "values"
-        yield f"{column.header}: {column.unreadable:,} {values} that cannot be read count as missing."
+        values = plural(column.unreadable, "value")
+        yield f"{column.header}: {values} that cannot be read count as missing."
     if column.kind == "text":
         yield f"{column.header} is free text: its length is learnt; problem/features.py can make more of it."
     if column.kind == "timestamp":

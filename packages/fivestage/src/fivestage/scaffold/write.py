@@ -16,6 +16,7 @@ from fivestage.common.database import named
 from fivestage.contract.contract import load_contract
 from fivestage.data.cleaning import text
 from fivestage.data.tables import HAPPENED
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, names_of
 from fivestage.scaffold.draft import ROW, SIMULATED_TIME, Draft
 from fivestage.scaffold.fields import (
@@ -29,7 +30,6 @@ from fivestage.scaffold.fields import (
     row_fields,
 )
 from fivestage.scaffold.gates_plan import INTERVAL, plan_limits
-from fivestage.scaffold.notes import rows
 from fivestage.scaffold.target import Target
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -146,7 +146,7 @@ def _counts(found: Draft) -> list[str]:
         "left out, a whole repeat of another": found.repeated if found.drop_repeated else 0,
         "left out, without a target": found.unlabelled,
     }
-    return [f"{rows(many)} {what}" for what, many in counts.items() if many]
+    return [f"{plural(many, 'row')} {what}" for what, many in counts.items() if many]
 
 
 def _prices(target: Target) -> Fields:
