@@ -172,7 +172,8 @@ def monitor(
 ) -> None:
     """Drift and performance of the periods that are over, and whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from fivestage.reporting.notices import period_lines, write_period_notice
+    from fivestage.reporting.notices import write_notice
+    from fivestage.reporting.run_notices import period_lines, period_notice
     from pipelines import runs
     from steps.monitor import nothing_logged, page_of
 
@@ -194,7 +195,8 @@ def monitor(
     for monitored, verdict in seen:
         for line in period_lines(monitored, verdict, page_of(monitored.start)):
             say(line)
-    say(f"{write_period_notice(contract, seen, NOTICES / 'monitoring.md')} has the summary.")
+    path = write_notice(period_notice(contract, seen), NOTICES / "monitoring.md")
+    say(f"{path} has the summary.")
 
 
 @app.command()
@@ -204,7 +206,8 @@ def retrain(
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.notices import write_evaluation_notice
+    from fivestage.reporting.notices import write_notice
+    from fivestage.reporting.run_notices import evaluation_notice
     from steps.monitor import no_longer_wanted
 
     loop = retraining_loop(SERVING)
@@ -215,7 +218,7 @@ def retrain(
             return
         no_longer_wanted()
     print_gates(result)
-    path = write_evaluation_notice(PROBLEM.contract, result, NOTICES / "retraining.md")
+    path = write_notice(evaluation_notice(PROBLEM.contract, result), NOTICES / "retraining.md")
     say(f"{path} has the summary.")
 
 

@@ -8,7 +8,6 @@ from fivestage.monitoring.retraining import (
     RetrainingDecision,
     days,
     idle_days,
-    in_shadow,
     proven,
     unaffordable,
 )
@@ -33,8 +32,8 @@ def decide(
     broken = periods[-1].broken if periods else ()
     if broken:
         return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
-    if gain := proven(periods, rules, confidence):
-        return RetrainingDecision(retrain=False, reason=gain, promote=in_shadow(periods)[-1].version)
+    if promotion := proven(periods, rules, confidence):
+        return promotion
     due = why_due(periods, trained, now, rules)
     if not due.retrain:
         return due

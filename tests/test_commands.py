@@ -21,7 +21,7 @@ from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.retraining_loop import NO_REQUESTS
 from fivestage.registry.versions import Version
-from fivestage.reporting import notices
+from fivestage.reporting import run_notices
 from fivestage.reporting.notices import Notice, read_notice
 from problem import PROBLEM
 from steps import monitor as monitoring_steps
@@ -56,9 +56,9 @@ def test_the_periods_of_one_run_are_in_one_notice(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     periods = [(SimpleNamespace(start=start), "keep") for start in (0, 1)]
-    monkeypatch.setattr(notices, "period_lines", lambda monitored, *_: [f"period {monitored.start}"])
+    monkeypatch.setattr(run_notices, "period_lines", lambda monitored, *_: [f"period {monitored.start}"])
     monkeypatch.setattr(
-        notices,
+        run_notices,
         "period_notice",
         lambda _, seen: Notice("monitoring", "t", attention=False, body=str(len(seen))),
     )

@@ -1,6 +1,7 @@
 """A small run as the stages would report it: a year, a model, a retraining."""
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -53,7 +54,7 @@ def contract() -> Contract:
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of which only the text is read; drawing takes most of their time."""
-    monkeypatch.setattr(html_page, "_plots", lambda *_: {})
+    monkeypatch.setattr(html_page, "plots", defaultdict(lambda: lambda *_: ""))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.causes import Cause
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
-from fivestage.reporting.notices import evaluation_notice, period_notice
+from fivestage.monitoring.retraining_loop import TrainingResult
+from fivestage.registry.versions import Version
+from fivestage.reporting.run_notices import evaluation_notice, period_notice
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_performance import judged, week
 
@@ -31,6 +33,9 @@ GATES = (
         sentence="calibration error 0.100, at most 0.06 allowed",
     ),
 )
+
+
+VERSION = Version("deliveries", "7", "d" * 64, "run", epoch(date_of("2013-12-01")), "commit")
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +101,15 @@ def test_a_week_without_labels_is_told_by_the_estimate(
 
 
 def test_an_evaluation_names_each_gate_and_a_refusal_asks_for_somebody(contract: Contract) -> None:
-    lost = evaluation_notice(contract, "7", GATES, "2013-12-01", promoted=False)
+    lost = evaluation_notice(contract, TrainingResult(VERSION, GATES, promoted=False))
     assert lost.attention
     assert "1 of 2 gates passed; failed: calibrated" in lost.body
     assert "| calibrated | **failed** | 0.1 | 0.06 |" in lost.body
-    won = evaluation_notice(contract, "7", GATES[:1], "2013-12-01", promoted=True)
+    won = evaluation_notice(contract, TrainingResult(VERSION, GATES[:1], promoted=True))
     assert not won.attention
     assert "Version 7, trained as of 2013-12-01, is the champion" in won.body
     assert won.facts == {"version": "7", "passed": "true", "promoted": "true", "waits": "false"}
-    waits = evaluation_notice(contract, "7", GATES[:1], "2013-12-01", promoted=False)
+    waits = evaluation_notice(contract, TrainingResult(VERSION, GATES[:1], promoted=False))
     assert not waits.attention
     assert "waits for approval" in waits.body
     assert waits.facts["waits"] == "true"

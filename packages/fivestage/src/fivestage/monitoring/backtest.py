@@ -121,8 +121,8 @@ def _on_drift(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
 
 
 def _on_proven_gain(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-    if gain := proven(seen.periods, contract.monitoring, contract.gates.confidence):
-        return RetrainingDecision(retrain=False, reason=gain, promote="challenger")
+    if promotion := proven(seen.periods, contract.monitoring, contract.gates.confidence):
+        return promotion
     return _by_calendar(seen, contract)
 
 

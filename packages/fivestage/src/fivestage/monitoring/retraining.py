@@ -8,7 +8,7 @@ import numpy as np
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, MonitoringSettings
 from fivestage.evaluation.daily import Column, Floats, sums
-from fivestage.evaluation.metrics import Difference, difference_of_days
+from fivestage.evaluation.metrics import difference_of_days
 
 YEAR = 365 * DAY
 
@@ -64,33 +64,40 @@ def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, bu
     return f"the year's {this_year} retrainings are spent" if this_year >= budget.retrainings_per_year else ""
 
 
-def proven(periods: Sequence[PeriodSummary], rules: MonitoringSettings, confidence: float) -> str:
-    """The gain of the challenger in shadow, in words, once its interval lies above zero; "" until then.
+def proven(
+    periods: Sequence[PeriodSummary], rules: MonitoringSettings, confidence: float
+) -> RetrainingDecision | None:
+    """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
 
     Paired with the champion by day, over all its days without a fault in the data. As it is looked at after
     every period, the chance of an error is shared by the looks that it may get before it is too old
     (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
 
     Args:
-        periods: all so far, the oldest first.
+        periods: all so far, the oldest first; the latest period's challenger is the one that counts.
         rules: its `proof_days`, `max_age_days` and `period_days`, all in days.
         confidence: of all looks together, 0 to 1.
 
     Returns:
-        The gain per 1,000 decisions and its interval in a sentence, or "".
+        The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
     """
-    shadows = in_shadow(periods)
-    shadowed = sum(len(one.rows) for one in shadows)
-    if shadowed < rules.proof_days:
-        return ""
+    if not periods or periods[-1].shadow is None:
+        return None
+    version = periods[-1].shadow.version
+    whole = [one.shadow for one in periods if one.shadow and one.shadow.version == version and not one.broken]
+    saved = np.array([value for shadow in whole for value in shadow.saved], dtype=np.float64)
+    rows = np.array([value for shadow in whole for value in shadow.rows], dtype=np.float64)
+    if not rows.size or rows.size < rules.proof_days:
+        return None
     looks = max(1, rules.max_age_days // rules.period_days)
-    saved = saving(shadows, 1 - (1 - confidence) / looks)
-    if not saved.low > 0:
-        return ""
-    return (
-        f"version {shadows[-1].version} in shadow saves {saved.mean:,.0f} per 1,000 decisions "
-        f"over {days(shadowed)} ({saved.low:+,.0f} to {saved.high:+,.0f})"
+    gain = difference_of_days(saved, rows, confidence=1 - (1 - confidence) / looks)
+    if not gain.low > 0:
+        return None
+    reason = (
+        f"version {version} in shadow saves {gain.mean:,.0f} per 1,000 decisions "
+        f"over {days(rows.size)} ({gain.low:+,.0f} to {gain.high:+,.0f})"
     )
+    return RetrainingDecision(retrain=False, reason=reason, promote=version)
 
 
 def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
@@ -98,29 +105,6 @@ def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
     known, of_day = np.unique(day, return_inverse=True)
     rows = np.bincount(of_day, minlength=known.size)
     return ShadowScore(version, tuple(sums(of_day, saved, known.size).tolist()), tuple(rows.tolist()))
-
-
-def saving(shadows: Sequence[ShadowScore], confidence: float) -> Difference:
-    """What a challenger saves against the champion per 1,000 decisions, with an interval over days."""
-    saved = np.array([one for shadow in shadows for one in shadow.saved], dtype=np.float64)
-    rows = np.array([one for shadow in shadows for one in shadow.rows], dtype=np.float64)
-    return difference_of_days(saved, rows, confidence=confidence)
-
-
-def in_shadow(periods: Sequence[PeriodSummary]) -> list[ShadowScore]:
-    """What the latest period's challenger did, in the periods whose data were whole.
-
-    Args:
-        periods: all so far, the oldest first.
-
-    Returns:
-        The scores of that challenger's version, the oldest first; none if the latest period has none.
-    """
-    if not periods or periods[-1].shadow is None:
-        return []
-    version = periods[-1].shadow.version
-    found = [period.shadow for period in periods if period.shadow and not period.broken]
-    return [one for one in found if one.version == version]
 
 
 def days(number: int) -> str:

@@ -5,68 +5,30 @@ import io
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from pathlib import Path
+from typing import ParamSpec
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.style import context
 
 P = ParamSpec("P")
 
-INK = "#24292f"
-QUIET = "#6e7781"
-LINE = "#d0d7de"
-PAPER = "#fefefe"
-BLUE = "#0072b2"  # these four are distinct for colour-blind readers (Okabe and Ito 2008)
-RED = "#d55e00"
-GREEN = "#009e73"
-AMBER = "#e69f00"
+INK, QUIET, LINE, PAPER = "#24292f", "#6e7781", "#d0d7de", "#fefefe"
+BLUE, RED, GREEN, AMBER = "#0072b2", "#d55e00", "#009e73", "#e69f00"  # told apart by all (Okabe and Ito 2008)
 SERIES = (BLUE, GREEN, AMBER, RED)
 MARKERS = ("o", "s", "^", "D")
-_NAMES = {
-    INK: "ink",
-    QUIET: "quiet",
-    LINE: "line",
-    PAPER: "paper",
-    BLUE: "blue",
-    RED: "red",
-    GREEN: "green",
-    AMBER: "amber",
-}
-_STYLE: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": LINE,
-    "axes.grid": True,
-    "axes.labelcolor": QUIET,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "date.converter": "concise",
-    "date.interval_multiples": True,
-    "figure.constrained_layout.use": True,
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "grid.color": LINE,
-    "grid.linewidth": 0.5,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-    "savefig.transparent": True,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "xtick.color": LINE,
-    "xtick.labelcolor": QUIET,
-    "ytick.color": LINE,
-    "ytick.labelcolor": QUIET,
-}
+STYLE = str(Path(__file__).with_name("plots.mplstyle"))
+CSS_NAMES = dict(
+    zip(
+        (INK, QUIET, LINE, PAPER, BLUE, RED, GREEN, AMBER),
+        ("ink", "quiet", "line", "paper", "blue", "red", "green", "amber"),
+        strict=True,
+    )
+)
 
 
-def chart(draw: Callable[P, Figure]) -> Callable[P, str]:
+def chart(draw: Callable[P, Figure]) -> Callable[P, Markup]:
     """Decorate a function that draws a figure, so that it returns the figure's SVG.
 
     Args:
@@ -78,27 +40,25 @@ def chart(draw: Callable[P, Figure]) -> Callable[P, str]:
     about = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
-        salt = hashlib.sha256(
-            repr((draw.__name__, args, kwargs)).encode()
-        ).hexdigest()  # ids must differ in one page
-        with context(_STYLE | {"svg.hashsalt": salt}):
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup:
+        # Ids must differ in one page.
+        salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()
+        with context([STYLE, {"svg.hashsalt": salt}]):
             return _inline(draw(*args, **kwargs), about)
 
     return drawn
 
 
-def _inline(figure: Figure, about: str) -> str:
+def _inline(figure: Figure, about: str) -> Markup:
     written = io.StringIO()
-    figure.savefig(
-        written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(written, format="svg", metadata=nothing)
     svg = written.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and they repeat from plot to plot
-    for colour, name in _NAMES.items():
+    for colour, name in CSS_NAMES.items():
         svg = svg.replace(colour, f"var(--{name}, {colour})")
     box = re.search(r'viewBox="[^"]*"', svg)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     opening = f'<svg {spaces} {box[0] if box else ""} role="img" aria-label="{about}">'
-    return re.sub(r"<svg[^>]*>", opening, svg, count=1)
+    return Markup(re.sub(r"<svg[^>]*>", opening, svg, count=1))  # noqa: S704 (our own)

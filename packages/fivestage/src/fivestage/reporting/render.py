@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, day_of
 from fivestage.reporting import number_format, sentences, task_display
 from fivestage.reporting.results import Results
 
@@ -35,6 +35,7 @@ def render(template: str, contract: Contract, results: Results, **more: Any) -> 
     environment.filters["cell"] = _cell
     return environment.get_template(template).render(
         contract=contract,
+        day_of=day_of,
         results=results,
         fmt=number_format,
         sentences=sentences,

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.gates import Gate, Probe
+from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import task_display
 from fivestage.reporting.results import (
@@ -17,9 +17,6 @@ from fivestage.reporting.results import (
     Retraining,
     ServingSection,
 )
-
-if TYPE_CHECKING:  # a workflow that only reads notices needs neither numpy nor Evidently
-    from fivestage.monitoring.retraining import RetrainingDecision
 
 NOT_RUN = "Not run yet."
 ADVICE = (
@@ -195,7 +192,7 @@ def policy(contract: Contract) -> str:
     return f"{fmt.capital(bad)} a retraining, and so {age}.{pause}"
 
 
-def advice(verdict: "RetrainingDecision") -> str:
+def advice(verdict: RetrainingDecision) -> str:
     """What the policy's decision says to do."""
     if verdict.promote:
         return f"Promote version {verdict.promote}"

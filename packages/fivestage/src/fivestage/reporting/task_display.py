@@ -228,5 +228,9 @@ def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
 def headline_metric(test: Mapping[str, Estimate], contract: Contract) -> str:
     """The task's first metric, with its name."""
     name = shown_of(contract).summary[0]
-    number = test.get(name, Estimate(NAN))
-    return f"{fmt.metric_title(name)} {fmt.metric(name, number.value)}"
+    return f"{fmt.metric_title(name)} {shown_metric(test, name)}"
+
+
+def shown_metric(test: Mapping[str, Estimate], name: str) -> str:
+    """A metric of the test window; a dash before there is one."""
+    return fmt.metric(name, test[name].value) if name in test else fmt.NONE

@@ -1,0 +1,79 @@
+"""The notices of monitored periods and of a champion/challenger evaluation."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fivestage.contract.contract import Contract, day_of
+from fivestage.monitoring.period import MonitoredPeriod
+from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining_loop import TrainingResult
+from fivestage.reporting.notices import Notice
+from fivestage.reporting.render import render
+from fivestage.reporting.results import Results, estimates
+
+
+def period_notice(
+    contract: Contract, monitored: Sequence[tuple[MonitoredPeriod, RetrainingDecision]]
+) -> Notice:
+    """Report the periods that one run has monitored; the latest decides whether a person has to look.
+
+    Args:
+        contract: the problem's contract.
+        monitored: each period with the policy's decision after it, oldest first; at least one.
+
+    Returns:
+        The notice.
+    """
+    (latest, verdict), *_ = newest = list(reversed(monitored))
+    acts = verdict.retrain or bool(verdict.promote)
+    serious = any(cause.kind != "input shift" for cause in latest.causes)  # inputs drift with every season
+    body = render("period_notice.md.j2", contract, Results(), periods=newest, estimates=estimates)
+    return Notice(
+        "monitoring",
+        f"{contract.title} Monitoring",
+        serious or latest.performance.bad or acts,
+        body,
+        {"act": str(acts).lower(), "as_of": str(day_of(latest.end))},
+    )
+
+
+def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
+    """Report a champion/challenger evaluation; a person has to look if a gate failed.
+
+    Args:
+        contract: the problem's contract.
+        result: the challenger, its gates, and whether it is the champion now.
+
+    Returns:
+        The notice.
+    """
+    flags = {
+        "passed": result.passed,
+        "promoted": result.promoted,
+        "waits": result.passed and not result.promoted,
+    }
+    return Notice(
+        "retraining",
+        f"{contract.title} Version {result.version.version}",
+        not result.passed,
+        render("evaluation_notice.md.j2", contract, Results(), result=result, gates=result.gates),
+        {"version": result.version.version} | {name: str(flag).lower() for name, flag in flags.items()},
+    )
+
+
+def period_lines(monitored: MonitoredPeriod, verdict: RetrainingDecision, page: Path) -> Iterator[str]:
+    """Describe a period for the terminal.
+
+    Args:
+        monitored: the period.
+        verdict: the policy's decision after it.
+        page: its drift report.
+
+    Yields:
+        Lines: how the period went, what was found, and what to do.
+    """
+    performance = monitored.performance
+    yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
+    yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)
+    advice = 'make retrain ARGS="--if-asked"' if verdict.retrain or verdict.promote else "keep the model"
+    yield f"{advice}: {verdict.reason}.{f' The drift report is {page}.' if performance.rows else ''}"
