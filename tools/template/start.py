@@ -18,7 +18,8 @@ import yaml
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 
-TEMPLATE = "gh:fivestage/fivestage"  # where `copier update` looks for news
+REPOSITORY = "fivestage/fivestage"  # on GitHub; README.md names it too, and tests/test_readme.py compares
+TEMPLATE = f"gh:{REPOSITORY}"  # where `copier update` looks for news
 ANSWERS = ".copier-answers.yml"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.template.start import REPOSITORY
 from tools.tests.command_lines import understood
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,3 +57,12 @@ def test_other_lines_are_few_and_known() -> None:
     tools = ("make ", "kubectl ", "curl ", "uvx copier ", "copier ", "zenml init ", "kind ", "git clone ")
     known = (*tools, "  ")
     assert not [line for line in LINES if not line.startswith(known)]
+
+
+def test_the_repository_has_one_address() -> None:
+    """A move of it changes `REPOSITORY`, and then what this test names."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"(?:github\.com/|gh:)([\w-]+/[\w-]+)", readme)
+    ours = [one for one in named if one.split("/")[0] == REPOSITORY.split("/")[0] or "fivestage" in one]
+    assert ours
+    assert set(ours) == {REPOSITORY}

@@ -16,6 +16,7 @@ from packaging.version import Version
 from fivestage.common.settings import ROOT
 from fivestage.scaffold.demo import FILES
 from tests.repositories import commit, git
+from tools.template.examples import KEEP
 from tools.tests.exported import export
 from tools.tests.template.projects import ANSWERS, files_of, generate, link_environment, run_tests
 
@@ -168,7 +169,8 @@ def test_from_the_last_version_to_this_one_with_a_table_of_ones_own(upstream: Pa
     assert refused.returncode == 1, refused.stdout + refused.stderr
     assert "docs/how-to/upgrade.md" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
-    written = python(project, "run.py", "init", "--data", "sklearn:breast_cancer", "--target", "target")
+    asked = ("--data", "sklearn:breast_cancer", "--target", "target", "--keep", ",".join(KEEP["binary"]))
+    written = python(project, "run.py", "init", *asked)
     assert written.returncode == 0, written.stdout + written.stderr
     run_tests(project, *FAST)
 

@@ -75,13 +75,13 @@ def test_good_rows_stay_as_they_are() -> None:
         ("weight", np.inf, "outside 0 to 1"),
         ("weight", "heavy", "not a number"),
         ("at", 5, "outside 2020-01-01T00:00:00Z to 2030-01-01T00:00:00Z"),
-        ("at", "2021-01-01", "not a timestamp in epoch seconds"),
+        ("at", "2021-01-01", "not a time in ISO 8601 with a zone, nor in epoch seconds"),
     ],
 )
 def test_a_bad_value_is_named_and_only_its_row_put_aside(column: str, value: Any, check_failed: str) -> None:
     result = check({}, {column: value}, {})
     assert result.good["at"].tolist() == [AT, AT + 2]
-    text = "" if pd.isna(value) else str(value)
+    text = "" if pd.isna(value) else "1970-01-01T00:00:05Z" if column == "at" and value == 5 else str(value)
     assert result.failures.to_dict("records") == [
         {"row": 1, "column": column, "value": text, "check": check_failed}
     ]
@@ -107,7 +107,15 @@ def test_of_rows_with_one_identity_the_first_good_one_stays() -> None:
     result = check({"count": 99, **same}, {"count": 3, **same}, {"count": 4, **same}, {})
     assert result.good["count"].tolist() == [3, 2]
     assert result.quarantined["row"].tolist() == [0, 2]
-    assert result.quarantined["reason"].iloc[1] == f"shop at north {AT}: the same identity twice"
+    assert (
+        result.quarantined["reason"].iloc[1] == "shop at north 2020-09-13T12:26:40Z: the same identity twice"
+    )
+
+
+def test_times_in_quarantine_are_what_a_person_reads() -> None:
+    bad = check({"count": 0, "known_at": AT + 3_600}, {"at": "soon"}, carried=("known_at",)).quarantined
+    assert bad["at"].tolist() == ["2020-09-13T12:26:40Z", "soon"]
+    assert bad["known_at"].iloc[0] == "2020-09-13T13:26:40Z"
 
 
 def test_positions_are_those_of_the_frame_whatever_its_index() -> None:

@@ -161,7 +161,7 @@ def test_bad_rows_are_put_beside_the_answers_with_reasons(batch: Batch, tmp_path
     assert bad["row"].tolist() == [1, 5, 7, 8]
     words = ("channel fax: not one of web", "deliver_at 2024", "amount 7000.0: outside", "customer:")
     assert all(word in reason for word, reason in zip(words, bad["reason"], strict=True))
-    assert "not a timestamp" in bad["reason"][1]
+    assert "not a time in ISO 8601 with a zone" in bad["reason"][1]
     kept = np.delete(batch.predictions, [1, 5, 7, 8])
     np.testing.assert_allclose(read_batch(str(target))["probability"], kept, rtol=0, atol=1e-12)
 

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from mlflow.models import get_model_info
 from mlflow.tracking import MlflowClient
+from mlflow.types import DataType
 
 from fivestage.artifact.engine import Engine
 from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
+from fivestage.contract.contract import TimestampColumn
 from fivestage.orchestration.databases import open_stores
 from fivestage.registry.training_runs import TrainingDetails, datasets_of
 from fivestage.registry.versions import Version, fetch, find, promote, register
@@ -85,9 +87,21 @@ def test_its_signature_and_its_example_are_the_contracts(task: str, version: Ver
     info = get_model_info(f"models:/{version.name}@champion")
     contract = synthetic_artifact(task).contract
     assert info.signature.inputs.input_names() == list(contract.columns)
-    assert set(form_of(contract).columns) <= set(info.signature.outputs.input_names())
+    outputs = info.signature.outputs
+    assert outputs.input_names() == [*form_of(contract).columns, "decision"]
+    assert outputs.input_types()[-1] == (DataType.double if task == "regression" else DataType.string)
     model = mlflow.pyfunc.load_model(f"models:/{version.name}@champion")
     assert len(model.predict(model.input_example)) == 1
+
+
+def test_times_may_be_texts_or_pandas_own(task: str, version: Version) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{version.name}@champion")
+    texts = raw_rows(task)
+    contract = synthetic_artifact(task).contract
+    times = [name for name, one in contract.columns.items() if isinstance(one, TimestampColumn)]
+    assert times
+    zoned = texts.assign(**{name: pd.to_datetime(texts[name], utc=True) for name in times})
+    pd.testing.assert_frame_equal(model.predict(zoned), model.predict(texts))
 
 
 def test_a_row_that_the_contract_does_not_allow_is_named(task: str, version: Version) -> None:

@@ -32,7 +32,7 @@ from fivestage.features.stores import OfflineFeatureStore
 from fivestage.scaffold.column_profiles import inspect_column, names_of
 from fivestage.scaffold.command import options_of
 from fivestage.scaffold.demo import FILES, remove_demo
-from fivestage.scaffold.draft import InitOptions, draft
+from fivestage.scaffold.draft import InitOptions, draft, listed
 from fivestage.scaffold.fields import plain
 from fivestage.scaffold.gates_plan import SplitPlan, moved, plan_limits, plan_windows
 from fivestage.scaffold.leaks import SAMPLE, some_of
@@ -390,7 +390,7 @@ def test_columns_that_tell_the_target_together_are_for_the_user_to_decide(tmp_pa
     frame = pd.DataFrame({"revenue": revenue, "cost": cost, "noise": random.normal(size=3_000)})
     frame.assign(profit=revenue > cost).to_csv(tmp_path / "table.csv", index=False)
     asked = InitOptions(str(tmp_path / "table.csv"), "profit")
-    with pytest.raises(UserError, match=r"Too good to be true: a quick model .* ROC-AUC 0.99") as told:
+    with pytest.raises(UserError, match=r"Too good to be true\? A quick model .* ROC-AUC 0.99") as told:
         draft(asked)
     assert "LEAVE_OUT='cost,revenue'" in str(told.value) or "LEAVE_OUT='revenue,cost'" in str(told.value)
     assert "noise" not in str(told.value)
@@ -420,19 +420,44 @@ def test_a_number_that_two_columns_give_together_is_for_the_user_to_decide(tmp_p
     gross, tax = random.gamma(3, 30, 400), random.gamma(3, 10, 400)
     frame = pd.DataFrame({"gross": gross, "tax": tax, "net": gross - tax, "other": random.normal(size=400)})
     frame.to_csv(tmp_path / "table.csv", index=False)
-    with pytest.raises(UserError, match=r"Too good to be true: .* R2 1\.000, mostly by 'gross', 'tax'"):
+    with pytest.raises(UserError, match=r"Too good to be true\? .* R2 1\.000, mostly by 'gross', 'tax'"):
         draft(InitOptions(str(tmp_path / "table.csv"), "net"))
 
 
-def test_columns_by_which_a_quick_model_is_notably_good_are_named(tmp_path: Path) -> None:
-    """Of so few rows no gate could tell a leak: whoever knows the table has to."""
+@pytest.mark.parametrize("rows", [400, 20_000])
+def test_where_a_quick_model_is_notably_good_a_gate_can_tell_a_leak_or_the_user_must(
+    rows: int, tmp_path: Path
+) -> None:
+    """A threshold that cannot fire is never written; without one, whoever knows the table decides."""
     random = np.random.default_rng(3)
-    bad = random.random(400) < 0.3
-    frame = pd.DataFrame({"refund": np.where(bad & (random.random(400) < 0.95), 10.0, 0.0)})
-    frame.assign(other=random.normal(size=400), bad=bad).to_csv(tmp_path / "table.csv", index=False)
-    found = draft(InitOptions(str(tmp_path / "table.csv"), "bad"))
-    assert found.telling == ("refund",)
-    assert "that is a leak: LEAVE_OUT='refund'" in "\n".join(notes_of(found))
+    bad = random.random(rows) < 0.5
+    frame = pd.DataFrame({"refund": np.where(bad & (random.random(rows) < 0.85), 10.0, 0.0)})
+    frame.assign(other=random.normal(size=rows), bad=bad).to_csv(tmp_path / "table.csv", index=False)
+    asked, asks = InitOptions(str(tmp_path / "table.csv"), "bad"), rows == 400
+    if asks:
+        with pytest.raises(UserError, match=r"has ROC-AUC 0\.9.*'refund'.*LEAVE_OUT='refund'.*KEEP='refund'"):
+            draft(asked)
+        asked = replace(asked, keep=("refund",))
+    found = draft(asked)
+    assert 0.9 < found.reached < 0.99
+    write_problem(found, tmp_path / "problem")
+    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    assert isinstance(contract.gates, ClassificationGates)
+    if asks:
+        assert contract.gates.suspicious_roc_auc is None
+        assert set(contract.suspected_leaks) == {"refund"}
+    else:
+        assert contract.gates.suspicious_roc_auc is not None
+        assert found.reached < contract.gates.suspicious_roc_auc < 1
+        assert "it is a leak: LEAVE_OUT='refund'" in "\n".join(notes_of(found))
+
+
+def test_a_name_with_a_comma_stands_in_quotes_as_init_itself_writes_it(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME, c=VALUES[::-1]).assign(**{"a, b": VALUES})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    left = {"LEAVE_OUT": listed(("a, b", "c"))}
+    found = draft(options_of({"DATA": str(tmp_path / "table.csv"), "TARGET": "y"} | left))
+    assert [one.header for one in found.left_out] == ["c", "a, b"]
 
 
 def test_a_row_that_has_been_cut_off_is_named(tmp_path: Path) -> None:
@@ -646,12 +671,23 @@ def test_what_is_perfect_is_suspicious_unless_chance_or_a_quick_model_does_it(
 
 
 def test_many_values_by_one_of_them_or_a_limit(tmp_path: Path) -> None:
-    wine = draft(InitOptions("sklearn:wine", "target", positive="class_2")).target
+    wine = draft(
+        InitOptions(
+            "sklearn:wine", "target", positive="class_2", keep=("od280/od315_of_diluted_wines", "hue")
+        )
+    ).target
     assert wine.classes == ("not class_2", "class_2")
     assert draft(InitOptions("sklearn:diabetes", "target", positive="> 150")).target.shares[
         1
     ] == pytest.approx(0.45, abs=0.03)
-    write_problem(draft(InitOptions("sklearn:wine", "target", positive="class_2")), tmp_path)
+    write_problem(
+        draft(
+            InitOptions(
+                "sklearn:wine", "target", positive="class_2", keep=("od280/od315_of_diluted_wines", "hue")
+            )
+        ),
+        tmp_path,
+    )
     tables = module(tmp_path / "dataset.py").load(load_contract(tmp_path / "problem.yaml"))
     assert tables.rows["target"].sum() == 48
     thirds = np.array_split(tables.rows["target"], 3)
@@ -817,7 +853,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     asked = InitOptions(str(tmp_path / "table.csv"), "y", "at")
     found = draft(asked)
     told = "\n".join(notes_of(found))
-    assert "30 rows left out, whole repeats of others: DUPLICATES=keep" in told
+    assert "30 repeated rows left out: DUPLICATES=keep" in told
     assert "200 rows without a target left out" in told
     assert "note is free text: its length is learnt" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
@@ -855,3 +891,45 @@ def test_a_column_that_is_not_there_any_more_is_named(tmp_path: Path) -> None:
         module(folder / "dataset.py").read_batch(
             str(tmp_path / "less.csv"), load_contract(folder / "problem.yaml")
         )
+
+
+def test_codes_keep_the_zeros_before_their_digits(tmp_path: Path) -> None:
+    """00123 and 123 are two order numbers, and a postal code is no quantity; a time of day is."""
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["order_id"] = [f"{one:07}" for one in frame["order_id"]]
+    frame["customer"] = [f"{one:03}" for one in frame["customer"]]
+    frame["plz"] = [f"{one % 90_000:05}" for one in np.arange(2_000) % 150 * 601]
+    frame["opens"] = [f"{one % 24:02}{one % 60:02}" for one in range(2_000)]
+    folder = made_of(frame, tmp_path, time="at", keys=("customer",))
+    contract = load_contract(folder / "problem.yaml")
+    kinds = {name: column.type for name, column in contract.columns.items()}
+    assert (kinds["order_id"], kinds["plz"], kinds["opens"]) == ("category", "category", "integer")
+    dataset = module(folder / "dataset.py")
+    for rows in (dataset.load(contract).rows, dataset.read_batch(str(tmp_path / "table.csv"), contract)):
+        assert rows["order_id"].iloc[0] == "0000001"
+        assert rows["customer"].str.len().eq(3).all()
+        assert rows["plz"].str.len().eq(5).all()
+
+
+def test_the_euro_of_an_older_encoding_is_a_currency_too(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME, price=[f"{one:,.2f} €".replace(".", ";") for one in VALUES * 1_000])
+    frame["price"] = frame["price"].str.replace(",", ".").str.replace(";", ",")
+    frame.to_csv(tmp_path / "table.csv", index=False, sep=";", encoding="iso8859-15")
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y")).found["price"]
+    assert (found.kind, found.decimal, found.unreadable) == ("number", ",", 0)
+
+
+def test_numbers_with_a_unit_are_no_prose() -> None:
+    found = inspect_column(pd.Series([f"{one / 10:.1f} kg" for one in range(900)], name="weight"), "weight")
+    assert (found.kind, found.measured) == ("category", True)
+
+
+def test_rows_that_are_the_same_by_chance_stay(tmp_path: Path) -> None:
+    """As of a table of two columns and 150 rows, of which a third would go."""
+    random = np.random.default_rng(7)
+    size = random.normal(170, 10, 150).round()
+    frame = pd.DataFrame({"size": size, "sex": random.choice(["m", "w"], 150)})
+    frame.assign(y=size + random.normal(0, 8, 150) > 172).to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y"))
+    assert len(found.table) == 150
+    assert "repeated rows kept, though the same as another one" in "\n".join(notes_of(found))

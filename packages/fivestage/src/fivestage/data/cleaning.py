@@ -21,8 +21,9 @@ ZONES = {
 }  # fmt: skip
 EXACT = 2**53  # below, a float holds every whole number
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
-# What stands around a number: signs of currency, percent, thousands; of a currency's code its minus is kept.
-SIGNS = f"[\\s%$€£¥₹₩'\u2019\u00a0\u202f]|^([+-]?)(?:{CURRENCIES})|(?:{CURRENCIES}|kr|zł|Kč|Rs)$"
+# What stands around a number: signs of currency (¤ is the euro of ISO 8859-15 read as Latin-1), percent,
+# thousands; of a currency's code its minus is kept.
+SIGNS = f"[\\s%$€¤£¥₹₩'\u2019\u00a0\u202f]|^([+-]?)(?:{CURRENCIES})|(?:{CURRENCIES}|kr|zł|Kč|Rs)$"
 MINUS = "[\u2010-\u2015\u2212\uff0d]"  # what else stands for a hyphen
 NEGATIVE = r"^\((.+)\)$|^([^-]+)-$"  # how accountants write what is negative
 

@@ -12,6 +12,7 @@ from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
 MAX_SHARE = 0.01
+MOMENTS = ("decision_at", "known_at")  # which rows carry beside the contract's columns, in epoch seconds
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Validated:
 
     Args:
         good: rows that keep the contract, as texts, int64 (whole numbers, epoch seconds) and float64.
-        quarantined: the others as they came, after their position `row` and `reason`, all that is wrong.
+        quarantined: the others as they came, times in ISO 8601, after their position `row` and `reason`, all
+            that is wrong.
         failures: a line per failed check: `row`, `column`, `value`, `check`.
     """
 
@@ -79,20 +81,26 @@ def validate(
     """
     _match_columns(frame.columns, columns, carried, source)
     given = frame.reset_index(drop=True)
+    times = [name for name, column in columns.items() if isinstance(column, TimestampColumn)]
     typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
     failures = pd.concat(
         [_unreadable(given, typed, columns), _broken(given, typed, columns), _ruled_out(given, typed, rules)]
     )
     sound = typed.drop(index=pd.Index(failures["row"].unique()))
     if identity:
-        failures = pd.concat([failures, _repeated(given, sound, identity)])
+        failures = pd.concat([failures, _repeated(given, sound, identity, times)])
     failures = failures.sort_values("row", kind="stable", ignore_index=True)
+    of_times = failures["column"].isin(times)
+    failures["value"] = failures["value"].where(~of_times, _as_iso(failures.loc[of_times, "value"]))
     rows = pd.Index(failures["row"].unique())
     good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
     good = good.join(given[list(carried)])
     words = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
     reasons = words.groupby(failures["row"]).agg("; ".join)
     quarantined = given.loc[rows]
+    for name in (*times, *carried):
+        if name in times or name in MOMENTS:
+            quarantined[name] = _as_iso(quarantined[name])
     quarantined.insert(0, "row", rows)
     quarantined.insert(1, "reason", reasons)
     return Validated(good.reset_index(drop=True), quarantined.reset_index(drop=True), failures)
@@ -140,7 +148,7 @@ def _dtype(column: Column) -> str:
 
 
 def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    kinds = {"category": "a text", "timestamp": "a timestamp in epoch seconds"}
+    kinds = {"category": "a text", "timestamp": "a time in ISO 8601 with a zone, nor in epoch seconds"}
     garbled = typed.isna() & given[list(columns)].notna()
     found: list[pd.DataFrame] = []
     for name, column in columns.items():
@@ -175,11 +183,23 @@ def _ruled_out(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[ColumnR
     return pd.concat(found)
 
 
-def _repeated(given: pd.DataFrame, sound: pd.DataFrame, identity: Sequence[str]) -> pd.DataFrame:
+def _repeated(
+    given: pd.DataFrame, sound: pd.DataFrame, identity: Sequence[str], times: Collection[str]
+) -> pd.DataFrame:
     again = sound.index[sound.duplicated(list(identity))]
-    cells = given.loc[again, list(identity)].astype("str").to_numpy()
-    values = pd.Series([" ".join(row) for row in cells], index=again, name=" ".join(identity), dtype="str")
+    cells = given.loc[again, list(identity)]
+    cells = cells.apply(lambda values: _as_iso(values) if values.name in times else values).astype("str")
+    values = pd.Series(
+        [" ".join(row) for row in cells.to_numpy()], index=again, name=" ".join(identity), dtype="str"
+    )
     return _failures(values, "the same identity twice")
+
+
+def _as_iso(values: pd.Series) -> pd.Series:
+    """Epoch seconds as ISO 8601 texts for a reader; what is none stays as it is."""
+    seconds = pd.to_numeric(values, errors="coerce")
+    times = pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.astype(object).where(times.notna(), values)
 
 
 def _failures(values: pd.Series, check: str) -> pd.DataFrame:

@@ -13,12 +13,21 @@ import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import add_to_model
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 
 from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.artifact.predictions import form_of
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import CategoryColumn, Column, Contract, NumberColumn, iso
+from fivestage.contract.contract import (
+    CategoryColumn,
+    Column,
+    Contract,
+    NumberColumn,
+    RegressionContract,
+    TimestampColumn,
+    iso,
+)
 from fivestage.data.moments import parse_timestamps
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
@@ -28,6 +37,7 @@ ARTIFACT, PROBLEM = (
     "problem",
 )  # the artifact's folder beside MLmodel; where its features are found
 EXAMPLE = "input_example.json"
+DECISION = "decision"
 
 
 class RawRowsModel:
@@ -40,7 +50,8 @@ class RawRowsModel:
         """Answer raw rows as the service does.
 
         Args:
-            rows: the contract's columns; moments in ISO 8601 with their zone, or in epoch seconds.
+            rows: the contract's columns; times as pandas' with a zone, as ISO 8601 texts with a zone, or as
+                epoch seconds.
             params: none are known.
 
         Returns:
@@ -63,7 +74,7 @@ class RawRowsModel:
         asked: list[Any] = checked.good[list(contract.columns)].fillna(absent).to_dict(orient="records")
         answers = self._engine.predict(asked)
         found = pd.DataFrame([form.forecast(one) for one in answers], columns=list(form.columns))
-        return found.assign(decision=[one.decision for one in answers])
+        return found.assign(**{DECISION: [one.decision for one in answers]})
 
 
 def _load_pyfunc(path: str, config: dict[str, Any]) -> RawRowsModel:
@@ -90,7 +101,9 @@ def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -
     """
     contract = artifact.contract
     inputs = Schema([_spec(name, column) for name, column in contract.columns.items()])
-    outputs = Schema([ColSpec(DataType.double, name) for name in form_of(contract).columns])
+    decision = DataType.double if isinstance(contract, RegressionContract) else DataType.string
+    numbers = [ColSpec(DataType.double, name) for name in form_of(contract).columns]
+    outputs = Schema([*numbers, ColSpec(decision, DECISION)])
     model = Model(artifact_path=folder.name, run_id=run_id, signature=ModelSignature(inputs, outputs))
     add: Any = add_to_model  # without types
     add(model, loader_module=__name__, data=ARTIFACT, model_config={PROBLEM: problem}, python_env=None)
@@ -123,14 +136,18 @@ def _shown(column: Column, value: Any) -> Any:
 
 
 def _spec(name: str, column: Column) -> ColSpec:
+    kind: DataType | AnyType = DataType.string
     if isinstance(column, NumberColumn):
         whole = column.type == "integer" and not column.nullable
         kind = DataType.long if whole else DataType.double
-    else:
-        kind = DataType.string  # moments in ISO 8601, as in the service
+    elif isinstance(column, TimestampColumn):  # MLflow's own type refuses a zone, and texts from JSON
+        untyped: Any = AnyType
+        kind = untyped()
     return ColSpec(kind, name, required=not column.nullable)
 
 
 def described(contract: Contract) -> str:
-    """What a version is, in a sentence for MLflow's pages."""
-    return f"{contract.title} Answers raw rows: {', '.join(contract.columns)}."
+    """What a version is, in sentences for MLflow's pages."""
+    times = [name for name, column in contract.columns.items() if isinstance(column, TimestampColumn)]
+    zoned = f" Times have a zone, such as 2025-01-31T09:30:00Z: {', '.join(times)}." if times else ""
+    return f"{contract.title} Answers raw rows: {', '.join(contract.columns)}.{zoned}"

@@ -66,7 +66,8 @@ SENTINELS = {
 }
 LEAST_OF_SENTINEL = 0.01  # of the values
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
-TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
+TIME_OF_DAY = r"([01]?\d|2[0-4]):?[0-5]\d(:\d\d)?"
+CODE = r"0\d{3,}$"  # a number does not begin so, but what names a place or a person
 EPOCH_YEARS = (1990, 2040)  # in which a number can be a timestamp
 SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
 
@@ -280,6 +281,8 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
     named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
     padded = not pd.api.types.is_numeric_dtype(values) and text(values).str.match(r"0\d").any()
+    if padded and (serial or named or text(values).str.match(CODE).any()) and not _clocks(text(values)):
+        return _category(found, values)
     return replace(
         found,
         kind="integer" if whole else "number",
@@ -310,8 +313,11 @@ def sentinel_of(numbers: pd.Series) -> float | None:
 def _measured(levels: pd.Series) -> bool:
     """Whether texts are numbers that all have the same unit, or times of day."""
     units = levels.str.extract(MEASURED)[0].value_counts(dropna=False, normalize=True)
-    clocks = float(levels.str.fullmatch(TIME_OF_DAY).mean())
-    return max(clocks, float(units.drop(np.nan, errors="ignore").max())) > READABLE
+    return _clocks(levels) or float(units.drop(np.nan, errors="ignore").max()) > READABLE
+
+
+def _clocks(values: pd.Series) -> bool:
+    return float(values.dropna().str.fullmatch(TIME_OF_DAY).mean()) > READABLE
 
 
 def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
@@ -323,7 +329,8 @@ def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     spaced = counts.index.str.contains(r"\s").mean() > 0.5  # noqa: PLR2004
     serial = found.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
     named = bool(NAMES.search(found.name)) and found.distinct > max(200, known // 20)
-    prose = mean > FREE_LENGTH or (spaced and found.distinct > max(200, 0.3 * known))
+    measured = len(counts) > FEW_LEVELS and _measured(counts.index.to_series())
+    prose = mean > FREE_LENGTH or (spaced and not measured and found.distinct > max(200, 0.3 * known))
     listed = len(counts) <= FEW_LEVELS and counts.min() >= LEAST_OF_LEVEL
     return replace(
         found,
@@ -332,7 +339,7 @@ def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
         levels=tuple(sorted(counts.index)) if listed else (),
         longest=int(lengths.max()),
         example=str(counts.index[0]),
-        measured=len(counts) > FEW_LEVELS and _measured(counts.index.to_series()),
+        measured=measured,
         identifier=serial,
         left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
     )

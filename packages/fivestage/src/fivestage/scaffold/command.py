@@ -1,5 +1,6 @@
 """`make init`: its options, and what it reports."""
 
+import csv
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 
 from fivestage.common.files import write_whole
 from fivestage.common.settings import ROOT
+from fivestage.reporting.number_format import every, plural
 from fivestage.scaffold.demo import remove_demo
 from fivestage.scaffold.draft import InitOptions, draft
 from fivestage.scaffold.notes import notes_of
@@ -35,13 +37,14 @@ LISTS = ("keys", "leave_out", "keep")
 def options_of(words: Mapping[str, str]) -> InitOptions:
     """The options from words, whose names may stand in capitals as make has them.
 
-    Several columns are separated by commas, or by spaces where none of them has a space in its name.
+    Several columns are separated by commas, or by spaces where none of them has a space in its name; a name
+    with a comma stands in double quotes.
     """
     given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
     given["data"] = os.path.expanduser(given.get("data", ""))  # noqa: PTH111 (an address is no path)
     for name in LISTS:
-        listed = str(given.get(name, ""))
-        given[name] = tuple(one.strip() for one in listed.split(",") if one.strip())
+        fields = next(csv.reader([given.get(name, "")], skipinitialspace=True), [])
+        given[name] = tuple(one.strip() for one in fields if one.strip())
     return InitOptions(**given)
 
 
@@ -62,17 +65,17 @@ def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
     shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
     spread = ", ".join(shares) or f"from {target.low:g} to {target.high:g}, on average {target.mean:.4g}"
     yield f"{target.header}, {target.task}: {len(found.table):,} rows ({spread})."
-    many = f"{len(found.features)} column{'s' if len(found.features) != 1 else ''}"
+    many = plural(len(found.features), "column")
     yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
-    days = f"{windows.period_days} days" if windows.period_days > 1 else "day"
     made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
-    yield f"Time: {made_up}; tested from {windows.test_start} on, watched every {days}."
+    often = every(windows.period_days, "day")
+    yield f"Time: {made_up}; tested from {windows.test_start} on, watched {often}."
     yield from notes_of(found)
     if gone:
-        yield f"{gone} files of the demo that was here are gone; git still has them."
-    files = f"{folder / 'problem.yaml'}, dataset.py, features.py"
-    yield f"Written: {files}."
+        files = plural(gone, "file of the demo that was here is", "files of the demo that was here are")
+        yield f"{files} gone; git has kept what was committed."
+    yield f"Written: {folder / 'problem.yaml'}, dataset.py, features.py, candidates.py."
 
 
 def _answers() -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """What is to be made of a table: which columns, which windows, what is left out and why."""
 
+import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import FORECAST, RESERVED, epoch
 from fivestage.data.cleaning import number, text
 from fivestage.data.tables import HAPPENED
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import (
     ColumnProfile,
     forms_read,
@@ -21,8 +25,9 @@ from fivestage.scaffold.column_profiles import (
     names_of,
     seconds_of,
 )
-from fivestage.scaffold.gates_plan import Seasons, SplitPlan, moved, plan_windows
+from fivestage.scaffold.gates_plan import Seasons, SplitPlan, moved, plan_windows, suspicious_limit
 from fivestage.scaffold.leaks import (
+    LEAK,
     SAMPLE,
     QuickModel,
     numbers_of,
@@ -43,7 +48,7 @@ LARGEST_GROUP = 0.25  # of the rows
 LEAST_EARLY = 5  # rows of each class before the first fold
 EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
 TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it drifts by construction
-CHANCE_REPEATS = 0.2  # of the rows; where more repeat, few columns make it chance
+CHANCE = 0.5  # of the repeated rows, from which on they are taken for chance
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,9 @@ def draft(options: InitOptions) -> Draft:
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
     model = quick_model(table, target, features, keys, None if windows.simulated else decided)
     evidence = {one.header: evidence[one.name] for one in features if one.name in evidence}
-    if model.too_good and model.telling:
-        evidence = _decided_on(model, target, options) | evidence
+    limit = suspicious_limit(target, windows.holdout_rows, model.score)
+    if model.telling and (model.score >= LEAK or limit is None):
+        evidence = _decided_on(model, target, options, len(table)) | evidence
     return Draft(
         options=options,
         reader=reader,
@@ -189,6 +195,13 @@ def draft(options: InitOptions) -> Draft:
     )
 
 
+def listed(headers: Sequence[str]) -> str:
+    """Headers as an option names several: with commas between them, in quotes where one has a comma."""
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(headers)
+    return line.getvalue()
+
+
 def _comparable(values: pd.Series) -> pd.Series:
     """A column of any type as numbers, booleans, times or texts, which have distinct values."""
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -202,17 +215,18 @@ def _comparable(values: pd.Series) -> pd.Series:
     return values if plain else values.map(str, na_action="ignore").astype("str")
 
 
-def _decided_on(model: QuickModel, target: Target, options: InitOptions) -> dict[str, str]:
+def _decided_on(model: QuickModel, target: Target, options: InitOptions, rows: int) -> dict[str, str]:
     """Evidence about the columns by which a quick model is too good, for a user who has said to keep them."""
     measure = "ROC-AUC" if target.classes else "R2"
     open_ = [header for header in model.telling if header not in options.keep]
     if open_:
-        named = ",".join(model.telling)
+        named = listed(model.telling)
         raise UserError(
-            f"Too good to be true: a quick model of all columns has {measure} {model.score:.3f}, mostly by "
-            f"{', '.join(map(repr, model.telling))}. No gate could tell a leak from that: it is for you to "
-            f"say. LEAVE_OUT={named!r} if they are written with the outcome or after it; KEEP={named!r} if "
-            "they are known before the decision, which the page and the model card will then say."
+            f"Too good to be true? A quick model of all columns has {measure} {model.score:.3f}, "
+            f"mostly by {', '.join(map(repr, model.telling))}. No gate could tell a leak from that in "
+            f"{plural(rows, 'row')}: it is for you to say. LEAVE_OUT={named!r} if that is written with the "
+            f"outcome or after it; KEEP={named!r} if it is known before the decision, which the page and the "
+            "model card will then say."
         )
     reason = f"with others it lets a quick model reach {measure} {model.score:.3f}"
     return dict.fromkeys(model.telling, reason)
@@ -236,7 +250,7 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
     def spelled(header: str, what: str) -> str:
         return require_column(table, header, what) if header else ""
 
-    def listed(headers: tuple[str, ...], what: str) -> tuple[str, ...]:
+    def several(headers: tuple[str, ...], what: str) -> tuple[str, ...]:
         """Each header, or the headers that spaces separate in it."""
         known = {str(one).strip().lower() for one in table.columns}
         words = (one.split() if one.lower() not in known else [one] for one in headers)
@@ -248,9 +262,9 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
         time=spelled(options.time, "TIME"),
         group=spelled(options.group, "GROUP"),
         known=spelled(options.known, "KNOWN"),
-        keys=listed(options.keys, "KEYS"),
-        leave_out=listed(options.leave_out, "LEAVE_OUT"),
-        keep=listed(options.keep, "KEEP"),
+        keys=several(options.keys, "KEYS"),
+        leave_out=several(options.leave_out, "LEAVE_OUT"),
+        keep=several(options.keep, "KEEP"),
     )
 
 
@@ -396,8 +410,11 @@ def _parted(
 def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
     """How many rows repeat another one whole, and whether they go: not where few columns make it chance."""
     again = int(table.duplicated().sum())
-    telling = any(table[header].nunique() > len(table) / 4 for header in table) if again else True
-    return again, telling or again <= CHANCE_REPEATS * len(table)
+    if not again:
+        return 0, False
+    alike = [float((table[one].value_counts(normalize=True, dropna=False) ** 2).sum()) for one in table]
+    by_chance = len(table) ** 2 / 2 * math.prod(alike)  # pairs, were the columns independent
+    return again, by_chance < CHANCE * again
 
 
 def _hashable(table: pd.DataFrame) -> bool:

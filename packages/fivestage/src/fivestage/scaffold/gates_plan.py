@@ -12,6 +12,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import LEAST_REFERENCE, day_of, epoch
 from fivestage.contract.tasks import coverage_error
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.target import Target
 
 SIMULATED_DAYS = 140
@@ -60,7 +61,7 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
     days = np.unique(known // DAY)
     span = int(days[-1] - days[0]) + 1
     if len(days) < LEAST_DAYS:
-        return _simulated(rows, f"the table has {len(days)} of the {LEAST_DAYS} different days needed")
+        return _simulated(rows, f"its rows lie on {plural(len(days), 'day')}, and {LEAST_DAYS} are needed")
     test_start = int(np.quantile(known, 1 - TEST)) // DAY
     test_end = int(days[-1]) + 1
     holdout_start = int(np.quantile(known, 1 - TEST - HOLDOUT)) // DAY
@@ -80,7 +81,8 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
         period_days=period,
         reference_days=max(LEAST_REFERENCE * period, reference),
         simulated=0,
-        why=f"{span:,} days, rows on {len(days) / span:.0%} of them, the longest gap in days {gap}",
+        why=f"{plural(span, 'day')}, rows on {len(days) / span:.0%} of them, "
+        + (f"the longest gap {plural(gap - 1, 'day')}" if gap > 1 else "no gap"),
         holdout_rows=int(((known >= holdout_start * DAY) & (known < test_start * DAY)).sum()),
     )
 
@@ -160,6 +162,16 @@ def _off(before: Floats, after: Floats) -> float:
     return coverage_error(float(inside), float(within), INTERVAL)
 
 
+def suspicious_limit(target: Target, rows: int, reached: float) -> float | None:
+    """The ROC-AUC or R2 beyond which so many rows tell a leak; None where a limit could not fire."""
+    rate = min(target.shares, default=0.5)
+    chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
+    limit = max(0.9, reached + 0.5 * (1 - reached)) + chance
+    if rate * rows >= LEAST_SURE and reached < SURPASSED:
+        limit = min(PERFECT, limit)
+    return round(limit, 4) if limit <= PERFECT else None
+
+
 def plan_limits(
     target: Target, windows: SplitPlan, period_rows: int, reached: float, seasons: Seasons = STILL
 ) -> Limits:
@@ -168,7 +180,6 @@ def plan_limits(
     spread = math.sqrt(rate * (1 - rate)) if target.classes else target.spread
     unit = 1.0 if target.classes else target.spread
     rows = max(windows.holdout_rows, 1)
-    chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
     in_bin = math.sqrt(rate * (1 - rate)) * math.sqrt(2 / math.pi) * math.sqrt(BINS / rows)
     covered = 3 * math.sqrt(INTERVAL * (1 - INTERVAL) / rows)
 
@@ -176,14 +187,11 @@ def plan_limits(
         return min(0.5 * unit, 0.03 * unit + max(least, 3 * spread / math.sqrt(seen)))
 
     error = max(seasons.mean, 2 * in_bin) if target.classes else max(covered, UNFOLLOWED * seasons.held)
-    sure = rate * rows >= LEAST_SURE and reached < SURPASSED
-    suspicious = max(0.9, reached + 0.5 * (1 - reached)) + chance
-    suspicious = min(PERFECT, suspicious) if sure else suspicious
     return Limits(
         calibration_error=round(min(0.5, 0.04 + error), 3),
         bias=float(f"{bias(rows, seasons.mean):.2g}"),
         period_bias=float(f"{bias(max(period_rows, 1)):.2g}"),
-        suspicious=round(suspicious, 4) if suspicious <= PERFECT else None,
+        suspicious=suspicious_limit(target, windows.holdout_rows, reached),
         min_slice_rows=max(20, min(500, windows.holdout_rows // 10), math.ceil(LEAST_RARE / rate)),
         over_prior=OVER_PRIOR if rate * rows >= LEAST_JUDGED else 0.0,
     )

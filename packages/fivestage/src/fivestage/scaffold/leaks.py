@@ -141,11 +141,6 @@ class QuickModel:
     score: float
     telling: tuple[str, ...] = ()
 
-    @property
-    def too_good(self) -> bool:
-        """Whether no gate could tell a leak from it."""
-        return self.score >= LEAK
-
 
 def quick_model(
     table: pd.DataFrame,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ColumnProfile
-from fivestage.scaffold.draft import Draft
+from fivestage.scaffold.draft import Draft, listed
 
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
 MOST_SHOWN = 6
@@ -16,29 +16,29 @@ def notes_of(found: Draft) -> Iterator[str]:
     options = found.options
     yield from found.reader.notes
     if found.unlabelled:
-        yield f"{plural(found.unlabelled, 'row')} without a target left out: nothing can be learnt from them."
+        rows = plural(found.unlabelled, "row")
+        yield f"{rows} without a target left out: nothing can be learnt where it is not known."
     if found.identifier:
         yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
+    repeated = plural(found.repeated, "repeated row")
     if found.repeated and found.drop_repeated:
-        yield (
-            f"{plural(found.repeated, 'row')} left out, whole repeats of others: DUPLICATES=keep keeps them, "
-            "or one line of problem/dataset.py."
-        )
+        yield f"{repeated} left out: DUPLICATES=keep keeps what repeats another row whole."
     elif found.repeated:
-        yield f"{plural(found.repeated, 'row')} kept, though whole repeats of others."
+        yield f"{repeated} kept, though the same as another one: with few columns that is chance."
     for header, evidence in found.evidence.items():
         yield f"{header} is kept, though {evidence}: the page and the model card will say so."
     if found.telling and not found.evidence:
-        named = ",".join(found.telling)
+        measure = "ROC-AUC" if found.target.classes else "R2"
         yield (
-            f"A quick model reaches {found.reached:.3f}, mostly by {', '.join(map(repr, found.telling))}. If "
-            f"they are written with the outcome or after it, that is a leak: LEAVE_OUT={named!r}."
+            f"A quick model has {measure} {found.reached:.3f}, mostly by "
+            f"{', '.join(map(repr, found.telling))}. If that is written with the outcome or after it, it is "
+            f"a leak: LEAVE_OUT={listed(found.telling)!r}."
         )
     renamed = [
         f"{one.header!r} is {one.name}" for one in found.features if one.header.strip().lower() != one.name
     ]
     if renamed:
-        more = ", ..." if len(renamed) > MOST_SHOWN else ""
+        more = f", and {len(renamed) - MOST_SHOWN} more" if len(renamed) > MOST_SHOWN else ""
         yield f"Names in the contract: {', '.join(renamed[:MOST_SHOWN])}{more}."
     if options.group and options.time:
         yield f"GROUP={options.group} is for tables without TIME: here, windows go by {options.time}."
@@ -49,8 +49,7 @@ def notes_of(found: Draft) -> Iterator[str]:
 
 def _of_column(column: ColumnProfile) -> Iterator[str]:
     if column.unreadable:
-        values = plural(column.unreadable, "value")
-        yield f"{column.header}: {values} that cannot be read count as missing."
+        yield f"{column.header}: {plural(column.unreadable, 'unreadable value')} taken as missing."
     if column.kind == "text":
         yield f"{column.header} is free text: its length is learnt; problem/features.py can make more of it."
     if column.kind == "timestamp":

@@ -218,9 +218,24 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options |= {"index_col": False, "usecols": [*range(len(rows[0]))]}
     elif separator != SPACES:
         _require_even(place, rows, before)
+    if padded := _padded(rows):
+        options["dtype"] = dict.fromkeys(padded, "str")
     if "?" in place and not place.startswith(BUCKETS) and (compression := _compression(place)):
         options["compression"] = compression
     return options | {"na_values": MISSING, "low_memory": False}, tuple(_notes(rows[0] if rows else []))
+
+
+def _padded(rows: list[list[str]]) -> list[str]:
+    """Headers of columns with zeros before their digits, which are codes: 00123 is not 123."""
+    headers, *others = rows or [[]]
+    codes = [
+        [re.fullmatch(r"0\d+", one.strip()) for one in row] for row in others if len(row) == len(headers)
+    ]
+    return [
+        header
+        for place, header in enumerate(headers)
+        if headers.count(header) == 1 and any(row[place] for row in codes)
+    ]
 
 
 def _notes(headers: list[str]) -> Iterator[str]:

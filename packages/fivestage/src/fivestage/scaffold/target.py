@@ -11,6 +11,7 @@ from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import TASKS
 from fivestage.data.cleaning import class_codes, equals, exceeds, number, text
+from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import decimal_of
 
 YES = ("1", "true", "yes", "y", "t", "bad", "positive", "churned", "fraud", "default", "failed", "malignant")
@@ -199,7 +200,7 @@ def _require_each(header: str, sizes: dict[str, int], *, numbers: bool = False) 
         others = f", or join it with another, or say which one is acted on: POSITIVE={next(iter(sizes))!r}"
         others = others if len(sizes) > BINARY else ""
         others += "; to forecast the number itself: TASK=regression" if numbers else ""
-        rows = f"{sizes[rare]} row{'s' if sizes[rare] > 1 else ''} of {sum(sizes.values()):,}"
+        rows = f"{plural(sizes[rare], 'row')} of {sum(sizes.values()):,}"
         raise UserError(
             f"The target {header!r} is {rare!r} in {rows}, too few to "
             f"learn and to test: bring {LEAST_OF_CLASS} or more{others}."

@@ -67,7 +67,7 @@ def write_problem(found: Draft, folder: Path) -> None:
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 (no HTML)
     )
-    environment.globals |= {"q": quoted, "py": repr, "limit": _limit}
+    environment.globals |= {"q": quoted, "py": repr, "limit": _limit, "plural": plural}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for file in (CONTRACT, DATASET, FEATURES, CANDIDATES):
@@ -136,17 +136,9 @@ def _content(found: Draft) -> Fields:
         "reach_hours": (history + windows.holdout_days) * 24,
         "dataset": _dataset(found),
         "evidence": found.evidence,
-        "counts": _counts(found),
+        "repeated": found.repeated if found.drop_repeated else 0,
+        "unlabelled": found.unlabelled,
     }
-
-
-def _counts(found: Draft) -> list[str]:
-    """What is left out of the table, in words."""
-    counts = {
-        "left out, a whole repeat of another": found.repeated if found.drop_repeated else 0,
-        "left out, without a target": found.unlabelled,
-    }
-    return [f"{plural(many, 'row')} {what}" for what, many in counts.items() if many]
 
 
 def _prices(target: Target) -> Fields:
@@ -205,14 +197,20 @@ def _columns(found: Draft) -> list[Fields]:
     for column in found.features:
         notes = [
             f"missing in {column.missing:.1%}" if column.missing else "",
-            f"{column.unreadable:,} values cannot be read" if column.unreadable else "",
+            f"{plural(column.unreadable, 'value')} not readable" if column.unreadable else "",
+            _seen(column) if column.kind in ("number", "integer") else "",
             "only its length is learnt" if column.kind == "text" else "",
-            f"{column.distinct:,} values" if column.kind == "category" and not column.levels else "",
+            plural(column.distinct, "value") if column.kind == "category" and not column.levels else "",
         ]
         note = "; ".join(note for note in notes if note)
         fields = fields_of(column, grows=column.name in found.trending)
         made.append({"name": column.name, "note": note, "fields": fields})
     return made
+
+
+def _seen(column: ColumnProfile) -> str:
+    low, high = (plain(one, whole=column.kind == "integer") for one in (column.low, column.high))
+    return f"seen from {low} to {high}"
 
 
 def _outcome(found: Draft, fields: Mapping[str, Fields]) -> dict[str, Fields]:
