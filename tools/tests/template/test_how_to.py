@@ -74,7 +74,7 @@ def follow_all_pages(project: Path, task: str) -> None:
     paste(checks, metric, before="def checks(")
     paste(checks, another, instead=there)
     route, test = blocks(project, "add-a-route", names)
-    paste(app, route, before="    public = APIRouter()")
+    paste(app, route, before="    app.add_standard_routes()")
     paste(project / "tests" / "test_service.py", test)
     make(project, "format")
 

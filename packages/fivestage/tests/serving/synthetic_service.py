@@ -5,7 +5,7 @@ import os
 from fastapi import FastAPI
 
 from fivestage.common import native
-from fivestage.serving.server import prepare_process, run
+from fivestage.serving.server import run
 from fivestage.serving.service_settings import Settings
 from tests.serving.prediction_app import create_app
 
@@ -15,7 +15,6 @@ def create() -> FastAPI:
 
     if "SYNTHETIC_WITHOUT_C" in os.environ:  # as where no compiler was when the library was installed
         native.EXTENSION_SUFFIXES = []  # type: ignore[attr-defined]
-    prepare_process()
     return create_app(synthetic_problem("binary"), Settings.from_environment())
 
 

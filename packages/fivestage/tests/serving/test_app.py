@@ -201,7 +201,7 @@ def test_what_waits_for_the_thread_is_bounded(
     [
         ("shadow", "store.write_shadows"),
         ("poll", "store.events"),
-        ("prune", "_spool.orphans"),
+        ("prune", "_spool.count"),
         ("reload", "configured_version"),
     ],
 )

@@ -239,7 +239,7 @@ def test_mutated_requests_are_answered_as_by_stock_uvicorn(
     """But for what is documented: problem details for what is not HTTP, and no switch of protocols."""
     chance = random.Random(5)
     requests = [mutated(good(traffic), chance) for _ in range(REQUESTS)]
-    wide = {"max_in_flight": 10_000}
+    wide = {"max_in_flight": 10_000, "max_waiting_jobs": 10_000}
 
     async def everything(service: Running) -> list[list[tuple[int, str]]]:
         found = []

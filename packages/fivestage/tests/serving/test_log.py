@@ -189,32 +189,35 @@ def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_what_was_spooled_goes_to_the_database_in_order_and_once(store: Store, tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", "one")
+    spool = Spool(tmp_path / "spool.sqlite")
     spool.add([answered(1), answered(2)])
     spool.add([answered(3)])
     assert spool.waiting == 3
     store.write_answers([answered(1)])  # as if the connection broke after the commit
     spool.drain(store)
-    assert spool.waiting == 0
-    assert not list((tmp_path / "spool").iterdir())
+    assert spool.waiting == spool.count() == 0
     assert [answer for _, answer in store.answers()] == [answered(1), answered(2), answered(3)]
     spool.add([answered(4)])
     spool.drain(store)
     assert len(list(store.answers())) == 4
+    spool.close()
 
 
-def test_the_spool_of_a_process_that_ended_is_drained_by_another(store: Store, tmp_path: Path) -> None:
-    dead, alive = Spool(tmp_path, "dead"), Spool(tmp_path, "alive")
-    dead.add([answered(1), answered(2)])
-    alive.drain(store)
-    assert not list(store.answers()), "its process lives"
-    dead.close()
-    with (tmp_path / "dead.jsonl").open("ab") as file:
-        file.write(b'["a-0003", 1.0, "1"')  # a line that a kill cut short
-    assert alive.orphans()
+def test_what_a_process_spooled_before_it_was_killed_another_moves_on(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "spool.sqlite"
+    killed, alive = Spool(path), Spool(path)
+    assert alive.count() == 0
+    killed.add([answered(1), answered(2)])
+    assert alive.count() == 2
     alive.drain(store)
     assert [answer for _, answer in store.answers()] == [answered(1), answered(2)]
-    assert not alive.orphans()
+    killed.add([answered(3)])  # it lives after all, and nothing of its goes lost
+    assert killed.count() == 1
+    killed.drain(store)
+    assert [answer for _, answer in store.answers()] == [answered(1), answered(2), answered(3)]
+    killed.close()
+    alive.close()
 
 
 def test_while_the_database_is_away_answers_wait_on_disk(

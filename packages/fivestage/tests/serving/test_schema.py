@@ -155,6 +155,22 @@ def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
         assert status(intake, body) in {200, 400, 422}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":' * 50_000,
+        b'{"kind":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"rows":[{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        b'{"rows":[{"customer":[]},{"customer":"\xff"}]}',
+        b'{"kind":"\\ud800"}',
+        b'{"amount":1' + b"0" * 100_000 + b"}",
+    ],
+)
+def test_what_is_nested_too_deep_or_no_text_is_refused(body: bytes) -> None:
+    for intake in (ROWS, EVENTS):
+        assert status(intake, body) in {400, 422}
+
+
 @given(st.sampled_from(list(GOOD)), ANYTHING, st.integers(0, 200), st.binary(max_size=3))
 def test_a_good_request_gone_wrong_is_read_or_refused(
     field: str, value: Any, place: int, noise: bytes

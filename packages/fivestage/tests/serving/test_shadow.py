@@ -87,8 +87,6 @@ def test_a_challenger_that_reads_otherwise_is_refused_and_the_champion_serves(
 
 def test_of_more_than_can_wait_the_oldest_go(tmp_path: Path) -> None:
     shadow = Shadow(tmp_path / "shadow", FEATURES)
-    for number in range(QUEUE + 3):
-        shadow.offer(str(number), [])
-    assert shadow.dropped == 3
+    assert [shadow.offer(str(number), []) for number in range(QUEUE + 3)].count(True) == 3
     assert len(shadow._waiting) == QUEUE
     assert shadow._waiting[0][0] == "3"

@@ -1,39 +1,19 @@
-"""From a model's raw scores to forecasts (see `fivestage.contract.cost_model`)."""
+"""From a model's raw scores to forecasts (see `fivestage.contract.cost_model`).
+
+Of each task, `forecast` maps the scores of many rows (rows, or rows x outputs) and `of_one` those of one
+row, the same but for the last bit of an exponential; `weights` says what each score counts for in a row's
+reasons.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from fivestage.common.columns import Floats
 from fivestage.contract.cost_model import HIGH, LOW
-
-
-class Calibrator(Protocol):
-    """How margins become forecasts; of one row as of many, but for the last bit of an exponential."""
-
-    @property
-    def task(self) -> str:
-        """Whose forecasts they are."""
-        ...
-
-    def forecast(self, margins: Floats) -> Floats:
-        """Forecasts of rows: one margin each, or rows x outputs."""
-        ...
-
-    def of_one(self, margins: Any) -> Any:
-        """The forecast of one row: a number of a number, or a list of a list."""
-        ...
-
-    def weights(self, forecast: Sequence[float]) -> Sequence[float]:
-        """What each margin of a row counts for in that which reasons explain."""
-        ...
-
-    def expected_cost(self, forecast: Floats) -> Floats | None:
-        """What each row's decision is expected to cost, where the forecasts alone do not tell it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +35,6 @@ class Calibration:
 
     def weights(self, forecast: Sequence[float]) -> Sequence[float]:
         return [self.slope] * len(forecast)
-
-    def expected_cost(self, forecast: Floats) -> Floats | None:
-        del forecast
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +59,6 @@ class MulticlassCalibration:
         """The log-odds of the likeliest class, against the mean of all."""
         likeliest, share = forecast.index(max(forecast)), 1 / len(forecast)
         return [self.slope * ((place == likeliest) - share) for place in range(len(forecast))]
-
-    def expected_cost(self, forecast: Floats) -> Floats | None:
-        del forecast
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +94,6 @@ class RegressionCalibration:
         """The value itself."""
         return [1.0] + [0.0] * (len(forecast) - 1)
 
-    def expected_cost(self, forecast: Floats) -> Floats | None:
-        return self.cost_per_width * (forecast[:, HIGH] - forecast[:, LOW])
-
 
 AnyCalibration = Calibration | MulticlassCalibration | RegressionCalibration
 LINKS: dict[str, type[AnyCalibration]] = {
@@ -132,3 +101,10 @@ LINKS: dict[str, type[AnyCalibration]] = {
     "multiclass": MulticlassCalibration,
     "regression": RegressionCalibration,
 }
+
+
+def expected_cost(calibration: AnyCalibration, forecast: Floats) -> Floats | None:
+    """What each row's decision is expected to cost, where the forecasts alone do not tell it."""
+    if isinstance(calibration, RegressionCalibration):
+        return calibration.cost_per_width * (forecast[:, HIGH] - forecast[:, LOW])
+    return None

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from fivestage.artifact.additive import AdditiveExplainer
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import form_of
-from fivestage.artifact.scorer import Contributions
-from fivestage.artifact.shapley import strongest
+from fivestage.artifact.shapley import Explainer, strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
 from fivestage.features.definitions import UNDEFINED, FeatureDefinitions, Features, Frame, columns_of
@@ -48,7 +48,7 @@ class Engine:
         self.scorer = artifact.scorer
         self.form = form_of(artifact.contract)
         self._answer = self.form.prediction
-        self._explainers: list[Contributions] = []  # of each output, once asked for
+        self._explainers: Sequence[Explainer | AdditiveExplainer] = ()  # of each output, once asked for
         self._stale = True  # whether the history has changed since it was last asked by the column
         self.undefined: Counter[str] = Counter()  # rows for which a feature, or a set of them, had no value
         self._reported: set[str] = set()

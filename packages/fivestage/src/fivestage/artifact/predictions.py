@@ -1,4 +1,10 @@
-"""What the service answers, for each task: messages made from the contract, filled from forecasts."""
+"""What the service answers, for each task: messages made from the contract, filled from forecasts.
+
+The form of a task has the type of an `answer`, its `tensors` for the Open Inference Protocol, and the
+`columns` of a scored table. `prediction` makes the message of a row and `message` that of a request,
+`forecast` reads the numbers back, `reasons` says what moved a prediction, `decided` how decisions are
+told, `kind` what one counts as.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -104,38 +110,6 @@ class NumberPrediction(Struct, frozen=True, gc=False):
     reasons: NumberReasons | UnsetType = UNSET  # on request
 
 
-class Form:
-    """The messages of a contract."""
-
-    answer: type[Struct]  # of a whole request
-    tensors: tuple[OutputTensor, ...]  # of the Open Inference Protocol
-    columns: tuple[str, ...]  # in which a scored table holds forecasts
-
-    def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
-        """The message of one row's forecast, with features whose category training never saw."""
-        raise NotImplementedError
-
-    def message(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
-        """The message of a request."""
-        raise NotImplementedError
-
-    def forecast(self, prediction: Any) -> tuple[float, ...]:
-        """The numbers of a message's forecast."""
-        raise NotImplementedError
-
-    def reasons(self, prediction: Any, average: float, strongest: Sequence[Moved], rest: float) -> Struct:
-        """The message of what moved a prediction."""
-        raise NotImplementedError
-
-    def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
-        """Decisions of `fivestage.contract.cost_model` as they are told."""
-        raise NotImplementedError
-
-    def kind(self, decision: Any) -> str:
-        """What a decision is counted as."""
-        return str(decision)
-
-
 def numbers_in(prediction: Mapping[str, Any]) -> tuple[float, ...]:
     """The numbers of the forecast in a prediction that came as JSON.
 
@@ -157,29 +131,7 @@ def _decided(datatype: str) -> OutputTensor:
     return OutputTensor("decision", datatype, 1, _alone("decision"))
 
 
-def form_of(contract: Contract) -> Form:
-    """The messages of a contract.
-
-    Args:
-        contract: tells the task, the decisions' names and the costs.
-
-    Returns:
-        How forecasts of this task are told: one for binary, one for multiclass, one for regression.
-
-    Raises:
-        TypeError: for a contract of no task.
-    """
-    match contract:
-        case BinaryContract():
-            return BinaryForm(contract)
-        case MulticlassContract():
-            return MulticlassForm(contract)
-        case RegressionContract():
-            return RegressionForm()
-    raise TypeError(f"{type(contract).__name__} is a contract of no task")
-
-
-class BinaryForm(Form):
+class BinaryForm:
     """A probability, and whether to act on it."""
 
     answer = Answer
@@ -190,7 +142,7 @@ class BinaryForm(Form):
         self._act, self._wait = contract.decision.act, contract.decision.wait
         self.tensors = (OutputTensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
 
-    def prediction(self, forecast: float, unknown: tuple[str, ...]) -> Prediction:
+    def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Prediction:
         return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
 
     def message(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
@@ -208,8 +160,11 @@ class BinaryForm(Form):
         del prediction
         return Reasons(average, tuple(Reason(*one) for one in strongest), rest)
 
+    def kind(self, decision: str) -> str:
+        return decision
 
-class MulticlassForm(Form):
+
+class MulticlassForm:
     """A probability for each class, and the cheapest action."""
 
     def __init__(self, contract: MulticlassContract) -> None:
@@ -240,52 +195,48 @@ class MulticlassForm(Form):
         )
         self._chances: Any = chances
         self._made: Any = made
-        self.answer = _answer_of(made)
+        self.answer: Any = _answer_of(made)
         self.tensors = (
             OutputTensor("probabilities", "FP64", len(self._names), self.forecast),
             _decided("BYTES"),
         )
-        self._whole: Any = self.answer
 
-    def prediction(self, forecast: Sequence[float], unknown: tuple[str, ...]) -> Any:
+    def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
         action = self._actions[self._money.decide_one(forecast)]
         return self._made(self._chances(*forecast), action, unknown)
 
-    def message(self, request_id: str, version: str, predictions: list[Any]) -> Struct:
-        whole: Struct = self._whole(request_id, version, predictions)
-        return whole
+    def message(self, request_id: str, version: str, predictions: list[Any]) -> Any:
+        return self.answer(request_id, version, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
-        told: NDArray[Any] = np.array(self._actions, dtype=object)[decisions]
-        return told
+        return np.asarray(np.array(self._actions, dtype=object)[decisions])
 
     def forecast(self, prediction: Any) -> tuple[float, ...]:
-        found: tuple[float, ...] = msgspec.structs.astuple(prediction.probabilities)
-        return found
+        return msgspec.structs.astuple(prediction.probabilities)
 
     def reasons(self, prediction: Any, average: float, strongest: Sequence[Moved], rest: float) -> Struct:
         forecast = self.forecast(prediction)
         likeliest = self._names[forecast.index(max(forecast))]
         return ClassReasons(likeliest, average, tuple(Reason(*one) for one in strongest), rest)
 
+    def kind(self, decision: str) -> str:
+        return decision
 
-class RegressionForm(Form):
+
+class RegressionForm:
     """A value with its interval, and the number to plan with."""
 
     columns = NUMBERS
     tensors = tuple(OutputTensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
 
     def __init__(self) -> None:
-        self.answer = _answer_of(NumberPrediction)
-        self._whole: Any = self.answer
+        self.answer: Any = _answer_of(NumberPrediction)
 
-    def prediction(self, forecast: Sequence[float], unknown: tuple[str, ...]) -> NumberPrediction:
-        value, low, high, decision = forecast
-        return NumberPrediction(value, low, high, decision, unknown)
+    def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> NumberPrediction:
+        return NumberPrediction(*(*forecast, unknown))
 
-    def message(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Struct:
-        whole: Struct = self._whole(request_id, version, predictions)
-        return whole
+    def message(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Any:
+        return self.answer(request_id, version, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return decisions
@@ -302,6 +253,31 @@ class RegressionForm(Form):
     def kind(self, decision: float) -> str:
         del decision
         return "number"
+
+
+Form = BinaryForm | MulticlassForm | RegressionForm
+
+
+def form_of(contract: Contract) -> Form:
+    """The messages of a contract.
+
+    Args:
+        contract: tells the task, the decisions' names and the costs.
+
+    Returns:
+        How forecasts of this task are told: one for binary, one for multiclass, one for regression.
+
+    Raises:
+        TypeError: for a contract of no task.
+    """
+    match contract:
+        case BinaryContract():
+            return BinaryForm(contract)
+        case MulticlassContract():
+            return MulticlassForm(contract)
+        case RegressionContract():
+            return RegressionForm()
+    raise TypeError(f"{type(contract).__name__} is a contract of no task")
 
 
 def _answer_of(prediction: type[Struct]) -> type[Struct]:

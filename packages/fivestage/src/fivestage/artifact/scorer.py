@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fivestage.artifact.additive import AdditiveExplainer, AdditiveModel
-from fivestage.artifact.calibration import Calibrator
+from fivestage.artifact.calibration import AnyCalibration
 from fivestage.artifact.compiled_trees import SOURCE, CompiledForest
 from fivestage.artifact.onnx_graphs import OnnxGraphs, OnnxScorer
 from fivestage.artifact.shapley import Explainer
@@ -22,6 +22,9 @@ SINGLE_TOLERANCE = 1e-4  # the same in single precision, whose own error is some
 SMALLEST_CHANCE = 1e-6  # log-odds of 0 and 1 are infinite
 OF_NUMBER = DECISION + 1  # raw scores of a number's forecast
 
+if TYPE_CHECKING:
+    from fivestage.artifact.treelite_checkpoint import Interpreter
+
 ModelData = Ensemble | AdditiveModel | OnnxGraphs
 
 
@@ -31,28 +34,6 @@ class Parity:
 
     rows: Floats
     margins: Floats
-
-
-class Backend(Protocol):
-    """What answers rows of features with a model's outputs."""
-
-    def margin(self, values: Sequence[float]) -> Any:
-        """The output of one row: a number, or a list of them."""
-        ...
-
-    def margins(self, rows: Floats) -> Floats:
-        """The outputs of rows x features: one a row, or rows x outputs."""
-        ...
-
-
-class Contributions(Protocol):
-    """What explains one raw score."""
-
-    base: float  # the average score
-
-    def contributions(self, row: Floats) -> Floats:
-        """What each feature adds; with `base` they sum to the score."""
-        ...
 
 
 class Scorer:
@@ -66,7 +47,7 @@ class Scorer:
         UserError: for ONNX graphs without onnxruntime.
     """
 
-    def __init__(self, model: ModelData, calibration: Calibrator) -> None:
+    def __init__(self, model: ModelData, calibration: AnyCalibration) -> None:
         self._calibration, self._model = calibration, model
         self._backend, self.why_slow = _backend(model)  # why trees are not compiled; empty when they are
         self._chances = not isinstance(model, AdditiveModel) and model.link == "probability"
@@ -104,7 +85,7 @@ class Scorer:
         row = np.array([features], dtype=np.float64)
         return self._calibration.of_one(self.margins(row)[0].tolist())
 
-    def explainers(self) -> list[Contributions]:
+    def explainers(self) -> Sequence[Explainer | AdditiveExplainer]:
         """One for each raw score that the model has.
 
         Raises:
@@ -154,7 +135,7 @@ def of_number(scores: Floats) -> Floats:
     return np.column_stack([scores] * OF_NUMBER) if scores.ndim == 1 else scores
 
 
-def _backend(model: ModelData) -> tuple[Backend, str]:
+def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | AdditiveModel | OnnxScorer, str]":
     """What answers; of trees, compiled tables, or treelite's interpreter and why."""
     match model:
         case AdditiveModel():

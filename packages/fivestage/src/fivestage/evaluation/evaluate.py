@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.calibration import expected_cost
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
@@ -59,7 +60,7 @@ def answers_of(artifact: Artifact, features: pd.DataFrame) -> Answers:
 
 def answers_by_forecast(artifact: Artifact, forecast: Floats) -> Answers:
     """What the artifact decides by forecasts of its own."""
-    return Answers(forecast, artifact.decide(forecast), artifact.calibration.expected_cost(forecast))
+    return Answers(forecast, artifact.decide(forecast), expected_cost(artifact.calibration, forecast))
 
 
 def evaluate_window(

@@ -23,6 +23,7 @@ from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
 _WORDS = {"float": "a number", "int": "a whole number", "str": "text"}
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Plain = dict[str, Any]
 
 
@@ -31,6 +32,14 @@ class Receipt(Struct, frozen=True):
 
     accepted: int
     repeated: int
+
+
+class FieldError(ValueError):
+    """A value that its type allows and the contract does not."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(field, why)
+        self.field, self.why = field, why
 
 
 class Record:
@@ -83,7 +92,7 @@ class Record:
         """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN.
 
         Raises:
-            ValueError: with field and reason, for a timestamp or a key that is none, or a broken rule.
+            FieldError: for a timestamp or a key that is none, or a broken rule.
         """
         values = msgspec.structs.asdict(message)
         for field, low, high in self._times:
@@ -91,19 +100,19 @@ class Record:
             if moment is not None:
                 seconds = values[field] = math.floor(moment.timestamp())
                 if not low <= seconds <= high:
-                    raise ValueError(field, "Expected a moment in the range of the contract")
+                    raise FieldError(field, "Expected a moment in the range of the contract")
         for field, convert in self._converters:
             if values[field] is not None:
                 try:
                     values[field] = convert(values[field])
                 except ValueError as error:
-                    raise ValueError(field, str(error)) from error
+                    raise FieldError(field, str(error)) from error
         for field, missing in self._nullable:
             if values[field] is None:
                 values[field] = missing
         broken = next((rule for rule in self._rules if not rule.holds(values)), None)
         if broken is not None:
-            raise ValueError(broken.left, f"Expected {broken}")
+            raise FieldError(broken.left, f"Expected {broken}")
         return values
 
     def faults(self, fields: Mapping[str, msgspec.Raw], row: int) -> list[Fault]:
@@ -149,8 +158,8 @@ class Intake:
         self._decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._decode_loose = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
 
-    def messages(self, body: bytes) -> list[Struct]:
-        """The items of a request.
+    def parse(self, body: bytes) -> tuple[list[Struct], list[Plain]]:
+        """The items of a request: as messages, and as plain values.
 
         Raises:
             ProblemError: naming rows and fields, when it is not what the contract says.
@@ -158,28 +167,20 @@ class Intake:
         try:
             if self._is_many(body):
                 items: list[Struct] = getattr(self._decode_many(body), self.plural)
-                return items
-            return [self._decode_one(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._refusal(body, error) from None
-
-    def plain(self, messages: list[Struct]) -> list[Plain]:
-        """The items as plain values.
-
-        Raises:
-            ProblemError: naming rows and fields, for timestamps out of range.
-        """
-        try:
+            else:
+                items = [self._decode_one(body)]
             if self._single is not None:
                 plain = self._single.plain
-                return [plain(message) for message in messages]
-            return [self._records[type(message)].plain(message) for message in messages]
-        except ValueError:
-            raise _refused(self._out_of_range(messages)) from None
+                return items, [plain(item) for item in items]
+            return items, [self._records[type(item)].plain(item) for item in items]
+        except (msgspec.ValidationError, FieldError) as error:
+            raise self._refusal(body, error) from None
+        except _UNREADABLE as error:
+            raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
     def read(self, body: bytes) -> list[Plain]:
-        """The items of a request as plain values; see `messages` and `plain`."""
-        return self.plain(self.messages(body))
+        """The items of a request as plain values; see `parse`."""
+        return self.parse(body)[1]
 
     def schema(self) -> Plain:
         """The JSON schema of a request; it refers to `components`."""
@@ -198,48 +199,40 @@ class Intake:
                         kind["type"] = "integer"
         return found
 
-    def _out_of_range(self, messages: list[Struct]) -> list[Fault]:
-        faults = []
-        for row, message in enumerate(messages):
-            try:
-                self._records[type(message)].plain(message)
-            except ValueError as error:
-                field, what = error.args
-                faults.append(Fault(what, row, field))
-        return faults[:MAX_FAULTS]
-
     def _refusal(self, body: bytes, error: Exception) -> ProblemError:
-        """Say what is wrong, looking at each row by itself."""
-        if not isinstance(error, msgspec.ValidationError):
-            return ProblemError(400, f"The body is not JSON: {error}.")
-        if not self._is_many(body):
-            return _refused(self._faults(body, error, 0))
-        try:
-            rows = self._decode_loose(body)[self.plural]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _refused([_fault(error, None)])
-        if len(rows) > self.limit:
-            return ProblemError(
-                422, f"{len(rows)} {self.plural} are too many: send at most {self.limit} at once."
-            )
-        faults: list[Fault] = []
-        for row, raw in enumerate(rows):
+        """Say what is wrong, looking at each item by itself."""
+        items: list[Any] = [body]
+        if self._is_many(body):
             try:
-                self._decode_one(raw)
-            except msgspec.ValidationError as fault:
-                faults += self._faults(raw, fault, row)
-                if len(faults) >= MAX_FAULTS:
-                    break
+                items = self._decode_loose(body)[self.plural]
+            except _UNREADABLE:
+                return _refused([_fault(error, None)])
+            if len(items) > self.limit:
+                return ProblemError(
+                    422, f"{len(items)} {self.plural} are too many: send at most {self.limit} at once."
+                )
+        faults: list[Fault] = []
+        for row, raw in enumerate(items):
+            faults += self._faults(raw, row)
+            if len(faults) >= MAX_FAULTS:
+                break
         return _refused(faults or [_fault(error, None)])
 
-    def _faults(self, raw: bytes | msgspec.Raw, error: Exception, row: int) -> list[Fault]:
+    def _faults(self, raw: bytes | msgspec.Raw, row: int) -> list[Fault]:
         """Each fault of an item by itself; what its decoder said, where that is all that can be said."""
         try:
-            fields = self._decode_fields(raw)
-            record = self._single or self._by_kind[msgspec.json.decode(fields["kind"])]
-            return record.faults(fields, row) or [_fault(error, row)]
-        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
-            return [_fault(error, row)]
+            message = self._decode_one(raw)
+            self._records[type(message)].plain(message)
+        except FieldError as error:
+            return [Fault(error.why, row, error.field)]
+        except _UNREADABLE as error:
+            try:
+                fields = self._decode_fields(raw)
+                record = self._single or self._by_kind[msgspec.json.decode(fields["kind"])]
+                return record.faults(fields, row) or [_fault(error, row)]
+            except (*_UNREADABLE, LookupError, TypeError):
+                return [_fault(error, row)]
+        return []
 
 
 REFERENCE = "#/components/schemas/{name}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from fivestage.serving.spool import Spool
 from fivestage.serving.store import PredictionRecord, Store
@@ -23,18 +22,12 @@ class GroupCommit:
         self._records: list[PredictionRecord] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Take an answer; the future is done when a killed process would not lose it any more."""
-        loop = self._loop = (
-            self._loop or asyncio.get_running_loop()
-        )  # which would ask for the process's number
-        if not self._waiting:
-            if not self._store.remote:
-                loop.call_soon(self._write_locally)
-            elif self._writing is None:
-                self._writing = loop.create_task(self._write_remotely())
+        loop = asyncio.get_running_loop()
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_groups())
         written: asyncio.Future[None] = loop.create_future()
         self._records.append(record)
         self._waiting.append(written)
@@ -45,49 +38,35 @@ class GroupCommit:
         if self._writing is not None:
             await self._writing
 
-    def _write_locally(self) -> None:
-        records, waiting = self._take()
-        _settle(waiting, self._write(records))
-
-    async def _write_remotely(self) -> None:
+    async def _write_groups(self) -> None:
         while self._waiting:
-            records, waiting = self._take()
-            _settle(waiting, await asyncio.to_thread(self._write, records))
+            records, waiting = self._records, self._waiting
+            self._records, self._waiting = [], []
+            failed = await self._store.call(self._write, records)
+            for written in waiting:
+                if written.done():  # its request was cancelled
+                    continue
+                if failed is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failed)
         self._writing = None
-
-    def _take(self) -> tuple[list[PredictionRecord], list[asyncio.Future[None]]]:
-        records, waiting = self._records, self._waiting
-        self._records, self._waiting = [], []
-        return records, waiting
 
     def _write(self, records: list[PredictionRecord]) -> Exception | None:
         """To the database; to the spool where others wait there already, or when the database fails."""
-        spool = self._spool
-        takers: list[tuple[str, Callable[[list[PredictionRecord]], None]]] = []
-        if spool is None or not spool.waiting:
-            takers.append(("the database", self._store.write_answers))
-        if spool is not None:
-            takers.append(("the spool", spool.add))
+        takers = [] if self._spool is not None and self._spool.waiting else [self._store.write_answers]
+        if self._spool is not None:
+            takers.append(self._spool.add)
         failed: Exception | None = None
-        for name, take in takers:
+        for take in takers:
             try:
                 take(records)
             except Exception as error:  # noqa: BLE001 (whatever it is, the answers must go somewhere)
                 failed = error
                 if not self.error:  # else it has been said
-                    logger.warning("%s takes no answers: %s", name, error)
+                    logger.warning("answers cannot be written: %s", error)
             else:
                 self.error = ""
                 return None
         self.error = str(failed)
         return failed
-
-
-def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
-    for written in waiting:
-        if written.done():  # its request was cancelled
-            continue
-        if failed is None:
-            written.set_result(None)
-        else:
-            written.set_exception(failed)

@@ -16,7 +16,7 @@ from fivestage.artifact.predictions import form_of
 from fivestage.contract.contract import Column, Contract, NumberColumn
 from fivestage.serving.admission import Admission
 from fivestage.serving.decoders import REFERENCE
-from fivestage.serving.openapi import GUARDED, OF_BODY, answers
+from fivestage.serving.openapi import GUARDED, OF_BODY, answered, refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.requests import read_body
 from fivestage.serving.service import PredictionService
@@ -53,15 +53,16 @@ class InferenceResponse(Struct, omit_defaults=True):
 
 
 _read = msgspec.json.Decoder(InferenceRequest).decode
-_FOUND = answers(InferenceResponse, 404, *OF_BODY, *GUARDED)
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {JSON: {"schema": {"$ref": REFERENCE.format(name=InferenceRequest.__name__)}}},
     }
 }
-_CHECKED = answers(None, 404, 422, 503)
-_DESCRIBED = answers(None, 404, 422, *GUARDED)
+_INFER: dict[str, Any] = {
+    "openapi_extra": _BODY,
+    "responses": {200: answered(InferenceResponse), **refusals(*OF_BODY)},
+}
 
 
 def inference_protocol(service: PredictionService, contract: Contract, admission: Admission) -> APIRouter:
@@ -77,41 +78,45 @@ def inference_protocol(service: PredictionService, contract: Contract, admission
     """
     inference = _Inference(service, contract)
     open_paths = APIRouter(tags=["Open Inference Protocol"])
-    guarded = APIRouter(tags=["Open Inference Protocol"], dependencies=admission.dependencies)
+    guarded = APIRouter(
+        tags=["Open Inference Protocol"],
+        dependencies=admission.dependencies,
+        responses=refusals(404, 422, *GUARDED),
+    )
 
-    @open_paths.get("/v2", responses=answers(None))
+    @open_paths.get("/v2")
     async def server() -> JSONResponse:
         """The server."""
         return JSONResponse({"name": "fivestage", "version": "1", "extensions": ["binary_tensor_data"]})
 
-    @open_paths.get("/v2/health/live", responses=answers(None))
+    @open_paths.get("/v2/health/live")
     async def live() -> JSONResponse:
         """Whether the process lives."""
         return JSONResponse({"live": True})
 
-    @open_paths.get("/v2/health/ready", responses=answers(None, 503))
+    @open_paths.get("/v2/health/ready", responses=refusals(503))
     async def server_ready() -> JSONResponse:
         """Whether it is ready."""
         inference.require_ready()
         return JSONResponse({"ready": True})
 
-    @open_paths.get("/v2/models/{name}/ready", responses=_CHECKED)
-    @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=_CHECKED)
+    @open_paths.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
+    @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
     async def model_ready(name: str, version: str | None = None) -> JSONResponse:
         """Whether the model is ready."""
         inference.require_ready()
         inference.require_model(name, version)
         return JSONResponse({"name": name, "ready": True})
 
-    @guarded.get("/v2/models/{name}", responses=_DESCRIBED)
-    @guarded.get("/v2/models/{name}/versions/{version}", responses=_DESCRIBED)
+    @guarded.get("/v2/models/{name}")
+    @guarded.get("/v2/models/{name}/versions/{version}")
     async def model(name: str, version: str | None = None) -> JSONResponse:
         """The model's inputs and outputs."""
         inference.require_model(name, version)
         return JSONResponse({"name": name, "platform": "fivestage", **inference.metadata()})
 
-    @guarded.post("/v2/models/{name}/infer", openapi_extra=_BODY, responses=_FOUND)
-    @guarded.post("/v2/models/{name}/versions/{version}/infer", openapi_extra=_BODY, responses=_FOUND)
+    @guarded.post("/v2/models/{name}/infer", **_INFER)
+    @guarded.post("/v2/models/{name}/versions/{version}/infer", **_INFER)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Answer rows that come as columns."""
         inference.require_model(name, version)

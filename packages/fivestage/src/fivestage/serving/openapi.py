@@ -1,11 +1,9 @@
 """The message types that decode requests, as the OpenAPI document of a FastAPI application shows them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from fivestage.serving.decoders import REFERENCE, Intake
 from fivestage.serving.problems import MEDIA_TYPE, ProblemDetails
@@ -27,64 +25,35 @@ GUARDED = (401, 403, 429, 503)  # what `Admission` answers
 OF_BODY = (400, 413, 415, 422)
 
 
-def request_body(intake: Intake) -> Json:
-    """For `openapi_extra` of a route: one item or many, as an intake reads them.
-
-    Args:
-        intake: what reads the route's requests.
-
-    Returns:
-        The OpenAPI object with "requestBody": its JSON schema, and an example of one item and of many.
-    """
+def messages(intake: Intake, answer: type[msgspec.Struct]) -> dict[str, Any]:
+    """Options of a route that reads requests by an intake: how the document shows both messages."""
     examples = {"many": {"value": {intake.plural: intake.examples}}, "one": {"value": intake.examples[0]}}
     content = {"application/json": {"schema": intake.schema(), "examples": examples}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+        "responses": {200: answered(answer), **refusals(*OF_BODY)},
+    }
 
 
-def answers(message: type[msgspec.Struct] | None, *refusals: int) -> dict[int | str, Json]:
-    """For `responses` of a route: the message that it gives, and the statuses that it refuses with.
+def answered(message: type[msgspec.Struct]) -> Json:
+    """The OpenAPI response object of a message."""
+    schema = {"$ref": REFERENCE.format(name=message.__name__)}
+    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
+
+
+def refusals(*statuses: int) -> dict[int | str, Json]:
+    """For `responses` of a route: the statuses that it refuses with.
 
     Args:
-        message: the type of the answer's body; None for any JSON object.
-        *refusals: HTTP statuses, of those in `REASONS`.
+        *statuses: of those in `REASONS`.
 
     Returns:
-        The OpenAPI response object of each status, 200 included.
+        The OpenAPI response object of each.
     """
-    schema = {"$ref": REFERENCE.format(name=message.__name__)} if message else {"type": "object"}
-    done = {"description": "Done", "content": {"application/json": {"schema": schema}}}
-    return {200: done, **{status: _refusal(status) for status in refusals}}
-
-
-def _refusal(status: int) -> Json:
     problem = {"schema": {"$ref": REFERENCE.format(name=ProblemDetails.__name__)}}
-    return {"description": REASONS[status], "content": {MEDIA_TYPE: problem}}
+    return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: problem}} for status in statuses}
 
 
-def describe_messages(app: FastAPI, intakes: Iterable[Intake], messages: Iterable[type[Any]]) -> None:
-    """Put the schemas that routes refer to into the document; see FastAPI's "Extending OpenAPI".
-
-    Args:
-        app: whose document it is.
-        intakes: of its requests.
-        messages: that it answers with.
-    """
-    components: dict[str, Json] = {}
-    for intake in intakes:
-        components |= intake.components()
-    components |= _components((*messages, ProblemDetails))
-
-    def document() -> Json:
-        if not app.openapi_schema:
-            found = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            found.setdefault("components", {}).setdefault("schemas", {}).update(components)
-            app.openapi_schema = found
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
-
-
-def _components(messages: Iterable[type[Any]]) -> Mapping[str, Json]:
-    return msgspec.json.schema_components(tuple(messages), ref_template=REFERENCE)[1]
+def components_of(types: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
+    """The JSON schemas of messages, by name."""
+    return msgspec.json.schema_components(tuple(types), ref_template=REFERENCE)[1]

@@ -1,11 +1,10 @@
 """Counts and durations for Prometheus, by prometheus_client; of all workers, in its multiprocess mode."""
 
 import os
-from contextlib import suppress
-from pathlib import Path
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
@@ -17,128 +16,85 @@ class ServiceMetrics:
     """What one application has done since it started."""
 
     def __init__(self) -> None:
-        own = CollectorRegistry()
-        self.requests = Counter(
-            "http_requests",
-            "Answers by method, handler and status.",
-            ["method", "handler", "status"],
-            registry=own,
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry, multiprocess_mode="mostrecent")
+        requests = counter(
+            "http_requests", "Answers by method, handler and status.", ["method", "handler", "status"]
         )
-        self.durations = Histogram(
+        durations = Histogram(
             "http_request_duration_seconds",
             "From the head of a request to its answer.",
             ["handler"],
             buckets=BOUNDS,
-            registry=own,
+            registry=self._registry,
         )
-        self.predictions = Counter(
-            "predictions", "Rows answered.", ["model_version", "decision"], registry=own
-        )
-        self.undefined = Counter(
+        predictions = counter("predictions", "Rows answered.", ["model_version", "decision"])
+        self.undefined = counter(
             "undefined_features",
             "Rows for which a feature could not be computed: it counted as missing.",
             ["feature"],
-            registry=own,
         )
-        self.unknown = Counter(
-            "unknown_categories", "Rows with a value that training never saw.", ["feature"], registry=own
+        self.unknown = counter(
+            "unknown_categories", "Rows with a value that training never saw.", ["feature"]
         )
-        self.outside_history = Counter(
+        self.outside_history = counter(
             "rows_outside_history",
             "Rows decided long before or after what the history covers, by side.",
             ["side"],
-            registry=own,
         )
-        self.events = Counter("events", "Events taken in.", ["kind"], registry=own)
-        self.reloads = Counter(
-            "model_reloads", "Changes of the model, by outcome.", ["outcome"], registry=own
+        self.events = counter("events", "Events taken in.", ["kind"])
+        self.reloads = counter("model_reloads", "Changes of the model, by outcome.", ["outcome"])
+        self.task_failures = counter(
+            "background_task_failures", "Failures of background tasks, which go on.", ["task"]
         )
-        self.task_failures = Counter(
-            "background_task_failures", "Failures of background tasks, which go on.", ["task"], registry=own
+        self.shadows_dropped = counter(
+            "shadows_dropped", "Requests that a challenger was too slow to shadow."
         )
-        self.model = Gauge(
-            "model_info",
-            "The version that serves.",
-            ["version", "digest"],
-            registry=own,
-            multiprocess_mode="livemax",
-        )
-        self.compiled = Gauge(
-            "trees_compiled",
-            "Whether the trees run as compiled tables.",
-            registry=own,
-            multiprocess_mode="livemin",
-        )
-        self.spooled = Gauge(
-            "answers_spooled",
-            "Answers that wait on disk for the database.",
-            registry=own,
-            multiprocess_mode="livesum",
-        )
-        self.shadows_dropped = Gauge(
-            "shadows_dropped",
-            "Requests that a challenger was too slow to shadow.",
-            registry=own,
-            multiprocess_mode="livesum",
-        )
+        self.spooled = gauge("answers_spooled", "Answers that wait on disk for the database.")
+        self._model = gauge("model_info", "The version that serves.", ["version", "digest"])
+        self._compiled = gauge("trees_compiled", "Whether the trees run as compiled tables.")
         for outcome in ("activated", "refused"):
             self.reloads.labels(outcome)
         for side in ("ahead", "behind"):
             self.outside_history.labels(side)
-        self._registry = own
-        self._answers: dict[tuple[str, str, int], Counter] = {}
-        self._timings: dict[str, Histogram] = {}
-        self._decisions: dict[tuple[str, str], Counter] = {}
-        self._served: tuple[str, str] | None = None
         if SHARED_FOLDER not in os.environ:  # one worker's memory would jump from scrape to scrape
-            ProcessCollector(registry=own)
+            ProcessCollector(registry=self._registry)
+        self._served: tuple[str, str] | None = None
+
+        # Kept, as a look-up costs more than counting.
+        self._prediction, self._duration = cache(predictions.labels), cache(durations.labels)
+
+        @cache
+        def request(method: str, handler: str, status: int) -> Counter:
+            for failure in FAILURES:
+                requests.labels(method, handler, failure)
+            return requests.labels(method, handler, status)
+
+        self._request = request
 
     def answered(self, method: str, handler: str, status: int, seconds: float) -> None:
-        """Count an answer; looked up labels are kept, as a look-up costs more than counting."""
-        try:
-            self._answers[method, handler, status].inc()
-            self._timings[handler].observe(seconds)
-        except KeyError:
-            for one in {*FAILURES, status}:
-                self._answers[method, handler, one] = self.requests.labels(method, handler, one)
-            self._timings[handler] = self.durations.labels(handler)
-            self.answered(method, handler, status, seconds)
+        """Count an answer."""
+        self._request(method, handler, status).inc()
+        self._duration(handler).observe(seconds)
 
     def predicted(self, version: str, decision: str, times: int) -> None:
         """Count rows that were answered."""
-        counter = self._decisions.get((version, decision))
-        if counter is None:
-            counter = self._decisions[version, decision] = self.predictions.labels(version, decision)
-        counter.inc(times)
+        self._prediction(version, decision).inc(times)
 
     def serving(self, version: str, digest: str, *, compiled: bool) -> None:
         """Say which version serves from now on."""
-        if self._served and self._served != (version, digest):
-            if SHARED_FOLDER in os.environ:
-                self.model.labels(*self._served).set(0)  # what is shared cannot be removed
-            else:
-                self.model.remove(*self._served)
+        if self._served:
+            self._model.labels(*self._served).set(0)
         self._served = version, digest
-        self.model.labels(version, digest).set(1)
-        self.compiled.set(float(compiled))
+        self._model.labels(version, digest).set(1)
+        self._compiled.set(float(compiled))
         self.reloads.labels("activated").inc()
 
     def exposition(self) -> bytes:
         """All of it as Prometheus reads it: of all workers, where there are several."""
         if SHARED_FOLDER not in os.environ:
             return generate_latest(self._registry)
-        _forget_ended_workers(Path(os.environ[SHARED_FOLDER]))
         everything = CollectorRegistry()
         MultiProcessCollector(everything)  # type: ignore[no-untyped-call]
         return generate_latest(everything)
-
-
-def _forget_ended_workers(folder: Path) -> None:
-    """Their counters stay; what they were holding does not."""
-    for path in folder.glob("gauge_live*.db"):
-        process = int(path.stem.rpartition("_")[2])
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was first
-                mark_process_dead(process)  # type: ignore[no-untyped-call]

@@ -10,21 +10,48 @@ import socket
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
 from fivestage.common.errors import UserError
+from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.http_protocol import LimitedHttpProtocol
 from fivestage.serving.json_logs import log_to_stderr
 from fivestage.serving.log import open_store
-from fivestage.serving.prometheus_metrics import SHARED_FOLDER
-from fivestage.serving.service import PredictionService
+from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
 from fivestage.serving.service_settings import PREFIX, Settings
 
 SWITCH_SECONDS = 0.0005  # a busy thread keeps the event loop waiting for; Python's default is ten times that
 GC_THRESHOLD = 20_000  # objects between collections: requests leave few cycles, and 700 cost some percent
 HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, before it is replaced
+
+
+class Service(Protocol):
+    """What an application serves."""
+
+    settings: Settings
+    metrics: ServiceMetrics
+    background: BackgroundTasks
+    draining: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        ...
+
+    @property
+    def status_detail(self) -> str:
+        """What an operator should know, whether the service answers or not."""
+        ...
+
+    async def start(self) -> None:
+        """Load what it needs."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of it."""
+        ...
 
 
 def run(app: str) -> None:
@@ -81,7 +108,7 @@ def prepare_process() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-def stop_gracefully(service: PredictionService) -> None:
+def stop_gracefully(service: Service) -> None:
     """Told to stop, say for a while that the service is not ready, and then let uvicorn stop; twice: at once.
 
     A worker also stops when the process is gone that looked after it, as another may start anew.

@@ -7,9 +7,9 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -37,9 +37,6 @@ MAX_EXPLAINED = 10  # rows of a request; each takes some milliseconds
 FEW = MANY - 1  # rows that are answered one after another: only the thread asks by the column
 PRUNE_SECONDS = 1.0
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
-
 
 class PredictionService:
     """Answers requests with the version that `current_file` names, and follows it when it moves.
@@ -63,7 +60,7 @@ class PredictionService:
         self._log_offset = 0  # number of the last event in the history
         self._since = 0  # up to here (epoch seconds) the history came with an artifact
         process = secrets.token_hex(6)
-        self._spool = Spool(settings.folder / "spool", process)
+        self._spool = Spool(settings.folder / "spool.sqlite")
         self._commit = GroupCommit(self.store, self._spool if settings.when_log_fails == "spool" else None)
         self._names = (f"{process}-{number:08x}" for number in itertools.count(1))
         self._encode = msgspec.json.Encoder().encode
@@ -127,8 +124,7 @@ class PredictionService:
         """
         started = time.perf_counter_ns()
         model = self._current()
-        messages = model.rows.messages(body)
-        rows = model.rows.plain(messages)
+        messages, rows = model.rows.parse(body)
         if explain or len(rows) >= MANY:
             predictions, offset = await self._predict_many(model, rows, explain=explain)
         else:
@@ -145,8 +141,8 @@ class PredictionService:
         except Exception as error:  # whatever the database says
             raise ProblemError(503, "The answer could not be logged.", headers=RETRY) from error
         self._count(model, predictions)
-        if self.shadow.model is not None:
-            self.shadow.offer(name, rows)
+        if self.shadow.model is not None and self.shadow.offer(name, rows):
+            self.metrics.shadows_dropped.inc()
         return name, answer
 
     async def _predict_many(self, model: Model, rows: list[Plain], *, explain: bool) -> tuple[list[Any], int]:
@@ -185,15 +181,11 @@ class PredictionService:
             ProblemError: without a model or the log, or where the events are not what the contract says.
         """
         model = self._current()
-        messages = model.events.messages(body)
-        events = model.events.plain(messages)
+        messages, events = model.events.parse(body)
         kinds = [str(message.__struct_config__.tag) for message in messages]
-        rules = model.artifact.contract.events
         try:
-            facts = [
-                model.engine.facts(kind, event) if rules[kind].known_at(event) > self._since else []
-                for kind, event in zip(kinds, events, strict=True)
-            ]
+            for kind, event in zip(kinds, events, strict=True):
+                model.engine.facts(kind, event)
         except UnlearnableEventError as error:
             raise ProblemError(422, str(error)) from error
         now = time.time()
@@ -201,23 +193,15 @@ class PredictionService:
             EventRecord(kind, self._identity(model, kind, event), now, self._encode(message).decode())
             for kind, event, message in zip(kinds, events, messages, strict=True)
         ]
-        async with self._history:
-            try:
-                numbers = await self._call(self.store.write_events, records)
-            except Exception as error:  # whatever the database says
-                logger.warning("the database takes no events: %s", error)
-                raise ProblemError(503, "The database is away: send this again.", headers=RETRY) from error
-            fresh = [place for place, number in enumerate(numbers) if number is not None]
-            next_ones = range(self._log_offset + 1, self._log_offset + 1 + len(fresh))
-            in_order = [numbers[place] for place in fresh] == list(next_ones)
-            if model is self.model and in_order:
-                for place in fresh:
-                    model.engine.learn(facts[place])
-                self._log_offset += len(fresh)
-        if model is not self.model or not in_order:
+        try:
+            numbers = await self.store.call(self.store.write_events, records)
             await self._poll()
-        for place in fresh:
-            self.metrics.events.labels(kinds[place]).inc()
+        except Exception as error:  # whatever the database says; what it has taken already is no new event
+            logger.warning("the database takes no events: %s", error)
+            raise ProblemError(503, "The database is away: send this again.", headers=RETRY) from error
+        fresh = [kind for kind, number in zip(kinds, numbers, strict=True) if number is not None]
+        for kind in fresh:
+            self.metrics.events.labels(kind).inc()
         return self._encode(Receipt(len(fresh), len(events) - len(fresh)))
 
     def describe(self) -> dict[str, Any]:
@@ -241,11 +225,8 @@ class PredictionService:
 
     def _count(self, model: Model, predictions: Sequence[Any]) -> None:
         metrics, kind = self.metrics, model.engine.form.kind
-        if len(predictions) == 1:
-            metrics.predicted(model.version, kind(predictions[0].decision), 1)
-        else:
-            for decision, times in Counter(kind(one.decision) for one in predictions).items():
-                metrics.predicted(model.version, decision, times)
+        for decision, times in Counter(kind(one.decision) for one in predictions).items():
+            metrics.predicted(model.version, decision, times)
         while model.engine.undefined:
             name, times = model.engine.undefined.popitem()
             metrics.undefined.labels(name).inc(times)
@@ -310,25 +291,20 @@ class PredictionService:
         if self.model is None:
             return
         async with self._history:
-            logged = await self._call(lambda after: list(self.store.events(after)), self._log_offset)
+            logged = await self.store.call(lambda: list(self.store.events(self._log_offset)))
             self._log_offset = replay_events(self.model, logged, self._log_offset, self._since)
 
     async def _shadow(self) -> None:
         shadows = await self.shadow.next_group()
-        self.metrics.shadows_dropped.set(self.shadow.dropped)
-        await self._call(self.store.write_shadows, shadows)  # if that fails these are lost, which is no harm
+        await self.store.call(self.store.write_shadows, shadows)  # if that fails they are lost: no harm
 
     async def _prune(self) -> None:
         """Answers go from the spool to the database once it is back."""
-        self.metrics.spooled.set(self._spool.waiting)
-        if self._spool.waiting or self._spool.orphans():
+        waiting = self._spool.count()
+        self.metrics.spooled.set(waiting)
+        if waiting:
             await asyncio.to_thread(self._drain)
-            self.metrics.spooled.set(self._spool.waiting)
 
     def _drain(self) -> None:
         with closing(open_store(self.settings.database_url)) as store:
             self._spool.drain(store)
-
-    async def _call(self, function: Callable[[Given], Found], given: Given) -> Found:
-        """Ask the database: where it waits for a network, from a thread."""
-        return await asyncio.to_thread(function, given) if self.store.remote else function(given)

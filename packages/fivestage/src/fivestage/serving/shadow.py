@@ -26,13 +26,9 @@ class Shadow:
     def __init__(self, path: Path, definitions: FeatureDefinitions) -> None:
         self._definitions = definitions
         self.model: Model | None = None
-        self.dropped = 0
         self._path = path
-        self._seen: tuple[ServedVersion | None, Model | None] = (
-            None,
-            None,
-        )  # of the last reload, and the champion
-        self._waiting: deque[tuple[str, list[Plain]]] = deque()
+        self._seen: tuple[ServedVersion | None, Model | None] = None, None  # by the last reload
+        self._waiting: deque[tuple[str, list[Plain]]] = deque(maxlen=QUEUE)
         self._awake = asyncio.Event()
 
     async def reload(self, champion: Model | None) -> None:
@@ -49,27 +45,23 @@ class Shadow:
         except UserError as error:
             logger.error("refused a challenger: %s", error)  # noqa: TRY400
 
-    def offer(self, request_id: str, rows: list[Plain]) -> None:
-        """Take a request that has been answered."""
-        if len(self._waiting) == QUEUE:
-            self._waiting.popleft()
-            self.dropped += 1
+    def offer(self, request_id: str, rows: list[Plain]) -> bool:
+        """Take a request that has been answered; whether the oldest that waits had to go for it."""
+        is_full = len(self._waiting) == QUEUE
         self._waiting.append((request_id, rows))
         self._awake.set()
+        return is_full
 
     async def next_group(self) -> list[Shadowed]:
         """The answers to some requests; other work of the event loop comes between any two."""
+        while not self._waiting:
+            self._awake.clear()
+            await self._awake.wait()
         found: list[Shadowed] = []
-        while len(found) < GROUP:
-            if not self._waiting:
-                if found:
-                    break
-                self._awake.clear()
-                await self._awake.wait()
-            else:
-                request_id, rows = self._waiting.popleft()
-                if self.model is not None:
-                    found.append(await _answer(self.model, request_id, rows))
+        while self._waiting and len(found) < GROUP:
+            request_id, rows = self._waiting.popleft()
+            if self.model is not None:
+                found.append(await _answer(self.model, request_id, rows))
         return found
 
 

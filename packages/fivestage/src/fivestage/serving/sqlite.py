@@ -77,21 +77,25 @@ class SqliteStore(Store):
 
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """See `Store`."""
+        insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?) RETURNING number"
         with self._transaction() as connection:
-            (last,) = connection.execute("SELECT COALESCE(MAX(number), 0) FROM events").fetchone()
-            insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?)"
-            if connection.executemany(insert, events).rowcount == len(events):
-                return list(range(last + 1, last + 1 + len(events)))
-            added = connection.execute(
-                "SELECT kind, identity, number FROM events WHERE number > ?", (last,)
-            ).fetchall()
-        numbers = {(kind, identity): number for kind, identity, number in added}
-        return [numbers.pop((event.kind, event.identity), None) for event in events]
+            added = [connection.execute(insert, event).fetchone() for event in events]
+        return [number and number[0] for number in added]
 
     def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""
         with self._transaction() as connection:
             connection.executemany(f"INSERT INTO shadows ({SHADOW_COLUMNS}) VALUES (?,?,?,?)", shadows)  # noqa: S608
+
+    def count_answers(self) -> int:
+        """How many answers there are."""
+        (count,) = _patiently(self._connection, "SELECT COUNT(*) FROM answers").fetchone()
+        return int(count)
+
+    def delete_answers(self, up_to: int) -> None:
+        """Forget answers, up to a number."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM answers WHERE number <= ?", (up_to,))
 
     def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
         page = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT {PAGE_ROWS}"  # noqa: S608

@@ -1,8 +1,12 @@
 """What the service keeps, and what a database of it must do."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class PredictionRecord(NamedTuple):
@@ -77,6 +81,14 @@ class Store(ABC):
     @abstractmethod
     def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
         """Number and columns of a table's rows that are committed, above a number and in their order."""
+
+    async def call(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Call what uses the database: where that waits for a network, from a thread."""
+        return (
+            await asyncio.to_thread(function, *args, **kwargs) if self.remote else function(*args, **kwargs)
+        )
 
     def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
         """A challenger's answers in the order they were written, with their numbers."""

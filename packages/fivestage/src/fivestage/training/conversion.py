@@ -13,7 +13,7 @@ import numpy as np
 import treelite
 
 from fivestage.artifact.additive import AdditiveModel
-from fivestage.artifact.calibration import Calibrator
+from fivestage.artifact.calibration import AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, probes
@@ -35,7 +35,7 @@ def convert(
     answer: Answer,
     rows: Floats,
     levels: Mapping[int, int],
-    calibration: Calibrator,
+    calibration: AnyCalibration,
     name: str,
 ) -> tuple[ModelData, Parity]:
     """A model as data that answers as the model does.

@@ -1,0 +1,154 @@
+"""FastAPI applications with keys, limits, metrics, problem details, health and pages of documentation."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from fivestage.artifact.predictions import form_of
+from fivestage.features.problem import Problem
+from fivestage.serving.admission import Admission
+from fivestage.serving.decoders import Receipt, events_intake, rows_intake
+from fivestage.serving.direct_route import DirectRoute
+from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
+from fivestage.serving.middleware import RequestMiddleware
+from fivestage.serving.openapi import GUARDED, components_of, messages, refusals
+from fivestage.serving.pages import documentation_pages, form_page
+from fivestage.serving.problems import ProblemDetails, ProblemError, answer_with_problem_details
+from fivestage.serving.requests import read_body
+from fivestage.serving.server import Service, prepare_process, stop_gracefully
+from fivestage.serving.service import PredictionService
+from fivestage.serving.service_settings import Settings
+
+
+class ServiceApp(FastAPI):
+    """An application around a service, which starts and stops with it.
+
+    Args:
+        service: what the routes ask.
+        title: of the document and the pages.
+        description: of the document.
+        components: JSON schemas that routes refer to, by name.
+
+    Attributes:
+        public: the router of routes without key or limit.
+    """
+
+    def __init__(self, service: Service, title: str, description: str, components: dict[str, Any]) -> None:
+        settings, admission = service.settings, Admission(service.settings)
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            prepare_process()
+            await service.start()
+            stop_gracefully(service)
+            yield
+            await service.stop()
+
+        super().__init__(
+            title=title,
+            description=description,
+            version="1",
+            lifespan=lifespan,
+            docs_url=None,  # the pages below load nothing from other hosts
+            redoc_url=None,
+            redirect_slashes=False,
+            dependencies=admission.dependencies,  # every route asks for a key and keeps to the limits
+            responses=refusals(*GUARDED),
+        )
+        self.router.route_class = DirectRoute  # quicker where a route takes the raw request
+        self.add_middleware(RequestMiddleware, settings=settings, metrics=service.metrics)
+        answer_with_problem_details(self)
+        self.state.settings, self.state.service = settings, service
+        self.state.admission, self.state.metrics = admission, service.metrics
+        self._components = components | components_of([ProblemDetails])
+        self.public = public = APIRouter()
+
+        @public.get("/healthz")
+        async def alive() -> dict[str, str]:
+            """Whether the process lives."""
+            return {"status": "alive"}
+
+        @public.get("/readyz", responses=refusals(503))
+        async def ready() -> dict[str, str]:
+            """Whether requests should be sent here."""
+            if not service.ready:
+                raise ProblemError(503, service.status_detail)
+            return {"status": "ready", "detail": service.status_detail}
+
+        @public.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+        async def metrics() -> Response:
+            """Counts and durations for Prometheus."""
+            return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+        public.routes.extend(documentation_pages(self).routes)
+
+    def add_standard_routes(self) -> None:
+        """Add the routes without key or limit; last, as routes are tried in their order."""
+        self.router.routes.extend(self.public.routes)
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, with the schemas that routes refer to; see FastAPI's "Extending OpenAPI"."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document.setdefault("components", {}).setdefault("schemas", {}).update(self._components)
+        return self.openapi_schema or {}
+
+
+class PredictionApp(ServiceApp):
+    """An application around the model of a problem; predictions and outcomes are routes of the project.
+
+    Args:
+        problem: whose contract says what rows, events and answers hold.
+        settings: where it reads and writes, its keys and limits.
+
+    Attributes:
+        service: what answers.
+        reads_rows: options of a route that reads rows and answers predictions, for the document.
+        reads_events: options of a route that reads events.
+    """
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self.service = PredictionService(settings, problem.features)
+        self._contract = contract = problem.contract
+        rows, events, answer = rows_intake(contract), events_intake(contract), form_of(contract).answer
+        who = contract.decision.who
+        super().__init__(
+            self.service,
+            title=contract.title,
+            description=f"{who[:1].upper()}{who[1:]} decides: {contract.decision.what}.",
+            components=rows.components()
+            | events.components()
+            | components_of([answer, Receipt, InferenceRequest, InferenceResponse]),
+        )
+        self.reads_rows, self.reads_events = messages(rows, answer), messages(events, Receipt)
+
+        @self.public.get("/", include_in_schema=False)
+        async def form() -> HTMLResponse:
+            """A form with the contract's columns."""
+            model = self.service.model
+            return form_page(contract, model.artifact.as_of if model else None)
+
+    async def read(self, request: Request) -> bytes:
+        """The JSON of a request's body, unpacked.
+
+        Args:
+            request: whose body it is.
+
+        Returns:
+            The JSON as bytes.
+
+        Raises:
+            ProblemError: 400, 413 or 415.
+        """
+        return await read_body(request, self.service.settings.max_body_bytes)
+
+    def add_standard_routes(self) -> None:
+        """Add the form, health, metrics, documentation and the Open Inference Protocol."""
+        super().add_standard_routes()
+        protocol = inference_protocol(self.service, self._contract, self.state.admission)
+        self.router.routes.extend(protocol.routes)
