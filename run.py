@@ -247,10 +247,9 @@ def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
 
 def version_or_champion(version: str = "") -> "Version":
     """A registered version by its number, else the champion."""
-    from fivestage.registry import versions as registry
+    from steps.model import REGISTRY
 
-    name = PROBLEM.contract.name
-    return registry.find(name, version) if version else registry.require_champion(name)
+    return REGISTRY.find(version) if version else REGISTRY.require_champion()
 
 
 def print_release(done: "Released") -> None:

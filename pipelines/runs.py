@@ -18,7 +18,6 @@ from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
-from fivestage.registry import versions as registry
 from fivestage.registry.versions import Version
 from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
@@ -29,6 +28,7 @@ from pipelines.training import evaluation, re_evaluation, training
 from problem import PROBLEM
 from steps import monitor as monitoring_steps
 from steps.deploy import TARGETS, Deployment, Released
+from steps.model import REGISTRY
 
 period_of = monitoring_steps.period_of  # the loop asks for it here
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
@@ -58,7 +58,7 @@ def train(as_of: str, *, from_scratch: bool = False) -> TrainingRun:
     Raises:
         UserError: when the champion comes from a later day.
     """
-    champion = None if from_scratch else registry.champion(PROBLEM.contract.name)
+    champion = None if from_scratch else REGISTRY.champion()
     return _train(as_of, champion)
 
 
@@ -75,7 +75,7 @@ def _train(as_of: str, champion: Version | None, kept: str = "") -> TrainingRun:
         )
     run = training(
         PROBLEM.digest(),
-        registry.registry_key(PROBLEM.contract.name),
+        REGISTRY.key(),
         as_of,
         champion.version if champion else "",
         kept,
@@ -99,7 +99,7 @@ def _trained(run: PipelineRunResponse | None, found_by: str) -> TrainingRun:
 def evaluate(version: Version) -> None:
     """A version on everything after its own time; the results go to the report and to MLflow."""
     as_of = str(day_of(version.as_of))
-    evaluation(PROBLEM.digest(), registry.registry_key(version.name), version.version, as_of)
+    evaluation(PROBLEM.digest(), REGISTRY.key(), version.version, as_of)
 
 
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
@@ -154,7 +154,7 @@ def compare_policies() -> Comparison:
 def shadow(folder: str, version: Version) -> None:
     """Let a challenger answer what a local service is asked, beside the champion."""
     settings = local.settings_in(folder)
-    local.shadow(settings, version.version, registry.fetch(version.name, version.version))
+    local.shadow(settings, version.version, REGISTRY.fetch(version.version))
 
 
 def output(run: PipelineRunResponse | None, step: str) -> Any:

@@ -17,11 +17,10 @@ from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.releases import Release, history, rollback_target
 from fivestage.deployment.service_client import smoke_rows, url
 from fivestage.orchestration.materializers import RecordMaterializer
-from fivestage.registry.versions import fetch, find, open_version, promote
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
+from steps.model import REGISTRY
 
-NAME = PROBLEM.contract.name  # of the model in the registry
 OVERLAYS = ROOT / "k8s" / "overlays"
 QUARANTINE = VAR / "quarantine"
 
@@ -47,8 +46,8 @@ class Released:
 def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
     settings = settings_in(folder)
-    _, artifact = open_version(NAME, version)
-    difference = local.release(settings, version, fetch(NAME, version), *smoke_rows(artifact))
+    _, artifact = REGISTRY.open(version)
+    difference = local.release(settings, version, REGISTRY.fetch(version), *smoke_rows(artifact))
     return Deployment(version, url(settings), difference)
 
 
@@ -56,8 +55,8 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
 def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Build an image with a version inside and serve it as a container, or stay with the one before."""
     settings = settings_in(folder)
-    _, artifact = open_version(NAME, version)
-    image = build_serving(fetch(NAME, version), version)
+    _, artifact = REGISTRY.open(version)
+    image = build_serving(REGISTRY.fetch(version), version)
     difference = docker.release(settings, image, *smoke_rows(artifact))
     return Deployment(version, url(settings), difference)
 
@@ -71,7 +70,10 @@ def deploy_kubernetes(
 ) -> Annotated[Released, "release"]:
     """Release a version to a cluster by way of a canary; what serves there stays if a check fails."""
     plan = kubernetes.ReleasePlan(OVERLAYS / overlay, image, why, bake_seconds=bake_seconds)
-    cluster, model = kubernetes.cluster_of(plan.overlay, context), kubernetes.released_model(NAME, version)
+    cluster, model = (
+        kubernetes.cluster_of(plan.overlay, context),
+        kubernetes.released_model(REGISTRY.name, version),
+    )
     release, checks = kubernetes.release(cluster, plan, model, PROBLEM.contract, Settings.from_environment())
     return Released(release, tuple(f"{one.name}: {one.sentence}" for one in checks))
 
@@ -80,9 +82,9 @@ def deploy_kubernetes(
 def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Released, "release"]:
     """Return manifests, image and model to the release before, and the alias `champion` with them."""
     cluster = kubernetes.cluster_of(OVERLAYS / overlay, context)
-    model = kubernetes.released_model(NAME, rollback_target(history(cluster)).release.model)
+    model = kubernetes.released_model(REGISTRY.name, rollback_target(history(cluster)).release.model)
     release = kubernetes.roll_back(cluster, model, Settings.from_environment(), why)
-    promote(find(NAME, release.model))
+    REGISTRY.promote(REGISTRY.find(release.model))
     return Released(release, ())
 
 
@@ -91,7 +93,7 @@ def score(
     event_tables: EventTables, version: str, source: str, target: str
 ) -> Annotated[BatchResult, "scored"]:
     """Score a batch; rows that break the contract go to a file of their own, with reasons."""
-    _, artifact = open_version(NAME, version)
+    _, artifact = REGISTRY.open(version)
     return score_batch(PROBLEM, event_tables, artifact, version, source, target, QUARANTINE)
 
 
@@ -103,6 +105,6 @@ def smoke_kubernetes(version: str, overlay: str, context: str) -> float:
     """
     cluster, model = (
         kubernetes.cluster_of(OVERLAYS / overlay, context),
-        kubernetes.released_model(NAME, version),
+        kubernetes.released_model(REGISTRY.name, version),
     )
     return kubernetes.smoke_service(cluster, OVERLAYS / overlay, model, Settings.from_environment())

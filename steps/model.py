@@ -17,18 +17,7 @@ from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
 from fivestage.orchestration.lineage import lineage_of
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.training_runs import details_of
-from fivestage.registry.versions import (
-    Version,
-    annotate,
-    await_approval,
-    fetch,
-    find,
-    load_record,
-    open_version,
-    promote,
-    record,
-    register,
-)
+from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.packaging import fit_chosen, package
 from fivestage.training.sample import training_sample
 from fivestage.training.selection import Selection, parameters_of, select
@@ -36,6 +25,8 @@ from fivestage.training.task_trainer import baseline_savings
 from fivestage.training.version_evaluation import VersionEvaluation, evaluate_version
 from problem import PROBLEM
 from steps.data import Probes, windows_at
+
+REGISTRY = ModelRegistry(PROBLEM.contract.name)
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ def train_model(
     windows = windows_at(rows, as_of)
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
-    champion = load_record(find(contract.name, kept), Selection) if kept else None
+    champion = REGISTRY.find(kept).load_record(Selection) if kept else None
     lineage = lineage_of(data, contract)
     selection = select(sample, windows, contract, candidates, champion, lineage.code)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
@@ -78,8 +69,8 @@ def train_model(
     params = parameters_of(candidates, selection) | {"as_of": as_of, "features": len(artifact.features)}
     metrics = {f"folds_{name}": value for one in tried if one.chosen for name, value in one.metrics.items()}
     details = details_of(selection, rows, windows, data, started, unchanged)
-    version = register(artifact, contract.name, params, metrics, details)
-    record(version, selection)
+    version = REGISTRY.register(artifact, params, metrics, details)
+    version.record(selection)
     return version
 
 
@@ -92,7 +83,7 @@ def evaluate_challenger(
     windows = windows_at(rows, as_of)
     window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
-    challenger = load_artifact(fetch(contract.name, version.version))
+    challenger = load_artifact(REGISTRY.fetch(version.version))
     evidence = Evidence(
         baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
         probes.found,
@@ -101,7 +92,7 @@ def evaluate_challenger(
     opponent = None
     if champion not in ("", version.version):
         try:
-            opponent = answers_of(load_artifact(fetch(contract.name, champion)), seen)
+            opponent = answers_of(load_artifact(REGISTRY.fetch(champion)), seen)
         except FormatError as error:
             evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
     gates = run_gates(window, answers_of(challenger, seen), opponent, evidence, contract)
@@ -111,7 +102,7 @@ def evaluate_challenger(
 @step(enable_cache=False, output_materializers=RecordMaterializer)
 def find_version(version: str) -> Annotated[Version, "version"]:
     """A registered version."""
-    return find(PROBLEM.contract.name, version)
+    return REGISTRY.find(version)
 
 
 @step(enable_cache=False)
@@ -120,18 +111,17 @@ def promote_challenger(version: Version, verdict: GateVerdict, champion: str) ->
 
     Where the contract asks for a person's approval, what passed waits for it; the first champion does not.
     """
-    record(version, verdict)
-    annotate(
-        version,
+    version.record(verdict)
+    version.annotate(
         {"gates.txt": gate_lines(verdict)},
         {"gates_failed": sum(not g.passed for g in verdict.gates)},
     )
     if not verdict.passed:
         return False
     if champion and PROBLEM.contract.monitoring.promotion == "approval":
-        await_approval(version)
+        REGISTRY.await_approval(version)
         return False
-    promote(version)
+    REGISTRY.promote(version)
     return True
 
 
@@ -149,7 +139,7 @@ def examine(
     registry: str,  # noqa: ARG001 (whose number it is)
 ) -> Annotated[VersionEvaluation, "findings"]:
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
-    found, artifact = open_version(PROBLEM.contract.name, version)
+    found, artifact = REGISTRY.open(version)
     windows = windows_at(rows, str(day_of(artifact.as_of)))
-    selection = load_record(found, Selection)
+    selection = found.load_record(Selection)
     return evaluate_version(PROBLEM, artifact, selection, rows, event_tables, features, windows)

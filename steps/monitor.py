@@ -23,10 +23,11 @@ from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
 from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.training_runs import known_numbers
-from fivestage.registry.versions import open_version, run_of
+from fivestage.registry.versions import run_of
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
+from steps.model import REGISTRY
 
 PAGES = REPORTS / "drift"
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def monitor_period(
     contract = PROBLEM.contract
     served = read_served(settings_in(folder).database_url, contract, start, end, log_offset, shadow_offset)
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
-    artifacts = {version: open_version(contract.name, version)[1] for version in versions}
+    artifacts = {version: REGISTRY.open(version)[1] for version in versions}
     monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
     page = page_of(start)
     if snapshot is not None:

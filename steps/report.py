@@ -8,13 +8,13 @@ from zenml import step
 from fivestage.artifact.artifact import Artifact
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.evaluation.gates import Gate
-from fivestage.registry.versions import Version, annotate, load_record, open_version
+from fivestage.registry.versions import Version
 from fivestage.reporting.report import Report
 from fivestage.training.selection import Selection
 from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
 from steps.data import Probes, windows_at
-from steps.model import GateVerdict
+from steps.model import REGISTRY, GateVerdict
 
 
 @step(enable_cache=False)
@@ -31,11 +31,11 @@ def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "m
     found = trained(version)
     card = Report(PROBLEM).save_evaluation(*found, findings)
     scores = findings.evaluation.scored.scores
-    annotate(found[0], {"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
+    found[0].annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
     return card
 
 
 def trained(version: str) -> tuple[Version, Artifact, Selection, tuple[Gate, ...]]:
     """A version, its artifact, how it was selected, and the gates that it passed or not."""
-    found, artifact = open_version(PROBLEM.contract.name, version)
-    return found, artifact, load_record(found, Selection), load_record(found, GateVerdict).gates
+    found, artifact = REGISTRY.open(version)
+    return found, artifact, found.load_record(Selection), found.load_record(GateVerdict).gates

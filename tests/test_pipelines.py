@@ -9,8 +9,7 @@ import pytest
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import day, epoch
-from fivestage.registry import versions as registry
-from fivestage.registry.versions import Version
+from fivestage.registry.versions import ModelRegistry, Version
 from pipelines import runs
 from problem import PROBLEM
 from steps.model import GateVerdict
@@ -42,19 +41,19 @@ class Stand:
 
 @pytest.fixture
 def champion(monkeypatch: pytest.MonkeyPatch) -> Version:
-    monkeypatch.setattr(registry, "champion", lambda _name: CHAMPION)
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: CHAMPION)
     return CHAMPION
 
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "champion", lambda _name: None)
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: None)
 
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "PROBLEM", SimpleNamespace(contract=PROBLEM.contract, digest=lambda: "data"))
-    monkeypatch.setattr(registry, "registry_key", lambda name: f"registry of {name}")
+    monkeypatch.setattr(ModelRegistry, "key", lambda registry: f"registry of {registry.name}")
 
 
 @pytest.fixture

@@ -60,13 +60,14 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
     Raises:
         UserError: when there is no cluster, or something there went otherwise than it was to.
     """
-    from fivestage.registry.versions import fetch, require_champion
+    from fivestage.registry.versions import ModelRegistry
 
     if not os.environ.get("KUBECONFIG"):
         raise UserError("Name the cluster: KUBECONFIG=FILE make chaos. None is taken by accident.")
     contract = PROBLEM.contract
-    champion = require_champion(contract.name)
-    folder = fetch(champion.name, champion.version)
+    registry = ModelRegistry(contract.name)
+    champion = registry.require_champion()
+    folder = registry.fetch(champion.version)
     stage = Stage(Cluster(NAMESPACE), released_model(champion.name, champion.version), folder, contract)
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
     found = [Seen(one.what, one.why) for one in chosen]

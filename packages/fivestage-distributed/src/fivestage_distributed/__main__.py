@@ -59,7 +59,7 @@ def _challenger(chosen: argparse.Namespace) -> None:
     prepare_environment()
     import yaml
 
-    from fivestage.registry.versions import champion, open_version
+    from fivestage.registry.versions import ModelRegistry
     from fivestage_distributed.challenger import (
         ChallengerConfig,
         challenge,
@@ -72,8 +72,9 @@ def _challenger(chosen: argparse.Namespace) -> None:
     problem: Any = import_module("problem").PROBLEM
     text = chosen.config.read_text(encoding="utf-8") if chosen.config else "{}"
     config = ChallengerConfig.model_validate(yaml.safe_load(text))
-    holder = champion(problem.contract.name)
-    opponent = open_version(holder.name, holder.version)[1] if holder else None
+    registry = ModelRegistry(problem.contract.name)
+    holder = registry.champion()
+    opponent = registry.open(holder.version)[1] if holder else None
     model, judged = challenge(
         problem, config, chosen.output, None if opponent is None else champion_answers(opponent)
     )

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.cli.finished import nothing_changed, remember_demo
-from fivestage.registry import versions as registry
-from fivestage.registry.versions import Version
+from fivestage.registry.versions import ModelRegistry, Version
 
 CHAMPION = Version("orders", "4", "its digest", "its run", 0, "")
 MADE_FROM = "code and data"
@@ -16,7 +15,7 @@ MADE_FROM = "code and data"
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """The report and the record of a demo that ended with version 4 as the champion."""
     page, file = tmp_path / "index.html", tmp_path / "finished.json"
-    monkeypatch.setattr(registry, "champion", lambda _: CHAMPION)
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _: CHAMPION)
     page.touch()
     remember_demo(MADE_FROM, "orders", file)
     return page, file
@@ -33,7 +32,7 @@ def test_of_the_same_code_data_and_champion_nothing_is_left_to_do(
 def test_another_champion_needs_another_demo(
     left: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, champion: Version | None
 ) -> None:
-    monkeypatch.setattr(registry, "champion", lambda _: champion)
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _: champion)
     assert not nothing_changed(MADE_FROM, "orders", *left)
 
 

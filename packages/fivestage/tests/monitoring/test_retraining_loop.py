@@ -17,8 +17,7 @@ from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.monitoring.state import read
-from fivestage.registry import versions as registry
-from fivestage.registry.versions import Version
+from fivestage.registry.versions import ModelRegistry, Version
 from tests.synthetic import synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
@@ -79,8 +78,8 @@ class Stand:
 def champions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     """Who is champion: the last of them, if any."""
     found = [CHAMPION]
-    monkeypatch.setattr(registry, "champion", lambda _name: found[-1] if found else None)
-    monkeypatch.setattr(registry, "find", lambda _name, version: replace(CHAMPION, version=version))
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: found[-1] if found else None)
+    monkeypatch.setattr(ModelRegistry, "find", lambda _registry, version: replace(CHAMPION, version=version))
     return found
 
 

@@ -20,7 +20,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import TimestampColumn
 from fivestage.orchestration.databases import open_stores
 from fivestage.registry.training_runs import TrainingDetails, datasets_of
-from fivestage.registry.versions import Version, fetch, find, promote, register
+from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.leaderboard import LeaderboardRow
 from tests.synthetic import TASKS, prepared, request_of, synthetic_artifact
 
@@ -57,10 +57,9 @@ def version(task: str) -> Version:
         f"problem_of_{task}:PROBLEM",
         "boosting, chosen on 2 temporal folds",
     )
-    found = register(
-        synthetic_artifact(task), f"mlflow-{task}", {"candidate": "boosting"}, {"auc": 0.7}, details
-    )
-    promote(found)
+    registry = ModelRegistry(f"mlflow-{task}")
+    found = registry.register(synthetic_artifact(task), {"candidate": "boosting"}, {"auc": 0.7}, details)
+    registry.promote(found)
     return found
 
 
@@ -155,21 +154,24 @@ def test_what_is_beside_the_artifact_is_no_part_of_it(version: Version, tmp_path
 def test_a_version_of_an_earlier_release_is_still_found(version: Version) -> None:
     """Its moment was a number, and its artifact lay in the run without a model around it."""
     client = MlflowClient()
-    name, run = f"{version.name}-before", client.create_run(client.get_run(version.run_id).info.experiment_id)
-    client.create_registered_model(name)
+    registry, run = (
+        ModelRegistry(f"{version.name}-before"),
+        client.create_run(client.get_run(version.run_id).info.experiment_id),
+    )
+    client.create_registered_model(registry.name)
     tags = {"digest": version.digest, "as_of": str(version.as_of), "commit": "c"}
-    client.log_artifacts(run.info.run_id, str(fetch(version.name, version.version)), "artifact")
+    client.log_artifacts(run.info.run_id, str(ModelRegistry(version.name).fetch(version.version)), "artifact")
     source = f"{run.info.artifact_uri}/artifact"
-    old = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
-    assert find(name, old.version).as_of == version.as_of
-    shutil.rmtree(fetch(version.name, version.version))
-    assert (fetch(name, old.version) / "manifest.json").is_file()
+    old = client.create_model_version(registry.name, source, run_id=run.info.run_id, tags=tags)
+    assert registry.find(old.version).as_of == version.as_of
+    shutil.rmtree(registry.fetch(version.version))
+    assert (registry.fetch(old.version) / "manifest.json").is_file()
 
 
 def test_a_model_that_is_loaded_elsewhere_says_which_folder_it_needs(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    promote(version)
+    ModelRegistry(version.name).promote(version)
     monkeypatch.delitem(sys.modules, f"problem_of_{version.name.removeprefix('mlflow-')}")
     with pytest.raises(UserError, match="run this in the project's folder, or set PYTHONPATH"):
         mlflow.pyfunc.load_model(f"models:/{version.name}@champion")

@@ -13,25 +13,12 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
 from fivestage.deployment.local_process import fetch_versions
 from fivestage.orchestration.databases import open_stores
-from fivestage.registry import versions as registry
-from fivestage.registry.versions import (
-    approve,
-    await_approval,
-    challenger,
-    champion,
-    fetch,
-    find,
-    load_record,
-    promote,
-    record,
-    register,
-    waiting,
-)
+from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
 from tests.synthetic import synthetic_artifact
 
-NAME = "registry-tests"
+REGISTRY = ModelRegistry("registry-tests")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +32,8 @@ def stores() -> None:
 
 
 @pytest.fixture(scope="module")
-def version(artifact: Artifact) -> registry.Version:
-    return register(artifact, NAME, {"leaves": 15}, {"auc": 0.7, "unknown": math.nan})
+def version(artifact: Artifact) -> Version:
+    return REGISTRY.register(artifact, {"leaves": 15}, {"auc": 0.7, "unknown": math.nan})
 
 
 @dataclass(frozen=True)
@@ -62,9 +49,9 @@ class Never:
     """Something that was not kept."""
 
 
-def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: registry.Version) -> None:
-    assert register(artifact, NAME, {}, {}) == version
-    other = register(replace(artifact, calibration=Calibration(1.1)), NAME, {}, {})
+def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: Version) -> None:
+    assert REGISTRY.register(artifact, {}, {}) == version
+    other = REGISTRY.register(replace(artifact, calibration=Calibration(1.1)), {}, {})
     assert (other.version, version.version) == ("2", "1")
     assert other.digest != version.digest
 
@@ -75,97 +62,97 @@ def test_a_registration_cut_short_goes_on_in_the_same_run(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    another = replace(artifact, calibration=Calibration(1.2))
+    another, registry = replace(artifact, calibration=Calibration(1.2)), ModelRegistry("cut-short")
     with monkeypatch.context() as patch:
         patch.setattr("fivestage.registry.versions.MlflowClient.create_model_version", killed)
         with pytest.raises(KeyboardInterrupt):
-            register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
-    found = register(another, "cut-short", {"leaves": 15}, {"auc": 0.7})
+            registry.register(another, {"leaves": 15}, {"auc": 0.7})
+    found = registry.register(another, {"leaves": 15}, {"auc": 0.7})
     runs = mlflow.search_runs(experiment_names=["cut-short"], output_format="list")
     assert [run.info.run_id for run in runs] == [found.run_id]
     assert runs[0].info.status == "FINISHED"
 
 
-def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: registry.Version) -> None:
-    assert find(NAME, version.version) == version
+def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: Version) -> None:
+    assert REGISTRY.find(version.version) == version
     assert version.as_of == artifact.as_of
 
 
-def test_the_champion_is_whoever_holds_the_alias(version: registry.Version) -> None:
-    assert champion("nobody") is None
-    assert champion(NAME) is None
-    promote(version)
-    assert champion(NAME) == version
+def test_the_champion_is_whoever_holds_the_alias(version: Version) -> None:
+    assert ModelRegistry("nobody").champion() is None
+    assert REGISTRY.champion() is None
+    REGISTRY.promote(version)
+    assert REGISTRY.champion() == version
 
 
-def test_an_unknown_version_is_a_sentence(version: registry.Version) -> None:
+def test_an_unknown_version_is_a_sentence(version: Version) -> None:
     with pytest.raises(UserError, match=f"no version 99 of {version.name}: train one"):
-        fetch(NAME, "99")
+        REGISTRY.fetch("99")
 
 
-def test_an_artifact_that_is_gone_is_brought_again(version: registry.Version) -> None:
-    folder = fetch(NAME, version.version)
+def test_an_artifact_that_is_gone_is_brought_again(version: Version) -> None:
+    folder = REGISTRY.fetch(version.version)
     shutil.rmtree(folder)
-    assert fetch(NAME, version.version) == folder
+    assert REGISTRY.fetch(version.version) == folder
     assert artifact_digest(folder) == version.digest
     assert (folder / MODEL).is_file()
 
 
-def test_another_artifact_in_its_place_is_refused(version: registry.Version) -> None:
-    folder: Path = fetch(NAME, version.version)
+def test_another_artifact_in_its_place_is_refused(version: Version) -> None:
+    folder: Path = REGISTRY.fetch(version.version)
     manifest = folder / "manifest.json"
     kept = manifest.read_bytes()
     manifest.write_bytes(kept + b" ")
     with pytest.raises(UserError, match="not what was registered as version 1"):
-        fetch(NAME, version.version)
+        REGISTRY.fetch(version.version)
     manifest.write_bytes(kept)
 
 
-def test_a_record_comes_back_whole(version: registry.Version) -> None:
+def test_a_record_comes_back_whole(version: Version) -> None:
     kept = Noted({"auc": 0.1 + 0.2, "unknown": math.nan}, ((0.5, -1.0), (math.nan, 1.0)))
-    record(version, kept)
-    found = load_record(version, Noted)
+    version.record(kept)
+    found = version.load_record(Noted)
     assert type(found) is Noted
     assert dict(found.numbers) == pytest.approx(dict(kept.numbers), rel=0, abs=0, nan_ok=True)
     np.testing.assert_array_equal(found.pairs, kept.pairs)  # takes one NaN for another
 
 
-def test_no_record_is_a_sentence(version: registry.Version) -> None:
+def test_no_record_is_a_sentence(version: Version) -> None:
     with pytest.raises(UserError, match=r"has no never\.json: train it again"):
-        load_record(version, Never)
+        version.load_record(Never)
 
 
 def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) -> None:
-    name = "registry-approvals"
-    first = register(artifact, name, {}, {})
-    second = register(replace(artifact, calibration=Calibration(1.2)), name, {}, {})
-    promote(first)
+    registry = ModelRegistry("registry-approvals")
+    first = registry.register(artifact, {}, {})
+    second = registry.register(replace(artifact, calibration=Calibration(1.2)), {}, {})
+    registry.promote(first)
     with pytest.raises(UserError, match="No version of registry-approvals waits"):
-        approve(name, "Ada")
-    await_approval(second)
-    assert (champion(name), waiting(name)) == (first, second)
+        registry.approve("Ada")
+    registry.await_approval(second)
+    assert (registry.champion(), registry.waiting()) == (first, second)
     with pytest.raises(UserError, match="Say who approves of version 2"):
-        approve(name, " ")
-    assert approve(name, "Ada") == second
-    assert (champion(name), waiting(name)) == (second, None)
+        registry.approve(" ")
+    assert registry.approve("Ada") == second
+    assert (registry.champion(), registry.waiting()) == (second, None)
 
 
 def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
     artifact: Artifact, tmp_path: Path
 ) -> None:
-    name = "registry-fetched"
+    registry = ModelRegistry("registry-fetched")
     settings = Settings(folder=tmp_path)
-    first = register(artifact, name, {}, {})
-    promote(first)
-    assert challenger(name) is None
-    assert len(list(fetch_versions(settings, name))) == 1
+    first = registry.register(artifact, {}, {})
+    registry.promote(first)
+    assert registry.challenger() is None
+    assert len(list(fetch_versions(settings, registry.name))) == 1
     assert (read_served_version(tmp_path / "current").digest, (tmp_path / "shadow").exists()) == (
         first.digest,
         False,
     )
-    second = register(replace(artifact, calibration=Calibration(1.3)), name, {}, {})
-    assert challenger(name) == second
-    lines = list(fetch_versions(settings, name))
+    second = registry.register(replace(artifact, calibration=Calibration(1.3)), {}, {})
+    assert registry.challenger() == second
+    lines = list(fetch_versions(settings, registry.name))
     pointers = [read_served_version(tmp_path / one) for one in ("current", "shadow")]
     assert [one.digest for one in pointers] == [first.digest, second.digest]
     assert [artifact_digest(one.folder) for one in pointers] == [first.digest, second.digest]

@@ -8,7 +8,7 @@ from fivestage.cli.application import say
 from fivestage.common.files import write_whole
 from fivestage.common.settings import DEMO
 from fivestage.contract.contract import iso
-from fivestage.registry import versions as registry
+from fivestage.registry.versions import ModelRegistry
 
 FILE = DEMO / "finished.json"
 
@@ -50,5 +50,5 @@ def nothing_changed(made_from: str, name: str, page: Path, file: Path = FILE) ->
 
 
 def _champion(name: str) -> list[str] | None:
-    found = registry.champion(name)
+    found = ModelRegistry(name).champion()
     return [found.version, found.digest, found.run_id] if found else None

@@ -105,9 +105,9 @@ def _add_registry(app: Application) -> None:
     @app.command()
     def approve(by: Annotated[str, typer.Option(help="who approves")] = "") -> None:
         """Promote the version that passed its gates and waits for a person's approval."""
-        from fivestage.registry import versions as registry
+        from fivestage.registry.versions import ModelRegistry
 
-        version = registry.approve(problem.contract.name, by)
+        version = ModelRegistry(problem.contract.name).approve(by)
         say(f"Version {version.version} is the champion, approved by {by}: `make deploy` serves it.")
 
     @app.command()
@@ -119,13 +119,14 @@ def _add_registry(app: Application) -> None:
     ) -> None:
         """Build the images: the service with the champion inside, and the one that runs these commands."""
         from fivestage.deployment.images import build_pipelines, build_serving
-        from fivestage.registry import versions as registry
+        from fivestage.registry.versions import ModelRegistry
 
         if without_model:
             say(build_serving())
         else:
-            champion = registry.require_champion(problem.contract.name)
-            say(build_serving(registry.fetch(champion.name, champion.version), champion.version))
+            registry = ModelRegistry(problem.contract.name)
+            champion = registry.require_champion()
+            say(build_serving(registry.fetch(champion.version), champion.version))
         say(build_pipelines())
 
     @app.command(stores=False)
@@ -159,14 +160,15 @@ def _add_service(app: Application) -> None:
         """Serve the champion in the foreground, until Ctrl-C."""
         from fivestage.deployment.local_process import settings_in, switch
         from fivestage.deployment.service_client import require_free_port, url
-        from fivestage.registry import versions as registry
+        from fivestage.registry.versions import ModelRegistry
         from fivestage.serving.service_settings import PREFIX
 
         if port:
             os.environ[f"{PREFIX}PORT"] = str(port)
-        champion, settings = registry.require_champion(problem.contract.name), settings_in(SERVING)
+        registry, settings = ModelRegistry(problem.contract.name), settings_in(SERVING)
+        champion = registry.require_champion()
         require_free_port(settings)
-        switch(settings, champion.version, registry.fetch(champion.name, champion.version))
+        switch(settings, champion.version, registry.fetch(champion.version))
         say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
         os.chdir(ROOT)
         os.environ[f"{PREFIX}FOLDER"] = SERVING

@@ -43,7 +43,7 @@ from fivestage.deployment.releases import (
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke, smoke_rows
-from fivestage.registry.versions import open_version
+from fivestage.registry.versions import ModelRegistry
 from fivestage.serving.service_settings import Settings
 
 PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
@@ -250,7 +250,7 @@ def released_model(name: str, version: str) -> ReleasedModel:
     Raises:
         UserError: When the registry does not have it.
     """
-    found, artifact = open_version(name, version)
+    found, artifact = ModelRegistry(name).open(version)
     contract, rows = artifact.lineage.contract, smoke_rows(artifact)
     return ReleasedModel(found.version, found.digest, contract, found.commit, *rows)
 

@@ -24,7 +24,7 @@ from fivestage.deployment.service_client import (
     url,
     wait_until_ready,
 )
-from fivestage.registry import versions as registry
+from fivestage.registry.versions import ModelRegistry
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.service_settings import PREFIX, Settings
 
@@ -140,12 +140,13 @@ def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
     Raises:
         UserError: When there is no champion yet.
     """
+    registry = ModelRegistry(name)
     for version, name_version, file in (
-        (registry.require_champion(name), switch, settings.current_file),
-        (registry.challenger(name), shadow, settings.shadow_file),
+        (registry.require_champion(), switch, settings.current_file),
+        (registry.challenger(), shadow, settings.shadow_file),
     ):
         if version:
-            folder = registry.fetch(name, version.version, settings.folder / "models")
+            folder = registry.fetch(version.version, settings.folder / "models")
             name_version(settings, version.version, folder)
             yield f"{file} names version {version.version}."
 

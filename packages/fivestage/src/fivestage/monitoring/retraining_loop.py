@@ -14,8 +14,7 @@ from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.period import MonitoredPeriod, first_decision, reaches
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
-from fivestage.registry import versions as registry
-from fivestage.registry.versions import Version
+from fivestage.registry.versions import ModelRegistry, Version
 
 NO_REQUESTS = "The service has had no request yet: its log holds no decision to monitor."
 
@@ -117,7 +116,7 @@ class RetrainingLoop:
         """Why the service cannot be monitored yet, as on a new cluster; empty where it can."""
         database = self.database_url
         if reaches(database, self.contract, 0, 0):
-            if registry.champion(self.contract.name) is None:
+            if ModelRegistry(self.contract.name).champion() is None:
                 return "The registry has no champion yet to compare the answers with: `make train` makes one."
             state = self._state()
             if state.periods or reaches(database, self.contract, state.until, 0):
@@ -159,7 +158,7 @@ class RetrainingLoop:
             return replace(now, done=now.done or now.until <= at, trained=tuple(trained), begun=None)
 
         begun = self._change(begin).begun
-        against = registry.find(self.contract.name, begun.champion) if begun else None
+        against = ModelRegistry(self.contract.name).find(begun.champion) if begun else None
         result = self.follow(verdict, at, against)
         if not result.promoted:
             self.pipelines.shadow(self.folder, result.version)
@@ -176,4 +175,4 @@ class RetrainingLoop:
         return self._champion().as_of
 
     def _champion(self) -> Version:
-        return registry.require_champion(self.contract.name)
+        return ModelRegistry(self.contract.name).require_champion()

@@ -43,58 +43,254 @@ class Version:
     as_of: int
     commit: str
 
+    def record(self, value: object) -> None:
+        """Keep a dataclass with the version's run, as JSON.
 
-def register(
-    artifact: Artifact,
-    name: str,
-    params: Mapping[str, object],
-    metrics: Mapping[str, float],
-    details: TrainingDetails = NO_DETAILS,
-) -> Version:
-    """Log a training as a run with its candidates below it, and register the artifact as an MLflow model.
+        Args:
+            value: an instance of a dataclass; its file has the class's name, and replaces one of that name.
+        """
+        text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
+        MlflowClient().log_text(self.run_id, text, _record_path(type(value)))
+
+    def load_record(self, kind: type[Record]) -> Record:
+        """What `record` kept of this kind.
+
+        Args:
+            kind: the dataclass that was kept.
+
+        Returns:
+            An instance of it.
+
+        Raises:
+            UserError: when the run holds no such record.
+            ValueError: when what it holds does not fit the dataclass.
+        """
+        try:
+            text = load_text(f"runs:/{self.run_id}/{_record_path(kind)}")
+        except MlflowException as error:
+            raise UserError(
+                f"Version {self.version} of {self.name} has no {_record_path(kind)}: "
+                "train it again with `make train`."
+            ) from error
+        return TypeAdapter(kind).validate_python(json.loads(text))
+
+    def annotate(self, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """Add files of text and metrics to the version's run.
+
+        Args:
+            texts: contents by path in the run's artifacts.
+            metrics: numbers by name; those that are NaN are left out.
+        """
+        client = MlflowClient()
+        for path, text in texts.items():
+            client.log_text(self.run_id, text, path)
+        for key, value in known_numbers(metrics).items():
+            client.log_metric(self.run_id, key, value)
+
+
+@dataclass(frozen=True)
+class ModelRegistry:
+    """The versions of one model in MLflow, and which of them serves.
 
     Args:
-        artifact: what was trained.
-        name: of the registered model, and of the experiment.
-        params: of the run.
-        metrics: of the run; missing ones are left out.
-        details: its candidates, data, and times.
-
-    Returns:
-        The new version; of an artifact that is registered already, the version that it has.
+        name: of the registered model, and of the experiment that holds its trainings.
     """
-    folder = _CACHE / ".new"
-    digest = save_artifact(artifact, folder)
-    kept = _CACHE / digest
-    if kept.exists():
-        shutil.rmtree(folder)
-    else:
-        folder.replace(kept)
-    client = MlflowClient()
-    for known in _versions(client, name):
-        if known.tags.get("digest") == digest:
-            return _version(known)
-    as_of = str(day_of(artifact.as_of))
-    run_id = begin(client, name, digest, f"train as of {as_of}", details)
-    now = round(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        params=[Param(key, str(value)) for key, value in params.items()],
-        metrics=[Metric(key, number, now, 0) for key, number in known_numbers(metrics).items()],
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        model = Path(scratch) / _MODEL
-        shutil.copytree(kept, model / ARTIFACT)
-        write_flavour(artifact, model, run_id, details.problem)
-        client.log_artifacts(run_id, scratch)
-    client.set_terminated(run_id)
-    tags = asdict(artifact.lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
-    source = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL}"
-    found = client.create_model_version(
-        name, source, run_id=run_id, tags=tags, description=f"As of {as_of}. {described(artifact.contract)}"
-    )
-    client.set_registered_model_alias(name, CHALLENGER, found.version)
-    return _version(client.get_model_version(name, found.version))
+
+    name: str
+
+    def register(
+        self,
+        artifact: Artifact,
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        details: TrainingDetails = NO_DETAILS,
+    ) -> Version:
+        """Log a training as a run with its candidates below it, and register the artifact as an MLflow model.
+
+        Args:
+            artifact: what was trained.
+            params: of the run.
+            metrics: of the run; missing ones are left out.
+            details: its candidates, data, and times.
+
+        Returns:
+            The new version; of an artifact that is registered already, the version that it has.
+        """
+        folder = _CACHE / ".new"
+        digest = save_artifact(artifact, folder)
+        kept = _CACHE / digest
+        if kept.exists():
+            shutil.rmtree(folder)
+        else:
+            folder.replace(kept)
+        client = MlflowClient()
+        for known in self._versions(client):
+            if known.tags.get("digest") == digest:
+                return _version(known)
+        as_of = str(day_of(artifact.as_of))
+        run_id = begin(client, self.name, digest, f"train as of {as_of}", details)
+        now = round(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            params=[Param(key, str(value)) for key, value in params.items()],
+            metrics=[Metric(key, number, now, 0) for key, number in known_numbers(metrics).items()],
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            model = Path(scratch) / _MODEL
+            shutil.copytree(kept, model / ARTIFACT)
+            write_flavour(artifact, model, run_id, details.problem)
+            client.log_artifacts(run_id, scratch)
+        client.set_terminated(run_id)
+        tags = asdict(artifact.lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
+        source = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL}"
+        found = client.create_model_version(
+            self.name,
+            source,
+            run_id=run_id,
+            tags=tags,
+            description=f"As of {as_of}. {described(artifact.contract)}",
+        )
+        client.set_registered_model_alias(self.name, CHALLENGER, found.version)
+        return _version(client.get_model_version(self.name, found.version))
+
+    def key(self) -> str:
+        """What tells this registry from another, for results that hold its version numbers."""
+        client = MlflowClient()
+        self._versions(client)
+        return f"{mlflow.get_tracking_uri()} {client.get_registered_model(self.name).creation_timestamp}"
+
+    def find(self, version: str) -> Version:
+        """A registered version.
+
+        Args:
+            version: its number in the registry, as text.
+
+        Returns:
+            The version, with its digest, run, commit, and `as_of` in epoch seconds.
+
+        Raises:
+            UserError: when the registry does not have it.
+        """
+        try:
+            return _version(MlflowClient().get_model_version(self.name, version))
+        except MlflowException as error:
+            raise UserError(
+                f"The registry has no version {version} of {self.name}: train one with `make train`."
+            ) from error
+
+    def open(self, version: str) -> tuple[Version, Artifact]:
+        """A registered version and its artifact.
+
+        Args:
+            version: its number in the registry, as text.
+
+        Returns:
+            The version, and the artifact after its files were held against the registered digest.
+
+        Raises:
+            UserError: when the registry does not have it, or the artifact is damaged, another one, or of
+                another format.
+        """
+        found = self.find(version)
+        return found, load_artifact(self.fetch(version), found.digest)
+
+    def fetch(self, version: str, into: Path = _CACHE) -> Path:
+        """The folder of a registered version's artifact, brought here unless it is here already.
+
+        Args:
+            version: its number in the registry, as text.
+            into: the folder that keeps artifacts, each in a folder named by its digest.
+
+        Returns:
+            The artifact's folder, whose manifest has the registered digest.
+
+        Raises:
+            UserError: when the registry does not have it, or the folder is not what was registered.
+        """
+        found = self.find(version)
+        kept = into / found.digest
+        if not kept.exists():
+            scratch = into / f".{found.digest}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            _download(found, scratch).replace(kept)
+            shutil.rmtree(scratch, ignore_errors=True)
+        if artifact_digest(kept) != found.digest:
+            raise UserError(
+                f"{kept} is not what was registered as version {version}: delete it and run again."
+            )
+        return kept
+
+    def champion(self) -> Version | None:
+        """The version that holds the alias, if there is one."""
+        return self._holder(CHAMPION)
+
+    def challenger(self) -> Version | None:
+        """The version that was registered last, if it is not the champion."""
+        found = self._holder(CHALLENGER)
+        return None if found == self.champion() else found
+
+    def waiting(self) -> Version | None:
+        """The version that has passed its gates and waits for a person's approval, if there is one."""
+        return self._holder(WAITING)
+
+    def require_champion(self) -> Version:
+        """The champion.
+
+        Raises:
+            UserError: when there is none.
+        """
+        found = self.champion()
+        if found is None:
+            raise UserError(
+                f"{self.name} has no champion yet: run `make train`, and see which gate stops it."
+            )
+        return found
+
+    def promote(self, version: Version) -> None:
+        """Move the alias `champion`; nothing waits for approval then.
+
+        Args:
+            version: the new champion.
+        """
+        client = MlflowClient()
+        client.set_registered_model_alias(self.name, CHAMPION, version.version)
+        if self.waiting():
+            client.delete_registered_model_alias(self.name, WAITING)
+
+    def await_approval(self, version: Version) -> None:
+        """Move the alias `waiting`.
+
+        Args:
+            version: what has passed its gates and needs a person's approval.
+        """
+        MlflowClient().set_registered_model_alias(self.name, WAITING, version.version)
+
+    def approve(self, who: str) -> Version:
+        """Promote the version that waits, and keep who approved of it with the version.
+
+        Raises:
+            UserError: when nobody is named, or nothing waits.
+        """
+        found = self.waiting()
+        if found is None:
+            raise UserError(f"No version of {self.name} waits for approval.")
+        if not who.strip():
+            raise UserError(f'Say who approves of version {found.version}: make approve ARGS="--by NAME"')
+        MlflowClient().set_model_version_tag(self.name, found.version, "approved_by", who.strip())
+        self.promote(found)
+        return found
+
+    def _holder(self, alias: str) -> Version | None:
+        try:
+            return _version(MlflowClient().get_model_version_by_alias(self.name, alias))
+        except MlflowException:
+            return None
+
+    def _versions(self, client: MlflowClient) -> list[ModelVersion]:
+        if not client.search_registered_models(f"name = '{self.name}'"):
+            client.create_registered_model(self.name)
+        return list(client.search_model_versions(f"name = '{self.name}'"))
 
 
 def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
@@ -115,209 +311,8 @@ def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
     return mlflow.start_run(run_name=name, tags={"of": of})
 
 
-def record(version: Version, value: object) -> None:
-    """Keep a dataclass with the run of a version, as JSON.
-
-    Args:
-        version: whose run it is kept with.
-        value: an instance of a dataclass; its file has the class's name, and replaces one of that name.
-    """
-    text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
-    MlflowClient().log_text(version.run_id, text, _record_path(type(value)))
-
-
-def load_record(version: Version, kind: type[Record]) -> Record:
-    """What `record` kept of this kind.
-
-    Args:
-        version: whose run is read.
-        kind: the dataclass that was kept.
-
-    Returns:
-        An instance of it.
-
-    Raises:
-        UserError: when the run holds no such record.
-        ValueError: when what it holds does not fit the dataclass.
-    """
-    try:
-        text = load_text(f"runs:/{version.run_id}/{_record_path(kind)}")
-    except MlflowException as error:
-        raise UserError(
-            f"Version {version.version} of {version.name} has no {_record_path(kind)}: "
-            "train it again with `make train`."
-        ) from error
-    return TypeAdapter(kind).validate_python(json.loads(text))
-
-
-def registry_key(name: str) -> str:
-    """What tells this registry from another, for results that hold its version numbers."""
-    client = MlflowClient()
-    _versions(client, name)
-    return f"{mlflow.get_tracking_uri()} {client.get_registered_model(name).creation_timestamp}"
-
-
-def find(name: str, version: str) -> Version:
-    """A registered version.
-
-    Args:
-        name: of the registered model.
-        version: its number in the registry, as text.
-
-    Returns:
-        The version, with its digest, run, commit, and `as_of` in epoch seconds.
-
-    Raises:
-        UserError: when the registry does not have it.
-    """
-    try:
-        return _version(MlflowClient().get_model_version(name, version))
-    except MlflowException as error:
-        raise UserError(
-            f"The registry has no version {version} of {name}: train one with `make train`."
-        ) from error
-
-
-def open_version(name: str, version: str) -> tuple[Version, Artifact]:
-    """A registered version and its artifact.
-
-    Args:
-        name: of the registered model.
-        version: its number in the registry, as text.
-
-    Returns:
-        The version, and the artifact after its files were held against the registered digest.
-
-    Raises:
-        UserError: when the registry does not have it, or the artifact is damaged, another one, or of another
-            format.
-    """
-    found = find(name, version)
-    return found, load_artifact(fetch(name, version), found.digest)
-
-
-def fetch(name: str, version: str, into: Path = _CACHE) -> Path:
-    """The folder of a registered version's artifact, brought here unless it is here already.
-
-    Args:
-        name: of the registered model.
-        version: its number in the registry, as text.
-        into: the folder that keeps artifacts, each in a folder named by its digest.
-
-    Returns:
-        The artifact's folder, whose manifest has the registered digest.
-
-    Raises:
-        UserError: when the registry does not have it, or the folder is not what was registered.
-    """
-    found = find(name, version)
-    kept = into / found.digest
-    if not kept.exists():
-        scratch = into / f".{found.digest}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        _download(found, scratch).replace(kept)
-        shutil.rmtree(scratch, ignore_errors=True)
-    if artifact_digest(kept) != found.digest:
-        raise UserError(f"{kept} is not what was registered as version {version}: delete it and run again.")
-    return kept
-
-
-def champion(name: str) -> Version | None:
-    """The version that holds the alias, if there is one."""
-    return _holder(name, CHAMPION)
-
-
-def challenger(name: str) -> Version | None:
-    """The version that was registered last, if it is not the champion."""
-    found = _holder(name, CHALLENGER)
-    return None if found == champion(name) else found
-
-
-def waiting(name: str) -> Version | None:
-    """The version that has passed its gates and waits for a person's approval, if there is one."""
-    return _holder(name, WAITING)
-
-
-def _holder(name: str, alias: str) -> Version | None:
-    try:
-        return _version(MlflowClient().get_model_version_by_alias(name, alias))
-    except MlflowException:
-        return None
-
-
-def require_champion(name: str) -> Version:
-    """The champion.
-
-    Raises:
-        UserError: when there is none.
-    """
-    found = champion(name)
-    if found is None:
-        raise UserError(f"{name} has no champion yet: run `make train`, and see which gate stops it.")
-    return found
-
-
-def promote(version: Version) -> None:
-    """Move the alias `champion`; nothing waits for approval then.
-
-    Args:
-        version: the new champion.
-    """
-    client = MlflowClient()
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    if waiting(version.name):
-        client.delete_registered_model_alias(version.name, WAITING)
-
-
-def await_approval(version: Version) -> None:
-    """Move the alias `waiting`.
-
-    Args:
-        version: what has passed its gates and needs a person's approval.
-    """
-    MlflowClient().set_registered_model_alias(version.name, WAITING, version.version)
-
-
-def approve(name: str, who: str) -> Version:
-    """Promote the version that waits, and keep who approved of it with the version.
-
-    Raises:
-        UserError: when nobody is named, or nothing waits.
-    """
-    found = waiting(name)
-    if found is None:
-        raise UserError(f"No version of {name} waits for approval.")
-    if not who.strip():
-        raise UserError(f'Say who approves of version {found.version}: make approve ARGS="--by NAME"')
-    MlflowClient().set_model_version_tag(name, found.version, "approved_by", who.strip())
-    promote(found)
-    return found
-
-
-def annotate(version: Version, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-    """Add files of text and metrics to the run of a version.
-
-    Args:
-        version: whose run gets them.
-        texts: contents by path in the run's artifacts.
-        metrics: numbers by name; those that are NaN are left out.
-    """
-    client = MlflowClient()
-    for path, text in texts.items():
-        client.log_text(version.run_id, text, path)
-    for key, value in known_numbers(metrics).items():
-        client.log_metric(version.run_id, key, value)
-
-
 def _record_path(kind: type[object]) -> str:
     return f"{kind.__name__.lower()}.json"
-
-
-def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    return list(client.search_model_versions(f"name = '{name}'"))
 
 
 def _version(found: ModelVersion) -> Version:
