@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -171,12 +172,15 @@ def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, t
     host = live.url.removeprefix("http://")
     plain = {"content-type": "application/json"}
     (event,) = first_events(traffic, "delivery", 1)
-    for named in (
+    others: tuple[dict[str, Any], ...] = (
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
+        {"origin": "http://[::1"},
+        {"origin": b"http://\xff"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site", "origin": f"http://{host}"},
-    ):
+    )
+    for named in others:
         for path in ("/predict", "/outcomes", "/reload"):
             refused = live.client.post(path, content=json.dumps(event), headers=plain | named)
             assert refused.status_code == 403, (path, named)

@@ -6,7 +6,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
-from urllib.parse import urlsplit
 
 from fastapi import Depends
 from fastapi.params import Depends as Dependency
@@ -61,8 +60,8 @@ class Admission:
         finally:
             self.in_flight -= 1
 
-    def identify(self, scope: Scope) -> dict[bytes, bytes]:
-        """Know the caller, and how often it calls; returns the headers by name.
+    def identify(self, scope: Scope) -> None:
+        """Know the caller, and how often it calls.
 
         Raises:
             ProblemError: 401, 403 or 429.
@@ -74,7 +73,7 @@ class Admission:
                 "Pages of other sites may not send requests here; SERVE_ALLOWED_ORIGINS names exceptions.",
             )
         if not self._keys and not self._rate:
-            return headers
+            return
         key = b""
         if self._keys:
             key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
@@ -85,7 +84,6 @@ class Admission:
                 )
         if self._rate:
             self._spend(key or self._address(scope))
-        return headers
 
     def enter(self) -> None:
         """Take a place; whoever is still sending its body holds none.
@@ -105,7 +103,7 @@ class Admission:
         site = headers.get(b"sec-fetch-site")
         if site is not None:
             return site in SAME
-        return origin is None or urlsplit(origin).netloc == headers.get(b"host")
+        return origin is None or origin.partition(b"://")[2] == headers.get(b"host")
 
     def _address(self, scope: Scope) -> str:
         """The client's address, as the nearest proxy that is trusted saw it."""

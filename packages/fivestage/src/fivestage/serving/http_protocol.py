@@ -140,7 +140,9 @@ class HeadWithBody:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write, but for a head alone."""
+        """Write, but for a head alone; what nobody reads any more is dropped."""
+        if self.is_closing():
+            return
         if self._head or not data.endswith(b"\r\n\r\n") or data.startswith(b"HTTP/1.1 100"):
             self._transport.write(self._head + data)
             self._head = b""

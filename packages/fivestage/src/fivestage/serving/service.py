@@ -225,8 +225,11 @@ class PredictionService:
 
     def _count(self, model: Model, predictions: Sequence[Any]) -> None:
         metrics, kind = self.metrics, model.engine.form.kind
-        for decision, times in Counter(kind(one.decision) for one in predictions).items():
-            metrics.predicted(model.version, decision, times)
+        if len(predictions) == 1:
+            metrics.predicted(model.version, kind(predictions[0].decision), 1)
+        else:
+            for decision, times in Counter(kind(one.decision) for one in predictions).items():
+                metrics.predicted(model.version, decision, times)
         while model.engine.undefined:
             name, times = model.engine.undefined.popitem()
             metrics.undefined.labels(name).inc(times)
