@@ -28,6 +28,7 @@ AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of;
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
 Context = Annotated[str, Option(help="of kubectl; by default its current one")]
 Why = Annotated[str, Option(help="a sentence for the record of releases")]
+Check = Literal["none", "errors", "latency", "distribution"]
 VersionName = Annotated[str, Option("--version", help="in place of the champion")]
 
 app = Application(PROBLEM, "The commands of this project.")
@@ -113,6 +114,7 @@ def deploy(
     target: Annotated[Literal["local", "docker", "kubernetes"], Option(help="where to")] = "local",
     image: Annotated[str, Option(help="kubernetes: in place of the overlay's own")] = "",
     bake_seconds: Annotated[float, Option(help="that a canary shares traffic")] = 30,
+    accept: Annotated[Check, Option(help="a check that the canary need not pass")] = "none",
     overlay: Overlay = "local",
     context: Context = "",
     why: Why = "",
@@ -123,7 +125,7 @@ def deploy(
     champion = version_or_champion()
     if target == "kubernetes":
         say(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
-        print_release(runs.release(champion, overlay, image, why, context, bake_seconds))
+        print_release(runs.release(champion, overlay, image, why, context, bake_seconds, accept))
         return
     deployed = runs.deploy(champion, SERVING, target)
     say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")

@@ -14,10 +14,10 @@ def deployment(target: str, version: str, folder: str) -> None:
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def kubernetes_deployment(
-    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float
+    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> None:
     """Release a version to a cluster: a canary, its comparison with what serves, the rollout."""
-    deploy_kubernetes(version, overlay, image, why, context, bake_seconds)
+    deploy_kubernetes(version, overlay, image, why, context, bake_seconds, accept)
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)

@@ -108,10 +108,10 @@ def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
 
 
 def release(
-    version: Version, overlay: str, image: str, why: str, context: str, bake_seconds: float
+    version: Version, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> Released:
     """Release a version to a Kubernetes cluster."""
-    run = kubernetes_deployment(version.version, overlay, image, why, context, bake_seconds)
+    run = kubernetes_deployment(version.version, overlay, image, why, context, bake_seconds, accept)
     return output(run, "deploy_kubernetes")  # type: ignore[no-any-return]
 
 

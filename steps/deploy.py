@@ -66,14 +66,12 @@ TARGETS = {"local": deploy_local, "docker": deploy_docker}
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
 def deploy_kubernetes(
-    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float
+    version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> Annotated[Released, "release"]:
     """Release a version to a cluster by way of a canary; what serves there stays if a check fails."""
-    plan = kubernetes.ReleasePlan(OVERLAYS / overlay, image, why, bake_seconds=bake_seconds)
-    cluster, model = (
-        kubernetes.cluster_of(plan.overlay, context),
-        kubernetes.released_model(REGISTRY.name, version),
-    )
+    plan = kubernetes.ReleasePlan(OVERLAYS / overlay, image, why, bake_seconds=bake_seconds, accept=accept)
+    cluster = kubernetes.cluster_of(plan.overlay, context)
+    model = kubernetes.released_model(REGISTRY.name, version)
     release, checks = kubernetes.release(cluster, plan, model, PROBLEM.contract, Settings.from_environment())
     return Released(release, tuple(f"{one.name}: {one.sentence}" for one in checks))
 

@@ -2,24 +2,25 @@
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from fivestage.deployment.canary import Observation, ProbeResult, Traffic, compare, parse_traffic
+from fivestage.deployment.canary import Observation, Traffic, compare, parse_traffic
 from tests.synthetic import changed, synthetic_problem
 
 CONTRACT = changed(synthetic_problem("binary").contract, gates={"max_bias": 0.05})
-PROBE = ProbeResult(
-    tuple(5.0 + i % 10 for i in range(200)), tuple((0.1 + i % 5 / 10,) for i in range(200)), distinct_rows=10
-)
 
 
 def traffic(rows: int, acted: int, failed: int = 0) -> Traffic:
     return Traffic(rows, failed, Counter(act=acted, wait=rows - acted))
 
 
-SEEN = Observation(PROBE, traffic(1000, 300))
+SEEN = Observation(
+    milliseconds=tuple(5.0 + i % 10 for i in range(200)),
+    predictions=tuple((0.1 + i % 5 / 10,) for i in range(200)),
+    distinct_rows=10,
+    traffic=traffic(1000, 300),
+)
 EXPOSITION = """
 # TYPE http_requests counter
 http_requests_total{method="POST",handler="/predict",status="200"} 90
@@ -36,16 +37,12 @@ def failing(canary: Observation) -> list[str]:
     return [one.name for one in compare(canary, SEEN, CONTRACT) if not one.passed]
 
 
-def probed(seen: Observation, **changes: Any) -> Observation:
-    return replace(seen, probe=replace(seen.probe, **changes))
-
-
 def test_the_same_answers_pass() -> None:
     assert failing(SEEN) == []
 
 
 def test_one_failed_request_in_two_hundred_is_more_than_the_objective_allows() -> None:
-    assert failing(probed(SEEN, predictions=((), *PROBE.predictions[1:]))) == ["errors"]
+    assert failing(replace(SEEN, predictions=((), *SEEN.predictions[1:]))) == ["errors"]
 
 
 @pytest.mark.parametrize(("failed", "names"), [(1, []), (3, ["errors"])])
@@ -55,33 +52,44 @@ def test_live_traffic_counts_too(failed: int, names: list[str]) -> None:
 
 @pytest.mark.parametrize(("times", "names"), [(1.4, []), (1.6, ["latency"])])
 def test_slower_than_the_stable_version(times: float, names: list[str]) -> None:
-    slower = tuple(times * one for one in PROBE.milliseconds)
-    assert failing(probed(SEEN, milliseconds=slower)) == names
+    slower = tuple(times * one for one in SEEN.milliseconds)
+    assert failing(replace(SEEN, milliseconds=slower)) == names
 
 
 def test_a_slow_machine_is_not_the_canary_s_fault() -> None:
-    slow = replace(SEEN, probe=replace(PROBE, milliseconds=tuple(50 * one for one in PROBE.milliseconds)))
+    slow = replace(SEEN, milliseconds=tuple(50 * one for one in SEEN.milliseconds))
     assert [one.name for one in compare(slow, slow, CONTRACT) if not one.passed] == []
 
 
 def test_a_slow_tail_fails() -> None:
-    tail = (*PROBE.milliseconds[:-4], 100.0, 100.0, 100.0, 100.0)
-    assert failing(probed(SEEN, milliseconds=tail)) == ["latency"]
+    tail = (*SEEN.milliseconds[:-4], 100.0, 100.0, 100.0, 100.0)
+    assert failing(replace(SEEN, milliseconds=tail)) == ["latency"]
 
 
 @pytest.mark.parametrize(("shift", "names"), [(0.04, []), (0.06, ["distribution"])])
 def test_a_mean_that_moved(shift: float, names: list[str]) -> None:
-    moved = tuple((one + shift,) for (one,) in PROBE.predictions)
-    assert failing(probed(SEEN, predictions=moved)) == names
+    moved = tuple((one + shift,) for (one,) in SEEN.predictions)
+    assert failing(replace(SEEN, predictions=moved)) == names
 
 
 def test_rows_that_a_retrained_model_moves_to_and_fro_are_no_shift() -> None:
     scattered = tuple(
-        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(PROBE.predictions)
+        (one + 0.06 + (-0.15, 0.15)[place % 2],) for place, (one,) in enumerate(SEEN.predictions)
     )
-    assert failing(probed(SEEN, predictions=scattered)) == []
+    assert failing(replace(SEEN, predictions=scattered)) == []
     shifted = tuple((one + 0.3,) for (one,) in scattered)
-    assert failing(probed(SEEN, predictions=shifted)) == ["distribution"]
+    assert failing(replace(SEEN, predictions=shifted)) == ["distribution"]
+
+
+def test_a_shift_that_comes_of_a_missing_history_says_so() -> None:
+    moved = tuple((one + 0.3,) for (one,) in SEEN.predictions)
+    (check,) = (
+        one
+        for one in compare(replace(SEEN, predictions=moved), replace(SEEN, without_history=50), CONTRACT)
+        if not one.passed
+    )
+    assert "the stable version lacks the history that 25% of its answers look back at" in check.sentence
+    assert "canary" not in check.sentence
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,13 @@ def test_another_distribution_fails_in_the_canary(
         "fivestage.deployment.canary.STANDARD_ERRORS", 0
     )  # these two differ no more than rows do by chance
     strict = easy.model_copy(update={"gates": easy.gates.model_copy(update={"max_bias": 1e-6})})
-    assert "the mean moved by" in fails(cluster, models, strict, "canary distribution", touched=False)
+    refusal = fails(cluster, models, strict, "canary distribution", touched=False)
+    assert "the mean moved by" in refusal
+    assert "release with --accept distribution" in refusal
+    accepting = replace(PLAN, accept="distribution")
+    done, compared = release(cluster, accepting, models["2"], strict, Settings())
+    assert (done.outcome, image(cluster)) == ("serving", "fivestage-serving:2")
+    assert [one.name for one in compared if not one.passed] == ["distribution"]
 
 
 def test_what_fails_after_the_canary_is_undone(

@@ -23,26 +23,6 @@ Numbers = tuple[float, ...]  # of one prediction
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """What one version answered to requests of one row each.
-
-    Attributes:
-        milliseconds: Latency of each request.
-        predictions: The numbers of each answer; empty where the request failed.
-        distinct_rows: How many different rows were posted, each equally often.
-    """
-
-    milliseconds: tuple[float, ...]
-    predictions: tuple[Numbers, ...]
-    distinct_rows: int
-
-    @property
-    def failed(self) -> int:
-        """The number of requests without an answer."""
-        return sum(not one for one in self.predictions)
-
-
-@dataclass(frozen=True)
 class Traffic:
     """What pods have answered to all their clients since they started.
 
@@ -72,10 +52,26 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Observation:
-    """One version, as its answers to the probe and its pods' own metrics show it."""
+    """What one version answered to requests of one row each, and to all its clients meanwhile.
 
-    probe: ProbeResult
-    traffic: Traffic
+    Attributes:
+        milliseconds: Latency of each request.
+        predictions: The numbers of each answer; empty where the request failed.
+        distinct_rows: How many different rows were posted, each equally often.
+        without_history: Answers to rows that are decided outside of the time that its history covers.
+        traffic: What its pods answered to all their clients.
+    """
+
+    milliseconds: tuple[float, ...]
+    predictions: tuple[Numbers, ...]
+    distinct_rows: int
+    without_history: int = 0
+    traffic: Traffic = Traffic()
+
+    @property
+    def failed(self) -> int:
+        """The number of requests without an answer."""
+        return sum(not one for one in self.predictions)
 
 
 @dataclass(frozen=True)
@@ -89,28 +85,34 @@ class CanaryCheck:
 
 def probe_in_turns(
     clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
-) -> list[ProbeResult]:
+) -> list[Observation]:
     """Post the same rows to each client, in turns, so that what slows one slows the others too."""
     milliseconds: list[list[float]] = [[] for _ in clients]
-    predictions: list[list[Numbers]] = [[] for _ in clients]
+    answers: list[list[tuple[Numbers, bool]]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
         for offset in range(len(clients)):
             turn = (offset + number) % len(clients)
             started = time.perf_counter()
-            predictions[turn].append(_predict(clients[turn], rows[number % len(rows)]))
+            answers[turn].append(_predict(clients[turn], rows[number % len(rows)]))
             milliseconds[turn].append((time.perf_counter() - started) * 1000)
     return [
-        ProbeResult(tuple(latencies), tuple(answers), len(rows))
-        for latencies, answers in zip(milliseconds, predictions, strict=True)
+        Observation(
+            tuple(latencies),
+            tuple(numbers for numbers, _ in found),
+            len(rows),
+            without_history=sum(gap for _, gap in found),
+        )
+        for latencies, found in zip(milliseconds, answers, strict=True)
     ]
 
 
-def _predict(client: httpx.Client, row: Mapping[str, Any]) -> Numbers:
+def _predict(client: httpx.Client, row: Mapping[str, Any]) -> tuple[Numbers, bool]:
+    """The numbers of the answer, none where it failed, and whether the history does not cover the row."""
     try:
-        response = client.post("/predict", json=row).raise_for_status()
-        return numbers_in(response.json()["predictions"][0])
-    except (httpx.HTTPError, ValueError, KeyError, IndexError):
-        return ()
+        (answer,) = client.post("/predict", json=row).raise_for_status().json()["predictions"]
+        return numbers_in(answer), "history_gap_hours" in answer
+    except (httpx.HTTPError, ValueError, KeyError):
+        return (), False
 
 
 def parse_traffic(exposition: str) -> Traffic:
@@ -132,14 +134,14 @@ def compare(canary: Observation, stable: Observation, contract: Contract) -> lis
     """Compare a canary with the stable version."""
     return [
         _errors(canary, stable, 1 - contract.service.availability),
-        _latency(canary.probe, stable.probe, contract.service.p99_ms),
+        _latency(canary, stable, contract.service.p99_ms),
         _distribution(canary, stable, contract.gates.max_bias),
     ]
 
 
 def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
     """No more requests may fail than the objective allows, or than fail with the stable version."""
-    failed, posted = canary.probe.failed, len(canary.probe.predictions)
+    failed, posted = canary.failed, len(canary.predictions)
     live, other = (one.traffic.failed / max(one.traffic.requests, 1) for one in (canary, stable))
     return CanaryCheck(
         "errors",
@@ -149,7 +151,7 @@ def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryC
     )
 
 
-def _latency(canary: ProbeResult, stable: ProbeResult, objective: float) -> CanaryCheck:
+def _latency(canary: Observation, stable: Observation, objective: float) -> CanaryCheck:
     """The p99 must keep the objective or the stable version's pace, the median that pace."""
     p99, other = (np.quantile(one.milliseconds, 0.99, method="higher") for one in (canary, stable))
     slowdown = np.median(canary.milliseconds) / np.median(stable.milliseconds)
@@ -163,12 +165,12 @@ def _latency(canary: ProbeResult, stable: ProbeResult, objective: float) -> Cana
 
 def _distribution(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
     """Mean predictions on the same rows and shares of live decisions may move by the limit and by chance."""
-    probes = zip(canary.probe.predictions, stable.probe.predictions, strict=True)
+    probes = zip(canary.predictions, stable.predictions, strict=True)
     both = [pair for pair in probes if all(pair)]
     if not both:
         return CanaryCheck("distribution", passed=False, sentence="no row was answered by both")
     differences = np.array([np.subtract(*pair) for pair in both])  # rows by numbers of a prediction
-    rows = min(len(both), canary.probe.distinct_rows)
+    rows = min(len(both), canary.distinct_rows)
     means = differences.mean(axis=0)
     margins = STANDARD_ERRORS * differences.std(axis=0) / math.sqrt(rows)
     worst = np.argmax(np.abs(means) - margins)
@@ -179,6 +181,10 @@ def _distribution(canary: Observation, stable: Observation, allowed: float) -> C
     if min(one.traffic.decisions.total() for one in (canary, stable)) >= MIN_LIVE_ROWS:
         kept, decisions = _decisions(canary.traffic, stable.traffic, allowed)
         passed, sentence = passed and kept, f"{sentence}, {decisions}"
+    for which, one in (("canary", canary), ("stable version", stable)):
+        if one.without_history:
+            lacks = one.without_history / len(one.predictions)
+            sentence += f", and the {which} lacks the history that {lacks:.0%} of its answers look back at"
     return CanaryCheck("distribution", passed, f"{sentence}; {allowed:g} is allowed")
 
 
