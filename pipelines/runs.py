@@ -26,11 +26,9 @@ from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, re_evaluation, training
 from problem import PROBLEM
-from steps import monitor as monitoring_steps
 from steps.deploy import TARGETS, Deployment, Released
 from steps.model import REGISTRY
 
-period_of = monitoring_steps.period_of  # the loop asks for it here
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
 

@@ -16,7 +16,7 @@ from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
 from fivestage.monitoring.exposition import expose, exposed
-from fivestage.monitoring.notify import Alert, Team, notify
+from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.workspace import add_run
@@ -66,7 +66,7 @@ def decide_retraining(
 ) -> Annotated[RetrainingDecision, "retraining"]:
     """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
     contract = PROBLEM.contract
-    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), period_of(monitored)]
+    periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), monitored.summary]
     rules, confidence = contract.monitoring, contract.gates.confidence
     verdict = decide(periods, trained, monitored.end, rules, contract.budget, confidence)
     expose(metrics_of(monitored, verdict), METRICS, f"{contract.name}-monitoring")
@@ -101,17 +101,17 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
     found: list[Alert] = []
     for cause in monitored.causes:
         if cause.kind != "input shift":
-            team: Team = "data" if cause.kind == "data broken" else "model"
-            title = f"{cause.kind}: {cause.subject}"
-            found.append(Alert(title, team, title, f"{period}: {cause.sentence}. {page_of(monitored.start)}"))
+            about = f"{period}: {cause.sentence}. {page_of(monitored.start)}"
+            team = "data" if cause.kind == "data broken" else "model"
+            found.append(Alert(f"{cause.kind}: {cause.subject}", team, about))
     performance = monitored.performance
     if performance.rows and performance.label_share < contract.monitoring.min_label_share:
-        found.append(Alert("labels late", "data", "labels late", f"{period}: {performance.sentence}."))
+        found.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
     if performance.bad:
-        found.append(Alert("bad period", "model", "bad period", f"{period}: {performance.sentence}."))
+        found.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
     if verdict.retrain or verdict.promote:
         wanted = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
-        found.append(Alert(f"{wanted} wanted", "model", f"{wanted} wanted", f"{period}: {verdict.reason}."))
+        found.append(Alert(f"{wanted} wanted", "model", f"{period}: {verdict.reason}."))
     return found
 
 
@@ -142,12 +142,6 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
         "estimated_cost_per_1000": performance.expected.scores["cost_per_1000"],
         **({name: scored.scores[name] for name in ("bias", "cost_per_1000")} if scored else {}),
     }
-
-
-def period_of(monitored: MonitoredPeriod) -> PeriodSummary:
-    """What the policy remembers of a period."""
-    performance = monitored.performance
-    return PeriodSummary(performance.label_share, performance.bad, monitored.broken, monitored.shadow)
 
 
 def _project_of(folder: str) -> str:

@@ -18,14 +18,17 @@ from fivestage.common.clock import DAY
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.alerts import operator_text, rules_text
+from fivestage.evaluation.metrics import Scored
+from fivestage.monitoring.alerts import dashboard_text, operator_text, rules_text
 from fivestage.monitoring.causes import Cause, failed_tests
-from fivestage.monitoring.dashboard import dashboard_text
+from fivestage.monitoring.performance import Performance
+from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
-from fivestage.monitoring.retraining import PeriodSummary
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
+from steps.monitor import alerts_of, metrics_of
 
 CONTRACT = PROBLEM.contract
 ROWS, REFERENCE, PERIOD = 60, 56, 7
@@ -92,6 +95,16 @@ def test_inputs_that_moved_only_warn(own: pd.DataFrame) -> None:
 
 
 OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml"))
+
+
+def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
+    nothing = Performance(Scored({"cost_per_1000": float("nan")}, {}), "nothing was asked")
+    lost = Cause("data broken", "whole rows", "whole rows: none was asked for")
+    silent = MonitoredPeriod(0, 7 * DAY, (), nothing, 0, causes=(lost,))
+    verdict = RetrainingDecision(retrain=False, reason="blocked")
+    assert [one.team for one in alerts_of(silent, verdict, PROBLEM.contract)] == ["data"]
+    assert metrics_of(silent, verdict)["broken"] == 1
+    assert "label_share" not in metrics_of(silent, verdict)  # no label is late
 
 
 def test_rules_and_dashboard_follow_the_contract() -> None:

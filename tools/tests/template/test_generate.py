@@ -13,8 +13,7 @@ from copier.errors import CopierError
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import TASKS, load_contract
-from fivestage.monitoring.alerts import rules_text
-from fivestage.monitoring.dashboard import dashboard_text
+from fivestage.monitoring.alerts import dashboard_text, rules_text
 from fivestage.scaffold.demo import FILES, TEMPLATE_ONLY, remove_demo
 from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS

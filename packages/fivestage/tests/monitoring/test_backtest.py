@@ -1,5 +1,6 @@
-"""Each retraining policy is simulated on weeks made to its measure, and all of them on some real ones."""
+"""Each retraining policy is simulated on weeks made to its measure, and all of them on some of a problem."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,27 +12,52 @@ import pytest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Budget, Contract, MonitoringSettings
 from fivestage.monitoring import backtest as years
 from fivestage.monitoring.backtest import (
     SHADOW_ONLY,
     BacktestData,
-    InputDrift,
     PolicyBacktest,
     compare_policies,
     policies_with,
     simulate,
 )
-from fivestage.monitoring.retraining import ShadowScore, saved_by_day
+from fivestage.monitoring.retraining import (
+    PeriodSummary,
+    RetrainingDecision,
+    ShadowScore,
+    proven,
+    saved_by_day,
+    unaffordable,
+)
 from fivestage.reporting.sections import policies_section
-from monitoring.policy import decide
-from problem import PROBLEM
-from tests.monitoring.conftest import Slice, changed
-from tests.synthetic import boosting
+from tests.synthetic import boosting, changed, prepared, synthetic_problem
 
 WEEKS = 20
 WEEK = 7 * DAY
 ROWS = 10  # a day
+CONTRACT = changed(synthetic_problem("binary").contract, monitoring={"max_age_days": 28, "proof_days": 14})
+
+
+def decide(
+    periods: Sequence[PeriodSummary],
+    trained: Sequence[int],
+    now: int,
+    rules: MonitoringSettings,
+    budget: Budget,
+    confidence: float,
+) -> RetrainingDecision:
+    """A project's policy: a proven gain is promoted, bad periods and age ask for a training."""
+    if periods[-1].broken:
+        return RetrainingDecision(retrain=False, reason="broken")
+    if promotion := proven(periods, rules, confidence):
+        return promotion
+    bad = [period.bad for period in periods[-rules.of_periods :]]
+    old = (now - trained[-1]) // DAY >= rules.max_age_days
+    asked = old or (bad[-1] and sum(bad) >= rules.bad_periods)
+    return RetrainingDecision(retrain=asked and not unaffordable(trained, now, rules, budget), reason="due")
+
+
 POLICIES = policies_with(decide)
 
 
@@ -67,9 +93,9 @@ class Weeks:
     def judged(self, _as_of: int, start: int, _end: int) -> Any:
         return SimpleNamespace(label_share=1.0, bad=self._week(start) in self.bad)
 
-    def moved(self, start: int, _end: int) -> InputDrift:
+    def moved(self, start: int, _end: int) -> tuple[bool, tuple[str, ...]]:
         week = self._week(start)
-        return InputDrift(week in self.drifted, ("temp",) if week in self.broken else ())
+        return week in self.drifted, ("temp",) if week in self.broken else ()
 
     def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
         here = self.inside(start, end)
@@ -85,7 +111,7 @@ class Weeks:
 
 
 def weeks(**given: Any) -> Any:
-    return Weeks(PROBLEM.contract, **given)
+    return Weeks(CONTRACT, **given)
 
 
 def lived(policy: str, year: Any, phase: int = 0) -> tuple[list[int], list[int]]:
@@ -102,7 +128,7 @@ def test_never_trains_whatever_comes() -> None:
 
 def test_by_the_calendar_a_training_follows_every_four_periods_until_the_budget_is_spent() -> None:
     assert lived("every 4 periods", weeks()) == ([4, 8, 12, 16], [4, 8, 12, 16])
-    poor = changed(PROBLEM.contract, budget={"retrainings_per_year": 2})
+    poor = changed(CONTRACT, budget={"retrainings_per_year": 2})
     assert lived("every 4 periods", replace(weeks(wins=False), contract=poor)) == ([4, 8], [])
 
 
@@ -136,7 +162,7 @@ def test_in_another_phase_a_policy_that_goes_by_age_trains_earlier() -> None:
 def test_what_a_policy_saves_is_less_by_the_price_of_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     some = {name: POLICIES[name] for name in ("never", "every 4 periods")}
     monkeypatch.setattr(years, "policies_with", lambda _: some)
-    price = PROBLEM.contract.budget.retraining_cost
+    price = CONTRACT.budget.retraining_cost
     never, often = compare_policies(weeks(wins=False), decide, lambda _: None).policies
     assert (never.trainings, never.training_cost, never.saved.mean) == (0, 0, 0)
     trainings = (4 + 5 + 5 + 5) / 4  # of 20 weeks, in the mean of four phases
@@ -159,18 +185,18 @@ def never_again(aging: float) -> float:
     return float(aging * ROWS * np.mean(younger))
 
 
-@pytest.mark.slow
-def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
-    real: Slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def year_of(folder: Path, days: int = 140, **rules: Any) -> BacktestData:
+    """The first days of the synthetic problem."""
+    one = prepared("binary")
+    first = one.rows["decision_at"] < one.rows["decision_at"].min() + days * DAY
+    contract = changed(CONTRACT, monitoring=rules)
+    return BacktestData(one.rows[first], one.features[first], contract, boosting("binary"), folder)
+
+
+def test_weeks_are_simulated_and_an_interrupted_comparison_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contract = changed(real.contract, monitoring={"reference_days": 28})
-    year = BacktestData(
-        real.rows,
-        real.features,
-        contract,
-        boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
-        tmp_path,
-    )
+    year = year_of(tmp_path, reference_days=28)
     found = compare_policies(year, decide, lambda _: None)
     assert [one.policy for one in found.policies] == list(POLICIES)
     calendar = next(one for one in found.policies if one.policy.startswith("every"))
@@ -187,22 +213,9 @@ def test_real_weeks_are_lived_through_and_an_interrupted_comparison_goes_on(
         raise AssertionError("what has been done is done again")
 
     monkeypatch.setattr(BacktestData, "_train", again)
-    monkeypatch.setattr(years, "detect_drift", again)
-    once_more = BacktestData(
-        real.rows,
-        real.features,
-        contract,
-        boosting("binary", max_leaf_nodes=7, max_iter=20, min_samples_leaf=50),
-        tmp_path,
-    )
-    assert compare_policies(once_more, decide, lambda _: None) == found
+    assert compare_policies(year_of(tmp_path, reference_days=28), decide, lambda _: None) == found
 
 
-def test_too_few_days_are_a_sentence(real: Slice, tmp_path: Path) -> None:
-    first = real.rows["decision_at"] < real.rows["decision_at"].min() + 40 * DAY
-    rows, features = real.rows[first], real.features[first]
-    year = BacktestData(
-        rows, features, real.contract, boosting("binary", max_leaf_nodes=7, max_iter=20), tmp_path
-    )
+def test_too_few_days_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no period is left to compare policies in"):
-        compare_policies(year, decide, lambda _: None)
+        compare_policies(year_of(tmp_path, days=40), decide, lambda _: None)

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-from fivestage.monitoring.alerts import rules
-from fivestage.monitoring.dashboard import dashboard
+from fivestage.monitoring.alerts import dashboard, rules
 from fivestage.monitoring.exposition import ABOUT
 from tests.contract.contracts import contract_of
 

@@ -12,8 +12,8 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.monitoring.notify import Alert, notify, senders_from_environment
 
-BROKEN = Alert("data broken: temp", "data", "Data broken: temp", "temp: missing in 40% of rows")
-WORSE = Alert("concept shift", "model", "Concept shift", "the label goes another way")
+BROKEN = Alert("Data broken: temp", "data", "temp: missing in 40% of rows")
+WORSE = Alert("Concept shift", "model", "the label goes another way")
 
 
 class Webhook(HTTPServer):

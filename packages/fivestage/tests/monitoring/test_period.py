@@ -10,44 +10,34 @@ import numpy as np
 import pandas as pd
 import pytest
 from evidently import Report
-from evidently.metrics import RowCount
+from evidently.metrics import RocAuc, RowCount
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
-from fivestage.features.offline import build_features
 from fivestage.monitoring import period as periods
 from fivestage.monitoring.effects import effects_of
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, windows_of
-from fivestage.monitoring.period import (
-    MonitoredPeriod,
-    Served,
-    check_period,
-    first_decision,
-    reaches,
-    read_served,
-)
+from fivestage.monitoring.evidently_drift import DAY_COLUMN, LabelDrift, LabelledRows, windows_of
+from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, first_decision, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
-from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import open_store
 from fivestage.serving.store import PredictionRecord, Shadowed
-from monitoring.checks import checks
-from problem import PROBLEM
-from steps.monitor import alerts_of, metrics_of, period_of
-from tests.demo.synthetic_flights import HOUR, REFERENCE, START, made_artifact, synthetic_flights
+from tests.synthetic import AS_OF, prepared, synthetic_artifact
 
-PERIOD = (START + 8 * DAY, START + 10 * DAY)
+START = epoch(day(AS_OF))
+DAYS = 7
+PERIOD = (START + 8 * DAY, START + (8 + DAYS) * DAY)
 
 
 @dataclass(frozen=True)
 class Warehouse:
-    """Made-up flights as the warehouse has them, with their artifact and its answers."""
+    """Deliveries as the warehouse has them, with an artifact and its answers."""
 
     contract: Contract
     artifact: Artifact
@@ -62,13 +52,9 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def warehouse() -> Warehouse:
-    contract, flights = PROBLEM.contract, synthetic_flights()
-    artifact = made_artifact(flights, contract)
-    events = {kind: pd.DataFrame(frame) for kind, frame in flights.events.items()}
-    known = flights.at + 8 * HOUR
-    rows = pd.DataFrame(flights.rows).assign(decision_at=flights.at, disrupted=flights.label, known_at=known)
-    features = build_features(PROBLEM.features, rows, events, REFERENCE)
-    return Warehouse(contract, artifact, rows, features, artifact_forecast(artifact, features))
+    one, artifact = prepared("binary"), synthetic_artifact("binary")
+    probability = artifact_forecast(artifact, one.features)
+    return Warehouse(one.contract, artifact, one.rows, one.features, probability)
 
 
 @pytest.fixture
@@ -100,7 +86,7 @@ def log_of(warehouse: Warehouse, version: str = "1") -> Served:
 
 def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str) -> None:
     contract, (start, end) = warehouse.contract, PERIOD
-    days = [warehouse.due(start + day * DAY, start + (day + 1) * DAY) for day in range(-1, 3)]
+    days = [warehouse.due(start + day * DAY, start + (day + 1) * DAY) for day in range(-1, DAYS + 1)]
     log(
         database,
         [
@@ -110,9 +96,9 @@ def test_only_decisions_of_the_period_count(warehouse: Warehouse, database: str)
     )
     served = read_served(database, contract, start, end, 0)
     due = warehouse.due()
-    assert (served.start, served.end, served.last_number) == (start, end, 3)
-    assert served.log["flight"].tolist() == due["flight"].tolist()
-    assert served.log["scheduled_departure"].tolist() == due["scheduled_departure"].tolist()
+    assert (served.start, served.end, served.last_number) == (start, end, DAYS + 1)
+    assert served.log["order_number"].tolist() == due["order_number"].tolist()
+    assert served.log["deliver_at"].tolist() == due["deliver_at"].tolist()
     np.testing.assert_array_equal(forecasts_in(served.log), warehouse.probability[due.index])
 
 
@@ -120,10 +106,10 @@ def test_the_start_is_inside_and_the_end_is_not(warehouse: Warehouse, database: 
     start, end = PERIOD
     lead = warehouse.contract.decision.lead_seconds
     edges = [start - 1, start, end - 1, end]
-    rows = warehouse.rows.head(4).assign(scheduled_departure=[at + lead for at in edges])
+    rows = warehouse.rows.head(4).assign(deliver_at=[at + lead for at in edges])
     log(database, [answered("edges", rows, np.full(4, 0.5), warehouse.contract)])
     served = read_served(database, warehouse.contract, start, end, 0)
-    assert (served.log["scheduled_departure"] - lead).tolist() == [start, end - 1]
+    assert (served.log["deliver_at"] - lead).tolist() == [start, end - 1]
 
 
 def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: str) -> None:
@@ -134,7 +120,7 @@ def test_reading_goes_on_after_the_last_number(warehouse: Warehouse, database: s
     log(database, [answered("other", other, np.full(5, 0.2), contract)])
     second = read_served(database, contract, *PERIOD, first.last_number)
     assert (first.last_number, second.last_number) == (1, 2)
-    assert second.log["flight"].tolist() == other["flight"].tolist()
+    assert second.log["order_number"].tolist() == other["order_number"].tolist()
     nothing = read_served(database, contract, *PERIOD, second.last_number)
     assert (len(nothing.log), nothing.last_number) == (0, 2)
 
@@ -146,11 +132,11 @@ def test_a_missed_period_is_read_after_the_one_before_it(warehouse: Warehouse, d
         database,
         [answered(f"{day}", rows, np.full(len(rows), 0.1), contract) for day, rows in enumerate(both)],
     )
-    assert reaches(database, contract, start + DAY, 0)
+    assert first_decision(database, contract, start + DAY, 0) is not None
     first = read_served(database, contract, start, start + DAY, 0)
     second = read_served(database, contract, start + DAY, end, first.last_number)
     assert [len(one.log) for one in (first, second)] == [len(rows) for rows in both]
-    assert not reaches(database, contract, end, second.last_number)
+    assert first_decision(database, contract, end, second.last_number) is None
 
 
 def test_of_a_row_asked_twice_the_last_answer_counts(warehouse: Warehouse, database: str) -> None:
@@ -174,7 +160,7 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     assert served.last_shadow > 0
     found = periods._shadow(served, due, np.arange(len(due)), contract)
     assert found is not None
-    assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), 2)
+    assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome
     assert read_served(database, contract, *PERIOD, 0, served.last_shadow).challenger == ""
 
@@ -182,7 +168,8 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
 def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None:
     served = read_served(database, warehouse.contract, *PERIOD, 7)
     assert (len(served.log), served.last_number) == (0, 7)
-    with pytest.raises(UserError, match=r"nothing decided from 2013-08-09T00:00:00Z to 2013-08-11T00:00:00Z"):
+    first, last = (day_of(at) for at in PERIOD)
+    with pytest.raises(UserError, match=f"nothing decided from {first}T00:00:00Z to {last}T00:00:00Z"):
         check_period(
             warehouse.rows,
             warehouse.features,
@@ -203,17 +190,14 @@ def test_a_period_without_any_request_is_told_of_and_gone_past(warehouse: Wareho
     found, snapshot = check_period(warehouse.rows, warehouse.features, silent, {}, contract, counted)
     assert snapshot is None
     assert (found.performance.rows, found.last_number, found.broken) == (0, 0, ("whole rows",))
-    verdict = RetrainingDecision(retrain=False, reason="blocked")
-    assert [one.team for one in alerts_of(found, verdict, contract)] == ["data"]
-    assert metrics_of(found, verdict)["broken"] == 1
-    assert "label_share" not in metrics_of(found, verdict)  # no label is late
-    assert period_of(found).broken == ("whole rows",)
+    assert found.summary.broken == ("whole rows",)
     assert len(read_served(database, contract, start, end, found.last_number).log) == len(due)
 
 
 def made_up(served: Served, rows: int) -> Served:
     place = np.arange(len(served.log))
-    return replace(served, log=served.log.assign(dest=np.where(place < rows, "XXX", served.log["dest"])))
+    number = np.where(place < rows, 10**8 + place, served.log["order_number"])
+    return replace(served, log=served.log.assign(order_number=number))
 
 
 def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehouse) -> None:
@@ -248,6 +232,12 @@ def counted(_period: PeriodColumns) -> Report:
     return Report([RowCount()])
 
 
+def with_labels(period: PeriodColumns) -> Report:
+    """What needs labels as well."""
+    drift = LabelDrift(columns=period.inputs, forecasts=period.forecasts, reference_from=period.unlearnt_from)
+    return Report([RowCount(), drift, LabelledRows(items=[RocAuc()])])
+
+
 def monitored(
     warehouse: Warehouse, served: Served, artifacts: dict[str, Artifact], checks: Checks = counted
 ) -> MonitoredPeriod:
@@ -262,7 +252,7 @@ def monitored(
 def test_the_artifact_that_served_answers_the_same_offline(warehouse: Warehouse) -> None:
     found = monitored(warehouse, log_of(warehouse), {"1": warehouse.artifact})
     assert (found.start, found.end, found.versions, found.last_number) == (*PERIOD, ("1",), 1)
-    assert found.compared == found.performance.rows == len(warehouse.due()) > 100
+    assert found.performance.rows == len(warehouse.due()) > 100
     assert found.largest_difference < 1e-12
 
 
@@ -302,7 +292,7 @@ def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float
     unknown = warehouse.rows.assign(known_at=warehouse.rows["known_at"] + 99 * DAY)
     late = replace(warehouse, contract=contract, rows=unknown)
 
-    found = monitored(late, log_of(warehouse), {"1": warehouse.artifact}, checks)
+    found = monitored(late, log_of(warehouse), {"1": warehouse.artifact}, with_labels)
     assert not [one for one in found.causes if one.subject == "the label"]
     assert (found.performance.scored, found.performance.bad, found.slices) == (None, False, {})
     assert found.performance.sentence == "no label has arrived"
@@ -312,7 +302,7 @@ def test_without_any_label_nothing_is_judged(warehouse: Warehouse, needed: float
 def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse) -> None:
     columns, current, reference = compared(warehouse, replace(warehouse.artifact, trained_until=0))
     first, days = PERIOD[0] // DAY, DAY_COLUMN
-    assert (current[days].min(), current[days].max()) == (first, first + 1)
+    assert (current[days].min(), current[days].max()) == (first, first + DAYS - 1)
     assert reference[days].max() == first - 1
     assert set(reference) == set(current)
     assert not set(columns.inputs) & set(warehouse.contract.monitoring.unwatched)
@@ -324,7 +314,7 @@ def test_the_period_is_held_against_the_days_before_it(warehouse: Warehouse) -> 
 
 def test_the_score_is_held_against_days_that_the_model_has_not_learnt(warehouse: Warehouse) -> None:
     first = PERIOD[0] // DAY
-    for days, enough in ((5, False), (8, True)):  # five days are too few for windows of two
+    for days, enough in ((27, False), (28, True)):  # too few for windows of seven
         fresh = replace(warehouse.artifact, trained_until=PERIOD[0] - days * DAY)
         columns, current, reference = compared(warehouse, fresh)
         assert columns.unlearnt_from == first - days
@@ -332,7 +322,7 @@ def test_the_score_is_held_against_days_that_the_model_has_not_learnt(warehouse:
         windows = windows_of(reference, current, columns.scores, columns.unlearnt_from)
         assert (windows is not None) == enough
     assert windows is not None
-    assert (windows[0].first, windows[0].days) == (first - 8, 8)
+    assert (windows[0].first, windows[0].days) == (first - 28, 28)
 
 
 def compared(warehouse: Warehouse, artifact: Artifact) -> tuple[PeriodColumns, pd.DataFrame, pd.DataFrame]:

@@ -54,7 +54,8 @@ class Stand:
         if not self.verdicts:
             raise UserError("the pipeline failed")
         last = self.offsets.pop(0) if self.offsets else 120
-        found = SimpleNamespace(last_number=last, last_shadow=last // 100)
+        summary = PeriodSummary(0.95, bad=False, broken=())
+        found = SimpleNamespace(last_number=last, last_shadow=last // 100, summary=summary)
         return cast("MonitoredPeriod", found), self.verdicts.pop(0)
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
@@ -65,9 +66,6 @@ class Stand:
 
     def shadow(self, folder: str, version: Version) -> None:  # noqa: ARG002
         self.shadowing.append(version.version)
-
-    def period_of(self, monitored: MonitoredPeriod) -> PeriodSummary:  # noqa: ARG002
-        return PeriodSummary(0.95, bad=False, broken=())
 
     def _did(self, action: str, champion: Version) -> TrainingResult:
         self.done.append(f"{action} against {champion.version}")
@@ -86,9 +84,12 @@ def champions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The first and the latest decision of the prediction log."""
-    found = {"first": TRAINED, "latest": -1}
-    monkeypatch.setattr(loops, "first_decision", lambda *_: found["first"])
-    monkeypatch.setattr(loops, "reaches", lambda _database, _contract, at, _offset: found["latest"] >= at)
+    found = {"first": TRAINED, "latest": TRAINED}
+
+    def first_decision(_database: str, _contract: object, since: int, _offset: int = 0) -> int | None:
+        return next((at for at in (found["first"], found["latest"]) if at >= since), None)
+
+    monkeypatch.setattr(loops, "first_decision", first_decision)
     return found
 
 
@@ -156,6 +157,7 @@ def test_without_a_champion_nothing_is_trained_or_monitored(
     loop: RetrainingLoop, stand: Stand, champions: list[Version], log: dict[str, int], tmp_path: Path
 ) -> None:
     champions.clear()
+    log.update(first=-1, latest=-1)
     assert loop.reason_to_wait().startswith("The service has had no request yet")
     log["latest"] = TRAINED
     assert loop.reason_to_wait().startswith("The registry has no champion yet")
@@ -178,7 +180,7 @@ def test_only_a_service_without_any_request_has_nothing_to_monitor(
     loop: RetrainingLoop, stand: Stand, log: dict[str, int], *, latest: int, periods: int, waits: bool
 ) -> None:
     monitored(loop, stand, *[GOOD] * periods)
-    log["latest"] = latest
+    log.update(first=latest, latest=latest)
     assert bool(loop.reason_to_wait()) is waits
 
 

@@ -1,7 +1,6 @@
 """What people are told of a period and of a champion/challenger evaluation, and when somebody is to look."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -46,8 +45,7 @@ def contract() -> Contract:
 @pytest.fixture(scope="module")
 def monitored(contract: Contract) -> MonitoredPeriod:
     """A week in which nothing was wrong."""
-    drift: Any = None  # what is told of it is in the causes
-    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), drift, 900, 0.0, 900)
+    return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), 900)
 
 
 def test_a_good_week_asks_for_nobody(contract: Contract, monitored: MonitoredPeriod) -> None:

@@ -21,8 +21,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
-from fivestage.monitoring.alerts import RULES, rules
-from fivestage.monitoring.dashboard import dashboard
+from fivestage.monitoring.alerts import FOLDER, dashboard, rules
 from fivestage.monitoring.exposition import ABOUT, expose
 from fivestage.serving.served_version import ServedVersion, read_served_version, write_served_version
 from fivestage.serving.service_settings import Settings
@@ -87,7 +86,7 @@ def watched(tmp_path: Path) -> Iterator[Path]:
 def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
     """Prometheus on a port of its own; targets are paths by address."""
     folder.mkdir()
-    shutil.copy(RULES, folder)
+    shutil.copy(FOLDER / "rules.yaml", folder)
     hasty = [
         {key: value for key, value in rule.items() if key != "for"}
         for group in rules(synthetic_problem("binary").contract)["groups"]
@@ -101,7 +100,7 @@ def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
     ]
     config = {
         "global": {"scrape_interval": OFTEN, "scrape_timeout": OFTEN, "evaluation_interval": OFTEN},
-        "rule_files": [RULES.name, "hasty.yaml"],
+        "rule_files": ["rules.yaml", "hasty.yaml"],
         "scrape_configs": scraped,
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))

@@ -116,7 +116,7 @@ class Simulation:
             start,
             end,
             (last.last_number, last.last_shadow) if last else (0, 0),
-            [self.loop.pipelines.period_of(one) for one in self.monitored],
+            [one.summary for one in self.monitored],
             self.trained_at,
         )
         self.monitored.append(monitored)
@@ -150,7 +150,7 @@ class Simulation:
             version=self.versions[-1].version,
             url=url(self.settings),
             parity=ParityRow(
-                sum(one.compared for one in self.monitored),
+                sum(one.performance.rows for one in self.monitored),
                 max(one.largest_difference for one in self.monitored),
             ),
             requests=sum(one.requests for one in both),

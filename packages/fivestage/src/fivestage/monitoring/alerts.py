@@ -1,50 +1,37 @@
-"""Prometheus rules and a Grafana dashboard, generated from the contract: `make alerts` writes them anew.
+"""Prometheus rules and a Grafana dashboard, from templates and the contract: `make alerts` writes them anew.
 
 The serving objectives are watched by how fast their error budgets burn, over two windows each, so that an
 alert is both quick and quick to end (The Site Reliability Workbook, 2018, chapter 5). What the monitoring job
 finds reaches Prometheus through `fivestage.monitoring.exposition`.
 """
 
-from dataclasses import dataclass
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fivestage.common.files import write_whole
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
-from fivestage.monitoring.dashboard import ASKED, FAST_BURN, LATENCY_SHARE, dashboard_text
+from fivestage.serving.prometheus_metrics import BOUNDS
 
-RULES = ROOT / "monitoring" / "rules.yaml"
-OPERATOR = ROOT / "monitoring" / "prometheus_rule.yaml"
-DASHBOARD = ROOT / "monitoring" / "dashboard.json"
+FOLDER = ROOT / "monitoring"
 LATE_DAYS = 2  # that a monitoring job may be behind
-
-
-@dataclass(frozen=True)
-class Burn:
-    """An alert when a budget burns so many times too fast, over a long window and a short one."""
-
-    times: float
-    long: str
-    short: str
-    severity: str
-
-
-# For a budget of 30 days: 2% of it within an hour, 5% within six, 10% within three days.
-BURNS = (Burn(FAST_BURN, "1h", "5m", "page"), Burn(6, "6h", "30m", "page"), Burn(1, "3d", "6h", "ticket"))
+PROBES = "/|/healthz|/readyz|/metrics|/docs.*|/redoc|/openapi.json|/v2|/v2/health/.*|/v2/models/.*/ready"
+ASKED = f'handler!~"unmatched|{PROBES}"'  # neither probes and pages, nor paths that are no route
+LATENCY_SHARE = 0.99  # of the requests: the contract's objective is a p99
+# An alert when a budget burns so many times too fast, over a long window and a short one. For a budget of
+# 30 days: 2% of it within an hour, 5% within six, 10% within three days.
+BURNS = ((14.4, "1h", "5m", "page"), (6, "6h", "30m", "page"), (1, "3d", "6h", "ticket"))
+HEIGHT = 8  # of a panel, in units of the grid, which is 24 wide
 
 
 def rules(contract: Contract) -> dict[str, Any]:
     """The content of a Prometheus rule file."""
-    return {
-        "groups": [
-            {"name": "serving-ratios", "rules": _ratios(contract)},
-            {"name": "serving", "rules": [*_burns(contract), *_serving()]},
-            {"name": "monitoring", "rules": _monitoring(contract)},
-        ]
-    }
+    return _filled("rules.yaml.j2", contract)
 
 
 def rules_text(contract: Contract) -> str:
@@ -65,160 +52,114 @@ def operator_text(contract: Contract) -> str:
     )
 
 
+def dashboard(contract: Contract) -> dict[str, Any]:
+    """The dashboard as Grafana imports it; which Prometheus to ask is chosen on its page."""
+    source = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
+    shown: list[dict[str, Any]] = []
+    top = 0
+    for title, panels in _filled("dashboard.yaml.j2", contract).items():
+        at = {"x": 0, "y": top, "w": 24, "h": 1}
+        shown.append({"id": len(shown) + 1, "title": title, "type": "row", "gridPos": at, "panels": []})
+        for place, panel in enumerate(panels):
+            at = {"x": 12 * (place % 2), "y": top + 1 + HEIGHT * (place // 2), "w": 12, "h": HEIGHT}
+            shown.append({"id": len(shown) + 1, "gridPos": at} | _drawn(**panel))
+        top += 1 + HEIGHT * ((len(panels) + 1) // 2)
+    return {
+        "title": contract.title,
+        "uid": contract.name,
+        "tags": ["machine-learning"],
+        "schemaVersion": 39,
+        "refresh": "1m",
+        "time": {"from": "now-24h", "to": "now"},
+        "templating": {"list": [source]},
+        "panels": shown,
+    }
+
+
+def dashboard_text(contract: Contract) -> str:
+    """The dashboard as JSON, which a template of this project may include: no braces of legends in pairs."""
+    text = json.dumps(dashboard(contract), indent=1, ensure_ascii=False)
+    return text.replace("{" * 2, r"\u007b" * 2) + "\n"
+
+
+def write_all(contract: Contract) -> None:
+    """Write the rules, plain and for the operator, and the dashboard."""
+    texts = {
+        "rules.yaml": rules_text(contract),
+        "prometheus_rule.yaml": operator_text(contract),
+        "dashboard.json": dashboard_text(contract),
+    }
+    for name, text in texts.items():
+        write_whole(FOLDER / name, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def _filled(template: str, contract: Contract) -> dict[str, Any]:
+    """The content of a YAML template; its own signs leave `{{ }}` to Prometheus and Grafana."""
+    environment = Environment(  # noqa: S701 (YAML, not HTML)
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+    )
+    service, slow = contract.service, f"slower than {contract.service.p99_ms:g} ms"
+    error_budget, slow_budget = round(1 - service.availability, 9), round(1 - LATENCY_SHARE, 9)
+    text = environment.get_template(template).render(
+        service=service,
+        monitoring=contract.monitoring,
+        currency=contract.costs.currency,
+        asked=ASKED,
+        # The latency is counted at the histogram's first bound that is not below the objective.
+        bucket=f"{next((one for one in BOUNDS if one >= service.p99_ms / 1000), BOUNDS[-1]):g}",
+        windows=sorted({window for _, *both, _ in BURNS for window in both}),
+        burns=BURNS,
+        fast_burn=BURNS[0][0],
+        error_budget=error_budget,
+        slow_budget=slow_budget,
+        objectives=(
+            ("Errors", "errors", error_budget, "answered with a server error"),
+            ("Latency", "slow", slow_budget, slow),
+        ),
+        late_days=contract.monitoring.period_days + LATE_DAYS,
+    )
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
 def _yaml(content: dict[str, Any]) -> str:
     head = "# Generated from problem/problem.yaml by `make alerts`.\n"
     return head + yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
 
 
-def bounds() -> tuple[float, ...]:
-    """Of the service's histogram; written out, as this room does not import that one: a test compares."""
-    return (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-
-def bucket(contract: Contract) -> float:
-    """The histogram's bound (seconds) that the latency objective is counted at: the first not below it."""
-    wanted = contract.service.p99_ms / 1000
-    return next((bound for bound in bounds() if bound >= wanted), bounds()[-1])
-
-
-def _ratios(contract: Contract) -> list[dict[str, Any]]:
-    windows = sorted({window for burn in BURNS for window in (burn.long, burn.short)})
-    le = f"{bucket(contract):g}"
-    asked = "sum(rate(http_requests_total{%s}[%s]))"
-    errors = 'sum(rate(http_requests_total{%s,status=~"5.."}[%s]))'
-    quick = 'sum(rate(http_request_duration_seconds_bucket{%s,le="%s"}[%s]))'
-    all_timed = "sum(rate(http_request_duration_seconds_count{%s}[%s]))"
-    return [
-        rule
-        for window in windows
-        for rule in (
-            {
-                "record": f"serving:errors:ratio_rate{window}",
-                "expr": f"({errors % (ASKED, window)} or vector(0)) / {asked % (ASKED, window)}",
-            },
-            {
-                "record": f"serving:slow:ratio_rate{window}",
-                "expr": f"1 - {quick % (ASKED, le, window)} / {all_timed % (ASKED, window)}",
-            },
-        )
-    ]
-
-
-def _burns(contract: Contract) -> list[dict[str, Any]]:
-    service = contract.service
-    slow = f"slower than {service.p99_ms:g} ms"
-    objectives = {
-        "Errors": ("errors", 1 - service.availability, "answered with a server error"),
-        "Latency": ("slow", 1 - LATENCY_SHARE, slow),
-    }
-    return [
-        _alert(
-            f"{name}Burn{burn.long.upper()}",
-            f"serving:{ratio}:ratio_rate{burn.long} > {burn.times * budget:.6g} "
-            f"and serving:{ratio}:ratio_rate{burn.short} > {burn.times * budget:.6g}",
-            burn.severity,
-            "{{ $value | humanizePercentage }} of the last " + burn.long + f"'s requests were {what}: "
-            f"the budget of {budget:.2%} burns {burn.times:g} times too fast.",
-        )
-        for name, (ratio, budget, what) in objectives.items()
-        for burn in BURNS
-    ]
-
-
-def _serving() -> list[dict[str, Any]]:
-    return [
-        _alert("ServiceAbsent", "absent(model_info)", "page", "No instance of the service is scraped.", "5m"),
-        _alert(
-            "LogSpooled",
-            "max(answers_spooled) > 0",
-            "page",
-            "{{ $value }} answers wait on a disk of the service, as the log's database takes none.",
-            "5m",
-        ),
-        _alert(
-            "ReloadRefused",
-            'sum(increase(model_reloads_total{outcome="refused"}[1h])) > 0',
-            "ticket",
-            "A new model was refused at loading; the one before serves on. The service's log says why.",
-        ),
-        _alert(
-            "TreesInterpreted",
-            "min(trees_compiled) == 0",
-            "ticket",
-            "An instance runs its trees uncompiled, which is many times slower.",
-            "15m",
-        ),
-    ]
-
-
-def _monitoring(contract: Contract) -> list[dict[str, Any]]:
-    rules = contract.monitoring
-    late = (rules.period_days + LATE_DAYS) * 86_400
-    return [
-        _alert(
-            "DataBroken",
-            "monitoring_broken > 0",
-            "page",
-            "{{ $value }} inputs are broken in the last period. The drift report says which; "
-            "retraining on it is blocked.",
-            team="data",
-        ),
-        _alert(
-            "InputsDrifted",
-            "monitoring_drifted > 0",
-            "info",
-            "{{ $value }} columns moved more than days move by chance. That may be the season.",
-        ),
-        _alert(
-            "PerformanceBad",
-            "monitoring_bad == 1",
-            "ticket",
-            "The last judged period was bad by its labels: the monitoring page says in what.",
-        ),
-        _alert(
-            "LabelsLate",
-            f"monitoring_label_share < {rules.min_label_share:g}",
-            "ticket",
-            "Only {{ $value | humanizePercentage }} of the last period's labels have arrived: "
-            f"{rules.min_label_share:.0%} are needed to judge it.",
-            "1d",
-            team="data",
-        ),
-        _alert(
-            "RetrainingWanted",
-            "monitoring_retrain == 1",
-            "ticket",
-            "The policy asks for a retraining, which has not happened yet.",
-            "1d",
-        ),
-        _alert(
-            "MonitoringLate",
-            f"time() - max(monitoring_ran_at_seconds) > {late} or absent(monitoring_ran_at_seconds)",
-            "ticket",
-            f"No period has been watched for {rules.period_days + LATE_DAYS} days.",
-            "1h",
-        ),
-    ]
-
-
-def _alert(
-    name: str, when: str, severity: str, summary: str, lasting: str = "", team: str = "model"
+def _drawn(
+    title: str,
+    queries: dict[str, str],
+    unit: str = "short",
+    limit: float | None = None,
+    least: int | None = 0,
 ) -> dict[str, Any]:
+    """A panel as Grafana takes it."""
+    steps = [{"color": "green", "value": None}, *([{"color": "red", "value": limit}] if limit else [])]
+    custom = {"thresholdsStyle": {"mode": "line" if limit else "off"}}
     return {
-        "alert": name,
-        "expr": when,
-        **({"for": lasting} if lasting else {}),
-        "labels": {"severity": severity, "team": team},
-        "annotations": {"summary": summary},
+        "title": title,
+        "type": "timeseries",
+        "datasource": {"type": "prometheus", "uid": "${source}"},
+        "targets": [
+            {"refId": chr(ord("A") + place), "expr": expression, "legendFormat": legend}
+            for place, (legend, expression) in enumerate(queries.items())
+        ],
+        "fieldConfig": {
+            "defaults": {
+                "unit": unit,
+                "min": least,
+                "custom": custom | ({"axisSoftMax": 1.2 * limit} if limit else {}),
+                "thresholds": {"mode": "absolute", "steps": steps},
+            },
+            "overrides": [],
+        },
     }
-
-
-def write_all(contract: Contract) -> None:
-    """Write the rules, plain and for the operator, and the dashboard."""
-    _write(RULES, rules_text(contract))
-    _write(OPERATOR, operator_text(contract))
-    _write(DASHBOARD, dashboard_text(contract))
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))

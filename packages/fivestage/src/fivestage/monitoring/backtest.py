@@ -9,11 +9,11 @@ on where it was interrupted.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
@@ -56,18 +56,8 @@ WEEK = 7  # days of a block
 ERROR = 0.05  # the chance that any policy's interval misses what it saves
 PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
 
-
-@dataclass(frozen=True)
-class PolicyInputs:
-    """What a policy knows at the end of a period."""
-
-    at: int
-    periods: Sequence[PeriodSummary]
-    drifted: Sequence[bool]
-    trained: Sequence[int]
-
-
-Policy = Callable[[PolicyInputs, Contract], RetrainingDecision]
+# Of the periods so far, the moments of training and now, what to do.
+Policy = Callable[[Sequence[PeriodSummary], Sequence[int], int, Contract], RetrainingDecision]
 # The project's policy: periods, moments of training, now, rules, budget, confidence.
 Decide = Callable[
     [Sequence[PeriodSummary], Sequence[int], int, MonitoringSettings, Budget, float], RetrainingDecision
@@ -106,67 +96,63 @@ class Comparison:
     policies: tuple[PolicyResult, ...]
 
 
-def _never(_seen: PolicyInputs, _contract: Contract) -> RetrainingDecision:
-    return RetrainingDecision(retrain=False, reason="never")
-
-
-def _by_calendar(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-    due = seen.at - seen.trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
-    return _affordable(seen, contract, "the calendar", asked=due)
-
-
-def _on_drift(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-    asked = seen.drifted[-1] and not seen.periods[-1].broken
-    return _affordable(seen, contract, "the inputs drifted", asked=asked)
-
-
-def _on_proven_gain(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-    if promotion := proven(seen.periods, contract.monitoring, contract.gates.confidence):
-        return promotion
-    return _by_calendar(seen, contract)
-
-
-def _affordable(seen: PolicyInputs, contract: Contract, reason: str, *, asked: bool) -> RetrainingDecision:
-    spent = unaffordable(seen.trained, seen.at, contract.monitoring, contract.budget)
-    return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
-
-
 def policies_with(decide: Decide) -> dict[str, Policy]:
     """The policies that are compared; `decide` is the project's own, which the contract's numbers drive."""
 
-    def as_the_contract_says(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-        rules, budget = contract.monitoring, contract.budget
-        return decide(seen.periods, seen.trained, seen.at, rules, budget, contract.gates.confidence)
+    def by_calendar(
+        _: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> RetrainingDecision:
+        due = now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
+        return _if_affordable("the calendar", trained, now, contract, asked=due)
 
-    def on_performance(seen: PolicyInputs, contract: Contract) -> RetrainingDecision:
-        ageless = (seen.at - seen.trained[0]) // DAY + 1
-        rules = contract.monitoring.model_copy(update={"max_age_days": ageless})
-        alone = [replace(period, shadow=None) for period in seen.periods]
-        return decide(alone, seen.trained, seen.at, rules, contract.budget, contract.gates.confidence)
+    def on_drift(
+        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> RetrainingDecision:
+        asked = periods[-1].drifted and not periods[-1].broken
+        return _if_affordable("the inputs drifted", trained, now, contract, asked=asked)
+
+    def on_performance(
+        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> RetrainingDecision:
+        ageless = {"max_age_days": (now - trained[0]) // DAY + 1}
+        rules = contract.monitoring.model_copy(update=ageless)
+        alone = [replace(period, shadow=None) for period in periods]
+        return decide(alone, trained, now, rules, contract.budget, contract.gates.confidence)
+
+    def as_the_contract_says(
+        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> RetrainingDecision:
+        rules, confidence = contract.monitoring, contract.gates.confidence
+        return decide(periods, trained, now, rules, contract.budget, confidence)
+
+    def on_proven_gain(
+        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> RetrainingDecision:
+        promotion = proven(periods, contract.monitoring, contract.gates.confidence)
+        return promotion or by_calendar(periods, trained, now, contract)
 
     return {
-        "never": _never,
-        f"every {CADENCE} periods": _by_calendar,
-        "on drift": _on_drift,
+        "never": lambda *_: RetrainingDecision(retrain=False, reason="never"),
+        f"every {CADENCE} periods": by_calendar,
+        "on drift": on_drift,
         "on performance": on_performance,
-        "on proven gain": _on_proven_gain,
+        "on proven gain": on_proven_gain,
         "as the contract says": as_the_contract_says,
     }
+
+
+def _if_affordable(
+    reason: str, trained: Sequence[int], now: int, contract: Contract, *, asked: bool
+) -> RetrainingDecision:
+    spent = unaffordable(trained, now, contract.monitoring, contract.budget)
+    return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
 
 
 SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
 
-@dataclass(frozen=True)
-class InputDrift:
-    """What a policy may ask of a period's inputs."""
-
-    drifted: bool
-    broken: tuple[str, ...]
-
-
 class BacktestData:
-    """Rows and features of a year, and everything that the policies share."""
+    """Rows and features of a year, and everything that the policies share: each is computed once."""
 
     def __init__(
         self,
@@ -183,12 +169,8 @@ class BacktestData:
         self.known = rows["known_at"].to_numpy(dtype=np.int64)
         self.day = decision_day(rows)
         self.folder = folder
-        self._forecasts: dict[int, Floats] = {}
-        self._passed: dict[tuple[int, int, int], bool] = {}
-        self._judged: dict[tuple[int, int], Performance] = {}
-        self._moved: dict[int, InputDrift] = {}
-        self._sample: tuple[int, TrainingSample] | None = None  # the latest
-        self._baselines: dict[int, dict[BaselineName, float]] = {}
+        self.forecast, self.baselines = cache(self._forecast), cache(self._baselines)
+        self.passes, self.judged, self.moved = cache(self._passes), cache(self._judged), cache(self._moved)
 
     @property
     def start(self) -> int:
@@ -208,21 +190,34 @@ class BacktestData:
 
     def answers(self, as_of: int, where: Ints) -> Answers:
         """What a model trained as of a day says to some rows, and what is decided by it."""
-        forecast = self._forecast(as_of)[where]
+        forecast = self.forecast(as_of)[where]
         return Answers(forecast, self.money.decide(forecast))
+
+    def costs(self, as_of: int, where: Ints) -> Floats:
+        """What a model's decisions cost."""
+        return self.money.price(self.label[where], self.answers(as_of, where).decision)
+
+    def inside(self, start: int, end: int) -> Ints:
+        """Where the rows of a stretch of time are."""
+        return np.flatnonzero((self.decided >= start) & (self.decided < end))
+
+    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
+        """What a challenger would have saved in a period, as far as labels are known at its end."""
+        here = self.inside(start, end)
+        here = here[self.known[here] < end]
+        saved = self.costs(champion, here) - self.costs(challenger, here)
+        return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
     def _forecast(self, as_of: int) -> Floats:
         """The forecasts of all rows by a model trained as of a day; NaN for those it has learnt from."""
-        if as_of not in self._forecasts:
-            path = self.folder / f"{day_of(as_of)}.npy"
-            if not path.exists():
-                found = self._train(as_of)
-                write_whole(path, lambda scratch: np.save(scratch, found))
-            self._forecasts[as_of] = np.load(path)
-        return self._forecasts[as_of]
+        path = self.folder / f"{day_of(as_of)}.npy"
+        if not path.exists():
+            found = self._train(as_of)
+            write_whole(path, lambda scratch: np.save(scratch, found))
+        return np.asarray(np.load(path), dtype=np.float64)
 
     def _train(self, as_of: int) -> Floats:
-        windows, sample = self.windows(as_of), self._sample_at(as_of)
+        windows, sample = self.windows(as_of), self._sample(as_of)
         (fold,) = windows.folds
         learner = trainer_of(self.contract)
         early, model = (
@@ -237,89 +232,49 @@ class BacktestData:
         found[unseen] = forecast
         return found
 
-    def _sample_at(self, as_of: int) -> TrainingSample:
-        if self._sample is None or self._sample[0] != as_of:
-            found = training_sample(self.rows, self.features, self.windows(as_of), self.contract)
-            self._sample = as_of, found
-        return self._sample[1]
+    def _sample(self, as_of: int) -> TrainingSample:
+        return training_sample(self.rows, self.features, self.windows(as_of), self.contract)
 
-    def _baselines_at(self, as_of: int) -> dict[BaselineName, float]:
-        if as_of not in self._baselines:
-            found = baseline_savings(self._sample_at(as_of), self.windows(as_of), self.contract)
-            self._baselines[as_of] = found
-        return self._baselines[as_of]
+    def _baselines(self, as_of: int) -> dict[BaselineName, float]:
+        return baseline_savings(self._sample(as_of), self.windows(as_of), self.contract)
 
-    def passes(self, challenger: int, champion: int, at: int) -> bool:
+    def _passes(self, challenger: int, champion: int, at: int) -> bool:
         """Whether every gate at a day lets the challenger take over."""
-        key = challenger, champion, at
-        if key not in self._passed:
-            windows, evidence = self.windows(at), Evidence(self._baselines_at(at), PROBED, 0.0)
-            one, other = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
-            gates = run_gates(self.rows.iloc[windows.holdout], one, other, evidence, self.contract)
-            self._passed[key] = all(gate.passed for gate in gates)
-        return self._passed[key]
+        windows, evidence = self.windows(at), Evidence(self.baselines(at), PROBED, 0.0)
+        one, other = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
+        gates = run_gates(self.rows.iloc[windows.holdout], one, other, evidence, self.contract)
+        return all(gate.passed for gate in gates)
 
-    def inside(self, start: int, end: int) -> Ints:
-        """Where the rows of a stretch of time are."""
-        return np.flatnonzero((self.decided >= start) & (self.decided < end))
-
-    def judged(self, as_of: int, start: int, end: int) -> Performance:
+    def _judged(self, as_of: int, start: int, end: int) -> Performance:
         """How a model's period went by the labels known at its end."""
-        if (as_of, start) not in self._judged:
-            here = self.inside(start, end)
-            before = self._before(start, end)
-            self._judged[as_of, start] = judge(
-                self.label[here],
-                self.known[here] < end,
-                self.answers(as_of, here),
-                self.day[here],
-                self.label[before],
-                self.contract,
-            )
-        return self._judged[as_of, start]
+        here = self.inside(start, end)
+        known, before = self.known[here] < end, self.label[self._before(start, end)]
+        answers = self.answers(as_of, here)
+        return judge(self.label[here], known, answers, self.day[here], before, self.contract)
 
-    def moved(self, start: int, end: int) -> InputDrift:
-        """Whether the inputs of a period moved against the days before."""
-        if start not in self._moved:
-            path = self.folder / f"{day_of(start)}.json"
-            if not path.exists():
-                found = TypeAdapter(InputDrift).dump_json(self._look(start, end))
-                write_whole(path, lambda scratch: scratch.write_bytes(found))
-            self._moved[start] = TypeAdapter(InputDrift).validate_json(path.read_bytes())
-        return self._moved[start]
-
-    def _look(self, start: int, end: int) -> InputDrift:
+    def _moved(self, start: int, end: int) -> tuple[bool, tuple[str, ...]]:
+        """Whether the inputs of a period drifted against the days before, and which are broken."""
         rules = self.contract.monitoring
         monitored = [name for name in self.features if name not in rules.unwatched]
-        begun = int(self.day.min()) * DAY
+        first = max(start // DAY - rules.reference_days, int(self.day.min()))
         reference, window = (
-            Window(self.features.iloc[where][monitored], self.day[where], first // DAY, (last - first) // DAY)
-            for where, first, last in (
-                (self._before(start, end), max(start - rules.reference_days * DAY, begun), start),
-                (self.inside(start, end), start, end),
+            Window(self.features.iloc[where][monitored], self.day[where], begin, many)
+            for where, begin, many in (
+                (self._before(start, end), first, start // DAY - first),
+                (self.inside(start, end), start // DAY, rules.period_days),
             )
         )
         if reference.days < LEAST_REFERENCE * window.days:
-            return InputDrift(drifted=False, broken=())
+            return False, ()
         found = detect_drift(reference, window, rules.false_alarm)
-        broken = tuple(dict.fromkeys(one.column for one in found if one.is_broken))
-        return InputDrift(any(one.drifted for one in found), broken)
+        return any(one.drifted for one in found), tuple(
+            dict.fromkeys(one.column for one in found if one.is_broken)
+        )
 
     def _before(self, start: int, end: int) -> Ints:
-        reach = self.contract.monitoring.reference_days * DAY
-        here = self.inside(start - reach, start)
+        """The reference's rows whose label is known at a period's end."""
+        here = self.inside(start - self.contract.monitoring.reference_days * DAY, start)
         return here[self.known[here] < end]
-
-    def costs(self, as_of: int, where: Ints) -> Floats:
-        """What a model's decisions cost."""
-        return self.money.price(self.label[where], self.answers(as_of, where).decision)
-
-    def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
-        """What a challenger would have saved in a period, as far as labels are known at its end."""
-        here = self.inside(start, end)
-        here = here[self.known[here] < end]
-        saved = self.costs(champion, here) - self.costs(challenger, here)
-        return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
 
 def simulate(
@@ -338,20 +293,18 @@ def simulate(
     trained, promoted = [champion - phase * length], []
     cost: Floats = np.zeros(len(year.rows))
     periods: list[PeriodSummary] = []
-    drifted: list[bool] = []
     for start in year.starts():
         end = start + length
         here = year.inside(start, end)
         if not here.size:
             continue  # there was nothing to decide
         cost[here] = year.costs(champion, here)
-        performance, moved = year.judged(champion, start, end), year.moved(start, end)
+        performance, (drifted, broken) = year.judged(champion, start, end), year.moved(start, end)
         shadow = year.shadow(challenger, champion, start, end) if challenger else None
-        periods.append(PeriodSummary(performance.label_share, performance.bad, moved.broken, shadow))
-        drifted.append(moved.drifted)
+        periods.append(PeriodSummary(performance.label_share, performance.bad, broken, shadow, drifted))
         if start == year.starts()[-1]:
             break  # a model of the last day would be paid for, and never serve
-        verdict = policy(PolicyInputs(end, periods, drifted, trained), year.contract)
+        verdict = policy(periods, trained, end, year.contract)
         if verdict.retrain:
             challenger = end
             trained.append(end)
@@ -387,45 +340,29 @@ def compare_policies(year: BacktestData, decide: Decide, tell: Callable[[str], N
             f"The data end on {day_of(int(year.day.max()) * DAY)}, and the first model is of "
             f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
         )
-    where = year.inside(year.start, year.starts()[-1] + _length(contract.monitoring))
-    backtests: dict[str, list[PolicyBacktest]] = {}
-    for name, policy in policies_with(decide).items():
-        first = name not in SHADOW_ONLY
-        many = 1 if name == "never" else CADENCE
-        backtests[name] = [simulate(year, policy, phase, evaluate_first=first) for phase in range(many)]
-        trained, promoted = _means(backtests[name])
-        tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
+    length = contract.monitoring.period_days * DAY
+    where = year.inside(year.start, year.starts()[-1] + length)
     day = year.day[where] - year.start // DAY
     days = int(day.max()) + 1
-    rows = sums(day, np.ones(where.size), days)
-    compared, confidence = [], 1 - ERROR / max(1, len(backtests) - 1)
-    never = backtests["never"][0].cost
-    for name, phases in backtests.items():
-        trained, promoted = _means(phases)
-        cost = np.mean([backtest.cost for backtest in phases], axis=0)
-        paid = np.zeros(days)
-        for backtest in phases:
-            np.add.at(paid, [(at - 1) // DAY - year.start // DAY for at in backtest.trained], 1 / len(phases))
-        saved = sums(day, (never - cost)[where], days) - contract.budget.retraining_cost * paid
-        block = np.arange(days) // WEEK
-        blocks = int(block.max()) + 1
-        difference = difference_of_days(
-            sums(block, saved, blocks), sums(block, rows, blocks), confidence=confidence
+    block = np.arange(days) // WEEK
+    rows = sums(block, sums(day, np.ones(where.size), days), int(block.max()) + 1)
+    policies = policies_with(decide)
+    confidence = 1 - ERROR / max(1, len(policies) - 1)
+    compared: list[PolicyResult] = []
+    never: Floats = np.zeros(days)
+    for name, policy in policies.items():
+        first, many = name not in SHADOW_ONLY, 1 if name == "never" else CADENCE
+        phases = [simulate(year, policy, phase, evaluate_first=first) for phase in range(many)]
+        trained, promoted = (
+            float(np.mean([len(getattr(one, what)) for one in phases])) for what in ("trained", "promoted")
         )
-        by_day = tuple(np.cumsum(saved).tolist())
-        price = trained * contract.budget.retraining_cost
-        total = float(cost[where].sum())
-        compared.append(PolicyResult(name, trained, promoted, total, price, difference, by_day))
+        tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
+        cost = sums(day, np.mean([one.cost for one in phases], axis=0)[where], days)
+        never = cost if name == "never" else never
+        paid_on = [(at - 1) // DAY - year.start // DAY for one in phases for at in one.trained]
+        paid = np.bincount(np.array(paid_on, dtype=np.int64), minlength=days) / many
+        saved = never - cost - contract.budget.retraining_cost * paid
+        difference = difference_of_days(sums(block, saved, rows.size), rows, confidence=confidence)
+        price, by_day = trained * contract.budget.retraining_cost, tuple(np.cumsum(saved).tolist())
+        compared.append(PolicyResult(name, trained, promoted, float(cost.sum()), price, difference, by_day))
     return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
-
-
-def _means(phases: Sequence[PolicyBacktest]) -> tuple[float, float]:
-    """Trainings and promotions in the mean of the phases."""
-    return (
-        float(np.mean([len(backtest.trained) for backtest in phases])),
-        float(np.mean([len(backtest.promoted) for backtest in phases])),
-    )
-
-
-def _length(rules: MonitoringSettings) -> int:
-    return rules.period_days * DAY

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import TypeAdapter
 
@@ -17,19 +16,17 @@ from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 
-Team = Literal["model", "data"]
-TEAMS: tuple[Team, ...] = ("model", "data")
+TEAMS = ("model", "data")
 REMIND_DAYS = 7  # that an alert lasts before it is told again
 Send = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that somebody is to act on; alerts with the same key are the same one."""
+    """Something that somebody is to act on; alerts with the same title are the same one."""
 
-    key: str
-    team: Team
     title: str
+    team: str  # one of TEAMS
     body: str
 
 
@@ -42,7 +39,7 @@ class NotificationState:
 
 
 def notify(
-    alerts: Sequence[Alert], now: float, memory: Path, senders: dict[Team, Send] | None = None
+    alerts: Sequence[Alert], now: float, memory: Path, senders: dict[str, Send] | None = None
 ) -> tuple[str, ...]:
     """Tell what is new, what lasts and what is over; returns sentences on what could not be delivered.
 
@@ -62,29 +59,29 @@ def notify(
     """
     senders = senders_from_environment() if senders is None else senders
     notified, failed = _read(memory), []
-    current = {alert.key: alert for alert in alerts if alert.team in senders}
-    for key, alert in current.items():
-        before = notified.get(key)
+    current = {alert.title: alert for alert in alerts if alert.team in senders}
+    for title, alert in current.items():
+        before = notified.get(title)
         if before and now - before.at < REMIND_DAYS * DAY:
-            notified[key] = NotificationState(alert, before.at)
-        elif _deliver(senders, alert, f"{'Still: ' if before else ''}{alert.title}"):
-            notified[key] = NotificationState(alert, now)
+            notified[title] = NotificationState(alert, before.at)
+        elif senders[alert.team](f"{'Still: ' if before else ''}{title}", alert.body):
+            notified[title] = NotificationState(alert, now)
             _write(notified, memory)  # each for itself: a run cut short does not say it again
         else:
-            failed.append(f"The {alert.team} team could not be told: {alert.title}.")
-    for key, before in list(notified.items()):
-        if key in current or before.alert.team not in senders:
+            failed.append(f"The {alert.team} team could not be told: {title}.")
+    for title, before in list(notified.items()):
+        if title in current or before.alert.team not in senders:
             continue
-        if _deliver(senders, before.alert, f"Over: {before.alert.title}"):
-            del notified[key]
+        if senders[before.alert.team](f"Over: {title}", before.alert.body):
+            del notified[title]
             _write(notified, memory)
         else:
-            failed.append(f"The {before.alert.team} team could not be told that it is over: {key}.")
+            failed.append(f"The {before.alert.team} team could not be told that it is over: {title}.")
     _write(notified, memory)
     return tuple(failed)
 
 
-def senders_from_environment() -> dict[Team, Send]:
+def senders_from_environment() -> dict[str, Send]:
     """How to reach each team that has an address."""
     given = {team: os.environ.get(f"NOTIFY_{team.upper()}", "").split() for team in TEAMS}
     return {
@@ -109,15 +106,11 @@ def sender(addresses: Iterable[str], name: str) -> Send:
     return lambda title, body: bool(to.notify(title=title, body=body))
 
 
-def _deliver(senders: dict[Team, Send], alert: Alert, title: str) -> bool:
-    return senders[alert.team](title, alert.body)
-
-
 def _read(memory: Path) -> dict[str, NotificationState]:
     if not memory.exists():
         return {}
     found = TypeAdapter(list[NotificationState]).validate_json(memory.read_bytes())
-    return {one.alert.key: one for one in found}
+    return {one.alert.title: one for one in found}
 
 
 def _write(notified: Mapping[str, NotificationState], memory: Path) -> None:

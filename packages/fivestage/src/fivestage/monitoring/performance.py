@@ -40,15 +40,14 @@ class JudgedScore:
 
 @dataclass(frozen=True)
 class Performance:
-    """One period by the labels that have arrived; without any, there are no scores and no savings."""
+    """One period by the labels that have arrived; without any, there are no scores."""
 
-    rows: int
-    label_share: float
-    scored: Scored | None
-    saved: Difference | None  # per 1,000 decisions, against one decision for all
     expected: Scored
-    bad: bool
     sentence: str
+    rows: int = 0
+    label_share: float = 0.0
+    scored: Scored | None = None
+    bad: bool = False
     judged: tuple[JudgedScore, ...] = ()
 
 
@@ -89,7 +88,7 @@ def judge(
     expected = estimate(answers, day, contract)
     share = float(np.mean(known))
     if not np.any(known):
-        return Performance(rows, share, None, None, expected, bad=False, sentence="no label has arrived")
+        return Performance(expected, "no label has arrived", rows, share)
     truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))
     scored = evaluate(truth, forecast, when, contract.costs, decision=decision, draws=DRAWS)
     money = cost_model_of(contract.costs)
@@ -105,7 +104,7 @@ def judge(
         sentence = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
     else:
         sentence = faults or judged[-1].sentence
-    return Performance(rows, share, scored, saved, expected, bool(faults), sentence, judged)
+    return Performance(expected, sentence, rows, share, scored, bool(faults), judged)
 
 
 def judged_scores(contract: Contract) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from fivestage.monitoring.period_report import (
     run_checks,
     with_verdict,
 )
-from fivestage.monitoring.retraining import ShadowScore, saved_by_day
+from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by_day
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.serving.log import open_store, predictions
 
@@ -45,10 +45,9 @@ class MonitoredPeriod:
     end: int
     versions: tuple[str, ...]
     performance: Performance
-    drift: tuple[DriftRow, ...]
-    compared: int
-    largest_difference: float  # between what was served and what the artifact answers offline
     last_number: int  # of the prediction log
+    drift: tuple[DriftRow, ...] = ()
+    largest_difference: float = 0.0  # between what was served and what the artifact answers offline
     causes: tuple[Cause, ...] = ()
     slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
     shadow: ShadowScore | None = None
@@ -63,6 +62,13 @@ class MonitoredPeriod:
     def broken(self) -> tuple[str, ...]:
         """What in the data is broken."""
         return tuple(cause.subject for cause in self.causes if cause.kind == "data broken")
+
+    @property
+    def summary(self) -> PeriodSummary:
+        """What the policy remembers of it."""
+        performance = self.performance
+        drifted = bool(self.drifted)
+        return PeriodSummary(performance.label_share, performance.bad, self.broken, self.shadow, drifted)
 
 
 @dataclass(frozen=True)
@@ -129,19 +135,12 @@ def read_served(
     return Served(start, end, inside, int(last), newest.model_version, last_shadow, goes_on)
 
 
-def first_decision(database: str, contract: Contract, since: int) -> int | None:
-    """The earliest decision in the prediction log that is not before a moment, epoch seconds."""
+def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
+    """The earliest decision not before a moment, epoch seconds, in the log after number `log_offset`."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
     with closing(open_store(database)) as store:
-        at = (one[time_column] - lead for one in predictions(store, contract))
+        at = (one[time_column] - lead for one in predictions(store, contract, log_offset))
         return min((moment for moment in at if moment >= since), default=None)
-
-
-def reaches(database: str, contract: Contract, moment: int, log_offset: int) -> bool:
-    """Whether the prediction log goes on to a moment, after number `log_offset`."""
-    lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
-    with closing(open_store(database)) as store:
-        return any(one[time_column] - lead >= moment for one in predictions(store, contract, log_offset))
 
 
 def check_period(
@@ -222,10 +221,9 @@ def check_period(
         end,
         tuple(dict.fromkeys(log["model_version"])),
         with_verdict(performance, failed),
-        drift_rows(snapshot),
-        len(log),
-        float(difference.max()),
         served.last_number,
+        drift_rows(snapshot),
+        float(difference.max()),
         (*_missing(int(foreign.sum()), asked), *skew(log, current, difference, contract), *found),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served, current, here, contract),
@@ -250,25 +248,14 @@ def _unlearnt_forecast(
 
 def _blind(served: Served, seen: str, why: str) -> MonitoredPeriod:
     """A period in which nothing can be judged, and the sentence that says so."""
-    sentence = f"{ROWS}: {why}"
+    performance = Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), seen)
     return MonitoredPeriod(
         served.start,
         served.end,
         (),
-        Performance(
-            rows=0,
-            label_share=0.0,
-            scored=None,
-            saved=None,
-            expected=Scored({"rows": 0.0, "cost_per_1000": NAN}, {}),
-            bad=False,
-            sentence=seen,
-        ),
-        (),
-        compared=0,
-        largest_difference=0.0,
-        last_number=served.last_number,
-        causes=(Cause("data broken", ROWS, sentence),),
+        performance,
+        served.last_number,
+        causes=(Cause("data broken", ROWS, f"{ROWS}: {why}"),),
         last_shadow=served.last_shadow,
     )
 

@@ -30,6 +30,7 @@ class PeriodSummary:
     bad: bool
     broken: tuple[str, ...]  # what in the data is broken, see fivestage.monitoring.drift
     shadow: ShadowScore | None = None
+    drifted: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.evaluation.gates import Gate
-from fivestage.monitoring.period import MonitoredPeriod, first_decision, reaches
+from fivestage.monitoring.period import MonitoredPeriod, first_decision
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry.versions import ModelRegistry, Version
@@ -56,9 +56,6 @@ class Pipelines(Protocol):
     def shadow(self, folder: str, version: Version) -> None:
         """Let a challenger answer beside the champion."""
 
-    def period_of(self, monitored: MonitoredPeriod) -> PeriodSummary:
-        """What the policy remembers of a period."""
-
 
 @dataclass(frozen=True)
 class RetrainingLoop:
@@ -99,7 +96,7 @@ class RetrainingLoop:
         done = not (verdict.retrain or verdict.promote)
 
         def append(now: MonitoringState) -> MonitoringState:
-            periods = (*state.periods, self.pipelines.period_of(monitored))
+            periods = (*state.periods, monitored.summary)
             return replace(now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done)
 
         self._change(append)
@@ -114,19 +111,19 @@ class RetrainingLoop:
 
     def reason_to_wait(self) -> str:
         """Why the service cannot be monitored yet, as on a new cluster; empty where it can."""
-        database = self.database_url
-        if reaches(database, self.contract, 0, 0):
-            if ModelRegistry(self.contract.name).champion() is None:
-                return "The registry has no champion yet to compare the answers with: `make train` makes one."
-            state = self._state()
-            if state.periods or reaches(database, self.contract, state.until, 0):
-                return ""
-        return NO_REQUESTS
+        if first_decision(self.database_url, self.contract, 0) is None:
+            return NO_REQUESTS
+        if ModelRegistry(self.contract.name).champion() is None:
+            return "The registry has no champion yet to compare the answers with: `make train` makes one."
+        state = self._state()
+        seen = state.periods or first_decision(self.database_url, self.contract, state.until) is not None
+        return "" if seen else NO_REQUESTS
 
     def goes_on(self) -> bool:
         """Whether the log holds decisions after the last period that was monitored."""
         state = self._state()
-        return reaches(self.database_url, self.contract, state.until, state.log_offsets[0])
+        offset = state.log_offsets[0]
+        return first_decision(self.database_url, self.contract, state.until, offset) is not None
 
     def follow_verdict(self) -> TrainingResult | None:
         """Do what the latest verdict asks for, once; None where it asks for nothing or has been followed."""
