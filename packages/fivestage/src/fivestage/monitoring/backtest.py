@@ -267,9 +267,8 @@ class BacktestData:
         if reference.days < LEAST_REFERENCE * window.days:
             return False, ()
         found = detect_drift(reference, window, rules.false_alarm)
-        return any(one.drifted for one in found), tuple(
-            dict.fromkeys(one.column for one in found if one.is_broken)
-        )
+        broken = dict.fromkeys(one.column for one in found if one.is_broken)
+        return any(one.drifted for one in found), tuple(broken)
 
     def _before(self, start: int, end: int) -> Ints:
         """The reference's rows whose label is known at a period's end."""
