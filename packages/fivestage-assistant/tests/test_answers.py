@@ -5,7 +5,7 @@ from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages, openai_server
 
 from fivestage_assistant.answer_metrics import AnswerRates, evaluate_answers, fit_abstention
-from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, fill
+from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, fill, wanted
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.chat_model import IndexRetriever, chain, open_chat_model
 from fivestage_assistant.prompts import DEFAULT
@@ -37,6 +37,27 @@ def test_below_the_threshold_nothing_is_answered(answerer: Answerer) -> None:
     answer = answerer.answer("Who won the football world cup?", DEFAULT, StandIn())
     assert (answer.text, answer.kind, answer.citations) == (UNKNOWN, "unknown", ())
     assert answerer.answer("Who may roll back?").kind == "extractive"
+
+
+@pytest.mark.parametrize(
+    ("question", "kinds"),
+    [
+        ("How many rows were kept?", {"number"}),
+        ("Which week was bad?", {"time"}),
+        ("Why was version 2 refused?", {"reason"}),
+        ("How do I add a gate?", {"doing"}),
+        ("In which file is the gate?", {"place"}),
+        ("Who may roll back?", set()),
+    ],
+)
+def test_what_kind_of_answer_a_question_wants(question: str, kinds: set[str]) -> None:
+    assert wanted(question) == kinds
+
+
+def test_both_halves_of_a_question_are_answered(answerer: Answerer) -> None:
+    answer = answerer.answer("Who may roll back and how long does it take?")
+    assert "on call" in answer.text
+    assert "20 seconds" in answer.text
 
 
 def test_a_model_that_keeps_to_the_passages_is_shown(answerer: Answerer) -> None:

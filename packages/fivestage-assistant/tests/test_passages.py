@@ -1,4 +1,4 @@
-from fivestage_assistant.passages import Chunking, Document, cut
+from fivestage_assistant.passages import Chunking, Document, cut, with_subjects
 
 TEXT = """# Title
 
@@ -37,6 +37,48 @@ def test_each_cited_line_holds_words_of_its_sentence() -> None:
     for passage in cut(Document("a.md", TEXT), Chunking()):
         for one in passage.sentences:
             assert one.text.split()[-1].strip(".") in "\n".join(lines[one.line - 1 : one.line + 1])
+
+
+CODE = """# Do it
+
+```
+make it
+```
+
+writes a file. Then look.
+
+In `a.py`, add:
+
+```python
+x = 1
+```
+
+More.
+
+```
+make one     # makes one
+make two
+```
+"""
+
+
+def test_code_is_quoted_with_the_words_that_lead_to_it() -> None:
+    (passage,) = cut(Document("a.md", CODE), Chunking())
+    quoted = {one.text: one.line for one in passage.sentences if one.quotable}
+    assert quoted == {
+        "make it\nwrites a file.": 4,
+        "Then look.": 7,
+        "In a.py, add:\nx = 1": 9,
+        "More.": 15,
+        "makes one: make one": 18,
+    }
+
+
+def test_a_heading_that_many_pages_share_is_no_subject() -> None:
+    pages = [Document(f"{n}.md", f"# Page {n}\n\nA b.\n\n## Measured\n\nC d.\n") for n in range(5)]
+    found = with_subjects([one for page in pages for one in cut(page, Chunking())])
+    assert {one.subject for one in found if one.heading == "Measured"} == {f"Page {n}" for n in range(5)}
+    assert with_subjects(cut(pages[0], Chunking()))[1].subject == "Page 0\nMeasured"
 
 
 def test_sections_can_be_left_out() -> None:

@@ -20,6 +20,16 @@ def test_a_day_is_one_however_it_is_written(text: str) -> None:
     assert "day1203" in content_stems(text)
 
 
+@pytest.mark.parametrize("text", ["version 2", "Version 2", "versions 2", "v2"])
+def test_a_version_is_one_however_it_is_written(text: str) -> None:
+    assert "version2" in content_stems(text)
+
+
+def test_words_that_owners_use_for_one_another_are_one() -> None:
+    assert content_stems("alarms") == content_stems("alert")
+    assert content_stems("October") == content_stems("Oct")
+
+
 def test_numbers_have_one_notation() -> None:
     assert numbers("1,000 of 2.50 and −3, three, 2013-12-03") == {"1000", "2.5", "-3", "3", "2013-12-03"}
 

@@ -15,7 +15,8 @@ from fivestage_assistant.watching import save_window, watch, windows_before
 
 QUESTIONS = read_questions(ROOT / "assistant" / "questions")
 KNOWN = [one.text for one in QUESTIONS if one.answerable]
-FOREIGN = [one.text for one in QUESTIONS if not one.answerable]
+# Of other subjects; the unanswerable ones of the set are of this one on purpose.
+FOREIGN = Path(__file__).with_name("foreign_questions.txt").read_text(encoding="utf-8").splitlines()
 
 
 def log(

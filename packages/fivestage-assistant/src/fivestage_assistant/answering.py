@@ -12,11 +12,11 @@ from fivestage.common.errors import UserError
 from fivestage_assistant import guard
 from fivestage_assistant.assistant_contract import Answers
 from fivestage_assistant.embedding import MiniLm, Vectors
-from fivestage_assistant.passages import Passage
+from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.retrieval import Retrieved, Retriever
 from fivestage_assistant.search_index import SearchIndex
 from fivestage_assistant.support import quotable, support
-from fivestage_assistant.text import content_stems
+from fivestage_assistant.text import content_stems, days, numbers, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
 UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
@@ -236,30 +236,51 @@ class Answerer:
 
     def _extract(self, question: str, found: Sequence[Retrieved], confidence: float) -> Answer:
         names = tuple(one.passage.name for one in found)
+        parts = PARTS.split(question)
         chosen: list[tuple[Passage, int]] = []
-        best = 0.0
-        for score, passage, place in self._ranked(question, found):
-            if chosen and score < NEXT_SHARE * best:
-                break
-            sentence = passage.sentences[place]
-            whole = f"{passage.heading}\n{passage.text}"
-            if support(sentence.text, whole, "" if sentence.context else question).passed and all(
-                sentence.text != other.sentences[at].text for other, at in chosen
-            ):
-                chosen.append((passage, place))
-                best = best or score
-            if len(chosen) == self.limits.sentences:
-                break
+        for part in parts:
+            chosen += self._chosen(part, question, found, chosen, one=len(parts) > 1)
         if not chosen:
             return Answer(UNKNOWN, "unknown", confidence=confidence, retrieved=names)
         citations = tuple(cite(passage, place) for passage, place in chosen)
         text = " ".join(f"{one.quote} [{n}]" for n, one in enumerate(citations, 1))
         return Answer(text, "extractive", citations, confidence, names)
 
-    def _ranked(self, question: str, found: Sequence[Retrieved]) -> list[tuple[float, Passage, int]]:
+    def _chosen(
+        self,
+        part: str,
+        question: str,
+        found: Sequence[Retrieved],
+        before: Sequence[tuple[Passage, int]],
+        *,
+        one: bool,
+    ) -> list[tuple[Passage, int]]:
+        """The sentences that answer a part of a question: the best, and others that are nearly as good."""
+        said = {passage.sentences[place].text for passage, place in before}
+        chosen: list[tuple[Passage, int]] = []
+        best = 0.0
+        enough = NEXT_STEP if "doing" in wanted(part) else NEXT_SHARE
+        for score, passage, place in self._ranked(part, question, found):
+            if chosen and (one or len(chosen) == self.limits.sentences or score < enough * best):
+                break
+            sentence = passage.sentences[place]
+            whole = f"{passage.heading}\n{passage.text}"
+            if (
+                sentence.text not in said
+                and support(sentence.text, whole, "" if sentence.context else question).passed
+            ):
+                chosen.append((passage, place))
+                said.add(sentence.text)
+                best = best or score
+        return chosen
+
+    def _ranked(
+        self, part: str, question: str, found: Sequence[Retrieved]
+    ) -> list[tuple[float, Passage, int]]:
         """Sentences of the passages found with their scores, the best first."""
-        vector = self._embedding.embed([question])[0] if self._embedding else None
-        asked = set(content_stems(question))
+        vector = self._embedding.embed([part])[0] if self._embedding else None
+        kinds = wanted(part)
+        asked = set(content_stems(part)) | set(days(question)) | set(versions(question))
         total = sum(map(self.signals.rarity, asked)) or 1.0
         scored = []
         for rank, one in enumerate(found, 1):
@@ -267,10 +288,11 @@ class Answerer:
             for place, sentence in enumerate(one.passage.sentences):
                 if id(sentence) not in may:
                     continue
-                stems = set(content_stems(f"{one.passage.heading} {sentence.context} {sentence.text}"))
+                stems = set(content_stems(f"{one.passage.subject} {sentence.context} {sentence.text}"))
                 overlap = sum(map(self.signals.rarity, asked & stems)) / total
                 cosine = self._cosine(one.passage, place, vector)
-                scored.append((cosine + overlap + RANK_WEIGHT / rank, one.passage, place))
+                score = cosine + overlap + RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
+                scored.append((score, one.passage, place))
         return sorted(scored, key=lambda item: -item[0])
 
     def _cosine(self, passage: Passage, place: int, vector: Vectors | None) -> float:
@@ -318,7 +340,68 @@ class Answerer:
         return Answer(text, "generated", citations, extracted.confidence, extracted.retrieved, generated=said)
 
 
+def wanted(question: str) -> frozenset[str]:
+    """The kinds of answer that a question asks for: a number, a time, a reason, steps, or a place in code."""
+    return frozenset(kind for kind, pattern in KINDS.items() if pattern.search(question))
+
+
+def fitness(sentence: Sentence, passage: Passage, kinds: frozenset[str]) -> float:
+    """How much a sentence looks like the answer that is wanted; below zero for what looks like none.
+
+    Args:
+        sentence: of the passage.
+        passage: that it stands in.
+        kinds: of answer, see `wanted`.
+
+    Returns:
+        What is added to its score.
+    """
+    text = sentence.text
+    score = 0.0
+    if CODE_PLACE.search(text):
+        score += TYPE_WEIGHT if "place" in kinds else -2 * TYPE_WEIGHT
+    figures = bool(numbers(text))
+    if "number" in kinds:
+        score += TYPE_WEIGHT if figures else -TYPE_WEIGHT
+    elif sentence.row and len(numbers(text)) > 1:
+        score -= TYPE_WEIGHT
+    if "time" in kinds and (days(text) or DURATION.search(text)):
+        score += TYPE_WEIGHT
+    if "reason" in kinds and REASON.search(text):
+        score += TYPE_WEIGHT
+    if "doing" in kinds:
+        score += TYPE_WEIGHT * ((HOW_TO in passage.path) + sentence.code)
+    if "doing" in kinds and sentence is passage.sentences[0]:
+        score += TYPE_WEIGHT  # a page begins with what to do
+    if PROVENANCE.match(text) or text.endswith(":") or len(set(content_stems(text))) <= FEW_STEMS:
+        score -= TYPE_WEIGHT
+    return score
+
+
+PARTS = re.compile(r",?\s+and\s+(?=(?:what|which|who|when|where|why|how|did|does|is|are)\b)", re.IGNORECASE)
+KINDS = {
+    "number": re.compile(
+        r"\bhow (?:many|much|often|long|fast|far|large|big|old|slow|well|good|high)\b|\bcosts?\b|"
+        r"\b(?:what|which) (?:share|percentage|proportion|number|threshold|probability)\b",
+        re.IGNORECASE,
+    ),
+    "time": re.compile(
+        r"\b(?:when|since)\b|\b(?:what|which) (?:days?|weeks?|dates?|months?|periods?)\b", re.IGNORECASE
+    ),
+    "reason": re.compile(r"\bwhy\b|\bcaused?\b|\breason\b", re.IGNORECASE),
+    "doing": re.compile(r"^\W*(?:how (?:do|can|should|to|could)|where do i|what do i)\b", re.IGNORECASE),
+    "place": re.compile(
+        r"\b(?:which|what|where)\b.*\b(?:code|file|function|module|class|test)s?\b", re.IGNORECASE
+    ),
+}
+CODE_PLACE = re.compile(r"\b(?:packages/|[\w./-]+/[\w.-]+\.(?:py|yaml|toml|sh|c|html|j2): )")
+PROVENANCE = re.compile(r"Numbers: ")  # where the numbers of a page come from
+DURATION = re.compile(r"\b(?:days?|hours?|weeks?|minutes?|months?|years?)\b", re.IGNORECASE)
+REASON = re.compile(r"\b(?:because|since|so that|therefore|as|for|otherwise|caused)\b", re.IGNORECASE)
+HOW_TO = "how-to/"
+TYPE_WEIGHT = 0.15  # of each sign that a sentence is the kind of answer that is wanted
 FEW_STEMS = 3  # with fewer, and none of the question's, a sentence could be anything
+NEXT_STEP = 0.6  # the same where somebody asks what to do, which takes more than one sentence
 NEXT_SHARE = 0.85  # of the best sentence's score that another must reach to be quoted too
 RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
 

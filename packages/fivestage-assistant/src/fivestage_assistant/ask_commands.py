@@ -134,6 +134,13 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
                 "The new index serves." if promoted else "The new index is refused; what served before stays."
             )
 
+    @app.command(stores=False)
+    def alerts() -> None:
+        """Write the Prometheus rules anew from the contract: assistant/rules.yaml."""
+        from fivestage_assistant.ask_metrics import write_rules
+
+        say(f"{write_rules(contract())} has the rules.")
+
     @app.command()
     def bench() -> None:
         """Measure retrieval, answers, chunking, latency and size; `make docs` takes the record up."""

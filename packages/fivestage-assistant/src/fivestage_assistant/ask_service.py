@@ -16,13 +16,13 @@ from fivestage.common.settings import VAR
 from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.log import open_store
 from fivestage.serving.problems import ProblemError
-from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import PREFIX as SERVE
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.store import EventRecord, PredictionRecord
 from pydantic import Field
 
 from fivestage_assistant.answering import Answer, Answerer, ChatModel
+from fivestage_assistant.ask_metrics import AskMetrics
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import installed_embedding
 from fivestage_assistant.passages import Passage
@@ -94,7 +94,7 @@ class AskService:
         self, settings: AskSettings, contract: AssistantContract, chat: ChatModel | None = None
     ) -> None:
         self.settings, self.contract = settings, contract
-        self.metrics = ServiceMetrics()
+        self.metrics = AskMetrics()
         self.background = BackgroundTasks(self.metrics)
         self.draining = False  # set when told to stop
         self.reload_error = ""
@@ -138,6 +138,7 @@ class AskService:
             if found is None or (self.serving is not None and self.serving.release == found):
                 return
             self.serving = await asyncio.to_thread(self._load, found)
+            self.metrics.takes_up(found.index, found.prompt_version)
             self.reload_error = ""
         except UserError as error:
             self.reload_error = str(error)
@@ -194,13 +195,14 @@ class AskService:
         if body is None:
             answer, timed = await asyncio.to_thread(self._answer, serving, question)
             body = self._body(answer, serving)
+            self.metrics.asked(answer, body["cost"])
             if not answer.fell_back.startswith("the chat model failed"):  # that may go better the next time
                 self._cache[key] = body
                 if len(self._cache) > CACHED:
                     self._cache.popitem(last=False)
         body = {"request_id": request_id, **body, "cached": cached}
         await self._log(request_id, started, question, body)
-        self.metrics.predicted(body["index_version"], body["kind"], 1)
+        self.metrics.answers.labels(body["kind"]).inc()
         if timed is not None and self._traces is not None:
             self._traces.add(question, body, timed)
         return body
@@ -243,7 +245,10 @@ class AskService:
             raise ProblemError(
                 503, "The feedback could not be kept.", headers={"Retry-After": "1"}
             ) from error
-        return numbers[0] is not None
+        new = numbers[0] is not None
+        if new:
+            self.metrics.thumbs.labels(str(helpful).lower()).inc()
+        return new
 
     async def _log(self, request_id: str, started: float, question: str, body: Mapping[str, Any]) -> None:
         version = f"{body['index_version']}/{body['prompt_version']}/{body['model'] or 'extractive'}"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fivestage.contract.strict_model import StrictModel
 from pydantic import Field
@@ -13,6 +13,9 @@ from fivestage_assistant.text import plain, sentences, visible
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 YAML_KEY = re.compile(r"^([A-Za-z_][\w-]*):")
 RULE_OF_TABLE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*\|[\s:|-]*$")
+COMMENTED = re.compile(r"^\s*(\S.*?)\s{2,}#\s+(\S.*)$")  # a command and what it does
+SHARED = 5  # pages with the same heading: it is a kind of section then
+QUOTED_LINES = 12  # of code, at most
 LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+")
 
 
@@ -58,13 +61,17 @@ class Sentence:
         text: without marks of Markdown.
         line: in the document, from 1.
         context: the question that it follows, if it answers one.
-        quotable: whether it may be an answer by itself; code is not.
+        quotable: whether it may be an answer by itself; bare code is not.
+        row: whether it was a row of a table.
+        code: whether it is, or holds, lines of code.
     """
 
     text: str
     line: int
     context: str = ""
     quotable: bool = True
+    row: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Passage:
         heading: of the section; the document's title before its first heading.
         sentences: in order.
         origin: as of the document.
+        subject: what title and heading say, without a heading that many pages share.
     """
 
     name: str
@@ -86,6 +94,7 @@ class Passage:
     heading: str
     sentences: tuple[Sentence, ...]
     origin: str = ""
+    subject: str = ""
     text: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,7 +109,7 @@ class Passage:
         """The text that a retriever sees."""
         if not chunking.heading_in_text:
             return self.text
-        return "\n".join(dict.fromkeys((self.title, self.heading, self.text)))
+        return f"{self.subject}\n{self.text}"
 
 
 def cut(document: Document, chunking: Chunking) -> list[Passage]:
@@ -127,6 +136,22 @@ def cut(document: Document, chunking: Chunking) -> list[Passage]:
             name = f"{document.path}#{heading}/{seen[heading]}"
             found.append(Passage(name, document.path, title, heading, tuple(block), document.origin))
     return found
+
+
+def with_subjects(passages: Sequence[Passage]) -> tuple[Passage, ...]:
+    """Passages with their subjects; a heading of many pages, such as "Measured", names no subject."""
+    pages: dict[str, set[str]] = {}
+    for one in passages:
+        pages.setdefault(one.heading, set()).add(one.path)
+    return tuple(
+        replace(
+            one,
+            subject=one.title
+            if one.heading == one.title or len(pages[one.heading]) >= SHARED
+            else f"{one.title}\n{one.heading}",
+        )
+        for one in passages
+    )
 
 
 def _title(lines: Sequence[str], path: str) -> str:
@@ -178,9 +203,7 @@ def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Se
             end = next(
                 (n for n in range(number + 1, len(lines)) if lines[n].lstrip().startswith("```")), len(lines)
             )
-            code = "\n".join(lines[number + 1 : end])
-            if code.strip():
-                blocks.append([Sentence(code, number + 2, quotable=False)])
+            _add_code(blocks, lines[number + 1 : end], number + 2)
             number = end + 1
         elif line.count("|") > 1 and number + 1 < len(lines) and RULE_OF_TABLE.match(lines[number + 1]):
             end = next((n for n in range(number + 2, len(lines)) if "|" not in lines[n]), len(lines))
@@ -192,10 +215,36 @@ def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Se
             end = number + 1
             while end < len(lines) and not _begins_block(lines[end]):
                 end += 1
-            blocks.append(_paragraph(lines[number:end], number + 1))
+            _add_paragraph(blocks, _paragraph(lines[number:end], number + 1))
             number = end
     if blocks:
         yield heading, blocks
+
+
+def _add_code(blocks: list[list[Sentence]], lines: Sequence[str], first: int) -> None:
+    """Code joins the sentence that leads to it; without one it is quoted at the top of a section only."""
+    code = "\n".join(lines).strip("\n")
+    short = len(lines) <= QUOTED_LINES
+    led = blocks[-1][-1] if blocks else None
+    if led is not None and led.text.endswith(":") and short:
+        blocks[-1][-1] = replace(led, text=f"{led.text}\n{code}", code=True)
+        return
+    commented = [
+        Sentence(f"{found[2]}: {found[1]}", first + n)
+        for n, line in enumerate(lines)
+        if (found := COMMENTED.match(line))
+    ]
+    if code:
+        blocks.append([Sentence(code, first, quotable=not blocks and short, code=True), *commented])
+
+
+def _add_paragraph(blocks: list[list[Sentence]], added: list[Sentence]) -> None:
+    """A paragraph; one that goes on with what code has begun, in small letters, joins it."""
+    code = blocks[-1][0] if len(blocks) == 1 and len(blocks[-1]) == 1 else None
+    if code is not None and code.code and added[0].text[:1].islower():
+        blocks[-1] = [replace(code, text=f"{code.text}\n{added[0].text}"), *added[1:]]
+    else:
+        blocks.append(added)
 
 
 def _begins_block(line: str) -> bool:
@@ -224,7 +273,7 @@ def _rows(lines: Sequence[str], first: int) -> list[list[Sentence]]:
     """The rows of a table as sentences: each cell with the head of its column."""
     head = _cells(lines[0])
     return [
-        [Sentence(_spoken(head, _cells(line)), first + offset)]
+        [Sentence(_spoken(head, _cells(line)), first + offset, row=True)]
         for offset, line in enumerate(lines[2:], 2)
         if any(_cells(line))
     ]

@@ -1,7 +1,7 @@
 """What a run has found, as pages of plain sentences: the part of the corpus that no person has written."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from fivestage.contract.contract import Contract
@@ -13,6 +13,7 @@ from fivestage.reporting.decisions import decisions_text
 from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import (
     DataSection,
+    ModelSection,
     MonitoringSection,
     PeriodRow,
     PoliciesSection,
@@ -21,9 +22,33 @@ from fivestage.reporting.results import (
     ServingSection,
 )
 
+from fivestage_assistant.contract_record import contract_sections
 from fivestage_assistant.passages import Document
 
 FOLDER = "run"
+DAYS_OF_A_WEEK = 7
+MOST_IMPORTANT = 5
+WINDOW_USE = {
+    "train": "the data on which the model is trained (from which it learns)",
+    "fold": "on which candidates are compared",
+    "holdout": "on which a new version is compared with the one that serves",
+    "test": "frozen, which no model has seen before it is judged",
+}
+MEANING = {  # of metrics, to be found by whoever does not know their names
+    "roc_auc": "how well the model ranks cases, where 0.5 is chance and 1 is perfect",
+    "pr_auc": "precision averaged over recall",
+    "log_loss": "how surprised the probabilities are by what comes; lower is better",
+    "brier": "the mean squared error of the probabilities",
+    "calibration_error": "how far probabilities are from how often the outcome really comes",
+    "accuracy": "the share of cases whose likeliest class comes",
+    "mae": "the mean absolute error of the forecasts",
+    "rmse": "the root mean squared error of the forecasts",
+    "bias": "whether predictions are too high or too low on average",
+    "cost_per_1000": "the bill of a thousand decisions",
+    "savings_share": "of the money that an oracle, a perfect forecast, could save, what the model saves",
+    "action_rate": "in which share of the cases the model says to act",
+    "rate": "how often the outcome really happens",
+}
 
 
 def records(contract: Contract, results: Results, releases: Sequence[Release] = ()) -> list[Document]:
@@ -37,11 +62,16 @@ def records(contract: Contract, results: Results, releases: Sequence[Release] = 
     Returns:
         A document for each stage that has run, with the file that it was written from.
     """
-    found = {"decisions": (decisions_text(contract, results), "problem/problem.yaml")}
+    stated = (line for heading, some in contract_sections(contract) for line in _section(heading, *some))
+    found = {
+        "contract": (_page("The contract", stated), "problem/problem.yaml"),
+        "decisions": (decisions_text(contract, results), "problem/problem.yaml"),
+    }
     if results.data:
         found["data"] = _page("The data of the last run", _data(contract, results.data)), _file("data")
     if results.model:
-        found["model-card"] = card_text(contract, results), _file("model")
+        added = "\n".join(_model(contract, results.model))
+        found["model-card"] = f"{card_text(contract, results)}\n{added}\n", _file("model")
     if results.serving:
         found["serving"] = _page("The service in the last run", _serving(results.serving)), _file("serving")
     if results.monitoring:
@@ -75,21 +105,30 @@ def _data(contract: Contract, data: DataSection) -> Iterator[str]:
     yield sentences.data(contract, data)
     yield from _section(
         "Raw tables",
-        *(f"The raw table `{name}` has {rows:,} rows." for name, rows in data.raw_rows.items()),
-        f"{data.rows:,} decisions were kept after cleaning.",
+        *(
+            f"The raw table `{name}`{_about(contract, name)} has {rows:,} rows."
+            for name, rows in data.raw_rows.items()
+        ),
+        f"{data.rows:,} decisions (examples, records) were kept after cleaning.",
     )
     yield from _section(
         "Quarantine",
-        *(
-            f"{rows:,} rows or values were put into quarantine: {why}."
-            for why, rows in data.quarantined.items()
-        ),
+        f"{_quarantined(sum(data.quarantined.values()))} in total, because they break the contract.",
+        *(f"{_quarantined(rows)}: {why}." for why, rows in data.quarantined.items()),
     )
+    learnt = next((one for one in data.windows if one.kind == "train"), None)
+    if learnt:
+        yield from _section(
+            "What data the first version was trained on",
+            f"The model was trained on data from {fmt.day(learnt.start)} to before {fmt.day(learnt.end)}: "
+            f"{learnt.rows:,} decisions (examples, rows) of the training window.",
+        )
     yield from _section(
         "Windows",
         *(
-            f"The {sentences.WINDOWS[one.kind]} window goes from {fmt.day(one.start)} ({one.start}) to "
-            f"before {fmt.day(one.end)} ({one.end}) and holds {one.rows:,} decisions."
+            f"The {sentences.WINDOWS[one.kind]} window, {WINDOW_USE[one.kind]}, goes from "
+            f"{fmt.day(one.start)} ({one.start}) to before {fmt.day(one.end)} ({one.end}) and holds "
+            f"{one.rows:,} decisions."
             for one in data.windows
         ),
     )
@@ -98,35 +137,99 @@ def _data(contract: Contract, data: DataSection) -> Iterator[str]:
         *(f"Probe “{one.name}” {_passed(passed=one.passed)}: {one.sentence}." for one in data.probes),
     )
     if data.label_rate and contract.task == "binary":
+        label = fmt.spaced(contract.label.name)
         by_rate = sorted(data.label_rate, key=lambda week: week.rate)
         low, high = by_rate[0], by_rate[-1]
         yield from _section(
             "The label by week",
-            f"The label rate was lowest in the week from {fmt.day(low.start)}, with {low.rate:.1%}.",
-            f"The label rate was highest in the week from {fmt.day(high.start)}, with {high.rate:.1%}.",
+            f"The label rate was lowest in the week from {fmt.day(low.start)}, the calmest one: {label} in "
+            f"{low.rate:.1%} of the cases.",
+            f"The label rate was highest in the week from {fmt.day(high.start)}, the worst one: {label} in "
+            f"{high.rate:.1%} of the cases.",
         )
+
+
+def _quarantined(rows: int) -> str:
+    return f"{fmt.plural(rows, 'row or value was', 'rows or values were')} put aside into quarantine"
+
+
+def _about(contract: Contract, table: str) -> str:
+    event = contract.events.get(table)
+    return f" ({event.about})" if event else ""
+
+
+def _model(contract: Contract, model: ModelSection) -> Iterator[str]:
+    """What the card says in tables, as sentences."""
+    shown = task_display.shown_of(contract)
+    unit = {"cost_per_1000": f" {contract.costs.currency}"}
+    yield from _section(
+        "How good the model is, in numbers",
+        sentences.model(contract, model),
+        *(
+            f"On the frozen test window the {fmt.metric_title(name)} of version {model.version} is "
+            f"{fmt.estimate(name, model.test[name])}{unit.get(name, '')}{_meaning(name)}."
+            for name in fmt.in_order(model.test)
+            if name != "rows"
+        ),
+    )
+    name, sign = shown.slices[0], 1 if shown.low_is_good else -1
+    title = fmt.metric_title(name)
+    weak = []
+    for column in dict.fromkeys(one.column for one in model.slices):
+        some = [
+            one for one in model.slices if one.column == column and one.rows >= contract.gates.min_slice_rows
+        ]
+        some = sorted(
+            (one for one in some if name in one.metrics), key=lambda one: sign * one.metrics[name].value
+        )
+        if len(some) > 1:
+            best, worst = some[0], some[-1]
+            weak.append(
+                f"Of the {len(some)} values of {fmt.spaced(column)}, the model does worst (is weakest) for "
+                f"{worst.value}, with a {title} of {fmt.metric(name, worst.metrics[name].value)}, and best "
+                f"for {best.value}, with {fmt.metric(name, best.metrics[name].value)}."
+            )
+    yield from _section("Where the model (the champion) is weak: its limits by slice", *weak)
+    ranked = sorted(model.importance.items(), key=lambda item: -item[1])[:MOST_IMPORTANT]
+    if ranked:
+        yield from _section(
+            "The most important features",
+            f"The model depends most on the features {', '.join(name for name, _ in ranked)} (by permutation "
+            "importance).",
+        )
+
+
+def _meaning(name: str) -> str:
+    return f"; this is {MEANING[name]}" if name in MEANING else ""
 
 
 def _serving(serving: ServingSection) -> Iterator[str]:
     yield sentences.serving(serving)
     yield from _section(
         "Latency",
-        f"The median latency of a one-row request is {serving.p50_ms:.2f} ms, its 99th percentile (p99) "
+        f"The median latency of a one-row request, how long a typical caller waits for an answer (p50), is "
+        f"{serving.p50_ms:.2f} ms.",
+        f"The 99th percentile of the latency (p99), which the slowest one in a hundred exceed, is "
         f"{serving.p99_ms:.2f} ms.",
     )
     yield from _section(
         "Requests",
-        f"{serving.requests:,} requests were sent to the service, and {serving.failed:,} of them failed.",
-        f"{serving.at_switch:,} requests were sent while a new version took over.",
+        f"{serving.requests:,} requests (calls) were sent to the service in total, and {serving.failed:,} of "
+        "them failed.",
+        f"{serving.at_switch:,} requests (calls) were sent while a new version took over (the switch).",
         f"Version {serving.version} serves when the run is over; `{serving.how_to_open}` starts it again.",
     )
 
 
 def _monitoring(contract: Contract, found: MonitoringSection) -> Iterator[str]:
     yield sentences.monitoring(contract, found)
+    yield from _section("The champion now: which version serves", *_champion(found))
+    yield from _section("Versions: refused or promoted", *_versions(found))
+    yield from _section("Alerts of all periods", *_alerts(found))
+    yield from _section("Bad periods", *_bad(contract, found))
     for period in found.periods:
         last = period.end - timedelta(days=1)
-        yield from _section(f"Period from {period.start} to {last}", *_period(contract, period, last))
+        yield from _section(f"Period from {period.start} to {last}", *_period(contract, period))
     for one in found.retrainings:
         yield from _section(f"Retraining of {one.at}: version {one.version}", *_retraining(one))
     yield from _section(
@@ -135,24 +238,88 @@ def _monitoring(contract: Contract, found: MonitoringSection) -> Iterator[str]:
     )
 
 
-def _period(contract: Contract, period: PeriodRow, last: date) -> Iterator[str]:
-    currency = contract.costs.currency
+def _champion(found: MonitoringSection) -> Iterator[str]:
+    if not found.versions:
+        return
+    now = found.versions[-1]
     yield (
-        f"From {fmt.day(period.start)} to {fmt.day(last)}, version {period.version} made {period.rows:,} "
-        f"predictions; {period.label_share:.1%} of the outcomes have arrived. The period was "
-        f"{'bad' if period.bad else 'good'}."
+        f"The current champion, the model that serves now, is version {now.version}: it has served since "
+        f"{fmt.day(now.at)} ({now.at})."
     )
-    yield f"Verdict: {period.verdict}."
+    for one in found.retrainings:
+        if one.version == now.version:
+            yield f"Version {one.version}, the champion now, was trained because {one.reason}."
+
+
+def _versions(found: MonitoringSection) -> Iterator[str]:
+    refused = [one for one in found.retrainings if not one.promoted]
+    if not refused:
+        how = "every retraining passed its gates" if found.retrainings else "there was no retraining"
+        yield f"No version of the model was refused (rejected): {how}."
+    for one in refused:
+        failed = [f"“{gate.name}” ({gate.sentence})" for gate in one.gates if not gate.passed]
+        yield (
+            f"Version {one.version} of {fmt.day(one.at)} was refused (rejected) because of "
+            f"{fmt.plural(len(failed), 'failed gate')}: {'; '.join(failed)}."
+        )
+    for one in found.retrainings:
+        if one.promoted:
+            yield (
+                f"Version {one.version} was not refused: trained on {fmt.day(one.at)} because {one.reason}, "
+                f"it was promoted and became the champion ({sentences.gates(one.gates)})."
+            )
+
+
+def _alerts(found: MonitoringSection) -> Iterator[str]:
+    fired = [(one, [row.column for row in one.drift if row.drifted]) for one in found.periods]
+    fired = [(one, columns) for one, columns in fired if columns]
+    total = sum(len(columns) for _, columns in fired)
+    yield (
+        f"{fmt.plural(total, 'drift alert')} fired in total, in {len(fired)} of "
+        f"{fmt.plural(len(found.periods), 'period')} (weeks)."
+    )
+    for one, columns in fired:
+        yield f"In {_span(one)} alerts fired for {', '.join(columns)}."
+
+
+def _bad(contract: Contract, found: MonitoringSection) -> Iterator[str]:
+    bad = [one for one in found.periods if one.bad]
+    yield (
+        f"{len(bad)} of {fmt.plural(len(found.periods), 'period')} (weeks) were bad"
+        f"{': ' + '; '.join(map(_span, bad)) if bad else ''}."
+    )
+    cost = "cost_per_1000"
+    judged = [one for one in found.periods if cost in one.metrics]
+    if judged:
+        worst = max(judged, key=lambda one: one.metrics[cost].value)
+        yield (
+            f"The most expensive period was {_span(worst)}: "
+            f"{fmt.metric(cost, worst.metrics[cost].value)} {contract.costs.currency} per 1,000 decisions."
+        )
+
+
+def _span(period: PeriodRow) -> str:
+    length = "week" if (period.end - period.start).days == DAYS_OF_A_WEEK else "period"
+    return f"the {length} from {fmt.day(period.start)} to {fmt.day(period.end - timedelta(days=1))}"
+
+
+def _period(contract: Contract, period: PeriodRow) -> Iterator[str]:
+    currency, span = contract.costs.currency, _span(period)
+    yield (
+        f"In {span}, version {period.version} made {period.rows:,} predictions (forecasts); "
+        f"{period.label_share:.1%} of the outcomes have arrived."
+    )
+    yield f"{fmt.capital(span)} was {'bad' if period.bad else 'good'}: {period.verdict}."
     shown = task_display.shown_of(contract).periods
     for name in (*shown, "rate", "savings_share"):
         if name in period.metrics:
             unit = f" {currency}" if name == "cost_per_1000" else ""
             found = fmt.estimate(name, period.metrics[name])
-            yield f"The {fmt.metric_title(name)} of this period was {found}{unit}."
-    if not period.drift:
-        yield "No drift alert fired in this period."
-    yield from (f"A drift alert fired for {one.sentence}." for one in period.drift if one.drifted)
-    yield from (f"Cause, {one.kind}: {one.sentence}." for one in period.causes)
+            yield f"In {span} the {fmt.metric_title(name)} was {found}{unit}{_meaning(name)}."
+    if not any(one.drifted for one in period.drift):
+        yield f"No drift alert fired in {span}."
+    yield from (f"A drift alert fired in {span} for {one.sentence}." for one in period.drift if one.drifted)
+    yield from (f"What caused it in {span}, {one.kind}: {one.sentence}." for one in period.causes)
     days = (period.start + timedelta(days=n) for n in range((period.end - period.start).days))
     yield f"```\n{', '.join(fmt.day(day) for day in days)}\n```"  # to be found by, and no sentence to quote
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from fivestage_assistant import embedding
 from fivestage_assistant.embedding import MiniLm, Vectors
-from fivestage_assistant.passages import Chunking, Document, Passage, Sentence, cut
+from fivestage_assistant.passages import Chunking, Document, Passage, Sentence, cut, with_subjects
 
 ABOUT, PASSAGES, VECTORS = "index.json", "passages.jsonl", "vectors.npy"
 DOCUMENTS, TEXTS = "documents", "documents.json"
@@ -105,7 +105,7 @@ def build_index(
         The index; the same for the same documents and settings, whatever `before` was.
     """
     ordered = sorted(documents, key=lambda one: one.path)
-    passages = tuple(passage for document in ordered for passage in cut(document, chunking))
+    passages = with_subjects([passage for document in ordered for passage in cut(document, chunking)])
     texts = _texts(passages, chunking)
     about: dict[str, Any] = {
         "chunking": chunking.model_dump(mode="json"),
@@ -128,7 +128,7 @@ def _embedding_digest() -> str:
 def _texts(passages: Sequence[Passage], chunking: Chunking) -> list[str]:
     """All that has a vector: passages, then sentences with heading and the question that they follow."""
     return [passage.searched(chunking) for passage in passages] + [
-        f"{passage.heading}: {sentence.context} {sentence.text}"
+        f"{_last_line(passage.subject)}: {sentence.context} {sentence.text}"
         for passage in passages
         for sentence in passage.sentences
     ]
@@ -142,6 +142,10 @@ def _vectors(texts: Sequence[str], model: MiniLm, before: SearchIndex | None) ->
     fresh = [text for text in dict.fromkeys(texts) if text not in known]
     known |= dict(zip(fresh, model.embed(fresh), strict=True))
     return np.array([known[text] for text in texts], np.float32).reshape(len(texts), embedding.DIMENSIONS)
+
+
+def _last_line(text: str) -> str:
+    return text.rpartition("\n")[2]
 
 
 def save_index(index: SearchIndex, folder: Path) -> Path:

@@ -30,12 +30,44 @@ STOP_WORDS = frozenset(
     a about after again against all also am an and any are as at be because been before being below
     between both but by can cannot could did do does doing don't down during each few for from further
     get had has have having he her here him his how i if in into is isn't it it's its itself just let
-    like many me more most much my no nor not now of off on once only or other our out over own per
+    like many me more most much my no nor not of off on once only or other our out over own per
     please same she should so some such than that that's the their them then there these they this those
     through to too under until up us use used very was we were what what's when where which while who
     whom whose why will with would you your tell explain describe show give
     """.split()  # noqa: SIM905
 )
+# Words that owners use for one another; the first of each line stands for all.
+SYNONYMS = (
+    "january jan",
+    "february feb",
+    "march mar",
+    "april apr",
+    "june jun",
+    "july jul",
+    "august aug",
+    "september sep sept",
+    "october oct",
+    "november nov",
+    "december dec",
+    "cost price bill expense",
+    "week period",
+    "alert alarm",
+    "prediction forecast",
+    "remove delete",
+    "carrier airline",
+    "latency speed",
+    "route endpoint",
+    "label target outcome",
+    "upgrade update",
+    "rollback revert",
+    "throughput load",
+    "current now currently",
+    "limit weakness",
+    "error mistake",
+    "save saving",
+    "train retrain retraining",
+)
+VERSION = re.compile(r"\b(?:versions?|v)\.? ?(\d+)\b", re.IGNORECASE)
 _THREAD = local()  # a stemmer is not to be shared by threads
 
 
@@ -84,10 +116,19 @@ def stem(word: str) -> str:
     return str(stemmer.stemWord(word))
 
 
+CANONICAL = {stem(word): stem(line.split()[0]) for line in SYNONYMS for word in line.split()}
+
+
 def content_stems(text: str) -> list[str]:
-    """Stems of the words that say what a text is about, repeats included; a day is one, however written."""
+    """Stems of the words that say what a text is about, repeats included; a day or a version is one stem."""
     parts = (part for word in words(text.replace("_", " ")) for part in word.split("'")[:1])
-    return [stem(word) for word in parts if word not in STOP_WORDS] + days(text)
+    stems = [stem(word) for word in parts if word not in STOP_WORDS]
+    return [CANONICAL.get(one, one) for one in stems] + days(text) + versions(text)
+
+
+def versions(text: str) -> list[str]:
+    """The versions that a text names, as "version2"."""
+    return [f"version{number}" for number in dict.fromkeys(VERSION.findall(text))]
 
 
 def days(text: str) -> list[str]:

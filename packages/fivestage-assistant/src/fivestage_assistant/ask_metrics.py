@@ -1,0 +1,143 @@
+"""What the assistant counts for Prometheus, and the alert rules over it (`make alerts-assistant`)."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fivestage.common.files import write_whole
+from fivestage.common.settings import ROOT
+from fivestage.serving.prometheus_metrics import BOUNDS, ServiceMetrics
+from prometheus_client import Counter, Gauge
+
+from fivestage_assistant.answering import Answer
+from fivestage_assistant.assistant_contract import AssistantContract
+
+RULES = ROOT / "assistant" / "rules.yaml"
+LEAST_ASKED = 20  # questions in a window before a share of them is judged
+SLOW_SHARE = 0.01  # of the answers may take longer than the contract's p99
+FAILED_SHARE = 0.01  # of the requests may end with a server error
+
+
+class AskMetrics(ServiceMetrics):
+    """What the scoring service counts about requests, and what is special about answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        own = self._registry
+        self.answers = Counter("ask_answers", "Answers, by kind.", ["kind"], registry=own)
+        self.empty = Counter("ask_empty_retrievals", "Questions for which nothing was found.", registry=own)
+        self.fallbacks = Counter(
+            "ask_fallbacks", "Answers of a chat model that were not shown.", registry=own
+        )
+        self.thumbs = Counter(
+            "ask_feedback", "Thumbs, by whether the answer helped.", ["helpful"], registry=own
+        )
+        self.tokens = Counter("ask_chat_tokens", "Tokens of the chat model.", ["direction"], registry=own)
+        self.cost = Counter(
+            "ask_chat_cost", "What the chat model cost, in the contract's currency.", registry=own
+        )
+        self.release = Gauge(
+            "ask_release_info", "The release that serves.", ["index", "prompt"], registry=own,
+            multiprocess_mode="livemax",
+        )  # fmt: skip
+        self._release: tuple[str, str] | None = None
+        for kind in ("extractive", "generated", "unknown"):
+            self.answers.labels(kind)
+        for helpful in ("true", "false"):
+            self.thumbs.labels(helpful)
+
+    def asked(self, answer: Answer, cost: float) -> None:
+        """Count an answer that was made."""
+        if not answer.retrieved:
+            self.empty.inc()
+        said = answer.generated
+        if said is not None:
+            self.tokens.labels("input").inc(said.input_tokens)
+            self.tokens.labels("output").inc(said.output_tokens)
+            self.cost.inc(cost)
+        if answer.fell_back and answer.kind == "extractive":
+            self.fallbacks.inc()
+
+    def takes_up(self, index: str, prompt: int) -> None:
+        """Say which release serves from now on."""
+        if self._release:
+            self.release.labels(*self._release).set(0)  # what several processes share cannot be removed
+        self._release = index, str(prompt)
+        self.release.labels(*self._release).set(1)
+
+
+def alert_rules(contract: AssistantContract) -> dict[str, Any]:
+    """The content of a Prometheus rule file, with the limits of the contract.
+
+    Args:
+        contract: of the assistant.
+
+    Returns:
+        One group of alerts.
+    """
+    limits, bad = contract.monitoring, contract.gates
+    slow = next((one for one in BOUNDS if one >= contract.answers.p99_ms / 1000), BOUNDS[-1])
+    answers = "sum(increase(ask_answers_total[6h]))"
+    asked = 'handler=~"/ask.*"'
+    timed = 'sum(rate(http_request_duration_seconds_%s{handler="/ask"%s}[1h]))'
+    quick = f',le="{slow:g}"'
+    rules = [
+        _alert(
+            "AssistantAbsent", "absent(ask_release_info == 1)", "page",
+            "No assistant with an index is scraped.", "5m",
+        ),
+        _alert(
+            "AssistantFails",
+            f'sum(rate(http_requests_total{{{asked},status=~"5.."}}[1h])) / '
+            f"sum(rate(http_requests_total{{{asked}}}[1h])) > {FAILED_SHARE:g}",
+            "page",
+            "{{ $value | humanizePercentage }} of the last hour's questions ended with a server error.",
+        ),
+        _alert(
+            "AssistantSlow",
+            f"1 - {timed % ('bucket', quick)} / {timed % ('count', '')} > {SLOW_SHARE:g}",
+            "ticket",
+            f"{{{{ $value | humanizePercentage }}}} of the last hour's answers took longer than {slow:g} s.",
+        ),
+        _share("AssistantDeclines", 'ask_answers_total{kind="unknown"}', answers, limits.max_abstention,
+               "questions were answered with I do not know"),
+        _share("AssistantFindsNothing", "ask_empty_retrievals_total", answers, limits.max_empty,
+               "questions found no passage"),
+        _share("AssistantFallsBack", "ask_fallbacks_total",
+               'sum(increase(ask_answers_total{kind!="unknown"}[6h]))', 1 - bad.min_prompt_supported,
+               "answers of the chat model failed the checks"),
+        _share("AssistantUnhelpful", 'ask_feedback_total{helpful="false"}',
+               "sum(increase(ask_feedback_total[6h]))", limits.max_thumbs_down, "thumbs are down",
+               limits.min_feedback),
+    ]  # fmt: skip
+    return {"groups": [{"name": "assistant", "rules": rules}]}
+
+
+def rules_text(contract: AssistantContract) -> str:
+    """The rule file as YAML."""
+    head = "# Generated from assistant/assistant.yaml by `make alerts-assistant`.\n"
+    return head + yaml.safe_dump(alert_rules(contract), sort_keys=False, width=110, allow_unicode=True)
+
+
+def write_rules(contract: AssistantContract, path: Path = RULES) -> Path:
+    """Write the rule file."""
+    return write_whole(path, lambda scratch: scratch.write_text(rules_text(contract), encoding="utf-8"))
+
+
+def _share(
+    name: str, counted: str, of: str, limit: float, what: str, least: int = LEAST_ASKED
+) -> dict[str, Any]:
+    """An alert when more than a share of the last six hours' questions is bad."""
+    when = f"sum(increase({counted}[6h])) / {of} > {limit:g} and {of} >= {least}"
+    summary = f"{{{{ $value | humanizePercentage }}}} of the last 6h's {what}; the limit is {limit:.0%}."
+    return _alert(name, when, "ticket", summary)
+
+
+def _alert(name: str, when: str, severity: str, summary: str, lasting: str = "") -> dict[str, Any]:
+    return {
+        "alert": name,
+        "expr": when,
+        **({"for": lasting} if lasting else {}),
+        "labels": {"severity": severity, "team": "assistant"},
+        "annotations": {"summary": summary},
+    }
