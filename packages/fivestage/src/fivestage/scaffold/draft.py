@@ -92,6 +92,7 @@ class Draft:
     drop_repeated: bool
     hashable: bool  # whether pandas can look for repeated rows in the table as it is read
     unlabelled: int  # rows without a target, which are left out
+    untimed: int  # rows without a decision time that can be read, which go to quarantine
 
     @property
     def time(self) -> str:
@@ -152,6 +153,7 @@ def draft(options: InitOptions) -> Draft:
     label = names_of([target.header], reserved)[target.header]
     found = _found(table, target.header, (*reserved, label), options)
     decided = _decided(table, found, options)
+    untimed = 0 if decided is None else int(decided.isna().sum())
     if decided is not None:
         table, decided = table[decided.notna()], decided.dropna()
     _require_known_later(table, found, decided, options)
@@ -168,7 +170,7 @@ def draft(options: InitOptions) -> Draft:
     keys = tuple(found[header] for header in options.keys)
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
     model = quick_model(table, target, features, keys, None if windows.simulated else decided)
-    evidence = {one.header: evidence[one.name] for one in features if one.name in evidence}
+    evidence = {one.header: evidence[one.header] for one in features if one.header in evidence}
     limit = suspicious_limit(target, windows.holdout_rows, model.score)
     if model.telling and (model.score >= LEAK or limit is None):
         evidence = _decided_on(model, target, options, len(table)) | evidence
@@ -192,6 +194,7 @@ def draft(options: InitOptions) -> Draft:
         drop_repeated=drop,
         hashable=_hashable(raw),
         unlabelled=int((~labelled).sum()),
+        untimed=untimed,
     )
 
 
@@ -392,26 +395,28 @@ def _require_groups(table: pd.DataFrame, windows: SplitPlan, options: InitOption
 def _parted(
     features: Sequence[ColumnProfile], evidence: Mapping[str, str], options: InitOptions
 ) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
-    leaking = [
-        replace(column, left_out=f"suspected leak, {evidence[column.name]}")
-        for column in features
-        if column.name in evidence and column.header not in options.keep
-    ]
-    if features and len(leaking) == len(features):
+    """The columns to learn from, and the suspected leaks, which go unless the user keeps them."""
+    kept: list[ColumnProfile] = []
+    leaking: list[ColumnProfile] = []
+    for column in features:
+        if column.header in evidence and column.header not in options.keep:
+            leaking.append(replace(column, left_out=f"suspected leak, {evidence[column.header]}"))
+        else:
+            kept.append(column)
+    if leaking and not kept:
         first = leaking[0]
         raise UserError(
             f"Every column tells the target too well; {first.header}: {first.left_out}. "
-            f"If it was known before the decision all the same: KEEP={first.header}"
+            f"If it was known before the decision all the same: KEEP={listed([first.header])!r}"
         )
-    names = {column.name for column in leaking}
-    return [column for column in features if column.name not in names], leaking
+    return kept, leaking
 
 
 def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
     """How many rows repeat another one whole, and whether they go: not where few columns make it chance."""
     again = int(table.duplicated().sum())
     if not again:
-        return 0, False
+        return 0, True
     alike = [float((table[one].value_counts(normalize=True, dropna=False) ** 2).sum()) for one in table]
     by_chance = len(table) ** 2 / 2 * math.prod(alike)  # pairs, were the columns independent
     return again, by_chance < CHANCE * again

@@ -1,13 +1,13 @@
-"""A column's fields in the contract, as YAML text."""
+"""A column's fields in the contract, and how a value stands in YAML."""
 
 import json
 import math
-from datetime import date
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 
-from fivestage.contract.contract import iso
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.target import Target
 
@@ -21,91 +21,93 @@ USUAL_LENGTH = 32  # characters of a category, where the contract names no other
 PROSE_LENGTH = 1000
 POSITIONAL = (1e-4, 1e16)  # between which a number is written without an exponent
 
-
-def quoted(value: object) -> str:
-    """A value as YAML, texts in quotes that no parser takes for something else."""
-    return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
+Fields = dict[str, Any]
 
 
-def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = False) -> dict[str, Any]:
+def as_yaml(value: object) -> str:
+    """A value on one line of YAML: texts in quotes, exponents as YAML reads them, times in ISO 8601."""
+    if isinstance(value, float):
+        if value == 0 or POSITIONAL[0] <= abs(value) < POSITIONAL[1]:
+            return str(np.format_float_positional(value, trim="-"))
+        return str(np.format_float_scientific(value, trim="0"))
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    return json.dumps(value, ensure_ascii=not (isinstance(value, str) and value.isprintable()))
+
+
+def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = False) -> Fields:
     """A column's fields in the contract; bounds lie well beyond what was seen, far above if it `grows`."""
-    about = quoted(column.header)
-    gaps = {"nullable": "true"} if nullable and column.missing else {}
-    if column.kind in ("category", "text"):
-        prose = column.kind == "text"
-        longest = max(PROSE_LENGTH if prose else USUAL_LENGTH, (4 if prose else 2) * column.longest)
-        listed = f"[{', '.join(quoted(level) for level in column.levels)}]"
-        levels = {"values": listed} if column.levels else {}
-        length = {"max_length": longest} if longest > USUAL_LENGTH else {}
-        fields: dict[str, Any] = {"type": "category", "about": about, **levels, **length, **gaps}
-        return fields | {"example": quoted(str(column.example))}
+    gaps = nullable and column.nullable
+    if column.kind == "text":
+        longest = max(PROSE_LENGTH, 4 * column.longest)
+        return category_fields(column.header, column.example, longest, nullable=gaps)
+    if column.kind == "category":
+        longest = 2 * column.longest
+        return category_fields(column.header, column.example, longest, values=column.levels, nullable=gaps)
     if column.kind == "timestamp":
         low, high = min(column.low, max(column.low - FAR, EARLIEST)), column.high + FAR
-        return timestamp_fields(about, iso(int(low)), iso(int(high)), iso(int(column.example))) | gaps
+        times = (datetime.fromtimestamp(int(one), UTC) for one in (low, high, column.example))
+        return _range_fields("timestamp", column.header, *times, nullable=gaps)
     counts = column.kind == "integer" and column.low >= 0 and column.distinct > FEW_STEPS
     low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
-    numbers = {"min": low, "max": high, "example": float(column.example)}
-    shown = {name: plain(value, whole=column.kind == "integer") for name, value in numbers.items()}
-    return {"type": column.kind, "about": about, **shown, **gaps}
+    kind = int if column.kind == "integer" else float
+    return _range_fields(column.kind, column.header, *map(kind, (low, high, column.example)), nullable=gaps)
 
 
-def key_fields(column: ColumnProfile) -> dict[str, Any]:
+def key_fields(column: ColumnProfile) -> Fields:
     """The fields of what identifies a row or an entity: of these there will be more."""
     if column.kind == "integer":
         low = 0 if column.low >= 0 else -LARGEST_IDENTIFIER
         return fields_of(column) | {"min": low, "max": LARGEST_IDENTIFIER}
-    form = {"form": "integer"} if column.whole else {}
-    longest = max(USUAL_LENGTH, 2 * column.longest)
-    length = {"max_length": longest} if longest > USUAL_LENGTH else {}
-    gaps = {"nullable": "true"} if column.missing else {}
-    return {
-        "type": "category",
-        "about": quoted(column.header),
-        **form,
-        **length,
-        **gaps,
-        "example": quoted(str(int(column.example) if column.whole else column.example)),
-    }
+    example = int(column.example) if column.whole else column.example
+    form = "integer" if column.whole else ""
+    longest = 2 * column.longest
+    return category_fields(column.header, example, longest, form=form, nullable=column.nullable)
 
 
-def row_fields() -> dict[str, Any]:
+def row_fields() -> Fields:
     """The fields of the number that rows get which nothing tells apart."""
-    about = quoted("tells a row from the others; any number")
-    return {"type": "integer", "about": about, "min": 0, "max": LARGEST_IDENTIFIER, "example": 1}
+    return _range_fields("integer", "tells a row from the others; any number", 0, LARGEST_IDENTIFIER, 1)
 
 
-def decision_time_fields(near: date) -> dict[str, Any]:
+def decision_time_fields(near: date) -> Fields:
     """The fields of a decision time that the table does not have."""
-    start, end = (f"{near.year + years}-01-01T00:00:00Z" for years in (-10, 100))
-    return timestamp_fields(quoted("decision time"), start, end, f"{near}T00:00:00Z")
+    start, end = (datetime(near.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
+    example = datetime(near.year, near.month, near.day, tzinfo=UTC)
+    return _range_fields("timestamp", "decision time", start, end, example)
 
 
-def timestamp_fields(about: str, low: str, high: str, example: str) -> dict[str, Any]:
-    """The fields of a timestamp."""
-    return {"type": "timestamp", "about": about, "min": low, "max": high, "example": example}
-
-
-def label_fields(target: Target) -> dict[str, Any]:
+def label_fields(target: Target) -> Fields:
     """The fields of the outcome, where the service is told of it."""
-    about = quoted(target.header)
     if not target.classes:
-        low, high = bounds(target.low, target.high)
-        shown = (plain(value, whole=False) for value in (low, high, target.mean))
-        return {"type": "number", "about": about, **dict(zip(("min", "max", "example"), shown, strict=True))}
-    longest = max(USUAL_LENGTH, *(len(one) for one in target.classes))
-    length = {"max_length": longest} if longest > USUAL_LENGTH else {}
-    values = f"[{', '.join(quoted(one) for one in target.classes)}]"
-    example = quoted(target.classes[-1])
-    return {"type": "category", "about": about, "values": values, **length, "example": example}
+        return _range_fields("number", target.header, *bounds(target.low, target.high), target.mean)
+    longest = max(map(len, target.classes))
+    return category_fields(target.header, target.classes[-1], longest, values=target.classes)
 
 
-def plain(value: float, *, whole: bool) -> int | str:
-    """A number as YAML reads it: an exponent with a point and a sign."""
-    if whole:
-        return int(value)
-    if value == 0 or POSITIONAL[0] <= abs(value) < POSITIONAL[1]:
-        return np.format_float_positional(value, trim="-")
-    return np.format_float_scientific(value, trim="0")
+def category_fields(
+    about: str,
+    example: object,
+    longest: int,
+    *,
+    values: Sequence[str] = (),
+    form: str = "",
+    nullable: bool = False,
+) -> Fields:
+    """The fields of texts, without those that have their default."""
+    length = longest if longest > USUAL_LENGTH else 0
+    more = {"form": form, "values": values, "max_length": length, "nullable": nullable}
+    given = {name: value for name, value in more.items() if value}
+    return {"type": "category", "about": about, **given, "example": str(example)}
+
+
+def _range_fields(
+    kind: str, about: str, low: object, high: object, example: object, *, nullable: bool = False
+) -> Fields:
+    gaps = {"nullable": True} if nullable else {}
+    return {"type": kind, "about": about, "min": low, "max": high, "example": example} | gaps
 
 
 def bounds(low: float, high: float, above: float = MARGIN) -> tuple[float, float]:

@@ -98,7 +98,7 @@ def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool
 def suspects(
     table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile], decided: pd.Series | None
 ) -> dict[str, str]:
-    """By name of a column, the evidence that it was written after the target was known."""
+    """By header of a column, the evidence that it was written after the target was known."""
     some = some_of(table, target)
     label = target.label(some)
     numbers = numbers_of(some, columns)
@@ -111,7 +111,7 @@ def suspects(
         if column.kind == "timestamp" and decided is not None:
             later = (one > decided.reindex(some.index).to_numpy()[:, None])[~absent]
             if later.mean() > LATER:
-                found[column.name] = (
+                found[column.header] = (
                     f"it comes after the decision in {later.mean():.0%} of the rows that have it"
                 )
                 continue
@@ -119,13 +119,13 @@ def suspects(
         if not target.classes:  # of few rows a tree cannot follow a line
             score = max(score, _along_a_line(one[:, 0], label))
         if score >= LEAK:
-            found[column.name] = f"alone it reaches {measure} {score:.3f}"
+            found[column.header] = f"alone it reaches {measure} {score:.3f}"
         elif (
             absent.any()
             and not absent.all()
             and (known := _absence_score(absent[:, 0], label, target)) >= ABSENCE
         ):
-            found[column.name] = f"whether it is missing reaches {measure} {known:.3f} alone"
+            found[column.header] = f"whether it is missing reaches {measure} {known:.3f} alone"
     return found
 
 

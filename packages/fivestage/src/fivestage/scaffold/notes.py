@@ -13,18 +13,8 @@ FEWEST_CLASSES = 3  # where one can stand for an outcome that is not known
 
 def notes_of(found: Draft) -> Iterator[str]:
     """Sentences, each about one thing that was seen."""
-    options = found.options
     yield from found.reader.notes
-    if found.unlabelled:
-        rows = plural(found.unlabelled, "row")
-        yield f"{rows} without a target left out: nothing can be learnt where it is not known."
-    if found.identifier:
-        yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
-    repeated = plural(found.repeated, "repeated row")
-    if found.repeated and found.drop_repeated:
-        yield f"{repeated} left out: DUPLICATES=keep keeps what repeats another row whole."
-    elif found.repeated:
-        yield f"{repeated} kept, though the same as another one: with few columns that is chance."
+    yield from _of_rows(found)
     for header, evidence in found.evidence.items():
         yield f"{header} is kept, though {evidence}: the page and the model card will say so."
     if found.telling and not found.evidence:
@@ -40,11 +30,27 @@ def notes_of(found: Draft) -> Iterator[str]:
     if renamed:
         more = f", and {len(renamed) - MOST_SHOWN} more" if len(renamed) > MOST_SHOWN else ""
         yield f"Names in the contract: {', '.join(renamed[:MOST_SHOWN])}{more}."
-    if options.group and options.time:
-        yield f"GROUP={options.group} is for tables without TIME: here, windows go by {options.time}."
+    group, time = found.options.group, found.options.time
+    if group and time:
+        yield f"GROUP={group} is for tables without TIME: here, windows go by {time}."
     for column in found.features:
         yield from _of_column(column)
     yield from _of_target(found)
+
+
+def _of_rows(found: Draft) -> Iterator[str]:
+    if found.unlabelled:
+        rows = plural(found.unlabelled, "row")
+        yield f"{rows} without a target left out: nothing can be learnt where it is not known."
+    if found.untimed:
+        yield f"{plural(found.untimed, 'row')} without a readable {found.options.time} quarantined."
+    if found.identifier:
+        yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
+    repeated = plural(found.repeated, "repeated row")
+    if found.repeated and found.drop_repeated:
+        yield f"{repeated} left out: DUPLICATES=keep keeps what repeats another row whole."
+    elif found.repeated:
+        yield f"{repeated} kept, though the same as another one: with few columns that is chance."
 
 
 def _of_column(column: ColumnProfile) -> Iterator[str]:

@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -20,13 +19,12 @@ from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, names_of
 from fivestage.scaffold.draft import ROW, SIMULATED_TIME, Draft
 from fivestage.scaffold.fields import (
-    POSITIONAL,
+    Fields,
+    as_yaml,
     decision_time_fields,
     fields_of,
     key_fields,
     label_fields,
-    plain,
-    quoted,
     row_fields,
 )
 from fivestage.scaffold.gates_plan import INTERVAL, plan_limits
@@ -49,8 +47,6 @@ TITLES = {
     "regression": "How much will “{}” be?",
 }
 
-Fields = dict[str, Any]
-
 
 def write_problem(found: Draft, folder: Path) -> None:
     """Write contract, dataset, features and candidates into a folder, all or none.
@@ -67,13 +63,14 @@ def write_problem(found: Draft, folder: Path) -> None:
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 (no HTML)
     )
-    environment.globals |= {"q": quoted, "py": repr, "limit": _limit, "plural": plural}
+    environment.globals |= {"q": as_yaml, "py": repr, "plural": plural}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         for file in (CONTRACT, DATASET, FEATURES, CANDIDATES):
             made = environment.get_template(f"{file}.j2").render(content)
-            lines = _without_gaps(made.split("\n")) if file == CONTRACT else made.split("\n")
-            (scratch / file).write_text("\n".join(lines), encoding="utf-8")
+            if file == CONTRACT:  # no empty line within a block, and never two together
+                made = re.sub(r"\n{3,}", "\n\n", re.sub(r"\n{2,}(?= )", "\n", made))
+            (scratch / file).write_text(made, encoding="utf-8")
         load_contract(scratch / CONTRACT)
         modules = [str(scratch / file) for file in (DATASET, FEATURES, CANDIDATES)]
         style = [
@@ -101,29 +98,21 @@ def _content(found: Draft) -> Fields:
     history = max(days) if found.keys else 0
     kinds_of = {"binary": ("rate", "count"), "regression": ("mean", "count")}
     kinds = kinds_of.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
-    return {
-        "rows": f"{len(found.table):,}",
+    more = {
         "source": named(options.data),
-        "data": options.data,
         "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
-        "target": target,
         "prices": _prices(target),
         "interval": INTERVAL,
-        "label": found.label,
         "time": found.time,
         "known": f"the column {_known(found)}" if _known(found) else "an hour after the decision",
-        "windows": windows,
         "identity": found.identity,
         "columns": columns,
         "keys": [key.name for key in found.keys],
         "outcome": _outcome(found, {str(column["name"]): column["fields"] for column in columns}),
         "slices": _slices(found),
         "limits": plan_limits(target, windows, found.period_rows, found.reached, seasons),
-        "seasons": f"{seasons.mean:.0%}" if target.classes else f"{seasons.mean:.2g}",
-        "held": f"{seasons.held:.1%}",
-        "reached": found.reached,
-        "left_out": found.left_out,
+        "seasons": seasons,
         "unwatched": [
             *found.trending,
             *(f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in kinds),
@@ -135,10 +124,8 @@ def _content(found: Draft) -> Fields:
         "history_days": days,
         "reach_hours": (history + windows.holdout_days) * 24,
         "dataset": _dataset(found),
-        "evidence": found.evidence,
-        "repeated": found.repeated if found.drop_repeated else 0,
-        "unlabelled": found.unlabelled,
     }
+    return vars(found) | more
 
 
 def _prices(target: Target) -> Fields:
@@ -161,14 +148,9 @@ def _name(found: Draft) -> str:
     return "-".join(words).replace("_", "-")[:LONGEST_NAME].rstrip("-")
 
 
-def _short(value: float) -> int | str:
-    """Two digits, as YAML reads them."""
-    return plain(float(f"{value:.2g}"), whole=False)
-
-
-def _limit(value: float) -> float | int | str:
-    """A limit of two digits; what is very small, as YAML reads it."""
-    return value if value >= POSITIONAL[0] else plain(value, whole=False)
+def _short(value: float) -> float:
+    """Two digits."""
+    return float(f"{value:.2g}")
 
 
 def _scale(target: Target) -> float:
@@ -209,14 +191,13 @@ def _columns(found: Draft) -> list[Fields]:
 
 
 def _seen(column: ColumnProfile) -> str:
-    low, high = (plain(one, whole=column.kind == "integer") for one in (column.low, column.high))
-    return f"seen from {low} to {high}"
+    return f"seen from {as_yaml(column.low)} to {as_yaml(column.high)}"
 
 
 def _outcome(found: Draft, fields: Mapping[str, Fields]) -> dict[str, Fields]:
     """The columns of the event that tells what became of a row."""
     outcome = {name: fields[name] for name in (found.identity, *(key.name for key in found.keys))}
-    happened = fields[found.time] | {"about": quoted("when that was known")}
+    happened = fields[found.time] | {"about": "when that was known"}
     return outcome | {found.label: label_fields(found.target), HAPPENED: happened}
 
 
@@ -235,15 +216,12 @@ def _dataset(found: Draft) -> Fields:
     known = names[options.known] if _known(found) else None
     decided = f'rows["{found.time}"]'
     return {
-        "reader": found.reader,
         "headers": {one: name for one in in_order if (name := (used | more)[one]) != one},
         "texts": [name for name, kind in plain.items() if kind == "text"],
         "numbers": [name for name, kind in plain.items() if kind == "number"],
         "read": {name: code for name, code in plain.items() if code not in ("text", "number")},
         "label": found.target.code(f'table["{found.label}"]'),
         "row": "" if found.identifier else ROW,
-        "drop": found.drop_repeated,
-        "unhashable": not found.hashable,
         "simulated": _simulated(found),
         "known": f"{_times(known)}.fillna({decided} + HOUR)" if known else f"{decided} + HOUR",
         "in_parts": found.identifier is not None and not windows.simulated,
@@ -292,14 +270,3 @@ def _slices(found: Draft) -> list[str]:
 
     few = [one for one in found.features if one.kind == "category" and one.distinct <= SLICE_LEVELS]
     return [one.name for one in sorted(few, key=lambda one: largest(one.header))[:SLICES]]
-
-
-def _without_gaps(lines: Sequence[str]) -> list[str]:
-    """Without empty lines inside of a block, and never two together."""
-    kept: list[str] = []
-    for place, line in enumerate(lines):
-        following = lines[place + 1] if place + 1 < len(lines) else ""
-        if not line and (following.startswith(" ") or not following) and place + 1 < len(lines):
-            continue
-        kept.append(line)
-    return kept
