@@ -19,7 +19,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import put_between
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
-from fivestage.data.validation import MAX_SHARE
+from fivestage.data.event_tables import MAX_SHARE
 from fivestage.evaluation.metrics import evaluate
 from fivestage.monitoring.backtest import ERROR
 from fivestage.reporting import number_format as fmt

@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Column, ColumnRule
+from fivestage.data.event_tables import check_lost
 from fivestage.data.validation import (
     Validated,
-    check_share,
     frame_schema,
     summary,
     validate,
@@ -222,11 +222,9 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_large_share_in_quarantine_stops_the_work() -> None:
-    path = Path("quarantine/rows.csv")
-    check_share(10, 1000, "rows", path)
+    check_lost("rows", 10, 1000, Path("quarantine"))
     with pytest.raises(UserError, match=r"rows: 11 of 1,000 rows \(1\.1%\), more than 1%, are in quarantine"):
-        check_share(11, 1000, "rows", path)
-    check_share(11, 1000, "rows", path, limit=0.02)
+        check_lost("rows", 11, 1000, Path("quarantine"))
 
 
 def test_a_rule_between_two_columns_quarantines_rows_that_break_it() -> None:

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, Event
-from fivestage.data.validation import Validated, check_share, summary, validate, write_quarantine
+from fivestage.data.validation import Validated, summary, validate, write_quarantine
 from fivestage.features.problem import Tables
 
 RAW, ROWS = "raw", "rows"  # what cleaning looked at, and what it made
 DECISIONS = "decisions"
+MAX_SHARE = 0.01  # of a table's rows that may be in quarantine
 EVER = -(2**60)  # epoch seconds before which nothing is known
 SMOKE_ROWS = 24  # the last ones before a day, that prove an artifact of it: their past is kept with it
 
@@ -89,18 +91,17 @@ def ingest_tables(
     Raises:
         UserError: when a table lacks a column, or too many of its rows are in quarantine.
     """
-    raw = raw_quarantine(tables)
-    write_quarantine_reports({RAW: raw}, quarantine)
-    check_lost(RAW, raw.lost, raw.total, quarantine)
     checked = validate_tables(
         {ROWS: tables.rows} | {kind: tables.events[kind] for kind in contract.events}, contract
     )
-    reports = {name: quarantine_report(name, one) for name, one in checked.items()}
+    reports = {RAW: raw_quarantine(tables)} | {
+        name: quarantine_report(name, one) for name, one in checked.items()
+    }
     write_quarantine_reports(reports, quarantine)
     for name, report in reports.items():
         check_lost(name, report.lost, report.total, quarantine)
-    raw_rows = {DECISIONS: raw.total} | {kind: reports[kind].total for kind in contract.events}
-    reasons = {reason: rows for report in (raw, *reports.values()) for reason, rows in report.reasons.items()}
+    raw_rows = {DECISIONS: reports[RAW].total} | {kind: reports[kind].total for kind in contract.events}
+    reasons = {reason: rows for report in reports.values() for reason, rows in report.reasons.items()}
     events = EventTables({kind: checked[kind].good for kind in contract.events}, tables.reference)
     return checked[ROWS].good, events, IngestReport(data, raw_rows, reasons, tables.quality)
 
@@ -152,5 +153,10 @@ def check_lost(name: str, lost: int, total: int, quarantine: Path) -> None:
     Raises:
         UserError: more than the limit's share.
     """
-    source = "the raw tables" if name == RAW else name
-    check_share(lost, total, source, quarantine / f"{name}.csv")
+    if lost > MAX_SHARE * total:
+        source = "the raw tables" if name == RAW else name
+        raise UserError(
+            f"{source}: {lost:,} of {total:,} rows ({lost / total:.1%}), more than {MAX_SHARE:.0%}, are in "
+            f"quarantine. {quarantine / name}.csv says which and why; fix them, or the ranges in "
+            "problem.yaml."
+        )

@@ -11,7 +11,6 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
-MAX_SHARE = 0.01
 MOMENTS = ("decision_at", "known_at")  # which rows carry beside the contract's columns, in epoch seconds
 
 
@@ -223,17 +222,3 @@ def write_quarantine(rows: pd.DataFrame, path: Path) -> None:
         UserError: the folder cannot be written.
     """
     write_whole(path, lambda scratch: rows.to_csv(scratch, index=False))
-
-
-def check_share(bad: int, total: int, source: str, path: Path, limit: float = MAX_SHARE) -> None:
-    """Refuse to go on when too many rows are in quarantine.
-
-    Raises:
-        UserError: more than the limit's share.
-    """
-    if bad > limit * total:
-        share = f"{bad:,} of {total:,} rows ({bad / total:.1%}), more than {limit:.0%}"
-        raise UserError(
-            f"{source}: {share}, are in quarantine. {path} says which and why; "
-            "fix them, or the ranges in problem.yaml."
-        )

@@ -1,7 +1,5 @@
 """Scores of probabilities: of one outcome, and of several classes."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,23 +49,6 @@ class Ranking:
         )
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums by day; each field is an array with the days first, or one draw's weighted totals."""
-
-    rows: Floats
-    positives: Floats
-    probability: Floats
-    log_loss: Floats
-    brier: Floats
-    acted: Floats
-    cost: Floats
-    cost_acting: Floats
-    cost_waiting: Floats
-    cost_perfect: Floats
-    bin_excess: Floats
-
-
 class BinaryDailySample(DailySample):
     """Probabilities of one outcome."""
 
@@ -89,31 +70,31 @@ class BinaryDailySample(DailySample):
             "brier": truth * (1 - chance) ** 2 + (1 - truth) * chance**2,
             "acted": act.astype(np.float64),
             "cost": np.where(act, acting, waiting),
-            "cost_acting": acting,
-            "cost_waiting": waiting,
-            "cost_perfect": money.oracle_cost(truth),
+            "acting": acting,
+            "waiting": waiting,
+            "perfect": money.oracle_cost(truth),
         }
-        by_day = {name: self.by_day(value) for name, value in per_row.items()}
-        self.sums = _Sums(**by_day, bin_excess=bin_excess(self, truth, chance))
+        self.sums = {name: self.by_day(value) for name, value in per_row.items()}
+        self.excess = bin_excess(self, truth, chance)
         self.ranking = Ranking(truth, chance, self.of_day)
 
     def scores(self, weight: Floats) -> dict[str, float]:
-        total = _Sums(**{name: weight @ by_day for name, by_day in vars(self.sums).items()})
-        rows = float(total.rows)
+        total = {name: float(weight @ by_day) for name, by_day in self.sums.items()}
+        rows = total["rows"]
         roc_auc, pr_auc = self.ranking.areas(weight)
-        best_constant = float(min(total.cost_acting, total.cost_waiting))
-        possible = best_constant - float(total.cost_perfect)
+        best_constant = min(total["acting"], total["waiting"])
+        possible = best_constant - total["perfect"]
         return {
             "roc_auc": roc_auc,
             "pr_auc": pr_auc,
-            "log_loss": float(total.log_loss) / rows,
-            "brier": float(total.brier) / rows,
-            "calibration_error": float(np.abs(total.bin_excess).sum()) / rows,
-            "bias": float(total.probability - total.positives) / rows,
-            "cost_per_1000": float(total.cost) / rows * DECISIONS,
-            "savings_share": (best_constant - float(total.cost)) / possible if possible > 0 else NAN,
-            "action_rate": float(total.acted) / rows,
-            "rate": float(total.positives) / rows,
+            "log_loss": total["log_loss"] / rows,
+            "brier": total["brier"] / rows,
+            "calibration_error": float(np.abs(weight @ self.excess).sum()) / rows,
+            "bias": (total["probability"] - total["positives"]) / rows,
+            "cost_per_1000": total["cost"] / rows * DECISIONS,
+            "savings_share": (best_constant - total["cost"]) / possible if possible > 0 else NAN,
+            "action_rate": total["acted"] / rows,
+            "rate": total["positives"] / rows,
             "rows": rows,
         }
 

@@ -1,5 +1,6 @@
 """Where ZenML and MLflow behave otherwise than a project on one machine needs; each with its reason."""
 
+import importlib.metadata
 import sqlite3
 from functools import cache
 from typing import Any
@@ -27,12 +28,12 @@ def adjust_stores() -> None:
     - The stores commit dozens of times a run; with a write-ahead log a commit does not wait for the disk.
     """
     zenml: Any = source_utils
-    zenml._get_package_for_module = cache(zenml._get_package_for_module)  # noqa: SLF001 (has no public name)
     zenml.is_distribution_package_file = _is_installed
     for owner, name in (
         (integration_registry, "activate_integrations"),
         (Environment, "get_python_packages"),
         (source_code_utils, "get_hashed_source_code"),
+        (importlib.metadata, "packages_distributions"),  # imported anew by each call
     ):
         setattr(owner, name, cache(getattr(owner, name)))
     event.listen(Engine, "connect", _use_write_ahead_log)

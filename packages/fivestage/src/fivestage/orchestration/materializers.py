@@ -5,13 +5,10 @@ The hash is the cache's: a step that runs again and makes the same data leaves t
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import fields
 from functools import lru_cache
-from io import BytesIO
 from typing import Any, ClassVar, get_type_hints
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,12 +18,11 @@ from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 
-from fivestage.common.columns import Floats
 from fivestage.data.partitions import parquet_of
 
 _FRAME = "frame.parquet"
 _RECORD = "record.json"
-_ARRAYS = tuple[Floats, ...]
+_FRAMES = dict[str, pd.DataFrame]
 
 
 def _decoded(content: bytes) -> pd.DataFrame:
@@ -62,17 +58,6 @@ class _HashedFiles(BaseMaterializer):
             content: bytes = file.read()
         return content
 
-    def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        self._write(name, parquet_of(frame))
-
-    def _read_frame(self, name: str) -> pd.DataFrame:
-        return _decoded(self._read(name))
-
-    def _write_array(self, name: str, array: Floats) -> None:
-        content = BytesIO()
-        np.save(content, array, allow_pickle=False)
-        self._write(name, content.getvalue())
-
 
 class FrameMaterializer(_HashedFiles):
     """One frame; the default for `pd.DataFrame` once this module is imported."""
@@ -81,14 +66,14 @@ class FrameMaterializer(_HashedFiles):
     SKIP_REGISTRATION: ClassVar[bool] = True
 
     def save(self, data: pd.DataFrame) -> None:
-        self._write_frame(_FRAME, data)
+        self._write(_FRAME, parquet_of(data))
 
     def load(self, data_type: type[Any]) -> pd.DataFrame:  # noqa: ARG002 - ZenML's signature
         return _frame_of(self._read(_FRAME)).copy(deep=False)  # pandas copies what somebody writes to
 
 
 class RecordMaterializer(_HashedFiles):
-    """A dataclass whose fields are frames, dictionaries of frames, tuples of arrays, or what JSON can hold.
+    """A dataclass whose fields are dictionaries of frames, or what JSON can hold.
 
     To be named by the step: `@step(output_materializers=RecordMaterializer)`.
     """
@@ -97,51 +82,32 @@ class RecordMaterializer(_HashedFiles):
     SKIP_REGISTRATION: ClassVar[bool] = True
 
     def save(self, data: Any) -> None:
-        rest: dict[str, Any] = {}
-        families: dict[str, list[str]] = {}
+        record: dict[str, Any] = {}
         for name, hint in _hints(type(data)).items():
             value = getattr(data, name)
-            if hint is pd.DataFrame:
-                self._write_frame(f"{name}.parquet", value)
-            elif _is_family(hint):
-                families[name] = list(value)
+            if hint == _FRAMES:
                 for key, frame in value.items():
-                    self._write_frame(f"{name}.{key}.parquet", frame)
-            elif hint == _ARRAYS:
-                families[name] = [str(number) for number in range(len(value))]
-                for number, array in enumerate(value):
-                    self._write_array(f"{name}.{number}.npy", array)
+                    self._write(f"{name}.{key}.parquet", parquet_of(frame))
+                record[name] = list(value)
             else:
-                rest[name] = TypeAdapter(hint).dump_python(value, mode="json")
-        self._write(_RECORD, json.dumps({"families": families, "rest": rest}).encode())
+                record[name] = TypeAdapter(hint).dump_python(value, mode="json")
+        self._write(_RECORD, json.dumps(record).encode())
 
     def load(self, data_type: type[Any]) -> Any:
         record = json.loads(self._read(_RECORD))
-        values: dict[str, Any] = {}
-        for name, hint in _hints(data_type).items():
-            if hint is pd.DataFrame:
-                values[name] = self._read_frame(f"{name}.parquet")
-            elif _is_family(hint):
-                values[name] = {
-                    key: self._read_frame(f"{name}.{key}.parquet") for key in record["families"][name]
-                }
-            elif hint == _ARRAYS:
-                values[name] = tuple(
-                    np.load(BytesIO(self._read(f"{name}.{number}.npy")))
-                    for number in record["families"][name]
-                )
-            else:
-                values[name] = TypeAdapter(hint).validate_python(record["rest"][name])
-        return data_type(**values)
+        return data_type(
+            **{
+                name: {key: _decoded(self._read(f"{name}.{key}.parquet")) for key in record[name]}
+                if hint == _FRAMES
+                else TypeAdapter(hint).validate_python(record[name])
+                for name, hint in _hints(data_type).items()
+            }
+        )
 
 
 def _hints(record: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(record)
     return {field.name: hints[field.name] for field in fields(record)}
-
-
-def _is_family(hint: Any) -> bool:
-    return hint in (dict[str, pd.DataFrame], Mapping[str, pd.DataFrame])
 
 
 materializer_registry.register_and_overwrite_type(pd.DataFrame, FrameMaterializer)

@@ -18,27 +18,6 @@ from fivestage.training.selection import Selection
 
 
 @dataclass(frozen=True)
-class DatasetUse:
-    """Rows that a training saw.
-
-    Args:
-        name: such as `train`, a window of time.
-        digest: of the raw data.
-        rows: how many they are.
-        first: the first decision, ISO 8601.
-        last: the last one.
-        context: what they were for.
-    """
-
-    name: str
-    digest: str
-    rows: int
-    first: str
-    last: str
-    context: str
-
-
-@dataclass(frozen=True)
 class TrainingDetails:
     """What a run shows beside its parameters and metrics.
 
@@ -51,7 +30,7 @@ class TrainingDetails:
     """
 
     leaderboard: Sequence[LeaderboardRow] = ()
-    datasets: Sequence[DatasetUse] = ()
+    datasets: Sequence[DatasetInput] = ()
     started: float = 0.0
     problem: str = "problem:PROBLEM"
     note: str = ""
@@ -79,7 +58,7 @@ def details_of(
     return TrainingDetails(tried, datasets_of(rows, windows, data), started, note=note)
 
 
-def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tuple[DatasetUse, ...]:
+def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list[DatasetInput]:
     """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on.
 
     Args:
@@ -93,10 +72,19 @@ def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> tupl
     decided = rows["decision_at"].to_numpy()
     used = [("train", windows.train, "training"), ("holdout", windows.holdout, "evaluation")]
     used += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]
-    return tuple(
-        DatasetUse(name, digest, len(places), iso(decided[places].min()), iso(decided[places].max()), context)
-        for name, places, context in used
-    )
+    found = []
+    for name, places, context in used:
+        first, last = (iso(at) for at in (decided[places].min(), decided[places].max()))
+        profile = {"rows": len(places), "first decision": first, "last decision": last}
+        data = Dataset(
+            name=name,
+            digest=digest[:12],
+            source_type="code",
+            source=json.dumps({"tags": {"reader": "problem/dataset.py"}}),
+            profile=json.dumps(profile),
+        )
+        found.append(DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)]))
+    return found
 
 
 def begin(client: MlflowClient, experiment: str, of: str, name: str, details: TrainingDetails) -> str:
@@ -109,7 +97,7 @@ def begin(client: MlflowClient, experiment: str, of: str, name: str, details: Tr
     started = round((details.started or time.time()) * 1000)
     tags = {"of": of, "stage": "training", MLFLOW_RUN_NOTE: details.note}
     run = client.create_run(number, start_time=started, run_name=name, tags=tags)
-    client.log_inputs(run.info.run_id, datasets=[_input(one) for one in details.datasets])
+    client.log_inputs(run.info.run_id, datasets=list(details.datasets))
     for row in details.leaderboard:
         _log_candidate(client, number, run.info.run_id, row)
     return str(run.info.run_id)
@@ -123,18 +111,6 @@ def _log_candidate(client: MlflowClient, experiment: str, parent: str, row: Lead
     metrics = [Metric(f"folds_{name}", value, started, 0) for name, value in found.items()]
     client.log_batch(run.info.run_id, metrics=metrics)
     client.set_terminated(run.info.run_id, end_time=started + round(row.seconds * 1000))
-
-
-def _input(one: DatasetUse) -> DatasetInput:
-    profile = {"rows": one.rows, "first decision": one.first, "last decision": one.last}
-    data = Dataset(
-        name=one.name,
-        digest=one.digest[:12],
-        source_type="code",
-        source=json.dumps({"tags": {"reader": "problem/dataset.py"}}),
-        profile=json.dumps(profile),
-    )
-    return DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, one.context)])
 
 
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -142,30 +142,21 @@ def select(
     best = min(tried, key=lambda one: one.loss)
     estimator = with_settings(candidates[best.name], best.settings)
     complete = trainer.complete(sample, folds, estimator, best.margins)
-    leaderboard = (
-        *(
-            LeaderboardRow(name, "baseline", _fold_means(_baseline(name, sample, folds, contract, trainer)))
-            for name in (contract.baselines if kept is None else ())
-        ),
-        *(
-            LeaderboardRow(
-                one.name,
-                "candidate",
-                _fold_means(
-                    [
-                        trainer.leaderboard_scores(label, margins)
-                        for label, margins in zip(
-                            labels, complete if one is best else one.margins, strict=True
-                        )
-                    ]
-                ),
-                chosen=one is best,
-                started=one.started,
-                seconds=one.seconds,
-            )
-            for one in tried
-        ),
-    )
+
+    def baseline(name: BaselineName) -> LeaderboardRow:
+        def on(fold: Fold) -> dict[str, float]:
+            forecast = trainer.baseline(name, sample, fold.train, fold.valid)
+            return scores(sample.label[fold.valid], forecast, contract.costs)
+
+        return LeaderboardRow(name, "baseline", _means(side_by_side(on, folds)))
+
+    def row(one: CandidateResult) -> LeaderboardRow:
+        margins = complete if one is best else one.margins
+        found = _means([trainer.leaderboard_scores(*pair) for pair in zip(labels, margins, strict=True)])
+        return LeaderboardRow(one.name, "candidate", found, one is best, one.started, one.seconds)
+
+    compared = contract.baselines if kept is None else ()
+    leaderboard = (*map(baseline, compared), *map(row, tried))
     calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
     return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample, code))
 
@@ -207,22 +198,12 @@ def cross_validate(
 
     found = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
     labels = _labels(sample, folds)
-    return [
-        _timed(name, estimator, found[place * len(folds) : (place + 1) * len(folds)], labels, trainer)
-        for place, (name, estimator) in enumerate(candidates.items())
-    ]
-
-
-def _timed(
-    name: str,
-    estimator: Estimator,
-    found: Sequence[tuple[list[Floats], float, float]],
-    labels: Sequence[Any],
-    trainer: TaskTrainer,
-) -> CandidateResult:
-    staged, started, ended = zip(*found, strict=True)
-    best = _best_count(name, estimator, staged, labels, trainer)
-    return replace(best, started=min(started), seconds=max(ended) - min(started))
+    results = []
+    for place, (name, estimator) in enumerate(candidates.items()):
+        staged, started, ended = zip(*found[place * len(folds) :][: len(folds)], strict=True)
+        best = _best_count(name, estimator, staged, labels, trainer)
+        results.append(replace(best, started=min(started), seconds=max(ended) - min(started)))
+    return results
 
 
 def require_convertible(
@@ -294,19 +275,5 @@ def _best_count(
     return CandidateResult(name, float(losses[best]), stages[best], settings)
 
 
-def _baseline(
-    name: BaselineName,
-    sample: TrainingSample,
-    folds: Sequence[Fold],
-    contract: Contract,
-    trainer: TaskTrainer,
-) -> list[dict[str, float]]:
-    def one(fold: Fold) -> dict[str, float]:
-        forecast = trainer.baseline(name, sample, fold.train, fold.valid)
-        return scores(sample.label[fold.valid], forecast, contract.costs)
-
-    return side_by_side(one, folds)
-
-
-def _fold_means(found: Sequence[dict[str, float]]) -> dict[str, float]:
+def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
