@@ -8,16 +8,19 @@ from zenml import step
 from fivestage.common.settings import ROOT, VAR
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
-from fivestage.deployment import kubernetes_release as kubernetes
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.batch_scoring import score as score_batch
 from fivestage.deployment.images import build_serving
+from fivestage.deployment.kubernetes_release import (
+    ClusterReleases,
+    ReleasePlan,
+    released_model,
+)
 from fivestage.deployment.local_process import settings_in
-from fivestage.deployment.releases import Release, history, rollback_target
+from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import smoke_rows, url
 from fivestage.orchestration.materializers import RecordMaterializer
-from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from steps.model import REGISTRY
 
@@ -69,19 +72,18 @@ def deploy_kubernetes(
     version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> Annotated[Released, "release"]:
     """Release a version to a cluster by way of a canary; what serves there stays if a check fails."""
-    plan = kubernetes.ReleasePlan(OVERLAYS / overlay, image, why, bake_seconds=bake_seconds, accept=accept)
-    cluster = kubernetes.cluster_of(plan.overlay, context)
-    model = kubernetes.released_model(REGISTRY.name, version)
-    release, checks = kubernetes.release(cluster, plan, model, PROBLEM.contract, Settings.from_environment())
+    plan = ReleasePlan(OVERLAYS / overlay, image, why, bake_seconds, accept)
+    model = released_model(REGISTRY.name, version)
+    releases = ClusterReleases.to(plan.overlay, context)
+    release, checks = releases.release(plan, model, PROBLEM.contract)
     return Released(release, tuple(f"{one.name}: {one.sentence}" for one in checks))
 
 
 @step(enable_cache=False, output_materializers=RecordMaterializer)
 def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Released, "release"]:
     """Return manifests, image and model to the release before, and the alias `champion` with them."""
-    cluster = kubernetes.cluster_of(OVERLAYS / overlay, context)
-    model = kubernetes.released_model(REGISTRY.name, rollback_target(history(cluster)).release.model)
-    release = kubernetes.roll_back(cluster, model, Settings.from_environment(), why)
+    releases = ClusterReleases.to(OVERLAYS / overlay, context)
+    release = releases.roll_back(released_model(REGISTRY.name, releases.model_before), why)
     REGISTRY.promote(REGISTRY.find(release.model))
     return Released(release, ())
 
@@ -101,8 +103,5 @@ def smoke_kubernetes(version: str, overlay: str, context: str) -> float:
     Raises:
         ReleaseCheckError: when it does not answer, or as another model would.
     """
-    cluster, model = (
-        kubernetes.cluster_of(OVERLAYS / overlay, context),
-        kubernetes.released_model(REGISTRY.name, version),
-    )
-    return kubernetes.smoke_service(cluster, OVERLAYS / overlay, model, Settings.from_environment())
+    folder = OVERLAYS / overlay
+    return ClusterReleases.to(folder, context).smoke(folder, released_model(REGISTRY.name, version))

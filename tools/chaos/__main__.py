@@ -13,8 +13,7 @@ from fivestage.common.files import write_between
 from fivestage.common.settings import REPORTS, ROOT, prepare_environment
 from fivestage.deployment import releases
 from fivestage.deployment.kubectl import Cluster
-from fivestage.deployment.kubernetes_release import release, released_model
-from fivestage.serving.service_settings import Settings
+from fivestage.deployment.kubernetes_release import released_model
 from problem import PROBLEM
 from tools.chaos.load import PER_SECOND, under_load
 from tools.chaos.scenarios import (
@@ -72,7 +71,7 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
     found = [Seen(one.what, one.why) for one in chosen]
     try:
-        release(stage.cluster, STAGE, stage.model, contract, Settings())
+        stage.releases.release(STAGE, stage.model, contract)
         for one, seen in zip(chosen, found, strict=True):
             print(f"{one.what} ...", flush=True)
             try:

@@ -13,11 +13,10 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment.kubectl import Cluster, Manifest
 from fivestage.deployment.kubernetes_release import (
+    ClusterReleases,
     ReleaseCheckError,
     ReleasedModel,
     ReleasePlan,
-    release,
-    roll_back,
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.serving.service_settings import Settings
@@ -44,6 +43,11 @@ class Stage:
     model: ReleasedModel
     folder: Path  # of its artifact
     contract: Contract
+
+    @property
+    def releases(self) -> ClusterReleases:
+        """What brings versions into service there."""
+        return ClusterReleases(self.cluster, Settings())
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ def released_and_back(stage: Stage) -> None:
         UserError: when the release that serves at the end is not the first one again.
     """
     other = replace(stage.model, version=f"{stage.model.version}-again")  # another mark: other pods
-    release(stage.cluster, STAGE, other, stage.contract, Settings())
-    roll_back(stage.cluster, stage.model, Settings(), "chaos")
+    stage.releases.release(STAGE, other, stage.contract)
+    stage.releases.roll_back(stage.model, "chaos")
     settle(stage)
     served = deployment(stage)["spec"]["template"]["metadata"]["annotations"]["fivestage/model-version"]
     if served != stage.model.version:
@@ -121,7 +125,7 @@ def bad_image(stage: Stage) -> None:
 
 def bad_model(stage: Stage) -> None:
     """A model is to be released that has lost a byte on its way."""
-    refused(stage, replace(STAGE, overlay=HERE / "damaged", wait_seconds=45), stage.model, "canary rollout")
+    refused(stage, replace(STAGE, overlay=HERE / "damaged"), stage.model, "canary rollout", wait_seconds=45)
 
 
 def other_answers(stage: Stage) -> None:
@@ -165,14 +169,16 @@ def database_away(stage: Stage) -> None:
     settle(stage)
 
 
-def refused(stage: Stage, plan: ReleasePlan, model: ReleasedModel, check: str) -> None:
+def refused(
+    stage: Stage, plan: ReleasePlan, model: ReleasedModel, check: str, wait_seconds: float = 300
+) -> None:
     """Release what must not come into service.
 
     Raises:
         UserError: when it does, or another check refuses it.
     """
     try:
-        release(stage.cluster, plan, model, stage.contract, Settings())
+        replace(stage.releases, wait_seconds=wait_seconds).release(plan, model, stage.contract)
     except ReleaseCheckError as error:
         if error.check != check:
             raise UserError(f"`{check}` was to refuse it, and: {error}") from error

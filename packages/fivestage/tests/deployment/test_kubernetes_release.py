@@ -15,19 +15,17 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import releases
 from fivestage.deployment.kubernetes_release import (
+    ClusterReleases,
     ReleaseCheckError,
     ReleasedModel,
     ReleasePlan,
-    release,
-    roll_back,
-    smoke_service,
 )
 from fivestage.serving.service_settings import Settings
 from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running
 from tests.synthetic import request_of
 
-PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", wait_seconds=2, bake_seconds=0)
+PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", bake_seconds=0)
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +75,13 @@ def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
     return contract.model_copy(update={"gates": gates, "service": service})
 
 
+def releases_to(cluster: FakeCluster) -> ClusterReleases:
+    return ClusterReleases(cluster, Settings(), wait_seconds=2)
+
+
 def put(cluster: FakeCluster, model: ReleasedModel, contract: Contract, **settings: str) -> releases.Release:
     cluster.overlay[:] = manifests(f"fivestage-serving:{model.version}", **settings)
-    return release(cluster, PLAN, model, contract, Settings())[0]
+    return releases_to(cluster).release(PLAN, model, contract)[0]
 
 
 def image(cluster: FakeCluster) -> Any:
@@ -87,7 +89,7 @@ def image(cluster: FakeCluster) -> Any:
 
 
 def recorded(cluster: FakeCluster) -> list[tuple[int, str, str]]:
-    return [(k.release.number, k.release.outcome, k.release.model) for k in releases.history(cluster)]
+    return [(one.number, one.outcome, one.model) for one in releases.history(cluster)]
 
 
 def test_a_release_serves_and_is_recorded(
@@ -99,7 +101,7 @@ def test_a_release_serves_and_is_recorded(
     pods = cluster.objects["deployment", "fivestage"]["spec"]["template"]["metadata"]
     assert pods["annotations"] == {"fivestage/model-version": "1", "fivestage/contract": "c" * 12}
     (kept,) = releases.history(cluster)
-    assert kept.release == done
+    assert kept.model_copy(update={"manifests": done.manifests}) == done
     assert "Secret" not in {one["kind"] for one in kept.manifests}
     assert releases.HISTORY.read_text().count("\n") == 1
     assert "deployment fivestage-canary" not in " ".join(cluster.did)  # beside nothing there is no canary
@@ -111,7 +113,7 @@ def test_the_next_release_goes_by_a_canary_that_does_not_stay(
     put(cluster, models["1"], easy)
     cluster.did.clear()
     cluster.overlay[:] = manifests("fivestage-serving:2")
-    done, compared = release(cluster, PLAN, models["2"], easy, Settings())
+    done, compared = releases_to(cluster).release(PLAN, models["2"], easy)
     assert [one.name for one in compared] == ["errors", "latency", "distribution"]
     assert all(one.passed for one in compared)
     assert cluster.did == [
@@ -134,7 +136,7 @@ def fails(
     assert image(cluster) == before == "fivestage-serving:1"
     assert ("deployment", "fivestage-canary") not in cluster.objects
     assert ("apply fivestage fivestage-serving:2" in cluster.did) == touched
-    last = releases.history(cluster)[-1].release
+    last = releases.history(cluster)[-1]
     assert last.outcome == "failed"
     assert check in last.failed
     assert recorded(cluster)[0] == (1, "serving", "1")
@@ -179,7 +181,7 @@ def test_another_distribution_fails_in_the_canary(
     assert "the mean moved by" in refusal
     assert "release with --accept distribution" in refusal
     accepting = replace(PLAN, accept="distribution")
-    done, compared = release(cluster, accepting, models["2"], strict, Settings())
+    done, compared = releases_to(cluster).release(accepting, models["2"], strict)
     assert (done.outcome, image(cluster)) == ("serving", "fivestage-serving:2")
     assert [one.name for one in compared if not one.passed] == ["distribution"]
 
@@ -236,9 +238,9 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    assert smoke_service(cluster, PLAN.overlay, models["1"], Settings()) <= TOLERANCE
+    assert releases_to(cluster).smoke(PLAN.overlay, models["1"]) <= TOLERANCE
     with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
-        smoke_service(cluster, PLAN.overlay, models["2"], Settings())
+        releases_to(cluster).smoke(PLAN.overlay, models["2"])
     assert failure.value.check == "smoke"
 
 
@@ -248,15 +250,15 @@ def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_furth
     put(cluster, models["1"], easy)
     put(cluster, models["2"], easy, COLOUR="red")
     put(cluster, models["1"], easy, COLOUR="red", SHAPE="round")
-    back = roll_back(cluster, models["2"], Settings(), "too round", wait_seconds=2)
+    back = releases_to(cluster).roll_back(models["2"], "too round")
     assert (back.number, back.model, back.previous) == (4, "2", 1)
     assert back.why == "back from release 3: too round"
     assert image(cluster) == "fivestage-serving:2"
     assert {name for kind, name in cluster.objects if name.startswith("settings")} == {"settings-1"}
     assert ("secret", "fivestage") in cluster.objects
-    assert roll_back(cluster, models["1"], Settings(), "", wait_seconds=2).model == "1"
+    assert releases_to(cluster).roll_back(models["1"], "").model == "1"
     with pytest.raises(Exception, match="no way back"):
-        roll_back(cluster, models["1"], Settings(), "", wait_seconds=2)
+        releases_to(cluster).roll_back(models["1"], "")
 
 
 def test_a_rollback_to_a_tag_that_has_moved_is_undone(
@@ -264,9 +266,9 @@ def test_a_rollback_to_a_tag_that_has_moved_is_undone(
 ) -> None:
     first = put(cluster, models["1"], easy)
     put(cluster, models["2"], easy)
-    releases.end(cluster, replace(first, digest="sha256:other"), manifests("fivestage-serving:1"))
+    releases.end(cluster, first.model_copy(update={"digest": "sha256:other"}))
     with pytest.raises(ReleaseCheckError, match="a tag can move"):
-        roll_back(cluster, models["1"], Settings(), "", wait_seconds=2)
+        releases_to(cluster).roll_back(models["1"], "")
     assert image(cluster) == "fivestage-serving:2"
 
 
@@ -274,9 +276,11 @@ def test_two_releases_do_not_go_on_at_once(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     done = put(cluster, models["1"], easy)
-    other = replace(done, number=2, outcome="going", who="somebody", when=datetime.now(UTC).isoformat())
-    releases.end(cluster, other, ())
+    going = {"outcome": "going", "who": "somebody", "when": datetime.now(UTC).isoformat()}
+    other = done.model_copy(update={"number": 2, **going})
+    releases.end(cluster, other)
     with pytest.raises(Exception, match="Release 2 is going on, begun by somebody"):
         put(cluster, models["2"], easy)
-    releases.end(cluster, replace(other, when="2026-01-01T00:00:00+00:00"), ())  # killed long ago
+    long_ago = {"when": "2026-01-01T00:00:00+00:00"}
+    releases.end(cluster, other.model_copy(update=long_ago))  # killed
     assert put(cluster, models["2"], easy).number == 3

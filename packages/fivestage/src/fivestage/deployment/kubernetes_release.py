@@ -29,7 +29,6 @@ from fivestage.deployment.release_manifests import (
     serving_deployment,
 )
 from fivestage.deployment.releases import (
-    RecordedRelease,
     Release,
     begin,
     end,
@@ -65,7 +64,6 @@ class ReleasePlan:
         overlay: Folder of a kustomize overlay.
         image: Image of the service; the overlay's own if empty.
         why: Reason, for the record.
-        wait_seconds: Longest time that a rollout may take.
         bake_seconds: Time that the canary shares the live traffic for.
         accept: Name of a check that the canary need not pass, as where predictions are meant to differ.
     """
@@ -73,7 +71,6 @@ class ReleasePlan:
     overlay: Path
     image: str
     why: str
-    wait_seconds: float = 300
     bake_seconds: float = 30
     accept: str = ""
 
@@ -100,20 +97,18 @@ class ReleasedModel:
 
 
 @dataclass(frozen=True)
-class _Replacement:
-    """The manifests and the model that are to serve, and what served before them."""
+class _Rollout:
+    """A release that has begun, and what served before it."""
 
-    manifests: Sequence[Manifest]
+    release: Release
     model: ReleasedModel
-    settings: Settings
-    current: RecordedRelease | None
+    current: Release | None
     existing: Manifest | None  # the Deployment, whoever made it
-    wait_seconds: float
 
     @property
     def name(self) -> str:
         """The name of the Deployment, which is that of the Service too."""
-        return str(serving_deployment(self.manifests)["metadata"]["name"])
+        return str(serving_deployment(self.release.manifests)["metadata"]["name"])
 
     @property
     def current_manifests(self) -> Sequence[Manifest]:
@@ -121,124 +116,226 @@ class _Replacement:
         return self.current.manifests if self.current else ()
 
 
-def release(
-    cluster: Cluster, plan: ReleasePlan, model: ReleasedModel, contract: Contract, settings: Settings
-) -> tuple[Release, list[CanaryCheck]]:
-    """Bring a version into service if it passes every check, and else leave or put back what served.
+@dataclass(frozen=True)
+class ClusterReleases:
+    """Releases to one namespace of a cluster: each takes over only if it passes every check.
 
-    Args:
+    Attributes:
         cluster: Where to.
-        plan: What to release.
-        model: What its image must serve.
-        contract: With the objectives that the canary must keep.
         settings: Of the service, for its API keys.
-
-    Returns:
-        The release, and the canary's checks (none for a first release).
-
-    Raises:
-        ReleaseCheckError: When a check fails.
-        UserError: When another release is being carried out.
+        wait_seconds: Longest time that a rollout may take.
     """
-    annotations = {"model-version": model.version, "contract": model.contract[:12]}
-    cause = plan.why or f"model {model.version}"
-    manifests = annotated(cluster.render(plan.overlay), plan.image, annotations, cause)
-    with _check("manifests"):
-        cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
-        for warning in cluster.apply(manifests, dry_run=True):
-            if "PodSecurity" in warning:
-                raise UserError(warning)
-    past, name = history(cluster), serving_deployment(manifests)["metadata"]["name"]
-    current, existing = serving_release(past), cluster.get("deployment", name)
-    new = _Replacement(manifests, model, settings, current, existing, plan.wait_seconds)
-    draft = Release(
-        number=0,
-        previous=current.release.number if current else 0,
-        outcome="going",
-        image=str(serving_container(manifests)["image"]),
-        digest="",
-        model=model.version,
-        model_digest=model.digest,
-        contract=model.contract,
-        commit=model.commit,
-        overlay=plan.overlay.name,
-        who=operator(),
-        when=now(),
-        why=plan.why,
-    )
-    begun = begin(cluster, past, draft, manifests)
-    with failure_recorded(cluster, begun):
+
+    cluster: Cluster
+    settings: Settings
+    wait_seconds: float = 300
+
+    @classmethod
+    def to(cls, overlay: Path, context: str) -> "ClusterReleases":
+        """Return the releases to the namespace of a kustomize overlay, with the environment's settings.
+
+        Args:
+            overlay: Folder of the overlay.
+            context: Context of the kubeconfig file; the current one if empty.
+
+        Returns:
+            The releases, with the namespace that the overlay's Deployment is in.
+        """
+        namespace = namespace_of(Cluster("default", context).render(overlay))
+        return cls(Cluster(namespace, context), Settings.from_environment())
+
+    @property
+    def model_before(self) -> str:
+        """The version in the registry that `roll_back` returns to."""
+        return rollback_target(history(self.cluster)).model
+
+    def release(
+        self, plan: ReleasePlan, model: ReleasedModel, contract: Contract
+    ) -> tuple[Release, list[CanaryCheck]]:
+        """Bring a version into service if it passes every check, and else leave or put back what served.
+
+        Args:
+            plan: What to release.
+            model: What its image must serve.
+            contract: With the objectives that the canary must keep.
+
+        Returns:
+            The release, and the canary's checks (none for a first release).
+
+        Raises:
+            ReleaseCheckError: When a check fails.
+            UserError: When another release is being carried out.
+        """
+        annotations = {"model-version": model.version, "contract": model.contract[:12]}
+        cause = plan.why or f"model {model.version}"
+        manifests = annotated(self.cluster.render(plan.overlay), plan.image, annotations, cause)
+        with _check("manifests"):
+            self.cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
+            for warning in self.cluster.apply(manifests, dry_run=True):
+                if "PodSecurity" in warning:
+                    raise UserError(warning)
+        past = history(self.cluster)
+        current = serving_release(past)
+        draft = Release(
+            previous=current.number if current else 0,
+            image=str(serving_container(manifests)["image"]),
+            model=model.version,
+            model_digest=model.digest,
+            contract=model.contract,
+            commit=model.commit,
+            overlay=plan.overlay.name,
+            why=plan.why,
+            manifests=tuple(manifests),
+        )
         checks: list[CanaryCheck] = []
-        if existing is not None and existing.get("status", {}).get("availableReplicas"):
-            checks = _try_canary(cluster, new, existing, contract, plan)
-        digest = _replace(cluster, new, begun.image)
-    return _finish(cluster, new, begun, digest), checks
+        with self._begun(past, draft, model) as new:
+            if new.existing is not None and new.existing.get("status", {}).get("availableReplicas"):
+                checks = self._try_canary(new, new.existing, contract, plan)
+            digest = self._replace(new)
+        return self._finish(new, digest), checks
 
+    def roll_back(self, model: ReleasedModel, why: str) -> Release:
+        """Return to the release before: its manifests, its image, and the model in it.
 
-def roll_back(
-    cluster: Cluster, model: ReleasedModel, settings: Settings, why: str, wait_seconds: float = 300
-) -> Release:
-    """Return to the release before: its manifests, its image, and the model in it.
+        Args:
+            model: The model of the release before, which `model_before` names.
+            why: Reason, for the record.
 
-    Args:
-        cluster: Where.
-        model: The model of the release before, as `rollback_target` names it.
-        settings: Of the service, for its API keys.
-        why: Reason, for the record.
-        wait_seconds: Longest time that the rollout may take.
+        Returns:
+            A release with a number of its own.
 
-    Returns:
-        A release with a number of its own.
+        Raises:
+            UserError: When there is no release before.
+            ReleaseCheckError: When it does not serve as it did; what served until now then stays.
+        """
+        past = history(self.cluster)
+        target, current = rollback_target(past), serving_release(past)
+        reason = f"back from release {current.number if current else 0}: {why}".strip(": ")
+        update = {"outcome": "going", "who": operator(), "when": now(), "why": reason}
+        with self._begun(past, target.model_copy(update=update), model) as new:
+            digest = self._replace(new, target.digest)
+        return self._finish(new, digest)
 
-    Raises:
-        UserError: When there is no release before.
-        ReleaseCheckError: When it does not serve as it did; what served until now then stays.
-    """
-    past = history(cluster)
-    target, current = rollback_target(past), serving_release(past)
-    existing = cluster.get("deployment", serving_deployment(target.manifests)["metadata"]["name"])
-    new = _Replacement(target.manifests, model, settings, current, existing, wait_seconds)
-    reason = f"back from release {current.release.number if current else 0}: {why}".strip(": ")
-    draft = replace(target.release, who=operator(), when=now(), why=reason)
-    begun = begin(cluster, past, draft, target.manifests)
-    with failure_recorded(cluster, begun):
-        digest = _replace(cluster, new, begun.image, target.release.digest)
-    return _finish(cluster, new, begun, digest)
+    def smoke(self, overlay: Path, model: ReleasedModel) -> float:
+        """Wait for the rollout of an overlay's Deployment, and post raw rows through its Service.
 
+        Args:
+            overlay: Folder of the kustomize overlay.
+            model: What it must serve.
 
-def smoke_service(
-    cluster: Cluster, overlay: Path, model: ReleasedModel, settings: Settings, wait_seconds: float = 300
-) -> float:
-    """Wait for the rollout of an overlay's Deployment, and post raw rows through its Service.
+        Returns:
+            The largest difference of its answers from the offline ones, as `smoke` measures it.
 
-    Args:
-        cluster: Where it runs.
-        overlay: Folder of the kustomize overlay.
-        model: What it must serve.
-        settings: Of the service, for its API keys.
-        wait_seconds: Longest time that the rollout may take.
+        Raises:
+            ReleaseCheckError: When the rollout fails, or another model or another answer is served.
+        """
+        name = serving_deployment(self.cluster.render(overlay))["metadata"]["name"]
+        with _check("rollout"):
+            wait_for_rollout(self.cluster, name, self.wait_seconds)
+        return self._smoke_service(name, model)
 
-    Returns:
-        The largest difference of its answers from the offline ones, as `smoke` measures it.
+    @contextmanager
+    def _begun(self, past: Sequence[Release], draft: Release, model: ReleasedModel) -> Iterator[_Rollout]:
+        """Begin a release; what is raised within is recorded as its failure."""
+        existing = self.cluster.get("deployment", serving_deployment(draft.manifests)["metadata"]["name"])
+        begun = begin(self.cluster, past, draft)
+        with failure_recorded(self.cluster, begun):
+            yield _Rollout(begun, model, serving_release(past), existing)
 
-    Raises:
-        ReleaseCheckError: When the rollout, the model that is served or its answers are not as they must be.
-    """
-    name = serving_deployment(cluster.render(overlay))["metadata"]["name"]
-    with _check("rollout"):
-        wait_for_rollout(cluster, name, wait_seconds)
-    with _check("smoke"), _client(cluster, f"service/{name}", SERVICE_PORT, settings) as client:
-        return _smoke_model(client, model, settings)
+    def _try_canary(
+        self, new: _Rollout, existing: Manifest, contract: Contract, plan: ReleasePlan
+    ) -> list[CanaryCheck]:
+        """Let one new pod share the traffic, compare it with the stable ones, and delete it."""
+        canary = canary_of(new.release.manifests)
+        prerequisites = [one for one in new.release.manifests if one["kind"] in PREREQUISITES]
+        try:
+            with _check("canary rollout"):
+                self.cluster.apply([*prerequisites, canary])
+                pod = wait_for_rollout(self.cluster, canary["metadata"]["name"], self.wait_seconds)[0]
+            with ExitStack() as forwarded:
+                mine, *others = [
+                    forwarded.enter_context(self._client(f"pod/{one['metadata']['name']}", POD_PORT))
+                    for one in (pod, *newest_pods(self.cluster, existing))
+                ]
+                with _check("canary smoke"):
+                    _smoke_model(mine, new.model, self.settings)
+                baked_at = time.monotonic() + plan.bake_seconds
+                before = [_traffic([mine]), _traffic(others)]
+                probes = probe_in_turns([mine, others[0]], new.model.rows, PROBE_ROUNDS)
+                time.sleep(max(0.0, baked_at - time.monotonic()))
+                after = [_traffic([mine]), _traffic(others)]
+            mine_seen, stable_seen = (
+                replace(probe, traffic=late.since(early))
+                for probe, late, early in zip(probes, after, before, strict=True)
+            )
+            checks = compare(mine_seen, stable_seen, contract)
+            for check in checks:
+                if not check.passed and check.name != plan.accept:
+                    raise ReleaseCheckError(
+                        f"canary {check.name}",
+                        f"{check.sentence}. If that is as it should be, release with --accept {check.name}.",
+                    )
+            return checks
+        finally:
+            self.cluster.delete("deployment", canary["metadata"]["name"])
 
+    def _replace(self, new: _Rollout, expected_digest: str = "") -> str:
+        """Apply the manifests and check what then serves, or put back what did; return the image's digest."""
+        try:
+            with _check("rollout"):
+                self.cluster.apply(new.release.manifests)
+                pods = wait_for_rollout(self.cluster, new.name, self.wait_seconds)
+            self._smoke_service(new.name, new.model)
+            found = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
+            digest = ", ".join(sorted(found))
+            with _check("image"):
+                _require_same_image(new.release.image, digest, expected_digest)
+        except BaseException:  # an interruption too: what has not passed its checks must not stay
+            self._put_back(new)
+            raise
+        return digest
 
-def cluster_of(overlay: Path, context: str = "") -> Cluster:
-    """Return the namespace that an overlay deploys to.
+    def _finish(self, new: _Rollout, digest: str) -> Release:
+        """Record that the release serves, then delete what it no longer has."""
+        done = new.release.model_copy(update={"outcome": "serving", "digest": digest})
+        end(self.cluster, done)
+        self._delete_removed(new.current_manifests, done.manifests)
+        return done
 
-    Args:
-        overlay: Folder of the kustomize overlay.
-        context: Context of the kubeconfig file; the current one if empty.
-    """
-    return Cluster(namespace_of(Cluster("default", context).render(overlay)), context)
+    def _put_back(self, new: _Rollout) -> None:
+        """Put back the last release, or the Deployment that was there without one, or nothing."""
+        if new.current is not None:
+            self.cluster.apply(new.current_manifests)
+            self._delete_removed(new.release.manifests, new.current_manifests)
+        elif new.existing is not None:
+            self.cluster.run("rollout", "undo", f"deployment/{new.name}")
+        else:
+            self.cluster.delete("deployment", new.name)
+            return
+        with suppress(UserError):  # the first error is the one to report
+            wait_for_rollout(self.cluster, new.name, self.wait_seconds)
+
+    def _delete_removed(self, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
+        for kind, name in removed(before, after):
+            self.cluster.delete(kind, name)
+
+    def _smoke_service(self, name: str, model: ReleasedModel) -> float:
+        with _check("smoke"), self._client(f"service/{name}", SERVICE_PORT) as client:
+            return _smoke_model(client, model, self.settings)
+
+    @contextmanager
+    def _client(self, target: str, port: int) -> Iterator[httpx.Client]:
+        """A client of a pod or Service, through the API server."""
+        with (
+            self.cluster.forward(target, port) as local_port,
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{local_port}",
+                headers=headers(self.settings),
+                timeout=30,
+                trust_env=False,
+            ) as client,
+        ):
+            yield client
 
 
 def released_model(name: str, version: str) -> ReleasedModel:
@@ -248,6 +345,9 @@ def released_model(name: str, version: str) -> ReleasedModel:
         name: Of the model in the registry.
         version: Its version.
 
+    Returns:
+        The version as a release needs it.
+
     Raises:
         UserError: When the registry does not have it.
     """
@@ -256,99 +356,9 @@ def released_model(name: str, version: str) -> ReleasedModel:
     return ReleasedModel(found.version, found.digest, contract, found.commit, *rows)
 
 
-def _try_canary(
-    cluster: Cluster, new: _Replacement, existing: Manifest, contract: Contract, plan: ReleasePlan
-) -> list[CanaryCheck]:
-    """Let one new pod share the traffic, compare it with the stable ones, and delete it."""
-    canary = canary_of(new.manifests)
-    prerequisites = [one for one in new.manifests if one["kind"] in PREREQUISITES]
-    try:
-        with _check("canary rollout"):
-            cluster.apply([*prerequisites, canary])
-            pod = wait_for_rollout(cluster, canary["metadata"]["name"], new.wait_seconds)[0]
-        with ExitStack() as forwarded:
-            mine, *others = [
-                forwarded.enter_context(
-                    _client(cluster, f"pod/{one['metadata']['name']}", POD_PORT, new.settings)
-                )
-                for one in (pod, *newest_pods(cluster, existing))
-            ]
-            with _check("canary smoke"):
-                _smoke_model(mine, new.model, new.settings)
-            baked_at = time.monotonic() + plan.bake_seconds
-            before = [_traffic([mine]), _traffic(others)]
-            probes = probe_in_turns([mine, others[0]], new.model.rows, PROBE_ROUNDS)
-            time.sleep(max(0.0, baked_at - time.monotonic()))
-            after = [_traffic([mine]), _traffic(others)]
-        live = [one.since(other) for one, other in zip(after, before, strict=True)]
-        mine_seen, stable_seen = (
-            replace(one, traffic=traffic) for one, traffic in zip(probes, live, strict=True)
-        )
-        checks = compare(mine_seen, stable_seen, contract)
-        for check in checks:
-            if not check.passed and check.name != plan.accept:
-                raise ReleaseCheckError(
-                    f"canary {check.name}",
-                    f"{check.sentence}. If that is as it should be, release with --accept {check.name}.",
-                )
-        return checks
-    finally:
-        cluster.delete("deployment", canary["metadata"]["name"])
-
-
-def _replace(cluster: Cluster, new: _Replacement, image: str, expected_digest: str = "") -> str:
-    """Apply the manifests and check what then serves, or put back what did; return the image's digest."""
-    try:
-        digest = _apply(cluster, new)
-        with _check("image"):
-            _require_same_image(image, digest, expected_digest)
-    except BaseException:  # an interruption too: what has not passed its checks must not stay
-        _put_back(cluster, new)
-        raise
-    return digest
-
-
-def _finish(cluster: Cluster, new: _Replacement, begun: Release, digest: str) -> Release:
-    """Record that the release serves, then delete what it no longer has."""
-    done = replace(begun, outcome="serving", digest=digest)
-    end(cluster, done, new.manifests)
-    _delete_removed(cluster, new.current_manifests, new.manifests)
-    return done
-
-
-def _apply(cluster: Cluster, new: _Replacement) -> str:
-    """Apply the manifests, post raw rows through the Service, and return the digest of the running image."""
-    with _check("rollout"):
-        cluster.apply(new.manifests)
-        pods = wait_for_rollout(cluster, new.name, new.wait_seconds)
-    with _check("smoke"), _client(cluster, f"service/{new.name}", SERVICE_PORT, new.settings) as client:
-        _smoke_model(client, new.model, new.settings)
-    digests = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
-    return ", ".join(sorted(digests))
-
-
 def _require_same_image(image: str, digest: str, expected: str) -> None:
     if expected and digest != expected:
         raise UserError(f"{image} was {expected} and is now {digest}: name images by digest, a tag can move.")
-
-
-def _put_back(cluster: Cluster, new: _Replacement) -> None:
-    """Put back the last release, or the Deployment that was there without one, or nothing."""
-    if new.current is not None:
-        cluster.apply(new.current_manifests)
-        _delete_removed(cluster, new.manifests, new.current_manifests)
-    elif new.existing is not None:
-        cluster.run("rollout", "undo", f"deployment/{new.name}")
-    else:
-        cluster.delete("deployment", new.name)
-        return
-    with suppress(UserError):  # the first error is the one to report
-        wait_for_rollout(cluster, new.name, new.wait_seconds)
-
-
-def _delete_removed(cluster: Cluster, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
-    for kind, name in removed(before, after):
-        cluster.delete(kind, name)
 
 
 def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings) -> float:
@@ -373,15 +383,6 @@ def _traffic(clients: Sequence[httpx.Client]) -> Traffic:
         with suppress(httpx.HTTPError):  # a pod that has gone
             found += parse_traffic(client.get("/metrics").raise_for_status().text)
     return found
-
-
-@contextmanager
-def _client(cluster: Cluster, target: str, port: int, settings: Settings) -> Iterator[httpx.Client]:
-    """A client of a pod or Service, through the API server."""
-    with cluster.forward(target, port) as local_port:
-        address = f"http://127.0.0.1:{local_port}"
-        with httpx.Client(base_url=address, headers=headers(settings), timeout=30, trust_env=False) as client:
-            yield client
 
 
 @contextmanager

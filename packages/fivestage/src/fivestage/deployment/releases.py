@@ -6,12 +6,11 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
@@ -23,8 +22,18 @@ HISTORY = VAR / "releases.jsonl"
 LABELS = {"app.kubernetes.io/part-of": "fivestage", "app.kubernetes.io/component": "release"}
 
 
-@dataclass(frozen=True)
-class Release:
+def operator() -> str:
+    """Return who is at work: the actor of a CI run, or the user of this machine."""
+    actor = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN")
+    return actor or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """Return the current time in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Release(BaseModel):
     """What was brought into service, by whom, when and why.
 
     Attributes:
@@ -42,22 +51,26 @@ class Release:
         when: Its beginning, in ISO 8601.
         why: The reason given.
         failed: The check that failed, and how.
+        manifests: What it applied; the record in the cluster has them, without Secrets, if it serves.
     """
 
-    number: int
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    number: int = 0
     previous: int
-    outcome: Literal["going", "serving", "failed"]
+    outcome: Literal["going", "serving", "failed"] = "going"
     image: str
-    digest: str
+    digest: str = ""
     model: str
     model_digest: str
     contract: str
     commit: str
     overlay: str
-    who: str
-    when: str
+    who: str = Field(default_factory=operator)
+    when: str = Field(default_factory=now)
     why: str
     failed: str = ""
+    manifests: tuple[Manifest, ...] = Field(default=(), exclude=True, repr=False)
 
     @property
     def name(self) -> str:
@@ -65,53 +78,34 @@ class Release:
         return f"fivestage-release-{self.number:04}"
 
 
-@dataclass(frozen=True)
-class RecordedRelease:
-    """A release and the manifests that it applied."""
-
-    release: Release
-    manifests: tuple[Manifest, ...]
-
-
-def operator() -> str:
-    """Return who is at work: the actor of a CI run, or the user of this machine."""
-    actor = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN")
-    return actor or f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def now() -> str:
-    """Return the current time in ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def history(cluster: Cluster) -> list[RecordedRelease]:
+def history(cluster: Cluster) -> list[Release]:
     """Return the releases that the cluster keeps, the oldest first.
 
     Args:
         cluster: Whose ConfigMaps hold the releases, in one namespace.
 
     Returns:
-        Each release with the manifests that it applied, without Secrets; none for one that failed.
+        Each release with the manifests that it applied; none for one that failed.
 
     Raises:
         UserError: When kubectl fails, is not installed or takes too long.
     """
     found = [
-        RecordedRelease(
-            TypeAdapter(Release).validate_json(one["data"]["release.json"]),
-            tuple(yaml.safe_load_all(one["data"]["manifests.yaml"])),
+        Release.model_validate(
+            json.loads(one["data"]["release.json"])
+            | {"manifests": tuple(yaml.safe_load_all(one["data"]["manifests.yaml"]))}
         )
         for one in cluster.find("configmaps", LABELS)
     ]
-    return sorted(found, key=lambda recorded: recorded.release.number)
+    return sorted(found, key=lambda one: one.number)
 
 
-def serving_release(past: Sequence[RecordedRelease]) -> RecordedRelease | None:
+def serving_release(past: Sequence[Release]) -> Release | None:
     """Return the release that serves, which is the last one that passed every check."""
-    return next((one for one in reversed(past) if one.release.outcome == "serving"), None)
+    return next((one for one in reversed(past) if one.outcome == "serving"), None)
 
 
-def rollback_target(past: Sequence[RecordedRelease]) -> RecordedRelease:
+def rollback_target(past: Sequence[Release]) -> Release:
     """Return the release that a rollback goes back to.
 
     Args:
@@ -127,37 +121,33 @@ def rollback_target(past: Sequence[RecordedRelease]) -> RecordedRelease:
     if current is None:
         raise UserError("No release serves here: deploy one first.")
     for one in past:
-        if one.release.number == current.release.previous:
+        if one.number == current.previous:
             return one
-    raise UserError(f"Nothing is known from before release {current.release.number}: there is no way back.")
+    raise UserError(f"Nothing is known from before release {current.number}: there is no way back.")
 
 
-def begin(
-    cluster: Cluster, past: Sequence[RecordedRelease], draft: Release, manifests: Sequence[Manifest]
-) -> Release:
+def begin(cluster: Cluster, past: Sequence[Release], draft: Release) -> Release:
     """Give a release the next number and record it; no other can begin until it has ended."""
-    for other in (one.release for one in past):
-        if (
-            other.outcome == "going"
-            and datetime.fromisoformat(other.when) > datetime.now(UTC) - ABANDONED_AFTER
-        ):
+    for other in past:
+        when = datetime.fromisoformat(other.when)
+        if other.outcome == "going" and when > datetime.now(UTC) - ABANDONED_AFTER:
             raise UserError(
                 f"Release {other.number} is going on, begun by {other.who} at {other.when}: wait for it."
             )
-    begun = replace(draft, number=past[-1].release.number + 1 if past else 1, outcome="going")
-    cluster.create(_configmap(cluster, begun, manifests))
+    begun = draft.model_copy(update={"number": past[-1].number + 1 if past else 1})
+    cluster.create(_configmap(cluster, begun))
     return begun
 
 
-def end(cluster: Cluster, release: Release, manifests: Sequence[Manifest]) -> None:
+def end(cluster: Cluster, release: Release) -> None:
     """Record how a release ended, here and in the cluster, and delete the oldest records."""
-    cluster.replace(_configmap(cluster, release, manifests if release.outcome == "serving" else ()))
+    cluster.replace(_configmap(cluster, release))
     HISTORY.parent.mkdir(parents=True, exist_ok=True)
     with HISTORY.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(release)) + "\n")
+        lines.write(release.model_dump_json() + "\n")
     for one in history(cluster)[:-KEPT]:
-        if one.release.number not in (release.number, release.previous):
-            cluster.delete("configmap", one.release.name)
+        if one.number not in (release.number, release.previous):
+            cluster.delete("configmap", one.name)
 
 
 @contextmanager
@@ -166,17 +156,18 @@ def failure_recorded(cluster: Cluster, release: Release) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        end(cluster, replace(release, outcome="failed", failed=str(error) or type(error).__name__), ())
+        reason = str(error) or type(error).__name__
+        end(cluster, release.model_copy(update={"outcome": "failed", "failed": reason, "manifests": ()}))
         raise
 
 
-def _configmap(cluster: Cluster, release: Release, manifests: Sequence[Manifest]) -> Manifest:
+def _configmap(cluster: Cluster, release: Release) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": release.name, "namespace": cluster.namespace, "labels": LABELS},
         "data": {
-            "release.json": json.dumps(asdict(release), indent=1),
-            "manifests.yaml": yaml.safe_dump_all(one for one in manifests if one["kind"] != "Secret"),
+            "release.json": release.model_dump_json(indent=1),
+            "manifests.yaml": yaml.safe_dump_all(one for one in release.manifests if one["kind"] != "Secret"),
         },
     }
