@@ -1,6 +1,7 @@
 """The report decides: what its tests say, what the page shows and what is alarmed are one."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -137,6 +138,13 @@ def test_the_performance_is_as_the_tests_judge_it() -> None:
     assert found.bad
     assert judged.bad
     assert "off the rate" in judged.sentence
+
+
+def test_the_tile_of_a_score_shows_its_value_and_its_limit() -> None:
+    page = checked(window(10, REFERENCE, PERIOD)).get_html_str(as_iframe=False)
+    limit = contract_of("binary").monitoring.max_bias
+    assert re.search(rf"[+-]0\.\d{{3}}, within (±|\\u00b1){limit:g}", page)
+    assert re.search(r"-[\d,]+ \w+, at most ", page)
 
 
 def test_without_labels_nothing_of_them_is_tested() -> None:

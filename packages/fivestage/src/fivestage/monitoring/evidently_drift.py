@@ -26,7 +26,7 @@ from evidently.core.metric_types import (
     SingleValueMetric,
 )
 from evidently.core.report import Context
-from evidently.legacy.renderers.html_widgets import plotly_figure
+from evidently.legacy.renderers.html_widgets import CounterData, counter, plotly_figure
 from evidently.tests import lt, lte
 
 from fivestage.common.clock import DAY
@@ -217,8 +217,11 @@ class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
         """See `SingleValueCalculation`."""
         row = _score(context, self.metric.score)
         result = self.result(0.0 if row is None else float(row["beyond_chance"]))
-        missing = f"{self.metric.score}: no label has arrived"
-        result.display_name = missing if row is None else str(row["sentence"])
+        missing = {"sentence": f"{self.metric.score}: no label has arrived", "shown": "none yet"}
+        words = missing if row is None else row
+        result.display_name = str(words["sentence"])
+        shown = CounterData(label=self.metric.score, value=str(words["shown"]))  # the test's value says less
+        result.widget = [counter(title=result.display_name, counters=[shown])]
         return result
 
     def display_name(self) -> str:

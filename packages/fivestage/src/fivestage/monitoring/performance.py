@@ -20,7 +20,7 @@ class JudgedScore:
     """A score of the period beside what it may be: what `ScoreLimit` tests.
 
     `beyond_chance` is how far it is off if its interval over days says that chance is not why, else 0;
-    `judged` says whether enough labels have arrived.
+    `judged` says whether enough labels have arrived, `shown` is the value beside its limit.
     """
 
     score: str
@@ -31,6 +31,7 @@ class JudgedScore:
     allowed: float
     judged: bool
     sentence: str
+    shown: str
 
     @property
     def bad(self) -> bool:
@@ -151,7 +152,9 @@ def _judged(
     sentence = words.format(off=f"{off:+.3f}")
     sentence += f" ({low - target:+.3f} to {high - target:+.3f}), at most {allowed:g} allowed"
     beyond = 0.0 if chance else abs(off)
-    return JudgedScore(score, value, low, high, beyond, allowed, judged, sentence)
+    limits = (f"at least {target - allowed:g}", f"within ±{allowed:g}", f"at most {target + allowed:g}")
+    shown = f"{value:{'' if target else '+'}.3f}, {limits[side + 1]}"
+    return JudgedScore(score, value, low, high, beyond, allowed, judged, sentence, shown)
 
 
 def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedScore:
@@ -160,7 +163,8 @@ def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedS
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
     beyond = -saved.mean if saved.high < 0 else 0.0
     allowed = contract.gates.max_loss_per_1000
-    return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence)
+    shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:g}"
+    return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence, shown)
 
 
 def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from typing import Any
+from uuid import uuid5
 
 from evidently.core.report import Snapshot
 from evidently.sdk.models import PanelMetric
@@ -27,17 +28,11 @@ def add_run(place: str, name: str, snapshot: Snapshot) -> None:
     """
     workspace = open_workspace(place)
     project = _project(workspace, name)
-    if isinstance(workspace, Workspace):  # Evidently's server cannot list its runs
-        for number in workspace.list_runs(project.id):
-            if _name_of(workspace, project.id, number) == snapshot.get_name():
-                workspace.delete_run(project.id, number)
-    workspace.add_run(project.id, snapshot)
-
-
-@cache  # a run is read whole, its pictures too
-def _name_of(workspace: Workspace, project: Any, number: Any) -> str | None:
-    run = workspace.get_run(project, number)
-    return run.name if run is not None else None
+    if isinstance(workspace, Workspace):  # the number of a run is that of its name, which replaces the run
+        number = uuid5(project.id, str(snapshot.get_name()))
+        workspace.state.write_snapshot(project.id, number, snapshot.to_snapshot_model())
+    else:  # Evidently's server gives numbers itself, and cannot list its runs
+        workspace.add_run(project.id, snapshot)
 
 
 def _project(workspace: WorkspaceBase, name: str) -> Project:
