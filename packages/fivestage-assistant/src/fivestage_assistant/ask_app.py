@@ -2,21 +2,19 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fivestage.common.settings import ROOT
-from fivestage.serving.admission import Admission
-from fivestage.serving.middleware import RequestMiddleware
-from fivestage.serving.pages import POLICY, documentation_pages
-from fivestage.serving.problems import ProblemError, answer_with_problem_details
-from fivestage.serving.server import prepare_process, stop_gracefully, uvicorn_options
-from prometheus_client import CONTENT_TYPE_LATEST
+from fivestage.serving.openapi import refusals
+from fivestage.serving.pages import POLICY
+from fivestage.serving.problems import ProblemError
+from fivestage.serving.server import uvicorn_options
+from fivestage.serving.service_app import ServiceApp
 from pydantic import BaseModel, Field, StringConstraints
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, StreamingResponse
 
 from fivestage_assistant.answering import ChatModel
 from fivestage_assistant.ask_service import AskService, AskSettings, chat_of
@@ -25,17 +23,6 @@ from fivestage_assistant.text import sentences
 
 PAGE = Path(__file__).with_name("ask.html")
 CONTRACT = ROOT / "assistant" / "assistant.yaml"
-PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": why, **PROBLEM}
-    for status, why in (
-        (401, "No valid API key, where one is asked for"),
-        (403, "Sent by a page of another site"),
-        (422, "Not a question"),
-        (429, "Too many requests"),
-        (503, "Not ready, or too busy"),
-    )
-}
 
 
 class AskRequest(BaseModel, extra="forbid"):
@@ -90,7 +77,7 @@ class PassageMessage(BaseModel):
     lines: list[tuple[int, str]]
 
 
-def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatModel | None = None) -> FastAPI:  # noqa: C901 (a route each)
+def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatModel | None = None) -> FastAPI:
     """The application that answers questions; it loads its release when it starts.
 
     Args:
@@ -102,36 +89,14 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
         The application.
     """
     service = AskService(settings, contract, chat)
-    admission = Admission(settings)
+    app = ServiceApp(service, "Ask this project", f"For {contract.purpose.who}.")
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
-        stop_gracefully(service)  # type: ignore[arg-type]  # of a service it needs background, draining and settings
-        yield
-        await service.stop()
-
-    app = FastAPI(
-        title="Ask this project",
-        description=f"For {contract.purpose.who}.",
-        version="1",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        dependencies=admission.dependencies,
-    )
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=service.metrics)
-    answer_with_problem_details(app)
-    app.state.settings, app.state.service = settings, service
-    app.state.admission, app.state.metrics = admission, service.metrics
-
-    @app.post("/ask", responses=REFUSALS)
+    @app.post("/ask", responses=refusals(422))
     async def ask(asked: AskRequest) -> AskResponse:
         """Answer a question from the project's pages and records, with citations."""
         return AskResponse.model_validate(await service.ask(asked.question))
 
-    @app.post("/ask/stream", responses=REFUSALS, response_class=StreamingResponse)
+    @app.post("/ask/stream", responses=refusals(422), response_class=StreamingResponse)
     async def stream(asked: AskRequest) -> StreamingResponse:
         """The same as server-sent events: a `sentence` for each that has passed the checks, then `answer`."""
         service.current()  # what refuses does so before the stream begins
@@ -141,12 +106,12 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
             headers={"cache-control": "no-store"},
         )
 
-    @app.post("/feedback", responses=REFUSALS)
+    @app.post("/feedback", responses=refusals(422))
     async def feedback(thumb: FeedbackRequest) -> dict[str, bool]:
         """Say whether an answer helped; the first word counts."""
         return {"kept": await service.feedback(thumb.request_id, helpful=thumb.helpful)}
 
-    @app.get("/passage", responses=REFUSALS)
+    @app.get("/passage", responses=refusals(422))
     async def passage(name: str) -> PassageMessage:
         """The passage that a citation opens."""
         found = service.passage(name)
@@ -155,36 +120,17 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
             path=found.path, title=found.title, heading=found.heading, origin=found.origin, lines=lines
         )
 
-    @app.get("/model", responses=REFUSALS)
+    @app.get("/model")
     async def model() -> dict[str, Any]:
         """Which index, prompt and chat model serve."""
         return service.describe()
 
-    public = APIRouter()  # without key or limit
-
-    @public.get("/healthz")
-    async def alive() -> dict[str, str]:
-        """Whether the process lives."""
-        return {"status": "alive"}
-
-    @public.get("/readyz")
-    async def ready() -> dict[str, str]:
-        """Whether questions should be sent here."""
-        if not service.ready:
-            raise ProblemError(503, service.status_detail)
-        return {"status": "ready", "detail": service.status_detail}
-
-    @public.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        """Counts and durations for Prometheus."""
-        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-    @public.get("/", include_in_schema=False)
+    @app.public.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         """A page to ask on."""
         return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=POLICY)
 
-    app.router.routes.extend([*public.routes, *documentation_pages(app).routes])
+    app.add_standard_routes()
     return app
 
 
@@ -205,7 +151,6 @@ def _event(name: str, content: dict[str, Any]) -> str:
 
 def create() -> FastAPI:
     """The application of this project, set by the environment; uvicorn calls it in each process."""
-    prepare_process()
     settings, contract = AskSettings.from_environment(), read_assistant_contract(CONTRACT)
     return create_app(contract, settings, chat_of(settings, contract))
 

@@ -18,7 +18,7 @@ def test_schemathesis_finds_nothing_undocumented(deployed: Deployed, tmp_path: P
     options = [
         *("--checks", "all"),
         *("--exclude-checks", BEYOND_SCHEMAS),
-        *("--max-examples", "15"),
+        *("--max-examples", "8"),
         *("--seed", "1"),
         *("--header", "X-API-Key: key"),
         "--no-color",

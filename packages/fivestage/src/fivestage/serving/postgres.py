@@ -36,20 +36,10 @@ ON CONFLICT DO NOTHING
 _ADD_SHADOWS = f"""
 INSERT INTO shadows ({SHADOW_COLUMNS}) SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::text[])
 """  # noqa: S608
-_ADD_EVENTS = """
-WITH sent AS (
-    SELECT DISTINCT ON (kind, identity) * FROM unnest(%s::text[], %s::text[], %s::float8[], %s::text[])
-    WITH ORDINALITY AS sent (kind, identity, at, body, place) ORDER BY kind, identity, place
-), fresh AS (
-    SELECT sent.*, row_number() OVER (ORDER BY place) + (SELECT COALESCE(MAX(number), 0) FROM events)
-        AS number
-    FROM sent WHERE NOT EXISTS (
-        SELECT FROM events WHERE events.kind = sent.kind AND events.identity = sent.identity
-    )
-), added AS (
-    INSERT INTO events (number, kind, identity, at, body) SELECT number, kind, identity, at, body FROM fresh
-)
-SELECT place, number FROM fresh
+_ADD_EVENT = """
+INSERT INTO events (number, kind, identity, at, body)
+SELECT COALESCE(MAX(number), 0) + 1, %s, %s, %s, %s FROM events
+ON CONFLICT (kind, identity) DO NOTHING RETURNING number
 """
 # Until a database that is silent counts as away: seconds, and of the last one milliseconds.
 _PATIENCE: dict[str, Any] = {
@@ -103,9 +93,9 @@ class PostgresStore(Store):
         """See `Store`."""
         with self._transaction() as connection:
             connection.execute(_TURN)
-            columns = [list(column) for column in zip(*events, strict=True)]
-            numbers = dict(connection.execute(_ADD_EVENTS, columns).fetchall())
-        return [numbers.get(place) for place in range(1, len(events) + 1)]
+            cursor = connection.cursor()
+            cursor.executemany(_ADD_EVENT, events, returning=True)
+            return [(one.fetchone() or (None,))[0] for one in cursor.results()]
 
     def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""

@@ -30,10 +30,14 @@ HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, b
 class Service(Protocol):
     """What an application serves."""
 
-    settings: Settings
     metrics: ServiceMetrics
     background: BackgroundTasks
     draining: bool
+
+    @property
+    def settings(self) -> Settings:
+        """Where it reads and writes, its keys and limits."""
+        ...
 
     @property
     def ready(self) -> bool:

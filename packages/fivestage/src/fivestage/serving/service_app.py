@@ -38,7 +38,9 @@ class ServiceApp(FastAPI):
         public: the router of routes without key or limit.
     """
 
-    def __init__(self, service: Service, title: str, description: str, components: dict[str, Any]) -> None:
+    def __init__(
+        self, service: Service, title: str, description: str, components: dict[str, Any] | None = None
+    ) -> None:
         settings, admission = service.settings, Admission(service.settings)
 
         @asynccontextmanager
@@ -65,7 +67,7 @@ class ServiceApp(FastAPI):
         answer_with_problem_details(self)
         self.state.settings, self.state.service = settings, service
         self.state.admission, self.state.metrics = admission, service.metrics
-        self._components = components | components_of([ProblemDetails])
+        self._components = (components or {}) | components_of([ProblemDetails])
         self.public = public = APIRouter()
 
         @public.get("/healthz")

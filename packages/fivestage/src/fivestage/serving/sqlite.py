@@ -79,8 +79,7 @@ class SqliteStore(Store):
         """See `Store`."""
         insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?) RETURNING number"
         with self._transaction() as connection:
-            added = [connection.execute(insert, event).fetchone() for event in events]
-        return [number and number[0] for number in added]
+            return [(connection.execute(insert, event).fetchone() or (None,))[0] for event in events]
 
     def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""
