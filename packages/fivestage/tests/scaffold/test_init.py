@@ -20,6 +20,7 @@ from fivestage.contract.contract import (
     MulticlassContract,
     RegressionContract,
     Split,
+    TimestampColumn,
     epoch,
     load_contract,
 )
@@ -110,6 +111,9 @@ def split(windows: SplitPlan) -> Split:
 def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) -> None:
     contract = load_contract(problem / "problem.yaml")
     assert contract.decision.time_column == "signed_up_at"
+    time = contract.columns["signed_up_at"]
+    assert isinstance(time, TimestampColumn)
+    assert time.example.date() == contract.split.test_start  # where the model's history ends
     assert contract.identity == ("order_id",)
     assert set(contract.columns) == {
         "order_id",

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,10 @@ def row_fields() -> Fields:
     return _range_fields("integer", "tells a row from the others; any number", 0, LARGEST_IDENTIFIER, 1)
 
 
-def decision_time_fields(near: date) -> Fields:
-    """The fields of a decision time that the table does not have."""
-    start, end = (datetime(near.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
-    example = datetime(near.year, near.month, near.day, tzinfo=UTC)
-    return _range_fields("timestamp", "decision time", start, end, example)
+def decision_time_fields(served: datetime) -> Fields:
+    """The fields of a decision time that the table does not have, with the one at which it is first served."""
+    start, end = (datetime(served.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
+    return _range_fields("timestamp", "decision time", start, end, served)
 
 
 def label_fields(target: Target) -> Fields:

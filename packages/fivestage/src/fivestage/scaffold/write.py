@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -160,17 +161,17 @@ def _scale(target: Target) -> float:
 
 def _columns(found: Draft) -> list[Fields]:
     """The contract's columns: what tells rows apart, the decision time, entities, and the features."""
-    one, windows = found.identifier, found.windows
+    one, served = found.identifier, datetime.combine(found.windows.test_start, time(), UTC)
     made: list[Fields] = []
     if one is None:
         made.append({"name": ROW, "note": "the table has no identifier", "fields": row_fields()})
     else:
         made.append({"name": one.name, "note": "tells rows apart, no feature", "fields": key_fields(one)})
     if found.time == SIMULATED_TIME:
-        fields = decision_time_fields(windows.test_start)
+        fields = decision_time_fields(served)
         made.append({"name": found.time, "note": "made up in the table", "fields": fields})
     else:
-        fields = fields_of(found.found[found.options.time], nullable=False)
+        fields = fields_of(found.found[found.options.time], nullable=False) | {"example": served}
         made.append({"name": found.time, "note": "", "fields": fields})
     made.extend(
         {"name": key.name, "note": "its history is looked up", "fields": key_fields(key)}
