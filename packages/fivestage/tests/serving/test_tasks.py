@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import treelite
@@ -14,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from fivestage.artifact.artifact import load_artifact, save_artifact
 from fivestage.artifact.calibration import MulticlassCalibration, RegressionCalibration
 from fivestage.artifact.engine import Engine
-from fivestage.artifact.predictions import form_of, numbers_in
+from fivestage.artifact.predictions import MulticlassForm, form_of, numbers_in
 from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats
 from fivestage.contract.contract import BinaryContract, MulticlassContract
@@ -178,3 +179,17 @@ def test_of_equally_cheap_actions_the_first_is_taken() -> None:
     form = form_of(contract.model_copy(update={"costs": costs}))
     assert form.prediction([0.5, 0.5, 0.0, 0.0], ()).decision == "a"
     assert form.prediction([0.6, 0.4, 0.0, 0.0], ()).decision == "b"
+
+
+def test_a_class_may_have_quotes_in_its_name() -> None:
+    """Keys of the answer stand without them, as nothing there is escaped."""
+    contract = synthetic_problem("multiclass").contract
+    assert isinstance(contract, MulticlassContract)
+    names = ('size "L"', "a\\b", *contract.label.classes[2:])
+    label = contract.label.model_copy(update={"classes": names})
+    form = form_of(contract.model_copy(update={"label": label}))
+    assert isinstance(form, MulticlassForm)
+    one = form.prediction([1 / len(names)] * len(names), ())
+    answer = json.loads(msgspec.json.encode(form.message("1", "1", [one])))
+    keys = list(answer["predictions"][0]["probabilities"])
+    assert keys == ["size 'L'", "a/b", *names[2:]]

@@ -20,6 +20,8 @@ from fivestage.contract.cost_model import BinaryCostModel, MulticlassCostModel
 
 Chance = Annotated[float, Meta(ge=0, le=1)]
 Value = float | str | None
+# What the keys of an answer have in place of characters of a class's name that JSON would have to escape.
+IN_KEYS = dict.fromkeys(range(32), " ") | {ord('"'): "'", ord("\\"): "/"}
 ABOUT_GAP = (
     "Only where the decision lies far from the events that are known: hours after the last of them (features "
     "lack what happened since), or, negative, before the events that are kept reach back far enough."
@@ -176,7 +178,7 @@ class MulticlassForm:
         chances = msgspec.defstruct(
             "Probabilities",
             [(field, Chance) for field in fields],
-            rename=dict(zip(fields, self._names, strict=True)),
+            rename={field: name.translate(IN_KEYS) for field, name in zip(fields, self._names, strict=True)},
             frozen=True,
             gc=False,
             namespace={"__doc__": "The probability of each class; they add up to one."},

@@ -73,7 +73,7 @@ def row_fields() -> Fields:
 
 
 def decision_time_fields(served: datetime) -> Fields:
-    """The fields of a decision time that the table does not have, with the one at which it is first served."""
+    """The fields of a decision time that the table does not have; `served` is the first one asked about."""
     start, end = (datetime(served.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
     return _range_fields("timestamp", "decision time", start, end, served)
 
