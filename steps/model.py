@@ -20,7 +20,7 @@ from fivestage.registry.training_runs import details_of
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.packaging import fit_chosen, package
 from fivestage.training.sample import training_sample
-from fivestage.training.selection import Selection, parameters_of, select
+from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import baseline_savings
 from fivestage.training.version_evaluation import VersionEvaluation, evaluate_version
 from problem import PROBLEM
@@ -65,11 +65,8 @@ def train_model(
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
     unchanged = kept if selection is champion else ""
-    tried = () if unchanged else selection.leaderboard
-    params = parameters_of(candidates, selection) | {"as_of": as_of, "features": len(artifact.features)}
-    metrics = {f"folds_{name}": value for one in tried if one.chosen for name, value in one.metrics.items()}
-    details = details_of(selection, rows, windows, data, started, unchanged)
-    version = REGISTRY.register(artifact, params, metrics, details)
+    details = details_of(selection, candidates, rows, windows, data, started, unchanged)
+    version = REGISTRY.register(artifact, details)
     version.record(selection)
     return version
 

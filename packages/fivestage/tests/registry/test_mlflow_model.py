@@ -51,6 +51,7 @@ def version(task: str) -> Version:
         ),
     )
     details = TrainingDetails(
+        {"candidate": "boosting"},
         rows,
         datasets_of(one.rows, one.windows, "0123456789abcdef"),
         STARTED,
@@ -58,7 +59,7 @@ def version(task: str) -> Version:
         "boosting, chosen on 2 temporal folds",
     )
     registry = ModelRegistry(f"mlflow-{task}")
-    found = registry.register(synthetic_artifact(task), {"candidate": "boosting"}, {"auc": 0.7}, details)
+    found = registry.register(synthetic_artifact(task), details)
     registry.promote(found)
     return found
 
@@ -115,7 +116,7 @@ def test_a_training_is_a_run_with_its_data_and_a_run_for_each_candidate(version:
     assert run.info.status == "FINISHED"
     assert run.info.start_time == round(STARTED * 1000)
     assert run.info.end_time - run.info.start_time > 80_000
-    assert run.data.params["candidate"] == "boosting"
+    assert (run.data.params["candidate"], run.data.metrics) == ("boosting", {"folds_log_loss": 0.5})
     assert run.data.tags["mlflow.note.content"] == "boosting, chosen on 2 temporal folds"
     assert run.inputs
     used = {one.dataset.name: one.tags[0].value for one in run.inputs.dataset_inputs}

@@ -13,12 +13,18 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.common.errors import UserError
 from fivestage.deployment.local_process import fetch_versions
 from fivestage.orchestration.databases import open_stores
+from fivestage.registry.training_runs import TrainingDetails
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
+from fivestage.training.leaderboard import LeaderboardRow
 from tests.synthetic import synthetic_artifact
 
 REGISTRY = ModelRegistry("registry-tests")
+CHOSEN = LeaderboardRow(
+    "boosting", "candidate", {"auc": 0.7, "unknown": math.nan}, chosen=True, started=1.7e9
+)
+TRIED = TrainingDetails({"leaves": 15}, [CHOSEN])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,7 @@ def stores() -> None:
 
 @pytest.fixture(scope="module")
 def version(artifact: Artifact) -> Version:
-    return REGISTRY.register(artifact, {"leaves": 15}, {"auc": 0.7, "unknown": math.nan})
+    return REGISTRY.register(artifact, TRIED)
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,8 @@ class Never:
 
 
 def test_the_same_artifact_is_the_same_version(artifact: Artifact, version: Version) -> None:
-    assert REGISTRY.register(artifact, {}, {}) == version
-    other = REGISTRY.register(replace(artifact, calibration=Calibration(1.1)), {}, {})
+    assert REGISTRY.register(artifact) == version
+    other = REGISTRY.register(replace(artifact, calibration=Calibration(1.1)))
     assert (other.version, version.version) == ("2", "1")
     assert other.digest != version.digest
 
@@ -66,10 +72,11 @@ def test_a_registration_cut_short_goes_on_in_the_same_run(
     with monkeypatch.context() as patch:
         patch.setattr("fivestage.registry.versions.MlflowClient.create_model_version", killed)
         with pytest.raises(KeyboardInterrupt):
-            registry.register(another, {"leaves": 15}, {"auc": 0.7})
-    found = registry.register(another, {"leaves": 15}, {"auc": 0.7})
-    runs = mlflow.search_runs(experiment_names=["cut-short"], output_format="list")
-    assert [run.info.run_id for run in runs] == [found.run_id]
+            registry.register(another, TRIED)
+    found = registry.register(another, TRIED)
+    every = mlflow.search_runs(experiment_names=["cut-short"], output_format="list")
+    runs = [run for run in every if run.data.tags.get("stage") == "training"]
+    assert ([run.info.run_id for run in runs], len(every)) == ([found.run_id], 2)  # and that of its candidate
     assert runs[0].info.status == "FINISHED"
 
 
@@ -124,8 +131,8 @@ def test_no_record_is_a_sentence(version: Version) -> None:
 
 def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) -> None:
     registry = ModelRegistry("registry-approvals")
-    first = registry.register(artifact, {}, {})
-    second = registry.register(replace(artifact, calibration=Calibration(1.2)), {}, {})
+    first = registry.register(artifact)
+    second = registry.register(replace(artifact, calibration=Calibration(1.2)))
     registry.promote(first)
     with pytest.raises(UserError, match="No version of registry-approvals waits"):
         registry.approve("Ada")
@@ -142,7 +149,7 @@ def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
 ) -> None:
     registry = ModelRegistry("registry-fetched")
     settings = Settings(folder=tmp_path)
-    first = registry.register(artifact, {}, {})
+    first = registry.register(artifact)
     registry.promote(first)
     assert registry.challenger() is None
     assert len(list(fetch_versions(settings, registry.name))) == 1
@@ -150,7 +157,7 @@ def test_a_service_that_starts_next_finds_the_champion_and_its_challenger(
         first.digest,
         False,
     )
-    second = registry.register(replace(artifact, calibration=Calibration(1.3)), {}, {})
+    second = registry.register(replace(artifact, calibration=Calibration(1.3)))
     assert registry.challenger() == second
     lines = list(fetch_versions(settings, registry.name))
     pointers = [read_served_version(tmp_path / one) for one in ("current", "shadow")]

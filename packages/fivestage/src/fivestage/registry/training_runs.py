@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
@@ -14,21 +14,23 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from fivestage.contract.contract import iso
 from fivestage.data.splits import TemporalSplit
 from fivestage.training.leaderboard import LeaderboardRow
-from fivestage.training.selection import Selection
+from fivestage.training.selection import Candidates, Selection, parameters_of
 
 
 @dataclass(frozen=True)
 class TrainingDetails:
-    """What a run shows beside its parameters and metrics.
+    """What a training's run shows beside its artifact.
 
     Args:
-        leaderboard: what was tried, a run of its own each.
+        parameters: of what was chosen, by name.
+        leaderboard: what was tried, a run of its own each; the run has the metrics of what was chosen.
         datasets: what was seen.
         started: when the training began, epoch seconds; 0: now.
         problem: module and name of the problem, by which MLflow finds the features.
         note: the run in words.
     """
 
+    parameters: Mapping[str, object] = field(default_factory=dict)
     leaderboard: Sequence[LeaderboardRow] = ()
     datasets: Sequence[DatasetInput] = ()
     started: float = 0.0
@@ -37,12 +39,19 @@ class TrainingDetails:
 
 
 def details_of(
-    selection: Selection, rows: pd.DataFrame, windows: TemporalSplit, data: str, started: float, kept: str
+    selection: Selection,
+    candidates: Candidates,
+    rows: pd.DataFrame,
+    windows: TemporalSplit,
+    data: str,
+    started: float,
+    kept: str,
 ) -> TrainingDetails:
     """What a training's run shows of its candidates and its data.
 
     Args:
         selection: what was tried, and chosen.
+        candidates: unfitted estimators by name.
         rows: all rows, with `decision_at` (epoch seconds).
         windows: which of them are in which window.
         data: digest of the raw data.
@@ -55,7 +64,8 @@ def details_of(
     how = f"calibrated as version {kept} is" if kept else f"chosen on {len(windows.folds)} temporal folds"
     tried = () if kept else selection.leaderboard
     note = f"{selection.candidate}, {how}"
-    return TrainingDetails(tried, datasets_of(rows, windows, data), started, note=note)
+    parameters = parameters_of(candidates, selection)
+    return TrainingDetails(parameters, tried, datasets_of(rows, windows, data), started, note=note)
 
 
 def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list[DatasetInput]:
@@ -107,10 +117,13 @@ def _log_candidate(client: MlflowClient, experiment: str, parent: str, row: Lead
     started = round((row.started or time.time()) * 1000)
     tags = {MLFLOW_PARENT_RUN_ID: parent, "kind": row.kind, "chosen": "yes" if row.chosen else "no"}
     run = client.create_run(experiment, start_time=started, run_name=row.name, tags=tags)
-    found = known_numbers(row.metrics)
-    metrics = [Metric(f"folds_{name}", value, started, 0) for name, value in found.items()]
-    client.log_batch(run.info.run_id, metrics=metrics)
+    client.log_batch(run.info.run_id, metrics=metrics_of(row, started))
     client.set_terminated(run.info.run_id, end_time=started + round(row.seconds * 1000))
+
+
+def metrics_of(row: LeaderboardRow, at: int) -> list[Metric]:
+    """The scores of a baseline or candidate on the folds, as MLflow keeps them; `at` is in milliseconds."""
+    return [Metric(f"folds_{name}", value, at, 0) for name, value in known_numbers(row.metrics).items()]
 
 
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:

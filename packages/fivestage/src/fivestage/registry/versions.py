@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import mlflow
 from mlflow.artifacts import download_artifacts, load_text
-from mlflow.entities import Metric, Param
+from mlflow.entities import Param
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -23,7 +23,7 @@ from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
 from fivestage.contract.contract import day, day_of, epoch
 from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
-from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers
+from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers, metrics_of
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 _MODEL = "model"  # the folder of a run in which MLmodel is
@@ -101,17 +101,13 @@ class ModelRegistry:
     def register(
         self,
         artifact: Artifact,
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
         details: TrainingDetails = NO_DETAILS,
     ) -> Version:
         """Log a training as a run with its candidates below it, and register the artifact as an MLflow model.
 
         Args:
             artifact: what was trained.
-            params: of the run.
-            metrics: of the run; missing ones are left out.
-            details: its candidates, data, and times.
+            details: what the run shows: parameters, candidates, data, and times.
 
         Returns:
             The new version; of an artifact that is registered already, the version that it has.
@@ -129,11 +125,12 @@ class ModelRegistry:
                 return _version(known)
         as_of = str(day_of(artifact.as_of))
         run_id = begin(client, self.name, digest, f"train as of {as_of}", details)
+        parameters = {**details.parameters, "as_of": as_of, "features": len(artifact.features)}
         now = round(time.time() * 1000)
         client.log_batch(
             run_id,
-            params=[Param(key, str(value)) for key, value in params.items()],
-            metrics=[Metric(key, number, now, 0) for key, number in known_numbers(metrics).items()],
+            params=[Param(key, str(value)) for key, value in parameters.items()],
+            metrics=[one for row in details.leaderboard if row.chosen for one in metrics_of(row, now)],
         )
         with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / _MODEL
