@@ -20,7 +20,7 @@ Reached = dict[tuple[int, str, str], list[float]]  # by windows' days, statistic
 
 def names_of(statistics: Sequence[DailyStatistic]) -> Names:
     """The columns of each statistic's numbers."""
-    return {one.name: one.columns for one in statistics}
+    return {one.kind.name: one.columns for one in statistics}
 
 
 def reached(found: Statistics, names: Names, days: int, some: Sequence[str] | None = None) -> Reached:

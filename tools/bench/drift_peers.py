@@ -8,7 +8,7 @@ import json
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,8 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import Window
-from tools.bench.drift_trials import TOUCHED, WEEK, Plan, Table, consecutive, drawn, window_of
+from fivestage.monitoring.drift_limits import WEEK
+from tools.bench.drift_trials import TOUCHED, Plan, Table, consecutive, drawn, window_of
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed
 
@@ -86,6 +87,9 @@ def ask(number: int, table: Table, plan: Plan, faults: list[Fault], *, nannyml: 
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
     by_key = {key_of(fault): fault for fault in faults}
     broken = {key: fault.put(others, reference.frame, draw) for key, fault in by_key.items()}
+    for key, fault in by_key.items():
+        if len(broken[key].frame) != len(others.frame):
+            by_key[key] = replace(fault, columns=())
     shares = {key: touched(others, window) for key, window in broken.items()}
     judged, found = Judged(reference, others, by_key, broken, shares), PeerAlarms()
     usual, current = (judged.side_by_side(new=new) for new in (False, True))

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,7 @@ from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
 from fivestage.monitoring.drift import Reference, compare
-from fivestage.monitoring.drift_limits import (
-    Limits,
-    Statistics,
-    calibrate,
-    compare_days,
-    exceedance_ratios,
-)
+from fivestage.monitoring.drift_limits import WEEK, Limits, Statistics, calibrate, compare_days
 from fivestage.monitoring.label_drift import (
     INDEPENDENT_SHARE,
     LABEL,
@@ -35,8 +29,6 @@ from tools.bench.best_statistic import Names, Reached, gather, names_of, reached
 from tools.bench.faults import Fault, LabelFault, touched
 
 Look = Callable[[int, Floats], Statistics]  # how far windows of so many days reach, by their weights of days
-WEEK = 7
-SCALES = (0.5, 2.0)  # times the least limits, to see what their choice does
 DRAWN_WEEKS = 30  # of a trial's days, to know what unchanged weeks do
 OVERALL = (LABEL, SURE_ROWS, SCORE_INPUT)
 PROCESSES = 2
@@ -90,11 +82,10 @@ class Seen:
 class Unchanged:
     """Alarms over windows in which nothing changed but the days, and how far they reach.
 
-    Alarms by the windows' days and by times the least limits; those of one trial, which share a reference,
-    stay together.
+    Alarms by the windows' days; those of one trial, which share a reference, stay together.
     """
 
-    alarms: dict[tuple[int, float], list[list[bool]]] = field(default_factory=dict)
+    alarms: dict[int, list[list[bool]]] = field(default_factory=dict)
     reached: Reached = field(default_factory=dict)
 
     def add(self, other: "Unchanged") -> None:
@@ -102,11 +93,6 @@ class Unchanged:
         for key, found in other.alarms.items():
             self.alarms.setdefault(key, []).extend(found)
         gather(self.reached, other.reached)
-
-
-def scaled(statistics: Sequence[DailyStatistic], times: float) -> list[DailyStatistic]:
-    """Statistics whose least limits are so many times what they are."""
-    return [replace(one, least=one.least * times) for one in statistics]
 
 
 def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
@@ -118,10 +104,13 @@ def window_of(table: Table, days: Ints) -> tuple[Window, Ints]:
 
 
 def drawn(plan: Plan, draw: np.random.Generator) -> tuple[Ints, Ints]:
-    """Days of a reference, and others of the same stretch of time."""
+    """Days of a reference, and others of the same stretch of time; a week of either has each weekday once."""
     length = plan.reference + plan.others
     start = int(draw.integers(len(plan.days) - length + 1))
-    days = plan.days[start + draw.permutation(length)]
+    place = np.arange(length)
+    for weekday in range(WEEK):
+        place[weekday::WEEK] = draw.permutation(place[weekday::WEEK])
+    days = plan.days[start + place]
     return days[: plan.reference], days[plan.reference :]
 
 
@@ -140,10 +129,20 @@ def growing(days: int) -> Floats:
 
 
 def drawn_weeks(days: int, draw: np.random.Generator) -> Floats:
-    """Weights of weeks of any of the days (weeks, days)."""
+    """Weights of weeks of any of the days, each weekday once (weeks, days)."""
     weight = np.zeros((DRAWN_WEEKS, days))
-    np.put_along_axis(weight, draw.random((DRAWN_WEEKS, days)).argsort(axis=1)[:, :WEEK], 1, axis=1)
+    for weekday in range(WEEK):
+        some = np.arange(weekday, days, WEEK)
+        weight[np.arange(DRAWN_WEEKS), draw.choice(some, DRAWN_WEEKS)] = 1
     return weight
+
+
+def exceedance_of(
+    days: Sequence[DailyStatistic], usual: Sequence[DailyStatistic], limits: Limits, weight: Floats
+) -> Statistics:
+    """How far windows of some days reach towards the limits: from 1 on is an alarm (windows, items)."""
+    found = compare_days(days, usual, weight, np.ones((len(weight), len(usual[0].numerator))))
+    return {name: distance / limits[name] for name, distance in found.items()}
 
 
 def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
@@ -154,20 +153,12 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     days, _ = reference.count(window_of(table, of_others)[0])
     found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
-        windows = consecutive(length, plan.others)
-        usual = reference.limits(length, plan.false_alarm)
-        far = reference.exceedance(days, windows, usual)
-        found.alarms[length, 1.0] = [any_statistic(far).tolist()]
-        if length not in (1, WEEK):
-            continue
-        if length == WEEK:
-            far = reference.exceedance(days, drawn_weeks(plan.others, draw), usual)
-        gather(found.reached, reached(far, names, length))
-        for times in SCALES:
-            limits = calibrate(scaled(reference.statistics, times), length, plan.false_alarm)
-            found.alarms[length, times] = [
-                any_statistic(reference.exceedance(days, windows, limits)).tolist()
-            ]
+        limits = calibrate(reference.statistics, length, plan.false_alarm)
+        look = partial(exceedance_of, days, reference.statistics, limits)
+        found.alarms[length] = [any_statistic(look(consecutive(length, plan.others))).tolist()]
+        if length in (1, WEEK):
+            windows = np.eye(plan.others) if length == 1 else drawn_weeks(plan.others, draw)
+            gather(found.reached, reached(look(windows), names, length))
     return found
 
 
@@ -176,7 +167,9 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     draw = np.random.default_rng([1, number])
     of_reference, of_others = drawn(plan, draw)
     reference, others = Reference.of(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
-    limits = {length: reference.limits(length, plan.false_alarm) for length in range(1, WEEK + 1)}
+    limits = {
+        length: calibrate(reference.statistics, length, plan.false_alarm) for length in range(1, WEEK + 1)
+    }
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
     look, names = partial(_look, reference, limits), names_of(reference.statistics)
     usual = look(reference.count(others)[0])(1, np.eye(plan.others))
@@ -201,7 +194,7 @@ def _look(
     limits: dict[int, Limits],
     days: Sequence[DailyStatistic],
 ) -> Look:
-    return lambda length, weight: reference.exceedance(days, weight, limits[length])
+    return lambda length, weight: exceedance_of(days, reference.statistics, limits[length], weight)
 
 
 def judged(
@@ -248,23 +241,20 @@ def labelled(
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
-    design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
+    design = design_of(reference)
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
     limits = {length: calibrate(usual, length, plan.false_alarm, 0, INDEPENDENT_SHARE) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
-        found = compare_days(days, usual, weight, np.ones((len(weight), plan.reference)))
-        return exceedance_ratios(found, limits[length])
+        return exceedance_of(days, usual, limits[length], weight)
 
     truth = np.asarray(table.label[now])
     as_is = label_statistics(others, truth, table.forecast[now], design, kind)
     names = names_of(usual)
     null = Unchanged()
     for length in plan.lengths:
-        null.alarms[length, 1.0] = [
-            any_statistic(look(as_is, length, consecutive(length, plan.others))).tolist()
-        ]
+        null.alarms[length] = [any_statistic(look(as_is, length, consecutive(length, plan.others))).tolist()]
     for length, windows in ((1, np.eye(plan.others)), (WEEK, drawn_weeks(plan.others, draw))):
         gather(null.reached, reached(look(as_is, length, windows), names, length))
     undisturbed = look(as_is, 1, np.eye(plan.others))

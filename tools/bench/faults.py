@@ -60,6 +60,7 @@ def faults(usual: pd.DataFrame, day: Ints) -> Iterator[Fault]:
             put = _of_column(name, partial(_shared, points=points))
             yield Fault(fault, name, (name,), put, gross=False)
         yield Fault("other letter case", name, (name,), _of_column(name, _lower))
+        yield Fault("half of a level's rows lost", name, (name,), partial(_half_level, name=name))
         yield Fault("a level renamed", name, (name,), _of_column(name, _renamed))
     for one, other in (*zip(some[::2], some[1::2], strict=False), *_alike(usual[full])):
         yield Fault("swapped", f"{one}, {other}", (one, other), partial(_swap, one=one, other=other))
@@ -159,6 +160,11 @@ def _repeated(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
 
 def _lost(window: Window, _usual: pd.DataFrame, draw: Draw) -> Window:
     return _of_rows(window, np.flatnonzero(draw.random(len(window.frame)) < 0.5))  # noqa: PLR2004 (half)
+
+
+def _half_level(window: Window, usual: pd.DataFrame, draw: Draw, name: str) -> Window:
+    lost = (window.frame[name] == _second(usual[name])).to_numpy() & (draw.random(len(window.frame)) < 0.5)  # noqa: PLR2004
+    return _of_rows(window, np.flatnonzero(~lost))
 
 
 # --- labels -------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """`make bench-monitoring`: false alarms, power against injected faults, and cost of the drift checks.
 
-Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, and
-windows of the others are checked as they are and with a fault put in. What is measured is of the second half
-of the days; `--half first` is for choosing limits and scales, of which some have seen the whole year.
+Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, each
+weekday as often, and windows of the others are checked as they are and with a fault put in. What is measured
+is of the second half of the days and of made-up tables with seeds that nothing was chosen by; `--chosen` is
+for choosing numbers: the first half, other seeds.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,14 +32,14 @@ from fivestage.evaluation.evaluate import decision_day
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import Finding, detect_drift
-from fivestage.monitoring.drift_limits import MIN_WINDOWS
+from fivestage.monitoring.drift_limits import WEEK
 from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
+from tools.bench import hand_set
 from tools.bench.best_statistic import limit_of
 from tools.bench.drift_peers import PeerAlarms, ask, key_of
 from tools.bench.drift_trials import (
-    WEEK,
     Plan,
     Seen,
     Table,
@@ -49,13 +50,14 @@ from tools.bench.drift_trials import (
     unchanged,
 )
 from tools.bench.faults import Fault, faults, label_faults
+from tools.bench.made_up_tables import CHOSEN, JUDGED, independent_rows, plan_of, shop
 from tools.bench.memory import peak_bytes
 from tools.bench.monitoring_page import page
 from tools.bench.peers import installed
 
 JSON = REPORTS / "bench" / "monitoring.json"
 PAGE = ROOT / "docs" / "monitoring.md"
-SIZES = (1_000, 10_000, 100_000)  # rows of a window
+SIZES = (1_000, 10_000)  # rows of a window
 OTHERS = 34  # days beside a reference
 REFERENCE = 56  # days, of the made-up rows
 
@@ -65,16 +67,16 @@ class Effort:
     """How many trials of each sort."""
 
     unchanged: int
-    long: int
-    chosen: int  # on the other half
+    other: int  # on the other half
+    made_up: int  # of each sort of table
     faults: int
     labels: int
     peers: int
     apart: int  # days between the beginnings of periods of the year as they came
 
 
-WHOLE = Effort(unchanged=80, long=24, chosen=24, faults=4, labels=40, peers=2, apart=3)
-QUICK = Effort(unchanged=12, long=0, chosen=2, faults=1, labels=6, peers=0, apart=42)
+WHOLE = Effort(unchanged=80, other=24, made_up=150, faults=5, labels=40, peers=1, apart=7)
+QUICK = Effort(unchanged=12, other=4, made_up=12, faults=1, labels=6, peers=0, apart=42)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,6 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
     of_half = days[days < middle] if half == "first" else days[days >= middle]
     rules = contract.monitoring
     lengths = sorted({max(1, round(size / rows_a_day)) for size in SIZES} | {1, rules.period_days})
-    long = [length for length in lengths if length > OTHERS]
     plan = Plan(
         of_half,
         rules.reference_days,
@@ -134,14 +135,17 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             "measure on more data."
         )
     null = _unchanged(table, plan, effort.unchanged, "unchanged")
-    of_long: list[tuple[int, int, list[list[bool]]]] = []
-    for length in long:
-        whole = Plan(days, len(days) - length, length, (length,), rules.false_alarm)
-        if effort.long and whole.reference >= MIN_WINDOWS * length:
-            found = _unchanged(table, whole, effort.long, f"{length} days")
-            of_long.append((length, whole.reference, found.alarms[length, 1.0]))
-    other = replace(plan, days=days[~np.isin(days, of_half)], lengths=(1, WEEK))
-    on_other = _unchanged(table, other, effort.chosen, "the other half")
+    tables = {
+        "the half that is judged": null,
+        "the other half": _unchanged(
+            table, replace(plan, days=days[~np.isin(days, of_half)]), effort.other, "the other half"
+        ),
+    }
+    for name, make in (("made-up shops", shop), ("independent rows", independent_rows)):
+        work = partial(_made_up, make=make, plan=plan, seeds=JUDGED if half == "second" else CHOSEN)
+        tables[name] = Unchanged()
+        for more in spread_out(work, range(effort.made_up), name):
+            tables[name].add(more)
     here = np.isin(table.day, of_half)
     some = list(faults(table.frame[here], table.day[here]))
     seen = [Seen() for _ in some]
@@ -171,18 +175,19 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             {
                 "days": length,
                 "rows": round(length * rows_a_day),
-                "reference_days": reference,
-                "trials": len(found),
-                "alarms": asdict(share_of_trials(found)),
-                "labels": _of_trials(null_labels.alarms.get((length, 1.0))),
-                **(_of_peers(peers, "", length) if reference == plan.reference else {}),
+                "reference_days": plan.reference,
+                "trials": len(null.alarms[length]),
+                "alarms": asdict(share_of_trials(null.alarms[length])),
+                "labels": _of_trials(null_labels.alarms.get(length)),
+                **_of_peers(peers, "", length),
             }
-            for length, reference, found in [
-                *((length, plan.reference, null.alarms[length, 1.0]) for length in plan.lengths),
-                *of_long,
-            ]
+            for length in plan.lengths
         ],
-        "scales": _scales(on_other, null),
+        "tables": [
+            {"table": name, "days": length, "alarms": _of_trials(found.alarms.get(length))}
+            for name, found in tables.items()
+            for length in (1, WEEK)
+        ],
         "as_they_came": as_they_came(table, contract, effort.apart),
         "faults": [
             _line(fault.name, fault.where, one, gross=fault.gross)
@@ -282,25 +287,17 @@ def _of_peers(peers: PeerAlarms, key: str, length: int) -> dict[str, Any]:
     return {name: _share(found.get((key, length))) for name, found in names.items()}
 
 
+def _made_up(number: int, make: Callable[[int], Table], plan: Plan, seeds: range) -> Unchanged:
+    """A trial of a table of its own."""
+    table = make(seeds[number])
+    return unchanged(number, table, plan_of(table, plan.reference, (1, WEEK), plan.false_alarm))
+
+
 def _unchanged(table: Table, plan: Plan, trials: int, what: str) -> Unchanged:
     found = Unchanged()
     for more in spread_out(partial(unchanged, table=table, plan=plan), range(trials), what):
         found.add(more)
     return found
-
-
-def _scales(other: Unchanged, judged: Unchanged) -> list[dict[str, Any]]:
-    """False alarms on the other half of the days, and on the one that is judged, by least scales."""
-    return [
-        {
-            "times": times,
-            "days": length,
-            "other": _of_trials(other.alarms.get((length, times))),
-            "judged": _of_trials(found),
-        }
-        for (length, times), found in sorted(judged.alarms.items())
-        if length in (1, WEEK)
-    ]
 
 
 def _limits(seen: Seen, null: Unchanged, false_alarm: float) -> dict[str, Any]:
@@ -381,15 +378,16 @@ def main() -> None:
     """Measure, and write the results where they are read."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few trials, no other libraries; writes no page")
-    parser.add_argument("--half", choices=("first", "second"), default="second", help="of the days")
+    parser.add_argument("--chosen", action="store_true", help="on what numbers are chosen by; writes no page")
     given = parser.parse_args()
     prepare_environment()
     spent, begun = cost(), time.perf_counter()
+    half = "first" if given.chosen else "second"
     try:
-        found = measure(QUICK if given.quick else WHOLE, given.half, PROBLEM.contract, spent)
+        found = measure(QUICK if given.quick else WHOLE, half, PROBLEM.contract, spent)
     except UserError as error:
         sys.exit(str(error))
-    kept = not given.quick and given.half == "second"
+    kept = not given.quick and not given.chosen
     if kept:  # first: it took long
         write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
     text = page(found)
@@ -397,6 +395,7 @@ def main() -> None:
     print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201
     if kept:
         write_between(PAGE, "measured", text)
+        write_between(PAGE, "hand-set", hand_set.table())
 
 
 if __name__ == "__main__":

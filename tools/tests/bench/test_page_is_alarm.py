@@ -8,6 +8,7 @@ from evidently.legacy.tests.base_test import TestStatus
 from fivestage.monitoring.causes import failed_tests
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import Reference, compare
+from fivestage.monitoring.drift_limits import calibrate
 from fivestage.monitoring.evidently_drift import DAY_COLUMN, CalibratedDrift
 from tests.monitoring.test_drift import PERIOD, REFERENCE, window
 from tools.bench.faults import Fault, faults
@@ -29,7 +30,7 @@ def dataset(some: Window) -> Dataset:
 def test_tests_of_the_page_are_the_alarm(fault: Fault, reference: Reference) -> None:
     current = fault.put(window(10, REFERENCE, PERIOD), USUAL.frame, np.random.default_rng(1))
     snapshot = Report([CalibratedDrift(columns=list(USUAL.frame))]).run(dataset(current), dataset(USUAL))
-    findings = compare(reference, current, reference.limits(PERIOD, 0.01))
+    findings = compare(reference, current, calibrate(reference.statistics, PERIOD, 0.01))
     drifted = {(one.column, one.statistic) for one in findings if one.drifted}
     broken = {(one.column, one.statistic) for one in findings if one.is_broken}
     params = [(one.status, one.metric_config.params) for one in snapshot.tests_results]

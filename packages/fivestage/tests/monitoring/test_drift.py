@@ -10,6 +10,7 @@ import pytest
 from fivestage.monitoring.daily_statistics import ROWS as WHOLE
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import Finding, Reference, compare, detect_drift
+from fivestage.monitoring.drift_limits import calibrate
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60
 
@@ -84,7 +85,7 @@ def test_alarms_are_false_as_often_as_stated(days: int) -> None:
     for seed in range(6):
         order = draw.permutation(300)
         counted = Reference.of(days_of(pool, order[:REFERENCE], 0))
-        limits = counted.limits(days, 0.05, seed)
+        limits = calibrate(counted.statistics, days, 0.05, seed)
         for number in range(10):
             some = order[REFERENCE + number * days : REFERENCE + (number + 1) * days]
             alarms += bool(drifted(compare(counted, days_of(pool, some, REFERENCE), limits)))
@@ -94,9 +95,12 @@ def test_alarms_are_false_as_often_as_stated(days: int) -> None:
 def test_rows_taken_for_independent_would_always_alarm(reference: Window) -> None:
     """Why all this: the limit from shuffled rows lies below what unchanged days do."""
     shuffled = np.random.default_rng(3).permutation(reference.day)
-    by_row = Window(reference.frame[["rain"]], shuffled, reference.first, reference.days)
-    by_day = Window(reference.frame[["rain"]], reference.day, reference.first, reference.days)
-    rows, days = (Reference.of(some).limits(PERIOD, 0.01)["missing share"][0] for some in (by_row, by_day))
+    order = np.argsort(shuffled, kind="stable")
+    by_row, by_day = (
+        Reference.of(replace(reference, frame=frame)).statistics
+        for frame in (reference.frame[["rain"]].iloc[order], reference.frame[["rain"]])
+    )
+    rows, days = (calibrate(some, PERIOD, 0.01)["missing share"][0] for some in (by_row, by_day))
     assert rows < 0.7 * days
 
 
@@ -239,7 +243,7 @@ def hourly(seed: int, first: int, days: int) -> Window:
     [
         ("waiting", lambda values: values * 1.609, "constraint"),
         ("waiting", lambda values: -values, "constraint"),
-        ("waiting", lambda values: values * 1000, "range excess"),
+        ("waiting", lambda values: values * 1000, "out of range"),
         ("wind", lambda values: values * np.pi / 180, "constraint"),
     ],
 )
@@ -304,11 +308,12 @@ def test_rows_outside_their_window_are_refused() -> None:
 def test_ratios_are_what_their_formulas_say() -> None:
     day = np.array([0, 0, 0, 0, 1, 1])
     frame = pd.DataFrame({"x": [1.0, 1.0, 2.0, np.nan, 3.0, 3.0], "place": [*"aab", None, *"cc"]})
-    counted = {one.name: one for one in Reference.of(Window(frame, day, 0, 2)).statistics}
+    counted = {one.kind.name: one for one in Reference.of(Window(frame, day, 0, 2)).statistics}
     both = np.ones((1, 2))
     assert counted["missing share"].ratio(both).tolist() == [[1 / 6, 1 / 6]]
     assert counted["modal share"].ratio(both)[0] == pytest.approx([(2 / 3 + 1) / 2] * 2)
-    assert counted["new share"].ratio(both)[0].tolist() == [1, 1]  # the days share no value
+    assert counted["new share"].ratio(both)[0].tolist() == [1]  # the days share no value
+    assert counted["unseen share"].ratio(both)[0].tolist() == [1]
     assert counted["duplicate share"].ratio(both)[0].tolist() == [2 / 6]
     assert counted["days without rows"].ratio(both)[0].tolist() == [0]
     assert counted["rows a day"].ratio(both)[0].tolist() == [3]
@@ -319,8 +324,9 @@ def test_ratios_are_what_their_formulas_say() -> None:
     }
 
 
-def test_excess_is_in_widths_of_the_range_of_the_reference() -> None:
+def test_out_of_range_is_what_lies_more_than_half_a_width_beyond_the_range_of_the_reference() -> None:
     usual = Reference.of(Window(pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0]}), np.array([0, 0, 1, 1]), 0, 2))
-    counted, _ = usual.count(Window(pd.DataFrame({"x": [6.0, 4.0, -2.0, 1e6]}), np.full(4, 2), 2, 1))
-    (excess,) = (one for one in counted if one.name == "range excess")
-    assert excess.ratio(np.ones((1, 1)))[0, 0] == (0.5 + 0 + 0.5 + 10) / 4  # one value counts for ten widths
+    frame = pd.DataFrame({"x": [6.0, 8.1, -2.0, -5.0, np.nan]})
+    counted, _ = usual.count(Window(frame, np.full(5, 2), 2, 1))
+    (beyond,) = (one for one in counted if one.kind.name == "out of range")
+    assert beyond.ratio(np.ones((1, 1)))[0, 0] == 2 / 5

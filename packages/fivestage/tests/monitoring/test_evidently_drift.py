@@ -87,7 +87,7 @@ def test_page_and_alarm_come_from_the_same_tests(fault: str | None) -> None:
     failing = {one.description for one in snapshot.tests_results if one.status.value in ("FAIL", "WARNING")}
     assert {one.sentence for one in causes} <= failing
     page = json.dumps(snapshot.get_html_str(as_iframe=False))
-    for finding in (one for one in findings_in(snapshot.context, "inputs") if one.drifted):
+    for finding in (one for one in findings_in(snapshot.context, "inputs").values() if one.drifted):
         assert json.dumps(f"{finding.column}: {finding.sentence}")[1:-1].split("'")[0] in page
 
 

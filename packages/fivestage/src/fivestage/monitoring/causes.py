@@ -105,9 +105,7 @@ def _finding(params: Mapping[str, object], snapshot: Snapshot) -> Finding | None
     if "statistic" not in params:
         return None
     found = findings_in(snapshot.context, str(params["check"]))
-    return next(
-        (one for one in found if (one.column, one.statistic) == (params["column"], params["statistic"])), None
-    )
+    return found.get((str(params["column"]), str(params["statistic"])))
 
 
 def _of_data(test: MetricTestResult) -> Kind:

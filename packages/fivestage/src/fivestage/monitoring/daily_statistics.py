@@ -1,53 +1,51 @@
-"""Six groups of daily statistics: what a window of rows shows, as ratios of two sums by day.
+"""Daily statistics: what a window of rows shows, each as a ratio of two sums by day.
 
-| group | statistic of a column (or of the rows) | formula, over the days of a window |
+| statistic | formula, over the days of a window | source |
 |---|---|---|
-| missing | missing share | missing values / rows |
-| level shares | share of each frequent level of a category | rows of the level / values |
-| volume | rows a day; days without rows | log(rows / days); empty days / days |
-| duplicates | duplicate share | rows equal to an earlier one of their day / rows |
-| value habits | new share: values that no (other) day of the reference has | new values / values |
-| | modal share: how often a day has its most frequent value | sum of the days' modal shares / days |
-| | range excess: how far values lie beyond the reference's range, in its widths | sum of excesses / values |
-| residuals | residual mean and spread given the other columns (`residuals`) | mean; log(mean square) / 2 |
+| missing share | missing values / rows | Schelter et al., Deequ (2018): completeness |
+| level share | rows of a frequent level of a category / values | Breck et al., TFDV (2019): drift |
+| rows a day | rows / days, compared as its logarithm | TFDV: number of examples |
+| days without rows | days without rows / days | the same |
+| duplicate share | rows equal to an earlier one of their day / rows | Deequ: uniqueness |
+| unseen share | values of a category that no (other) day of the reference has / values | TFDV: domain |
+| new share | numbers that no (other) day of the reference has / values | the same |
+| modal share | sum of the days' shares of their most frequent value / days | Berger and Parker (1970) |
+| constraint | values that violate what always held / values | `constraints`; TFDV: schema |
+| out of range | values more than half a width beyond the reference's range / rows | Tukey (1977): fences |
+| residual mean, spread | of each column given the others, in standard deviations | `residuals` |
 
-To these the violations of constraints are added (`constraints`). Every statistic is compared as the absolute
-difference of a window from its reference, and its own days are its picture.
+A window is compared with its reference by the absolute difference of each statistic.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
-from fivestage.monitoring.constraints import NONE, Constraint, learn_constraint
-from fivestage.monitoring.severity import (
-    BROKEN_CONSTRAINT,
-    BROKEN_DUPLICATES,
-    BROKEN_MISSING,
-    BROKEN_VOLUME,
-    LEAST_CHANGE,
-    LEAST_EXCESS,
-    LEAST_MODAL,
-    LEAST_SHARE,
-    MOST_EXCESS,
-    SLIPS,
-)
+from fivestage.evaluation.daily import Bools, Column, Floats, sums
+from fivestage.monitoring.constraints import Constraint, learn_constraint
 
-FREQUENT_LEVELS = 15  # of a category, compared one by one: the rest are too few rows a day to show anything
-FREQUENT = 0.01  # of the rows
 ROWS = "whole rows"
+# Least limits: a column that never moved in the reference does not alarm at the first trifle.
+LEAST_SHARE = 0.03  # three points: of missing values, levels, repeated rows, empty days, violations
+LEAST_CHANGE = 0.1  # a tenth: of rows, of new or modal values, of a residual's deviation: all move every day
+# Broken, which blocks a training, are data on hard evidence alone: a season moves inputs as a fault does.
+BROKEN_SHARE = 0.1  # of the values missing, of the rows repeated, of a constraint violated
+BROKEN_VOLUME = math.log(2)  # half or twice the rows a day, which no season of a few weeks does
+FREQUENT = 0.01  # of the rows, for a level to be compared: a rarer one is a few rows a day
+FREQUENT_LEVELS = 15  # of a category: the rest are too few rows a day to show anything
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of `days` whole days from day `first` on; `day` is each row's own, days without rows count too."""
+    """Rows of `days` whole days from day `first` on, sorted by day; days without rows count too."""
 
     frame: pd.DataFrame
     day: Column
@@ -55,9 +53,9 @@ class Window:
     days: int
 
     def __post_init__(self) -> None:
-        if len(self.frame) != len(self.day):
-            raise ValueError(f"{len(self.frame)} rows, but {len(self.day)} days")
-        if len(self.day) and not self.first <= self.day.min() <= self.day.max() < self.first + self.days:
+        if len(self.frame) != len(self.day) or (np.diff(self.day) < 0).any():
+            raise ValueError("each row needs its day, and rows are sorted by day")
+        if len(self.day) and not self.first <= self.day[0] <= self.day[-1] < self.first + self.days:
             raise ValueError(f"a row's day lies outside the {self.days} days from {self.first}")
 
     @cached_property
@@ -70,55 +68,66 @@ class Window:
         """Rows by day (days,)."""
         return np.bincount(self.of_day, minlength=self.days).astype(np.float64)
 
-
-def same(ratio: Floats) -> Floats:
-    """A ratio as it is."""
-    return ratio
-
-
-def logarithm(ratio: Floats) -> Floats:
-    """Its logarithm, which compares by factors."""
-    return np.asarray(np.log(np.maximum(ratio, 1e-9)), dtype=np.float64)
+    def column(self, name: str) -> pd.Series:
+        """A column; one that the rows lack is missing throughout."""
+        return self.frame[name] if name in self.frame else pd.Series(np.nan, index=self.frame.index)
 
 
 @dataclass(frozen=True)
-class DailyStatistic:
-    """A ratio of two sums by day (days, items), of which each item is of a column.
+class Statistic:
+    """What is compared, and when it counts.
 
     Attributes:
         name: of the statistic.
-        columns: of each item.
-        numerator: sums by day (days, items).
-        denominator: sums by day (days, items).
         least: the least limit of a difference.
         scale: what is compared of the ratio.
         jackknifed: whether the day that moves it most is left out, see `compare_days`.
         broken: the difference from which on the data are broken rather than drifted (None: never).
-        labels: of items, beside their columns: the level.
         words: the sentence of a difference.
     """
 
     name: str
-    columns: tuple[str, ...]
-    numerator: Floats
-    denominator: Floats
     least: float
-    scale: Callable[[Floats], Floats] = same
+    scale: Callable[[Floats], Floats] = np.asarray
     jackknifed: bool = False
     broken: float | None = None
-    labels: tuple[str, ...] = ()
     words: str = "{name} {now:.1%}, was {then:.1%}"
 
-    def item(self, number: int) -> "DailyStatistic":
-        """One of its items alone."""
-        some = slice(number, number + 1)
-        return replace(
-            self,
-            columns=self.columns[some],
-            labels=self.labels[some],
-            numerator=self.numerator[:, some],
-            denominator=self.denominator[:, some],
-        )
+
+LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
+ROWS_A_DAY = "{now:,.0f} a day, were {then:,.0f}"
+OUT_OF_RANGE = "share far out of the reference's range {now:.1%}"
+STATISTICS = (
+    Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),
+    Statistic("level share", LEAST_SHARE, jackknifed=True, words=LEVEL_SHARE),
+    Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
+    Statistic("days without rows", LEAST_SHARE, broken=0.0),
+    Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
+    Statistic("unseen share", LEAST_SHARE),
+    Statistic("new share", LEAST_CHANGE, jackknifed=True),
+    Statistic("modal share", LEAST_CHANGE, jackknifed=True),
+    Statistic("constraint", LEAST_SHARE, broken=BROKEN_SHARE),
+    Statistic("out of range", LEAST_CHANGE, jackknifed=True, words=OUT_OF_RANGE),
+)
+
+
+@dataclass(frozen=True)
+class DailyStatistic:
+    """A statistic of some days: for each of its items, a column or a level, a ratio of two sums by day.
+
+    Attributes:
+        kind: what is compared.
+        columns: of each item.
+        labels: of each item, beside its column: the level.
+        numerator: sums by day (days, items).
+        denominator: sums by day (days, items).
+    """
+
+    kind: Statistic
+    columns: tuple[str, ...]
+    labels: tuple[str, ...]
+    numerator: Floats
+    denominator: Floats
 
     def ratio(self, weight: Floats) -> Floats:
         """The ratio over some days (windows, items); NaN where there is nothing to divide by."""
@@ -128,179 +137,104 @@ class DailyStatistic:
 
     def distance(self, weight: Floats, other: "DailyStatistic", other_weight: Floats) -> Floats:
         """How far windows lie from windows of another's days (windows, items); 0 where one has no values."""
-        now, then = self.scale(self.ratio(weight)), self.scale(other.ratio(other_weight))
+        now, then = self.kind.scale(self.ratio(weight)), self.kind.scale(other.ratio(other_weight))
         return np.nan_to_num(np.abs(now - then))
 
 
 @dataclass(frozen=True)
-class KnownValues:
-    """What a reference column has had: its values, its frequent levels, its constraint."""
+class ReferenceColumn:
+    """What later windows of a column are counted by: values, a category's levels, a number's constraint."""
 
     values: pd.Index
-    levels: tuple[str, ...] = ()
-    constraint: Constraint = NONE
+    levels: pd.Index
+    constraint: Constraint | None
 
-    @property
-    def numeric(self) -> bool:
-        """Whether they are numbers."""
-        return bool(pd.api.types.is_numeric_dtype(self.values))
+
+Item = tuple[str, str, Floats, Floats]  # its column or statistic, its label, both sums by day (days,)
 
 
 def daily_statistics(
-    window: Window, columns: Sequence[str], known: Sequence[KnownValues] = ()
-) -> tuple[list[DailyStatistic], list[KnownValues]]:
+    window: Window, columns: Sequence[str], known: Sequence[ReferenceColumn] = ()
+) -> tuple[list[DailyStatistic], list[ReferenceColumn]]:
     """The statistics of single columns and of the rows, and what later windows are counted by.
 
-    Without `known` the window is a reference: a day's values are then new if no other day has them.
+    Args:
+        window: to count.
+        columns: of the reference.
+        known: what the reference's columns have; none: the window is the reference.
     """
-    counted = [_count(window, name, known[place] if known else None) for place, name in enumerate(columns)]
-    learnt = [one.known for one in counted]
-    names, rows = tuple(columns), window.rows[:, None]
-    values, new, modal, violated, excess = (
-        side_by_side((getattr(one, name)[:, None] for one in counted), window.days)
-        for name in ("values", "new", "modal", "violated", "excess")
-    )
-    filled = (values > 0).astype(np.float64)
-    levels = [(name, level) for name, one in zip(names, learnt, strict=True) for level in one.levels]
-    of_levels, level_values = (
-        side_by_side(parts, window.days)
-        for parts in (
-            (one.levels for one in counted),
-            (np.repeat(one.values[:, None], len(one.known.levels), axis=1) for one in counted),
-        )
-    )
-    codes = pd.DataFrame({"day": window.of_day} | {str(place): one.code for place, one in enumerate(counted)})
-    again = codes.duplicated().to_numpy() if counted else np.zeros(len(codes), dtype=np.bool_)
-    all_rows, ones = np.repeat(rows, len(names), axis=1), np.ones((window.days, 1))
-    found = [
-        DailyStatistic(
-            "missing share", names, all_rows - values, all_rows, LEAST_SHARE, broken=BROKEN_MISSING
-        ),
-        DailyStatistic(
-            "level share",
-            tuple(name for name, _ in levels),
-            of_levels,
-            level_values,
-            LEAST_SHARE,
-            jackknifed=True,
-            labels=tuple(level for _, level in levels),
-            words="share of '{label}' {now:.1%}, was {then:.1%}",
-        ),
-        DailyStatistic(
-            "rows a day",
-            (ROWS,),
-            rows,
-            ones,
-            LEAST_CHANGE,
-            logarithm,
-            jackknifed=True,
-            broken=BROKEN_VOLUME,
-            words="{now:,.0f} a day, were {then:,.0f}",
-        ),
-        DailyStatistic(
-            "days without rows", (ROWS,), (rows == 0).astype(np.float64), ones, LEAST_SHARE, broken=0.0
-        ),
-        DailyStatistic(
-            "duplicate share",
-            (ROWS,),
-            sums(window.of_day, again, window.days)[:, None],
-            rows,
-            LEAST_SHARE,
-            broken=BROKEN_DUPLICATES,
-        ),
-        DailyStatistic("new share", names, new, values, LEAST_CHANGE),
-        DailyStatistic("modal share", names, modal, filled, LEAST_MODAL, jackknifed=True),
-        DailyStatistic("constraint", names, violated, values, LEAST_SHARE, broken=BROKEN_CONSTRAINT),
-        DailyStatistic(
-            "range excess",
-            names,
-            excess,
-            values,
-            LEAST_EXCESS,
-            jackknifed=True,
-            words="values lie {now:.2g} widths of the reference's range beyond it, were {then:.2g}",
-        ),
-    ]
-    return [one for one in found if one.columns], learnt
+    learnt: list[ReferenceColumn] = []
+    codes = pd.DataFrame({"day": window.of_day})
+    found: dict[str, list[Item]] = defaultdict(list)
+    for place, name in enumerate(columns):
+        values = window.column(name)
+        numeric = pd.api.types.is_numeric_dtype(known[place].values if known else values)
+        code, distinct = pd.factorize(numbers_of(values) if numeric else values)
+        codes[place] = code.astype(np.int32)
+        counts = _Counts(window, code, pd.Index(distinct, dtype=np.float64 if numeric else "string"))
+        learnt.append(known[place] if known else _learn(counts))
+        for statistic, label, above, below in _column_sums(counts, learnt[-1], reference=not known):
+            found[statistic].append((name, label, above, below))
+    ones = np.ones(window.days)
+    again = codes.duplicated().to_numpy() & (len(columns) > 0)
+    found["rows a day"] = [(ROWS, "", window.rows, ones)]
+    found["days without rows"] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
+    found["duplicate share"] = [(ROWS, "", sums(window.of_day, again, window.days), window.rows)]
+    counted = []
+    for kind in STATISTICS:
+        if found[kind.name]:
+            names, labels, *parts = zip(*found[kind.name], strict=True)
+            counted.append(DailyStatistic(kind, names, labels, *map(np.column_stack, parts)))
+    return counted, learnt
 
 
-@dataclass(frozen=True)
+def numbers_of(values: pd.Series) -> Floats:
+    """A column as finite numbers; what is none is NaN."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def frequent_levels(counts: pd.Series, rows: float) -> pd.Index:
+    """The levels that are compared one by one, from the rows of each level and of all."""
+    return counts[counts >= FREQUENT * rows].nlargest(FREQUENT_LEVELS).index
+
+
 class _Counts:
-    """Sums of one column by day (days,); `levels` has a column for each frequent level; `code` is of rows."""
+    """How often each distinct value of a column occurs on each day: `times` for each pair that does."""
 
-    known: KnownValues
-    code: NDArray[np.int32]
-    values: Floats
-    new: Floats
-    modal: Floats
-    violated: Floats
-    excess: Floats
-    levels: Floats
+    def __init__(self, window: Window, code: Ints, distinct: pd.Index) -> None:
+        there, width = code >= 0, max(len(distinct), 1)
+        pairs = pd.Series(window.of_day[there] * width + code[there]).value_counts(sort=False)
+        self.day, self.value = np.divmod(pairs.index.to_numpy(), width)
+        self.times, self.distinct, self.rows = pairs.to_numpy(), distinct, window.rows
 
-
-def _count(window: Window, name: str, known: KnownValues | None) -> _Counts:
-    """Count a column by day; one that the window lacks is missing throughout."""
-    days = window.days
-    column = window.frame[name] if name in window.frame else pd.Series(np.nan, index=window.frame.index)
-    if known and known.numeric:
-        column = pd.to_numeric(column, errors="coerce")  # text in a number column is missing
-    numeric = pd.api.types.is_numeric_dtype(column) and (known is None or known.numeric)
-    if numeric:
-        column = column.where(np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan)))
-    code, distinct = pd.factorize(column)
-    index = pd.Index(distinct) if numeric else pd.Index(distinct).astype("string")
-    there = code >= 0
-    day, value, times = _pairs(window.of_day[there], code[there], days, max(len(index), 1))
-    values, modal = sums(day, times, days), np.zeros(days)
-    np.maximum.at(modal, day, times)
-    new = np.bincount(value)[value] == 1 if known is None else known.values.get_indexer(index)[value] < 0
-    violated, excess = np.zeros(value.size, dtype=np.bool_), np.zeros(value.size)
-    if known is None:
-        known = _learn(index, (day, value, times), len(column), numeric=numeric)
-    if numeric and len(known.values):
-        number, seen = (np.asarray(some, dtype=np.float64) for some in (index, known.values))
-        violated = known.constraint.violated_by(number)[value]
-        beyond = np.maximum(seen.min() - number, number - seen.max()) / max(np.ptp(seen), SMALLEST)
-        excess = np.clip(beyond, 0, MOST_EXCESS)[value]
-    by_level = (
-        sums(day, times * np.asarray(index == level, dtype=np.bool_)[value], days)[:, None]
-        for level in known.levels
-    )
-    violations = sums(day, times * violated, days)
-    return _Counts(
-        known,
-        code.astype(np.int32),
-        values,
-        sums(day, times * new, days),
-        modal / np.maximum(values, 1),
-        np.where(violations > SLIPS, violations, 0),
-        sums(day, times * excess, days),
-        side_by_side(by_level, days),
-    )
+    def by_day(self, flagged: Bools) -> Floats:
+        """Values by day (days,) of which the distinct value is flagged."""
+        return sums(self.day, self.times * flagged[self.value], len(self.rows))
 
 
-def _learn(index: pd.Index, pairs: tuple[Ints, Ints, Ints], rows: int, *, numeric: bool) -> KnownValues:
-    day, value, times = pairs
-    if numeric:
-        return KnownValues(
-            index, constraint=learn_constraint(np.asarray(index, np.float64), value, day, times)
-        )
-    return KnownValues(index, frequent_levels(pd.Series(np.bincount(value, times, len(index)), index), rows))
+def _learn(counts: _Counts) -> ReferenceColumn:
+    distinct = counts.distinct
+    if pd.api.types.is_numeric_dtype(distinct):
+        constraint = learn_constraint(distinct.to_numpy(), counts.value, counts.day, counts.times)
+        return ReferenceColumn(distinct, distinct[:0], constraint)
+    rows = pd.Series(np.bincount(counts.value, counts.times, len(distinct)), distinct)
+    return ReferenceColumn(distinct, frequent_levels(rows, counts.rows.sum()), None)
 
 
-def frequent_levels(rows: pd.Series, of: int) -> tuple[str, ...]:
-    """The levels of a category that are compared one by one, from the rows of each level."""
-    some = rows[rows >= FREQUENT * max(of, 1)].nlargest(FREQUENT_LEVELS)
-    return tuple(str(level) for level in some.index)
-
-
-def _pairs(day: Ints, value: Ints, days: int, width: int) -> tuple[Ints, Ints, Ints]:
-    """Each pair of a day and a value that occurs, and how often."""
-    cell = day * width + value
-    if days * width <= 4 * len(cell):  # counting is several times faster than sorting
-        counts = np.bincount(cell, minlength=days * width)
-        found = np.flatnonzero(counts)
-        times = counts[found]
-    else:
-        found, times = np.unique(cell, return_counts=True)
-    return (*np.divmod(found, width), times)
+def _column_sums(counts: _Counts, known: ReferenceColumn, *, reference: bool) -> Iterator[Item]:
+    """Of each item of a column its statistic, its label, and both sums by day (days,)."""
+    distinct, rows = counts.distinct, counts.rows
+    values = counts.by_day(np.ones(len(distinct), dtype=np.bool_))
+    yield "missing share", "", rows - values, rows
+    for level in known.levels:
+        yield "level share", level, counts.by_day(np.asarray(distinct == level, dtype=np.bool_)), values
+    only = np.bincount(counts.value, minlength=len(distinct)) == 1
+    new = "unseen share" if known.constraint is None else "new share"
+    yield new, "", counts.by_day(only if reference else ~distinct.isin(known.values)), values
+    modal = np.zeros(len(rows))
+    np.maximum.at(modal, counts.day, counts.times)
+    yield "modal share", "", modal / np.maximum(values, 1), (values > 0).astype(np.float64)
+    if known.constraint is not None:
+        yield "constraint", "", counts.by_day(known.constraint.violated_by(distinct.to_numpy())), values
+        yield "out of range", "", counts.by_day(known.constraint.far_from(distinct.to_numpy())), rows

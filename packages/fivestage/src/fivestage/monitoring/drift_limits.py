@@ -16,9 +16,8 @@ from fivestage.monitoring.daily_statistics import DailyStatistic
 
 MOCK_WINDOWS = 100  # enough that a limit changes by a few per cent with the seed
 FURTHEST_SHARE = 0.05  # of the mocks, whose mean is a column's scale: light and heavy tails alike
-INDEPENDENT_SHARE = 0.6  # of the days: what mocks of several days are worth, which share days
+INDEPENDENT_SHARE = 0.5  # of the days: what mocks of several days are worth, which share days
 PRIOR_DAYS = 20  # weight of the columns' common scale in each one's own (Smyth, Limma, 2004)
-MIN_WINDOWS = 2  # windows that a reference must hold
 WEEK = 7
 
 Statistics = dict[str, Floats]  # by the statistic's name: (windows, items)
@@ -40,20 +39,17 @@ def compare_days(
         days: weights of days (windows, days); 1 for a day that belongs to the window.
         reference_days: weights of the reference's days (windows, reference days).
     """
-    found = {
-        one.name: one.distance(days, other, reference_days) for one, other in zip(now, then, strict=True)
-    }
-    length = np.count_nonzero(days, axis=1)
-    if length.min() == 1:
-        return found
     window, day = np.nonzero(days)
     without = days[window]
     without[np.arange(day.size), day] = 0
-    begin = np.cumsum(length) - length
+    length = np.count_nonzero(days, axis=1)
+    found = {}
     for one, other in zip(now, then, strict=True):
-        if one.jackknifed:
+        if one.kind.jackknifed and length.min() > 1:
             left = one.distance(without, other, reference_days[window])
-            found[one.name] = np.minimum.reduceat(left, begin)
+            found[one.kind.name] = np.minimum.reduceat(left, length.cumsum() - length)
+        else:
+            found[one.kind.name] = one.distance(days, other, reference_days)
     return found
 
 
@@ -77,27 +73,19 @@ def calibrate(
         ValueError: where the reference is shorter than two windows, too short to know chance from.
     """
     days = len(reference[0].numerator)
-    if days < MIN_WINDOWS * window_days:
-        raise ValueError(f"{days} days of reference are fewer than {MIN_WINDOWS} windows of {window_days}")
+    if days < 2 * window_days:
+        raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     mock = _mock_windows(days, window_days, np.random.default_rng(seed))
-    found = compare_days(reference, reference, mock, 1 - mock)
     independent = days * (1.0 if window_days == 1 else independent_share)
     # Of an exponential tail, the furthest of n is expected at log(n) + gamma scales, the one in N at log(N).
     beyond = np.log(len(reference) / false_alarm) / (np.log(independent) + np.euler_gamma)
-    limits = {}
+    found, limits = compare_days(reference, reference, mock, 1 - mock), {}
     for one in reference:
-        distance = found[one.name]
-        furthest = max(
-            (distance[place] / _scale(np.delete(distance, place, axis=0), days, one.least)).max()
-            for place in range(len(mock))
-        )
-        limits[one.name] = np.maximum(beyond * furthest * _scale(distance, days, one.least), one.least)
+        distance, least = found[one.kind.name], one.kind.least
+        others = (_scale(np.delete(distance, place, axis=0), days, least) for place in range(len(mock)))
+        furthest = max((some / scale).max() for some, scale in zip(distance, others, strict=True))
+        limits[one.kind.name] = np.maximum(beyond * furthest * _scale(distance, days, least), least)
     return limits
-
-
-def exceedance_ratios(found: Statistics, limits: Limits) -> Statistics:
-    """How far each statistic reaches towards its limit: from 1 on is an alarm."""
-    return {name: distance / limits[name] for name, distance in found.items()}
 
 
 def _mock_windows(days: int, window_days: int, draw: np.random.Generator) -> Floats:
@@ -109,9 +97,7 @@ def _mock_windows(days: int, window_days: int, draw: np.random.Generator) -> Flo
         for weekday in range(WEEK):
             some = luck[:, weekday::WEEK]
             some += some.argsort(axis=1).argsort(axis=1)
-    weight = np.zeros((MOCK_WINDOWS, days))
-    np.put_along_axis(weight, luck.argsort(axis=1)[:, :window_days], 1, axis=1)
-    return weight
+    return (luck.argsort(axis=1).argsort(axis=1) < window_days).astype(np.float64)
 
 
 def _scale(distance: Floats, days: int, least: float) -> Floats:

@@ -1,9 +1,8 @@
 """Calibrated drift as Evidently metrics: presets for inputs, scores and labels, and tests that decide.
 
 A preset compares the current days with the reference's once for each `Context` and generates one metric for
-each statistic of each column. A metric's default tests are the decision: `lt(limit, is_critical=False)`
-where chance ends (a warning: drift), and where hard evidence exists `lt(broken)` (a failure: the data are
-broken).
+each statistic of each column, with its tests: `lt(limit, is_critical=False)` where chance ends (a warning:
+drift), and where hard evidence exists `lt(broken)` (a failure: the data are broken).
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from evidently.core.metric_types import (
     BoundTest,
     ColumnMetric,
     Metric,
-    MetricTest,
     SingleValue,
     SingleValueCalculation,
     SingleValueMetric,
@@ -40,7 +38,12 @@ PREDICTED_COLUMN = "predicted class"
 INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name them
 SCORES = "scores"  # the additional dataset of a report, see `ScoreLimit`
 
-_findings: WeakKeyDictionary[Context, dict[tuple[str, str, str], Finding]] = WeakKeyDictionary()
+_findings: WeakKeyDictionary[Context, dict[str, dict[tuple[str, str], Finding]]] = WeakKeyDictionary()
+
+
+def findings_in(context: Context, check: str) -> dict[tuple[str, str], Finding]:
+    """What a preset has found in a run, by column and statistic."""
+    return _findings.get(context, {}).get(check, {})
 
 
 class CalibratedDrift(MetricContainer):
@@ -58,30 +61,159 @@ class CalibratedDrift(MetricContainer):
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """A metric for each finding, those that moved furthest first."""
-        windows = windows_of(*frames_of(context), self.columns, self.reference_from)
-        return (
-            [] if windows is None else _remember(context, self.name, detect_drift(*windows, self.false_alarm))
-        )
+        findings = self._compare(*_frames(context))
+        _findings.setdefault(context, {})[self.name] = {(one.column, one.statistic): one for one in findings}
+        return [DriftedColumns(check=self.name), *(_metric(one, self.name) for one in findings)]
+
+    def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
+        windows = windows_of(reference, current, self.columns, self.reference_from)
+        return [] if windows is None else detect_drift(*windows, self.false_alarm)
 
 
 class LabelDrift(CalibratedDrift):
-    """Preset: the label against what the forecasts said of it, see `detect_label_drift`."""
+    """Preset: the label against what the forecasts said of it, on the rows whose label has arrived."""
 
     forecasts: list[str]
     task: str = "binary"
     name: str = LABELS
 
-    def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
-        """A metric for each finding of the rows whose label has arrived."""
-        reference, current = (one[one[LABEL_COLUMN].notna()] for one in frames_of(context))
-        reference = reference[reference[DAY_COLUMN] >= self.reference_from]
-        windows = windows_of(reference, current, self.columns)
+    def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
+        used = reference[reference[DAY_COLUMN] >= self.reference_from]
+        frames = used[used[LABEL_COLUMN].notna()], current[current[LABEL_COLUMN].notna()]
+        windows = windows_of(*frames, self.columns)
         if windows is None:
             return []
-        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in (reference, current)]
-        predictions = [one[self.forecasts].to_numpy(dtype=np.float64) for one in (reference, current)]
-        found = label_findings(windows, labels, predictions, self.task, self.false_alarm)
-        return _remember(context, self.name, found)
+        labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in frames]
+        predictions = [one[self.forecasts].to_numpy(dtype=np.float64) for one in frames]
+        return label_findings(windows, labels, predictions, self.task, self.false_alarm)
+
+
+def windows_of(
+    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
+) -> tuple[Window, Window] | None:
+    """Windows of a report's frames; None where the reference is too short to know chance from."""
+    frames = reference[reference[DAY_COLUMN] >= reference_from], current
+    if any(frame.empty for frame in frames):
+        return None
+    then, now = (
+        Window(frame[list(columns)], day, int(day[0]), int(day[-1] - day[0]) + 1)
+        for frame in frames
+        for day in [frame[DAY_COLUMN].to_numpy(dtype=np.int64)]
+    )
+    return None if then.days < LEAST_REFERENCE * now.days else (then, now)
+
+
+class DriftStatistic(ColumnMetric, SingleValueMetric):
+    """How far one statistic of a column lies from the reference's days; made by the preset named `check`."""
+
+    statistic: str
+    check: str = INPUTS
+
+
+def _metric(finding: Finding, check: str) -> DriftStatistic:
+    tests: list[Any] = [lt(finding.limit, is_critical=False)]
+    if finding.broken is not None:
+        tests.append(lt(max(finding.broken, finding.limit)))
+    return DriftStatistic(column=finding.column, statistic=finding.statistic, check=check, tests=tests)
+
+
+class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):
+    """The value that the preset's comparison has found, and its picture where it moved."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        finding = findings_in(context, self.metric.check)[self.metric.column, self.metric.statistic]
+        since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
+        title = f"{finding.column}: {finding.sentence}{since}"
+        result = self.result(finding.value)
+        result.display_name = title
+        series = finding.series  # a picture of what moved alone
+        result.widget = [plotly_figure(title=title, figure=_figure(series))] if series else []
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return f"{self.metric.column}: {self.metric.statistic}"
+
+
+def _figure(series: DailySeries) -> go.Figure:
+    """The reference's days, the current ones, and what nine in ten of the reference's days lie between."""
+    days, split = len(series.usual) + len(series.now), len(series.usual)
+    dates = [str(day_of((series.first + day) * DAY)) for day in range(days)]
+    figure = go.Figure()
+    figure.add_hrect(y0=series.low, y1=series.high, fillcolor="grey", opacity=0.15, line_width=0)
+    figure.add_scatter(x=dates[:split], y=series.usual, name="reference", line={"color": "grey"})
+    figure.add_scatter(x=dates[split:], y=series.now, name="current", line={"color": "#ed0400"})
+    figure.update_layout(margin={"t": 10, "b": 30}, yaxis_title=series.what)
+    return figure
+
+
+class DriftedColumns(SingleValueMetric):
+    """How many columns drifted in a preset's comparison: for the dashboard over the periods."""
+
+    check: str = INPUTS
+
+
+class DriftedColumnsCalculation(SingleValueCalculation[DriftedColumns]):
+    """Counted from the findings."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        found = findings_in(context, self.metric.check).values()
+        result = self.result(len({one.column for one in found if one.drifted}))
+        result.widget = []
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return f"{self.metric.check}: columns that drifted"
+
+
+class ScoreLimit(SingleValueMetric):
+    """How far a score of the labelled rows is off, where its interval over days says that chance is not why.
+
+    Reads the additional dataset `SCORES`, one row a score: its value, how far it is off beyond chance, what
+    may be, and the words; see `fivestage.monitoring.performance`.
+    """
+
+    score: str
+
+    def get_bound_tests(self, context: Context) -> list[BoundTest]:
+        """The score's limit, where enough labels have arrived to judge it."""
+        row = _score(context, self.score)
+        tests = [lte(float(row["allowed"]), is_critical=False)] if row and row["judged"] else []
+        return [one.for_metric().bind_single(self.get_fingerprint()) for one in tests]
+
+
+class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
+    """The score's row."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        row = _score(context, self.metric.score)
+        result = self.result(float(row["beyond_chance"]) if row else 0.0)
+        result.display_name = str(row["sentence"]) if row else f"{self.metric.score}: no label has arrived"
+        shown = CounterData(label=self.metric.score, value=str(row["shown"]) if row else "none yet")
+        result.widget = [counter(title=result.display_name, counters=[shown])]  # the test's value says less
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return str(self.metric.score)
+
+
+def _score(context: Context, score: str) -> dict[str, Any]:
+    """The row of a score; empty while no label has arrived."""
+    if SCORES not in context.additional_data:
+        return {}
+    scores = context.additional_data[SCORES].as_dataframe()
+    return dict(scores[scores["score"] == score].iloc[0])
 
 
 class LabelledRows(MetricContainer):
@@ -115,181 +247,13 @@ class RowsAlone(PandasDataset):
 
     def _collect_stats(self, column_type: ColumnType, data: pd.Series) -> ColumnStats:
         del column_type, data
-        missing = GeneralColumnStats(
-            missing_values=StatCountValue(0, 0)
-        )  # which Evidently does not count either
+        missing = GeneralColumnStats(StatCountValue(0, 0))  # which Evidently does not count either
         return ColumnStats(missing, numerical_stats=None, categorical_stats=None)
 
 
-class CalibratedTests(SingleValueMetric):
-    """A metric whose own tests run in every report.
-
-    Evidently's default tests (10% off the reference) run where a report includes default tests, and are then
-    bound to every metric that has none: a report of ours does not include them.
-    """
-
-    def get_bound_tests(self, context: Context) -> list[BoundTest]:
-        """The tests that were given, else the calibrated ones."""
-        if self.tests is not None:
-            return list(super().get_bound_tests(context))
-        return list(self._default_tests_with_reference(context))
-
-
-class DriftStatistic(ColumnMetric, CalibratedTests):
-    """How far one statistic of a column lies from the reference's days; made by the preset named `check`."""
-
-    statistic: str
-    check: str = INPUTS
-
-    def _default_tests_with_reference(self, context: Context) -> list[BoundTest]:
-        finding = _findings[context][self.check, self.column, self.statistic]
-        tests: list[Any] = [lt(finding.limit, is_critical=False)]
-        if finding.broken is not None:
-            tests.append(lt(max(finding.broken, finding.limit)))
-        return [test.bind_single(self.get_fingerprint()) for test in tests]
-
-
-class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):
-    """The value that the preset's comparison has found, and its picture where it moved."""
-
-    def calculate(
-        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
-    ) -> SingleValue:
-        """See `SingleValueCalculation`."""
-        finding = _findings[context][self.metric.check, self.metric.column, self.metric.statistic]
-        result = self.result(finding.value)
-        result.display_name = _title(finding)
-        series = finding.series  # a picture of what moved alone
-        result.widget = [plotly_figure(title=_title(finding), figure=figure_of(series))] if series else []
-        return result
-
-    def display_name(self) -> str:
-        """See `SingleValueCalculation`."""
-        return f"{self.metric.column}: {self.metric.statistic}"
-
-
-class DriftedColumns(SingleValueMetric):
-    """How many columns drifted in a preset's comparison: for the dashboard over the periods."""
-
-    check: str = INPUTS
-
-
-class DriftedColumnsCalculation(SingleValueCalculation[DriftedColumns]):
-    """Counted from the findings."""
-
-    def calculate(
-        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
-    ) -> SingleValue:
-        """See `SingleValueCalculation`."""
-        found = findings_in(context, self.metric.check)
-        result = self.result(len({one.column for one in found if one.drifted}))
-        result.widget = []
-        return result
-
-    def display_name(self) -> str:
-        """See `SingleValueCalculation`."""
-        return f"{self.metric.check}: columns that drifted"
-
-
-class ScoreLimit(CalibratedTests):
-    """How far a score of the labelled rows is off, where its interval over days says that chance is not why.
-
-    Reads the additional dataset `SCORES`, one row a score: its value, how far it is off beyond chance, what
-    may be, and the words; see `fivestage.monitoring.performance`.
-    """
-
-    score: str
-
-    def _default_tests_with_reference(self, context: Context) -> list[BoundTest]:
-        row = _score(context, self.score)
-        if row is None or not row["judged"]:
-            return []
-        test: MetricTest = lte(float(row["allowed"]), is_critical=False).for_metric()
-        return [test.bind_single(self.get_fingerprint())]
-
-
-class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
-    """The score's row."""
-
-    def calculate(
-        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
-    ) -> SingleValue:
-        """See `SingleValueCalculation`."""
-        row = _score(context, self.metric.score)
-        result = self.result(0.0 if row is None else float(row["beyond_chance"]))
-        missing = {"sentence": f"{self.metric.score}: no label has arrived", "shown": "none yet"}
-        words = missing if row is None else row
-        result.display_name = str(words["sentence"])
-        shown = CounterData(label=self.metric.score, value=str(words["shown"]))  # the test's value says less
-        result.widget = [counter(title=result.display_name, counters=[shown])]
-        return result
-
-    def display_name(self) -> str:
-        """See `SingleValueCalculation`."""
-        return str(self.metric.score)
-
-
-def frames_of(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _frames(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The reference and the current rows of a run."""
     current, reference = context._input_data  # noqa: SLF001 (Evidently's own metrics are handed these)
     if reference is None:
         raise ValueError("drift needs a reference dataset: hand one to Report.run")
     return reference.as_dataframe(), current.as_dataframe()
-
-
-def windows_of(
-    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
-) -> tuple[Window, Window] | None:
-    """Windows of a report's frames; None where the reference is too short to know chance from."""
-    used = reference[reference[DAY_COLUMN] >= reference_from]
-    if used.empty or current.empty:
-        return None
-    first, last = (int(getattr(used[DAY_COLUMN], end)()) for end in ("min", "max"))
-    begin, end = (int(getattr(current[DAY_COLUMN], end)()) for end in ("min", "max"))
-    days, length = last - first + 1, end - begin + 1
-    if days < LEAST_REFERENCE * length:
-        return None
-    then, now = (
-        Window(frame[list(columns)], frame[DAY_COLUMN].to_numpy(dtype=np.int64), start, many)
-        for frame, start, many in ((used, first, days), (current, begin, length))
-    )
-    return then, now
-
-
-def findings_in(context: Context, check: str) -> list[Finding]:
-    """What a preset has found in a run."""
-    return [one for (name, _, _), one in _findings.get(context, {}).items() if name == check]
-
-
-def _remember(context: Context, check: str, findings: Sequence[Finding]) -> list[MetricOrContainer]:
-    kept = _findings.setdefault(context, {})
-    for one in findings:
-        kept[check, one.column, one.statistic] = one
-    statistics = [DriftStatistic(column=one.column, statistic=one.statistic, check=check) for one in findings]
-    return [DriftedColumns(check=check), *statistics]
-
-
-def _score(context: Context, score: str) -> dict[str, Any] | None:
-    """The row of a score; None while no label has arrived."""
-    if SCORES not in context.additional_data:
-        return None
-    scores = context.additional_data[SCORES].as_dataframe()
-    return dict(scores[scores["score"] == score].iloc[0])
-
-
-def _title(finding: Finding) -> str:
-    since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
-    return f"{finding.column}: {finding.sentence}{since}"
-
-
-def figure_of(series: DailySeries) -> go.Figure:
-    """The reference's days, the current ones, and what nine in ten of the reference's days lie between."""
-    days = len(series.usual) + len(series.now)
-    dates = [str(day_of((series.first + day) * DAY)) for day in range(days)]
-    split = len(series.usual)
-    figure = go.Figure()
-    figure.add_hrect(y0=series.low, y1=series.high, fillcolor="grey", opacity=0.15, line_width=0)
-    figure.add_scatter(x=dates[:split], y=series.usual, name="reference", line={"color": "grey"})
-    figure.add_scatter(x=dates[split:], y=series.now, name="current", line={"color": "#ed0400"})
-    figure.update_layout(margin={"t": 10, "b": 30}, yaxis_title=series.what)
-    return figure

@@ -20,14 +20,21 @@ import numpy as np
 
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
-from fivestage.monitoring.daily_statistics import DailyStatistic, Window
+from fivestage.monitoring.daily_statistics import DailyStatistic, Statistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
 from fivestage.monitoring.drift_limits import calibrate, compare_days
 from fivestage.monitoring.residuals import Design, design_of
-from fivestage.monitoring.severity import LEAST_LABEL
 
 BIAS, BY_INPUT = "label bias", "label by input"
 LABEL = "label"
+LEAST_LABEL = 0.02  # of a label's rate, or of an interval's width: the least limit of a difference
+RATE = Statistic(BIAS, LEAST_LABEL, jackknifed=True, words="{label}: {now:+.1%}, was {then:+.1%}")
+MEANING = Statistic(
+    BY_INPUT,
+    LEAST_LABEL,
+    jackknifed=True,
+    words="the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}",
+)
 LEAST_SPREAD = {"probability": 0.03, "number": 0.2}  # of a row, so that no row counts for all
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
 SCORE_INPUT = "the score"  # compared like an input
@@ -49,35 +56,29 @@ def label_statistics(
     """Both statistics of a window whose frame holds the inputs, by day."""
     residual, score, spread = kind.of(label, forecast)
     weight = 1 / spread**2
-    inputs = [score, *design.matrix(window.frame)[:, 1:].T]
+    inputs = [score, *design.matrix(window)[:, 1:].T]
 
     def by_day(columns: list[Floats]) -> Floats:
         found = (sums(window.of_day, column, window.days)[:, None] for column in columns)
         return side_by_side(found, window.days)
 
     weighted = weight * residual
+    labels = (f"{kind.words} off the predictions", f"of sure rows, {kind.words} off the predictions")
+    names = (SCORE_INPUT, *design.names.tolist())
     return [
         DailyStatistic(
-            BIAS,
+            RATE,
             (LABEL, SURE_ROWS),
+            labels,
             by_day([residual, weighted]),
             by_day([np.ones(len(residual)), weight]),
-            LEAST_LABEL,
-            jackknifed=True,
-            labels=(
-                f"{kind.words} off the predictions",
-                f"of sure rows, {kind.words} off the predictions",
-            ),
-            words="{label}: {now:+.1%}, was {then:+.1%}",
         ),
         DailyStatistic(
-            BY_INPUT,
-            (SCORE_INPUT, *design.names.tolist()),
+            MEANING,
+            names,
+            ("",) * len(names),
             by_day([weighted * column for column in inputs]),
             by_day([weight] * len(inputs)),
-            LEAST_LABEL,
-            jackknifed=True,
-            words="the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}",
         ),
     ]
 
@@ -105,7 +106,7 @@ def detect_label_drift(
         ValueError: where the reference is shorter than two current windows.
     """
     reference, current = windows
-    design = design_of(reference.frame, tuple(str(name) for name in reference.frame))
+    design = design_of(reference)
     was, now = (
         label_statistics(window, truth, predicted, design, kind)
         for window, truth, predicted in zip(windows, label, forecast, strict=True)

@@ -147,7 +147,7 @@ def drift_rows(snapshot: Snapshot) -> tuple[DriftRow, ...]:
     """The furthest statistic of each column, inputs and scores."""
     found: dict[str, DriftRow] = {}
     for check in (INPUTS, SCORE):
-        for one in findings_in(snapshot.context, check):
+        for one in findings_in(snapshot.context, check).values():
             words = f"{one.column}: {one.sentence}" if one.drifted else f"{one.column}: as in the reference"
             found.setdefault(one.column, DriftRow(one.column, one.exceedance, words))
     return tuple(found.values())
