@@ -11,7 +11,6 @@ from evidently.tests import gt
 
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift, LabelledRows, ScoreLimit
-from fivestage.monitoring.performance import judged_scores
 from fivestage.monitoring.period_report import PeriodColumns
 
 SCORE_SHARE = 0.1  # of the inputs' false alarms goes to the score, which has far fewer columns
@@ -41,7 +40,7 @@ def checks(period: PeriodColumns) -> Report:
                 false_alarm=rules.false_alarm,
                 reference_from=period.unlearnt_from,
             ),
-            *(ScoreLimit(score=name) for name in judged_scores(contract)),
+            *(ScoreLimit(score=name) for name in period.judged_scores),
             LabelledRows(items=quality),
         ]
     )

@@ -105,12 +105,6 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
         due = now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
         return _if_affordable("the calendar", trained, now, contract, asked=due)
 
-    def on_drift(
-        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
-    ) -> RetrainingDecision:
-        asked = periods[-1].drifted and not periods[-1].broken
-        return _if_affordable("the inputs drifted", trained, now, contract, asked=asked)
-
     def on_performance(
         periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
     ) -> RetrainingDecision:
@@ -119,25 +113,24 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
         alone = [replace(period, shadow=None) for period in periods]
         return decide(alone, trained, now, rules, contract.budget, contract.gates.confidence)
 
-    def as_the_contract_says(
-        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
-    ) -> RetrainingDecision:
-        rules, confidence = contract.monitoring, contract.gates.confidence
-        return decide(periods, trained, now, rules, contract.budget, confidence)
-
-    def on_proven_gain(
-        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
-    ) -> RetrainingDecision:
-        promotion = proven(periods, contract.monitoring, contract.gates.confidence)
-        return promotion or by_calendar(periods, trained, now, contract)
-
     return {
         "never": lambda *_: RetrainingDecision(retrain=False, reason="never"),
         f"every {CADENCE} periods": by_calendar,
-        "on drift": on_drift,
+        "on drift": lambda periods, trained, now, contract: _if_affordable(
+            "the inputs drifted",
+            trained,
+            now,
+            contract,
+            asked=periods[-1].drifted and not periods[-1].broken,
+        ),
         "on performance": on_performance,
-        "on proven gain": on_proven_gain,
-        "as the contract says": as_the_contract_says,
+        "on proven gain": lambda periods, trained, now, contract: (
+            proven(periods, contract.monitoring, contract.gates.confidence)
+            or by_calendar(periods, trained, now, contract)
+        ),
+        "as the contract says": lambda periods, trained, now, contract: decide(
+            periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence
+        ),
     }
 
 

@@ -115,12 +115,12 @@ def read_served(
         at = log[contract.decision.time_column] - contract.decision.lead_seconds
         inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
         later = log["number"][at >= end]  # for the next period to read, which may be over as well
-        last = later.min() - 1 if len(later) else log["number"].max()
+        last = int(later.min() - 1 if len(later) else log["number"].max())
         asked = set(inside["request_id"])
         shadows = [(number, one) for number, one in store.shadows(shadow_offset) if one.request_id in asked]
-    goes_on = bool(len(later))
+    served = Served(start, end, inside, last, last_shadow=shadow_offset, goes_on=bool(len(later)))
     if not shadows:
-        return Served(start, end, inside, int(last), last_shadow=shadow_offset, goes_on=goes_on)
+        return served
     last_shadow, newest = shadows[-1]
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -128,11 +128,9 @@ def read_served(
         if one.model_version == newest.model_version
     }
     places = zip(inside["request_id"], inside["place"], strict=True)
-    answers = pd.Series(
-        [predicted[name][place] if name in predicted else None for name, place in places], dtype=object
-    )
-    inside = inside.assign(shadow=answers.to_numpy())
-    return Served(start, end, inside, int(last), newest.model_version, last_shadow, goes_on)
+    answers = [predicted[name][place] if name in predicted else None for name, place in places]
+    log = inside.assign(shadow=pd.Series(answers, index=inside.index, dtype=object))
+    return replace(served, log=log, challenger=newest.model_version, last_shadow=last_shadow)
 
 
 def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:

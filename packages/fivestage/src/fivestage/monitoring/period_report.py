@@ -34,7 +34,7 @@ from fivestage.monitoring.evidently_drift import (
     RowsAlone,
     findings_in,
 )
-from fivestage.monitoring.performance import Performance, score_columns
+from fivestage.monitoring.performance import Performance, judged_scores, score_columns
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class PeriodColumns:
     forecasts: tuple[str, ...]
     unlearnt_from: int
     contract: Contract
+
+    @property
+    def judged_scores(self) -> tuple[str, ...]:
+        """The scores that the period is judged by, as `ScoreLimit` names them."""
+        return judged_scores(self.contract)
 
     @classmethod
     def of(

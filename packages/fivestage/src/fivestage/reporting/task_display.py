@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
+from fivestage.contract.cost_model import cost_model_of
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import NAN, DataSection, Estimate, ModelSection
 
@@ -165,25 +169,22 @@ def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]
     """
     match contract:
         case BinaryContract():
-            costs, rate = contract.costs, label_mean(data)
-            acting = rate * costs.act_positive + (1 - rate) * costs.act_negative
-            waiting = rate * costs.wait_positive + (1 - rate) * costs.wait_negative
-            oracle = rate * min(costs.act_positive, costs.wait_positive)
-            oracle += (1 - rate) * min(costs.act_negative, costs.wait_negative)
-            ways = {"always act": acting, "always wait": waiting, "know the outcome": oracle}
-            return f"at a rate of {fmt.percent(rate)}", {way: PER * cost for way, cost in ways.items()}
+            truth = np.array([label_mean(data)])
+            where = f"at a rate of {fmt.percent(truth[0])}"
+            decisions: dict[str, Any] = {"always act": True, "always wait": False}
         case MulticlassContract():
             shares = class_shares(data)
-            by_action = contract.costs.actions
-            ways = {
-                f"always {fmt.spaced(name)}": sum(shares.get(one, 0) * price for one, price in of.items())
-                for name, of in by_action.items()
+            truth = np.array([[shares.get(name, 0.0) for name in contract.label.classes]])
+            where = "at the shares of the classes"
+            decisions = {
+                f"always {fmt.spaced(name)}": place for place, name in enumerate(contract.costs.actions)
             }
-            ways["know the outcome"] = sum(
-                share * min(of[one] for of in by_action.values()) for one, share in shares.items()
-            )
-            return "at the shares of the classes", {way: PER * cost for way, cost in ways.items()}
-    return "", {}
+        case _:
+            return "", {}
+    money = cost_model_of(contract.costs)
+    ways = {way: money.price(truth, np.array([one])) for way, one in decisions.items()}
+    ways["know the outcome"] = money.oracle_cost(truth)
+    return where, {way: PER * float(cost[0]) for way, cost in ways.items()}
 
 
 def label_mean(data: DataSection) -> float:
