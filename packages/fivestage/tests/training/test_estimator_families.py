@@ -205,7 +205,8 @@ def test_its_reasons_add_up(task: str, name: str) -> None:
     engine = Engine(artifact, prepared(task).problem.features)
     rows = [smoke.row for smoke in artifact.smoke][:5]
     predictions = engine.predict(rows)
-    for row, explained in zip(rows, engine.explain(rows, predictions), strict=True):
+    found = engine.explain([engine.features(row) for row in rows], predictions)
+    for row, explained in zip(rows, found, strict=True):
         reasons = explained.reasons
         name = "adds" if task == "regression" else "log_odds"
         adds = sum(float(getattr(one, name)) for one in reasons.strongest)
@@ -226,7 +227,7 @@ def test_a_forest_has_no_exact_reasons() -> None:
     engine = Engine(artifact, prepared("binary").problem.features)
     rows = [artifact.smoke[0].row]
     with pytest.raises(UnsupportedError, match="boosted trees and linear models"):
-        engine.explain(rows, engine.predict(rows))
+        engine.explain([engine.features(row) for row in rows], engine.predict(rows))
 
 
 @pytest.mark.parametrize("name", ["random forest", "logistic regression"])

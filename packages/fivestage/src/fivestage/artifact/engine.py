@@ -23,7 +23,6 @@ from fivestage.features.stores import (
     HOUR,
     LoggedEvent,
     OfflineFeatureStore,
-    OnlineFeatureStore,
 )
 
 logger = logging.getLogger("serving")
@@ -38,13 +37,11 @@ GAP_HOURS = 24  # after the last known event, or a tenth of the longest window: 
 class Engine:
     """An artifact made ready: it hears of events and answers rows."""
 
-    def __init__(
-        self, artifact: Artifact, definitions: FeatureDefinitions, history: OnlineFeatureStore | None = None
-    ) -> None:
+    def __init__(self, artifact: Artifact, definitions: FeatureDefinitions) -> None:
         self.artifact = artifact
         self.definitions = definitions
         self._kept = round((definitions.reach_hours + LATE_HOURS) * HOUR)  # seconds before the present
-        self.history = history or artifact.history.history()
+        self.history = artifact.history.history()
         self.scorer = artifact.scorer
         self.form = form_of(artifact.contract)
         self._answer = self.form.prediction
@@ -127,16 +124,14 @@ class Engine:
             found[place] = self._noted(found[place], rows[place])
         return found
 
-    def explain(self, rows: Sequence[Row], found: Sequence[Any]) -> list[Any]:
-        """The same predictions with what moved them: exact Shapley values.
+    def explain(self, rows: Sequence[Features], found: Sequence[Any]) -> list[Any]:
+        """The predictions of rows with what moved them: exact Shapley values.
+
+        From the rows' features, see `features`: without the history, for any thread.
 
         Raises:
             UnsupportedError: when the model cannot be explained.
         """
-        return self.explain_features([self.features(row) for row in rows], found)
-
-    def explain_features(self, rows: Sequence[Features], found: Sequence[Any]) -> list[Any]:
-        """The same from the rows' features: without the history, for any thread."""
         artifact, names = self.artifact, self.artifact.features
         if not self._explainers:
             self._explainers = self.scorer.explainers()
@@ -187,14 +182,10 @@ class Engine:
         self._end = self._last + round(max(GAP_HOURS, self.definitions.reach_hours / 10) * HOUR)
 
     def _many(self, columns: Mapping[str, Any], at: Ints) -> list[Any]:
-        artifact = self.artifact
-        features = self.definitions.compute(
-            artifact.sets, columns, at, self.history.table(), artifact.reference
-        )
-        encoded = encode(features, artifact.categories)
-        margins = self.scorer.margins(matrix(encoded, artifact.features, len(at))).tolist()
+        encoded, rows = _encoded(self.artifact, self.definitions, columns, at, self.history.table())
+        margins = self.scorer.margins(rows).tolist()
         # Not by the column: numpy's exp is another in the last bit, and one row and many answer the same.
-        found = map(artifact.calibration.of_one, margins)
+        found = map(self.artifact.calibration.of_one, margins)
         unknown: dict[int, tuple[str, ...]] = {}
         for name, _ in self._categories:
             for row in np.flatnonzero(np.isnan(encoded[name])).tolist():
@@ -210,6 +201,17 @@ def predict_table(
     artifact: Artifact, definitions: FeatureDefinitions, rows: Frame, past: OfflineFeatureStore, at: Ints
 ) -> Floats:
     """The artifact's forecasts for a table of rows, with each row's past as of its decision time."""
-    features = definitions.compute(artifact.sets, columns_of(rows), at, past, artifact.reference)
+    return artifact.scorer.forecast(_encoded(artifact, definitions, columns_of(rows), at, past)[1])
+
+
+def _encoded(
+    artifact: Artifact,
+    definitions: FeatureDefinitions,
+    columns: Mapping[str, Any],
+    at: Ints,
+    past: OfflineFeatureStore,
+) -> tuple[Mapping[str, Any], Floats]:
+    """The encoded features of rows, by name and as rows x features."""
+    features = definitions.compute(artifact.sets, columns, at, past, artifact.reference)
     encoded = encode(features, artifact.categories)
-    return artifact.scorer.forecast(matrix(encoded, artifact.features, len(at)))
+    return encoded, matrix(encoded, artifact.features, len(at))

@@ -16,6 +16,7 @@ from fivestage.contract.contract import (
     epoch,
 )
 
+EXAMPLE, LEAST, MOST = "as in the example", "at its least", "at its most"
 UNSEEN = "\u2603"  # a text that no table has
 
 
@@ -46,43 +47,31 @@ def require_defined(engine: Engine) -> None:
 
 def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
     """Rows of examples with one column at an extreme; then all columns at their least, and at their most."""
-    usual: dict[str, Any] = {name: _example(column) for name, column in contract.columns.items()}
-    found: list[tuple[str, Row]] = []
-    for name, column in contract.columns.items():
-        found += [(f"{name} is {said}", usual | {name: value}) for said, value in _extremes(column).items()]
-    for end in ("at its least", "at its most"):
-        ends = {
-            name: value
-            for name, column in contract.columns.items()
-            for said, value in _extremes(column).items()
-            if said == end
-        }
+    columns = {name: _values(column) for name, column in contract.columns.items()}
+    usual = {name: values.pop(EXAMPLE) for name, values in columns.items()}
+    found: list[tuple[str, Row]] = [
+        (f"{name} is {said}", usual | {name: value})
+        for name, values in columns.items()
+        for said, value in values.items()
+    ]
+    for end in (LEAST, MOST):
+        ends = {name: values[end] for name, values in columns.items() if end in values}
         found.append((f"every column is {end}", usual | ends))
     return found
 
 
-def _example(column: Column) -> Any:
+def _values(column: Column) -> dict[str, Any]:
+    """A column's example, and its values at the extremes of the contract, as a row holds them."""
     match column:
+        case CategoryColumn():
+            found: dict[str, Any] = {EXAMPLE: column.example}
+            found |= {} if column.values else {"a text that was never seen": UNSEEN}
         case TimestampColumn():
-            return epoch(column.example)
-        case NumberColumn(type="integer"):
-            return int(column.example)
-    return column.example
-
-
-def _extremes(column: Column) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    match column:
-        case TimestampColumn():
-            found = {"at its least": epoch(column.min), "at its most": epoch(column.max)}
+            found = {EXAMPLE: epoch(column.example), LEAST: epoch(column.min), MOST: epoch(column.max)}
         case NumberColumn():
             kind = int if column.type == "integer" else float
-            found = {"at its least": kind(column.min), "at its most": kind(column.max)}
-            if column.min <= 0 <= column.max:
-                found["zero"] = kind(0)
-        case CategoryColumn():
-            if not column.values:
-                found = {"a text that was never seen": UNSEEN}
+            found = {EXAMPLE: kind(column.example), LEAST: kind(column.min), MOST: kind(column.max)}
+            found |= {"zero": kind(0)} if column.min <= 0 <= column.max else {}
     if column.nullable:
         found["missing"] = "" if isinstance(column, CategoryColumn) else float("nan")
     return found

@@ -3,6 +3,7 @@
 See https://github.com/kserve/open-inference-protocol, and its binary tensor data extension.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -10,9 +11,9 @@ from fastapi import APIRouter
 from msgspec import UNSET, Meta, Struct
 from msgspec.structs import replace
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from fivestage.artifact.predictions import form_of
+from fivestage.artifact.predictions import OutputTensor, form_of
 from fivestage.contract.contract import Column, Contract, NumberColumn
 from fivestage.serving.admission import Admission
 from fivestage.serving.decoders import REFERENCE
@@ -65,7 +66,9 @@ _INFER: dict[str, Any] = {
 }
 
 
-def inference_protocol(service: PredictionService, contract: Contract, admission: Admission) -> APIRouter:
+def inference_protocol(  # noqa: C901 (a path each)
+    service: PredictionService, contract: Contract, admission: Admission
+) -> APIRouter:
     """The protocol's paths for one model.
 
     Args:
@@ -76,7 +79,8 @@ def inference_protocol(service: PredictionService, contract: Contract, admission
     Returns:
         The router of all paths under `/v2`, for an application to include.
     """
-    inference = _Inference(service, contract)
+    form = form_of(contract)
+    decode_answer: Any = msgspec.json.Decoder(form.answer).decode
     open_paths = APIRouter(tags=["Open Inference Protocol"])
     guarded = APIRouter(
         tags=["Open Inference Protocol"],
@@ -84,130 +88,117 @@ def inference_protocol(service: PredictionService, contract: Contract, admission
         responses=refusals(404, 422, *GUARDED),
     )
 
+    def require_model(name: str, version: str | None) -> None:
+        if name != contract.name:
+            raise ProblemError(404, f"There is no model {name!r}: the one here is {contract.name!r}.")
+        if version is not None and version != (served := service.describe()["version"]):
+            raise ProblemError(404, f"Version {version!r} does not serve: {served!r} does.")
+
     @open_paths.get("/v2")
-    async def server() -> JSONResponse:
+    async def server() -> dict[str, Any]:
         """The server."""
-        return JSONResponse({"name": "fivestage", "version": "1", "extensions": ["binary_tensor_data"]})
+        return {"name": "fivestage", "version": "1", "extensions": ["binary_tensor_data"]}
 
     @open_paths.get("/v2/health/live")
-    async def live() -> JSONResponse:
+    async def live() -> dict[str, bool]:
         """Whether the process lives."""
-        return JSONResponse({"live": True})
+        return {"live": True}
 
     @open_paths.get("/v2/health/ready", responses=refusals(503))
-    async def server_ready() -> JSONResponse:
+    async def server_ready() -> dict[str, bool]:
         """Whether it is ready."""
-        inference.require_ready()
-        return JSONResponse({"ready": True})
+        service.require_ready()
+        return {"ready": True}
 
     @open_paths.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
     @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
-    async def model_ready(name: str, version: str | None = None) -> JSONResponse:
+    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
         """Whether the model is ready."""
-        inference.require_ready()
-        inference.require_model(name, version)
-        return JSONResponse({"name": name, "ready": True})
+        service.require_ready()
+        require_model(name, version)
+        return {"name": name, "ready": True}
 
     @guarded.get("/v2/models/{name}")
     @guarded.get("/v2/models/{name}/versions/{version}")
-    async def model(name: str, version: str | None = None) -> JSONResponse:
+    async def model(name: str, version: str | None = None) -> dict[str, Any]:
         """The model's inputs and outputs."""
-        inference.require_model(name, version)
-        return JSONResponse({"name": name, "platform": "fivestage", **inference.metadata()})
+        require_model(name, version)
+        columns = contract.columns.items()
+        return {
+            "name": name,
+            "platform": "fivestage",
+            "versions": [service.describe()["version"]],
+            "inputs": [{"name": one, "datatype": _datatype(of), "shape": [-1]} for one, of in columns],
+            "outputs": [
+                {"name": one.name, "datatype": one.datatype, "shape": _shape(-1, one.width)}
+                for one in form.tensors
+            ],
+        }
 
     @guarded.post("/v2/models/{name}/infer", **_INFER)
     @guarded.post("/v2/models/{name}/versions/{version}/infer", **_INFER)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         """Answer rows that come as columns."""
-        inference.require_model(name, version)
+        require_model(name, version)
         # Triton's client names no type.
         body = await read_body(request, service.settings.max_body_bytes, BINARY.encode(), b"")
-        return await inference.answer(*_parted(body, request.headers.get(HEAD_LENGTH)))
+        asked, packed = _parted(body, request.headers.get(HEAD_LENGTH))
+        wanted = _wanted(asked, form.tensors)
+        columns = columns_of(asked.inputs, packed)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        identifier, answered = await service.predict(msgspec.json.encode({"rows": rows}))
+        answer = decode_answer(answered)
+        tensors, parts = _filled(wanted, answer.predictions)
+        text = msgspec.json.encode(
+            InferenceResponse(contract.name, answer.model_version, asked.id or identifier, tensors)
+        )
+        headers = {"x-request-id": identifier}
+        if parts:
+            headers[HEAD_LENGTH] = str(len(text))
+        return Response(text + b"".join(parts), headers=headers, media_type=BINARY if parts else JSON)
 
     open_paths.routes.extend(guarded.routes)
     return open_paths
 
 
-class _Inference:
-    """What the protocol asks of a model, apart from its paths."""
-
-    def __init__(self, service: PredictionService, contract: Contract) -> None:
-        self._service, self._contract = service, contract
-        form = form_of(contract)
-        self._outputs = {one.name: one for one in form.tensors}
-        self._decode: Any = msgspec.json.Decoder(form.answer).decode
-
-    def require_ready(self) -> None:
-        if not self._service.ready:
-            raise ProblemError(503, self._service.status_detail)
-
-    def require_model(self, name: str, version: str | None) -> None:
-        if name != self._contract.name:
-            raise ProblemError(404, f"There is no model {name!r}: the one here is {self._contract.name!r}.")
-        if version is not None and version != (served := self._service.describe()["version"]):
-            raise ProblemError(404, f"Version {version!r} does not serve: {served!r} does.")
-
-    def metadata(self) -> dict[str, Any]:
-        columns, outputs = self._contract.columns.items(), self._outputs.values()
-        return {
-            "versions": [self._service.describe()["version"]],
-            "inputs": [
-                {"name": name, "datatype": _datatype(column), "shape": [-1]} for name, column in columns
-            ],
-            "outputs": [
-                {"name": one.name, "datatype": one.datatype, "shape": _shape(-1, one.width)}
-                for one in outputs
-            ],
-        }
-
-    async def answer(self, head: bytes, packed: bytes) -> Response:
-        try:
-            request = _read(head)
-        except msgspec.ValidationError as error:
-            raise ProblemError(422, f"{error}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProblemError(400, f"The body is not JSON: {error}.") from None
-        wanted = self._wanted(request)
-        columns = columns_of(request.inputs, packed)
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        identifier, answered = await self._service.predict(msgspec.json.encode({"rows": rows}))
-        answer = self._decode(answered)
-        outputs, parts = [], []
-        for name, binary in wanted.items():
-            about = self._outputs[name]
-            values = [value for prediction in answer.predictions for value in about.read(prediction)]
-            tensor = Tensor(name, _shape(len(rows), about.width), about.datatype, values)
-            if binary:
-                parts.append(packed_of(tensor))
-                tensor = replace(tensor, data=UNSET, parameters={"binary_data_size": len(parts[-1])})
-            outputs.append(tensor)
-        text = msgspec.json.encode(
-            InferenceResponse(self._contract.name, answer.model_version, request.id or identifier, outputs)
-        )
-        headers = {"x-request-id": identifier}
-        if not parts:
-            return Response(text, headers=headers, media_type=JSON)
-        headers[HEAD_LENGTH] = str(len(text))
-        return Response(text + b"".join(parts), headers=headers, media_type=BINARY)
-
-    def _wanted(self, request: InferenceRequest) -> dict[str, bool]:
-        """The outputs to be given, and whether as bytes."""
-        binary = bool(request.parameters.get("binary_data_output", False))
-        asked = {one.name: bool(one.parameters.get("binary_data", binary)) for one in request.outputs}
-        if not self._outputs.keys() >= asked.keys():
-            raise ProblemError(
-                422, f"The outputs are {' and '.join(self._outputs)}, and {list(asked)} were asked for."
-            )
-        return asked or dict.fromkeys(self._outputs, binary)
+def _wanted(asked: InferenceRequest, outputs: Sequence[OutputTensor]) -> list[tuple[OutputTensor, bool]]:
+    """The outputs to be given, and whether as bytes."""
+    named = {one.name: one for one in outputs}
+    binary = bool(asked.parameters.get("binary_data_output", False))
+    wanted = {one.name: bool(one.parameters.get("binary_data", binary)) for one in asked.outputs}
+    if not named.keys() >= wanted.keys():
+        raise ProblemError(422, f"The outputs are {' and '.join(named)}, and {list(wanted)} were asked for.")
+    return [(named[name], packed) for name, packed in (wanted or dict.fromkeys(named, binary)).items()]
 
 
-def _parted(body: bytes, length: str | None) -> tuple[bytes, bytes]:
-    """The JSON, and the bytes of tensors that follow it."""
-    if length is None:
-        return body, b""
-    if not length.isdecimal() or len(length) > 9 or int(length) > len(body):  # noqa: PLR2004 (digits)
-        raise ProblemError(400, f"{HEAD_LENGTH} is not the length of the JSON in the body.")
-    return body[: int(length)], body[int(length) :]
+def _filled(
+    wanted: Sequence[tuple[OutputTensor, bool]], predictions: Sequence[Any]
+) -> tuple[list[Tensor], list[bytes]]:
+    """The outputs as tensors, and the bytes of those that are packed."""
+    tensors, parts = [], []
+    for output, is_packed in wanted:
+        values = [value for prediction in predictions for value in output.read(prediction)]
+        tensor = Tensor(output.name, _shape(len(predictions), output.width), output.datatype, values)
+        if is_packed:
+            parts.append(packed_of(tensor))
+            tensor = replace(tensor, data=UNSET, parameters={"binary_data_size": len(parts[-1])})
+        tensors.append(tensor)
+    return tensors, parts
+
+
+def _parted(body: bytes, length: str | None) -> tuple[InferenceRequest, bytes]:
+    """The request, and the bytes of tensors that follow it."""
+    end = len(body)
+    if length is not None:
+        if not length.isdecimal() or len(length) > 9 or int(length) > len(body):  # noqa: PLR2004 (digits)
+            raise ProblemError(400, f"{HEAD_LENGTH} is not the length of the JSON in the body.")
+        end = int(length)
+    try:
+        return _read(body[:end]), body[end:]
+    except msgspec.ValidationError as error:
+        raise ProblemError(422, f"{error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
 
 def _shape(rows: int, width: int) -> list[int]:

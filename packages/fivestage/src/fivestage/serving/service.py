@@ -73,6 +73,15 @@ class PredictionService:
         """Whether requests should be sent here."""
         return self.model is not None and not self.draining
 
+    def require_ready(self) -> None:
+        """Refuse where requests should not be sent here.
+
+        Raises:
+            ProblemError: 503, with `status_detail`.
+        """
+        if not self.ready:
+            raise ProblemError(503, self.status_detail)
+
     @property
     def status_detail(self) -> str:
         """What an operator should know, whether the service answers or not."""
@@ -164,7 +173,7 @@ class PredictionService:
                 return predictions, offset
             features = [engine.features(row) for row in rows]
         try:
-            return await self._worker.run(engine.explain_features, features, predictions), offset
+            return await self._worker.run(engine.explain, features, predictions), offset
         except UnsupportedError as error:
             raise ProblemError(422, f"This model cannot be explained: {error}.") from None
 
