@@ -14,6 +14,7 @@ from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
+from fivestage.deployment.service_client import Deployment
 from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
@@ -26,7 +27,7 @@ from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, re_evaluation, training
 from problem import PROBLEM
-from steps.deploy import TARGETS, Deployment, Released
+from steps.deploy import TARGETS, Released
 from steps.model import REGISTRY
 
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."

@@ -19,22 +19,13 @@ from fivestage.deployment.kubernetes_release import (
 )
 from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.releases import Release
-from fivestage.deployment.service_client import smoke_rows, url
+from fivestage.deployment.service_client import Deployment, smoke_rows, url
 from fivestage.orchestration.materializers import RecordMaterializer
 from problem import PROBLEM
 from steps.model import REGISTRY
 
 OVERLAYS = ROOT / "k8s" / "overlays"
 QUARANTINE = VAR / "quarantine"
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What serves now, and how far its smoke test's answers were from the offline ones."""
-
-    version: str
-    url: str
-    difference: float
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from fivestage.capacity.queueing import pooled_wait, probability_up, split_p99
+from fivestage.capacity.queueing import probability_up, split_p99
 
 
-@pytest.mark.parametrize(
-    ("load", "servers", "expected"),
-    # One server waits with the chance that it is busy; two with a^2 / (2 + a); ten with 8 erlangs: tables.
-    [(0.5, 1, 0.5), (1.0, 2, 1 / 3), (1.5, 2, 1.5**2 / 3.5), (8.0, 10, 0.4092)],
-)
-def test_erlang_c_is_that_of_the_tables(load: float, servers: int, expected: float) -> None:
-    assert pooled_wait(load, 1.0, servers) == pytest.approx(expected, abs=5e-5)
-
-
-def test_more_than_can_be_served_always_waits() -> None:
-    assert pooled_wait(3.0, 1.0, 3) == 1
+def test_more_than_can_be_served_waits_without_end() -> None:
     assert math.isinf(split_p99(3.0, 1.0, 3))
 
 

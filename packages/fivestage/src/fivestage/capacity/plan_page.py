@@ -4,7 +4,6 @@ from fivestage.capacity.assumptions import Assumptions, Prices
 from fivestage.capacity.cost import Cost, log_gib, predictions
 from fivestage.capacity.measured import Capacity
 from fivestage.capacity.plan import CORE, CapacityPlan, service_rate
-from fivestage.capacity.queueing import pooled_wait
 from fivestage.contract.contract import Contract
 
 MILLION = 1e6
@@ -43,7 +42,6 @@ a full node; no limit: what a node has left shortens the queue |
 
 
 def _queues(contract: Contract, capacity: Capacity, plan: CapacityPlan) -> str:
-    rate = contract.service.requests_per_second
     served = service_rate(capacity, plan.cpu_millicores)
     full = capacity.batch_cpu_ms * CORE / plan.cpu_millicores
     return f"""\
@@ -51,10 +49,9 @@ A request of one row costs {capacity.row_cpu_ms:.3f} ms of CPU, so {plan.cpu_mil
 {served:,.0f} a second, {capacity.idle_cpu:.1%} of a core of idle work aside. Requests go to a replica at \
 random, so each replica is a queue of its own (M/M/1). With the {plan.floor_ms:.1f} ms of the measured \
 p99 that no queue explains, p99 is {plan.p99_ms:.1f} ms with {plan.replicas} replicas and \
-{plan.p99_degraded_ms:.1f} ms with {plan.needed}; {contract.service.p99_ms:g} ms are promised. Had all \
-replicas one queue (M/M/c), {pooled_wait(rate, served, plan.replicas):.2%} of the requests would wait \
-(Erlang C). On a core of its own a replica was measured at {capacity.most_per_s:,.0f} requests/s. A \
-request of {capacity.batch_rows:,.0f} rows holds the event loop for {capacity.batch_cpu_ms:.0f} ms, on a \
+{plan.p99_degraded_ms:.1f} ms with {plan.needed}; {contract.service.p99_ms:g} ms are promised. On a core \
+of its own a replica was measured at {capacity.most_per_s:,.0f} requests/s. A request \
+of {capacity.batch_rows:,.0f} rows holds the event loop for {capacity.batch_cpu_ms:.0f} ms, on a \
 full node {full:.0f} ms. Measured on {capacity.measured}: {capacity.machine}."""
 
 

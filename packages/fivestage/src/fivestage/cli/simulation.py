@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,9 @@ from fivestage.common.settings import DEMO, REPORTS, RESULTS
 from fivestage.contract.contract import Contract, day_of, epoch
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment.local_process import settings_in, stop
-from fivestage.deployment.service_client import require_free_port, url
+from fivestage.deployment.service_client import Deployment, require_free_port, url
 from fivestage.deployment.simulated_client import (
     Exchange,
-    RequestCount,
     background_requests,
     feed,
     time_rows,
@@ -31,6 +29,7 @@ from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
     MonitoringSection,
     ParityRow,
+    PeriodRow,
     Retraining,
     ServingSection,
     VersionChange,
@@ -42,18 +41,6 @@ from fivestage.reporting.sentences import ADVICE
 from fivestage.serving.service_settings import Settings
 
 TIMED_ROWS = 500
-
-
-class Deployed(Protocol):
-    """What serves now: where, and how far its answers are from the offline ones."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-
-    @property
-    def difference(self) -> float:
-        """The largest difference."""
 
 
 @dataclass
@@ -71,17 +58,17 @@ class Simulation:
     contract: Contract
     settings: Settings
     loop: RetrainingLoop
-    deploy: Callable[[Version], object]
+    deploy: Callable[[Version], Deployment]
     page_of: Callable[[int], Path]
     monitored: list[MonitoredPeriod] = field(default_factory=list)
-    verdicts: list[RetrainingDecision] = field(default_factory=list)
-    exchanges: list[Exchange] = field(default_factory=list)
-    switches: list[RequestCount] = field(default_factory=list)
+    periods: list[PeriodRow] = field(default_factory=list)
+    sent: list[Exchange] = field(default_factory=list)
+    sent_at_switch: list[Exchange] = field(default_factory=list)
     retrainings: list[Retraining] = field(default_factory=list)
     versions: list[VersionChange] = field(default_factory=list)
     trained_at: list[int] = field(default_factory=list)
 
-    def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> MonitoringSection:
+    def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> None:
         """From a version's own time to the end of the test window; the results are kept for the report."""
         self.trained_at.append(first.as_of)
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
@@ -89,21 +76,12 @@ class Simulation:
         starts = range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length)
         for number, start in enumerate(starts, 1):
             self._period(rows, events, start, start + length, f"{number} of {len(starts)}")
-        section = MonitoringSection(
-            periods=tuple(
-                period_row(one, verdict, self.page_of(one.start).relative_to(REPORTS))
-                for one, verdict in zip(self.monitored, self.verdicts, strict=True)
-            ),
-            retrainings=tuple(self.retrainings),
-            versions=tuple(self.versions),
-        )
-        save(section, RESULTS)
+        save(MonitoringSection(tuple(self.periods), tuple(self.retrainings), tuple(self.versions)), RESULTS)
         save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
-        return section
 
     def _period(self, rows: pd.DataFrame, events: EventTables, start: int, end: int, progress: str) -> None:
         exchange = feed(self.settings, rows, events.events, self.contract, start, end)
-        self.exchanges.append(exchange)
+        self.sent.append(exchange)
         if exchange.failed:
             log = self.settings.folder / "service.log"
             raise UserError(f"{exchange.failed} requests failed: {log} says why.")
@@ -120,7 +98,7 @@ class Simulation:
             self.trained_at,
         )
         self.monitored.append(monitored)
-        self.verdicts.append(verdict)
+        self.periods.append(period_row(monitored, verdict, self.page_of(start).relative_to(REPORTS)))
         say(f"  {progress}, {_line(monitored, exchange)}")
         if verdict.retrain or verdict.promote:
             self._follow(verdict, rows, end)
@@ -136,7 +114,7 @@ class Simulation:
             latest = rows[(rows["decision_at"] >= at - DAY) & (rows["decision_at"] < at)]
             with background_requests(self.settings, latest, self.contract) as count:  # it is never idle
                 self.deploy(version)
-            self.switches.append(count)
+            self.sent_at_switch.append(count)
             self.versions.append(VersionChange(day_of(at), version.version))
         else:
             self.loop.pipelines.shadow(self.loop.folder, version)
@@ -144,7 +122,7 @@ class Simulation:
         say(f"  {action}: {verdict.reason}; version {version.version} {_outcome(result)}")
 
     def _serving(self, milliseconds: list[float]) -> ServingSection:
-        both: list[Exchange | RequestCount] = [*self.exchanges, *self.switches]
+        both = [*self.sent, *self.sent_at_switch]
         p50, p99 = np.percentile(milliseconds, [50, 99])
         return ServingSection(
             version=self.versions[-1].version,
@@ -155,8 +133,8 @@ class Simulation:
             ),
             requests=sum(one.requests for one in both),
             failed=sum(one.failed for one in both),
-            at_switch=sum(one.requests for one in self.switches),
-            rows=sum(one.rows for one in self.exchanges),
+            at_switch=sum(one.requests for one in self.sent_at_switch),
+            rows=sum(one.rows for one in self.sent),
             p50_ms=float(p50),
             p99_ms=float(p99),
             how_to_open="make serve",
@@ -179,7 +157,7 @@ def simulate_months(
     trained: TrainingResult,
     data: tuple[pd.DataFrame, EventTables],
     loop: RetrainingLoop,
-    deploy: Callable[[Version], Deployed],
+    deploy: Callable[[Version], Deployment],
     page_of: Callable[[int], Path],
     watch: Stopwatch,
 ) -> None:

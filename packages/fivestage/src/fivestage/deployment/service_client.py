@@ -4,6 +4,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,21 @@ LOG_LINES = 15  # of the end of a log, in an error
 MAX_CHARACTERS = 500  # of a refusal, in an error
 
 JsonRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What serves now.
+
+    Attributes:
+        version: In the registry.
+        url: Its address.
+        difference: The largest difference of its answers from the offline ones, as `smoke` measures it.
+    """
+
+    version: str
+    url: str
+    difference: float
 
 
 def url(settings: Settings) -> str:

@@ -23,21 +23,13 @@ from fivestage.features.stores import HOUR
 from fivestage.serving.service_settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """Simulated traffic: prediction requests, failed requests of any kind, rows answered."""
 
-    requests: int
-    failed: int
-    rows: int
-
-
-@dataclass
-class RequestCount:
-    """One-row requests so far, and how many of them failed."""
-
     requests: int = 0
     failed: int = 0
+    rows: int = 0
 
 
 def feed(
@@ -73,17 +65,17 @@ def feed(
     due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
     for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
         decisions[hour].append(row)
-    requests, failed, answered = 0, 0, 0
+    exchange = Exchange()
     with _client(settings) as client:
         for hour in sorted({*outcomes, *decisions}):
             for batch in _batches(outcomes[hour], contract.service.max_batch):
-                failed += not _post(client, "/outcomes", {"events": batch})
+                exchange.failed += not _post(client, "/outcomes", {"events": batch})
             for batch in _batches(decisions[hour], contract.service.max_batch):
-                succeeded = _post(client, "/predict", {"rows": batch})
-                requests += 1
-                failed += not succeeded
-                answered += len(batch) * succeeded
-    return Exchange(requests, failed, answered)
+                answered = _post(client, "/predict", {"rows": batch})
+                exchange.requests += 1
+                exchange.failed += not answered
+                exchange.rows += len(batch) * answered
+    return exchange
 
 
 def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
@@ -111,7 +103,7 @@ def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> lis
 
 
 @contextmanager
-def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[RequestCount]:
+def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[Exchange]:
     """Post one row after another, over and over, for as long as the block runs.
 
     Args:
@@ -122,7 +114,7 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
     Yields:
         The count of the requests so far.
     """
-    count, over = RequestCount(), threading.Event()
+    count, over = Exchange(), threading.Event()
 
     def post_rows() -> None:
         with _client(settings) as client:
