@@ -19,7 +19,7 @@ from fivestage.deployment.kubernetes_release import (
 )
 from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.releases import Release
-from fivestage.deployment.service_client import Deployment, smoke_rows, url
+from fivestage.deployment.service_client import Deployment, smoke_rows
 from fivestage.orchestration.materializers import RecordMaterializer
 from problem import PROBLEM
 from steps.model import REGISTRY
@@ -41,8 +41,7 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
     settings = settings_in(folder)
     _, artifact = REGISTRY.open(version)
-    difference = local.release(settings, version, REGISTRY.fetch(version), *smoke_rows(artifact))
-    return Deployment(version, url(settings), difference)
+    return local.release(settings, version, REGISTRY.fetch(version), *smoke_rows(artifact))
 
 
 @step(enable_cache=False)
@@ -51,8 +50,7 @@ def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deploymen
     settings = settings_in(folder)
     _, artifact = REGISTRY.open(version)
     image = build_serving(REGISTRY.fetch(version), version)
-    difference = docker.release(settings, image, *smoke_rows(artifact))
-    return Deployment(version, url(settings), difference)
+    return docker.release(settings, version, image, *smoke_rows(artifact))
 
 
 TARGETS = {"local": deploy_local, "docker": deploy_docker}

@@ -125,8 +125,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_next_image_takes_over_and_the_one_before_is_removed(
     engine: FakeEngine, settings: Settings
 ) -> None:
-    assert release(settings, "one", [], []) == 1e-12
-    assert release(settings, "two", [], []) == 1e-12
+    assert release(settings, "7", "one", [], []).difference == 1e-12
+    assert release(settings, "7", "two", [], []).difference == 1e-12
     (serving,) = engine.there
     assert (serving.image, serving.status, serving.restart_policy) == ("two", "running", "unless-stopped")
     assert stop(settings)
@@ -137,11 +137,11 @@ def test_the_next_image_takes_over_and_the_one_before_is_removed(
 def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "one", [], [])
+    release(settings, "7", "one", [], [])
     (before,) = engine.there
     faults.trial.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "two", [], [])
+        release(settings, "7", "two", [], [])
     assert engine.there == [before]
     assert before.status == "running"
 
@@ -149,10 +149,10 @@ def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
 def test_an_image_that_fails_after_it_took_over_gives_way_to_the_one_before(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "one", [], [])
+    release(settings, "7", "one", [], [])
     faults.after.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "two", [], [])
+        release(settings, "7", "two", [], [])
     assert serving(engine) == [("one", "running")]
 
 
@@ -161,5 +161,5 @@ def test_a_first_image_that_fails_leaves_nothing(
 ) -> None:
     faults.after.add("one")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "one", [], [])
+        release(settings, "7", "one", [], [])
     assert serving(engine) == []

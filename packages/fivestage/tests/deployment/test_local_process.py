@@ -38,7 +38,9 @@ def released(settings: Settings, artifact: Artifact, traffic: Traffic, version: 
     save_artifact(artifact, folder)
     del traffic
     smoke = artifact.smoke[-1]
-    return local.release(settings, version, folder, [request_of(smoke.row)], [(smoke.forecast[0] + lie,)])
+    return local.release(
+        settings, version, folder, [request_of(smoke.row)], [(smoke.forecast[0] + lie,)]
+    ).difference
 
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:

@@ -17,7 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
-from fivestage.deployment.service_client import require_free_port, smoke, wait_until_ready
+from fivestage.deployment.service_client import Deployment, require_free_port, smoke, url, wait_until_ready
 from fivestage.serving.service_settings import PREFIX, Settings
 
 STATE = "/var/lib/fivestage"  # the only folder that a container may write
@@ -32,18 +32,23 @@ _SET_BY_IMAGE = {"folder", "host", "port", "model", "model_version", "model_dige
 
 
 def release(
-    settings: Settings, image: str, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Sequence[float]]
-) -> float:
+    settings: Settings,
+    version: str,
+    image: str,
+    rows: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Sequence[float]],
+) -> Deployment:
     """Serve an image if it passes the smoke test, and else what was served before.
 
     Args:
         settings: Of the service; its folder is mounted, its port published.
+        version: In the registry; what the image holds.
         image: Name and tag.
         rows: Raw rows as a client writes them in JSON.
         predictions: The numbers of each row's prediction, computed offline.
 
     Returns:
-        The largest difference of the answers from `predictions`, as `smoke` measures it.
+        What serves now.
 
     Raises:
         UserError: Saying why the image does not serve.
@@ -70,7 +75,7 @@ def release(
                 _wait(before, settings)
             raise
         _remove_all_but(engine, settings, after)
-        return difference
+        return Deployment(version, url(settings), difference)
 
 
 def stop(settings: Settings) -> bool:

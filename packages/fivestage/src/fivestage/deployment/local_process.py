@@ -18,6 +18,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, ROOT
 from fivestage.deployment.service_client import (
     PATIENCE,
+    Deployment,
     headers,
     require_free_port,
     smoke,
@@ -56,7 +57,7 @@ def release(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
     predictions: Sequence[Sequence[float]],
-) -> float:
+) -> Deployment:
     """Serve a version if it passes the smoke test, and else what was served before.
 
     Args:
@@ -67,7 +68,7 @@ def release(
         predictions: The numbers of each row's prediction, computed offline.
 
     Returns:
-        The largest difference of the answers from `predictions`, as `smoke` measures it.
+        What serves now.
 
     Raises:
         UserError: Saying why the version does not serve.
@@ -81,7 +82,7 @@ def release(
         raise
     if settings.shadow_file.exists() and read_served_version(settings.shadow_file).version == version:
         settings.shadow_file.unlink()  # it need not shadow itself
-    return difference
+    return Deployment(version, url(settings), difference)
 
 
 def switch(
