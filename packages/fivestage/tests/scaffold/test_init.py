@@ -290,6 +290,7 @@ def test_what_cannot_work_is_a_sentence(
         (DAYS.strftime("%m/%d/%Y"), "timestamp", "%m/%d/%Y"),
         (DAYS.strftime("%B %d, %Y"), "timestamp", "%B %d, %Y"),
         (DAYS.strftime("%d-%b-%y"), "timestamp", "%d-%b-%y"),
+        (DAYS.strftime("%d. %B %Y"), "timestamp", "%d. %B %Y"),
         (DAYS.strftime("%A, %d %B %Y"), "timestamp", "%A, %d %B %Y"),
         (DAYS.strftime("%m/%d/%Y, %I:%M:%S %p"), "timestamp", "%m/%d/%Y, %I:%M:%S %p"),
         (DAYS.strftime("%H:%M %d/%m/%Y"), "timestamp", "%H:%M %d/%m/%Y"),
@@ -860,7 +861,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     told = "\n".join(notes_of(found))
     assert "30 repeated rows left out: DUPLICATES=keep" in told
     assert "200 rows without a target left out" in told
-    assert "1 row without a readable at quarantined" in told
+    assert "1 row quarantined: no time that can be read in at" in told
     assert "note is free text: its length is learnt" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
     write_problem(found, tmp_path / "problem")
@@ -939,3 +940,29 @@ def test_rows_that_are_the_same_by_chance_stay(tmp_path: Path) -> None:
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y"))
     assert len(found.table) == 150
     assert "repeated rows kept, though the same as another one" in "\n".join(notes_of(found))
+
+
+def test_counts_of_seconds_among_texts_are_no_days_of_other_centuries(tmp_path: Path) -> None:
+    seconds = pd.date_range("2024-01-01", periods=300, freq="9h").as_unit("s").astype("int64")
+    frame = table(y=OUTCOME, at=["later", *map(str, seconds[1:])])
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at"))
+    assert found.decided is not None
+    assert found.decided.tolist() == seconds[1:].tolist()
+
+
+def test_numbers_as_large_as_they_can_be_have_bounds(tmp_path: Path) -> None:
+    frame = table(y=OUTCOME, large=np.where(OUTCOME[::-1] == 1, 1e308, -1e308))
+    contract = load_contract(made_of(frame, tmp_path) / "problem.yaml")
+    rows = module(tmp_path / "problem" / "dataset.py").load(contract)
+    kept, *_ = ingest_tables(rows, contract, tmp_path / "out", "")
+    assert len(kept) == 300
+
+
+def test_quotes_that_a_backslash_escapes_are_within_their_field(tmp_path: Path) -> None:
+    """As some databases export them."""
+    lines = [f'{one},"say \\"hi\\", {one}",{one % 2}' for one in range(300)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,note,y", *lines]))
+    found = table_of(str(tmp_path / "table.csv"))
+    assert found["note"].iloc[7] == 'say "hi", 7'
+    assert found["y"].nunique() == 2

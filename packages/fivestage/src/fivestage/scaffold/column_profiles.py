@@ -36,7 +36,7 @@ TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|
 DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y",
-    "%d%b%y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
+    "%d%b%y", "%d. %B %Y", "%d. %b %Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%b %d %Y", "%Y%m%d", "%Y-%j",
 )  # fmt: skip
 CLOCKLESS = (
     "%b %Y", "%B %Y", "%b-%Y", "%b-%y", "%m/%Y", "%m-%Y", "%Y %b", "%Y-%b", "%Y %B", QUARTERS, ISO_WEEKS,
@@ -66,7 +66,8 @@ SENTINELS = {
 }
 LEAST_OF_SENTINEL = 0.01  # of the values
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
-TIME_OF_DAY = r"([01]?\d|2[0-4]):?[0-5]\d(:\d\d)?"
+TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
+DIGITS_OF_DAY = r"([01]\d|2[0-4])[0-5]\d"  # the same without colons
 CODE = r"0\d{3,}$"  # a number does not begin so, but what names a place or a person
 EPOCH_YEARS = (1990, 2040)  # in which a number can be a timestamp
 SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
@@ -217,7 +218,9 @@ def _around(text: str) -> tuple[str, str]:
 def _read(texts: pd.Series, form: str) -> pd.Series:
     """Which texts a form makes timestamps of, in years that can be."""
     first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
-    return timestamp(texts, form).between(first, last)
+    known = timestamp(texts, form).between(first, last)
+    # 1704067200 is no day of the year 1704, as which strptime would read it.
+    return known & (texts.str.len() == len(str(WHOLE[form])) + 3) if form in WHOLE else known
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
@@ -276,12 +279,16 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     numbers = number(values, found.decimal)
     known = numbers.dropna()
     whole = bool((known % 1 == 0).all() and known.abs().max() < EXACT)
-    steps = float(known.max() - known.min()) + 1
+    steps = float(known.max()) - float(known.min()) + 1
     counted = whole and found.distinct == len(known) >= LEAST_FOR_IDENTIFIER
     serial = counted and (steps <= 1.5 * len(known) or bool(NAMES.search(found.name)))
     named = whole and bool(NAMES.search(found.name)) and found.distinct > max(200, len(known) // 20)
     padded = not pd.api.types.is_numeric_dtype(values) and text(values).str.match(r"0\d").any()
-    if padded and (serial or named or text(values).str.match(CODE).any()) and not _clocks(text(values)):
+    if (
+        padded
+        and (serial or named or text(values).str.match(CODE).any())
+        and not _mostly(text(values), DIGITS_OF_DAY)
+    ):
         return _category(found, values)
     return replace(
         found,
@@ -313,11 +320,11 @@ def sentinel_of(numbers: pd.Series) -> float | None:
 def _measured(levels: pd.Series) -> bool:
     """Whether texts are numbers that all have the same unit, or times of day."""
     units = levels.str.extract(MEASURED)[0].value_counts(dropna=False, normalize=True)
-    return _clocks(levels) or float(units.drop(np.nan, errors="ignore").max()) > READABLE
+    return _mostly(levels, TIME_OF_DAY) or float(units.drop(np.nan, errors="ignore").max()) > READABLE
 
 
-def _clocks(values: pd.Series) -> bool:
-    return float(values.dropna().str.fullmatch(TIME_OF_DAY).mean()) > READABLE
+def _mostly(values: pd.Series, form: str) -> bool:
+    return float(values.dropna().str.fullmatch(form).mean()) > READABLE
 
 
 def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:

@@ -19,6 +19,7 @@ FAR = 100 * 365 * 86_400  # seconds beyond the timestamps seen, in which one is 
 EARLIEST = -2_208_988_800  # 1900, before which a timestamp is one only where others have been seen
 USUAL_LENGTH = 32  # characters of a category, where the contract names no other
 PROSE_LENGTH = 1000
+WIDEST = 1e300  # of a range, so that what lies beyond it is a number still
 POSITIONAL = (1e-4, 1e16)  # between which a number is written without an exponent
 
 Fields = dict[str, Any]
@@ -111,7 +112,7 @@ def _range_fields(
 
 def bounds(low: float, high: float, above: float = MARGIN) -> tuple[float, float]:
     """Rounded bounds beyond the values seen; what was never negative may not become so."""
-    span = (high - low) or abs(high) or 1.0
+    span = min((high - low) or abs(high) or 1.0, WIDEST)
     digits = -math.floor(math.log10(span))
     below = round(math.floor((low - MARGIN * span) * 10**digits) / 10**digits, max(digits, 0))
     above = round(math.ceil((high + above * span) * 10**digits) / 10**digits, max(digits, 0))

@@ -43,7 +43,8 @@ def _of_rows(found: Draft) -> Iterator[str]:
         rows = plural(found.unlabelled, "row")
         yield f"{rows} without a target left out: nothing can be learnt where it is not known."
     if found.untimed:
-        yield f"{plural(found.untimed, 'row')} without a readable {found.options.time} quarantined."
+        rows = plural(found.untimed, "row")
+        yield f"{rows} quarantined: no time that can be read in {found.options.time}."
     if found.identifier:
         yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
     repeated = plural(found.repeated, "repeated row")

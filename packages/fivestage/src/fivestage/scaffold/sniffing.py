@@ -199,13 +199,13 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
     Raises:
         UnicodeDecodeError: the file is not of that encoding.
     """
-    with _open(place) as file, TextIOWrapper(file, encoding, newline="") as characters:
-        before, head = _without_preamble(characters.read(HEAD).removeprefix("\ufeff"))
-        while characters.read(HEAD):  # to the end, for the encoding
-            pass
+    before, head = _without_preamble(_head(place, encoding))
     separator = _separator(head)
     rows = [fields for fields in _fields(head, separator) if fields]
     options: dict[str, Any] = {}
+    escaped = [fields for fields in _fields(head, separator, "\\") if fields]
+    if _evenness(escaped) > _evenness(rows):
+        rows, options["escapechar"] = escaped, "\\"
     if separator != ",":
         options["sep"] = separator
     if encoding != "utf-8":
@@ -223,6 +223,15 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
     if "?" in place and not place.startswith(BUCKETS) and (compression := _compression(place)):
         options["compression"] = compression
     return options | {"na_values": MISSING, "low_memory": False}, tuple(_notes(rows[0] if rows else []))
+
+
+def _head(place: str, encoding: str) -> str:
+    """How a file starts; it is read to its end, which an encoding must suit too."""
+    with _open(place) as file, TextIOWrapper(file, encoding, newline="") as characters:
+        head = characters.read(HEAD).removeprefix("\ufeff")
+        while characters.read(HEAD):
+            pass
+    return head
 
 
 def _padded(rows: list[list[str]]) -> list[str]:
@@ -306,9 +315,8 @@ def _separator(head: str) -> str:
     """
     found: dict[str, tuple[float, int]] = {}
     for one in SEPARATORS:
-        widths = [len(fields) for fields in _fields(head, one) if fields]
-        alike = sum(width == widths[0] for width in widths) / max(len(widths), 1)
-        found[one] = (alike, widths[0]) if widths and widths[0] > 1 else (0, 0)
+        rows = [fields for fields in _fields(head, one) if fields]
+        found[one] = (_evenness(rows), len(rows[0])) if rows and len(rows[0]) > 1 else (0, 0)
     best = max(found, key=found.__getitem__)
     words = {len(line.split()) for line in head.splitlines()[:-1] if line.strip()}
     aligned = not any(found[best]) and len(words) == 1 and words != {1}
@@ -322,9 +330,14 @@ def _ends_in_separators(rows: list[list[str]]) -> bool:
     return bool(whole) and all(len(row) == len(headers) + 1 and not row[-1].strip() for row in whole)
 
 
-def _fields(head: str, separator: str) -> list[list[str]]:
+def _evenness(rows: list[list[str]]) -> float:
+    """The share of the rows that have as many fields as the first."""
+    return sum(len(row) == len(rows[0]) for row in rows) / max(len(rows), 1)
+
+
+def _fields(head: str, separator: str, escape: str | None = None) -> list[list[str]]:
     one = separator if separator in SEPARATORS else " "
-    return list(csv.reader(StringIO(head, newline=""), delimiter=one))
+    return list(csv.reader(StringIO(head, newline=""), delimiter=one, escapechar=escape))
 
 
 def _database(source: str) -> Reader:
