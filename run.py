@@ -153,6 +153,7 @@ def smoke(overlay: Overlay = "local", context: Context = "") -> None:
 def score(
     source: Annotated[str, Option("--input", help="a CSV or Parquet file, or database-url#table")] = "",
     target: Annotated[str, Option("--output", help="likewise")] = "",
+    version: VersionName = "",
 ) -> None:
     """Score a batch: raw rows in, the same rows with predictions out."""
     from pipelines import runs
@@ -161,7 +162,7 @@ def score(
         raise UserError(
             'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
         )
-    scored = runs.score(version_or_champion(), source, target)
+    scored = runs.score(version_or_champion(version), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
     say(f"Rows scored to {target}: {scored.rows:,}{decided}.")
     if scored.quarantined:

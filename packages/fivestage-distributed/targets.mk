@@ -7,9 +7,9 @@ DISTRIBUTED_INSTALLED := $(DISTRIBUTED)/.venv/installed
 TORCH ?= cpu
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: setup-distributed demo-distributed test-distributed check-distributed lock-distributed plan
+.PHONY: setup-distributed demo-distributed transformer test-distributed check-distributed lock-distributed plan
 
-# Install the package with its own lock: 1.3 GB of disk with the CPU's torch, some 3 GB more with CUDA's libraries.
+# Install the package with its own lock, and say what it takes.
 setup-distributed: $(DISTRIBUTED_INSTALLED)
 
 $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requirements*.lock) $(DISTRIBUTED)/pyproject.toml | $(INSTALLED)
@@ -29,6 +29,16 @@ install-distributed = $(BIN)/python -m uv pip install --quiet --python $(DISTRIB
 # The equality table, the ring, the bubble, a kill and what follows, the plan: reports/distributed/index.html.
 demo-distributed: $(DISTRIBUTED_INSTALLED)
 	@$(DISTRIBUTED_BIN)/python -m fivestage_distributed demo $(ARGS)
+
+# The transformer over the event log against the champion: trained, put through the gates, registered, and its record for the book.
+transformer: $(DISTRIBUTED_INSTALLED)
+	@$(DISTRIBUTED_BIN)/python -m fivestage_distributed challenger $(ARGS)
+
+# Once torch is installed, batches are scored where it is: a registered version may be a transformer.
+ifneq ($(wildcard $(DISTRIBUTED_INSTALLED)),)
+score: private BIN := $(DISTRIBUTED_BIN)
+score: $(DISTRIBUTED_INSTALLED)
+endif
 
 test-distributed: check-distributed
 	@cd $(DISTRIBUTED) && .venv/bin/python -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m fivestage_distributed COMMAND`: train, demo, challenger."""
+"""`python -m fivestage_distributed COMMAND`: train, worker, demo, challenger."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
+from fivestage.common.settings import REPORTS
+
+TRANSFORMER = REPORTS / "distributed" / "transformer.json"  # what the design book cites
 
 
 def main() -> None:
@@ -19,9 +23,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fivestage_distributed", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train as a file of settings says, on this node or this pod")
-    train.add_argument("config", type=Path)
-    train.add_argument("data", help="sequences.npz: inputs and targets")
-    train.add_argument("output", help="folder of checkpoints and losses")
+    worker = commands.add_parser("worker", help="one process of a training, as `torchrun` starts it")
+    for one in (train, worker):
+        one.add_argument("config", type=Path, help="YAML: model and training")
+        one.add_argument("data", type=Path, help="sequences.npz: inputs and targets")
+        one.add_argument("output", type=Path, help="folder of checkpoints and losses")
+    worker.add_argument("--pause", type=float, default=0.0, help="seconds to sleep after a step")
+    worker.add_argument(
+        "--parameters-of", type=Path, help="folder of checkpoints whose parameters come first"
+    )
     demo = commands.add_parser("demo", help="measure equality, ring, bubble and kills, and write a page")
     demo.add_argument(
         "--plan", default="--model 70b --tokens 2T --gpus 1024 --gpu h100", help="its arguments"
@@ -31,7 +41,7 @@ def main() -> None:
     challenger.add_argument("--output", type=Path, default=Path("var/distributed/challenger"))
     chosen = parser.parse_args()
     try:
-        {"train": _train, "demo": _demo, "challenger": _challenger}[chosen.command](chosen)
+        {"train": _train, "worker": _worker, "demo": _demo, "challenger": _challenger}[chosen.command](chosen)
     except UserError as error:
         sys.exit(str(error))
 
@@ -39,7 +49,13 @@ def main() -> None:
 def _train(chosen: argparse.Namespace) -> None:
     from fivestage_distributed.launch import launch
 
-    launch(chosen.config, [chosen.data, chosen.output])
+    launch(chosen.config, [str(chosen.data), str(chosen.output)])
+
+
+def _worker(chosen: argparse.Namespace) -> None:
+    from fivestage_distributed.launch import work
+
+    work(chosen.config, chosen.data, chosen.output, chosen.pause, chosen.parameters_of)
 
 
 def _demo(chosen: argparse.Namespace) -> None:
@@ -65,8 +81,9 @@ def _challenger(chosen: argparse.Namespace) -> None:
         challenge,
         champion_answers,
         gate_lines,
-        register_challenger,
+        sentences,
     )
+    from fivestage_distributed.registered import RegisteredChallenger, register_challenger
 
     sys.path.insert(0, str(Path.cwd()))
     problem: Any = import_module("problem").PROBLEM
@@ -75,13 +92,18 @@ def _challenger(chosen: argparse.Namespace) -> None:
     registry = ModelRegistry(problem.contract.name)
     holder = registry.champion()
     opponent = registry.open(holder.version)[1] if holder else None
-    model, judged = challenge(
-        problem, config, chosen.output, None if opponent is None else champion_answers(opponent)
+    model, reference, judged = challenge(
+        problem, config, chosen.output, champion_answers(opponent) if opponent else None
     )
     print(gate_lines(judged), end="")
-    name, version = register_challenger(problem, model, judged, config)
-    (chosen.output / "judged.json").write_text(json.dumps(asdict(judged), indent=1), encoding="utf-8")
-    print(f"Registered as version {version} of {name}: {'passed' if judged.passed else 'did not pass'}.")
+    registered = RegisteredChallenger(model, problem.contract, reference)
+    version = register_challenger(problem, registered, judged, config)
+    record = json.dumps({"sentences": sentences(judged), **asdict(judged)}, indent=1)
+    write_whole(TRANSFORMER, lambda scratch: scratch.write_text(record + "\n", encoding="utf-8"))
+    print(
+        f"Version {version.version} of {version.name}: {'passed' if judged.passed else 'refused'}. In batch: "
+        f'make score ARGS="--version {version.version} --input rows.csv --output scored.csv"'
+    )
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,23 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
+from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract, epoch
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.strict_model import StrictModel
+from fivestage.data.event_tables import EventTables, ingest_tables
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, cut
 from fivestage.evaluation.champion_challenger import Evidence, run_gates
 from fivestage.evaluation.evaluate import answers_of, decision_day
 from fivestage.evaluation.gates import Gate
 from fivestage.evaluation.metrics import Answers, Scored, evaluate
+from fivestage.features.definitions import Reference
 from fivestage.features.offline import build_features
-from fivestage.features.problem import Problem, Tables
+from fivestage.features.problem import Problem
 from fivestage.features.stores import OfflineFeatureStore
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting.results import Estimate
 from fivestage.training.leakage_probes import future_is_unseen, windows_do_not_overlap
 from fivestage.training.sample import training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
@@ -42,7 +46,7 @@ from fivestage_distributed.checkpoints import load_parameters
 from fivestage_distributed.configuration import ModelConfig, ParallelConfig, RunConfig, TrainingConfig
 from fivestage_distributed.environment import Node, torchrun_environment
 from fivestage_distributed.faults import processor_seconds
-from fivestage_distributed.launch import command
+from fivestage_distributed.launch import LOSSES, command
 from fivestage_distributed.model import IGNORED, Transformer, initial_model
 from fivestage_distributed.sequences import Sequences, Tokens
 from fivestage_distributed.tokens import (
@@ -52,12 +56,15 @@ from fivestage_distributed.tokens import (
     event_positions,
     learn_vocabulary,
     raw_fields,
-    vocabulary_to_json,
 )
 
 Champion = Callable[[pd.DataFrame], Answers]
 AT_ONCE = 512  # rows of a batch that is only scored
 TIMED_ROWS = 20
+LAST_STEPS = 50  # whose mean loss is told
+DONE = "trained.json"  # in the folder of a training that is complete
+TRAININGS = {"pretraining": "pre-training", "finetuning": "fine-tuning"}
+SHOWN = ("roc_auc", "log_loss", "savings_share")  # of the scores, on a page
 
 
 class ChallengerConfig(StrictModel):
@@ -72,17 +79,19 @@ class ChallengerConfig(StrictModel):
         batch: sequences of an update.
         pretraining: passes over the rows that predict the next token; 0: the label alone is learnt.
         finetuning: passes over the rows that predict the label.
-        parallel: how both trainings are divided.
+        control: whether another one is trained on the label alone, to see what pre-training brings.
+        parallel: how the trainings are divided.
     """
 
-    rows: int = 40_000
+    rows: int = 60_000
     events: int = 5
     layers: int = 2
     width: int = 48
     heads: int = 4
     batch: int = 64
     pretraining: float = 1
-    finetuning: float = 2
+    finetuning: float = 0.5
+    control: bool = True
     parallel: ParallelConfig = ParallelConfig()
 
 
@@ -126,10 +135,12 @@ class Judged:
         holdout: scores there, with intervals over days.
         test: scores on the test window, after it.
         without_events: scores on the test window with the events of other rows.
+        label_alone: scores on the test window of a control without pre-training, if one was trained.
+        champion: scores of the champion on the same rows of the test window, if there is one.
         parameters: of the model.
         rows: that it has learnt from.
         tokens: positions of a row.
-        processor_seconds: of both trainings.
+        processor_seconds: of each training.
         losses: the last mean loss of each training, in nats a target.
     """
 
@@ -137,16 +148,26 @@ class Judged:
     holdout: Scored
     test: Scored
     without_events: Scored
+    label_alone: Scored | None
+    champion: Scored | None
     parameters: int
     rows: int
     tokens: int
-    processor_seconds: float
+    processor_seconds: dict[str, float]
     losses: dict[str, float]
 
     @property
     def passed(self) -> bool:
         """Whether it may serve."""
         return all(gate.passed for gate in self.gates)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the trainings of a challenger have left, by name: CPU seconds, and the last mean loss."""
+
+    processor_seconds: dict[str, float]
+    losses: dict[str, float]
 
 
 def classes_of(contract: Contract) -> int:
@@ -163,25 +184,52 @@ def classes_of(contract: Contract) -> int:
     return len(contract.label.classes) if isinstance(contract, MulticlassContract) else 2
 
 
-def train_challenger(
-    problem: Problem, tables: Tables, windows: TemporalSplit, config: ChallengerConfig, folder: Path
-) -> tuple[Challenger, dict[str, float]]:
-    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's later rows.
+def challenge(
+    problem: Problem, config: ChallengerConfig, folder: Path, champion: Champion | None = None
+) -> tuple[Challenger, Reference, Judged]:
+    """All of it, from raw tables to the gates.
 
     Args:
         problem: what it is about.
-        tables: cleaned.
-        windows: the last fold's training rows are learnt from, its validation rows calibrate.
         config: sizes.
-        folder: of checkpoints and logs; a training that was cut short goes on.
+        folder: of checkpoints, logs and quarantined rows; a training that was cut short goes on.
+        champion: what answers features as the champion does; None where there is none.
 
     Returns:
-        The challenger, and the last loss of each training.
+        The challenger, the tables that do not change, and what became of it.
     """
-    contract, fold = problem.contract, windows.folds[-1]
-    label = labels_of(tables.rows, contract)
+    data = problem.digest()
+    rows, events, _ = ingest_tables(
+        problem.load(problem.contract), problem.contract, folder / "quarantine", data
+    )
+    source = TokenSource.of(problem, rows, events)
+    windows = windows_of(problem, rows)
+    challenger, spent = train_challenger(source, windows, config, folder)
+    control = None
+    if config.control and config.pretraining:
+        alone = config.model_copy(update={"pretraining": 0})
+        control, _ = train_challenger(source, windows, alone, folder)
+    judged = judge(source, windows, config, challenger, spent, control, champion)
+    return challenger, events.reference, judged
+
+
+def train_challenger(
+    source: TokenSource, windows: TemporalSplit, config: ChallengerConfig, folder: Path
+) -> tuple[Challenger, Spent]:
+    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's later rows.
+
+    Args:
+        source: tokens of the problem's rows.
+        windows: the last fold's training rows are learnt from, its validation rows calibrate.
+        config: sizes.
+        folder: of checkpoints and logs, a folder for each training; one that is complete is not repeated.
+
+    Returns:
+        The challenger, and what its trainings have left.
+    """
+    contract, fold = source.problem.contract, windows.folds[-1]
+    label = labels_of(source.rows, contract)
     learnt, held = evenly(fold.train, config.rows), evenly(fold.valid, config.rows)
-    source = TokenSource.of(problem, tables)
     raw = source.raw(learnt, config.events)
     vocabulary = learn_vocabulary(raw, classes_of(contract), config.events)
     tokens = encode(raw, vocabulary)
@@ -192,7 +240,7 @@ def train_challenger(
         heads=config.heads,
         width=config.width,
     )
-    losses = {}
+    spent = Spent({}, {})
     before: Path | None = None
     for name, passes, targets in (
         ("pretraining", config.pretraining, next_tokens(tokens)),
@@ -209,44 +257,44 @@ def train_challenger(
                 checkpoint_every=steps,
             )
             run = RunConfig(model=model, training=training)
-            losses[name] = _run(run, Sequences(tokens, targets), folder / name, before)
-            before = folder / name
+            before = _run(run, Sequences(tokens, targets), folder, name, before)
+            done = json.loads((before / DONE).read_text(encoding="utf-8"))
+            spent.processor_seconds[name], spent.losses[name] = done["processor_seconds"], done["loss"]
     trained = initial_model(model, 0)
     if before is not None:
         load_parameters(dict(trained.named_parameters()), before)
     trainer = trainer_of(contract)
     uncalibrated = Challenger(trained.eval(), model, vocabulary, trainer.uncalibrated)
-    margins = uncalibrated.margins(source.tokens(held, vocabulary))
-    calibration = trainer.calibrate(margins, label[held])
-    return Challenger(trained, model, vocabulary, calibration), losses
+    calibration = trainer.calibrate(uncalibrated.margins(source.tokens(held, vocabulary)), label[held])
+    return Challenger(trained, model, vocabulary, calibration), spent
 
 
 def judge(
-    problem: Problem,
-    tables: Tables,
+    source: TokenSource,
     windows: TemporalSplit,
-    challenger: Challenger,
-    champion: Champion | None,
     config: ChallengerConfig,
-    spent: tuple[float, dict[str, float]] = (0.0, {}),
+    challenger: Challenger,
+    spent: Spent,
+    control: Challenger | None = None,
+    champion: Champion | None = None,
 ) -> Judged:
     """The library's own evaluation and gates, and what the events of other rows are worth.
 
     Args:
-        problem: what it is about.
-        tables: cleaned.
+        source: tokens of the problem's rows.
         windows: the holdout window decides, the test window after it is reported.
+        config: how the challenger was trained.
         challenger: trained.
+        spent: what its trainings have left.
+        control: one without pre-training, if there is one.
         champion: what answers features as the champion does; None where there is none.
-        config: how it was trained.
-        spent: CPU seconds, and the last losses.
 
     Returns:
         Gates and scores.
     """
-    contract, rows = problem.contract, tables.rows
-    features = build_features(problem.features, rows, tables.events, tables.reference)
-    source = TokenSource.of(problem, tables)
+    problem, rows, events = source.problem, source.rows, source.events
+    contract = problem.contract
+    features = build_features(problem.features, rows, events.events, events.reference)
     start = time.perf_counter()
     for place in windows.holdout[:TIMED_ROWS]:
         challenger.forecast(source.tokens(np.array([place]), challenger.vocabulary))
@@ -255,9 +303,9 @@ def judge(
         baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
         (
             future_is_unseen(
-                lambda some, events: token_frame(problem, some, events, tables.reference, challenger),
+                lambda some, log: token_frame(problem, some, log, events.reference, challenger),
                 rows,
-                tables.events,
+                events.events,
                 contract,
                 problem.features.lookback_seconds,
             ),
@@ -265,26 +313,35 @@ def judge(
         ),
         row_ms,
     )
+
+    def scored(places: Ints, answers: Answers) -> Scored:
+        seen = rows.iloc[places]
+        label, day = labels_of(seen, contract), decision_day(seen)
+        return evaluate(label, answers.forecast, day, contract.costs, decision=answers.decision)
+
+    def scored_test(model: Challenger, tokens: Tokens) -> Scored:
+        return scored(after, answers_to(model.forecast(tokens), contract))
+
     answers = answers_to(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
-    holdout = rows.iloc[windows.holdout]
     opponent = champion(features.iloc[windows.holdout]) if champion else None
-    gates = tuple(run_gates(holdout, answers, opponent, evidence, contract))
+    gates = run_gates(rows.iloc[windows.holdout], answers, opponent, evidence, contract)
     after = evenly(windows.after, config.rows)
     tokens = source.tokens(after, challenger.vocabulary)
     others = tokens.copy()
     positions = event_positions(source.raw(after[:1], config.events))
     others[:, positions] = tokens[np.random.default_rng(0).permutation(len(tokens))][:, positions]
-    seconds, losses = spent
     return Judged(
-        gates,
-        _scored(holdout, answers, contract),
-        _scored(rows.iloc[after], answers_to(challenger.forecast(tokens), contract), contract),
-        _scored(rows.iloc[after], answers_to(challenger.forecast(others), contract), contract),
-        sum(one.numel() for one in challenger.model.parameters()),
-        min(config.rows, len(windows.folds[-1].train)),
-        tokens.shape[1],
-        seconds,
-        losses,
+        gates=tuple(gates),
+        holdout=scored(windows.holdout, answers),
+        test=scored_test(challenger, tokens),
+        without_events=scored_test(challenger, others),
+        label_alone=scored_test(control, tokens) if control else None,
+        champion=scored(after, champion(features.iloc[after])) if champion else None,
+        parameters=sum(one.numel() for one in challenger.model.parameters()),
+        rows=min(config.rows, len(windows.folds[-1].train)),
+        tokens=tokens.shape[1],
+        processor_seconds=spent.processor_seconds,
+        losses=spent.losses,
     )
 
 
@@ -339,59 +396,6 @@ def windows_of(problem: Problem, rows: pd.DataFrame) -> TemporalSplit:
     return cut(decided, known, split, epoch(split.test_start))
 
 
-def register_challenger(
-    problem: Problem, challenger: Challenger, judged: Judged, config: ChallengerConfig
-) -> tuple[str, str]:
-    """Register it in MLflow, beside the project's own model: the gates and scores are those of any version.
-
-    Args:
-        problem: what it is about.
-        challenger: trained.
-        judged: what became of it.
-        config: how it was trained.
-
-    Returns:
-        Name and version.
-    """
-    import mlflow
-    from mlflow.tracking import MlflowClient
-
-    from fivestage.common.revision import commit
-    from fivestage.registry.training_runs import known_numbers
-
-    name, client = f"{problem.contract.name}-transformer", MlflowClient()
-    mlflow.set_experiment(name)
-    with mlflow.start_run() as run, tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        save(challenger, folder)
-        digest = hashlib.sha256((folder / "weights.pt").read_bytes()).hexdigest()
-        parameters = config.model_dump(exclude={"parallel"}) | {"parallel": config.parallel.model_dump_json()}
-        mlflow.log_params(parameters | {"parameters": judged.parameters})
-        mlflow.log_metrics(
-            {f"test_{name}": value for name, value in known_numbers(judged.test.scores).items()}
-        )
-        mlflow.log_metric("gates_failed", sum(not gate.passed for gate in judged.gates))
-        mlflow.log_text(gate_lines(judged), "gates.txt")
-        mlflow.log_artifacts(scratch)
-        source = f"{run.info.artifact_uri}/model"
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    tags = {"digest": digest, "as_of": str(problem.contract.split.test_start), "commit": commit()}
-    version = client.create_model_version(name, source, run_id=run.info.run_id, tags=tags)
-    client.set_registered_model_alias(name, "champion" if judged.passed else "challenger", version.version)
-    return name, str(version.version)
-
-
-def save(challenger: Challenger, folder: Path) -> None:
-    """Write weights, vocabulary, sizes and calibration."""
-    folder.mkdir(parents=True)
-    torch.save(challenger.model.state_dict(), folder / "weights.pt")
-    (folder / "vocabulary.json").write_text(vocabulary_to_json(challenger.vocabulary), encoding="utf-8")
-    (folder / "model.json").write_text(challenger.config.model_dump_json(), encoding="utf-8")
-    calibration: Any = challenger.calibration
-    (folder / "calibration.json").write_text(json.dumps(asdict(calibration)), encoding="utf-8")
-
-
 def gate_lines(judged: Judged) -> str:
     """The gates as text, one a line."""
     return "".join(
@@ -399,18 +403,67 @@ def gate_lines(judged: Judged) -> str:
     )
 
 
-def _run(config: RunConfig, data: Sequences, folder: Path, start: Path | None) -> float:
-    """One training in processes of its own, which goes on from its own checkpoints if it has some."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "run.yaml"
-    settings.write_text(yaml.safe_dump(config.model_dump()), encoding="utf-8")
-    np.savez(folder / "sequences.npz", inputs=data.inputs, targets=data.targets)
-    worker = [str(folder / "sequences.npz"), str(folder), *([f"--parameters-of={start}"] if start else [])]
-    subprocess.run(  # noqa: S603 (our own module)
-        command(settings, worker, Node.read()), env=torchrun_environment(os.environ), check=True
+def sentences(judged: Judged) -> list[str]:
+    """What was measured, in words, for a page.
+
+    Args:
+        judged: what became of the challenger.
+
+    Returns:
+        Sentences; intervals are over days.
+    """
+
+    def scores(of: Scored) -> str:
+        return ", ".join(
+            f"{fmt.metric_title(name)} {fmt.estimate(name, Estimate(of.scores[name], *of.intervals[name]))}"
+            for name in SHOWN
+            if name in of.scores
+        )
+
+    trained = " and ".join(
+        f"{fmt.count(seconds)} s of {TRAININGS[name]}" for name, seconds in judged.processor_seconds.items()
     )
-    lines = (folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()[-50:]
-    return float(np.mean([json.loads(line)["loss"] for line in lines]))
+    refused = [one for one in judged.gates if not one.passed]
+    size = f"{fmt.count(judged.parameters)} parameters learnt from {fmt.count(judged.rows)} rows"
+    said = [
+        f"{size} of {judged.tokens} tokens each, in {trained} (CPU).",
+        f"Test window: {scores(judged.test)}.",
+        f"The same with the events of other rows: {scores(judged.without_events)}.",
+    ]
+    if judged.label_alone:
+        said.append(f"Without pre-training, on the label alone: {scores(judged.label_alone)}.")
+    if judged.champion:
+        said.append(f"The champion on the same rows: {scores(judged.champion)}.")
+    if not refused:
+        return [*said, "It passes every gate."]
+    return [*said, *(f"The gate *{one.name}* refuses it: {one.sentence}" for one in refused)]
+
+
+def _run(config: RunConfig, data: Sequences, folder: Path, name: str, start: Path | None) -> Path:
+    """One training in processes of its own; its folder, named by all that it depends on.
+
+    The folder holds checkpoints, and `DONE` once the training is complete; one that is, is not repeated.
+    """
+    settings = yaml.safe_dump(config.model_dump())
+    digest = hashlib.sha256(f"{settings} {start and start.name}".encode())
+    for part in (data.inputs, data.targets):
+        digest.update(part.tobytes())
+    place = folder / f"{name}-{digest.hexdigest()[:12]}"
+    if (place / DONE).exists():
+        return place
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "run.yaml").write_text(settings, encoding="utf-8")
+    np.savez(place / "sequences.npz", inputs=data.inputs, targets=data.targets)
+    arguments = [str(place / "sequences.npz"), str(place), *([f"--parameters-of={start}"] if start else [])]
+    before = processor_seconds()
+    subprocess.run(  # noqa: S603 (our own module)
+        command(place / "run.yaml", arguments, Node.read()), env=torchrun_environment(os.environ), check=True
+    )
+    lines = (place / LOSSES).read_text(encoding="utf-8").splitlines()[-LAST_STEPS:]
+    loss = float(np.mean([json.loads(line)["loss"] for line in lines]))
+    text = json.dumps({"processor_seconds": processor_seconds() - before, "loss": loss})
+    write_whole(place / DONE, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return place
 
 
 @dataclass(frozen=True)
@@ -418,36 +471,19 @@ class TokenSource:
     """Tokens of a problem's rows by their places; the events are sorted once."""
 
     problem: Problem
-    tables: Tables
+    rows: pd.DataFrame
+    events: EventTables
     store: OfflineFeatureStore
 
     @classmethod
-    def of(cls, problem: Problem, tables: Tables) -> TokenSource:
-        """Of cleaned tables."""
-        return cls(problem, tables, problem.features.offline_store(tables.events, tables.reference))
+    def of(cls, problem: Problem, rows: pd.DataFrame, events: EventTables) -> TokenSource:
+        """Of validated tables."""
+        return cls(problem, rows, events, problem.features.offline_store(events.events, events.reference))
 
     def raw(self, places: Ints, count: int) -> dict[str, RawField]:
         """See `raw_fields`."""
-        rows = self.tables.rows.iloc[places]
-        return raw_fields(self.problem, rows, self.store, self.tables.reference, count)
+        return raw_fields(self.problem, self.rows.iloc[places], self.store, self.events.reference, count)
 
     def tokens(self, places: Ints, vocabulary: Vocabulary) -> Tokens:
         """See `encode`."""
         return encode(self.raw(places, vocabulary.events), vocabulary)
-
-
-def _scored(rows: pd.DataFrame, answers: Answers, contract: Contract) -> Scored:
-    label, day = labels_of(rows, contract), decision_day(rows)
-    return evaluate(label, answers.forecast, day, contract.costs, decision=answers.decision)
-
-
-def challenge(
-    problem: Problem, config: ChallengerConfig, folder: Path, champion: Champion | None = None
-) -> tuple[Challenger, Judged]:
-    """All of it, from raw tables to the gates."""
-    tables = problem.load(problem.contract)
-    windows = windows_of(problem, tables.rows)
-    before = processor_seconds()
-    challenger, losses = train_challenger(problem, tables, windows, config, folder)
-    spent = processor_seconds() - before
-    return challenger, judge(problem, tables, windows, challenger, champion, config, (spent, losses))

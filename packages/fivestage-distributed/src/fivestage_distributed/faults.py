@@ -18,8 +18,8 @@ import yaml
 
 from fivestage_distributed.configuration import RunConfig
 from fivestage_distributed.environment import Node, torchrun_arguments, torchrun_environment
+from fivestage_distributed.launch import LOSSES, WORKER
 from fivestage_distributed.sequences import Sequences
-from fivestage_distributed.worker import LOSSES
 
 RESTARTS = 5
 POLL = 0.02  # seconds
@@ -57,7 +57,7 @@ class LocalNodes:
         node = Node(index, self.nodes, "localhost", self.port)
         words = [sys.executable, "-m", "torch.distributed.run"]
         words += torchrun_arguments(node, self.processes, RESTARTS)
-        words += ["-m", "fivestage_distributed.worker"]
+        words += WORKER
         words += [str(self.folder / name) for name in ("run.yaml", "sequences.npz", "output")]
         environment = torchrun_environment()
         environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "0" if self.shared_store else "1"

@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
@@ -114,13 +115,14 @@ def _data_parallel(stage: Transformer, training: TrainingConfig, mesh: DeviceMes
 def optimizer_of(part: Part, training: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW over a part's parameters, its state divided where `zero` is 1 (where it is 2 or 3, they are)."""
     settings: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    if training.parallel.tp > 1:
-        settings["foreach"] = False  # parameters are of several meshes
     parameters = list(part.parameters().values())
     if training.parallel.zero == 1 and training.parallel.dp > 1:
         group = part.mesh["replicate"].get_group()
         return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, process_group=group, **settings)
-    return torch.optim.AdamW(parameters, **settings)
+    by_mesh: dict[DeviceMesh | None, list[nn.Parameter]] = {}  # AdamW updates those of one mesh all at once
+    for one in parameters:
+        by_mesh.setdefault(one.device_mesh if isinstance(one, DTensor) else None, []).append(one)
+    return torch.optim.AdamW([{"params": some} for some in by_mesh.values()], **settings)
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ class TokenField:
         tokens: by the number that all buckets together make; others are `rare`, none at all is `missing`.
         missing: token where there is nothing.
         rare: token of what few rows have.
+        width: positions that it takes.
     """
 
     edges: tuple[tuple[float, ...], ...]
@@ -64,6 +65,7 @@ class TokenField:
     tokens: dict[int, int]
     missing: int
     rare: int
+    width: int
 
     def encode(self, codes: Ints) -> Tokens:
         """Tokens of combined buckets."""
@@ -176,7 +178,7 @@ def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> V
         codes, often = np.unique(_codes(one, edges, texts)[one.found], return_counts=True)
         kept = codes[often >= RARE].tolist()
         tokens = {code: size + 2 + place for place, code in enumerate(kept)}
-        fields[name] = TokenField(edges, texts, tokens, missing=size, rare=size + 1)
+        fields[name] = TokenField(edges, texts, tokens, missing=size, rare=size + 1, width=one.found.shape[1])
         size += 2 + len(kept)
     return Vocabulary(fields, tuple(range(classes)), classes, size, count)
 
@@ -197,8 +199,7 @@ def encode(raw: Mapping[str, RawField], vocabulary: Vocabulary) -> Tokens:
         if name in raw:
             columns.append(one.encode(_codes(raw[name], one.edges, one.texts)))
         else:
-            width = vocabulary.events if one.edges and len(one.edges) > 1 else 1
-            columns.append(np.full((rows, width), one.missing, dtype=np.int64))
+            columns.append(np.full((rows, one.width), one.missing, dtype=np.int64))
     columns.append(np.full((rows, 1), vocabulary.answer, dtype=np.int64))
     return np.concatenate(columns, axis=1)
 

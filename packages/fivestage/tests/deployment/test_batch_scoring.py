@@ -19,7 +19,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import ColumnRule, Contract
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
-from fivestage.deployment.batch_scoring import BatchResult, read_batch, write_batch
+from fivestage.deployment.batch_scoring import ArtifactModel, BatchResult, read_batch, write_batch
 from fivestage.features.problem import Problem
 from tests.synthetic import FEATURES, SyntheticProblem, prepared, synthetic_artifact
 
@@ -67,7 +67,7 @@ def written(rows: pd.DataFrame) -> pd.DataFrame:
 
 def score(batch: Batch, source: object, target: object, quarantine: Path = ELSEWHERE) -> BatchResult:
     return scoring.score(
-        batch.problem, batch.events, batch.artifact, "1", str(source), str(target), quarantine
+        batch.problem, batch.events, ArtifactModel(batch.artifact), "1", str(source), str(target), quarantine
     )
 
 

@@ -127,7 +127,7 @@ def raw_quarantine(tables: Tables) -> QuarantineReport:
     """What cleaning rejected."""
     rejected = tables.rejected
     lost = int((~rejected["kept"].astype(bool)).sum())
-    reasons = (rejected["table"] + ": " + rejected["reason"]).value_counts()
+    reasons = (rejected["table"].astype(str) + ": " + rejected["reason"].astype(str)).value_counts()
     counts = {str(reason): int(rows) for reason, rows in reasons.items()}
     return QuarantineReport(rejected, lost, len(tables.rows) + lost, counts)
 

@@ -1,24 +1,59 @@
 """Batch scoring: rows of a CSV or Parquet file or a table of a database in, the same with predictions out."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, MetaData, Table, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import predict_table
 from fivestage.artifact.predictions import form_of
+from fivestage.common.columns import Floats, Ints
 from fivestage.common.database import connect, named
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import TimestampColumn
+from fivestage.contract.contract import Contract, TimestampColumn
+from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables
 from fivestage.data.moments import parse_timestamps
 from fivestage.data.validation import validate, write_quarantine
 from fivestage.features.problem import Problem
+from fivestage.registry.versions import ModelRegistry
+
+
+class BatchModel(Protocol):
+    """A registered model as a batch needs it."""
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that it was trained for."""
+        ...
+
+    def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
+        """Calibrated forecasts of rows, from what was known at their decision times (epoch seconds)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArtifactModel:
+    """An artifact as a batch needs it."""
+
+    artifact: Artifact
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that it was trained for."""
+        return self.artifact.contract
+
+    def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
+        """See `BatchModel`."""
+        past = problem.features.offline_store(events.events, self.artifact.reference)
+        return predict_table(self.artifact, problem.features, rows, past, at)
 
 
 @dataclass(frozen=True)
@@ -41,7 +76,7 @@ class BatchResult:
 def score(
     problem: Problem,
     events: EventTables,
-    artifact: Artifact,
+    model: BatchModel,
     version: str,
     source: str,
     target: str,
@@ -52,7 +87,7 @@ def score(
     Args:
         problem: Whose rows these are.
         events: The events that their features look back at.
-        artifact: The model.
+        model: The model.
         version: Its version in the registry, for a column of the output.
         source: `file.csv`, `file.parquet` or `database-url#table`, or what the problem itself reads.
         target: Where to, in one of these forms; a table must be new.
@@ -71,13 +106,12 @@ def score(
     rows = problem.read_batch(source, contract)
     rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, named(source))
     checked = validate(rows, contract.columns, contract.identity, named(source), rules=contract.rules)
-    good, form = checked.good, form_of(artifact.contract)
+    good, form = checked.good, form_of(model.contract)
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
-    past = problem.features.offline_store(events.events, artifact.reference)
     predictions, decisions = np.empty((0, len(form.columns))), np.empty(0, dtype=object)
     if len(good):
-        predictions = predict_table(artifact, problem.features, good, past, at)
-        decisions = form.decided(artifact.decide(predictions))
+        predictions = model.forecast(problem, good, events, at)
+        decisions = form.decided(cost_model_of(model.contract.costs).decide(predictions))
     numbers = predictions.reshape(len(good), len(form.columns))
     columns = dict(zip(form.columns, numbers.T, strict=True)) | {"decision": decisions}
     answers = good.assign(**columns, model_version=version)
@@ -94,6 +128,34 @@ def score(
         quarantined=len(checked.quarantined),
         quarantine=str(refused),
     )
+
+
+def open_model(registry: ModelRegistry, version: str) -> BatchModel:
+    """Return a registered version as a batch needs it.
+
+    Args:
+        registry: Of the model.
+        version: Its number there.
+
+    Returns:
+        Its artifact, or what the module that the version names as its loader makes of its folder.
+
+    Raises:
+        UserError: When the registry does not have it, its files are not those that were registered, or its
+            loader is not installed here.
+    """
+    found, folder = registry.find(version), registry.fetch(version)
+    if not found.loader:
+        return ArtifactModel(load_artifact(folder, found.digest))
+    try:
+        module = import_module(found.loader)
+    except ImportError as error:
+        raise UserError(
+            f"Version {version} of {registry.name} is read by {found.loader}, which is not installed here ({error}). "
+            "Where that is fivestage_distributed, `make setup-distributed` installs it; then run this again."
+        ) from error
+    model: BatchModel = module.load(folder)
+    return model
 
 
 def read_batch(source: str) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
 from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers, metrics_of
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
+LOADER = "loader"  # the tag of a version that another package reads; it names a module with `load(folder)`
 _MODEL = "model"  # the folder of a run in which MLmodel is
 NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
@@ -34,7 +35,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version and where it came from."""
+    """A registered version and where it came from; `loader`: the module that reads what is no `Artifact`."""
 
     name: str
     version: str
@@ -42,6 +43,7 @@ class Version:
     run_id: str
     as_of: int
     commit: str
+    loader: str = ""
 
     def record(self, value: object) -> None:
         """Keep a dataclass with the version's run, as JSON.
@@ -189,6 +191,11 @@ class ModelRegistry:
                 another format.
         """
         found = self.find(version)
+        if found.loader:
+            raise UserError(
+                f"Version {version} of {self.name} is read by {found.loader} and scores in batch alone: "
+                f'make score ARGS="--version {version} --input rows.csv --output scored.csv"'
+            )
         return found, load_artifact(self.fetch(version), found.digest)
 
     def fetch(self, version: str, into: Path = _CACHE) -> Path:
@@ -320,6 +327,7 @@ def _version(found: ModelVersion) -> Version:
         found.run_id or "",
         _epoch_of(found.tags["as_of"]),
         found.tags["commit"],
+        found.tags.get(LOADER, ""),
     )
 
 
