@@ -9,8 +9,7 @@ from fivestage.common.settings import ROOT, VAR
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
 from fivestage.deployment import local_process as local
-from fivestage.deployment.batch_scoring import BatchResult, open_model
-from fivestage.deployment.batch_scoring import score as score_batch
+from fivestage.deployment.batch_scoring import BatchResult, score_version
 from fivestage.deployment.images import build_serving
 from fivestage.deployment.kubernetes_release import (
     ClusterReleases,
@@ -82,8 +81,7 @@ def score(
     event_tables: EventTables, version: str, source: str, target: str
 ) -> Annotated[BatchResult, "scored"]:
     """Score a batch; rows that break the contract go to a file of their own, with reasons."""
-    model = open_model(REGISTRY, version)
-    return score_batch(PROBLEM, event_tables, model, version, source, target, QUARANTINE)
+    return score_version(PROBLEM, event_tables, REGISTRY, version, source, target, QUARANTINE)
 
 
 def smoke_kubernetes(version: str, overlay: str, context: str) -> float:

@@ -91,6 +91,8 @@ def training(records: Any, part: str) -> list[str]:
         part: a key of `SENTENCES`, or the rest of a record's name after `distributed-`.
     """
     name = DEMONSTRATION if part in SENTENCES else f"{DEMONSTRATION}-{part}"
+    if part == "gpu" and name not in records:
+        return ["Not measured: no GPU was at hand."]
     if name not in records:
         return [f"Not measured yet: `{command_of(name)}` does."]
     return SENTENCES[part](records[name]) if part in SENTENCES else list(records[name]["sentences"])

@@ -25,6 +25,7 @@ DEMO = "demo"  # the name of the record that `make demo` leaves
 SPEED = "speed"  # of what `make bench-demo` measures, which leaves bench/demo.json
 BACKTEST = "year"
 DEMONSTRATION = "distributed"  # the name of the record that `make demo-distributed` leaves
+TRANSFORMER = f"{DEMONSTRATION}-transformer"
 COMMANDS = {
     SPEED: "make bench-demo",
     DEMO: "make demo",
@@ -52,7 +53,9 @@ class Record:
 
 def command_of(name: str) -> str:
     """What a person types to measure again."""
-    if name.partition("-")[0] == DEMONSTRATION:
+    if name == TRANSFORMER:
+        return "make transformer"
+    if name == DEMONSTRATION:
         return "make demo-distributed"
     return COMMANDS.get(name, f"make bench-{name.partition('-')[0]}")
 

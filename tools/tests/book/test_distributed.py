@@ -50,8 +50,9 @@ def test_what_a_demonstration_has_left_is_taken_up_and_said(tmp_path: Path) -> N
 
 
 def test_what_nobody_has_measured_says_so() -> None:
-    for part in ("equality", "gpu"):
-        assert training({}, part) == ["Not measured yet: `make demo-distributed` does."]
+    assert training({}, "equality") == ["Not measured yet: `make demo-distributed` does."]
+    assert training({}, "transformer") == ["Not measured yet: `make transformer` does."]
+    assert training({}, "gpu") == ["Not measured: no GPU was at hand."]
 
 
 def test_projections_are_those_of_make_plan() -> None:

@@ -75,6 +75,7 @@ def _challenger(chosen: argparse.Namespace) -> None:
     prepare_environment()
     import yaml
 
+    from fivestage.orchestration.lineage import lineage_of
     from fivestage.registry.versions import ModelRegistry
     from fivestage_distributed.challenger import (
         ChallengerConfig,
@@ -97,7 +98,8 @@ def _challenger(chosen: argparse.Namespace) -> None:
     )
     print(gate_lines(judged), end="")
     registered = RegisteredChallenger(model, problem.contract, reference)
-    version = register_challenger(problem, registered, judged, config)
+    lineage = lineage_of(problem.digest(), problem.contract)
+    version = register_challenger(registered, judged, config, lineage)
     record = json.dumps({"sentences": sentences(judged), **asdict(judged)}, indent=1)
     write_whole(TRANSFORMER, lambda scratch: scratch.write_text(record + "\n", encoding="utf-8"))
     print(

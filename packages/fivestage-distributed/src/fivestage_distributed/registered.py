@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from mlflow.tracking import MlflowClient
 
-from fivestage.artifact.artifact import MANIFEST, artifact_digest
+from fivestage.artifact.artifact import MANIFEST, Lineage, artifact_digest
 from fivestage.artifact.calibration import LINKS
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
@@ -23,7 +23,6 @@ from fivestage.contract.contract import Contract, parse_contract
 from fivestage.data.event_tables import EventTables
 from fivestage.features.definitions import Reference
 from fivestage.features.problem import Problem
-from fivestage.orchestration.lineage import lineage_of
 from fivestage.registry.pyfunc_model import ARTIFACT
 from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers
 from fivestage.registry.versions import LOADER, ModelRegistry, Version
@@ -104,27 +103,24 @@ def load(folder: Path) -> RegisteredChallenger:
 
 
 def register_challenger(
-    problem: Problem,
-    model: RegisteredChallenger,
-    judged: Judged,
-    config: ChallengerConfig,
+    model: RegisteredChallenger, judged: Judged, config: ChallengerConfig, lineage: Lineage
 ) -> Version:
     """Register it in MLflow as a version of the project's model, beside those that `make train` registers.
 
     No alias points to it: the service reads artifacts, and cannot serve it.
 
     Args:
-        problem: what it is about.
         model: trained.
         judged: what became of it.
         config: how it was trained.
+        lineage: what it was made from.
 
     Returns:
         The version; of what is registered already, the version that it has.
     """
-    registry, client = ModelRegistry(problem.contract.name), MlflowClient()
+    registry, client = ModelRegistry(model.contract.name), MlflowClient()
     name = registry.name
-    as_of = str(problem.contract.split.test_start)
+    as_of = str(model.contract.split.test_start)
     with tempfile.TemporaryDirectory() as scratch:
         digest = save(model, Path(scratch) / "model" / ARTIFACT)
         if not client.search_registered_models(f"name = '{name}'"):
@@ -143,7 +139,7 @@ def register_challenger(
         client.log_text(run_id, gate_lines(judged), "gates.txt")
         client.log_artifacts(run_id, scratch)
     client.set_terminated(run_id)
-    tags = asdict(lineage_of(problem.digest(), problem.contract))
+    tags = asdict(lineage)
     tags |= {"digest": digest, "as_of": as_of, "commit": commit(), LOADER: __name__}
     source = f"{client.get_run(run_id).info.artifact_uri}/model"
     found = client.create_model_version(name, source, run_id=run_id, tags=tags, description="A transformer.")

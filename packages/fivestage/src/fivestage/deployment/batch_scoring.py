@@ -130,6 +130,36 @@ def score(
     )
 
 
+def score_version(
+    problem: Problem,
+    events: EventTables,
+    registry: ModelRegistry,
+    version: str,
+    source: str,
+    target: str,
+    quarantine: Path,
+) -> BatchResult:
+    """Score a batch by a registered version; see `score`.
+
+    Args:
+        problem: Whose rows these are.
+        events: The events that their features look back at.
+        registry: Of the model.
+        version: Its number there.
+        source: `file.csv`, `file.parquet` or `database-url#table`, or what the problem itself reads.
+        target: Where to, in one of these forms; a table must be new.
+        quarantine: Folder for the rows that break the contract, where the target is a table.
+
+    Returns:
+        The counts of its rows.
+
+    Raises:
+        UserError: When the version cannot be read here, or the batch cannot be read or written.
+    """
+    model = open_model(registry, version)
+    return score(problem, events, model, version, source, target, quarantine)
+
+
 def open_model(registry: ModelRegistry, version: str) -> BatchModel:
     """Return a registered version as a batch needs it.
 
@@ -151,8 +181,9 @@ def open_model(registry: ModelRegistry, version: str) -> BatchModel:
         module = import_module(found.loader)
     except ImportError as error:
         raise UserError(
-            f"Version {version} of {registry.name} is read by {found.loader}, which is not installed here ({error}). "
-            "Where that is fivestage_distributed, `make setup-distributed` installs it; then run this again."
+            f"Version {version} of {registry.name} is read by {found.loader}, which is not installed here "
+            f"({error}). Where that is fivestage_distributed, `make setup-distributed` installs it; then run "
+            "this again."
         ) from error
     model: BatchModel = module.load(folder)
     return model
