@@ -5,10 +5,10 @@ classes); of `regression` the expected value, the interval's low and high, and t
 decision is whether to act, the place of an action among the contract's, or a number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,42 +18,6 @@ from fivestage.contract.tasks import BinaryCosts, Costs, MulticlassCosts, Regres
 Column = np.typing.NDArray[Any]
 VALUE, LOW, HIGH, DECISION = range(4)  # of a number's forecast
 CHANCES, CLASSES = 1, 2  # dimensions of labels, and of probabilities in their place
-
-
-class CostModel(Protocol):
-    """What a task's costs say of decisions."""
-
-    def decide(self, forecast: Floats) -> Column:
-        """The cheapest decision for each row, if the forecasts are right."""
-        ...
-
-    def price(self, truth: Column, decision: Column) -> Floats:
-        """What each row's decision costs; with probabilities for truths, what it may be expected to."""
-        ...
-
-    def best_constant_decision(self, truth: Column) -> Any:
-        """The decision that would be cheapest if it were the same for all of these rows."""
-        ...
-
-    def oracle_cost(self, truth: Column) -> Floats:
-        """What each row would cost if the truth were known beforehand."""
-        ...
-
-
-def cost_model_of(costs: Costs) -> CostModel:
-    """The money of these costs.
-
-    Raises:
-        TypeError: for costs of no task.
-    """
-    match costs:
-        case BinaryCosts():
-            return BinaryCostModel(costs)
-        case MulticlassCosts():
-            return MulticlassCostModel(costs)
-        case RegressionCosts():
-            return RegressionCostModel(costs)
-    raise TypeError(f"{type(costs).__name__} are costs of no task")
 
 
 @dataclass(frozen=True)
@@ -67,6 +31,7 @@ class BinaryCostModel:
         return self.costs.threshold
 
     def decide(self, forecast: Floats) -> Column:
+        """The cheapest decision for each row, if the forecasts are right."""
         return np.asarray(forecast >= self.threshold)
 
     def decide_one(self, chance: float) -> bool:
@@ -74,15 +39,18 @@ class BinaryCostModel:
         return chance >= self.threshold
 
     def price(self, truth: Column, decision: Column) -> Floats:
+        """What each row's decision costs; with probabilities for truths, what it may be expected to."""
         positive = np.asarray(truth, dtype=np.float64)
         acting = positive * self.costs.act_positive + (1 - positive) * self.costs.act_negative
         waiting = positive * self.costs.wait_positive + (1 - positive) * self.costs.wait_negative
         return np.where(np.asarray(decision, dtype=bool), acting, waiting)
 
     def best_constant_decision(self, truth: Column) -> Any:
+        """The decision that would be cheapest if it were the same for all of these rows."""
         return truth.mean() >= self.threshold
 
     def oracle_cost(self, truth: Column) -> Floats:
+        """What each row would cost if the truth were known beforehand."""
         positive = np.asarray(truth, dtype=np.float64)
         return positive * self.costs.act_positive + (1 - positive) * self.costs.wait_negative
 
@@ -156,3 +124,17 @@ class RegressionCostModel:
 
     def oracle_cost(self, truth: Column) -> Floats:
         return np.zeros(len(truth))
+
+
+CostModel = BinaryCostModel | MulticlassCostModel | RegressionCostModel
+
+_COST_MODELS: Mapping[type[Costs], Callable[[Any], CostModel]] = {
+    BinaryCosts: BinaryCostModel,
+    MulticlassCosts: MulticlassCostModel,
+    RegressionCosts: RegressionCostModel,
+}
+
+
+def cost_model_of(costs: Costs) -> CostModel:
+    """The money of these costs."""
+    return _COST_MODELS[type(costs)](costs)

@@ -1,5 +1,6 @@
 """Scores of forecasts against labels, in statistics and money, with intervals that resample days."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,13 @@ class Scored:
     intervals: dict[str, Interval]
 
 
+_SAMPLES: Mapping[type[Costs], Callable[..., DailySample]] = {
+    BinaryCosts: BinaryDailySample,
+    MulticlassCosts: MulticlassDailySample,
+    RegressionCosts: RegressionDailySample,
+}
+
+
 def sample_of(
     label: Column, forecast: Column, day: Column, costs: Costs, decision: Column | None
 ) -> DailySample:
@@ -53,16 +61,8 @@ def sample_of(
 
     Raises:
         ValueError: for no rows, or labels and forecasts that cannot be scored.
-        TypeError: for costs of no task.
     """
-    match costs:
-        case BinaryCosts():
-            return BinaryDailySample(label, forecast, day, costs, decision)
-        case MulticlassCosts():
-            return MulticlassDailySample(label, forecast, day, costs, decision)
-        case RegressionCosts():
-            return RegressionDailySample(label, forecast, day, costs, decision)
-    raise TypeError(f"{type(costs).__name__} are costs of no task")
+    return _SAMPLES[type(costs)](label, forecast, day, costs, decision)
 
 
 def scores(label: Column, forecast: Column, costs: Costs, decision: Column | None = None) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What evaluation asks of each task: its loss, its calibration, its gates."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -17,44 +17,8 @@ THRESHOLDS = np.linspace(0.02, 0.9, 45)
 MOVES = np.linspace(-0.5, 0.5, 41)  # of decisions, in widths of the interval
 
 
-class TaskEvaluation(Protocol):
-    """How forecasts of a task are judged; forecasts as in `fivestage.contract.cost_model`."""
-
-    def loss(self, label: Any, forecast: Floats) -> float:
-        """Log-loss of probabilities, root mean squared error of numbers."""
-        ...
-
-    def calibration_pairs(self, label: Any, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """By what is predicted: outcomes, and the predictions that should equal them on average."""
-        ...
-
-    def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Other rules than the costs' own, in order, and the decisions by each."""
-        ...
-
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        """Plausible, calibrated, unbiased: what a challenger's scores on the holdout window must be."""
-        ...
-
-
-def evaluation_of(contract: Contract) -> TaskEvaluation:
-    """How a contract's task is evaluated.
-
-    Raises:
-        TypeError: for a contract of no task.
-    """
-    match contract:
-        case BinaryContract():
-            return BinaryEvaluation(contract)
-        case MulticlassContract():
-            return MulticlassEvaluation(contract)
-        case RegressionContract():
-            return RegressionEvaluation(contract)
-    raise TypeError(f"{type(contract).__name__} is a contract of no task")
-
-
 class BinaryEvaluation:
-    """Probabilities of one outcome."""
+    """Probabilities of one outcome; forecasts as in `fivestage.contract.cost_model`."""
 
     classes = 2
 
@@ -62,16 +26,19 @@ class BinaryEvaluation:
         self.limits, self.name = contract.gates, contract.label.name
 
     def loss(self, label: Ints, forecast: Floats) -> float:
+        """Log-loss of probabilities, root mean squared error of numbers."""
         return float(log_loss(label, forecast, labels=np.arange(self.classes)))
 
     def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """By what is predicted: outcomes, and the predictions that should equal them on average."""
         return {self.name: (label.astype(np.float64), forecast)}
 
     def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """By other thresholds."""
+        """Other rules than the costs' own, in order, and the decisions by each: other thresholds."""
         return ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
 
     def gates(self, found: Mapping[str, float]) -> list[Gate]:
+        """Plausible, calibrated, unbiased: what a challenger's scores on the holdout window must be."""
         limits = self.limits
         return [
             at_most(
@@ -118,7 +85,7 @@ class RegressionEvaluation:
     def __init__(self, contract: RegressionContract) -> None:
         self.contract = contract
 
-    def loss(self, label: Floats, forecast: Floats) -> float:
+    def loss(self, label: Any, forecast: Floats) -> float:
         return math.sqrt(np.mean((forecast[:, VALUE] - label) ** 2))
 
     def calibration_pairs(self, label: Floats, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
@@ -157,3 +124,17 @@ class RegressionEvaluation:
                 f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed",
             ),
         ]
+
+
+TaskEvaluation = BinaryEvaluation | RegressionEvaluation  # one of several classes is a binary one
+
+_EVALUATIONS: Mapping[str, Callable[[Any], TaskEvaluation]] = {
+    "binary": BinaryEvaluation,
+    "multiclass": MulticlassEvaluation,
+    "regression": RegressionEvaluation,
+}
+
+
+def evaluation_of(contract: Contract) -> TaskEvaluation:
+    """How a contract's task is evaluated."""
+    return _EVALUATIONS[contract.task](contract)

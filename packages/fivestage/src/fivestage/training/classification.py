@@ -1,6 +1,7 @@
 """How probabilities are learnt: of one outcome, and of several classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -20,7 +21,7 @@ SLOPES = (1e-3, 10.0)  # in which the temperature of several classes is looked f
 
 
 class BinaryTrainer:
-    """A raw score for the log-odds."""
+    """A raw score for the log-odds; forecasts as in `fivestage.contract.cost_model`."""
 
     uncalibrated: AnyCalibration = Calibration()
     classifier = True
@@ -30,9 +31,11 @@ class BinaryTrainer:
         self.classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0
 
     def fit(self, features: Features, label: Ints, estimator: Estimator) -> list[Estimator]:
+        """The fitted models whose outputs are the raw scores."""
         return [fit_classifier(estimator, features, label, self.classes)]
 
     def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
+        """Raw scores by scikit-learn itself: one a row, or rows x outputs."""
         return scores_of_classes(models[0], features)
 
     def complete(
@@ -42,15 +45,18 @@ class BinaryTrainer:
         estimator: Estimator,  # noqa: ARG002
         margins: Sequence[Floats],
     ) -> Sequence[Floats]:
+        """All raw scores of each fold's validation rows, given those that the settings were chosen by."""
         return margins
 
     def leaderboard_scores(self, label: Ints, margins: Floats) -> dict[str, float]:
+        """What the leaderboard shows of uncalibrated raw scores."""
         return scores(label, self.uncalibrated.forecast(margins), self.costs)
 
     def stage_loss(self, label: Ints, margins: Floats) -> float:
+        """What settings and candidates are chosen by."""
         return self._judged.loss(label, self.uncalibrated.forecast(margins))
 
-    def calibrate(self, margins: Floats, label: Ints) -> AnyCalibration:
+    def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Temperature scaling (Guo et al. 2017), learnt on raw scores of rows that the model has not seen.
 
         One number, no offset: the offset that fits one month is that month's weather, and is wrong for the
@@ -61,6 +67,7 @@ class BinaryTrainer:
         return Calibration(float(scaling.coef_[0, 0]))
 
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
+        """The forecasts of a baseline that has seen the rows `train`."""
         return BASELINES[name](sample, train, rows)
 
 
@@ -69,7 +76,7 @@ class MulticlassTrainer(BinaryTrainer):
 
     uncalibrated: AnyCalibration = MulticlassCalibration()
 
-    def calibrate(self, margins: Floats, label: Ints) -> AnyCalibration:
+    def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """The same, with one temperature for all classes."""
         found = minimize_scalar(
             lambda slope: self._judged.loss(label, MulticlassCalibration(slope).forecast(margins)),

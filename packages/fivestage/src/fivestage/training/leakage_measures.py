@@ -1,7 +1,7 @@
 """How well something tells the label, for each task: what leakage probes go by."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,77 +15,38 @@ CHANCE_ERRORS = 4  # standard errors of a measure of nothing
 PARTS = 50  # of a number's range, each with a label of its own
 
 
-class Measure(Protocol):
-    """A score of 1 for what tells the label, and 0.5 or 0 for what tells nothing."""
-
-    name: str
-    shuffled: str  # the name of what forecasts tell
-    limit: float | None  # from which on it is a leak
-    least: float  # of what tells nothing
-
-    def singles(self, values: pd.Series, label: Any) -> Iterator[tuple[str, float]]:
-        """What one feature could tell, by its ways of telling."""
-        ...
-
-    def told(self, forecast: Floats, label: Any) -> float:
-        """What forecasts tell."""
-        ...
-
-    def chance(self, label: Any) -> float:
-        """How far from `least` chance reaches with so many labels."""
-        ...
-
-
-def measure_of(contract: Contract) -> Measure:
-    """The measure of a contract's task.
-
-    Args:
-        contract: tells the task, and from which score on a leak is suspected.
-
-    Returns:
-        The area under the ROC curve for binary, its mean over classes for multiclass, R² for regression.
-
-    Raises:
-        TypeError: for a contract of no task.
-    """
-    match contract:
-        case BinaryContract():
-            return Area(contract.gates.suspicious_roc_auc)
-        case MulticlassContract():
-            return MeanArea(contract.gates.suspicious_roc_auc, len(contract.label.classes))
-        case RegressionContract():
-            return Explained(contract.gates.suspicious_r2)
-    raise TypeError(f"{type(contract).__name__} is a contract of no task")
-
-
 class Area:
-    """The area under the ROC curve of one outcome."""
+    """The area under the ROC curve of one outcome: 1 for what tells the label, 0.5 for what tells nothing."""
 
-    name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
+    name = shuffled = "ROC-AUC"  # of single features, and of forecasts of shuffled labels
+    least = 0.5  # of what tells nothing
 
-    def __init__(self, limit: float | None) -> None:
-        self.limit = limit
+    def __init__(self, contract: BinaryContract) -> None:
+        self.limit = contract.gates.suspicious_roc_auc  # from which on it is a leak
 
     def singles(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
+        """What one feature could tell, by its ways of telling."""
         for reading, numbers, truth in _readings(values, label):
             area = _area(np.asarray(numbers, dtype=np.float64), truth)
             yield reading, max(area, 1 - area)
 
     def told(self, forecast: Floats, label: Ints) -> float:
+        """What forecasts tell."""
         return float(roc_auc_score(label, forecast))
 
     def chance(self, label: Ints) -> float:
-        """Hanley and McNeil (1982)."""
+        """How far from `least` chance reaches with so many labels (Hanley and McNeil 1982)."""
         return float(CHANCE_ERRORS / np.sqrt(12 * len(label) * label.mean() * (1 - label.mean())))
 
 
 class MeanArea:
     """The mean of the areas of each class against the rest."""
 
-    name, shuffled, least = "ROC-AUC", "ROC-AUC", 0.5
+    name = shuffled = "ROC-AUC"
+    least = 0.5
 
-    def __init__(self, limit: float | None, classes: int) -> None:
-        self.limit, self.classes = limit, classes
+    def __init__(self, contract: MulticlassContract) -> None:
+        self.limit, self.classes = contract.gates.suspicious_roc_auc, len(contract.label.classes)
 
     def singles(self, values: pd.Series, label: Ints) -> Iterator[tuple[str, float]]:
         told, truth = _told_by_parts(values, np.eye(self.classes)[label])
@@ -108,8 +69,8 @@ class Explained:
 
     name, shuffled, least = "R²", "correlation", 0.0
 
-    def __init__(self, limit: float | None) -> None:
-        self.limit = limit
+    def __init__(self, contract: RegressionContract) -> None:
+        self.limit = contract.gates.suspicious_r2
 
     def singles(self, values: pd.Series, label: Floats) -> Iterator[tuple[str, float]]:
         told, truth = _told_by_parts(values, label)
@@ -122,6 +83,27 @@ class Explained:
 
     def chance(self, label: Floats) -> float:
         return float(CHANCE_ERRORS / np.sqrt(len(label)))
+
+
+Measure = Area | MeanArea | Explained
+
+_MEASURES: Mapping[str, Callable[[Any], Measure]] = {
+    "binary": Area,
+    "multiclass": MeanArea,
+    "regression": Explained,
+}
+
+
+def measure_of(contract: Contract) -> Measure:
+    """The measure of a contract's task.
+
+    Args:
+        contract: tells the task, and from which score on a leak is suspected.
+
+    Returns:
+        The area under the ROC curve for binary, its mean over classes for multiclass, R² for regression.
+    """
+    return _MEASURES[contract.task](contract)
 
 
 def _readings(values: pd.Series, label: Ints) -> Iterator[tuple[str, pd.Series, Ints]]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class RegressionTrainer:
         value = margins[:, VALUE] if margins.ndim > 1 else margins
         return math.sqrt(np.mean((value - label) ** 2))
 
-    def calibrate(self, margins: Floats, label: Floats) -> AnyCalibration:
+    def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
         """Conformalised quantile regression (Romano et al. 2019), each side by itself.
 
         MAPIE's `ConformalizedQuantileRegressor` gave the same bounds to the last bit, of one model and

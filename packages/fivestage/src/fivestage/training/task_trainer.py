@@ -1,64 +1,24 @@
 """How a task is learnt; which one it is, is asked nowhere else in training."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats, Ints
-from fivestage.contract.contract import (
-    BaselineName,
-    BinaryContract,
-    Contract,
-    MulticlassContract,
-    RegressionContract,
-)
-from fivestage.data.splits import Fold, TemporalSplit
+from fivestage.contract.contract import BaselineName, Contract
+from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.metrics import scores
 from fivestage.training.classification import BinaryTrainer, MulticlassTrainer
-from fivestage.training.estimators import Estimator, Features, quick_estimator
+from fivestage.training.estimators import quick_estimator
 from fivestage.training.regression import RegressionTrainer
 from fivestage.training.sample import TrainingSample
 
+TaskTrainer = BinaryTrainer | RegressionTrainer  # one of several classes is a binary one
 
-class TaskTrainer(Protocol):
-    """Models, calibration and baselines of a task; forecasts as in `fivestage.contract.cost_model`."""
-
-    classifier: bool
-
-    @property
-    def uncalibrated(self) -> AnyCalibration:
-        """From raw scores to forecasts, before anything was learnt for it."""
-        ...
-
-    def fit(self, features: Features, label: Any, estimator: Estimator) -> list[Estimator]:
-        """The fitted models whose outputs are the raw scores."""
-        ...
-
-    def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
-        """Raw scores by scikit-learn itself: one a row, or rows x outputs."""
-        ...
-
-    def complete(
-        self, sample: TrainingSample, folds: Sequence[Fold], estimator: Estimator, margins: Sequence[Floats]
-    ) -> Sequence[Floats]:
-        """All raw scores of each fold's validation rows, given those that the settings were chosen by."""
-        ...
-
-    def leaderboard_scores(self, label: Any, margins: Floats) -> dict[str, float]:
-        """What the leaderboard shows of uncalibrated raw scores."""
-        ...
-
-    def stage_loss(self, label: Any, margins: Floats) -> float:
-        """What settings and candidates are chosen by."""
-        ...
-
-    def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
-        """From raw scores of rows that the models have not seen."""
-        ...
-
-    def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-        """The forecasts of a baseline that has seen the rows `train`."""
-        ...
+_TRAINERS: Mapping[str, Callable[[Any], TaskTrainer]] = {
+    "binary": BinaryTrainer,
+    "multiclass": MulticlassTrainer,
+    "regression": RegressionTrainer,
+}
 
 
 def trainer_of(contract: Contract) -> TaskTrainer:
@@ -69,18 +29,8 @@ def trainer_of(contract: Contract) -> TaskTrainer:
 
     Returns:
         The trainer: one for binary, one for multiclass, one for regression.
-
-    Raises:
-        TypeError: for a contract of no task.
     """
-    match contract:
-        case BinaryContract():
-            return BinaryTrainer(contract)
-        case MulticlassContract():
-            return MulticlassTrainer(contract)
-        case RegressionContract():
-            return RegressionTrainer(contract)
-    raise TypeError(f"{type(contract).__name__} is a contract of no task")
+    return _TRAINERS[contract.task](contract)
 
 
 def baseline_savings(
