@@ -82,6 +82,8 @@ def answerer(small: SearchIndex, contract: AssistantContract, model: MiniLm) -> 
 @pytest.fixture(scope="session")
 def run_results() -> Iterator[dict[str, object]]:
     """The results of the committed run, where the commands look for those of the last one."""
+    if not MEASURED.exists():
+        pytest.skip("the committed run is the template's")
     found: dict[str, object] = json.loads(MEASURED.read_bytes())["found"]
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name, content in found.items():

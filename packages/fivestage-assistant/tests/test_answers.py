@@ -60,6 +60,12 @@ def test_both_halves_of_a_question_are_answered(answerer: Answerer) -> None:
     assert "20 seconds" in answer.text
 
 
+def test_a_number_of_another_line_supports_nothing() -> None:
+    cited = "The median latency is 4 ms.\nThe budget is 12 retrainings a year."
+    assert support("The median latency is 4 ms.", cited).passed
+    assert not support("The median latency is 12 ms.", cited).passed
+
+
 def test_a_model_that_keeps_to_the_passages_is_shown(answerer: Answerer) -> None:
     answer = answerer.answer(QUESTION, DEFAULT, StandIn())
     assert (answer.kind, answer.fell_back) == ("generated", "")

@@ -34,7 +34,7 @@ from fivestage_assistant.prompts import (
 )
 from fivestage_assistant.question_set import Question
 from fivestage_assistant.retrieval import Bm25Retriever, ShuffledRetriever
-from fivestage_assistant.retrieval_metrics import RetrievalScores, bootstrap, evaluate_retrieval
+from fivestage_assistant.retrieval_metrics import RetrievalScores, bootstrap, chance_mrr, evaluate_retrieval
 from fivestage_assistant.search_index import SearchIndex, save_index
 from fivestage_assistant.support import SupportRates
 
@@ -52,6 +52,7 @@ GOOD = Evaluation(
     scores(0.05),
     SupportRates(0.99, 0.03, 0.9, 600),
     AnswerRates(0.95, 0.8, 0.5, 0.5, 1.0),
+    0.04,
 )
 
 
@@ -77,6 +78,13 @@ def test_a_good_index_passes_every_gate() -> None:
 )
 def test_each_gate_refuses_what_it_is_for(name: str, bad: Evaluation) -> None:
     assert [gate.name for gate in index_gates(bad, Gates()) if not gate.passed] == [name]
+
+
+def test_of_few_pages_chance_finds_many_and_the_control_may_too() -> None:
+    assert chance_mrr(1) == 1.0
+    assert chance_mrr(11) == pytest.approx(0.266, abs=0.001)
+    few = replace(GOOD, shuffled=scores(0.3), chance=chance_mrr(11))
+    assert all(gate.passed for gate in index_gates(few, Gates()))
 
 
 def test_what_was_not_measured_fails() -> None:

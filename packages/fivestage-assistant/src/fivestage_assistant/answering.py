@@ -196,7 +196,8 @@ class Answerer:
         if not self._guarded:
             return self.index.by_name
         if self._clean is None:
-            cleaned = ((name, guard.clean(one)) for name, one in self.index.by_name.items())
+            strange = guard.strange_words(self.index.documents)
+            cleaned = ((name, guard.clean(one, strange)) for name, one in self.index.by_name.items())
             self._clean = {name: one for name, one in cleaned if one is not None}
         return self._clean
 

@@ -76,7 +76,7 @@ class Gates(StrictModel):
     Args:
         min_mrr: MRR@10 of pages.
         max_mrr_loss: how far the lower end of the paired interval against the champion may lie below zero.
-        max_shuffled_mrr: of the control, whose passages carry other names.
+        max_shuffled_mrr: of the control, whose passages carry other names, above what chance gives.
         min_support_own: share of quotable sentences that pass the support check against their own page.
         max_support_random: against a random other page.
         min_altered_caught: share of altered numbers that the check catches.

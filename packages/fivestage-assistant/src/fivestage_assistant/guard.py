@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fivestage_assistant.passages import Passage, Sentence
@@ -26,7 +26,7 @@ INSTRUCTIONS = re.compile(
         \b(?:previous|prior|above|earlier|preceding|instruction|direction|guidance|rule|prompt|context|
         everything|told|guard|check)
     | \b(?:system|developer|hidden|initial)\W{0,3}(?:prompt|message|instruction|note)
-    | \b(?:language\s+model|chat\s?bot|\bllms?\b|\bgpt|\bai\b|assistant|copilot)\b.{0,50}
+    | \b(?:language\s+model|chat\s?bot|\bllms?\b|\bgpt|\bai\b|(?<![-/_])assistant(?![-/._])|copilot)\b.{0,50}
         \b(?:must|should|shall|will|please|now|reply|repl|respond|answer|say|output|print|write|reading|
         instruct)
     | \b(?:dear|attention|hey|note\s+to|message\s+(?:to|for))\W+(?:the\s+|all\s+)?(?:assistant|ai|model|
@@ -84,6 +84,33 @@ REQUESTS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+# What speaks of how a question is to be answered, and so to whoever answers it.
+ABOUT_ANSWERING = re.compile(
+    r"""
+    \b(?:each|every|any|all)\s+(?:responses?|answers?|repl(?:y|ies)|outputs?|summar(?:y|ies))\b.{0,60}
+        \b(?:must|contains?|mandatory|required|needs?|begins?|starts?|ends?)\b
+    | \b(?:answer|respond|reply|quot|summari[sz])ing\s+without\b
+    | \b(?:responses?|answers?|replies|summaries)\s+(?:lacking|missing|that\s+(?:lack|omit))\b
+    | \b(?:expected|agreed|desired|approved)\s+(?:completion|answer|response|output|reply)\b
+    | \b(?:answer|reply|response)\s+reads\b | \bthe\s+answer\s+(?:second|last|afterwards)\b
+    | \b(?:do\s+not|don't|never)\s+(?:follow|answer|heed|trust|obey)\b.{0,40}
+        \b(?:questions?|prompts?|passages?|context|instructions?)\b
+    | \b(?:return|give|quote|output|insert|slip|say|write|print)\b.{0,60}\b(?:instead|whatever|no\s+matter)\b
+    | \bwhatever\b.{0,30}\b(?:asks?|asked|question|you\s+say|comes\s+next)\b
+    | \bwhoever\s+(?:quotes|reads|answers|asks|summar\w+) | ^remember\s*:
+    | \bthis\s+passage\b | \bthe\s+question\s+(?:below|above)\b
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+# Words about answers beside a code word, which no honest sentence needs.
+MENTIONS_ANSWERS = re.compile(
+    r"\b(?:answer|repl(?:y|ies)|respon[ds]|question|ask(?:s|ed)?|quot(?:e|es|ed|ing)|output|completion|summar|instruct|"
+    r"whoever|readers?|prompts?|mention|mandatory)",
+    re.IGNORECASE,
+)
+CODE_WORD = re.compile(r"\b(?:[A-Z]{3,}[-_]?\d+|[A-Z]{5,}(?:[-_][A-Z0-9]+)*)\b")
+MARKED = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)  # as code
+ESCAPES = re.compile(r"\\u[0-9a-f]{4}|&#x?[0-9a-f]+;|(?:%[0-9a-f]{2}){2}", re.IGNORECASE)
 SQUASHED = re.compile(
     r"(?:ignor|disregard|forget|overrid)\w{0,20}(?:previous|prior|above|instruction|rules|prompt)"
     r"|systemprompt|newinstructions|youarenow|(?:say|reply|respond|answer|output|print)(?:only|exactly|with)"
@@ -97,7 +124,9 @@ FOREIGN = re.compile(
 LINK = re.compile(
     r"\b(?:https?|ftp|file)\s*:\s*//|\bjavascript\s*:|\bdata:\w+/|\bwww\.|!\[|\bhxxps?\b", re.IGNORECASE
 )
-LOCAL_LINK = re.compile(r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?(?:/[\w./-]*)?(?=[\s.,;)]|$)")
+LOCAL_LINK = re.compile(
+    r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?(?:/[\w./-]*)?(?=[\s.,:;)]|$)|https?://\.{3}"
+)
 BLOB = re.compile(r"\b[A-Za-z0-9+/]{24,}={0,2}|\b(?:[0-9a-f]{2}[\s\\x]*){20,}", re.IGNORECASE)
 DIGEST = re.compile(r"\b[0-9a-f]{12,64}\b")
 MOST_FOREIGN_LETTERS = 0.15
@@ -125,6 +154,8 @@ def is_suspicious(text: str) -> bool:
         INSTRUCTIONS.search(shown)
         or INSTRUCTIONS.search(folded)
         or REQUESTS.search(shown)
+        or ABOUT_ANSWERING.search(shown)
+        or ESCAPES.search(shown)
         or SQUASHED.search(squashed)
         or SQUASHED.search(backwards)
         or FOREIGN.search(shown)
@@ -134,19 +165,50 @@ def is_suspicious(text: str) -> bool:
     )
 
 
-def clean(passage: Passage) -> Passage | None:
+def strange_words(documents: Mapping[str, str]) -> frozenset[str]:
+    """Words in capitals that one document alone uses, and not as code: no words of this project.
+
+    An instruction that no pattern knows still has to name what is to be said.
+
+    Args:
+        documents: the texts of the corpus, by path.
+
+    Returns:
+        The words.
+    """
+    users: dict[str, set[str]] = {}
+    for path, text in documents.items():
+        for word in CODE_WORD.findall(text):
+            users.setdefault(word, set()).add(path)
+    return frozenset(
+        word
+        for word, paths in users.items()
+        if len(paths) == 1 and word not in CODE_WORD.findall(" ".join(MARKED.findall(documents[min(paths)])))
+    )
+
+
+def clean(passage: Passage, strange: frozenset[str] = frozenset()) -> Passage | None:
     """A passage without its suspicious sentences.
 
     Args:
         passage: as it is in the index.
+        strange: words that its sentences must not hold, see `strange_words`.
 
     Returns:
         What may be quoted and shown to a model; None where nothing is left.
     """
     kept = tuple(
-        one for one, bad in zip(passage.sentences, _suspicious(passage.sentences), strict=True) if not bad
+        one
+        for one, bad in zip(passage.sentences, _suspicious(passage.sentences), strict=True)
+        if not bad and strange.isdisjoint(CODE_WORD.findall(one.text))
     )
-    if is_suspicious(passage.heading) or is_suspicious(passage.title) or not kept:
+    headings = f"{passage.title} {passage.heading}"
+    if (
+        not strange.isdisjoint(CODE_WORD.findall(headings))
+        or is_suspicious(passage.heading)
+        or is_suspicious(passage.title)
+        or not kept
+    ):
         return None
     return passage if len(kept) == len(passage.sentences) else replace(passage, sentences=kept)
 
@@ -160,7 +222,12 @@ def without_links(answer: str) -> str:
 
 def _suspicious(of: Sequence[Sentence]) -> list[bool]:
     """Each sentence by itself, and with those that follow: an instruction may be spread over several."""
-    found = [is_suspicious(one.text) or is_suspicious(one.context) for one in of]
+    found = [
+        is_suspicious(one.text)
+        or is_suspicious(one.context)
+        or bool(MENTIONS_ANSWERS.search(one.text) and CODE_WORD.search(one.text))
+        for one in of
+    ]
     for n in range(len(of) - 1):
         if not found[n] and not found[n + 1] and is_suspicious(f"{of[n].text} {of[n + 1].text}"):
             found[n] = found[n + 1] = True

@@ -39,7 +39,7 @@ from fivestage_assistant.promotion import (
 from fivestage_assistant.prompts import champion_prompt
 from fivestage_assistant.question_set import Question, broken_places, read_questions
 from fivestage_assistant.retrieval import RetrieverName, Retrievers, ShuffledRetriever
-from fivestage_assistant.retrieval_metrics import METRICS, RetrievalScores, evaluate_retrieval
+from fivestage_assistant.retrieval_metrics import METRICS, RetrievalScores, chance_mrr, evaluate_retrieval
 from fivestage_assistant.run_records import FOLDER as RECORDS
 from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index
 from fivestage_assistant.support import measure_support
@@ -171,6 +171,7 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
         shuffled=evaluate_retrieval(ShuffledRetriever(retriever, judged.passages), gate),
         support=measure_support(judged.passages),
         answers=evaluate_answers(answerer, gate, results_as_json()),
+        chance=chance_mrr(len(judged.documents)),
     )
     bm25 = by_name["bm25"]
     return {

@@ -82,6 +82,11 @@ def evaluate_retrieval(retriever: Retriever, questions: Sequence[Question]) -> R
     return RetrievalScores(tuple(one.page for one in asked), arrays)
 
 
+def chance_mrr(pages: int) -> float:
+    """MRR@10 of one right page among some in any order: what knowing nothing gives."""
+    return sum(1 / rank for rank in range(1, min(pages, DEPTH) + 1)) / pages
+
+
 def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLES) -> Interval:
     """The mean, with percentiles over resampled clusters: questions about one page are dependent.
 

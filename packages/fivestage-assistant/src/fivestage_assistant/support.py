@@ -4,12 +4,14 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.text import NUMBER, content_stems, coverage, numbers
 
 MIN_COVERAGE = 0.8  # of a sentence's content stems that stand in what it cites
 MAX_ECHO = 0.8  # of its content stems that stand in the question already
+MIN_SHARED = 0.4  # of the stems of a sentence or of a cited line that both have, where a number is in both
 FEW = 2  # stems that a sentence must have to say anything
 
 
@@ -50,7 +52,24 @@ def support(sentence: str, cited: str, question: str = "") -> Support:
     new_numbers = numbers(sentence) - numbers(question)
     echo = bool(question) and bool(own) and len(own & asked) / len(own) >= MAX_ECHO and not new_numbers
     found = coverage(stems, content_stems(cited)) if len(own) >= FEW or numbers(sentence) else 0.0
-    return Support(found, frozenset(numbers(sentence) - numbers(cited)), echo)
+    return Support(found, frozenset(numbers(sentence) - _numbers_about(own, cited)), echo)
+
+
+def _numbers_about(stems: set[str], cited: str) -> set[str]:
+    """The numbers of those lines of a text that are about the same: another line's number proves nothing."""
+    found: set[str] = set()
+    for line, of_line in _lines(cited):
+        shared = len(stems & of_line)
+        if shared >= MIN_SHARED * min(len(stems), len(of_line)):
+            found |= line
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _lines(text: str) -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+    """Numbers and stems of each line."""
+    lines = text.splitlines() or [""]
+    return tuple((frozenset(numbers(line)), frozenset(content_stems(line))) for line in lines)
 
 
 def quotable(passage: Passage) -> list[Sentence]:
