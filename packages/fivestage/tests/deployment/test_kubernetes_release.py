@@ -1,9 +1,11 @@
 """Releases to Kubernetes: drills of every check and of the way back; real services, a fake cluster."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,13 @@ from tests.serving.conftest import deploy, running
 from tests.synthetic import request_of
 
 PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", bake_seconds=0)
+
+
+class Locked(BaseHTTPRequestHandler):
+    """A service that requires a key."""
+
+    def do_GET(self) -> None:
+        self.send_error(401)
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +251,17 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
     with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
         releases_to(cluster).smoke(PLAN.overlay, models["2"])
     assert failure.value.check == "smoke"
+
+
+def test_pods_that_require_an_api_key_say_which_setting_has_it(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    with HTTPServer(("127.0.0.1", 0), Locked) as locked, ThreadPoolExecutor(1) as pool:
+        cluster.misrouted["service/fivestage"] = locked.server_port
+        pool.submit(locked.handle_request)
+        with pytest.raises(ReleaseCheckError, match="set SERVE_API_KEYS to one of their Secret"):
+            releases_to(cluster).smoke(PLAN.overlay, models["1"])
 
 
 def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_further_back(

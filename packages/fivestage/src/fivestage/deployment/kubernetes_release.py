@@ -42,7 +42,7 @@ from fivestage.deployment.releases import (
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke, smoke_rows
 from fivestage.registry.versions import ModelRegistry
-from fivestage.serving.service_settings import Settings
+from fivestage.serving.service_settings import PREFIX, Settings
 
 PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
 SERVICE_PORT, POD_PORT = 80, 8000
@@ -364,7 +364,10 @@ def _require_same_image(image: str, digest: str, expected: str) -> None:
 def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings) -> float:
     """Make sure that this model is served, and return how far its answers are from the offline ones."""
     try:
-        served = client.get("/model").raise_for_status().json()
+        response = client.get("/model")
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise UserError(f"the pods require an API key: set {PREFIX}API_KEYS to one of their Secret.")
+        served = response.raise_for_status().json()
     except (httpx.HTTPError, ValueError) as error:
         raise UserError(f"{client.base_url} does not say which model it serves: {error}.") from error
     if served.get("digest") != model.digest:
