@@ -16,7 +16,7 @@ from fivestage.evaluation.gates import Probe
 from fivestage.features.offline import build_features
 from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
 from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
-from fivestage.training.leakage_probes import LeakageProbes, features_see_no_future
+from fivestage.training.leakage_probes import features_see_no_future, leakage_probes
 from problem import PROBLEM
 
 QUARANTINE = VAR / "quarantine"
@@ -114,15 +114,8 @@ def probe(
     rows: pd.DataFrame, features: pd.DataFrame, probed: Probes, as_of: str
 ) -> Annotated[Probes, "probes"]:
     """All leakage probes: each would fail if anything of the future were in the features."""
-    probes = LeakageProbes(PROBLEM.contract, rows, features, windows_at(rows, as_of))
-    return Probes(
-        (
-            *probed.found,
-            probes.target_is_not_rebuilt(),
-            probes.shuffled_labels_give_chance(),
-            probes.windows_do_not_overlap(),
-        )
-    )
+    found = leakage_probes(PROBLEM.contract, rows, features, windows_at(rows, as_of))
+    return Probes((*probed.found, *found))
 
 
 def windows_at(rows: pd.DataFrame, as_of: str) -> TemporalSplit:

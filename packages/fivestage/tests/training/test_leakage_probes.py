@@ -19,6 +19,7 @@ from fivestage.training.leakage_probes import (
     Build,
     Learn,
     future_is_unseen,
+    leakage_probes,
     shuffled_labels_give_chance,
     target_is_not_rebuilt,
     windows_do_not_overlap,
@@ -143,6 +144,15 @@ def encoding(made: Prepared, *, honest: bool) -> Learn:
         return found
 
     return learn
+
+
+def test_a_training_of_sound_data_passes_each_probe(made: Prepared) -> None:
+    found = leakage_probes(made.contract, made.rows, made.features, made.windows)
+    assert [one.name for one in found if one.passed] == [
+        "target is not rebuilt",
+        "shuffled labels give chance",
+        "windows do not overlap",
+    ]
 
 
 def test_trees_find_nothing_in_shuffled_labels(made: Prepared) -> None:

@@ -1,7 +1,6 @@
 """Leakage probes: checks that would fail if anything of the future were in the features."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,43 +25,29 @@ SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
 
 
-@dataclass(frozen=True)
-class LeakageProbes:
-    """The data of one training, and the probes of leakage that are run on them.
+def leakage_probes(
+    contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
+) -> tuple[Probe, ...]:
+    """The probes of one training's data.
 
     Args:
         contract: tells the label and the limits.
         rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
         features: rows x features, by name, text as text.
         windows: positions of rows in each window.
+
+    Returns:
+        Whether a single feature tells the label too well, whether a few trees learn nothing of shuffled
+        labels, and whether labels were known before the next window began.
     """
-
-    contract: Contract
-    rows: pd.DataFrame
-    features: pd.DataFrame
-    windows: TemporalSplit
-
-    def target_is_not_rebuilt(self) -> Probe:
-        """Whether a single feature tells the label too well: see `target_is_not_rebuilt`."""
-        train = self.windows.train
-        label = labels_of(self.rows, self.contract)[train]
-        return target_is_not_rebuilt(self.features.iloc[train], label, measure_of(self.contract))
-
-    def shuffled_labels_give_chance(self) -> Probe:
-        """Whether a few trees learn nothing of shuffled labels: see `shuffled_labels_give_chance`."""
-        text = learn_categories(self.features.iloc[self.windows.train])
-        return shuffled_labels_give_chance(
-            a_few_trees(trainer_of(self.contract)),
-            feature_matrix(self.features, text),
-            labels_of(self.rows, self.contract),
-            self.windows,
-            measure_of(self.contract),
-        )
-
-    def windows_do_not_overlap(self) -> Probe:
-        """Whether labels were known before the next window began: see `windows_do_not_overlap`."""
-        decided, known = (self.rows[name].to_numpy() for name in ("decision_at", "known_at"))
-        return windows_do_not_overlap(decided, known, self.windows)
+    label, measure, seen = labels_of(rows, contract), measure_of(contract), features.iloc[windows.train]
+    learn, numbers = a_few_trees(trainer_of(contract)), feature_matrix(features, learn_categories(seen))
+    decided, known = (rows[name].to_numpy() for name in ("decision_at", "known_at"))
+    return (
+        target_is_not_rebuilt(seen, label[windows.train], measure),
+        shuffled_labels_give_chance(learn, numbers, label, windows, measure),
+        windows_do_not_overlap(decided, known, windows),
+    )
 
 
 def features_see_no_future(problem: Problem, rows: pd.DataFrame, event_tables: EventTables) -> Probe:
