@@ -40,8 +40,8 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     found = evaluate_version(
         made.problem, artifact, selection, made.rows, made.event_tables, made.features, made.windows
     )
-    assert [line.sets for line in found.ablation] == ["order", "order + history"]
-    assert found.ablation[-1].scored == found.evaluation.scored
+    assert [sets for sets, _ in found.ablation] == ["order", "order + history"]
+    assert found.ablation[-1][1] == found.evaluation.scored
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
     one.save_data(made.rows, made.event_tables, ingested, made.windows, PROBES)
     card = one.save_evaluation(VERSION, artifact, selection, (GATE,), found)

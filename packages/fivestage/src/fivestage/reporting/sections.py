@@ -136,7 +136,7 @@ def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluatio
     return replace(
         section,
         test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
-        ablation=tuple(AblationRow(line.sets, _some(line.scored, shown.sets)) for line in found.ablation),
+        ablation=tuple(AblationRow(sets, _some(scored, shown.sets)) for sets, scored in found.ablation),
         slices=tuple(
             Slice(column, value, int(scored.scores["rows"]), _some(scored, shown.slices))
             for column, values in evaluation.slices.items()

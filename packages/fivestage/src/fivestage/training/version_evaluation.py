@@ -26,25 +26,17 @@ from fivestage.training.selection import Selection, estimator_of
 
 
 @dataclass(frozen=True)
-class AblationLine:
-    """Scores and intervals of one collection of feature sets."""
-
-    sets: str
-    scored: Scored
-
-
-@dataclass(frozen=True)
 class VersionEvaluation:
     """A version on the test window.
 
     Args:
         evaluation: its scores, slices and curves.
-        ablation: the same candidate on more and more feature sets; last the version itself.
+        ablation: names and scores of more and more feature sets, by the same candidate; the last is its own.
         importance: permutation importance by feature.
     """
 
     evaluation: Evaluation
-    ablation: tuple[AblationLine, ...]
+    ablation: tuple[tuple[str, Scored], ...]
     importance: dict[str, float]
 
 
@@ -86,9 +78,8 @@ def evaluate_version(
     candidates = problem.candidates(len(windows.train), tuple(text))
     lines = ablation(features, sets, rows, windows, estimator_of(candidates, selection), contract)
     evaluation = evaluate_window(artifact, rows.iloc[after], artifact_forecast(artifact, seen), contract)
-    lines = [*lines, (" + ".join(sets), evaluation.scored)]
     return VersionEvaluation(
         evaluation,
-        tuple(AblationLine(*line) for line in lines),
+        (*lines, (" + ".join(sets), evaluation.scored)),
         importance(artifact, seen, labels_of(rows, contract)[after]),
     )
