@@ -1,7 +1,7 @@
 """What lies behind an alarm, read from the report's test results: nothing else decides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from evidently.core.metric_types import MetricTestResult
@@ -63,16 +63,16 @@ def with_effects(
     causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
 ) -> tuple[Cause, ...]:
     """The causes with what moved columns do to the score, by which they are sorted within their kind."""
-    first = [one for one in causes if one.kind == "data broken"]
-    moved = [one for one in causes if one.kind == "input shift"]
-    others = [one for one in causes if one not in first and one not in moved]
+    kinds = ("data broken", "input shift")
 
-    def weight(cause: Cause) -> float:
+    def order(cause: Cause) -> tuple[int, float]:
+        if cause.kind not in kinds:
+            return len(kinds), 0.0
         effect = effects.get(cause.subject)
-        return 0.0 if effect is None else -abs(effect.shift) - effect.importance
+        weight = 0.0 if effect is None else -abs(effect.shift) - effect.importance
+        return kinds.index(cause.kind), weight
 
-    ordered = [*sorted(first, key=weight), *sorted(moved, key=weight)]
-    return (*(_and_effect(one, effects.get(one.subject), currency) for one in ordered), *others)
+    return tuple(_and_effect(one, effects.get(one.subject), currency) for one in sorted(causes, key=order))
 
 
 def _in_order(snapshot: Snapshot) -> list[MetricTestResult]:
@@ -115,17 +115,12 @@ def _of_data(test: MetricTestResult) -> Kind:
 def _and_effect(cause: Cause, effect: Effect | None, currency: str) -> Cause:
     if effect is None:
         return cause
-    broken = cause.kind == "data broken"
-    sentence = cause.sentence + _does(effect, currency, broken=broken)
-    return Cause(cause.kind, cause.subject, sentence, cause.series)
-
-
-def _does(effect: Effect, currency: str, *, broken: bool) -> str:
     if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
-        return "; the score hardly changes"
-    words = (
-        f"; it moves the mean prediction by {effect.shift:+.3f} and changes {effect.changed:.1%} of decisions"
+        return replace(cause, sentence=f"{cause.sentence}; the score hardly changes")
+    sentence = (
+        f"{cause.sentence}; it moves the mean prediction by {effect.shift:+.3f} and changes "
+        f"{effect.changed:.1%} of decisions"
     )
-    if not broken:
-        return words
-    return f"{words}, which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
+    if cause.kind == "data broken":
+        sentence += f", which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
+    return replace(cause, sentence=sentence)
