@@ -37,6 +37,7 @@ OF_MONITORING = (
     SPEED,
     "monitoring",
     BACKTEST,
+    "study-tolerance",
 )  # what the contract says of monitoring matters to these alone
 
 

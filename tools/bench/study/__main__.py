@@ -36,7 +36,7 @@ def main() -> None:
     for name in asked:
         begun = time.perf_counter()
         try:
-            found = importlib.import_module(f"bench.study.{name}").measure()
+            found = importlib.import_module(f"tools.bench.study.{name}").measure()
         except UserError as error:
             sys.exit(str(error))
         text = json.dumps(found, indent=1)
