@@ -38,12 +38,12 @@ add_library_commands(app)
 @app.command()
 def demo() -> None:
     """Run all five stages: data, training, evaluation, service, and the months after training."""
-    from fivestage.cli.finished import nothing_changed, remember_demo
+    from fivestage.cli.finished import FinishedDemo
     from fivestage.cli.simulation import clear_demo
     from fivestage.orchestration.lineage import project_digest
 
-    made_from = project_digest() + PROBLEM.digest()
-    if nothing_changed(made_from, PROBLEM.contract.name, REPORTS / "index.html"):
+    finished = FinishedDemo(project_digest() + PROBLEM.digest(), PROBLEM.contract.name)
+    if finished.is_current(REPORTS / "index.html"):
         return
     from pipelines import runs
 
@@ -57,7 +57,7 @@ def demo() -> None:
         print_gates(trained)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
-    remember_demo(made_from, PROBLEM.contract.name)
+    finished.remember()
 
 
 @app.command()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fivestage.cli.finished import nothing_changed, remember_demo
+from fivestage.cli.finished import FinishedDemo
 from fivestage.registry.versions import ModelRegistry, Version
 
 CHAMPION = Version("orders", "4", "its digest", "its run", 0, "")
@@ -17,14 +17,14 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     page, file = tmp_path / "index.html", tmp_path / "finished.json"
     monkeypatch.setattr(ModelRegistry, "champion", lambda _: CHAMPION)
     page.touch()
-    remember_demo(MADE_FROM, "orders", file)
+    FinishedDemo(MADE_FROM, "orders", file).remember()
     return page, file
 
 
 def test_of_the_same_code_data_and_champion_nothing_is_left_to_do(
     left: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert nothing_changed(MADE_FROM, "orders", *left)
+    assert FinishedDemo(MADE_FROM, "orders", left[1]).is_current(left[0])
     assert "nothing is computed again" in capsys.readouterr().out
 
 
@@ -33,14 +33,14 @@ def test_another_champion_needs_another_demo(
     left: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, champion: Version | None
 ) -> None:
     monkeypatch.setattr(ModelRegistry, "champion", lambda _: champion)
-    assert not nothing_changed(MADE_FROM, "orders", *left)
+    assert not FinishedDemo(MADE_FROM, "orders", left[1]).is_current(left[0])
 
 
 def test_changed_code_or_data_need_another_demo(left: tuple[Path, Path]) -> None:
-    assert not nothing_changed("other code and data", "orders", *left)
+    assert not FinishedDemo("other code and data", "orders", left[1]).is_current(left[0])
 
 
 @pytest.mark.parametrize("missing", [0, 1], ids=["the report", "the record"])
 def test_a_demo_that_left_nothing_is_run(left: tuple[Path, Path], missing: int) -> None:
     left[missing].unlink()
-    assert not nothing_changed(MADE_FROM, "orders", *left)
+    assert not FinishedDemo(MADE_FROM, "orders", left[1]).is_current(left[0])

@@ -12,8 +12,7 @@ from fivestage.common.strict_yaml import read_yaml
 from fivestage.contract.strict_model import Count, Positive, Share, StrictModel, Text
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
-OWN_PRICES = ROOT / "k8s" / "prices.yaml"  # of a project that has negotiated its own
-PRICES = OWN_PRICES if OWN_PRICES.exists() else Path(__file__).with_name("prices.yaml")
+PRICES = Path(__file__).with_name("prices.yaml")
 UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
 Multiple = Annotated[float, Field(ge=1)]
 Day = Annotated[date, Field(strict=False)]  # a text in YAML

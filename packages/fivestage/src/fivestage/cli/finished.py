@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from fivestage.cli.application import say
@@ -10,45 +11,46 @@ from fivestage.common.settings import DEMO
 from fivestage.contract.contract import iso
 from fivestage.registry.versions import ModelRegistry
 
-FILE = DEMO / "finished.json"
 
+@dataclass(frozen=True)
+class FinishedDemo:
+    """The record of the last demo that has ended.
 
-def remember_demo(made_from: str, name: str, file: Path = FILE) -> None:
-    """Keep what a demo that has just ended was made from, and the champion that it left.
-
-    Args:
-        made_from: Hashes of code and data.
-        name: Of the registered model.
-        file: Where that is kept.
-    """
-    content = json.dumps({"from": made_from, "champion": _champion(name), "at": round(time.time())})
-    write_whole(file, lambda scratch: scratch.write_text(content, encoding="utf-8"))
-
-
-def nothing_changed(made_from: str, name: str, page: Path, file: Path = FILE) -> bool:
-    """Whether a demo would come to the same as the last one; if so, say it.
-
-    Args:
+    Attributes:
         made_from: Hashes of code and data as they are now.
         name: Of the registered model.
-        page: The report that the last demo wrote.
-        file: As `remember_demo` wrote it; it is missing where no demo has ended.
-
-    Returns:
-        True where code, data and champion are those of the last demo, and its report is there.
+        file: Where the record is kept; it is missing where no demo has ended.
     """
-    if not (file.exists() and page.exists()):
-        return False
-    known = json.loads(file.read_text(encoding="utf-8"))
-    if known["from"] != made_from or known["champion"] != _champion(name):
-        return False
-    say(
-        f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is "
-        f"computed again, and {page} has its results. To run it from scratch: make clean demo"
-    )
-    return True
 
+    made_from: str
+    name: str
+    file: Path = DEMO / "finished.json"
 
-def _champion(name: str) -> list[str] | None:
-    found = ModelRegistry(name).champion()
-    return [found.version, found.digest, found.run_id] if found else None
+    def remember(self) -> None:
+        """Keep what a demo that has just ended was made from, and the champion that it left."""
+        content = json.dumps({"from": self.made_from, "champion": self._champion(), "at": round(time.time())})
+        write_whole(self.file, lambda scratch: scratch.write_text(content, encoding="utf-8"))
+
+    def is_current(self, page: Path) -> bool:
+        """Whether another demo would come to the same; if so, say it.
+
+        Args:
+            page: The report that the last demo wrote.
+
+        Returns:
+            True where code, data and champion are those of the last demo, and its report is there.
+        """
+        if not (self.file.exists() and page.exists()):
+            return False
+        known = json.loads(self.file.read_text(encoding="utf-8"))
+        if known["from"] != self.made_from or known["champion"] != self._champion():
+            return False
+        say(
+            f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is "
+            f"computed again, and {page} has its results. To run it from scratch: make clean demo"
+        )
+        return True
+
+    def _champion(self) -> list[str] | None:
+        found = ModelRegistry(self.name).champion()
+        return [found.version, found.digest, found.run_id] if found else None
