@@ -26,6 +26,7 @@ from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
+from fivestage.reporting.number_format import plural
 from fivestage.reporting.results import (
     MonitoringSection,
     ParityRow,
@@ -84,7 +85,7 @@ class Simulation:
         self.sent.append(exchange)
         if exchange.failed:
             log = self.settings.folder / "service.log"
-            raise UserError(f"{exchange.failed} requests failed: {log} says why.")
+            raise UserError(f"{plural(exchange.failed, 'request')} failed: {log} says why.")
         if not exchange.rows:
             say(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
             return
@@ -207,6 +208,7 @@ def _outcome(result: TrainingResult) -> str:
 def _line(monitored: MonitoredPeriod, exchange: Exchange) -> str:
     performance = monitored.performance
     state = "bad" if performance.bad else "good"
-    sent = f"{exchange.rows:,} rows in {exchange.requests} requests, {exchange.failed} failed"
+    rows, requests = plural(exchange.rows, "row"), plural(exchange.requests, "request")
+    sent = f"{rows} in {requests}, {exchange.failed} failed"
     found = f"{state}, {performance.sentence}; {len(monitored.drifted)} drifted"
     return f"{day_of(monitored.start)} to {day_of(monitored.end)}: {sent}; {found}"

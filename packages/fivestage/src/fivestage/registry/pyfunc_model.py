@@ -68,7 +68,7 @@ class RawRowsModel:
             first = checked.failures.iloc[0]
             raise UserError(
                 f"Row {first['row']}: {first['column']} is {first['value']!r}: {first['check']} "
-                f"({len(checked.quarantined)} of {len(rows)} rows are wrong)."
+                f"(rows that are wrong: {len(checked.quarantined)} of {len(rows)})."
             )
         absent = {name: "" for name, one in contract.columns.items() if isinstance(one, CategoryColumn)}
         asked: list[Any] = checked.good[list(contract.columns)].fillna(absent).to_dict(orient="records")

@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,8 @@ from fivestage.scaffold.write import write_problem
 
 PROBLEM = ROOT / "problem"
 ANSWERS = ROOT / ".copier-answers.yml"
-OPTIONS = {
-    "data": "a file, a folder of files, database-url#table, or a URL such as s3://bucket/key",
-    "target": "the column to predict",
-    "time": "the column with the decision time; without it, times are made up",
-    "keys": "columns of entities whose history counts, such as a customer",
-    "group": "rows with the same value stay in the same window, where times are made up",
-    "known": "the column with the time at which the target was known",
-    "positive": "what is acted on: a value of the target, or for numbers such as '> 150'",
-    "task": "binary, multiclass or regression; by default as the target's values tell",
-    "leave_out": "columns that are not known before the decision, or must not be used",
-    "keep": "columns to use although they look like leaks or identifiers",
-    "duplicates": "keep: rows that repeat another one whole stay",
-}
-LISTS = ("keys", "leave_out", "keep")
+OPTIONS = {one.name: one.metadata["about"] for one in fields(InitOptions) if one.metadata}
+LISTS = [one.name for one in fields(InitOptions) if one.default == ()]
 
 
 def options_of(words: Mapping[str, str]) -> InitOptions:

@@ -3,9 +3,10 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,7 @@ from fivestage.scaffold.target import Target, find_target, require_column
 SIMULATED_TIME = "decided_at"
 CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with timestamps
 ROW = "row_number"
+SINGLE = ("target", "time", "group", "known")  # options that name one column
 UNREADABLE = 0.01  # of the decision times, at most
 LEAST_GROUPS = 30  # to be dealt out to windows
 SEEN = 5_000  # values among which such are looked for as are no timestamps
@@ -51,22 +53,28 @@ TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it d
 CHANCE = 0.5  # of the repeated rows, from which on they are taken for chance
 
 
+def _option(about: str, default: object = "") -> Any:
+    return field(default=default, metadata={"about": about})
+
+
 @dataclass(frozen=True)
 class InitOptions:
     """What the user of `make init` has said; columns by their headers in the table."""
 
-    data: str
-    target: str
-    time: str = ""
-    keys: tuple[str, ...] = ()
-    group: str = ""
-    known: str = ""
-    positive: str = ""
-    task: str = ""
+    data: str = _option("a file, a folder of files, database-url#table, or a URL such as s3://bucket/key")
+    target: str = _option("the column to predict")
+    time: str = _option("the column with the decision time; without it, times are made up")
+    keys: tuple[str, ...] = _option("columns of entities whose history counts, such as a customer", ())
+    group: str = _option("rows with the same value stay in the same window, where times are made up")
+    known: str = _option("the column with the time at which the target was known")
+    positive: str = _option("what is acted on: a value of the target, or for numbers such as '> 150'")
+    task: str = _option("binary, multiclass or regression; by default as the target's values tell")
+    leave_out: tuple[str, ...] = _option(
+        "columns that are not known before the decision, or must not be used", ()
+    )
+    keep: tuple[str, ...] = _option("columns to use although they look like leaks or identifiers", ())
+    duplicates: str = _option("keep: rows that repeat another one whole stay")
     usual: str = ""  # the task, where the target's values leave a choice
-    leave_out: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    duplicates: str = ""  # `keep`: rows that repeat another one whole stay
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,6 @@ def draft(options: InitOptions) -> Draft:
     reader, raw = find_reader(options.data)
     table = raw.apply(_comparable)
     options = _as_in(table, options)
-    _require_apart(options)
     repeated, drop = _repeats(table)
     drop = drop and options.duplicates != "keep"
     table = table.drop_duplicates() if drop else table
@@ -248,7 +255,7 @@ def _found(
 
 
 def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
-    """The options with headers as the table spells them."""
+    """The options with headers as the table spells them, and a target that is nothing else too."""
 
     def spelled(header: str, what: str) -> str:
         return require_column(table, header, what) if header else ""
@@ -259,31 +266,14 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
         words = (one.split() if one.lower() not in known else [one] for one in headers)
         return tuple(spelled(word, what) for one in words for word in one)
 
-    return replace(
-        options,
-        target=spelled(options.target, "TARGET"),
-        time=spelled(options.time, "TIME"),
-        group=spelled(options.group, "GROUP"),
-        known=spelled(options.known, "KNOWN"),
-        keys=several(options.keys, "KEYS"),
-        leave_out=several(options.leave_out, "LEAVE_OUT"),
-        keep=several(options.keep, "KEEP"),
-    )
-
-
-def _require_apart(options: InitOptions) -> None:
-    """Refuse a target that is asked to be something else too."""
-    said = {
-        "TIME": (options.time,),
-        "GROUP": (options.group,),
-        "KNOWN": (options.known,),
-        "KEYS": options.keys,
-    }
-    for name, headers in said.items():
-        if options.target in headers:
+    said: dict[str, Any] = {name: spelled(getattr(options, name), name.upper()) for name in SINGLE}
+    said |= {name: several(getattr(options, name), name.upper()) for name in ("keys", "leave_out", "keep")}
+    for name in ("time", "group", "known", "keys"):
+        if said["target"] in (said[name] if name == "keys" else [said[name]]):
             raise UserError(
-                f"{name} and TARGET both name {options.target!r}: what is predicted is known later."
+                f"{name.upper()} and TARGET both name {said['target']!r}: what is predicted is known later."
             )
+    return replace(options, **said)
 
 
 def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
@@ -372,9 +362,9 @@ def _require_each_early(
     rare = int(rows.argmin())
     if rows[rare] < LEAST_EARLY:
         raise UserError(
-            f"The target {target.header!r} is {target.classes[rare]!r} in {rows[rare]} rows before {start}, "
-            f"where the first models are tried: {LEAST_EARLY} are needed to learn from. Bring older rows "
-            "with it, join it with another class, or leave TIME out: times are then made up."
+            f"The target {target.header!r} is {target.classes[rare]!r} in {plural(int(rows[rare]), 'row')} "
+            f"before {start}, where the first models are tried: {LEAST_EARLY} are needed to learn from. "
+            "Bring older rows with it, join it with another class, or leave TIME out: times are then made up."
         )
 
 

@@ -1,7 +1,7 @@
 """What is predicted: the task, its classes or numbers, and sentences for a target that cannot work."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -21,6 +21,7 @@ SHOWN = 6
 BINARY = 2
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"  # a limit beyond which a number counts as positive
 MOST_CLASSES = 20  # of more, a target of texts is none that can be told apart
+CODE = (number, class_codes, exceeds, equals)  # what an expression of a target may call
 FEW_NUMBERS = 12  # different whole numbers up to here are classes, beyond a quantity
 
 
@@ -47,19 +48,14 @@ class Target:
 
     def label(self, table: pd.DataFrame) -> Floats:
         """Each row's target as a number: itself, 1 where it is positive, or its place among the classes."""
-        values = table[self.header]
-        if not self.classes:
-            labels = number(values, self.decimal)
-        elif len(self.classes) > BINARY:
-            labels = class_codes(values, self.classes)
-        else:
-            labels = _positives(values, self.positive or self.classes[1])
+        names = {"values": table[self.header]} | {one.__name__: one for one in CODE}
+        labels: pd.Series = eval(self.code("values"), names)  # noqa: S307 (the code that will be written)
         return labels.to_numpy(np.float64)
 
     def code(self, column: str) -> str:
         """The same as an expression of `problem/dataset.py`, for the column of a table by that expression."""
-        decimal = "" if self.decimal == "." else f", {self.decimal!r}"
         if not self.classes:
+            decimal = "" if self.decimal == "." else f", {self.decimal!r}"
             return f"number({column}{decimal})"
         if len(self.classes) > BINARY:
             return f"class_codes({column}, {self.classes!r})"
@@ -88,8 +84,8 @@ def find_target(
         )
     if rows < LEAST_ROWS:
         raise UserError(
-            f"Only {rows} rows have a target, too few: {LEAST_ROWS} are needed to train, validate, compare "
-            "and test on rows of their own. Bring more rows."
+            f"Only {plural(rows, 'row has', 'rows have')} a target, too few: {LEAST_ROWS} are needed to "
+            "train, validate, compare and test on rows of their own. Bring more rows."
         )
     if len(sizes) == BINARY and task != "regression":
         return _of_two(header, sizes, positive)
@@ -176,17 +172,14 @@ def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], po
             f"acted on, POSITIVE={classes[0]!r}, for numbers a limit, POSITIVE='> 10'; or TASK=multiclass, "
             "which tells them all apart, or for numbers TASK=regression."
         )
-    found = _positives(values, wanted).dropna()
-    if found.empty:
+    target = Target(header, (f"not {wanted}", wanted), (), wanted)
+    labels = target.label(values.to_frame())
+    found = labels[~np.isnan(labels)]
+    if not len(found):
         raise UserError(f"The target {header!r} holds no numbers, so that none is {wanted}.")
     share = float(found.mean())
     _require_each(header, {wanted: int(found.sum()), "the rest": int((1 - found).sum())})
-    return Target(header, (f"not {wanted}", wanted), (1 - share, share), wanted)
-
-
-def _positives(values: pd.Series, positive: str) -> pd.Series:
-    above = re.fullmatch(ABOVE, positive)
-    return exceeds(values, float(above[1])) if above else equals(values, positive)
+    return replace(target, shares=(1 - share, share))
 
 
 def _shown(classes: list[str]) -> str:
