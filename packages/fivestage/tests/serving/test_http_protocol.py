@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import httpx
@@ -145,6 +144,7 @@ def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
 
 REQUESTS = 2400
 AT_ONCE = 800
+Answers = list[tuple[int, str]]  # status, and what matters of the body
 SILENCE = 2.0  # seconds until a request counts as one that gets no answer
 HEADERS = (
     b"Content-Encoding: gzip",
@@ -205,7 +205,7 @@ def mutated(request: bytes, chance: random.Random) -> bytes:
     return b"\r\n".join([line, *headers]) + b"\r\n\r\n" + body
 
 
-async def answers_of(service: Running, sent: bytes) -> list[tuple[int, str]]:
+async def answers_of(service: Running, sent: bytes) -> Answers:
     """Status and what matters of each answer to some bytes, after which the client says nothing more."""
     host, port = service.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -245,21 +245,32 @@ def test_mutated_requests_are_answered_as_by_stock_uvicorn(
     requests = [mutated(good(traffic), chance) for _ in range(REQUESTS)]
     wide = {"max_in_flight": 10_000, "max_waiting_jobs": 10_000}
 
-    async def everything(service: Running) -> list[list[tuple[int, str]]]:
-        found = []
+    async def ask_both(*services: Running) -> list[tuple[bytes, Answers, Answers]]:
+        found: list[tuple[bytes, Answers, Answers]] = []
         for start in range(0, len(requests), AT_ONCE):
-            together = [answers_of(service, one) for one in requests[start : start + AT_ONCE]]
-            found += await asyncio.gather(*together)
+            together = requests[start : start + AT_ONCE]
+            ours, stock = [
+                asyncio.gather(*(answers_of(service, one) for one in together)) for service in services
+            ]
+            found += zip(together, await ours, await stock, strict=True)
+        for place, (request, *answers) in enumerate(found):
+            if answers[0] != answers[1]:  # on a busy machine some take longer than anybody waits: alone
+                ours_alone, stock_alone = [await answers_of(service, request) for service in services]
+                found[place] = request, ours_alone, stock_alone
         return found
 
-    found = []
-    stock: dict[str, Any] = {"http": "httptools", "timeout_keep_alive": 75}
-    for name, options in (("ours", {}), ("stock", stock)):
-        settings = Settings(**{**deploy(artifact, tmp_path / name, "1").settings.model_dump(), **wide})
-        with running(settings, **options) as service:
-            found.append(asyncio.run(everything(service)))
+    settings = [
+        Settings(**{**deploy(artifact, tmp_path / name, "1").settings.model_dump(), **wide})
+        for name in ("ours", "stock")
+    ]
+    with (
+        running(settings[0]) as ours,
+        running(settings[1], http="httptools", timeout_keep_alive=75) as stock,
+    ):
+        found = asyncio.run(ask_both(ours, stock))
+        for service in (ours, stock):
             assert service.client.get("/readyz").status_code == 200
-    different = [pair for pair in zip(requests, *found, strict=True) if pair[1] != pair[2]]
+    different = [one for one in found if one[1] != one[2]]
     assert different == []
-    statuses = {status for answers in found[0] for status, _ in answers}
+    statuses = {status for _, answers, _ in found for status, _ in answers}
     assert statuses >= {200, 400, 403, 404, 405, 415, 422}, "the mutations reach everything"
