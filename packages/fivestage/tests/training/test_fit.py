@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from fivestage.artifact.calibration import Calibration
 from fivestage.artifact.scorer import Scorer
 from fivestage.common.columns import Floats, Ints
 from fivestage.features.offline import feature_matrix, learn_categories
-from fivestage.training.conversion import trees_of
+from fivestage.training.conversion import LIGHTGBM_ZERO, trees_of
 from fivestage.training.estimators import Estimator, fit_classifier, fit_regressor
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from tests.synthetic import boosting, synthetic_problem
@@ -127,3 +129,13 @@ def test_a_few_trees_learn_only_the_rows_they_are_given() -> None:
     spoiled[later] = 1 - spoiled[later]
     assert np.array_equal(a_few_trees(TRAINER)(features, spoiled, train, later), found)
     assert found[label[later] == 1].mean() > found[label[later] == 0].mean() + 0.2
+
+
+def test_lightgbm_takes_for_zero_what_it_rounds_to_it() -> None:
+    """A split between negative numbers and zero is at the end of what LightGBM takes for zero."""
+    library: Any = pytest.importorskip("lightgbm")
+    model = library.LGBMRegressor(n_estimators=3, num_leaves=3, min_child_samples=5, verbose=-1)
+    features = np.repeat([-1.0, 0.0, 1.0], 60)[:, None]
+    model.fit(features, np.repeat([5.0, 1.0, 2.0], 60))
+    rows = np.array([[-LIGHTGBM_ZERO], [-2 * LIGHTGBM_ZERO], [0.0], [LIGHTGBM_ZERO], [-1.0], [1.0]])
+    assert np.array_equal(scorer_of(model, Calibration()).margins(rows), model.predict(rows))

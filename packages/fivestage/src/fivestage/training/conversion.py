@@ -28,6 +28,7 @@ TRIED_ROWS = 128  # made up of values of training rows, each feature by itself
 MISSING_SHARE = 0.1
 BOOSTED = ("HistGradientBoosting", "GradientBoosting")
 AVERAGED = ("RandomForest", "ExtraTrees")
+LIGHTGBM_ZERO = float(np.float32(1e-35))  # numbers up to here are zero to it
 
 
 def convert(
@@ -102,7 +103,7 @@ def trees_of(models: Sequence[Any]) -> Ensemble | None:
     """Tree ensembles of scikit-learn, LightGBM or XGBoost as treelite's checkpoints; None for others."""
     names = [type(model).__name__ for model in models]
     if all(hasattr(model, "booster_") for model in models):
-        return _ensemble([treelite.frontend.from_lightgbm(model.booster_) for model in models])
+        return _ensemble([_of_lightgbm(model.booster_) for model in models])
     if all(hasattr(model, "get_booster") for model in models):
         return _ensemble(
             [treelite.frontend.from_xgboost(model.get_booster()) for model in models], single=True
@@ -114,6 +115,17 @@ def trees_of(models: Sequence[Any]) -> Ensemble | None:
         link = "probability" if names[0].endswith("Classifier") else "margin"
         return _ensemble([treelite.sklearn.import_model(model) for model in models], link, single=True)
     return None
+
+
+def _of_lightgbm(booster: Any) -> treelite.Model:
+    """LightGBM takes the end of what it rounds to zero for zero itself, which is above a threshold there."""
+    model = treelite.frontend.from_lightgbm(booster)
+    for number in range(model.num_tree):
+        tree = model.get_tree_accessor(number)
+        threshold = tree.get_field("threshold")
+        below = np.where(threshold == -LIGHTGBM_ZERO, np.nextafter(threshold, -np.inf), threshold)
+        tree.set_field("threshold", below)
+    return model
 
 
 def _ensemble(models: Sequence[treelite.Model], link: str = "margin", *, single: bool = False) -> Ensemble:
