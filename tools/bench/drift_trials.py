@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -241,7 +241,7 @@ def labelled(
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
-    design = design_of(reference)
+    design = replace(design_of(reference), zeros=())
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
     limits = {length: calibrate(usual, length, plan.false_alarm, 0, INDEPENDENT_SHARE) for length in lengths}

@@ -258,6 +258,38 @@ def test_what_no_chance_does_is_seen_on_the_first_day(
     assert of_column[statistic].is_broken == (statistic == "constraint")  # a moved range only warns
 
 
+def windy(seed: int, first: int, days: int) -> Window:
+    """A wind that several rows share: its speed, and its direction, which is 0 where there is none."""
+    draw = np.random.default_rng(seed)
+    day = np.repeat(np.arange(first, first + days), ROWS)
+    calm = np.repeat(draw.random((days, ROWS // 5)) < draw.beta(1, 12, (days, 1)), 5)
+    direction = np.repeat(draw.integers(1, 37, (days, ROWS // 5)), 5) * 10.0
+    speed = np.repeat(draw.integers(3, 30, (days, ROWS // 5)), 5) * 1.0
+    frame = {"direction": np.where(calm, 0, direction), "speed": np.where(calm, 0, speed)}
+    return Window(pd.DataFrame(frame), day, first, days)
+
+
+def stale_in_the_afternoon(values: pd.Series) -> pd.Series:
+    return values.mask(np.arange(len(values)) % ROWS > 0.65 * ROWS).ffill()
+
+
+@pytest.mark.parametrize(
+    ("change", "statistic"),
+    [
+        (lambda values: values.mask(np.arange(len(values)) % 5 == 0, 0.0), "residual mean"),
+        (stale_in_the_afternoon, "modal share"),
+    ],
+)
+def test_a_default_and_a_feed_that_stops_are_seen_within_a_week(
+    change: Callable[[pd.Series], pd.Series], statistic: str
+) -> None:
+    """Zero is a value that calm weather has too; a value that repeats is one that hours have too."""
+    usual, week = windy(0, 0, REFERENCE), windy(1, REFERENCE, PERIOD)
+    assert drifted(detect_drift(usual, week, 0.01)) == set()
+    found = detect_drift(usual, changed(week, "direction", change), 0.01)
+    assert "direction" in {one.column for one in found if one.drifted and one.statistic == statistic}
+
+
 @pytest.mark.parametrize(("days", "columns"), [(1, set()), (5, {"temperature"})])
 def test_one_wild_day_is_no_drift_of_a_week(reference: Window, days: int, columns: set[str]) -> None:
     current = window(10, 56, PERIOD)

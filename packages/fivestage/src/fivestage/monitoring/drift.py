@@ -117,22 +117,26 @@ def _explain_residuals(found: Statistics, reference: Reference, product: Floats,
     Columns that drifted by themselves are taken out of the regressions first, then the one whose residuals
     moved furthest, one by one; what the columns that are left say of each other counts, where that is less.
     """
-    names = reference.design.names
     by_themselves = (one for one in reference.statistics if one.kind.name not in (MEAN, SPREAD))
     out = {
         column
         for one in by_themselves
         for column in np.array(one.columns)[found[one.kind.name][0] >= limits[one.kind.name]].tolist()
     }
-    while names.size:
+    moved = {""}
+    while moved:
         before, now = residual_statistics(reference.product, product, reference.design, sorted(out))
-        left = ~np.isin(names, list(out))
-        for kind, distance in compare_days(now, before, *_whole(now, before)).items():
+        far: dict[str, float] = {}
+        for kind, distance in compare_days(now, before, *_whole(now, before)).items() if now else ():
+            columns = next(one.columns for one in now if one.kind.name == kind)
+            left = ~np.isin(columns, list(out))
             found[kind] = np.where(left, np.minimum(found[kind], distance), found[kind])
-        exceedance = left * np.max([found[kind][0] / limits[kind] for kind in (MEAN, SPREAD)], axis=0)
-        if (exceedance >= 1).sum() <= 1:
+            for column, exceedance in zip(columns, left * found[kind][0] / limits[kind], strict=True):
+                far[column] = max(far.get(column, 0.0), float(exceedance))
+        moved = {column for column in far if far[column] >= 1}
+        if len(moved) <= 1:
             break
-        out.add(str(names[exceedance.argmax()]))
+        out.add(max(moved, key=lambda column: far[column]))
 
 
 def _whole(now: Sequence[DailyStatistic], then: Sequence[DailyStatistic]) -> tuple[Floats, Floats]:

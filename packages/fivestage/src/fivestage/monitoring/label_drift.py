@@ -106,7 +106,7 @@ def detect_label_drift(
         ValueError: where the reference is shorter than two current windows.
     """
     reference, current = windows
-    design = design_of(reference)
+    design = replace(design_of(reference), zeros=())
     was, now = (
         label_statistics(window, truth, predicted, design, kind)
         for window, truth, predicted in zip(windows, label, forecast, strict=True)

@@ -1,7 +1,8 @@
 """Residual mean and spread of each column given the others: a fault in one column breaks its relations.
 
 A season moves columns together and leaves their relations as they were. So each column is predicted from all
-others by ridge regression (Hoerl and Kennard, 1970), and its residuals are compared. The regressions are
+others by ridge regression (Hoerl and Kennard, 1970), and its residuals are compared: their mean, and of
+numbers their spread. The regressions are
 solved from sums of products by day, one pass over the rows for any number of fits, and a reference day's
 residuals come from a fit on other days (cross-fitting), so that they are as large as a new day's will be.
 """
@@ -16,6 +17,7 @@ from scipy.stats import norm
 
 from fivestage.evaluation.daily import Bools, Floats
 from fivestage.monitoring.daily_statistics import (
+    FREQUENT,
     LEAST_CHANGE,
     DailyStatistic,
     Statistic,
@@ -25,10 +27,11 @@ from fivestage.monitoring.daily_statistics import (
 )
 
 RIDGE = 0.01  # of a column's variance: enough to invert, too little to bend a relation
-QUANTILES = 201  # of a number: more show nothing that days do not blur
+QUANTILES = 200  # of a number: more show nothing that days do not blur
 SMALLEST_VARIANCE = 1e-4  # of a column or a residual: below it is rounding
 FOLDS = 8  # of the reference's days, each left out of its own fit: more cost time and change little
 BATCH_ROWS = 50_000  # of a matrix at once, which bounds memory
+RANKS = (np.arange(QUANTILES) + 0.5) / QUANTILES
 MEAN, SPREAD = "residual mean", "residual spread"
 
 
@@ -47,28 +50,31 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Design:
-    """The columns of the regressions: normal scores of numbers (Blom, 1958), indicators of frequent levels.
+    """The columns of the regressions: normal scores (Blom, 1958), then indicators of zeros and of levels.
 
     Attributes:
-        scores: by number, some of its quantiles in the reference and their normal scores (2, quantiles).
+        quantiles: by number, its quantiles in the reference.
+        zeros: numbers that are often zero, and often not: zero is another state, or a default (Cragg, 1971).
         levels: by category, its frequent levels.
     """
 
-    scores: dict[str, Floats]
+    quantiles: dict[str, Floats]
+    zeros: tuple[str, ...]
     levels: dict[str, pd.Index]
 
     @property
     def names(self) -> NDArray[np.str_]:
         """Which frame column each column is of."""
         of_levels = [name for name, levels in self.levels.items() for _ in levels]
-        return np.array([*self.scores, *of_levels], dtype=np.str_)
+        return np.array([*self.quantiles, *self.zeros, *of_levels], dtype=np.str_)
 
     def matrix(self, window: Window) -> NDArray[np.float32]:
         """The design of a window's rows, led by a one (rows, 1 + columns)."""
         columns: list[Floats | Bools] = [np.ones(len(window.frame))]
-        for name, (quantiles, scores) in self.scores.items():
-            number = numbers_of(window.column(name))
-            columns.append(np.nan_to_num(np.interp(number, quantiles, scores)))  # 0 where it is missing
+        for name, quantiles in self.quantiles.items():
+            score = np.interp(numbers_of(window.column(name)), quantiles, norm.ppf(RANKS))
+            columns.append(np.nan_to_num(score))  # 0 where it is missing
+        columns += [numbers_of(window.column(name)) == 0 for name in self.zeros]
         for name, levels in self.levels.items():
             code, distinct = pd.factorize(window.column(name))  # only distinct values are read as text
             level = levels.get_indexer(pd.Index(distinct, dtype="string"))
@@ -78,22 +84,16 @@ class Design:
 
 def design_of(window: Window) -> Design:
     """The design for columns like those of a reference."""
-    scores, levels = {}, {}
+    quantiles, zeros, levels = {}, [], {}
     for name, values in window.frame.items():
         if pd.api.types.is_numeric_dtype(values):
-            scores[str(name)] = _normal_scores(numbers_of(values))
+            known = pd.Series(numbers_of(values)).dropna()
+            quantiles[str(name)] = np.quantile(known if known.size else np.zeros(1), RANKS)
+            if FREQUENT <= (known == 0).mean() <= 1 - FREQUENT:
+                zeros.append(str(name))
         else:
             levels[str(name)] = frequent_levels(values.value_counts(), len(values)).astype("string")
-    return Design(scores, levels)
-
-
-def _normal_scores(number: Floats) -> Floats:
-    known = number[np.isfinite(number)]
-    quantiles = np.quantile(known if known.size else np.zeros(1), np.linspace(0, 1, QUANTILES))
-    distinct = np.unique(quantiles)
-    first, last = (np.searchsorted(quantiles, distinct, side) for side in ("left", "right"))
-    rank = (first + last) / 2 / QUANTILES  # of ties, the middle
-    return np.stack([distinct, norm.ppf(np.clip(rank, 0.5 / QUANTILES, 1 - 0.5 / QUANTILES))])
+    return Design(quantiles, tuple(zeros), levels)
 
 
 def products(window: Window, design: Design) -> Floats:
@@ -134,11 +134,14 @@ def residual_statistics(
     for sums, rows in ((of_reference, reference[:, 0, 0]), (of_window, window[:, 0, 0])):
         above = np.zeros((2, len(rows), kept.size))
         above[:, :, kept] = sums[0] / deviation, sums[1]
-        below = np.repeat(rows[:, None], kept.size, axis=1)
-        columns, labels = tuple(design.names.tolist()), ("",) * kept.size
-        some = zip(STATISTICS, above, strict=True) if kept.size else ()
-        found.append([DailyStatistic(kind, columns, labels, of_kind, below) for kind, of_kind in some])
+        items = zip(STATISTICS, above, (kept.size, len(design.quantiles)), strict=True)
+        found.append([_statistic(kind, design.names[:n], of[:, :n], rows) for kind, of, n in items if n])
     return found[0], found[1]
+
+
+def _statistic(kind: Statistic, names: NDArray[np.str_], above: Floats, rows: Floats) -> DailyStatistic:
+    below = np.repeat(rows[:, None], names.size, axis=1)
+    return DailyStatistic(kind, tuple(names.tolist()), ("",) * names.size, above, below)
 
 
 def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:
