@@ -26,8 +26,11 @@ class GroupCommit:
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Take an answer; the future is done when a killed process would not lose it any more."""
         loop = asyncio.get_running_loop()
-        if self._writing is None:
-            self._writing = loop.create_task(self._write_groups())
+        if not self._waiting:
+            if not self._store.remote:
+                loop.call_soon(self._write_group)  # a task would cost as much as the write
+            elif self._writing is None:
+                self._writing = loop.create_task(self._write_groups())
         written: asyncio.Future[None] = loop.create_future()
         self._records.append(record)
         self._waiting.append(written)
@@ -38,19 +41,20 @@ class GroupCommit:
         if self._writing is not None:
             await self._writing
 
+    def _write_group(self) -> None:
+        records, waiting = self._take()
+        _settle(waiting, self._write(records))
+
     async def _write_groups(self) -> None:
         while self._waiting:
-            records, waiting = self._records, self._waiting
-            self._records, self._waiting = [], []
-            failed = await self._store.call(self._write, records)
-            for written in waiting:
-                if written.done():  # its request was cancelled
-                    continue
-                if failed is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(failed)
+            records, waiting = self._take()
+            _settle(waiting, await asyncio.to_thread(self._write, records))
         self._writing = None
+
+    def _take(self) -> tuple[list[PredictionRecord], list[asyncio.Future[None]]]:
+        records, waiting = self._records, self._waiting
+        self._records, self._waiting = [], []
+        return records, waiting
 
     def _write(self, records: list[PredictionRecord]) -> Exception | None:
         """To the database; to the spool where others wait there already, or when the database fails."""
@@ -70,3 +74,13 @@ class GroupCommit:
                 return None
         self.error = str(failed)
         return failed
+
+
+def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
+    for written in waiting:
+        if written.done():  # its request was cancelled
+            continue
+        if failed is None:
+            written.set_result(None)
+        else:
+            written.set_exception(failed)
