@@ -163,7 +163,7 @@ def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedS
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
     beyond = -saved.mean if saved.high < 0 else 0.0
     allowed = contract.gates.max_loss_per_1000
-    shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:g}"
+    shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:,g}"
     return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence, shown)
 
 
