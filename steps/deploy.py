@@ -40,7 +40,7 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
     settings = settings_in(folder)
     _, artifact = REGISTRY.open(version)
-    return local.release(settings, version, REGISTRY.fetch(version), *smoke_rows(artifact))
+    return local.release(settings, version, REGISTRY.fetch(version), smoke_rows(artifact))
 
 
 @step(enable_cache=False)
@@ -49,7 +49,7 @@ def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deploymen
     settings = settings_in(folder)
     _, artifact = REGISTRY.open(version)
     image = build_serving(REGISTRY.fetch(version), version)
-    return docker.release(settings, version, image, *smoke_rows(artifact))
+    return docker.release(settings, version, image, smoke_rows(artifact))
 
 
 TARGETS = {"local": deploy_local, "docker": deploy_docker}

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.deployment import local_process
-from fivestage.deployment.service_client import headers, json_rows, smoke, url
+from fivestage.deployment.service_client import SmokeRows, headers, json_rows, smoke, url
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from serving.app import create_app
@@ -52,7 +52,7 @@ def test_it_answers_as_offline(
     settings: Settings, small_artifact: Artifact, rows: list[dict[str, Any]]
 ) -> None:
     expected = [one.forecast for one in small_artifact.smoke]
-    assert smoke(settings, rows, expected) < 1e-9
+    assert smoke(settings, SmokeRows(rows, expected)) < 1e-9
 
 
 def test_it_is_ready_and_says_which_model_serves(client: httpx.Client) -> None:

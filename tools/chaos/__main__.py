@@ -75,7 +75,7 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
         for one, seen in zip(chosen, found, strict=True):
             print(f"{one.what} ...", flush=True)
             try:
-                with under_load(stage.cluster, seen, stage.model.rows):
+                with under_load(stage.cluster, seen, stage.model.expected.rows):
                     one.happen(stage)
             except SkippedError as reason:
                 seen.skipped = str(reason)

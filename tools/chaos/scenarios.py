@@ -130,7 +130,9 @@ def bad_model(stage: Stage) -> None:
 
 def other_answers(stage: Stage) -> None:
     """A model is to be released whose answers are not those of its evaluation."""
-    other = replace(stage.model, predictions=[[p / 2 for p in one] for one in stage.model.predictions])
+    expected = stage.model.expected
+    halved = replace(expected, predictions=[[p / 2 for p in one] for one in expected.predictions])
+    other = replace(stage.model, expected=halved)
     refused(stage, STAGE, other, "canary smoke")
 
 
@@ -139,7 +141,7 @@ def shifted_scores(stage: Stage) -> None:
     manifest = shifted((stage.folder / MANIFEST).read_text(encoding="utf-8"))
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     forecasts = [one["forecast"] for one in json.loads(manifest)["smoke"]]
-    other = replace(stage.model, digest=digest, predictions=forecasts)
+    other = replace(stage.model, digest=digest, expected=replace(stage.model.expected, predictions=forecasts))
     refused(stage, replace(STAGE, overlay=HERE / "shifted"), other, "canary distribution")
 
 

@@ -17,7 +17,7 @@ from fivestage.common.settings import ROOT
 from fivestage.deployment import images
 from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
-from fivestage.deployment.service_client import url
+from fivestage.deployment.service_client import SmokeRows, url
 from fivestage.serving.service_settings import Settings
 from tests.demo.synthetic_flights import artifact, contract, flights, iso
 from tests.serving.conftest import free_port
@@ -117,14 +117,14 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     rows: list[dict[str, Any]],
     forecasts: list[tuple[float, ...]],
 ) -> None:
-    assert release(settings, "7", image, rows, forecasts).difference <= TOLERANCE
+    assert release(settings, "7", image, SmokeRows(rows, forecasts)).difference <= TOLERANCE
     before = running(engine, settings)
     assert before is not None
     assert before.attrs["HostConfig"]["ReadonlyRootfs"]
     with pytest.raises(UserError, match="differ by up to"):
-        release(settings, "7", image, rows, [(one[0] / 2,) for one in forecasts])
+        release(settings, "7", image, SmokeRows(rows, [(one[0] / 2,) for one in forecasts]))
     with pytest.raises(UserError, match="could not be run"):
-        release(settings, "7", "fivestage-serving-test:nobody-built-this", rows, forecasts)
+        release(settings, "7", "fivestage-serving-test:nobody-built-this", SmokeRows(rows, forecasts))
     after = running(engine, settings)
     assert after is not None
     assert after.id == before.id
@@ -142,7 +142,7 @@ def test_told_to_stop_it_ends_well(
     rows: list[dict[str, Any]],
     forecasts: list[tuple[float, ...]],
 ) -> None:
-    release(settings, "7", image, rows, forecasts)
+    release(settings, "7", image, SmokeRows(rows, forecasts))
     container = running(engine, settings)
     assert container is not None
     container.stop(timeout=10)

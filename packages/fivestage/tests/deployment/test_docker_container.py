@@ -11,7 +11,10 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.deployment import docker_container
 from fivestage.deployment.docker_container import PORT, release, stop
+from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
+
+NO_ROWS = SmokeRows([], [])
 
 
 @dataclass
@@ -125,8 +128,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_next_image_takes_over_and_the_one_before_is_removed(
     engine: FakeEngine, settings: Settings
 ) -> None:
-    assert release(settings, "7", "one", [], []).difference == 1e-12
-    assert release(settings, "7", "two", [], []).difference == 1e-12
+    assert release(settings, "7", "one", NO_ROWS).difference == 1e-12
+    assert release(settings, "7", "two", NO_ROWS).difference == 1e-12
     (serving,) = engine.there
     assert (serving.image, serving.status, serving.restart_policy) == ("two", "running", "unless-stopped")
     assert stop(settings)
@@ -137,11 +140,11 @@ def test_the_next_image_takes_over_and_the_one_before_is_removed(
 def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "7", "one", [], [])
+    release(settings, "7", "one", NO_ROWS)
     (before,) = engine.there
     faults.trial.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "two", [], [])
+        release(settings, "7", "two", NO_ROWS)
     assert engine.there == [before]
     assert before.status == "running"
 
@@ -149,10 +152,10 @@ def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
 def test_an_image_that_fails_after_it_took_over_gives_way_to_the_one_before(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "7", "one", [], [])
+    release(settings, "7", "one", NO_ROWS)
     faults.after.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "two", [], [])
+        release(settings, "7", "two", NO_ROWS)
     assert serving(engine) == [("one", "running")]
 
 
@@ -161,5 +164,5 @@ def test_a_first_image_that_fails_leaves_nothing(
 ) -> None:
     faults.after.add("one")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "one", [], [])
+        release(settings, "7", "one", NO_ROWS)
     assert serving(engine) == []

@@ -22,6 +22,7 @@ from fivestage.deployment.kubernetes_release import (
     ReleasedModel,
     ReleasePlan,
 )
+from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
 from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running
@@ -71,7 +72,7 @@ def models(
     for version, made in (("1", artifact), ("2", other_artifact)):
         rows = [request_of(one.row) for one in made.smoke]
         answers = [one.forecast for one in made.smoke]
-        found[version] = ReleasedModel(version, served[version][1], "c" * 64, "abc", rows, answers)
+        found[version] = ReleasedModel(version, served[version][1], "c" * 64, "abc", SmokeRows(rows, answers))
     return found
 
 
@@ -174,7 +175,9 @@ def test_answers_unlike_the_offline_ones_fail_in_the_canary(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    lies = replace(models["2"], predictions=[(p / 2,) for (p,) in models["2"].predictions])
+    expected = models["2"].expected
+    halved = replace(expected, predictions=[[one[0] / 2] for one in expected.predictions])
+    lies = replace(models["2"], expected=halved)
     assert "differ by up to" in fails(cluster, models | {"2": lies}, easy, "canary smoke", touched=False)
 
 

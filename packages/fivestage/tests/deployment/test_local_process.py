@@ -15,7 +15,7 @@ from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
-from fivestage.deployment.service_client import url
+from fivestage.deployment.service_client import SmokeRows, url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
@@ -38,9 +38,8 @@ def released(settings: Settings, artifact: Artifact, traffic: Traffic, version: 
     save_artifact(artifact, folder)
     del traffic
     smoke = artifact.smoke[-1]
-    return local.release(
-        settings, version, folder, [request_of(smoke.row)], [(smoke.forecast[0] + lie,)]
-    ).difference
+    expected = SmokeRows([request_of(smoke.row)], [(smoke.forecast[0] + lie,)])
+    return local.release(settings, version, folder, expected).difference
 
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:

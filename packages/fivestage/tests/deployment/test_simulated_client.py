@@ -15,7 +15,7 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
-from fivestage.deployment.service_client import json_rows, smoke
+from fivestage.deployment.service_client import SmokeRows, json_rows, smoke
 from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.service_settings import Settings
@@ -210,8 +210,9 @@ def test_a_row_without_an_answer_is_a_sentence(received: Received, made: Made) -
 
 def test_a_refused_smoke_test_says_what_the_service_said(received: Received, made: Made) -> None:
     received.refused.add("/predict")
+    expected = SmokeRows(json_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
     with pytest.raises(UserError, match=r"was refused by .*: 422, \{\}"):
-        smoke(received.settings, json_rows(made.rows.head(2), made.contract.columns), [(0.5,), (0.5,)])
+        smoke(received.settings, expected)
 
 
 def test_one_asks_as_long_as_the_block_runs(received: Received, made: Made) -> None:

@@ -7,7 +7,7 @@ take over the port, where it is checked again.
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,14 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
-from fivestage.deployment.service_client import Deployment, require_free_port, smoke, url, wait_until_ready
+from fivestage.deployment.service_client import (
+    Deployment,
+    SmokeRows,
+    require_free_port,
+    smoke,
+    url,
+    wait_until_ready,
+)
 from fivestage.serving.service_settings import PREFIX, Settings
 
 STATE = "/var/lib/fivestage"  # the only folder that a container may write
@@ -31,21 +38,14 @@ LABEL = "fivestage.folder"  # distinguishes our containers from those of other p
 _SET_BY_IMAGE = {"folder", "host", "port", "model", "model_version", "model_digest"}
 
 
-def release(
-    settings: Settings,
-    version: str,
-    image: str,
-    rows: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Sequence[float]],
-) -> Deployment:
+def release(settings: Settings, version: str, image: str, expected: SmokeRows) -> Deployment:
     """Serve an image if it passes the smoke test, and else what was served before.
 
     Args:
         settings: Of the service; its folder is mounted, its port published.
         version: In the registry; what the image holds.
         image: Name and tag.
-        rows: Raw rows as a client writes them in JSON.
-        predictions: The numbers of each row's prediction, computed offline.
+        expected: Raw rows and what it must answer them with.
 
     Returns:
         What serves now.
@@ -59,14 +59,14 @@ def release(
             require_free_port(settings)
         try:
             trial = _start(engine, settings, image, trial=True)
-            _check(trial, _published(trial, settings), rows, predictions)
+            _check(trial, _published(trial, settings), expected)
         finally:
             _remove_all_but(engine, settings, before)
         if before is not None:
             before.stop(timeout=_stop_timeout(settings))
         try:
             after = _start(engine, settings, image)
-            difference = _check(after, settings, rows, predictions)
+            difference = _check(after, settings, expected)
             after.update(restart_policy={"Name": "unless-stopped"})
         except BaseException:  # an interruption too: what has not passed its checks must not stay
             _remove_all_but(engine, settings, before)
@@ -172,14 +172,9 @@ def _published(container: Container, settings: Settings) -> Settings:
     return settings.model_copy(update={"port": int(container.ports[f"{PORT}/tcp"][0]["HostPort"])})
 
 
-def _check(
-    container: Container,
-    settings: Settings,
-    rows: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Sequence[float]],
-) -> float:
+def _check(container: Container, settings: Settings, expected: SmokeRows) -> float:
     _wait(container, settings)
-    return smoke(settings, rows, predictions)
+    return smoke(settings, expected)
 
 
 def _wait(container: Container, settings: Settings) -> None:

@@ -1,11 +1,10 @@
 """Release a version to Kubernetes: compare a canary with what serves, replace it, or put back what served."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -40,7 +39,7 @@ from fivestage.deployment.releases import (
     serving_release,
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
-from fivestage.deployment.service_client import headers, smoke, smoke_rows
+from fivestage.deployment.service_client import SmokeRows, headers, smoke, smoke_rows
 from fivestage.registry.versions import ModelRegistry
 from fivestage.serving.service_settings import PREFIX, Settings
 
@@ -84,16 +83,14 @@ class ReleasedModel:
         digest: SHA-256 of its artifact.
         contract: SHA-256 of the contract that it was trained by.
         commit: Of the code that trained it.
-        rows: Raw rows as a client writes them in JSON.
-        predictions: The numbers of each row's prediction, computed offline.
+        expected: Raw rows and what it must answer them with.
     """
 
     version: str
     digest: str
     contract: str
     commit: str
-    rows: Sequence[Mapping[str, Any]]
-    predictions: Sequence[Sequence[float]]
+    expected: SmokeRows
 
 
 @dataclass(frozen=True)
@@ -261,7 +258,7 @@ class ClusterReleases:
                     _smoke_model(mine, new.model, self.settings)
                 baked_at = time.monotonic() + plan.bake_seconds
                 before = [_traffic([mine]), _traffic(others)]
-                probes = probe_in_turns([mine, others[0]], new.model.rows, PROBE_ROUNDS)
+                probes = probe_in_turns([mine, others[0]], new.model.expected.rows, PROBE_ROUNDS)
                 time.sleep(max(0.0, baked_at - time.monotonic()))
                 after = [_traffic([mine]), _traffic(others)]
             mine_seen, stable_seen = (
@@ -352,8 +349,8 @@ def released_model(name: str, version: str) -> ReleasedModel:
         UserError: When the registry does not have it.
     """
     found, artifact = ModelRegistry(name).open(version)
-    contract, rows = artifact.lineage.contract, smoke_rows(artifact)
-    return ReleasedModel(found.version, found.digest, contract, found.commit, *rows)
+    contract = artifact.lineage.contract
+    return ReleasedModel(found.version, found.digest, contract, found.commit, smoke_rows(artifact))
 
 
 def _require_same_image(image: str, digest: str, expected: str) -> None:
@@ -376,7 +373,7 @@ def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings)
             f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
         )
     address = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
-    return smoke(address, model.rows, model.predictions)
+    return smoke(address, model.expected)
 
 
 def _traffic(clients: Sequence[httpx.Client]) -> Traffic:

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -19,6 +18,7 @@ from fivestage.common.settings import DEMO, ROOT
 from fivestage.deployment.service_client import (
     PATIENCE,
     Deployment,
+    SmokeRows,
     headers,
     require_free_port,
     smoke,
@@ -51,21 +51,14 @@ def settings_in(folder: str) -> Settings:
     return Settings.from_environment().model_copy(update=own | demo)
 
 
-def release(
-    settings: Settings,
-    version: str,
-    folder: Path,
-    rows: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Sequence[float]],
-) -> Deployment:
+def release(settings: Settings, version: str, folder: Path, expected: SmokeRows) -> Deployment:
     """Serve a version if it passes the smoke test, and else what was served before.
 
     Args:
         settings: Of the service, which is started unless it runs.
         version: In the registry.
         folder: Of its artifact.
-        rows: Raw rows as a client writes them in JSON.
-        predictions: The numbers of each row's prediction, computed offline.
+        expected: Raw rows and what it must answer them with.
 
     Returns:
         What serves now.
@@ -76,7 +69,7 @@ def release(
     before = switch(settings, version, folder)
     try:
         start(settings)
-        difference = smoke(settings, rows, predictions)
+        difference = smoke(settings, expected)
     except BaseException:  # an interruption too: what has not passed its checks must not stay
         _go_back(settings, before)
         raise

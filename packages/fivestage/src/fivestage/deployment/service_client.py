@@ -126,28 +126,40 @@ def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRo
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def smoke_rows(artifact: Artifact) -> tuple[list[JsonRow], list[tuple[float, ...]]]:
+@dataclass(frozen=True)
+class SmokeRows:
+    """What a version is asked before it serves.
+
+    Attributes:
+        rows: Raw rows as a client writes them in JSON.
+        predictions: The numbers of each row's prediction, computed offline.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    predictions: Sequence[Sequence[float]]
+
+
+def smoke_rows(artifact: Artifact) -> SmokeRows:
     """Return the raw rows that an artifact carries for `smoke`, and the predictions it gave them offline.
 
     Args:
         artifact: Of the version that is to be brought into service.
 
     Returns:
-        The rows as a client writes them in JSON, and for each row the numbers of its prediction (float).
+        The rows and their predictions.
     """
     frame = pd.DataFrame([one.row for one in artifact.smoke])
-    return json_rows(frame, artifact.contract.columns), [one.forecast for one in artifact.smoke]
+    return SmokeRows(json_rows(frame, artifact.contract.columns), [one.forecast for one in artifact.smoke])
 
 
-def smoke(
-    settings: Settings, rows: Sequence[Mapping[str, Any]], predictions: Sequence[Sequence[float]]
-) -> float:
+def smoke(settings: Settings, expected: SmokeRows) -> float:
     """Post raw rows as a client would, and compare the answers with the predictions computed offline.
 
     Rows whose history the service no longer holds, as when a version of long ago is served, are posted but
     not compared: at loading, the version has answered them from a history of its own.
     """
     address = url(settings)
+    rows, predictions = expected.rows, expected.predictions
     try:
         with httpx.Client(base_url=address, headers=headers(settings), timeout=PATIENCE) as client:
             response = client.post("/predict", json={"rows": list(rows)}).raise_for_status()
@@ -162,8 +174,8 @@ def smoke(
         raise UserError(f"The smoke test posted {len(predictions)} rows and got {len(answers)} answers.")
     compared = [place for place, row in enumerate(rows) if _has_history(row, model)]
     found = np.array([answers[place] for place in compared], dtype=np.float64)
-    expected = np.array([predictions[place] for place in compared], dtype=np.float64)
-    worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max(initial=0))
+    offline = np.array([predictions[place] for place in compared], dtype=np.float64)
+    worst = float((np.abs(found - offline) / np.maximum(1, np.abs(offline))).max(initial=0))
     if not worst <= min(
         SINGLE_TOLERANCE, model.get("tolerance", TOLERANCE)
     ):  # a model may be in single precision
