@@ -15,7 +15,7 @@ from fivestage.data.splits import TemporalSplit, cut
 from fivestage.evaluation.gates import Probe
 from fivestage.features.offline import build_features
 from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
-from fivestage.orchestration.materializers import FrameMaterializer, RecordMaterializer
+from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.training.leakage_probes import features_see_no_future, leakage_probes
 from problem import PROBLEM
 
@@ -31,11 +31,7 @@ class Probes:
 
 @step(
     cache_policy=DATA_CACHE,
-    output_materializers={
-        "rows": FrameMaterializer,
-        "event_tables": RecordMaterializer,
-        "ingested": RecordMaterializer,
-    },
+    output_materializers={"event_tables": RecordMaterializer, "ingested": RecordMaterializer},
 )
 def ingest(
     data: str,
@@ -54,7 +50,7 @@ def ingest(
     return rows, event_tables, ingested  # spelled out: ZenML reads the outputs off this line
 
 
-@step(cache_policy=DATA_CACHE, output_materializers=FrameMaterializer)
+@step(cache_policy=DATA_CACHE)
 def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.DataFrame, "features"]:
     """What was known of every row at its decision time."""
     return build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
@@ -74,14 +70,7 @@ def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
     return stored
 
 
-@step(
-    cache_policy=DATA_CACHE,
-    output_materializers={
-        "rows": FrameMaterializer,
-        "event_tables": RecordMaterializer,
-        "features": FrameMaterializer,
-    },
-)
+@step(cache_policy=DATA_CACHE, output_materializers={"event_tables": RecordMaterializer})
 def draw(
     stored: Stored, as_of: str, until: str
 ) -> tuple[
