@@ -32,8 +32,17 @@ def test_a_question_is_answered_by_what_follows_it(answerer: Answerer) -> None:
     assert "on call" in answerer.answer("Who may roll back?").text
 
 
+def test_a_name_that_is_in_nothing_found_is_a_sign_that_nothing_answers(answerer: Answerer) -> None:
+    for question, named in (
+        ("How do I cache in Redis?", 0.0),
+        ("Does Rollback take long?", 1.0),
+        ("Who may?", 1.0),
+    ):
+        assert answerer.signals.of(question, answerer.retrieve(question))[3] == named
+
+
 def test_below_the_threshold_nothing_is_answered(answerer: Answerer) -> None:
-    answerer.abstention = Abstention((5.0, 3.0, 3.0), -4.6, 0.5)
+    answerer.abstention = Abstention((5.0, 3.0, 3.0, 0.0), -4.6, 0.5)
     answer = answerer.answer("Who won the football world cup?", DEFAULT, StandIn())
     assert (answer.text, answer.kind, answer.citations) == (UNKNOWN, "unknown", ())
     assert answerer.answer("Who may roll back?").kind == "extractive"

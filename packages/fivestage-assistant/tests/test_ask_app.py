@@ -20,7 +20,7 @@ QUESTION = {"question": "Who may roll back?"}
 
 def served(folder: Path, index: SearchIndex, threshold: float = 0.0, template: str = DEFAULT) -> None:
     save_index(index, folder / INDEXES / index.version)
-    rule = Abstention((5.0, 3.0, 3.0), -4.6, threshold)
+    rule = Abstention((5.0, 3.0, 3.0, 0.0), -4.6, threshold)
     release(folder, ServedRelease(0, index.version, 1, template, rule, "corpus"), "a test")
 
 

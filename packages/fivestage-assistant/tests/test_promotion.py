@@ -19,8 +19,10 @@ from fivestage_assistant.promotion import (
     Evaluation,
     ServedRelease,
     current_release,
+    history,
     index_gates,
     prompt_gates,
+    readable_release,
     release,
     require_passed,
     roll_back,
@@ -39,7 +41,7 @@ from fivestage_assistant.search_index import SearchIndex, save_index
 from fivestage_assistant.support import SupportRates
 
 PAGES = tuple(f"docs/{number}.md" for number in range(20))
-SERVED = ServedRelease(0, "index", 1, DEFAULT, Abstention((0.0, 0.0, 0.0), 0.0, 0.0), "corpus")
+SERVED = ServedRelease(0, "index", 1, DEFAULT, Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0), "corpus")
 
 
 def scores(value: float) -> RetrievalScores:
@@ -174,6 +176,23 @@ def test_the_command_refuses_a_worse_prompt_and_lets_a_good_one_serve(
     assert now is not None
     assert (now.prompt_version, now.number) == (version, 2)
     assert roll_back(tmp_path, "").template == DEFAULT
+
+
+def test_a_release_of_another_version_is_replaced_and_stays_in_the_history(tmp_path: Path) -> None:
+    release(tmp_path, SERVED, "first")
+    for name in ("current.json", "releases.jsonl"):
+        path = tmp_path / name
+        path.write_text(
+            path.read_text()
+            .replace("[0.0, 0.0, 0.0, 0.0]", "[0.0]")
+            .replace("[\n   0.0,\n   0.0,\n   0.0,\n   0.0\n  ]", "[0.0]")
+        )
+    with pytest.raises(UserError, match="make index-assistant"):
+        current_release(tmp_path)
+    assert readable_release(tmp_path) is None
+    assert release(tmp_path, SERVED, "second").number == 2
+    assert [one.why for one in history(tmp_path)] == ["second"]
+    assert len((tmp_path / "releases.jsonl").read_text().splitlines()) == 2
 
 
 def test_releases_have_a_history_and_a_way_back(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_without_an_embedding_model_stems_do(documents: list[Document], contract
     found = Retrievers(index, None).get("hybrid").search("Who may roll back?", 3)
     assert found[0].passage.path == "docs/rollback.md"
     answerer = Answerer(
-        index, Retrievers(index, None).get("hybrid"), None, contract.answers, Abstention((0, 0, 0), 0, 0)
+        index, Retrievers(index, None).get("hybrid"), None, contract.answers, Abstention((0, 0, 0, 0), 0, 0)
     )
     assert "on call" in answerer.answer("Who may roll back?").text
 

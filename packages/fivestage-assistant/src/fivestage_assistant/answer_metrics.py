@@ -59,9 +59,10 @@ def fit_abstention(
     seen = np.array([signals.of(one.text, retriever.search(one.text, limits.passages)) for one in questions])
     answerable = np.array([one.answerable for one in questions])
     if len(set(answerable)) < 2:  # noqa: PLR2004 (both kinds)
-        return Abstention((0.0, 0.0, 0.0), 0.0, 0.0)
+        return Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
     fitted = LogisticRegression(C=10.0, class_weight="balanced").fit(seen, answerable)
-    weights = tuple(float(one) for one in fitted.coef_[0])
+    cosine, coverage, known, named = map(float, fitted.coef_[0])
+    weights = (cosine, coverage, known, named)
     rule = Abstention(weights, float(fitted.intercept_[0]), 0.0)
     confidences = [rule.confidence(tuple(one)) for one in seen[answerable]]
     return Abstention(weights, rule.bias, float(np.quantile(confidences, 1 - limits.answered_share)))

@@ -19,6 +19,7 @@ from fivestage_assistant.support import quotable, support
 from fivestage_assistant.text import content_stems, days, numbers, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
+NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+")  # a capital that does not begin the question
 UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
 CITED = re.compile(r"\[(\d{1,2})\]")
 CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
@@ -106,12 +107,12 @@ class Abstention:
     """When to say "I do not know": a logistic regression on what retrieval shows, and a threshold.
 
     Args:
-        weights: of cosine, coverage and known share, in this order.
+        weights: of the signals, in the order of `Signals.of`.
         bias: of the regression.
         threshold: of the confidence, below which nothing is answered.
     """
 
-    weights: tuple[float, ...]
+    weights: tuple[float, float, float, float]
     bias: float
     threshold: float
 
@@ -122,7 +123,7 @@ class Abstention:
 
 
 class Signals:
-    """What tells whether a corpus answers a question: cosine, coverage of its stems, and stems that it knows.
+    """What tells whether a corpus answers a question: cosine, coverage, stems that it knows, and names.
 
     Args:
         index: the corpus.
@@ -140,8 +141,14 @@ class Signals:
         """How much a stem says: its inverse document frequency."""
         return math.log((self._passages + 1) / (self._counts.get(stem, 0) + 0.5))
 
-    def of(self, question: str, found: Sequence[Retrieved]) -> tuple[float, float, float]:
-        """The signals of a question and what was found for it; each between 0 and 1."""
+    def of(self, question: str, found: Sequence[Retrieved]) -> tuple[float, float, float, float]:
+        """The signals of a question and what was found for it.
+
+        Returns:
+            The largest cosine; the largest share of the question's stems in one passage, and the share that
+            the corpus knows, both weighted by rarity; 1 unless a name of the question is in no passage
+            found. Each lies between 0 and 1.
+        """
         stems = set(content_stems(question))
         total = sum(map(self.rarity, stems)) or 1.0
         cosines = [one.cosine for one in found if not math.isnan(one.cosine)]
@@ -149,7 +156,10 @@ class Signals:
             sum(self.rarity(stem) for stem in stems & self._stems[one.passage.name]) / total for one in found
         )
         known = sum(self.rarity(stem) for stem in stems if stem in self._counts) / total
-        return max(cosines, default=0.0), max(shares, default=0.0), known
+        seen = set().union(*(self._stems[one.passage.name] for one in found))
+        names = [set(content_stems(name)) for name in NAME.findall(question)]
+        named = float(all(not stems or stems & seen for stems in names))
+        return max(cosines, default=0.0), max(shares, default=0.0), known, named
 
 
 class Answerer:
@@ -221,7 +231,7 @@ class Answerer:
         Returns:
             The answer, whose citations are always among the passages found.
         """
-        if self._guarded and guard.is_suspicious(question):
+        if self._guarded and guard.is_instruction(question):
             return Answer(UNKNOWN, "unknown", fell_back="the question reads like an instruction")
         found = self.retrieve(question) if found is None else found
         names = tuple(one.passage.name for one in found)

@@ -88,7 +88,7 @@ def latency(
 ) -> dict[str, float]:
     """Milliseconds of CPU for finding passages and for making the answer, one question after another."""
     retriever = Retrievers(index, model).get(contract.answers.retriever)
-    answerer = Answerer(index, retriever, model, contract.answers, Abstention((0.0, 0.0, 0.0), 0.0, 0.0))
+    answerer = Answerer(index, retriever, model, contract.answers, Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0))
     answerer.clean_by_name()
     times = []
     for one in questions:

@@ -16,6 +16,7 @@ from fivestage.common.settings import VAR
 from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.log import open_store
 from fivestage.serving.problems import ProblemError
+from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import PREFIX as SERVE
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.store import EventRecord, PredictionRecord
@@ -94,7 +95,8 @@ class AskService:
         self, settings: AskSettings, contract: AssistantContract, chat: ChatModel | None = None
     ) -> None:
         self.settings, self.contract = settings, contract
-        self.metrics = AskMetrics()
+        self.ask_metrics = AskMetrics()
+        self.metrics: ServiceMetrics = self.ask_metrics  # as the parts of the scoring service know it
         self.background = BackgroundTasks(self.metrics)
         self.draining = False  # set when told to stop
         self.reload_error = ""
@@ -138,7 +140,7 @@ class AskService:
             if found is None or (self.serving is not None and self.serving.release == found):
                 return
             self.serving = await asyncio.to_thread(self._load, found)
-            self.metrics.takes_up(found.index, found.prompt_version)
+            self.ask_metrics.takes_up(found.index, found.prompt_version)
             self.reload_error = ""
         except UserError as error:
             self.reload_error = str(error)
@@ -195,14 +197,14 @@ class AskService:
         if body is None:
             answer, timed = await asyncio.to_thread(self._answer, serving, question)
             body = self._body(answer, serving)
-            self.metrics.asked(answer, body["cost"])
+            self.ask_metrics.asked(answer, body["cost"])
             if not answer.fell_back.startswith("the chat model failed"):  # that may go better the next time
                 self._cache[key] = body
                 if len(self._cache) > CACHED:
                     self._cache.popitem(last=False)
         body = {"request_id": request_id, **body, "cached": cached}
         await self._log(request_id, started, question, body)
-        self.metrics.answers.labels(body["kind"]).inc()
+        self.ask_metrics.answers.labels(body["kind"]).inc()
         if timed is not None and self._traces is not None:
             self._traces.add(question, body, timed)
         return body
@@ -247,7 +249,7 @@ class AskService:
             ) from error
         new = numbers[0] is not None
         if new:
-            self.metrics.thumbs.labels(str(helpful).lower()).inc()
+            self.ask_metrics.thumbs.labels(str(helpful).lower()).inc()
         return new
 
     async def _log(self, request_id: str, started: float, question: str, body: Mapping[str, Any]) -> None:

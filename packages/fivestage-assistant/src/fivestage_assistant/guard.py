@@ -20,6 +20,19 @@ LOOKALIKES = str.maketrans(
     "аеорсухіјѕԁһӏνοαερτικАВЕКМНОРСТХΑΒΕΗΙΚΜΝΟΡΤΧ013457@$",
     "aeopcyxijsdhlvoaeptikABEKMHOPCTXABEHIKMNOPTXoieastas",
 )
+# A question, which asks and tells nothing: words about assistants and answers are its subject.
+ASKS = re.compile(
+    r"^\W*(?:who|whom|whose|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|may|must|should|"
+    r"will|would|has|have|in\s+(?:what|which)|on\s+which|from\s+which|by\s+how|since\s+which)\b[^.!?:;\n]*\??\s*$",
+    re.IGNORECASE,
+)
+OVERRIDES = re.compile(
+    r"\b(?:ignor|disregard|forget|overrid|bypass)\w*\b.{0,40}"
+    r"\b(?:previous|prior|above|instruction|rule|prompt|told|guard)"
+    r"|\b(?:print|reveal|show|send|output|list|dump|repeat|leak|disclose|say)\b.{0,60}"
+    r"\b(?:api\s?keys?|passwords?|secrets|credentials?|environment\s+variables?|system\s+prompt|exactly|verbatim)",
+    re.IGNORECASE | re.DOTALL,
+)
 INSTRUCTIONS = re.compile(
     r"""
     \b(?:ignor|disregard|forget|overrid|overwrit|bypass|neglect|discard)\w*\b.{0,40}
@@ -162,6 +175,24 @@ def is_suspicious(text: str) -> bool:
         or LINK.search(LOCAL_LINK.sub("", shown))
         or _is_encoded(DIGEST.sub("", shown))
         or _is_foreign(shown)
+    )
+
+
+def is_instruction(question: str) -> bool:
+    """Whether an instruction was asked; a plain question may speak of assistants and answers."""
+    hidden = visible(question) != unicodedata.normalize("NFKC", question)
+    if hidden or not ASKS.match(question):
+        return is_suspicious(question)
+    squashed = re.sub(r"[^a-z]", "", question.lower())
+    return bool(
+        OVERRIDES.search(question)
+        or SQUASHED.search(squashed)
+        or FOREIGN.search(question)
+        or LINK.search(question)
+        or (
+            CODE_WORD.search(question)
+            and re.search(r"\b(?:say|print|reply|output)\b", question, re.IGNORECASE)
+        )
     )
 
 

@@ -32,8 +32,8 @@ from fivestage_assistant.promotion import (
     INDEXES,
     Evaluation,
     ServedRelease,
-    current_release,
     index_gates,
+    readable_release,
     release,
 )
 from fivestage_assistant.prompts import champion_prompt
@@ -100,7 +100,7 @@ def promote_index(
     version = register(of, load_index(FOLDER / INDEXES / index), found)
     if passed:
         client, name = MlflowClient(), f"{of.name}_index"
-        before = current_release(FOLDER)
+        before = readable_release(FOLDER)
         if before is not None and before.index != index:
             set_alias_to_index(client, name, PREVIOUS, before.index)
         client.set_registered_model_alias(name, CHAMPION, version)
@@ -125,7 +125,7 @@ def documents_now(contract: AssistantContract) -> list[Document]:
 
 def served_index() -> SearchIndex | None:
     """The index that serves; None where there is none."""
-    served = current_release(FOLDER)
+    served = readable_release(FOLDER)
     folder = FOLDER / INDEXES / served.index if served else None
     return load_index(folder) if folder is not None and folder.exists() else None
 

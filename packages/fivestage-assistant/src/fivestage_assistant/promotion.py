@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,9 +224,9 @@ def release(folder: Path, new: ServedRelease, why: str) -> ServedRelease:
     Returns:
         The release as it stands in the history.
     """
-    past = history(folder)
+    past = _lines(folder)
     made = replace(new, number=len(past) + 1, at=datetime.now(UTC).isoformat(timespec="seconds"), why=why)
-    lines = [*(json.dumps(asdict(one)) for one in past), json.dumps(asdict(made))]
+    lines = [*past, json.dumps(asdict(made))]
     write_whole(
         folder / HISTORY, lambda scratch: scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
     )
@@ -250,12 +251,25 @@ def roll_back(folder: Path, why: str) -> ServedRelease:
 
 
 def history(folder: Path) -> list[ServedRelease]:
-    """All releases, the oldest first."""
+    """All releases, the oldest first; without those that another version of the assistant wrote."""
+    read, found = TypeAdapter(ServedRelease), []
+    for line in _lines(folder):
+        with suppress(ValueError):
+            found.append(read.validate_json(line))
+    return found
+
+
+def readable_release(folder: Path) -> ServedRelease | None:
+    """What serves; None also where another version of the assistant wrote it, which a new index replaces."""
+    try:
+        return current_release(folder)
+    except UserError:
+        return None
+
+
+def _lines(folder: Path) -> list[str]:
     path = folder / HISTORY
-    if not path.exists():
-        return []
-    read = TypeAdapter(ServedRelease)
-    return [read.validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def _differs(one: ServedRelease, other: ServedRelease) -> bool:
