@@ -87,20 +87,19 @@ class Reference:
         return [*counted, *residual_statistics(self.product, product, self.design)[1]], product
 
 
-def detect_drift(reference: Window, current: Window, false_alarm: float, seed: int = 0) -> list[Finding]:
+def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
     """Every statistic of every column of the reference, furthest first.
 
     Args:
         reference: the days that say what is usual.
         current: the window to judge.
         false_alarm: chance that anything at all drifts where nothing changed but the days.
-        seed: of the mock windows.
 
     Raises:
         ValueError: where the reference is shorter than two current windows, too short to know chance from.
     """
     counted = Reference.of(reference)
-    return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm, seed))
+    return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
 
 
 def compare(reference: Reference, current: Window, limits: Limits) -> list[Finding]:
@@ -123,11 +122,10 @@ def _explain_residuals(found: Statistics, reference: Reference, product: Floats,
         for one in by_themselves
         for column in np.array(one.columns)[found[one.kind.name][0] >= limits[one.kind.name]].tolist()
     }
-    moved = {""}
-    while moved:
+    while reference.design.names.size:
         before, now = residual_statistics(reference.product, product, reference.design, sorted(out))
         far: dict[str, float] = {}
-        for kind, distance in compare_days(now, before, *_whole(now, before)).items() if now else ():
+        for kind, distance in compare_days(now, before, *_whole(now, before)).items():
             columns = next(one.columns for one in now if one.kind.name == kind)
             left = ~np.isin(columns, list(out))
             found[kind] = np.where(left, np.minimum(found[kind], distance), found[kind])

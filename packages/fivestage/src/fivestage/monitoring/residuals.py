@@ -109,7 +109,7 @@ def products(window: Window, design: Design) -> Floats:
 
 
 def residual_statistics(
-    reference: Floats, window: Floats, design: Design, without: Sequence[str] = (), seed: int = 0
+    reference: Floats, window: Floats, design: Design, without: Sequence[str] = ()
 ) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
     """The statistics of a reference's residuals and of a window's; the mean in the reference's deviations.
 
@@ -118,13 +118,12 @@ def residual_statistics(
         window: the same of the window.
         design: of the reference.
         without: columns that predict nothing and have no residuals: theirs are 0.
-        seed: of the folds.
     """
     kept = ~np.isin(design.names, list(without))
     cells, names = np.append(True, kept), design.names[kept]  # the first is of the intercept
     then, now = (one[:, cells][:, :, cells] for one in (reference, window))
     total, days = then.sum(axis=0), len(then)
-    fold = np.random.default_rng(seed).permutation(days) % FOLDS
+    fold = np.random.default_rng(0).permutation(days) % FOLDS
     of_reference = np.zeros((2, days, names.size))
     for here in (fold == number for number in np.unique(fold)):
         of_reference[:, here] = _residual_sums(then[here], _fit(total - then[here].sum(axis=0), names))
