@@ -1,6 +1,6 @@
 import pytest
 
-from fivestage_distributed.equality import LAYOUTS, Compared, Held, alone, compare, difference
+from fivestage_distributed.equality import CONTROL, LAYOUTS, Compared, Held, alone, compare, difference
 
 LARGEST_ERROR = 1e-5
 
@@ -12,7 +12,7 @@ def one_process() -> tuple[list[float], Held]:
 
 @pytest.fixture(scope="module")
 def compared(one_process: tuple[list[float], Held]) -> dict[str, Compared]:
-    return {name: compare(name, one_process[0]) for name in LAYOUTS}
+    return {one.layout: one for one in compare(one_process[0])}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -26,10 +26,8 @@ def test_one_process_learns(one_process: tuple[list[float], Held]) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_training_that_drops_the_sync_of_gradients_is_noticed(
-    one_process: tuple[list[float], Held],
-) -> None:
-    assert compare("DDP, 2 processes", one_process[0], synced=False).error > 1_000 * LARGEST_ERROR
+def test_a_training_that_drops_the_sync_of_gradients_is_noticed(compared: dict[str, Compared]) -> None:
+    assert compared[CONTROL].error > 1_000 * LARGEST_ERROR
 
 
 @pytest.mark.parametrize("processes", [2, 4])

@@ -61,14 +61,13 @@ def untrained(problem: SyntheticProblem, tables: Tables, events: EventTables) ->
     )
 
 
-@pytest.fixture
-def models(
-    problem: SyntheticProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ModelRegistry]:
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    yield ModelRegistry(problem.contract.name)
+@pytest.fixture(scope="module")
+def models(problem: SyntheticProblem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRegistry]:
+    before, folder = mlflow.get_tracking_uri(), tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        yield ModelRegistry(problem.contract.name)
     mlflow.set_tracking_uri(before)
 
 

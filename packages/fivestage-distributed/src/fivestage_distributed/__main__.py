@@ -75,6 +75,7 @@ def _challenger(chosen: argparse.Namespace) -> None:
     prepare_environment()
     import yaml
 
+    from fivestage.contract.contract import epoch
     from fivestage.orchestration.lineage import lineage_of
     from fivestage.registry.versions import ModelRegistry
     from fivestage_distributed.challenger import (
@@ -84,14 +85,14 @@ def _challenger(chosen: argparse.Namespace) -> None:
         gate_lines,
         sentences,
     )
-    from fivestage_distributed.registered import RegisteredChallenger, register_challenger
+    from fivestage_distributed.registered import RegisteredChallenger, opponent_of, register_challenger
 
     sys.path.insert(0, str(Path.cwd()))
     problem: Any = import_module("problem").PROBLEM
     text = chosen.config.read_text(encoding="utf-8") if chosen.config else "{}"
     config = ChallengerConfig.model_validate(yaml.safe_load(text))
     registry = ModelRegistry(problem.contract.name)
-    holder = registry.champion()
+    holder = opponent_of(registry, epoch(problem.contract.split.test_start))
     opponent = registry.open(holder.version)[1] if holder else None
     model, reference, judged = challenge(
         problem, config, chosen.output, champion_answers(opponent) if opponent else None

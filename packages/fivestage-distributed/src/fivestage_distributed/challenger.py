@@ -433,7 +433,7 @@ def sentences(judged: Judged) -> list[str]:
     if judged.label_alone:
         said.append(f"Without pre-training, on the label alone: {scores(judged.label_alone)}.")
     if judged.champion:
-        said.append(f"The champion on the same rows: {scores(judged.champion)}.")
+        said.append(f"The champion, as of the same day, on the same rows: {scores(judged.champion)}.")
     if not refused:
         return [*said, "It passes every gate."]
     return [*said, *(f"The gate *{one.name}* refuses it: {one.sentence}" for one in refused)]

@@ -24,7 +24,7 @@ from fivestage.reporting.plot_style import LINE, MARKERS, SERIES, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
 from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
-from fivestage_distributed.equality import LAYOUTS, MODEL, Compared, Held, alone, compare
+from fivestage_distributed.equality import CONTROL, LAYOUTS, MODEL, Compared, Held, alone, compare
 from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
 from fivestage_distributed.goodput import daly_interval, goodput_of_failures
 from fivestage_distributed.ring import AlphaBeta, RingTime, fit_alpha_beta, measure_ring
@@ -146,12 +146,12 @@ def measure(say: Callable[[str], None] = print) -> Demonstration:
     start = time.perf_counter()
     losses, whole = alone()
     say(f"One process: {len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}.")
-    compared = []
-    for layout in LAYOUTS:
-        compared.append(compare(layout, losses))
-        say(f"  {layout:34} largest relative error {compared[-1].error:.1e}")
-    control = compare("DDP, 2 processes", losses, synced=False).error
-    say(f"  {'control: no sync of gradients':34} largest relative error {control:.1e}")
+    found = {}
+    for one in compare(losses):
+        found[one.layout] = one
+        say(f"  {one.layout:48} largest relative error {one.error:.1e}")
+    control = found[CONTROL].error
+    compared = [found[layout] for layout in LAYOUTS]
     ring = measure_ring(RING)
     fit = fit_alpha_beta(ring, RING)
     say(
@@ -159,8 +159,9 @@ def measure(say: Callable[[str], None] = print) -> Demonstration:
         f"{fit.alpha * 1e6:.0f} microseconds a send, {fit.bandwidth / 1e9:.2f} GB/s."
     )
     bubbles = tuple(measure_bubble(schedule, PIPELINE) for schedule in SCHEDULES)
-    for one in bubbles:
-        say(f"  {one.schedule:18} bubble {one.fitted:.2f} microbatches; the formula says {one.expected:g}")
+    for bubble in bubbles:
+        said = f"bubble {bubble.fitted:.2f} microbatches; the formula says {bubble.expected:g}"
+        say(f"  {bubble.schedule:18} {said}")
     killed = tuple(kill(what, losses, seed) for seed, what in enumerate(("worker", "node")))
     for death in killed:
         say(

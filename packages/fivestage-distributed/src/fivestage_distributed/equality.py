@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,8 @@ LAYOUTS: dict[str, ParallelConfig] = {
     "pipeline x FSDP, 2 x 2": ParallelConfig(pp=2, dp=2, zero=2, schedule="1f1b", microbatches=4),
     "pipeline x DDP, 2 x 2": ParallelConfig(pp=2, dp=2, schedule="1f1b", microbatches=4),
 }
+
+CONTROL = "DDP, 2 processes, without the sync of gradients"
 
 
 @dataclass(frozen=True)
@@ -106,27 +109,34 @@ class Compared:
     held: tuple[Held, ...]
 
 
-def compare(layout: str, expected: list[float], *, synced: bool = True) -> Compared:
-    """Train a layout in processes of its own.
+def compare(expected: list[float], layouts: Sequence[str] = (*LAYOUTS, CONTROL)) -> Iterator[Compared]:
+    """Train layouts, all those of as many processes one after the other in the same processes.
 
     Args:
-        layout: a key of `LAYOUTS`.
         expected: the losses of one process.
-        synced: False drops the sync of gradients.
+        layouts: keys of `LAYOUTS`, or `CONTROL`.
 
-    Returns:
-        How far its losses are from those of one process.
+    Yields:
+        How far the losses of each are from those of one process.
     """
-    parallel = LAYOUTS[layout]
-    found = run_processes(parallel.processes, _curve, parallel, len(expected), synced)
-    worst = max(difference(losses, expected) for losses, _ in found)
-    return Compared(layout, parallel.processes, worst, tuple(one for _, one in found))
-
-
-def _curve(parallel: ParallelConfig, steps: int, synced: bool) -> tuple[list[float], Held]:  # noqa: FBT001
-    return curve(parallel, steps, synced=synced)
+    by_count: dict[int, list[str]] = {}
+    for name in layouts:
+        by_count.setdefault(_parallel(name).processes, []).append(name)
+    for count, names in by_count.items():
+        found = run_processes(count, _curves, names, len(expected))
+        for name, ranks in zip(names, zip(*found, strict=True), strict=True):
+            worst = max(difference(losses, expected) for losses, _ in ranks)
+            yield Compared(name, count, worst, tuple(one for _, one in ranks))
 
 
 def alone(steps: int = STEPS) -> tuple[list[float], Held]:
     """The losses of one process, and what it holds."""
-    return run_processes(1, _curve, ParallelConfig(), steps, True)[0]  # type: ignore[no-any-return]  # noqa: FBT003
+    return run_processes(1, curve, ParallelConfig(), steps)[0]  # type: ignore[no-any-return]
+
+
+def _curves(names: list[str], steps: int) -> list[tuple[list[float], Held]]:
+    return [curve(_parallel(name), steps, synced=name != CONTROL) for name in names]
+
+
+def _parallel(name: str) -> ParallelConfig:
+    return LAYOUTS["DDP, 2 processes" if name == CONTROL else name]

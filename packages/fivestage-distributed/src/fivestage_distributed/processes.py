@@ -28,7 +28,9 @@ def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> 
     Raises:
         torch.multiprocessing.ProcessRaisedException: with the error of a process.
     """
-    multiprocessing.set_forkserver_preload(["fivestage_distributed.equality"])  # torch is imported once
+    multiprocessing.set_forkserver_preload(
+        ["fivestage_distributed.equality", "torch.distributed.pipelining"]
+    )  # torch is imported once
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(  # type: ignore[no-untyped-call]
             _join, (count, folder, function, arguments), nprocs=count, start_method="forkserver"

@@ -102,6 +102,25 @@ def load(folder: Path) -> RegisteredChallenger:
     return RegisteredChallenger(challenger, contract, manifest["reference"])
 
 
+def opponent_of(registry: ModelRegistry, as_of: int) -> Version | None:
+    """The champion, or, where it has seen the days that a challenger is judged on, the newest that has not.
+
+    Args:
+        registry: of the project's model.
+        as_of: end of what the challenger has learnt from, in epoch seconds.
+
+    Returns:
+        A version whose artifact the service can serve; None where there is none.
+    """
+    holder = registry.champion()
+    if holder and holder.as_of <= as_of:
+        return holder
+    listed = MlflowClient().search_model_versions(f"name = '{registry.name}'")
+    known = [registry.find(str(one.version)) for one in listed]
+    found = [one for one in known if one.as_of <= as_of and not one.loader]
+    return max(found, key=lambda one: (one.as_of, int(one.version)), default=None)
+
+
 def register_challenger(
     model: RegisteredChallenger, judged: Judged, config: ChallengerConfig, lineage: Lineage
 ) -> Version:

@@ -12,12 +12,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.pipelining import (
-    PipelineStage,
-    Schedule1F1B,
-    ScheduleGPipe,
-    ScheduleInterleaved1F1B,
-)
 from torch.nn import functional
 
 from fivestage_distributed.checkpoints import Checkpoints
@@ -180,6 +174,13 @@ def _accumulated(part: Part, training: TrainingConfig, loss: TokenLoss) -> Updat
 
 
 def _pipelined(part: Part, training: TrainingConfig, loss: TokenLoss, device: torch.device) -> Update:
+    from torch.distributed.pipelining import (  # takes a second, which no other layout should wait for
+        PipelineStage,
+        Schedule1F1B,
+        ScheduleGPipe,
+        ScheduleInterleaved1F1B,
+    )
+
     parallel = training.parallel
     count, group = parallel.pp * parallel.chunks, part.mesh["pipeline"].get_group()
     stages: list[Any] = [

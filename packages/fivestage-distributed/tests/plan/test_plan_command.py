@@ -1,5 +1,6 @@
 """`make plan`, as a person types it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,7 @@ def test_published_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("--layout tp=x", r"--layout: 'tp=x' is not like tp=2"),
         ("--layout recompute=some", r"recompute='some' is none of none, selective, full"),
         ("--layout tp=3", r"No layout of 1,024 GPUs with tp=3 divides 80 layers, 64 heads"),
+        ("--model 1m", r"no shape like Llama 3's of 1,000,000 parameters, the nearest has 66,617,344"),
         ("--price 0", r"--price must be above zero"),
         ("--prices nowhere.yaml", r"nowhere\.yaml cannot be read"),
     ],
@@ -115,3 +117,15 @@ def test_prices_may_be_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "our contract, 1 Nov 2026" in page
     with pytest.raises(SystemExit, match=r"has no price of a100: add it there"):
         main(["--model", "8b", "--gpu", "a100", "--prices", str(prices)])
+
+
+def test_a_small_run_is_told_in_numbers_that_are_not_zero(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    printed, _ = planned(capsys, tmp_path, "--model", "100m", "--tokens", "1B", "--gpus", "1")
+    assert "1B tokens of 135.1m on 1 h100" in printed  # the nearest shape, by its own size
+    for line in printed.splitlines():
+        if line.strip().startswith(("days", "cost", "energy", "failures")):
+            assert not re.search(r" 0(\.0+)? ", line)
+    assert " USD: " in printed
+    assert " hours, each" in printed

@@ -23,6 +23,8 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmbt])", re.IGNORECASE)
 UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 WIDTH_OF_DEPTH, HEAD, FFN_OF_HIDDEN, VOCABULARY = 112, 128, 3.5, 128_256  # as Llama 3 has them
 
+MOST_MISSED, ROUNDED = 0.5, 0.05  # by which a shape may miss the size asked for, or is called by it
+
 _CHECKED = ConfigDict(extra="forbid")
 Kind = TypeVar("Kind")
 
@@ -293,7 +295,15 @@ def _like_llama_3(parameters: float) -> Model:
         none, one = shape(hidden, 0).parameters, shape(hidden, 1).parameters
         found.append(shape(hidden, max(1, round((parameters - none) / (one - none)))))
     best = min(found, key=lambda model: abs(math.log(model.hidden / model.layers / WIDTH_OF_DEPTH)))
-    return replace(best, name=f"{parameters / 1e9:g}b", source="a shape like Llama 3's")
+    missed = abs(best.parameters / parameters - 1)
+    if missed > MOST_MISSED:
+        raise UserError(
+            f"--model: there is no shape like Llama 3's of {parameters:,.0f} parameters, the nearest has "
+            f"{best.parameters:,}. Name a YAML file with layers, hidden, heads, ffn, vocab and gated."
+        )
+    size = parameters if missed <= ROUNDED else best.parameters
+    unit = "b" if size >= UNITS["b"] else "m"
+    return replace(best, name=f"{size / UNITS[unit]:.4g}{unit}", source="a shape like Llama 3's")
 
 
 def _checked(kind: type[Kind], content: Mapping[str, Any], path: Path) -> Kind:

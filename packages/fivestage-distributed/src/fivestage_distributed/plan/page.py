@@ -67,26 +67,45 @@ def write(
 def facts(run: Run) -> list[tuple[str, str]]:
     """Return what a plan says first: names and values."""
     job, layout = run.job, run.candidate.layout
-    spare = f", {run.spare:,} stand by" if run.spare else ""
-    days = [run.days * (1 + sign * quantile_of_error(0.8)) for sign in (-1, 1)]
+    spare = ""
+    if run.spare:
+        spare = (
+            f", {run.spare:,} stand by: a step of {job.batch:,} sequences does not divide among more of them"
+        )
+        spare += " at more speed (--batch makes it larger)"
+    low, high = (run.days * (1 + sign * quantile_of_error(0.8)) for sign in (-1, 1))
+    range_of_days = f"{fmt.compact(low)} to {fmt.compact(high)}"
     return [
         ("layout", described(layout)),
         ("GPUs at work", f"{layout.gpus:,}{spare}"),
         ("step", f"{run.candidate.step.total:.2f} s for {page_batch(run)} tokens"),
         ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, MFU {run.mfu:.1%}"),
-        (
-            "days",
-            f"{run.days:.1f} ({days[0]:.0f} to {days[1]:.0f}; whole runs have more in them, see below)",
-        ),
+        ("days", f"{fmt.compact(run.days)} ({range_of_days}; whole runs have more in them, see below)"),
         (
             "cost",
-            f"{run.cost / 1e6:,.2f} million USD: {run.gpu_hours / 1e3:,.0f},000 GPU hours at {job.price:g}",
+            f"{dollars(run.cost)}: {fmt.compact(run.gpu_hours)} GPU hours at {job.price:g}",
         ),
-        ("energy", f"{run.megawatt_hours:,.0f} MWh at most, without cooling"),
-        ("failures", f"{run.failures:.1f} expected, one in {run.hours_between_failures:,.1f} hours"),
-        ("checkpoints", f"every {fmt.seconds(run.interval_seconds)}, each {run.checkpoint_seconds:.1f} s"),
+        ("energy", f"{fmt.compact(run.megawatt_hours)} MWh at most, without cooling"),
+        (
+            "failures",
+            f"{fmt.compact(run.failures)} expected, one in {fmt.compact(run.hours_between_failures)} hours",
+        ),
+        ("checkpoints", f"every {duration(run.interval_seconds)}, each {run.checkpoint_seconds:.1f} s"),
         ("goodput", f"{run.goodput:.1%} of the time makes steps that count"),
     ]
+
+
+def dollars(cost: float) -> str:
+    """Return an amount: 1.68 million USD, or 512 USD."""
+    million = 1e6
+    return (
+        f"{fmt.compact(cost / million)} million USD" if cost >= million / 10 else f"{fmt.compact(cost)} USD"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration: 27 min 33 s, or 14.5 hours."""
+    return fmt.seconds(seconds) if seconds < 2 * HOUR else f"{fmt.compact(seconds / HOUR)} hours"
 
 
 def page_batch(run: Run) -> str:
@@ -130,8 +149,8 @@ def layout_row(run: Run) -> tuple[str, ...]:
         f"{one.memory.total / GIB:.0f}",
         f"{one.step.total:.2f}",
         f"{run.mfu:.1%}",
-        f"{run.days:.1f}",
-        f"{run.cost / 1e6:.2f}",
+        fmt.compact(run.days),
+        fmt.compact(run.cost / 1e6),
     )
 
 
@@ -144,8 +163,8 @@ def scale_rows(scales: Scales) -> list[tuple[str, ...]]:
             continue
         idle = f" ({run.spare:,} stand by)" if run.spare else ""
         rows.append((
-            f"{gpus:,}", described(run.candidate.layout) + idle, f"{run.mfu:.1%}", f"{run.days:.1f}",
-            f"{run.cost / 1e6:.2f}", f"{run.hours_between_failures:,.1f}", f"{run.goodput:.1%}",
+            f"{gpus:,}", described(run.candidate.layout) + idle, f"{run.mfu:.1%}", fmt.compact(run.days),
+            fmt.compact(run.cost / 1e6), fmt.compact(run.hours_between_failures), f"{run.goodput:.1%}",
         ))  # fmt: skip
     return rows
 

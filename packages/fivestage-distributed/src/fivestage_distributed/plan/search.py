@@ -34,6 +34,7 @@ RECOMPUTED: tuple[Recompute, ...] = ("none", "full")
 BATCH_TOLERANCE = 1 / 16  # by which a step may have more or fewer sequences, so that they divide
 WORTH_IDLING = 0.02  # by which a layout must be faster that leaves GPUs idle
 SPARE = 0.1  # of the nodes that may stand by; more only to leave a power of two at work
+MOST_OF_A_SEQUENCE = 16  # GPUs for each sequence of a step, beyond which ever fewer are tried
 MOST_NODES = 65536  # that a search for the least number of GPUs goes to
 LEAST_GOODPUT = 0.01
 DAY, HOUR = 86400.0, 3600.0
@@ -88,6 +89,7 @@ class Candidate:
         memory: Bytes of the fullest GPU.
         step: Seconds of a step.
         rate: Tokens per second, of all GPUs.
+        kept: The same, of steps that count in spite of failures.
     """
 
     layout: Layout
@@ -95,6 +97,7 @@ class Candidate:
     memory: Memory
     step: StepTime
     rate: float
+    kept: float
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,10 @@ def search(job: Job) -> Found:
         Those that fit and those that do not.
     """
     fitting, too_large = [], []
-    for gpus in _working(job.gpus, job.accelerator.node):
+    for gpus in _working(job):
+        if gpus <= job.gpus // 4 and not fitting:
+            break  # the many have no layout: that is said, rather than a plan for the few
+        good = _goodput(job, gpus)
         for layout, microbatches in _layouts(job, gpus):
             needed = memory(job.model, layout, job.sequence, microbatches, job.stack)
             if not fits(needed, job.accelerator):
@@ -170,12 +176,13 @@ def search(job: Job) -> Found:
                 continue
             step = step_time(job.model, job.accelerator, layout, job.sequence, microbatches, job.stack)
             tokens = microbatches * layout.dp * layout.microbatch * job.sequence
-            fitting.append(Candidate(layout, microbatches, needed, step, tokens / step.total))
-    with_all = max((one.rate for one in fitting if one.layout.gpus == job.gpus), default=0.0)
-    if max((one.rate for one in fitting), default=0.0) < (1 + WORTH_IDLING) * with_all:
+            rate = tokens / step.total
+            fitting.append(Candidate(layout, microbatches, needed, step, rate, rate * good))
+    with_all = max((one.kept for one in fitting if one.layout.gpus == job.gpus), default=0.0)
+    if max((one.kept for one in fitting), default=0.0) < (1 + WORTH_IDLING) * with_all:
         fitting = [one for one in fitting if one.layout.gpus == job.gpus]
         too_large = [(layout, needed) for layout, needed in too_large if layout.gpus == job.gpus]
-    fitting.sort(key=lambda one: (-one.rate, one.layout.tp * one.layout.pp * one.layout.cp))
+    fitting.sort(key=lambda one: (-one.kept, -one.rate, one.layout.tp * one.layout.pp * one.layout.cp))
     return Found(tuple(fitting), tuple(too_large))
 
 
@@ -248,11 +255,14 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
     """
     working = candidate.layout.gpus
     tflops = candidate.rate / working * job.model.flops_per_token(job.sequence) / 1e12
-    state = (BF16 + OPTIMIZER_BYTES) * job.model.parameters
-    cost = state / (working * job.storage_gbps * 1e9)
-    between = job.hours_per_failure / working * HOUR
-    interval = daly_interval(cost, between)
-    good = _goodput(interval, cost, job.restart_seconds, between)
+    cost, between = _checkpoint_and_failure(job, working)
+    good = _goodput(job, working)
+    if not good:
+        raise UserError(
+            f"A failure every {between:,.0f} s leaves no time to train: a restart takes "
+            f"{job.restart_seconds:,.0f} s, a checkpoint {cost:,.0f} s. Fewer GPUs, a faster restart "
+            "(--restart) or storage (--storage) help."
+        )
     seconds = job.tokens / candidate.rate / good
     gpu_hours = seconds / HOUR * job.gpus
     return Run(
@@ -262,7 +272,7 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
         mfu=mfu(tflops, job.accelerator),
         steps=job.tokens / (candidate.rate * candidate.step.total),
         checkpoint_seconds=cost,
-        interval_seconds=interval,
+        interval_seconds=daly_interval(cost, between),
         hours_between_failures=between / HOUR,
         failures=seconds / between,
         goodput=good,
@@ -273,17 +283,20 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
     )
 
 
-def _goodput(interval: float, cost: float, restart: float, between: float) -> float:
+def _checkpoint_and_failure(job: Job, working: int) -> tuple[float, float]:
+    """Return the seconds that a checkpoint takes, and those from one failure to the next."""
+    state = (BF16 + OPTIMIZER_BYTES) * job.model.parameters
+    return state / (working * job.storage_gbps * 1e9), job.hours_per_failure / working * HOUR
+
+
+def _goodput(job: Job, working: int) -> float:
+    """Return the share of the time that makes steps which count; 0 where failures leave next to none."""
+    cost, between = _checkpoint_and_failure(job, working)
     try:
-        found = expected_goodput(interval, cost, restart, between)
+        found = expected_goodput(daly_interval(cost, between), cost, job.restart_seconds, between)
     except OverflowError:
-        found = 0.0
-    if found < LEAST_GOODPUT:
-        raise UserError(
-            f"A failure every {between:,.0f} s leaves no time to train: a restart takes {restart:,.0f} s, a "
-            f"checkpoint {cost:,.0f} s. Fewer GPUs, a faster restart (--restart) or storage (--storage) help."
-        )
-    return found
+        return 0.0
+    return found if found >= LEAST_GOODPUT else 0.0
 
 
 def runners_up(found: Found, count: int) -> list[Candidate]:
@@ -349,7 +362,7 @@ def _reason(found: Found, words: str, having: Callable[[Layout], bool]) -> str:
     if other is None:
         least = min((needed.total for layout, needed in found.too_large if having(layout)), default=math.inf)
         return f"{words}: does not fit, it needs {least / GIB:,.0f} GiB at least."
-    slower = best.rate / other.rate - 1
+    slower = best.kept / other.kept - 1 if other.kept else math.inf
     tokens = best.rate * best.step.total, other.rate * other.step.total
     grown = {
         part.name: getattr(other.step, part.name) / tokens[1] - getattr(best.step, part.name) / tokens[0]
@@ -377,14 +390,18 @@ PARTS = {
 }
 
 
-def _working(gpus: int, node: int) -> list[int]:
-    """Return how many GPUs may work: all of them, or somewhat fewer that divide better."""
+def _working(job: Job) -> list[int]:
+    """Return how many GPUs may work: all of them, or fewer that divide better or have enough to do."""
+    gpus, node = job.gpus, job.accelerator.node
     if gpus <= node:
         return [gpus]
     nodes = gpus // node
     most = [count for count in range(nodes, max(1, int(nodes * (1 - SPARE))) - 1, -1) if _smooth(count)]
     power = 2 ** int(math.log2(nodes))
-    return list(dict.fromkeys([gpus, *(count * node for count in [*most[:3], power, power // 2] if count)]))
+    halves = [power, power // 2]
+    while halves[-1] * node > MOST_OF_A_SEQUENCE * job.batch and halves[-1] > 1:
+        halves.append(halves[-1] // 2)
+    return list(dict.fromkeys([gpus, *(count * node for count in [*most[:3], *halves] if count)]))
 
 
 def _microbatches(wanted: float, stages: int) -> set[int]:
