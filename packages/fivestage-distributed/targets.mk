@@ -13,7 +13,7 @@ WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend 
 setup-distributed: $(DISTRIBUTED_INSTALLED)
 
 $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requirements*.lock) $(DISTRIBUTED)/pyproject.toml | $(INSTALLED)
-	@echo "Installing torch and what goes with it into $(DISTRIBUTED)/.venv: once, about 2 GB of disk; with CUDA, 5 GB more."
+	@echo "Installing torch and what goes with it into $(DISTRIBUTED)/.venv: once; some GB of disk."
 	@$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(DISTRIBUTED)/.venv
 	@$(call install-distributed,--require-hashes -r .venv/bootstrap.txt)
 	@$(call install-distributed,--require-hashes -r requirements-run.lock -r $(DISTRIBUTED)/requirements.lock \
@@ -22,6 +22,9 @@ $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requir
 	    $$(awk '/^torch==/ {print $$1}' $(DISTRIBUTED)/requirements-torch.lock)))
 	@$(call install-distributed,--no-deps --editable $(LIBRARY) --editable $(DISTRIBUTED))
 	@$(DISTRIBUTED_BIN)/python -c 'import torch'
+	@du -shc $(DISTRIBUTED)/.venv | awk 'END {print "On disk: " $$1 ", of which:"}'; \
+	    du -sh $(DISTRIBUTED)/.venv/lib/python*/site-packages/torch $(wildcard $(DISTRIBUTED)/.venv/lib/python*/site-packages/nvidia) \
+	    | awk '{count = split($$2, parts, "/"); print "  " parts[count] " " $$1}'
 	@touch $@
 
 install-distributed = $(BIN)/python -m uv pip install --quiet --python $(DISTRIBUTED_BIN)/python --no-build-isolation $1
