@@ -164,7 +164,8 @@ def search(job: Job) -> Found:
     Returns:
         Those that fit and those that do not.
     """
-    fitting, too_large = [], []
+    fitting: list[Candidate] = []
+    too_large: list[tuple[Layout, Memory]] = []
     for gpus in _working(job):
         if gpus <= job.gpus // 4 and not fitting:
             break  # the many have no layout: that is said, rather than a plan for the few
