@@ -17,11 +17,11 @@ from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
 from fivestage.monitoring.drift import Reference, compare
 from fivestage.monitoring.drift_limits import WEEK, Limits, Statistics, calibrate, compare_days
 from fivestage.monitoring.label_drift import (
-    INDEPENDENT_SHARE,
     LABEL,
     SCORE_INPUT,
     SURE_ROWS,
     LabelResiduals,
+    label_limits,
     label_statistics,
 )
 from fivestage.monitoring.residuals import design_of
@@ -244,7 +244,7 @@ def labelled(
     design = replace(design_of(reference), zeros=())
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    limits = {length: calibrate(usual, length, plan.false_alarm, 0, INDEPENDENT_SHARE) for length in lengths}
+    limits = {length: label_limits(usual, length, plan.false_alarm) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
         return exceedance_of(days, usual, limits[length], weight)

@@ -2,8 +2,8 @@
 
 Real rows, seeded. Of a stretch of consecutive days some are drawn for a reference, whole days at random, each
 weekday as often, and windows of the others are checked as they are and with a fault put in. What is measured
-is of the second half of the days and of made-up tables with seeds that nothing was chosen by; `--chosen` is
-for choosing numbers: the first half, other seeds.
+is of the second half of the days and of made-up tables; `--chosen` is for choosing numbers: the first half,
+other seeds. The second half has been looked at while numbers were chosen, the seeds of the tables have not.
 """
 
 import argparse

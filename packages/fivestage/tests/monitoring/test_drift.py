@@ -110,6 +110,23 @@ def test_a_week_like_the_others_is_silent(reference: Window) -> None:
     assert {one.column for one in found} == {*reference.frame, WHOLE}
 
 
+def test_a_feed_that_stops_is_seen_where_most_values_are_zero_anyway() -> None:
+    """The share of the commonest value can rise little there, and another column has wild days."""
+    draw, rows = np.random.default_rng(5), 60
+
+    def days(first: int, number: int) -> Window:
+        day = np.repeat(np.arange(first, first + number), rows)
+        some = draw.random(day.size) < draw.beta(5, 8, number)[day - first]
+        calm = draw.random(day.size) < (draw.random(number) < 0.05)[day - first]
+        counts, gusts = draw.poisson(2, day.size) * some, draw.normal(size=day.size).round(4)
+        return Window(pd.DataFrame({"count": counts, "gust": np.where(calm, 0, gusts)}), day, first, number)
+
+    usual, now = days(0, REFERENCE), days(REFERENCE, PERIOD)
+    assert drifted(detect_drift(usual, now, 0.01)) == set()
+    stopped = changed(now, "count", lambda counts: counts.groupby(now.day).transform("first"))
+    assert drifted(detect_drift(usual, stopped, 0.01)) == {"count"}
+
+
 @pytest.mark.parametrize(
     "columns", [["place"], ["place", "is_late"], ["is_late"], ["temperature", "is_late"]]
 )

@@ -5,14 +5,18 @@ import pandas as pd
 import pytest
 
 from fivestage.evaluation.daily import Floats
-from fivestage.monitoring.daily_statistics import Window
+from fivestage.monitoring.daily_statistics import DailyStatistic, Window
 from fivestage.monitoring.drift import Finding
+from fivestage.monitoring.drift_limits import compare_days
 from fivestage.monitoring.label_drift import (
     BIAS,
     BY_INPUT,
+    MEANING,
     OF_PROBABILITIES,
+    RATE,
     detect_label_drift,
     label_findings,
+    label_limits,
 )
 from tests.monitoring.test_drift import PERIOD, REFERENCE, drifted, window
 
@@ -74,6 +78,32 @@ def test_a_higher_rate_with_unchanged_inputs_is_seen_as_by_a_plain_rule_on_the_b
             false += alarm and more == 0
     assert seen >= 0.9 * trials
     assert false <= 1
+
+
+@pytest.mark.parametrize("days", [1, PERIOD])
+def test_labels_alarm_falsely_as_often_as_stated(days: int) -> None:
+    """Of days with exponential tails, which the limits are extended by."""
+    draw, others, alarms = np.random.default_rng(6), 10 * PERIOD, []
+    weight = np.repeat(np.eye(others // days), days, axis=1)
+
+    def statistics(number: int) -> list[DailyStatistic]:
+        return [
+            DailyStatistic(
+                kind,
+                tuple(map(str, range(items))),
+                ("",) * items,
+                draw.laplace(0, 0.1, (number, items)),
+                np.ones((number, items)),
+            )
+            for kind, items in ((RATE, 2), (MEANING, 20))
+        ]
+
+    for _ in range(60):
+        usual, now = statistics(REFERENCE), statistics(others)
+        limits = label_limits(usual, days, 0.01)
+        found = compare_days(now, usual, weight, np.ones((len(weight), REFERENCE)))
+        alarms += np.any([(found[kind] >= limits[kind]).any(axis=1) for kind in found], axis=0).tolist()
+    assert np.mean(alarms) <= 0.01
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

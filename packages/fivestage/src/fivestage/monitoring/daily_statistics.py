@@ -9,7 +9,7 @@
 | duplicate share | rows equal to an earlier one of their day / rows | Deequ: uniqueness |
 | unseen share | values of a category that no (other) day of the reference has / values | TFDV: domain |
 | new share | numbers that no (other) day of the reference has / values | the same |
-| modal share | sum of the days' shares of their most frequent value / days | Berger and Parker (1970) |
+| modal share | mean share of the most frequent value of each day, its arcsine | Berger and Parker (1970) |
 | constraint | values that violate what always held / values | `constraints`; TFDV: schema |
 | out of range | values more than half a width beyond the reference's range / rows | Tukey (1977): fences |
 | residual mean, spread | of each column given the others, in standard deviations | `residuals` |
@@ -94,6 +94,11 @@ class Statistic:
     words: str = "{name} {now:.1%}, was {then:.1%}"
 
 
+def arcsine(share: Floats) -> Floats:
+    """The arcsine of a share's square root, whose noise hardly depends on the share (Bartlett, 1936)."""
+    return np.asarray(np.arcsin(np.sqrt(np.clip(share, 0, 1))), dtype=np.float64)
+
+
 LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
 ROWS_A_DAY = "{now:,.0f} a day, were {then:,.0f}"
 OUT_OF_RANGE = "share far out of the reference's range {now:.1%}"
@@ -105,7 +110,7 @@ STATISTICS = (
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
-    Statistic("modal share", LEAST_CHANGE, jackknifed=True),
+    Statistic("modal share", LEAST_CHANGE, arcsine, jackknifed=True),
     Statistic("constraint", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("out of range", LEAST_CHANGE, jackknifed=True, words=OUT_OF_RANGE),
 )

@@ -58,7 +58,7 @@ def calibrate(
     window_days: int,
     false_alarm: float,
     seed: int = 0,
-    independent_share: float = INDEPENDENT_SHARE,
+    independent_share: float | None = None,
 ) -> Limits:
     """The limit of each item of each statistic, by the statistic's name.
 
@@ -67,7 +67,7 @@ def calibrate(
         window_days: days of the windows that will be compared with it.
         false_alarm: chance that any statistic of a window alarms in which nothing changed but the days.
         seed: of the mock windows.
-        independent_share: independent windows that mocks of several days are worth, per reference day.
+        independent_share: independent windows that mocks are worth, per reference day; None: as of inputs.
 
     Raises:
         ValueError: where the reference is shorter than two windows, too short to know chance from.
@@ -76,7 +76,9 @@ def calibrate(
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     mock = _mock_windows(days, window_days, np.random.default_rng(seed))
-    independent = days * (1.0 if window_days == 1 else independent_share)
+    if independent_share is None:
+        independent_share = 1.0 if window_days == 1 else INDEPENDENT_SHARE
+    independent = days * independent_share
     # Of an exponential tail, the furthest of n is expected at log(n) + gamma scales, the one in N at log(N).
     beyond = np.log(len(reference) / false_alarm) / (np.log(independent) + np.euler_gamma)
     found, limits = compare_days(reference, reference, mock, 1 - mock), {}

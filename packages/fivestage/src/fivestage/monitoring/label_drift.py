@@ -22,7 +22,7 @@ from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
 from fivestage.monitoring.daily_statistics import DailyStatistic, Statistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
-from fivestage.monitoring.drift_limits import calibrate, compare_days
+from fivestage.monitoring.drift_limits import INDEPENDENT_SHARE, Limits, calibrate, compare_days
 from fivestage.monitoring.residuals import Design, design_of
 
 BIAS, BY_INPUT = "label bias", "label by input"
@@ -39,7 +39,6 @@ LEAST_SPREAD = {"probability": 0.03, "number": 0.2}  # of a row, so that no row 
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
 SCORE_INPUT = "the score"  # compared like an input
 SURE_ROWS = "label of sure rows"
-INDEPENDENT_SHARE = 1.5  # a model's residuals have lighter tails than inputs: their mocks are worth more
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,20 @@ def label_statistics(
     ]
 
 
+def label_limits(
+    reference: Sequence[DailyStatistic], window_days: int, false_alarm: float, seed: int = 0
+) -> Limits:
+    """The limits of both statistics, see `calibrate`.
+
+    The furthest of n days is itself luck: with an exponential tail, a limit that is b times as far has false
+    alarms in gamma(1 + b) n^-b of days, twice what is stated for b from n, and what is stated for b from half
+    of n. The tail of a sum of days is lighter, so that mocks of several days count in full. Inputs need
+    other shares, as most of their many statistics hardly ever move by chance.
+    """
+    share = INDEPENDENT_SHARE if window_days == 1 else 1.0
+    return calibrate(reference, window_days, false_alarm, seed, share)
+
+
 def detect_label_drift(
     windows: tuple[Window, Window],
     label: tuple[Column, Column],
@@ -111,7 +124,7 @@ def detect_label_drift(
         label_statistics(window, truth, predicted, design, kind)
         for window, truth, predicted in zip(windows, label, forecast, strict=True)
     )
-    limits = calibrate(was, current.days, false_alarm, seed, INDEPENDENT_SHARE)
+    limits = label_limits(was, current.days, false_alarm, seed)
     days = [np.ones((1, window.days)) for window in (current, reference)]
     found = compare_days(now, was, days[0], days[1])
     return findings_of(now, was, found, limits, (reference.first, current.first))
