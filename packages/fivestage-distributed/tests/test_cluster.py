@@ -18,8 +18,10 @@ def resource(name: str) -> Any:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", ["job/job.yaml", "job/service.yaml"])
-def test_the_job_and_its_service_are_what_kubernetes_takes(name: str, version: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["job/job.yaml", "job/service.yaml", "job/network.yaml", "trainjob/network.yaml"]
+)
+def test_the_job_and_its_network_are_what_kubernetes_takes(name: str, version: str) -> None:
     assert utils.validate(resource(name), version, strict=True) == version
 
 
@@ -41,6 +43,33 @@ def test_the_pods_of_the_job_find_the_first_one_by_its_name() -> None:
     assert service["spec"]["publishNotReadyAddresses"]
     labels = job["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_pods_reach_one_another_in_a_namespace_that_lets_nothing_through() -> None:
+    labels = resource("job/job.yaml")["spec"]["template"]["metadata"]["labels"]
+    jobset = {"jobset.sigs.k8s.io/jobset-name": resource("trainjob/trainjob.yaml")["metadata"]["name"]}
+    for folder, worn in (("job", labels), ("trainjob", jobset)):
+        kustomization = resource(f"{folder}/kustomization.yaml")
+        assert "network.yaml" in kustomization["resources"]
+        policy = resource(f"{folder}/network.yaml")["spec"]
+        (coming,), (going,) = policy["ingress"], policy["egress"]
+        assert coming == {"from": [{"podSelector": {"matchLabels": worn}}]}
+        assert going == {"to": [{"podSelector": {"matchLabels": worn}}]}
+        assert policy["podSelector"] == {"matchLabels": worn}
+
+
+def test_the_pods_of_either_are_what_the_namespace_takes() -> None:
+    """The Pod Security standard `restricted`."""
+    pods = [resource("job/job.yaml")["spec"]["template"]["spec"]]
+    (patch,) = resource("trainjob/trainjob.yaml")["spec"]["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pods.append(node["template"]["spec"]["template"]["spec"])
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 def test_the_zenml_step_is_the_same_command_here_and_in_pods() -> None:

@@ -1,5 +1,8 @@
+import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage_distributed.checkpoints import METADATA, complete_steps, folder_of
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
+from fivestage_distributed.environment import Node, torchrun_arguments, torchrun_environment
 from fivestage_distributed.equality import MODEL, difference
 from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
 from fivestage_distributed.processes import run_processes
@@ -23,6 +27,15 @@ RESUMED = {
     "tensor parallel, 2 processes": ParallelConfig(tp=2),
     "one process": ParallelConfig(),
 }
+RESTARTED = """
+import os, sys
+from torch.distributed import rendezvous
+store, _, _ = next(rendezvous("env://"))
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    store.set("address", "of the first worker")
+    sys.exit(1)
+sys.exit("The store has the address of a worker that is gone." if store.check(["address"]) else 0)
+"""
 
 
 def settings(parallel: ParallelConfig, **changed: int) -> TrainingConfig:
@@ -106,6 +119,20 @@ def test_a_killed_node_is_replaced_and_the_losses_are_the_same(
         nodes.start(1)
         nodes.finish()
         assert disturbed_difference(nodes.losses(), undisturbed) <= 1e-5
+
+
+@pytest.mark.parametrize("disabled", ["1", "0"])
+def test_in_the_store_that_torch_shares_by_default_a_new_worker_finds_the_old_ones_address(
+    disabled: str, tmp_path: Path
+) -> None:
+    """The control of the two above: that is why restarts fail there, if not each time (docs/measured.md)."""
+    script = tmp_path / "worker.py"
+    script.write_text(RESTARTED, encoding="utf-8")
+    words = [sys.executable, "-m", "torch.distributed.run", *torchrun_arguments(Node(), 1, 1), str(script)]
+    environment = torchrun_environment({**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": disabled})
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (disabled == "1"), done.stderr
+    assert ("address of a worker that is gone" in done.stderr) == (disabled == "0")
 
 
 def test_a_missing_step_is_no_equal_curve() -> None:

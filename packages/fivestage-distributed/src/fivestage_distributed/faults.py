@@ -34,14 +34,12 @@ class LocalNodes:
         nodes: how many.
         port: of the rendezvous, which node 0 holds.
         pause: seconds that each step sleeps, so that it can be killed in time.
-        shared_store: let workers use the rendezvous' own store, as torch does by default: restarts then fail.
     """
 
     folder: Path
     nodes: int
     port: int
     pause: float = 0.0
-    shared_store: bool = False
     processes: int = 1
     agents: dict[int, psutil.Popen] = field(default_factory=dict)
 
@@ -59,11 +57,12 @@ class LocalNodes:
         words += torchrun_arguments(node, self.processes, RESTARTS)
         words += WORKER
         words += [str(self.folder / name) for name in ("run.yaml", "sequences.npz", "output")]
-        environment = torchrun_environment()
-        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "0" if self.shared_store else "1"
         with (self.folder / f"node-{index}.log").open("ab") as log:
             self.agents[index] = psutil.Popen(
-                [*words, f"--pause={self.pause}"], stdout=log, stderr=subprocess.STDOUT, env=environment
+                [*words, f"--pause={self.pause}"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=torchrun_environment(),
             )
 
     def workers(self, index: int) -> list[psutil.Process]:

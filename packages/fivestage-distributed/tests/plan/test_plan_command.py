@@ -37,6 +37,14 @@ def test_the_plan_for_1000_gpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     )  # loads nothing
 
 
+def test_the_mfu_of_fp8_names_its_peak(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """In FP8 it can be above the share that BF16 allows, and is no share of the peak in FP8."""
+    for precision, name in ((["--fp8"], "MFU of the BF16 peak"), ([], "MFU")):
+        for text in planned(capsys, tmp_path, "--model", "8b", "--gpus", "64", *precision):
+            assert set(re.findall(r"MFU(?: of the \w+ peak)?", text)) == {name}
+            assert text.count(name) >= 3  # the speed, the layouts, the scales
+
+
 def test_options_change_the_plan() -> None:
     plain = job_of(options("--model", "8b", "--gpus", "64"))
     assert plain.batch == 512  # 4M tokens

@@ -18,8 +18,6 @@ from fivestage_distributed.plan.published import Comparison, compare, quantile_o
 from fivestage_distributed.plan.roofline import Memory, memory
 from fivestage_distributed.plan.search import GIB, HOUR, USABLE, Job, Run, described
 
-LAYOUT_HEAD = ("layout", "GPUs", "GiB", "step, s", "MFU", "days", "million USD")
-SCALE_HEAD = ("GPUs", "layout", "MFU", "days", "million USD", "hours to a failure", "goodput")
 GROUPS = {  # of a step's parts, in the plot
     "computing": ("matmul", "attention"),
     "memory traffic": ("elementwise", "optimizer"),
@@ -57,9 +55,10 @@ def write(
         "checkpoints": checkpoint_plot(run), "published": published_plot(),
     }  # fmt: skip
     text = environment.get_template("page.html.j2").render(
-        run=run, runs=runs, why=why, facts=facts(run), memory_rows=memory_rows(run), layout_head=LAYOUT_HEAD,
-        layout_row=layout_row, scale_rows=scale_rows(scales), trust=trust(), compared=compare(), fmt=fmt,
-        tokens=tokens, described=described, plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704
+        run=run, runs=runs, why=why, facts=facts(run), memory_rows=memory_rows(run),
+        layout_rows=layout_rows(runs), scale_rows=scale_rows(run.job, scales), trust=trust(),
+        compared=compare(), fmt=fmt, tokens=tokens, described=described,
+        plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704
     )  # fmt: skip
     return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
@@ -74,12 +73,13 @@ def facts(run: Run) -> list[tuple[str, str]]:
         )
         spare += " at more speed (--batch makes it larger)"
     low, high = (run.days * (1 + sign * quantile_of_error(0.8)) for sign in (-1, 1))
+    utilization = f"{mfu_name(job)} {run.mfu:.1%}"
     range_of_days = f"{fmt.compact(low)} to {fmt.compact(high)}"
     return [
         ("layout", described(layout)),
         ("GPUs at work", f"{layout.gpus:,}{spare}"),
         ("step", f"{run.candidate.step.total:.2f} s for {page_batch(run)} tokens"),
-        ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, MFU {run.mfu:.1%}"),
+        ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, {utilization}"),
         ("days", f"{fmt.compact(run.days)} ({range_of_days}; whole runs have more in them, see below)"),
         (
             "cost",
@@ -140,23 +140,30 @@ def memory_rows(run: Run) -> list[tuple[str, ...]]:
     return rows
 
 
-def layout_row(run: Run) -> tuple[str, ...]:
-    """Return a layout's row under `LAYOUT_HEAD`."""
-    one = run.candidate
-    return (
-        described(one.layout),
-        f"{one.layout.gpus:,}",
-        f"{one.memory.total / GIB:.0f}",
-        f"{one.step.total:.2f}",
-        f"{run.mfu:.1%}",
-        fmt.compact(run.days),
-        fmt.compact(run.cost / 1e6),
-    )
+def mfu_name(job: Job) -> str:
+    """Return what MFU is called: in FP8, it is still the share of the peak in BF16, and says so."""
+    return "MFU of the BF16 peak" if job.stack.fp8 else "MFU"
 
 
-def scale_rows(scales: Scales) -> list[tuple[str, ...]]:
-    """Return what changes with the number of GPUs."""
-    rows: list[tuple[str, ...]] = [SCALE_HEAD]
+def layout_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """Return what each layout of a job takes."""
+    rows: list[tuple[str, ...]] = [
+        ("layout", "GPUs", "GiB", "step, s", mfu_name(runs[0].job), "days", "million USD")
+    ]
+    for run in runs:
+        one = run.candidate
+        rows.append((
+            described(one.layout), f"{one.layout.gpus:,}", f"{one.memory.total / GIB:.0f}",
+            f"{one.step.total:.2f}", f"{run.mfu:.1%}", fmt.compact(run.days), fmt.compact(run.cost / 1e6),
+        ))  # fmt: skip
+    return rows
+
+
+def scale_rows(job: Job, scales: Scales) -> list[tuple[str, ...]]:
+    """Return what changes with the number of GPUs of a job."""
+    rows: list[tuple[str, ...]] = [
+        ("GPUs", "layout", mfu_name(job), "days", "million USD", "hours to a failure", "goodput")
+    ]
     for gpus, run in scales:
         if isinstance(run, str):
             rows.append((f"{gpus:,}", run, *[fmt.NONE] * 5))

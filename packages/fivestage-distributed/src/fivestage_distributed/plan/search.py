@@ -116,7 +116,7 @@ class Run:
         job: What is trained.
         candidate: How.
         tflops: Model TFLOP/s of each GPU that works.
-        mfu: Of its peak.
+        mfu: Of its peak in BF16, also where matrices are multiplied in FP8.
         steps: Of the run.
         checkpoint_seconds: To write one.
         interval_seconds: From one checkpoint to the next.
