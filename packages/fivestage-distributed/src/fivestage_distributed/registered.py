@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from dataclasses import asdict, dataclass
@@ -18,14 +17,14 @@ from fivestage.artifact.artifact import MANIFEST, Lineage, artifact_digest
 from fivestage.artifact.calibration import LINKS
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
-from fivestage.common.revision import commit
+from fivestage.common.files import checksum_of
 from fivestage.contract.contract import Contract, parse_contract
 from fivestage.data.event_tables import EventTables
 from fivestage.features.definitions import Reference
 from fivestage.features.problem import Problem
 from fivestage.registry.pyfunc_model import ARTIFACT
 from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers
-from fivestage.registry.versions import LOADER, ModelRegistry, Version
+from fivestage.registry.versions import MODEL, ModelRegistry, Version
 from fivestage_distributed.challenger import Challenger, ChallengerConfig, Judged, gate_lines
 from fivestage_distributed.configuration import ModelConfig
 from fivestage_distributed.model import Transformer
@@ -73,7 +72,7 @@ def save(model: RegisteredChallenger, folder: Path) -> str:
         "model": challenger.config.model_dump(),
         "vocabulary": json.loads(vocabulary_to_json(challenger.vocabulary)),
         "calibration": asdict(calibration),
-        "weights": _checksum(folder / WEIGHTS),
+        "weights": checksum_of(folder / WEIGHTS),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return artifact_digest(folder)
@@ -89,7 +88,7 @@ def load(folder: Path) -> RegisteredChallenger:
         UserError: when the weights are not those that were registered.
     """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    if _checksum(folder / WEIGHTS) != manifest["weights"]:
+    if checksum_of(folder / WEIGHTS) != manifest["weights"]:
         raise UserError(f"{folder / WEIGHTS} is not the file that was registered (its checksum differs).")
     contract = parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract")
     config = ModelConfig.model_validate(manifest["model"])
@@ -115,9 +114,7 @@ def opponent_of(registry: ModelRegistry, as_of: int) -> Version | None:
     holder = registry.champion()
     if holder and holder.as_of <= as_of:
         return holder
-    listed = MlflowClient().search_model_versions(f"name = '{registry.name}'")
-    known = [registry.find(str(one.version)) for one in listed]
-    found = [one for one in known if one.as_of <= as_of and not one.loader]
+    found = [one for one in registry.versions() if one.as_of <= as_of and not one.loader]
     return max(found, key=lambda one: (one.as_of, int(one.version)), default=None)
 
 
@@ -138,17 +135,13 @@ def register_challenger(
         The version; of what is registered already, the version that it has.
     """
     registry, client = ModelRegistry(model.contract.name), MlflowClient()
-    name = registry.name
     as_of = str(model.contract.split.test_start)
     with tempfile.TemporaryDirectory() as scratch:
-        digest = save(model, Path(scratch) / "model" / ARTIFACT)
-        if not client.search_registered_models(f"name = '{name}'"):
-            client.create_registered_model(name)
-        for known in client.search_model_versions(f"name = '{name}'"):
-            if known.tags.get("digest") == digest:
-                return registry.find(str(known.version))
+        digest = save(model, Path(scratch) / MODEL / ARTIFACT)
+        if known := registry.with_digest(digest):
+            return known
         details = TrainingDetails(note=f"transformer: {'passed' if judged.passed else 'refused'}")
-        run_id = begin(client, name, digest, f"transformer as of {as_of}", details)
+        run_id = begin(client, registry.name, digest, f"transformer as of {as_of}", details)
         parameters = config.model_dump(mode="json") | {"parameters": judged.parameters, "as_of": as_of}
         for key, value in parameters.items():
             client.log_param(run_id, key, value)
@@ -157,13 +150,4 @@ def register_challenger(
         client.log_metric(run_id, "gates_failed", sum(not gate.passed for gate in judged.gates))
         client.log_text(run_id, gate_lines(judged), "gates.txt")
         client.log_artifacts(run_id, scratch)
-    client.set_terminated(run_id)
-    tags = asdict(lineage)
-    tags |= {"digest": digest, "as_of": as_of, "commit": commit(), LOADER: __name__}
-    source = f"{client.get_run(run_id).info.artifact_uri}/model"
-    found = client.create_model_version(name, source, run_id=run_id, tags=tags, description="A transformer.")
-    return registry.find(str(found.version))
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return registry.add(run_id, lineage, digest, as_of, "A transformer.", loader=__name__)

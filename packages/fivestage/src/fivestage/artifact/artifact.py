@@ -31,6 +31,7 @@ from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, outputs_of
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError
+from fivestage.common.files import checksum_of
 from fivestage.contract.contract import Contract, parse_contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.features.stores import EventLog, Key, OfflineFeatureStore
@@ -131,7 +132,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             "lineage": asdict(artifact.lineage),
             "smoke": [asdict(row) for row in artifact.smoke],
             "model": described,
-            "checksums": {name: _checksum(scratch / name) for name in (*files, *tables)},
+            "checksums": {name: checksum_of(scratch / name) for name in (*files, *tables)},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         scratch.chmod(0o755)
@@ -172,7 +173,7 @@ def load_artifact(folder: Path, digest: str = "") -> Artifact:
             )
         names = _names_of(manifest)
         for name, checksum in manifest["checksums"].items():
-            if _checksum(_bounded(folder / name)) != checksum:
+            if checksum_of(_bounded(folder / name)) != checksum:
                 raise UserError(
                     f"{folder / name} is not the file that was registered (its checksum differs)."
                 )
@@ -198,7 +199,7 @@ def load_artifact(folder: Path, digest: str = "") -> Artifact:
 
 def artifact_digest(folder: Path) -> str:
     """SHA-256 of the manifest, which holds the checksums of all else."""
-    return _checksum(folder / MANIFEST)
+    return checksum_of(folder / MANIFEST)
 
 
 def _model_files(
@@ -248,11 +249,6 @@ def _bounded(path: Path, most: int = MAX_BYTES) -> Path:
     if path.stat().st_size > most:
         raise ValueError(f"{path.name} is larger than {most:,} bytes")
     return path
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

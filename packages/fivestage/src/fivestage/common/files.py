@@ -42,6 +42,28 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a text in UTF-8; see `write_whole`.
+
+    Args:
+        path: the file to make or replace; its folder is made too.
+        text: all that it is to hold.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: when the folder cannot be written.
+    """
+    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file: 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest_of_files(root: Path, files: Iterable[Path]) -> str:
     """SHA-256 of files and of their names below a folder.
 
@@ -69,7 +91,7 @@ def write_between(page: Path, marks: str, text: str) -> None:
         UserError: when the page has no such place, or cannot be written.
     """
     whole = put_between(page.read_text(encoding="utf-8"), marks, text, str(page))
-    write_whole(page, lambda scratch: scratch.write_text(whole, encoding="utf-8"))
+    write_text(page, whole)
 
 
 def put_between(page: str, marks: str, text: str, name: str) -> str:

@@ -32,10 +32,8 @@ from fivestage.data.moments import parse_timestamps
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
 
-ARTIFACT, PROBLEM = (
-    "artifact",
-    "problem",
-)  # the artifact's folder beside MLmodel; where its features are found
+ARTIFACT = "artifact"  # its folder beside MLmodel
+PROBLEM = "problem"  # where MLmodel says that its features are found
 EXAMPLE = "input_example.json"
 DECISION = "decision"
 

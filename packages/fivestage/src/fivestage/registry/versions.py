@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
-from fivestage.artifact.artifact import Artifact, artifact_digest, load_artifact, save_artifact
+from fivestage.artifact.artifact import Artifact, Lineage, artifact_digest, load_artifact, save_artifact
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
@@ -27,7 +27,7 @@ from fivestage.registry.training_runs import TrainingDetails, begin, known_numbe
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 LOADER = "loader"  # the tag of a version that another package reads; it names a module with `load(folder)`
-_MODEL = "model"  # the folder of a run in which MLmodel is
+MODEL = "model"  # the folder of a run in which MLmodel is
 NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
 Record = TypeVar("Record")
@@ -121,11 +121,9 @@ class ModelRegistry:
             shutil.rmtree(folder)
         else:
             folder.replace(kept)
-        client = MlflowClient()
-        for known in self._versions(client):
-            if known.tags.get("digest") == digest:
-                return _version(known)
-        as_of = str(day_of(artifact.as_of))
+        if known := self.with_digest(digest):
+            return known
+        client, as_of = MlflowClient(), str(day_of(artifact.as_of))
         run_id = begin(client, self.name, digest, f"train as of {as_of}", details)
         parameters = {**details.parameters, "as_of": as_of, "features": len(artifact.features)}
         now = round(time.time() * 1000)
@@ -135,22 +133,48 @@ class ModelRegistry:
             metrics=[one for row in details.leaderboard if row.chosen for one in metrics_of(row, now)],
         )
         with tempfile.TemporaryDirectory() as scratch:
-            model = Path(scratch) / _MODEL
+            model = Path(scratch) / MODEL
             shutil.copytree(kept, model / ARTIFACT)
             write_flavour(artifact, model, run_id, details.problem)
             client.log_artifacts(run_id, scratch)
+        description = f"As of {as_of}. {described(artifact.contract)}"
+        version = self.add(run_id, artifact.lineage, digest, as_of, description)
+        client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+        return version
+
+    def add(
+        self, run_id: str, lineage: Lineage, digest: str, as_of: str, description: str, loader: str = ""
+    ) -> Version:
+        """End a run, and make the model that lies in it a version; no alias points to it.
+
+        Args:
+            run_id: the run, whose folder `model` holds what is registered.
+            lineage: what it was made from.
+            digest: of its manifest.
+            as_of: the day of its training, in ISO 8601.
+            description: for MLflow's pages.
+            loader: the module that reads it; empty: it is an artifact.
+
+        Returns:
+            The new version.
+        """
+        client = MlflowClient()
         client.set_terminated(run_id)
-        tags = asdict(artifact.lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
-        source = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL}"
+        tags = asdict(lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
+        tags |= {LOADER: loader} if loader else {}
+        source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
         found = client.create_model_version(
-            self.name,
-            source,
-            run_id=run_id,
-            tags=tags,
-            description=f"As of {as_of}. {described(artifact.contract)}",
+            self.name, source, run_id=run_id, tags=tags, description=description
         )
-        client.set_registered_model_alias(self.name, CHALLENGER, found.version)
         return _version(client.get_model_version(self.name, found.version))
+
+    def versions(self) -> list[Version]:
+        """All versions that were registered by `add`, those that another package reads included."""
+        return [_version(one) for one in self._versions(MlflowClient()) if "digest" in one.tags]
+
+    def with_digest(self, digest: str) -> Version | None:
+        """The version that has this digest, if what it names is registered already."""
+        return next((one for one in self.versions() if one.digest == digest), None)
 
     def key(self) -> str:
         """What tells this registry from another, for results that hold its version numbers."""
@@ -333,8 +357,8 @@ def _version(found: ModelVersion) -> Version:
 
 def _download(version: Version, into: Path) -> Path:
     """Bring the artifact of a version; those before v0.3.0 lie in the run without a model around them."""
-    listed = MlflowClient().list_artifacts(version.run_id, _MODEL)
-    inside = f"{_MODEL}/{ARTIFACT}" if listed else ARTIFACT
+    listed = MlflowClient().list_artifacts(version.run_id, MODEL)
+    inside = f"{MODEL}/{ARTIFACT}" if listed else ARTIFACT
     return Path(download_artifacts(f"runs:/{version.run_id}/{inside}", dst_path=str(into)))
 
 
