@@ -20,6 +20,7 @@ from fivestage.serving.decoders import REFERENCE
 from fivestage.serving.openapi import GUARDED, OF_BODY, answered, refusals
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.requests import read_body
+from fivestage.serving.server import require_ready
 from fivestage.serving.service import PredictionService
 from fivestage.serving.tensors import Tensor, columns_of, packed_of
 
@@ -107,14 +108,14 @@ def inference_protocol(  # noqa: C901 (a path each)
     @open_paths.get("/v2/health/ready", responses=refusals(503))
     async def server_ready() -> dict[str, bool]:
         """Whether it is ready."""
-        service.require_ready()
+        require_ready(service)
         return {"ready": True}
 
     @open_paths.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
     @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
         """Whether the model is ready."""
-        service.require_ready()
+        require_ready(service)
         require_model(name, version)
         return {"name": name, "ready": True}
 

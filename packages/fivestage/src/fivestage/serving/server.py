@@ -19,6 +19,7 @@ from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.http_protocol import LimitedHttpProtocol
 from fivestage.serving.json_logs import log_to_stderr
 from fivestage.serving.log import open_store
+from fivestage.serving.problems import ProblemError
 from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
 from fivestage.serving.service_settings import PREFIX, Settings
 
@@ -103,6 +104,16 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "date_header": False,
     }
+
+
+def require_ready(service: Service) -> None:
+    """Refuse where requests should not be sent here.
+
+    Raises:
+        ProblemError: 503, with `status_detail`.
+    """
+    if not service.ready:
+        raise ProblemError(503, service.status_detail)
 
 
 def prepare_process() -> None:

@@ -73,15 +73,6 @@ class PredictionService:
         """Whether requests should be sent here."""
         return self.model is not None and not self.draining
 
-    def require_ready(self) -> None:
-        """Refuse where requests should not be sent here.
-
-        Raises:
-            ProblemError: 503, with `status_detail`.
-        """
-        if not self.ready:
-            raise ProblemError(503, self.status_detail)
-
     @property
     def status_detail(self) -> str:
         """What an operator should know, whether the service answers or not."""

@@ -18,9 +18,9 @@ from fivestage.serving.inference_protocol import InferenceRequest, InferenceResp
 from fivestage.serving.middleware import RequestMiddleware
 from fivestage.serving.openapi import GUARDED, components_of, messages, refusals
 from fivestage.serving.pages import documentation_pages, form_page
-from fivestage.serving.problems import ProblemDetails, ProblemError, answer_with_problem_details
+from fivestage.serving.problems import ProblemDetails, answer_with_problem_details
 from fivestage.serving.requests import read_body
-from fivestage.serving.server import Service, prepare_process, stop_gracefully
+from fivestage.serving.server import Service, prepare_process, require_ready, stop_gracefully
 from fivestage.serving.service import PredictionService
 from fivestage.serving.service_settings import Settings
 
@@ -78,8 +78,7 @@ class ServiceApp(FastAPI):
         @public.get("/readyz", responses=refusals(503))
         async def ready() -> dict[str, str]:
             """Whether requests should be sent here."""
-            if not service.ready:
-                raise ProblemError(503, service.status_detail)
+            require_ready(service)
             return {"status": "ready", "detail": service.status_detail}
 
         @public.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
