@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
-from fivestage.serving.prometheus_metrics import BOUNDS, ServiceMetrics
+from fivestage.serving.prometheus_metrics import ServiceMetrics, ServingInfo, bound_of
 from prometheus_client import Counter, Gauge
 
 from fivestage_assistant.answering import Answer
@@ -36,11 +36,14 @@ class AskMetrics(ServiceMetrics):
         self.cost = Counter(
             "ask_chat_cost", "What the chat model cost, in the contract's currency.", registry=own
         )
-        self.release = Gauge(
-            "ask_release_info", "The release that serves.", ["index", "prompt"], registry=own,
-            multiprocess_mode="livemax",
-        )  # fmt: skip
-        self._release: tuple[str, str] | None = None
+        release = Gauge(
+            "ask_release_info",
+            "The release that serves.",
+            ["index", "prompt"],
+            registry=own,
+            multiprocess_mode="mostrecent",
+        )
+        self._release = ServingInfo(release)
         for kind in ("extractive", "generated", "unknown"):
             self.answers.labels(kind)
         for helpful in ("true", "false"):
@@ -60,10 +63,7 @@ class AskMetrics(ServiceMetrics):
 
     def takes_up(self, index: str, prompt: int) -> None:
         """Say which release serves from now on."""
-        if self._release:
-            self.release.labels(*self._release).set(0)  # what several processes share cannot be removed
-        self._release = index, str(prompt)
-        self.release.labels(*self._release).set(1)
+        self._release.show(index, str(prompt))
 
 
 def alert_rules(contract: AssistantContract) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def alert_rules(contract: AssistantContract) -> dict[str, Any]:
         One group of alerts.
     """
     limits, bad = contract.monitoring, contract.gates
-    slow = next((one for one in BOUNDS if one >= contract.answers.p99_ms / 1000), BOUNDS[-1])
+    slow = bound_of(contract.answers.p99_ms)
     answers = "sum(increase(ask_answers_total[6h]))"
     asked = 'handler=~"/ask.*"'
     timed = 'sum(rate(http_request_duration_seconds_%s{handler="/ask"%s}[1h]))'
@@ -121,7 +121,7 @@ def rules_text(contract: AssistantContract) -> str:
 
 def write_rules(contract: AssistantContract, path: Path = RULES) -> Path:
     """Write the rule file."""
-    return write_whole(path, lambda scratch: scratch.write_text(rules_text(contract), encoding="utf-8"))
+    return write_text(path, rules_text(contract))
 
 
 def _share(

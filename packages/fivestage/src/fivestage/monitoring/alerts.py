@@ -6,17 +6,16 @@ finds reaches Prometheus through `fivestage.monitoring.exposition`.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
-from fivestage.serving.prometheus_metrics import BOUNDS
+from fivestage.serving.prometheus_metrics import bound_of
 
 FOLDER = ROOT / "monitoring"
 LATE_DAYS = 2  # that a monitoring job may be behind
@@ -90,7 +89,7 @@ def write_all(contract: Contract) -> None:
         "dashboard.json": dashboard_text(contract),
     }
     for name, text in texts.items():
-        write_whole(FOLDER / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(FOLDER / name, text)
 
 
 def _filled(template: str, contract: Contract) -> dict[str, Any]:
@@ -113,8 +112,7 @@ def _filled(template: str, contract: Contract) -> dict[str, Any]:
         monitoring=contract.monitoring,
         currency=contract.costs.currency,
         asked=ASKED,
-        # The latency is counted at the histogram's first bound that is not below the objective.
-        bucket=f"{next((one for one in BOUNDS if one >= service.p99_ms / 1000), BOUNDS[-1]):g}",
+        bucket=f"{bound_of(service.p99_ms):g}",
         windows=sorted({window for _, *both, _ in BURNS for window in both}),
         burns=BURNS,
         fast_burn=BURNS[0][0],

@@ -12,6 +12,30 @@ FAILURES = (500, 503)  # statuses counted from zero on: Prometheus sees no incre
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 
 
+def bound_of(milliseconds: float) -> float:
+    """The first bound of the histogram of durations (seconds) that is not below an objective."""
+    return next((one for one in BOUNDS if one >= milliseconds / 1000), BOUNDS[-1])
+
+
+class ServingInfo:
+    """A gauge that is 1 for what serves, and 0 for what did: what processes share cannot be removed.
+
+    Args:
+        gauge: with labels that name what serves.
+    """
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._served: tuple[str, ...] = ()
+
+    def show(self, *labels: str) -> None:
+        """Say what serves from now on."""
+        if self._served:
+            self._gauge.labels(*self._served).set(0)
+        self._served = labels
+        self._gauge.labels(*labels).set(1)
+
+
 class ServiceMetrics:
     """What one application has done since it started."""
 
@@ -52,7 +76,7 @@ class ServiceMetrics:
             "shadows_dropped", "Requests that a challenger was too slow to shadow."
         )
         self.spooled = gauge("answers_spooled", "Answers that wait on disk for the database.")
-        self._model = gauge("model_info", "The version that serves.", ["version", "digest"])
+        self._model = ServingInfo(gauge("model_info", "The version that serves.", ["version", "digest"]))
         self._compiled = gauge("trees_compiled", "Whether the trees run as compiled tables.")
         for outcome in ("activated", "refused"):
             self.reloads.labels(outcome)
@@ -60,7 +84,6 @@ class ServiceMetrics:
             self.outside_history.labels(side)
         if SHARED_FOLDER not in os.environ:  # one worker's memory would jump from scrape to scrape
             ProcessCollector(registry=self._registry)
-        self._served: tuple[str, str] | None = None
 
         # Kept, as a look-up costs more than counting.
         self._prediction, self._duration = cache(predictions.labels), cache(durations.labels)
@@ -84,10 +107,7 @@ class ServiceMetrics:
 
     def serving(self, version: str, digest: str, *, compiled: bool) -> None:
         """Say which version serves from now on."""
-        if self._served:
-            self._model.labels(*self._served).set(0)
-        self._served = version, digest
-        self._model.labels(version, digest).set(1)
+        self._model.show(version, digest)
         self._compiled.set(float(compiled))
         self.reloads.labels("activated").inc()
 
