@@ -8,7 +8,7 @@ import numpy as np
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.monitoring.constraints import USUAL
 from fivestage.monitoring.daily_statistics import DailyStatistic, ReferenceColumn, Window, daily_statistics
-from fivestage.monitoring.drift_limits import Limits, Statistics, calibrate, compare_days
+from fivestage.monitoring.drift_limits import Limits, Statistics, calibrate, compare_days, whole
 from fivestage.monitoring.residuals import MEAN, SPREAD, Design, design_of, products, residual_statistics
 
 
@@ -105,7 +105,7 @@ def detect_drift(reference: Window, current: Window, false_alarm: float) -> list
 def compare(reference: Reference, current: Window, limits: Limits) -> list[Finding]:
     """See `detect_drift`."""
     counted, product = reference.count(current)
-    found = compare_days(counted, reference.statistics, *_whole(counted, reference.statistics))
+    found = compare_days(counted, reference.statistics, whole(counted), whole(reference.statistics))
     _explain_residuals(found, reference, product, limits)
     return findings_of(counted, reference.statistics, found, limits, (reference.window.first, current.first))
 
@@ -125,7 +125,7 @@ def _explain_residuals(found: Statistics, reference: Reference, product: Floats,
     while reference.design.names.size:
         before, now = residual_statistics(reference.product, product, reference.design, sorted(out))
         far: dict[str, float] = {}
-        for kind, distance in compare_days(now, before, *_whole(now, before)).items():
+        for kind, distance in compare_days(now, before, whole(now), whole(before)).items():
             columns = next(one.columns for one in now if one.kind.name == kind)
             left = ~np.isin(columns, list(out))
             found[kind] = np.where(left, np.minimum(found[kind], distance), found[kind])
@@ -135,11 +135,6 @@ def _explain_residuals(found: Statistics, reference: Reference, product: Floats,
         if len(moved) <= 1:
             break
         out.add(max(moved, key=lambda column: far[column]))
-
-
-def _whole(now: Sequence[DailyStatistic], then: Sequence[DailyStatistic]) -> tuple[Floats, Floats]:
-    """Weights of one window of all days, and of all the reference's."""
-    return np.ones((1, len(now[0].numerator))), np.ones((1, len(then[0].numerator)))
 
 
 def findings_of(
@@ -161,8 +156,7 @@ def findings_of(
     findings = []
     for now, was in zip(counted, reference, strict=True):
         kind, value, limit = now.kind, found[now.kind.name][0], limits[now.kind.name]
-        days, then = _whole([now], [was])
-        current, before = now.ratio(days)[0], was.ratio(then)[0]
+        current, before = now.ratio(whole([now]))[0], was.ratio(whole([was]))[0]
         for column in dict.fromkeys(now.columns):
             items = np.flatnonzero(np.array(now.columns) == column)
             item = int(items[(value / limit)[items].argmax()])

@@ -53,6 +53,11 @@ def compare_days(
     return found
 
 
+def whole(statistics: Sequence[DailyStatistic]) -> Floats:
+    """The weights of one window of all the days of some statistics (1, days)."""
+    return np.ones((1, len(statistics[0].numerator)))
+
+
 def calibrate(
     reference: Sequence[DailyStatistic],
     window_days: int,

@@ -22,7 +22,7 @@ from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
 from fivestage.monitoring.daily_statistics import DailyStatistic, Statistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
-from fivestage.monitoring.drift_limits import INDEPENDENT_SHARE, Limits, calibrate, compare_days
+from fivestage.monitoring.drift_limits import INDEPENDENT_SHARE, Limits, calibrate, compare_days, whole
 from fivestage.monitoring.residuals import Design, design_of
 
 BIAS, BY_INPUT = "label bias", "label by input"
@@ -125,8 +125,7 @@ def detect_label_drift(
         for window, truth, predicted in zip(windows, label, forecast, strict=True)
     )
     limits = label_limits(was, current.days, false_alarm, seed)
-    days = [np.ones((1, window.days)) for window in (current, reference)]
-    found = compare_days(now, was, days[0], days[1])
+    found = compare_days(now, was, whole(now), whole(was))
     return findings_of(now, was, found, limits, (reference.first, current.first))
 
 
