@@ -1,7 +1,5 @@
 """The project's commands, as `python run.py --help` lists them. Add one of your own here."""
 
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
@@ -10,7 +8,7 @@ from fivestage.cli.application import Application, Stopwatch, print_gates, say
 from fivestage.cli.library_commands import SERVING, add_library_commands
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.files import one_at_a_time, write_whole
+from fivestage.common.files import one_at_a_time, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR
 from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
@@ -105,7 +103,7 @@ def card(version: VersionName = "") -> None:
 
     documents = report().documents(*trained(version_or_champion(version).version))
     for name, text in documents.items():
-        say(str(write_whole(ROOT / "docs" / name, partial(Path.write_text, data=text, encoding="utf-8"))))
+        say(str(write_text(ROOT / "docs" / name, text)))
 
 
 @app.command()

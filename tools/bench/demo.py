@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.common.threads import VARIABLES, available_cores
 from fivestage.reporting.number_format import seconds as shown
@@ -192,7 +192,7 @@ def main() -> None:
         text = table(found)
         if given.project is None:
             content = json.dumps(asdict(found), indent=1)
-            write_whole(JSON, lambda scratch: scratch.write_text(content, encoding="utf-8"))
+            write_text(JSON, content)
     except UserError as error:
         sys.exit(str(error))
     print(text)  # noqa: T201 (for a person)

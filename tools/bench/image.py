@@ -11,7 +11,7 @@ import docker
 from docker.errors import DockerException
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_between, write_whole
+from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.deployment.docker_container import PORT, STATE, USER, open_engine
 from fivestage.deployment.images import PIPELINES, SERVING
@@ -32,7 +32,7 @@ def main() -> None:
             sizes = {name: _megabytes(engine, f"{name}:latest") for name in (SERVING, PIPELINES)}
             starts = sorted(_start(engine, f"{SERVING}:latest") for _ in range(times))
         found = {"megabytes": sizes, "ready_seconds": starts}
-        write_whole(JSON, lambda scratch: scratch.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+        write_text(JSON, json.dumps(found, indent=1))
         text = _told(sizes, starts)
         write_between(PAGE, "image", text)
     except DockerException as error:

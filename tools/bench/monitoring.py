@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -23,7 +22,7 @@ import pandas as pd
 
 from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_between, write_whole
+from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
 from fivestage.contract.contract import LEAST_REFERENCE, Contract, RegressionContract
 from fivestage.data.event_tables import ingest_tables
@@ -389,7 +388,7 @@ def main() -> None:
         sys.exit(str(error))
     kept = not given.quick and not given.chosen
     if kept:  # first: it took long
-        write_whole(JSON, partial(Path.write_text, data=json.dumps(found, indent=1)))
+        write_text(JSON, json.dumps(found, indent=1))
     text = page(found)
     print(text)  # noqa: T201 (for a person)
     print(f"{time.perf_counter() - begun:.0f} s")  # noqa: T201

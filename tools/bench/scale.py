@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.files import digest_of_files, write_between, write_whole
+from fivestage.common.files import digest_of_files, write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
 from fivestage.data.partitioned import Stored
 from fivestage.features.problem import Problem
@@ -250,9 +250,7 @@ def table(found: Found) -> str:
 
 def write(found: Found) -> None:
     """Keep the results, and write them where they are read."""
-    write_whole(
-        JSON, lambda scratch: scratch.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
-    )
+    write_text(JSON, json.dumps(asdict(found), indent=1))
     write_between(PAGE, "measured", table(found))
 
 

@@ -2,11 +2,9 @@
 
 import argparse
 import sys
-from functools import partial
-from pathlib import Path
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
 from problem import PROBLEM
@@ -73,7 +71,7 @@ def main() -> None:
         if given.picture:
             print(f"taken: {PICTURES[given.picture]()}")  # noqa: T201 (for a person)
         for name, text in wanted().items():
-            write_whole(ROOT / name, partial(Path.write_text, data=text, encoding="utf-8"))
+            write_text(ROOT / name, text)
         print(f"The site: {build()}")  # noqa: T201 (for a person)
     except UserError as error:
         sys.exit(str(error))

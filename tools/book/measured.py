@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS, ROOT
 from fivestage.common.strict_yaml import read_yaml
 from fivestage.reporting.results import Results
@@ -106,7 +106,7 @@ def write(name: str, record: Record, to: Path = FOLDER) -> Path:
     fields = TypeAdapter(Record).dump_python(record, mode="json")
     problem = json.dumps(fields.pop("problem"))  # on one line: nobody reads it
     text = json.dumps({"problem": None} | fields, indent=1).replace("null", problem, 1) + "\n"
-    return write_whole(to / f"{name}.json", lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return write_text(to / f"{name}.json", text)
 
 
 def records(folder: Path = FOLDER) -> dict[str, Record]:

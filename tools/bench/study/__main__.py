@@ -6,11 +6,10 @@ import json
 import os
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, prepare_environment
 
 ONE_THREAD = {
@@ -40,7 +39,7 @@ def main() -> None:
         except UserError as error:
             sys.exit(str(error))
         text = json.dumps(found, indent=1)
-        write_whole(REPORTS / "bench" / f"study-{name}.json", partial(Path.write_text, data=text))
+        write_text(REPORTS / "bench" / f"study-{name}.json", text)
         print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)  # noqa: T201 (for a person)
 
 

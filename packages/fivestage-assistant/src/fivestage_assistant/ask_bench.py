@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, ROOT
 
 from fivestage_assistant.answering import Abstention, Answerer
@@ -60,7 +60,7 @@ def bench(contract: AssistantContract) -> dict[str, Any]:
         "build": {"passages": BUILT, "cpu_seconds": built * per, "stems_alone_cpu_seconds": stems * per},
         "large": json.loads(_in_a_process_of_its_own()),
     }
-    write_whole(RECORD, lambda scratch: scratch.write_text(json.dumps(record, indent=1), encoding="utf-8"))
+    write_text(RECORD, json.dumps(record, indent=1))
     return record
 
 

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -75,7 +75,7 @@ def write_ask_page(
         "</body></html>",
     ]
     text = "\n".join(parts)
-    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return write_text(path, text)
 
 
 def _question(one: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import mlflow
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import RESULTS, ROOT, VAR
 from fivestage.contract.contract import load_contract
 from fivestage.deployment.releases import HISTORY
@@ -66,7 +66,7 @@ def ingest_corpus(contract: dict[str, Any]) -> Annotated[str, "corpus"]:
     documents = documents_now(contract_of(contract))
     digest = corpus_digest(documents)
     content = json.dumps([asdict(one) for one in documents])
-    write_whole(FOLDER / DOCUMENTS, lambda scratch: scratch.write_text(content, encoding="utf-8"))
+    write_text(FOLDER / DOCUMENTS, content)
     return digest
 
 
@@ -86,7 +86,7 @@ def evaluate_index(contract: dict[str, Any], index: str) -> Annotated[str, "eval
     """Judge the index on the gate questions; the rule of abstention is learnt from the tuning questions."""
     found = judge(contract_of(contract), load_index(FOLDER / INDEXES / index), served_index())
     path = FOLDER / INDEXES / index / EVALUATION
-    write_whole(path, lambda scratch: scratch.write_text(json.dumps(found, indent=1), encoding="utf-8"))
+    write_text(path, json.dumps(found, indent=1))
     return str(path)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.evaluation.gates import Gate
 from pydantic import TypeAdapter
 
@@ -227,13 +227,8 @@ def release(folder: Path, new: ServedRelease, why: str) -> ServedRelease:
     past = _lines(folder)
     made = replace(new, number=len(past) + 1, at=datetime.now(UTC).isoformat(timespec="seconds"), why=why)
     lines = [*past, json.dumps(asdict(made))]
-    write_whole(
-        folder / HISTORY, lambda scratch: scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    )
-    write_whole(
-        folder / CURRENT,
-        lambda scratch: scratch.write_text(json.dumps(asdict(made), indent=1), encoding="utf-8"),
-    )
+    write_text(folder / HISTORY, "\n".join(lines) + "\n")
+    write_text(folder / CURRENT, json.dumps(asdict(made), indent=1))
     return made
 
 

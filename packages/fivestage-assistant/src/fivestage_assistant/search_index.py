@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text, write_whole
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -210,7 +210,7 @@ def _fields(passage: Passage) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def _save_array(path: Path, array: Vectors) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.monitoring.retraining import PeriodSummary
 from fivestage.serving.store import PredictionRecord, Store
 
@@ -108,7 +108,7 @@ def save_window(window: WatchedWindow, path: Path) -> Path:
     """Add a window to those before it, a JSON line each."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     line = json.dumps(asdict(window))
-    return write_whole(path, lambda scratch: scratch.write_text(f"{before}{line}\n", encoding="utf-8"))
+    return write_text(path, f"{before}{line}\n")
 
 
 def windows_before(path: Path) -> list[PeriodSummary]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS
 
 TRANSFORMER = REPORTS / "distributed" / "transformer.json"  # what the design book cites
@@ -102,7 +102,7 @@ def _challenger(chosen: argparse.Namespace) -> None:
     lineage = lineage_of(problem.digest(), problem.contract)
     version = register_challenger(registered, judged, config, lineage)
     record = json.dumps({"sentences": sentences(judged), **asdict(judged)}, indent=1)
-    write_whole(TRANSFORMER, lambda scratch: scratch.write_text(record + "\n", encoding="utf-8"))
+    write_text(TRANSFORMER, record + "\n")
     print(
         f"Version {version.version} of {version.name}: {'passed' if judged.passed else 'refused'}. In batch: "
         f'make score ARGS="--version {version.version} --input rows.csv --output scored.csv"'

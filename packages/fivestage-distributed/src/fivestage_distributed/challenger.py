@@ -22,7 +22,7 @@ from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract, epoch
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.strict_model import StrictModel
@@ -462,7 +462,7 @@ def _run(config: RunConfig, data: Sequences, folder: Path, name: str, start: Pat
     lines = (place / LOSSES).read_text(encoding="utf-8").splitlines()[-LAST_STEPS:]
     loss = float(np.mean([json.loads(line)["loss"] for line in lines]))
     text = json.dumps({"processor_seconds": processor_seconds() - before, "loss": loss})
-    write_whole(place / DONE, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_text(place / DONE, text)
     return place
 
 

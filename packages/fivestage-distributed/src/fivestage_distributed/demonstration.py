@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS
 from fivestage.reporting.plot_style import LINE, MARKERS, SERIES, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
@@ -196,8 +196,8 @@ def write_page(found: Demonstration, path: Path = PAGE) -> Path:
     plots = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 (our own)
     text = environment.get_template("demonstration.html.j2").render(found=found, plots=plots, processes=RING)
     record = json.dumps({"label": MEASURED, "machine": machine(), **asdict(found)}, indent=1)
-    write_whole(path.with_name(RECORD), lambda scratch: scratch.write_text(record + "\n", encoding="utf-8"))
-    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_text(path.with_name(RECORD), record + "\n")
+    return write_text(path, text)
 
 
 def machine() -> str:

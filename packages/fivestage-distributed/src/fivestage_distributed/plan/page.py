@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, LINE, QUIET, RED, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
@@ -60,7 +60,7 @@ def write(
         compared=compare(), fmt=fmt, tokens=tokens, described=described,
         plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704
     )  # fmt: skip
-    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return write_text(path, text)
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.contract.strict_model import StrictModel
 
 PATH = Path(__file__).with_name("measured.json")
@@ -47,7 +47,7 @@ class Capacity(StrictModel):
 def write_capacity(capacity: Capacity, path: Path = PATH) -> None:
     """Write what was measured, for `make size`."""
     text = capacity.model_dump_json(indent=1) + "\n"
-    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def read_capacity(path: Path = PATH) -> Capacity:

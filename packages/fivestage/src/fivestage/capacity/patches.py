@@ -1,6 +1,5 @@
 """A plan as kustomize patches, in files of their own that nothing else writes."""
 
-from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -10,7 +9,7 @@ import yaml
 from fivestage.capacity.assumptions import Assumptions
 from fivestage.capacity.plan import CapacityPlan
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import Contract
 
@@ -76,7 +75,7 @@ def every_days(days: int, hour: int) -> str:
 def write(texts: dict[str, str], folder: Path = K8S) -> None:
     """Write the patches where the base reads them."""
     for name, text in texts.items():
-        write_whole(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(folder / name, text)
 
 
 def require_current(texts: dict[str, str], folder: Path = K8S) -> None:

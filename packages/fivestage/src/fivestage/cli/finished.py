@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fivestage.cli.application import say
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import DEMO
 from fivestage.contract.contract import iso
 from fivestage.registry.versions import ModelRegistry
@@ -29,7 +29,7 @@ class FinishedDemo:
     def remember(self) -> None:
         """Keep what a demo that has just ended was made from, and the champion that it left."""
         content = json.dumps({"from": self.made_from, "champion": self._champion(), "at": round(time.time())})
-        write_whole(self.file, lambda scratch: scratch.write_text(content, encoding="utf-8"))
+        write_text(self.file, content)
 
     def is_current(self, page: Path) -> bool:
         """Whether another demo would come to the same; if so, say it.

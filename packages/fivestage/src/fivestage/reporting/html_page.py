@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.contract.contract import Contract
 from fivestage.reporting import plots
 from fivestage.reporting.render import render
@@ -25,7 +25,7 @@ def write_page(contract: Contract, results: Results, path: Path) -> Path:
         UserError: if the file cannot be written.
     """
     text = page(contract, results)
-    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return write_text(path, text)
 
 
 def page(contract: Contract, results: Results) -> str:

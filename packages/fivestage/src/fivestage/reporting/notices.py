@@ -11,7 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 
 FENCE = "---\n"
 
@@ -51,7 +51,7 @@ def write_notice(notice: Notice, path: Path) -> Path:
     head = asdict(notice)
     body = head.pop("body").strip()
     text = f"{FENCE}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}{FENCE}\n{body}\n"
-    return write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    return write_text(path, text)
 
 
 def read_notice(path: Path) -> Notice:

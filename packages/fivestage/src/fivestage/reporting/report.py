@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import TemporalSplit
@@ -154,6 +153,6 @@ class Report:
         save(RunSection(seconds, links, cached), self.results)
         contract, found = self.problem.contract, load(self.results)
         if found.model:
-            write_whole(card, partial(Path.write_text, data=card_text(contract, found), encoding="utf-8"))
+            write_text(card, card_text(contract, found))
         write_page(contract, found, self.page)
         return summary(contract, found, self.page)

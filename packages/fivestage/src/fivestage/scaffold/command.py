@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.common.settings import ROOT
 from fivestage.reporting.number_format import every, plural
 from fivestage.scaffold.demo import remove_demo
@@ -77,4 +77,4 @@ def _answer(answers: dict[str, Any]) -> None:
     if ANSWERS.exists():
         head = ANSWERS.read_text(encoding="utf-8").splitlines()[0]
         text = f"{head}\n{yaml.safe_dump(answers, allow_unicode=True)}"
-        write_whole(ANSWERS, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+        write_text(ANSWERS, text)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 from fivestage.serving.service_settings import PREFIX, Settings
 
 
@@ -59,4 +59,4 @@ def write_served_version(path: Path, named: ServedVersion) -> None:
         UserError: when the file cannot be written.
     """
     text = named.model_dump_json(indent=1)
-    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_text(path, text)
