@@ -28,6 +28,7 @@ time.sleep(3)
 while not pathlib.Path("worked").exists():  # it may wait for a core
     time.sleep(0.1)
 print("  a line", flush=True)
+time.sleep(3)  # whoever reads the line looks at the service while it lives, and may wait for a core too
 service.kill()
 print("done", flush=True)
 """
