@@ -62,7 +62,8 @@ def _multiples(number: Floats, step: float) -> Bools:
     """Which are multiples of a step; none where single precision knows no half step of so large numbers."""
     steps = number / step
     near = _single_precision(steps)
-    return np.asarray((np.abs(steps - np.rint(steps)) <= near) & (near < 1 / 2), dtype=np.bool_)
+    with np.errstate(invalid="ignore"):  # of infinite steps: not multiples either
+        return np.asarray((np.abs(steps - np.rint(steps)) <= near) & (near < 1 / 2), dtype=np.bool_)
 
 
 def _single_precision(number: Floats) -> Floats:
