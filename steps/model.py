@@ -124,7 +124,7 @@ def promote_challenger(version: Version, verdict: GateVerdict, champion: str) ->
 
 def gate_lines(verdict: GateVerdict) -> str:
     """The gates as text, one a line."""
-    return "".join(f"{'pass' if g.passed else 'FAIL'}  {g.name}: {g.sentence}\n" for g in verdict.gates)
+    return "".join(f"{gate.line}\n" for gate in verdict.gates)
 
 
 @step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)

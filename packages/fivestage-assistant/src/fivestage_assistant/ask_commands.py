@@ -188,7 +188,7 @@ def epoch_of(at: str) -> int:
 def print_gates(gates: tuple[Gate, ...]) -> None:
     """Print the gates."""
     for gate in gates:
-        say(f"  {'pass' if gate.passed else 'FAIL'}  {gate.name}: {gate.sentence}")
+        say(f"  {gate.line}")
 
 
 def shown(body: dict[str, Any]) -> str:

@@ -398,9 +398,7 @@ def windows_of(problem: Problem, rows: pd.DataFrame) -> TemporalSplit:
 
 def gate_lines(judged: Judged) -> str:
     """The gates as text, one a line."""
-    return "".join(
-        f"{'pass' if one.passed else 'FAIL'}  {one.name}: {one.sentence}\n" for one in judged.gates
-    )
+    return "".join(f"{gate.line}\n" for gate in judged.gates)
 
 
 def sentences(judged: Judged) -> list[str]:

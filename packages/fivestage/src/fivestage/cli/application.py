@@ -134,8 +134,7 @@ def print_gates(result: "TrainingResult") -> None:
         result: What the training made.
     """
     for gate in result.gates:
-        verdict = ("pass" if gate.passed else "FAIL") if gate.applicable else "n/a "
-        say(f"  {verdict}  {gate.name}: {gate.sentence}")
+        say(f"  {gate.line}")
     waits = "waits for approval: make approve" if result.passed else "stays challenger"
     say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
 

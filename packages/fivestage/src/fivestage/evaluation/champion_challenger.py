@@ -124,7 +124,8 @@ def _against_champion(
 ) -> Gate:
     name = "cheaper than the champion"
     if isinstance(champion, str):
-        return Gate(name, passed=True, value=0.0, limit=0.0, sentence=champion)
+        sentence = f"not applicable: {champion}"
+        return Gate(name, passed=True, value=math.nan, limit=0.0, sentence=sentence, applicable=False)
     saved = paired_difference(
         _costs(label, champion, contract),
         _costs(label, challenger, contract),

@@ -29,6 +29,12 @@ class Gate:
     sentence: str
     applicable: bool = True
 
+    @property
+    def line(self) -> str:
+        """The gate as a line of text, such as "FAIL  fast enough: one row takes 9 ms, ..."."""
+        verdict = ("pass" if self.passed else "FAIL") if self.applicable else "n/a "
+        return f"{verdict}  {self.name}: {self.sentence}"
+
 
 @dataclass(frozen=True)
 class Probe:
