@@ -16,7 +16,7 @@ from fivestage.artifact.predictions import form_of
 from fivestage.common.columns import Floats
 from fivestage.common.database import connect, require_no_secret
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import ColumnRule, Contract
+from fivestage.contract.contract import ColumnRule, Contract, NumberColumn
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import batch_scoring as scoring
 from fivestage.deployment.batch_scoring import ArtifactModel, BatchResult, read_batch, write_batch
@@ -128,6 +128,15 @@ def test_every_task_is_scored(task: str, tmp_path: Path) -> None:
     decisions = form.decided(batch.artifact.decide(batch.predictions)).tolist()
     assert answers["decision"].tolist() == pytest.approx(decisions)
     assert sum(scored.decisions.values()) == (SCORED if task == "multiclass" else 0)
+
+
+def test_whole_numbers_with_gaps_stay_whole(batch: Batch, tmp_path: Path) -> None:
+    visits = NumberColumn(type="integer", about="visits", min=0, max=9, example=2, nullable=True)
+    columns = dict(batch.contract.columns) | {"visits": visits}
+    own = replace(batch, problem=SyntheticProblem(batch.contract.model_copy(update={"columns": columns})))
+    rows = batch.rows.assign(visits=pd.array([2, None] * (SCORED // 2), dtype="Int64"))
+    score(own, put(rows, f"{tmp_path}/in.csv"), f"{tmp_path}/out.csv")
+    assert pd.read_csv(f"{tmp_path}/out.csv", dtype="str")["visits"].dropna().unique().tolist() == ["2"]
 
 
 def test_epoch_seconds_are_moments_too(batch: Batch, tmp_path: Path) -> None:

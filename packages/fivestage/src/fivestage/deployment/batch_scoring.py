@@ -17,7 +17,7 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.common.database import connect, named
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import Contract, TimestampColumn
+from fivestage.contract.contract import Contract, NumberColumn, TimestampColumn
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables
 from fivestage.data.moments import parse_timestamps
@@ -118,6 +118,8 @@ def score(
     for name, column in contract.columns.items():
         if isinstance(column, TimestampColumn):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
+        elif isinstance(column, NumberColumn) and column.type == "integer":
+            answers[name] = answers[name].astype("Int64")  # with gaps it is of floats, and 2 would become 2.0
     refused = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
     write_quarantine(checked.quarantined, refused)  # first: no row may be in neither place
     write_batch(answers, target)
