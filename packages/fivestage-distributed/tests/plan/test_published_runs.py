@@ -4,6 +4,8 @@ from statistics import median
 
 import pytest
 
+from fivestage_distributed.plan.catalog import find_model
+from fivestage_distributed.plan.page import trust, trust_in_experts
 from fivestage_distributed.plan.published import (
     compare,
     fitted_share,
@@ -37,9 +39,25 @@ def test_the_named_tables_are_predicted(name: str, within: float) -> None:
 def test_the_stated_errors() -> None:
     assert quantile_of_error(0.5) < 0.1
     assert quantile_of_error(0.8) < 0.15
-    speeds = [abs(one.error) for one in compare() if not one.run.whole]
+    speeds = [abs(one.error) for one in compare() if one.run.name in fitted_shares()]
     assert median(speeds) < 0.1
     assert max(speeds) < 0.4
+
+
+def test_nothing_is_fitted_to_the_runs_that_were_collected_afterwards() -> None:
+    held_out = [one for one in compare() if one.run.held_out]
+    assert len({one.run.name for one in held_out}) >= 15
+    assert not {one.run.name for one in held_out} & set(fitted_shares())
+    assert {one.kernel_share for one in held_out} == {fitted_share()}
+    speeds = [one for one in held_out if not one.run.whole]
+    assert median(abs(one.error) for one in speeds) < 0.15
+    assert median(abs(one.error) for one in speeds if not one.run.model.experts) < 0.11
+    assert f"the worst by {max(abs(one.error) for one in speeds):.0%}" in trust()
+
+
+def test_a_mixture_of_experts_says_how_far_its_prediction_is_off() -> None:
+    assert trust_in_experts(find_model("70b")) == ""
+    assert "many small experts" in trust_in_experts(find_model("deepseek-v3"))
 
 
 def test_whole_runs_took_longer_than_their_steps_and_are_not_fitted_to() -> None:

@@ -167,7 +167,7 @@ def _planned(given: argparse.Namespace) -> str:
         "At other scales, the same batch:",
         *_table(page.scale_rows(job, scales)),
         "",
-        page.trust(),
+        page.trust() + page.trust_in_experts(job.model),
         f"The page: {written}",
     ]
     return "\n".join(lines)
@@ -196,9 +196,9 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _checked() -> str:
     rows = [("run", "GPUs", "unit", "published", "predicted", "error")]
     for one in compare():
-        run = one.run
+        run, held_out = one.run, ", held out" if one.run.held_out else ""
         rows.append((
-            f"{run.name}: {run.model.name}", f"{run.layouts[0].gpus:,}", run.unit,
+            f"{run.name}{held_out}: {run.model.name}", f"{run.layouts[0].gpus:,}", run.unit,
             fmt.compact(run.value), fmt.compact(one.predicted), f"{one.error:+.1%}",
         ))  # fmt: skip
     shares = sorted(fitted_shares().items(), key=lambda item: item[1])

@@ -36,6 +36,7 @@ class Run:
         unit: Of the value.
         value: What was published.
         tokens: Of the whole run, for its hours.
+        held_out: Nothing is fitted to it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Run:
     unit: str
     value: float
     tokens: float
+    held_out: bool
 
     @property
     def whole(self) -> bool:
@@ -116,7 +118,13 @@ class Comparison:
 @cache
 def published_runs() -> tuple[Run, ...]:
     """The rows of published.yaml."""
-    return tuple(run for source in read_yaml(PUBLISHED)["sources"] for run in _runs(source))
+    found = read_yaml(PUBLISHED)
+    return tuple(
+        run
+        for kind in ("sources", "held_out")
+        for source in found[kind]
+        for run in _runs(source, held_out=kind == "held_out")
+    )
 
 
 @cache
@@ -133,7 +141,7 @@ def compare() -> tuple[Comparison, ...]:
 @cache
 def fitted_shares() -> dict[str, float]:
     """Return for each source of step times the constant that its runs give, their median."""
-    runs = [run for run in published_runs() if not run.whole]
+    runs = [run for run in published_runs() if not run.whole and not run.held_out]
     return {
         name: median(run.fitted() for run in runs if run.name == name)
         for name in dict.fromkeys(run.name for run in runs)
@@ -147,7 +155,7 @@ def fitted_share() -> float:
 
 def quantile_of_error(share: float) -> float:
     """Return the relative error that this share of the sources of step times stays below, by median rows."""
-    errors = [one for one in compare() if not one.run.whole]
+    errors = [one for one in compare() if one.run.name in fitted_shares()]
     of_sources = sorted(
         median(abs(one.error) for one in errors if one.run.name == name)
         for name in {one.run.name for one in errors}
@@ -155,7 +163,7 @@ def quantile_of_error(share: float) -> float:
     return of_sources[min(len(of_sources) - 1, math.ceil(share * len(of_sources)) - 1)]
 
 
-def _runs(source: dict[str, Any]) -> Iterator[Run]:
+def _runs(source: dict[str, Any], *, held_out: bool = False) -> Iterator[Run]:
     for row in source["rows"]:
         said = {**source, **source["layout"], **row}
         model, accelerator = find_model(said["model"]), find_accelerator(said["accelerator"])
@@ -174,6 +182,7 @@ def _runs(source: dict[str, Any]) -> Iterator[Run]:
             unit=source["unit"],
             value=said["value"],
             tokens=said.get("tokens", 0),
+            held_out=held_out,
         )
 
 
