@@ -13,6 +13,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.shapley import Explainer
@@ -33,6 +36,7 @@ from tests.serving.conftest import (
     running,
 )
 from tests.serving.prediction_app import create_app
+from tests.serving.test_hostile import connected, said
 from tests.synthetic import request_of, synthetic_artifact, synthetic_problem
 
 
@@ -81,6 +85,42 @@ def test_a_route_of_ones_own_has_keys_limits_metrics_and_its_place_in_the_docume
     assert set(document["components"]["schemas"]) >= {"Doubled", "Row", "Answer", "ProblemDetails"}
     assert 'http_requests_total{handler="/double/{number}",method="GET",status="200"} 2.0' in counted
     assert 'http_requests_total{handler="/double/{number}",method="GET",status="401"} 1.0' in counted
+
+
+def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short_way(
+    deployed: Deployed, traffic: Traffic
+) -> None:
+    app = create_app(synthetic_problem("binary"), deployed.settings)
+
+    @app.post("/mine")
+    async def mine(request: Request) -> Response:
+        raise LookupError((await request.body()).decode())
+
+    @app.exception_handler(LookupError)
+    async def answer(_: Request, error: Exception) -> Response:
+        return Response(f"mine: {error}", 418)
+
+    with running(deployed.settings, app) as service:
+        refused = service.client.post("/mine", content=b"body")
+        assert (refused.status_code, refused.text) == (418, "mine: body")
+        assert 'handler="/mine",method="POST",status="418"} 1.0' in service.client.get("/metrics").text
+    wrapped = create_app(synthetic_problem("binary"), deployed.settings)
+    wrapped.add_middleware(GZipMiddleware, minimum_size=1)
+    with running(deployed.settings, wrapped) as service:
+        packed = service.client.post("/predict", json=traffic.request(0))
+        assert (packed.status_code, packed.headers["content-encoding"]) == (200, "gzip")
+
+
+def test_who_is_still_sending_holds_no_place_whatever_its_route(deployed: Deployed, traffic: Traffic) -> None:
+    limits = with_settings(deployed, max_in_flight=1)
+    body = json.dumps(traffic.request(0)).encode()
+    head = b"POST /predict?explain=true HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with running(limits) as service, connected(service) as slow:
+        slow.sendall(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body[:10])
+        time.sleep(0.1)
+        assert service.client.post("/predict?explain=true", json=traffic.request(0)).status_code == 200
+        slow.sendall(body[10:])
+        assert said(slow).startswith(b"HTTP/1.1 200 ")
 
 
 def test_two_problems_are_served_in_one_process(tmp_path: Path) -> None:

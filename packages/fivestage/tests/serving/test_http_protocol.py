@@ -19,8 +19,8 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
-from fivestage.serving.http_protocol import HeadWithBody
 from fivestage.serving.service_settings import Settings
+from fivestage.serving.single_write import SingleWrite
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
 from tests.serving.test_hostile import connected, good, said
 
@@ -86,7 +86,7 @@ def test_a_client_that_goes_while_its_answer_is_written_harms_nobody(
 def test_an_answer_is_one_write_and_nothing_is_kept_back_for_good() -> None:
     transport = Mock()
     transport.is_closing.return_value = False
-    output = HeadWithBody(transport)
+    output = SingleWrite(transport)
     head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
     for data in (interim, head, b"first", b"second", head, b"", head):
         output.write(data)

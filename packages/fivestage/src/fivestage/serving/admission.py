@@ -54,11 +54,22 @@ class Admission:
     async def __call__(self, request: Request) -> AsyncIterator[None]:
         """Let a request in, and count it until it is answered; see FastAPI's dependencies with yield."""
         self.identify(request.scope)
-        self.enter()
-        try:
+        with self:
             yield
-        finally:
-            self.in_flight -= 1
+
+    def __enter__(self) -> None:
+        """Take a place.
+
+        Raises:
+            ProblemError: 503, when all are taken.
+        """
+        if self.is_full:
+            raise too_many()
+        self.in_flight += 1
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self.in_flight -= 1
 
     def identify(self, scope: Scope) -> None:
         """Know the caller, and how often it calls.
@@ -84,16 +95,6 @@ class Admission:
                 )
         if self._rate:
             self._spend(key or self._address(scope))
-
-    def enter(self) -> None:
-        """Take a place; whoever is still sending its body holds none.
-
-        Raises:
-            ProblemError: 503, when all are taken.
-        """
-        if self.is_full:
-            raise too_many()
-        self.in_flight += 1
 
     def _from_here(self, headers: dict[bytes, bytes]) -> bool:
         """Whether no page of another site makes a browser send this."""

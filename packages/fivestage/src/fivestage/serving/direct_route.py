@@ -1,63 +1,63 @@
 """A FastAPI route for the path that carries the load: its endpoint takes the raw request, returns a response.
 
-FastAPI documents such a route like any other. Solving its dependencies and arguments at each request would
-cost more than a prediction, so a request without a query goes straight to the endpoint, once `Admission` has
-let it in. Any other request, and any route of another kind or with further dependencies, takes FastAPI's way.
+FastAPI documents such a route like any other. Its middlewares, routing and solving of arguments would cost
+more than a prediction, so `RequestMiddleware` asks it for an answer itself where a request has no query, once
+`Admission` has let it in. Any other request, and any route of another kind or with further dependencies,
+takes FastAPI's way.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from fivestage.serving.admission import KEY, Admission
 
 JSON_TYPE = (b"content-type", b"application/json")
 
 
-class DirectRoute(APIRoute):
-    """For `route_class` of a router: FastAPI's route, with the short way for endpoints that allow it."""
+@dataclass(frozen=True, slots=True)
+class DirectRoute:
+    """A FastAPI route that needs no framework to answer, and what lets its requests in."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        guards = [one.dependency for one in self.dependencies]
-        admission = [one for one in guards if isinstance(one, Admission)]
-        if len(admission) == 1 and len(guards) == 1 + guards.count(KEY) and _takes_raw_requests(endpoint):
-            self.app = _direct(endpoint, admission[0], self.app)
+    route: APIRoute
+    admission: Admission
+
+    async def respond(self, scope: Scope, body: bytes) -> Response:
+        """What the endpoint answers to a request whose body has come."""
+        request = Request(scope)
+        request._body = body  # noqa: SLF001 (as in FastAPI's "Custom Request and APIRoute class")
+        with self.admission:
+            response: Response = await self.route.endpoint(request)
+            return response
 
 
-def _takes_raw_requests(endpoint: Callable[..., Any]) -> bool:
-    signature = inspect.signature(endpoint)
+def direct_routes(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], DirectRoute]:
+    """Those of some routes that can be asked directly, by method and path."""
+    found = {}
+    for route in routes:
+        if isinstance(route, APIRoute) and _takes_raw_requests(route):
+            guards = [one.dependency for one in route.dependencies if one.dependency is not KEY]
+            if len(guards) == 1 and isinstance(guards[0], Admission):
+                for method in route.methods or ():
+                    found[method, route.path] = DirectRoute(route, guards[0])
+    return found
+
+
+def _takes_raw_requests(route: APIRoute) -> bool:
+    signature = inspect.signature(route.endpoint)
     parameters = list(signature.parameters.values())
     return (
-        inspect.iscoroutinefunction(endpoint)
+        inspect.iscoroutinefunction(route.endpoint)
         and [one.annotation for one in parameters[:1]] == [Request]
         and signature.return_annotation is Response
         and all(one.default is not inspect.Parameter.empty for one in parameters[1:])
     )
-
-
-class WholeRequest(Request):
-    """A request whose body has most often come in one piece; see FastAPI's "Custom Request"."""
-
-    async def body(self) -> bytes:
-        """The body, kept for who asks again."""
-        if not hasattr(self, "_body"):
-            message = await self.receive()
-            if message["type"] != "http.request":
-                raise ClientDisconnect
-            parts = [message.get("body", b"")]
-            while message.get("more_body"):
-                message = await self.receive()
-                if message["type"] != "http.request":
-                    raise ClientDisconnect
-                parts.append(message.get("body", b""))
-            self._body = b"".join(parts)
-        return self._body
 
 
 class JsonBytes(Response):
@@ -73,21 +73,3 @@ class JsonBytes(Response):
         self.raw_headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
         if identifier:
             self.raw_headers.append((b"x-request-id", identifier.encode()))
-
-
-def _direct(endpoint: Callable[..., Any], admission: Admission, framework: ASGIApp) -> ASGIApp:
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["query_string"]:
-            await framework(scope, receive, send)
-            return
-        admission.identify(scope)
-        request = WholeRequest(scope, receive, send)
-        await request.body()  # who is still sending holds no place
-        admission.enter()
-        try:
-            response = await endpoint(request)
-        finally:
-            admission.in_flight -= 1
-        await response(scope, receive, send)
-
-    return answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import cached_property
 
 from fivestage.serving.spool import Spool
 from fivestage.serving.store import PredictionRecord, Store
@@ -23,9 +24,13 @@ class GroupCommit:
         self._waiting: list[asyncio.Future[None]] = []
         self._writing: asyncio.Task[None] | None = None
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # a system call, which is worth keeping
+
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
         """Take an answer; the future is done when a killed process would not lose it any more."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         if not self._waiting:
             if not self._store.remote:
                 loop.call_soon(self._write_group)  # a task would cost as much as the write

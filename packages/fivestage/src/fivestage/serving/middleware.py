@@ -1,95 +1,115 @@
-"""What holds for every request, whatever its route: counted, timed, logged, bounded, never a bare failure."""
+"""What holds for every request, whatever its route: bounded, counted, timed, logged, never a bare failure."""
 
+import inspect
 import logging
 import re
 import time
+from collections.abc import Mapping
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fivestage.serving.direct_route import DirectRoute
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import Settings
 
-SMALL = 65_536  # bytes of a body that uvicorn holds anyway
-MAX_HELD_BYTES = 64_000_000  # bytes of larger bodies that are still arriving
-NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+SMALL = 65_536  # bytes of a body that is taken however many are held
+MAX_HELD_BYTES = 64_000_000  # of all bodies that have come, even in part, and are not answered
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 logger = logging.getLogger("serving.requests")
 
 
 class RequestMiddleware:
-    """A pure ASGI middleware around an application.
+    """A pure ASGI middleware around an application, which gets requests once their bodies are there.
 
     Args:
         app: what answers.
+        direct: routes that are asked without the application, by method and path.
         settings: the largest body, and whether requests are logged.
         metrics: where answers are counted, by the path of their route.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: ServiceMetrics) -> None:
-        self._app, self._metrics = app, metrics
-        self.largest, self._log = settings.max_body_bytes, settings.log_requests
-        self._held = 0  # bytes of bodies that have arrived in part
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Mapping[tuple[str, str], DirectRoute],
+        settings: Settings,
+        metrics: ServiceMetrics,
+    ) -> None:
+        self._app, self._direct, self._metrics = app, direct, metrics
+        self._largest, self._log = settings.max_body_bytes, settings.log_requests
+        self._held = 0  # bytes of bodies that have come and are not answered
+        self._too_large = ProblemError(413, f"The body is too large: send at most {self._largest} bytes.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, start = time.perf_counter(), None
+        started = time.perf_counter()
+        start: Message | None = None
         if scope["method"] == "HEAD":  # answered as GET, and the server leaves the body out
             scope = {**scope, "method": "GET"}
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_noting(message: Message) -> None:
             nonlocal start
-            if message["type"] == "http.response.start":
+            if start is None:
                 start = message
-                message["headers"].append(NO_SNIFFING)
             await send(message)
 
-        body = None
+        parts: list[bytes] = []  # of the body
         try:
-            body = self._bounded(scope, receive)
-            await self._app(scope, body or receive, send_with_headers)
+            self._require_bounded(scope)
+            direct = self._direct.get((scope["method"], scope["path"]))
+            if direct is None or scope["query_string"]:
+                body = await self._read(receive, parts)
+                await self._app(scope, _replayed(body, receive), send_noting)
+            else:
+                scope["route"] = direct.route
+                direct.admission.identify(scope)
+                body = await self._read(receive, parts)
+                response = await direct.respond(scope, body)
+                start = {"status": response.status_code, "headers": response.raw_headers}
+                await response(scope, receive, send)
         except ClientDisconnect:
             return
-        except ProblemError as problem:
-            await problem.response(scope["path"])(scope, receive, send_with_headers)
-        except Exception:
-            logger.exception("failed", extra={"path": scope["path"]})
+        except Exception as error:  # noqa: BLE001 (the handler of all others logs it)
+            handlers = scope["app"].exception_handlers
+            found = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+            response = found(Request(scope), error)
+            response = await response if inspect.isawaitable(response) else response
             if start is None:
-                failure = ProblemError(500, "The service failed; its log says why.")
-                await failure.response(scope["path"])(scope, receive, send_with_headers)
+                await response(scope, receive, send_noting)
         finally:
-            if body is not None:
-                self._held -= body.size
+            self._held -= sum(map(len, parts))
             self._count(scope, start, time.perf_counter() - started)
 
-    def _bounded(self, scope: Scope, receive: Receive) -> "_LargeBody | None":
-        """A body to be looked at as it arrives; one that is small is not."""
+    def _require_bounded(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
-            if name == b"content-length":
-                if int(value) > self.largest:
-                    raise self.too_large()
-                return _LargeBody(self, receive) if int(value) > SMALL else None
-            if name == b"transfer-encoding":
-                return _LargeBody(self, receive)
-        return None
+            if name == b"content-length" and int(value) > self._largest:
+                raise self._too_large
 
-    def hold(self, size: int) -> None:
-        """Keep a part of a body until its request is answered.
+    async def _read(self, receive: Receive, parts: list[bytes]) -> bytes:
+        """A request's body, once it is whole.
 
         Raises:
-            ProblemError: 503, when all that is kept grows too large.
+            ProblemError: 413 when it, and 503 when all that are held grow too large.
         """
-        if self._held + size > MAX_HELD_BYTES:
-            raise too_many("large requests")
-        self._held += size
-
-    def too_large(self) -> ProblemError:
-        """The answer to a body above the limit."""
-        return ProblemError(413, f"The body is too large: send at most {self.largest} bytes.")
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientDisconnect
+            part, more = message.get("body", b""), message.get("more_body", False)
+            parts.append(part)
+            self._held += len(part)
+            size = sum(map(len, parts))
+            if size > self._largest:
+                raise self._too_large
+            if size > SMALL and self._held > MAX_HELD_BYTES:
+                raise too_many("large requests")
+        return b"".join(parts)
 
     def _count(self, scope: Scope, start: Message | None, seconds: float) -> None:
         route = scope.get("route")
@@ -99,7 +119,7 @@ class RequestMiddleware:
         if self._log:
             headers = dict(scope["headers"])
             trace = TRACE.fullmatch(headers.get(b"traceparent", b""))
-            request = dict(start["headers"]).get(b"x-request-id", b"") if start is not None else b""
+            request_id = dict(start["headers"]).get(b"x-request-id", b"") if start is not None else b""
             logger.info(
                 "answered",
                 extra={
@@ -107,26 +127,18 @@ class RequestMiddleware:
                     "path": scope["path"],
                     "status": status,
                     "milliseconds": round(seconds * 1000, 3),
-                    "request_id": request.decode("latin-1"),
+                    "request_id": request_id.decode("latin-1"),
                     "client_request_id": headers.get(b"x-request-id", b"").decode("latin-1"),
                     "trace_id": trace[1].decode() if trace else "",
                 },
             )
 
 
-class _LargeBody:
-    """A body as it arrives: refused where it, or all that arrive at once, grow too large."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that has been read, and then what comes after it."""
+    messages = [{"type": "http.request", "body": body}]
 
-    def __init__(self, limits: RequestMiddleware, receive: Receive) -> None:
-        self.size = 0
-        self._limits, self._receive = limits, receive
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
 
-    async def __call__(self) -> Message:
-        """See ASGI's receive."""
-        message = await self._receive()
-        part = len(message.get("body", b""))
-        if self.size + part > self._limits.largest:
-            raise self._limits.too_large()
-        self._limits.hold(part)
-        self.size += part
-        return message
+    return replay

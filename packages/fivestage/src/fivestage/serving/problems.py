@@ -1,5 +1,6 @@
 """What a client is told when something is wrong: problem details (RFC 9457)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+logger = logging.getLogger("serving")
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20  # named in one answer
 
@@ -89,6 +91,7 @@ def answer_with_problem_details(app: FastAPI) -> None:
     """
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -114,3 +117,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     first = faults[0]
     detail = f"field {first.field}: {first.detail}" if first.field else first.detail
     return ProblemError(422, detail, faults).response(request.url.path)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    logger.error("failed", exc_info=error, extra={"path": request.url.path})
+    return ProblemError(500, "The service failed; its log says why.").response(request.url.path)

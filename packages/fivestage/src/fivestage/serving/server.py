@@ -103,6 +103,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "proxy_headers": False,
         "server_header": False,
         "date_header": False,
+        "headers": [("x-content-type-options", "nosniff")],
     }
 
 

@@ -8,12 +8,13 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
 
 from fivestage.artifact.predictions import form_of
 from fivestage.features.problem import Problem
 from fivestage.serving.admission import Admission
 from fivestage.serving.decoders import Receipt, events_intake, rows_intake
-from fivestage.serving.direct_route import DirectRoute
+from fivestage.serving.direct_route import direct_routes
 from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
 from fivestage.serving.middleware import RequestMiddleware
 from fivestage.serving.openapi import GUARDED, components_of, messages, refusals
@@ -62,8 +63,6 @@ class ServiceApp(FastAPI):
             dependencies=admission.dependencies,  # every route asks for a key and keeps to the limits
             responses=refusals(*GUARDED),
         )
-        self.router.route_class = DirectRoute  # quicker where a route takes the raw request
-        self.add_middleware(RequestMiddleware, settings=settings, metrics=service.metrics)
         answer_with_problem_details(self)
         self.state.settings, self.state.service = settings, service
         self.state.admission, self.state.metrics = admission, service.metrics
@@ -91,6 +90,13 @@ class ServiceApp(FastAPI):
     def add_standard_routes(self) -> None:
         """Add the routes without key or limit; last, as routes are tried in their order."""
         self.router.routes.extend(self.public.routes)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Starlette's, with `RequestMiddleware` in place of its `ServerErrorMiddleware`."""
+        framework = super().build_middleware_stack().app  # type: ignore[attr-defined]
+        # An owner's own middleware wants to see every request.
+        direct = {} if self.user_middleware else direct_routes(self.routes)
+        return RequestMiddleware(framework, direct, self.state.settings, self.state.metrics)
 
     def openapi(self) -> dict[str, Any]:
         """The document, with the schemas that routes refer to; see FastAPI's "Extending OpenAPI"."""
