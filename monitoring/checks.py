@@ -10,7 +10,8 @@ from evidently.metrics import MAE, Accuracy, LogLoss, RocAuc, RowCount
 from evidently.tests import gt
 
 from fivestage.contract.contract import MulticlassContract, RegressionContract
-from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift, LabelledRows, ScoreLimit
+from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift
+from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.period_report import PeriodColumns
 
 SCORE_SHARE = 0.1  # of the inputs' false alarms goes to the score, which has far fewer columns
@@ -40,7 +41,7 @@ def checks(period: PeriodColumns) -> Report:
                 false_alarm=rules.false_alarm,
                 reference_from=period.unlearnt_from,
             ),
-            *(ScoreLimit(score=name) for name in period.judged_scores),
+            *map(ScoreLimit.of, period.judged_scores),
             LabelledRows(items=quality),
         ]
     )

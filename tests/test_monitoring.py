@@ -67,8 +67,8 @@ def forecast(x: Floats) -> Floats:
 
 def found(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
     features = pd.DataFrame(columns=["x", "y", "place"])
-    report = checks(PeriodColumns.of(features, period, 0, CONTRACT))
-    return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), NO_LABELS, CONTRACT, END))
+    report = checks(PeriodColumns.of(features, period, 0, NO_LABELS, CONTRACT))
+    return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), CONTRACT, END))
 
 
 def test_a_week_like_the_others_passes(own: pd.DataFrame) -> None:

@@ -21,7 +21,6 @@ from fivestage.monitoring.label_drift import (
     SCORE_INPUT,
     SURE_ROWS,
     LabelResiduals,
-    label_limits,
     label_statistics,
 )
 from fivestage.monitoring.residuals import design_of
@@ -244,7 +243,7 @@ def labelled(
     design = replace(design_of(reference), zeros=())
     usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
-    limits = {length: label_limits(usual, length, plan.false_alarm) for length in lengths}
+    limits = {length: calibrate(usual, length, plan.false_alarm) for length in lengths}
 
     def look(days: Sequence[DailyStatistic], length: int, weight: Floats) -> Statistics:
         return exceedance_of(days, usual, limits[length], weight)

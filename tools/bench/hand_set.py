@@ -11,7 +11,7 @@ MONITORING = "packages/fivestage/src/fivestage/monitoring"
 FILES = (
     *(
         f"{MONITORING}/{name}.py"
-        for name in ("daily_statistics", "constraints", "residuals", "drift_limits", "drift")
+        for name in ("daily_statistics", "residuals", "drift_limits", "drift", "label_drift")
     ),
     "monitoring/checks.py",
 )

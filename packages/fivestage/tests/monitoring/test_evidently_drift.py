@@ -15,20 +15,19 @@ from evidently.tests import gt, lt
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.metrics import Answers
-from fivestage.monitoring.causes import Effect, failed_tests, with_effects
+from fivestage.monitoring.causes import Effect, drift_rows, failed_tests, with_effects
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
 from fivestage.monitoring.evidently_drift import (
     FORECAST_COLUMN,
     LABEL_COLUMN,
     CalibratedDrift,
+    DriftStatistic,
     LabelDrift,
-    LabelledRows,
-    ScoreLimit,
-    findings_in,
 )
-from fivestage.monitoring.performance import judge, judged_scores
-from fivestage.monitoring.period_report import drift_rows, period_frame, run_checks, with_verdict
+from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
+from fivestage.monitoring.performance import judge
+from fivestage.monitoring.period_report import period_frame, run_checks, with_verdict
 from fivestage.monitoring.workspace import add_run, open_workspace
 from tests.contract.contracts import contract_of
 from tests.monitoring.test_drift import FAULTS, PERIOD, REFERENCE, changed, window
@@ -60,12 +59,12 @@ def checked(current: Window, seed: int = 10, more: float = 0.0, known: float = 1
             RowCount(tests=[gt(0)]),
             CalibratedDrift(columns=INPUTS),
             LabelDrift(columns=INPUTS, forecasts=[FORECAST_COLUMN]),
-            *(ScoreLimit(score=name) for name in judged_scores(contract)),
+            *map(ScoreLimit.of, performance.judged),
             LabelledRows(items=[RocAuc(tests=[gt(0.4, is_critical=False)])]),
             LabelledRows(items=[LogLoss()]),
         ]
     )
-    return run_checks(report, now, then, performance, contract, 63 * DAY)
+    return run_checks(report, now, then, contract, 63 * DAY)
 
 
 def subjects(causes: Sequence[object], kind: str) -> set[str]:
@@ -87,7 +86,7 @@ def test_page_and_alarm_come_from_the_same_tests(fault: str | None) -> None:
     failing = {one.description for one in snapshot.tests_results if one.status.value in ("FAIL", "WARNING")}
     assert {one.sentence for one in causes} <= failing
     page = json.dumps(snapshot.get_html_str(as_iframe=False))
-    for finding in (one for one in findings_in(snapshot.context, "inputs").values() if one.drifted):
+    for finding in (one for one in found if one.drifted):
         assert json.dumps(f"{finding.column}: {finding.sentence}")[1:-1].split("'")[0] in page
 
 
@@ -150,7 +149,9 @@ def test_the_tile_of_a_score_shows_its_value_and_its_limit() -> None:
 def test_without_labels_nothing_of_them_is_tested() -> None:
     snapshot = checked(window(10, REFERENCE, PERIOD), known=0.0)
     assert failed_tests(snapshot) == ()
-    assert not findings_in(snapshot.context, "labels")
+    metrics = [snapshot.context.get_metric(one).to_metric() for one in snapshot.metric_results]
+    assert {one.check for one in metrics if isinstance(one, DriftStatistic)} == {"inputs", "labels"}
+    assert not [one for one in snapshot.tests_results if one.metric_config.params.get("check") == "labels"]
     few = checked(window(10, REFERENCE, PERIOD), more=0.4, known=0.5)
     assert not [one for one in failed_tests(few) if one.kind == "performance"]  # too few to judge by
 
@@ -167,23 +168,14 @@ def test_a_line_of_an_owner_decides_too() -> None:
     now, then = (
         frame(window(seed, first, days), contract, seed) for seed, first, days in ((10, 56, 7), (0, 0, 56))
     )
-    label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
-    performance = judge(
-        label,
-        ~np.isnan(label),
-        Answers(chance, chance > 0.3),
-        now["decision day"].to_numpy(),
-        label,
-        contract,
-    )
     report = Report([MaxValue(column="temperature", tests=[lt(5)])])
-    (cause,) = failed_tests(run_checks(report, now, then, performance, contract, 63 * DAY))
+    (cause,) = failed_tests(run_checks(report, now, then, contract, 63 * DAY))
     assert (cause.kind, cause.subject) == ("data broken", "temperature")
     warning = Report([MaxValue(column="temperature", tests=[lt(5, is_critical=False)])])
-    (cause,) = failed_tests(run_checks(warning, now, then, performance, contract, 63 * DAY))
+    (cause,) = failed_tests(run_checks(warning, now, then, contract, 63 * DAY))
     assert cause.kind == "input shift"
     quality = Report([LabelledRows(items=[RocAuc(tests=[gt(0.99)])])])
-    (cause,) = failed_tests(run_checks(quality, now, then, performance, contract, 63 * DAY))
+    (cause,) = failed_tests(run_checks(quality, now, then, contract, 63 * DAY))
     assert cause.kind == "performance"
 
 

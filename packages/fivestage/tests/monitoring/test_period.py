@@ -22,7 +22,8 @@ from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring import period as periods
 from fivestage.monitoring.effects import effects_of
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, LabelDrift, LabelledRows, windows_of
+from fivestage.monitoring.evidently_drift import DAY_COLUMN, LabelDrift, windows_of
+from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, first_decision, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
 from fivestage.monitoring.skew import forecasts_in

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from evidently.core.metric_types import MetricTestResult
+from evidently.core.metric_types import Metric, MetricTestResult
 from evidently.core.report import Snapshot
 from evidently.legacy.tests.base_test import TestStatus
 
 from fivestage.monitoring.daily_statistics import ROWS
-from fivestage.monitoring.drift import DailySeries, Finding
-from fivestage.monitoring.evidently_drift import LABELS, ScoreLimit, findings_in
+from fivestage.monitoring.drift import DailySeries
+from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE, DriftStatistic
+from fivestage.monitoring.evidently_quality import ScoreLimit
 from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
@@ -42,21 +43,42 @@ class Cause:
     series: DailySeries | None = None
 
 
+@dataclass(frozen=True)
+class DriftRow:
+    """A column's furthest statistic: from an exceedance of 1 on it drifted."""
+
+    column: str
+    exceedance: float
+    sentence: str
+
+
 def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
     """A cause for each subject whose tests did not pass, broken data first, in its furthest test's words.
 
     A failure of a check of the data means that they are broken, which blocks a training; a warning that they
     moved. Labels that go another way while data are broken are no cause of their own: the data explain them.
     """
+    unmet = [one for one in snapshot.tests_results if one.status != TestStatus.SUCCESS]
     found: dict[tuple[str, str], Cause] = {}
-    for test in _in_order(snapshot):
-        cause = _cause(test, snapshot)
+    for test in sorted(unmet, key=lambda one: one.status == TestStatus.WARNING):
+        cause = _cause(test, _metric(test, snapshot))
         family = "data" if cause.kind in ("data broken", "input shift") else cause.kind
         found.setdefault((family, cause.subject), cause)
-    causes = list(found.values())
-    broken = any(one.kind == "data broken" for one in causes)
-    explained = ("label-rate shift", "concept shift")
-    return tuple(one for one in causes if not (broken and one.kind in explained))
+    causes = tuple(found.values())
+    if all(one.kind != "data broken" for one in causes):
+        return causes
+    return tuple(one for one in causes if one.kind not in ("label-rate shift", "concept shift"))
+
+
+def drift_rows(snapshot: Snapshot) -> tuple[DriftRow, ...]:
+    """The furthest statistic of each column, inputs and scores."""
+    found: dict[str, DriftRow] = {}
+    for metric in (_metric(test, snapshot) for test in snapshot.tests_results):
+        if isinstance(metric, DriftStatistic) and metric.check in (INPUTS, SCORE):
+            one = metric.finding
+            words = f"{one.column}: {one.sentence if one.drifted else 'as in the reference'}"
+            found.setdefault(one.column, DriftRow(one.column, one.exceedance, words))
+    return tuple(found.values())
 
 
 def with_effects(
@@ -66,50 +88,32 @@ def with_effects(
     kinds = ("data broken", "input shift")
 
     def order(cause: Cause) -> tuple[int, float]:
-        if cause.kind not in kinds:
-            return len(kinds), 0.0
         effect = effects.get(cause.subject)
-        weight = 0.0 if effect is None else -abs(effect.shift) - effect.importance
-        return kinds.index(cause.kind), weight
+        if cause.kind not in kinds or effect is None:
+            return kinds.index(cause.kind) if cause.kind in kinds else len(kinds), 0.0
+        return kinds.index(cause.kind), -abs(effect.shift) - effect.importance
 
     return tuple(_and_effect(one, effects.get(one.subject), currency) for one in sorted(causes, key=order))
 
 
-def _in_order(snapshot: Snapshot) -> list[MetricTestResult]:
-    """Tests that did not pass: failures, then warnings, each as the report has them, furthest first."""
-    order = [TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING]
-    return sorted(
-        (test for test in snapshot.tests_results if test.status in order),
-        key=lambda test: test.status == TestStatus.WARNING,
-    )
+def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:
+    found: Metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
+    return found
 
 
-def _cause(test: MetricTestResult, snapshot: Snapshot) -> Cause:
-    params = test.metric_config.params
-    finding = _finding(params, snapshot)
-    subject = str(params.get("column", params.get("score", ROWS)))
-    if finding is None:
-        metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
-        if isinstance(metric, ScoreLimit):  # its sentence has the limit already, which Evidently repeats
-            return Cause("performance", subject, test.description.partition(EVIDENTLY_SAYS)[0])
-        of_model = type(metric).__module__.endswith(QUALITY)
-        return Cause("performance" if of_model else _of_data(test), subject, test.description)
-    if params["check"] == LABELS:
-        of_rate = finding.column.endswith((LABEL, SURE_ROWS))
+def _cause(test: MetricTestResult, metric: Metric) -> Cause:
+    of_data: Kind = "input shift" if test.status == TestStatus.WARNING else "data broken"
+    if isinstance(metric, ScoreLimit):  # its sentence has the limit already, which Evidently repeats
+        return Cause("performance", metric.score, test.description.partition(EVIDENTLY_SAYS)[0])
+    if isinstance(metric, DriftStatistic):
+        series = metric.finding.series
+        if metric.check != LABELS:
+            return Cause(of_data, metric.column, test.description, series)
+        of_rate = metric.column.endswith((LABEL, SURE_ROWS))
         kind: Kind = "label-rate shift" if of_rate else "concept shift"
-        return Cause(kind, "the label", test.description, finding.series)
-    return Cause(_of_data(test), subject, test.description, finding.series)
-
-
-def _finding(params: Mapping[str, object], snapshot: Snapshot) -> Finding | None:
-    if "statistic" not in params:
-        return None
-    found = findings_in(snapshot.context, str(params["check"]))
-    return found.get((str(params["column"]), str(params["statistic"])))
-
-
-def _of_data(test: MetricTestResult) -> Kind:
-    return "input shift" if test.status == TestStatus.WARNING else "data broken"
+        return Cause(kind, "the label", test.description, series)
+    of_model = type(metric).__module__.endswith(QUALITY)
+    return Cause("performance" if of_model else of_data, getattr(metric, "column", ROWS), test.description)
 
 
 def _and_effect(cause: Cause, effect: Effect | None, currency: str) -> Cause:

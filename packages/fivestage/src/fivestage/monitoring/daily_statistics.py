@@ -10,8 +10,8 @@
 | unseen share | values of a category that no (other) day of the reference has / values | TFDV: domain |
 | new share | numbers that no (other) day of the reference has / values | the same |
 | modal share | mean share of the most frequent value of each day, its arcsine | Berger and Parker (1970) |
-| constraint | values that violate what always held / values | `constraints`; TFDV: schema |
-| out of range | values more than half a width beyond the reference's range / rows | Tukey (1977): fences |
+| out of bounds | numbers beyond a least or greatest one that most days have / values | TFDV: schema |
+| out of range | numbers more than half a width beyond the reference's range / rows | Tukey (1977): fences |
 | residual mean, spread | of each column given the others, in standard deviations | `residuals` |
 
 A window is compared with its reference by the absolute difference of each statistic.
@@ -28,17 +28,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fivestage.evaluation.daily import Bools, Column, Floats, sums
-from fivestage.monitoring.constraints import Constraint, learn_constraint
 
 ROWS = "whole rows"
 # Least limits: a column that never moved in the reference does not alarm at the first trifle.
 LEAST_SHARE = 0.03  # three points: of missing values, levels, repeated rows, empty days, violations
 LEAST_CHANGE = 0.1  # a tenth: of rows, of new or modal values, of a residual's deviation: all move every day
 # Broken, which blocks a training, are data on hard evidence alone: a season moves inputs as a fault does.
-BROKEN_SHARE = 0.1  # of the values missing, of the rows repeated, of a constraint violated
+BROKEN_SHARE = 0.1  # of the values missing, of the rows repeated, of the numbers out of bounds
 BROKEN_VOLUME = math.log(2)  # half or twice the rows a day, which no season of a few weeks does
-FREQUENT = 0.01  # of the rows, for a level to be compared: a rarer one is a few rows a day
-FREQUENT_LEVELS = 15  # of a category: the rest are too few rows a day to show anything
+TOUCHED = 0.5  # of the days have the least number, or the greatest, where that is a bound
+FAR = 0.5  # of a range's width beyond it: a record is less, another unit more
 
 Ints = NDArray[np.int64]
 
@@ -111,7 +110,7 @@ STATISTICS = (
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
     Statistic("modal share", LEAST_CHANGE, arcsine, jackknifed=True),
-    Statistic("constraint", LEAST_SHARE, broken=BROKEN_SHARE),
+    Statistic("out of bounds", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("out of range", LEAST_CHANGE, jackknifed=True, words=OUT_OF_RANGE),
 )
 
@@ -148,11 +147,19 @@ class DailyStatistic:
 
 @dataclass(frozen=True)
 class ReferenceColumn:
-    """What later windows of a column are counted by: values, a category's levels, a number's constraint."""
+    """What later windows of a column are counted by.
+
+    Attributes:
+        values: all of the reference.
+        levels: of a category, those that are frequent.
+        bounds: of numbers, the least and greatest where most days have it; infinite where they do not.
+        range: of numbers, half a width wider than the reference's.
+    """
 
     values: pd.Index
     levels: pd.Index
-    constraint: Constraint | None
+    bounds: tuple[float, float] | None = None
+    range: tuple[float, float] | None = None
 
 
 Item = tuple[str, str, Floats, Floats]  # its column or statistic, its label, both sums by day (days,)
@@ -200,8 +207,8 @@ def numbers_of(values: pd.Series) -> Floats:
 
 
 def frequent_levels(counts: pd.Series, rows: float) -> pd.Index:
-    """The levels that are compared one by one, from the rows of each level and of all."""
-    return counts[counts >= FREQUENT * rows].nlargest(FREQUENT_LEVELS).index
+    """The levels that are compared one by one: a rarer one is too few rows to reach the least limit."""
+    return counts[counts >= LEAST_SHARE * rows].index
 
 
 class _Counts:
@@ -220,11 +227,15 @@ class _Counts:
 
 def _learn(counts: _Counts) -> ReferenceColumn:
     distinct = counts.distinct
-    if pd.api.types.is_numeric_dtype(distinct):
-        constraint = learn_constraint(distinct.to_numpy(), counts.value, counts.day, counts.times)
-        return ReferenceColumn(distinct, distinct[:0], constraint)
-    rows = pd.Series(np.bincount(counts.value, counts.times, len(distinct)), distinct)
-    return ReferenceColumn(distinct, frequent_levels(rows, counts.rows.sum()), None)
+    if not pd.api.types.is_numeric_dtype(distinct):
+        rows = pd.Series(np.bincount(counts.value, counts.times, len(distinct)), distinct)
+        return ReferenceColumn(distinct, frequent_levels(rows, counts.rows.sum()))
+    days_with = np.bincount(counts.value, minlength=len(distinct))
+    touched = distinct[days_with >= TOUCHED * np.unique(counts.day).size]
+    low, high = distinct.min(), distinct.max()
+    bounds = low if low in touched else -np.inf, high if high in touched else np.inf
+    reach = FAR * (high - low)
+    return ReferenceColumn(distinct, distinct[:0], bounds, (low - reach, high + reach))
 
 
 def _column_sums(counts: _Counts, known: ReferenceColumn, *, reference: bool) -> Iterator[Item]:
@@ -235,11 +246,12 @@ def _column_sums(counts: _Counts, known: ReferenceColumn, *, reference: bool) ->
     for level in known.levels:
         yield "level share", level, counts.by_day(np.asarray(distinct == level, dtype=np.bool_)), values
     only = np.bincount(counts.value, minlength=len(distinct)) == 1
-    new = "unseen share" if known.constraint is None else "new share"
+    new = "unseen share" if known.bounds is None else "new share"
     yield new, "", counts.by_day(only if reference else ~distinct.isin(known.values)), values
     modal = np.zeros(len(rows))
     np.maximum.at(modal, counts.day, counts.times)
     yield "modal share", "", modal / np.maximum(values, 1), (values > 0).astype(np.float64)
-    if known.constraint is not None:
-        yield "constraint", "", counts.by_day(known.constraint.violated_by(distinct.to_numpy())), values
-        yield "out of range", "", counts.by_day(known.constraint.far_from(distinct.to_numpy())), rows
+    for name, limits, of in (("out of bounds", known.bounds, values), ("out of range", known.range, rows)):
+        if limits is not None:
+            beyond = (distinct < limits[0]) | (distinct > limits[1])
+            yield name, "", counts.by_day(np.asarray(beyond, dtype=np.bool_)), of

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.monitoring.constraints import USUAL
 from fivestage.monitoring.daily_statistics import DailyStatistic, ReferenceColumn, Window, daily_statistics
 from fivestage.monitoring.drift_limits import Limits, Statistics, calibrate, compare_days, whole
 from fivestage.monitoring.residuals import MEAN, SPREAD, Design, design_of, products, residual_statistics
+
+USUAL = 0.95  # of the days: from there on one stands out
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fivestage.monitoring.daily_statistics import DailyStatistic
 
 MOCK_WINDOWS = 100  # enough that a limit changes by a few per cent with the seed
 FURTHEST_SHARE = 0.05  # of the mocks, whose mean is a column's scale: light and heavy tails alike
-INDEPENDENT_SHARE = 0.5  # of the days: what mocks of several days are worth, which share days
+INDEPENDENT_SHARE = 0.45  # of the days: half, see `calibrate`, and less as mock weeks share days
 PRIOR_DAYS = 20  # weight of the columns' common scale in each one's own (Smyth, Limma, 2004)
 WEEK = 7
 
@@ -59,20 +59,18 @@ def whole(statistics: Sequence[DailyStatistic]) -> Floats:
 
 
 def calibrate(
-    reference: Sequence[DailyStatistic],
-    window_days: int,
-    false_alarm: float,
-    seed: int = 0,
-    independent_share: float | None = None,
+    reference: Sequence[DailyStatistic], window_days: int, false_alarm: float, seed: int = 0
 ) -> Limits:
     """The limit of each item of each statistic, by the statistic's name.
+
+    The furthest of n mocks is itself luck: with an exponential tail, a limit b times as far has false alarms
+    in gamma(1 + b) n^-b of windows, twice what is stated for b from n, and what is stated for b from n / 2.
 
     Args:
         reference: daily sums of the reference.
         window_days: days of the windows that will be compared with it.
         false_alarm: chance that any statistic of a window alarms in which nothing changed but the days.
         seed: of the mock windows.
-        independent_share: independent windows that mocks are worth, per reference day; None: as of inputs.
 
     Raises:
         ValueError: where the reference is shorter than two windows, too short to know chance from.
@@ -81,11 +79,9 @@ def calibrate(
     if days < 2 * window_days:
         raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
     mock = _mock_windows(days, window_days, np.random.default_rng(seed))
-    if independent_share is None:
-        independent_share = 1.0 if window_days == 1 else INDEPENDENT_SHARE
-    independent = days * independent_share
-    # Of an exponential tail, the furthest of n is expected at log(n) + gamma scales, the one in N at log(N).
-    beyond = np.log(len(reference) / false_alarm) / (np.log(independent) + np.euler_gamma)
+    # The furthest of n is expected at log(n) + gamma scales of the tail, the one in N at log(N).
+    furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
+    beyond = np.log(len(reference) / false_alarm) / furthest_mock
     found, limits = compare_days(reference, reference, mock, 1 - mock), {}
     for one in reference:
         distance, least = found[one.kind.name], one.kind.least

@@ -1,16 +1,15 @@
 """Does the label still mean what the model learnt? Residuals of the label, by day, against every input.
 
 The label minus the forecast has a mean of zero whatever it is multiplied with, as long as what the model
-learnt still holds. Two statistics share the false alarms, each with its own calibrated limit:
+learnt still holds. One statistic, whose items share a calibrated limit: over the days of a window,
 
-| statistic | formula, over the days of a window | what moved |
+| item | formula | what moved |
 |---|---|---|
-| label bias | sum of residuals / rows; the same of sure rows, by weights | its rate |
-| label by input | sum of weighted residuals x input / weights, of the score and each input | its meaning |
+| label, label of sure rows | sum of residuals / rows; the same by weights | its rate |
+| the score, each input | sum of weighted residuals x input / weights | its meaning |
 
-A bad day moves the rows most that the model is least sure of. So inputs weigh a row by the inverse square of
-its spread: the sure rows of a bad day are like those of others. The label bias has a limit of its own, so
-that a higher rate alone is seen as often as a plain rule on the bias sees it, at the stated false alarms.
+A bad day moves the rows most that the model is least sure of. So a row weighs by the inverse square of its
+spread: the sure rows of a bad day are like those of others.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,26 +18,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
-from fivestage.evaluation.daily import SMALLEST, Column, Floats, side_by_side, sums
-from fivestage.monitoring.daily_statistics import DailyStatistic, Statistic, Window
+from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
+from fivestage.monitoring.daily_statistics import LEAST_SHARE, DailyStatistic, Statistic, Window
 from fivestage.monitoring.drift import Finding, findings_of
-from fivestage.monitoring.drift_limits import INDEPENDENT_SHARE, Limits, calibrate, compare_days, whole
+from fivestage.monitoring.drift_limits import calibrate, compare_days, whole
 from fivestage.monitoring.residuals import Design, design_of
 
-BIAS, BY_INPUT = "label bias", "label by input"
-LABEL = "label"
-LEAST_LABEL = 0.02  # of a label's rate, or of an interval's width: the least limit of a difference
-RATE = Statistic(BIAS, LEAST_LABEL, jackknifed=True, words="{label}: {now:+.1%}, was {then:+.1%}")
-MEANING = Statistic(
-    BY_INPUT,
-    LEAST_LABEL,
-    jackknifed=True,
-    words="the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}",
-)
-LEAST_SPREAD = {"probability": 0.03, "number": 0.2}  # of a row, so that no row counts for all
+LABEL, SURE_ROWS, SCORE_INPUT = "label", "label of sure rows", "the score"
+SMALLEST_VARIANCE = 0.03  # added to that of a label, so that no sure row counts for all
+SMALLEST_WIDTH = 0.2  # of the usual width, added to that of an interval, for the same reason
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
-SCORE_INPUT = "the score"  # compared like an input
-SURE_ROWS = "label of sure rows"
+RESIDUAL = Statistic(
+    "label residual", LEAST_SHARE, jackknifed=True, words="{label}: {now:+.3f}, was {then:+.3f}"
+)
+MEANING = "the label goes another way with it than the model learnt"
 
 
 @dataclass(frozen=True)
@@ -52,48 +45,30 @@ class LabelResiduals:
 def label_statistics(
     window: Window, label: Column, forecast: Floats, design: Design, kind: LabelResiduals
 ) -> list[DailyStatistic]:
-    """Both statistics of a window whose frame holds the inputs, by day."""
+    """The statistic of a window whose frame holds the inputs, by day."""
     residual, score, spread = kind.of(label, forecast)
     weight = 1 / spread**2
-    inputs = [score, *design.matrix(window)[:, 1:].T]
-
-    def by_day(columns: list[Floats]) -> Floats:
-        found = (sums(window.of_day, column, window.days)[:, None] for column in columns)
-        return side_by_side(found, window.days)
-
     weighted = weight * residual
-    labels = (f"{kind.words} off the predictions", f"of sure rows, {kind.words} off the predictions")
-    names = (SCORE_INPUT, *design.names.tolist())
+    inputs = (SCORE_INPUT, *design.names.tolist())
+    above = [
+        residual,
+        weighted,
+        weighted * score,
+        *(weighted * one for one in design.matrix(window)[:, 1:].T),
+    ]
+    rows, weights, *numerator = (
+        sums(window.of_day, column, window.days) for column in (np.ones(len(residual)), weight, *above)
+    )
+    words = f"{kind.words} off the predictions"
     return [
         DailyStatistic(
-            RATE,
-            (LABEL, SURE_ROWS),
-            labels,
-            by_day([residual, weighted]),
-            by_day([np.ones(len(residual)), weight]),
-        ),
-        DailyStatistic(
-            MEANING,
-            names,
-            ("",) * len(names),
-            by_day([weighted * column for column in inputs]),
-            by_day([weight] * len(inputs)),
-        ),
+            RESIDUAL,
+            (LABEL, SURE_ROWS, *inputs),
+            (words, f"of sure rows, {words}", *[MEANING] * len(inputs)),
+            np.column_stack(numerator),
+            np.column_stack([rows, *[weights] * (1 + len(inputs))]),
+        )
     ]
-
-
-def label_limits(
-    reference: Sequence[DailyStatistic], window_days: int, false_alarm: float, seed: int = 0
-) -> Limits:
-    """The limits of both statistics, see `calibrate`.
-
-    The furthest of n days is itself luck: with an exponential tail, a limit that is b times as far has false
-    alarms in gamma(1 + b) n^-b of days, twice what is stated for b from n, and what is stated for b from half
-    of n. The tail of a sum of days is lighter, so that mocks of several days count in full. Inputs need
-    other shares, as most of their many statistics hardly ever move by chance.
-    """
-    share = INDEPENDENT_SHARE if window_days == 1 else 1.0
-    return calibrate(reference, window_days, false_alarm, seed, share)
 
 
 def detect_label_drift(
@@ -102,7 +77,6 @@ def detect_label_drift(
     forecast: tuple[Floats, Floats],
     false_alarm: float,
     kind: LabelResiduals,
-    seed: int = 0,
 ) -> list[Finding]:
     """The findings of labels, furthest first.
 
@@ -113,7 +87,6 @@ def detect_label_drift(
         forecast: of both windows' rows, see `fivestage.contract.cost_model`.
         false_alarm: chance that anything alarms where nothing changed but the days.
         kind: how labels lie off forecasts.
-        seed: of the mock windows.
 
     Raises:
         ValueError: where the reference is shorter than two current windows.
@@ -124,7 +97,7 @@ def detect_label_drift(
         label_statistics(window, truth, predicted, design, kind)
         for window, truth, predicted in zip(windows, label, forecast, strict=True)
     )
-    limits = label_limits(was, current.days, false_alarm, seed)
+    limits = calibrate(was, current.days, false_alarm)
     found = compare_days(now, was, whole(now), whole(was))
     return findings_of(now, was, found, limits, (reference.first, current.first))
 
@@ -136,7 +109,7 @@ def _of_probabilities(truth: Column, probability: Floats) -> tuple[Floats, Float
     """
     chance = np.clip(np.asarray(probability, dtype=np.float64), SMALLEST, 1 - SMALLEST)
     residual = np.asarray(truth, dtype=np.float64) - chance
-    return residual, np.log(chance / (1 - chance)), chance * (1 - chance) + LEAST_SPREAD["probability"]
+    return residual, np.log(chance / (1 - chance)), chance * (1 - chance) + SMALLEST_VARIANCE
 
 
 def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats]:
@@ -145,7 +118,7 @@ def _of_numbers(truth: Column, forecast: Floats) -> tuple[Floats, Floats, Floats
     width = np.maximum(high - low, SMALLEST)
     value, usual = forecast[:, VALUE], np.median(width)
     residual = np.clip((truth - value) / width, -MAX_WIDTHS, MAX_WIDTHS)
-    return residual, value / usual, width / usual + LEAST_SPREAD["number"]
+    return residual, value / usual, width / usual + SMALLEST_WIDTH
 
 
 OF_PROBABILITIES = LabelResiduals(_of_probabilities, "the rate lies")

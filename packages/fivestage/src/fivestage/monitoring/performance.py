@@ -108,19 +108,6 @@ def judge(
     return Performance(expected, sentence, rows, share, scored, bool(faults), judged)
 
 
-def judged_scores(contract: Contract) -> tuple[str, ...]:
-    """The names of the scores that a period is judged by.
-
-    Args:
-        contract: whose task decides which scores there are.
-
-    Returns:
-        The names as in `JudgedScore.score`, in the order in which `judge` tests them.
-    """
-    regression = isinstance(contract, RegressionContract)
-    return ("bias", *(("coverage", "open_coverage") if regression else ()), MONEY)
-
-
 def _limits(scored: Scored, contract: Contract, *, judged: bool) -> Iterator[JudgedScore]:
     bias = contract.monitoring.max_bias
     if not isinstance(contract, RegressionContract):

@@ -17,15 +17,13 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.causes import Cause, failed_tests, with_effects
+from fivestage.monitoring.causes import Cause, DriftRow, drift_rows, failed_tests, with_effects
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.period_report import (
     Checks,
-    DriftRow,
     PeriodColumns,
-    drift_rows,
     period_frame,
     run_checks,
     with_verdict,
@@ -207,8 +205,8 @@ def check_period(
             (before, _unlearnt_forecast(features, rows, before, newest)),
         )
     ]
-    columns = PeriodColumns.of(features, frames[0], newest.trained_until, contract)
-    snapshot = run_checks(checks(columns), frames[0], frames[1], performance, contract, end)
+    columns = PeriodColumns.of(features, frames[0], newest.trained_until, performance, contract)
+    snapshot = run_checks(checks(columns), frames[0], frames[1], contract, end)
     failed = failed_tests(snapshot)
     of_data = tuple(one for one in failed if one.kind != "performance")
     effects = effects_of([one.subject for one in of_data], seen, features.iloc[before], newest, contract)

@@ -10,7 +10,6 @@ import pandas as pd
 from evidently import (
     BinaryClassification,
     DataDefinition,
-    Dataset,
     MulticlassClassification,
     Regression,
     Report,
@@ -23,18 +22,11 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.evidently_drift import (
-    DAY_COLUMN,
-    FORECAST_COLUMN,
-    INPUTS,
-    LABEL_COLUMN,
-    PREDICTED_COLUMN,
-    SCORE,
-    SCORES,
-    RowsAlone,
-    findings_in,
-)
-from fivestage.monitoring.performance import Performance, judged_scores, score_columns
+from fivestage.monitoring.evidently_drift import DAY_COLUMN, FORECAST_COLUMN, LABEL_COLUMN
+from fivestage.monitoring.evidently_quality import RowsAlone
+from fivestage.monitoring.performance import JudgedScore, Performance, score_columns
+
+PREDICTED_COLUMN = "predicted class"
 
 
 @dataclass(frozen=True)
@@ -49,16 +41,17 @@ class PeriodColumns:
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
     unlearnt_from: int
+    judged_scores: tuple[JudgedScore, ...]  # by the labels that have arrived
     contract: Contract
-
-    @property
-    def judged_scores(self) -> tuple[str, ...]:
-        """The scores that the period is judged by, as `ScoreLimit` names them."""
-        return judged_scores(self.contract)
 
     @classmethod
     def of(
-        cls, features: pd.DataFrame, frame: pd.DataFrame, trained_until: int, contract: Contract
+        cls,
+        features: pd.DataFrame,
+        frame: pd.DataFrame,
+        trained_until: int,
+        performance: Performance,
+        contract: Contract,
     ) -> "PeriodColumns":
         """The columns of a frame of `period_frame`."""
         inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
@@ -66,19 +59,10 @@ class PeriodColumns:
         predicted = frame[list(forecasts)].to_numpy(dtype=np.float64)
         predicted = predicted if predicted.shape[1] > 1 else predicted[:, 0]
         scores = tuple(str(name) for name in score_columns(predicted, contract))
-        return cls(inputs, scores, forecasts, -(-trained_until // DAY), contract)
+        return cls(inputs, scores, forecasts, -(-trained_until // DAY), performance.judged, contract)
 
 
 Checks = Callable[[PeriodColumns], Report]
-
-
-@dataclass(frozen=True)
-class DriftRow:
-    """A column's furthest statistic: from an exceedance of 1 on it drifted."""
-
-    column: str
-    exceedance: float
-    sentence: str
 
 
 def period_frame(
@@ -102,22 +86,13 @@ def period_frame(
 
 
 def run_checks(
-    report: Report,
-    current: pd.DataFrame,
-    reference: pd.DataFrame,
-    performance: Performance,
-    contract: Contract,
-    end: int,
+    report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
     """Run a report on a period's frames; the snapshot's time is the period's end."""
-    scores = pd.DataFrame([vars(one) for one in performance.judged])
-    extra = {SCORES: Dataset.from_pandas(scores)} if len(scores) else {}
     now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
-    moment = datetime.fromtimestamp(end, UTC)
-    first = int(current[DAY_COLUMN].min()) * DAY
-    return report.run(
-        now, then, extra, timestamp=moment.replace(tzinfo=None), name=f"{day_of(first)} to {day_of(end - 1)}"
-    )
+    first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
+    name = f"{day_of(first)} to {day_of(end - 1)}"
+    return report.run(now, then, timestamp=moment.replace(tzinfo=None), name=name)
 
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
@@ -146,13 +121,3 @@ def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Perform
         return replace(performance, bad=False)
     sentence = "; ".join(one.sentence for one in faults)
     return replace(performance, bad=True, sentence=sentence)
-
-
-def drift_rows(snapshot: Snapshot) -> tuple[DriftRow, ...]:
-    """The furthest statistic of each column, inputs and scores."""
-    found: dict[str, DriftRow] = {}
-    for check in (INPUTS, SCORE):
-        for one in findings_in(snapshot.context, check).values():
-            words = f"{one.column}: {one.sentence}" if one.drifted else f"{one.column}: as in the reference"
-            found.setdefault(one.column, DriftRow(one.column, one.exceedance, words))
-    return tuple(found.values())

@@ -2,9 +2,9 @@
 
 A season moves columns together and leaves their relations as they were. So each column is predicted from all
 others by ridge regression (Hoerl and Kennard, 1970), and its residuals are compared: their mean, and of
-numbers their spread. The regressions are
-solved from sums of products by day, one pass over the rows for any number of fits, and a reference day's
-residuals come from a fit on other days (cross-fitting), so that they are as large as a new day's will be.
+numbers their spread. The regressions are solved from sums of products by day, one pass over the rows for any
+number of fits, and a reference day's residuals come from a fit on other days (cross-fitting), so that they
+are as large as a new day's will be.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from scipy.stats import norm
 
 from fivestage.evaluation.daily import Bools, Floats
 from fivestage.monitoring.daily_statistics import (
-    FREQUENT,
     LEAST_CHANGE,
+    LEAST_SHARE,
     DailyStatistic,
     Statistic,
     Window,
@@ -89,7 +89,7 @@ def design_of(window: Window) -> Design:
         if pd.api.types.is_numeric_dtype(values):
             known = pd.Series(numbers_of(values)).dropna()
             quantiles[str(name)] = np.quantile(known if known.size else np.zeros(1), RANKS)
-            if FREQUENT <= (known == 0).mean() <= 1 - FREQUENT:
+            if LEAST_SHARE <= (known == 0).mean() <= 1 - LEAST_SHARE:
                 zeros.append(str(name))
         else:
             levels[str(name)] = frequent_levels(values.value_counts(), len(values)).astype("string")
@@ -127,20 +127,22 @@ def residual_statistics(
     of_reference = np.zeros((2, days, names.size))
     for here in (fold == number for number in np.unique(fold)):
         of_reference[:, here] = _residual_sums(then[here], _fit(total - then[here].sum(axis=0), names))
-    of_window = _residual_sums(now, _fit(total, names))
     deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
-    found: list[list[DailyStatistic]] = []
-    for sums, rows in ((of_reference, reference[:, 0, 0]), (of_window, window[:, 0, 0])):
+
+    def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
         above = np.zeros((2, len(rows), kept.size))
         above[:, :, kept] = sums[0] / deviation, sums[1]
         items = zip(STATISTICS, above, (kept.size, len(design.quantiles)), strict=True)
-        found.append([_statistic(kind, design.names[:n], of[:, :n], rows) for kind, of, n in items if n])
-    return found[0], found[1]
+        return [
+            DailyStatistic(
+                kind, tuple(design.names[:n].tolist()), ("",) * n, of[:, :n], np.tile(rows[:, None], n)
+            )
+            for kind, of, n in items
+            if n
+        ]
 
-
-def _statistic(kind: Statistic, names: NDArray[np.str_], above: Floats, rows: Floats) -> DailyStatistic:
-    below = np.repeat(rows[:, None], names.size, axis=1)
-    return DailyStatistic(kind, tuple(names.tolist()), ("",) * names.size, above, below)
+    of_window = _residual_sums(now, _fit(total, names))
+    return statistics(of_reference, reference[:, 0, 0]), statistics(of_window, window[:, 0, 0])
 
 
 def _fit(total: Floats, names: NDArray[np.str_]) -> Floats:

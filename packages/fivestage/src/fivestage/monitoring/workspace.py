@@ -9,7 +9,7 @@ from evidently.sdk.models import PanelMetric
 from evidently.sdk.panels import bar_plot_panel, line_plot_panel
 from evidently.ui.workspace import Project, RemoteWorkspace, Workspace, WorkspaceBase
 
-from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE
+from fivestage.monitoring.evidently_drift import DRIFTED_COLUMNS, INPUTS, LABELS, SCORE
 
 
 @cache  # opening one reads all its runs, which took longer with each period than the period's checks
@@ -49,7 +49,8 @@ def _panels() -> list[Any]:
     """What the dashboard shows of all periods."""
 
     def drifted(check: str) -> PanelMetric:
-        return PanelMetric(metric="DriftedColumns", metric_labels={"check": check}, legend=check)
+        labels = {"check": check, "statistic": DRIFTED_COLUMNS}
+        return PanelMetric(metric="DriftStatistic", metric_labels=labels, legend=check)
 
     quality = [PanelMetric(metric=one, legend=one) for one in ("RocAuc", "LogLoss", "Accuracy", "MAE")]
     bias = PanelMetric(metric="ScoreLimit", metric_labels={"score": "bias"}, legend="bias beyond chance")

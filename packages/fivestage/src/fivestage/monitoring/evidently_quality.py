@@ -1,0 +1,98 @@
+"""The model's quality as Evidently metrics: its own ones on labelled rows, and scores with our limits."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from evidently import Dataset
+from evidently.core.container import MetricContainer, MetricOrContainer
+from evidently.core.datasets import ColumnStats, ColumnType, GeneralColumnStats, PandasDataset, StatCountValue
+from evidently.core.metric_types import Metric, SingleValue, SingleValueCalculation, SingleValueMetric
+from evidently.core.report import Context
+from evidently.legacy.renderers.html_widgets import CounterData, counter
+from evidently.tests import lte
+from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of the first version
+
+from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
+from fivestage.monitoring.performance import JudgedScore
+
+
+class ScoreLimit(SingleValueMetric):
+    """How far a score of the labelled rows is off, where the chance of days is not why."""
+
+    score: str
+    _judged: JudgedScore = PrivateAttr()  # no parameter: those name a series over the periods
+
+    @classmethod
+    def of(cls, judged: JudgedScore) -> "ScoreLimit":
+        """The metric of a score that has been judged, with a test once enough labels have arrived.
+
+        Args:
+            judged: the score, see `fivestage.monitoring.performance`.
+
+        Returns:
+            A metric for a report.
+        """
+        tests = [lte(judged.allowed, is_critical=False)] if judged.judged else []
+        metric = cls(score=judged.score, tests=tests)
+        metric._judged = judged
+        return metric
+
+    @property
+    def judged(self) -> JudgedScore:
+        """The score beside what it may be."""
+        return self._judged
+
+
+class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
+    """The score's tile shows its value beside its limit."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        del context
+        judged = self.metric.judged
+        result = self.result(judged.beyond_chance)
+        result.display_name = judged.sentence
+        shown = CounterData(label=judged.score, value=judged.shown)
+        result.widget = [counter(title=judged.sentence, counters=[shown])]  # the test's value says less
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return str(self.metric.score)
+
+
+class LabelledRows(MetricContainer):
+    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one."""
+
+    items: list[Metric]
+
+    def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
+        """The metrics, calculated on those rows ahead, so that the report finds their results."""
+        labelled = [None if one is None else _labelled(one) for one in context._input_data]  # noqa: SLF001
+        if labelled[0] is None or any(one is not None and one.as_dataframe().empty for one in labelled):
+            return []
+        some = Context(context.configuration)
+        some.init_dataset(labelled[0], labelled[1])
+        for metric in self.items:
+            calculation = metric.to_calculation()
+            context._metrics[calculation.id] = some.calculate_metric(calculation)  # noqa: SLF001
+        return self.items
+
+
+def _labelled(dataset: Dataset) -> Dataset:
+    frame = dataset.as_dataframe()
+    frame = frame[frame[LABEL_COLUMN].notna() & frame[FORECAST_COLUMN].notna()]
+    if (frame[LABEL_COLUMN] % 1 == 0).all():  # of classes: scikit-learn takes 1.0 for a number
+        frame = frame.astype({LABEL_COLUMN: "int64"})
+    return RowsAlone(frame, dataset._data_definition)  # noqa: SLF001
+
+
+class RowsAlone(PandasDataset):
+    """Rows without Evidently's statistics of each column, which no metric reads: a fifth of the CPU."""
+
+    def _collect_stats(self, column_type: ColumnType, data: pd.Series) -> ColumnStats:
+        del column_type, data
+        missing = GeneralColumnStats(StatCountValue(0, 0))  # which Evidently does not count either
+        return ColumnStats(missing, numerical_stats=None, categorical_stats=None)
