@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -139,8 +140,7 @@ class Series:
     def _append(self, at: int, values: "array[Any]") -> None:
         # What can fail comes first: windows.c reads as many totals as there are times.
         if self.tally and self.width:
-            totals = self.numbers[-self.width :]
-            values = array("q", [total + value for total, value in zip(totals, values, strict=True)])
+            values = array("q", map(add, self.numbers[-self.width :], values))
         self.stamps.append(at)
         self.numbers.extend(values)
         self.times.append(at)

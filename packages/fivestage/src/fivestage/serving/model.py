@@ -1,7 +1,7 @@
 """A version made ready to serve, or refused."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
-from fivestage.features.stores import UnlearnableEventError
-from fivestage.serving.decoders import Intake, events_intake, rows_intake
+from fivestage.features.stores import LoggedEvent, UnlearnableEventError
+from fivestage.serving.decoders import Intake, Plain, events_intake, rows_intake
 from fivestage.serving.served_version import ServedVersion
 
 logger = logging.getLogger("serving")
@@ -87,11 +87,22 @@ def replay_events(model: Model, logged: Iterable[tuple[int, str, str]], after: i
     """Learn logged events, numbered above `after` and known later than `since`; returns the last number."""
     for number, kind, body in logged:
         if number > after:
-            event = model.events.read(body.encode())[0]
-            if model.artifact.contract.events[kind].known_at(event) > since:
-                try:
-                    model.engine.observe(kind, event)
-                except UnlearnableEventError as error:  # logged by a version that took it
-                    logger.warning("event %d is skipped: %s", number, error)
+            learn_event(model, number, kind, model.events.read(body.encode())[0], since)
             after = number
     return after
+
+
+def learn_event(
+    model: Model,
+    number: int,
+    kind: str,
+    event: Plain,
+    since: int,
+    facts: Sequence[LoggedEvent] | None = None,
+) -> None:
+    """Learn a logged event if it was known later than `since`; `facts`: what it adds, where known."""
+    if model.artifact.contract.events[kind].known_at(event) > since:
+        try:
+            model.engine.learn(model.engine.facts(kind, event) if facts is None else facts)
+        except UnlearnableEventError as error:  # logged by a version that took it
+            logger.warning("event %d is skipped: %s", number, error)

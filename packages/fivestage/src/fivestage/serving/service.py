@@ -17,12 +17,12 @@ from fivestage.artifact.engine import MANY
 from fivestage.artifact.tree_tables import UnsupportedError
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
-from fivestage.features.stores import UnlearnableEventError
+from fivestage.features.stores import LoggedEvent, UnlearnableEventError
 from fivestage.serving.background import BackgroundTasks, WorkerThread
 from fivestage.serving.decoders import Plain, Receipt
 from fivestage.serving.group_commit import GroupCommit
 from fivestage.serving.log import open_store
-from fivestage.serving.model import Model, load_model, replay_events
+from fivestage.serving.model import Model, learn_event, load_model, replay_events
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.served_version import ServedVersion, configured_version
@@ -184,8 +184,7 @@ class PredictionService:
         messages, events = model.events.parse(body)
         kinds = [str(message.__struct_config__.tag) for message in messages]
         try:
-            for kind, event in zip(kinds, events, strict=True):
-                model.engine.facts(kind, event)
+            facts = [model.engine.facts(kind, event) for kind, event in zip(kinds, events, strict=True)]
         except UnlearnableEventError as error:
             raise ProblemError(422, str(error)) from error
         now = time.time()
@@ -195,7 +194,7 @@ class PredictionService:
         ]
         try:
             numbers = await self.store.call(self.store.write_events, records)
-            await self._poll()
+            await self._learn(model, list(zip(numbers, kinds, events, facts, strict=True)))
         except Exception as error:  # whatever the database says; what it has taken already is no new event
             logger.warning("the database takes no events: %s", error)
             raise ProblemError(503, "The database is away: send this again.", headers=RETRY) from error
@@ -296,6 +295,17 @@ class PredictionService:
         async with self._history:
             logged = await self.store.call(lambda: list(self.store.events(self._log_offset)))
             self._log_offset = replay_events(self.model, logged, self._log_offset, self._since)
+
+    async def _learn(
+        self, model: Model, written: list[tuple[int | None, str, Plain, list[LoggedEvent]]]
+    ) -> None:
+        """Take in events that have just been written: as they are, unless others have come between."""
+        async with self._history:
+            for number, kind, event, facts in written:
+                if number == self._log_offset + 1 and model is self.model:
+                    learn_event(model, number, kind, event, self._since, facts)
+                    self._log_offset = number
+        await self._poll()
 
     async def _shadow(self) -> None:
         shadows = await self.shadow.next_group()

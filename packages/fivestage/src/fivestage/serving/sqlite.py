@@ -77,9 +77,10 @@ class SqliteStore(Store):
 
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """See `Store`."""
-        insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?) RETURNING number"
+        insert = "INSERT OR IGNORE INTO events (kind, identity, at, body) VALUES (?,?,?,?)"
         with self._transaction() as connection:
-            return [(connection.execute(insert, event).fetchone() or (None,))[0] for event in events]
+            written = (connection.execute(insert, event) for event in events)
+            return [one.lastrowid if one.rowcount else None for one in written]
 
     def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
         """See `Store`."""
