@@ -137,8 +137,7 @@ def _told_by_parts(values: pd.Series, target: Floats) -> tuple[Floats, Floats]:
 
 def _area(values: Floats, truth: Ints) -> float:
     """Area under the ROC curve, missing values below all others (Mann and Whitney 1947)."""
-    _, place = np.unique(np.where(np.isnan(values), -np.inf, values), return_inverse=True)
-    rows, positive = np.bincount(place), np.bincount(place, truth)
-    negative = rows - positive
-    below = np.cumsum(negative) - negative / 2
-    return float(positive @ below / (positive.sum() * negative.sum()))
+    values, is_true = np.where(np.isnan(values), -np.inf, values), truth.astype(np.bool_)
+    positive, negative = np.sort(values[is_true]), np.sort(values[~is_true])
+    below, up_to = (int(np.searchsorted(negative, positive, side).sum()) for side in ("left", "right"))
+    return float(np.float64(below + up_to) / 2 / (len(positive) * len(negative)))
