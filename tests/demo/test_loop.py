@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
-from fivestage.deployment.simulated_client import feed
+from fivestage.deployment.simulated_client import report_outcomes, request_decisions
 from fivestage.monitoring.state import STATE_FILE, MonitoringState
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
@@ -99,8 +99,10 @@ def serve_two_periods(made: Project, slice_folder: Path) -> None:
     contract = PROBLEM.contract
     tables = clean(read_raw(slice_folder), contract)
     settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
-    fed = feed(settings, tables.rows, tables.events, contract, *(epoch(day(at)) for at in (FIRST, LAST)))
-    assert (fed.failed, fed.rows > 1000) == (0, True)
+    first, last = (epoch(day(at)) for at in (FIRST, LAST))
+    told = report_outcomes(settings, tables.events, contract, first, last)
+    asked = request_decisions(settings, tables.rows, contract, first, last)
+    assert (told.failed, asked.failed, asked.rows > 1000) == (0, 0, True)
 
 
 def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> None:

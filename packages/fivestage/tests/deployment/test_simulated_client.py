@@ -16,7 +16,13 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
 from fivestage.deployment.service_client import SmokeRows, json_rows, smoke
-from fivestage.deployment.simulated_client import Exchange, background_requests, feed, time_rows
+from fivestage.deployment.simulated_client import (
+    Exchange,
+    background_requests,
+    report_outcomes,
+    request_decisions,
+    time_rows,
+)
 from fivestage.serving.decoders import events_intake, rows_intake
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import DAY, HOUR, NOW, free_port
@@ -92,8 +98,12 @@ def made() -> Made:
     return Made(contract, near.reset_index(drop=True), dict(found.event_tables.events))
 
 
-def fed(received: Received, made: Made) -> Exchange:
-    return feed(received.settings, made.rows, made.events, made.contract, START, END)
+def reported(received: Received, made: Made) -> Exchange:
+    return report_outcomes(received.settings, made.events, made.contract, START, END)
+
+
+def requested(received: Received, made: Made) -> Exchange:
+    return request_decisions(received.settings, made.rows, made.contract, START, END)
 
 
 def seconds(moment: str) -> int:
@@ -139,24 +149,28 @@ def test_the_service_reads_what_the_client_writes(made: Made) -> None:
         assert len(events_intake(made.contract).read(body)) == len(events) > 0
 
 
-def test_hours_come_in_order_and_outcomes_before_predictions(received: Received, made: Made) -> None:
-    fed(received, made)
+def test_outcomes_come_in_the_order_in_which_they_became_known(received: Received, made: Made) -> None:
+    reported(received, made)
+    told = [event for body in received.bodies("/outcomes", "events") for event in body]
+    moments = [known(event, made.contract) for event in told]
+    assert moments == sorted(moments)
+    assert {path for path, _ in received.sent} == {"/outcomes"}
+
+
+def test_decisions_come_hour_by_hour(received: Received, made: Made) -> None:
+    requested(received, made)
     order = []
-    for path, body in received.sent:
-        if path == "/outcomes":
-            moments = [known(event, made.contract) for event in body["events"]]
-        else:
-            due = [seconds(row["deliver_at"]) for row in body["rows"]]
-            moments = [at - made.contract.decision.lead_seconds for at in due]
-        hours = {at // HOUR for at in moments}
+    for _, body in received.sent:
+        due = [seconds(row["deliver_at"]) for row in body["rows"]]
+        hours = {(at - made.contract.decision.lead_seconds) // HOUR for at in due}
         assert len(hours) == 1
-        order.append((hours.pop(), path == "/predict"))
+        order.append(hours.pop())
     assert order == sorted(order)
-    assert {path for path, _ in received.sent} == {"/outcomes", "/predict"}
+    assert {path for path, _ in received.sent} == {"/predict"}
 
 
 def test_all_of_the_stretch_is_told_and_asked_once(received: Received, made: Made) -> None:
-    found = fed(received, made)
+    outcomes, found = reported(received, made), requested(received, made)
     due = made.due()
     rows = [row for body in received.bodies("/predict", "rows") for row in body]
     told = [event for body in received.bodies("/outcomes", "events") for event in body]
@@ -166,12 +180,14 @@ def test_all_of_the_stretch_is_told_and_asked_once(received: Received, made: Mad
         at = known_at(made.contract.events[kind], frame)
         count = int(((at >= START) & (at < END)).sum())
         assert count == sum(event["kind"] == kind for event in told) > 0
+    assert outcomes == Exchange(len(received.bodies("/outcomes", "events")), 0, 0)
     assert found == Exchange(len(received.bodies("/predict", "rows")), 0, len(due))
     assert received.keys == {"a-key"}
 
 
 def test_no_batch_is_larger_than_the_service_takes(received: Received, made: Made) -> None:
-    fed(received, made)
+    reported(received, made)
+    requested(received, made)
     for path, name in (("/predict", "rows"), ("/outcomes", "events")):
         sizes = [len(body) for body in received.bodies(path, name)]
         assert (min(sizes) > 0, max(sizes)) == (True, LIMIT)
@@ -180,17 +196,14 @@ def test_no_batch_is_larger_than_the_service_takes(received: Received, made: Mad
 @pytest.mark.parametrize("path", ["/predict", "/outcomes"])
 def test_refusals_are_counted(received: Received, made: Made, path: str) -> None:
     received.refused.add(path)
-    found = fed(received, made)
-    requests = len(received.bodies("/predict", "rows"))
-    refused = sum(sent == path for sent, _ in received.sent)
-    assert found == Exchange(requests, refused, 0 if path == "/predict" else len(made.due()))
+    found = reported(received, made) if path == "/outcomes" else requested(received, made)
+    assert found == Exchange(len(received.sent), len(received.sent), 0)
+    assert received.sent
 
 
 def test_silence_is_counted_too(made: Made) -> None:
-    rows = made.due().head(1)
     nobody = Settings(port=free_port())
-    nothing = {kind: frame.head(0) for kind, frame in made.events.items()}
-    assert feed(nobody, rows, nothing, made.contract, START, END) == Exchange(1, 1, 0)
+    assert request_decisions(nobody, made.due().head(1), made.contract, START, END) == Exchange(1, 1, 0)
 
 
 def test_rows_one_by_one_are_timed_each(received: Received, made: Made) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from fivestage.deployment.service_client import Deployment, require_free_port, u
 from fivestage.deployment.simulated_client import (
     Exchange,
     background_requests,
-    feed,
+    report_outcomes,
+    request_decisions,
     time_rows,
 )
 from fivestage.monitoring.period import MonitoredPeriod
-from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural
@@ -67,58 +68,56 @@ class Simulation:
     sent_at_switch: list[Exchange] = field(default_factory=list)
     retrainings: list[Retraining] = field(default_factory=list)
     versions: list[VersionChange] = field(default_factory=list)
-    trained_at: list[int] = field(default_factory=list)
 
     def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> None:
         """From a version's own time to the end of the test window; the results are kept for the report."""
-        self.trained_at.append(first.as_of)
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
         length = self.contract.monitoring.period_days * DAY
         starts = range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length)
-        for number, start in enumerate(starts, 1):
-            self._period(rows, events, start, start + length, f"{number} of {len(starts)}")
+
+        def outcomes(start: int) -> Exchange:
+            return report_outcomes(self.settings, events.events, self.contract, start, start + length)
+
+        with ThreadPoolExecutor(1) as ahead:
+            reported = ahead.submit(outcomes, first.as_of)
+            for number, start in enumerate(starts, 1):
+                self._require_answers(reported.result())
+                exchange = request_decisions(self.settings, rows, self.contract, start, start + length)
+                self._require_answers(exchange)
+                if start != starts[-1]:
+                    reported = ahead.submit(outcomes, start + length)  # while this period is judged
+                self._period(exchange, rows, start, start + length, f"{number} of {len(starts)}")
         save(MonitoringSection(tuple(self.periods), tuple(self.retrainings), tuple(self.versions)), RESULTS)
         save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
 
-    def _period(self, rows: pd.DataFrame, events: EventTables, start: int, end: int, progress: str) -> None:
-        exchange = feed(self.settings, rows, events.events, self.contract, start, end)
-        self.sent.append(exchange)
+    def _require_answers(self, exchange: Exchange) -> None:
         if exchange.failed:
             log = self.settings.folder / "service.log"
             raise UserError(f"{plural(exchange.failed, 'request')} failed: {log} says why.")
+
+    def _period(self, exchange: Exchange, rows: pd.DataFrame, start: int, end: int, progress: str) -> None:
+        self.sent.append(exchange)
         if not exchange.rows:
             say(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
+            self.loop.pass_over(end)
             return
-        last = self.monitored[-1] if self.monitored else None
-        monitored, verdict = self.loop.pipelines.monitor(
-            self.loop.folder,
-            start,
-            end,
-            (last.last_number, last.last_shadow) if last else (0, 0),
-            [one.summary for one in self.monitored],
-            self.trained_at,
-        )
+        monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append(monitored)
         self.periods.append(period_row(monitored, verdict, self.page_of(start).relative_to(REPORTS)))
         say(f"  {progress}, {_line(monitored, exchange)}")
-        if verdict.retrain or verdict.promote:
-            self._follow(verdict, rows, end)
-
-    def _follow(self, verdict: RetrainingDecision, rows: pd.DataFrame, at: int) -> None:
-        result = self.loop.follow(verdict, at)
+        result = self.loop.follow_verdict()
+        if result is None:
+            return
         version = result.version
-        self.trained_at += [at] if verdict.retrain else []
         self.retrainings.append(
-            Retraining(day_of(at), verdict.reason, version.version, result.promoted, result.gates)
+            Retraining(day_of(end), verdict.reason, version.version, result.promoted, result.gates)
         )
         if result.promoted:
-            latest = rows[(rows["decision_at"] >= at - DAY) & (rows["decision_at"] < at)]
+            latest = rows[(rows["decision_at"] >= end - DAY) & (rows["decision_at"] < end)]
             with background_requests(self.settings, latest, self.contract) as count:  # it is never idle
                 self.deploy(version)
             self.sent_at_switch.append(count)
-            self.versions.append(VersionChange(day_of(at), version.version))
-        else:
-            self.loop.pipelines.shadow(self.loop.folder, version)
+            self.versions.append(VersionChange(day_of(end), version.version))
         action = "retrained" if verdict.retrain else "re-evaluated"
         say(f"  {action}: {verdict.reason}; version {version.version} {_outcome(result)}")
 

@@ -2,21 +2,21 @@
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, groupby
+from operator import itemgetter
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Column, Contract
+from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import known_at
 from fivestage.deployment.service_client import PATIENCE, JsonRow, headers, json_rows, url
 from fivestage.features.stores import HOUR
@@ -32,45 +32,62 @@ class Exchange:
     rows: int = 0
 
 
-def feed(
-    settings: Settings,
-    rows: pd.DataFrame,
-    events: Mapping[str, pd.DataFrame],
-    contract: Contract,
-    start: int,
-    end: int,
+def report_outcomes(
+    settings: Settings, events: Mapping[str, pd.DataFrame], contract: Contract, start: int, end: int
 ) -> Exchange:
-    """Simulate [start, end) by the hour: send what became known, then request the decisions due.
+    """Send what becomes known in [start, end), in that order.
 
-    Within an hour the order is free: what became known after a decision is not seen by it.
+    It may be sent ahead of time: a decision does not see what became known after it.
+
+    Args:
+        settings: Where the service answers.
+        events: Event tables by kind.
+        contract: Of these events; its largest batch is sent at once.
+        start: The first second of the period.
+        end: The first second after it.
+
+    Returns:
+        Requests and failures; no rows are answered.
+    """
+    outcomes: list[tuple[int, JsonRow]] = []
+    for kind, event in contract.events.items():
+        known = known_at(event, events[kind])
+        inside = (known >= start) & (known < end)
+        rows = json_rows(events[kind][inside], event.columns)
+        outcomes += [(at, {"kind": kind} | row) for at, row in zip(known[inside].tolist(), rows, strict=True)]
+    outcomes.sort(key=itemgetter(0))
+    exchange = Exchange()
+    with _client(settings) as client:
+        for batch in _batches([event for _, event in outcomes], contract.service.max_batch):
+            exchange.requests += 1
+            exchange.failed += not _post(client, "/outcomes", {"events": batch})
+    return exchange
+
+
+def request_decisions(
+    settings: Settings, rows: pd.DataFrame, contract: Contract, start: int, end: int
+) -> Exchange:
+    """Request the decisions due in [start, end), those of one hour at once.
 
     Args:
         settings: Where the service answers.
         rows: All decisions, with `decision_at` in epoch seconds.
-        events: Event tables by kind.
-        contract: Columns, events and the largest batch.
+        contract: Of these rows, and the largest batch.
         start: The first second of the period.
         end: The first second after it.
 
     Returns:
         Requests, failures and rows answered.
     """
-    outcomes: dict[int, list[JsonRow]] = defaultdict(list)  # by hour
-    for kind, event in contract.events.items():
-        known = known_at(event, events[kind])
-        inside = (known >= start) & (known < end)
-        for hour, row in _hourly(events[kind][inside], event.columns, known[inside]):
-            outcomes[hour].append({"kind": kind} | row)
-    decisions: dict[int, list[JsonRow]] = defaultdict(list)
-    due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)]
-    for hour, row in _hourly(due, contract.columns, due["decision_at"].to_numpy(dtype=np.int64)):
-        decisions[hour].append(row)
+    due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)].sort_values(
+        "decision_at", kind="stable"
+    )
+    hours = (due["decision_at"].to_numpy(dtype=np.int64) // HOUR).tolist()
     exchange = Exchange()
     with _client(settings) as client:
-        for hour in sorted({*outcomes, *decisions}):
-            for batch in _batches(outcomes[hour], contract.service.max_batch):
-                exchange.failed += not _post(client, "/outcomes", {"events": batch})
-            for batch in _batches(decisions[hour], contract.service.max_batch):
+        hourly = groupby(zip(hours, json_rows(due, contract.columns), strict=True), key=itemgetter(0))
+        for _, decisions in hourly:
+            for batch in _batches([row for _, row in decisions], contract.service.max_batch):
                 answered = _post(client, "/predict", {"rows": batch})
                 exchange.requests += 1
                 exchange.failed += not answered
@@ -134,13 +151,11 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
 
 
 def _client(settings: Settings) -> httpx.Client:
-    return httpx.Client(base_url=url(settings), headers=headers(settings), timeout=PATIENCE)
-
-
-def _hourly(
-    frame: pd.DataFrame, columns: Mapping[str, Column], at: NDArray[np.int64]
-) -> Iterator[tuple[int, JsonRow]]:
-    return zip((at // HOUR).tolist(), json_rows(frame, columns), strict=True)
+    return httpx.Client(
+        base_url=url(settings),
+        headers=headers(settings) | {"Content-Type": "application/json"},
+        timeout=PATIENCE,
+    )
 
 
 def _batches(rows: Sequence[JsonRow], size: int) -> Iterator[Sequence[JsonRow]]:
@@ -150,6 +165,6 @@ def _batches(rows: Sequence[JsonRow], size: int) -> Iterator[Sequence[JsonRow]]:
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> bool:
     try:
-        return client.post(path, json=body).is_success
+        return client.post(path, content=msgspec.json.encode(body)).is_success
     except httpx.HTTPError:
         return False

@@ -109,6 +109,10 @@ class RetrainingLoop:
             if not self.goes_on():
                 return
 
+    def pass_over(self, end: int) -> None:
+        """Go on from a moment: nothing was to be decided before it."""
+        self._change(lambda now: replace(now, until=end))
+
     def reason_to_wait(self) -> str:
         """Why the service cannot be monitored yet, as on a new cluster; empty where it can."""
         if first_decision(self.database_url, self.contract, 0) is None:
