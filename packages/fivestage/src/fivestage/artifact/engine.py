@@ -125,13 +125,7 @@ class Engine:
         return found
 
     def explain(self, rows: Sequence[Features], found: Sequence[Any]) -> list[Any]:
-        """The predictions of rows with what moved them: exact Shapley values.
-
-        From the rows' features, see `features`: without the history, for any thread.
-
-        Raises:
-            UnsupportedError: when the model cannot be explained.
-        """
+        """The predictions of rows with what moved them: exact Shapley values."""
         artifact, names = self.artifact, self.artifact.features
         if not self._explainers:
             self._explainers = self.scorer.explainers()

@@ -28,11 +28,7 @@ class OnnxGraphs:
 
 
 class OnnxScorer:
-    """Runs the graphs, on one thread.
-
-    Raises:
-        UserError: without onnxruntime, or for a graph that it does not run.
-    """
+    """Runs the graphs, on one thread."""
 
     def __init__(self, model: OnnxGraphs) -> None:
         try:

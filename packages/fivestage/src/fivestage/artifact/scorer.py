@@ -99,11 +99,7 @@ class Scorer:
         raise UnsupportedError("only boosted trees and linear models can be explained exactly")
 
     def require(self, parity: Parity) -> None:
-        """Hold the model against the one that it was made from.
-
-        Raises:
-            UserError: when it answers otherwise, or there are no rows to ask it.
-        """
+        """Hold the model against the one that it was made from."""
         found, expected = self.margins(parity.rows), parity.margins
         if not expected.size or found.shape != expected.shape:
             raise UserError("The artifact has no answers of the original model to hold its own against.")

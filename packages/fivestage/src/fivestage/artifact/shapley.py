@@ -16,11 +16,7 @@ Path = dict[int, tuple[float, list[tuple[int, bool]]]]  # by feature: share of t
 
 
 class Explainer:
-    """The trees of one output as paths.
-
-    Raises:
-        UnsupportedError: for a model of another kind, or without the counts of training rows.
-    """
+    """The trees of one output as paths."""
 
     def __init__(self, output: Output, features: int) -> None:
         self._features = features

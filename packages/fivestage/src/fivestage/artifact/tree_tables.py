@@ -80,11 +80,7 @@ class Forest:
 
 
 def forest_of(ensemble: Ensemble) -> Forest:
-    """The tables of an ensemble.
-
-    Raises:
-        UnsupportedError: when they cannot hold them.
-    """
+    """The tables of an ensemble."""
     outputs = ensemble.outputs
     if not outputs:
         raise UnsupportedError("they are no plain sums of trees that split at <= or on categories")

@@ -27,11 +27,7 @@ _PORT = re.compile(r"^([^:]+):\d+$")
 
 
 class Admission:
-    """API keys, origins, rates, and the number of requests that are being answered, of one application.
-
-    Args:
-        settings: which keys, origins and proxies are trusted, and the limits.
-    """
+    """API keys, origins, rates, and the number of requests that are being answered, of one application."""
 
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
@@ -58,11 +54,7 @@ class Admission:
             yield
 
     def __enter__(self) -> None:
-        """Take a place.
-
-        Raises:
-            ProblemError: 503, when all are taken.
-        """
+        """Take a place."""
         if self.is_full:
             raise too_many()
         self.in_flight += 1
@@ -72,11 +64,7 @@ class Admission:
         self.in_flight -= 1
 
     def identify(self, scope: Scope) -> None:
-        """Know the caller, and how often it calls.
-
-        Raises:
-            ProblemError: 401, 403 or 429.
-        """
+        """Know the caller, and how often it calls."""
         headers = dict(scope["headers"])
         if scope["method"] not in SAFE and not self._from_here(headers):
             raise ProblemError(

@@ -55,11 +55,7 @@ class BackgroundTasks:
 
 
 class WorkerThread:
-    """One thread for what would hold up the event loop, with a bound on what waits for it.
-
-    Args:
-        most: jobs that may wait.
-    """
+    """One thread for what would hold up the event loop, with a bound on what waits for it."""
 
     def __init__(self, most: int) -> None:
         self._most, self._waiting = most, 0
@@ -68,11 +64,7 @@ class WorkerThread:
     async def run(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        """Call a function in the thread.
-
-        Raises:
-            ProblemError: 503, when too many jobs wait.
-        """
+        """Call a function in the thread."""
         if self._waiting >= self._most:
             raise too_many("large batches and explanations")
         self._waiting += 1

@@ -53,11 +53,15 @@ class Record:
         about: str = "",
         rules: Sequence[ColumnRule] = (),
     ) -> None:
-        required = [(field, _type(column)) for field, column in columns.items() if not column.nullable]
-        optional = [(field, _type(column), None) for field, column in columns.items() if column.nullable]
+        self.kind, self._rules = kind, rules
+        self._types = {field: _type(column) for field, column in columns.items()}
+        self._required = {field for field, column in columns.items() if not column.nullable}
+        fields = [
+            (field, of) if field in self._required else (field, of, None) for field, of in self._types.items()
+        ]
         self.type: type[Struct] = msgspec.defstruct(
             name,
-            [*required, *optional],
+            fields,
             namespace={"__doc__": about},
             tag_field="kind" if kind else None,
             tag=kind,
@@ -67,111 +71,65 @@ class Record:
         )
         self.example: Plain = {"kind": kind} if kind else {}
         self.example |= {field: _example(column) for field, column in columns.items()}
-        # Whole numbers, which JavaScript and data frames may write as 331.0, and keys that have one form.
-        self._converters: list[tuple[str, Callable[[Any], Any]]] = [
-            (field, int if isinstance(column, NumberColumn) else column.canonical)
+        self._converters = [
+            (field, _converter(column), "" if isinstance(column, CategoryColumn) else MISSING)
             for field, column in columns.items()
-            if (isinstance(column, NumberColumn) and column.type == "integer")
-            or (isinstance(column, CategoryColumn) and column.form == "integer")
-        ]
-        times = {field: column for field, column in columns.items() if isinstance(column, TimestampColumn)}
-        self._times = [(field, epoch(column.min), epoch(column.max)) for field, column in times.items()]
-        self._rules = rules
-        self.kind = kind
-        self._required = frozenset(field for field, column in columns.items() if not column.nullable)
-        self._decoders = {
-            field: msgspec.json.Decoder(_type(column)).decode for field, column in columns.items()
-        }
-        self._nullable = [
-            (field, "" if isinstance(column, CategoryColumn) else MISSING)
-            for field, column in columns.items()
-            if column.nullable
+            if column.nullable or _converter(column) is not _as_it_is
         ]
 
     def plain(self, message: Struct) -> Plain:
-        """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN.
-
-        Raises:
-            FieldError: for a timestamp or a key that is none, or a broken rule.
-        """
+        """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN."""
         values = msgspec.structs.asdict(message)
-        for field, low, high in self._times:
-            moment = values[field]
-            if moment is not None:
-                seconds = values[field] = math.floor(moment.timestamp())
-                if not low <= seconds <= high:
-                    raise FieldError(field, "Expected a moment in the range of the contract")
-        for field, convert in self._converters:
-            if values[field] is not None:
-                try:
-                    values[field] = convert(values[field])
-                except ValueError as error:
-                    raise FieldError(field, str(error)) from error
-        for field, missing in self._nullable:
-            if values[field] is None:
-                values[field] = missing
-        broken = next((rule for rule in self._rules if not rule.holds(values)), None)
-        if broken is not None:
-            raise FieldError(broken.left, f"Expected {broken}")
+        for field, convert, missing in self._converters:
+            value = values[field]
+            try:
+                values[field] = missing if value is None else convert(value)
+            except ValueError as error:
+                raise FieldError(field, str(error)) from error
+        for rule in self._rules:
+            if not rule.holds(values):
+                raise FieldError(rule.left, f"Expected {rule}")
         return values
 
     def faults(self, fields: Mapping[str, msgspec.Raw], row: int) -> list[Fault]:
         """All that is wrong with one message's fields, each by itself."""
-        found = [
-            Fault("This field is missing", row, field)
-            for field in self._decoders
-            if field in self._required and field not in fields
-        ]
+        missing = [field for field in self._types if field in self._required and field not in fields]
+        found = [Fault("This field is missing", row, field) for field in missing]
         for field, raw in fields.items():
-            if field == "kind" and self.kind:
-                continue
-            decode = self._decoders.get(field)
-            if decode is None:
+            if field in self._types:
+                try:
+                    msgspec.json.decode(raw, type=self._types[field])
+                except msgspec.ValidationError as error:
+                    found.append(Fault(_sentence(error), row, field))
+            elif not (self.kind and field == "kind"):
                 found.append(Fault("The contract has no such field", row, field))
-                continue
-            try:
-                decode(raw)
-            except msgspec.ValidationError as error:
-                found.append(Fault(_sentence(error), row, field))
         return found
 
 
 class Intake:
     """Reads requests that hold one item, or many in a list under one name."""
 
-    def __init__(self, plural: str, records: Mapping[str, Record], limit: int) -> None:
-        item: Any = Union[tuple(record.type for record in records.values())]  # noqa: UP007 (built while the program runs)
-        self.plural = plural
-        self.limit = limit
+    def __init__(self, plural: str, records: Sequence[Record], limit: int) -> None:
+        item: Any = Union[tuple(record.type for record in records)]  # noqa: UP007 (built while the program runs)
+        self.plural, self.limit = plural, limit
         self.many: type[Struct] = msgspec.defstruct(
             plural.capitalize(),
             [(plural, Annotated[list[item], Meta(min_length=1, max_length=limit)])],
             forbid_unknown_fields=True,
         )
-        self.examples = [record.example for record in records.values()]
-        self._records = {record.type: record for record in records.values()}
-        self._single = next(iter(records.values())) if len(records) == 1 else None
+        self.examples = [record.example for record in records]
+        self._records = {record.type: record for record in records}
         self._is_many = re.compile(rb'\s*\{\s*"' + plural.encode() + rb'"\s*:').match
-        self._decode_many = msgspec.json.Decoder(self.many).decode
-        self._decode_one = msgspec.json.Decoder(item).decode
-        self._by_kind = {record.kind: record for record in records.values()}
-        self._decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        self._decode_loose = msgspec.json.Decoder(dict[str, list[msgspec.Raw]]).decode
+        self._decode_many: Any = msgspec.json.Decoder(self.many).decode
+        self._decode_one: Any = msgspec.json.Decoder(item).decode
 
     def parse(self, body: bytes) -> tuple[list[Struct], list[Plain]]:
-        """The items of a request: as messages, and as plain values.
-
-        Raises:
-            ProblemError: naming rows and fields, when it is not what the contract says.
-        """
+        """The items of a request: as messages, and as plain values."""
         try:
             if self._is_many(body):
                 items: list[Struct] = getattr(self._decode_many(body), self.plural)
             else:
                 items = [self._decode_one(body)]
-            if self._single is not None:
-                plain = self._single.plain
-                return items, [plain(item) for item in items]
             return items, [self._records[type(item)].plain(item) for item in items]
         except (msgspec.ValidationError, FieldError) as error:
             raise self._refusal(body, error) from None
@@ -204,21 +162,26 @@ class Intake:
         items: list[Any] = [body]
         if self._is_many(body):
             try:
-                items = self._decode_loose(body)[self.plural]
+                items = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])[self.plural]
             except _UNREADABLE:
-                return _refused([_fault(error, None)])
-            if len(items) > self.limit:
-                return ProblemError(
-                    422, f"{len(items)} {self.plural} are too many: send at most {self.limit} at once."
-                )
+                items = []
+        if len(items) > self.limit:
+            return ProblemError(
+                422, f"{len(items)} {self.plural} are too many: send at most {self.limit} at once."
+            )
         faults: list[Fault] = []
         for row, raw in enumerate(items):
-            faults += self._faults(raw, row)
-            if len(faults) >= MAX_FAULTS:
-                break
-        return _refused(faults or [_fault(error, None)])
+            if len(faults) < MAX_FAULTS:
+                faults += self._faults(raw, row)
+        first, *more = faults or [_fault(error, None)]
+        named = (("row", first.row), ("field", first.field))
+        place = ", ".join(f"{name} {value}" for name, value in named if value is not None)
+        detail = f"{place}: {first.detail}" if place else first.detail
+        if more:
+            detail = f"{detail} ({len(more)} more in `errors`)"
+        return ProblemError(422, detail, [first, *more][:MAX_FAULTS])
 
-    def _faults(self, raw: bytes | msgspec.Raw, row: int) -> list[Fault]:
+    def _faults(self, raw: Any, row: int) -> list[Fault]:
         """Each fault of an item by itself; what its decoder said, where that is all that can be said."""
         try:
             message = self._decode_one(raw)
@@ -227,10 +190,11 @@ class Intake:
             return [Fault(error.why, row, error.field)]
         except _UNREADABLE as error:
             try:
-                fields = self._decode_fields(raw)
-                record = self._single or self._by_kind[msgspec.json.decode(fields["kind"])]
+                fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+                kind = msgspec.json.decode(fields["kind"]) if len(self._records) > 1 else None
+                (record,) = [one for one in self._records.values() if kind in (None, one.kind)]
                 return record.faults(fields, row) or [_fault(error, row)]
-            except (*_UNREADABLE, LookupError, TypeError):
+            except (*_UNREADABLE, LookupError, ValueError):
                 return [_fault(error, row)]
         return []
 
@@ -239,44 +203,21 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 def rows_intake(contract: Contract) -> Intake:
-    """The reader of prediction requests.
-
-    Args:
-        contract: its columns and rules are what a row must hold, its `service.max_batch` the most rows.
-
-    Returns:
-        What reads one row, or many under "rows", from JSON.
-    """
+    """The reader of prediction requests."""
     about = f"One decision: {contract.decision.what}."
     if contract.rules:
         about = f"{about} Rules: {', '.join(map(str, contract.rules))}."
     row = Record("Row", contract.columns, about=about, rules=contract.rules)
-    return Intake("rows", {"row": row}, contract.service.max_batch)
+    return Intake("rows", [row], contract.service.max_batch)
 
 
 def events_intake(contract: Contract) -> Intake:
-    """The reader of events.
-
-    Args:
-        contract: its events, by kind, are what may be told, its `service.max_batch` the most at once.
-
-    Returns:
-        What reads one event, or many under "events", from JSON; the field "kind" says which it is.
-    """
-    records = {
-        kind: Record(f"{kind.title().replace('_', '')}Event", event.columns, kind, event.about)
+    """The reader of events."""
+    records = [
+        Record(f"{kind.title().replace('_', '')}Event", event.columns, kind, event.about)
         for kind, event in contract.events.items()
-    }
+    ]
     return Intake("events", records, contract.service.max_batch)
-
-
-def _refused(faults: list[Fault]) -> ProblemError:
-    first, more = faults[0], len(faults) - 1
-    place = ", ".join(
-        f"{name} {value}" for name, value in (("row", first.row), ("field", first.field)) if value is not None
-    )
-    detail = f"{place}: {first.detail}" if place else first.detail
-    return ProblemError(422, f"{detail} ({more} more in `errors`)" if more else detail, faults[:MAX_FAULTS])
 
 
 def _fault(error: Exception, row: int | None) -> Fault:
@@ -291,6 +232,29 @@ def _sentence(error: Exception) -> str:
     for name, word in _WORDS.items():
         text = text.replace(f"`{name}`", word).replace(f"`{name} | null`", f"{word} or null")
     return text
+
+
+def _converter(column: Column) -> Callable[[Any], Any]:
+    """Whole numbers (JavaScript may write 331.0), keys in their one form, moments as epoch seconds."""
+    match column:
+        case NumberColumn(type="integer"):
+            return int
+        case CategoryColumn(form="integer"):
+            return column.canonical
+        case TimestampColumn():
+            low, high = epoch(column.min), epoch(column.max)
+            return lambda moment: _within(math.floor(moment.timestamp()), low, high)
+    return _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _within(seconds: int, low: int, high: int) -> int:
+    if low <= seconds <= high:
+        return seconds
+    raise ValueError("Expected a moment in the range of the contract")
 
 
 def _type(column: Column) -> Any:

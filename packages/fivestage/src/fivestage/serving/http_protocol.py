@@ -24,6 +24,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     cycle: Any  # None before the first request
+    parser: Any  # None once the connection is lost
 
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
@@ -35,14 +36,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(SingleWrite(transport))  # type: ignore[arg-type]
-        self._clock = self.loop.call_later(1, self._count_second)
+        self.loop.call_later(1, self._count_second)
         if len(self.connections) > self._settings.max_connections:
             self._refuse(too_many("connections"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._clock.cancel()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -85,7 +81,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _count_second(self) -> None:
         """Close the connection when a request takes too long to arrive, or its answer to be read."""
-        self._clock = self.loop.call_later(1, self._count_second)
+        if self.parser is None:
+            return
+        self.loop.call_later(1, self._count_second)
         arriving = self.cycle is None or self._head_bytes is not None or self.cycle.more_body
         unread = self.flow.write_paused or self.transport.is_closing()
         self._waited_seconds = self._waited_seconds + 1 if unread or arriving else 0

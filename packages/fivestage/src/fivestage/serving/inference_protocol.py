@@ -70,16 +70,7 @@ _INFER: dict[str, Any] = {
 def inference_protocol(  # noqa: C901 (a path each)
     service: PredictionService, contract: Contract, admission: Admission
 ) -> APIRouter:
-    """The protocol's paths for one model.
-
-    Args:
-        service: what answers.
-        contract: whose columns are the inputs.
-        admission: what guards all but health.
-
-    Returns:
-        The router of all paths under `/v2`, for an application to include.
-    """
+    """The protocol's paths for one model."""
     form = form_of(contract)
     decode_answer: Any = msgspec.json.Decoder(form.answer).decode
     open_paths = APIRouter(tags=["Open Inference Protocol"])

@@ -21,14 +21,7 @@ logger = logging.getLogger("serving.requests")
 
 
 class RequestMiddleware:
-    """A pure ASGI middleware around an application, which gets requests once their bodies are there.
-
-    Args:
-        app: what answers.
-        direct: routes that are asked without the application, by method and path.
-        settings: the largest body, and whether requests are logged.
-        metrics: where answers are counted, by the path of their route.
-    """
+    """A pure ASGI middleware around an application, which gets requests once their bodies are there."""
 
     def __init__(
         self,
@@ -91,11 +84,7 @@ class RequestMiddleware:
                 raise self._too_large
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> bytes:
-        """A request's body, once it is whole.
-
-        Raises:
-            ProblemError: 413 when it, and 503 when all that are held grow too large.
-        """
+        """A request's body, once it is whole."""
         more = True
         while more:
             message = await receive()

@@ -35,15 +35,7 @@ POLICY = {
 
 
 def form_page(contract: Contract, as_of: int | None = None) -> HTMLResponse:
-    """The page on which a person fills in the contract's columns and sees the answer.
-
-    Args:
-        contract: whose columns they are.
-        as_of: the moment (epoch seconds) of the served model, to which the example is moved.
-
-    Returns:
-        The page as HTML, with the headers of `POLICY`.
-    """
+    """The page on which a person fills in the contract's columns and sees the answer."""
     decision, columns = contract.decision, contract.columns
     later = _shift(contract, as_of) if as_of is not None else 0
     facts = _of_task(contract) | {
@@ -63,14 +55,7 @@ def form_page(contract: Contract, as_of: int | None = None) -> HTMLResponse:
 
 
 def documentation_pages(app: FastAPI) -> APIRouter:
-    """`/docs` (Swagger UI) and `/redoc` of an application; the files are those of fastapi-offline.
-
-    Args:
-        app: whose title the pages show; they read its document at `/openapi.json`.
-
-    Returns:
-        The router of both pages and of their files, for the application to include.
-    """
+    """`/docs` (Swagger UI) and `/redoc` of an application; the files are those of fastapi-offline."""
     router = APIRouter(include_in_schema=False)
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     icon = f"{ASSETS}/favicon.png"

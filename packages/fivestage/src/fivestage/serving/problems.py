@@ -84,11 +84,7 @@ def too_many(what: str = "requests") -> ProblemError:
 
 
 def answer_with_problem_details(app: FastAPI) -> None:
-    """Turn every refusal of an application, its own and FastAPI's, into problem details.
-
-    Args:
-        app: which gets the exception handlers.
-    """
+    """Turn every refusal of an application, its own and FastAPI's, into problem details."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)

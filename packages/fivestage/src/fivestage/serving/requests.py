@@ -11,27 +11,14 @@ WINDOW = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # of zlib, 
 
 
 async def read_body(request: Request, largest: int, *types: bytes) -> bytes:
-    """The body of a request.
-
-    A request without a Content-Type is refused as well: a browser sends such for any page on any site.
-
-    Args:
-        request: whose body it is.
-        largest: bytes that a packed body may unpack to.
-        types: content types beside JSON.
-
-    Returns:
-        The body, unpacked if it was packed with gzip or deflate.
-
-    Raises:
-        ProblemError: 400, 413 or 415.
-    """
+    """The body of a request."""
     kind, packing = b"", b"identity"
     for name, value in request.scope["headers"]:  # `request.headers` would cost more than reading the row
         if name == b"content-type":
             kind = value
         elif name == b"content-encoding":
             packing = value.strip().lower()
+    # Without a Content-Type it is refused as well: a browser sends such for any page on any site.
     if kind != JSON and kind.partition(b";")[0].strip().lower() not in (JSON, *types):
         raise ProblemError(
             415, f"Send Content-Type: application/json, not {kind.decode('latin-1') or 'none'}."

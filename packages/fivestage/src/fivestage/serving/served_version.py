@@ -37,11 +37,7 @@ def read_served_version(path: Path) -> ServedVersion:
 
 
 def configured_version(settings: Settings) -> ServedVersion:
-    """What a service is to serve: what its folder points to, else the model that it was given.
-
-    Raises:
-        UserError: when there is neither.
-    """
+    """What a service is to serve: what its folder points to, else the model that it was given."""
     if settings.current_file.exists() or not settings.model:
         return read_served_version(settings.current_file)
     folder = Path(settings.model)

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 from types import FrameType
@@ -72,7 +71,6 @@ def run(app: str) -> None:
     os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in given.items()})
     try:
         settings = Settings.from_environment()
-        _require_port(settings.host, settings.port)
         open_store(settings.database_url).close()
     except UserError as error:
         sys.exit(str(error))
@@ -108,11 +106,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def require_ready(service: Service) -> None:
-    """Refuse where requests should not be sent here.
-
-    Raises:
-        ProblemError: 503, with `status_detail`.
-    """
+    """Refuse where requests should not be sent here."""
     if not service.ready:
         raise ProblemError(503, service.status_detail)
 
@@ -156,14 +150,3 @@ async def _stop_without_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _require_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        raise UserError(
-            f"Port {port} of {host} cannot be used: {error.strerror}. "
-            f"Stop what holds it, or set {PREFIX}PORT."
-        ) from error

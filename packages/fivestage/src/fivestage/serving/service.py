@@ -39,12 +39,7 @@ PRUNE_SECONDS = 1.0
 
 
 class PredictionService:
-    """Answers requests with the version that `current_file` names, and follows it when it moves.
-
-    Args:
-        settings: where it reads and writes.
-        definitions: the features of the problem.
-    """
+    """Answers requests with the version that `current_file` names, and follows it when it moves."""
 
     def __init__(self, settings: Settings, definitions: FeatureDefinitions) -> None:
         self.settings = settings
@@ -204,11 +199,7 @@ class PredictionService:
         return self._encode(Receipt(len(fresh), len(events) - len(fresh)))
 
     def describe(self) -> dict[str, Any]:
-        """What serves, and what it was made from.
-
-        Raises:
-            ProblemError: when there is no model.
-        """
+        """What serves, and what it was made from."""
         shadow = self.shadow.model
         more = {"shadow": shadow.version if shadow else None, "reload_error": self.reload_error}
         return self._current().describe() | more

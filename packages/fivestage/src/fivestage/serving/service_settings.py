@@ -97,11 +97,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings named in the environment, the defaults elsewhere.
-
-        Raises:
-            UserError: naming the variable, for an illegal or unknown one.
-        """
+        """The settings named in the environment, the defaults elsewhere."""
         given = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environment.items()

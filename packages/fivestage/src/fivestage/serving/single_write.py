@@ -1,4 +1,4 @@
-"""A response in one write."""
+"""A response in one write: that is 4.5 of some 75 microseconds of CPU a request, measured on loopback."""
 
 from typing import Any
 
@@ -6,10 +6,7 @@ INTERIM = b"HTTP/1.1 100"
 
 
 class SingleWrite:
-    """A transport that keeps a response's head for its body: each write is a packet and a system call.
-
-    That is 4.5 of some 75 microseconds a request, measured on loopback.
-    """
+    """A transport that keeps a response's head for its body: each write is a packet and a system call."""
 
     def __init__(self, transport: Any) -> None:
         self._transport, self._head = transport, b""

@@ -22,11 +22,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def add(self, answers: Sequence[PredictionRecord]) -> None:
-        """Take answers; they outlive the process.
-
-        Raises:
-            Exception: when the disk does not take them, and then it holds none of them.
-        """
+        """Take answers; they outlive the process."""
         with self._lock:
             self._opened().write_answers(answers)
             self.waiting += len(answers)

@@ -1,7 +1,6 @@
 """The log in a file."""
 
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,6 @@ from fivestage.serving.store import (
 )
 
 PATIENCE = 0.25  # seconds for another process to finish its commit
-PAUSE = 0.0001  # seconds before trying again; a commit takes about that, and SQLite itself waits ten times it
 
 
 class SqliteStore(Store):
@@ -54,7 +52,6 @@ class SqliteStore(Store):
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA busy_timeout=0")
         return connection
 
     @contextmanager
@@ -62,7 +59,7 @@ class SqliteStore(Store):
         """All or nothing; after a failure the file is opened anew."""
         connection = self._connection
         try:
-            _patiently(connection, "BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
         except BaseException:
@@ -89,8 +86,7 @@ class SqliteStore(Store):
 
     def count_answers(self) -> int:
         """How many answers there are."""
-        (count,) = _patiently(self._connection, "SELECT COUNT(*) FROM answers").fetchone()
-        return int(count)
+        return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     def delete_answers(self, up_to: int) -> None:
         """Forget answers, up to a number."""
@@ -99,20 +95,6 @@ class SqliteStore(Store):
 
     def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
         page = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT {PAGE_ROWS}"  # noqa: S608
-        while rows := _patiently(self._connection, page, (after,)).fetchall():
+        while rows := self._connection.execute(page, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]
-
-
-def _patiently(connection: sqlite3.Connection, statement: str, given: Sequence[Any] = ()) -> sqlite3.Cursor:
-    """Execute a statement once other processes let us."""
-    until = 0.0
-    while True:
-        try:
-            return connection.execute(statement, given)
-        except sqlite3.OperationalError as error:
-            now = time.monotonic()
-            until = until or now + PATIENCE
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now > until:
-                raise
-            time.sleep(PAUSE)

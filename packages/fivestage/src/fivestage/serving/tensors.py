@@ -35,11 +35,7 @@ def packed_of(tensor: Tensor) -> bytes:
 
 
 def columns_of(tensors: list[Tensor], packed: bytes) -> dict[str, Data]:
-    """Columns by name, all of one length; `packed` are the bytes that follow the request.
-
-    Raises:
-        ProblemError: naming the tensor, when they are not.
-    """
+    """Columns by name, all of one length; `packed` are the bytes that follow the request."""
     columns: dict[str, Data] = {}
     for tensor in tensors:
         data = tensor.data
