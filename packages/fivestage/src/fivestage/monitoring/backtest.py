@@ -55,13 +55,11 @@ FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrat
 WEEK = 7  # days of a block
 ERROR = 0.05  # the chance that any policy's interval misses what it saves
 PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
+SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
-# Of the periods so far, the moments of training and now, what to do.
-Policy = Callable[[Sequence[PeriodSummary], Sequence[int], int, Contract], RetrainingDecision]
-# The project's policy: periods, moments of training, now, rules, budget, confidence.
-Decide = Callable[
-    [Sequence[PeriodSummary], Sequence[int], int, MonitoringSettings, Budget, float], RetrainingDecision
-]
+Periods, Moments = Sequence[PeriodSummary], Sequence[int]  # the periods so far, the moments of training
+Policy = Callable[[Periods, Moments, int, Contract], RetrainingDecision]  # as of now, what to do
+Decide = Callable[[Periods, Moments, int, MonitoringSettings, Budget, float], RetrainingDecision]
 
 
 @dataclass(frozen=True)
@@ -99,14 +97,23 @@ class Comparison:
 def policies_with(decide: Decide) -> dict[str, Policy]:
     """The policies that are compared; `decide` is the project's own, which the contract's numbers drive."""
 
-    def by_calendar(
-        _: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
-    ) -> RetrainingDecision:
-        due = now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
-        return _if_affordable("the calendar", trained, now, contract, asked=due)
+    def asked_by(reason: str, asked: Callable[[Periods, Moments, int, Contract], bool]) -> Policy:
+        def policy(periods: Periods, trained: Moments, now: int, contract: Contract) -> RetrainingDecision:
+            spent = unaffordable(trained, now, contract.monitoring, contract.budget)
+            due = asked(periods, trained, now, contract)
+            return RetrainingDecision(retrain=due and not spent, reason=spent or reason)
+
+        return policy
+
+    by_calendar = asked_by(
+        "the calendar",
+        lambda _, trained, now, contract: (
+            now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
+        ),
+    )
 
     def on_performance(
-        periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+        periods: Periods, trained: Moments, now: int, contract: Contract
     ) -> RetrainingDecision:
         ageless = {"max_age_days": (now - trained[0]) // DAY + 1}
         rules = contract.monitoring.model_copy(update=ageless)
@@ -116,12 +123,8 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
     return {
         "never": lambda *_: RetrainingDecision(retrain=False, reason="never"),
         f"every {CADENCE} periods": by_calendar,
-        "on drift": lambda periods, trained, now, contract: _if_affordable(
-            "the inputs drifted",
-            trained,
-            now,
-            contract,
-            asked=periods[-1].drifted and not periods[-1].broken,
+        "on drift": asked_by(
+            "the inputs drifted", lambda periods, *_: periods[-1].drifted and not periods[-1].broken
         ),
         "on performance": on_performance,
         "on proven gain": lambda periods, trained, now, contract: (
@@ -132,16 +135,6 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
             periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence
         ),
     }
-
-
-def _if_affordable(
-    reason: str, trained: Sequence[int], now: int, contract: Contract, *, asked: bool
-) -> RetrainingDecision:
-    spent = unaffordable(trained, now, contract.monitoring, contract.budget)
-    return RetrainingDecision(retrain=asked and not spent, reason=spent or reason)
-
-
-SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
 
 class BacktestData:
@@ -274,11 +267,8 @@ def simulate(
 ) -> PolicyBacktest:
     """Go through the year, a period at a time, training when the policy asks for it.
 
-    Args:
-        year: the rows, and what the policies share.
-        policy: what decides at the end of each period.
-        phase: periods that the policy takes the first model to be old already.
-        evaluate_first: whether a challenger meets the champion at once, or in shadow.
+    The policy takes the first model to be `phase` periods old already; a challenger meets the champion at
+    once (`evaluate_first`), or in shadow.
     """
     length = year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0

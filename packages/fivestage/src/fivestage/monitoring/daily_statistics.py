@@ -74,22 +74,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Statistic:
-    """What is compared, and when it counts.
-
-    Attributes:
-        name: of the statistic.
-        least: the least limit of a difference.
-        scale: what is compared of the ratio.
-        jackknifed: whether the day that moves it most is left out, see `compare_days`.
-        broken: the difference from which on the data are broken rather than drifted (None: never).
-        words: the sentence of a difference.
-    """
+    """What is compared, and when it counts."""
 
     name: str
-    least: float
-    scale: Callable[[Floats], Floats] = np.asarray
-    jackknifed: bool = False
-    broken: float | None = None
+    least: float  # the least limit of a difference
+    scale: Callable[[Floats], Floats] = np.asarray  # what is compared of the ratio
+    jackknifed: bool = False  # whether the day that moves it most is left out, see `compare_days`
+    broken: float | None = None  # the difference from which on the data are broken, not drifted; None: never
     words: str = "{name} {now:.1%}, was {then:.1%}"
 
 
@@ -117,21 +108,13 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class DailyStatistic:
-    """A statistic of some days: for each of its items, a column or a level, a ratio of two sums by day.
-
-    Attributes:
-        kind: what is compared.
-        columns: of each item.
-        labels: of each item, beside its column: the level.
-        numerator: sums by day (days, items).
-        denominator: sums by day (days, items).
-    """
+    """A statistic of some days: for each of its items, a column or a level, a ratio of two sums by day."""
 
     kind: Statistic
-    columns: tuple[str, ...]
-    labels: tuple[str, ...]
-    numerator: Floats
-    denominator: Floats
+    columns: tuple[str, ...]  # of each item
+    labels: tuple[str, ...]  # of each item, beside its column: the level
+    numerator: Floats  # sums by day (days, items)
+    denominator: Floats  # the same
 
     def ratio(self, weight: Floats) -> Floats:
         """The ratio over some days (windows, items); NaN where there is nothing to divide by."""
@@ -147,19 +130,12 @@ class DailyStatistic:
 
 @dataclass(frozen=True)
 class ReferenceColumn:
-    """What later windows of a column are counted by.
+    """What later windows of a column are counted by."""
 
-    Attributes:
-        values: all of the reference.
-        levels: of a category, those that are frequent.
-        bounds: of numbers, the least and greatest where most days have it; infinite where they do not.
-        range: of numbers, half a width wider than the reference's.
-    """
-
-    values: pd.Index
-    levels: pd.Index
-    bounds: tuple[float, float] | None = None
-    range: tuple[float, float] | None = None
+    values: pd.Index  # all of the reference
+    levels: pd.Index  # of a category, those that are frequent
+    bounds: tuple[float, float] | None = None  # least and greatest number, infinite where few days have it
+    range: tuple[float, float] | None = None  # half a width wider than the reference's
 
 
 Item = tuple[str, str, Floats, Floats]  # its column or statistic, its label, both sums by day (days,)
@@ -170,10 +146,7 @@ def daily_statistics(
 ) -> tuple[list[DailyStatistic], list[ReferenceColumn]]:
     """The statistics of single columns and of the rows, and what later windows are counted by.
 
-    Args:
-        window: to count.
-        columns: of the reference.
-        known: what the reference's columns have; none: the window is the reference.
+    `known` is what the reference's columns have; without it, the window is the reference.
     """
     learnt: list[ReferenceColumn] = []
     codes = pd.DataFrame({"day": window.of_day})

@@ -15,36 +15,28 @@ USUAL = 0.95  # of the days: from there on one stands out
 
 @dataclass(frozen=True)
 class DailySeries:
-    """One number a day, those of the reference and those of the window; NaN on days that have none.
-
-    `low` and `high` are what nine in ten of the reference's days lie between.
-    """
+    """One number a day, those of the reference and those of the window; NaN on days that have none."""
 
     what: str
     first: int  # day of the first number of the reference
     usual: tuple[float, ...]
     now: tuple[float, ...]
-    low: float
-    high: float
+    low: float  # nine in ten of the reference's days lie between this
+    high: float  # and this
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One statistic of one column: how far it moved, the limits, and what to say of it.
-
-    `value` is the difference from the reference, `limit` what chance rarely exceeds, `broken` the difference
-    from which on the data are broken (None: the statistic never says so), `since` the day from which on it
-    stands out, counted like the window's.
-    """
+    """One statistic of one column: how far it moved, the limits, and what to say of it."""
 
     statistic: str
     column: str
-    value: float
-    limit: float
-    broken: float | None
+    value: float  # the difference from the reference
+    limit: float  # what chance rarely exceeds
+    broken: float | None  # the difference from which on the data are broken; None: never
     sentence: str
-    since: int | None = None
-    series: DailySeries | None = None
+    since: int | None = None  # the day from which on it stands out, counted like the window's
+    series: DailySeries | None = None  # of what moved
 
     @property
     def exceedance(self) -> float:
@@ -91,13 +83,7 @@ class Reference:
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
     """Every statistic of every column of the reference, furthest first.
 
-    Args:
-        reference: the days that say what is usual.
-        current: the window to judge.
-        false_alarm: chance that anything at all drifts where nothing changed but the days.
-
-    Raises:
-        ValueError: where the reference is shorter than two current windows, too short to know chance from.
+    `false_alarm` is the chance that anything at all drifts where nothing changed but the days.
     """
     counted = Reference.of(reference)
     return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
@@ -117,25 +103,25 @@ def _explain_residuals(found: Statistics, reference: Reference, product: Floats,
     Columns that drifted by themselves are taken out of the regressions first, then the one whose residuals
     moved furthest, one by one; what the columns that are left say of each other counts, where that is less.
     """
-    by_themselves = (one for one in reference.statistics if one.kind.name not in (MEAN, SPREAD))
     out = {
         column
-        for one in by_themselves
-        for column in np.array(one.columns)[found[one.kind.name][0] >= limits[one.kind.name]].tolist()
+        for one in reference.statistics
+        if one.kind.name not in (MEAN, SPREAD)
+        for column, far in zip(one.columns, found[one.kind.name][0] >= limits[one.kind.name], strict=True)
+        if far
     }
     while reference.design.names.size:
         before, now = residual_statistics(reference.product, product, reference.design, sorted(out))
-        far: dict[str, float] = {}
-        for kind, distance in compare_days(now, before, whole(now), whole(before)).items():
-            columns = next(one.columns for one in now if one.kind.name == kind)
-            left = ~np.isin(columns, list(out))
-            found[kind] = np.where(left, np.minimum(found[kind], distance), found[kind])
-            for column, exceedance in zip(columns, left * found[kind][0] / limits[kind], strict=True):
-                far[column] = max(far.get(column, 0.0), float(exceedance))
-        moved = {column for column in far if far[column] >= 1}
-        if len(moved) <= 1:
+        lowered = compare_days(now, before, whole(now), whole(before))
+        moved: list[tuple[float, str]] = []
+        for one in now:
+            kind, left = one.kind.name, ~np.isin(one.columns, list(out))
+            found[kind] = np.where(left, np.minimum(found[kind], lowered[kind]), found[kind])
+            exceedance = left * found[kind][0] / limits[kind]
+            moved += [(far, name) for far, name in zip(exceedance, one.columns, strict=True) if far >= 1]
+        if len({name for _, name in moved}) <= 1:
             break
-        out.add(max(moved, key=lambda column: far[column]))
+        out.add(max(moved)[1])
 
 
 def findings_of(
@@ -147,12 +133,7 @@ def findings_of(
 ) -> list[Finding]:
     """What is to be said of each statistic and column, broken ones first, then by how far they moved.
 
-    Args:
-        counted: the window's statistics.
-        reference: the reference's.
-        found: how far they moved, see `compare_days` (one window).
-        limits: see `calibrate`.
-        firsts: the first day of the reference and that of the window.
+    `firsts` are the first day of the reference and that of the window.
     """
     findings = []
     for now, was in zip(counted, reference, strict=True):
@@ -161,8 +142,9 @@ def findings_of(
         for column in dict.fromkeys(now.columns):
             items = np.flatnonzero(np.array(now.columns) == column)
             item = int(items[(value / limit)[items].argmax()])
-            label = now.labels[item]
-            words = kind.words.format(name=kind.name, label=label, now=current[item], then=before[item])
+            words = kind.words.format(
+                name=kind.name, label=now.labels[item], now=current[item], then=before[item]
+            )
             moved = value[item] >= limit[item]
             since, series = _since(now, was, item, firsts) if moved else (None, None)
             numbers = float(value[item]), float(limit[item])
@@ -192,6 +174,5 @@ def _since(
     before, after = (one.ratio(np.eye(len(one.numerator)))[:, item] for one in (was, now))
     known = before[np.isfinite(before)]
     low, high = np.quantile(known, [1 - USUAL, USUAL]).tolist() if known.size else (NAN, NAN)
-    return since, DailySeries(
-        now.kind.name, firsts[0], tuple(before.tolist()), tuple(after.tolist()), low, high
-    )
+    series = DailySeries(now.kind.name, firsts[0], tuple(before.tolist()), tuple(after.tolist()), low, high)
+    return since, series

@@ -27,17 +27,11 @@ Limits = dict[str, Floats]  # by the statistic's name: (items,)
 def compare_days(
     now: Sequence[DailyStatistic], then: Sequence[DailyStatistic], days: Floats, reference_days: Floats
 ) -> Statistics:
-    """How far each statistic of some windows lies from that of the reference.
+    """How far each statistic of some windows lies from that of the reference, by weights of their days.
 
     A window is taken without the day that moves a statistic most (jackknife), so that one wild day in a
     hundred, which is in every tenth window of ten, does not raise an alarm by itself. Statistics that no wild
     day explains, such as missing values, are taken whole.
-
-    Args:
-        now: daily sums of the windows' statistics.
-        then: the same statistics of the reference.
-        days: weights of days (windows, days); 1 for a day that belongs to the window.
-        reference_days: weights of the reference's days (windows, reference days).
     """
     window, day = np.nonzero(days)
     without = days[window]
@@ -65,15 +59,6 @@ def calibrate(
 
     The furthest of n mocks is itself luck: with an exponential tail, a limit b times as far has false alarms
     in gamma(1 + b) n^-b of windows, twice what is stated for b from n, and what is stated for b from n / 2.
-
-    Args:
-        reference: daily sums of the reference.
-        window_days: days of the windows that will be compared with it.
-        false_alarm: chance that any statistic of a window alarms in which nothing changed but the days.
-        seed: of the mock windows.
-
-    Raises:
-        ValueError: where the reference is shorter than two windows, too short to know chance from.
     """
     days = len(reference[0].numerator)
     if days < 2 * window_days:

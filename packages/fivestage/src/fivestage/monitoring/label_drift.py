@@ -78,18 +78,9 @@ def detect_label_drift(
     false_alarm: float,
     kind: LabelResiduals,
 ) -> list[Finding]:
-    """The findings of labels, furthest first.
+    """The findings of labels, furthest first; the frames of reference and current window hold the inputs.
 
-    Args:
-        windows: the reference and the current window; the frames hold the inputs. The reference must hold no
-            row that the model has learnt from: its residuals there are too small.
-        label: of both windows' rows.
-        forecast: of both windows' rows, see `fivestage.contract.cost_model`.
-        false_alarm: chance that anything alarms where nothing changed but the days.
-        kind: how labels lie off forecasts.
-
-    Raises:
-        ValueError: where the reference is shorter than two current windows.
+    The model must not have learnt from a row of the reference: its residuals there are too small.
     """
     reference, current = windows
     design = replace(design_of(reference), zeros=())
@@ -103,10 +94,7 @@ def detect_label_drift(
 
 
 def _of_probabilities(truth: Column, probability: Floats) -> tuple[Floats, Floats, Floats]:
-    """The label minus the probability, the log-odds, the variance.
-
-    A day that moves all log-odds by as much moves probabilities in proportion to their variance.
-    """
+    """The label minus the probability, the log-odds, the variance: by that a bad day moves probabilities."""
     chance = np.clip(np.asarray(probability, dtype=np.float64), SMALLEST, 1 - SMALLEST)
     residual = np.asarray(truth, dtype=np.float64) - chance
     return residual, np.log(chance / (1 - chance)), chance * (1 - chance) + SMALLEST_VARIANCE
@@ -132,15 +120,7 @@ def label_findings(
     task: str,
     false_alarm: float,
 ) -> list[Finding]:
-    """The findings of labels; each of several classes by itself, with its part of the false alarms.
-
-    Args:
-        windows: the reference and the current window.
-        labels: of both; the number of the class for several classes.
-        predictions: of both (rows, columns).
-        task: binary, multiclass or regression.
-        false_alarm: chance that anything alarms where nothing changed but the days.
-    """
+    """The findings of labels; each of several classes by itself, with its part of the false alarms."""
     then, now = predictions
     if task == "regression":
         return detect_label_drift(windows, (labels[0], labels[1]), (then, now), false_alarm, OF_NUMBERS)

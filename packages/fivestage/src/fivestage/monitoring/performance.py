@@ -17,21 +17,17 @@ MONEY = "loss against one decision for all"
 
 @dataclass(frozen=True)
 class JudgedScore:
-    """A score of the period beside what it may be: what `ScoreLimit` tests.
-
-    `beyond_chance` is how far it is off if its interval over days says that chance is not why, else 0;
-    `judged` says whether enough labels have arrived, `shown` is the value beside its limit.
-    """
+    """A score of the period beside what it may be: what `ScoreLimit` tests."""
 
     score: str
     value: float
     low: float
     high: float
-    beyond_chance: float
+    beyond_chance: float  # how far it is off, if its interval over days says that chance is not why, else 0
     allowed: float
-    judged: bool
+    judged: bool  # whether enough labels have arrived
     sentence: str
-    shown: str
+    shown: str  # the value beside its limit
 
     @property
     def bad(self) -> bool:
@@ -68,12 +64,7 @@ def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
 
 
 def judge(
-    label: Column,
-    known: Bools,
-    answers: Answers,
-    day: Column,
-    usual: Column,
-    contract: Contract,
+    label: Column, known: Bools, answers: Answers, day: Column, usual: Column, contract: Contract
 ) -> Performance:
     """The performance of one period's decisions, by the labels that are `known`; the others are not read.
 
@@ -81,13 +72,8 @@ def judge(
     than the chance of days, or if the model loses money by as much: against one decision for all, whichever
     is cheapest for the `usual` labels (without any, for these), which is what we would do without it. Worse
     ranking counts once it costs money.
-
-    Raises:
-        ValueError: for no rows, or values that cannot be scored.
     """
-    rows = len(answers.forecast)
-    expected = estimate(answers, day, contract)
-    share = float(np.mean(known))
+    rows, share, expected = len(label), float(np.mean(known)), estimate(answers, day, contract)
     if not np.any(known):
         return Performance(expected, "no label has arrived", rows, share)
     truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))
@@ -96,15 +82,11 @@ def judge(
     alone = np.full(len(truth), money.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
     needed = contract.monitoring.min_label_share
-    judged = (
-        *_limits(scored, contract, judged=share >= needed),
-        _of_money(saved, contract, judged=share >= needed),
-    )
+    enough = share >= needed
+    judged = (*_limits(scored, contract, judged=enough), _of_money(saved, contract, judged=enough))
     faults = "; ".join(one.sentence for one in judged if one.bad)
-    if share < needed:
-        sentence = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
-    else:
-        sentence = faults or judged[-1].sentence
+    few = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
+    sentence = faults or judged[-1].sentence if enough else few
     return Performance(expected, sentence, rows, share, scored, bool(faults), judged)
 
 

@@ -50,17 +50,13 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Design:
-    """The columns of the regressions: normal scores (Blom, 1958), then indicators of zeros and of levels.
+    """The columns of the regressions: normal scores (Blom, 1958), then indicators of zeros and of levels."""
 
-    Attributes:
-        quantiles: by number, its quantiles in the reference.
-        zeros: numbers that are often zero, and often not: zero is another state, or a default (Cragg, 1971).
-        levels: by category, its frequent levels.
-    """
-
-    quantiles: dict[str, Floats]
-    zeros: tuple[str, ...]
-    levels: dict[str, pd.Index]
+    quantiles: dict[str, Floats]  # by number, those of the reference
+    zeros: tuple[
+        str, ...
+    ]  # numbers that are often zero, and often not: zero is a state or default (Cragg, 1971)
+    levels: dict[str, pd.Index]  # by category, the frequent ones
 
     @property
     def names(self) -> NDArray[np.str_]:
@@ -113,11 +109,7 @@ def residual_statistics(
 ) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
     """The statistics of a reference's residuals and of a window's; the mean in the reference's deviations.
 
-    Args:
-        reference: sums of products by day, see `products`.
-        window: the same of the window.
-        design: of the reference.
-        without: columns that predict nothing and have no residuals: theirs are 0.
+    From sums of products by day, see `products`. Columns `without` predict nothing and have no residuals.
     """
     kept = ~np.isin(design.names, list(without))
     cells, names = np.append(True, kept), design.names[kept]  # the first is of the intercept
