@@ -108,7 +108,7 @@ def test_a_test_says_the_value_its_limit_and_since_when() -> None:
         "temperature: missing share 57.1%, was 0.0%; since 1970-03-01: Actual value"
     )
     assert cause.series is not None
-    effects = {"temperature": Effect(shift=0.02, importance=0.01, changed=0.04, loss_per_1000=123.4)}
+    effects = {"temperature": Effect(shift=0.02, changed=0.04, loss_per_1000=123.4)}
     (told,) = with_effects((cause,), effects, "USD")
     assert told.sentence.endswith(
         "; it moves the mean prediction by +0.020 and changes 4.0% of decisions, "

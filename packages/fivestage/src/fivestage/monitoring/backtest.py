@@ -57,7 +57,8 @@ ERROR = 0.05  # the chance that any policy's interval misses what it saves
 PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
 SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
-Periods, Moments = Sequence[PeriodSummary], Sequence[int]  # the periods so far, the moments of training
+Periods = Sequence[PeriodSummary]  # so far
+Moments = Sequence[int]  # of training
 Policy = Callable[[Periods, Moments, int, Contract], RetrainingDecision]  # as of now, what to do
 Decide = Callable[[Periods, Moments, int, MonitoringSettings, Budget, float], RetrainingDecision]
 

@@ -17,10 +17,9 @@ from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
 HARDLY = 0.002  # a mean forecast that moves by less has hardly moved
 EVIDENTLY_SAYS = ": Actual value"
-QUALITY = (
-    "classification",
-    "regression",
-)  # Evidently's modules of metrics that judge the model, not the data
+QUALITY = ("classification", "regression")  # Evidently's modules that judge the model, not the data
+UNMET = (TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING)
+DATA = ("data broken", "input shift")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Effect:
     """What a column's values of now do to the model, against those of the days before."""
 
     shift: float  # of the mean probability
-    importance: float  # mean distance of the probabilities when the column's usual values are exchanged
     changed: float  # share of decisions
     loss_per_1000: float  # money, if the values of now say nothing
 
@@ -58,11 +56,11 @@ def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
     A failure of a check of the data means that they are broken, which blocks a training; a warning that they
     moved. Labels that go another way while data are broken are no cause of their own: the data explain them.
     """
-    unmet = [one for one in snapshot.tests_results if one.status != TestStatus.SUCCESS]
+    unmet = [one for one in snapshot.tests_results if one.status in UNMET]
     found: dict[tuple[str, str], Cause] = {}
     for test in sorted(unmet, key=lambda one: one.status == TestStatus.WARNING):
         cause = _cause(test, _metric(test, snapshot))
-        family = "data" if cause.kind in ("data broken", "input shift") else cause.kind
+        family = "data" if cause.kind in DATA else cause.kind
         found.setdefault((family, cause.subject), cause)
     causes = tuple(found.values())
     if all(one.kind != "data broken" for one in causes):
@@ -85,13 +83,12 @@ def with_effects(
     causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
 ) -> tuple[Cause, ...]:
     """The causes with what moved columns do to the score, by which they are sorted within their kind."""
-    kinds = ("data broken", "input shift")
 
     def order(cause: Cause) -> tuple[int, float]:
+        if cause.kind not in DATA:
+            return len(DATA), 0.0
         effect = effects.get(cause.subject)
-        if cause.kind not in kinds or effect is None:
-            return kinds.index(cause.kind) if cause.kind in kinds else len(kinds), 0.0
-        return kinds.index(cause.kind), -abs(effect.shift) - effect.importance
+        return DATA.index(cause.kind), 0.0 if effect is None else -abs(effect.shift)
 
     return tuple(_and_effect(one, effects.get(one.subject), currency) for one in sorted(causes, key=order))
 

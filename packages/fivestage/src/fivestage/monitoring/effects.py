@@ -32,20 +32,17 @@ def effects_of(
         frame.iloc[draw.choice(len(frame), min(ROWS, len(current)))].reset_index(drop=True)
         for frame in (current, *[usual] * DRAWS)
     )
-    before = then[0]
-    predicted, predicted_before = artifact_forecast(model, now), artifact_forecast(model, before)
-    decided, money = model.decide(predicted), cost_model_of(contract.costs)
+    predicted, money = artifact_forecast(model, now), cost_model_of(contract.costs)
+    decided = model.decide(predicted)
     found = {}
     for name in columns:
         asked = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
         without = np.asarray(np.mean(asked, axis=0), dtype=np.float64)
-        shuffled = artifact_forecast(model, before.assign(**{name: then[-1][name]}))
         otherwise, truth = model.decide(without), _expected(without, contract)
         moved = np.atleast_1d((predicted - without).mean(axis=0))
         loss = money.price(truth, decided) - money.price(truth, otherwise)
         found[name] = Effect(
             shift=float(moved[np.abs(moved).argmax()]),
-            importance=float(np.abs(predicted_before - shuffled).mean()),
             changed=float((decided != otherwise).mean()),
             loss_per_1000=float(loss.mean()) * DECISIONS,
         )

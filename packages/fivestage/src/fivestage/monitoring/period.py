@@ -21,13 +21,7 @@ from fivestage.monitoring.causes import Cause, DriftRow, drift_rows, failed_test
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.performance import Performance, judge
-from fivestage.monitoring.period_report import (
-    Checks,
-    PeriodColumns,
-    period_frame,
-    run_checks,
-    with_verdict,
-)
+from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
 from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by_day
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.serving.log import open_store, predictions
@@ -64,23 +58,19 @@ class MonitoredPeriod:
     @property
     def summary(self) -> PeriodSummary:
         """What the policy remembers of it."""
-        performance = self.performance
-        drifted = bool(self.drifted)
-        return PeriodSummary(performance.label_share, performance.bad, self.broken, self.shadow, drifted)
+        share, bad = self.performance.label_share, self.performance.bad
+        return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted))
 
 
 @dataclass(frozen=True)
 class Served:
-    """Logged predictions whose decisions fell into [start, end).
-
-    Where a challenger has answered too, `challenger` names it, and the log has its forecast as `shadow`.
-    """
+    """Logged predictions whose decisions fell into [start, end)."""
 
     start: int
     end: int
     log: pd.DataFrame
     last_number: int
-    challenger: str = ""
+    challenger: str = ""  # whose forecast the log has as `shadow`; empty: none has answered
     last_shadow: int = 0
     goes_on: bool = False  # the log, past the end
 
@@ -179,14 +169,10 @@ def check_period(
         served = replace(served, log=log[~foreign])
         log, places = served.log, places[~foreign]
     _require_known(contract.monitoring.unwatched, features)
-    before = np.flatnonzero(
-        (rows["decision_at"] >= start - contract.monitoring.reference_days * DAY)
-        & (rows["decision_at"] < start)
-    )
+    before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_days(rows.iloc[before], start, end)
-    newest = artifacts[log["model_version"].iloc[-1]]
-    forecast = forecasts_in(log)
-    current, seen = rows.iloc[places], features.iloc[places]
+    newest, forecast = artifacts[log["model_version"].iloc[-1]], forecasts_in(log)
+    current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < end).to_numpy()
     labelled = before[rows["known_at"].to_numpy()[before] < end]
     performance = judge(
@@ -198,18 +184,14 @@ def check_period(
         contract,
     )
     difference = differences(log, seen, artifacts)
-    frames = [
-        period_frame(features.iloc[where], rows.iloc[where], predicted, end, contract)
-        for where, predicted in (
-            (places, forecast),
-            (before, _unlearnt_forecast(features, rows, before, newest)),
-        )
-    ]
-    columns = PeriodColumns.of(features, frames[0], newest.trained_until, performance, contract)
-    snapshot = run_checks(checks(columns), frames[0], frames[1], contract, end)
+    unlearnt = _unlearnt_forecast(usual, rows.iloc[before], newest)
+    now = period_frame(seen, current, forecast, end, contract)
+    then = period_frame(usual, rows.iloc[before], unlearnt, end, contract)
+    columns = PeriodColumns.of(features, now, newest.trained_until, performance, contract)
+    snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
     of_data = tuple(one for one in failed if one.kind != "performance")
-    effects = effects_of([one.subject for one in of_data], seen, features.iloc[before], newest, contract)
+    effects = effects_of([one.subject for one in of_data], seen, usual, newest, contract)
     found = with_effects(of_data, effects, contract.costs.currency)
     here = np.flatnonzero(known)
     found_period = MonitoredPeriod(
@@ -228,15 +210,16 @@ def check_period(
     return found_period, snapshot
 
 
-def _unlearnt_forecast(
-    features: pd.DataFrame, rows: pd.DataFrame, before: np.ndarray, model: Artifact
-) -> Floats:
+def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:
+    """Where the rows decided in [start, end) are."""
+    return np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
+
+
+def _unlearnt_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact) -> Floats:
     """What the model says of the days before; NaN of those that it has learnt from."""
-    later = rows["decision_at"].to_numpy()[before] >= model.trained_until
-    predicted = artifact_forecast(
-        model, features.iloc[before[later]] if later.any() else features.iloc[before[:1]]
-    )
-    found: Floats = np.full((len(before), *predicted.shape[1:]), NAN)
+    later = (rows["decision_at"] >= model.trained_until).to_numpy()
+    predicted = artifact_forecast(model, features[later] if later.any() else features[:1])
+    found: Floats = np.full((len(rows), *predicted.shape[1:]), NAN)
     if later.any():
         found[later] = predicted
     return found
@@ -245,21 +228,15 @@ def _unlearnt_forecast(
 def _blind(served: Served, seen: str, why: str) -> MonitoredPeriod:
     """A period in which nothing can be judged, and the sentence that says so."""
     performance = Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), seen)
+    causes, last = (Cause("data broken", ROWS, f"{ROWS}: {why}"),), served.last_number
     return MonitoredPeriod(
-        served.start,
-        served.end,
-        (),
-        performance,
-        served.last_number,
-        causes=(Cause("data broken", ROWS, f"{ROWS}: {why}"),),
-        last_shadow=served.last_shadow,
+        served.start, served.end, (), performance, last, causes=causes, last_shadow=served.last_shadow
     )
 
 
 def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
     """Where in the warehouse each logged row is; -1 where it has none, as of a request that was made up."""
-    identity = list(contract.identity)
-    near = np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
+    identity, near = list(contract.identity), _inside(rows, start, end)
     known = rows.iloc[near][identity].assign(place=near)
     found = log[identity].merge(known, on=identity, how="left")["place"]
     return found.fillna(-1).to_numpy(dtype=np.int64)

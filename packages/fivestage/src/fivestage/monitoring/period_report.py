@@ -31,16 +31,14 @@ PREDICTED_COLUMN = "predicted class"
 
 @dataclass(frozen=True)
 class PeriodColumns:
-    """The columns of a period's frames, by what they are: what a project's checks are built from.
-
-    `unlearnt_from` is the first day (a day's number) that the model has not learnt from: scores and labels
-    are compared with such days alone.
-    """
+    """The columns of a period's frames, by what they are: what a project's checks are built from."""
 
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    unlearnt_from: int
+    unlearnt_from: (
+        int  # the first day that the model has not learnt from: scores and labels are compared from there
+    )
     judged_scores: tuple[JudgedScore, ...]  # by the labels that have arrived
     contract: Contract
 
@@ -96,22 +94,18 @@ def run_checks(
 
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
-    numbers = [str(name) for name in frame if pd.api.types.is_numeric_dtype(frame[name])]
-    texts = [str(name) for name in frame if str(name) not in numbers]
+    """Which columns are numbers, and which the label and its prediction, as Evidently takes it."""
+    labels, task = (LABEL_COLUMN, PREDICTED_COLUMN), "classification"
+    role: Any = BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)
+    if isinstance(contract, MulticlassContract):
+        role = MulticlassClassification(target=LABEL_COLUMN, prediction_labels=PREDICTED_COLUMN)
     if isinstance(contract, RegressionContract):
-        regression = [Regression(target=LABEL_COLUMN, prediction=FORECAST_COLUMN)]
-        return DataDefinition(numerical_columns=numbers, categorical_columns=texts, regression=regression)
-    labels = [LABEL_COLUMN, PREDICTED_COLUMN]
-    classes: list[BinaryClassification | MulticlassClassification] = (
-        [MulticlassClassification(target=LABEL_COLUMN, prediction_labels=PREDICTED_COLUMN)]
-        if isinstance(contract, MulticlassContract)
-        else [BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)]
-    )
-    return DataDefinition(
-        numerical_columns=[name for name in numbers if name not in labels],
-        categorical_columns=[*texts, *(name for name in labels if name in frame)],
-        classification=classes,
-    )
+        labels, task = ("", ""), "regression"
+        role = Regression(target=LABEL_COLUMN, prediction=FORECAST_COLUMN)
+    names = [str(name) for name in frame]
+    texts = [one for one in names if one in labels or not pd.api.types.is_numeric_dtype(frame[one])]
+    numbers = [one for one in names if one not in texts]
+    return DataDefinition(numerical_columns=numbers, categorical_columns=texts, **{task: [role]})
 
 
 def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Performance:
