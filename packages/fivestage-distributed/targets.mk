@@ -7,7 +7,7 @@ DISTRIBUTED_INSTALLED := $(DISTRIBUTED)/.venv/installed
 TORCH ?= cpu
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: setup-distributed demo-distributed transformer test-distributed check-distributed lock-distributed plan
+.PHONY: setup-distributed demo-distributed bench-gpu transformer test-distributed check-distributed lock-distributed plan
 
 # Install the package with its own lock, and say what it takes.
 setup-distributed: $(DISTRIBUTED_INSTALLED)
@@ -32,6 +32,10 @@ install-distributed = $(BIN)/python -m uv pip install --quiet --python $(DISTRIB
 # The equality table, the ring, the bubble, a kill and what follows, the plan: reports/distributed/index.html.
 demo-distributed: $(DISTRIBUTED_INSTALLED)
 	@$(DISTRIBUTED_BIN)/python -m fivestage_distributed demo $(ARGS)
+
+# MFU, tokens/s and memory of a training on this machine's GPU, beside the planner's prediction: reports/distributed/gpu.json.
+bench-gpu: $(DISTRIBUTED_INSTALLED)
+	@$(DISTRIBUTED_BIN)/python -m fivestage_distributed bench $(ARGS)
 
 # The transformer over the event log against the champion: trained, put through the gates, registered, and its record for the book.
 transformer: $(DISTRIBUTED_INSTALLED)

@@ -92,7 +92,7 @@ def training(records: Any, part: str) -> list[str]:
     """
     name = DEMONSTRATION if part in SENTENCES else f"{DEMONSTRATION}-{part}"
     if part == "gpu" and name not in records:
-        return ["Not measured: no GPU was at hand."]
+        return [f"Not measured: no GPU was at hand; where there is one, `{command_of(name)}` does."]
     if name not in records:
         return [f"Not measured yet: `{command_of(name)}` does."]
     return SENTENCES[part](records[name]) if part in SENTENCES else list(records[name]["sentences"])
@@ -128,7 +128,7 @@ def planner() -> dict[str, Any]:
         "planned": planned,
         "least": least,
         "described": _plan("search").described,
-        "goodput": _module("goodput").expected_goodput,
+        "goodput": _plan("search").expected_goodput,
         "states": _plan("roofline").model_states,
         "bubble": _plan("roofline").bubble_share,
         "trust": _plan("page").trust,

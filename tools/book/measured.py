@@ -25,11 +25,14 @@ DEMO = "demo"  # the name of the record that `make demo` leaves
 SPEED = "speed"  # of what `make bench-demo` measures, which leaves bench/demo.json
 BACKTEST = "year"
 DEMONSTRATION = "distributed"  # the name of the record that `make demo-distributed` leaves
-TRANSFORMER = f"{DEMONSTRATION}-transformer"
+TRANSFORMER, GPU = f"{DEMONSTRATION}-transformer", f"{DEMONSTRATION}-gpu"
 COMMANDS = {
     SPEED: "make bench-demo",
     DEMO: "make demo",
     "chaos": "make chaos",
+    DEMONSTRATION: "make demo-distributed",
+    TRANSFORMER: "make transformer",
+    GPU: "make bench-gpu",
     BACKTEST: "make backtest",
 }  # of the others: make bench-NAME
 OF_MONITORING = (
@@ -54,10 +57,6 @@ class Record:
 
 def command_of(name: str) -> str:
     """What a person types to measure again."""
-    if name == TRANSFORMER:
-        return "make transformer"
-    if name == DEMONSTRATION:
-        return "make demo-distributed"
     return COMMANDS.get(name, f"make bench-{name.partition('-')[0]}")
 
 
@@ -95,7 +94,7 @@ def collect(
             continue
         day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date()
         written = content["model"]["lineage"]["commit"] if name == DEMO else commit
-        problem = {} if name == DEMONSTRATION else problem_now()  # it trains on sequences of its own
+        problem = {} if name in (DEMONSTRATION, GPU) else problem_now()  # of sequences of their own
         write(name, Record(day, written, machine(), problem, content), to)
         fresh.append(name)
     return fresh

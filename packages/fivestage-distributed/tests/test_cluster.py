@@ -6,7 +6,7 @@ import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 from kubernetes_validate import utils
 
-from fivestage_distributed.environment import Node
+from fivestage_distributed.launch import Node
 from fivestage_distributed.zenml_pipeline import training_step
 
 K8S = Path(__file__).resolve().parents[1] / "k8s"

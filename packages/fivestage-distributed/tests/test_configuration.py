@@ -11,8 +11,7 @@ from fivestage_distributed.configuration import ParallelConfig, TrainingConfig, 
 from fivestage_distributed.equality import MODEL
 from fivestage_distributed.model import initial_model
 from fivestage_distributed.processes import run_processes
-from fivestage_distributed.sequences import toy_sequences
-from fivestage_distributed.training import train
+from fivestage_distributed.training import toy_sequences, train
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,18 @@ def found() -> Demonstration:
 
 def test_the_page_tells_what_was_measured_and_loads_nothing(found: Demonstration, tmp_path: Path) -> None:
     page = write_page(found, tmp_path / "index.html").read_text(encoding="utf-8")
-    for told in ("ZeRO-3, 2 processes", "1.5e-07", "1.5e-01", "3.00", "not measured", "a worker"):
+    for told in ("ZeRO-3, 2 processes", "1.5e-07", "1.5e-01", "3.00", "Not measured: no GPU", "a worker"):
         assert told in page
     assert page.count("<svg") == 4
     assert "<script" not in page
     assert "src=" not in page
+
+
+def test_the_page_tells_what_make_bench_gpu_has_left(found: Demonstration, tmp_path: Path) -> None:
+    (tmp_path / "gpu.json").write_text(json.dumps({"sentences": ["MFU 40.0% on 1 x H100."]}))
+    page = write_page(found, tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "MFU 40.0% on 1 x H100." in page
+    assert "Not measured" not in page
 
 
 def test_the_record_has_the_numbers_of_the_page(found: Demonstration, tmp_path: Path) -> None:

@@ -1,21 +1,29 @@
 import os
 import random
 import shutil
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from torch.distributed import rendezvous
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from fivestage.common.errors import UserError
 from fivestage_distributed.checkpoints import METADATA, complete_steps, folder_of
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
-from fivestage_distributed.environment import Node, torchrun_arguments, torchrun_environment
 from fivestage_distributed.equality import MODEL, difference
-from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
-from fivestage_distributed.processes import run_processes
-from fivestage_distributed.sequences import Sequences, toy_sequences
-from fivestage_distributed.training import train
+from fivestage_distributed.launch import Place, torchrun_environment
+from fivestage_distributed.processes import (
+    LocalNodes,
+    disturbed_difference,
+    free_port,
+    local_nodes,
+    run_processes,
+)
+from fivestage_distributed.training import Sequences, toy_sequences, train
 
 STEPS, EVERY = 60, 10
 DATA = toy_sequences(MODEL.vocabulary, MODEL.context)
@@ -27,15 +35,6 @@ RESUMED = {
     "tensor parallel, 2 processes": ParallelConfig(tp=2),
     "one process": ParallelConfig(),
 }
-RESTARTED = """
-import os, sys
-from torch.distributed import rendezvous
-store, _, _ = next(rendezvous("env://"))
-if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-    store.set("address", "of the first worker")
-    sys.exit(1)
-sys.exit("The store has the address of a worker that is gone." if store.check(["address"]) else 0)
-"""
 
 
 def settings(parallel: ParallelConfig, **changed: int) -> TrainingConfig:
@@ -96,43 +95,50 @@ def test_the_order_of_the_data_is_part_of_the_state(checkpoints: Path) -> None:
     assert UserError.__name__ in str(raised.value)
 
 
-def test_a_killed_worker_is_started_again_and_the_losses_are_the_same(
-    undisturbed: list[float], tmp_path: Path
-) -> None:
-    config = RunConfig(model=MODEL, training=settings(TWO))
-    with local_nodes(LocalNodes(tmp_path, 1, free_port(), pause=0.03), config, DATA) as nodes:
-        nodes.wait_for_step(random.randint(15, 45))
-        nodes.kill_worker(0)
-        nodes.finish()
-        lines = nodes.losses()
-    assert {line["restarts"] for line in lines} == {0, 1}
-    assert disturbed_difference(lines, undisturbed) <= 1e-5
-
-
-def test_a_killed_node_is_replaced_and_the_losses_are_the_same(
+def test_a_killed_worker_is_started_again_a_killed_node_is_replaced_and_the_losses_are_the_same(
     undisturbed: list[float], tmp_path: Path
 ) -> None:
     config = RunConfig(model=MODEL, training=settings(TWO))
     with local_nodes(LocalNodes(tmp_path, 2, free_port(), pause=0.03), config, DATA) as nodes:
-        nodes.wait_for_step(random.randint(15, 45))
+        nodes.wait_for_step(random.randint(12, 25))
+        nodes.kill_worker(0)
+        before = len(nodes.losses())
+        nodes.wait_until(lambda: len(nodes.losses()) > before + 1, seconds=120)  # it goes on by itself
+        nodes.wait_for_step(random.randint(35, 48))
         nodes.kill_node(1)
         nodes.start(1)
         nodes.finish()
-        assert disturbed_difference(nodes.losses(), undisturbed) <= 1e-5
+        lines = nodes.losses()
+    assert {line["restarts"] for line in lines} >= {0, 1}
+    assert disturbed_difference(lines, undisturbed) <= 1e-5
 
 
-@pytest.mark.parametrize("disabled", ["1", "0"])
-def test_in_the_store_that_torch_shares_by_default_a_new_worker_finds_the_old_ones_address(
-    disabled: str, tmp_path: Path
-) -> None:
-    """The control of the two above: that is why restarts fail there, if not each time (docs/measured.md)."""
-    script = tmp_path / "worker.py"
-    script.write_text(RESTARTED, encoding="utf-8")
-    words = [sys.executable, "-m", "torch.distributed.run", *torchrun_arguments(Node(), 1, 1), str(script)]
-    environment = torchrun_environment({**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": disabled})
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) == (disabled == "1"), done.stderr
-    assert ("address of a worker that is gone" in done.stderr) == (disabled == "0")
+def test_in_the_store_that_torch_shares_by_default_a_new_worker_finds_the_old_ones_address() -> None:
+    """The control of the one above: that is why restarts fail there, if not each time (docs/measured.md)."""
+    name = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+    with ProcessPoolExecutor(1, get_context("forkserver")) as pool:  # an agent keeps the signals it has taken
+        shared, own = (
+            pool.submit(restarted, {name: value}) for value in ("0", torchrun_environment({})[name])
+        )
+        assert shared.result()
+        assert not own.result()
+
+
+def restarted(environment: dict[str, str]) -> bool:
+    """An agent, in a process of its own, whose first worker fails: whether the second finds its address."""
+    os.environ.update(environment)
+    one = LaunchConfig(1, 1, 1, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork")
+    found: dict[int, bool] = elastic_launch(replace(one, max_restarts=1), leave_an_address)()
+    return found[0]
+
+
+def leave_an_address() -> bool:
+    """Run by each worker."""
+    store, _, _ = next(rendezvous("env://"))
+    if Place.read().restarts:
+        return bool(store.check(["address"]))
+    store.set("address", "of the first worker")
+    sys.exit(1)
 
 
 def test_a_missing_step_is_no_equal_curve() -> None:

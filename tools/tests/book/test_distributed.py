@@ -35,10 +35,15 @@ def test_what_a_demonstration_has_left_is_taken_up_and_said(tmp_path: Path) -> N
     left.mkdir(parents=True)
     bench.mkdir()
     (left / "measured.json").write_text(json.dumps(FOUND))
+    (left / "gpu.json").write_text(json.dumps({"sentences": ["MFU 40% on an H100."]}))
     (left / "transformer.json").write_text(json.dumps({"sentences": ["ROC-AUC 0.7: the gate refuses it."]}))
-    assert collect("abc", tmp_path / "results", bench, to) == ["distributed", "distributed-transformer"]
+    assert collect("abc", tmp_path / "results", bench, to) == [
+        "distributed-gpu",
+        "distributed",
+        "distributed-transformer",
+    ]
     taken = {name: record.found for name, record in records(to).items()}
-    said = {part: training(taken, part) for part in [*SENTENCES, "transformer"]}
+    said = {part: training(taken, part) for part in [*SENTENCES, "transformer", "gpu"]}
     assert "over 2 steps is 2.0e-07; without the sync of gradients it is 5.0e-02" in said["equality"][0]
     assert said["equality"][1].endswith("in the layout ZeRO-3 the fullest holds 75.")
     assert said["ring"][0] == "Each process sends 1.5 times the message."
@@ -46,13 +51,16 @@ def test_what_a_demonstration_has_left_is_taken_up_and_said(tmp_path: Path) -> N
     assert said["bubble"] == ["1F1B with 4 processes: a bubble of 3.00 microbatches, 3.00 by the formula."]
     assert "killed at step 42: on by itself from step 40 after 37 s" in said["faults"][0]
     assert "50.0% of the time made steps that stayed, 52.0% by the model" in said["goodput"][0]
+    assert said["gpu"] == ["MFU 40% on an H100."]
     assert said["transformer"] == ["ROC-AUC 0.7: the gate refuses it."]
 
 
 def test_what_nobody_has_measured_says_so() -> None:
     assert training({}, "equality") == ["Not measured yet: `make demo-distributed` does."]
     assert training({}, "transformer") == ["Not measured yet: `make transformer` does."]
-    assert training({}, "gpu") == ["Not measured: no GPU was at hand."]
+    assert training({}, "gpu") == [
+        "Not measured: no GPU was at hand; where there is one, `make bench-gpu` does."
+    ]
 
 
 def test_projections_are_those_of_make_plan() -> None:

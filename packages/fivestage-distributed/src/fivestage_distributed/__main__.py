@@ -1,4 +1,4 @@
-"""`python -m fivestage_distributed COMMAND`: train, worker, demo, challenger."""
+"""`python -m fivestage_distributed COMMAND`: train, worker, demo, bench, challenger."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS
 
 TRANSFORMER = REPORTS / "distributed" / "transformer.json"  # what the design book cites
+GPU = REPORTS / "distributed" / "gpu.json"  # likewise
+WITHOUT_GPU = Path("var/distributed/bench.json")
 
 
 def main() -> None:
@@ -36,12 +38,22 @@ def main() -> None:
     demo.add_argument(
         "--plan", default="--model 70b --tokens 2T --gpus 1024 --gpu h100", help="its arguments"
     )
+    bench = commands.add_parser("bench", help="measure a GPU beside the planner's prediction")
+    bench.add_argument("--config", type=Path, help="YAML: model and training, as `train` reads it")
+    bench.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without a GPU")
+    bench.add_argument("--gpu", default="", help="the planner's name of the device")
+    bench.add_argument("--record", type=Path, help="file of what was measured")
     challenger = commands.add_parser("challenger", help="the transformer over the project's event log")
     challenger.add_argument("--config", type=Path, help="YAML of ChallengerConfig")
     challenger.add_argument("--output", type=Path, default=Path("var/distributed/challenger"))
+    train.set_defaults(run=_train)
+    worker.set_defaults(run=_worker)
+    demo.set_defaults(run=_demo)
+    bench.set_defaults(run=_bench)
+    challenger.set_defaults(run=_challenger)
     chosen = parser.parse_args()
     try:
-        {"train": _train, "worker": _worker, "demo": _demo, "challenger": _challenger}[chosen.command](chosen)
+        chosen.run(chosen)
     except UserError as error:
         sys.exit(str(error))
 
@@ -67,6 +79,18 @@ def _demo(chosen: argparse.Namespace) -> None:
     page = write_page(found)
     plan(chosen.plan.split())
     print(f"Measured in {found.seconds:.0f} seconds; see {page}")
+
+
+def _bench(chosen: argparse.Namespace) -> None:
+    if chosen.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    from fivestage_distributed.configuration import load_config
+    from fivestage_distributed.throughput import USUAL, measure_throughput, write_record
+
+    config = load_config(chosen.config) if chosen.config else USUAL
+    found = measure_throughput(config, chosen.device, chosen.gpu)
+    written = write_record(found, chosen.record or (GPU if found.is_gpu else WITHOUT_GPU))
+    print(*found.sentences(), f"The record: {written}", sep="\n")
 
 
 def _challenger(chosen: argparse.Namespace) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,19 +42,19 @@ from fivestage.training.sample import training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
 from fivestage_distributed.checkpoints import load_parameters
 from fivestage_distributed.configuration import ModelConfig, ParallelConfig, RunConfig, TrainingConfig
-from fivestage_distributed.environment import Node, torchrun_environment
-from fivestage_distributed.faults import processor_seconds
-from fivestage_distributed.launch import LOSSES, command
+from fivestage_distributed.launch import losses_of, run_training
 from fivestage_distributed.model import IGNORED, Transformer, initial_model
-from fivestage_distributed.sequences import Sequences, Tokens
+from fivestage_distributed.processes import processor_seconds
 from fivestage_distributed.tokens import (
     RawField,
+    Tokens,
     Vocabulary,
     encode,
     event_positions,
     learn_vocabulary,
     raw_fields,
 )
+from fivestage_distributed.training import Sequences
 
 Champion = Callable[[pd.DataFrame], Answers]
 AT_ONCE = 512  # rows of a batch that is only scored
@@ -438,27 +436,19 @@ def sentences(judged: Judged) -> list[str]:
 
 
 def _run(config: RunConfig, data: Sequences, folder: Path, name: str, start: Path | None) -> Path:
-    """One training in processes of its own; its folder, named by all that it depends on.
+    """One training; its folder, named by all that it depends on.
 
     The folder holds checkpoints, and `DONE` once the training is complete; one that is, is not repeated.
     """
-    settings = yaml.safe_dump(config.model_dump())
-    digest = hashlib.sha256(f"{settings} {start and start.name}".encode())
+    digest = hashlib.sha256(f"{yaml.safe_dump(config.model_dump())} {start and start.name}".encode())
     for part in (data.inputs, data.targets):
         digest.update(part.tobytes())
     place = folder / f"{name}-{digest.hexdigest()[:12]}"
     if (place / DONE).exists():
         return place
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "run.yaml").write_text(settings, encoding="utf-8")
-    np.savez(place / "sequences.npz", inputs=data.inputs, targets=data.targets)
-    arguments = [str(place / "sequences.npz"), str(place), *([f"--parameters-of={start}"] if start else [])]
     before = processor_seconds()
-    subprocess.run(  # noqa: S603 (our own module)
-        command(place / "run.yaml", arguments, Node.read()), env=torchrun_environment(os.environ), check=True
-    )
-    lines = (place / LOSSES).read_text(encoding="utf-8").splitlines()[-LAST_STEPS:]
-    loss = float(np.mean([json.loads(line)["loss"] for line in lines]))
+    run_training(place, config, data.inputs, data.targets, parameters=start)
+    loss = float(np.mean([line["loss"] for line in losses_of(place)[-LAST_STEPS:]]))
     text = json.dumps({"processor_seconds": processor_seconds() - before, "loss": loss})
     write_text(place / DONE, text)
     return place

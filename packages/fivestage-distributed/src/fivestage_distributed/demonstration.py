@@ -25,12 +25,14 @@ from fivestage.reporting.render import FOLDER as LIBRARY
 from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
 from fivestage_distributed.equality import CONTROL, LAYOUTS, MODEL, Compared, Held, alone, compare
-from fivestage_distributed.faults import LocalNodes, disturbed_difference, free_port, local_nodes
-from fivestage_distributed.goodput import daly_interval, goodput_of_failures
+from fivestage_distributed.launch import FINISHED
+from fivestage_distributed.plan.search import daly_interval, goodput_of_failures
+from fivestage_distributed.processes import LocalNodes, disturbed_difference, free_port, local_nodes
 from fivestage_distributed.ring import AlphaBeta, RingTime, fit_alpha_beta, measure_ring
-from fivestage_distributed.sequences import toy_sequences
+from fivestage_distributed.training import toy_sequences
 
-RECORD, MEASURED = "measured.json", "measured here"  # a GPU is not
+RECORD, MEASURED = "measured.json", "measured here"
+GPU, NOT_MEASURED = "gpu.json", "Not measured: no GPU was at hand."  # `make bench-gpu` leaves the record
 PAGE = REPORTS / "distributed" / "index.html"
 BATCH, STEPS, EVERY, PAUSE = 16, 60, 10, 0.05  # of the training that is killed; seconds
 HOUR = 3_600
@@ -110,9 +112,7 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
                 nodes.kill_worker(0)
             nodes.finish()
             lines = nodes.losses()
-            blocked = json.loads((nodes.folder / "output" / "done.json").read_text(encoding="utf-8"))[
-                "blocked"
-            ]
+            blocked = json.loads((nodes.folder / "output" / FINISHED).read_text(encoding="utf-8"))["blocked"]
     cost = float(np.mean(blocked))
     before = max(place for place, line in enumerate(lines) if line["time"] <= killed) + 1
     reached, resumed = round(lines[before - 1]["step"]), round(lines[before]["step"])
@@ -194,7 +194,11 @@ def write_page(found: Demonstration, path: Path = PAGE) -> Path:
         "killed": killed_plot(found),
     }
     plots = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 (our own)
-    text = environment.get_template("demonstration.html.j2").render(found=found, plots=plots, processes=RING)
+    gpu = path.with_name(GPU)
+    on_gpu = json.loads(gpu.read_text(encoding="utf-8"))["sentences"] if gpu.exists() else [NOT_MEASURED]
+    text = environment.get_template("demonstration.html.j2").render(
+        found=found, plots=plots, processes=RING, on_gpu=on_gpu
+    )
     record = json.dumps({"label": MEASURED, "machine": machine(), **asdict(found)}, indent=1)
     write_text(path.with_name(RECORD), record + "\n")
     return write_text(path, text)

@@ -12,8 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from fivestage_distributed.configuration import ModelConfig, ParallelConfig, TrainingConfig
 from fivestage_distributed.processes import run_processes
-from fivestage_distributed.sequences import toy_sequences
-from fivestage_distributed.training import Trained, drop_gradient_sync, train
+from fivestage_distributed.training import Trained, drop_gradient_sync, toy_sequences, train
 
 MODEL = ModelConfig(vocabulary=64, context=32, layers=4, heads=4, width=32)
 STEPS, BATCH = 60, 16

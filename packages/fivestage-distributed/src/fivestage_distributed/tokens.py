@@ -20,8 +20,8 @@ from fivestage.contract.contract import CategoryColumn, TimestampColumn
 from fivestage.features.definitions import Reference, columns_of
 from fivestage.features.problem import Problem
 from fivestage.features.stores import OfflineFeatureStore, WindowQuery
-from fivestage_distributed.sequences import Tokens
 
+Tokens = Ints  # rows x positions
 BUCKETS = 6  # of a value, of equal mass
 RARE = 20  # rows with a token; what fewer have is one token of its field
 HOUR, DAY = 3600, 86_400

@@ -1,4 +1,9 @@
-"""One `train` function for every layout: the loss of each step is that of one process, up to rounding."""
+"""One `train` function for every layout: the loss of each step is that of one process, up to rounding.
+
+The batch of a step is a function of seed and step, so that a training can be resumed.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import math
@@ -9,17 +14,81 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fivestage.common.columns import Ints
 from fivestage_distributed.checkpoints import Checkpoints
 from fivestage_distributed.configuration import ModelConfig, TrainingConfig
-from fivestage_distributed.environment import Place
+from fivestage_distributed.launch import Place
 from fivestage_distributed.model import IGNORED
 from fivestage_distributed.parallelize import Part, divide, gradient_sync, optimizer_of
-from fivestage_distributed.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Inputs and targets.
+
+    Args:
+        inputs: sequences x positions, tokens.
+        targets: in the same shape, the token to be predicted at each position; -100 where none is.
+    """
+
+    inputs: Ints
+    targets: Ints
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batch(self, step: int, size: int, seed: int) -> Sequences:
+        """The batch of a step: each epoch a new permutation, of which a short rest is left out.
+
+        Args:
+            step: from 0.
+            size: sequences of all processes together.
+            seed: of the order.
+
+        Returns:
+            So many sequences, the same in every process.
+        """
+        steps = len(self) // size
+        if steps == 0:
+            raise ValueError(f"a batch of {size} sequences cannot be had of {len(self)}")
+        epoch, place = divmod(step, steps)
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        chosen = order[place * size : (place + 1) * size]
+        return Sequences(self.inputs[chosen], self.targets[chosen])
+
+    def part(self, index: int, parts: int) -> Sequences:
+        """Every `parts`-th block of rows, that of one process."""
+        size = len(self) // parts
+        chosen = slice(index * size, (index + 1) * size)
+        return Sequences(self.inputs[chosen], self.targets[chosen])
+
+
+def toy_sequences(vocabulary: int, context: int, count: int = 512, seed: int = 1) -> Sequences:
+    """Sequences in which each token depends on the one before: a random Markov chain.
+
+    Args:
+        vocabulary: number of tokens.
+        context: positions.
+        count: sequences.
+        seed: of the chain.
+
+    Returns:
+        Sequences that a model can learn something of.
+    """
+    generator = np.random.default_rng(seed)
+    cumulative = generator.dirichlet(np.full(vocabulary, 0.1), vocabulary).cumsum(axis=1)
+    tokens = np.zeros((count, context + 1), dtype=np.int64)
+    tokens[:, 0] = generator.integers(vocabulary, size=count)
+    for place in range(context):
+        drawn = generator.random((count, 1)) > cumulative[tokens[:, place]]
+        tokens[:, place + 1] = np.minimum(drawn.sum(axis=1), vocabulary - 1)
+    return Sequences(tokens[:, :-1], tokens[:, 1:])
 
 
 @dataclass
@@ -73,8 +142,8 @@ def process_group() -> Iterator[torch.device]:
     device = torch.device("cuda", place.local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if place.world == 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1
@@ -85,6 +154,7 @@ def process_group() -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
+        torch.set_num_threads(threads)
 
 
 def train(

@@ -1,7 +1,7 @@
 """The training as a ZenML pipeline of one `CommandStep`: here, in local processes, or in pods, by settings.
 
 ZenML's Kubernetes step operator makes an Indexed Job of `pods` pods and a headless Service, and names them in
-the environment, which `fivestage_distributed.environment` reads. Such a step has no inputs, outputs or cache,
+the environment, which `fivestage_distributed.launch` reads. Such a step has no inputs, outputs or cache,
 and its Job no retries: a lost pod ends it, and the next run goes on from the newest complete checkpoint.
 """
 
@@ -48,7 +48,7 @@ def training_step(config: str, data: str, output: str, pods: int = 1, operator: 
     )
 
 
-@pipeline(dynamic=True, enable_cache=False)  # a static one runs commands by a step operator alone
+@pipeline(dynamic=True, enable_cache=False)  # type: ignore[untyped-decorator]  # a static one needs an operator
 def distributed_training(config: str, data: str, output: str, pods: int = 1, operator: str = "") -> None:
     """Train; run it again after a failure, and it goes on."""
     training_step(config, data, output, pods, operator)()

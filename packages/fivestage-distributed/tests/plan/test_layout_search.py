@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fivestage.common.errors import UserError
-from fivestage_distributed.goodput import expected_goodput
 from fivestage_distributed.plan.catalog import find_accelerator, find_model
+from fivestage_distributed.plan.page import reasons
 from fivestage_distributed.plan.roofline import Stack
 from fivestage_distributed.plan.search import (
     GIB,
     Job,
     described,
+    expected_goodput,
     least_gpus,
-    reasons,
     require_fitting,
     runners_up,
     search,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fivestage_distributed.goodput import daly_interval, expected_goodput
 from fivestage_distributed.plan.__main__ import hours_per_failure
 from fivestage_distributed.plan.catalog import catalog, find_accelerator, find_model, mfu
 from fivestage_distributed.plan.roofline import Layout, Stack, layer_activations, memory, model_states
+from fivestage_distributed.plan.search import daly_interval, expected_goodput
 
 # arXiv 2104.04473, table 1: billion parameters, GPUs, TFLOP/s of a GPU, percent of the peak, all PFLOP/s.
 MEGATRON = [

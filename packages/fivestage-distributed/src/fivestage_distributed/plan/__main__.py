@@ -24,7 +24,6 @@ from fivestage_distributed.plan.roofline import SOFTWARE, Layout, Recompute
 from fivestage_distributed.plan.search import (
     Job,
     Run,
-    reasons,
     require_fitting,
     runners_up,
     search,
@@ -146,7 +145,7 @@ def _planned(given: argparse.Namespace) -> str:
     found = require_fitting(job, search(job))
     run = whole_run(job, found.fitting[0])
     others = [whole_run(job, one) for one in runners_up(found, RUNNERS_UP)]
-    why = reasons(found)
+    why = page.reasons(found)
     scales = [(gpus, _at(job, gpus)) for gpus in SCALES]
     curve = [one for one in (_at(job, gpus) for gpus in CURVE) if isinstance(one, Run)]
     written = page.write(run, others, why, scales, curve, given.page)

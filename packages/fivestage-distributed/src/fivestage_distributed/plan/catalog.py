@@ -269,6 +269,14 @@ def find_accelerator(text: str) -> Accelerator:
     return _checked(Accelerator, {**known[key], "name": key}, CATALOG)
 
 
+def accelerator_of(device: str) -> Accelerator | None:
+    """Return the accelerator that a driver's name of a device means, such as NVIDIA A100-SXM4-40GB."""
+    known = [
+        one for one in catalog()["accelerators"] if all(part in device.lower() for part in one.split("-"))
+    ]
+    return find_accelerator(max(known, key=len)) if known else None
+
+
 def find_price(accelerator: str, path: Path = PRICES) -> Price:
     """Return the price of an accelerator's hour.
 

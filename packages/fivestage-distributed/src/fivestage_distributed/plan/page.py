@@ -1,9 +1,11 @@
 """The plan as a page, and the rows of its tables: every number says whether it is projected or published."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -13,11 +15,19 @@ from fivestage.common.files import write_text
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.plot_style import AMBER, BLUE, GREEN, LINE, QUIET, RED, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
-from fivestage_distributed.goodput import expected_goodput
 from fivestage_distributed.plan.catalog import Model
 from fivestage_distributed.plan.published import Comparison, compare, quantile_of_error
-from fivestage_distributed.plan.roofline import Memory, memory
-from fivestage_distributed.plan.search import GIB, HOUR, USABLE, Job, Run, described
+from fivestage_distributed.plan.roofline import Layout, Memory, StepTime, memory
+from fivestage_distributed.plan.search import (
+    GIB,
+    HOUR,
+    USABLE,
+    Found,
+    Job,
+    Run,
+    described,
+    expected_goodput,
+)
 
 GROUPS = {  # of a step's parts, in the plot
     "computing": ("matmul", "attention"),
@@ -176,6 +186,75 @@ def scale_rows(job: Job, scales: Scales) -> list[tuple[str, ...]]:
             fmt.compact(run.cost / 1e6), fmt.compact(run.hours_between_failures), f"{run.goodput:.1%}",
         ))  # fmt: skip
     return rows
+
+
+def reasons(found: Found) -> list[str]:
+    """Return what would be lost by dividing the model otherwise, one way after the other.
+
+    Args:
+        found: A job's layouts; one fits at least.
+
+    Returns:
+        Sentences.
+    """
+    best = found.fitting[0]
+    told = []
+    for name, title in (
+        ("tp", "tensor parallel"), ("pp", "pipeline stages"), ("cp", "context parallel"),
+        ("ep", "expert parallel"), ("zero", "ZeRO stage"), ("recompute", "recomputation"),
+    ):  # fmt: skip
+        chosen = getattr(best.layout, name)
+        layouts = [one.layout for one in found.fitting] + [one for one, _ in found.too_large]
+        told += [
+            _reason(found, f"{title} {value} instead of {chosen}", _having(name, value))
+            for value in _nearest({getattr(layout, name) for layout in layouts}, chosen)
+        ]
+    return told
+
+
+def _having(name: str, value: object) -> Callable[[Layout], bool]:
+    return lambda layout: getattr(layout, name) == value
+
+
+def _nearest(values: set[Any], chosen: Any) -> list[Any]:
+    """Return the values next to the chosen one."""
+    ordered = sorted(values)
+    place = ordered.index(chosen)
+    return ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
+
+
+def _reason(found: Found, words: str, having: Callable[[Layout], bool]) -> str:
+    best = found.fitting[0]
+    other = next((one for one in found.fitting if having(one.layout)), None)
+    if other is None:
+        least = min((needed.total for layout, needed in found.too_large if having(layout)), default=math.inf)
+        return f"{words}: does not fit, it needs {least / GIB:,.0f} GiB at least."
+    slower = best.kept / other.kept - 1 if other.kept else math.inf
+    tokens = best.rate * best.step.total, other.rate * other.step.total
+    grown = {
+        part.name: getattr(other.step, part.name) / tokens[1] - getattr(best.step, part.name) / tokens[0]
+        for part in fields(StepTime)
+    }
+    part = PARTS[max(grown, key=lambda name: grown[name])]
+    if other.layout.recompute != best.layout.recompute and other.layout.recompute == "full":
+        part = "layers computed again"
+    if other.layout.gpus < best.layout.gpus:
+        part = f"{best.layout.gpus - other.layout.gpus:,} GPUs more that stand by"
+    return f"{words}: {slower:.1%} slower ({described(other.layout)}), most of it {part}."
+
+
+PARTS = {
+    "matmul": "matrix multiplications",
+    "attention": "attention",
+    "elementwise": "element-wise kernels",
+    "tensor": "tensor parallel messages",
+    "context": "context parallel messages",
+    "experts": "messages to experts",
+    "pipeline": "messages between stages",
+    "bubble": "the pipeline's bubble",
+    "data": "gradients and gathered parameters",
+    "optimizer": "the optimizer",
+}
 
 
 def trust() -> str:

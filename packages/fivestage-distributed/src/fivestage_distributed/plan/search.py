@@ -1,13 +1,12 @@
 """The layouts that fit, the fastest of them, and what a whole run takes: days, money, energy, failures."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage_distributed.goodput import daly_interval, expected_goodput
 from fivestage_distributed.plan.catalog import Accelerator, Model, mfu
 from fivestage_distributed.plan.roofline import (
     BF16,
@@ -300,6 +299,48 @@ def _goodput(job: Job, working: int) -> float:
     return found if found >= LEAST_GOODPUT else 0.0
 
 
+def young_interval(checkpoint: float, between_failures: float) -> float:
+    """Return the seconds of work between checkpoints of this cost that lose the least (Young 1974)."""
+    return math.sqrt(2 * checkpoint * between_failures)
+
+
+def daly_interval(checkpoint: float, between_failures: float) -> float:
+    """Return the same to a higher order (Daly 2006, equation 37), for checkpoints that cost much."""
+    if checkpoint >= 2 * between_failures:
+        return between_failures
+    ratio = checkpoint / (2 * between_failures)
+    young = young_interval(checkpoint, between_failures)
+    return young * (1 + math.sqrt(ratio) / 3 + ratio / 9) - checkpoint
+
+
+def expected_goodput(interval: float, checkpoint: float, restart: float, between_failures: float) -> float:
+    """Return the share of time for work that stays, failures being exponential (Daly 2006, equation 20).
+
+    Args:
+        interval: Seconds of work between checkpoints.
+        checkpoint: Seconds that a checkpoint keeps the training waiting.
+        restart: Seconds from a failure to the first new step.
+        between_failures: Mean seconds between failures of any part of the job.
+    """
+    spent = between_failures * math.exp(restart / between_failures)
+    return interval / (spent * math.expm1((interval + checkpoint) / between_failures))
+
+
+def goodput_of_failures(
+    work: float, checkpoints: float, failures: int, restart: float, interval: float
+) -> float:
+    """Return the same for a known number of failures, each of which loses half an interval on average.
+
+    Args:
+        work: Seconds of all steps, once each.
+        checkpoints: Seconds that all checkpoints have kept the training waiting.
+        failures: How many there were.
+        restart: Seconds from a failure to the first new step.
+        interval: Seconds of work between checkpoints.
+    """
+    return work / (work + checkpoints + failures * (restart + interval / 2))
+
+
 def runners_up(found: Found, count: int) -> list[Candidate]:
     """Return the fastest layouts that divide the model otherwise than the best does, and than each other."""
     best: dict[tuple[int, ...], Candidate] = {}
@@ -307,30 +348,6 @@ def runners_up(found: Found, count: int) -> list[Candidate]:
         layout = one.layout
         best.setdefault((layout.tp, layout.pp, layout.cp, layout.ep, layout.zero), one)
     return list(best.values())[1 : count + 1]
-
-
-def reasons(found: Found) -> list[str]:
-    """Return what would be lost by dividing the model otherwise, one way after the other.
-
-    Args:
-        found: A job's layouts; one fits at least.
-
-    Returns:
-        Sentences.
-    """
-    best = found.fitting[0]
-    told = []
-    for name, title in (
-        ("tp", "tensor parallel"), ("pp", "pipeline stages"), ("cp", "context parallel"),
-        ("ep", "expert parallel"), ("zero", "ZeRO stage"), ("recompute", "recomputation"),
-    ):  # fmt: skip
-        chosen = getattr(best.layout, name)
-        layouts = [one.layout for one in found.fitting] + [one for one, _ in found.too_large]
-        told += [
-            _reason(found, f"{title} {value} instead of {chosen}", _having(name, value))
-            for value in _nearest({getattr(layout, name) for layout in layouts}, chosen)
-        ]
-    return told
 
 
 def described(layout: Layout) -> str:
@@ -344,51 +361,6 @@ def described(layout: Layout) -> str:
     words += [f"{layout.chunks} chunks a stage"] if layout.chunks > 1 else []
     words += ["layers recomputed"] if layout.recompute == "full" else []
     return ", ".join(words)
-
-
-def _having(name: str, value: object) -> Callable[[Layout], bool]:
-    return lambda layout: getattr(layout, name) == value
-
-
-def _nearest(values: set[Any], chosen: Any) -> list[Any]:
-    """Return the values next to the chosen one."""
-    ordered = sorted(values)
-    place = ordered.index(chosen)
-    return ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
-
-
-def _reason(found: Found, words: str, having: Callable[[Layout], bool]) -> str:
-    best = found.fitting[0]
-    other = next((one for one in found.fitting if having(one.layout)), None)
-    if other is None:
-        least = min((needed.total for layout, needed in found.too_large if having(layout)), default=math.inf)
-        return f"{words}: does not fit, it needs {least / GIB:,.0f} GiB at least."
-    slower = best.kept / other.kept - 1 if other.kept else math.inf
-    tokens = best.rate * best.step.total, other.rate * other.step.total
-    grown = {
-        part.name: getattr(other.step, part.name) / tokens[1] - getattr(best.step, part.name) / tokens[0]
-        for part in fields(StepTime)
-    }
-    part = PARTS[max(grown, key=lambda name: grown[name])]
-    if other.layout.recompute != best.layout.recompute and other.layout.recompute == "full":
-        part = "layers computed again"
-    if other.layout.gpus < best.layout.gpus:
-        part = f"{best.layout.gpus - other.layout.gpus:,} GPUs more that stand by"
-    return f"{words}: {slower:.1%} slower ({described(other.layout)}), most of it {part}."
-
-
-PARTS = {
-    "matmul": "matrix multiplications",
-    "attention": "attention",
-    "elementwise": "element-wise kernels",
-    "tensor": "tensor parallel messages",
-    "context": "context parallel messages",
-    "experts": "messages to experts",
-    "pipeline": "messages between stages",
-    "bubble": "the pipeline's bubble",
-    "data": "gradients and gathered parameters",
-    "optimizer": "the optimizer",
-}
 
 
 def _working(job: Job) -> list[int]:

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage_distributed.environment import Node, Place, torchrun_arguments, torchrun_environment
-from fivestage_distributed.launch import command
+from fivestage_distributed.launch import Node, Place, command, torchrun_arguments, torchrun_environment
 
 ZENML = {
     "ZENML_KUBERNETES_POD_COUNT": "4",

@@ -1,6 +1,6 @@
 import pytest
 
-from fivestage_distributed.goodput import (
+from fivestage_distributed.plan.search import (
     daly_interval,
     expected_goodput,
     goodput_of_failures,
