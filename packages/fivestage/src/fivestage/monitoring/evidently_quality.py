@@ -32,7 +32,7 @@ class ScoreLimit(SingleValueMetric):
         Returns:
             A metric for a report.
         """
-        tests = [lte(judged.allowed, is_critical=False)] if judged.judged else []
+        tests = [] if judged.allowed is None else [lte(judged.allowed, is_critical=False)]
         metric = cls(score=judged.score, tests=tests)
         metric._judged = judged
         return metric

@@ -1,14 +1,14 @@
 """How well a period went: by the labels that have arrived, and before them by the forecasts alone."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import HIGH, LOW, VALUE, cost_model_of
-from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
+from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats, Interval
 from fivestage.evaluation.metrics import Answers, Difference, Scored, evaluate, paired_difference
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
@@ -20,19 +20,16 @@ class JudgedScore:
     """A score of the period beside what it may be: what `ScoreLimit` tests."""
 
     score: str
-    value: float
-    low: float
-    high: float
-    beyond_chance: float  # how far it is off, if its interval over days says that chance is not why, else 0
-    allowed: float
-    judged: bool  # whether enough labels have arrived
+    interval: Interval  # over days
+    beyond_chance: float  # how far it is off, if its interval says that chance is not why, else 0
+    allowed: float | None  # None: too few labels have arrived
     sentence: str
     shown: str  # the value beside its limit
 
     @property
     def bad(self) -> bool:
         """Whether it is off by more than the contract allows and by more than chance."""
-        return self.judged and self.beyond_chance > self.allowed
+        return self.allowed is not None and self.beyond_chance > self.allowed
 
 
 @dataclass(frozen=True)
@@ -81,38 +78,32 @@ def judge(
     money = cost_model_of(contract.costs)
     alone = np.full(len(truth), money.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
+    judged = (*_of_predictions(scored, contract), _of_money(saved, contract))
     needed = contract.monitoring.min_label_share
-    enough = share >= needed
-    judged = (*_limits(scored, contract, judged=enough), _of_money(saved, contract, judged=enough))
+    if share < needed:
+        sentence = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
+        judged = tuple(replace(one, allowed=None) for one in judged)
+        return Performance(expected, sentence, rows, share, scored, bad=False, judged=judged)
     faults = "; ".join(one.sentence for one in judged if one.bad)
-    few = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
-    sentence = faults or judged[-1].sentence if enough else few
-    return Performance(expected, sentence, rows, share, scored, bool(faults), judged)
+    return Performance(expected, faults or judged[-1].sentence, rows, share, scored, bool(faults), judged)
 
 
-def _limits(scored: Scored, contract: Contract, *, judged: bool) -> Iterator[JudgedScore]:
+def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
     bias = contract.monitoring.max_bias
     if not isinstance(contract, RegressionContract):
-        yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate", judged=judged)
+        yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate")
         return
-    words = f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
-    yield _judged(scored, "bias", 0, bias, words, judged=judged)
+    yield _judged(
+        scored, "bias", 0, bias, f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
+    )
     # Where many numbers are the same, what is wanted lies between the shares of open and closed intervals.
     for score, edges, side in (("coverage", "", -1), ("open_coverage", ", ends excluded,", 1)):
         words = f"the coverage of the intervals{edges} is {{off}} off {contract.interval:g}"
-        allowed = contract.gates.max_coverage_error
-        yield _judged(scored, score, contract.interval, allowed, words, side, judged=judged)
+        yield _judged(scored, score, contract.interval, contract.gates.max_coverage_error, words, side)
 
 
 def _judged(
-    scored: Scored,
-    score: str,
-    target: float,
-    allowed: float,
-    words: str,
-    side: int = 0,
-    *,
-    judged: bool,
+    scored: Scored, score: str, target: float, allowed: float, words: str, side: int = 0
 ) -> JudgedScore:
     """A score against its target; `side` is -1 if only less is wrong, 1 if only more is."""
     value, (low, high) = scored.scores[score], scored.intervals[score]
@@ -120,20 +111,18 @@ def _judged(
     chance = not (low > target or high < target) or off * side < 0
     sentence = words.format(off=f"{off:+.3f}")
     sentence += f" ({low - target:+.3f} to {high - target:+.3f}), at most {allowed:g} allowed"
-    beyond = 0.0 if chance else abs(off)
     limits = (f"at least {target - allowed:g}", f"within ±{allowed:g}", f"at most {target + allowed:g}")
     shown = f"{value:{'' if target else '+'}.3f}, {limits[side + 1]}"
-    return JudgedScore(score, value, low, high, beyond, allowed, judged, sentence, shown)
+    return JudgedScore(score, (low, high), 0.0 if chance else abs(off), allowed, sentence, shown)
 
 
-def _of_money(saved: Difference, contract: Contract, *, judged: bool) -> JudgedScore:
+def _of_money(saved: Difference, contract: Contract) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
-    beyond = -saved.mean if saved.high < 0 else 0.0
-    allowed = contract.gates.max_loss_per_1000
+    beyond, allowed = -saved.mean if saved.high < 0 else 0.0, contract.gates.max_loss_per_1000
     shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:,g}"
-    return JudgedScore(MONEY, -saved.mean, -saved.high, -saved.low, beyond, allowed, judged, sentence, shown)
+    return JudgedScore(MONEY, (-saved.high, -saved.low), beyond, allowed, sentence, shown)
 
 
 def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
