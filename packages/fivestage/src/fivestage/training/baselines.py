@@ -38,7 +38,12 @@ def historical(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
 
 def line(model: Any) -> Any:
     """A line through standardised features, missing ones at their median and flagged."""
-    return make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler(), model)
+    return make_pipeline(SimpleImputer(strategy=_median, add_indicator=True), StandardScaler(), model)
+
+
+def _median(values: Floats) -> float:
+    """The median of a column's values; the imputer's own masks arrays, which takes six times as long."""
+    return float(np.median(values)) if values.size else np.nan
 
 
 def logistic_regression(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:

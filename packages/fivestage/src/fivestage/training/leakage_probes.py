@@ -16,10 +16,11 @@ from fivestage.evaluation.gates import Probe
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.features.problem import Problem
 from fivestage.training.leakage_measures import Measure, measure_of
+from fivestage.training.side_by_side import side_by_side
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
-Learn = Callable[[Floats, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
+Learn = Callable[[Any, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
 
 SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
@@ -41,13 +42,20 @@ def leakage_probes(
         labels, and whether labels were known before the next window began.
     """
     label, measure, seen = labels_of(rows, contract), measure_of(contract), features.iloc[windows.train]
-    learn, numbers = a_few_trees(trainer_of(contract)), feature_matrix(features, learn_categories(seen))
+    trees, categories = a_few_trees(trainer_of(contract)), learn_categories(seen)
     decided, known = (rows[name].to_numpy() for name in ("decision_at", "known_at"))
-    return (
-        target_is_not_rebuilt(seen, label[windows.train], measure),
-        shuffled_labels_give_chance(learn, numbers, label, windows, measure),
-        windows_do_not_overlap(decided, known, windows),
-    )
+
+    def learn(features: pd.DataFrame, label: Any, train: Ints, rows: Ints) -> Floats:
+        used = np.concatenate([train, rows])
+        places = np.split(np.arange(len(used)), [len(train)])
+        return trees(feature_matrix(features.iloc[used], categories), label[used], *places)
+
+    probes: list[Callable[[], Probe]] = [
+        lambda: target_is_not_rebuilt(seen, label[windows.train], measure),
+        lambda: shuffled_labels_give_chance(learn, features, label, windows, measure),
+        lambda: windows_do_not_overlap(decided, known, windows),
+    ]
+    return tuple(side_by_side(lambda probe: probe(), probes))
 
 
 def features_see_no_future(problem: Problem, rows: pd.DataFrame, event_tables: EventTables) -> Probe:
@@ -153,7 +161,7 @@ def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) 
 
 
 def shuffled_labels_give_chance(
-    learn: Learn, features: Floats, label: Any, windows: TemporalSplit, measure: Measure, *, seed: int = 0
+    learn: Learn, features: Any, label: Any, windows: TemporalSplit, measure: Measure, *, seed: int = 0
 ) -> Probe:
     """With all labels shuffled, whoever predicts a later window better than chance has seen its labels.
 
@@ -161,7 +169,7 @@ def shuffled_labels_give_chance(
 
     Args:
         learn: learns from features, labels and the positions of some rows, and forecasts other rows.
-        features: rows x features, float64, encoded.
+        features: rows x features, as `learn` takes them.
         label: one number a row, as `labels_of` returns them.
         windows: the last fold is used, at most 50,000 of its training rows.
         measure: how well forecasts tell the label, and how far chance reaches.
