@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from zenml.enums import ExecutionStatus
@@ -16,19 +16,19 @@ from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
 from fivestage.deployment.service_client import Deployment
 from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
-from pipelines.comparison import comparison
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
-from pipelines.monitoring import monitoring
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, re_evaluation, training
 from problem import PROBLEM
 from steps.deploy import TARGETS, Released
 from steps.model import REGISTRY
+
+if TYPE_CHECKING:  # Evidently takes seconds to import, which no other pipeline needs
+    from fivestage.monitoring.period import MonitoredPeriod
 
 REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
 
@@ -137,8 +137,10 @@ def monitor(
     log_offset: tuple[int, int] = (0, 0),
     past: Sequence[PeriodSummary] = (),
     trained: Sequence[int] = (),
-) -> tuple[MonitoredPeriod, RetrainingDecision]:
+) -> "tuple[MonitoredPeriod, RetrainingDecision]":
     """One period of service, and the policy's verdict."""
+    from pipelines.monitoring import monitoring
+
     run = monitoring(
         PROBLEM.digest(), folder, start, end, log_offset, [asdict(period) for period in past], list(trained)
     )
@@ -147,6 +149,8 @@ def monitor(
 
 def compare_policies() -> Comparison:
     """The whole period of the data under several policies of retraining."""
+    from pipelines.comparison import comparison
+
     return output(comparison(PROBLEM.digest()), "compare")  # type: ignore[no-any-return]
 
 

@@ -24,10 +24,10 @@ from fivestage.monitoring import period as periods
 from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.evidently_drift import DAY_COLUMN, LabelDrift, windows_of
 from fivestage.monitoring.evidently_quality import LabelledRows
-from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, first_decision, read_served
+from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
 from fivestage.monitoring.skew import forecasts_in
-from fivestage.serving.log import open_store
+from fivestage.serving.log import first_decision, open_store
 from fivestage.serving.store import PredictionRecord, Shadowed
 from tests.synthetic import AS_OF, prepared, synthetic_artifact
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,6 @@ from fivestage.deployment.simulated_client import (
     request_decisions,
     time_rows,
 )
-from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting.number_format import plural
@@ -41,6 +41,9 @@ from fivestage.reporting.results import (
 from fivestage.reporting.sections import period_row
 from fivestage.reporting.sentences import ADVICE
 from fivestage.serving.service_settings import Settings
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.period import MonitoredPeriod
 
 TIMED_ROWS = 500
 
@@ -62,7 +65,7 @@ class Simulation:
     loop: RetrainingLoop
     deploy: Callable[[Version], Deployment]
     page_of: Callable[[int], Path]
-    monitored: list[MonitoredPeriod] = field(default_factory=list)
+    monitored: "list[MonitoredPeriod]" = field(default_factory=list)
     periods: list[PeriodRow] = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)
     sent_at_switch: list[Exchange] = field(default_factory=list)
@@ -204,7 +207,7 @@ def _outcome(result: TrainingResult) -> str:
     return f"stays challenger, in shadow: {'; '.join(failed)}" if failed else "waits for approval"
 
 
-def _line(monitored: MonitoredPeriod, exchange: Exchange) -> str:
+def _line(monitored: "MonitoredPeriod", exchange: Exchange) -> str:
     performance = monitored.performance
     state = "bad" if performance.bad else "good"
     rows, requests = plural(exchange.rows, "row"), plural(exchange.requests, "request")

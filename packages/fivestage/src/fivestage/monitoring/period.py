@@ -121,14 +121,6 @@ def read_served(
     return replace(served, log=log, challenger=newest.model_version, last_shadow=last_shadow)
 
 
-def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
-    """The earliest decision not before a moment, epoch seconds, in the log after number `log_offset`."""
-    lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
-    with closing(open_store(database)) as store:
-        at = (one[time_column] - lead for one in predictions(store, contract, log_offset))
-        return min((moment for moment in at if moment >= since), default=None)
-
-
 def check_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,

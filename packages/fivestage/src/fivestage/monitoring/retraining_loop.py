@@ -6,15 +6,18 @@ The loop's state lies beside the service's log, so that a run that was cut short
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.evaluation.gates import Gate
-from fivestage.monitoring.period import MonitoredPeriod, first_decision
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry.versions import ModelRegistry, Version
+from fivestage.serving.log import first_decision
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.period import MonitoredPeriod
 
 NO_REQUESTS = "The service has had no request yet: its log holds no decision to monitor."
 
@@ -44,7 +47,7 @@ class Pipelines(Protocol):
         log_offset: tuple[int, int],
         past: Sequence[PeriodSummary],
         trained: Sequence[int],
-    ) -> tuple[MonitoredPeriod, RetrainingDecision]:
+    ) -> "tuple[MonitoredPeriod, RetrainingDecision]":
         """One period of the service in a folder, and the policy's verdict."""
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
@@ -73,7 +76,7 @@ class RetrainingLoop:
     database_url: str
     pipelines: Pipelines
 
-    def monitor_next(self) -> tuple[MonitoredPeriod, RetrainingDecision] | None:
+    def monitor_next(self) -> "tuple[MonitoredPeriod, RetrainingDecision] | None":
         """The next period that is over, in view of those before it; None while there is none.
 
         The first one is that of the first decision, in periods counted from the champion's day on.
@@ -102,7 +105,7 @@ class RetrainingLoop:
         self._change(append)
         return monitored, verdict
 
-    def monitor_all(self) -> Iterator[tuple[MonitoredPeriod, RetrainingDecision]]:
+    def monitor_all(self) -> "Iterator[tuple[MonitoredPeriod, RetrainingDecision]]":
         """Each period that is over and not monitored yet; more than one where nobody ran this in time."""
         while found := self.monitor_next():
             yield found

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fivestage.contract.contract import Contract, day_of
-from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.reporting.notices import Notice
 from fivestage.reporting.render import render
 from fivestage.reporting.results import Results, estimates
 
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.period import MonitoredPeriod
+
 
 def period_notice(
-    contract: Contract, monitored: Sequence[tuple[MonitoredPeriod, RetrainingDecision]]
+    contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]"
 ) -> Notice:
     """Report the periods that one run has monitored; the latest decides whether a person has to look.
 
@@ -61,7 +64,7 @@ def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
     )
 
 
-def period_lines(monitored: MonitoredPeriod, verdict: RetrainingDecision, page: Path) -> Iterator[str]:
+def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
     """Describe a period for the terminal.
 
     Args:

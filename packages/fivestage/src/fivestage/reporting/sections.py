@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,8 +17,6 @@ from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
-from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.registry.versions import Version
 from fivestage.reporting.results import (
@@ -42,6 +40,10 @@ from fivestage.reporting.sentences import advice
 from fivestage.reporting.task_display import shown_of
 from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.version_evaluation import VersionEvaluation
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.causes import Cause
+    from fivestage.monitoring.period import MonitoredPeriod
 
 WEEK = 7 * DAY
 
@@ -148,7 +150,7 @@ def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluatio
     )
 
 
-def period_row(monitored: MonitoredPeriod, verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
+def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_report: Path) -> PeriodRow:
     """Describe a monitored period.
 
     Args:
@@ -186,7 +188,7 @@ def period_row(monitored: MonitoredPeriod, verdict: RetrainingDecision, drift_re
     )
 
 
-def _cause_row(cause: Cause) -> CauseRow:
+def _cause_row(cause: "Cause") -> CauseRow:
     series = cause.series
     if series is None:
         return CauseRow(cause.kind, cause.subject, cause.sentence)

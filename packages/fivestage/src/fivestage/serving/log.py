@@ -1,6 +1,7 @@
 """What the service has answered and what it was told: in the database before the answer leaves."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,11 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
                 "decision": prediction.decision,
                 **record.plain(row),
             }
+
+
+def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
+    """The earliest decision not before a moment, epoch seconds, in the log after number `log_offset`."""
+    lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
+    with closing(open_store(database)) as store:
+        at = (one[time_column] - lead for one in predictions(store, contract, log_offset))
+        return min((moment for moment in at if moment >= since), default=None)
