@@ -85,15 +85,15 @@ class RequestMiddleware:
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> bytes:
         """A request's body, once it is whole."""
-        more = True
+        size, more = 0, True
         while more:
             message = await receive()
             if message["type"] != "http.request":
                 raise ClientDisconnect
             part, more = message.get("body", b""), message.get("more_body", False)
             parts.append(part)
+            size += len(part)
             self._held += len(part)
-            size = sum(map(len, parts))
             if size > self._largest:
                 raise self._too_large
             if size > SMALL and self._held > MAX_HELD_BYTES:

@@ -7,10 +7,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Mount, Route
 
 from fivestage.contract.contract import (
     BinaryContract,
@@ -54,35 +54,28 @@ def form_page(contract: Contract, as_of: int | None = None) -> HTMLResponse:
     return HTMLResponse(text, headers=POLICY)
 
 
-def documentation_pages(app: FastAPI) -> APIRouter:
-    """`/docs` (Swagger UI) and `/redoc` of an application; the files are those of fastapi-offline."""
-    router = APIRouter(include_in_schema=False)
-    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    icon = f"{ASSETS}/favicon.png"
-
-    @router.get("/docs")
-    async def swagger_ui() -> HTMLResponse:
-        script, style = f"{ASSETS}/swagger-ui-bundle.js", f"{ASSETS}/swagger-ui.css"
-        return _with_policy(get_swagger_ui_html(
-            openapi_url="/openapi.json", title=app.title, swagger_js_url=script, swagger_css_url=style,
+def documentation_pages(title: str) -> list[BaseRoute]:
+    """The routes of `/docs` (Swagger UI) and `/redoc`; their files are those of fastapi-offline."""
+    given: dict[str, Any] = {"openapi_url": "/openapi.json", "title": title}
+    icon, scripts = (
+        f"{ASSETS}/favicon.png",
+        (f"{ASSETS}/swagger-ui-bundle.js", f"{ASSETS}/redoc.standalone.js"),
+    )
+    pages = {
+        "/docs": get_swagger_ui_html(
+            **given,
+            swagger_js_url=scripts[0],
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
             swagger_favicon_url=icon,
-        ))  # fmt: skip
-
-    @router.get("/redoc")
-    async def redoc() -> HTMLResponse:
-        script = f"{ASSETS}/redoc.standalone.js"
-        return _with_policy(get_redoc_html(
-            openapi_url="/openapi.json", title=app.title, redoc_js_url=script, redoc_favicon_url=icon,
-            with_google_fonts=False,
-        ))  # fmt: skip
-
-    router.mount(ASSETS, assets)
-    return router
-
-
-def _with_policy(page: HTMLResponse) -> HTMLResponse:
-    page.headers.update(POLICY)
-    return page
+        ),
+        "/redoc": get_redoc_html(
+            **given, redoc_js_url=scripts[1], redoc_favicon_url=icon, with_google_fonts=False
+        ),
+    }
+    for page in pages.values():
+        page.headers.update(POLICY)
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    return [*(Route(path, page, methods=["GET"]) for path, page in pages.items()), Mount(ASSETS, assets)]
 
 
 def _shift(contract: Contract, as_of: int) -> int:

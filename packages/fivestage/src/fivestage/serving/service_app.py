@@ -85,7 +85,7 @@ class ServiceApp(FastAPI):
             """Counts and durations for Prometheus."""
             return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-        public.routes.extend(documentation_pages(self).routes)
+        public.routes.extend(documentation_pages(title))
 
     def add_standard_routes(self) -> None:
         """Add the routes without key or limit; last, as routes are tried in their order."""
