@@ -21,10 +21,6 @@ FOLDER = ROOT / "monitoring"
 LATE_DAYS = 2  # that a monitoring job may be behind
 PROBES = "/|/healthz|/readyz|/metrics|/docs.*|/redoc|/openapi.json|/v2|/v2/health/.*|/v2/models/.*/ready"
 ASKED = f'handler!~"unmatched|{PROBES}"'  # neither probes and pages, nor paths that are no route
-LATENCY_SHARE = 0.99  # of the requests: the contract's objective is a p99
-# An alert when a budget burns so many times too fast, over a long window and a short one. For a budget of
-# 30 days: 2% of it within an hour, 5% within six, 10% within three days.
-BURNS = ((14.4, "1h", "5m", "page"), (6, "6h", "30m", "page"), (1, "3d", "6h", "ticket"))
 HEIGHT = 8  # of a panel, in units of the grid, which is 24 wide
 
 
@@ -105,23 +101,12 @@ def _filled(template: str, contract: Contract) -> dict[str, Any]:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    service, slow = contract.service, f"slower than {contract.service.p99_ms:g} ms"
-    error_budget, slow_budget = round(1 - service.availability, 9), round(1 - LATENCY_SHARE, 9)
     text = environment.get_template(template).render(
-        service=service,
+        service=contract.service,
         monitoring=contract.monitoring,
         currency=contract.costs.currency,
         asked=ASKED,
-        bucket=f"{bound_of(service.p99_ms):g}",
-        windows=sorted({window for _, *both, _ in BURNS for window in both}),
-        burns=BURNS,
-        fast_burn=BURNS[0][0],
-        error_budget=error_budget,
-        slow_budget=slow_budget,
-        objectives=(
-            ("Errors", "errors", error_budget, "answered with a server error"),
-            ("Latency", "slow", slow_budget, slow),
-        ),
+        bucket=f"{bound_of(contract.service.p99_ms):g}",
         late_days=contract.monitoring.period_days + LATE_DAYS,
     )
     found: dict[str, Any] = yaml.safe_load(text)
