@@ -20,7 +20,6 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import (
-    LEAST_REFERENCE,
     BaselineName,
     Budget,
     Contract,
@@ -35,8 +34,8 @@ from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import Probe
 from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
-from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
+from fivestage.monitoring.evidently_drift import DAY_COLUMN, windows_of
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.retraining import (
     PeriodSummary,
@@ -242,18 +241,13 @@ class BacktestData:
     def _moved(self, start: int, end: int) -> tuple[bool, tuple[str, ...]]:
         """Whether the inputs of a period drifted against the days before, and which are broken."""
         rules = self.contract.monitoring
-        monitored = [name for name in self.features if name not in rules.unwatched]
-        first = max(start // DAY - rules.reference_days, int(self.day.min()))
-        reference, window = (
-            Window(self.features.iloc[where][monitored], self.day[where], begin, many)
-            for where, begin, many in (
-                (self._before(start, end), first, start // DAY - first),
-                (self.inside(start, end), start // DAY, rules.period_days),
-            )
+        monitored = [str(name) for name in self.features if name not in rules.unwatched]
+        before, now = (
+            self.features.iloc[where].assign(**{DAY_COLUMN: self.day[where]})
+            for where in (self._before(start, end), self.inside(start, end))
         )
-        if reference.days < LEAST_REFERENCE * window.days:
-            return False, ()
-        found = detect_drift(reference, window, rules.false_alarm)
+        windows = windows_of(before, now, monitored)
+        found = [] if windows is None else detect_drift(*windows, rules.false_alarm)
         broken = dict.fromkeys(one.column for one in found if one.is_broken)
         return any(one.drifted for one in found), tuple(broken)
 
