@@ -187,3 +187,21 @@ def test_runs_of_a_period_lie_in_the_workspace_once(tmp_path: object) -> None:
     (project,) = workspace.search_project("deliveries")
     assert len(workspace.list_runs(project.id)) == 1
     assert len(workspace.get_dashboard(project.id).panels) == 4
+
+
+def test_a_metric_is_one_series_over_the_periods() -> None:
+    """The dashboard draws a line for each set of parameters, so what differs by period is no parameter."""
+
+    def parameters(snapshot: Snapshot) -> set[str]:
+        results = snapshot.to_snapshot_model().metric_results.values()
+        found = [one.metric_value_location.metric.params for one in results if one.metric_value_location]
+        return {json.dumps({name: of for name, of in one.items() if name != "tests"}) for one in found}
+
+    calm, faulty = (
+        checked(some)
+        for some in (
+            window(10, REFERENCE, PERIOD),
+            changed(window(11, REFERENCE, PERIOD), *FAULTS["missing"]),
+        )
+    )
+    assert parameters(calm) == parameters(faulty)
