@@ -19,9 +19,9 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url as url_of
+from fivestage.serving.group_commit import Spool
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.service_settings import Settings
-from fivestage.serving.spool import Spool
 from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed, Store
 from tests.serving.conftest import Traffic, deploy, free_port, messages, offline, post_events, running
 from tests.serving.databases import Postgres, postgres, program

@@ -133,7 +133,17 @@ def _decided(datatype: str) -> OutputTensor:
     return OutputTensor("decision", datatype, 1, _alone("decision"))
 
 
-class BinaryForm:
+class _TaskForm:
+    answer: Any
+
+    def message(self, request_id: str, version: str, predictions: list[Any]) -> Any:
+        return self.answer(request_id, version, predictions)
+
+    def kind(self, decision: Any) -> str:
+        return str(decision)
+
+
+class BinaryForm(_TaskForm):
     """A probability, and whether to act on it."""
 
     answer = Answer
@@ -162,11 +172,8 @@ class BinaryForm:
         del prediction
         return Reasons(average, tuple(Reason(*one) for one in strongest), rest)
 
-    def kind(self, decision: str) -> str:
-        return decision
 
-
-class MulticlassForm:
+class MulticlassForm(_TaskForm):
     """A probability for each class, and the cheapest action."""
 
     def __init__(self, contract: MulticlassContract) -> None:
@@ -197,7 +204,7 @@ class MulticlassForm:
         )
         self._chances: Any = chances
         self._made: Any = made
-        self.answer: Any = _answer_of(made)
+        self.answer = _answer_of(made)
         self.tensors = (
             OutputTensor("probabilities", "FP64", len(self._names), self.forecast),
             _decided("BYTES"),
@@ -206,9 +213,6 @@ class MulticlassForm:
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
         action = self._actions[self._money.decide_one(forecast)]
         return self._made(self._chances(*forecast), action, unknown)
-
-    def message(self, request_id: str, version: str, predictions: list[Any]) -> Any:
-        return self.answer(request_id, version, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.array(self._actions, dtype=object)[decisions])
@@ -221,24 +225,18 @@ class MulticlassForm:
         likeliest = self._names[forecast.index(max(forecast))]
         return ClassReasons(likeliest, average, tuple(Reason(*one) for one in strongest), rest)
 
-    def kind(self, decision: str) -> str:
-        return decision
 
-
-class RegressionForm:
+class RegressionForm(_TaskForm):
     """A value with its interval, and the number to plan with."""
 
     columns = NUMBERS
     tensors = tuple(OutputTensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
 
     def __init__(self) -> None:
-        self.answer: Any = _answer_of(NumberPrediction)
+        self.answer = _answer_of(NumberPrediction)
 
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> NumberPrediction:
         return NumberPrediction(*(*forecast, unknown))
-
-    def message(self, request_id: str, version: str, predictions: list[NumberPrediction]) -> Any:
-        return self.answer(request_id, version, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return decisions
@@ -252,7 +250,7 @@ class RegressionForm:
         del prediction
         return NumberReasons(average, tuple(NumberReason(*one) for one in strongest), rest)
 
-    def kind(self, decision: float) -> str:
+    def kind(self, decision: Any) -> str:
         del decision
         return "number"
 

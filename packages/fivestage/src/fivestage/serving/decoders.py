@@ -118,6 +118,7 @@ class Intake:
             forbid_unknown_fields=True,
         )
         self.examples = [record.example for record in records]
+        self.named_examples = {"many": {"value": {plural: self.examples}}, "one": {"value": self.examples[0]}}
         self._records = {record.type: record for record in records}
         self._is_many = re.compile(rb'\s*\{\s*"' + plural.encode() + rb'"\s*:').match
         self._decode_many: Any = msgspec.json.Decoder(self.many).decode
@@ -142,9 +143,7 @@ class Intake:
 
     def schema(self) -> Plain:
         """The JSON schema of a request; it refers to `components`."""
-        return {
-            "anyOf": [{"$ref": REFERENCE.format(name=one.__name__)} for one in (self.many, *self._records)]
-        }
+        return {"anyOf": [reference(one) for one in (self.many, *self._records)]}
 
     def components(self) -> dict[str, Plain]:
         """The JSON schemas of the messages, by name."""
@@ -200,6 +199,11 @@ class Intake:
 
 
 REFERENCE = "#/components/schemas/{name}"
+
+
+def reference(message: type) -> Plain:
+    """The JSON schema that refers to a message of the components."""
+    return {"$ref": REFERENCE.format(name=message.__name__)}
 
 
 def rows_intake(contract: Contract) -> Intake:

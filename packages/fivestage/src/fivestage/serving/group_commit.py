@@ -1,13 +1,58 @@
-"""Group commit: answers that are ready together share the price of being written."""
+"""Answers on their way to the database: written in groups, and kept on disk while it is away."""
 
 import asyncio
 import logging
+import threading
+from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
+from itertools import islice
+from pathlib import Path
 
-from fivestage.serving.spool import Spool
+from fivestage.serving.sqlite import SqliteStore
 from fivestage.serving.store import PredictionRecord, Store
 
+PAGE = 500  # answers that go from the spool to the database at once
 logger = logging.getLogger("serving")
+
+
+class Spool:
+    """A file of answers that all processes of a folder share; any of them moves what waits there on."""
+
+    def __init__(self, path: Path) -> None:
+        self.waiting = 0  # answers in the file, as far as this process knows
+        self._path = path
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _file(self) -> SqliteStore:
+        return SqliteStore(self._path)
+
+    def add(self, answers: Sequence[PredictionRecord]) -> None:
+        """Take all answers, or none when the disk does not take them; they outlive the process."""
+        with self._lock:
+            self._file.write_answers(answers)
+            self.waiting += len(answers)
+
+    def count(self) -> int:
+        """How many answers wait, those of other processes and of earlier ones included."""
+        with self._lock:
+            if self._path.exists():
+                self.waiting = self._file.count_answers()
+            return self.waiting
+
+    def drain(self, store: Store) -> None:
+        """Move all that waits into the database, in its order."""
+        with closing(SqliteStore(self._path)) as spooled:
+            while page := list(islice(spooled.answers(), PAGE)):
+                store.write_answers([answer for _, answer in page])
+                spooled.delete_answers(up_to=page[-1][0])
+        self.count()
+
+    def close(self) -> None:
+        """Leave what waits to the next process."""
+        if self._path.exists():
+            self._file.close()
 
 
 class GroupCommit:

@@ -16,10 +16,10 @@ from starlette.responses import Response
 from fivestage.artifact.predictions import OutputTensor, form_of
 from fivestage.contract.contract import Column, Contract, NumberColumn
 from fivestage.serving.admission import Admission
-from fivestage.serving.decoders import REFERENCE
-from fivestage.serving.openapi import GUARDED, OF_BODY, answered, refusals
+from fivestage.serving.decoders import reference
+from fivestage.serving.direct_route import read_body
+from fivestage.serving.openapi import GUARDED, messages, refusals
 from fivestage.serving.problems import ProblemError
-from fivestage.serving.requests import read_body
 from fivestage.serving.server import require_ready
 from fivestage.serving.service import PredictionService
 from fivestage.serving.tensors import Tensor, columns_of, packed_of
@@ -55,16 +55,7 @@ class InferenceResponse(Struct, omit_defaults=True):
 
 
 _read = msgspec.json.Decoder(InferenceRequest).decode
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {JSON: {"schema": {"$ref": REFERENCE.format(name=InferenceRequest.__name__)}}},
-    }
-}
-_INFER: dict[str, Any] = {
-    "openapi_extra": _BODY,
-    "responses": {200: answered(InferenceResponse), **refusals(*OF_BODY)},
-}
+_INFER = messages(reference(InferenceRequest), InferenceResponse)
 
 
 def inference_protocol(  # noqa: C901 (a path each)

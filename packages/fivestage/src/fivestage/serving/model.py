@@ -1,5 +1,6 @@
 """A version made ready to serve, or refused."""
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fivestage.artifact.artifact import Artifact, load_artifact
-from fivestage.artifact.engine import Engine
+from fivestage.artifact.engine import MANY, Engine
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import LoggedEvent, UnlearnableEventError
@@ -32,6 +33,14 @@ class Model:
     def artifact(self) -> Artifact:
         """What the version was made from."""
         return self.engine.artifact
+
+    async def predict_between(self, rows: Sequence[Plain]) -> list[Any]:
+        """Answer rows a few at a time: other work of the event loop comes between."""
+        found: list[Any] = []
+        for start in range(0, len(rows), MANY - 1):  # of more the engine would ask by the column
+            found += self.engine.predict(rows[start : start + MANY - 1])
+            await asyncio.sleep(0)
+        return found
 
     def describe(self) -> dict[str, Any]:
         """What it is, and what it was made from."""

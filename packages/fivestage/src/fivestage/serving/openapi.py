@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from fivestage.serving.decoders import REFERENCE, Intake
+from fivestage.serving.decoders import REFERENCE, reference
 from fivestage.serving.problems import MEDIA_TYPE, ProblemDetails
 
 Json = dict[str, Any]
@@ -25,20 +25,14 @@ GUARDED = (401, 403, 429, 503)  # what `Admission` answers
 OF_BODY = (400, 413, 415, 422)
 
 
-def messages(intake: Intake, answer: type[msgspec.Struct]) -> dict[str, Any]:
-    """Options of a route that reads requests by an intake: how the document shows both messages."""
-    examples = {"many": {"value": {intake.plural: intake.examples}}, "one": {"value": intake.examples[0]}}
-    content = {"application/json": {"schema": intake.schema(), "examples": examples}}
+def messages(schema: Json, answer: type[msgspec.Struct], examples: Json | None = None) -> dict[str, Any]:
+    """Options of a route that reads raw requests: how the document shows both messages."""
+    content: Json = {"schema": schema} | ({"examples": examples} if examples else {})
+    answered = {"description": "Done", "content": {"application/json": {"schema": reference(answer)}}}
     return {
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
-        "responses": {200: answered(answer), **refusals(*OF_BODY)},
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": content}}},
+        "responses": {200: answered, **refusals(*OF_BODY)},
     }
-
-
-def answered(message: type[msgspec.Struct]) -> Json:
-    """The OpenAPI response object of a message."""
-    schema = {"$ref": REFERENCE.format(name=message.__name__)}
-    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
 
 
 def refusals(*statuses: int) -> dict[int | str, Json]:
@@ -50,7 +44,7 @@ def refusals(*statuses: int) -> dict[int | str, Json]:
     Returns:
         The OpenAPI response object of each.
     """
-    problem = {"schema": {"$ref": REFERENCE.format(name=ProblemDetails.__name__)}}
+    problem = {"schema": reference(ProblemDetails)}
     return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: problem}} for status in statuses}
 
 

@@ -2,12 +2,16 @@
 
 import argparse
 import gc
+import json
+import logging
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol
 
@@ -16,7 +20,6 @@ import uvicorn
 from fivestage.common.errors import UserError
 from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.http_protocol import LimitedHttpProtocol
-from fivestage.serving.json_logs import log_to_stderr
 from fivestage.serving.log import open_store
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
@@ -24,6 +27,7 @@ from fivestage.serving.service_settings import PREFIX, Settings
 
 SWITCH_SECONDS = 0.0005  # a busy thread keeps the event loop waiting for; Python's default is ten times that
 GC_THRESHOLD = 20_000  # objects between collections: requests leave few cycles, and 700 cost some percent
+_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, before it is replaced
 
 
@@ -119,34 +123,51 @@ def prepare_process() -> None:
 
 
 def stop_gracefully(service: Service) -> None:
-    """Told to stop, say for a while that the service is not ready, and then let uvicorn stop; twice: at once.
-
-    A worker also stops when the process is gone that looked after it, as another may start anew.
-
-    Args:
-        service: which is marked as draining, for the `drain_seconds` of its settings.
-    """
+    """Told to stop, say for a while that the service is not ready, then let uvicorn stop; twice: at once."""
+    # A worker also stops when the process is gone that looked after it, as another may start anew.
     service.background.repeat("parent", 0.5, _stop_without_parent)
     if threading.current_thread() is not threading.main_thread():
         return  # as in tests: signals reach the main thread alone
 
-    def drain_before(stop: Any) -> Any:
-        def handle(number: int, frame: FrameType | None) -> None:
-            wait = 0.0 if service.draining else service.settings.drain_seconds
-            service.draining = True
-            timer = threading.Timer(wait, stop, (number, frame))
-            timer.daemon = True
-            timer.start()
-
-        return handle
-
     for one in (signal.SIGTERM, signal.SIGINT):
         stop = signal.getsignal(one)  # uvicorn's
         if callable(stop):
-            signal.signal(one, drain_before(stop))
+            signal.signal(one, partial(_drain, service, stop))
+
+
+def _drain(service: Service, stop: Callable[..., None], number: int, frame: FrameType | None) -> None:
+    wait = 0.0 if service.draining else service.settings.drain_seconds
+    service.draining = True
+    timer = threading.Timer(wait, stop, (number, frame))
+    timer.daemon = True
+    timer.start()
 
 
 async def _stop_without_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class JsonLines(logging.Formatter):
+    """What happened, when, and the fields that came with it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _OWN and value != ""}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to_stderr() -> None:
+    """Write the log of this process as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

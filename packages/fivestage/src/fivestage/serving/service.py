@@ -20,7 +20,7 @@ from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import LoggedEvent, UnlearnableEventError
 from fivestage.serving.background import BackgroundTasks, WorkerThread
 from fivestage.serving.decoders import Plain, Receipt
-from fivestage.serving.group_commit import GroupCommit
+from fivestage.serving.group_commit import GroupCommit, Spool
 from fivestage.serving.log import open_store
 from fivestage.serving.model import Model, learn_event, load_model, replay_events
 from fivestage.serving.problems import ProblemError
@@ -28,13 +28,11 @@ from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.served_version import ServedVersion, configured_version
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.shadow import Shadow
-from fivestage.serving.spool import Spool
 from fivestage.serving.store import EventRecord, PredictionRecord
 
 logger = logging.getLogger("serving")
 RETRY = {"Retry-After": "1"}
 MAX_EXPLAINED = 10  # rows of a request; each takes some milliseconds
-FEW = MANY - 1  # rows that are answered one after another: only the thread asks by the column
 PRUNE_SECONDS = 1.0
 
 
@@ -151,10 +149,7 @@ class PredictionService:
             offset = self._log_offset
             if engine.prefers_columns(len(rows)):
                 return await self._worker.run(engine.predict_columns, rows), offset
-            predictions: list[Any] = []
-            for start in range(0, len(rows), FEW):
-                predictions += engine.predict(rows[start : start + FEW])
-                await asyncio.sleep(0)
+            predictions = await model.predict_between(rows)
             if not explain:
                 return predictions, offset
             features = [engine.features(row) for row in rows]

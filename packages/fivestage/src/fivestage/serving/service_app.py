@@ -14,13 +14,12 @@ from fivestage.artifact.predictions import form_of
 from fivestage.features.problem import Problem
 from fivestage.serving.admission import Admission
 from fivestage.serving.decoders import Receipt, events_intake, rows_intake
-from fivestage.serving.direct_route import direct_routes
+from fivestage.serving.direct_route import direct_routes, read_body
 from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
 from fivestage.serving.middleware import RequestMiddleware
 from fivestage.serving.openapi import GUARDED, components_of, messages, refusals
 from fivestage.serving.pages import documentation_pages, form_page
 from fivestage.serving.problems import ProblemDetails, answer_with_problem_details
-from fivestage.serving.requests import read_body
 from fivestage.serving.server import Service, prepare_process, require_ready, stop_gracefully
 from fivestage.serving.service import PredictionService
 from fivestage.serving.service_settings import Settings
@@ -132,7 +131,8 @@ class PredictionApp(ServiceApp):
             | events.components()
             | components_of([answer, Receipt, InferenceRequest, InferenceResponse]),
         )
-        self.reads_rows, self.reads_events = messages(rows, answer), messages(events, Receipt)
+        self.reads_rows = messages(rows.schema(), answer, rows.named_examples)
+        self.reads_events = messages(events.schema(), Receipt, events.named_examples)
 
         @self.public.get("/", include_in_schema=False)
         async def form() -> HTMLResponse:

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from pathlib import Path
 
-from fivestage.artifact.engine import MANY
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.serving.decoders import Plain
@@ -16,7 +15,6 @@ from fivestage.serving.store import Shadowed
 
 QUEUE = 1000  # requests that may wait; of more, the oldest are not shadowed
 GROUP = 64  # requests of one commit
-FEW = MANY - 1  # rows at a time; see `fivestage.serving.service`
 logger = logging.getLogger("serving")
 
 
@@ -75,10 +73,6 @@ def _onto(champion: Model, model: Model) -> Model:
 
 
 async def _answer(model: Model, request_id: str, rows: list[Plain]) -> Shadowed:
-    forecast = model.engine.form.forecast
-    found: list[tuple[float, ...]] = []
-    for start in range(0, len(rows), FEW):  # requests are answered in between
-        found += [forecast(one) for one in model.engine.predict(rows[start : start + FEW])]
-        await asyncio.sleep(0)
-    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in found])
+    forecasts = [model.engine.form.forecast(one) for one in await model.predict_between(rows)]
+    text = ",".join([repr(one[0]) if len(one) == 1 else repr(list(one)) for one in forecasts])
     return Shadowed(request_id, time.time(), model.version, f"[{text}]")
