@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evidently import Report
+from evidently import DataDefinition, Report
 from evidently.core.report import Snapshot
 from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
 from evidently.tests import gt, lt
 
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.metrics import Answers
+from fivestage.monitoring import evidently_quality
 from fivestage.monitoring.causes import Effect, drift_rows, failed_tests, with_effects
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
@@ -25,7 +26,7 @@ from fivestage.monitoring.evidently_drift import (
     DriftStatistic,
     LabelDrift,
 )
-from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
+from fivestage.monitoring.evidently_quality import LabelledRows, RowsAlone, ScoreLimit
 from fivestage.monitoring.performance import judge
 from fivestage.monitoring.period_report import period_frame, run_checks, with_verdict
 from fivestage.monitoring.workspace import add_run, open_workspace
@@ -177,6 +178,25 @@ def test_a_line_of_an_owner_decides_too() -> None:
     quality = Report([LabelledRows(items=[RocAuc(tests=[gt(0.99)])])])
     (cause,) = failed_tests(run_checks(quality, now, then, contract, 63 * DAY))
     assert cause.kind == "performance"
+
+
+def test_a_thinned_reference_leaves_the_current_quality_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quality() -> list[str]:
+        tests = checked(window(10, REFERENCE, PERIOD)).tests_results
+        return [one.description for one in tests if one.metric_config.params["type"].endswith(":RocAuc")]
+
+    whole = quality()
+    monkeypatch.setattr(evidently_quality, "REFERENCE_ROWS", 50)
+    assert quality() == whole
+    assert len(whole) == 1
+    sizes = [len(evidently_quality._labelled(labelled_rows(), most).as_dataframe()) for most in (50, 10**6)]
+    assert sizes == [50, 400]
+
+
+def labelled_rows() -> RowsAlone:
+    chance = np.linspace(0.1, 0.9, 400)
+    rows = pd.DataFrame({LABEL_COLUMN: chance > 0.5, FORECAST_COLUMN: chance})
+    return RowsAlone(rows.astype(np.float64), DataDefinition(numerical_columns=[FORECAST_COLUMN]))
 
 
 def test_runs_of_a_period_lie_in_the_workspace_once(tmp_path: object) -> None:

@@ -1,5 +1,6 @@
 """The model's quality as Evidently metrics: its own ones on labelled rows, and scores with our limits."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,6 +15,8 @@ from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of the fir
 
 from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
 from fivestage.monitoring.performance import JudgedScore
+
+REFERENCE_ROWS = 10_000
 
 
 class ScoreLimit(SingleValueMetric):
@@ -64,14 +67,18 @@ class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
 
 
 class LabelledRows(MetricContainer):
-    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one."""
+    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one.
+
+    Of the reference, evenly spread rows suffice: Evidently draws curves with a point for each.
+    """
 
     items: list[Metric]
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
         """The metrics, calculated on those rows ahead, so that the report finds their results."""
-        labelled = [None if one is None else _labelled(one) for one in context._input_data]  # noqa: SLF001
-        if labelled[0] is None or any(one is not None and one.as_dataframe().empty for one in labelled):
+        current, reference = context._input_data  # noqa: SLF001
+        labelled = [_labelled(current), None if reference is None else _labelled(reference, REFERENCE_ROWS)]
+        if any(one is not None and one.as_dataframe().empty for one in labelled):
             return []
         some = Context(context.configuration)
         some.init_dataset(labelled[0], labelled[1])
@@ -81,9 +88,10 @@ class LabelledRows(MetricContainer):
         return self.items
 
 
-def _labelled(dataset: Dataset) -> Dataset:
+def _labelled(dataset: Dataset, most_rows: float = math.inf) -> Dataset:
     frame = dataset.as_dataframe()
     frame = frame[frame[LABEL_COLUMN].notna() & frame[FORECAST_COLUMN].notna()]
+    frame = frame.iloc[:: max(1, math.ceil(len(frame) / most_rows))]
     if (frame[LABEL_COLUMN] % 1 == 0).all():  # of classes: scikit-learn takes 1.0 for a number
         frame = frame.astype({LABEL_COLUMN: "int64"})
     return RowsAlone(frame, dataset._data_definition)  # noqa: SLF001
