@@ -176,7 +176,8 @@ def monitor(
     from fivestage.reporting.notices import write_notice
     from fivestage.reporting.run_notices import period_lines, period_notice
     from pipelines import runs
-    from steps.monitor import nothing_logged, page_of
+    from steps.monitor import nothing_logged
+    from steps.report import page_of
 
     contract, loop = PROBLEM.contract, retraining_loop(SERVING)
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
@@ -237,7 +238,7 @@ def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
     from fivestage.cli.simulation import simulate_months
     from fivestage.common.settings import DEMO
     from pipelines import runs
-    from steps.monitor import page_of
+    from steps.report import page_of
 
     try:
         data, loop = trained.rows_and_events(), retraining_loop(str(DEMO))

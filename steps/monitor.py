@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 from zenml import step
 
-from fivestage.common.settings import DEMO, EVIDENTLY_WORKSPACE, REPORTS, VAR
+from fivestage.common.settings import DEMO, EVIDENTLY_WORKSPACE, VAR
 from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
@@ -28,8 +28,8 @@ from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
 from steps.model import REGISTRY
+from steps.report import page_of
 
-PAGES = REPORTS / "drift"
 logger = logging.getLogger(__name__)
 METRICS = VAR / "metrics" / "monitoring.prom"
 NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
@@ -147,11 +147,6 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
 def _project_of(folder: str) -> str:
     """The name of a service's project in Evidently's workspace: the demo's is its own."""
     return f"{PROBLEM.contract.name}{', demo' if Path(folder) == DEMO else ''}"
-
-
-def page_of(start: int) -> Path:
-    """Where Evidently's page of a period lies."""
-    return PAGES / f"{day_of(start)}.html"
 
 
 def _log(monitored: MonitoredPeriod, page: Path, name: str, folder: str) -> None:

@@ -1,11 +1,14 @@
 """ZenML steps that save what the report shows: change here what goes on the page and to MLflow."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 from zenml import step
 
 from fivestage.artifact.artifact import Artifact
+from fivestage.common.settings import REPORTS
+from fivestage.contract.contract import day_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.evaluation.gates import Gate
 from fivestage.registry.versions import Version
@@ -39,3 +42,8 @@ def trained(version: str) -> tuple[Version, Artifact, Selection, tuple[Gate, ...
     """A version, its artifact, how it was selected, and the gates that it passed or not."""
     found, artifact = REGISTRY.open(version)
     return found, artifact, found.load_record(Selection), found.load_record(GateVerdict).gates
+
+
+def page_of(start: int) -> Path:
+    """Where Evidently's page of a period lies."""
+    return REPORTS / "drift" / f"{day_of(start)}.html"

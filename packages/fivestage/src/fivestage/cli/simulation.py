@@ -83,6 +83,8 @@ class Simulation:
 
         with ThreadPoolExecutor(1) as ahead:
             reported = ahead.submit(outcomes, first.as_of)
+            import fivestage.monitoring.period  # noqa: F401 - Evidently takes seconds, and so do these outcomes
+
             for number, start in enumerate(starts, 1):
                 self._require_answers(reported.result())
                 exchange = request_decisions(self.settings, rows, self.contract, start, start + length)
