@@ -95,18 +95,27 @@ def test_the_order_of_the_data_is_part_of_the_state(checkpoints: Path) -> None:
     assert UserError.__name__ in str(raised.value)
 
 
-def test_a_killed_worker_is_started_again_a_killed_node_is_replaced_and_the_losses_are_the_same(
+def test_a_training_goes_on_without_a_worker_a_node_and_the_node_of_the_store_and_the_losses_are_the_same(
     undisturbed: list[float], tmp_path: Path
 ) -> None:
+    """`kill -9` of each; what holds the store ends its peer, and both are started again."""
     config = RunConfig(model=MODEL, training=settings(TWO))
     with local_nodes(LocalNodes(tmp_path, 2, free_port(), pause=0.03), config, DATA) as nodes:
-        nodes.wait_for_step(random.randint(12, 25))
+        nodes.wait_for_step(random.randint(8, 14))
         nodes.kill_worker(0)
         before = len(nodes.losses())
         nodes.wait_until(lambda: len(nodes.losses()) > before + 1, seconds=120)  # it goes on by itself
-        nodes.wait_for_step(random.randint(35, 48))
+        nodes.wait_for_step(random.randint(25, 32))
         nodes.kill_node(1)
         nodes.start(1)
+        before = len(nodes.losses())
+        nodes.wait_until(lambda: len(nodes.losses()) > before + 1, seconds=120)
+        nodes.wait_for_step(random.randint(42, 50))
+        nodes.kill_node(0)
+        nodes.wait_until(lambda: nodes.agents[1].poll() is not None, seconds=60)
+        assert nodes.agents[1].returncode != 0
+        for index in range(2):
+            nodes.start(index)
         nodes.finish()
         lines = nodes.losses()
     assert {line["restarts"] for line in lines} >= {0, 1}

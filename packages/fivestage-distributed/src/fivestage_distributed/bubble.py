@@ -86,16 +86,7 @@ class Bubble:
 
 
 def measure_bubble(schedule: str, processes: int, repeats: int = 3) -> Bubble:
-    """Time steps of a schedule with p, 2p and 4p microbatches.
-
-    Args:
-        schedule: a key of `SCHEDULES`.
-        processes: of the pipeline.
-        repeats: of each; the fastest counts.
-
-    Returns:
-        The times as the slowest process has seen them.
-    """
+    """Time steps of a schedule with p, 2p and 4p microbatches."""
     found = run_processes(processes, _measure, schedule, repeats)
     seconds = {count: max(one[count] for one in found) for count in found[0]}
     return Bubble(schedule, processes, SCHEDULES[schedule][1], seconds)

@@ -169,11 +169,7 @@ class Spent:
 
 
 def classes_of(contract: Contract) -> int:
-    """How many classes the label has.
-
-    Raises:
-        UserError: the label is a number.
-    """
+    """How many classes the label has."""
     if isinstance(contract, RegressionContract):
         raise UserError(
             f"{contract.name} predicts a number; the transformer predicts classes: train it for a "
@@ -214,17 +210,7 @@ def challenge(
 def train_challenger(
     source: TokenSource, windows: TemporalSplit, config: ChallengerConfig, folder: Path
 ) -> tuple[Challenger, Spent]:
-    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's later rows.
-
-    Args:
-        source: tokens of the problem's rows.
-        windows: the last fold's training rows are learnt from, its validation rows calibrate.
-        config: sizes.
-        folder: of checkpoints and logs, a folder for each training; one that is complete is not repeated.
-
-    Returns:
-        The challenger, and what its trainings have left.
-    """
+    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's later rows."""
     contract, fold = source.problem.contract, windows.folds[-1]
     label = labels_of(source.rows, contract)
     learnt, held = evenly(fold.train, config.rows), evenly(fold.valid, config.rows)
@@ -276,20 +262,7 @@ def judge(
     control: Challenger | None = None,
     champion: Champion | None = None,
 ) -> Judged:
-    """The library's own evaluation and gates, and what the events of other rows are worth.
-
-    Args:
-        source: tokens of the problem's rows.
-        windows: the holdout window decides, the test window after it is reported.
-        config: how the challenger was trained.
-        challenger: trained.
-        spent: what its trainings have left.
-        control: one without pre-training, if there is one.
-        champion: what answers features as the champion does; None where there is none.
-
-    Returns:
-        Gates and scores.
-    """
+    """The library's own evaluation and gates, and what the events of other rows are worth."""
     problem, rows, events = source.problem, source.rows, source.events
     contract = problem.contract
     features = build_features(problem.features, rows, events.events, events.reference)
@@ -400,14 +373,7 @@ def gate_lines(judged: Judged) -> str:
 
 
 def sentences(judged: Judged) -> list[str]:
-    """What was measured, in words, for a page.
-
-    Args:
-        judged: what became of the challenger.
-
-    Returns:
-        Sentences; intervals are over days.
-    """
+    """What was measured, in words, for a page."""
 
     def scores(of: Scored) -> str:
         return ", ".join(

@@ -70,14 +70,7 @@ class Checkpoints:
                 shutil.rmtree(folder_of(self.folder, step))
 
     def restore(self) -> int:
-        """Load the newest complete checkpoint into the parameters and the optimizer.
-
-        Returns:
-            The number of steps done; 0 where there is no checkpoint.
-
-        Raises:
-            UserError: the checkpoint is of another order of the data.
-        """
+        """Load the newest complete checkpoint into the parameters and the optimizer."""
         newest = torch.tensor(max(complete_steps(self.folder), default=0))
         dist.broadcast(newest, 0, group=self._group)  # a folder may look different from another node
         if not newest:
@@ -108,15 +101,7 @@ class Checkpoints:
 
 
 def load_parameters(parameters: Mapping[str, nn.Parameter], folder: Path) -> None:
-    """Bring the parameters of the newest complete checkpoint into a model, whole or a part.
-
-    Args:
-        parameters: by the names that they have in the whole model.
-        folder: of the checkpoints.
-
-    Raises:
-        UserError: there is no complete one.
-    """
+    """Bring the parameters of the newest complete checkpoint into a model, whole or a part."""
     steps = complete_steps(folder)
     if not steps:
         raise UserError(f"{folder} holds no complete checkpoint.")

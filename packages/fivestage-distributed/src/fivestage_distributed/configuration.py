@@ -133,17 +133,7 @@ class RunConfig(StrictModel):
 
 
 def load_config(path: Path) -> RunConfig:
-    """The settings of a YAML file.
-
-    Args:
-        path: of the file, with `model` and `training`.
-
-    Returns:
-        The typed settings.
-
-    Raises:
-        UserError: naming what in the file does not do.
-    """
+    """The settings of a YAML file."""
     try:
         return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:

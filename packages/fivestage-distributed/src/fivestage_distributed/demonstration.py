@@ -87,16 +87,7 @@ class Demonstration:
 
 
 def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
-    """Train in two processes, kill a worker or a node at a random step, and let the training go on.
-
-    Args:
-        what: `worker` or `node`.
-        expected: losses of the undisturbed training.
-        seed: of the step.
-
-    Returns:
-        What followed.
-    """
+    """Train in two processes, kill a worker or a node at a random step, and let the training go on."""
     parallel = ParallelConfig(dp=2, zero=3)
     training = TrainingConfig(steps=STEPS, batch=BATCH, parallel=parallel, checkpoint_every=EVERY, keep=3)
     config, data = RunConfig(model=MODEL, training=training), toy_sequences(MODEL.vocabulary, MODEL.context)
@@ -135,14 +126,7 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
 
 
 def measure(say: Callable[[str], None] = print) -> Demonstration:
-    """Measure all of it on this machine.
-
-    Args:
-        say: called with a line for each thing that is measured.
-
-    Returns:
-        What was measured.
-    """
+    """Measure all of it on this machine."""
     start = time.perf_counter()
     losses, whole = alone()
     say(f"One process: {len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}.")
@@ -175,15 +159,7 @@ def measure(say: Callable[[str], None] = print) -> Demonstration:
 
 
 def write_page(found: Demonstration, path: Path = PAGE) -> Path:
-    """Write what was measured as a page with plots, which loads nothing from anywhere.
-
-    Args:
-        found: what was measured.
-        path: of the HTML file; its folder is made.
-
-    Returns:
-        The path.
-    """
+    """Write what was measured as a page with plots, which loads nothing from anywhere."""
     environment = Environment(
         loader=FileSystemLoader([Path(__file__).parent, LIBRARY]), autoescape=True, undefined=StrictUndefined
     )

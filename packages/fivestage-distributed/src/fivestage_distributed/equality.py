@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ LAYOUTS: dict[str, ParallelConfig] = {
     "1F1B, 2 stages": ParallelConfig(pp=2, schedule="1f1b", microbatches=4),
     "1F1B, 4 stages": ParallelConfig(pp=4, schedule="1f1b", microbatches=8),
     "interleaved 1F1B, 2 x 2 stages": ParallelConfig(pp=2, schedule="interleaved", microbatches=4),
+    "interleaved 1F1B, 4 x 2 stages": ParallelConfig(pp=4, schedule="interleaved", microbatches=4),
     "pipeline x FSDP, 2 x 2": ParallelConfig(pp=2, dp=2, zero=2, schedule="1f1b", microbatches=4),
     "pipeline x DDP, 2 x 2": ParallelConfig(pp=2, dp=2, schedule="1f1b", microbatches=4),
 }
@@ -51,14 +53,7 @@ class Held:
 
 
 def held(trained: Trained) -> Held:
-    """Count what one process holds of parameters, gradients and optimizer state.
-
-    Args:
-        trained: a training's end, before its gradients are set to zero.
-
-    Returns:
-        Bytes, of this process's own shards.
-    """
+    """Count what one process holds of parameters, gradients and optimizer state."""
     parameters = list(trained.part.parameters().values())
     optimizer = trained.optimizer
     own = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
@@ -77,12 +72,15 @@ def _bytes(tensor: torch.Tensor) -> int:
     return local.numel() * local.element_size()
 
 
-def curve(parallel: ParallelConfig, steps: int = STEPS, *, synced: bool = True) -> tuple[list[float], Held]:
+def curve(
+    parallel: ParallelConfig, steps: int = STEPS, *, layers: int = MODEL.layers, synced: bool = True
+) -> tuple[list[float], Held]:
     """The losses of a layout on the toy sequences, and what this process holds; it is one of a group."""
     training = TrainingConfig(steps=steps, batch=BATCH, parallel=parallel)
     data = toy_sequences(MODEL.vocabulary, MODEL.context)
     begin = None if synced else drop_gradient_sync
-    trained = train(MODEL, training, data, torch.device("cpu"), begin=begin)
+    model = MODEL.model_copy(update={"layers": layers})
+    trained = train(model, training, data, torch.device("cpu"), begin=begin)
     return trained.losses, held(trained)
 
 
@@ -109,32 +107,32 @@ class Compared:
 
 
 def compare(expected: list[float], layouts: Sequence[str] = (*LAYOUTS, CONTROL)) -> Iterator[Compared]:
-    """Train layouts, all those of as many processes one after the other in the same processes.
-
-    Args:
-        expected: the losses of one process.
-        layouts: keys of `LAYOUTS`, or `CONTROL`.
-
-    Yields:
-        How far the losses of each are from those of one process.
-    """
+    """Train layouts, all those of as many processes one after the other in the same processes."""
     by_count: dict[int, list[str]] = {}
     for name in layouts:
         by_count.setdefault(_parallel(name).processes, []).append(name)
     for count, names in by_count.items():
         found = run_processes(count, _curves, names, len(expected))
         for name, ranks in zip(names, zip(*found, strict=True), strict=True):
-            worst = max(difference(losses, expected) for losses, _ in ranks)
+            layers = _layers(_parallel(name))
+            whole = expected if layers == MODEL.layers else alone(len(expected), layers)[0]
+            worst = max(difference(losses, whole) for losses, _ in ranks)
             yield Compared(name, count, worst, tuple(one for _, one in ranks))
 
 
-def alone(steps: int = STEPS) -> tuple[list[float], Held]:
+def alone(steps: int = STEPS, layers: int = MODEL.layers) -> tuple[list[float], Held]:
     """The losses of one process, and what it holds."""
-    return run_processes(1, curve, ParallelConfig(), steps)[0]  # type: ignore[no-any-return]
+    return run_processes(1, partial(curve, layers=layers), ParallelConfig(), steps)[0]  # type: ignore[no-any-return]
 
 
 def _curves(names: list[str], steps: int) -> list[tuple[list[float], Held]]:
-    return [curve(_parallel(name), steps, synced=name != CONTROL) for name in names]
+    layouts = ((_parallel(name), name != CONTROL) for name in names)
+    return [curve(one, steps, layers=_layers(one), synced=synced) for one, synced in layouts]
+
+
+def _layers(parallel: ParallelConfig) -> int:
+    """Of the model: one at least for each stage."""
+    return max(MODEL.layers, parallel.pp * parallel.chunks)
 
 
 def _parallel(name: str) -> ParallelConfig:

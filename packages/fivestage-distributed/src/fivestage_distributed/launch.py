@@ -64,11 +64,7 @@ class Node:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Node:
-        """As the cluster tells it: ZenML's names, or our own Job's; one node where it tells nothing.
-
-        Raises:
-            UserError: where there are several nodes, and it is not told which one this is.
-        """
+        """As the cluster tells it: ZenML's names, or our own Job's; one node where it tells nothing."""
         for count, address, port in (
             ("ZENML_KUBERNETES_POD_COUNT", "ZENML_KUBERNETES_MAIN_ADDRESS", "ZENML_KUBERNETES_MAIN_PORT"),
             ("NODE_COUNT", "MAIN_ADDRESS", "MAIN_PORT"),
@@ -86,16 +82,7 @@ class Node:
 
 
 def torchrun_arguments(node: Node, processes: int, restarts: int) -> list[str]:
-    """How `torchrun` is started on a node.
-
-    Args:
-        node: which one of how many.
-        processes: of this node.
-        restarts: how often workers are started again before the node gives up.
-
-    Returns:
-        The arguments before the script's name.
-    """
+    """How `torchrun` is started on a node."""
     same = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
     if node.count == 1:
         return ["--standalone", *same]
@@ -121,19 +108,7 @@ def torchrun_environment(environment: Mapping[str, str] = os.environ) -> dict[st
 
 
 def command(config: Path, worker: Sequence[str], node: Node) -> list[str]:
-    """The words that start a node's part of a training.
-
-    Args:
-        config: the file of settings, whose `parallel` says how many processes there are on all nodes.
-        worker: arguments of `fivestage_distributed worker` after the file of settings.
-        node: which one of how many.
-
-    Returns:
-        A command; one process alone needs no `torchrun`.
-
-    Raises:
-        UserError: the processes cannot be divided evenly among the nodes.
-    """
+    """The words that start a node's part of a training."""
     processes = load_config(config).training.parallel.processes
     each, rest = divmod(processes, node.count)
     if rest:

@@ -81,15 +81,7 @@ class Transformer(nn.Module):
         return x
 
     def keep_stage(self, stage: int, stages: int) -> Transformer:
-        """Drop the layers of all other stages; names of parameters stay, and so do checkpoints.
-
-        Args:
-            stage: from 0.
-            stages: of the whole pipeline; layers are divided as evenly as they can be.
-
-        Returns:
-            This model, with a part of its layers.
-        """
+        """Drop the layers of all other stages; names of parameters stay, and so do checkpoints."""
         layers = len(self.blocks)
         if layers < stages:
             raise ValueError(f"{layers} layers cannot be divided among {stages} stages")
@@ -105,16 +97,7 @@ class Transformer(nn.Module):
 
 
 def initial_model(config: ModelConfig, seed: int, *, recompute: bool = False) -> Transformer:
-    """The model before training, the same in every process.
-
-    Args:
-        config: its sizes.
-        seed: of its parameters.
-        recompute: activations are computed again in the backward pass.
-
-    Returns:
-        The whole model, on the CPU.
-    """
+    """The model before training, the same in every process."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(config, recompute=recompute)

@@ -68,16 +68,7 @@ def mesh_of(parallel: ParallelConfig, device: str) -> DeviceMesh:
 
 
 def divide(model: ModelConfig, training: TrainingConfig, device: torch.device) -> Part:
-    """This process's part of a new model, whose first parameters depend on the seed alone.
-
-    Args:
-        model: sizes.
-        training: how it is divided, and the seed.
-        device: of this process.
-
-    Returns:
-        The part, ready to be trained.
-    """
+    """This process's part of a new model, whose first parameters depend on the seed alone."""
     parallel = training.parallel
     mesh = mesh_of(parallel, device.type)
     rank, stages = int(mesh["pipeline"].get_local_rank()), parallel.pp * parallel.chunks

@@ -131,11 +131,7 @@ class LocalNodes:
         return losses_of(self.folder / "output")
 
     def wait_until(self, reached: Callable[[], bool], seconds: float) -> None:
-        """Wait for a condition.
-
-        Raises:
-            TimeoutError: it has not come about, with the end of each node's log.
-        """
+        """Wait for a condition."""
         end = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > end:
@@ -147,12 +143,7 @@ class LocalNodes:
         self.wait_until(lambda: any(line["step"] >= step for line in self.losses()[-1:]), seconds)
 
     def finish(self, seconds: float = 180) -> None:
-        """Until all nodes have ended.
-
-        Raises:
-            RuntimeError: one of them with an error.
-            TimeoutError: they have not ended.
-        """
+        """Until all nodes have ended."""
         self.wait_until(lambda: all(one.poll() is not None for one in self.agents.values()), seconds)
         if any(one.returncode for one in self.agents.values()):
             raise RuntimeError(f"A node has failed.\n{self._logs()}")
@@ -176,15 +167,7 @@ def local_nodes(nodes: LocalNodes, config: RunConfig, data: Sequences) -> Iterat
 
 
 def disturbed_difference(lines: list[dict[str, float]], expected: list[float]) -> float:
-    """The largest relative error of any loss of a training, those of repeated steps included.
-
-    Args:
-        lines: as `LocalNodes.losses` returns them.
-        expected: the losses of the undisturbed training.
-
-    Returns:
-        The error; infinite where a step is missing.
-    """
+    """The largest relative error of any loss of a training, those of repeated steps included."""
     if {round(line["step"]) for line in lines} != set(range(len(expected))):
         return float("inf")
     return max(abs(line["loss"] / expected[round(line["step"])] - 1) for line in lines)

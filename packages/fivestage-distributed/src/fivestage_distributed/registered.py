@@ -56,11 +56,7 @@ class RegisteredChallenger:
 
 
 def save(model: RegisteredChallenger, folder: Path) -> str:
-    """Write it to a new folder.
-
-    Returns:
-        The digest of its manifest, which has the checksum of its weights.
-    """
+    """Write it to a new folder."""
     folder.mkdir(parents=True)
     challenger = model.challenger
     with (folder / WEIGHTS).open("wb") as file:
@@ -79,14 +75,7 @@ def save(model: RegisteredChallenger, folder: Path) -> str:
 
 
 def load(folder: Path) -> RegisteredChallenger:
-    """Read what `save` wrote: the loader that the version's tag names.
-
-    Args:
-        folder: whose manifest has the registered digest.
-
-    Raises:
-        UserError: when the weights are not those that were registered.
-    """
+    """Read what `save` wrote: the loader that the version's tag names."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if checksum_of(folder / WEIGHTS) != manifest["weights"]:
         raise UserError(f"{folder / WEIGHTS} is not the file that was registered (its checksum differs).")
@@ -124,15 +113,6 @@ def register_challenger(
     """Register it in MLflow as a version of the project's model, beside those that `make train` registers.
 
     No alias points to it: the service reads artifacts, and cannot serve it.
-
-    Args:
-        model: trained.
-        judged: what became of it.
-        config: how it was trained.
-        lineage: what it was made from.
-
-    Returns:
-        The version; of what is registered already, the version that it has.
     """
     registry, client = ModelRegistry(model.contract.name), MlflowClient()
     as_of = str(model.contract.split.test_start)

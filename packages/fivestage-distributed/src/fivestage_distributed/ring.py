@@ -68,16 +68,7 @@ class RingTime:
 
 
 def measure_ring(processes: int, sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> list[RingTime]:
-    """Time both on loopback, for messages of several sizes.
-
-    Args:
-        processes: in the ring.
-        sizes: bytes, multiples of 4 x processes.
-        repeats: of each; the median counts.
-
-    Returns:
-        A line a size, as the first process has seen it.
-    """
+    """Time both on loopback, for messages of several sizes."""
     found: list[RingTime] = run_processes(processes, _measure, sizes, repeats)[0]
     return found
 
@@ -123,15 +114,7 @@ class AlphaBeta:
 
 
 def fit_alpha_beta(times: list[RingTime], processes: int) -> AlphaBeta:
-    """Fit the cost model to measured times, by least squares of relative errors.
-
-    Args:
-        times: of messages of at least two sizes.
-        processes: in the ring.
-
-    Returns:
-        The fitted model.
-    """
+    """Fit the cost model to measured times, by least squares of relative errors."""
     measured = np.array([one.ring for one in times])
     steps = 2 * (processes - 1)
     terms = np.array([[steps, steps * one.size / processes] for one in times])

@@ -108,18 +108,7 @@ class RawField:
 def raw_fields(
     problem: Problem, rows: pd.DataFrame, store: OfflineFeatureStore, reference: Reference, count: int
 ) -> dict[str, RawField]:
-    """What the tokens of rows are made of.
-
-    Args:
-        problem: whose columns and features they are.
-        rows: the contract's columns and `decision_at`.
-        store: all events.
-        reference: the tables that do not change.
-        count: events of each log, the newest.
-
-    Returns:
-        By name, columns of the contract first; nothing in them was known after the row's decision.
-    """
+    """What the tokens of rows are made of."""
     found = {}
     for name, column in problem.contract.columns.items():
         values: pd.Series[Any] = rows[name]
@@ -153,16 +142,7 @@ def raw_fields(
 
 
 def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> Vocabulary:
-    """Buckets and tokens of rows to learn from.
-
-    Args:
-        raw: as `raw_fields` returns them.
-        classes: of the label.
-        count: events of each log.
-
-    Returns:
-        The vocabulary.
-    """
+    """Buckets and tokens of rows to learn from."""
     size = classes + 1
     fields = {}
     for name, one in raw.items():
@@ -184,15 +164,7 @@ def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> V
 
 
 def encode(raw: Mapping[str, RawField], vocabulary: Vocabulary) -> Tokens:
-    """Rows as sequences of equal length, the last position asking for the label.
-
-    Args:
-        raw: as `raw_fields` returns them.
-        vocabulary: which may lack what the rows have, and have what they lack.
-
-    Returns:
-        Rows x positions.
-    """
+    """Rows as sequences of equal length, the last position asking for the label."""
     rows = len(next(iter(raw.values())).found)
     columns = []
     for name, one in vocabulary.fields.items():

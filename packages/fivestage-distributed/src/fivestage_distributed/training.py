@@ -44,16 +44,7 @@ class Sequences:
         return len(self.inputs)
 
     def batch(self, step: int, size: int, seed: int) -> Sequences:
-        """The batch of a step: each epoch a new permutation, of which a short rest is left out.
-
-        Args:
-            step: from 0.
-            size: sequences of all processes together.
-            seed: of the order.
-
-        Returns:
-            So many sequences, the same in every process.
-        """
+        """The batch of a step: each epoch a new permutation, of which a short rest is left out."""
         steps = len(self) // size
         if steps == 0:
             raise ValueError(f"a batch of {size} sequences cannot be had of {len(self)}")
@@ -70,17 +61,7 @@ class Sequences:
 
 
 def toy_sequences(vocabulary: int, context: int, count: int = 512, seed: int = 1) -> Sequences:
-    """Sequences in which each token depends on the one before: a random Markov chain.
-
-    Args:
-        vocabulary: number of tokens.
-        context: positions.
-        count: sequences.
-        seed: of the chain.
-
-    Returns:
-        Sequences that a model can learn something of.
-    """
+    """Sequences in which each token depends on the one before: a random Markov chain."""
     generator = np.random.default_rng(seed)
     cumulative = generator.dirichlet(np.full(vocabulary, 0.1), vocabulary).cumsum(axis=1)
     tokens = np.zeros((count, context + 1), dtype=np.int64)

@@ -14,21 +14,7 @@ from zenml import CommandStep, pipeline
 
 
 def training_step(config: str, data: str, output: str, pods: int = 1, operator: str = "") -> CommandStep:
-    """A step that trains as a file of settings says.
-
-    Args:
-        config: path of the settings; `parallel` says how many processes there are on all pods.
-        data: path of sequences.npz.
-        output: folder of checkpoints and losses, which all pods share.
-        pods: how many; more than one needs an operator.
-        operator: name of the stack's Kubernetes step operator; empty: the step runs on this machine.
-
-    Returns:
-        The step, to be called in a pipeline.
-
-    Raises:
-        ValueError: several pods, and nothing that starts them.
-    """
+    """A step that trains as a file of settings says."""
     if pods > 1 and not operator:
         raise ValueError(f"{pods} pods need the name of a Kubernetes step operator of the stack")
     settings: dict[str, Any] = {"step_operator.kubernetes": {"pod_count": pods}} if operator else {}

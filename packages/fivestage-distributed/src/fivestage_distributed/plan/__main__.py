@@ -71,11 +71,7 @@ def options(*arguments: str) -> argparse.Namespace:
 
 
 def job_of(given: argparse.Namespace) -> Job:
-    """Return the job that options ask for.
-
-    Raises:
-        UserError: Naming the first one that makes no sense.
-    """
+    """Return the job that options ask for."""
     model, accelerator = find_model(given.model), find_accelerator(given.gpu)
     batch = (
         number(given.batch, "--batch") if given.batch else LARGE_BATCH if model.parameters >= LARGE else BATCH

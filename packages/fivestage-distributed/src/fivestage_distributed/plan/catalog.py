@@ -205,11 +205,7 @@ def mfu(tflops: float, accelerator: Accelerator) -> float:
 
 
 def number(text: str, name: str) -> float:
-    """Return a number with a unit: 70b, 2T, 4M, 512.
-
-    Raises:
-        UserError: Saying how to write it.
-    """
+    """Return a number with a unit: 70b, 2T, 4M, 512."""
     found = SIZE.fullmatch(text)
     try:
         value = float(found[1]) * UNITS[found[2].lower()] if found else float(text)
@@ -227,15 +223,7 @@ def catalog() -> Mapping[str, Any]:
 
 
 def find_model(text: str) -> Model:
-    """Return a model by name, by size, or from a file.
-
-    Args:
-        text: A name or an alias of catalog.yaml, a YAML file with the fields of `Model`, or a size such as
-            30b, which gives a shape like Llama 3's.
-
-    Raises:
-        UserError: Naming the models there are, or what is wrong with the file.
-    """
+    """Return a model by name, by size, or from a file."""
     models, key = catalog()["models"], text.lower()
     name = catalog()["aliases"].get(key, key)
     if name in models:
@@ -255,11 +243,7 @@ def find_model(text: str) -> Model:
 
 
 def find_accelerator(text: str) -> Accelerator:
-    """Return an accelerator by name.
-
-    Raises:
-        UserError: Naming those there are.
-    """
+    """Return an accelerator by name."""
     known, key = catalog()["accelerators"], text.lower()
     if key not in known:
         raise UserError(
@@ -278,11 +262,7 @@ def accelerator_of(device: str) -> Accelerator | None:
 
 
 def find_price(accelerator: str, path: Path = PRICES) -> Price:
-    """Return the price of an accelerator's hour.
-
-    Raises:
-        UserError: When the file has none, or says it wrongly.
-    """
+    """Return the price of an accelerator's hour."""
     prices = read(Prices, path).accelerators
     if accelerator not in prices:
         raise UserError(

@@ -43,19 +43,7 @@ Scales = Sequence[tuple[int, Run | str]]
 def write(
     run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, curve: Sequence[Run], path: Path
 ) -> Path:
-    """Write the page.
-
-    Args:
-        run: With the best layout.
-        others: With the runners-up.
-        why: Sentences about the best.
-        scales: Runs with other numbers of GPUs, or why there is none.
-        curve: Runs to be drawn over the number of GPUs.
-        path: The HTML file; its folder is made.
-
-    Returns:
-        The path.
-    """
+    """Write the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, LIBRARY]),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -189,14 +177,7 @@ def scale_rows(job: Job, scales: Scales) -> list[tuple[str, ...]]:
 
 
 def reasons(found: Found) -> list[str]:
-    """Return what would be lost by dividing the model otherwise, one way after the other.
-
-    Args:
-        found: A job's layouts; one fits at least.
-
-    Returns:
-        Sentences.
-    """
+    """Return what would be lost by dividing the model otherwise, one way after the other."""
     best = found.fitting[0]
     told = []
     for name, title in (

@@ -187,11 +187,7 @@ def search(job: Job) -> Found:
 
 
 def require_fitting(job: Job, found: Found) -> Found:
-    """Make sure that some layout fits.
-
-    Raises:
-        UserError: Saying why none does, and the least number of GPUs that would.
-    """
+    """Make sure that some layout fits."""
     if found.fitting:
         return found
     name, usable = job.accelerator.name, USABLE * job.accelerator.memory_gib
