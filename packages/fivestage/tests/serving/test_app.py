@@ -88,13 +88,20 @@ def test_a_route_of_ones_own_has_keys_limits_metrics_and_its_place_in_the_docume
 
 
 def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short_way(
-    deployed: Deployed, traffic: Traffic
+    deployed: Deployed, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(synthetic_problem("binary"), deployed.settings)
 
     @app.post("/mine")
     async def mine(request: Request) -> Response:
+        assert not await request.is_disconnected()
         raise LookupError((await request.body()).decode())
+
+    app.mount("/below", below := FastAPI())
+
+    @below.get("/broken")
+    async def broken() -> None:
+        raise OSError("no space")
 
     @app.exception_handler(LookupError)
     async def answer(_: Request, error: Exception) -> Response:
@@ -103,6 +110,8 @@ def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short
     with running(deployed.settings, app) as service:
         refused = service.client.post("/mine", content=b"body")
         assert (refused.status_code, refused.text) == (418, "mine: body")
+        assert service.client.get("/below/broken").status_code == 500
+        until(lambda: "failed" in [one.getMessage() for one in caplog.records])
         assert 'handler="/mine",method="POST",status="418"} 1.0' in service.client.get("/metrics").text
     wrapped = create_app(synthetic_problem("binary"), deployed.settings)
     wrapped.add_middleware(GZipMiddleware, minimum_size=1)

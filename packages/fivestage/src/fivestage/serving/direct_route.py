@@ -15,7 +15,6 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.types import Scope
 
 from fivestage.serving.admission import KEY, Admission
 from fivestage.serving.problems import ProblemError
@@ -31,9 +30,8 @@ class DirectRoute:
     route: APIRoute
     admission: Admission
 
-    async def respond(self, scope: Scope, body: bytes) -> Response:
+    async def respond(self, request: Request, body: bytes) -> Response:
         """What the endpoint answers to a request whose body has come."""
-        request = Request(scope)
         request._body = body  # noqa: SLF001 (as in FastAPI's "Custom Request and APIRoute class")
         with self.admission:
             response: Response = await self.route.endpoint(request)

@@ -4,7 +4,8 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,10 +28,11 @@ class RequestMiddleware:
         self,
         app: ASGIApp,
         direct: Mapping[tuple[str, str], DirectRoute],
+        handlers: Mapping[Any, Callable[[Request, Exception], Any]],
         settings: Settings,
         metrics: ServiceMetrics,
     ) -> None:
-        self._app, self._direct, self._metrics = app, direct, metrics
+        self._app, self._direct, self._handlers, self._metrics = app, direct, handlers, metrics
         self._largest, self._log = settings.max_body_bytes, settings.log_requests
         self._held = 0  # bytes of bodies that have come and are not answered
         self._too_large = ProblemError(413, f"The body is too large: send at most {self._largest} bytes.")
@@ -62,15 +64,14 @@ class RequestMiddleware:
                 scope["route"] = direct.route
                 direct.admission.identify(scope)
                 body = await self._read(receive, parts)
-                response = await direct.respond(scope, body)
+                response = await direct.respond(Request(scope, receive), body)
                 start = {"status": response.status_code, "headers": response.raw_headers}
                 await response(scope, receive, send)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 (the handler of all others logs it)
-            handlers = scope["app"].exception_handlers
-            found = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
-            response = found(Request(scope), error)
+            handle = next(self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers)
+            response = handle(Request(scope), error)
             response = await response if inspect.isawaitable(response) else response
             if start is None:
                 await response(scope, receive, send_noting)

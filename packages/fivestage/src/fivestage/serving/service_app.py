@@ -95,7 +95,8 @@ class ServiceApp(FastAPI):
         framework = super().build_middleware_stack().app  # type: ignore[attr-defined]
         # An owner's own middleware wants to see every request.
         direct = {} if self.user_middleware else direct_routes(self.routes)
-        return RequestMiddleware(framework, direct, self.state.settings, self.state.metrics)
+        given = self.exception_handlers, self.state.settings, self.state.metrics
+        return RequestMiddleware(framework, direct, *given)
 
     def openapi(self) -> dict[str, Any]:
         """The document, with the schemas that routes refer to; see FastAPI's "Extending OpenAPI"."""
