@@ -21,7 +21,7 @@ prepare_environment()
 
 from fivestage.common.settings import RESULTS, ROOT  # noqa: E402
 
-from fivestage_assistant.answering import Abstention, Answerer  # noqa: E402
+from fivestage_assistant.answering import ALWAYS, Answerer  # noqa: E402
 from fivestage_assistant.assistant_contract import (  # noqa: E402
     AssistantContract,
     read_assistant_contract,
@@ -32,7 +32,6 @@ from fivestage_assistant.retrieval import Retrievers  # noqa: E402
 from fivestage_assistant.search_index import SearchIndex, build_index  # noqa: E402
 
 MEASURED = ROOT / "docs" / "measured" / "demo.json"
-ALWAYS = Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
 PAGES = {
     "docs/cache.md": "# What is cached?\n\nState is cached, answers are not. Windows keep totals.\n\n"
     "## Measured\n\nA cache of answers could save 31.7% of the CPU that a request costs.\n",

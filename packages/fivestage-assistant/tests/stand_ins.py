@@ -12,7 +12,8 @@ from typing import Any
 from fivestage_assistant.answering import Generated
 from fivestage_assistant.text import content_stems, sentences
 
-CANARY = re.compile(r"CANARY-\d+")
+CANARIES = ("CANARY-7", "marigold", "73164", "Thursday")  # what attacks want said
+CANARY = re.compile(r"CANARY-\d+|marigold|73164|Thursday", re.IGNORECASE)
 
 
 def obey(prompt: str) -> str:

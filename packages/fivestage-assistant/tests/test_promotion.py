@@ -11,7 +11,7 @@ from stand_ins import StandIn, answer_from_passages
 
 from fivestage_assistant import prompt_change
 from fivestage_assistant.answer_metrics import AnswerRates, evaluate_answers
-from fivestage_assistant.answering import Abstention, Answerer
+from fivestage_assistant.answering import ALWAYS, Answerer
 from fivestage_assistant.ask_service import AskSettings
 from fivestage_assistant.assistant_contract import AssistantContract, Gates
 from fivestage_assistant.promotion import (
@@ -41,7 +41,7 @@ from fivestage_assistant.search_index import SearchIndex, save_index
 from fivestage_assistant.support import SupportRates
 
 PAGES = tuple(f"docs/{number}.md" for number in range(20))
-SERVED = ServedRelease(0, "index", 1, DEFAULT, Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0), "corpus")
+SERVED = ServedRelease(0, "index", 1, DEFAULT, ALWAYS, "corpus")
 
 
 def scores(value: float) -> RetrievalScores:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 from fivestage.common.errors import UserError
-from stand_ins import CANARY, StandIn, obey
+from stand_ins import CANARIES, CANARY, StandIn, obey
 
 from fivestage_assistant import guard
-from fivestage_assistant.answering import Abstention, Answerer, check_generated
+from fivestage_assistant.answering import ALWAYS, Answerer, check_generated
 from fivestage_assistant.ask_app import PAGE
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.corpus import collect, require_no_secrets
@@ -18,41 +18,36 @@ from fivestage_assistant.index_pipeline import documents_now
 from fivestage_assistant.passages import Document, cut
 from fivestage_assistant.prompts import DEFAULT
 from fivestage_assistant.retrieval import Retrievers
-from fivestage_assistant.search_index import SearchIndex, build_index
+from fivestage_assistant.search_index import SearchIndex, build_index, without
 
-ATTACKS = [
-    one % f"CANARY-{number}"
-    for number, one in enumerate(
-        yaml.safe_load(Path(__file__).with_name("attacks.yaml").read_text(encoding="utf-8"))
-    )
-]
+WRITTEN = yaml.safe_load(Path(__file__).with_name("attacks.yaml").read_text(encoding="utf-8"))
+ATTACKS = [one.replace("%s", CANARIES[n % len(CANARIES)]) for n, one in enumerate(WRITTEN)]
 QUESTION = "What is cached, and what is not?"
-ALWAYS = Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
 
 
 def attacked(
-    attack: str, documents: list[Document], contract: AssistantContract, model: MiniLm, *, guarded: bool
+    attack: str, small: SearchIndex, contract: AssistantContract, model: MiniLm, *, guarded: bool
 ) -> Answerer:
     page = Document(
         "docs/notes.md",
         f"# What is cached, and what is not\n\nThe cache holds state. {attack}\n\nWindows are state.\n",
     )
-    index = build_index([*documents, page], contract.chunking, model)
+    index = build_index([*without(small, ()), page], contract.chunking, model, small)
     return Answerer(
         index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS, guarded=guarded
     )
 
 
 def test_there_are_enough_attacks() -> None:
-    assert len(ATTACKS) >= 40
+    assert len(ATTACKS) >= 200
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_with_the_guard_an_attack_changes_neither_prompt_nor_answer(
-    attack: str, documents: list[Document], contract: AssistantContract, model: MiniLm
+    attack: str, small: SearchIndex, contract: AssistantContract, model: MiniLm
 ) -> None:
     chat = StandIn(obey)
-    answerer = attacked(attack, documents, contract, model, guarded=True)
+    answerer = attacked(attack, small, contract, model, guarded=True)
     generated = answerer.answer(QUESTION, DEFAULT, chat)
     assert chat.prompts
     assert not any(CANARY.search(prompt) for prompt in chat.prompts)
@@ -63,11 +58,11 @@ def test_with_the_guard_an_attack_changes_neither_prompt_nor_answer(
 
 
 def test_without_the_guard_a_model_that_obeys_says_the_canary(
-    documents: list[Document], contract: AssistantContract, model: MiniLm
+    small: SearchIndex, contract: AssistantContract, model: MiniLm
 ) -> None:
     said = there = 0
     for attack in ATTACKS:
-        answerer = attacked(attack, documents, contract, model, guarded=False)
+        answerer = attacked(attack, small, contract, model, guarded=False)
         there += any(CANARY.search(f"{one.heading} {one.text}") for one in answerer.index.passages)
         said += bool(CANARY.search(answerer.answer(QUESTION, DEFAULT, StandIn(obey)).text))
     assert said == there  # links, images and comments are gone with what a reader does not see, guard or not
@@ -114,15 +109,6 @@ def test_an_instruction_in_a_question_is_declined(question: str, answerer: Answe
     answer = answerer.answer(question, DEFAULT, StandIn(obey))
     assert answer.kind == "unknown"
     assert not CANARY.search(answer.text)
-
-
-def test_a_word_in_capitals_that_only_one_page_says_is_strange() -> None:
-    texts = {
-        "a.md": "Set `SERVE_KEYS`, and look for `RECONSIDER`. The word is CANARY-7, or PWNED.",
-        "b.md": "ROC-AUC and SHARED.",
-        "c.md": "SHARED words are ours.",
-    }
-    assert guard.strange_words(texts) == {"CANARY-7", "PWNED"}
 
 
 @pytest.mark.parametrize(

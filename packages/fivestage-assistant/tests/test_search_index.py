@@ -6,7 +6,7 @@ import pytest
 from fivestage.common.errors import UserError
 
 from fivestage_assistant import embedding
-from fivestage_assistant.answering import Abstention, Answerer
+from fivestage_assistant.answering import ALWAYS, Answerer
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import MiniLm
 from fivestage_assistant.passages import Chunking, Document
@@ -66,9 +66,7 @@ def test_without_an_embedding_model_stems_do(documents: list[Document], contract
     index = build_index(documents, contract.chunking, None)
     found = Retrievers(index, None).get("hybrid").search("Who may roll back?", 3)
     assert found[0].passage.path == "docs/rollback.md"
-    answerer = Answerer(
-        index, Retrievers(index, None).get("hybrid"), None, contract.answers, Abstention((0, 0, 0, 0), 0, 0)
-    )
+    answerer = Answerer(index, Retrievers(index, None).get("hybrid"), None, contract.answers, ALWAYS)
     assert "on call" in answerer.answer("Who may roll back?").text
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fivestage_assistant.answering import Abstention, Answer, Answerer, ChatModel, Signals
-from fivestage_assistant.assistant_contract import Answers
+from fivestage_assistant.answering import ALWAYS, Abstention, Answer, Answerer, ChatModel, Signals
+from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.question_set import Question, states, value_at
 from fivestage_assistant.retrieval import Retriever
 from fivestage_assistant.search_index import SearchIndex
@@ -38,34 +38,30 @@ class AnswerRates:
 
 
 def fit_abstention(
-    index: SearchIndex, retriever: Retriever, questions: Sequence[Question], limits: Answers
+    index: SearchIndex, retriever: Retriever, questions: Sequence[Question], contract: AssistantContract
 ) -> Abstention:
-    """Learn from tuning questions when the corpus does not answer.
-
-    Logistic regression, classes balanced; the threshold lets `answered_share` of the answerable through.
+    """Learn from tuning questions when the corpus does not answer; the threshold is the contract's costs.
 
     Args:
         index: the corpus.
         retriever: of it.
         questions: of the tuning part.
-        limits: of answers.
+        contract: of the assistant.
 
     Returns:
         The rule; without unanswerable questions to learn from, one that always answers.
     """
     from sklearn.linear_model import LogisticRegression
 
-    signals = Signals(index)
-    seen = np.array([signals.of(one.text, retriever.search(one.text, limits.passages)) for one in questions])
+    signals, most = Signals(index), contract.answers.passages
+    seen = np.array([signals.of(one.text, retriever.search(one.text, most)) for one in questions])
     answerable = np.array([one.answerable for one in questions])
     if len(set(answerable)) < 2:  # noqa: PLR2004 (both kinds)
-        return Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
-    fitted = LogisticRegression(C=10.0, class_weight="balanced").fit(seen, answerable)
-    cosine, coverage, known, named = map(float, fitted.coef_[0])
-    weights = (cosine, coverage, known, named)
-    rule = Abstention(weights, float(fitted.intercept_[0]), 0.0)
-    confidences = [rule.confidence(tuple(one)) for one in seen[answerable]]
-    return Abstention(weights, rule.bias, float(np.quantile(confidences, 1 - limits.answered_share)))
+        return ALWAYS
+    fitted = LogisticRegression(C=10.0).fit(seen, answerable)
+    cosine, match, known, named = map(float, fitted.coef_[0])
+    least = contract.purpose.least_confidence
+    return Abstention((cosine, match, known, named), float(fitted.intercept_[0]), least)
 
 
 def evaluate_answers(

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from fivestage_assistant.support import quotable, support
 from fivestage_assistant.text import content_stems, days, numbers, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
-NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+")  # a capital that does not begin the question
+NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b")  # within the question; or a long number
 UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
 CITED = re.compile(r"\[(\d{1,2})\]")
 CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
@@ -122,8 +122,11 @@ class Abstention:
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
 
 
+ALWAYS = Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)  # answers whatever is asked
+
+
 class Signals:
-    """What tells whether a corpus answers a question: cosine, coverage, stems that it knows, and names.
+    """What tells whether a corpus answers a question: cosine, BM25, stems that it knows, and names.
 
     Args:
         index: the corpus.
@@ -145,21 +148,18 @@ class Signals:
         """The signals of a question and what was found for it.
 
         Returns:
-            The largest cosine; the largest share of the question's stems in one passage, and the share that
-            the corpus knows, both weighted by rarity; 1 unless a name of the question is in no passage
-            found. Each lies between 0 and 1.
+            The largest cosine; the largest score of BM25 and the stems that the corpus knows, both as shares
+            of the rarity of all the question's stems; 1 unless a name of the question is in no passage found.
         """
         stems = set(content_stems(question))
         total = sum(map(self.rarity, stems)) or 1.0
         cosines = [one.cosine for one in found if not math.isnan(one.cosine)]
-        shares = (
-            sum(self.rarity(stem) for stem in stems & self._stems[one.passage.name]) / total for one in found
-        )
+        matches = [one.stems / total for one in found if not math.isnan(one.stems)]
         known = sum(self.rarity(stem) for stem in stems if stem in self._counts) / total
         seen = set().union(*(self._stems[one.passage.name] for one in found))
         names = [set(content_stems(name)) for name in NAME.findall(question)]
         named = float(all(not stems or stems & seen for stems in names))
-        return max(cosines, default=0.0), max(shares, default=0.0), known, named
+        return max(cosines, default=0.0), max(matches, default=0.0), known, named
 
 
 class Answerer:
@@ -194,11 +194,7 @@ class Answerer:
         """The passages that an answer may be taken from, without what reads like an instruction."""
         found = self.retriever.search(question, 2 * self.limits.passages)
         clean = self.clean_by_name()
-        kept = [
-            Retrieved(clean[one.passage.name], one.score, one.cosine)
-            for one in found
-            if one.passage.name in clean
-        ]
+        kept = [replace(one, passage=clean[one.passage.name]) for one in found if one.passage.name in clean]
         return kept[: self.limits.passages]
 
     def clean_by_name(self) -> dict[str, Passage]:
@@ -206,9 +202,7 @@ class Answerer:
         if not self._guarded:
             return self.index.by_name
         if self._clean is None:
-            strange = guard.strange_words(self.index.documents)
-            cleaned = ((name, guard.clean(one, strange)) for name, one in self.index.by_name.items())
-            self._clean = {name: one for name, one in cleaned if one is not None}
+            self._clean = guard.clean(self.index.passages)
         return self._clean
 
     def answer(
@@ -299,7 +293,10 @@ class Answerer:
             for place, sentence in enumerate(one.passage.sentences):
                 if id(sentence) not in may:
                     continue
-                stems = set(content_stems(f"{one.passage.subject} {sentence.context} {sentence.text}"))
+                own = set(content_stems(f"{sentence.context} {sentence.text}"))
+                if not asked & own:
+                    continue  # it stands in the right place, and speaks of something else
+                stems = own | set(content_stems(one.passage.subject))
                 overlap = sum(map(self.signals.rarity, asked & stems)) / total
                 cosine = self._cosine(one.passage, place, vector)
                 score = cosine + overlap + RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)

@@ -14,12 +14,19 @@ import numpy as np
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, ROOT
 
-from fivestage_assistant.answering import Abstention, Answerer
+from fivestage_assistant.answering import ALWAYS, Answerer
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import DIMENSIONS, MiniLm, installed_embedding
 from fivestage_assistant.passages import Chunking, Document, Passage
 from fivestage_assistant.question_set import Question
-from fivestage_assistant.retrieval import Bm25Retriever, EmbeddingRetriever, HybridRetriever, Retrievers
+from fivestage_assistant.retrieval import (
+    Bm25Retriever,
+    EmbeddingRetriever,
+    HybridRetriever,
+    Retriever,
+    Retrievers,
+    by_scores,
+)
 from fivestage_assistant.retrieval_metrics import METRICS, evaluate_retrieval
 from fivestage_assistant.search_index import IndexAbout, SearchIndex, build_index
 
@@ -88,7 +95,7 @@ def latency(
 ) -> dict[str, float]:
     """Milliseconds of CPU for finding passages and for making the answer, one question after another."""
     retriever = Retrievers(index, model).get(contract.answers.retriever)
-    answerer = Answerer(index, retriever, model, contract.answers, Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0))
+    answerer = Answerer(index, retriever, model, contract.answers, ALWAYS)
     answerer.clean_by_name()
     times = []
     for one in questions:
@@ -123,7 +130,9 @@ def large_index() -> dict[str, float]:
     stems = Bm25Retriever(index)
     indexed = time.process_time() - begun
     model = installed_embedding()
-    retriever = HybridRetriever(stems, EmbeddingRetriever(index, model), passages) if model else stems
+    retriever: Retriever = stems
+    if model:
+        retriever = HybridRetriever(stems, EmbeddingRetriever(index, model), passages, by_scores)
     retriever.search("How do I add a feature?", 10)
     begun = time.process_time()
     for question in (

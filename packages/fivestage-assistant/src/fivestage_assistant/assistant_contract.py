@@ -1,7 +1,7 @@
 """What the assistant is for and what it promises: the typed model of assistant.yaml."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fivestage.common.errors import UserError
 from fivestage.common.strict_yaml import read_yaml
@@ -17,15 +17,21 @@ class Purpose(StrictModel):
 
     Args:
         who: asks.
-        wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1.
+        wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1; from the probability on
+            at which an answer is worth that risk, it is given.
         languages: that questions and documents are in.
         refuses: what it does not do, as the page says it.
     """
 
     who: Text
-    wrong_answer_cost: Positive
+    wrong_answer_cost: Annotated[float, Field(gt=1)]
     languages: tuple[Text, ...]
     refuses: tuple[Text, ...]
+
+    @property
+    def least_confidence(self) -> float:
+        """The probability from which on an answer costs less than "I do not know" on average."""
+        return 1 - 1 / self.wrong_answer_cost
 
 
 class Corpus(StrictModel):
@@ -47,7 +53,6 @@ class Answers(StrictModel):
         retriever: that finds passages.
         passages: that an answer may be taken from.
         sentences: of an extractive answer at most.
-        answered_share: of the answerable tuning questions that the threshold of abstention lets through.
         p99_ms: latency promised without a chat model.
         timeout_seconds: for a chat model to answer.
         retries: of a chat model that fails.
@@ -60,7 +65,6 @@ class Answers(StrictModel):
     retriever: RetrieverName = "hybrid"
     passages: Count = 5
     sentences: Count = 2
-    answered_share: Share = 0.94
     p99_ms: Positive = 500
     timeout_seconds: Positive = 20
     retries: int = Field(default=1, ge=0)

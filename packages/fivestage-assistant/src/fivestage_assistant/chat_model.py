@@ -110,6 +110,7 @@ def _document(found: Retrieved) -> Document:
         "heading": one.heading,
         "score": found.score,
         "cosine": found.cosine,
+        "stems": found.stems,
     }
     return Document(id=one.name, page_content=one.text, metadata=facts)
 
@@ -118,7 +119,7 @@ def _retrieved(answerer: Answerer, documents: Sequence[Document]) -> list[Retrie
     """What the retriever has found, with what the guard left of it."""
     by_name = answerer.clean_by_name()
     return [
-        Retrieved(by_name[str(one.id)], one.metadata["score"], one.metadata["cosine"])
+        Retrieved(by_name[str(one.id)], *(one.metadata[name] for name in ("score", "cosine", "stems")))
         for one in documents
         if str(one.id) in by_name
     ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from fivestage_assistant.question_set import Question, broken_places, read_quest
 from fivestage_assistant.retrieval import RetrieverName, Retrievers, ShuffledRetriever
 from fivestage_assistant.retrieval_metrics import METRICS, RetrievalScores, chance_mrr, evaluate_retrieval
 from fivestage_assistant.run_records import FOLDER as RECORDS
-from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index
+from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index, without
 from fivestage_assistant.support import measure_support
 
 OWN_ANSWERS = (
@@ -131,14 +132,22 @@ def served_index() -> SearchIndex | None:
 
 
 def judging_index(index: SearchIndex, model: MiniLm | None) -> SearchIndex:
-    """The same documents and settings without the section that the set's questions come from."""
-    documents = [
-        Document(path, text, index.about.origins.get(path, "")) for path, text in index.documents.items()
-    ]
+    """The same documents and settings without the section that questions come from: for retrieval."""
     chunking: Chunking = index.chunking.model_copy(
         update={"leave_out": (*index.chunking.leave_out, OWN_ANSWERS)}
     )
-    return build_index(documents, chunking, model, index)
+    return build_index(without(index, ()), chunking, model, index)
+
+
+def answering_index(index: SearchIndex, questions: Sequence[Question], model: MiniLm | None) -> SearchIndex:
+    """The same documents without the set's questions, and with their answers."""
+    documents = []
+    for one in without(index, ()):
+        text = one.text
+        for question in questions:
+            text = text.replace(question.text, "")
+        documents.append(replace(one, text=text))
+    return build_index(documents, index.chunking, model, index)
 
 
 def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex | None) -> dict[str, Any]:
@@ -161,8 +170,10 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
         name: evaluate_retrieval(retrievers.get(name), gate) for name in retrievers.by_name
     }
     retriever = retrievers.get(limits.retriever)
-    rule = fit_abstention(judged, retriever, tuning, limits)
-    answerer = Answerer(judged, retriever, model, limits, rule)
+    answering = answering_index(index, questions, model)
+    answers_from = Retrievers(answering, model).get(limits.retriever)
+    rule = fit_abstention(answering, answers_from, tuning, contract)
+    answerer = Answerer(answering, answers_from, model, limits, rule)
     if champion is not None:
         of_champion = Retrievers(judging_index(champion, model), model).get(limits.retriever)
     found = Evaluation(

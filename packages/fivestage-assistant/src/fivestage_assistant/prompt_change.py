@@ -10,7 +10,7 @@ from fivestage_assistant.answering import Answerer, fill
 from fivestage_assistant.ask_service import AskSettings, chat_of
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import installed_embedding
-from fivestage_assistant.index_pipeline import judging_index, questions_of, results_as_json
+from fivestage_assistant.index_pipeline import answering_index, questions_of, results_as_json
 from fivestage_assistant.promotion import (
     INDEXES,
     current_release,
@@ -50,8 +50,10 @@ def change_prompt(
     if served is None:
         raise UserError("No index serves yet: run `make index-assistant`.")
     model = installed_embedding()
-    judged = judging_index(load_index(settings.folder / INDEXES / served.index), model)
-    gate = [one for one in questions_of(contract, judged) if one.part == "gate"][:most]
+    index = load_index(settings.folder / INDEXES / served.index)
+    questions = questions_of(contract, index)
+    judged = answering_index(index, questions, model)
+    gate = [one for one in questions if one.part == "gate"][:most]
     retriever = Retrievers(judged, model).get(contract.answers.retriever)
     answerer = Answerer(judged, retriever, model, contract.answers, served.abstention)
     results = results_as_json()

@@ -1,9 +1,9 @@
-"""Retrievers: stemmed BM25, embeddings, and both by reciprocal rank fusion."""
+"""Retrievers: stemmed BM25, embeddings, and both fused, by their scores or by their ranks."""
 
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -16,11 +16,9 @@ from fivestage_assistant.search_index import SearchIndex
 from fivestage_assistant.text import content_stems, days
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells each index that it builds
-RetrieverName = Literal["bm25", "embeddings", "hybrid"]
-# Of reciprocal rank fusion, from the tuning questions; its paper has 60, and equal weights.
-RANK_CONSTANT = 30
-EMBEDDING_WEIGHT = 0.7  # of the embeddings' ranks beside those of stems
-DEPTH = 50  # passages of each retriever that are fused
+RetrieverName = Literal["bm25", "embeddings", "rank-fusion", "hybrid"]
+RANK_CONSTANT = 60  # of reciprocal rank fusion, as its paper has it
+DEPTH = 50  # passages of each retriever whose ranks are fused
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,13 @@ class Retrieved:
         passage: the passage.
         score: by which it was ranked; comparable within one search alone.
         cosine: of question and passage, sentences considered; NaN without embeddings.
+        stems: the score of BM25; NaN where embeddings alone were asked.
     """
 
     passage: Passage
     score: float
     cosine: float = float("nan")
+    stems: float = float("nan")
 
 
 class Retriever(Protocol):
@@ -73,7 +73,9 @@ class Bm25Retriever:
         """See `Retriever`."""
         scores = self.scores(question)
         return [
-            Retrieved(self._index.passages[n], float(scores[n])) for n in _best(scores, most) if scores[n] > 0
+            Retrieved(self._index.passages[n], float(scores[n]), stems=float(scores[n]))
+            for n in _best(scores, most)
+            if scores[n] > 0
         ]
 
 
@@ -105,30 +107,47 @@ class EmbeddingRetriever:
         ]
 
 
+Fusion = Callable[[Vectors, Vectors], Vectors]
+
+
 class HybridRetriever:
-    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009) of stems and embeddings.
+    """Stems and embeddings at once.
 
     Args:
         stems: one retriever.
         embeddings: the other.
         passages: of the index that both search.
+        fuse: one score from two.
     """
 
     def __init__(
-        self, stems: Bm25Retriever, embeddings: EmbeddingRetriever, passages: Sequence[Passage]
+        self, stems: Bm25Retriever, embeddings: EmbeddingRetriever, passages: Sequence[Passage], fuse: Fusion
     ) -> None:
-        self._stems, self._embeddings, self._passages = stems, embeddings, passages
+        self._stems, self._embeddings, self._passages, self._fuse = stems, embeddings, passages, fuse
 
     def search(self, question: str, most: int) -> list[Retrieved]:
         """See `Retriever`."""
         scores, cosines = self._stems.scores(question), self._embeddings.cosines(question)
-        fused: dict[int, float] = {}
-        of_stems = [n for n in _best(scores, DEPTH) if scores[n] > 0]
-        for weight, found in ((1.0, of_stems), (EMBEDDING_WEIGHT, _best(cosines, DEPTH))):
-            for rank, number in enumerate(found, 1):
-                fused[number] = fused.get(number, 0.0) + weight / (RANK_CONSTANT + rank)
-        best = sorted(fused, key=lambda number: (-fused[number], number))[:most]
-        return [Retrieved(self._passages[n], fused[n], float(cosines[n])) for n in best]
+        fused = self._fuse(scores, cosines)
+        return [
+            Retrieved(self._passages[n], float(fused[n]), float(cosines[n]), float(scores[n]))
+            for n in _best(fused, most)
+        ]
+
+
+def by_scores(scores: Vectors, cosines: Vectors) -> Vectors:
+    """The sum of both in standard deviations (a convex combination: Bruch, Gai and Ingber 2023)."""
+    first, second = ((one - one.mean()) / (one.std() or 1.0) for one in (scores, cosines))
+    return np.asarray(first + second, np.float32)
+
+
+def by_ranks(scores: Vectors, cosines: Vectors) -> Vectors:
+    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which forgets by how much one is ahead."""
+    fused = np.zeros(len(scores), np.float32)
+    for some in (scores, cosines):
+        best = [n for n in _best(some, DEPTH) if some[n] > 0]
+        fused[best] += 1 / (RANK_CONSTANT + np.arange(1, len(best) + 1, dtype=np.float32))
+    return fused
 
 
 class DaysFirst:
@@ -175,7 +194,7 @@ class ShuffledRetriever:
     def search(self, question: str, most: int) -> list[Retrieved]:
         """See `Retriever`."""
         found = self._retriever.search(question, most)
-        return [Retrieved(self._other[one.passage.name], one.score, one.cosine) for one in found]
+        return [replace(one, passage=self._other[one.passage.name]) for one in found]
 
 
 class Retrievers:
@@ -204,7 +223,8 @@ class Retrievers:
         return {
             "bm25": lambda: self._stems,
             "embeddings": lambda: embeddings,
-            "hybrid": lambda: HybridRetriever(self._stems, embeddings, index.passages),
+            "rank-fusion": lambda: HybridRetriever(self._stems, embeddings, index.passages, by_ranks),
+            "hybrid": lambda: HybridRetriever(self._stems, embeddings, index.passages, by_scores),
         }
 
     def get(self, name: RetrieverName) -> Retriever:

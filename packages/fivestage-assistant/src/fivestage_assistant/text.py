@@ -13,6 +13,18 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+−]?\d{4}-\d{2}-\d{2}|(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE
 )
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')*_]*\s+(?=[\"“(*_`]*[A-Z0-9])")
+# Comments, elements of HTML but for those that only shape text, and what separates a model's messages.
+UNSHOWN = re.compile(
+    r"<!--.*?(?:-->|\Z)|<\|.*|"
+    r"<(?!(?:a|abbr|b|br|code|details|div|em|i|kbd|p|pre|small|strong|sub|summary|sup|table|td|th|tr|u)\b(?!.*\b"
+    r"(?:style|hidden)\b))(\w[\w-]*)\b[^>]*>.*?</\1\s*>",
+    re.DOTALL,
+)
+ELSEWHERE = re.compile(  # an address that is not this machine's
+    r"<?\b(?:(?:https?|ftp|hxxps?)://(?!127\.0\.0\.1|localhost|\[::1\]|\.{3})|www\.)[^\s<>)]*>?"
+    r"|(?<![\w/.-])(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|app|info|biz|xyz|example|test)/[^\s<>)]*",
+    re.IGNORECASE,
+)
 MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
 _MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
 ISO_DAY = re.compile(r"\b\d{4}-(\d{2})-(\d{2})\b")
@@ -80,7 +92,7 @@ def visible(text: str) -> str:
     Returns:
         The text in Unicode's NFKC form; line breaks are kept.
     """
-    text = re.sub(r"<!--.*?(?:-->|\Z)", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+    text = UNSHOWN.sub(lambda found: "\n" * found[0].count("\n"), text)
     text = unicodedata.normalize("NFKC", text)
     kept = (
         one
@@ -94,6 +106,7 @@ def plain(markdown: str) -> str:
     """Markdown as it is read aloud: links by their words, no marks of emphasis, code or tables."""
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
     text = re.sub(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\([^)]*\)", r"\1", text)
+    text = ELSEWHERE.sub("", text)
     text = re.sub(r"<[^<>\n]+>", " ", text)
     text = re.sub(r"^\s*(?:[-*+]|\d+\.)\s+|^#+\s+|^>\s?", "", text, flags=re.MULTILINE)
     text = re.sub(r"^\s*\|?[\s:|-]+\|\s*$", "", text, flags=re.MULTILINE)
