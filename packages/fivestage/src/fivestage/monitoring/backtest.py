@@ -95,22 +95,13 @@ class Comparison:
 
 
 def policies_with(decide: Decide) -> dict[str, Policy]:
-    """The policies that are compared; `decide` is the project's own, which the contract's numbers drive."""
+    """What is compared; `decide` is the project's own. The pause and the budget bound all, see `simulate`."""
 
-    def asked_by(reason: str, asked: Callable[[Periods, Moments, int, Contract], bool]) -> Policy:
-        def policy(periods: Periods, trained: Moments, now: int, contract: Contract) -> RetrainingDecision:
-            spent = unaffordable(trained, now, contract.monitoring, contract.budget)
-            due = asked(periods, trained, now, contract)
-            return RetrainingDecision(retrain=due and not spent, reason=spent or reason)
+    def asked(retrain: bool) -> RetrainingDecision:  # noqa: FBT001 (of one argument)
+        return RetrainingDecision(retrain=retrain, reason="its rule")
 
-        return policy
-
-    by_calendar = asked_by(
-        "the calendar",
-        lambda _, trained, now, contract: (
-            now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY
-        ),
-    )
+    def by_calendar(_: Periods, trained: Moments, now: int, contract: Contract) -> RetrainingDecision:
+        return asked(now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY)
 
     def on_performance(
         periods: Periods, trained: Moments, now: int, contract: Contract
@@ -121,11 +112,9 @@ def policies_with(decide: Decide) -> dict[str, Policy]:
         return decide(alone, trained, now, rules, contract.budget, contract.gates.confidence)
 
     return {
-        "never": lambda *_: RetrainingDecision(retrain=False, reason="never"),
+        "never": lambda *_: asked(False),  # noqa: FBT003
         f"every {CADENCE} periods": by_calendar,
-        "on drift": asked_by(
-            "the inputs drifted", lambda periods, *_: periods[-1].drifted and not periods[-1].broken
-        ),
+        "on drift": lambda periods, *_: asked(periods[-1].drifted and not periods[-1].broken),
         "on performance": on_performance,
         "on proven gain": lambda periods, trained, now, contract: (
             proven(periods, contract.monitoring, contract.gates.confidence)
@@ -265,7 +254,7 @@ def simulate(
     The policy takes the first model to be `phase` periods old already; a challenger meets the champion at
     once (`evaluate_first`), or in shadow.
     """
-    length = year.contract.monitoring.period_days * DAY
+    contract, length = year.contract, year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0
     trained, promoted = [champion - phase * length], []
     cost: Floats = np.zeros(len(year.rows))
@@ -281,11 +270,12 @@ def simulate(
         periods.append(PeriodSummary(performance.label_share, performance.bad, broken, shadow, drifted))
         if start == year.starts()[-1]:
             break  # a model of the last day would be paid for, and never serve
-        verdict = policy(periods, trained, end, year.contract)
-        if verdict.retrain:
+        verdict = policy(periods, trained, end, contract)
+        train = verdict.retrain and not unaffordable(trained, end, contract.monitoring, contract.budget)
+        if train:
             challenger = end
             trained.append(end)
-        ready = bool(verdict.promote) or (verdict.retrain and evaluate_first)
+        ready = bool(verdict.promote) or (train and evaluate_first)
         if ready and year.passes(challenger, champion, end):
             champion, challenger = challenger, 0
             promoted.append(end)
