@@ -16,7 +16,7 @@ from fivestage.monitoring.daily_statistics import DailyStatistic
 
 MOCK_WINDOWS = 100  # enough that a limit changes by a few per cent with the seed
 FURTHEST_SHARE = 0.05  # of the mocks, whose mean is a column's scale: light and heavy tails alike
-INDEPENDENT_SHARE = 0.45  # of the days: half, see `calibrate`, and less as mock weeks share days
+INDEPENDENT_SHARE = 0.5  # of the days: what mocks are worth, see `calibrate`
 PRIOR_DAYS = 20  # weight of the columns' common scale in each one's own (Smyth, Limma, 2004)
 WEEK = 7
 

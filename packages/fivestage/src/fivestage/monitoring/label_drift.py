@@ -1,18 +1,19 @@
 """Does the label still mean what the model learnt? Residuals of the label, by day, against every input.
 
 The label minus the forecast has a mean of zero whatever it is multiplied with, as long as what the model
-learnt still holds. One statistic, whose items share a calibrated limit: over the days of a window,
+learnt still holds. Two statistics share the false alarms, each with its own calibrated limit, so that another
+rate is told from another meaning:
 
-| item | formula | what moved |
+| statistic | formula, over the days of a window | what moved |
 |---|---|---|
-| label, label of sure rows | sum of residuals / rows; the same by weights | its rate |
-| the score, each input | sum of weighted residuals x input / weights | its meaning |
+| label bias | sum of residuals / rows; the same of sure rows, by weights | its rate |
+| label by input | sum of weighted residuals x input / weights, of the score and each input | its meaning |
 
 A bad day moves the rows most that the model is least sure of. So a row weighs by the inverse square of its
 spread: the sure rows of a bad day are like those of others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,10 +29,9 @@ LABEL, SURE_ROWS, SCORE_INPUT = "label", "label of sure rows", "the score"
 SMALLEST_VARIANCE = 0.03  # added to that of a label, so that no sure row counts for all
 SMALLEST_WIDTH = 0.2  # of the usual width, added to that of an interval, for the same reason
 MAX_WIDTHS = 5.0  # widths of an interval that one row counts for
-RESIDUAL = Statistic(
-    "label residual", LEAST_SHARE, jackknifed=True, words="{label}: {now:+.3f}, was {then:+.3f}"
-)
-MEANING = "the label goes another way with it than the model learnt"
+OTHERWISE = "the label goes another way with it than the model learnt: {now:+.3f}, was {then:+.3f}"
+RATE = Statistic("label bias", LEAST_SHARE, jackknifed=True, words="{label}: {now:+.1%}, was {then:+.1%}")
+MEANING = Statistic("label by input", LEAST_SHARE, jackknifed=True, words=OTHERWISE)
 
 
 @dataclass(frozen=True)
@@ -45,29 +45,19 @@ class LabelResiduals:
 def label_statistics(
     window: Window, label: Column, forecast: Floats, design: Design, kind: LabelResiduals
 ) -> list[DailyStatistic]:
-    """The statistic of a window whose frame holds the inputs, by day."""
+    """Both statistics of a window whose frame holds the inputs, by day."""
     residual, score, spread = kind.of(label, forecast)
-    weight = 1 / spread**2
-    weighted = weight * residual
-    inputs = (SCORE_INPUT, *design.names.tolist())
-    above = [
-        residual,
-        weighted,
-        weighted * score,
-        *(weighted * one for one in design.matrix(window)[:, 1:].T),
-    ]
-    rows, weights, *numerator = (
-        sums(window.of_day, column, window.days) for column in (np.ones(len(residual)), weight, *above)
-    )
-    words = f"{kind.words} off the predictions"
+    weight, words = 1 / spread**2, f"{kind.words} off the predictions"
+    inputs, names = [score, *design.matrix(window)[:, 1:].T], (SCORE_INPUT, *design.names.tolist())
+
+    def by_day(columns: Iterable[Floats]) -> Floats:
+        return np.column_stack([sums(window.of_day, column, window.days) for column in columns])
+
+    rate = by_day([residual, weight * residual]), by_day([np.ones(len(residual)), weight])
+    meaning = by_day(weight * residual * one for one in inputs), by_day([weight] * len(inputs))
     return [
-        DailyStatistic(
-            RESIDUAL,
-            (LABEL, SURE_ROWS, *inputs),
-            (words, f"of sure rows, {words}", *[MEANING] * len(inputs)),
-            np.column_stack(numerator),
-            np.column_stack([rows, *[weights] * (1 + len(inputs))]),
-        )
+        DailyStatistic(RATE, (LABEL, SURE_ROWS), (words, f"of sure rows, {words}"), *rate),
+        DailyStatistic(MEANING, names, ("",) * len(names), *meaning),
     ]
 
 
