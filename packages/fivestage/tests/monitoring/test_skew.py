@@ -23,6 +23,17 @@ def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -
     assert "100.0% of requests came with another value" in cause.sentence
 
 
+def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> None:
+    rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
+    gaps = rows.assign(channel=rows["channel"].mask(np.arange(len(rows)) % 5 == 0))
+    came = gaps.assign(channel=gaps["channel"].astype(object).fillna(""))  # as the service reads its log
+    assert skew(came, gaps, np.zeros(len(rows)), contract) == ()
+    (cause,) = skew(came, rows, np.zeros(len(rows)), contract)
+    assert (
+        "20.0% of requests came with another value than the data have, such as nothing for" in cause.sentence
+    )
+
+
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:
     rows = prepared("binary").rows[[*contract.columns]].dropna().head(300)
     (cause,) = skew(rows, rows, np.where(np.arange(len(rows)) < 1, 0.2, 0.0), contract)

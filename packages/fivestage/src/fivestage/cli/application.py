@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fivestage.monitoring.retraining_loop import TrainingResult
 
 INTERRUPTED = 130
-NEW_OBJECTS = 50_000  # between two searches for garbage: the libraries' million objects stay
+NEW_OBJECTS = 200_000  # between two searches for garbage: the libraries' million objects stay
 EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
 MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md says how to bring it up to date."
 Command = Callable[..., None]

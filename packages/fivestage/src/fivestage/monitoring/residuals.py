@@ -32,6 +32,7 @@ SMALLEST_VARIANCE = 1e-4  # of a column or a residual: below it is rounding
 FOLDS = 8  # of the reference's days, each left out of its own fit: more cost time and change little
 BATCH_ROWS = 50_000  # of a matrix at once, which bounds memory
 RANKS = (np.arange(QUANTILES) + 0.5) / QUANTILES
+SCORES = norm.ppf(RANKS)
 MEAN, SPREAD = "residual mean", "residual spread"
 
 
@@ -68,7 +69,7 @@ class Design:
         """The design of a window's rows, led by a one (rows, 1 + columns)."""
         columns: list[Floats | Bools] = [np.ones(len(window.frame))]
         for name, quantiles in self.quantiles.items():
-            score = np.interp(numbers_of(window.column(name)), quantiles, norm.ppf(RANKS))
+            score = np.interp(numbers_of(window.column(name)), quantiles, SCORES)
             columns.append(np.nan_to_num(score))  # 0 where it is missing
         columns += [numbers_of(window.column(name)) == 0 for name in self.zeros]
         for name, levels in self.levels.items():
@@ -83,8 +84,12 @@ def design_of(window: Window) -> Design:
     quantiles, zeros, levels = {}, [], {}
     for name, values in window.frame.items():
         if pd.api.types.is_numeric_dtype(values):
-            known = pd.Series(numbers_of(values)).dropna()
-            quantiles[str(name)] = np.quantile(known if known.size else np.zeros(1), RANKS)
+            numbers = numbers_of(values)
+            known = np.sort(numbers[~np.isnan(numbers)])
+            places = RANKS * max(known.size - 1, 0)  # NumPy's own quantiles would sort for each of them
+            quantiles[str(name)] = (
+                np.interp(places, np.arange(known.size), known) if known.size else 0 * RANKS
+            )
             if LEAST_SHARE <= (known == 0).mean() <= 1 - LEAST_SHARE:
                 zeros.append(str(name))
         else:
