@@ -9,7 +9,7 @@ import pytest
 from fivestage.contract.contract import Contract
 from fivestage.reporting.html_page import page, write_page
 from fivestage.reporting.model_card import card_text
-from fivestage.reporting.results import NAN, Estimate, ProblemSection, Results
+from fivestage.reporting.results import NAN, CauseRow, Estimate, ProblemSection, Results
 from fivestage.reporting.sentences import STAGES
 from tests.reporting.conftest import for_task
 
@@ -75,12 +75,22 @@ def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> No
         "4 of 4 gates passed",
         "differ from the offline ones by at most 2.2e",
         "11.4 ms",
-        "13 periods were monitored, 2 of them bad; 1 retraining, 1 promoted",
+        "13 periods were monitored, 2 of them bad, 2 with broken data; 1 retraining, 1 promoted",
         "pressure: missing in 40.0% of rows",
         "3 min 12 s",  # all stages together
         "make ui",
     ):
         assert shown in text
+
+
+def test_no_finding_is_hidden_and_few_labels_are_not_good_ones(contract: Contract, results: Results) -> None:
+    assert results.monitoring is not None
+    first = results.monitoring.periods[0]
+    causes = tuple(CauseRow("input shift", f"column {at}", f"finding {at}") for at in range(5))
+    one = replace(first, judged=False, causes=causes)
+    text = page(contract, replace(results, monitoring=replace(results.monitoring, periods=(one,))))
+    assert all(f"finding {at}" in text for at in range(5))
+    assert "1 period was monitored, 0 of them bad, 1 with too few labels to judge;" in text
 
 
 def test_every_plot_is_drawn_once_and_described(html: str) -> None:

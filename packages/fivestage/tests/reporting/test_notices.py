@@ -48,6 +48,18 @@ def monitored(contract: Contract) -> MonitoredPeriod:
     return MonitoredPeriod(START, START + 7 * DAY, ("3",), judged(contract, *week(1)), 900)
 
 
+def test_the_state_of_a_week_says_what_stands_in_the_way(
+    contract: Contract, monitored: MonitoredPeriod
+) -> None:
+    assert monitored.state == "good"
+    bad = replace(monitored, performance=judged(contract, *week(2, 0.08)))
+    assert bad.state == "bad"
+    broken = (Cause("data broken", "temp", "temp: 30 times as large"),)
+    assert replace(bad, causes=broken).state == "data broken (temp)"
+    for share in (0, 0.5):  # of the labels
+        assert replace(monitored, performance=judged(contract, *week(1), share=share)).state == "not judged"
+
+
 def test_a_good_week_asks_for_nobody(contract: Contract, monitored: MonitoredPeriod) -> None:
     told = period_notice(contract, [(monitored, KEEP)])
     assert not told.attention

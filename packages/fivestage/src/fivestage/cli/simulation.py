@@ -211,8 +211,7 @@ def _outcome(result: TrainingResult) -> str:
 
 def _line(monitored: "MonitoredPeriod", exchange: Exchange) -> str:
     performance = monitored.performance
-    state = "bad" if performance.bad else "good"
     rows, requests = plural(exchange.rows, "row"), plural(exchange.requests, "request")
     sent = f"{rows} in {requests}, {exchange.failed} failed"
-    found = f"{state}, {performance.sentence}; {len(monitored.drifted)} drifted"
+    found = f"{monitored.state}, {performance.sentence}; {len(monitored.drifted)} drifted"
     return f"{day_of(monitored.start)} to {day_of(monitored.end)}: {sent}; {found}"

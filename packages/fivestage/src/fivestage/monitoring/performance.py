@@ -44,6 +44,11 @@ class Performance:
     bad: bool = False
     judged: tuple[JudgedScore, ...] = ()
 
+    @property
+    def conclusive(self) -> bool:
+        """Whether enough labels have arrived to judge it."""
+        return any(one.allowed is not None for one in self.judged)
+
 
 def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
     """Scores to be expected if the forecasts are right, before any label is known.

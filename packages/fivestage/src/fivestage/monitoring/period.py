@@ -56,6 +56,15 @@ class MonitoredPeriod:
         return tuple(cause.subject for cause in self.causes if cause.kind == "data broken")
 
     @property
+    def state(self) -> str:
+        """The period in a word or two; broken data come first, as they block a training."""
+        if self.broken:
+            return f"data broken ({', '.join(self.broken)})"
+        if self.performance.bad:
+            return "bad"
+        return "good" if self.performance.conclusive else "not judged"
+
+    @property
     def summary(self) -> PeriodSummary:
         """What the policy remembers of it."""
         share, bad = self.performance.label_share, self.performance.bad

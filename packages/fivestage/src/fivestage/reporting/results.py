@@ -206,6 +206,12 @@ class PeriodRow:
     # metrics estimated before any label arrived, by name
     estimated: dict[str, Estimate] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()  # of the period
+    judged: bool = True  # whether enough labels had arrived to judge the performance
+
+    @property
+    def broken(self) -> bool:
+        """Whether the data are broken, which blocks a training."""
+        return any(cause.kind == "data broken" for cause in self.causes)
 
 
 @dataclass(frozen=True)

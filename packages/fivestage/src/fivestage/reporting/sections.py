@@ -175,6 +175,7 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_
             for column in monitored.drift
         ),
         bad=performance.bad,
+        judged=performance.conclusive,
         verdict=f"{performance.sentence}. {advice(verdict)}: {verdict.reason}",
         estimated_cost=expected.scores["cost_per_1000"],
         drift_report=str(drift_report),

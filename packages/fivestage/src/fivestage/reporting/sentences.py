@@ -213,9 +213,13 @@ def seen(result: MonitoringSection) -> str:
     Returns:
         One or two sentences, the second naming the version that serves now.
     """
-    bad = sum(period.bad for period in result.periods)
     periods = fmt.plural(len(result.periods), "period was", "periods were")
-    counted = f"{periods} monitored, {bad} of them bad; {retrained(result.retrainings)}."
+    states = [f"{sum(one.bad for one in result.periods)} of them bad"]
+    if broken := sum(one.broken for one in result.periods):
+        states.append(f"{broken} with broken data")
+    if waiting := sum(not one.judged for one in result.periods):
+        states.append(f"{waiting} with too few labels to judge")
+    counted = f"{periods} monitored, {', '.join(states)}; {retrained(result.retrainings)}."
     return f"{counted} Version {result.versions[-1].version} serves now." if result.versions else counted
 
 
