@@ -29,7 +29,8 @@ def test_a_pod_is_a_node_as_zenml_or_our_own_job_tells_it() -> None:
 
 
 def test_only_the_first_node_holds_the_rendezvous() -> None:
-    assert torchrun_arguments(Node(), 2, 3) == ["--standalone", "--nproc-per-node=2", "--max-restarts=3"]
+    alone = ["--standalone", "--local-addr=localhost", "--nproc-per-node=2", "--max-restarts=3"]
+    assert torchrun_arguments(Node(), 2, 3) == alone
     first, second = (" ".join(torchrun_arguments(Node(index, 2, "main"), 1, 3)) for index in (0, 1))
     assert "is_host=true" in first
     assert "is_host=false" in second
@@ -52,7 +53,7 @@ def test_the_same_settings_start_one_process_or_several_or_a_node_of_several(tmp
         return " ".join(command(path, ["data", "output"], node))
 
     assert "torch.distributed.run" not in words(1, Node())
-    assert "--standalone --nproc-per-node=4" in words(4, Node())
+    assert "--nproc-per-node=4" in words(4, Node())
     assert "--nnodes=2 --nproc-per-node=2" in words(4, Node(1, 2, "main"))
     with pytest.raises(UserError, match="evenly among 2 nodes"):
         words(1, Node(0, 2))

@@ -85,7 +85,7 @@ def torchrun_arguments(node: Node, processes: int, restarts: int) -> list[str]:
     """How `torchrun` is started on a node."""
     same = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
     if node.count == 1:
-        return ["--standalone", *same]
+        return ["--standalone", "--local-addr=localhost", *same]  # a container's own name may mean nothing
     holds = "true" if node.index == 0 else "false"  # inference by host name can fail
     return [
         f"--nnodes={node.count}",
