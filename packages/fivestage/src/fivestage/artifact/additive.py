@@ -47,10 +47,6 @@ class AdditiveModel:
             )
         return np.asarray(added, dtype=np.float64)
 
-    def margin(self, values: Any) -> Any:
-        """The scores of one row: a number, or a list of one for each output."""
-        return self.margins(np.array([values], dtype=np.float64))[0].tolist()
-
     def margins(self, rows: Floats) -> Floats:
         """The scores of rows x features: one a row, or rows x outputs."""
         found = [base + self.contributions(rows, output).sum(axis=1) for output, base in enumerate(self.base)]

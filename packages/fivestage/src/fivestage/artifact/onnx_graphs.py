@@ -1,8 +1,6 @@
 """Models that are neither trees nor additive, as ONNX graphs that onnxruntime runs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,10 +47,6 @@ class OnnxScorer:
         except Exception as error:  # onnxruntime's own are no subclasses of one
             raise UserError(f"onnxruntime does not run this model: {error}") from error
         self._kind = np.float32 if model.single else np.float64
-
-    def margin(self, values: Sequence[float]) -> Any:
-        """The outputs of one row."""
-        return self.margins(np.array([values], dtype=np.float64))[0].tolist()
 
     def margins(self, rows: Floats) -> Floats:
         """The outputs of rows x features: one a row, or rows x outputs."""

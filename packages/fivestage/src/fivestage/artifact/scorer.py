@@ -54,7 +54,10 @@ class Scorer:
         self._single = not isinstance(model, AdditiveModel) and model.single
         self._of_number = calibration.task == "regression"
         outputs = isinstance(model, Ensemble) and len(model.outputs) == OF_NUMBER
-        self._plain = not (self._chances or self._single or (self._of_number and not outputs))
+        is_plain = not (self._chances or self._single or (self._of_number and not outputs))
+        self._margin = (
+            self._backend.margin if is_plain and isinstance(self._backend, CompiledForest) else None
+        )
 
     @property
     def tolerance(self) -> float:
@@ -80,8 +83,8 @@ class Scorer:
 
     def one(self, features: Sequence[float]) -> Any:
         """The forecast for one row of features: a number, or a list of them."""
-        if self._plain:
-            return self._calibration.of_one(self._backend.margin(features))
+        if self._margin is not None:
+            return self._calibration.of_one(self._margin(features))
         row = np.array([features], dtype=np.float64)
         return self._calibration.of_one(self.margins(row)[0].tolist())
 

@@ -4,7 +4,6 @@ Apart from the rest, since to import treelite takes as long as half of a service
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import treelite
@@ -28,10 +27,6 @@ class Interpreter:
 
     def __init__(self, checkpoints: Sequence[bytes]) -> None:
         self._models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
-
-    def margin(self, values: Sequence[float]) -> Any:
-        """The margin of one row: a number, or a list of one for each output."""
-        return self.margins(np.array([values], dtype=np.float64))[0].tolist()
 
     def margins(self, rows: Floats) -> Floats:
         """The margins of rows x features: one a row, or rows x outputs."""
