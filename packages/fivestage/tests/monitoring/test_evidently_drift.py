@@ -13,6 +13,7 @@ from evidently.core.report import Snapshot
 from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
 from evidently.tests import gt, lt
 
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring import evidently_quality
@@ -178,6 +179,16 @@ def test_a_line_of_an_owner_decides_too() -> None:
     quality = Report([LabelledRows(items=[RocAuc(tests=[gt(0.99)])])])
     (cause,) = failed_tests(run_checks(quality, now, then, contract, 63 * DAY))
     assert cause.kind == "performance"
+
+
+def test_a_check_of_a_column_that_there_is_not_names_it() -> None:
+    contract = contract_of("binary")
+    now, then = (
+        frame(window(seed, first, days), contract, seed) for seed, first, days in ((10, 56, 7), (0, 0, 56))
+    )
+    report = Report([MaxValue(column="temperatur", tests=[lt(5)])])
+    with pytest.raises(UserError, match=r"checks.py asks for the column 'temperatur'.*'temperature'"):
+        run_checks(report, now, then, contract, 63 * DAY)
 
 
 def test_a_thinned_reference_leaves_the_current_quality_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,9 +179,9 @@ def simulate_months(
     Raises:
         UserError: when the version did not pass its gates, or a request failed.
     """
+    forget(ServingSection, RESULTS)  # or a run that fails would be reported with what the last one found
+    forget(MonitoringSection, RESULTS)
     if not trained.promoted:
-        forget(ServingSection, RESULTS)
-        forget(MonitoringSection, RESULTS)
         failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
         if not failed:
             raise UserError(

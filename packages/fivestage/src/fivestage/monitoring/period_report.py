@@ -17,6 +17,7 @@ from evidently import (
 from evidently.core.report import Snapshot
 
 from fivestage.common.clock import DAY
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract, day_of
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import Floats
@@ -86,11 +87,23 @@ def period_frame(
 def run_checks(
     report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
-    """Run a report on a period's frames; the snapshot's time is the period's end."""
+    """Run a report on a period's frames; the snapshot's time is the period's end.
+
+    Raises:
+        UserError: naming the column, when a check asks for one that the frames do not have.
+    """
     now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
     first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
     name = f"{day_of(first)} to {day_of(end - 1)}"
-    return report.run(now, then, timestamp=moment.replace(tzinfo=None), name=name)
+    try:
+        return report.run(now, then, timestamp=moment.replace(tzinfo=None), name=name)
+    except KeyError as error:
+        if error.args[0] in current:
+            raise
+        raise UserError(
+            f"A check in monitoring/checks.py asks for the column {error.args[0]!r}, which there is not: "
+            f"mend its name. There are {', '.join(map(repr, current))}."
+        ) from error
 
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
