@@ -85,11 +85,9 @@ def design_of(window: Window) -> Design:
     for name, values in window.frame.items():
         if pd.api.types.is_numeric_dtype(values):
             numbers = numbers_of(values)
-            known = np.sort(numbers[~np.isnan(numbers)])
-            places = RANKS * max(known.size - 1, 0)  # NumPy's own quantiles would sort for each of them
-            quantiles[str(name)] = (
-                np.interp(places, np.arange(known.size), known) if known.size else 0 * RANKS
-            )
+            known = np.zeros(1) if np.isnan(numbers).all() else np.sort(numbers[~np.isnan(numbers)])
+            # Of sorted numbers: NumPy's own quantiles look for each of them anew.
+            quantiles[str(name)] = np.interp(RANKS * (known.size - 1), np.arange(known.size), known)
             if LEAST_SHARE <= (known == 0).mean() <= 1 - LEAST_SHARE:
                 zeros.append(str(name))
         else:
