@@ -22,7 +22,7 @@ help: ## this list
 
 setup: $(DEVELOPMENT) ## install the locked packages into .venv; other targets install what they need
 
-init: $(INSTALLED) ## write problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
+init: $(DEVELOPMENT) ## write problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
 
 quote = '$(subst ','\'',$(1))'

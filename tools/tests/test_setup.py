@@ -108,3 +108,18 @@ def test_a_python_that_will_not_do_gets_one_sentence(tmp_path: Path, python: str
     assert len(told) == 1, done.stderr
     assert sentence in told[0]
     assert not (tmp_path / ".venv").exists()
+
+
+def test_init_has_the_tools_that_format_what_it_writes(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.lock", "requirements-run.lock"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "packages" / "fivestage").mkdir(parents=True)
+    (tmp_path / "packages" / "fivestage" / "pyproject.toml").touch()
+    planned = subprocess.run(
+        ["make", "--dry-run", "init"],  # noqa: S607 - the make of the machine
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "-r requirements.lock" in planned.stdout

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -45,6 +46,23 @@ def test_an_error_is_a_sentence_and_an_exit_code(
     assert exit_code(app, "succeed", "--times", "2") == 0
     assert capsys.readouterr().out == "done done \n"
     assert exit_code(app, "succeed", "--time", "2") == 2
+
+
+def test_init_writes_the_sizes_and_does_not_print_their_tables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fivestage.scaffold.command.start", lambda _words: iter(["y, binary: 300 rows."]))
+    monkeypatch.setattr("fivestage.monitoring.alerts.write_all", lambda _contract: None)
+    size = Mock(return_value="| replicas |")
+    monkeypatch.setattr("fivestage.capacity.size.size", size)
+    app = application()
+    add_library_commands(app)
+    assert exit_code(app, "init") == 0
+    size.assert_called_once()
+    printed = capsys.readouterr().out
+    assert "y, binary: 300 rows." in printed
+    assert "`make size`" in printed
+    assert "|" not in printed
 
 
 def test_a_contract_that_is_wrong_is_said_before_the_command_runs(capsys: pytest.CaptureFixture[str]) -> None:

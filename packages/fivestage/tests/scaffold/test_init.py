@@ -210,6 +210,19 @@ def test_history_is_the_same_for_one_row_and_for_all(problem: Path) -> None:
     )
 
 
+def test_files_that_ruff_does_not_format_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$0: No module named ruff" >&2\nexit 1\n', encoding="utf-8")
+    python.chmod(0o755)
+    found = draft(InitOptions("sklearn:wine", "target", keep=WINE))
+    monkeypatch.setattr("sys.executable", str(python))
+    with pytest.raises(UserError, match=r"No module named ruff\. Nothing was written: `make setup`"):
+        write_problem(found, tmp_path / "problem")
+    assert not (tmp_path / "problem").exists()
+
+
 def table(*, rows: int = 300, **columns: Any) -> pd.DataFrame:
     random = np.random.default_rng(0)
     return pd.DataFrame({"a": random.normal(size=rows), "b": random.choice(["x", "y"], rows), **columns})

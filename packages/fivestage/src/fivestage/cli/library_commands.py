@@ -34,13 +34,17 @@ def _add_set_up(app: Application) -> None:
 
     def init(**words: str) -> None:
         """Inspect a table and write problem/ for it, and what is generated from its contract."""
+        from fivestage.capacity.size import size as write_size
         from fivestage.scaffold.command import start
 
         for line in start(words):
             say(line)
         alerts()
-        size()
-        say("Rules, dashboard and manifests follow the contract. Look in it for RECONSIDER, then: make demo")
+        write_size(problem.contract)
+        say(
+            "Rules, dashboard and manifests follow the contract; `make size` says how many replicas, and why."
+        )
+        say("Look in problem/ for RECONSIDER, then: make demo")
 
     init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the options off it
         [

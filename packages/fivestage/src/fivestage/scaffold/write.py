@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fivestage.common.database import named
+from fivestage.common.errors import UserError
 from fivestage.contract.contract import load_contract
 from fivestage.data.cleaning import text
 from fivestage.data.tables import HAPPENED
@@ -53,7 +54,7 @@ def write_problem(found: Draft, folder: Path) -> None:
     """Write contract, dataset, features and candidates into a folder, all or none.
 
     Raises:
-        UserError: when the contract is not a legal one.
+        UserError: when the contract is not a legal one, or ruff does not format the files.
     """
     content = _content(found)
     environment = Environment(
@@ -73,22 +74,26 @@ def write_problem(found: Draft, folder: Path) -> None:
                 made = re.sub(r"\n{3,}", "\n\n", re.sub(r"\n{2,}(?= )", "\n", made))
             (scratch / file).write_text(made, encoding="utf-8")
         load_contract(scratch / CONTRACT)
-        modules = [str(scratch / file) for file in (DATASET, FEATURES, CANDIDATES)]
-        style = [
-            "--quiet",
-            "--config",
-            "line-length=110",
-            "--config",
-            "lint.isort.known-first-party=['fivestage']",
-        ]
-        for verb in (["check", "--fix", "--select=I,F401"], ["format"]):
-            ruff = [sys.executable, "-m", "ruff", *verb, *style, *modules]
-            subprocess.run(ruff, check=False)  # noqa: S603 (fixed words)
+        _format([scratch / file for file in (DATASET, FEATURES, CANDIDATES)])
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "__init__.py").exists():
             (folder / "__init__.py").write_text('"""Stage 1: the problem."""\n', encoding="utf-8")
         for file in (CONTRACT, DATASET, FEATURES, CANDIDATES):
             shutil.copyfile(scratch / file, folder / file)
+
+
+def _format(modules: Sequence[Path]) -> None:
+    """Sort imports, remove those that nothing needs, and write the code as `make check` wants it."""
+    style = ("--config", "line-length=110", "--config", "lint.isort.known-first-party=['fivestage']")
+    for verb in (("check", "--fix", "--select=I,F401"), ("format",)):
+        ruff = [sys.executable, "-m", "ruff", *verb, "--quiet", *style, *map(str, modules)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False)  # noqa: S603 (fixed words)
+        if done.returncode:
+            why = (done.stderr or done.stdout).strip()
+            raise UserError(
+                f"ruff, which formats what is to be written to problem/, failed: {why}. Nothing was written: "
+                "`make setup` installs ruff; then `make init` again."
+            )
 
 
 def _content(found: Draft) -> Fields:
