@@ -43,13 +43,14 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
     """
     found = []
     for name in contract.columns:
-        came, known = log[name].reset_index(drop=True), rows[name].reset_index(drop=True)
+        came, known = (frame[name].reset_index(drop=True) for frame in (log, rows))
+        came = came.mask(came == "")  # as the service logs a category that is missing
         other = ((came != known) & ~(came.isna() & known.isna())).to_numpy()
         if other.any():
             first = int(np.flatnonzero(other)[0])
             sentence = (
                 f"{name}: {other.mean():.1%} of requests came with another value than the data have, "
-                f"such as {came[first]!s} for {known[first]!s}"
+                f"such as {_words(came[first])} for {_words(known[first])}"
             )
             found.append(Cause("data broken", name, sentence))
     off = difference > LARGEST
@@ -60,3 +61,7 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
         )
         found.append(Cause("data broken", "the answers", sentence))
     return tuple(found)
+
+
+def _words(value: object) -> str:
+    return "nothing" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN)
