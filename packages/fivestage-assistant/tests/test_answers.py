@@ -4,8 +4,8 @@ import pytest
 from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages, openai_server
 
-from fivestage_assistant.answer_metrics import AnswerRates, evaluate_answers, fit_abstention
 from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, fill, wanted
+from fivestage_assistant.ask_evaluation import AnswerRates, evaluate_answers, fit_abstention
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.chat_model import IndexRetriever, chain, open_chat_model
 from fivestage_assistant.prompts import DEFAULT
@@ -218,3 +218,21 @@ def test_abstention_is_learnt_from_both_kinds_of_questions(
     assert sum(answerer.answer(one).kind != "unknown" for one in known) >= 3
     assert all(answerer.answer(one).kind == "unknown" for one in foreign)
     assert fit_abstention(answerer.index, answerer.retriever, questions[:2], contract).threshold == 0.0
+
+
+def test_two_numbers_of_different_lines_are_not_put_together() -> None:
+    cited = "In the week from 1 Oct to 7 Oct it was 0.75.\nIn the week from 8 Oct to 14 Oct it was 0.71."
+    assert support("In the week from 8 Oct to 14 Oct it was 0.71.", cited).passed
+    assert not support("In the week from 8 Oct to 14 Oct it was 0.75.", cited).passed
+
+
+def test_how_many_of_the_set_are_unanswerable_does_not_move_the_rule(
+    answerer: Answerer, contract: AssistantContract
+) -> None:
+    known = ["Who may roll back?", "What is a gate?", "What is cached?", "How long does a rollback take?"]
+    foreign = ["Who won the football world cup?", "Which wine goes with fish?", "What is a tall mountain?"]
+    few = [Question(one, ("docs/gates.md",)) for one in known] + [Question(one, ()) for one in foreign]
+    many = few + [Question(one, ()) for one in foreign] * 4
+    rules = [fit_abstention(answerer.index, answerer.retriever, one, contract) for one in (few, many)]
+    seen = answerer.signals.of(known[1], answerer.retrieve(known[1]))
+    assert rules[0].confidence(seen) == pytest.approx(rules[1].confidence(seen), abs=0.06)

@@ -9,11 +9,19 @@ import pytest
 from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages
 
-from fivestage_assistant import prompt_change
-from fivestage_assistant.answer_metrics import AnswerRates, evaluate_answers
+from fivestage_assistant import index_pipeline
 from fivestage_assistant.answering import ALWAYS, Answerer
+from fivestage_assistant.ask_evaluation import (
+    AnswerRates,
+    RetrievalScores,
+    bootstrap,
+    chance_mrr,
+    evaluate_answers,
+    evaluate_retrieval,
+)
 from fivestage_assistant.ask_service import AskSettings
 from fivestage_assistant.assistant_contract import AssistantContract, Gates
+from fivestage_assistant.passages import Chunking, Document, cut
 from fivestage_assistant.promotion import (
     INDEXES,
     Evaluation,
@@ -36,7 +44,6 @@ from fivestage_assistant.prompts import (
 )
 from fivestage_assistant.question_set import Question
 from fivestage_assistant.retrieval import Bm25Retriever, ShuffledRetriever
-from fivestage_assistant.retrieval_metrics import RetrievalScores, bootstrap, chance_mrr, evaluate_retrieval
 from fivestage_assistant.search_index import SearchIndex, save_index
 from fivestage_assistant.support import SupportRates
 
@@ -83,9 +90,14 @@ def test_each_gate_refuses_what_it_is_for(name: str, bad: Evaluation) -> None:
 
 
 def test_of_few_pages_chance_finds_many_and_the_control_may_too() -> None:
-    assert chance_mrr(1) == 1.0
-    assert chance_mrr(11) == pytest.approx(0.266, abs=0.001)
-    few = replace(GOOD, shuffled=scores(0.3), chance=chance_mrr(11))
+    texts = [Document(f"docs/{n}.md", "# A page\n\nIt says little.\n") for n in range(11)]
+    pages = [one for text in texts for one in cut(text, Chunking())]
+    question = Question("Who?", ("docs/0.md",))
+    assert chance_mrr(pages[:1], [question]) == 1.0
+    chance = chance_mrr(pages, [question], 2000)
+    assert chance == pytest.approx(0.266, abs=0.02)
+    assert chance_mrr([*pages, *[pages[0]] * 30], [question]) > 0.7  # a long page comes early in any order
+    few = replace(GOOD, shuffled=scores(0.3), chance=chance)
     assert all(gate.passed for gate in index_gates(few, Gates()))
 
 
@@ -159,19 +171,19 @@ def test_the_command_refuses_a_worse_prompt_and_lets_a_good_one_serve(
         Question("What is a gate?", ("docs/gates.md",)),
     ]
     monkeypatch.setattr(Question, "part", "gate")
-    monkeypatch.setattr(prompt_change, "questions_of", lambda *_: questions)
+    monkeypatch.setattr(index_pipeline, "questions_of", lambda *_: questions)
     chat = StandIn(
         lambda prompt: answer_from_passages(prompt) if "number of the passage" in prompt else "Surely."
     )
-    monkeypatch.setattr(prompt_change, "chat_of", lambda *_: chat)
-    monkeypatch.setattr(prompt_change, "results_as_json", dict)
+    monkeypatch.setattr(index_pipeline, "chat_of", lambda *_: chat)
+    monkeypatch.setattr(index_pipeline, "results_as_json", dict)
     settings = AskSettings(folder=tmp_path)
     with pytest.raises(UserError, match="is refused"):
-        prompt_change.change_prompt(contract, "Be brief. {context} {question}", "worse", settings)
+        index_pipeline.change_prompt(contract, "Be brief. {context} {question}", "worse", settings)
     kept = current_release(tmp_path)
     assert kept is not None
     assert kept.template == DEFAULT
-    _, version = prompt_change.change_prompt(contract, DEFAULT.replace("three", "two"), "shorter", settings)
+    _, version = index_pipeline.change_prompt(contract, DEFAULT.replace("three", "two"), "shorter", settings)
     now = current_release(tmp_path)
     assert now is not None
     assert (now.prompt_version, now.number) == (version, 2)

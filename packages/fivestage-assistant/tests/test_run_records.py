@@ -1,5 +1,6 @@
 """What a run has found, in sentences: a person who does not know the names finds the fact."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,12 @@ from fivestage.contract.contract import Contract, load_contract
 from fivestage.evaluation.gates import Gate
 from fivestage.reporting.results import Results, load
 
-from fivestage_assistant.contract_record import contract_sections
-from fivestage_assistant.run_records import records
+from fivestage_assistant.ask_commands import examples
+from fivestage_assistant.assistant_contract import AssistantContract
+from fivestage_assistant.index_pipeline import documents_now, questions_of
+from fivestage_assistant.question_set import read_questions
+from fivestage_assistant.run_records import contract_sections, records
+from fivestage_assistant.search_index import build_index
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +68,27 @@ def test_the_contract_is_said_in_sentences(contract_and_results: tuple[Contract,
     prices = {sentence for _, some in contract_sections(regression) for sentence in some}
     assert "Planning too high costs 0.65 USD per unit (units)." in prices
     assert "At most 12 retrainings (trainings) a year are paid for." in said
+
+
+def test_ten_questions_name_a_version_and_a_day_of_the_run(run_results: object) -> None:
+    del run_results
+    asked = examples(load_contract(ROOT / "problem" / "problem.yaml"), load(RESULTS))
+    monitored = load(RESULTS).monitoring
+    assert monitored
+    assert len(asked) == 10
+    assert asked[0] == f"Why was version {monitored.retrainings[0].version} trained?"
+    assert "3 December" in examples(load_contract(ROOT / "problem" / "problem.yaml"), Results())[1]
+
+
+def test_a_question_about_a_version_that_this_run_has_not_is_left_out(
+    run_results: object, contract: AssistantContract
+) -> None:
+    del run_results
+    index = build_index(documents_now(contract), contract.chunking, None)
+    asked = {one.text for one in questions_of(contract, index)}
+    monitored = load(RESULTS).monitoring
+    assert monitored
+    trained = {one.version for one in monitored.versions}
+    for question in read_questions(ROOT / contract.questions):
+        if question.answerable and (named := re.findall(r"version (\d+)\b(?!\.)", question.text)):
+            assert (question.text in asked) == trained.issuperset(named), question.text

@@ -9,9 +9,14 @@ from fivestage.serving.store import EventRecord, PredictionRecord, Store
 
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import MiniLm
-from fivestage_assistant.question_drift import permutation_p_value, question_report
 from fivestage_assistant.question_set import read_questions
-from fivestage_assistant.watching import save_window, watch, windows_before
+from fivestage_assistant.watching import (
+    permutation_p_value,
+    question_report,
+    save_window,
+    watch,
+    windows_before,
+)
 
 QUESTIONS = read_questions(ROOT / "assistant" / "questions")
 KNOWN = [one.text for one in QUESTIONS if one.answerable]

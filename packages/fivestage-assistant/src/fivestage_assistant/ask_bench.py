@@ -15,6 +15,7 @@ from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, ROOT
 
 from fivestage_assistant.answering import ALWAYS, Answerer
+from fivestage_assistant.ask_evaluation import METRICS, evaluate_retrieval
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.embedding import DIMENSIONS, MiniLm, installed_embedding
 from fivestage_assistant.passages import Chunking, Document, Passage
@@ -27,7 +28,6 @@ from fivestage_assistant.retrieval import (
     Retrievers,
     by_scores,
 )
-from fivestage_assistant.retrieval_metrics import METRICS, evaluate_retrieval
 from fivestage_assistant.search_index import IndexAbout, SearchIndex, build_index
 
 RECORD = REPORTS / "bench" / "assistant.json"

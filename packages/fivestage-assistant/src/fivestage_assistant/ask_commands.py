@@ -1,21 +1,26 @@
 """The assistant's commands, for `python -m assistant` of a project."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
 from fivestage.cli.application import Application, say
 from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, ROOT
-from fivestage.contract.contract import epoch
+from fivestage.common.files import write_text
+from fivestage.common.settings import REPORTS, RESULTS, ROOT
+from fivestage.contract.contract import Contract, epoch
 from fivestage.evaluation.gates import Gate
 from fivestage.features.problem import Problem
 from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.reporting import number_format as fmt
+from fivestage.reporting.results import Results, load
 from typer import Argument, Option
 
 from fivestage_assistant.ask_service import FOLDER, AskSettings
@@ -24,18 +29,6 @@ from fivestage_assistant.assistant_contract import AssistantContract, read_assis
 Decide = Callable[..., RetrainingDecision]
 CONTRACT = ROOT / "assistant" / "assistant.yaml"
 PAGE = REPORTS / "assistant" / "index.html"
-EXAMPLES = (
-    "Why was version 2 trained?",
-    "Which alert fired on 3 December?",
-    "What does the contract promise about latency?",
-    "How do I add a feature?",
-    "What does a false alarm cost?",
-    "Why is there no deep learning here?",
-    "What is the ROC-AUC on the test window?",
-    "When would answers be cached?",
-    "How long does a typical caller wait for one answer?",
-    "Who won the football world cup in 2014?",
-)
 READY_SECONDS = 60.0
 
 
@@ -88,7 +81,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         why: Annotated[str, Option(help="a sentence for the registry")] = "by hand",
     ) -> None:
         """Register a prompt, judge it with the model of ASK_CHAT_MODEL, and let it serve if it passes."""
-        from fivestage_assistant.prompt_change import change_prompt
+        from fivestage_assistant.index_pipeline import change_prompt
 
         gates, version = change_prompt(
             contract(), file.read_text(encoding="utf-8"), why, AskSettings.from_environment()
@@ -153,7 +146,6 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
     @app.command()
     def demo() -> None:
         """Index a finished demo, judge, serve, and ask ten questions; writes reports/assistant/index.html."""
-        from fivestage_assistant.ask_report import write_ask_page
         from fivestage_assistant.index_pipeline import run_index_pipeline
 
         times = [time.perf_counter()]
@@ -164,7 +156,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         if not promoted:
             raise UserError("The index did not pass its gates, so nothing is served.")
         say("ask: ten questions over HTTP")
-        asked = _ask_over_http(AskSettings.from_environment())
+        asked = _ask_over_http(AskSettings.from_environment(), examples(problem.contract, load(RESULTS)))
         times.append(time.perf_counter())
         seconds = {"index, evaluate, promote": times[1] - times[0], "serve and ask": times[2] - times[1]}
         page = write_ask_page(evaluation, asked, seconds, PAGE)
@@ -218,8 +210,28 @@ def _ask_once(of: AssistantContract, question: str) -> dict[str, Any]:
     return asyncio.run(answer())
 
 
-def _ask_over_http(settings: AskSettings) -> list[dict[str, Any]]:
-    """Start the service, ask the examples, and stop it."""
+def examples(problem: Contract, results: Results) -> tuple[str, ...]:
+    """Ten questions about a run: the versions and days that they name are its own."""
+    found = results.monitoring
+    version = found.retrainings[0].version if found and found.retrainings else "1"
+    alarmed = [one.start for one in found.periods if any(row.drifted for row in one.drift)] if found else []
+    day = fmt.day(alarmed[0]) if alarmed else "3 December"
+    return (
+        f"Why was version {version} trained?",
+        f"Which alert fired on {day}?",
+        "What does the contract promise about latency?",
+        "How do I add a feature?",
+        "What does a false alarm cost?" if problem.task == "binary" else "What do errors cost?",
+        "Why is there no deep learning here?",
+        "How good is the model on the test window?",
+        "When would answers be cached?",
+        "How long does a typical caller wait for one answer?",
+        "Who won the football world cup in 2014?",
+    )
+
+
+def _ask_over_http(settings: AskSettings, questions: Sequence[str]) -> list[dict[str, Any]]:
+    """Start the service, ask it, and stop it."""
     import httpx
 
     address = f"http://{settings.host}:{settings.port}"
@@ -227,7 +239,7 @@ def _ask_over_http(settings: AskSettings) -> list[dict[str, Any]]:
     try:
         with httpx.Client(base_url=address, timeout=30) as client:
             _wait_until_ready(client, process)
-            return [_asked(client, question) for question in EXAMPLES]
+            return [_asked(client, question) for question in questions]
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -253,3 +265,99 @@ def _asked(client: Any, question: str) -> dict[str, Any]:
     for cited in found["citations"]:
         say(f"    {cited['path']}:{cited['line']}")
     return {"question": question, "response": found}
+
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-size:.9rem}
+th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d5dce4;vertical-align:top}
+.kind{font-size:.8rem;color:#5d6b7c}
+blockquote{margin:.3rem 0;padding:.4rem .8rem;border-left:3px solid #0b63b6;background:#f2f6fa}
+code{font-size:.85rem;overflow-wrap:anywhere}.failed{color:#b3261e}
+"""
+INTERVAL = "{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def write_ask_page(
+    evaluation: dict[str, Any], asked: Sequence[dict[str, Any]], seconds: dict[str, float], path: Path
+) -> Path:
+    """Write the page.
+
+    Args:
+        evaluation: of the index, as `index_pipeline.judge` makes it.
+        asked: questions with the service's responses.
+        seconds: by part of the demo.
+        path: the file.
+
+    Returns:
+        The path.
+    """
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8>",
+        "<meta name=viewport content='width=device-width, initial-scale=1'>",
+        f"<title>The assistant</title><style>{STYLE}</style></head><body><h1>The assistant</h1>",
+        f"<p>Index <code>{escape(evaluation['index'])}</code>: {evaluation['documents']} documents in",
+        f"{evaluation['passages']} passages, judged on {evaluation['questions']['gate']} gate questions",
+        f"({evaluation['questions']['tuning']} for tuning). Ask it: <code>make serve-assistant</code></p>",
+        "<h2>Gates</h2>",
+        _table(
+            ("gate", "result", "finding"),
+            [(one["name"], _passed(one["passed"]), one["sentence"]) for one in evaluation["gates"]],
+        ),
+        "<h2>Retrievers</h2><p>Means over gate questions; intervals of 95% over resampled pages.</p>",
+        _table(
+            ("retriever", "MRR@10", "nDCG@10", "recall@5", "MRR@10 against BM25"),
+            [
+                (
+                    name,
+                    *(
+                        INTERVAL.format(**found[key])
+                        for key in ("mrr@10", "ndcg@10", "recall@5", "against bm25")
+                    ),
+                )
+                for name, found in evaluation["retrievers"].items()
+            ]
+            + [("shuffled names (control)", INTERVAL.format(**evaluation["shuffled"]), "", "", "")],
+        ),
+        "<h2>Answers</h2>",
+        _table(
+            ("rate", "value"),
+            [
+                (name.replace("_", " "), "not measured" if math.isnan(value) else _rate(value))
+                for name, value in evaluation["answers"].items()
+            ],
+        ),
+        f"<h2>{len(asked)} questions</h2>",
+        *(_question(one) for one in asked),
+        "<h2>Time</h2>",
+        _table(("part", "seconds"), [(name, f"{value:.1f}") for name, value in seconds.items()]),
+        "</body></html>",
+    ]
+    text = "\n".join(parts)
+    return write_text(path, text)
+
+
+def _question(one: dict[str, Any]) -> str:
+    found = one["response"]
+    cited = "".join(
+        f"<li><code>{escape(cited['path'])}:{cited['line']}</code> {escape(cited['heading'])}</li>"
+        for cited in found["citations"]
+    )
+    return (
+        f"<h3>{escape(one['question'])}</h3><p class=kind>{escape(found['kind'])}, confidence "
+        f"{found['confidence']:.0%}</p><blockquote>{escape(found['answer'])}</blockquote><ol>{cited}</ol>"
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _passed(passed: bool) -> str:  # noqa: FBT001 (a cell)
+    return "passed" if passed else "FAILED"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{heads}</tr>{body}</table>"

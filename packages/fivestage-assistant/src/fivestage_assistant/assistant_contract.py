@@ -19,12 +19,14 @@ class Purpose(StrictModel):
         who: asks.
         wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1; from the probability on
             at which an answer is worth that risk, it is given.
+        answerable_share: of what is asked, so far as one can tell.
         languages: that questions and documents are in.
         refuses: what it does not do, as the page says it.
     """
 
     who: Text
     wrong_answer_cost: Annotated[float, Field(gt=1)]
+    answerable_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
     languages: tuple[Text, ...]
     refuses: tuple[Text, ...]
 

@@ -22,9 +22,16 @@ from pydantic import TypeAdapter
 from zenml import pipeline, step
 from zenml.enums import ExecutionMode
 
-from fivestage_assistant.answer_metrics import evaluate_answers, fit_abstention
-from fivestage_assistant.answering import Abstention, Answerer
-from fivestage_assistant.ask_service import FOLDER
+from fivestage_assistant.answering import Abstention, Answerer, fill
+from fivestage_assistant.ask_evaluation import (
+    METRICS,
+    RetrievalScores,
+    chance_mrr,
+    evaluate_answers,
+    evaluate_retrieval,
+    fit_abstention,
+)
+from fivestage_assistant.ask_service import FOLDER, AskSettings, chat_of
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.corpus import collect, corpus_digest
 from fivestage_assistant.embedding import MiniLm, installed_embedding
@@ -33,17 +40,20 @@ from fivestage_assistant.promotion import (
     INDEXES,
     Evaluation,
     ServedRelease,
+    current_release,
     index_gates,
+    prompt_gates,
     readable_release,
     release,
+    require_passed,
 )
-from fivestage_assistant.prompts import champion_prompt
+from fivestage_assistant.prompts import champion_prompt, promote_prompt, register_prompt
 from fivestage_assistant.question_set import Question, broken_places, read_questions
 from fivestage_assistant.retrieval import RetrieverName, Retrievers, ShuffledRetriever
-from fivestage_assistant.retrieval_metrics import METRICS, RetrievalScores, chance_mrr, evaluate_retrieval
 from fivestage_assistant.run_records import FOLDER as RECORDS
 from fivestage_assistant.search_index import SearchIndex, build_index, load_index, save_index, without
 from fivestage_assistant.support import measure_support
+from fivestage_assistant.text import versions
 
 OWN_ANSWERS = (
     "Follow-up questions"  # the section that questions of the set come from: not in what judges them
@@ -182,7 +192,7 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
         shuffled=evaluate_retrieval(ShuffledRetriever(retriever, judged.passages), gate),
         support=measure_support(judged.passages),
         answers=evaluate_answers(answerer, gate, results_as_json()),
-        chance=chance_mrr(len(judged.documents)),
+        chance=chance_mrr(judged.passages, gate),
     )
     bm25 = by_name["bm25"]
     return {
@@ -213,7 +223,7 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
 
 
 def questions_of(contract: AssistantContract, index: SearchIndex) -> list[Question]:
-    """The question set as far as this corpus goes: stages that have not run have no page.
+    """The question set as far as this corpus goes: not all stages have run, nor all versions been trained.
 
     Raises:
         UserError: naming a question whose own page is not in the corpus.
@@ -228,7 +238,8 @@ def questions_of(contract: AssistantContract, index: SearchIndex) -> list[Questi
         own = question.places[0] if question.places else ""
         if own in lost and not own.startswith(RECORDS):
             raise UserError(f"The question {question.text!r} refers to {own}, which is not in the corpus.")
-        if own not in lost:
+        known = set(versions(index.documents.get(own.partition("#")[0], "")))
+        if own not in lost and (not own or known.issuperset(versions(question.text))):
             found.append(replace(question, places=tuple(one for one in question.places if one not in lost)))
     return found
 
@@ -311,3 +322,47 @@ def run_index_pipeline(
     evaluation = json.loads(Path(run.steps["evaluate_index"].output.load()).read_bytes())
     gates = TypeAdapter(tuple[Gate, ...]).validate_python(evaluation["gates"])
     return gates, bool(run.steps["promote_index"].output.load()), evaluation
+
+
+def change_prompt(
+    contract: AssistantContract, template: str, why: str, settings: AskSettings, most: int = 60
+) -> tuple[tuple[Gate, ...], int]:
+    """Judge a prompt against the one that serves, and let it serve if it passes.
+
+    Args:
+        contract: of the assistant.
+        template: with {context} and {question}.
+        why: a sentence for the registry.
+        settings: that name the chat model.
+        most: gate questions to ask, as each costs two calls.
+
+    Returns:
+        The gates, and the version that serves now.
+
+    Raises:
+        UserError: without a chat model or an index, for an incomplete template, or when a gate refuses.
+    """
+    fill(template, "", ())
+    chat, served = chat_of(settings, contract), current_release(settings.folder)
+    if chat is None:
+        raise UserError(
+            "A prompt is judged with a chat model: set ASK_CHAT_MODEL, and ASK_CHAT_URL where it needs one."
+        )
+    if served is None:
+        raise UserError("No index serves yet: run `make index-assistant`.")
+    model = installed_embedding()
+    index = load_index(settings.folder / INDEXES / served.index)
+    questions = questions_of(contract, index)
+    judged = answering_index(index, questions, model)
+    gate = [one for one in questions if one.part == "gate"][:most]
+    retriever = Retrievers(judged, model).get(contract.answers.retriever)
+    answerer = Answerer(judged, retriever, model, contract.answers, served.abstention)
+    results = results_as_json()
+    before = evaluate_answers(answerer, gate, results, served.template, chat)
+    after = evaluate_answers(answerer, gate, results, template, chat)
+    gates = prompt_gates(after, before if served.prompt_version else None, contract.gates)
+    made = register_prompt(f"{contract.name}_prompt", template, why)
+    require_passed(gates, f"Version {made.version} of the prompt")
+    promote_prompt(made)
+    release(settings.folder, replace(served, prompt_version=made.version, template=template), why)
+    return gates, made.version

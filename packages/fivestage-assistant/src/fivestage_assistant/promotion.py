@@ -13,10 +13,9 @@ from fivestage.common.files import write_text
 from fivestage.evaluation.gates import Gate
 from pydantic import TypeAdapter
 
-from fivestage_assistant.answer_metrics import AnswerRates
 from fivestage_assistant.answering import Abstention
+from fivestage_assistant.ask_evaluation import AnswerRates, RetrievalScores
 from fivestage_assistant.assistant_contract import Gates
-from fivestage_assistant.retrieval_metrics import RetrievalScores
 from fivestage_assistant.support import SupportRates
 
 CURRENT, HISTORY, INDEXES = "current.json", "releases.jsonl", "indexes"

@@ -21,7 +21,7 @@ class Support:
 
     Args:
         stems: share of its content stems that the cited text has.
-        numbers: numbers that the cited text does not have.
+        numbers: numbers that no line of the cited text has together with the others.
         echo: whether it only repeats the question.
     """
 
@@ -52,17 +52,21 @@ def support(sentence: str, cited: str, question: str = "") -> Support:
     new_numbers = numbers(sentence) - numbers(question)
     echo = bool(question) and bool(own) and len(own & asked) / len(own) >= MAX_ECHO and not new_numbers
     found = coverage(stems, content_stems(cited)) if len(own) >= FEW or numbers(sentence) else 0.0
-    return Support(found, frozenset(numbers(sentence) - _numbers_about(own, cited)), echo)
+    return Support(found, _unfounded_numbers(sentence, cited), echo)
 
 
-def _numbers_about(stems: set[str], cited: str) -> set[str]:
-    """The numbers of those lines of a text that are about the same: another line's number proves nothing."""
-    found: set[str] = set()
-    for line, of_line in _lines(cited):
-        shared = len(stems & of_line)
-        if shared >= MIN_SHARED * min(len(stems), len(of_line)):
-            found |= line
-    return found
+def _unfounded_numbers(sentence: str, cited: str) -> frozenset[str]:
+    """The numbers of a sentence that no single line about the same has together: others prove nothing."""
+    missing: set[str] = set()
+    for said in sentence.splitlines():
+        stems, wanted = set(content_stems(said)), numbers(said)
+        about = [
+            found
+            for found, of_line in _lines(cited)
+            if len(stems & of_line) >= MIN_SHARED * min(len(stems), len(of_line))
+        ]
+        missing |= min((wanted - found for found in about), key=len, default=wanted)
+    return frozenset(missing)
 
 
 @lru_cache(maxsize=1024)

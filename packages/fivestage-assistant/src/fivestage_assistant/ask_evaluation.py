@@ -1,0 +1,221 @@
+"""How good retrieval and answers are on the question set, with intervals over resampled pages."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fivestage_assistant.answering import ALWAYS, Abstention, Answer, Answerer, ChatModel, Signals
+from fivestage_assistant.assistant_contract import AssistantContract
+from fivestage_assistant.passages import Passage
+from fivestage_assistant.question_set import Question, states, value_at
+from fivestage_assistant.retrieval import Retriever
+from fivestage_assistant.search_index import SearchIndex
+
+DEPTH = 10
+RECALL_AT = 5
+SEARCHED = 40  # passages, so that ten pages are among them
+RESAMPLES = 2000
+METRICS = ("mrr@10", "ndcg@10", "recall@5")
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its interval of 95%.
+
+    Args:
+        value: the mean.
+        low: the lower end.
+        high: the upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """The metrics of each question.
+
+    Args:
+        pages: each question's own page.
+        values: by the metric's name, a value a question.
+    """
+
+    pages: tuple[str, ...]
+    values: dict[str, Values]
+
+    def interval(self, metric: str) -> Interval:
+        """The mean over questions; its interval by resampling pages."""
+        return bootstrap(self.values[metric], self.pages)
+
+    def against(self, other: "RetrievalScores", metric: str) -> Interval:
+        """The mean of the paired difference to another retriever's, likewise."""
+        return bootstrap(self.values[metric] - other.values[metric], self.pages)
+
+
+def evaluate_retrieval(retriever: Retriever, questions: Sequence[Question]) -> RetrievalScores:
+    """Search for each question, and see where its pages stand among the pages found.
+
+    A page stands where its first passage does. Gains are binary, so that nDCG's ideal has all pages first.
+
+    Args:
+        retriever: to be judged.
+        questions: those that can be answered; others are left out.
+
+    Returns:
+        The scores by question.
+    """
+    asked = [one for one in questions if one.answerable]
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    for question in asked:
+        found = retriever.search(question.text, SEARCHED)
+        pages = list(dict.fromkeys(one.passage.path for one in found))[:DEPTH]
+        hits = [page in question.pages() for page in pages]
+        first = hits.index(True) + 1 if any(hits) else 0
+        ideal = sum(1 / np.log2(rank + 1) for rank in range(1, min(len(question.pages()), DEPTH) + 1))
+        gain = sum(1 / np.log2(rank + 1) for rank, hit in enumerate(hits, 1) if hit)
+        values["mrr@10"].append(1 / first if first else 0.0)
+        values["ndcg@10"].append(float(gain / ideal))
+        values["recall@5"].append(float(0 < first <= RECALL_AT))
+    arrays = {name: np.array(some, np.float64) for name, some in values.items()}
+    return RetrievalScores(tuple(one.page for one in asked), arrays)
+
+
+def chance_mrr(passages: Sequence[Passage], questions: Sequence[Question], orders: int = 200) -> float:
+    """MRR@10 of passages in any order: what knowing nothing gives, much where pages are few or long."""
+    chance, paths = np.random.default_rng(0), np.array([one.path for one in passages])
+    asked = [one.pages() for one in questions if one.answerable]
+    found = []
+    for _ in range(orders):
+        pages = list(dict.fromkeys(chance.permutation(paths)[:SEARCHED]))[:DEPTH]
+        ranks = {page: rank for rank, page in enumerate(pages, 1)}
+        found.append(np.mean([max(1 / ranks.get(page, math.inf) for page in own) for own in asked]))
+    return float(np.mean(found))
+
+
+def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLES) -> Interval:
+    """The mean, with percentiles over resampled clusters: questions about one page are dependent.
+
+    Args:
+        values: a number a question.
+        clusters: the page of each.
+        resamples: how many.
+
+    Returns:
+        The mean and its interval of 95%; NaN for no values.
+    """
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    names, places = np.unique(np.array(clusters), return_inverse=True)
+    sums, counts = np.bincount(places, values), np.bincount(places)
+    drawn = np.random.default_rng(0).integers(0, len(names), (resamples, len(names)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class AnswerRates:
+    """How answers to questions with a known page turn out.
+
+    Args:
+        answered: share of the answerable that is answered.
+        declined: share of the unanswerable that is declined.
+        right_page: share of the answers with a citation on a page that answers.
+        right_value: share of the answers about a number that state it.
+        cited: share of answers with a citation; all of them are among what was retrieved.
+        supported: share of a chat model's answers that passed the checks; NaN without one.
+        by_question: outcome of each, for the page.
+    """
+
+    answered: float
+    declined: float
+    right_page: float
+    right_value: float
+    cited: float
+    supported: float = float("nan")
+    by_question: dict[str, str] = field(default_factory=dict)
+
+
+def fit_abstention(
+    index: SearchIndex, retriever: Retriever, questions: Sequence[Question], contract: AssistantContract
+) -> Abstention:
+    """Learn from tuning questions when the corpus does not answer; the threshold is the contract's costs.
+
+    Args:
+        index: the corpus.
+        retriever: of it.
+        questions: of the tuning part.
+        contract: of the assistant.
+
+    Returns:
+        The rule; without unanswerable questions to learn from, one that always answers.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    signals, most = Signals(index), contract.answers.passages
+    seen = np.array([signals.of(one.text, retriever.search(one.text, most)) for one in questions])
+    answerable = np.array([one.answerable for one in questions])
+    if len(set(answerable)) < 2:  # noqa: PLR2004 (both kinds)
+        return ALWAYS
+    share = contract.purpose.answerable_share  # what is asked, and not the set, says how likely an answer is
+    weights = np.where(answerable, share / answerable.mean(), (1 - share) / (1 - answerable.mean()))
+    fitted = LogisticRegression(C=10.0).fit(seen, answerable, weights)
+    cosine, match, known, named = map(float, fitted.coef_[0])
+    least = contract.purpose.least_confidence
+    return Abstention((cosine, match, known, named), float(fitted.intercept_[0]), least)
+
+
+def evaluate_answers(
+    answerer: Answerer,
+    questions: Sequence[Question],
+    results: Mapping[str, Any],
+    prompt: str = "",
+    chat: ChatModel | None = None,
+) -> AnswerRates:
+    """Answer each question, and hold the answers against the set.
+
+    Args:
+        answerer: to be judged.
+        questions: of the gate part.
+        results: of the run that records were written from, as JSON has them; for numbers.
+        prompt: template, for a chat model.
+        chat: the chat model; None for extractive answers.
+
+    Returns:
+        The rates; NaN where nothing was asked.
+    """
+    counted: dict[str, list[bool]] = {
+        name: [] for name in ("answered", "declined", "right_page", "right_value", "cited", "supported")
+    }
+    outcomes: dict[str, str] = {}
+    for question in questions:
+        answer = answerer.answer(question.text, prompt, chat)
+        known = answer.kind != "unknown"
+        outcomes[question.text] = answer.kind
+        counted["answered" if question.answerable else "declined"].append(known == question.answerable)
+        if not known:
+            continue
+        found = set(answer.retrieved)
+        counted["cited"].append(
+            bool(answer.citations) and all(one.passage in found for one in answer.citations)
+        )
+        if chat is not None:
+            counted["supported"].append(answer.kind == "generated")
+        if question.answerable:
+            counted["right_page"].append(any(one.path in question.pages() for one in answer.citations))
+        if question.value:
+            counted["right_value"].append(_states_value(answer, value_at(results, question.value)))
+    rates = {name: sum(some) / len(some) if some else math.nan for name, some in counted.items()}
+    return AnswerRates(**rates, by_question=outcomes)
+
+
+def _states_value(answer: Answer, value: float) -> bool:
+    return any(states(one.quote, value) for one in answer.citations)
