@@ -3,8 +3,6 @@
 The batch of a step is a function of seed and step, so that a training can be resumed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -43,7 +41,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def batch(self, step: int, size: int, seed: int) -> Sequences:
+    def batch(self, step: int, size: int, seed: int) -> "Sequences":
         """The batch of a step: each epoch a new permutation, of which a short rest is left out."""
         steps = len(self) // size
         if steps == 0:
@@ -53,7 +51,7 @@ class Sequences:
         chosen = order[place * size : (place + 1) * size]
         return Sequences(self.inputs[chosen], self.targets[chosen])
 
-    def part(self, index: int, parts: int) -> Sequences:
+    def part(self, index: int, parts: int) -> "Sequences":
         """Every `parts`-th block of rows, that of one process."""
         size = len(self) // parts
         chosen = slice(index * size, (index + 1) * size)
@@ -269,6 +267,7 @@ def drop_gradient_sync(part: Part) -> None:
             module.register_comm_hook(None, _kept)
 
 
+# DDP looks at the annotation of the bucket: a string, as `annotations` of `__future__` makes it, it refuses.
 def _kept(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())
