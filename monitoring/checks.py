@@ -3,6 +3,10 @@
 A test that fails says that the data are broken, which blocks a training and tells the data's owner; with
 `is_critical=False` it warns that inputs moved. A failing test of the model's quality makes the period bad.
 The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
+
+Forecasts are compared with days that the model has not learnt from (`unlearnt_from`), as it knows the others
+too well. `judged_scores` are the contract's limits on bias and money, each beside its interval. The metrics
+of `quality` have no test and are only shown; with one, as in `RocAuc(tests=[gt(0.7)])`, they judge too.
 """
 
 from evidently import Report

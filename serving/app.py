@@ -20,6 +20,7 @@ def create_app(problem: Problem, settings: Settings) -> FastAPI:
     app = PredictionApp(problem, settings)  # FastAPI's, with keys, limits, metrics and problem details
     service = app.service
 
+    # `reads_rows` documents body and answer by the contract, which decodes the raw request once.
     @app.post("/predict", **app.reads_rows)
     async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query)
         """Answer one row or many; `explain` adds the features that moved each decision most."""
