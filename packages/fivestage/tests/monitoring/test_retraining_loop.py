@@ -120,6 +120,13 @@ def test_periods_follow_one_another_and_are_remembered(loop: RetrainingLoop, sta
     ]
 
 
+def test_a_period_in_which_nothing_was_due_is_passed_over(loop: RetrainingLoop, stand: Stand) -> None:
+    monitored(loop, stand, GOOD)
+    loop.pass_over(TRAINED + 2 * LENGTH)
+    monitored(loop, stand, GOOD)
+    assert [start - TRAINED for start, *_ in stand.monitored] == [0, 2 * LENGTH]
+
+
 def test_a_period_that_fails_is_monitored_again(loop: RetrainingLoop, stand: Stand) -> None:
     monitored(loop, stand, GOOD)
     for _ in range(2):
