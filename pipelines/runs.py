@@ -58,7 +58,7 @@ def train(as_of: str, *, from_scratch: bool = False) -> TrainingRun:
         UserError: when the champion comes from a later day.
     """
     champion = None if from_scratch else REGISTRY.champion()
-    return _train(as_of, champion)
+    return _train(as_of, champion, from_scratch=from_scratch)
 
 
 def retrain(as_of: str, champion: Version) -> TrainingRun:
@@ -66,7 +66,9 @@ def retrain(as_of: str, champion: Version) -> TrainingRun:
     return _train(as_of, champion, kept=champion.version)
 
 
-def _train(as_of: str, champion: Version | None, kept: str = "") -> TrainingRun:
+def _train(
+    as_of: str, champion: Version | None, kept: str = "", *, from_scratch: bool = False
+) -> TrainingRun:
     if champion and champion.as_of > epoch_of(as_of):
         raise UserError(
             f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
@@ -78,6 +80,7 @@ def _train(as_of: str, champion: Version | None, kept: str = "") -> TrainingRun:
         as_of,
         champion.version if champion else "",
         kept,
+        from_scratch,
     )
     return _trained(run, "train_model")
 

@@ -24,15 +24,22 @@ IN_PODS: dict[str, Any] = {  # locally without effect
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
-def training(data: str, registry: str, as_of: str, champion: str, kept: str) -> None:
-    """Train as of a day on the data with this hash; the challenger meets the champion.
+def training(
+    data: str,
+    registry: str,
+    as_of: str,
+    champion: str,
+    kept: str,
+    from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
+) -> None:
+    """Train as of a day on the data with this hash; the challenger meets the champion, or none from scratch.
 
     `kept` names a version whose candidate is trained again; empty: all candidates are tried, side by side.
     """
     rows, event_tables, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     version = train_model(rows, event_tables, features, as_of, data, registry, kept)
-    verdict = evaluate_challenger(rows, features, version, probes, as_of, champion)
+    verdict = evaluate_challenger(rows, features, version, probes, as_of, champion, from_scratch)
     promote_challenger(version, verdict, champion)
 
 

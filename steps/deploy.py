@@ -39,7 +39,7 @@ class Released:
 def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
     settings = settings_in(folder)
-    _, artifact = REGISTRY.open(version)
+    _, artifact = REGISTRY.open(version, PROBLEM.features)
     return local.release(settings, version, REGISTRY.fetch(version), smoke_rows(artifact))
 
 
@@ -47,7 +47,7 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
 def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Build an image with a version inside and serve it as a container, or stay with the one before."""
     settings = settings_in(folder)
-    _, artifact = REGISTRY.open(version)
+    _, artifact = REGISTRY.open(version, PROBLEM.features)
     image = build_serving(REGISTRY.fetch(version), version)
     return docker.release(settings, version, image, smoke_rows(artifact))
 

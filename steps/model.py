@@ -73,7 +73,13 @@ def train_model(
 
 @step(cache_policy=GATES_CACHE, output_materializers=RecordMaterializer)
 def evaluate_challenger(
-    rows: pd.DataFrame, features: pd.DataFrame, version: Version, probes: Probes, as_of: str, champion: str
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    version: Version,
+    probes: Probes,
+    as_of: str,
+    champion: str,
+    from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> Annotated[GateVerdict, "verdict"]:
     """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
     contract = PROBLEM.contract
@@ -87,7 +93,11 @@ def evaluate_challenger(
         row_milliseconds(challenger, PROBLEM.features, window),
     )
     opponent = None
-    if champion not in ("", version.version):
+    if from_scratch:
+        evidence = replace(evidence, absent="this run starts from scratch, whatever the champion is")
+    elif champion == version.version:
+        evidence = replace(evidence, absent="this version is the champion itself")
+    elif champion:
         try:
             opponent = answers_of(load_artifact(REGISTRY.fetch(champion)), seen)
         except FormatError as error:
@@ -136,7 +146,7 @@ def examine(
     registry: str,  # noqa: ARG001 (whose number it is)
 ) -> Annotated[VersionEvaluation, "findings"]:
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
-    found, artifact = REGISTRY.open(version)
+    found, artifact = REGISTRY.open(version, PROBLEM.features)
     windows = windows_at(rows, str(day_of(artifact.as_of)))
     selection = found.load_record(Selection)
     return evaluate_version(PROBLEM, artifact, selection, rows, event_tables, features, windows)

@@ -1,6 +1,8 @@
 """How the model behaves: it answers all that the contract allows, and the same wherever it runs."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,11 @@ from conftest import ProblemSlice
 from fivestage.artifact.artifact import Artifact, load_artifact, save_artifact
 from fivestage.artifact.engine import Engine
 from fivestage.evaluation.evaluate import artifact_forecast
+from fivestage.evaluation.gates import Probe
+from fivestage.registry.versions import ModelRegistry, Version
 from problem import PROBLEM
+from steps import model
+from steps.data import Probes
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +58,44 @@ def test_forecasts_are_finite_and_differ_between_rows(
     forecast = artifact_forecast(small_artifact, holdout)
     assert np.isfinite(forecast).all()
     assert len(np.unique(np.asarray(forecast).reshape(len(holdout), -1)[:, 0])) > 1
+
+
+@pytest.mark.parametrize(
+    ("champion", "from_scratch", "why"),
+    [
+        ("", False, "there is no champion yet"),
+        ("", True, "this run starts from scratch, whatever the champion is"),
+        ("2", False, "this version is the champion itself"),
+        (
+            "1",
+            False,
+            "the champion, version 1, cannot be asked: The project has no feature left_out any more",
+        ),
+    ],
+)
+def test_a_challenger_that_meets_no_champion_says_why(
+    problem_slice: ProblemSlice,
+    small_artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    champion: str,
+    *,
+    from_scratch: bool,
+    why: str,
+) -> None:
+    versions = {
+        "1": replace(small_artifact, features=(*small_artifact.features, "left_out")),
+        "2": small_artifact,
+    }
+    monkeypatch.setattr(ModelRegistry, "fetch", lambda _registry, version: version)
+    monkeypatch.setattr(model, "load_artifact", versions.__getitem__)
+    windows = problem_slice.windows
+    monkeypatch.setattr(model, "windows_at", lambda *_: windows)
+    version = Version(PROBLEM.contract.name, "2", "digest", "run", windows.as_of, "commit")
+    probes = Probes((Probe("future is unseen", passed=True, sentence="none moved"),))
+    step: Any = model.evaluate_challenger.entrypoint
+    verdict = step(
+        problem_slice.rows, problem_slice.features, version, probes, "", champion, from_scratch=from_scratch
+    )
+    (gate,) = [one for one in verdict.gates if one.name == "cheaper than the champion"]
+    assert not gate.applicable
+    assert gate.sentence.startswith(f"not applicable: {why}")

@@ -72,7 +72,7 @@ def test_a_champion_of_a_later_day_is_a_sentence(champion: Version, training: St
 @pytest.mark.usefixtures("champion")
 def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
     trained = runs.train("2013-09-01")
-    assert training.given == [("data", f"registry of {PROBLEM.contract.name}", "2013-09-01", "4", ALL)]
+    assert training.given == [("data", f"registry of {PROBLEM.contract.name}", "2013-09-01", "4", ALL, False)]
     assert (trained.version, trained.gates, trained.promoted) == (CHALLENGER, (), True)
 
 
@@ -80,18 +80,18 @@ def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
 @pytest.mark.parametrize("as_of", ["2013-08-01", "2013-10-01"])
 def test_from_scratch_there_is_no_champion(training: Stand, as_of: str) -> None:
     runs.train(as_of, from_scratch=True)
-    assert [given[3] for given in training.given] == [""]
+    assert [given[3:] for given in training.given] == [("", ALL, True)]
 
 
 @pytest.mark.usefixtures("nobody")
 def test_the_first_training_meets_nobody(training: Stand) -> None:
     runs.train("2013-08-01")
-    assert training.given[0][3:] == ("", ALL)
+    assert training.given[0][3:] == ("", ALL, False)
 
 
 def test_training_again_keeps_what_the_champion_is(training: Stand) -> None:
     runs.retrain("2013-10-01", CHAMPION)
-    assert training.given[0][2:] == ("2013-10-01", "4", "4")
+    assert training.given[0][2:] == ("2013-10-01", "4", "4", False)
 
 
 def test_a_re_evaluation_names_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,9 @@ def test_a_re_evaluation_names_both_versions(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("nobody")
 def test_a_remote_orchestrator_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("training", "scoring", "deployment", "monitoring"):
+    for name in ("training", "scoring", "deployment"):
         monkeypatch.setattr(runs, name, Stand())
+    monkeypatch.setattr("pipelines.monitoring.monitoring", Stand())
     for ask in (
         lambda: runs.train("2013-08-01"),
         lambda: runs.score(CHAMPION, "in.csv", "out.csv"),

@@ -18,7 +18,7 @@ from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.served_version import read_served_version
 from fivestage.serving.service_settings import Settings
 from fivestage.training.leaderboard import LeaderboardRow
-from tests.synthetic import synthetic_artifact
+from tests.synthetic import synthetic_artifact, synthetic_problem
 
 REGISTRY = ModelRegistry("registry-tests")
 CHOSEN = LeaderboardRow(
@@ -78,6 +78,16 @@ def test_a_registration_cut_short_goes_on_in_the_same_run(
     runs = [run for run in every if run.data.tags.get("stage") == "training"]
     assert ([run.info.run_id for run in runs], len(every)) == ([found.run_id], 2)  # and that of its candidate
     assert runs[0].info.status == "FINISHED"
+
+
+def test_a_version_whose_features_are_gone_is_opened_for_no_service(version: Version) -> None:
+    definitions = synthetic_problem("binary").features
+    assert REGISTRY.open(version.version, definitions)[0] == version
+    later = replace(definitions, sets={"order": definitions.sets["order"]})
+    with pytest.raises(
+        UserError, match=r"Version 1 of .* cannot be asked: .* no feature set history any more"
+    ):
+        REGISTRY.open(version.version, later)
 
 
 def test_a_version_is_found_as_it_was_registered(artifact: Artifact, version: Version) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from fivestage.artifact.additive import AdditiveExplainer
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import form_of
+from fivestage.artifact.required_features import require_features, require_names
 from fivestage.artifact.shapley import Explainer, strongest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints, Row, Value
@@ -35,9 +36,14 @@ GAP_HOURS = 24  # after the last known event, or a tenth of the longest window: 
 
 
 class Engine:
-    """An artifact made ready: it hears of events and answers rows."""
+    """An artifact made ready: it hears of events and answers rows.
+
+    Raises:
+        MissingFeatureError: when the definitions lack a feature of the artifact.
+    """
 
     def __init__(self, artifact: Artifact, definitions: FeatureDefinitions) -> None:
+        require_features(artifact, definitions)
         self.artifact = artifact
         self.definitions = definitions
         self._kept = round((definitions.reach_hours + LATE_HOURS) * HOUR)  # seconds before the present
@@ -207,5 +213,6 @@ def _encoded(
 ) -> tuple[Mapping[str, Any], Floats]:
     """The encoded features of rows, by name and as rows x features."""
     features = definitions.compute(artifact.sets, columns, at, past, artifact.reference)
+    require_names(artifact, features)
     encoded = encode(features, artifact.categories)
     return encoded, matrix(encoded, artifact.features, len(at))

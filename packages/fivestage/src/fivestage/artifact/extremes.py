@@ -1,10 +1,9 @@
 """Rows at the ends of what the contract allows, which a feature must have a value for, or be missing."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fivestage.artifact.engine import Engine
 from fivestage.common.columns import Row
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
@@ -16,11 +15,14 @@ from fivestage.contract.contract import (
     epoch,
 )
 
+if TYPE_CHECKING:
+    from fivestage.artifact.engine import Engine
+
 EXAMPLE, LEAST, MOST = "as in the example", "at its least", "at its most"
 UNSEEN = "\u2603"  # a text that no table has
 
 
-def require_defined(engine: Engine) -> None:
+def require_defined(engine: "Engine") -> None:
     """Ask the engine rows at the contract's extremes: a column at its least, its most, zero, missing, unseen.
 
     Raises:
@@ -48,16 +50,22 @@ def require_defined(engine: Engine) -> None:
 def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
     """Rows of examples with one column at an extreme; then all columns at their least, and at their most."""
     columns = {name: _values(column) for name, column in contract.columns.items()}
-    usual = {name: values.pop(EXAMPLE) for name, values in columns.items()}
+    usual = example_row(contract)
     found: list[tuple[str, Row]] = [
         (f"{name} is {said}", usual | {name: value})
         for name, values in columns.items()
         for said, value in values.items()
+        if said != EXAMPLE
     ]
     for end in (LEAST, MOST):
         ends = {name: values[end] for name, values in columns.items() if end in values}
         found.append((f"every column is {end}", usual | ends))
     return found
+
+
+def example_row(contract: Contract) -> dict[str, Any]:
+    """The row of the contract's examples, timestamps in epoch seconds."""
+    return {name: _values(column)[EXAMPLE] for name, column in contract.columns.items()}
 
 
 def _values(column: Column) -> dict[str, Any]:

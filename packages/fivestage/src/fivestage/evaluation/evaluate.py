@@ -8,6 +8,7 @@ import pandas as pd
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.calibration import expected_cost
+from fivestage.artifact.required_features import require_names
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
@@ -41,6 +42,9 @@ def artifact_forecast(artifact: Artifact, features: pd.DataFrame) -> Floats:
 
     Returns:
         Calibrated forecasts, float64, in the shape of the task (`fivestage.contract.cost_model`).
+
+    Raises:
+        MissingFeatureError: when there is no column for one of the artifact's features.
     """
     return artifact.scorer.forecast(_numbers(artifact, features))
 
@@ -54,6 +58,9 @@ def answers_of(artifact: Artifact, features: pd.DataFrame) -> Answers:
 
     Returns:
         Forecasts, one decision a row and, for regression, each row's expected cost in the costs' currency.
+
+    Raises:
+        MissingFeatureError: as `artifact_forecast` does.
     """
     return answers_by_forecast(artifact, artifact_forecast(artifact, features))
 
@@ -171,5 +178,6 @@ def decision_day(rows: pd.DataFrame) -> Ints:
 
 
 def _numbers(artifact: Artifact, features: pd.DataFrame) -> Floats:
+    require_names(artifact, features.columns)
     categories = {name: dict(codes) for name, codes in artifact.categories.items()}
     return feature_matrix(features[list(artifact.features)], categories)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fivestage.common.columns import Floats, Strings
-from fivestage.features.definitions import FeatureDefinitions, Reference, columns_of
+from fivestage.features.checked_view import CheckedRow, CheckedView, for_whole_columns
+from fivestage.features.definitions import FeatureDefinitions, Features, Reference, columns_of
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore
 
@@ -33,12 +34,20 @@ def build_features(
         Rows x features, by the index of `rows`.
 
     Raises:
+        UserError: when a set reads an unknown column or log, looks back beyond the reach of the definitions,
+            or treats a column as one value.
         ValueError: when a set's arithmetic raises one.
     """
-    past = definitions.offline_store(events, reference)
-    at = rows["decision_at"].to_numpy(dtype=np.int64)
-    named = tuple(definitions.sets) if sets is None else sets
-    found = definitions.compute(named, columns_of(rows), at, past, reference)
+    with for_whole_columns("A function in EVENTS"):
+        past = definitions.offline_store(events, reference)
+    at, columns = rows["decision_at"].to_numpy(dtype=np.int64), columns_of(rows)
+    whole = all(len(events.get(kind, ())) for kind in definitions.events)
+    logs = past.logs if whole else None
+    found: Features = {}
+    for name in definitions.sets if sets is None else sets:
+        row, view = CheckedRow(columns, name), CheckedView(past, at, name, definitions.reach_hours, logs)
+        with for_whole_columns(f"The feature set {name!r}"):
+            found.update(definitions.compute([name], row, at, view, reference))
     return pd.DataFrame(
         {
             name: np.asarray(value.values, dtype=object)[value.codes] if isinstance(value, Strings) else value

@@ -17,11 +17,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from pydantic import TypeAdapter
 
-from fivestage.artifact.artifact import Artifact, Lineage, artifact_digest, load_artifact, save_artifact
+from fivestage.artifact.artifact import (
+    Artifact,
+    FormatError,
+    Lineage,
+    artifact_digest,
+    load_artifact,
+    save_artifact,
+)
+from fivestage.artifact.required_features import require_features
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
 from fivestage.contract.contract import day, day_of, epoch
+from fivestage.features.definitions import FeatureDefinitions
 from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
 from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers, metrics_of
 
@@ -201,18 +210,19 @@ class ModelRegistry:
                 f"The registry has no version {version} of {self.name}: train one with `make train`."
             ) from error
 
-    def open(self, version: str) -> tuple[Version, Artifact]:
+    def open(self, version: str, definitions: FeatureDefinitions | None = None) -> tuple[Version, Artifact]:
         """A registered version and its artifact.
 
         Args:
             version: its number in the registry, as text.
+            definitions: the features that it would be served with, of which it must lack none.
 
         Returns:
             The version, and the artifact after its files were held against the registered digest.
 
         Raises:
             UserError: when the registry does not have it, or the artifact is damaged, another one, or of
-                another format.
+                another format, or uses a feature that the definitions lack.
         """
         found = self.find(version)
         if found.loader:
@@ -220,7 +230,13 @@ class ModelRegistry:
                 f"Version {version} of {self.name} is read by {found.loader} and scores in batch alone: "
                 f'make score ARGS="--version {version} --input rows.csv --output scored.csv"'
             )
-        return found, load_artifact(self.fetch(version), found.digest)
+        artifact = load_artifact(self.fetch(version), found.digest)
+        if definitions is not None:
+            try:
+                require_features(artifact, definitions)
+            except FormatError as error:
+                raise UserError(f"Version {version} of {self.name} cannot be asked: {error}") from error
+        return found, artifact
 
     def fetch(self, version: str, into: Path = _CACHE) -> Path:
         """The folder of a registered version's artifact, brought here unless it is here already.

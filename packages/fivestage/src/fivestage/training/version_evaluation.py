@@ -64,7 +64,8 @@ def evaluate_version(
         What was found.
 
     Raises:
-        UserError: when the data end within a monitored period of the day up to which it was trained.
+        UserError: when the data end within a monitored period of the day up to which it was trained, or the
+            project lacks a feature of the version.
     """
     contract, after = problem.contract, windows.after
     seen, days = features.iloc[after], decision_day(rows.iloc[after])
@@ -73,11 +74,12 @@ def evaluate_version(
             f"The data hardly go on after {day_of(artifact.as_of)}, the day up to which this version was "
             "trained, so there is nothing to evaluate it on. Add later data, or train as of an earlier day."
         )
+    forecast = artifact_forecast(artifact, seen)
     sets = names_by_set(problem.features, rows, event_tables.reference)
     text = learn_categories(features.iloc[windows.train])
     candidates = problem.candidates(len(windows.train), tuple(text))
     lines = ablation(features, sets, rows, windows, estimator_of(candidates, selection), contract)
-    evaluation = evaluate_window(artifact, rows.iloc[after], artifact_forecast(artifact, seen), contract)
+    evaluation = evaluate_window(artifact, rows.iloc[after], forecast, contract)
     return VersionEvaluation(
         evaluation,
         (*lines, (" + ".join(sets), evaluation.scored)),

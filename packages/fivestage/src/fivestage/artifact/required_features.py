@@ -1,0 +1,51 @@
+"""Whether a project still has the features that an artifact was trained with."""
+
+from collections.abc import Collection, Sequence
+
+from fivestage.artifact.artifact import Artifact, FormatError
+from fivestage.artifact.extremes import example_row
+from fivestage.features.definitions import UNDEFINED, FeatureDefinitions
+from fivestage.features.stores import OnlineFeatureStore
+
+
+class MissingFeatureError(FormatError):
+    """A version was trained with features that the project no longer has, such as `feature amount`."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"The project has no {', '.join(missing)} any more, which this version was trained with. Train "
+            "again (`make train`), or bring it back in problem/features.py."
+        )
+
+
+def require_names(artifact: Artifact, names: Collection[str]) -> None:
+    """Make sure that all features of an artifact are among those with these names.
+
+    Raises:
+        MissingFeatureError: when one is not.
+    """
+    missing = [f"feature {name}" for name in artifact.features if name not in names]
+    if missing:
+        raise MissingFeatureError(missing)
+
+
+def require_features(artifact: Artifact, definitions: FeatureDefinitions) -> None:
+    """Make sure that a project still has an artifact's feature sets and features.
+
+    Args:
+        artifact: what would be asked.
+        definitions: the project's features, which compute those of the contract's example row.
+
+    Raises:
+        MissingFeatureError: when a set or a feature is gone.
+    """
+    missing = [f"feature set {name}" for name in artifact.sets if name not in definitions.sets]
+    if missing:
+        raise MissingFeatureError(missing)
+    row, decision = example_row(artifact.contract), artifact.contract.decision
+    at = row[decision.time_column] - decision.lead_seconds
+    try:
+        found = definitions.compute(artifact.sets, row, at, OnlineFeatureStore(), artifact.reference)
+    except UNDEFINED:  # as where the example divides by zero; a row of a client has them or not
+        return
+    require_names(artifact, found)

@@ -1,0 +1,71 @@
+"""A version whose features the project no longer has is refused by their names, wherever it is asked."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fivestage.artifact.artifact import Artifact
+from fivestage.artifact.engine import Engine, predict_table
+from fivestage.artifact.required_features import MissingFeatureError
+from fivestage.evaluation.evaluate import answers_of
+from fivestage.features.definitions import FeatureDefinitions
+from fivestage.training.selection import Selection
+from fivestage.training.version_evaluation import evaluate_version
+from tests.synthetic import FEATURES, Prepared, prepared, synthetic_artifact
+
+SENTENCE = r"The project has no feature weekday any more, .* Train again \(`make train`\), or bring it back"
+
+
+def without_weekday(*given: Any) -> dict[str, Any]:
+    found = FEATURES.sets["order"](*given)
+    del found["weekday"]
+    return found
+
+
+LATER = replace(FEATURES, sets={**FEATURES.sets, "order": without_weekday})
+
+
+@pytest.fixture(scope="module")
+def made() -> Prepared:
+    return prepared("binary")
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    return synthetic_artifact("binary")
+
+
+def test_it_cannot_be_compared(made: Prepared, artifact: Artifact) -> None:
+    with pytest.raises(MissingFeatureError, match=SENTENCE):
+        answers_of(artifact, made.features.drop(columns="weekday"))
+
+
+def test_it_cannot_be_served(artifact: Artifact) -> None:
+    with pytest.raises(MissingFeatureError, match=SENTENCE):
+        Engine(artifact, LATER)
+
+
+@pytest.mark.parametrize("sets", [{"order": FEATURES.sets["order"]}, {}])
+def test_a_set_that_is_gone_is_named(artifact: Artifact, sets: dict[str, Any]) -> None:
+    with pytest.raises(MissingFeatureError, match=r"has no .*feature set history any more"):
+        Engine(artifact, FeatureDefinitions(FEATURES.events, sets, FEATURES.reach_hours))
+
+
+def test_it_cannot_score_a_table(made: Prepared, artifact: Artifact) -> None:
+    past = FEATURES.offline_store(made.event_tables.events, artifact.reference)
+    rows = made.rows.tail(10)
+    with pytest.raises(MissingFeatureError, match=SENTENCE):
+        predict_table(artifact, LATER, rows, past, rows["decision_at"].to_numpy())
+
+
+def test_it_cannot_be_evaluated(made: Prepared, artifact: Artifact) -> None:
+    selection = Selection("boosting", {}, artifact.calibration, ())
+    problem, features = replace(made.problem, features=LATER), made.features.drop(columns="weekday")
+    with pytest.raises(MissingFeatureError, match=SENTENCE):
+        evaluate_version(problem, artifact, selection, made.rows, made.event_tables, features, made.windows)
+
+
+def test_more_features_than_it_has_are_no_matter(made: Prepared, artifact: Artifact) -> None:
+    more = made.features.assign(another=0.0)
+    assert (answers_of(artifact, more).forecast == answers_of(artifact, made.features).forecast).all()
