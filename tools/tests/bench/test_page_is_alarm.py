@@ -7,9 +7,9 @@ from evidently.legacy.tests.base_test import TestStatus
 
 from fivestage.monitoring.causes import failed_tests
 from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift import Reference, compare
+from fivestage.monitoring.drift import DAY_COLUMN, Reference, compare
 from fivestage.monitoring.drift_limits import calibrate
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, CalibratedDrift
+from fivestage.monitoring.evidently_drift import CalibratedDrift
 from tests.monitoring.test_drift import PERIOD, REFERENCE, window
 from tools.bench.faults import Fault, faults
 

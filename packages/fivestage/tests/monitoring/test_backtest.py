@@ -1,5 +1,7 @@
 """Each retraining policy is simulated on weeks made to its measure, and all of them on some of a problem."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,3 +221,9 @@ def test_weeks_are_simulated_and_an_interrupted_comparison_goes_on(
 def test_too_few_days_are_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no period is left to compare policies in"):
         compare_policies(year_of(tmp_path, days=40), decide, lambda _: None)
+
+
+def test_the_backtest_and_the_report_do_not_import_evidently() -> None:
+    """Its import takes seconds, which commands that monitor nothing would wait for."""
+    program = "import sys, fivestage.reporting.report; sys.exit('evidently' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

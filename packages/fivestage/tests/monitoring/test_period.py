@@ -21,8 +21,9 @@ from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring import period as periods
+from fivestage.monitoring.drift import DAY_COLUMN, windows_of
 from fivestage.monitoring.effects import effects_of
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, LabelDrift, windows_of
+from fivestage.monitoring.evidently_drift import LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks

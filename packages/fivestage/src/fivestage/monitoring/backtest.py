@@ -34,8 +34,7 @@ from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import Probe
 from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
-from fivestage.monitoring.drift import detect_drift
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, windows_of
+from fivestage.monitoring.drift import DAY_COLUMN, detect_drift, windows_of
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.retraining import (
     PeriodSummary,

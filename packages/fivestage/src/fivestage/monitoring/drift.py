@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
+from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.monitoring.daily_statistics import DailyStatistic, ReferenceColumn, Window, daily_statistics
 from fivestage.monitoring.drift_limits import Limits, Statistics, calibrate, compare_days, whole
 from fivestage.monitoring.residuals import MEAN, SPREAD, Design, design_of, products, residual_statistics
 
+DAY_COLUMN = "decision day"
 USUAL = 0.95  # of the days: from there on one stands out
 
 
@@ -87,6 +90,21 @@ def detect_drift(reference: Window, current: Window, false_alarm: float) -> list
     """
     counted = Reference.of(reference)
     return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
+
+
+def windows_of(
+    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
+) -> tuple[Window, Window] | None:
+    """Windows of a report's frames; None where the reference is too short to know chance from."""
+    frames = reference[reference[DAY_COLUMN] >= reference_from], current
+    if any(frame.empty for frame in frames):
+        return None
+    then, now = (
+        Window(frame[list(columns)], day, int(day[0]), int(day[-1] - day[0]) + 1)
+        for frame in frames
+        for day in [frame[DAY_COLUMN].to_numpy(dtype=np.int64)]
+    )
+    return None if then.days < LEAST_REFERENCE * now.days else (then, now)
 
 
 def compare(reference: Reference, current: Window, limits: Limits) -> list[Finding]:

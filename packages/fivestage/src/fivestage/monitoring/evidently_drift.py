@@ -19,12 +19,12 @@ from evidently.tests import lt
 from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of the first version
 
 from fivestage.common.clock import DAY
-from fivestage.contract.contract import LEAST_REFERENCE, day_of
-from fivestage.monitoring.daily_statistics import ROWS, Window
-from fivestage.monitoring.drift import DailySeries, Finding, detect_drift
+from fivestage.contract.contract import day_of
+from fivestage.monitoring.daily_statistics import ROWS
+from fivestage.monitoring.drift import DAY_COLUMN, DailySeries, Finding, detect_drift, windows_of
 from fivestage.monitoring.label_drift import label_findings
 
-DAY_COLUMN, LABEL_COLUMN, FORECAST_COLUMN = "decision day", "label", "forecast"
+LABEL_COLUMN, FORECAST_COLUMN = "label", "forecast"
 INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name them
 DRIFTED_COLUMNS = "columns that drifted"  # their number, for the dashboard over the periods
 
@@ -115,21 +115,6 @@ class LabelDrift(CalibratedDrift):
         labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in frames]
         predictions = [one[self.forecasts].to_numpy(dtype=np.float64) for one in frames]
         return label_findings(windows, labels, predictions, self.task, self.false_alarm)
-
-
-def windows_of(
-    reference: pd.DataFrame, current: pd.DataFrame, columns: Sequence[str], reference_from: int = 0
-) -> tuple[Window, Window] | None:
-    """Windows of a report's frames; None where the reference is too short to know chance from."""
-    frames = reference[reference[DAY_COLUMN] >= reference_from], current
-    if any(frame.empty for frame in frames):
-        return None
-    then, now = (
-        Window(frame[list(columns)], day, int(day[0]), int(day[-1] - day[0]) + 1)
-        for frame in frames
-        for day in [frame[DAY_COLUMN].to_numpy(dtype=np.int64)]
-    )
-    return None if then.days < LEAST_REFERENCE * now.days else (then, now)
 
 
 def _tested(finding: Finding, check: str) -> DriftStatistic:

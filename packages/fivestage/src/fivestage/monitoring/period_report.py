@@ -23,7 +23,8 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.monitoring.causes import Cause
-from fivestage.monitoring.evidently_drift import DAY_COLUMN, FORECAST_COLUMN, LABEL_COLUMN
+from fivestage.monitoring.drift import DAY_COLUMN
+from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
 from fivestage.monitoring.evidently_quality import RowsAlone
 from fivestage.monitoring.performance import JudgedScore, Performance, score_columns
 
