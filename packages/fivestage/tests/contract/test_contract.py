@@ -90,6 +90,13 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(small: Contract) ->
             "columns.order_number.integer.unity",
             "the contract has no such field",
         ),
+        (
+            [("gates.max_calibration_error", GONE), ("gates.max_calibration_eror", 0.1)],
+            "gates.max_calibration_eror",
+            r"the contract has no such field. Did you mean max_calibration_error? (1 more)",
+        ),
+        ([("columns.customer.nulable", True)], "columns.customer", "Did you mean nullable?"),
+        ([("slises", [])], "slises", "Did you mean slices?"),
         ([("split.folds", "three")], "split.folds", "valid integer"),
         ([("split.folds", 2.5)], "split.folds", "valid integer"),
         ([("gates.confidence", "0.9")], "gates.confidence", "valid number"),

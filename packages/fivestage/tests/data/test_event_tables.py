@@ -133,7 +133,7 @@ def test_too_many_raw_rows_lost_stop_the_work(
 
 def test_a_missing_column_is_named(few: Tables, contract: Contract, tmp_path: Path) -> None:
     few.events["delivery"].drop(columns="delay", inplace=True)  # noqa: PD002 (the table's own frame)
-    with pytest.raises(UserError, match="delivery has no column delay"):
+    with pytest.raises(UserError, match=r"problem/dataset\.py: delivery has no column delay"):
         ingest(few, contract, tmp_path)
 
 

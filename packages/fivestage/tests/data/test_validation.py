@@ -143,6 +143,9 @@ def test_columns_that_are_missing_or_unknown() -> None:
     frame = pd.DataFrame([GOOD])
     with pytest.raises(UserError, match=r"table has no column count\."):
         validate(frame.drop(columns="count"), COLUMNS, ["at"], "table")
+    misspelt = frame.rename(columns={"count": "counts"})
+    with pytest.raises(UserError, match=r"table has no column count\. Did you mean counts\? Add it"):
+        validate(misspelt, COLUMNS, ["at"], "table")
     with pytest.raises(UserError, match=r"table has a column that problem\.yaml does not know: colour"):
         validate(frame.assign(colour="red"), COLUMNS, ["at"], "table")
 

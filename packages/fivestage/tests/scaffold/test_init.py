@@ -1,6 +1,7 @@
 """A table of one's own: what its columns are taken for, what is written, and what cannot work."""
 
 import importlib.util
+import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_what_is_written_is_a_legal_contract_of_what_was_found(problem: Path) ->
     assert contract.slices == ("plan",)
     text = (problem / "problem.yaml").read_text(encoding="utf-8")
     assert "closed: suspected leak, it comes after the decision in 100%" in text
+    assert "Is this when the outcome is known? Then KNOWN='closed'" in text
     assert "refund: suspected leak, alone it reaches ROC-AUC 1.000" in text
     assert "one: it has one value only" in text
     assert "RECONSIDER" in text
@@ -172,6 +174,10 @@ def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
     batch = module(tmp_path / "dataset.py").read_batch("sklearn:wine", contract)
     assert set(batch) == set(contract.columns)
     assert batch["row_number"].is_unique
+    text = (tmp_path / "problem.yaml").read_text(encoding="utf-8")
+    before = text[: text.index("identity:")].rpartition("RECONSIDER")[2]
+    assert "The service must be\n# sent the number that the row will have there" in before
+    assert "place in the table" in contract.columns["row_number"].about
     assert (batch["decided_at"] == epoch(contract.split.test_end)).all()
 
 
@@ -824,6 +830,39 @@ def test_what_grows_may_grow_on_and_nonsense_may_not(tmp_path: Path) -> None:
     assert checked.quarantined.empty, checked.failures
     wrong = rows.head(3).assign(grade=[100, 3, 3], visits=[40, -1, 40], order_id=[1.0, 2.0, 2.5])
     assert len(validate(wrong, contract.columns, contract.identity, "wrong").failures) == 3
+
+
+@pytest.mark.parametrize(
+    ("days", "least", "most", "said"), [(0, 0.9, 0.9, 0), (3, 0.4, 0.8, 0), (9, 0.05, 0.05, 1)]
+)
+def test_a_period_is_judged_with_the_labels_that_can_have_arrived(
+    days: int, least: float, most: float, said: int, tmp_path: Path
+) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    folder = made_of(
+        frame.assign(back=frame["at"] + pd.Timedelta(days=days)), tmp_path, time="at", known="back"
+    )
+    contract = load_contract(folder / "problem.yaml")
+    assert contract.monitoring.period_days in (6, 7)
+    assert least <= contract.monitoring.min_label_share <= most
+    text = (folder / "problem.yaml").read_text(encoding="utf-8")
+    assert re.search(r"# RECONSIDER: [^#]*labels.*By back,\n  # at least \d+% were there", text)
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", "at", known="back"))
+    assert sum("Outcomes come late: by back" in one for one in notes_of(found)) == said
+
+
+def test_what_is_read_away_from_numbers_and_times_is_said(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["deposit"] = [f"€{one}.50" for one in frame["meter"]]
+    frame["discount"] = [f"{one} %" for one in frame["visits"]]
+    frame["zoned"] = [f"{one:%Y-%m-%dT%H:%M:%S}+02:00" for one in frame["at"] - pd.Timedelta(days=3)]
+    folder = made_of(frame, tmp_path, time="at")
+    told = [*notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")))]
+    assert "deposit: numbers are read without their '€'." in told
+    assert "discount: numbers are read without their '%'." in told
+    assert any(one.startswith("Times without a zone are taken as UTC: at.") for one in told)
+    calendar = (folder / "features.py").read_text(encoding="utf-8")
+    assert 'clock = local(at, "UTC")  # RECONSIDER: the zone' in calendar
 
 
 def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:

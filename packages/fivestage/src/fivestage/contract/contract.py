@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, did_you_mean
 from fivestage.common.strict_yaml import read_yaml
 from fivestage.contract.strict_model import Count, Name, Positive, Share, StrictModel, Text
 from fivestage.contract.tasks import (
@@ -403,15 +403,37 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
             return _CONTRACT.validate_json(content)
         return _CONTRACT.validate_python(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        first, unknown = errors[0], [one for one in errors if one["type"] == "extra_forbidden"]
+        if first["type"] == "missing":  # maybe as its name is misspelt beside it, which says more
+            first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
         field = ".".join(str(part) for part in first["loc"][1:]) or "the contract"  # first comes the task
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         why = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            why = "the contract has no such field"
+            *inside, name = map(str, first["loc"])
+            why = f"the contract has no such field.{did_you_mean(name, _fields_at(inside))}"
         if not first["loc"]:
             field, why = "task", f"it must be one of {', '.join(TASKS)}"
-        raise UserError(f"{source}: {field}: {why}{more}. Fix that field and run again.") from error
+        raise UserError(
+            f"{source}: {field}: {why.rstrip('.')}{more}. Fix that field and run again."
+        ) from error
+
+
+def _fields_at(inside: Sequence[str]) -> Sequence[str]:
+    """The fields that a part of the contract may have; `inside` is where it is, as pydantic says it."""
+    schema = _CONTRACT.json_schema()
+    node: dict[str, Any] = schema
+    for part in ("", *inside):
+        if part in node.get("properties", {}):
+            node = node["properties"][part]
+        elif part in node.get("discriminator", {}).get("mapping", {}):
+            node = {"$ref": node["discriminator"]["mapping"][part]}
+        elif part:
+            node = next(iter(node.get("patternProperties", {}).values()), {})
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return list(node.get("properties", {}))
 
 
 def load_contract(path: Path) -> Contract:

@@ -115,11 +115,13 @@ def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> d
     carried = ("decision_at", contract.label.name, "known_at")
     found = {}
     for name, frame in frames.items():
+        source = f"problem/dataset.py: {name}"
         if name == ROWS:
-            found[name] = validate(frame, contract.columns, contract.identity, name, carried, contract.rules)
+            columns, identity = contract.columns, contract.identity
+            found[name] = validate(frame, columns, identity, source, carried, contract.rules)
         else:
             event = contract.events[name]
-            found[name] = validate(frame, event.columns, event.identity, name)
+            found[name] = validate(frame, event.columns, event.identity, source)
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, did_you_mean
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
@@ -112,8 +112,9 @@ def _match_columns(
     missing = [name for name in expected if name not in present]
     unknown = [str(name) for name in present if name not in expected]
     if missing:
+        near = "".join(dict.fromkeys(did_you_mean(name, unknown) for name in missing))
         raise UserError(
-            f"{source} has no column {', '.join(missing)}. Add it, or take it out of problem.yaml."
+            f"{source} has no column {', '.join(missing)}.{near} Add it, or take it out of problem.yaml."
         )
     if unknown:
         raise UserError(

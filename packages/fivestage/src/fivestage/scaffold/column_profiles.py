@@ -14,6 +14,7 @@ from fivestage.data.cleaning import (
     EXACT,
     ISO_WEEKS,
     QUARTERS,
+    SIGNS,
     SPREADSHEET_DAYS,
     YEARS,
     bare_number,
@@ -55,6 +56,7 @@ CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
     r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
 )
+ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,})$"
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
 CENTURIES = (1700, 2100)  # years in which timestamps lie
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
@@ -89,6 +91,8 @@ class ColumnProfile:
     example: str | float = ""
     written: str = ""  # how timestamps are written
     decimal: str = "."
+    signs: tuple[str, ...] = ()  # of currency or percent, that numbers are read without
+    zoneless: bool = False  # times of day without a zone, which are taken as UTC
     unreadable: int = 0  # values that are none of the kind, and count as missing
     sentinel: float | None = None  # a number that seems to stand for none
     measured: bool = False  # texts that are numbers with a unit, or clocks
@@ -267,12 +271,32 @@ def _timestamps(found: ColumnProfile, values: pd.Series, written: str) -> Column
         found,
         kind="timestamp",
         written=written,
+        zoneless=_zoneless(values, written),
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
         missing=float(seconds.isna().mean()),
         unreadable=int(seconds.isna().sum() - values.isna().sum()),
     )
+
+
+def _zoneless(values: pd.Series, written: str) -> bool:
+    """Whether some times have an hour and no zone."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values.dt.tz is None and bool((values.dropna() != values.dropna().dt.normalize()).any())
+    if pd.api.types.is_numeric_dtype(values) or re.search("%z", written, re.IGNORECASE):
+        return False
+    texts = text(values).dropna().drop_duplicates().head(SAMPLE)
+    return bool((texts.str.contains(r"\d:\d\d") & ~texts.str.contains(ZONED)).any())
+
+
+def _signs(values: pd.Series) -> tuple[str, ...]:
+    """The signs around the numbers of texts."""
+    if pd.api.types.is_numeric_dtype(values):
+        return ()
+    texts = text(values).dropna().drop_duplicates().head(SAMPLE)
+    signs = {one[0].strip("+-\u2019' \u00a0\u202f") for each in texts for one in re.finditer(SIGNS, each)}
+    return tuple(sorted(signs - {""}))
 
 
 def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
@@ -293,6 +317,7 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     return replace(
         found,
         kind="integer" if whole else "number",
+        signs=_signs(values),
         whole=whole and not padded,
         missing=float(numbers.isna().mean()),
         unreadable=int(numbers.isna().sum() - values.isna().sum()),

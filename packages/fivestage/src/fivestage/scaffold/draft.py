@@ -17,6 +17,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import FORECAST, RESERVED, epoch
 from fivestage.data.cleaning import number, text
 from fivestage.data.tables import HAPPENED
+from fivestage.features.stores import HOUR
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import (
     ColumnProfile,
@@ -26,7 +27,14 @@ from fivestage.scaffold.column_profiles import (
     names_of,
     seconds_of,
 )
-from fivestage.scaffold.gates_plan import Seasons, SplitPlan, moved, plan_windows, suspicious_limit
+from fivestage.scaffold.gates_plan import (
+    Seasons,
+    SplitPlan,
+    least_known,
+    moved,
+    plan_windows,
+    suspicious_limit,
+)
 from fivestage.scaffold.leaks import (
     LEAK,
     SAMPLE,
@@ -123,6 +131,15 @@ class Draft:
     def seasons(self) -> Seasons:
         """How the target moves between windows as long as the holdout."""
         return moved(self.target, self.table, self.decided, self.windows)
+
+    @property
+    def known_share(self) -> float:
+        """The least share of a period's outcomes that are known at its end."""
+        if self.decided is None or self.windows.simulated or not self.options.known:
+            return 1.0
+        column = self.found[self.options.known]
+        known = seconds_of(self.table[column.header], column.written)
+        return least_known(self.decided, known.fillna(self.decided + HOUR), self.windows)
 
     @property
     def trending(self) -> tuple[str, ...]:
@@ -390,7 +407,10 @@ def _parted(
     leaking: list[ColumnProfile] = []
     for column in features:
         if column.header in evidence and column.header not in options.keep:
-            leaking.append(replace(column, left_out=f"suspected leak, {evidence[column.header]}"))
+            why = f"suspected leak, {evidence[column.header]}"
+            if column.kind == "timestamp" and options.time and not options.known:
+                why += f". Is this when the outcome is known? Then KNOWN={column.header!r}"
+            leaking.append(replace(column, left_out=why))
         else:
             kept.append(column)
     if leaking and not kept:

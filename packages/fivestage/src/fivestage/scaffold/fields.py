@@ -70,7 +70,13 @@ def key_fields(column: ColumnProfile) -> Fields:
 
 def row_fields() -> Fields:
     """The fields of the number that rows get which nothing tells apart."""
-    return _range_fields("integer", "tells a row from the others; any number", 0, LARGEST_IDENTIFIER, 1)
+    return _range_fields(
+        "integer",
+        "the row's place in the table, from 0, by which its outcome finds it",
+        0,
+        LARGEST_IDENTIFIER,
+        1,
+    )
 
 
 def decision_time_fields(served: datetime) -> Fields:

@@ -30,6 +30,9 @@ PERFECT = 0.999  # what is above is a leak, where a quick model is far from it a
 LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the holdout; what the quick model reached
 LEAST_OF_WINDOW = 0.8  # of the holdout's rows, for a window before it to tell of seasons
 UNFOLLOWED = 0.5  # of how intervals are off by seasons, which a model follows in part
+USUAL_LABELS = 0.9  # of a period's, to have arrived by its end for it to be judged
+LEAST_LABELS = 0.05  # the same at least, and its steps
+FEW_LABELS = 0.5  # known at a period's end: below, it is judged by those that come quickly
 INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
 
 
@@ -85,6 +88,21 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
         + (f"the longest gap {plural(gap - 1, 'day')}" if gap > 1 else "no gap"),
         holdout_rows=int(((known >= holdout_start * DAY) & (known < test_start * DAY)).sum()),
     )
+
+
+def least_known(decided: pd.Series, known: pd.Series, windows: SplitPlan) -> float:
+    """The least share of outcomes that are known at the end of their period, of the test window's periods."""
+    start, length = epoch(windows.test_start), windows.period_days * DAY
+    period = (decided - start) // length
+    end = start + (period + 1) * length
+    whole = (period >= 0) & (end <= epoch(windows.test_end))
+    shares = (known <= end)[whole].groupby(period[whole]).mean()
+    return float(shares.min()) if len(shares) else 1.0
+
+
+def min_label_share(known: float) -> float:
+    """The share of labels that the contract asks of a period, where so many are known at its end at least."""
+    return max(LEAST_LABELS, min(USUAL_LABELS, math.floor(known / LEAST_LABELS) * LEAST_LABELS))
 
 
 def _fold_days(day: Ints, end: int, most: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.draft import Draft, listed
+from fivestage.scaffold.gates_plan import FEW_LABELS
 
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
 MOST_SHOWN = 6
@@ -33,6 +34,7 @@ def notes_of(found: Draft) -> Iterator[str]:
     group, time = found.options.group, found.options.time
     if group and time:
         yield f"GROUP={group} is for tables without TIME: here, windows go by {time}."
+    yield from _of_times(found)
     for column in found.features:
         yield from _of_column(column)
     yield from _of_target(found)
@@ -54,6 +56,23 @@ def _of_rows(found: Draft) -> Iterator[str]:
         yield f"{repeated} kept, though the same as another one: with few columns that is chance."
 
 
+def _of_times(found: Draft) -> Iterator[str]:
+    options, windows = found.options, found.windows
+    of_options = [found.found[header] for header in (options.time, options.known) if header]
+    times = dict.fromkeys(one.header for one in (*of_options, *found.features) if one.zoneless)
+    if times:
+        yield (
+            f"Times without a zone are taken as UTC: {', '.join(times)}. "
+            "docs/how-to/your-own-table.md: Times without a zone."
+        )
+    if found.known_share < FEW_LABELS:
+        yield (
+            f"Outcomes come late: by {options.known}, no more than {found.known_share:.0%} of a period of "
+            f"{plural(windows.period_days, 'day')} may be known at its end, and it is judged by these alone. "
+            "A longer monitoring.period_days in problem.yaml has more of them."
+        )
+
+
 def _of_column(column: ColumnProfile) -> Iterator[str]:
     if column.unreadable:
         yield f"{column.header}: {plural(column.unreadable, 'unreadable value')} taken as missing."
@@ -69,8 +88,11 @@ def _of_column(column: ColumnProfile) -> Iterator[str]:
     if column.measured:
         yield (
             f"{column.header}: texts such as {column.example!r} are learnt as {column.distinct:,} levels: "
-            "numbers with nothing around them would tell more."
+            "numbers with nothing around them would tell more. "
+            "docs/how-to/your-own-table.md: Numbers with a unit."
         )
+    if column.signs:
+        yield f"{column.header}: numbers are read without their {', '.join(map(repr, column.signs))}."
 
 
 def _of_target(found: Draft) -> Iterator[str]:

@@ -29,7 +29,7 @@ from fivestage.scaffold.fields import (
     label_fields,
     row_fields,
 )
-from fivestage.scaffold.gates_plan import INTERVAL, plan_limits
+from fivestage.scaffold.gates_plan import FEW_LABELS, INTERVAL, min_label_share, plan_limits
 from fivestage.scaffold.target import Target
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -119,6 +119,9 @@ def _content(found: Draft) -> Fields:
         "slices": _slices(found),
         "limits": plan_limits(target, windows, found.period_rows, found.reached, seasons),
         "seasons": seasons,
+        "known_share": found.known_share,
+        "few_labels": found.known_share < FEW_LABELS,
+        "label_share": f"{min_label_share(found.known_share):.2g}",
         "unwatched": [
             *found.trending,
             *(f"{key.name}_{many}d_{kind}" for key in found.keys for many in days for kind in kinds),
