@@ -182,7 +182,7 @@ def _folded(text: str) -> str:
     """A text in small letters without accents, and lookalikes as what they look like."""
     shown = unicodedata.normalize("NFD", visible(text).translate(LOOKALIKES))
     letters = "".join(one for one in shown if unicodedata.category(one) != "Mn")
-    disguised = re.compile(r"(?<![\w.-])(?=\w*\d)(?=\w*[^\W\d_]{2})\w+(?![\w-])")
+    disguised = re.compile(r"(?<![\w.-])(?=\w*\d)\w*[^\W\d_](?![\w-])")
     return disguised.sub(lambda found: found[0].translate(DIGITS), letters).lower()
 
 
