@@ -51,7 +51,7 @@ def demo() -> None:
     with watch.stage("data", "raw tables, quarantine, features as of each decision, leakage probes"):
         watch.cached = runs.ingest(as_of)
     with watch.stage("model", f"baselines, candidates, gates as of {as_of}, and the months after it"):
-        trained = runs.train(as_of, from_scratch=True)
+        trained = train_from_scratch(as_of)
         print_gates(trained)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
@@ -62,11 +62,9 @@ def demo() -> None:
 def simulate() -> None:
     """Train, then simulate the months after it against a running service."""
     from fivestage.cli.simulation import clear_demo
-    from pipelines import runs
 
     clear_demo()
-    trained = runs.train(PROBLEM.contract.split.test_start.isoformat(), from_scratch=True)
-    serve_and_simulate(trained, Stopwatch())
+    serve_and_simulate(train_from_scratch(PROBLEM.contract.split.test_start.isoformat()), Stopwatch())
 
 
 @app.command()
@@ -84,7 +82,11 @@ def train(as_of: AsOf = "") -> None:
     """Train the candidates; the best becomes champion if it passes every gate."""
     from pipelines import runs
 
-    print_gates(runs.train(as_of or PROBLEM.contract.split.test_start.isoformat()))
+    trained = runs.train(as_of or PROBLEM.contract.split.test_start.isoformat())
+    say("  on the folds (* is the chosen one):")
+    for line in trained.leaderboard():
+        say(f"  {line}")
+    print_gates(trained)
 
 
 @app.command()
@@ -231,6 +233,21 @@ def retraining_loop(folder: str) -> "RetrainingLoop":
     from pipelines import runs
 
     return RetrainingLoop(PROBLEM.contract, folder, settings_in(folder).database_url, runs)
+
+
+def train_from_scratch(as_of: str) -> "TrainingRun":
+    """Train as if there were no champion, and say so where the place of one is taken."""
+    from pipelines import runs
+    from steps.model import REGISTRY
+
+    champion = REGISTRY.champion()
+    trained = runs.train(as_of, from_scratch=True)
+    if champion and trained.promoted and trained.version.version != champion.version:
+        say(
+            f"  version {trained.version.version} takes the place of the champion, {champion.version}, "
+            "without a comparison: this command starts from scratch. `make train` compares."
+        )
+    return trained
 
 
 def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:

@@ -19,6 +19,7 @@ from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
+from fivestage.training.selection import Selection
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.scoring import scoring
@@ -43,6 +44,10 @@ class TrainingRun(TrainingResult):
         """The rows and the events of this training."""
         outputs = self.run.steps["ingest"].outputs
         return outputs["rows"][0].load(), outputs["event_tables"][0].load()
+
+    def leaderboard(self) -> list[str]:
+        """Baselines and candidates on the temporal folds, a line each."""
+        return [row.line for row in self.version.load_record(Selection).leaderboard]
 
 
 def ingest(as_of: str) -> bool:

@@ -20,7 +20,7 @@ from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
 from fivestage.monitoring.retraining_loop import NO_REQUESTS
-from fivestage.registry.versions import Version
+from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.reporting import run_notices
 from fivestage.reporting.notices import Notice, read_notice
 from problem import PROBLEM
@@ -153,3 +153,22 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
         tmp_path, port, "score", "--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out.csv")
     )
     assert len(pd.read_csv(tmp_path / "out.csv")) == 1
+
+
+def test_a_run_from_scratch_says_whose_place_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines import runs
+
+    def version(number: str) -> Version:
+        return Version(PROBLEM.contract.name, number, "digest", "run", 0, "commit")
+
+    monkeypatch.setattr(
+        runs, "train", lambda _as_of, **_: SimpleNamespace(version=version("4"), promoted=True)
+    )
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: None)
+    run.train_from_scratch("2013-10-01")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: version("3"))
+    run.train_from_scratch("2013-10-01")
+    assert "version 4 takes the place of the champion, 3, without a comparison" in capsys.readouterr().out

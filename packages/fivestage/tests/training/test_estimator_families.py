@@ -41,7 +41,7 @@ from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.training.estimators import Estimator
 from fivestage.training.packaging import fit_chosen
-from fivestage.training.selection import Selection, estimator_of, select
+from fivestage.training.selection import Selection, estimator_of, require_convertible, select
 from fivestage.training.task_trainer import trainer_of
 from tests.serving.conftest import deploy, running
 from tests.synthetic import packaged, prepared, request_of
@@ -98,6 +98,15 @@ REGRESSORS: dict[str, tuple[Any, type[Any]]] = {
     "LightGBM": (lambda: lightgbm("LGBMRegressor"), Ensemble),
     "XGBoost": (lambda: xgboost("XGBRegressor"), Ensemble),
 }
+
+
+def by_onnx(model: Estimator) -> Estimator:
+    """As docs/how-to/add-a-candidate.md has it."""
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    values = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    return make_pipeline(make_column_transformer((values, list(TEXT)), remainder=numbers), model)
+
+
 BY_ONNX = {
     "filled forest": lambda: filled(RandomForestClassifier(10, min_samples_leaf=10, random_state=0)),
     "filled boosting": lambda: filled(GradientBoostingClassifier(n_estimators=10, random_state=0)),
@@ -110,6 +119,13 @@ CASES = [
     *(("regression", name) for name in REGRESSORS),
     *(pytest.param("binary", name, marks=ONNX) for name in BY_ONNX),
 ]
+
+
+RECIPES = {
+    "naive Bayes": GaussianNB(),
+    "nearest neighbours": KNeighborsClassifier(50),
+    "support vectors": CalibratedClassifierCV(SVC(), ensemble=False),
+}
 
 
 @dataclass(frozen=True)
@@ -267,6 +283,28 @@ def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length
     one = prepared("binary")
     with pytest.raises(UserError, match=words):
         select(one.sample, one.windows, one.contract, {"mine": candidate})
+
+
+@ONNX
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipe_of_the_page_becomes_onnx(task: str, name: str) -> None:
+    one = prepared(task)
+    trainer, fold = trainer_of(one.contract), one.windows.folds[0]
+    require_convertible(name, by_onnx(RECIPES[name]), one.sample, fold, trainer)
+
+
+@ONNX
+def test_a_refusal_says_in_short_what_was_tried() -> None:
+    one = prepared("binary")
+    with pytest.raises(UserError) as refused:
+        select(one.sample, one.windows, one.contract, {"mine": linear(GaussianNB())})
+    sentence = str(refused.value)
+    assert "cannot become an artifact of data. Tried: trees: it has none that can be read; " in sentence
+    assert "; additive: it is no sum of a term for each feature; ONNX: " in sentence
+    assert sentence.count("ONNX") == 1
+    assert "train again" not in sentence
+    assert len(sentence) < 400
 
 
 def test_what_does_not_take_missing_values_says_so() -> None:

@@ -72,6 +72,33 @@ def test_a_feature_that_divides_by_zero_is_refused_by_its_name(
         engine_of(dividing(feature_set, "own"))
 
 
+def usual(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+    """Nothing of the example's amount, and of no other."""
+    del at, past, reference
+    return {"from_usual": 1 / (row["amount"] - 120.5)}
+
+
+def always(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+    """A share of what never came."""
+    del reference
+    (count,) = past.window("ended/customer", row["customer"], at, 0)
+    return {"share_of_none": 1 / count}
+
+
+@pytest.mark.parametrize(
+    ("feature_set", "feature", "where"),
+    [
+        (usual, "from_usual", "amount is as in the example"),
+        (always, "share_of_none", "every column is as in its example"),
+    ],
+)
+def test_the_column_that_is_to_blame_is_named_or_none(
+    feature_set: FeatureSet, feature: str, where: str
+) -> None:
+    with pytest.raises(UserError, match=f"The feature {feature} has no value where {where}, which"):
+        engine_of(dividing(feature_set, "own"))
+
+
 def test_online_it_is_missing_as_it_is_offline(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from fivestage.common.columns import Floats
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.training import selection as room
 from fivestage.training.estimators import Estimator, with_settings
+from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import TREES_STEP, Selection, select
 from fivestage.training.task_trainer import trainer_of
@@ -98,6 +99,16 @@ def test_the_leaderboard_has_all_that_was_tried_and_one_choice() -> None:
         ("wild", "candidate", False),
         ("mild", "candidate", True),
     ]
+
+
+def test_a_line_of_the_leaderboard_has_the_scores_and_marks_the_choice() -> None:
+    metrics = {"log_loss": 0.51234, "roc_auc": 0.7, "savings_share": 0.25}
+    assert LeaderboardRow("mine", "candidate", metrics, chosen=True).line == (
+        "* mine: log loss 0.5123, savings share 0.25"
+    )
+    assert LeaderboardRow("prior", "baseline", {"rmse": 12.0, "savings_share": 0.0}).line == (
+        "  prior: rmse 12, savings share 0"
+    )
 
 
 def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:

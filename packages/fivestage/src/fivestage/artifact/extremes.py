@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from fivestage.artifact.engine import Engine
 
 EXAMPLE, LEAST, MOST = "as in the example", "at its least", "at its most"
+AS_EXAMPLE = "every column is as in its example"
 UNSEEN = "\u2603"  # a text that no table has
 
 
 def require_defined(engine: "Engine") -> None:
-    """Ask the engine rows at the contract's extremes: a column at its least, its most, zero, missing, unseen.
+    """Ask the engine the example row, and with a column at its least, its most, zero, missing or unseen.
 
     Raises:
         UserError: naming the feature that has no value for one of them, and the row's column.
     """
-    for column, row in extreme_rows(engine.artifact.contract):
+    contract = engine.artifact.contract
+    for column, row in [(AS_EXAMPLE, example_row(contract)), *extreme_rows(contract)]:
         before = set(engine.undefined)
         try:
             (answer,) = engine.predict([row])
@@ -39,12 +41,25 @@ def require_defined(engine: "Engine") -> None:
             ) from error
         undefined = sorted(set(engine.undefined) - before)
         if undefined:
+            where = _cause(engine, contract) if column == AS_EXAMPLE else column
             raise UserError(
-                f"The feature {', '.join(undefined)} has no value where {column}, which problem/problem.yaml "
+                f"The feature {', '.join(undefined)} has no value where {where}, which problem/problem.yaml "
                 "allows, as in a division by zero. Mend it in problem/features.py, or narrow the contract."
             )
         if not np.isfinite(engine.form.forecast(answer)).all():
             raise UserError(f"The model has no answer where {column}, which problem/problem.yaml allows.")
+
+
+def _cause(engine: "Engine", contract: Contract) -> str:
+    """The column by whose example the example row has no value for a feature, where one alone can mend it."""
+    usual, cures = example_row(contract), set()
+    for name, column in contract.columns.items():
+        for value in _values(column).values():
+            engine.undefined.clear()
+            engine.predict([usual | {name: value}])
+            if not engine.undefined:
+                cures.add(name)
+    return f"{cures.pop()} is {EXAMPLE}" if len(cures) == 1 else AS_EXAMPLE
 
 
 def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:

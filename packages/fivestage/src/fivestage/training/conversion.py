@@ -24,6 +24,8 @@ from fivestage.common.errors import UserError
 Attempt = Callable[[], ModelData | None]
 Answer = Callable[[Floats], Floats]  # rows x features to raw scores, by the model as fitted
 
+ADDITIVE, ONNX = "additive", "ONNX"
+LONGEST_REASON = 120  # characters of a converter's own message
 TRIED_ROWS = 128  # made up of values of training rows, each feature by itself
 MISSING_SHARE = 0.1
 BOOSTED = ("HistGradientBoosting", "GradientBoosting")
@@ -65,14 +67,15 @@ def convert(
         ) from error
     ways: list[tuple[str, Attempt]] = [
         ("trees", lambda: trees_of(models)),
-        ("additive", lambda: additive_of(answer, rows, levels)),
+        (ADDITIVE, lambda: additive_of(answer, rows, levels)),
         *_onnx_attempts(models, rows.shape[1]),
     ]
-    why = []
+    why: dict[str, str] = {}  # by kind; of the ways to ONNX that of the last, which asks for least
     for kind, attempt in ways:
         try:
             found = attempt()
             if found is None:
+                why[kind] = "it has none that can be read"
                 continue
             parity = Parity(tried, answers)
             if isinstance(found, Ensemble) and found.outputs:
@@ -80,13 +83,13 @@ def convert(
                 parity = Parity(np.vstack([more, tried]), np.concatenate([answer(more), answers]))
             Scorer(found, calibration).require(parity)
         except Exception as error:  # noqa: BLE001 - converters raise what they please
-            why.append(f"{kind}: {_first_line(error)}")
+            why[kind] = _reason(kind, error)
         else:
             return found, parity
+    tried_ways = "; ".join(f"{kind}: {reason}" for kind, reason in why.items())
     raise UserError(
-        f"The candidate {name!r} cannot become an artifact of data: {'; '.join(why) or 'no way is known'}. "
-        "Take trees or a linear model, install the extra `onnx` of fivestage, or leave it out of "
-        "problem/candidates.py."
+        f"The candidate {name!r} cannot become an artifact of data. Tried: {tried_ways}. "
+        "docs/how-to/add-a-candidate.md says what can."
     )
 
 
@@ -181,7 +184,7 @@ def _onnx_attempts(models: Sequence[Any], features: int) -> list[tuple[str, Atte
         ways = [("margin", {"raw_scores": True, "zipmap": False}), ("probability", {"zipmap": False})]
     return [
         (
-            f"ONNX of {link} in {'single' if single else 'double'} precision",
+            ONNX,
             partial(_onnx, models, OnnxGraphs((), features, link, single), options),
         )
         for single in (False, True)
@@ -194,7 +197,7 @@ def _onnx(models: Sequence[Any], wanted: OnnxGraphs, options: Mapping[str, Any])
         import skl2onnx
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     except ImportError as error:
-        raise UserError("the extra `onnx` of fivestage is not installed") from error
+        raise UserError("the extra `onnx` is not installed: make setup") from error
     kind = FloatTensorType if wanted.single else DoubleTensorType
     graphs = []
     for model in models:
@@ -223,8 +226,16 @@ def _parts(model: Any) -> list[Any]:
     return [model, *(part for one in inner for part in _parts(one))]
 
 
-def _first_line(error: Exception) -> str:
-    return f"{error}".strip().split("\n")[0][:200]
+def _reason(kind: str, error: Exception) -> str:
+    """Why a conversion failed; that its answers are others is no fault that another version mends."""
+    if kind == ADDITIVE:
+        return "it is no sum of a term for each feature"
+    return _first_line(error, LONGEST_REASON).partition(": train again")[0]
+
+
+def _first_line(error: Exception, longest: int = 200) -> str:
+    line = f"{error}".strip().split("\n")[0].rstrip(".")
+    return line if len(line) <= longest else f"{line[:longest].rstrip()} ..."
 
 
 def levels_of(names: Sequence[str], categories: Mapping[str, Mapping[str, float]]) -> dict[int, int]:

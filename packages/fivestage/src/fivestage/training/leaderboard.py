@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+SHOWN = ("log_loss", "rmse", "savings_share")  # by a line: the loss of the task, and what decisions bring
+
 
 @dataclass(frozen=True)
 class LeaderboardRow:
@@ -23,3 +25,11 @@ class LeaderboardRow:
     chosen: bool = False
     started: float = field(default=0.0, compare=False, repr=False)
     seconds: float = field(default=0.0, compare=False, repr=False)
+
+    @property
+    def line(self) -> str:
+        """The mean scores on the folds, in one line; `*` marks what was chosen."""
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {self.metrics[name]:.4g}" for name in SHOWN if name in self.metrics
+        )
+        return f"{'*' if self.chosen else ' '} {self.name}: {shown}"
