@@ -1,16 +1,21 @@
 """What the decoder takes and refuses; and that nothing makes it fail otherwise."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fivestage.contract.contract import Contract, NumberColumn, parse_contract
 from fivestage.serving.decoders import Intake, events_intake, rows_intake
 from fivestage.serving.problems import ProblemError
+from fivestage.serving.service_settings import Settings
+from tests.serving.prediction_app import create_app
 from tests.synthetic import CUSTOMER, contract_content, synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
@@ -130,6 +135,18 @@ def test_a_contract_with_other_columns_makes_other_messages() -> None:
     intake = rows_intake(other)
     assert intake.read(json.dumps({**GOOD, "load": 2}).encode())[0]["load"] == 2.0
     assert refused(intake, GOOD)["errors"][0]["field"] == "load"
+
+
+def test_the_document_has_the_columns_in_the_contracts_order(tmp_path: Path) -> None:
+    content = contract_content("binary")
+    columns = content["columns"]
+    content["columns"] = {"amount": columns.pop("amount"), **columns}
+    problem = replace(synthetic_problem("binary"), contract=parse_contract(json.dumps(content), "test"))
+    assert problem.contract.columns["amount"].nullable
+    document = TestClient(create_app(problem, Settings(folder=tmp_path))).get("/openapi.json").json()
+    assert list(document["components"]["schemas"]["Row"]["properties"]) == list(content["columns"])
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert list(body["examples"]["one"]["value"]) == list(problem.contract.columns)
 
 
 def status(intake: Intake, body: bytes) -> int:
