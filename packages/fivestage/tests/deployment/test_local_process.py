@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -101,6 +102,17 @@ def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings:
     with pytest.raises(UserError, match="no model has been deployed"):
         local.start(settings, wait_seconds=15)
     assert local.process(settings) is None
+
+
+def test_a_service_that_ends_shows_its_own_log_and_not_that_of_earlier_ones(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "COMMAND", (sys.executable, "-c", "raise SystemExit('the reason é')"))
+    (settings.folder / "service.log").write_text("an earlier reason é\n")
+    with pytest.raises(UserError, match="the reason é") as caught:
+        local.start(settings)
+    assert "ended with code 1" in str(caught.value)
+    assert "an earlier reason" not in str(caught.value)
 
 
 def test_a_kill_loses_no_answered_prediction(

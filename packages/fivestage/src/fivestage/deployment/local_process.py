@@ -154,6 +154,7 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
     settings.folder.mkdir(parents=True, exist_ok=True)
     environment = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
     with _log_path(settings).open("ab") as log, _lock_path(settings).open("w") as lock:
+        earlier = log.tell()  # what services before this one wrote
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
         child = subprocess.Popen(  # noqa: S603 (ours)
             COMMAND,
@@ -171,7 +172,7 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
         return "" if child.poll() is None else f"it ended with code {child.returncode}"
 
     try:
-        wait_until_ready(settings, wait_seconds, lambda: _log_text(settings), ended)
+        wait_until_ready(settings, wait_seconds, lambda: _log_text(settings, earlier), ended)
     except UserError:
         stop(settings)
         raise
@@ -243,6 +244,7 @@ def _log_path(settings: Settings) -> Path:
     return settings.folder / "service.log"
 
 
-def _log_text(settings: Settings) -> str:
+def _log_text(settings: Settings, earlier: int = 0) -> str:
+    """Return the log after so many bytes."""
     path = _log_path(settings)
-    return path.read_text(errors="replace") if path.exists() else ""
+    return path.read_bytes()[earlier:].decode(errors="replace") if path.exists() else ""
