@@ -16,7 +16,7 @@ from fivestage.serving.decoders import Intake, events_intake, rows_intake
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.service_settings import Settings
 from tests.serving.prediction_app import create_app
-from tests.synthetic import CUSTOMER, contract_content, synthetic_problem
+from tests.synthetic import CHANNEL, CUSTOMER, contract_content, synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
 ROWS, EVENTS = rows_intake(CONTRACT), events_intake(CONTRACT)
@@ -88,6 +88,16 @@ def test_numbers_that_are_none_are_refused(number: str) -> None:
 def test_a_missing_field_is_named() -> None:
     found = refused(ROWS, {name: value for name, value in GOOD.items() if name != "channel"})
     assert found["errors"][0]["field"] == "channel"
+
+
+def test_the_values_of_a_category_are_listed_where_they_are_few() -> None:
+    found = refused(ROWS, {**GOOD, "channel": "Harbor"})
+    assert found["detail"] == "row 0, field channel: Expected one of 'web', 'phone', 'shop', got 'Harbor'"
+    content = contract_content("binary")
+    many = ["web", *(f"channel {number}" for number in range(500))]
+    content["columns"]["channel"] = CHANNEL | {"values": many}
+    found = refused(rows_intake(parse_contract(json.dumps(content), "test")), {**GOOD, "channel": "Harbor"})
+    assert found["detail"] == "row 0, field channel: Invalid enum value 'Harbor'"
 
 
 def test_all_missing_and_wrong_fields_are_named_at_once() -> None:

@@ -23,6 +23,7 @@ from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
 _WORDS = {"float": "a number", "int": "a whole number", "str": "text"}
+FEW = 20  # values of a category that a refusal lists
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Plain = dict[str, Any]
 
@@ -55,6 +56,11 @@ class Record:
     ) -> None:
         self.kind, self._rules = kind, rules
         self._types = {field: _type(column) for field, column in columns.items()}
+        self._few = {
+            field: column.values
+            for field, column in columns.items()
+            if isinstance(column, CategoryColumn) and 0 < len(column.values) <= FEW
+        }
         self._required = {field for field, column in columns.items() if not column.nullable}
         fields = [
             (field, of) if field in self._required else (field, of, None) for field, of in self._types.items()
@@ -100,7 +106,7 @@ class Record:
                 try:
                     msgspec.json.decode(raw, type=self._types[field])
                 except msgspec.ValidationError as error:
-                    found.append(Fault(_sentence(error), row, field))
+                    found.append(Fault(_sentence(error, self._few.get(field, ())), row, field))
             elif not (self.kind and field == "kind"):
                 found.append(Fault("The contract has no such field", row, field))
         return found
@@ -230,11 +236,14 @@ def _fault(error: Exception, row: int | None) -> Fault:
     return Fault(text, row, field[1] or field[2] if field else None)
 
 
-def _sentence(error: Exception) -> str:
-    """What msgspec says, in the words of JSON."""
+def _sentence(error: Exception, allowed: Sequence[str] = ()) -> str:
+    """What msgspec says, in the words of JSON and with the values that a category allows."""
     text = str(error).partition(" - at `$")[0].replace("`float` that's a multiple of 1.0", "a whole number")
     for name, word in _WORDS.items():
         text = text.replace(f"`{name}`", word).replace(f"`{name} | null`", f"{word} or null")
+    if allowed:
+        names = ", ".join(map(repr, allowed))
+        text = text.replace("Invalid enum value", f"Expected one of {names}, got", 1)
     return text
 
 
