@@ -952,6 +952,14 @@ def test_a_column_that_is_not_there_any_more_is_named(tmp_path: Path) -> None:
         )
 
 
+def test_a_column_that_problem_yaml_misspells_is_named_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
+    text = (folder / "problem.yaml").read_text(encoding="utf-8")
+    (folder / "problem.yaml").write_text(text.replace("  visits:", "  vistis:"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"dataset\.py: rows has no column vistis\. Did you mean visits\?"):
+        module(folder / "dataset.py").load(load_contract(folder / "problem.yaml"))
+
+
 def test_codes_keep_the_zeros_before_their_digits(tmp_path: Path) -> None:
     """00123 and 123 are two order numbers, and a postal code is no quantity; a time of day is."""
     frame = orders(1, 2_000, "2023-01-01")

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fivestage.common.errors import UserError
+from fivestage.common.errors import require_columns
 from fivestage.contract.contract import Contract, TimestampColumn
 
 
@@ -10,14 +10,13 @@ def parse_timestamps(frame: pd.DataFrame, contract: Contract, source: str) -> pd
     """Convert ISO 8601 texts with a time zone to epoch seconds, and leave other texts to validation.
 
     Raises:
-        UserError: When a column of timestamps is missing.
+        UserError: When a column is missing.
     """
+    require_columns(frame.columns, contract.columns, source)
     parsed = frame.copy()
     for name, column in contract.columns.items():
         if not isinstance(column, TimestampColumn):
             continue
-        if name not in frame:
-            raise UserError(f"{source} has no column {name}. Add it, or take it out of problem.yaml.")
         if not pd.api.types.is_numeric_dtype(frame[name]):
             texts = frame[name].astype("str")
             zoned = texts.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True, na=False)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, require_columns
 from fivestage.contract.contract import CategoryColumn, Contract, Split, epoch
 from fivestage.features.problem import Tables
 
@@ -35,8 +35,9 @@ def tables_of(
         Rows by decision time, outcomes as events, what was rejected, and counts for the report.
 
     Raises:
-        UserError: no row has both a decision time and a label.
+        UserError: no row has both a decision time and a label, or a column of the contract is missing.
     """
+    require_columns(rows.columns, contract.columns, "problem/dataset.py: rows")
     time = contract.decision.time_column
     rejected = _without_time(raw, rows[label.notna()], time)
     good = rows[label.notna() & rows[time].notna()]
@@ -46,7 +47,7 @@ def tables_of(
     decided = good[time].to_numpy(np.int64)
     known = known_at[good.index].fillna(good[time]).to_numpy(np.int64)
     classes = _classes(contract)
-    made = good[[name for name in contract.columns if name in good]].assign(
+    made = good[list(contract.columns)].assign(
         decision_at=decided - contract.decision.lead_seconds,
         **{contract.label.name: label.to_numpy(np.int16 if classes else np.float64)},
         known_at=np.maximum(decided, known),
@@ -96,6 +97,7 @@ def _outcomes(rows: pd.DataFrame, contract: Contract, classes: tuple[str, ...]) 
     outcomes = rows.assign(**{HAPPENED: rows["known_at"]})
     if classes:
         outcomes[contract.label.name] = np.array(classes, dtype=object)[rows[contract.label.name].to_numpy()]
+    require_columns(outcomes.columns, event.columns, f"problem/dataset.py: {OUTCOME}")
     return {OUTCOME: outcomes[list(event.columns)].sort_values(HAPPENED, ignore_index=True)}
 
 

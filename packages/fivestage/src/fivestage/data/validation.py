@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from fivestage.common.errors import UserError, did_you_mean
+from fivestage.common.errors import UserError, require_columns
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
@@ -109,13 +109,8 @@ def _match_columns(
     present: Iterable[str], columns: Iterable[str], carried: Collection[str], source: str
 ) -> None:
     expected = [*columns, *carried]
-    missing = [name for name in expected if name not in present]
+    require_columns(present, expected, source)
     unknown = [str(name) for name in present if name not in expected]
-    if missing:
-        near = "".join(dict.fromkeys(did_you_mean(name, unknown) for name in missing))
-        raise UserError(
-            f"{source} has no column {', '.join(missing)}.{near} Add it, or take it out of problem.yaml."
-        )
     if unknown:
         raise UserError(
             f"{source} has a column that problem.yaml does not know: {', '.join(unknown)}. Remove it."

@@ -67,8 +67,8 @@ def _of_times(found: Draft) -> Iterator[str]:
         )
     if found.known_share < FEW_LABELS:
         yield (
-            f"Outcomes come late: by {options.known}, no more than {found.known_share:.0%} of a period of "
-            f"{plural(windows.period_days, 'day')} may be known at its end, and it is judged by these alone. "
+            f"Outcomes come late: by {options.known}, as few as {found.known_share:.0%} of a period of "
+            f"{plural(windows.period_days, 'day')} are known at its end, and it is judged by these alone. "
             "A longer monitoring.period_days in problem.yaml has more of them."
         )
 
