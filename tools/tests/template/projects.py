@@ -1,9 +1,12 @@
 """Projects made from the template, for its tests."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import copier
@@ -21,7 +24,14 @@ def files_of(folder: Path) -> set[str]:
 
 def generate(template: Path, folder: Path, /, **answers: str) -> Path:
     """A project from the template; what is not answered has its default."""
-    copier.run_copy(str(template), folder, answers, defaults=True, quiet=True)
+    return Path(shutil.copytree(_rendered(template, folder.name, tuple(answers.items())), folder))
+
+
+@cache
+def _rendered(template: Path, name: str, answers: tuple[tuple[str, str], ...]) -> Path:
+    """The same, rendered once for a folder of a name: copier takes seconds, and many tests ask the same."""
+    folder = Path(tempfile.mkdtemp(dir=template.parent)) / name
+    copier.run_copy(str(template), folder, dict(answers), defaults=True, quiet=True)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Is what was served what the warehouse says? Inputs as they came, and answers as they went, against both."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,5 +64,5 @@ def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Co
     return tuple(found)
 
 
-def _words(value: object) -> str:
-    return "nothing" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN)
+def _words(value: Any) -> str:
+    return "nothing" if pd.isna(value) else str(value)
