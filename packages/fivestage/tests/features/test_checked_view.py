@@ -76,6 +76,8 @@ def test_a_column_that_the_contract_does_not_have_is_named() -> None:
         UserError, match=r"'own' of problem/features.py reads row\['amuont'\], .* Did you mean 'amount'\?"
     ):
         features_of(lambda row, _at, _past: row["amuont"])
+    with pytest.raises(UserError, match=r"reads row\['returned_at'\], .* at the decision\.$"):
+        features_of(lambda row, _at, _past: row["returned_at"])
 
 
 @pytest.mark.parametrize(

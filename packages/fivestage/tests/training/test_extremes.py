@@ -141,3 +141,25 @@ def test_every_column_is_asked_at_its_ends(task: str) -> None:
     for where in ("amount is zero", "amount is missing", "customer is a text that was never seen"):
         assert where in asked
     assert not engine.undefined
+
+
+def test_a_feature_that_reads_the_label_is_refused_before_it_is_served() -> None:
+    def peeking(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+        del at, past, reference
+        return {"answer": row["failed"]}
+
+    with pytest.raises(
+        UserError, match=r"'own' .* reads row\['failed'\], which is not a column of the contract"
+    ):
+        engine_of(dividing(peeking, "own"))
+
+
+def test_what_fails_in_other_ways_names_the_row_where_it_does() -> None:
+    def failing(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+        del at, past
+        return {"value": 0.0 * row["amount"] if hasattr(row["amount"], "shape") else reference["absent"]}
+
+    with pytest.raises(
+        UserError, match=r"features of a row fail where every column is .*KeyError\('absent'\)"
+    ):
+        engine_of(dividing(failing, "own"))

@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 
 from fivestage.artifact.artifact import Artifact, FormatError
 from fivestage.artifact.extremes import example_row
-from fivestage.features.definitions import UNDEFINED, FeatureDefinitions
+from fivestage.common.errors import UserError
+from fivestage.features.checked_view import CheckedRow
+from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import OnlineFeatureStore
 
 
@@ -38,14 +40,19 @@ def require_features(artifact: Artifact, definitions: FeatureDefinitions) -> Non
 
     Raises:
         MissingFeatureError: when a set or a feature is gone.
+        UserError: when a set reads a column that the artifact's contract lacks.
     """
     missing = [f"feature set {name}" for name in artifact.sets if name not in definitions.sets]
     if missing:
         raise MissingFeatureError(missing)
     row, decision = example_row(artifact.contract), artifact.contract.decision
     at = row[decision.time_column] - decision.lead_seconds
-    try:
-        found = definitions.compute(artifact.sets, row, at, OnlineFeatureStore(), artifact.reference)
-    except UNDEFINED:  # as where the example divides by zero; a row of a client has them or not
-        return
+    past, found = OnlineFeatureStore(), set[str]()
+    for name in artifact.sets:
+        try:
+            found |= definitions.compute([name], CheckedRow(row, name), at, past, artifact.reference).keys()
+        except UserError:
+            raise
+        except Exception:  # noqa: BLE001 (as of a division by zero: it is told of the row that is asked)
+            return
     require_names(artifact, found)

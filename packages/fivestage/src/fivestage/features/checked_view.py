@@ -12,6 +12,7 @@ from fivestage.common.errors import UserError
 from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
 
 FILE = "problem/features.py"
+ALIKE = 0.75  # of 1, the same name
 OF_COLUMNS = ("truth value of an array", "arrays can be converted to Python scalars")  # numpy's own words
 
 
@@ -98,5 +99,5 @@ class CheckedView:
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, list(known), 1)
+    close = get_close_matches(name, list(known), 1, ALIKE)
     return f" Did you mean {close[0]!r}?" if close else ""
