@@ -51,11 +51,12 @@ def until(reached: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+class Doubled(BaseModel):
+    value: int
+
+
 def with_own_route(settings: Settings) -> FastAPI:
     app = create_app(synthetic_problem("binary"), settings)
-
-    class Doubled(BaseModel):
-        value: int
 
     @app.get("/double/{number}")
     async def double(number: int) -> Doubled:
@@ -85,6 +86,36 @@ def test_a_route_of_ones_own_has_keys_limits_metrics_and_its_place_in_the_docume
     assert set(document["components"]["schemas"]) >= {"Doubled", "Row", "Answer", "ProblemDetails"}
     assert 'http_requests_total{handler="/double/{number}",method="GET",status="200"} 2.0' in counted
     assert 'http_requests_total{handler="/double/{number}",method="GET",status="401"} 1.0' in counted
+
+
+def test_a_body_of_ones_own_is_refused_as_those_of_the_standard_routes(deployed: Deployed) -> None:
+    app = with_own_route(deployed.settings)
+
+    @app.post("/halve")
+    async def halve(doubled: Doubled) -> int:
+        return doubled.value // 2
+
+    json_type, text = {"content-type": "application/json"}, {"content-type": "text/plain"}
+    wrong = [
+        (b"{", json_type, 400),
+        (b"{}", text, 415),
+        (b"{}", {}, 415),
+        (b'{"value": "x"}', json_type, 422),
+    ]
+    with running(deployed.settings, app) as service:
+        for path in ("/halve", "/predict"):
+            for body, headers, status in wrong:
+                refused = service.client.post(path, content=body, headers=headers)
+                assert refused.status_code == status, refused.text
+                assert refused.headers["content-type"] == "application/problem+json"
+        assert service.client.post("/halve", json={"value": 8}).json() == 4
+        document = service.client.get("/openapi.json").json()
+    operations = document["paths"]["/halve"]["post"], document["paths"]["/double/{number}"]["get"]
+    refusals = [{one for one in found["responses"] if one[0] == "4"} for found in operations]
+    assert refusals[0] - refusals[1] == {"400", "413", "415"}
+    for operation in operations:
+        assert [*operation["responses"]["422"]["content"]] == ["application/problem+json"]
+    assert not {"HTTPValidationError", "ValidationError"} & set(document["components"]["schemas"])
 
 
 def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short_way(

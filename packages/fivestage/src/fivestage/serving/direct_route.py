@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from fivestage.serving.admission import KEY, Admission
-from fivestage.serving.problems import ProblemError
+from fivestage.serving.problems import ProblemError, not_json
 
 JSON = b"application/json"
 WINDOW = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # of zlib, by Content-Encoding
@@ -86,9 +86,7 @@ async def read_body(request: Request, largest: int, *types: bytes) -> bytes:
             packing = value.strip().lower()
     # Without a Content-Type it is refused as well: a browser sends such for any page on any site.
     if kind != JSON and kind.partition(b";")[0].strip().lower() not in (JSON, *types):
-        raise ProblemError(
-            415, f"Send Content-Type: application/json, not {kind.decode('latin-1') or 'none'}."
-        )
+        raise not_json(kind.decode("latin-1"))
     body = await request.body()
     return body if packing == b"identity" else _unpacked(body, packing, largest)
 

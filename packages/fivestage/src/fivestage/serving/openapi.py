@@ -48,6 +48,22 @@ def refusals(*statuses: int) -> dict[int | str, Json]:
     return {status: {"description": REASONS[status], "content": {MEDIA_TYPE: problem}} for status in statuses}
 
 
+def show_refusals(document: Json) -> None:
+    """Document what FastAPI finds wrong with a request as what is answered: problem details."""
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        responses = operation["responses"]
+        validated = "HTTPValidationError" in str(responses.get("422"))
+        if validated:
+            del responses["422"]
+        takes_json = "application/json" in operation.get("requestBody", {}).get("content", {})
+        statuses = OF_BODY if takes_json else (422,) if validated else ()
+        shown = {str(status): response for status, response in refusals(*statuses).items()}
+        operation["responses"] = shown | responses
+    schemas = document["components"]["schemas"]
+    if schemas.pop("HTTPValidationError", None):  # FastAPI adds the two together
+        del schemas["ValidationError"]
+
+
 def components_of(types: Iterable[type[msgspec.Struct]]) -> dict[str, Json]:
     """The JSON schemas of messages, by name."""
     return msgspec.json.schema_components(tuple(types), ref_template=REFERENCE)[1]

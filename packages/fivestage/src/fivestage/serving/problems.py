@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from json import JSONDecodeError
 
 import msgspec
 from fastapi import FastAPI
@@ -83,6 +84,11 @@ def too_many(what: str = "requests") -> ProblemError:
     return ProblemError(503, f"Too many {what} at once.", headers={"Retry-After": "1"})
 
 
+def not_json(content_type: str) -> ProblemError:
+    """The answer to a body of another content type."""
+    return ProblemError(415, f"Send Content-Type: application/json, not {content_type or 'none'}.")
+
+
 def answer_with_problem_details(app: FastAPI) -> None:
     """Turn every refusal of an application, its own and FastAPI's, into problem details."""
     app.add_exception_handler(HTTPException, _refused)
@@ -106,13 +112,19 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """What FastAPI finds wrong with the arguments of a route, such as those of your own routes."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 (likewise)
+    path = request.url.path
+    if isinstance(error.__cause__, JSONDecodeError):
+        return ProblemError(400, f"The body is not JSON: {error.__cause__}.").response(path)
+    if isinstance(error.body, bytes) and any(one["loc"][0] == "body" for one in error.errors()):
+        # FastAPI decodes what its Content-Type calls JSON, and leaves the rest as bytes.
+        return not_json(request.headers.get("content-type", "")).response(path)
     faults = [
         Fault(str(one["msg"]), field=".".join(map(str, one["loc"][1:])) or None)
         for one in error.errors()[:MAX_FAULTS]
     ]
     first = faults[0]
     detail = f"field {first.field}: {first.detail}" if first.field else first.detail
-    return ProblemError(422, detail, faults).response(request.url.path)
+    return ProblemError(422, detail, faults).response(path)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

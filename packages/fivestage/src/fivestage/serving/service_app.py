@@ -17,7 +17,7 @@ from fivestage.serving.decoders import Receipt, events_intake, rows_intake
 from fivestage.serving.direct_route import direct_routes, read_body
 from fivestage.serving.inference_protocol import InferenceRequest, InferenceResponse, inference_protocol
 from fivestage.serving.middleware import RequestMiddleware
-from fivestage.serving.openapi import GUARDED, components_of, messages, refusals
+from fivestage.serving.openapi import GUARDED, components_of, messages, refusals, show_refusals
 from fivestage.serving.pages import documentation_pages, form_page
 from fivestage.serving.problems import ProblemDetails, answer_with_problem_details
 from fivestage.serving.server import Service, prepare_process, require_ready, stop_gracefully
@@ -99,10 +99,11 @@ class ServiceApp(FastAPI):
         return RequestMiddleware(framework, direct, *given)
 
     def openapi(self) -> dict[str, Any]:
-        """The document, with the schemas that routes refer to; see FastAPI's "Extending OpenAPI"."""
+        """The document, with what routes refer to and refuse with; see FastAPI's "Extending OpenAPI"."""
         if self.openapi_schema is None:
             document = super().openapi()
             document.setdefault("components", {}).setdefault("schemas", {}).update(self._components)
+            show_refusals(document)
         return self.openapi_schema or {}
 
 
