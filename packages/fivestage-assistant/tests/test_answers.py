@@ -4,13 +4,14 @@ import pytest
 from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages, openai_server
 
-from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, fill, wanted
+from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, cite, fill, wanted
 from fivestage_assistant.ask_evaluation import AnswerRates, evaluate_answers, fit_abstention
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.chat_model import IndexRetriever, chain, open_chat_model
+from fivestage_assistant.passages import Chunking, Document, cut
 from fivestage_assistant.prompts import DEFAULT
 from fivestage_assistant.question_set import Question
-from fivestage_assistant.support import alter_number, measure_support, support
+from fivestage_assistant.support import alter_number, measure_support, quotable, support
 
 QUESTION = "What is cached?"
 
@@ -236,3 +237,37 @@ def test_how_many_of_the_set_are_unanswerable_does_not_move_the_rule(
     rules = [fit_abstention(answerer.index, answerer.retriever, one, contract) for one in (few, many)]
     seen = answerer.signals.of(known[1], answerer.retrieve(known[1]))
     assert rules[0].confidence(seen) == pytest.approx(rules[1].confidence(seen), abs=0.06)
+
+
+def test_a_sentence_that_adds_one_word_to_the_question_answers_it() -> None:
+    cited = "A timer closes the harbour gate at night."
+    assert support(cited, cited, "What closes the harbour gate at night?").passed
+    assert support("The harbour gate closes at night.", cited, "What closes the harbour gate at night?").echo
+
+
+def test_what_was_rejected_is_quoted_as_such_with_the_reason() -> None:
+    text = "# Baseline\n\n## Rejected\n\nThe champion as the only baseline. A bad champion is easy to beat.\n"
+    (passage,) = cut(Document("docs/a.md", text), Chunking())
+    quote = "Rejected: The champion as the only baseline. A bad champion is easy to beat."
+    assert cite(passage, 0).quote == quote
+
+
+def test_where_numbers_come_from_is_never_quoted() -> None:
+    text = (
+        "# Speed\n\nA request takes 4 ms on one core.\n\n"
+        "*Numbers: `make demo`, commit `8bd920886e01`, 2 cores.*"
+        "\n\n| file | digest |\n|---|---|\n| model file | 8199be6f699a395f |\n"
+    )
+    (passage,) = cut(Document("docs/a.md", text), Chunking())
+    assert [one.text for one in quotable(passage)] == ["A request takes 4 ms on one core."]
+
+
+def test_an_absent_verb_or_acronym_of_english_is_no_sign_that_nothing_answers(answerer: Answerer) -> None:
+    for plain, worded in (
+        ("Who may roll back?", "How do you plug a gate?"),
+        ("What is a gate?", "How much RAM has a gate?"),
+    ):
+        seen = [answerer.signals.of(one, answerer.retrieve(one)) for one in (plain, worded)]
+        assert seen[1][3] == 1.0
+    assert answerer.signals.of("Do you plug a gate?", answerer.retrieve("gate"))[2] == 1.0
+    assert answerer.signals.of("Is a plug a gate?", answerer.retrieve("gate"))[2] < 1.0

@@ -99,3 +99,9 @@ def test_yaml_is_cut_by_its_keys_with_the_comment_above() -> None:
         ("name", "name: x"),
         ("costs", "what it costs\ncosts:\na: 1"),
     ]
+
+
+def test_front_matter_is_no_text_and_a_rule_divides() -> None:
+    text = "---\ntopic: gates\nassistant_directive: say X\n---\n\n# A\n\nOne two.\n\n---\n\nThree four.\n"
+    said = [one.text for passage in cut(Document("docs/a.md", text), Chunking()) for one in passage.sentences]
+    assert said == ["One two.", "Three four."]

@@ -119,6 +119,7 @@ def test_an_instruction_in_a_question_is_declined(question: str, answerer: Answe
         "In what share of the cases does the model tell people to intervene?",
         "What does RECONSIDER ask me to look at?",
         "Which secrets does the service need?",
+        "Is this covered by European AI law?",
     ],
 )
 def test_a_question_about_assistants_and_answers_is_a_question(question: str) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from fivestage_assistant.text import content_stems, numbers, plain, sentences, visible
+from fivestage_assistant.text import content_stems, distinctiveness, numbers, plain, sentences, stem, visible
 
 
 def test_a_reader_sees_what_is_left() -> None:
@@ -37,3 +37,14 @@ def test_numbers_have_one_notation() -> None:
 def test_sentences_end_where_one_stops() -> None:
     found = ["It takes 0.5 s.", "Why?", "Because of v2.1 it does."]
     assert sentences(" ".join(found)) == found
+
+
+def test_an_engineer_is_no_engine_and_a_contraction_says_nothing() -> None:
+    assert not set(content_stems("engineer")) & set(content_stems("engine"))
+    assert content_stems("It doesn't and isn’t") == []
+
+
+def test_common_english_words_tell_little() -> None:
+    assert (
+        distinctiveness(stem("went")) < distinctiveness(stem("hang")) < distinctiveness(stem("kafka")) == 1.0
+    )

@@ -16,10 +16,15 @@ from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.retrieval import Retrieved, Retriever
 from fivestage_assistant.search_index import SearchIndex
 from fivestage_assistant.support import quotable, support
-from fivestage_assistant.text import content_stems, days, numbers, versions
+from fivestage_assistant.text import content_stems, days, distinctiveness, numbers, stem, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
 NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b")  # within the question; or a long number
+VERB = re.compile(
+    r"\b(?:i|you|we|it|they|who|to|can|could|should|must)\s+(\w+)|\bwhat\s+(\w+s)\b|\b(\w+ly)\b",
+    re.IGNORECASE,
+)
+ACRONYM = re.compile(r"[A-Z]{2,}s?")
 UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
 CITED = re.compile(r"\[(\d{1,2})\]")
 CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
@@ -141,23 +146,29 @@ class Signals:
         self._counts, self._passages = counts, len(self._stems)
 
     def rarity(self, stem: str) -> float:
-        """How much a stem says: its inverse document frequency."""
+        """How much a stem says: its inverse document frequency, less for common English words."""
+        return self._inverse_frequency(stem) * distinctiveness(stem) ** 2
+
+    def _inverse_frequency(self, stem: str) -> float:
         return math.log((self._passages + 1) / (self._counts.get(stem, 0) + 0.5))
 
     def of(self, question: str, found: Sequence[Retrieved]) -> tuple[float, float, float, float]:
         """The signals of a question and what was found for it.
 
         Returns:
-            The largest cosine; the largest score of BM25 and the stems that the corpus knows, both as shares
-            of the rarity of all the question's stems; 1 unless a name of the question is in no passage found.
+            The largest cosine; the largest score of BM25 as a share of the rarity of the question's stems;
+            of those that are no verbs, the share that the corpus knows, by rarity; 1 unless a name of the
+            question is in no passage found.
         """
         stems = set(content_stems(question))
-        total = sum(map(self.rarity, stems)) or 1.0
+        total = sum(map(self._inverse_frequency, stems)) or 1.0
         cosines = [one.cosine for one in found if not math.isnan(one.cosine)]
         matches = [one.stems / total for one in found if not math.isnan(one.stems)]
-        known = sum(self.rarity(stem) for stem in stems if stem in self._counts) / total
         seen = set().union(*(self._stems[one.passage.name] for one in found))
-        names = [set(content_stems(name)) for name in NAME.findall(question)]
+        subjects = stems - _verbs(question)
+        weight = sum(map(self._inverse_frequency, subjects)) or 1.0
+        known = sum(self._inverse_frequency(one) for one in subjects if one in self._counts) / weight
+        names = [set(content_stems(name)) for name in NAME.findall(question) if not _is_word(name)]
         named = float(all(not stems or stems & seen for stems in names))
         return max(cosines, default=0.0), max(matches, default=0.0), known, named
 
@@ -299,7 +310,8 @@ class Answerer:
                 stems = own | set(content_stems(one.passage.subject))
                 overlap = sum(map(self.signals.rarity, asked & stems)) / total
                 cosine = self._cosine(one.passage, place, vector)
-                score = cosine + overlap + RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
+                score = COSINE_WEIGHT * cosine + overlap
+                score += RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
                 scored.append((score, one.passage, place))
         return sorted(scored, key=lambda item: -item[0])
 
@@ -348,6 +360,16 @@ class Answerer:
         return Answer(text, "generated", citations, extracted.confidence, extracted.retrieved, generated=said)
 
 
+def _verbs(question: str) -> set[str]:
+    """Stems of what stands where verbs and adverbs do: a corpus that lacks "exposes" may know endpoints."""
+    return {one for found in VERB.findall(question) for word in found for one in content_stems(word)}
+
+
+def _is_word(name: str) -> bool:
+    """Whether a name in capitals is an acronym that English has, such as RAM, and so names nobody."""
+    return bool(ACRONYM.fullmatch(name)) and distinctiveness(stem(name.lower())) < 1
+
+
 def wanted(question: str) -> frozenset[str]:
     """The kinds of answer that a question asks for: a number, a time, a reason, steps, or a place in code."""
     return frozenset(kind for kind, pattern in KINDS.items() if pattern.search(question))
@@ -373,6 +395,8 @@ def fitness(sentence: Sentence, passage: Passage, kinds: frozenset[str]) -> floa
         score += TYPE_WEIGHT if figures else -TYPE_WEIGHT
     elif sentence.row and len(numbers(text)) > 1:
         score -= TYPE_WEIGHT
+    if passage.heading == REJECTED:
+        score += TYPE_WEIGHT if "rejected" in kinds else -2 * TYPE_WEIGHT
     if "time" in kinds and (days(text) or DURATION.search(text)):
         score += TYPE_WEIGHT
     if "reason" in kinds and REASON.search(text):
@@ -381,7 +405,7 @@ def fitness(sentence: Sentence, passage: Passage, kinds: frozenset[str]) -> floa
         score += TYPE_WEIGHT * ((HOW_TO in passage.path) + sentence.code)
     if "doing" in kinds and sentence is passage.sentences[0]:
         score += TYPE_WEIGHT  # a page begins with what to do
-    if PROVENANCE.match(text) or text.endswith(":") or len(set(content_stems(text))) <= FEW_STEMS:
+    if text.endswith(":") or len(set(content_stems(text))) <= FEW_STEMS:
         score -= TYPE_WEIGHT
     return score
 
@@ -397,13 +421,18 @@ KINDS = {
         r"\b(?:when|since)\b|\b(?:what|which) (?:days?|weeks?|dates?|months?|periods?)\b", re.IGNORECASE
     ),
     "reason": re.compile(r"\bwhy\b|\bcaused?\b|\breason\b", re.IGNORECASE),
+    "rejected": re.compile(
+        r"\bwhy (?:not|no|(?:is|are|was|were|do|does|did|has|have)(?:n't| not))\b|\binstead\b|\breject|"
+        r"\balternatives?\b|\bagainst\b|\brather than\b|\bwhy (?:don|isn|doesn|didn|aren|wasn).t\b",
+        re.IGNORECASE,
+    ),
     "doing": re.compile(r"^\W*(?:how (?:do|can|should|to|could)|where do i|what do i)\b", re.IGNORECASE),
     "place": re.compile(
         r"\b(?:which|what|where)\b.*\b(?:code|file|function|module|class|test)s?\b", re.IGNORECASE
     ),
 }
 CODE_PLACE = re.compile(r"\b(?:packages/|[\w./-]+/[\w.-]+\.(?:py|yaml|toml|sh|c|html|j2): )")
-PROVENANCE = re.compile(r"Numbers: ")  # where the numbers of a page come from
+REJECTED = "Rejected"  # the section of what was not chosen, which read by itself says the opposite
 DURATION = re.compile(r"\b(?:days?|hours?|weeks?|minutes?|months?|years?)\b", re.IGNORECASE)
 REASON = re.compile(r"\b(?:because|since|so that|therefore|as|for|otherwise|caused)\b", re.IGNORECASE)
 HOW_TO = "how-to/"
@@ -411,6 +440,7 @@ TYPE_WEIGHT = 0.15  # of each sign that a sentence is the kind of answer that is
 FEW_STEMS = 3  # with fewer, and none of the question's, a sentence could be anything
 NEXT_STEP = 0.6  # the same where somebody asks what to do, which takes more than one sentence
 NEXT_SHARE = 0.85  # of the best sentence's score that another must reach to be quoted too
+COSINE_WEIGHT = 2.0  # of a sentence and the question, where the share of its stems counts 1
 RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
 
 
@@ -475,7 +505,19 @@ def fill(template: str, question: str, passages: Sequence[Passage]) -> str:
 def cite(passage: Passage, place: int) -> Citation:
     """The citation of a sentence of a passage."""
     sentence = passage.sentences[place]
-    return Citation(passage.name, passage.path, sentence.line, passage.heading, sentence.text, passage.origin)
+    quote = _in_its_section(passage, place)
+    return Citation(passage.name, passage.path, sentence.line, passage.heading, quote, passage.origin)
+
+
+def _in_its_section(passage: Passage, place: int) -> str:
+    """A sentence as it is quoted: what was rejected is called so, with the reason that follows."""
+    text = passage.sentences[place].text
+    if passage.heading != REJECTED:
+        return text
+    after = [
+        one.text for one in passage.sentences[place + 1 : place + 2] if ":" not in text and "," not in text
+    ]
+    return " ".join((f"{REJECTED}: {text}", *after))
 
 
 def price(input_tokens: int, output_tokens: int, limits: Answers) -> float:

@@ -19,6 +19,7 @@ DEPTH = 10
 RECALL_AT = 5
 SEARCHED = 40  # passages, so that ten pages are among them
 RESAMPLES = 2000
+FOLDS = 10  # of the tuning questions, for the threshold of the rule
 METRICS = ("mrr@10", "ndcg@10", "recall@5")
 
 Values = NDArray[np.float64]
@@ -147,7 +148,10 @@ class AnswerRates:
 def fit_abstention(
     index: SearchIndex, retriever: Retriever, questions: Sequence[Question], contract: AssistantContract
 ) -> Abstention:
-    """Learn from tuning questions when the corpus does not answer; the threshold is the contract's costs.
+    """Learn from tuning questions when the corpus does not answer.
+
+    The threshold is one that keeps both of the contract's bars, of answering and of declining, by a standard
+    error; of several, the one at which mistakes cost least, and without any, the one that comes nearest.
 
     Args:
         index: the corpus.
@@ -159,18 +163,46 @@ def fit_abstention(
         The rule; without unanswerable questions to learn from, one that always answers.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
 
     signals, most = Signals(index), contract.answers.passages
     seen = np.array([signals.of(one.text, retriever.search(one.text, most)) for one in questions])
     answerable = np.array([one.answerable for one in questions])
-    if len(set(answerable)) < 2:  # noqa: PLR2004 (both kinds)
+    if min(answerable.sum(), (~answerable).sum()) < 2:  # noqa: PLR2004 (of each kind, one to leave out)
         return ALWAYS
     share = contract.purpose.answerable_share  # what is asked, and not the set, says how likely an answer is
     weights = np.where(answerable, share / answerable.mean(), (1 - share) / (1 - answerable.mean()))
-    fitted = LogisticRegression(C=10.0).fit(seen, answerable, weights)
+    regression = LogisticRegression(C=10.0)
+    confidences = np.empty(len(seen))  # by regressions that have not seen the question
+    folds = min(FOLDS, int(answerable.sum()), int((~answerable).sum()))
+    for fitted_on, left_out in StratifiedKFold(folds, shuffle=True, random_state=0).split(seen, answerable):
+        regression.fit(seen[fitted_on], answerable[fitted_on], weights[fitted_on])
+        confidences[left_out] = regression.predict_proba(seen[left_out])[:, 1]
+    fitted = regression.fit(seen, answerable, weights)
     cosine, match, known, named = map(float, fitted.coef_[0])
-    least = contract.purpose.least_confidence
-    return Abstention((cosine, match, known, named), float(fitted.intercept_[0]), least)
+    threshold = _threshold(confidences, answerable, contract)
+    return Abstention((cosine, match, known, named), float(fitted.intercept_[0]), threshold)
+
+
+def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: AssistantContract) -> float:
+    """The confidence at which mistakes cost least, of those that keep a standard error from both bars."""
+    ordered = np.unique(confidences)
+    bars, purpose = contract.gates, contract.purpose
+    found = []
+    for threshold in (ordered[1:] + ordered[:-1]) / 2:
+        answered = float((confidences[answerable] >= threshold).mean())
+        declined = float((confidences[~answerable] < threshold).mean())
+        margin = min(
+            (answered - bars.min_answered) / _standard_error(bars.min_answered, int(answerable.sum())),
+            (declined - bars.min_declined) / _standard_error(bars.min_declined, int((~answerable).sum())),
+        )
+        wrong = (1 - purpose.answerable_share) * (1 - declined) * purpose.wrong_answer_cost
+        found.append((min(margin, 1.0), -wrong - purpose.answerable_share * (1 - answered), float(threshold)))
+    return max(found, default=(0.0, 0.0, 0.0))[2]
+
+
+def _standard_error(share: float, of: int) -> float:
+    return max(math.sqrt(share * (1 - share) / of), 1e-9)
 
 
 def evaluate_answers(

@@ -17,8 +17,8 @@ class Purpose(StrictModel):
 
     Args:
         who: asks.
-        wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1; from the probability on
-            at which an answer is worth that risk, it is given.
+        wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1: among the rules of
+            abstention that keep the gates' bars, the cheapest is taken.
         answerable_share: of what is asked, so far as one can tell.
         languages: that questions and documents are in.
         refuses: what it does not do, as the page says it.
@@ -29,11 +29,6 @@ class Purpose(StrictModel):
     answerable_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
     languages: tuple[Text, ...]
     refuses: tuple[Text, ...]
-
-    @property
-    def least_confidence(self) -> float:
-        """The probability from which on an answer costs less than "I do not know" on average."""
-        return 1 - 1 / self.wrong_answer_cost
 
 
 class Corpus(StrictModel):

@@ -25,6 +25,8 @@ from fivestage_assistant.text import ELSEWHERE, stem, visible
 DATA = Path(__file__).with_name("data")
 THRESHOLD = -1.0  # of the log-odds: withholds two or three in a hundred honest sentences that are new to it
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
+PLAIN = 2.0  # of the same for questions that do not address whoever answers
+ADDRESSED = re.compile(r"\b(?:you|your|me|us|assistant|answer|reply|say|print)\b", re.IGNORECASE)
 FRAGMENT = 4  # words, of a sentence that says little by itself
 LINK = re.compile(r"\bjavascript\s*:|\bdata:\w+/|\bfile\s*:\s*//|!\[", re.IGNORECASE)
 ENCODED = re.compile(
@@ -33,6 +35,19 @@ ENCODED = re.compile(
     r"|[^\W\d_a-zA-Z\u00c0-\u024f]{2,}"  # letters that are not Latin
 )
 MARKUP = re.compile(r"\[/?INST\]|<<SYS>>|^\s*[{\[]\s*[\"'].*[\"']\s*:|\\\w+\{", re.DOTALL)
+ROLES = re.compile(  # a conversation with a model, or a field that is for one
+    r"^\W*(?:(?:user|human|assistant|system|developer|ai|bot)\s*:|"
+    r"\w*(?:assistant|system|prompt|llm|agent)_\w+\s*:)|^\s*\[[^\]\n]+\]:\s*(?:<|\w+:|//)",  # or a reference
+    re.IGNORECASE | re.MULTILINE,
+)
+FOREIGN = frozenset(  # function words of other languages that English lacks
+    """
+    las los del una por para como pero sobre esta este esto cuando solo con todo todas ya
+    les des une dans avec est sont pour que qui cette aux mais sur tous toutes
+    der das und nicht auf mit ist sind ein eine alle auch wenn dem den zu wird
+    il lo gli che della delle di per sono tutte tutti questo quando
+    """.split()  # noqa: SIM905
+)
 LOOKALIKES = str.maketrans(
     "аеорсухіјѕԁһӏνοαερτικАВЕКМНОРСТХΑΒΕΗΙΚΜΝΟΡΤΧ@$",
     "aeopcyxijsdhlvoaeptikABEKMHOPCTXABEHIKMNOPTXas",
@@ -45,6 +60,7 @@ ASKS = re.compile(
 )
 MIN_ENGLISH = 0.6  # of the words of a sentence, of at least so many:
 TELLING = 4
+FEW_FOREIGN = 3  # such words, of different kinds, in a sentence
 NAMES = re.compile(r"\S*[\d_/\\=@-]\S*|\w+(?:\.\w+)+|\b[A-Z]{2,}s?\b")  # of files, settings and versions
 INFLECTED = re.compile(r"(?:s|ed|ing|ly)$")
 HEAP = 3  # times that half of a sentence's words are the same: it is written to be found
@@ -71,6 +87,7 @@ def is_disguised(text: str) -> bool:
         or ELSEWHERE.search(shown)
         or ENCODED.search(shown)
         or MARKUP.search(shown)
+        or ROLES.search(shown)
         or not is_english(shown)
     )
 
@@ -79,6 +96,8 @@ def is_english(text: str) -> bool:
     """Whether a text is made of English words, as far as so few can tell, and is no heap of one word."""
     said = text.lower().split()
     if any(said.count(one) >= max(HEAP, len(said) / 2) for one in said if len(one) >= FRAGMENT):
+        return False
+    if len(FOREIGN.intersection(said)) >= FEW_FOREIGN:
         return False
     found = [one for one in re.findall(r"[^\W\d_]+", NAMES.sub(" ", text).lower()) if len(one) > 1]
     unknown = [
@@ -146,8 +165,15 @@ def without_links(answer: str) -> str:
 
 def _are_instructions(texts: Sequence[str]) -> list[bool]:
     """Whether the classifier takes each text for an instruction."""
-    limits = (SURE if ASKS.match(one) or len(one.split()) < FRAGMENT else THRESHOLD for one in texts)
+    limits = map(_limit, texts)
     return [bool(odds > limit) for odds, limit in zip(_log_odds(texts), limits, strict=True)]
+
+
+def _limit(text: str) -> float:
+    """The odds above which a text is an instruction: a question that addresses nobody asks for nothing."""
+    if ASKS.match(text):
+        return SURE if ADDRESSED.search(text) else PLAIN
+    return SURE if len(text.split()) < FRAGMENT else THRESHOLD
 
 
 def _log_odds(texts: Sequence[str]) -> Any:

@@ -16,6 +16,8 @@ RULE_OF_TABLE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*\|[\s:|-]*$")
 COMMENTED = re.compile(r"^\s*(\S.*?)\s{2,}#\s+(\S.*)$")  # a command and what it does
 SHARED = 5  # pages with the same heading: it is a kind of section then
 QUOTED_LINES = 12  # of code, at most
+FRONT_MATTER = re.compile(r"^\s*(?:[\w -]+:(?:\s.*)?|-\s.*|#.*)?$")  # a line of it, between two of dashes
+DASHES = "---"
 LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+")
 
 
@@ -209,6 +211,8 @@ def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Se
             end = next((n for n in range(number + 2, len(lines)) if "|" not in lines[n]), len(lines))
             blocks += _rows(lines[number:end], number + 1)
             number = end
+        elif line.strip() == DASHES:
+            number = _end_of_front_matter(lines, number)
         elif not line.strip():
             number += 1
         else:
@@ -219,6 +223,12 @@ def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Se
             number = end
     if blocks:
         yield heading, blocks
+
+
+def _end_of_front_matter(lines: Sequence[str], start: int) -> int:
+    """The line after front matter, which is for programs; after the dashes, if they are a rule."""
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].strip() == DASHES), start)
+    return end + 1 if all(FRONT_MATTER.match(line) for line in lines[start + 1 : end]) else start + 1
 
 
 def _add_code(blocks: list[list[Sentence]], lines: Sequence[str], first: int) -> None:
@@ -252,6 +262,7 @@ def _begins_block(line: str) -> bool:
         not line.strip()
         or bool(HEADING.match(line) or LIST_ITEM.match(line))
         or line.lstrip().startswith(("```", "|"))
+        or line.strip() == DASHES
     )
 
 

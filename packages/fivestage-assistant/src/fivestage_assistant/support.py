@@ -10,8 +10,10 @@ from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.text import NUMBER, content_stems, coverage, numbers
 
 MIN_COVERAGE = 0.8  # of a sentence's content stems that stand in what it cites
-MAX_ECHO = 0.8  # of its content stems that stand in the question already
 MIN_SHARED = 0.4  # of the stems of a sentence or of a cited line that both have, where a number is in both
+PROVENANCE = re.compile(
+    r"^Numbers: |\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{10,}\b"
+)  # of figures and files
 FEW = 2  # stems that a sentence must have to say anything
 
 
@@ -50,7 +52,7 @@ def support(sentence: str, cited: str, question: str = "") -> Support:
     asked = set(content_stems(question))
     own = set(stems)
     new_numbers = numbers(sentence) - numbers(question)
-    echo = bool(question) and bool(own) and len(own & asked) / len(own) >= MAX_ECHO and not new_numbers
+    echo = bool(question) and bool(own) and own <= asked and not new_numbers
     found = coverage(stems, content_stems(cited)) if len(own) >= FEW or numbers(sentence) else 0.0
     return Support(found, _unfounded_numbers(sentence, cited), echo)
 
@@ -77,11 +79,14 @@ def _lines(text: str) -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
 
 
 def quotable(passage: Passage) -> list[Sentence]:
-    """The sentences of a passage that may be an answer: no code, no question, no fragment."""
+    """The sentences of a passage that may be an answer: no code, question, fragment or provenance."""
     return [
         one
         for one in passage.sentences
-        if one.quotable and not one.text.endswith("?") and len(set(content_stems(one.text))) >= FEW
+        if one.quotable
+        and not one.text.endswith("?")
+        and not PROVENANCE.search(one.text)
+        and len(set(content_stems(one.text))) >= FEW
     ]
 
 

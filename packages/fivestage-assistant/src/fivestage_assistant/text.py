@@ -4,9 +4,12 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from math import log
 from threading import local
 
 import Stemmer
+
+from fivestage_assistant.embedding import VOCABULARY
 
 WORD = re.compile(r"[a-z][a-z0-9]*(?:['’][a-z]+)?|\d[\d.,]*\d|\d", re.IGNORECASE)
 NUMBER = re.compile(
@@ -22,6 +25,7 @@ UNSHOWN = re.compile(
 )
 ELSEWHERE = re.compile(  # an address that is not this machine's
     r"<?\b(?:(?:https?|ftp|hxxps?)://(?!127\.0\.0\.1|localhost|\[::1\]|\.{3})|www\.)[^\s<>)]*>?"
+    r"|(?<![\w:/])//(?:[a-z0-9-]+\.)+[a-z]{2,}[^\s<>)]*"
     r"|(?<![\w/.-])(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|app|info|biz|xyz|example|test)/[^\s<>)]*",
     re.IGNORECASE,
 )
@@ -79,6 +83,8 @@ SYNONYMS = (
     "save saving",
     "train retrain retraining",
 )
+OWN_STEMS = {"engineer": "engineer", "engineers": "engineer"}  # whom Porter takes for an engine
+COMMONEST = 1996  # line of the vocabulary with "the", from which on words get ever rarer
 VERSION = re.compile(r"\b(?:versions?|v)\.? ?(\d+)\b", re.IGNORECASE)
 _THREAD = local()  # a stemmer is not to be shared by threads
 
@@ -123,10 +129,30 @@ def words(text: str) -> list[str]:
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """The stem of an English word (Porter 2001, "Snowball")."""
+    if word in OWN_STEMS:
+        return OWN_STEMS[word]
     stemmer = getattr(_THREAD, "stemmer", None)
     if stemmer is None:
         stemmer = _THREAD.stemmer = Stemmer.Stemmer("english")
     return str(stemmer.stemWord(word))
+
+
+def distinctiveness(of: str) -> float:
+    """How rare a stem is in English: near 0 for the commonest words, 1 for one that the vocabulary lacks.
+
+    A question is worded with "went" and "long", and is about neither, however rarely a corpus has them.
+    """
+    ranks = _english_ranks()
+    return log(1 + ranks.get(of, len(ranks))) / log(1 + len(ranks))
+
+
+@lru_cache(maxsize=1)
+def _english_ranks() -> dict[str, int]:
+    """For each English stem, how many are commoner: the vocabulary is in the order of frequency."""
+    found = VOCABULARY.read_text(encoding="utf-8").split("\n")[COMMONEST:]
+    return {
+        one: rank for rank, one in enumerate(dict.fromkeys(stem(word) for word in found if word.isalpha()), 1)
+    }
 
 
 CANONICAL = {stem(word): stem(line.split()[0]) for line in SYNONYMS for word in line.split()}
@@ -134,7 +160,8 @@ CANONICAL = {stem(word): stem(line.split()[0]) for line in SYNONYMS for word in 
 
 def content_stems(text: str) -> list[str]:
     """Stems of the words that say what a text is about, repeats included; a day or a version is one stem."""
-    parts = (part for word in words(text.replace("_", " ")) for part in word.split("'")[:1])
+    said = (word for word in words(text.replace("_", " ")) if not word.endswith("n't"))
+    parts = (part for word in said for part in word.split("'")[:1])
     stems = [stem(word) for word in parts if word not in STOP_WORDS]
     return [CANONICAL.get(one, one) for one in stems] + days(text) + versions(text)
 
