@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -18,6 +19,8 @@ COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
     "regression": {"amount": "bmi", "age": "s1"},
 }
 BLOCK = re.compile(r"(?ms)^( *)```python\n(.*?)^ *```")
+LAST_CANDIDATE = "    }\n    if rows >= LARGE:"
+GATES = "@step(cache_policy=GATES_CACHE"
 IMPORTS = re.compile(r"(?:(?:(?:from|import) .*)?\n)*")
 
 
@@ -59,11 +62,20 @@ def follow_all_pages(project: Path, task: str) -> None:
     feature, *_ = blocks(project, "add-a-feature", names)
     (columns,) = re.findall(r"(?ms)^def columns\(.*?(?=^\S)", features.read_text(encoding="utf-8"))
     paste(features, feature, instead=columns)
-    (candidate,) = blocks(project, "add-a-candidate", names)
+    candidate, recipe, others = blocks(project, "add-a-candidate", names)
     candidate = candidate.replace("Classifier", "Regressor") if task == "regression" else candidate
-    paste(project / "problem" / "candidates.py", candidate, before="    }\n    if rows >= LARGE:")
-    gate, line, test = blocks(project, "add-a-gate", names)
-    paste(model, gate, before="@step(cache_policy=GATES_CACHE")
+    candidates = project / "problem" / "candidates.py"
+    paste(candidates, candidate, before=LAST_CANDIDATE)
+    if task != "regression":
+        paste(candidates, others, before=LAST_CANDIDATE)
+        paste(candidates, recipe)
+    gate, line, not_applicable, test = blocks(project, "add-a-gate", names)
+    share = "    share = float("
+    paste(
+        model,
+        gate.replace(share, f"    if decision.empty:\n{indent(not_applicable, ' ' * 4)}{share}"),
+        before=GATES,
+    )
     (last,) = re.findall(r"(?m)^    return GateVerdict\(.*\n", model.read_text(encoding="utf-8"))
     paste(model, line, instead=last)
     paste(project / "tests" / "test_model.py", test)
