@@ -37,6 +37,7 @@ OURS = (
     "docs/scale.md",
     "docs/speed.md",
     "assistant/questions/book.yaml",
+    "assistant/questions/visitors.yaml",
     "tools/",
 )  # makes and measures the template itself
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
