@@ -150,8 +150,8 @@ def fit_abstention(
 ) -> Abstention:
     """Learn from tuning questions when the corpus does not answer.
 
-    The threshold is one that keeps both of the contract's bars, of answering and of declining, by a standard
-    error; of several, the one at which mistakes cost least, and without any, the one that comes nearest.
+    The threshold is the one that keeps farthest from both of the contract's bars, of answering and of
+    declining, in standard errors; of several, the one at which mistakes cost least.
 
     Args:
         index: the corpus.
@@ -185,7 +185,7 @@ def fit_abstention(
 
 
 def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: AssistantContract) -> float:
-    """The confidence at which mistakes cost least, of those that keep a standard error from both bars."""
+    """The confidence that keeps farthest, in standard errors, from both bars; of several, the cheapest."""
     ordered = np.unique(confidences)
     bars, purpose = contract.gates, contract.purpose
     found = []
@@ -197,7 +197,7 @@ def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: Ass
             (declined - bars.min_declined) / _standard_error(bars.min_declined, int((~answerable).sum())),
         )
         wrong = (1 - purpose.answerable_share) * (1 - declined) * purpose.wrong_answer_cost
-        found.append((min(margin, 1.0), -wrong - purpose.answerable_share * (1 - answered), float(threshold)))
+        found.append((margin, -wrong - purpose.answerable_share * (1 - answered), float(threshold)))
     return max(found, default=(0.0, 0.0, 0.0))[2]
 
 
