@@ -62,13 +62,10 @@ def follow_all_pages(project: Path, task: str) -> None:
     feature, *_ = blocks(project, "add-a-feature", names)
     (columns,) = re.findall(r"(?ms)^def columns\(.*?(?=^\S)", features.read_text(encoding="utf-8"))
     paste(features, feature, instead=columns)
-    candidate, recipe, others = blocks(project, "add-a-candidate", names)
+    candidate, *_ = blocks(project, "add-a-candidate", names)
     candidate = candidate.replace("Classifier", "Regressor") if task == "regression" else candidate
     candidates = project / "problem" / "candidates.py"
     paste(candidates, candidate, before=LAST_CANDIDATE)
-    if task != "regression":
-        paste(candidates, others, before=LAST_CANDIDATE)
-        paste(candidates, recipe)
     gate, line, not_applicable, test = blocks(project, "add-a-gate", names)
     share = "    share = float("
     paste(
@@ -106,6 +103,11 @@ def lint(project: Path) -> None:
 def test_the_code_of_the_pages_fits_where_they_say(template: Path, tmp_path: Path, task: str) -> None:
     project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
     follow_all_pages(project, task)
+    _, recipe, others = blocks(project, "add-a-candidate", COLUMNS[task])
+    candidates = project / "problem" / "candidates.py"
+    paste(candidates, others, before=LAST_CANDIDATE)
+    paste(candidates, recipe)
+    make(project, "format")
     lint(project)
 
 
