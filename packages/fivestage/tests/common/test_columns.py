@@ -47,6 +47,17 @@ def test_texts_looked_up_one_by_one_or_by_the_column(words: list[str]) -> None:
     assert len(set(found.values)) == len(found.values)  # codes of one value agree
 
 
+@given(WORDS, st.data())
+def test_compared_one_by_one_or_by_the_column(words: list[str], data: st.DataObject) -> None:
+    column = Strings.of(words)
+    others = data.draw(st.permutations(words))
+    assert (column == "a").tolist() == [word == "a" for word in words]
+    assert (column != "a").tolist() == [word != "a" for word in words]
+    assert (column == Strings.of(others)).tolist() == [
+        word == other for word, other in zip(words, others, strict=True)
+    ]
+
+
 def test_what_a_table_lacks_takes_the_default() -> None:
     assert lookup(TABLE, "c", 7) == 7
     assert lookup(TABLE, Strings.of(["a", "c"]), 7).tolist() == [1, 7]

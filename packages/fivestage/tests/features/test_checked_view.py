@@ -50,6 +50,20 @@ def test_a_window_beyond_the_reach_is_refused(asked: Asked) -> None:
         features_of(asked)
 
 
+def test_a_text_column_is_compared_row_by_row() -> None:
+    found = features_of(lambda row, *_: (row["channel"] == "web") * 1.0)
+    assert found["own"].tolist() == [
+        float(channel == "web") for channel in prepared("binary").rows["channel"]
+    ]
+    assert 0 < found["own"].mean() < 1
+
+
+@pytest.mark.parametrize("group", [{"web", "app"}, ("web", "app")])
+def test_a_text_column_is_no_single_member_of_a_group(group: Any) -> None:
+    with pytest.raises(UserError, match="decides on a whole column as if it were one value"):
+        features_of(lambda row, *_: float(row["channel"] in group))
+
+
 def test_a_window_of_the_whole_reach_is_allowed() -> None:
     found = features_of(lambda row, at, past: past.window(ENDED, row["customer"], at, REACH)[0])
     assert np.array_equal(found["own"], found["ended_14d"])

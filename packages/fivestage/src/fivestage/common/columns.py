@@ -18,12 +18,26 @@ Value = Any
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Strings:
-    """A text column as codes into its distinct values."""
+    """A text column as codes into its distinct values; `==` compares each row, as with an array."""
 
     codes: Ints
     values: tuple[str, ...]
+
+    def __eq__(self, other: object) -> NDArray[np.bool_]:  # type: ignore[override]
+        return np.asarray(
+            self.texts() == (other.texts() if isinstance(other, Strings) else other), dtype=bool
+        )
+
+    def __ne__(self, other: object) -> NDArray[np.bool_]:  # type: ignore[override]
+        return ~(self == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def texts(self) -> NDArray[np.object_]:
+        """The text of each row."""
+        return np.array(self.values, dtype=object)[self.codes]
 
     @classmethod
     def of(cls, items: Iterable[str]) -> Self:

@@ -13,7 +13,11 @@ from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
 
 FILE = "problem/features.py"
 ALIKE = 0.75  # of 1, the same name
-OF_COLUMNS = ("truth value of an array", "arrays can be converted to Python scalars")  # numpy's own words
+OF_COLUMNS = (  # numpy's own words, and Python's of a text column in a set or as a key
+    "truth value of an array",
+    "arrays can be converted to Python scalars",
+    "unhashable type: 'Strings'",
+)
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def for_whole_columns(function: str) -> Iterator[None]:
             raise
         raise UserError(
             f"{function} of {FILE} decides on a whole column as if it were one value: training passes "
-            "columns. In place of if, and, or, not, min, max and math use arithmetic and the helpers of "
+            "columns. In place of if, and, or, not, in, min, max and math use arithmetic and the helpers of "
             "fivestage.common.columns: lookup, clip, later, length."
         ) from error
 

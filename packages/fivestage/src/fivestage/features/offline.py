@@ -49,10 +49,7 @@ def build_features(
         with for_whole_columns(f"The feature set {name!r}"):
             found.update(definitions.compute([name], row, at, view, reference))
     return pd.DataFrame(
-        {
-            name: np.asarray(value.values, dtype=object)[value.codes] if isinstance(value, Strings) else value
-            for name, value in found.items()
-        },
+        {name: value.texts() if isinstance(value, Strings) else value for name, value in found.items()},
         index=rows.index,
     )
 
