@@ -122,18 +122,7 @@ Read = TypeVar("Read", bound=StrictModel)
 
 
 def read(kind: type[Read], path: Path) -> Read:
-    """Read a YAML file as a model.
-
-    Args:
-        kind: `Assumptions` or `Prices`.
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: Naming the file and the first field that is wrong.
-    """
+    """Read a YAML file as a model."""
     try:
         return kind.model_validate(read_yaml(path))
     except ValidationError as error:

@@ -60,15 +60,7 @@ def nodes(cloud: Cloud, plan: CapacityPlan, assumed: Assumptions) -> int:
 def costs(
     contract: Contract, plan: CapacityPlan, capacity: Capacity, assumed: Assumptions, prices: Prices
 ) -> list[Cost]:
-    """Return the cost of a month on each cloud.
-
-    Args:
-        contract: With the rate of requests.
-        plan: How many replicas of what size.
-        capacity: What one process was measured to do.
-        assumed: What is taken for granted.
-        prices: List prices of the clouds.
-    """
+    """Return the cost of a month on each cloud."""
     found = []
     for name, cloud in prices.clouds.items():
         count = nodes(cloud, plan, assumed)

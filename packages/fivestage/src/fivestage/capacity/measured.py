@@ -51,11 +51,7 @@ def write_capacity(capacity: Capacity, path: Path = PATH) -> None:
 
 
 def read_capacity(path: Path = PATH) -> Capacity:
-    """Return what was measured.
-
-    Raises:
-        UserError: When there is no such file, or it holds something else.
-    """
+    """Return what was measured."""
     try:
         return Capacity.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:

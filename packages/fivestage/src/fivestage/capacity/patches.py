@@ -29,16 +29,7 @@ MONITOR_HOUR, LAST_HOUR = 6, 23
 
 
 def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dict[str, str]:
-    """Return the patches that give the manifests a plan's numbers.
-
-    Args:
-        contract: With the monitoring period and the training budget.
-        plan: Replicas and requests.
-        assumed: What the jobs request, and when they are taken as stuck.
-
-    Returns:
-        The text of each file, by its path under k8s/.
-    """
+    """Return the patches that give the manifests a plan's numbers."""
     target = {"type": "Utilization", "averageUtilization": plan.target}
     autoscaler = {
         "minReplicas": plan.replicas,
@@ -79,15 +70,7 @@ def write(texts: dict[str, str], folder: Path = K8S) -> None:
 
 
 def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Make sure that the manifests are those of the contract and the measurements.
-
-    Args:
-        texts: What they must be, as `patches` returns them.
-        folder: Where they are.
-
-    Raises:
-        UserError: Naming the first file that is not.
-    """
+    """Make sure that the manifests are those of the contract and the measurements."""
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -52,17 +52,6 @@ def plan(contract: Contract, capacity: Capacity, assumed: Assumptions) -> Capaci
     The needed replicas hold the p99 at the contract's rate even on full nodes, where each gets the CPU that
     it requests and no more; they request enough for the autoscaler's target to exceed the noise. Spare ones
     keep enough of them up for the availability that the contract promises.
-
-    Args:
-        contract: With the objectives of the service.
-        capacity: What one process was measured to do.
-        assumed: What is taken for granted.
-
-    Returns:
-        The plan.
-
-    Raises:
-        UserError: When no number of replicas keeps the objectives.
     """
     service = contract.service
     rate, objective = service.requests_per_second, service.p99_ms
@@ -121,12 +110,6 @@ def target(capacity: Capacity, cpu_millicores: int, seconds: float, assumed: Ass
     """Return the percent of its CPU request that a replica uses when another one is to be started.
 
     At that point it gets what it holds, divided by how much the load grows until the new one answers.
-
-    Args:
-        capacity: What one process was measured to do.
-        cpu_millicores: CPU request of a replica.
-        seconds: Time that 99% of the requests may spend in its queue and be served.
-        assumed: With the growth while scaling.
     """
     rate = max_rate(capacity, cpu_millicores, seconds) / assumed.growth_while_scaling
     used = capacity.idle_cpu + rate * capacity.row_cpu_ms / 1000

@@ -15,14 +15,6 @@ def split_p99(rate: float, service_rate: float, servers: int) -> float:
     The response time of M/M/1 is exponential with rate mu - lambda, so its quantile q is
     -ln(1 - q) / (mu - lambda).
 
-    Args:
-        rate: Requests per second to all servers together (servers times lambda).
-        service_rate: Requests per second that one server can answer (mu).
-        servers: Their number.
-
-    Returns:
-        Seconds from arrival to answer; infinite where the queue grows without end.
-
     Source:
         L. Kleinrock, Queueing Systems, vol. 1: Theory, 1975, section 3.2.
     """
@@ -31,13 +23,7 @@ def split_p99(rate: float, service_rate: float, servers: int) -> float:
 
 
 def probability_up(required: int, servers: int, availability: float) -> float:
-    """Return the probability that enough servers are up, when each fails independently (a binomial tail).
-
-    Args:
-        required: How many are enough.
-        servers: How many there are.
-        availability: Share of the time that each is up.
-    """
+    """Return the probability that enough servers are up, when each fails independently (a binomial tail)."""
     return sum(
         math.comb(servers, count) * availability**count * (1 - availability) ** (servers - count)
         for count in range(required, servers + 1)

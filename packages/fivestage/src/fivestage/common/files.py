@@ -95,11 +95,7 @@ def write_between(page: Path, marks: str, text: str) -> None:
 
 
 def put_between(page: str, marks: str, text: str, name: str) -> str:
-    """The text of a page with another part between the comments `marks: begin` and `marks: end`.
-
-    Raises:
-        UserError: when the page, which is called by its name, has no such place.
-    """
+    """The text of a page with another part between the comments `marks: begin` and `marks: end`."""
     begin, end = f"<!-- {marks}: begin -->", f"<!-- {marks}: end -->"
     before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)

@@ -107,11 +107,7 @@ def ingest_tables(
 
 
 def validate_tables(frames: Mapping[str, pd.DataFrame], contract: Contract) -> dict[str, Validated]:
-    """Rows and events, by name, each split into valid and quarantined.
-
-    Raises:
-        UserError: when one lacks a column.
-    """
+    """Rows and events, by name, each split into valid and quarantined."""
     carried = ("decision_at", contract.label.name, "known_at")
     found = {}
     for name, frame in frames.items():
@@ -150,11 +146,7 @@ def write_quarantine_reports(reports: Mapping[str, QuarantineReport], quarantine
 
 
 def check_lost(name: str, lost: int, total: int, quarantine: Path) -> None:
-    """Refuse to go on when too many rows of a table are lost.
-
-    Raises:
-        UserError: more than the limit's share.
-    """
+    """Refuse to go on when too many rows of a table are lost."""
     if lost > MAX_SHARE * total:
         source = "the raw tables" if name == RAW else name
         raise UserError(

@@ -170,11 +170,7 @@ def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Spa
 def _clean(
     part: tuple[int, str], frames: Partitions, problem: Problem
 ) -> tuple[QuarantineReport, Reference, Mapping[str, int], Mapping[int, int]]:
-    """Spread a part's cleaned tables over their periods.
-
-    Returns:
-        What cleaning rejected, the reference, what cleaning counted, and the rows or events of each period.
-    """
+    """Spread a part's cleaned tables over their periods."""
     number, name = part
     contract = problem.contract
     tables = problem.load(contract, name)

@@ -82,24 +82,7 @@ def score(
     target: str,
     quarantine: Path,
 ) -> BatchResult:
-    """Score a batch; rows that break the contract go to a file of their own, with reasons.
-
-    Args:
-        problem: Whose rows these are.
-        events: The events that their features look back at.
-        model: The model.
-        version: Its version in the registry, for a column of the output.
-        source: `file.csv`, `file.parquet` or `database-url#table`, or what the problem itself reads.
-        target: Where to, in one of these forms; a table must be new.
-        quarantine: Folder for the rows that break the contract, where the target is a table; else their file
-            lies beside the target.
-
-    Returns:
-        The counts of its rows.
-
-    Raises:
-        UserError: When the batch cannot be read or written, or would be written over itself.
-    """
+    """Score a batch; rows that break the contract go to a file of their own, with reasons."""
     if source == target:
         raise UserError(f"{named(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
@@ -163,19 +146,7 @@ def score_version(
 
 
 def open_model(registry: ModelRegistry, version: str) -> BatchModel:
-    """Return a registered version as a batch needs it.
-
-    Args:
-        registry: Of the model.
-        version: Its number there.
-
-    Returns:
-        Its artifact, or what the module that the version names as its loader makes of its folder.
-
-    Raises:
-        UserError: When the registry does not have it, its files are not those that were registered, or its
-            loader is not installed here.
-    """
+    """Return a registered version as a batch needs it."""
     found, folder = registry.find(version), registry.fetch(version)
     if not found.loader:
         return ArtifactModel(load_artifact(folder, found.digest))

@@ -94,11 +94,7 @@ def running(engine: docker.DockerClient, settings: Settings) -> Container | None
 
 @contextmanager
 def open_engine() -> Iterator[docker.DockerClient]:
-    """Connect to the engine that the docker command line uses.
-
-    Raises:
-        UserError: When none answers, or this user may not use it.
-    """
+    """Connect to the engine that the docker command line uses."""
     context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
     address = os.environ.get("DOCKER_HOST") or (context.Host if context else "")
     try:

@@ -107,11 +107,7 @@ class Cluster:
 
     @contextmanager
     def forward(self, target: str, port: int) -> Iterator[int]:
-        """Forward a free local port to a port of `pod/NAME` or `service/NAME`, and yield the local one.
-
-        Raises:
-            UserError: When kubectl cannot reach the target.
-        """
+        """Forward a free local port to a port of `pod/NAME` or `service/NAME`, and yield the local one."""
         command = self._command("port-forward", "--address=127.0.0.1", target, f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own arguments)
             try:

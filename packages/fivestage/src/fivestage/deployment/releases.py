@@ -79,17 +79,7 @@ class Release(BaseModel):
 
 
 def history(cluster: Cluster) -> list[Release]:
-    """Return the releases that the cluster keeps, the oldest first.
-
-    Args:
-        cluster: Whose ConfigMaps hold the releases, in one namespace.
-
-    Returns:
-        Each release with the manifests that it applied; none for one that failed.
-
-    Raises:
-        UserError: When kubectl fails, is not installed or takes too long.
-    """
+    """Return the releases that the cluster keeps, the oldest first."""
     found = [
         Release.model_validate(
             json.loads(one["data"]["release.json"])
@@ -106,17 +96,7 @@ def serving_release(past: Sequence[Release]) -> Release | None:
 
 
 def rollback_target(past: Sequence[Release]) -> Release:
-    """Return the release that a rollback goes back to.
-
-    Args:
-        past: All of them, as `history` returns them.
-
-    Returns:
-        The one before the release that serves.
-
-    Raises:
-        UserError: When there is none.
-    """
+    """Return the release that a rollback goes back to."""
     current = serving_release(past)
     if current is None:
         raise UserError("No release serves here: deploy one first.")

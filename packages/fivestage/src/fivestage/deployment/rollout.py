@@ -34,17 +34,6 @@ def wait_for_rollout(cluster: Cluster, name: str, wait_seconds: float) -> list[M
     """Wait until a Deployment runs nothing but ready pods of its newest revision.
 
     `kubectl rollout status` would wait out its whole time for an image that cannot be pulled.
-
-    Args:
-        cluster: Where the Deployment is.
-        name: Its name.
-        wait_seconds: How long to wait.
-
-    Returns:
-        Its pods.
-
-    Raises:
-        UserError: When the rollout fails or takes longer; with the end of the log of a pod that is not ready.
     """
     deadline = time.monotonic() + wait_seconds
     while True:

@@ -83,17 +83,7 @@ def wait_until_ready(
     log: Callable[[], str],
     ended: Callable[[], str] = lambda: "",
 ) -> None:
-    """Wait until the service says that it is ready.
-
-    Args:
-        settings: Of the service.
-        wait_seconds: Longest time to wait.
-        log: Returns its log.
-        ended: Returns how it has ended, or an empty text while it runs.
-
-    Raises:
-        UserError: With the end of its log, when it has ended or takes longer.
-    """
+    """Wait until the service says that it is ready."""
     deadline = time.monotonic() + wait_seconds
     reason = "it did not answer"
     while not (end := ended()) and time.monotonic() < deadline:

@@ -54,17 +54,7 @@ class Probe:
 
 
 def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate:
-    """A gate that stops what exceeds a limit.
-
-    Args:
-        name: the gate's name.
-        value: what was measured; NaN fails, as nothing can be told.
-        limit: the most that passes; None where the contract asks for nothing.
-        sentence: the finding, which may name `{value}` and `{limit}`.
-
-    Returns:
-        The gate, passed or not.
-    """
+    """A gate that stops what exceeds a limit."""
     if limit is None:
         why = "not applicable: the contract has no limit, as an honest model or chance could reach any"
         return Gate(name, passed=True, value=value, limit=math.nan, sentence=why, applicable=False)

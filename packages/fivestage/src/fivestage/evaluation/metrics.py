@@ -57,11 +57,7 @@ _SAMPLES: Mapping[type[Costs], Callable[..., DailySample]] = {
 def sample_of(
     label: Column, forecast: Column, day: Column, costs: Costs, decision: Column | None
 ) -> DailySample:
-    """The rows of a task, which its costs tell.
-
-    Raises:
-        ValueError: for no rows, or labels and forecasts that cannot be scored.
-    """
+    """The rows of a task, which its costs tell."""
     return _SAMPLES[type(costs)](label, forecast, day, costs, decision)
 
 

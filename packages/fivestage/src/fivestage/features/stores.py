@@ -56,18 +56,7 @@ class UnlearnableEventError(UserError):
 
 
 def converted(event: LoggedEvent) -> "tuple[int, array[Any]]":
-    """When an event counts from, and its values as the store keeps them; nothing is stored yet.
-
-    Args:
-        event: of a single key; `at` is in epoch seconds.
-
-    Returns:
-        The moment, and whole numbers of an additive event, floats of a latest value.
-
-    Raises:
-        UnlearnableEventError: for a moment or a counted value that is missing, infinite, no whole number, or
-            beyond 64 bits.
-    """
+    """When an event counts from, and its values as the store keeps them; nothing is stored yet."""
     additive = isinstance(event, AdditiveEvent)
     try:
         at = int(event.at)
@@ -353,17 +342,7 @@ class OfflineFeatureStore:
         return tuple(np.where(fresh, block.values[place, i], MISSING) for i in range(width))
 
     def recent(self, log: str, key: Any, at: Ints, count: int) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-        """The last events of each row's key that were known at its moment, the oldest first.
-
-        Args:
-            log: which one.
-            key: of each row, as for `window`.
-            at: the moment of each row, epoch seconds.
-            count: events of each row.
-
-        Returns:
-            When each was known (rows x count), its values (rows x count x values), and whether there is one.
-        """
+        """The last events of each row's key that were known at its moment, the oldest first."""
         block = self.logs.get(log)
         if block is None or not len(block.times):
             none = np.zeros((len(at), count), dtype=np.int64)

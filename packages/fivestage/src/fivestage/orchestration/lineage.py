@@ -61,9 +61,5 @@ def project_digest() -> str:
 
 
 def lock_digest() -> str:
-    """SHA-256 of the lock.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """SHA-256 of the lock."""
     return digest_of_files(ROOT, [ROOT / "requirements.lock"])

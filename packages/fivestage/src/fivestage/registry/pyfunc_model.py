@@ -89,14 +89,7 @@ def _load_pyfunc(path: str, config: dict[str, Any]) -> RawRowsModel:
 
 
 def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -> None:
-    """Write `MLmodel` and an input example beside the artifact: signature, loader, and where features are.
-
-    Args:
-        artifact: what is served.
-        folder: the model's folder, in which the artifact's own is called `artifact`.
-        run_id: of the training.
-        problem: module and name of the problem, such as `problem:PROBLEM`.
-    """
+    """Write `MLmodel` and an input example beside the artifact: signature, loader, and where features are."""
     contract = artifact.contract
     inputs = Schema([_spec(name, column) for name, column in contract.columns.items()])
     decision = DataType.double if isinstance(contract, RegressionContract) else DataType.string

@@ -69,16 +69,7 @@ def details_of(
 
 
 def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list[DatasetInput]:
-    """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on.
-
-    Args:
-        rows: all rows, with `decision_at` (epoch seconds).
-        windows: which of them are in which window.
-        digest: of the raw data.
-
-    Returns:
-        The training window, the holdout window, and each fold's validation rows.
-    """
+    """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on."""
     decided = rows["decision_at"].to_numpy()
     used = [("train", windows.train, "training"), ("holdout", windows.holdout, "evaluation")]
     used += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]

@@ -6,13 +6,5 @@ from fivestage.reporting.results import Results
 
 
 def decisions_text(contract: Contract, results: Results) -> str:
-    """The page of decisions, in Markdown; what no run has shown yet is left out.
-
-    Args:
-        contract: The problem's contract.
-        results: What the stages of the last run have left.
-
-    Returns:
-        The page.
-    """
+    """The page of decisions, in Markdown; what no run has shown yet is left out."""
     return render("decisions.md.j2", contract, results, model=results.model, data=results.data)

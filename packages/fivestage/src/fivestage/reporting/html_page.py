@@ -11,19 +11,7 @@ from fivestage.reporting.sentences import STAGES
 
 
 def write_page(contract: Contract, results: Results, path: Path) -> Path:
-    """Write the page to a file, completely or not at all.
-
-    Args:
-        contract: the problem's contract.
-        results: of the run.
-        path: the HTML file; its folder is made.
-
-    Returns:
-        The path.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
+    """Write the page to a file, completely or not at all."""
     text = page(contract, results)
     return write_text(path, text)
 

@@ -13,18 +13,7 @@ WEAKEST = 3
 
 
 def card_text(contract: Contract, results: Results) -> str:
-    """Write the model card of the trained version.
-
-    Args:
-        contract: the problem's contract.
-        results: of the run that trained it.
-
-    Returns:
-        The card, in Markdown.
-
-    Raises:
-        UserError: without a trained model.
-    """
+    """Write the model card of the trained version."""
     model = results.model
     if model is None:
         raise UserError("There is no model to write a card for. Run `make train` first.")
@@ -33,15 +22,7 @@ def card_text(contract: Contract, results: Results) -> str:
 
 
 def weakest_slices(contract: Contract, slices: Sequence[Slice]) -> list[Slice]:
-    """The slices with the worst first metric, the worst first; small ones are left out as noise.
-
-    Args:
-        contract: the problem's contract; `gates.min_slice_rows` says what is small.
-        slices: of the test window.
-
-    Returns:
-        At most three slices.
-    """
+    """The slices with the worst first metric, the worst first; small ones are left out as noise."""
     shown = shown_of(contract)
     name, sign = shown.slices[0], -1 if shown.low_is_good else 1
     ranked = [

@@ -40,15 +40,7 @@ def metric_title(name: str) -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """Format a metric's value.
-
-    Args:
-        name: of the metric, as in `fivestage.evaluation.metrics.scores`.
-        value: of the metric.
-
-    Returns:
-        Shares in percent, money and rows as whole numbers, the rest to three digits.
-    """
+    """Format a metric's value."""
     if not math.isfinite(value):
         return NONE
     if name in _SHARES:
@@ -61,43 +53,19 @@ def metric(name: str, value: float) -> str:
 
 
 def estimate(name: str, number: Estimate) -> str:
-    """Format a metric's value and its interval.
-
-    Args:
-        name: of the metric.
-        number: its value and interval.
-
-    Returns:
-        Such as "0.756 (0.734 to 0.775)"; the value alone where there is no interval.
-    """
+    """Format a metric's value and its interval."""
     return metric(name, number.value) + interval(name, number, " ({} to {})")
 
 
 def interval(name: str, number: Estimate, form: str = "{} to {}") -> str:
-    """Format an interval alone.
-
-    Args:
-        name: of the metric.
-        number: its value and interval.
-        form: a format of two fields.
-
-    Returns:
-        The interval; empty where there is none, or it has no width.
-    """
+    """Format an interval alone."""
     if not math.isfinite(number.low) or number.low == number.high:
         return ""
     return form.format(metric(name, number.low), metric(name, number.high))
 
 
 def in_order(names: dict[str, Estimate] | dict[str, float]) -> list[str]:
-    """Sort the names of metrics for a table.
-
-    Args:
-        names: metrics by name.
-
-    Returns:
-        The names in the order of METRICS, unknown ones last.
-    """
+    """Sort the names of metrics for a table."""
     known = list(METRICS)
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 

@@ -29,14 +29,7 @@ CSS_NAMES = dict(
 
 
 def chart(draw: Callable[P, Figure]) -> Callable[P, Markup]:
-    """Decorate a function that draws a figure, so that it returns the figure's SVG.
-
-    Args:
-        draw: the function; the first line of its docstring describes the plot to a screen reader.
-
-    Returns:
-        The function, returning SVG for use inside of HTML. Equal arguments give equal SVG.
-    """
+    """Decorate a function that draws a figure, so that it returns the figure's SVG."""
     about = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
 
     @wraps(draw)

@@ -13,17 +13,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 def render(template: str, contract: Contract, results: Results, **more: Any) -> str:
-    """Fill a template.
-
-    Args:
-        template: a file of `templates/`.
-        contract: the problem's contract.
-        results: of a run.
-        more: variables of this template alone.
-
-    Returns:
-        The text; in HTML, every value is escaped.
-    """
+    """Fill a template."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=select_autoescape(["html.j2"]),

@@ -299,15 +299,7 @@ class Results:
 def estimates(
     scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
 ) -> dict[str, Estimate]:
-    """Join metrics and their intervals.
-
-    Args:
-        scores: by name.
-        intervals: by name; a metric may have none.
-
-    Returns:
-        Each metric with its interval, by name.
-    """
+    """Join metrics and their intervals."""
     return {name: Estimate(value, *intervals.get(name, ())) for name, value in scores.items()}
 
 
@@ -329,17 +321,7 @@ def save(section: Section, folder: Path) -> Path:
 
 
 def load(folder: Path) -> Results:
-    """Read what the stages have saved so far.
-
-    Args:
-        folder: that `save` has written to.
-
-    Returns:
-        The results; None for a stage that has saved none.
-
-    Raises:
-        UserError: naming a file that another version of the project wrote.
-    """
+    """Read what the stages have saved so far."""
     return Results(
         problem=_read(ProblemSection, folder),
         data=_read(DataSection, folder),

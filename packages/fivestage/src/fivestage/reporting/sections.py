@@ -56,19 +56,7 @@ def data_section(
     split: TemporalSplit,
     probes: Sequence[Probe],
 ) -> DataSection:
-    """Describe the data that a run read, kept, quarantined and split.
-
-    Args:
-        problem: the problem.
-        rows: the decisions kept, by `decision_at` in epoch seconds, with their labels.
-        tables: the events.
-        ingested: what was read and quarantined.
-        split: the windows of `rows`.
-        probes: of leakage.
-
-    Returns:
-        The section.
-    """
+    """Describe the data that a run read, kept, quarantined and split."""
     decided = rows["decision_at"]
     first, last = int(decided.iloc[0]), int(decided.iloc[-1])
     return DataSection(
@@ -99,18 +87,7 @@ def model_section(
     leaderboard: Sequence[LeaderboardRow],
     gates: Sequence[Gate],
 ) -> ModelSection:
-    """Describe a version after its champion/challenger evaluation; `evaluated` adds the test window.
-
-    Args:
-        contract: the problem's contract.
-        version: in the registry.
-        artifact: the version's.
-        leaderboard: baselines and candidates on the validation folds.
-        gates: of promotion.
-
-    Returns:
-        The section, without anything that the test window shows.
-    """
+    """Describe a version after its champion/challenger evaluation; `evaluated` adds the test window."""
     return ModelSection(
         version=version.version,
         digest=version.digest,
@@ -124,16 +101,7 @@ def model_section(
 
 
 def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluation) -> ModelSection:
-    """Add what the test window shows of a version.
-
-    Args:
-        section: the version's, from `model_section`.
-        contract: the problem's contract.
-        found: the version on the test window.
-
-    Returns:
-        The section, complete.
-    """
+    """Add what the test window shows of a version."""
     shown, evaluation = shown_of(contract), found.evaluation
     return replace(
         section,
@@ -199,14 +167,7 @@ def _cause_row(cause: "Cause") -> CauseRow:
 
 
 def policies_section(comparison: Comparison) -> PoliciesSection:
-    """Describe the backtest of the retraining policies.
-
-    Args:
-        comparison: the backtest's.
-
-    Returns:
-        The section.
-    """
+    """Describe the backtest of the retraining policies."""
     rows = tuple(
         PolicyRow(
             one.policy,

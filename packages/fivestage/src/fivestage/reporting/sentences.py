@@ -138,14 +138,7 @@ def _against_baseline(result: ModelSection, name: str) -> str:
 
 
 def gates(of: tuple[Gate, ...]) -> str:
-    """How many gates passed, and the names of those that did not.
-
-    Args:
-        of: the gates of one champion/challenger evaluation.
-
-    Returns:
-        Such as "7 of 8 gates passed; failed: calibrated".
-    """
+    """How many gates passed, and the names of those that did not."""
     failed = [fmt.spaced(gate.name) for gate in of if not gate.passed]
     counted = passed(of, "gate")
     return f"{counted}; failed: {', '.join(failed)}" if failed else counted
@@ -171,14 +164,7 @@ def serving(result: ServingSection) -> str:
 
 
 def policy(contract: Contract) -> str:
-    """When the model is retrained.
-
-    Args:
-        contract: the problem's contract, whose `monitoring` has the numbers.
-
-    Returns:
-        One or two sentences.
-    """
+    """When the model is retrained."""
     rules = contract.monitoring
     if rules.of_periods == 1:
         bad = "a bad period triggers"
@@ -205,14 +191,7 @@ def monitoring(contract: Contract, result: MonitoringSection) -> str:
 
 
 def seen(result: MonitoringSection) -> str:
-    """Count the periods, the bad ones among them, and the retrainings.
-
-    Args:
-        result: the monitoring stage's.
-
-    Returns:
-        One or two sentences, the second naming the version that serves now.
-    """
+    """Count the periods, the bad ones among them, and the retrainings."""
     periods = fmt.plural(len(result.periods), "period was", "periods were")
     states = [f"{sum(one.bad for one in result.periods)} of them bad"]
     if broken := sum(one.broken for one in result.periods):
@@ -224,15 +203,7 @@ def seen(result: MonitoringSection) -> str:
 
 
 def policies(contract: Contract, result: PoliciesSection) -> str:
-    """Which retraining policy pays for its trainings, if any does.
-
-    Args:
-        contract: the problem's contract.
-        result: the backtest of the policies.
-
-    Returns:
-        One or two sentences. A policy pays where the whole interval of its savings lies above zero.
-    """
+    """Which retraining policy pays for its trainings, if any does."""
     currency = contract.costs.currency
     trained = [one for one in result.years if one.trainings]
     window = f"From {fmt.day(result.start)} to {fmt.day(result.end)}, over {result.decisions:,} decisions"

@@ -83,12 +83,6 @@ def rule(contract: Contract) -> str:
     Binary: act where p >= (act_negative - wait_negative) / (that + wait_positive - act_positive) (Elkan 2001,
     "The foundations of cost-sensitive learning"). Multiclass: the action of least expected cost.
     Regression: the quantile at under / (under + over), the newsvendor's critical fractile.
-
-    Args:
-        contract: the problem's contract.
-
-    Returns:
-        A sentence.
     """
     match contract:
         case BinaryContract():
@@ -158,15 +152,7 @@ def prices(contract: Contract) -> Table:
 
 
 def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]]:
-    """What deciding without a model costs: the constant decisions, and the oracle that knows the outcome.
-
-    Args:
-        contract: the problem's contract.
-        data: the data stage's, whose weekly labels give the rates.
-
-    Returns:
-        At which rates, and the cost per 1,000 decisions by way to decide; both empty for regression.
-    """
+    """What deciding without a model costs: the constant decisions, and the oracle that knows the outcome."""
     match contract:
         case BinaryContract():
             truth = np.array([label_mean(data)])

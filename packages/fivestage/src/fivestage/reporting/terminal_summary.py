@@ -21,16 +21,7 @@ _NAME, _TEXT, _PLACE = 14, 60, 22
 
 
 def summary(contract: Contract, results: Results, page: Path) -> str:
-    """Summarise a run by stage: decision, numbers, duration, and where to look.
-
-    Args:
-        contract: the problem's contract.
-        results: of the run.
-        page: the HTML page.
-
-    Returns:
-        A table of 100 columns; long paths may be wider.
-    """
+    """Summarise a run by stage: decision, numbers, duration, and where to look."""
     spent = results.run.seconds if results.run else {}
     rows = [*wrap(contract.title, WIDTH), _row(["stage"], ["decision and numbers"], ["where to look"])]
     for number, stage in enumerate(STAGES, start=1):

@@ -27,14 +27,7 @@ TEMPLATE_ONLY = re.compile(
 
 
 def remove_demo(root: Path) -> int:
-    """Remove the demo's files and measurements from a project that still has them.
-
-    Args:
-        root: The project's folder.
-
-    Returns:
-        How many Python files are gone.
-    """
+    """Remove the demo's files and measurements from a project that still has them."""
     if not (root / DEMO_TESTS).exists():
         return 0
     gone = 0

@@ -154,11 +154,7 @@ class Draft:
 
 
 def draft(options: InitOptions) -> Draft:
-    """Inspect a table.
-
-    Raises:
-        UserError: when it cannot work, saying why and what to do.
-    """
+    """Inspect a table."""
     if not options.data or not options.target:
         raise UserError(
             "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"

@@ -81,17 +81,7 @@ class Reader:
 
 
 def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
-    """How a source is read, and the table that it gives.
-
-    Args:
-        source: `file.csv` (also .tsv, compressed, other separators and encodings), `file.parquet`, a folder
-            of either, `s3://bucket/key`, `gs://...`, `https://...`, `database-url#table`,
-            `database-url#select ...`, or `sklearn:wine`, a table that scikit-learn brings. Relative paths
-            start at the project.
-
-    Raises:
-        UserError: there is no such source, or it holds no table.
-    """
+    """How a source is read, and the table that it gives."""
     with reading(source):
         found = _reader(source)
     table = found.read(source)
@@ -194,11 +184,7 @@ def _encodings(start: bytes) -> tuple[str, ...]:
 
 
 def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments of `pandas.read_csv` that differ from its defaults, and what is worth saying.
-
-    Raises:
-        UnicodeDecodeError: the file is not of that encoding.
-    """
+    """The arguments of `pandas.read_csv` that differ from its defaults, and what is worth saying."""
     before, head = _without_preamble(_head(place, encoding))
     separator = _separator(head)
     rows = [fields for fields in _fields(head, separator) if fields]
@@ -258,11 +244,7 @@ def _notes(headers: list[str]) -> Iterator[str]:
 
 
 def _require_even(place: str, rows: list[list[str]], before: int) -> None:
-    """Refuse a row with more fields than there are headers, which shift all columns, or with fewer.
-
-    Raises:
-        UserError: naming the line.
-    """
+    """Refuse a row with more fields than there are headers, which shift all columns, or with fewer."""
     headers, *others = rows or [[]]
     longer = [number for number, row in enumerate(others, 2) if len(row) > len(headers)]
     if longer and len(longer) < len(others):  # where all have one more, the first names the rows

@@ -51,11 +51,7 @@ TITLES = {
 
 
 def write_problem(found: Draft, folder: Path) -> None:
-    """Write contract, dataset, features and candidates into a folder, all or none.
-
-    Raises:
-        UserError: when the contract is not a legal one, or ruff does not format the files.
-    """
+    """Write contract, dataset, features and candidates into a folder, all or none."""
     content = _content(found)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
