@@ -6,6 +6,8 @@ DISTRIBUTED_INSTALLED := $(DISTRIBUTED)/.venv/installed
 # Where torch comes from: its CPU index, or a folder of wheels that pip knows. With CUDA: make setup-distributed TORCH=cuda
 TORCH ?= cpu
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+# PyPI's wheel for Linux has the same version, and does not import without CUDA: a folder must have the other one.
+BUILD := $(if $(PIP_FIND_LINKS),$(if $(filter Linux,$(shell uname)),+cpu))
 
 .PHONY: setup-distributed demo-distributed bench-gpu transformer test-distributed check-distributed lock-distributed plan
 
@@ -19,15 +21,25 @@ $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requir
 	@$(call install-distributed,--require-hashes -r requirements-run.lock -r $(DISTRIBUTED)/requirements.lock \
 	    $(if $(filter cuda,$(TORCH)),-r $(DISTRIBUTED)/requirements-torch.lock))
 	@$(if $(filter cuda,$(TORCH)),,$(call install-distributed,--no-deps $(WHEELS) \
-	    $$(awk '/^torch==/ {print $$1}' $(DISTRIBUTED)/requirements-torch.lock)))
+	    $$(awk '/^torch==/ {print $$1}' $(DISTRIBUTED)/requirements-torch.lock)$(BUILD)) || { $(call no-torch,could not be installed); })
 	@$(call install-distributed,--no-deps --editable $(LIBRARY) --editable $(DISTRIBUTED))
-	@$(DISTRIBUTED_BIN)/python -c 'import torch'
+	@$(DISTRIBUTED_BIN)/python -c 'import torch' 2> $(DISTRIBUTED)/.venv/import.log || { \
+	    tail -n 1 $(DISTRIBUTED)/.venv/import.log >&2; $(call no-torch,does not import); }
 	@du -shc $(DISTRIBUTED)/.venv | awk 'END {print "On disk: " $$1 ", of which:"}'; \
 	    du -sh $(DISTRIBUTED)/.venv/lib/python*/site-packages/torch $(wildcard $(DISTRIBUTED)/.venv/lib/python*/site-packages/nvidia) \
 	    | awk '{count = split($$2, parts, "/"); print "  " parts[count] " " $$1}'
 	@touch $@
 
 install-distributed = $(BIN)/python -m uv pip install --quiet --python $(DISTRIBUTED_BIN)/python --no-build-isolation $1
+
+# What torch's installation ends with where it fails.
+no-torch = version=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+    echo $(if $(filter cuda,$(TORCH)),"torch for NVIDIA GPUs and Python $$version $1: the lines above say why.", \
+    "torch's CPU build for Python $$version $1 from $(or $(PIP_FIND_LINKS),torch's own index)." \
+    "Let PIP_FIND_LINKS name a folder with its wheel, or unset it to take torch's own index;" \
+    "or install the build for NVIDIA GPUs from PyPI, which runs without one too:" \
+    "make setup-distributed TORCH=cuda (2.7 GB to download on Linux).") >&2; \
+    exit 1
 
 # The equality table, the ring, the bubble, a kill and what follows, the plan: reports/distributed/index.html.
 demo-distributed: $(DISTRIBUTED_INSTALLED)

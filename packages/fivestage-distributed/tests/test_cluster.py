@@ -4,8 +4,12 @@ from typing import Any
 import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+from kubernetes.client import ApiClient
 from kubernetes_validate import utils
+from zenml.integrations.kubernetes.manifest_utils import build_pod_manifest
+from zenml.integrations.kubernetes.pod_settings import KubernetesPodSettings
 
+from fivestage_distributed import zenml_pipeline
 from fivestage_distributed.launch import Node
 from fivestage_distributed.zenml_pipeline import training_step
 
@@ -80,5 +84,40 @@ def test_the_zenml_step_is_the_same_command_here_and_in_pods() -> None:
     assert not here.step_operator
     assert pods.step_operator == "k8s"
     assert pods.settings["step_operator.kubernetes"].model_dump()["pod_count"] == 4
+    image = pods.settings["docker"].model_dump()
+    assert (image["parent_image"], image["skip_build"]) == ("fivestage-distributed:latest", True)
+    assert "docker" not in here.settings
     with pytest.raises(ValueError, match="4 pods need the name"):
         training_step("run.yaml", "data.npz", "out", pods=4)
+
+
+def test_a_command_here_takes_a_dynamic_pipeline_and_an_image_of_an_operator_a_static_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else ZenML 0.98 ends with `Missing build for snapshot`, once it asks a cluster for pods."""
+    called = []
+    for name in ("_here", "_in_pods"):
+        made = getattr(zenml_pipeline, name)
+        assert (made.name, made.is_dynamic) == ("distributed_training", name == "_here")
+        monkeypatch.setattr(zenml_pipeline, name, lambda *given: called.append(given))
+    files = "run.yaml", "data.npz", "out"
+    zenml_pipeline.distributed_training(*files)
+    zenml_pipeline.distributed_training(*files, 2, "pods", "image:1")
+    assert called == [(*files, 1), (*files, 2, "pods", "image:1")]
+
+
+def test_the_pods_of_zenmls_operator_are_those_of_the_job() -> None:
+    told = (K8S / "zenml" / "pod-settings.json").read_text(encoding="utf-8")
+    settings = KubernetesPodSettings.model_validate_json(told)
+    made = build_pod_manifest(None, "image", ["python"], [], privileged=False, pod_settings=settings)
+    pod = ApiClient().sanitize_for_serialization(made)
+    template = resource("job/job.yaml")["spec"]["template"]
+    assert pod["metadata"]["labels"] == template["metadata"]["labels"]
+    for field in ("automountServiceAccountToken", "enableServiceLinks", "securityContext", "volumes"):
+        assert pod["spec"][field] == template["spec"][field]
+    (container,), (own,) = pod["spec"]["containers"], template["spec"]["containers"]
+    for field in ("resources", "volumeMounts"):
+        assert container[field] == own[field]
+    assert container["securityContext"].items() >= own["securityContext"].items()
+    home = next(one for one in own["env"] if one["name"] == "HOME")
+    assert home in container["env"]

@@ -1,14 +1,24 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PINNED = re.compile(r"(?m)^([a-z0-9-]+)==")
+SENTENCE = r"torch's CPU build for Python 3\.\d+ {}\. .* make setup-distributed TORCH=cuda \(2\.7 GB"
+STAND_IN = """#!/bin/sh
+case "$*" in
+    {fails}) echo "ImportError: libcudnn.so.9: no such file" >&2; exit 1 ;;
+    *version_info*) exec {python} "$@" ;;
+esac
+"""
 
 
 def test_the_locks_name_versions_and_hashes_and_no_address() -> None:
@@ -45,3 +55,41 @@ def _needs(name: str) -> Iterator[str]:
         if not needed.marker or needed.marker.evaluate({"extra": ""}):
             yield needed.name.lower().replace("_", "-")
             yield from _needs(needed.name)
+
+
+@pytest.mark.parametrize(
+    ("fails", "sentence"),
+    [
+        ("*torch==*", SENTENCE.format("could not be installed from /wheels")),
+        ("*import?torch", SENTENCE.format("does not import from /wheels")),
+    ],
+    ids=["no wheel for this Python", "a wheel that needs what there is not"],
+)
+def test_where_torch_cannot_be_had_setup_ends_in_a_sentence(
+    tmp_path: Path, fails: str, sentence: str
+) -> None:
+    project, package = tmp_path, tmp_path / "packages" / PACKAGE.name
+    for name in ("targets.mk", "pyproject.toml", "requirements.lock", "requirements-torch.lock"):
+        package.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / name, package)
+    shutil.copy(PACKAGE.parents[1] / "Makefile", project)
+    (project / "packages" / "fivestage").mkdir()
+    for folder in (project, package):
+        python = folder / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(STAND_IN.format(fails=fails, python=sys.executable))
+        python.chmod(0o755)
+    there = ("requirements-run.lock", "packages/fivestage/pyproject.toml", ".venv/bin/uv", ".venv/bin/pip")
+    for name in (*there, ".venv/installed"):
+        (project / name).touch()
+    done = subprocess.run(
+        ["make", "setup-distributed"],  # noqa: S607 (the machine's)
+        cwd=project,
+        env={"PATH": os.environ["PATH"], "PIP_FIND_LINKS": "/wheels"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert re.search(sentence, done.stderr), done.stderr
+    assert not (package / ".venv" / "installed").exists()
