@@ -40,7 +40,7 @@ from fivestage.data.event_tables import EventTables  # noqa: E402
 from fivestage.data.splits import TemporalSplit, cut  # noqa: E402
 from fivestage.features.offline import build_features  # noqa: E402
 from fivestage.features.problem import Tables  # noqa: E402
-from fivestage.training.packaging import fit_chosen, package  # noqa: E402
+from fivestage.training.packaging import fit_chosen  # noqa: E402
 from fivestage.training.sample import training_sample  # noqa: E402
 from fivestage.training.selection import Selection  # noqa: E402
 from problem import PROBLEM  # noqa: E402
@@ -104,7 +104,7 @@ def small_artifact(problem_slice: ProblemSlice) -> Artifact:
     selection = Selection(next(iter(candidates)), {}, LINKS[contract.task](), ())
     fitted = fit_chosen(sample, one.windows, selection, contract, candidates)
     lineage = Lineage("data", contract.digest, "lock", "code")
-    return package(fitted, one.rows, one.windows, one.events, PROBLEM, lineage)
+    return fitted.artifact(one.rows, one.windows, one.events, PROBLEM, lineage)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """ZenML steps of stage 2."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
@@ -9,30 +8,17 @@ from zenml import step
 from fivestage.common.settings import VAR, WAREHOUSE
 from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
-from fivestage.data.partitioned import Stored, featurise_parts, ingest_parts
+from fivestage.data.partitioned import Stored
 from fivestage.data.sampling import draw_rows
-from fivestage.data.splits import TemporalSplit, cut
-from fivestage.evaluation.gates import Probe
-from fivestage.features.offline import build_features
+from fivestage.data.splits import windows_at
 from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
-from fivestage.orchestration.materializers import RecordMaterializer
-from fivestage.training.leakage_probes import features_see_no_future, leakage_probes
+from fivestage.training.leakage_probes import LeakageProbes
 from problem import PROBLEM
 
 QUARANTINE = VAR / "quarantine"
 
 
-@dataclass(frozen=True)
-class Probes:
-    """What each leakage probe found."""
-
-    found: tuple[Probe, ...]
-
-
-@step(
-    cache_policy=DATA_CACHE,
-    output_materializers={"event_tables": RecordMaterializer, "ingested": RecordMaterializer},
-)
+@step(cache_policy=DATA_CACHE)
 def ingest(
     data: str,
 ) -> tuple[
@@ -53,24 +39,24 @@ def ingest(
 @step(cache_policy=DATA_CACHE)
 def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.DataFrame, "features"]:
     """What was known of every row at its decision time."""
-    return build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
+    return event_tables.features_of(rows, PROBLEM.features)
 
 
-@step(cache_policy=DATA_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=DATA_CACHE)
 def store(data: str) -> Annotated[Stored, "stored"]:
     """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
     place = f"{WAREHOUSE}/{data[:12]}"
-    return ingest_parts(PROBLEM, place, QUARANTINE / data[:12], data)
+    return Stored.ingest(PROBLEM, place, QUARANTINE / data[:12], data)
 
 
-@step(cache_policy=DATA_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=DATA_CACHE)
 def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
     """The same as `featurise`, some periods at a time; the features lie beside the rows."""
-    featurise_parts(stored, PROBLEM)
+    stored.featurise(PROBLEM)
     return stored
 
 
-@step(cache_policy=DATA_CACHE, output_materializers={"event_tables": RecordMaterializer})
+@step(cache_policy=DATA_CACHE)
 def draw(
     stored: Stored, as_of: str, until: str
 ) -> tuple[
@@ -92,22 +78,16 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
     return rows, event_tables, featurise(rows, event_tables)
 
 
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
-def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[Probes, "probed"]:
+@step(cache_policy=MODEL_CACHE)
+def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[LeakageProbes, "probed"]:
     """The leakage probe of the features' code, which is the same as of any day."""
-    return Probes((features_see_no_future(PROBLEM, rows, event_tables),))
+    return LeakageProbes.of_features(PROBLEM, rows, event_tables)
 
 
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE)
 def probe(
-    rows: pd.DataFrame, features: pd.DataFrame, probed: Probes, as_of: str
-) -> Annotated[Probes, "probes"]:
+    rows: pd.DataFrame, features: pd.DataFrame, probed: LeakageProbes, as_of: str
+) -> Annotated[LeakageProbes, "probes"]:
     """All leakage probes: each would fail if anything of the future were in the features."""
-    found = leakage_probes(PROBLEM.contract, rows, features, windows_at(rows, as_of))
-    return Probes((*probed.found, *found))
-
-
-def windows_at(rows: pd.DataFrame, as_of: str) -> TemporalSplit:
-    """The contract's windows as they stand at the start of a day (ISO date, UTC)."""
-    split = PROBLEM.contract.split
-    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, epoch_of(as_of))
+    windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
+    return probed.with_data(PROBLEM.contract, rows, features, windows)

@@ -19,7 +19,6 @@ from fivestage.deployment.kubernetes_release import (
 from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment, smoke_rows
-from fivestage.orchestration.materializers import RecordMaterializer
 from problem import PROBLEM
 from steps.model import REGISTRY
 
@@ -55,7 +54,7 @@ def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deploymen
 TARGETS = {"local": deploy_local, "docker": deploy_docker}
 
 
-@step(enable_cache=False, output_materializers=RecordMaterializer)
+@step(enable_cache=False)
 def deploy_kubernetes(
     version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> Annotated[Released, "release"]:
@@ -67,7 +66,7 @@ def deploy_kubernetes(
     return Released(release, tuple(f"{one.name}: {one.sentence}" for one in checks))
 
 
-@step(enable_cache=False, output_materializers=RecordMaterializer)
+@step(enable_cache=False)
 def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Released, "release"]:
     """Return manifests, image and model to the release before, and the alias `champion` with them."""
     releases = ClusterReleases.to(OVERLAYS / overlay, context)

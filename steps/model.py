@@ -7,24 +7,24 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from fivestage.artifact.artifact import FormatError, load_artifact
-from fivestage.contract.contract import day_of
+from fivestage.artifact.artifact import FormatError
+from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import Gate
 from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
 from fivestage.orchestration.lineage import lineage_of
-from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.training_runs import details_of
 from fivestage.registry.versions import ModelRegistry, Version
-from fivestage.training.packaging import fit_chosen, package
+from fivestage.training.leakage_probes import LeakageProbes
+from fivestage.training.packaging import fit_chosen
 from fivestage.training.sample import training_sample
 from fivestage.training.selection import Selection, select
 from fivestage.training.task_trainer import baseline_savings
-from fivestage.training.version_evaluation import VersionEvaluation, evaluate_version
+from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
-from steps.data import Probes, windows_at
 
 REGISTRY = ModelRegistry(PROBLEM.contract.name)
 
@@ -41,7 +41,7 @@ class GateVerdict:
         return all(gate.passed for gate in self.gates)
 
 
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE)
 def train_model(
     rows: pd.DataFrame,
     event_tables: EventTables,
@@ -56,14 +56,14 @@ def train_model(
     `kept` names a version whose candidate, settings and calibration are kept; empty: all are tried.
     """
     started, contract = time.time(), PROBLEM.contract
-    windows = windows_at(rows, as_of)
+    windows = windows_at(rows, contract.split, epoch_of(as_of))
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
     champion = REGISTRY.find(kept).load_record(Selection) if kept else None
     lineage = lineage_of(data, contract)
     selection = select(sample, windows, contract, candidates, champion, lineage.code)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
-    artifact = package(fitted, rows, windows, event_tables, PROBLEM, lineage)
+    artifact = fitted.artifact(rows, windows, event_tables, PROBLEM, lineage)
     unchanged = kept if selection is champion else ""
     details = details_of(selection, candidates, rows, windows, data, started, unchanged)
     version = REGISTRY.register(artifact, details)
@@ -71,22 +71,22 @@ def train_model(
     return version
 
 
-@step(cache_policy=GATES_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=GATES_CACHE)
 def evaluate_challenger(
     rows: pd.DataFrame,
     features: pd.DataFrame,
     version: Version,
-    probes: Probes,
+    probes: LeakageProbes,
     as_of: str,
     champion: str,
     from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> Annotated[GateVerdict, "verdict"]:
     """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
     contract = PROBLEM.contract
-    windows = windows_at(rows, as_of)
+    windows = windows_at(rows, contract.split, epoch_of(as_of))
     window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
-    challenger = load_artifact(REGISTRY.fetch(version.version))
+    _, challenger = REGISTRY.open(version.version)
     evidence = Evidence(
         baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
         probes.found,
@@ -99,14 +99,14 @@ def evaluate_challenger(
         evidence = replace(evidence, absent="this version is the champion itself")
     elif champion:
         try:
-            opponent = answers_of(load_artifact(REGISTRY.fetch(champion)), seen)
+            opponent = answers_of(REGISTRY.open(champion)[1], seen)
         except FormatError as error:
             evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
     gates = run_gates(window, answers_of(challenger, seen), opponent, evidence, contract)
     return GateVerdict(tuple(gates))
 
 
-@step(enable_cache=False, output_materializers=RecordMaterializer)
+@step(enable_cache=False)
 def find_version(version: str) -> Annotated[Version, "version"]:
     """A registered version."""
     return REGISTRY.find(version)
@@ -137,7 +137,7 @@ def gate_lines(verdict: GateVerdict) -> str:
     return "".join(f"{gate.line}\n" for gate in verdict.gates)
 
 
-@step(cache_policy=MODEL_CACHE, output_materializers=RecordMaterializer)
+@step(cache_policy=MODEL_CACHE)
 def examine(
     rows: pd.DataFrame,
     event_tables: EventTables,
@@ -147,6 +147,6 @@ def examine(
 ) -> Annotated[VersionEvaluation, "findings"]:
     """A version on the frozen test window, after its own time, and what each feature set brings there."""
     found, artifact = REGISTRY.open(version, PROBLEM.features)
-    windows = windows_at(rows, str(day_of(artifact.as_of)))
+    windows = windows_at(rows, PROBLEM.contract.split, artifact.as_of)
     selection = found.load_record(Selection)
-    return evaluate_version(PROBLEM, artifact, selection, rows, event_tables, features, windows)
+    return VersionEvaluation.of(PROBLEM, artifact, selection, rows, event_tables, features, windows)

@@ -21,7 +21,6 @@ from fivestage.monitoring.period import MonitoredPeriod, check_period, read_serv
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
-from fivestage.orchestration.materializers import RecordMaterializer
 from fivestage.registry.training_runs import known_numbers
 from fivestage.registry.versions import run_of
 from monitoring.checks import checks
@@ -35,7 +34,7 @@ METRICS = VAR / "metrics" / "monitoring.prom"
 NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
 
 
-@step(enable_cache=False, output_materializers=RecordMaterializer)
+@step(enable_cache=False)
 def monitor_period(
     rows: pd.DataFrame,
     features: pd.DataFrame,
@@ -73,7 +72,7 @@ def decide_retraining(
     return verdict
 
 
-@step(enable_cache=False, output_materializers=RecordMaterializer)
+@step(enable_cache=False)
 def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
     """The year in process under each policy; what is trained is kept by data and code, and found again."""
     contract = PROBLEM.contract

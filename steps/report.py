@@ -8,24 +8,26 @@ from zenml import step
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.settings import REPORTS
-from fivestage.contract.contract import day_of
+from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
+from fivestage.data.splits import windows_at
 from fivestage.evaluation.gates import Gate
 from fivestage.registry.versions import Version
 from fivestage.reporting.report import Report
+from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.selection import Selection
 from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
-from steps.data import Probes, windows_at
 from steps.model import REGISTRY, GateVerdict
 
 
 @step(enable_cache=False)
 def report_data(
-    rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: Probes, as_of: str
+    rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: LeakageProbes, as_of: str
 ) -> None:
     """Stages 1 and 2: the contract, the rows read, kept and quarantined, the windows, the leakage probes."""
-    Report(PROBLEM).save_data(rows, event_tables, ingested, windows_at(rows, as_of), probes.found)
+    windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
+    Report(PROBLEM).save_data(rows, event_tables, ingested, windows, probes.found)
 
 
 @step(enable_cache=False)

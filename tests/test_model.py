@@ -13,9 +13,9 @@ from fivestage.artifact.engine import Engine
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.evaluation.gates import Probe
 from fivestage.registry.versions import ModelRegistry, Version
+from fivestage.training.leakage_probes import LeakageProbes
 from problem import PROBLEM
 from steps import model
-from steps.data import Probes
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +86,20 @@ def test_a_challenger_that_meets_no_champion_says_why(
         "1": replace(small_artifact, features=(*small_artifact.features, "left_out")),
         "2": small_artifact,
     }
-    monkeypatch.setattr(ModelRegistry, "fetch", lambda _registry, version: version)
-    monkeypatch.setattr(model, "load_artifact", versions.__getitem__)
+    monkeypatch.setattr(ModelRegistry, "open", lambda _registry, number: (None, versions[number]))
     windows = problem_slice.windows
     monkeypatch.setattr(model, "windows_at", lambda *_: windows)
     version = Version(PROBLEM.contract.name, "2", "digest", "run", windows.as_of, "commit")
-    probes = Probes((Probe("future is unseen", passed=True, sentence="none moved"),))
+    probes = LeakageProbes((Probe("future is unseen", passed=True, sentence="none moved"),))
     step: Any = model.evaluate_challenger.entrypoint
     verdict = step(
-        problem_slice.rows, problem_slice.features, version, probes, "", champion, from_scratch=from_scratch
+        problem_slice.rows,
+        problem_slice.features,
+        version,
+        probes,
+        "2013-07-01",
+        champion,
+        from_scratch=from_scratch,
     )
     (gate,) = [one for one in verdict.gates if one.name == "cheaper than the champion"]
     assert not gate.applicable

@@ -64,18 +64,16 @@ class Found:
 
 def data(folder: Path, problem: Problem) -> int:
     """Parts to cleaned and validated rows and events."""
-    from fivestage.data.partitioned import ingest_parts
+    from fivestage.data.partitioned import Stored
 
-    stored = ingest_parts(problem, str(folder / "store"), folder / "quarantine", "bench")
+    stored = Stored.ingest(problem, str(folder / "store"), folder / "quarantine", "bench")
     (folder / "stored.json").write_bytes(TypeAdapter(Stored).dump_json(stored))
     return sum(stored.by_day.values())
 
 
 def features(folder: Path, problem: Problem) -> int:
     """Rows and events to features."""
-    from fivestage.data.partitioned import featurise_parts
-
-    return featurise_parts(stored_in(folder), problem)
+    return stored_in(folder).featurise(problem)
 
 
 def training(folder: Path, problem: Problem) -> int:
@@ -83,7 +81,7 @@ def training(folder: Path, problem: Problem) -> int:
     from fivestage.artifact.artifact import Lineage, save_artifact
     from fivestage.data.sampling import draw_rows
     from fivestage.data.splits import cut
-    from fivestage.training.packaging import fit_chosen, package
+    from fivestage.training.packaging import fit_chosen
     from fivestage.training.sample import training_sample
     from fivestage.training.selection import select
 
@@ -97,7 +95,7 @@ def training(folder: Path, problem: Problem) -> int:
     selection = select(sample, windows, contract, candidates)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     lineage = Lineage("bench", contract.digest, "bench", "bench")
-    save_artifact(package(fitted, rows, windows, event_tables, problem, lineage), folder / "model")
+    save_artifact(fitted.artifact(rows, windows, event_tables, problem, lineage), folder / "model")
     return len(rows)
 
 

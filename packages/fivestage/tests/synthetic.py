@@ -26,7 +26,7 @@ from fivestage.features.definitions import FeatureDefinitions, Features, Referen
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
 from fivestage.features.stores import HOUR, AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView
-from fivestage.training.packaging import Fitted, fit_chosen, package
+from fivestage.training.packaging import Fitted, fit_chosen
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.selection import Selection
 
@@ -393,4 +393,4 @@ def synthetic_artifact(task: str) -> Artifact:
 def packaged(one: Prepared, fitted: Fitted) -> Artifact:
     """The artifact of a fitted model."""
     lineage = Lineage("data", one.contract.digest, "lock", "code")
-    return package(fitted, one.rows, one.windows, one.event_tables, one.problem, lineage)
+    return fitted.artifact(one.rows, one.windows, one.event_tables, one.problem, lineage)

@@ -11,10 +11,10 @@ import pandas as pd
 
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, epoch
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables, ingest_tables
-from fivestage.data.splits import TemporalSplit
+from fivestage.data.splits import TemporalSplit, windows_at
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.metrics import evaluate, paired_difference, scores
 from fivestage.features.offline import build_features, names_by_set
@@ -22,7 +22,6 @@ from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import trainer_of
 from problem import PROBLEM
 from problem.candidates import candidates
-from steps.data import windows_at
 
 DRAWS = 200
 BEST_OF = 5
@@ -54,7 +53,7 @@ def studied() -> Studied:
     begun = time.process_time()
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     spent = time.process_time() - begun
-    windows = windows_at(rows, contract.split.test_start.isoformat())
+    windows = windows_at(rows, contract.split, epoch(contract.split.test_start))
     return Studied(
         contract,
         rows,

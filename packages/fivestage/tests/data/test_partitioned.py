@@ -15,7 +15,7 @@ from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import ROWS, EventTables, IngestReport, ingest_tables
-from fivestage.data.partitioned import FEATURES, Stored, featurise_parts, ingest_parts, spans
+from fivestage.data.partitioned import FEATURES, Stored, spans
 from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
 from tests.synthetic import DAYS, START, SyntheticProblem, changed, synthetic_problem
@@ -90,7 +90,7 @@ def cut(whole: Tables, many: int, seed: int) -> dict[str, Tables]:
 
 def stored(pieces: dict[str, Tables], contract: Contract, folder: Path) -> Stored:
     problem = InParts(contract, pieces=pieces)
-    return ingest_parts(problem, str(folder / "store"), folder / "quarantine", "data")
+    return Stored.ingest(problem, str(folder / "store"), folder / "quarantine", "data")
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -105,7 +105,7 @@ def test_in_parts_is_as_at_once_to_the_last_bit(
 ) -> None:
     contract = changed(PROBLEM.contract, budget={"rows_in_memory": budget})
     found = stored(cut(whole, many, seed), contract, tmp_path_factory.mktemp("parts"))
-    assert featurise_parts(found, InParts(contract)) == len(at_once[0])
+    assert found.featurise(InParts(contract)) == len(at_once[0])
     rows, event_tables, report, features = at_once
     frames, last = found.frames, 10**6
     pd.testing.assert_frame_equal(frames.read(ROWS, 0, last), rows)

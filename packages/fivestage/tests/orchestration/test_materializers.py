@@ -88,7 +88,7 @@ def test_a_record_of_frames_comes_back_as_it_was(store: LocalArtifactStore, tmp_
 
 
 def test_the_hash_follows_the_content(store: LocalArtifactStore, tmp_path: Path) -> None:
-    def content_hash(data: pd.DataFrame) -> str:
+    def content_hash(data: pd.DataFrame) -> str | None:
         materializer = FrameMaterializer(str(tmp_path), store)
         materializer.save(data)
         return materializer.compute_content_hash(data)
@@ -101,3 +101,14 @@ def test_the_hash_follows_the_content(store: LocalArtifactStore, tmp_path: Path)
 
 def test_it_is_the_default_for_frames() -> None:
     assert materializer_registry[pd.DataFrame] is FrameMaterializer
+
+
+def test_a_record_needs_not_be_named_by_the_step_and_anything_else_is_pickled(
+    store: LocalArtifactStore, tmp_path: Path
+) -> None:
+    assert materializer_registry[Record] is RecordMaterializer
+    assert materializer_registry[pd.DataFrame] is FrameMaterializer
+    other = RecordMaterializer(str(tmp_path), store)
+    other.save(range(3))
+    assert other.compute_content_hash(range(3)) is None  # so it is never taken for another one's
+    assert RecordMaterializer(str(tmp_path), store).load(range) == range(3)

@@ -12,7 +12,7 @@ from fivestage.reporting.report import Report
 from fivestage.reporting.results import load
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.selection import Selection, select
-from fivestage.training.version_evaluation import evaluate_version
+from fivestage.training.version_evaluation import VersionEvaluation
 from tests.synthetic import TASKS, Prepared, packaged, prepared, synthetic_problem
 
 VERSION = Version("synthetic", "7", "d" * 64, "run", 0, "commit")
@@ -37,7 +37,7 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     candidates = made.problem.candidates(len(made.windows.train), ())
     fitted = fit_chosen(made.sample, made.windows, selection, made.contract, candidates)
     artifact, one = packaged(made, fitted), replace(report, problem=made.problem)
-    found = evaluate_version(
+    found = VersionEvaluation.of(
         made.problem, artifact, selection, made.rows, made.event_tables, made.features, made.windows
     )
     assert [sets for sets, _ in found.ablation] == ["order", "order + history"]

@@ -18,8 +18,8 @@ from fivestage.training.leakage_measures import measure_of
 from fivestage.training.leakage_probes import (
     Build,
     Learn,
+    data_probes,
     future_is_unseen,
-    leakage_probes,
     shuffled_labels_give_chance,
     target_is_not_rebuilt,
     windows_do_not_overlap,
@@ -147,7 +147,7 @@ def encoding(made: Prepared, *, honest: bool) -> Learn:
 
 
 def test_a_training_of_sound_data_passes_each_probe(made: Prepared) -> None:
-    found = leakage_probes(made.contract, made.rows, made.features, made.windows)
+    found = data_probes(made.contract, made.rows, made.features, made.windows)
     assert [one.name for one in found if one.passed] == [
         "target is not rebuilt",
         "shuffled labels give chance",

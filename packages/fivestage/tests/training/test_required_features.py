@@ -11,7 +11,7 @@ from fivestage.artifact.required_features import MissingFeatureError
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.training.selection import Selection
-from fivestage.training.version_evaluation import evaluate_version
+from fivestage.training.version_evaluation import VersionEvaluation
 from tests.synthetic import FEATURES, Prepared, prepared, synthetic_artifact
 
 SENTENCE = r"The project has no feature weekday any more, .* Train again \(`make train`\), or bring it back"
@@ -63,7 +63,9 @@ def test_it_cannot_be_evaluated(made: Prepared, artifact: Artifact) -> None:
     selection = Selection("boosting", {}, artifact.calibration, ())
     problem, features = replace(made.problem, features=LATER), made.features.drop(columns="weekday")
     with pytest.raises(MissingFeatureError, match=SENTENCE):
-        evaluate_version(problem, artifact, selection, made.rows, made.event_tables, features, made.windows)
+        VersionEvaluation.of(
+            problem, artifact, selection, made.rows, made.event_tables, features, made.windows
+        )
 
 
 def test_more_features_than_it_has_are_no_matter(made: Prepared, artifact: Artifact) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract, Event
 from fivestage.data.validation import Validated, summary, validate, write_quarantine
+from fivestage.features.definitions import FeatureDefinitions
+from fivestage.features.offline import build_features
 from fivestage.features.problem import Tables
 
 RAW, ROWS = "raw", "rows"  # what cleaning looked at, and what it made
@@ -28,6 +30,18 @@ class EventTables:
     events: dict[str, pd.DataFrame]
     reference: dict[str, dict[str, Any]]
     since: int = EVER
+
+    def features_of(self, rows: pd.DataFrame, definitions: FeatureDefinitions) -> pd.DataFrame:
+        """What was known of every row at its decision time.
+
+        Args:
+            rows: decisions with the contract's columns and `decision_at`, epoch seconds.
+            definitions: the problem's features.
+
+        Returns:
+            Rows x features, by name, in the order of `rows`, text as text.
+        """
+        return build_features(definitions, rows, self.events, self.reference)
 
 
 @dataclass(frozen=True)

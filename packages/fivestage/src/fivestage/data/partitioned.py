@@ -37,22 +37,6 @@ CLEANED = "cleaned"  # what waits to be validated
 Span = tuple[int, int]  # the first and the last of neighbouring periods
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Rows by when they were decided, events by when they were known: where they lie, and what they hold."""
-
-    place: str
-    period_seconds: int
-    ingested: IngestReport
-    reference: dict[str, dict[str, Any]]
-    by_day: dict[int, int]  # rows, by the day of their decision
-
-    @property
-    def frames(self) -> Partitions:
-        """The frames."""
-        return Partitions(self.place, self.period_seconds)
-
-
 @dataclass
 class _Account:
     """What was quarantined so far."""
@@ -75,80 +59,96 @@ class _Account:
             check_lost(name, self.lost[name], self.total[name], self.quarantine)
 
 
-def ingest_parts(problem: Problem, place: str, quarantine: Path, data: str) -> Stored:
-    """Clean each part, and validate each span of periods; what breaks the contract goes to quarantine.
+@dataclass(frozen=True)
+class Stored:
+    """Rows by when they were decided, events by when they were known: where they lie, and what they hold."""
 
-    The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
-    only, and that each part and each span has a quarantine folder.
+    place: str
+    period_seconds: int
+    ingested: IngestReport
+    reference: dict[str, dict[str, Any]]
+    by_day: dict[int, int]  # rows, by the day of their decision
 
-    Args:
-        problem: what loads the parts, and whose contract they must keep.
-        place: a folder or bucket for the frames; those of an earlier run are removed.
-        quarantine: a local folder for reports of refused rows.
-        data: the digest of the raw data, which the report carries.
+    @property
+    def frames(self) -> Partitions:
+        """The frames."""
+        return Partitions(self.place, self.period_seconds)
 
-    Returns:
-        Where the frames lie, the report of what was read and refused, and rows by day.
+    @classmethod
+    def ingest(cls, problem: Problem, place: str, quarantine: Path, data: str) -> "Stored":
+        """Clean each part, and validate each span of periods; what breaks the contract goes to quarantine.
 
-    Raises:
-        UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine;
-            when FIVESTAGE_WORKERS names no workers.
-    """
-    contract, parts = problem.contract, problem.parts()
-    period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
-    frames, account = Partitions(place, period_seconds), _Account(quarantine)
-    for name in (CLEANED, ROWS, FEATURES, *contract.events):
-        frames.clear(name)
-    reference: dict[str, dict[str, Any]] = {}
-    waiting: Counter[int] = Counter()
-    clean = partial(_clean, frames=frames, problem=problem)
-    for part, (report, fixed, counts, rows) in zip(parts, mapped(clean, list(enumerate(parts))), strict=True):
-        account.add({RAW: report}, Path(part).name)
-        account.counts.update(counts)
-        waiting.update(rows)
-        for name, values in fixed.items():
-            reference.setdefault(name, {}).update(values)
-    account.check()
-    by_day: Counter[int] = Counter()
-    cut = list(spans(waiting, contract.budget.rows_in_memory))
-    validated = mapped(partial(_validate, frames=frames, contract=contract), cut)
-    for span, (reports, days) in zip(cut, validated, strict=True):
-        account.add(reports, "periods-{}-{}".format(*span))
-        by_day.update(days)
-    account.check()
-    frames.clear(CLEANED)
-    raw_rows = {DECISIONS: account.total[RAW]} | {kind: account.total[kind] for kind in contract.events}
-    return Stored(
-        place,
-        period_seconds,
-        IngestReport(data, raw_rows, dict(account.reasons), dict(account.counts)),
-        reference,
-        dict(by_day),
-    )
+        The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
+        only, and that each part and each span has a quarantine folder.
 
+        Args:
+            problem: what loads the parts, and whose contract they must keep.
+            place: a folder or bucket for the frames; those of an earlier run are removed.
+            quarantine: a local folder for reports of refused rows.
+            data: the digest of the raw data, which the report carries.
 
-def featurise_parts(stored: Stored, problem: Problem, sets: Sequence[str] | None = None) -> int:
-    """Write the features of all rows, in the rows' order, some periods at a time.
+        Returns:
+            Where the frames lie, the report of what was read and refused, and rows by day.
 
-    They are what `build_features` gives with all events at hand, to the last bit.
+        Raises:
+            UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine;
+                when FIVESTAGE_WORKERS names no workers.
+        """
+        contract, parts = problem.contract, problem.parts()
+        period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
+        frames, account = Partitions(place, period_seconds), _Account(quarantine)
+        for name in (CLEANED, ROWS, FEATURES, *contract.events):
+            frames.clear(name)
+        reference: dict[str, dict[str, Any]] = {}
+        waiting: Counter[int] = Counter()
+        clean = partial(_clean, frames=frames, problem=problem)
+        for part, (report, fixed, counts, rows) in zip(
+            parts, mapped(clean, list(enumerate(parts))), strict=True
+        ):
+            account.add({RAW: report}, Path(part).name)
+            account.counts.update(counts)
+            waiting.update(rows)
+            for name, values in fixed.items():
+                reference.setdefault(name, {}).update(values)
+        account.check()
+        by_day: Counter[int] = Counter()
+        cut = list(spans(waiting, contract.budget.rows_in_memory))
+        validated = mapped(partial(_validate, frames=frames, contract=contract), cut)
+        for span, (reports, days) in zip(cut, validated, strict=True):
+            account.add(reports, "periods-{}-{}".format(*span))
+            by_day.update(days)
+        account.check()
+        frames.clear(CLEANED)
+        raw_rows = {DECISIONS: account.total[RAW]} | {kind: account.total[kind] for kind in contract.events}
+        return cls(
+            place,
+            period_seconds,
+            IngestReport(data, raw_rows, dict(account.reasons), dict(account.counts)),
+            reference,
+            dict(by_day),
+        )
 
-    Args:
-        stored: what `ingest_parts` gave; the features are written beside its frames.
-        problem: whose features are computed.
-        sets: names of feature sets; None for all.
+    def featurise(self, problem: Problem, sets: Sequence[str] | None = None) -> int:
+        """Write the features of all rows beside them, in the rows' order, some periods at a time.
 
-    Returns:
-        The number of rows.
+        They are what `build_features` gives with all events at hand, to the last bit.
 
-    Raises:
-        UserError: when FIVESTAGE_WORKERS names no workers.
-    """
-    stored.frames.clear(FEATURES)
-    rows: Counter[int] = Counter()
-    for day, count in stored.by_day.items():
-        rows[day * DAY // stored.frames.seconds] += count
-    cut = list(spans(rows, problem.contract.budget.rows_in_memory, before=1))
-    return sum(mapped(partial(_featurise, stored=stored, problem=problem, sets=sets), cut))
+        Args:
+            problem: whose features are computed.
+            sets: names of feature sets; None for all.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            UserError: when FIVESTAGE_WORKERS names no workers.
+        """
+        self.frames.clear(FEATURES)
+        rows: Counter[int] = Counter()
+        for day, count in self.by_day.items():
+            rows[day * DAY // self.frames.seconds] += count
+        cut = list(spans(rows, problem.contract.budget.rows_in_memory, before=1))
+        return sum(mapped(partial(_featurise, stored=self, problem=problem, sets=sets), cut))
 
 
 def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Span]:

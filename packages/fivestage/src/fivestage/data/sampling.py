@@ -25,7 +25,7 @@ def draw_rows(
     some days. Their features have seen all events.
 
     Args:
-        stored: frames with features, as `ingest_parts` and `featurise_parts` left them.
+        stored: frames with features, as `Stored.ingest` and `Stored.featurise` left them.
         problem: whose contract sets the windows, and how many rows memory holds.
         as_of: epoch seconds at which the holdout window ends.
         until: epoch seconds; only days that are over by then are drawn from.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fivestage.common.clock import DAY
@@ -32,6 +33,20 @@ class TemporalSplit:
     after: Rows
     holdout_start: int
     as_of: int
+
+
+def windows_at(rows: pd.DataFrame, split: Split, as_of: int) -> TemporalSplit:
+    """A contract's windows of rows, as they stand at a moment: see `cut`.
+
+    Args:
+        rows: decisions with `decision_at` and `known_at`, epoch seconds.
+        split: the contract's.
+        as_of: epoch seconds at which the holdout window ends.
+
+    Returns:
+        Positions of rows in each window.
+    """
+    return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, as_of)
 
 
 def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> TemporalSplit:

@@ -1,11 +1,11 @@
-"""How frames travel between steps: as parquet, hashed on the way, without pictures or statistics.
+"""How frames and records travel between steps: as parquet and JSON, hashed, without pictures or statistics.
 
 The hash is the cache's: a step that runs again and makes the same data leaves the steps after it cached.
 """
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, get_type_hints
 
@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from zenml.artifact_stores import BaseArtifactStore
 from zenml.enums import ArtifactType
 from zenml.materializers.base_materializer import BaseMaterializer
+from zenml.materializers.cloudpickle_materializer import CloudpickleMaterializer
 from zenml.materializers.materializer_registry import materializer_registry
 
 from fivestage.data.partitions import parquet_of
@@ -44,7 +45,7 @@ class _HashedFiles(BaseMaterializer):
         super().__init__(uri, artifact_store)
         self._digest = hashlib.sha256()
 
-    def compute_content_hash(self, data: Any) -> str:  # noqa: ARG002 - ZenML asks after `save`
+    def compute_content_hash(self, data: Any) -> str | None:  # noqa: ARG002 - ZenML asks after `save`
         return self._digest.hexdigest()
 
     def _write(self, name: str, content: pa.Buffer | bytes) -> None:
@@ -75,13 +76,15 @@ class FrameMaterializer(_HashedFiles):
 class RecordMaterializer(_HashedFiles):
     """A dataclass whose fields are dictionaries of frames, or what JSON can hold.
 
-    To be named by the step: `@step(output_materializers=RecordMaterializer)`.
+    The default for whatever ZenML would pickle; what is no dataclass is pickled still.
     """
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (object,)
     SKIP_REGISTRATION: ClassVar[bool] = True
 
     def save(self, data: Any) -> None:
+        if not is_dataclass(data):
+            return self._pickled.save(data)
         record: dict[str, Any] = {}
         for name, hint in _hints(type(data)).items():
             value = getattr(data, name)
@@ -91,9 +94,11 @@ class RecordMaterializer(_HashedFiles):
                 record[name] = list(value)
             else:
                 record[name] = TypeAdapter(hint).dump_python(value, mode="json")
-        self._write(_RECORD, json.dumps(record).encode())
+        return self._write(_RECORD, json.dumps(record).encode())
 
     def load(self, data_type: type[Any]) -> Any:
+        if not is_dataclass(data_type):
+            return self._pickled.load(data_type)
         record = json.loads(self._read(_RECORD))
         return data_type(
             **{
@@ -104,6 +109,13 @@ class RecordMaterializer(_HashedFiles):
             }
         )
 
+    def compute_content_hash(self, data: Any) -> str | None:
+        return super().compute_content_hash(data) if is_dataclass(data) else None
+
+    @property
+    def _pickled(self) -> CloudpickleMaterializer:
+        return CloudpickleMaterializer(self.uri, self.artifact_store)
+
 
 def _hints(record: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(record)
@@ -111,3 +123,4 @@ def _hints(record: type[Any]) -> dict[str, Any]:
 
 
 materializer_registry.register_and_overwrite_type(pd.DataFrame, FrameMaterializer)
+materializer_registry.register_and_overwrite_type(object, RecordMaterializer)

@@ -1,6 +1,7 @@
 """Leakage probes: checks that would fail if anything of the future were in the features."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,21 +27,54 @@ SHUFFLED_ROWS = 50_000
 MOMENTS = 8  # at which the future is scrambled
 
 
-def leakage_probes(
+@dataclass(frozen=True)
+class LeakageProbes:
+    """What each leakage probe found: of the features' code first, then of one training's data."""
+
+    found: tuple[Probe, ...]
+
+    @classmethod
+    def of_features(cls, problem: Problem, rows: pd.DataFrame, event_tables: EventTables) -> "LeakageProbes":
+        """Rebuild a problem's features with the future scrambled: see `future_is_unseen`.
+
+        Args:
+            problem: the problem, whose features are rebuilt.
+            rows: the decisions with `decision_at`, epoch seconds, and their labels.
+            event_tables: the events, and from when on they are whole.
+
+        Returns:
+            The probe, which names the features that moved.
+        """
+        definitions, tables = problem.features, event_tables
+        lookback = definitions.lookback_seconds
+        whole = rows[rows["decision_at"] >= tables.since + lookback]
+
+        def build(some: pd.DataFrame, events: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+            return build_features(definitions, some, events, tables.reference)
+
+        return cls((future_is_unseen(build, whole, tables.events, problem.contract, lookback),))
+
+    def with_data(
+        self, contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
+    ) -> "LeakageProbes":
+        """These probes and those of a training's data, see `data_probes`.
+
+        Args:
+            contract: tells the label and the limits.
+            rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
+            features: rows x features, by name, text as text.
+            windows: positions of rows in each window.
+
+        Returns:
+            All of them.
+        """
+        return LeakageProbes((*self.found, *data_probes(contract, rows, features, windows)))
+
+
+def data_probes(
     contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
 ) -> tuple[Probe, ...]:
-    """The probes of one training's data.
-
-    Args:
-        contract: tells the label and the limits.
-        rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
-        features: rows x features, by name, text as text.
-        windows: positions of rows in each window.
-
-    Returns:
-        Whether a single feature tells the label too well, whether a few trees learn nothing of shuffled
-        labels, and whether labels were known before the next window began.
-    """
+    """Whether a feature tells too much, trees learn shuffled labels, or labels were known too late."""
     label, measure, seen = labels_of(rows, contract), measure_of(contract), features.iloc[windows.train]
     trees, categories = a_few_trees(trainer_of(contract)), learn_categories(seen)
     decided, known = (rows[name].to_numpy() for name in ("decision_at", "known_at"))
@@ -56,28 +90,6 @@ def leakage_probes(
         lambda: windows_do_not_overlap(decided, known, windows),
     ]
     return tuple(side_by_side(lambda probe: probe(), probes))
-
-
-def features_see_no_future(problem: Problem, rows: pd.DataFrame, event_tables: EventTables) -> Probe:
-    """Rebuild a problem's features with the future scrambled: see `future_is_unseen`.
-
-    Args:
-        problem: the problem, whose features are rebuilt.
-        rows: the decisions with `decision_at`, epoch seconds, and their labels.
-        event_tables: the events, and from when on they are whole.
-
-    Returns:
-        The probe; it names the features that moved.
-    """
-    definitions, tables = problem.features, event_tables
-    lookback = definitions.lookback_seconds
-    return future_is_unseen(
-        lambda some, events: build_features(definitions, some, events, tables.reference),
-        rows[rows["decision_at"] >= tables.since + lookback],
-        tables.events,
-        problem.contract,
-        lookback,
-    )
 
 
 def future_is_unseen(

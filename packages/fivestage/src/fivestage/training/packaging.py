@@ -35,6 +35,54 @@ class Fitted:
     parity: Parity
     holdout: Floats  # what scikit-learn itself answers to the holdout window, calibrated
 
+    def artifact(
+        self,
+        rows: pd.DataFrame,
+        windows: TemporalSplit,
+        event_tables: EventTables,
+        problem: Problem,
+        lineage: Lineage,
+    ) -> Artifact:
+        """Put all that a prediction needs into one artifact.
+
+        Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion.
+
+        Args:
+            rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
+            windows: which of the rows are in the holdout window, and `as_of` in epoch seconds.
+            event_tables: events and reference data, of which the artifact keeps what predictions need.
+            problem: the contract and the features' definitions.
+            lineage: what the version is made from.
+
+        Returns:
+            The artifact, not yet written.
+
+        Raises:
+            UserError: naming a feature that has no value for a row which the contract allows.
+        """
+        contract, definitions = problem.contract, problem.features
+        holdout = rows.iloc[windows.holdout]
+        lookback = definitions.lookback_seconds
+        since = known_from(holdout["decision_at"].to_numpy(), windows.as_of, event_tables.since, lookback)
+        known = known_between(event_tables.events, contract, since, windows.as_of)
+        artifact = Artifact(
+            contract=contract,
+            sets=tuple(definitions.sets),
+            features=self.names,
+            categories=self.categories,
+            reference=event_tables.reference,
+            calibration=self.calibration,
+            as_of=windows.as_of,
+            trained_until=windows.holdout_start,
+            lineage=lineage,
+            models=self.models,
+            parity=self.parity,
+            history=definitions.offline_store(known, event_tables.reference),
+            smoke=_smoke(self, holdout, contract, since + lookback),
+        )
+        require_defined(Engine(artifact, definitions))
+        return artifact
+
 
 def fit_chosen(
     sample: TrainingSample,
@@ -82,56 +130,6 @@ def fit_chosen(
         ),
         holdout=selection.calibration.forecast(margins),
     )
-
-
-def package(
-    fitted: Fitted,
-    rows: pd.DataFrame,
-    windows: TemporalSplit,
-    event_tables: EventTables,
-    problem: Problem,
-    lineage: Lineage,
-) -> Artifact:
-    """Put all that a prediction needs into one artifact.
-
-    Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion since.
-
-    Args:
-        fitted: the chosen model as data, as `fit_chosen` returns it.
-        rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
-        windows: which of the rows are in the holdout window, and `as_of` in epoch seconds.
-        event_tables: events by kind and reference data, of which the artifact keeps what predictions need.
-        problem: the contract and the features' definitions.
-        lineage: what the version is made from.
-
-    Returns:
-        The artifact, not yet written.
-
-    Raises:
-        UserError: naming a feature that has no value for a row which the contract allows.
-    """
-    contract, definitions = problem.contract, problem.features
-    holdout = rows.iloc[windows.holdout]
-    lookback = definitions.lookback_seconds
-    since = known_from(holdout["decision_at"].to_numpy(), windows.as_of, event_tables.since, lookback)
-    known = known_between(event_tables.events, contract, since, windows.as_of)
-    artifact = Artifact(
-        contract=contract,
-        sets=tuple(definitions.sets),
-        features=fitted.names,
-        categories=fitted.categories,
-        reference=event_tables.reference,
-        calibration=fitted.calibration,
-        as_of=windows.as_of,
-        trained_until=windows.holdout_start,
-        lineage=lineage,
-        models=fitted.models,
-        parity=fitted.parity,
-        history=definitions.offline_store(known, event_tables.reference),
-        smoke=_smoke(fitted, holdout, contract, since + lookback),
-    )
-    require_defined(Engine(artifact, definitions))
-    return artifact
 
 
 def known_from(holdout: Ints, as_of: int, since: int, lookback: int) -> int:
