@@ -1,27 +1,10 @@
 """When to train again, and when a challenger takes over: pure functions of the periods, yours to change."""
 
-from collections.abc import Sequence
-
-from fivestage.contract.contract import Budget, MonitoringSettings
-from fivestage.monitoring.retraining import (
-    PeriodSummary,
-    RetrainingDecision,
-    days,
-    idle_days,
-    proven,
-    unaffordable,
-)
+from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
 
 
-def decide(
-    periods: Sequence[PeriodSummary],
-    trained: Sequence[int],
-    now: int,
-    rules: MonitoringSettings,
-    budget: Budget,
-    confidence: float = 0.9,
-) -> RetrainingDecision:
-    """What to do at `now`, after these periods and trainings (epoch seconds), oldest first.
+def decide(history: RetrainingHistory) -> RetrainingDecision:
+    """What to do now, after these periods and trainings.
 
     1. Broken data blocks everything, as a model must not learn a fault.
     2. A challenger whose gain in shadow is proven takes over: nothing needs to be trained.
@@ -29,27 +12,23 @@ def decide(
        with enough labels was bad, and with it `bad_periods` of the last `of_periods`.
     4. The pause since the last training and the year's budget come last.
     """
-    broken = periods[-1].broken if periods else ()
-    if broken:
+    if broken := history.broken:
         return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
-    if promotion := proven(periods, rules, confidence):
+    if promotion := history.proven():
         return promotion
-    due = why_due(periods, trained, now, rules)
+    due = why_due(history)
     if not due.retrain:
         return due
-    if spent := unaffordable(trained, now, rules, budget):
+    if spent := history.unaffordable():
         return RetrainingDecision(retrain=False, reason=f"{due.reason}, but {spent}")
     return due
 
 
-def why_due(
-    periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, rules: MonitoringSettings
-) -> RetrainingDecision:
+def why_due(history: RetrainingHistory) -> RetrainingDecision:
     """Whether age or bad periods ask for a training; a period of broken data counts for nothing."""
-    age = idle_days(trained, now, rules)
-    if age >= rules.max_age_days:
-        return RetrainingDecision(retrain=True, reason=f"the last training is {days(age)} old")
-    judged = [period for period in periods if period.label_share >= rules.min_label_share]
+    rules, judged = history.rules, history.judged
+    if history.idle_days >= rules.max_age_days:
+        return RetrainingDecision(retrain=True, reason=f"the last training is {history.idle} old")
     last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
     judged_periods = "1 judged period" if len(last) == 1 else f"the last {len(last)} judged periods"
     found = f"{sum(last)} of {judged_periods} bad"

@@ -18,7 +18,7 @@ from fivestage.monitoring.backtest import BacktestData, Comparison, compare_poli
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from fivestage.monitoring.workspace import add_run
 from fivestage.orchestration.lineage import code_digest
 from fivestage.registry.training_runs import known_numbers
@@ -66,8 +66,7 @@ def decide_retraining(
     """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
     contract = PROBLEM.contract
     periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), monitored.summary]
-    rules, confidence = contract.monitoring, contract.gates.confidence
-    verdict = decide(periods, trained, monitored.end, rules, contract.budget, confidence)
+    verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
     expose(metrics_of(monitored, verdict), METRICS, f"{contract.name}-monitoring")
     return verdict
 

@@ -24,7 +24,7 @@ from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
-from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
@@ -82,7 +82,7 @@ def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame
     assert {(one.kind, one.subject) for one in causes} == {("data broken", "x")}
     broken = PeriodSummary(1.0, bad=False, broken=tuple(one.subject for one in causes))
     old = 10 * CONTRACT.monitoring.max_age_days * DAY
-    verdict = decide([broken], [0], old, CONTRACT.monitoring, CONTRACT.budget)
+    verdict = decide(RetrainingHistory.of([broken], [0], old, CONTRACT))
     assert not verdict.retrain
     assert verdict.reason == "blocked, the data are broken: x"
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import Budget, MonitoringSettings
-from fivestage.monitoring.retraining import PeriodSummary, ShadowScore
-from monitoring.policy import decide
+from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory, ShadowScore
+from monitoring.policy import decide as decide_on
 
 RULES = MonitoringSettings(
     period_days=7,
@@ -48,6 +48,12 @@ any_rules = st.builds(
     st.integers(1, 4),
     st.sampled_from([0, 21, 500]),
 )
+
+
+def decide(
+    periods: list[PeriodSummary], trained: list[int], now: int, rules: MonitoringSettings, budget: Budget
+) -> RetrainingDecision:
+    return decide_on(RetrainingHistory(periods, trained, now, rules, budget))
 
 
 @pytest.mark.parametrize(

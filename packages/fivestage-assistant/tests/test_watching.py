@@ -92,19 +92,22 @@ def test_each_alert_fires_for_what_it_is_for(
 def test_windows_are_what_the_policy_decides_on(
     tmp_path: Path, contract: AssistantContract, model: MiniLm
 ) -> None:
+    from fivestage.monitoring.retraining import RetrainingHistory
     from monitoring.policy import decide
     from problem import PROBLEM
 
     store = log(tmp_path, FOREIGN[:30], kind="unknown")
     found = watch(store, KNOWN, model, contract.monitoring, corpus_changed=False)
     path = tmp_path / "windows.jsonl"
-    rules, budget = PROBLEM.contract.monitoring, PROBLEM.contract.budget
+    rules = PROBLEM.contract.monitoring
     now = 100 * 86_400
     trained = [now - (rules.cooldown_days + 1) * 86_400]
     for _ in range(rules.bad_periods - 1):
-        assert not decide([*windows_before(path), found.summary], trained, now, rules, budget).retrain
+        so_far = [*windows_before(path), found.summary]
+        assert not decide(RetrainingHistory.of(so_far, trained, now, PROBLEM.contract)).retrain
         save_window(found, path)
-    assert decide([*windows_before(path), found.summary], trained, now, rules, budget).retrain
+    so_far = [*windows_before(path), found.summary]
+    assert decide(RetrainingHistory.of(so_far, trained, now, PROBLEM.contract)).retrain
 
 
 def test_too_few_questions_say_nothing(tmp_path: Path, contract: AssistantContract, model: MiniLm) -> None:

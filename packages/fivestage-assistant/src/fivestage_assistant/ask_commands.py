@@ -18,7 +18,7 @@ from fivestage.common.settings import REPORTS, RESULTS, ROOT
 from fivestage.contract.contract import Contract, epoch
 from fivestage.evaluation.gates import Gate
 from fivestage.features.problem import Problem
-from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting.results import Results, load
 from typer import Argument, Option
@@ -26,7 +26,7 @@ from typer import Argument, Option
 from fivestage_assistant.ask_service import FOLDER, AskSettings
 from fivestage_assistant.assistant_contract import AssistantContract, read_assistant_contract
 
-Decide = Callable[..., RetrainingDecision]
+Decide = Callable[[RetrainingHistory], RetrainingDecision]
 CONTRACT = ROOT / "assistant" / "assistant.yaml"
 PAGE = REPORTS / "assistant" / "index.html"
 READY_SECONDS = 60.0
@@ -117,8 +117,8 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         for alert in found.alerts:
             say(f"  alert: {alert}")
         trained = [epoch_of(one.at) for one in history(FOLDER)]
-        rules, budget = problem.contract.monitoring, problem.contract.budget
-        verdict = decide([*past, found.summary], trained, int(time.time()), rules, budget)
+        so_far = RetrainingHistory.of([*past, found.summary], trained, int(time.time()), problem.contract)
+        verdict = decide(so_far)
         say(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
         if verdict.retrain:
             gates, promoted, _ = run_index_pipeline(of, verdict.reason)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ import pytest
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Budget, Contract, MonitoringSettings
+from fivestage.contract.contract import Contract
 from fivestage.monitoring import backtest as years
 from fivestage.monitoring.backtest import (
     SHADOW_ONLY,
@@ -25,12 +24,10 @@ from fivestage.monitoring.backtest import (
     simulate,
 )
 from fivestage.monitoring.retraining import (
-    PeriodSummary,
     RetrainingDecision,
+    RetrainingHistory,
     ShadowScore,
-    proven,
     saved_by_day,
-    unaffordable,
 )
 from fivestage.reporting.sections import policies_section
 from tests.synthetic import boosting, changed, prepared, synthetic_problem
@@ -41,23 +38,17 @@ ROWS = 10  # a day
 CONTRACT = changed(synthetic_problem("binary").contract, monitoring={"max_age_days": 28, "proof_days": 14})
 
 
-def decide(
-    periods: Sequence[PeriodSummary],
-    trained: Sequence[int],
-    now: int,
-    rules: MonitoringSettings,
-    budget: Budget,
-    confidence: float,
-) -> RetrainingDecision:
+def decide(history: RetrainingHistory) -> RetrainingDecision:
     """A project's policy: a proven gain is promoted, bad periods and age ask for a training."""
-    if periods[-1].broken:
+    rules = history.rules
+    if history.broken:
         return RetrainingDecision(retrain=False, reason="broken")
-    if promotion := proven(periods, rules, confidence):
+    if promotion := history.proven():
         return promotion
-    bad = [period.bad for period in periods[-rules.of_periods :]]
-    old = (now - trained[-1]) // DAY >= rules.max_age_days
+    bad = [period.bad for period in history.periods[-rules.of_periods :]]
+    old = history.idle_days >= rules.max_age_days
     asked = old or (bad[-1] and sum(bad) >= rules.bad_periods)
-    return RetrainingDecision(retrain=asked and not unaffordable(trained, now, rules, budget), reason="due")
+    return RetrainingDecision(retrain=asked and not history.unaffordable(), reason="due")
 
 
 POLICIES = policies_with(decide)

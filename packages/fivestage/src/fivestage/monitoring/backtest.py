@@ -7,7 +7,7 @@ the phases. What they train is shared: a model as of a day is fitted once and ke
 on where it was interrupted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,9 +21,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import (
     BaselineName,
-    Budget,
     Contract,
-    MonitoringSettings,
     day_of,
 )
 from fivestage.contract.cost_model import cost_model_of
@@ -39,10 +37,9 @@ from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.retraining import (
     PeriodSummary,
     RetrainingDecision,
+    RetrainingHistory,
     ShadowScore,
-    proven,
     saved_by_day,
-    unaffordable,
 )
 from fivestage.training.estimators import Estimator
 from fivestage.training.sample import TrainingSample, training_sample
@@ -55,10 +52,7 @@ ERROR = 0.05  # the chance that any policy's interval misses what it saves
 PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
 SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
 
-Periods = Sequence[PeriodSummary]  # so far
-Moments = Sequence[int]  # of training
-Policy = Callable[[Periods, Moments, int, Contract], RetrainingDecision]  # as of now, what to do
-Decide = Callable[[Periods, Moments, int, MonitoringSettings, Budget, float], RetrainingDecision]
+Policy = Callable[[RetrainingHistory], RetrainingDecision]  # as of now, what to do
 
 
 @dataclass(frozen=True)
@@ -93,35 +87,27 @@ class Comparison:
     policies: tuple[PolicyResult, ...]
 
 
-def policies_with(decide: Decide) -> dict[str, Policy]:
+def policies_with(decide: Policy) -> dict[str, Policy]:
     """What is compared; `decide` is the project's own. The pause and the budget bound all, see `simulate`."""
 
     def asked(retrain: bool) -> RetrainingDecision:  # noqa: FBT001 (of one argument)
         return RetrainingDecision(retrain=retrain, reason="its rule")
 
-    def by_calendar(_: Periods, trained: Moments, now: int, contract: Contract) -> RetrainingDecision:
-        return asked(now - trained[-1] >= CADENCE * contract.monitoring.period_days * DAY)
+    def by_calendar(history: RetrainingHistory) -> RetrainingDecision:
+        return asked(history.now - history.trained[-1] >= CADENCE * history.rules.period_days * DAY)
 
-    def on_performance(
-        periods: Periods, trained: Moments, now: int, contract: Contract
-    ) -> RetrainingDecision:
-        ageless = {"max_age_days": (now - trained[0]) // DAY + 1}
-        rules = contract.monitoring.model_copy(update=ageless)
-        alone = [replace(period, shadow=None) for period in periods]
-        return decide(alone, trained, now, rules, contract.budget, contract.gates.confidence)
+    def on_performance(history: RetrainingHistory) -> RetrainingDecision:
+        ageless = {"max_age_days": (history.now - history.trained[0]) // DAY + 1}
+        alone = [replace(period, shadow=None) for period in history.periods]
+        return decide(replace(history, periods=alone, rules=history.rules.model_copy(update=ageless)))
 
     return {
-        "never": lambda *_: asked(False),  # noqa: FBT003
+        "never": lambda _: asked(False),  # noqa: FBT003
         f"every {CADENCE} periods": by_calendar,
-        "on drift": lambda periods, *_: asked(periods[-1].drifted and not periods[-1].broken),
+        "on drift": lambda history: asked(history.periods[-1].drifted and not history.broken),
         "on performance": on_performance,
-        "on proven gain": lambda periods, trained, now, contract: (
-            proven(periods, contract.monitoring, contract.gates.confidence)
-            or by_calendar(periods, trained, now, contract)
-        ),
-        "as the contract says": lambda periods, trained, now, contract: decide(
-            periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence
-        ),
+        "on proven gain": lambda history: history.proven() or by_calendar(history),
+        "as the contract says": decide,
     }
 
 
@@ -269,8 +255,9 @@ def simulate(
         periods.append(PeriodSummary(performance.label_share, performance.bad, broken, shadow, drifted))
         if start == year.starts()[-1]:
             break  # a model of the last day would be paid for, and never serve
-        verdict = policy(periods, trained, end, contract)
-        train = verdict.retrain and not unaffordable(trained, end, contract.monitoring, contract.budget)
+        history = RetrainingHistory.of(periods, trained, end, contract)
+        verdict = policy(history)
+        train = verdict.retrain and not history.unaffordable()
         if train:
             challenger = end
             trained.append(end)
@@ -281,7 +268,7 @@ def simulate(
     return PolicyBacktest(cost, tuple(trained[1:]), tuple(promoted))
 
 
-def compare_policies(year: BacktestData, decide: Decide, tell: Callable[[str], None]) -> Comparison:
+def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], None]) -> Comparison:
     """Each policy's cost against never training again, with an interval over blocks of a week.
 
     The intervals hold together: what the best of several seems to save is not due to their number. Each has

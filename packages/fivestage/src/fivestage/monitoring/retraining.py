@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fivestage.common.clock import DAY
-from fivestage.contract.contract import Budget, MonitoringSettings
+from fivestage.contract.contract import Budget, Contract, MonitoringSettings
 from fivestage.evaluation.daily import Column, Floats, sums
 from fivestage.evaluation.metrics import difference_of_days
 
@@ -42,63 +42,93 @@ class RetrainingDecision:
     promote: str = ""  # a version
 
 
-def unaffordable(trained: Sequence[int], now: int, rules: MonitoringSettings, budget: Budget) -> str:
-    """Why there may be no training now: the pause since the last one, or the year's budget; "" if it may.
+@dataclass(frozen=True)
+class RetrainingHistory:
+    """The periods and trainings of a service up to a moment, and the contract's rules about them.
 
     Args:
+        periods: all so far, the oldest first.
         trained: moments of all trainings in epoch seconds, ascending; the first is the initial model's.
-        now: the current time in epoch seconds.
-        rules: whose `cooldown_days` is the least pause, in days.
+        now: the moment, epoch seconds.
+        rules: the contract's settings of monitoring.
         budget: whose `retrainings_per_year` counts trainings after the first within 365 days.
-
-    Returns:
-        The reason in words, or "".
+        confidence: of the gain of a challenger in shadow, 0 to 1.
     """
-    idle = idle_days(trained, now, rules)
-    if idle < 0:
-        return "it has been trained since"
-    if idle < rules.cooldown_days:
-        return f"the last training is only {days(idle)} old"
-    if not budget.retrainings_per_year:
-        return "the budget has no retraining"
-    this_year = sum(now - at < YEAR for at in trained[1:])
-    return f"the year's {this_year} retrainings are spent" if this_year >= budget.retrainings_per_year else ""
 
+    periods: Sequence[PeriodSummary]
+    trained: Sequence[int]
+    now: int
+    rules: MonitoringSettings
+    budget: Budget
+    confidence: float = 0.9
 
-def proven(
-    periods: Sequence[PeriodSummary], rules: MonitoringSettings, confidence: float
-) -> RetrainingDecision | None:
-    """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
+    @classmethod
+    def of(
+        cls, periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
+    ) -> "RetrainingHistory":
+        """The history by a contract's rules."""
+        return cls(periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence)
 
-    Paired with the champion by day, over all its days without a fault in the data. As it is looked at after
-    every period, the chance of an error is shared by the looks that it may get before it is too old
-    (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What in the latest period's data is broken."""
+        return self.periods[-1].broken if self.periods else ()
 
-    Args:
-        periods: all so far, the oldest first; the latest period's challenger is the one that counts.
-        rules: its `proof_days`, `max_age_days` and `period_days`, all in days.
-        confidence: of all looks together, 0 to 1.
+    @property
+    def judged(self) -> list[PeriodSummary]:
+        """The periods with enough labels to be judged."""
+        return [one for one in self.periods if one.label_share >= self.rules.min_label_share]
 
-    Returns:
-        The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
-    """
-    if not periods or periods[-1].shadow is None:
-        return None
-    version = periods[-1].shadow.version
-    whole = [one.shadow for one in periods if one.shadow and one.shadow.version == version and not one.broken]
-    saved = np.array([value for shadow in whole for value in shadow.saved], dtype=np.float64)
-    rows = np.array([value for shadow in whole for value in shadow.rows], dtype=np.float64)
-    if not rows.size or rows.size < rules.proof_days:
-        return None
-    looks = max(1, rules.max_age_days // rules.period_days)
-    gain = difference_of_days(saved, rows, confidence=1 - (1 - confidence) / looks)
-    if not gain.low > 0:
-        return None
-    reason = (
-        f"version {version} in shadow saves {gain.mean:,.0f} per 1,000 decisions "
-        f"over {days(rows.size)} ({gain.low:+,.0f} to {gain.high:+,.0f})"
-    )
-    return RetrainingDecision(retrain=False, reason=reason, promote=version)
+    @property
+    def idle_days(self) -> int:
+        """Whole days since the last training, promoted or not; negative if it is later than now."""
+        return (self.now - self.trained[-1]) // DAY if self.trained else self.rules.cooldown_days
+
+    @property
+    def idle(self) -> str:
+        """The days since the last training in words, such as "1 day"."""
+        return _days(self.idle_days)
+
+    def unaffordable(self) -> str:
+        """Why there may be no training now, the pause or the year's budget; "" if there may be one."""
+        if self.idle_days < 0:
+            return "it has been trained since"
+        if self.idle_days < self.rules.cooldown_days:
+            return f"the last training is only {self.idle} old"
+        most = self.budget.retrainings_per_year
+        if not most:
+            return "the budget has no retraining"
+        this_year = sum(self.now - at < YEAR for at in self.trained[1:])
+        return f"the year's {this_year} retrainings are spent" if this_year >= most else ""
+
+    def proven(self) -> RetrainingDecision | None:
+        """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
+
+        Paired with the champion by day, over all its days without a fault in the data. As it is looked at
+        after every period, the chance of an error is shared by the looks that it may get before it is too old
+        (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+
+        Returns:
+            The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
+        """
+        if not self.periods or self.periods[-1].shadow is None:
+            return None
+        version = self.periods[-1].shadow.version
+        mine = [(one.shadow, one.broken) for one in self.periods if one.shadow]
+        whole = [shadow for shadow, broken in mine if shadow.version == version and not broken]
+        saved = np.array([value for shadow in whole for value in shadow.saved], dtype=np.float64)
+        rows = np.array([value for shadow in whole for value in shadow.rows], dtype=np.float64)
+        if not rows.size or rows.size < self.rules.proof_days:
+            return None
+        looks = max(1, self.rules.max_age_days // self.rules.period_days)
+        gain = difference_of_days(saved, rows, confidence=1 - (1 - self.confidence) / looks)
+        if not gain.low > 0:
+            return None
+        reason = (
+            f"version {version} in shadow saves {gain.mean:,.0f} per 1,000 decisions "
+            f"over {_days(rows.size)} ({gain.low:+,.0f} to {gain.high:+,.0f})"
+        )
+        return RetrainingDecision(retrain=False, reason=reason, promote=version)
 
 
 def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
@@ -108,27 +138,5 @@ def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
     return ShadowScore(version, tuple(sums(of_day, saved, known.size).tolist()), tuple(rows.tolist()))
 
 
-def days(number: int) -> str:
-    """A number of days in words, such as "1 day".
-
-    Args:
-        number: how many.
-
-    Returns:
-        The number with "day" or "days".
-    """
+def _days(number: int) -> str:
     return f"{number} day" if number == 1 else f"{number} days"
-
-
-def idle_days(trained: Sequence[int], now: int, rules: MonitoringSettings) -> int:
-    """Days since the last training, promoted or not.
-
-    Args:
-        trained: moments of all trainings in epoch seconds, ascending.
-        now: the current time in epoch seconds.
-        rules: whose `cooldown_days` is the answer where there was no training.
-
-    Returns:
-        Whole days, rounded down; negative if the last training is later than now.
-    """
-    return (now - trained[-1]) // DAY if trained else rules.cooldown_days
