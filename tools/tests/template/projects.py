@@ -8,12 +8,15 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import copier
+from jinja2 import Environment
 
 from fivestage.common.settings import ROOT
 
 ANSWERS = ".copier-answers.yml"
+OWN = {"data": "own", "cloud": "none", "project_name": "Churn radar"}  # what many tests ask, rendered once
 TAIL = 6_000  # characters of what a program says
 
 
@@ -24,14 +27,31 @@ def files_of(folder: Path) -> set[str]:
 
 def generate(template: Path, folder: Path, /, **answers: str) -> Path:
     """A project from the template; what is not answered has its default."""
-    return Path(shutil.copytree(_rendered(template, folder.name, tuple(answers.items())), folder))
+    return Path(shutil.copytree(_rendered(template, folder.name, tuple(sorted(answers.items()))), folder))
 
 
 @cache
 def _rendered(template: Path, name: str, answers: tuple[tuple[str, str], ...]) -> Path:
     """The same, rendered once for a folder of a name: copier takes seconds, and many tests ask the same."""
     folder = Path(tempfile.mkdtemp(dir=template.parent)) / name
-    copier.run_copy(str(template), folder, dict(answers), defaults=True, quiet=True)
+    with patch.object(
+        Environment, "compile", cache(Environment.compile)
+    ):  # of each folder's name, for each file
+        copier.run_copy(str(template), folder, dict(answers), defaults=True, quiet=True)
+    return folder
+
+
+def part_of(template: Path, folder: Path, *names: str) -> Path:
+    """The template with its questions and a few of its files, for what copier does whatever the files are."""
+    (answers,) = template.glob("*answers_file*.jinja")
+    shutil.copytree(
+        template / "tools" / "template", folder / "tools" / "template"
+    )  # what .jinja files include
+    for name in ("copier.yml", answers.name, *names):
+        for path in (template / name, template / f"{name}.jinja"):
+            if path.exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, (folder / name).with_name(path.name))
     return folder
 
 

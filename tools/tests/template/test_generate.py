@@ -19,7 +19,7 @@ from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS
 from tools.template.examples import FOLDER, write_example
 from tools.template.start import start
-from tools.tests.template.projects import ANSWERS, files_of, generate, make
+from tools.tests.template.projects import ANSWERS, OWN, files_of, generate, make, part_of
 
 OURS = (
     "copier.yml",
@@ -45,13 +45,21 @@ FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/de
 ASSISTANT = ("packages/fivestage-assistant/", "assistant/", "docs/assistant.md")
 DISTRIBUTED = ("packages/fivestage-distributed/", ".github/workflows/distributed.yml")
 CLOUDS = ("gke", "eks", "aks")
+NAMED = {
+    "project_name": "Churn radar 2",
+    "description": "Who leaves, and why?",
+    "author": "Ann & Co.",
+    "registry": "ghcr.io/team",
+    "email": "ann@example.org",  # this and the next is what `zenml init --template` answers unasked
+    "template": "url",
+}
 MATRIX: dict[str, dict[str, str]] = {
     "defaults": {},
-    "another name": {"project_name": "Delay desk", "cloud": "none", "licence": "MIT"},
-    "one cloud": {"cloud": "eks"},
-    "many workers": {"distributed": "yes"},
+    "no cloud": NAMED | {"cloud": "none", "licence": "MIT"},
+    "one cloud": NAMED | {"cloud": "eks", "licence": "BSD-3-Clause"},
+    "many workers": NAMED | {"distributed": "yes", "licence": "proprietary"},
     "an assistant": {"assistant": "yes"},
-} | {f"own, {task}": {"data": "own", "task": task, "cloud": "none"} for task in TASKS}
+} | {f"own, {task}": OWN | {"task": task} for task in TASKS}
 MOST_FILES, MOST_LINES, MOST_TARGETS = 90, 3_000, 15
 UNRENDERED = re.compile(
     r"(?<!\$)\{\{-? *[a-z_]|\{%-? "
@@ -75,11 +83,13 @@ def test_a_project_has_the_expected_files_and_only_those(
 ) -> None:
     project = generate(template, tmp_path / "project", **answers)
     assert files_of(project) == expected_files(template, answers)
+    nothing_unrendered(project)
 
 
 def test_a_project_is_called_what_its_folder_is(template: Path, tmp_path: Path) -> None:
+    part = part_of(template, tmp_path / "template", "README.md")
     for folder, name in (("churn-radar", "churn-radar"), ("Über 1", "Fivestage")):
-        project = generate(template, tmp_path / folder)
+        project = generate(part, tmp_path / folder)
         answers = yaml.safe_load((project / ANSWERS).read_text(encoding="utf-8"))
         assert answers["project_name"] == name
         assert name in (project / "README.md").read_text(encoding="utf-8").splitlines()[0]
@@ -97,7 +107,7 @@ def test_with_default_answers_the_files_are_the_templates_byte_for_byte(
 @pytest.mark.parametrize("task", TASKS)
 def test_what_an_owner_has_to_know_stays_small(template: Path, tmp_path: Path, task: str) -> None:
     """The counts of files, lines of Python (tests included) and make targets, outside of packages/."""
-    project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
+    project = generate(template, tmp_path / "project", **OWN, task=task)
     own = sorted(name for name in files_of(project) if not name.startswith("packages/"))
     lines = {
         name: len((project / name).read_text(encoding="utf-8").splitlines())
@@ -113,7 +123,7 @@ def test_what_an_owner_has_to_know_stays_small(template: Path, tmp_path: Path, t
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_file_says_in_its_first_line_what_it_is(template: Path, tmp_path: Path, task: str) -> None:
-    project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
+    project = generate(template, tmp_path / "project", **OWN, task=task)
     silent = [
         name
         for name in files_of(project)
@@ -129,8 +139,8 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
     template: Path, tmp_path: Path, task: str
 ) -> None:
     """As if `make init` had been run on the default project, with a small table of scikit-learn."""
-    project = generate(template, tmp_path / "project", data="own", task=task, project_name="Churn radar")
-    expected = generate(template, tmp_path / "expected", project_name="Churn radar")
+    project = generate(template, tmp_path / "project", **OWN, task=task)
+    expected = generate(template, tmp_path / "expected", **OWN | {"data": "flights"})
     remove_demo(expected)
     assert files_of(project) == files_of(expected)
     told = {
@@ -149,7 +159,6 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
     assert (project / "monitoring" / "dashboard.json").read_text() == dashboard_text(contract)
     assert (project / "monitoring" / "rules.yaml").read_text() == rules_text(contract)
     assert yaml.safe_load((project / ANSWERS).read_text())["task"] == task
-    nothing_unrendered(project)
     for verb in ("check", "format --check"):
         words = [sys.executable, "-m", "ruff", *verb.split()]
         done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
@@ -165,7 +174,7 @@ def without_sizes(page: str) -> str:
 def test_the_pages_of_a_project_tell_of_its_own_problem_and_of_nothing_measured_elsewhere(
     template: Path, tmp_path: Path, task: str
 ) -> None:
-    project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
+    project = generate(template, tmp_path / "project", **OWN, task=task)
     pages = [*project.glob("*.md"), *(project / "docs").rglob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     measured = [
@@ -188,7 +197,7 @@ def test_the_pages_of_a_project_tell_of_its_own_problem_and_of_nothing_measured_
 def test_make_in_a_generated_project_leaves_the_environment_of_this_checkout_alone(
     template: Path, tmp_path: Path
 ) -> None:
-    project = generate(template, tmp_path / "project", data="own", cloud="none")
+    project = generate(template, tmp_path / "project", **OWN, task="binary")
     told = make(project, "--dry-run", "test")
     assert "pytest" in told
     assert "pip install" not in told
@@ -208,19 +217,17 @@ def test_the_examples_are_what_make_init_writes(tmp_path: Path, task: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("licence", "spdx", "words"),
+    ("name", "spdx", "words"),
     [
-        ("MIT", "MIT", "Copyright (c) Ann & Co."),
-        ("BSD-3-Clause", "BSD-3-Clause", "Redistribution and use"),
-        ("proprietary", "LicenseRef-Proprietary", "All rights reserved"),
+        ("no cloud", "MIT", "Copyright (c) Ann & Co."),
+        ("one cloud", "BSD-3-Clause", "Redistribution and use"),
+        ("many workers", "LicenseRef-Proprietary", "All rights reserved"),
     ],
 )
 def test_names_and_licence_stand_where_they_belong(
-    template: Path, tmp_path: Path, licence: str, spdx: str, words: str
+    template: Path, tmp_path: Path, name: str, spdx: str, words: str
 ) -> None:
-    answers = {"project_name": "Churn radar 2", "description": "Who leaves, and why?", "author": "Ann & Co."}
-    of_zenml = {"email": "ann@example.org", "template": "url"}  # what `zenml init --template` answers unasked
-    project = generate(template, tmp_path / "project", licence=licence, **answers, **of_zenml)
+    project = generate(template, tmp_path / "project", **MATRIX[name])
     about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert about["name"] == "churn-radar-2"
     assert about["description"] == "Who leaves, and why?"
@@ -233,8 +240,7 @@ def test_names_and_licence_stand_where_they_belong(
     assert not (project / "docs" / "design").exists()
     told = yaml.safe_load((project / ANSWERS).read_text())
     assert told["project_name"] == "Churn radar 2"
-    assert not set(of_zenml) & set(told)
-    nothing_unrendered(project)
+    assert not {"email", "template"} & set(told)
 
 
 def nothing_unrendered(project: Path) -> None:
@@ -252,12 +258,13 @@ def nothing_unrendered(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cloud", "kept"), [("none", set()), ("eks", {"eks"}), ("all", {"gke", "eks", "aks"})]
+    ("name", "kept"),
+    [("no cloud", set()), ("one cloud", {"eks"}), ("many workers", {"gke", "eks", "aks"})],
 )
 def test_a_cloud_that_is_not_wanted_leaves_no_trace(
-    template: Path, tmp_path: Path, cloud: str, kept: set[str]
+    template: Path, tmp_path: Path, name: str, kept: set[str]
 ) -> None:
-    project = generate(template, tmp_path / "project", cloud=cloud, registry="ghcr.io/team")
+    project = generate(template, tmp_path / "project", **MATRIX[name])
     overlays = {path.name for path in (project / "k8s" / "overlays").iterdir()}
     assert overlays & {"gke", "eks", "aks"} == kept
     told = (project / "docs" / "kubernetes.md").read_text().split("## ")[0]
@@ -265,7 +272,6 @@ def test_a_cloud_that_is_not_wanted_leaves_no_trace(
     production = (project / "k8s" / "components" / "production" / "kustomization.yaml").read_text()
     assert "newName: ghcr.io/team/fivestage-serving" in production
     assert "registry.example.com" not in production
-    nothing_unrendered(project)
 
 
 @pytest.mark.parametrize("name", ["", "9 lives", "a", "x" * 60, "semi;colon", 'quote"', "ends-"])
@@ -279,8 +285,8 @@ def test_use_this_template_and_one_command(template: Path, tmp_path: Path) -> No
     copy = tmp_path / "copy"
     subprocess.run(["/bin/cp", "-r", template, copy], check=True)
     commit(copy, "Initial commit")
-    start(copy, {"project_name": "Churn radar"}, "gh:somebody/template")
-    expected = generate(template, tmp_path / "expected", project_name="Churn radar")
+    start(copy, OWN | {"data": "flights"}, "gh:somebody/template")
+    expected = generate(template, tmp_path / "expected", **OWN | {"data": "flights"})
     found = {name for name in files_of(copy) if not name.startswith(".git/")}
     assert found == files_of(expected)
     assert (copy / "README.md").read_text() == (expected / "README.md").read_text()

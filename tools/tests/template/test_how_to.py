@@ -11,7 +11,7 @@ import pytest
 from fivestage.contract.contract import TASKS
 from tests.repositories import commit
 from tests.scaffold.odd_tables import keys
-from tools.tests.template.projects import generate, make, run_tests
+from tools.tests.template.projects import OWN, generate, make, run_tests
 
 COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
     "binary": {"amount": "mean_area", "age": "mean_radius"},
@@ -101,7 +101,7 @@ def lint(project: Path) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_code_of_the_pages_fits_where_they_say(template: Path, tmp_path: Path, task: str) -> None:
-    project = generate(template, tmp_path / "project", data="own", task=task, cloud="none")
+    project = generate(template, tmp_path / "project", **OWN, task=task)
     follow_all_pages(project, task)
     _, recipe, others = blocks(project, "add-a-candidate", COLUMNS[task])
     candidates = project / "problem" / "candidates.py"
@@ -116,7 +116,7 @@ def test_the_code_of_the_pages_fits_where_they_say(template: Path, tmp_path: Pat
 def test_what_the_pages_add_is_tested_trained_served_and_watched(
     template: Path, tmp_path: Path, task: str
 ) -> None:
-    project = commit(generate(template, tmp_path / "project", data="own", task=task, cloud="none"), "start")
+    project = commit(generate(template, tmp_path / "project", **OWN, task=task), "start")
     follow_all_pages(project, task)
     make(project, "test", "ARGS=-q")
     printed = make(project, "demo")
@@ -130,7 +130,7 @@ def test_what_the_pages_add_is_tested_trained_served_and_watched(
 
 @pytest.mark.long
 def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None:
-    project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
+    project = commit(generate(template, tmp_path / "project", **OWN), "start")
     make(project, "init", *(f"{name}={value}" for name, value in keys(tmp_path).items()))
     features = project / "problem" / "features.py"
     _, history, line = blocks(project, "add-a-feature", {"customer": "customer_id"})
@@ -144,7 +144,7 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
 @pytest.mark.long
 def test_a_target_of_ones_own(template: Path, tmp_path: Path) -> None:
     """By hand, in the same task: the label, its meaning, and another name."""
-    project = commit(generate(template, tmp_path / "project", data="own", cloud="none"), "start")
+    project = commit(generate(template, tmp_path / "project", **OWN), "start")
     dataset, contract = (project / "problem" / name for name in ("dataset.py", "problem.yaml"))
     (block,) = blocks(project, "your-own-table", {"amount": "mean_area"})
     (label,) = re.findall(r"(?m)^ +label = .*\n", dataset.read_text(encoding="utf-8"))

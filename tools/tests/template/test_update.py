@@ -18,7 +18,7 @@ from fivestage.scaffold.demo import FILES
 from tests.repositories import commit, git
 from tools.template.examples import KEEP
 from tools.tests.exported import export
-from tools.tests.template.projects import ANSWERS, files_of, generate, link_environment, run_tests
+from tools.tests.template.projects import ANSWERS, files_of, generate, link_environment, part_of, run_tests
 
 FAST = ("tests/test_problem.py", "tests/test_pipelines.py")
 EDITS = {  # as an owner would: a line of their own in each of ten files, and a value changed in some
@@ -43,8 +43,11 @@ def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
     template: Path, tmp_path: Path, tags: tuple[str, str]
 ) -> None:
     """Ten files outside problem/ are the owner's too; the template changes the library and other lines."""
-    upstream = tmp_path / "upstream"
-    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
+    library, others = (
+        "packages/fivestage/src/fivestage/common/errors.py",
+        ("docs/serving.md", "problem/raw.py"),
+    )
+    upstream = part_of(template, tmp_path / "upstream", *EDITS, library, "problem/problem.yaml", *others)
     commit(upstream, "first", tags[0])
     project = commit(generate(upstream, tmp_path / "project", project_name="Churn radar"), "start")
     for name, (before, after) in EDITS.items():
@@ -55,11 +58,11 @@ def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
         "# mine\n" + (project / "problem/problem.yaml").read_text()
     )
     (project / "notes.md").write_text("mine\n")
-    (project / "docs" / "serving.md").unlink()
-    (project / "problem" / "raw.py").unlink()
+    for name in others:
+        (project / name).unlink()
     commit(project, "edits of an owner")
 
-    for name in ("problem/problem.yaml", "packages/fivestage/src/fivestage/common/errors.py", *EDITS):
+    for name in ("problem/problem.yaml", library, *EDITS):
         (upstream / name).write_text((upstream / name).read_text() + "\n# news\n")
     (upstream / "docs" / "news.md").write_text("# News\n")
     commit(upstream, "second", tags[1])
@@ -73,11 +76,10 @@ def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
     contract = (project / "problem" / "problem.yaml").read_text()
     assert contract.startswith("# mine\n")
     assert "# news" not in contract
-    assert (project / "packages/fivestage/src/fivestage/common/errors.py").read_text().endswith("# news\n")
+    assert (project / library).read_text().endswith("# news\n")
     assert (project / "docs" / "news.md").exists()
     assert (project / "notes.md").read_text() == "mine\n"
-    assert not (project / "docs" / "serving.md").exists()
-    assert not (project / "problem" / "raw.py").exists()
+    assert not [name for name in others if (project / name).exists()]
     version = yaml.safe_load((project / ANSWERS).read_text())["_commit"]
     assert git(upstream, "rev-parse", version) == git(upstream, "rev-parse", "HEAD")
     assert version == (tags[1] or version)
@@ -86,8 +88,7 @@ def test_an_update_merges_the_library_and_leaves_what_the_owner_wrote(
 def test_an_update_with_a_conflict_never_says_that_all_is_done(
     template: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    upstream = tmp_path / "upstream"
-    subprocess.run(["/bin/cp", "-r", template, upstream], check=True)
+    upstream = part_of(template, tmp_path / "upstream", "run.py")
     commit(upstream, "first", "v0.3.0")
     project = commit(generate(upstream, tmp_path / "project", project_name="Churn radar"), "start")
     for folder, word in ((project, "mine"), (upstream, "theirs")):
