@@ -34,6 +34,7 @@ logger = logging.getLogger("serving")
 RETRY = {"Retry-After": "1"}
 MAX_EXPLAINED = 10  # rows of a request; each takes some milliseconds
 PRUNE_SECONDS = 1.0
+CHECKPOINT_SECONDS = 0.25
 
 
 class PredictionService:
@@ -90,6 +91,7 @@ class PredictionService:
         repeat("reload", settings.watch_seconds, self.reload)
         repeat("poll", settings.poll_seconds, self._poll)
         repeat("prune", PRUNE_SECONDS, self._prune)
+        repeat("checkpoint", CHECKPOINT_SECONDS, self._checkpoint)
         repeat("shadow", 0, self._shadow)
 
     async def stop(self) -> None:
@@ -303,6 +305,9 @@ class PredictionService:
         self.metrics.spooled.set(waiting)
         if waiting:
             await asyncio.to_thread(self._drain)
+
+    async def _checkpoint(self) -> None:
+        await asyncio.to_thread(self.store.checkpoint)
 
     def _drain(self) -> None:
         with closing(open_store(self.settings.database_url)) as store:

@@ -82,6 +82,9 @@ class Store(ABC):
     def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
         """Number and columns of a table's rows that are committed, above a number and in their order."""
 
+    def checkpoint(self) -> None:  # noqa: B027 (a server sees to it itself)
+        """Move what has been committed to where it stays; called from a thread."""
+
     async def call(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
