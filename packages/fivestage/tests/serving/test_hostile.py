@@ -17,6 +17,7 @@ from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Running, Traffic, deploy, running
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,9 @@ def good(traffic: Traffic) -> bytes:
         (b"GET " + b"/" * 8 * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),
+        (CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),  # trailers
+        (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
+        (CHUNKED + b"2;" + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (b"", 408),
         (b"GET / HTTP/1.1\r\nHos", 408),
         (POST + b"Content-Length: 500\r\n\r\n{", 408),

@@ -19,6 +19,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
+from fivestage.serving.http_protocol import LINGER_SECONDS
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.single_write import SingleWrite
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
@@ -127,6 +128,22 @@ def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, 
         thread.join()
     assert lost == []
     assert set(statuses) == {200}
+
+
+def test_what_came_while_a_stopping_service_was_busy_is_answered(live: Running, traffic: Traffic) -> None:
+    """Timers run before what has been received: the connection was closed without reading it."""
+    with connected(live) as connection:
+        ask(connection, good(traffic))
+        name = connection.getsockname()
+        (protocol,) = [one for one in live.server.server_state.connections if one.client == name]  # type: ignore[union-attr]
+
+        def stop_and_be_busy() -> None:
+            protocol.shutdown()
+            connection.sendall(good(traffic))
+            time.sleep(LINGER_SECONDS + 0.2)
+
+        protocol.loop.call_soon_threadsafe(stop_and_be_busy)
+        assert said(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psutil
 import pytest
+import uvicorn
 
 from fivestage.artifact.artifact import Artifact
 from fivestage.common.errors import UserError
@@ -17,6 +20,7 @@ from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
 from fivestage.serving.log import open_store, predictions
+from fivestage.serving.server import Workers
 from fivestage.serving.service_settings import Settings
 from tests.serving.conftest import Traffic, deploy, first_events, free_port
 from tests.serving.test_log import until
@@ -111,3 +115,14 @@ def test_workers_that_cannot_start_are_given_up(tmp_path: Path, artifact: Artifa
     with pytest.raises(UserError, match="no known kind"):
         local.start(settings)
     assert local.process(settings) is None
+
+
+def test_a_stop_closes_the_port_before_the_workers_end() -> None:
+    """The parent's port stayed open: clients that came again were let in, and then cut off."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    config = uvicorn.Config("none", workers=2)
+    with mock.patch("signal.signal"):
+        Workers(config, [listener]).terminate_all()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=60)

@@ -122,7 +122,7 @@ class GroupCommit:
             else:
                 self.error = ""
                 return None
-        self.error = str(failed)
+        self.error = str(failed).rstrip(".")
         return failed
 
 

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol within limits: what stock uvicorn lacks against slow, endless and too many clients.
 
-408 for requests that arrive too slowly, 431 for endless heads, 503 for connections above the limit and, at a
-fifth of the cost, for requests above it; at the end `connection: close` and a moment for what is on its way.
+408 for requests that arrive too slowly, 431 for endless heads, 503 for connections above the limit; at the
+end `connection: close` and a moment for what is on its way.
 """
 
 import re
@@ -12,12 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
-BUSY = too_many().message()
-MAX_HEAD_BYTES = 65_536  # of a request before its body
+MAX_HEAD_BYTES = 65_536  # of a request that are not its body
 LINGER_SECONDS = 0.3  # in which a stopping service takes what was on its way
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -29,8 +26,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
-        self._settings, self._service, self._admission = state.settings, state.service, state.admission
-        self._head_bytes: int | None = None  # of the request whose head is arriving
+        self._settings, self._service = state.settings, state.service
+        self._head_bytes = 0  # of a head, or of trailers, since the last of a body; 0: none is arriving
         self._waited_seconds, self._stopping = 0, False
 
     def connection_made(self, transport: Any) -> None:
@@ -42,28 +39,37 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._admission.is_full and self._turn_away(data):
-            return
         if b"pgrade" in data or b"PGRADE" in data:
             data = self._without_upgrade(data)
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(ProblemError(431, f"The request's head is longer than {MAX_HEAD_BYTES} bytes."))
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            why = f"The request's head, or what follows its body, is longer than {MAX_HEAD_BYTES} bytes."
+            self._refuse(ProblemError(431, why))
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        self._head_bytes = self._waited_seconds = 0
+        self._head_bytes, self._waited_seconds = 1, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        self._head_bytes = None
+        self._head_bytes = 0
+        self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has looked at
         super().on_headers_complete()
         # Without time to drain, clients are told once the port is closed: else they would come again at once.
         if self._stopping or (self._service.draining and self._settings.drain_seconds):
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """See httptools."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """See uvicorn."""
@@ -73,7 +79,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The service stops: what has begun is answered, and what a client may have sent already."""
         self._stopping = True
-        self.loop.call_later(LINGER_SECONDS if self._is_idle() else 0, super().shutdown)
+        linger = LINGER_SECONDS if self._is_idle() else 0
+        # Twice, as timers come before what has been received: a busy loop would close without reading.
+        self.loop.call_later(linger, self.loop.call_later, 0.01, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
@@ -84,7 +92,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.parser is None:
             return
         self.loop.call_later(1, self._count_second)
-        arriving = self.cycle is None or self._head_bytes is not None or self.cycle.more_body
+        arriving = self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
         unread = self.flow.write_paused or self.transport.is_closing()
         self._waited_seconds = self._waited_seconds + 1 if unread or arriving else 0
         if self._waited_seconds > (seconds := self._settings.request_seconds):
@@ -100,19 +108,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """The request without its wish to upgrade: a server may ignore it, and the parser must not see it."""
         head, end, body = data.partition(b"\r\n\r\n")
         return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._is_idle() else data
-
-    def _turn_away(self, data: bytes) -> bool:
-        """Answer a whole request with 503 before it is parsed; whether that was possible."""
-        head, _, body = data.partition(b"\r\n\r\n")
-        arriving = self._head_bytes is not None or (self.cycle is not None and self.cycle.more_body)
-        is_whole = _LENGTH.findall(head) == [b"%d" % len(body)] and not _SPECIAL.search(head)
-        if arriving or not (is_whole and self._is_idle()):
-            return False
-        self.transport.write(BUSY)
-        self._service.metrics.answered("POST", "shed", 503, 0.0)
-        self._waited_seconds = 0
-        self.on_response_complete()
-        return True
 
     def _refuse(self, problem: ProblemError) -> None:
         self.transport.write(problem.message(b"connection: close\r\n"))

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from fivestage.common.errors import UserError
 from fivestage.serving.background import BackgroundTasks
@@ -83,7 +84,22 @@ def run(app: str) -> None:
         settings.worker_metrics.mkdir(parents=True)
         os.environ[SHARED_FOLDER] = str(settings.worker_metrics)
     log_to_stderr()
-    uvicorn.run(app, factory=True, **uvicorn_options(settings))
+    options = uvicorn_options(settings)
+    if settings.workers == 1:
+        uvicorn.run(app, factory=True, **options)
+    else:
+        config = uvicorn.Config(app, factory=True, **options)
+        Workers(config, [config.bind_socket()]).run()
+
+
+class Workers(Multiprocess):
+    """uvicorn's, which told to stop leaves no port open on which nobody answers any more."""
+
+    def terminate_all(self) -> None:
+        """See uvicorn."""
+        for one in self.sockets:
+            one.close()
+        super().terminate_all()
 
 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:

@@ -134,7 +134,7 @@ class PredictionService:
         try:
             await self._commit.add(record)
         except Exception as error:  # whatever the database says
-            raise ProblemError(503, "The answer could not be logged.", headers=RETRY) from error
+            raise ProblemError(503, "The answer cannot be logged: send this again.", headers=RETRY) from error
         self._count(model, predictions)
         if self.shadow.model is not None and self.shadow.offer(name, rows):
             self.metrics.shadows_dropped.inc()
