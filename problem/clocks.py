@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fivestage.common.columns import Ints
-
+Ints = NDArray[np.int64]
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 YEARS = (2000, 2039)  # in which `fivestage.common.clock` knows the time zones
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import digest_of_files
-from fivestage.contract.contract import Contract, Event, NumberColumn
+from fivestage.contract.contract import Contract
 from fivestage.features.problem import Tables
 from problem.clocks import DAY, HOUR, MINUTE, epoch_seconds, is_clock, midnights, since_midnight, utc, whole
 from problem.raw import part_folders, raw_folder, read_all, read_raw
@@ -76,7 +76,7 @@ def clean(raw: Mapping[str, pd.DataFrame], contract: Contract) -> Tables:
     """
     airports = _airports(raw["airports"])
     flights, impossible = _flights(raw["flights"], airports)
-    hours, doubtful = _weather(raw["weather"], contract.events.get("weather"))
+    hours, doubtful = _weather(raw["weather"], contract)
     rows = _rows(flights, contract)
     return Tables(
         rows=rows,
@@ -136,14 +136,15 @@ def _flights(raw: pd.DataFrame, airports: pd.DataFrame) -> tuple[pd.DataFrame, p
     return good, rejected
 
 
-def _weather(raw: pd.DataFrame, event: Event | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _weather(raw: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Hours of weather, values outside the contract's range set missing; a report on what is wrong."""
     hours = raw.drop(columns="time_hour").assign(hour=epoch_seconds(raw["time_hour"]))
     doubtful = []
-    for name, column in event.columns.items() if event else ():
-        if isinstance(column, NumberColumn) and name in hours:
-            outside = hours[name].notna() & ~hours[name].between(column.min, column.max)
-            reason = f"outside {column.min:g} to {column.max:g}"
+    event = contract.events.get("weather")
+    for name, (low, high) in event.ranges.items() if event else ():
+        if name in hours:
+            outside = hours[name].notna() & ~hours[name].between(low, high)
+            reason = f"outside {low:g} to {high:g}"
             doubtful.append(_report("weather", hours[name], outside, reason, kept=True))
             hours[name] = hours[name].mask(outside)
     checks: list[Check] = [

@@ -1,6 +1,7 @@
 """What is known at decision time, written once: for a year of flights in a batch and for one row online.
 
-`EVENTS` says what each kind of event adds to the log, `SETS` turns a row and its past into features. Both see
+The functions of facts say what each kind of event adds to the log, those of `SETS` turn a row and its past
+into features. Both see
 either single values or whole columns (`fivestage.common.columns`). Nothing is built on the plane: its tail number is
 missing only for cancelled flights. Month and holidays are left out: with less than a year known they memorise
 days.
@@ -8,8 +9,8 @@ days.
 
 from fivestage.common.clock import local, minute_of_day, weekday
 from fivestage.common.columns import Row, Value, clip, later, lookup
-from fivestage.features.definitions import EventMapper, FeatureDefinitions, Features, FeatureSet, Reference
-from fivestage.features.stores import AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView, WindowQuery
+from fivestage.features.definitions import FeatureDefinitions, Reference
+from fivestage.features.stores import AdditiveEvent, LatestValue, PointInTimeView, WindowQuery
 
 HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
@@ -21,12 +22,12 @@ REACH_HOURS = MONTH_HOURS  # no window looks further back
 # --- events to facts ----------------------------------------------------------------------------------------
 
 
-def schedule_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def schedule_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """A flight is due."""
     return [AdditiveEvent("waiting/origin", event["origin"], event["scheduled_departure"], (1,))]
 
 
-def departure_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def departure_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """A flight has left, late or not."""
     due, left, origin = event["scheduled_departure"], event["departed_at"], event["origin"]
     values = ((left - due >= LATE) * 1, clip((left - due) // 60, -15, 240))
@@ -37,13 +38,13 @@ def departure_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     ]
 
 
-def landing_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def landing_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """A flight has arrived, disrupted or not."""
     due, landed = event["scheduled_arrival"], event["landed_at"]
     return _ended(event, reference, landed, (landed - due >= LATE) * 1, clip((landed - due) // 60, -30, 240))
 
 
-def cancellation_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def cancellation_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """A flight will not leave: disrupted, and no longer waiting."""
     known, origin = event["cancelled_at"], event["origin"]
     return [
@@ -53,20 +54,22 @@ def cancellation_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
     ]
 
 
-def diversion_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def diversion_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """A flight has landed elsewhere: disrupted."""
     known = event["diverted_at"]
     return _ended(event, reference, known, known * 0 + 1, known * 0 + 120)
 
 
-def weather_facts(event: Row, reference: Reference) -> list[LoggedEvent]:
+def weather_facts(event: Row, reference: Reference) -> list[LatestValue]:
     """An hour's weather, known when the hour is over."""
     return [
         LatestValue("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))
     ]
 
 
-def _ended(event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value) -> list[LoggedEvent]:
+def _ended(
+    event: Row, reference: Reference, at: Value, disrupted: Value, delay: Value
+) -> list[AdditiveEvent]:
     carrier, origin, dest = event["carrier"], event["origin"], event["dest"]
     keys = {
         "ended/origin": origin,
@@ -84,20 +87,10 @@ def _region(dest: Value, reference: Reference) -> Value:
     return lookup(reference["region"], dest, "elsewhere")
 
 
-EVENTS: dict[str, EventMapper] = {
-    "schedule": schedule_facts,
-    "departure": departure_facts,
-    "landing": landing_facts,
-    "cancellation": cancellation_facts,
-    "diversion": diversion_facts,
-    "weather": weather_facts,
-}
-
-
 # --- a row and its past to features -------------------------------------------------------------------------
 
 
-def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """What the timetable says."""
     clock = local(row["scheduled_departure"], HOME)
     return {
@@ -110,7 +103,7 @@ def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -
     }
 
 
-def weather(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+def weather(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """The last hour of weather known at the origin, and how it has changed."""
     now = past.latest("weather", row["origin"], at, 6, len(WEATHER))
     before = past.latest("weather", row["origin"], at - 3 * 3600, 6, len(WEATHER))
@@ -147,7 +140,7 @@ _NEAR = tuple(
 )
 
 
-def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """How flights like this one fared, over short and long windows."""
     origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
     both = (origin, carrier)
@@ -163,7 +156,7 @@ def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) ->
         "ended/route": (origin, dest),
         "ended/flight": (carrier, row["flight"]),
     }
-    features: Features = {}
+    features: dict[str, Value] = {}
     *fared, waiting, cancelled = past.windows(_PAST, keys, at)
     for (rate, minutes), (count, bad, total) in zip(_NAMED, fared, strict=True):
         features[rate] = _rate(bad, count)
@@ -175,7 +168,7 @@ def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) ->
     return features
 
 
-def network(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+def network(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """How neighbouring destinations fared, and this destination from other origins."""
     origin, dest = row["origin"], row["dest"]
     keys = {
@@ -184,7 +177,7 @@ def network(row: Row, at: Value, past: PointInTimeView, reference: Reference) ->
         "ended/route": (origin, dest),
     }
     found = past.windows(_AROUND, keys, at)
-    features: Features = {}
+    features: dict[str, Value] = {}
     for (rate, minutes, elsewhere), near, here, route in zip(
         _NEAR, found[::3], found[1::3], found[2::3], strict=True
     ):
@@ -204,11 +197,22 @@ def _mean(total: Value, count: Value) -> Value:
     return total / (count + 1)
 
 
-SETS: dict[str, FeatureSet] = {
+SETS = {
     "schedule": schedule,
     "weather": weather,
     "history": history,
     "network": network,
 }
 
-FEATURES = FeatureDefinitions(EVENTS, SETS, REACH_HOURS)
+FEATURES = FeatureDefinitions(
+    events={
+        "schedule": schedule_facts,
+        "departure": departure_facts,
+        "landing": landing_facts,
+        "cancellation": cancellation_facts,
+        "diversion": diversion_facts,
+        "weather": weather_facts,
+    },
+    sets=SETS,
+    reach_hours=REACH_HOURS,
+)

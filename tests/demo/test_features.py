@@ -18,7 +18,7 @@ from fivestage.features.problem import Tables
 from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from problem import PROBLEM
 from problem.dataset import LEG, ORIGINS
-from problem.features import EVENTS, REACH_HOURS, SETS, WEATHER, WINDOWS
+from problem.features import REACH_HOURS, SETS, WEATHER, WINDOWS
 
 HOUR, DAY = 3600, 86_400
 NOON = 1_362_848_400  # 2013-03-09T17:00:00Z; New York's clocks go forward the next night
@@ -66,7 +66,7 @@ def batch(
 ) -> dict[str, Any]:
     """The same features by the column, with the whole future in the table."""
     frames: dict[str, Any] = {}
-    for kind in EVENTS:
+    for kind in PROBLEM.features.events:
         told = [event for other, event in events if other == kind]
         if told:
             frames[kind] = {name: [event[name] for event in told] for name in told[0]}

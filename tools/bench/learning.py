@@ -8,7 +8,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import epoch
 from fivestage.data.event_tables import ingest_tables
 from fivestage.data.splits import cut
 from fivestage.evaluation.evaluate import decision_day
@@ -40,7 +39,7 @@ def learning_curve() -> Iterator[Learnt]:
     rows, event_tables, _ = ingest_tables(
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
-    as_of = epoch(contract.split.test_start)
+    as_of = contract.split.test_start_at
     windows = cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), contract.split, as_of)
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     sample, days = training_sample(rows, features, windows, contract), decision_day(rows)

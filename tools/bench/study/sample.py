@@ -11,7 +11,7 @@ import pandas as pd
 
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import Contract, epoch
+from fivestage.contract.contract import Contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables, ingest_tables
 from fivestage.data.splits import TemporalSplit, windows_at
@@ -53,7 +53,7 @@ def studied() -> Studied:
     begun = time.process_time()
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
     spent = time.process_time() - begun
-    windows = windows_at(rows, contract.split, epoch(contract.split.test_start))
+    windows = windows_at(rows, contract.split, contract.split.test_start_at)
     return Studied(
         contract,
         rows,

@@ -135,7 +135,7 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
     features = project / "problem" / "features.py"
     _, history, line = blocks(project, "add-a-feature", {"customer": "customer_id"})
     paste(features, history, before="SETS: dict")
-    paste(features, line, instead="SETS: dict[str, FeatureSet] = {\n")
+    paste(features, line, instead="SETS = {\n")
     make(project, "format")
     lint(project)
     run_tests(project, "tests/test_problem.py", "tests/test_model.py")

@@ -99,7 +99,6 @@ def _challenger(chosen: argparse.Namespace) -> None:
     prepare_environment()
     import yaml
 
-    from fivestage.contract.contract import epoch
     from fivestage.orchestration.lineage import lineage_of
     from fivestage.registry.versions import ModelRegistry
     from fivestage_distributed.challenger import (
@@ -116,7 +115,7 @@ def _challenger(chosen: argparse.Namespace) -> None:
     text = chosen.config.read_text(encoding="utf-8") if chosen.config else "{}"
     config = ChallengerConfig.model_validate(yaml.safe_load(text))
     registry = ModelRegistry(problem.contract.name)
-    holder = opponent_of(registry, epoch(problem.contract.split.test_start))
+    holder = opponent_of(registry, problem.contract.split.test_start_at)
     opponent = registry.open(holder.version)[1] if holder else None
     model, reference, judged = challenge(
         problem, config, chosen.output, champion_answers(opponent) if opponent else None

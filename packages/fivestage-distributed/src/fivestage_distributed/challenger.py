@@ -21,7 +21,7 @@ from fivestage.artifact.calibration import AnyCalibration
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
-from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract, epoch
+from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.contract.strict_model import StrictModel
 from fivestage.data.event_tables import EventTables, ingest_tables
@@ -364,7 +364,7 @@ def windows_of(problem: Problem, rows: pd.DataFrame) -> TemporalSplit:
     """The contract's windows as of the start of its test window."""
     split = problem.contract.split
     decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
-    return cut(decided, known, split, epoch(split.test_start))
+    return cut(decided, known, split, split.test_start_at)
 
 
 def gate_lines(judged: Judged) -> str:

@@ -1,6 +1,6 @@
 """What a feature may not do is refused when training computes it, by a sentence that names it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,7 +110,7 @@ def test_a_decision_on_a_whole_column_points_to_the_helpers(asked: Asked) -> Non
 
 
 def test_so_it_does_in_the_function_of_an_event() -> None:
-    def delivery(event: Any, reference: Any) -> list[LoggedEvent]:
+    def delivery(event: Any, reference: Any) -> Sequence[LoggedEvent]:
         late = 1 if event["delay"] > 0 else 0
         return FEATURES.events["delivery"](event | {"late": late}, reference)
 

@@ -268,7 +268,7 @@ def test_a_training_on_request_is_as_of_the_day_or_of_the_latest(
     loop: RetrainingLoop, stand: Stand, as_of: str
 ) -> None:
     loop.retrain_now(as_of)
-    latest = str(day_of(max(epoch(CONTRACT.split.test_end), TRAINED)))
+    latest = str(day_of(max(CONTRACT.split.test_end_at, TRAINED)))
     assert stand.done == [f"retrain {as_of or latest} against 4"]
 
 

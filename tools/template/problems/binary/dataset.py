@@ -9,12 +9,11 @@ import os
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
 
-from fivestage.contract.contract import Contract, epoch
+from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import equals, number
 from fivestage.data.source import digest_of, read_file, reading
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
-from fivestage.features.stores import HOUR
 
 DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:breast_cancer")
 HEADERS = {  # of the table, and the names that the contract has for them
@@ -109,7 +108,7 @@ def load(contract: Contract, part: str = "") -> Tables:
         label = equals(table["target"], "malignant")
         rows["row_number"] = table.index
         rows["decided_at"] = simulated_times(label, 140, contract.split)
-        known_at = rows["decided_at"] + HOUR  # RECONSIDER: when is the outcome known?
+        known_at = rows["decided_at"] + 3600  # seconds. RECONSIDER: when is the outcome known?
     return tables_of(raw, rows, label, contract, known_at)
 
 
@@ -128,7 +127,7 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
         table = read(source)
         rows = clean(table)
         rows["row_number"] = table.get("row_number", table.index)
-        rows["decided_at"] = table.get("decided_at", epoch(contract.split.test_end))
+        rows["decided_at"] = table.get("decided_at", contract.split.test_end_at)
     return rows[list(contract.columns)]
 
 

@@ -6,8 +6,8 @@ known after `at` can be seen.
 """
 
 from fivestage.common.columns import Row, Value
-from fivestage.features.definitions import EventMapper, FeatureDefinitions, Features, FeatureSet, Reference
-from fivestage.features.stores import LoggedEvent, PointInTimeView
+from fivestage.features.definitions import FeatureDefinitions, Reference
+from fivestage.features.stores import AdditiveEvent, PointInTimeView
 
 COLUMNS = (
     "alcohol",
@@ -27,20 +27,20 @@ COLUMNS = (
 REACH_HOURS = 336  # no window looks further back; with room for the rows that prove a copy of the model
 
 
-def outcome_events(event: Row, reference: Reference) -> list[LoggedEvent]:
+def outcome_events(event: Row, reference: Reference) -> list[AdditiveEvent]:
     """What an outcome adds to the history of each entity: nothing, as there are no entities (KEYS)."""
     return []
 
 
-EVENTS: dict[str, EventMapper] = {"outcome": outcome_events}
+EVENTS = {"outcome": outcome_events}
 
 
-def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
+def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """The columns as they are."""
     return {name: row[name] for name in COLUMNS}
 
 
-SETS: dict[str, FeatureSet] = {
+SETS = {
     "columns": columns,
 }
 

@@ -14,7 +14,7 @@ from fivestage.cli.application import Stopwatch, say
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, REPORTS, RESULTS
-from fivestage.contract.contract import Contract, day_of, epoch
+from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment.local_process import settings_in, stop
 from fivestage.deployment.service_client import Deployment, require_free_port, url
@@ -76,7 +76,7 @@ class Simulation:
         """From a version's own time to the end of the test window; the results are kept for the report."""
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
         length = self.contract.monitoring.period_days * DAY
-        starts = range(first.as_of, epoch(self.contract.split.test_end) - length + 1, length)
+        starts = range(first.as_of, self.contract.split.test_end_at - length + 1, length)
 
         def outcomes(start: int) -> Exchange:
             return report_outcomes(self.settings, events.events, self.contract, start, start + length)

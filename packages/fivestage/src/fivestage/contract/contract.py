@@ -195,6 +195,12 @@ class Event(StrictModel):
             )
         return self
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The least and the most of each number."""
+        numbers = ((name, one) for name, one in self.columns.items() if isinstance(one, NumberColumn))
+        return {name: (one.min, one.max) for name, one in numbers}
+
     def known_at(self, event: Mapping[str, Any]) -> Any:
         """Epoch seconds from which an event, or a column of them, is known."""
         return event[self.known] + round(self.known_after_hours * 3600)
@@ -222,6 +228,16 @@ class Split(StrictModel):
         if self.test_end <= self.test_start:
             raise ValueError("test_end must come after test_start")
         return self
+
+    @property
+    def test_start_at(self) -> int:
+        """The start of the test window, epoch seconds."""
+        return epoch(self.test_start)
+
+    @property
+    def test_end_at(self) -> int:
+        """The end of the test window, epoch seconds."""
+        return epoch(self.test_end)
 
 
 class ServiceObjectives(StrictModel):

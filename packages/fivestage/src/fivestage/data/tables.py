@@ -6,7 +6,7 @@ import pandas as pd
 from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats
 from fivestage.common.errors import UserError, require_columns
-from fivestage.contract.contract import CategoryColumn, Contract, Split, epoch
+from fivestage.contract.contract import CategoryColumn, Contract, Split
 from fivestage.features.problem import Tables
 
 OUTCOME = "outcome"  # the event that reports what became of a row
@@ -132,7 +132,7 @@ def simulated_times(
         place = _strata(known.reset_index(drop=True).groupby(codes).median(), random)[codes]
     else:
         place = _strata(known, random)
-    start = epoch(split.test_end) - days * DAY
+    start = split.test_end_at - days * DAY
     return pd.Series(start + np.floor(place * days * DAY), known.index).reindex(label.index)
 
 

@@ -1,6 +1,6 @@
 """A project's features: what each kind of event adds to the log, and the sets that are computed from it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from fivestage.features.stores import (
 
 Reference = Mapping[str, Mapping[str, Any]]  # tables that do not change: column, then key
 Features = dict[str, Value]
-EventMapper = Callable[[Row, Reference], list[LoggedEvent]]
+EventMapper = Callable[[Row, Reference], Sequence[LoggedEvent]]
 FeatureSet = Callable[[Row, Value, PointInTimeView, Reference], Features]
 Frame = Any  # columns by name: a data frame, which the service does not know, or a dictionary of lists
 
@@ -72,7 +72,7 @@ class FeatureDefinitions:
             UnlearnableEventError: when the history could not take one of them in.
         """
         try:
-            found = self.events[kind](event, reference)
+            found = list(self.events[kind](event, reference))
         except (ArithmeticError, TypeError, ValueError) as error:
             raise UnlearnableEventError(f"An event of the kind {kind} cannot be counted: {error}.") from error
         for one in found:

@@ -139,7 +139,7 @@ class RetrainingLoop:
 
     def retrain_now(self, as_of: str = "") -> TrainingResult:
         """Train again whatever the verdict is; by default as of the latest day that is known."""
-        latest = max(epoch(self.contract.split.test_end), self._state().until, self._champion().as_of)
+        latest = max(self.contract.split.test_end_at, self._state().until, self._champion().as_of)
         request = RetrainingDecision(retrain=True, reason="somebody asks for it")
         return self._follow_once(request, epoch(day(as_of)) if as_of else latest)
 

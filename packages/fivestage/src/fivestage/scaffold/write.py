@@ -228,7 +228,7 @@ def _dataset(found: Draft) -> Fields:
         "label": found.target.code(f'table["{found.label}"]'),
         "row": "" if found.identifier else ROW,
         "simulated": _simulated(found),
-        "known": f"{_times(known)}.fillna({decided} + HOUR)" if known else f"{decided} + HOUR",
+        "known": f"{_times(known)}.fillna({decided} + 3600)" if known else f"{decided} + 3600",
         "in_parts": found.identifier is not None and not windows.simulated,
     }
 
