@@ -16,6 +16,7 @@ import pytest
 import run
 from fivestage.artifact.artifact import load_artifact
 from fivestage.common.settings import ROOT
+from fivestage.contract.contract import TimestampColumn
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
@@ -144,13 +145,23 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
         assert "answers at" in command(tmp_path, port, "deploy")
         pointer = json.loads((tmp_path / "var" / "serving" / "current").read_text())
         smoke = load_artifact(Path(pointer["folder"])).smoke
-        (row,) = json_rows(pd.DataFrame([smoke[0].row]), PROBLEM.contract.columns)
+        rows = pd.DataFrame([smoke[0].row])
+        (row,) = json_rows(rows, PROBLEM.contract.columns)
         assert httpx.post(f"http://127.0.0.1:{port}/predict", json=row).json()["predictions"]
     finally:
         command(tmp_path, port, "stop")
-    pd.DataFrame([row]).to_csv(tmp_path / "rows.csv", index=False)
+    for name, column in PROBLEM.contract.columns.items():
+        if isinstance(column, TimestampColumn):
+            rows[name] = pd.to_datetime(rows[name], unit="s", utc=True)
+    rows.to_parquet(tmp_path / "rows.parquet")  # a CSV has the separator and the forms of one's own table
     command(
-        tmp_path, port, "score", "--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out.csv")
+        tmp_path,
+        port,
+        "score",
+        "--input",
+        str(tmp_path / "rows.parquet"),
+        "--output",
+        str(tmp_path / "out.csv"),
     )
     assert len(pd.read_csv(tmp_path / "out.csv")) == 1
 

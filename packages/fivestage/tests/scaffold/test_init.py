@@ -900,6 +900,20 @@ def test_times_without_seconds_or_separators_are_read(tmp_path: Path) -> None:
     assert rows["at"].iloc[0] == epoch(pd.Timestamp("2023-01-01", tz="UTC").to_pydatetime())
 
 
+def test_a_row_of_totals_stretches_no_limit(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01").astype({"at": "str"})
+    frame["cost"] = np.random.default_rng(0).gamma(2, 100, 2_000).round(2)
+    total = frame.tail(1).assign(at="Total", cost=frame["cost"].sum())
+    written = []
+    for untimed, rows in enumerate((frame, pd.concat([frame, total]))):
+        rows.to_csv(tmp_path / "table.csv", index=False)
+        found = draft(InitOptions(str(tmp_path / "table.csv"), "cost", "at"))
+        assert found.untimed == untimed
+        write_problem(found, tmp_path / "problem")
+        written.append((tmp_path / "problem" / "problem.yaml").read_text())
+    assert written[0] == written[1]
+
+
 def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path) -> None:
     frame = orders(1, 2_000, "2023-01-01").drop(columns="order_id").astype({"y": "float64"})
     frame["Größe (cm)"] = np.random.default_rng(0).normal(170, 9, 2_000)

@@ -40,7 +40,8 @@ def reading(source: str) -> Iterator[None]:
     except KeyError as error:
         header = str(error.args[0]).removesuffix(" not in index")
         raise UserError(
-            f"{named(source)} has no column {header}. Add it; problem/dataset.py says what is read."
+            f"{named(source)} has no column {header}. Add it; problem/dataset.py says which columns are "
+            "read, and how a line is parted (sep)."
         ) from error
     except ImportError as error:
         raise UserError(f"{named(source)} needs a library that is not installed: {error}.") from error

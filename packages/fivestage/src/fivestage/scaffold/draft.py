@@ -166,16 +166,16 @@ def draft(options: InitOptions) -> Draft:
     repeated, drop = _repeats(table)
     drop = drop and options.duplicates != "keep"
     table = table.drop_duplicates() if drop else table
+    decided = _decided(table, options)
+    untimed = 0 if decided is None else int(decided.isna().sum())
+    if decided is not None:  # a row of totals has no time, and would stretch what is measured below
+        table, decided = table[decided.notna()], decided.dropna()
     target = find_target(table, options.target, options.positive, options.task, options.usual)
     labelled = ~np.isnan(target.label(table))
-    table = table[labelled]
+    table, decided = table[labelled], None if decided is None else decided[labelled]
     reserved = (*RESERVED, *FORECAST) if target.task == "regression" else RESERVED
     label = names_of([target.header], reserved)[target.header]
     found = _found(table, target.header, (*reserved, label), options)
-    decided = _decided(table, found, options)
-    untimed = 0 if decided is None else int(decided.isna().sum())
-    if decided is not None:
-        table, decided = table[decided.notna()], decided.dropna()
     _require_known_later(table, found, decided, options)
     windows = plan_windows(decided, len(table))
     _require_each_early(table, target, decided, windows)
@@ -304,13 +304,11 @@ def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
     return column
 
 
-def _decided(
-    table: pd.DataFrame, columns: Mapping[str, ColumnProfile], options: InitOptions
-) -> pd.Series | None:
-    """The decision times."""
+def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
+    """The decision times, NaN where none can be read."""
     if not options.time:
         return None
-    column = columns[options.time]
+    column = inspect_column(table[options.time], options.time, is_time=True)
     known = table[options.time].dropna()
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
