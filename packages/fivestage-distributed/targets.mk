@@ -25,6 +25,7 @@ $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requir
 	@$(call install-distributed,--no-deps --editable $(LIBRARY) --editable $(DISTRIBUTED))
 	@$(DISTRIBUTED_BIN)/python -c 'import torch' 2> $(DISTRIBUTED)/.venv/import.log || { \
 	    tail -n 1 $(DISTRIBUTED)/.venv/import.log >&2; $(call no-torch,does not import); }
+	@$(DISTRIBUTED_BIN)/python -m compileall -q -j 0 -x '$(UNCOMPILED)' $(DISTRIBUTED)/.venv/lib || true  # each process of a training imports it
 	@du -shc $(DISTRIBUTED)/.venv | awk 'END {print "On disk: " $$1 ", of which:"}'; \
 	    du -sh $(DISTRIBUTED)/.venv/lib/python*/site-packages/torch $(wildcard $(DISTRIBUTED)/.venv/lib/python*/site-packages/nvidia) \
 	    | awk '{count = split($$2, parts, "/"); print "  " parts[count] " " $$1}'
@@ -38,7 +39,7 @@ no-torch = version=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_
     "torch's CPU build for Python $$version $1 from $(or $(PIP_FIND_LINKS),torch's own index)." \
     "Let PIP_FIND_LINKS name a folder with its wheel, or unset it to take torch's own index;" \
     "or install the build for NVIDIA GPUs from PyPI, which runs without one too:" \
-    "make setup-distributed TORCH=cuda (2.7 GB to download on Linux).") >&2; \
+    "make setup-distributed TORCH=cuda (on Linux 2.7 GB to download, 4.5 GB on disk).") >&2; \
     exit 1
 
 # The equality table, the ring, the bubble, a kill and what follows, the plan: reports/distributed/index.html.
@@ -60,7 +61,7 @@ score: $(DISTRIBUTED_INSTALLED)
 endif
 
 test-distributed: check-distributed
-	@cd $(DISTRIBUTED) && .venv/bin/python -m pytest $(ARGS)
+	@cd $(DISTRIBUTED) && .venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check-distributed: $(DISTRIBUTED_INSTALLED)
 	@cd $(DISTRIBUTED) && .venv/bin/python -m mypy

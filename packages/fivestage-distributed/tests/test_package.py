@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PINNED = re.compile(r"(?m)^([a-z0-9-]+)==")
-SENTENCE = r"torch's CPU build for Python 3\.\d+ {}\. .* make setup-distributed TORCH=cuda \(2\.7 GB"
+SENTENCE = r"torch's CPU build for Python 3\.\d+ {}\. .* make setup-distributed TORCH=cuda \(on Linux 2\.7 GB"
 STAND_IN = """#!/bin/sh
 case "$*" in
     {fails}) echo "ImportError: libcudnn.so.9: no such file" >&2; exit 1 ;;
