@@ -15,7 +15,7 @@ from fivestage.contract.contract import Contract, day_of, iso
 from fivestage.deployment.local_process import settings_in
 from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
-from fivestage.monitoring.exposition import expose, exposed
+from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
@@ -116,7 +116,7 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
 def no_longer_wanted() -> None:
     """What the policy asked for has been done: Prometheus is told so before the next period is."""
     if METRICS.exists():
-        expose(exposed(METRICS) | {"retrain": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
+        expose({"retrain": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring", update=True)
 
 
 def nothing_logged() -> None:

@@ -19,7 +19,7 @@ from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.alerts import dashboard_text, operator_text, rules_text
+from fivestage.monitoring.alerts import texts
 from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
@@ -109,11 +109,7 @@ def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
 
 def test_rules_and_dashboard_follow_the_contract() -> None:
     contract = PROBLEM.contract
-    expected = {
-        "rules.yaml": rules_text(contract),
-        "prometheus_rule.yaml": operator_text(contract),
-        "dashboard.json": dashboard_text(contract),
-    }
+    expected = texts(contract)
     written = {name: (ROOT / "monitoring" / name).read_text(encoding="utf-8") for name in expected}
     assert written == expected, "run `make alerts`"
 

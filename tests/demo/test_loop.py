@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from fivestage.common.files import one_at_a_time
 from fivestage.contract.contract import day, epoch
 from fivestage.deployment.simulated_client import report_outcomes, request_decisions
-from fivestage.monitoring.state import STATE_FILE, MonitoringState
+from fivestage.monitoring.retraining_loop import STATE_FILE, MonitoringState
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from problem.dataset import clean

@@ -12,7 +12,7 @@ import numpy as np
 
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import DailyStatistic
-from fivestage.monitoring.drift_limits import Statistics
+from fivestage.monitoring.drift import Statistics
 
 Names = Mapping[str, Sequence[str]]  # the column that each number of a statistic tells of
 Reached = dict[tuple[int, str, str], list[float]]  # by windows' days, statistic and column

@@ -19,7 +19,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift_limits import WEEK
+from fivestage.monitoring.drift import WEEK
 from tools.bench.drift_trials import TOUCHED, Plan, Table, consecutive, drawn, window_of
 from tools.bench.faults import Fault, touched
 from tools.bench.peers import environment_of, installed

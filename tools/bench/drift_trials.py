@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,11 @@ from threadpoolctl import threadpool_limits
 from fivestage.common.columns import Ints
 from fivestage.evaluation.daily import Bools, Column, Floats
 from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window
-from fivestage.monitoring.drift import Reference, compare
-from fivestage.monitoring.drift_limits import WEEK, Limits, Statistics, calibrate, compare_days
+from fivestage.monitoring.drift import WEEK, Limits, Reference, Statistics, calibrate, compare, compare_days
 from fivestage.monitoring.label_drift import (
     LABEL,
     SCORE_INPUT,
     SURE_ROWS,
-    LabelResiduals,
     label_statistics,
 )
 from fivestage.monitoring.residuals import design_of
@@ -148,7 +147,7 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     """What windows do in which nothing changed but the days."""
     draw = np.random.default_rng([plan.others, number])
     of_reference, of_others = drawn(plan, draw)
-    reference = Reference.of(window_of(table, of_reference)[0])
+    reference = Reference(window_of(table, of_reference)[0])
     days, _ = reference.count(window_of(table, of_others)[0])
     found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
@@ -165,7 +164,7 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     """What is seen of each fault."""
     draw = np.random.default_rng([1, number])
     of_reference, of_others = drawn(plan, draw)
-    reference, others = Reference.of(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
+    reference, others = Reference(window_of(table, of_reference)[0]), window_of(table, of_others)[0]
     limits = {
         length: calibrate(reference.statistics, length, plan.false_alarm) for length in range(1, WEEK + 1)
     }
@@ -234,14 +233,14 @@ def reach_of(found: Statistics, usual: Statistics, where: Bools) -> tuple[str, f
 
 
 def labelled(
-    number: int, table: Table, plan: Plan, faults: list[LabelFault], kind: LabelResiduals
+    number: int, table: Table, plan: Plan, faults: list[LabelFault], task: str
 ) -> tuple[Unchanged, list[Seen]]:
     """The labels' own check: where nothing changed, and what is seen of each fault."""
     draw = np.random.default_rng([2, number])
     of_reference, of_others = drawn(plan, draw)
     (reference, then), (others, now) = (window_of(table, one) for one in (of_reference, of_others))
     design = replace(design_of(reference), zeros=())
-    usual = label_statistics(reference, table.label[then], table.forecast[then], design, kind)
+    usual = label_statistics(reference, table.label[then], table.forecast[then], design, task)
     lengths = {*range(1, WEEK + 1), *plan.lengths}
     limits = {length: calibrate(usual, length, plan.false_alarm) for length in lengths}
 
@@ -249,7 +248,7 @@ def labelled(
         return exceedance_of(days, usual, limits[length], weight)
 
     truth = np.asarray(table.label[now])
-    as_is = label_statistics(others, truth, table.forecast[now], design, kind)
+    as_is = label_statistics(others, truth, table.forecast[now], design, task)
     names = names_of(usual)
     null = Unchanged()
     for length in plan.lengths:
@@ -260,10 +259,31 @@ def labelled(
     seen = []
     for fault in faults:
         changed = fault.put(others.frame, truth, draw)
-        days = label_statistics(others, changed, table.forecast[now], design, kind)
+        days = label_statistics(others, changed, table.forecast[now], design, task)
         compared = names, (*OVERALL, *fault.columns)
         seen.append(judged(partial(look, days), np.ones(others.days), 0.0, undisturbed, compared))
     return null, seen
+
+
+def best_of_rate(
+    table: Table, plan: Plan, faults: list[LabelFault], task: str
+) -> Iterator[tuple[str, str, float]]:
+    """In what share of weeks a z-test of the label's bias sees another rate, by which rows are counted.
+
+    The test knows the bias of all days and how far days scatter, and spends all false alarms on one number.
+    """
+    window, rows = window_of(table, plan.days)
+    truth, forecast = np.asarray(table.label[rows]), table.forecast[rows]
+    design, draw = replace(design_of(window), zeros=()), np.random.default_rng(3)
+    usual, _ = label_statistics(window, truth, forecast, design, task)
+    scatter = usual.ratio(np.eye(window.days)).std(axis=0, ddof=1)
+    limit = NormalDist().inv_cdf(1 - plan.false_alarm / 2) * scatter / np.sqrt(WEEK)
+    weeks = np.concatenate([drawn_weeks(window.days, draw) for _ in range(DRAWN_WEEKS)])
+    for fault in (one for one in faults if not one.columns):  # the others leave the rate as it is
+        changed, _ = label_statistics(window, fault.put(window.frame, truth, draw), forecast, design, task)
+        far = np.abs(changed.ratio(weeks) - usual.ratio(np.ones((1, window.days))))
+        seen = (far >= limit).mean(axis=0).tolist()
+        yield from ((fault.name, *one) for one in zip(usual.columns, seen, strict=True))
 
 
 def any_statistic(found: Statistics) -> Bools:

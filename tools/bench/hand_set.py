@@ -9,10 +9,7 @@ from fivestage.common.settings import ROOT
 
 MONITORING = "packages/fivestage/src/fivestage/monitoring"
 FILES = (
-    *(
-        f"{MONITORING}/{name}.py"
-        for name in ("daily_statistics", "residuals", "drift_limits", "drift", "label_drift")
-    ),
+    *(f"{MONITORING}/{name}.py" for name in ("daily_statistics", "residuals", "drift", "label_drift")),
     "monitoring/checks.py",
 )
 

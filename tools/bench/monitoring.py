@@ -24,15 +24,13 @@ from fivestage.common.columns import Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR, prepare_environment
-from fivestage.contract.contract import LEAST_REFERENCE, Contract, RegressionContract
+from fivestage.contract.contract import LEAST_REFERENCE, Contract
 from fivestage.data.event_tables import ingest_tables
 from fivestage.data.labels import labels_of
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.features.offline import build_features, feature_matrix, learn_categories
 from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift import Finding, detect_drift
-from fivestage.monitoring.drift_limits import WEEK
-from fivestage.monitoring.label_drift import OF_NUMBERS, OF_PROBABILITIES
+from fivestage.monitoring.drift import WEEK, Finding, detect_drift
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 from problem import PROBLEM
 from tools.bench import hand_set
@@ -43,6 +41,7 @@ from tools.bench.drift_trials import (
     Seen,
     Table,
     Unchanged,
+    best_of_rate,
     faulty,
     labelled,
     spread_out,
@@ -154,15 +153,14 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
         for one, there in zip(seen, of_trial, strict=True):
             one.add(there)
     of_labels = label_faults(contract, table.frame[here], table.label[here], _learnt(some))
-    kind = OF_NUMBERS if isinstance(contract, RegressionContract) else OF_PROBABILITIES
     labels = list(of_labels)
     seen_labels, null_labels = [Seen() for _ in labels], Unchanged()
-    for more, seen_there in spread_out(
-        partial(labelled, table=table, plan=plan, faults=labels, kind=kind), range(effort.labels), "labels"
-    ):
+    work_on_labels = partial(labelled, table=table, plan=plan, faults=labels, task=contract.task)
+    for more, seen_there in spread_out(work_on_labels, range(effort.labels), "labels"):
         null_labels.add(more)
         for one, there in zip(seen_labels, seen_there, strict=True):
             one.add(there)
+    of_rate = best_of_rate(table, plan, labels, contract.task)
     peers, missing = _peers(effort, table, plan, some)
     return {
         "level": rules.false_alarm,
@@ -203,6 +201,7 @@ def measure(effort: Effort, half: str, contract: Contract, spent: dict[str, floa
             _line(fault.name, "", one, gross=False) | _limits(one, null_labels, rules.false_alarm)
             for fault, one in zip(labels, seen_labels, strict=True)
         ],
+        "rate_tests": [{"fault": fault, "rows": rows, "week": seen} for fault, rows, seen in of_rate],
         "peers": missing,
         "cost": spent,
     }

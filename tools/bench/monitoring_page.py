@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fivestage.monitoring.drift_limits import WEEK
+from fivestage.monitoring.drift import WEEK
 
 TARGET = 0.95
 EPOCH = date(1970, 1, 1).toordinal()
@@ -125,6 +125,13 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
     yield "that shows it best, knows from all draws how far unchanged windows take that, and spends all"
     yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
     yield "the price of monitoring everything. Where it is short itself, such a window says no more."
+    yield ""
+    yield "A z-test of a week's label bias that knows how far days scatter, and spends all false alarms on"
+    yield "that one number, would see:"
+    yield ""
+    yield from _head("labels otherwise", "rows counted", "within a week")
+    for one in found["rate_tests"]:
+        yield _row(one["fault"], one["rows"], f"{one['week']:.0%}")
 
 
 def _short(found: Mapping[str, Any]) -> Iterator[str]:

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fivestage.monitoring.drift_limits import WEEK
-from fivestage.monitoring.label_drift import MEANING, OF_PROBABILITIES
+from fivestage.monitoring.drift import WEEK
+from fivestage.monitoring.label_drift import MEANING
 from tests.contract.contracts import contract_of
 from tools.bench.best_statistic import limit_of
 from tools.bench.drift_trials import (
     TOUCHED,
     Plan,
     Table,
+    best_of_rate,
     consecutive,
     drawn,
     faulty,
@@ -152,13 +153,16 @@ def test_labels_that_come_otherwise_are_seen_while_inputs_are_unchanged(table: T
     rate = np.mean(table.label)
     assert risen - rate == pytest.approx(0.1, abs=0.01)
     assert turned == pytest.approx(rate, abs=0.01)
-    null, seen = labelled(0, table, plan, some, OF_PROBABILITIES)
+    null, seen = labelled(0, table, plan, some, "binary")
     assert not any(null.alarms[WEEK][0])
     assert {name for _, kind, name in seen[3].reached if kind == MEANING.name} >= {"heat"}
     known = limit_of(seen[3].reached, null.reached, WEEK, 0.01)
     assert known is not None
     assert known["seen"] == 1.0
     assert any(seen[3].week)
+    best = {(fault, rows): share for fault, rows, share in best_of_rate(table, plan, some, "binary")}
+    assert {fault for fault, _ in best} == {one.name for one in some[:2]}
+    assert best[some[0].name, "label"] < best[some[1].name, "label"]
 
 
 def test_intervals_of_shares_are_wilsons() -> None:
@@ -242,6 +246,7 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
                 "cpu_seconds": 2.0,
                 "peak_memory_gb": 0.5,
             },
+            "rate_tests": [{"fault": "label rate + 10 points", "rows": "label", "week": 0.7}],
             "peers": "",
         }
     )

@@ -7,8 +7,7 @@ from evidently.legacy.tests.base_test import TestStatus
 
 from fivestage.monitoring.causes import failed_tests
 from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift import DAY_COLUMN, Reference, compare
-from fivestage.monitoring.drift_limits import calibrate
+from fivestage.monitoring.drift import DAY_COLUMN, Reference, calibrate, compare
 from fivestage.monitoring.evidently_drift import CalibratedDrift
 from tests.monitoring.test_drift import PERIOD, REFERENCE, window
 from tools.bench.faults import Fault, faults
@@ -19,7 +18,7 @@ FAULTS = list(faults(USUAL.frame, np.asarray(USUAL.day)))
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference.of(USUAL)
+    return Reference(USUAL)
 
 
 def dataset(some: Window) -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fivestage.monitoring.alerts import ASKED, rules, rules_text
+from fivestage.monitoring.alerts import ASKED, rules, texts
 from fivestage.monitoring.exposition import expose, exposed
 from fivestage.serving.prometheus_metrics import BOUNDS
 from tests.contract.contracts import contract_of
@@ -32,7 +32,7 @@ def test_only_what_clients_ask_of_the_model_counts() -> None:
 
 
 def test_the_latency_is_counted_at_a_bound_that_the_service_has() -> None:
-    bounds = {float(found) for found in re.findall(r'le="([^"]*)"', rules_text(CONTRACT))}
+    bounds = {float(found) for found in re.findall(r'le="([^"]*)"', texts(CONTRACT)["rules.yaml"])}
     assert bounds == {min(one for one in BOUNDS if one >= CONTRACT.service.p99_ms / 1000)}
 
 
@@ -53,7 +53,7 @@ def test_each_alert_has_a_drill() -> None:
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 def test_each_alert_fires_in_its_drill(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(rules_text(CONTRACT), encoding="utf-8")
+    (tmp_path / "rules.yaml").write_text(texts(CONTRACT)["rules.yaml"], encoding="utf-8")
     shutil.copy(DRILL, tmp_path)
     for words in (["check", "rules", "rules.yaml"], ["test", "rules", DRILL.name]):
         found = subprocess.run(

@@ -9,8 +9,7 @@ import pytest
 
 from fivestage.monitoring.daily_statistics import ROWS as WHOLE
 from fivestage.monitoring.daily_statistics import Window
-from fivestage.monitoring.drift import Finding, Reference, compare, detect_drift
-from fivestage.monitoring.drift_limits import calibrate
+from fivestage.monitoring.drift import Finding, Reference, calibrate, compare, detect_drift
 
 REFERENCE, PERIOD, ROWS = 56, 7, 60
 
@@ -84,7 +83,7 @@ def test_alarms_are_false_as_often_as_stated(days: int) -> None:
     pool, draw, alarms = window(1, 0, 300), np.random.default_rng(2), 0
     for seed in range(6):
         order = draw.permutation(300)
-        counted = Reference.of(days_of(pool, order[:REFERENCE], 0))
+        counted = Reference(days_of(pool, order[:REFERENCE], 0))
         limits = calibrate(counted.statistics, days, 0.05, seed)
         for number in range(10):
             some = order[REFERENCE + number * days : REFERENCE + (number + 1) * days]
@@ -97,7 +96,7 @@ def test_rows_taken_for_independent_would_always_alarm(reference: Window) -> Non
     shuffled = np.random.default_rng(3).permutation(reference.day)
     order = np.argsort(shuffled, kind="stable")
     by_row, by_day = (
-        Reference.of(replace(reference, frame=frame)).statistics
+        Reference(replace(reference, frame=frame)).statistics
         for frame in (reference.frame[["rain"]].iloc[order], reference.frame[["rain"]])
     )
     rows, days = (calibrate(some, PERIOD, 0.01)["missing share"][0] for some in (by_row, by_day))
@@ -357,7 +356,7 @@ def test_rows_outside_their_window_are_refused() -> None:
 def test_ratios_are_what_their_formulas_say() -> None:
     day = np.array([0, 0, 0, 0, 1, 1])
     frame = pd.DataFrame({"x": [1.0, 1.0, 2.0, np.nan, 3.0, 3.0], "place": [*"aab", None, *"cc"]})
-    counted = {one.kind.name: one for one in Reference.of(Window(frame, day, 0, 2)).statistics}
+    counted = {one.kind.name: one for one in Reference(Window(frame, day, 0, 2)).statistics}
     both = np.ones((1, 2))
     assert counted["missing share"].ratio(both).tolist() == [[1 / 6, 1 / 6]]
     assert counted["modal share"].ratio(both)[0] == pytest.approx([(2 / 3 + 1) / 2] * 2)
@@ -374,7 +373,7 @@ def test_ratios_are_what_their_formulas_say() -> None:
 
 
 def test_out_of_range_is_what_lies_more_than_half_a_width_beyond_the_range_of_the_reference() -> None:
-    usual = Reference.of(Window(pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0]}), np.array([0, 0, 1, 1]), 0, 2))
+    usual = Reference(Window(pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0]}), np.array([0, 0, 1, 1]), 0, 2))
     frame = pd.DataFrame({"x": [6.0, 8.1, -2.0, -5.0, np.nan]})
     counted, _ = usual.count(Window(frame, np.full(5, 2), 2, 1))
     (beyond,) = (one for one in counted if one.kind.name == "out of range")

@@ -17,7 +17,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring import evidently_quality
-from fivestage.monitoring.causes import Effect, drift_rows, failed_tests, with_effects
+from fivestage.monitoring.causes import Effect, failed_tests, furthest_findings, with_effects
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
 from fivestage.monitoring.evidently_drift import (
@@ -84,7 +84,7 @@ def test_page_and_alarm_come_from_the_same_tests(fault: str | None) -> None:
     of_inputs = {one.column for one in found if one.drifted}
     assert subjects(causes, "data broken") == {one.column for one in found if one.is_broken}
     assert subjects(causes, "data broken") | subjects(causes, "input shift") == of_inputs
-    assert {one.column for one in drift_rows(snapshot) if one.exceedance >= 1} == of_inputs
+    assert {one.column for one in furthest_findings(snapshot) if one.exceedance >= 1} == of_inputs
     failing = {one.description for one in snapshot.tests_results if one.status.value in ("FAIL", "WARNING")}
     assert {one.sentence for one in causes} <= failing
     page = json.dumps(snapshot.get_html_str(as_iframe=False))

@@ -6,13 +6,10 @@ import pytest
 
 from fivestage.evaluation.daily import Floats
 from fivestage.monitoring.daily_statistics import DailyStatistic, Window
-from fivestage.monitoring.drift import Finding
-from fivestage.monitoring.drift_limits import calibrate, compare_days
+from fivestage.monitoring.drift import Finding, calibrate, compare_days
 from fivestage.monitoring.label_drift import (
     MEANING,
-    OF_PROBABILITIES,
     RATE,
-    detect_label_drift,
     label_findings,
 )
 from tests.monitoring.test_drift import PERIOD, REFERENCE, ROWS, drifted, window
@@ -37,7 +34,7 @@ def found(change: str) -> list[Finding]:
         "no meaning": draw.permutation(label_now),
     }[change]
     pairs = (label, label_now), (chance, chance_now)
-    return detect_label_drift((reference, current), *pairs, 0.01, OF_PROBABILITIES)
+    return label_findings((reference, current), *pairs, "binary", 0.01)
 
 
 def test_labels_as_predicted_are_silent() -> None:
@@ -70,7 +67,7 @@ def test_a_higher_rate_with_unchanged_inputs_is_seen_as_by_a_plain_rule_on_the_b
         for more in (0.0, 0.1):
             now, label_now, chance_now = days(REFERENCE, PERIOD, more)
             pairs = (label, label_now), (chance, chance_now)
-            alarm = bool(drifted(detect_label_drift((usual, now), *pairs, 0.01, OF_PROBABILITIES)))
+            alarm = bool(drifted(label_findings((usual, now), *pairs, "binary", 0.01)))
             seen += alarm and more > 0
             false += alarm and more == 0
     assert seen >= 0.9 * trials

@@ -21,8 +21,8 @@ from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring import period as periods
+from fivestage.monitoring.causes import effects_of
 from fivestage.monitoring.drift import DAY_COLUMN, windows_of
-from fivestage.monitoring.effects import effects_of
 from fivestage.monitoring.evidently_drift import LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows
 from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, read_served
@@ -160,7 +160,7 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     served = read_served(database, contract, *PERIOD, 0)
     assert served.challenger == "7"
     assert served.last_shadow > 0
-    found = periods._shadow(served, due, np.arange(len(due)), contract)
+    found = periods._shadow(served.challenger, served.log, due, contract)
     assert found is not None
     assert (found.version, sum(found.rows), len(found.saved)) == ("7", len(due), DAYS)
     assert min(found.saved) > 0  # it knew the outcome

@@ -16,7 +16,6 @@ from fivestage.monitoring import retraining_loop as loops
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import RetrainingLoop, TrainingResult
-from fivestage.monitoring.state import read
 from fivestage.registry.versions import ModelRegistry, Version
 from tests.synthetic import synthetic_problem
 
@@ -272,6 +271,8 @@ def test_a_training_on_request_is_as_of_the_day_or_of_the_latest(
     assert stand.done == [f"retrain {as_of or latest} against 4"]
 
 
-def test_what_version_0_2_remembers_is_read(tmp_path: Path) -> None:
-    (tmp_path / "periods.json").write_text('{"periods": [], "until": 5, "heard": [3, 1], "trained": [2]}')
-    assert read(str(tmp_path), lambda: 0).log_offsets == (3, 1)
+def test_what_version_0_2_remembers_is_read(loop: RetrainingLoop) -> None:
+    (Path(loop.folder) / "periods.json").write_text(
+        '{"periods": [], "until": 5, "heard": [3, 1], "trained": [2]}'
+    )
+    assert loop.state().log_offsets == (3, 1)

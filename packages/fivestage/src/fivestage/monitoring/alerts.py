@@ -29,27 +29,8 @@ def rules(contract: Contract) -> dict[str, Any]:
     return _filled("rules.yaml.j2", contract)
 
 
-def rules_text(contract: Contract) -> str:
-    """The rule file as YAML."""
-    return _yaml(rules(contract))
-
-
-def operator_text(contract: Contract) -> str:
-    """The same rules as the Prometheus Operator takes them."""
-    labels = {f"app.kubernetes.io/{key}": "fivestage" for key in ("name", "part-of")}
-    return _yaml(
-        {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PrometheusRule",
-            "metadata": {"name": "fivestage", "labels": labels},
-            "spec": rules(contract),
-        }
-    )
-
-
 def dashboard(contract: Contract) -> dict[str, Any]:
     """The dashboard as Grafana imports it; which Prometheus to ask is chosen on its page."""
-    source = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
     shown: list[dict[str, Any]] = []
     top = 0
     for title, panels in _filled("dashboard.yaml.j2", contract).items():
@@ -57,8 +38,9 @@ def dashboard(contract: Contract) -> dict[str, Any]:
         shown.append({"id": len(shown) + 1, "title": title, "type": "row", "gridPos": at, "panels": []})
         for place, panel in enumerate(panels):
             at = {"x": 12 * (place % 2), "y": top + 1 + HEIGHT * (place // 2), "w": 12, "h": HEIGHT}
-            shown.append({"id": len(shown) + 1, "gridPos": at} | _drawn(**panel))
+            shown.append({"id": len(shown) + 1, "gridPos": at} | _panel(**panel))
         top += 1 + HEIGHT * ((len(panels) + 1) // 2)
+    source = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
     return {
         "title": contract.title,
         "uid": contract.name,
@@ -71,20 +53,27 @@ def dashboard(contract: Contract) -> dict[str, Any]:
     }
 
 
-def dashboard_text(contract: Contract) -> str:
-    """The dashboard as JSON, which a template of this project may include: no braces of legends in pairs."""
-    text = json.dumps(dashboard(contract), indent=1, ensure_ascii=False)
-    return text.replace("{" * 2, r"\u007b" * 2) + "\n"
+def texts(contract: Contract) -> dict[str, str]:
+    """The generated files by name: rules, plain and as the Prometheus Operator takes them, and dashboard."""
+    labels = {f"app.kubernetes.io/{key}": "fivestage" for key in ("name", "part-of")}
+    operator = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "fivestage", "labels": labels},
+        "spec": rules(contract),
+    }
+    panels = json.dumps(dashboard(contract), indent=1, ensure_ascii=False)
+    return {
+        "rules.yaml": _yaml(rules(contract)),
+        "prometheus_rule.yaml": _yaml(operator),
+        # A template of this project includes it, so no braces of legends in pairs.
+        "dashboard.json": panels.replace("{" * 2, r"\u007b" * 2) + "\n",
+    }
 
 
 def write_all(contract: Contract) -> None:
-    """Write the rules, plain and for the operator, and the dashboard."""
-    texts = {
-        "rules.yaml": rules_text(contract),
-        "prometheus_rule.yaml": operator_text(contract),
-        "dashboard.json": dashboard_text(contract),
-    }
-    for name, text in texts.items():
+    """Write the generated files into the project."""
+    for name, text in texts(contract).items():
         write_text(FOLDER / name, text)
 
 
@@ -118,16 +107,20 @@ def _yaml(content: dict[str, Any]) -> str:
     return head + yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
 
 
-def _drawn(
+def _panel(
     title: str,
     queries: dict[str, str],
     unit: str = "short",
     limit: float | None = None,
     least: int | None = 0,
 ) -> dict[str, Any]:
-    """A panel as Grafana takes it."""
-    steps = [{"color": "green", "value": None}, *([{"color": "red", "value": limit}] if limit else [])]
-    custom = {"thresholdsStyle": {"mode": "line" if limit else "off"}}
+    """A panel as Grafana takes it, with a line at its limit."""
+    line: dict[str, Any] = {"thresholdsStyle": {"mode": "line" if limit else "off"}}
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    if limit:
+        line["axisSoftMax"] = 1.2 * limit
+        steps.append({"color": "red", "value": limit})
+    thresholds = {"mode": "absolute", "steps": steps}
     return {
         "title": title,
         "type": "timeseries",
@@ -137,12 +130,7 @@ def _drawn(
             for place, (legend, expression) in enumerate(queries.items())
         ],
         "fieldConfig": {
-            "defaults": {
-                "unit": unit,
-                "min": least,
-                "custom": custom | ({"axisSoftMax": 1.2 * limit} if limit else {}),
-                "thresholds": {"mode": "absolute", "steps": steps},
-            },
+            "defaults": {"unit": unit, "min": least, "custom": line, "thresholds": thresholds},
             "overrides": [],
         },
     }

@@ -19,11 +19,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.contract.contract import (
-    BaselineName,
-    Contract,
-    day_of,
-)
+from fivestage.contract.contract import BaselineName, Contract, day_of
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
 from fivestage.data.splits import TemporalSplit, cut
@@ -123,12 +119,11 @@ class BacktestData:
         folder: Path,
     ) -> None:
         self.rows, self.features, self.contract = rows, features, contract
-        self.estimator = estimator
+        self.estimator, self.folder = estimator, folder
         self.label, self.money = labels_of(rows, contract), cost_model_of(contract.costs)
         self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
         self.known = rows["known_at"].to_numpy(dtype=np.int64)
         self.day = decision_day(rows)
-        self.folder = folder
         self.forecast, self.baselines = cache(self._forecast), cache(self._baselines)
         self.passes, self.judged, self.moved = cache(self._passes), cache(self._judged), cache(self._moved)
 
@@ -234,10 +229,9 @@ class BacktestData:
 def simulate(
     year: BacktestData, policy: Policy, phase: int = 0, *, evaluate_first: bool = True
 ) -> PolicyBacktest:
-    """Go through the year, a period at a time, training when the policy asks for it.
+    """Go through the year, a period at a time; the policy takes the first model to be `phase` periods old.
 
-    The policy takes the first model to be `phase` periods old already; a challenger meets the champion at
-    once (`evaluate_first`), or in shadow.
+    A challenger meets the champion at once (`evaluate_first`), or in shadow.
     """
     contract, length = year.contract, year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0

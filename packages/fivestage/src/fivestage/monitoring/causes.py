@@ -1,15 +1,22 @@
-"""What lies behind an alarm, read from the report's test results: nothing else decides."""
+"""What lies behind an alarm, read from the report's test results alone, and what it does to the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 from evidently.core.metric_types import Metric, MetricTestResult
 from evidently.core.report import Snapshot
 from evidently.legacy.tests.base_test import TestStatus
 
+from fivestage.artifact.artifact import Artifact
+from fivestage.contract.contract import Contract, RegressionContract
+from fivestage.contract.cost_model import VALUE, cost_model_of
+from fivestage.evaluation.daily import DECISIONS
+from fivestage.evaluation.evaluate import artifact_forecast
 from fivestage.monitoring.daily_statistics import ROWS
-from fivestage.monitoring.drift import DailySeries
+from fivestage.monitoring.drift import DailySeries, Finding
 from fivestage.monitoring.evidently_drift import INPUTS, LABELS, SCORE, DriftStatistic
 from fivestage.monitoring.evidently_quality import ScoreLimit
 from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
@@ -20,6 +27,8 @@ EVIDENTLY_SAYS = ": Actual value"
 QUALITY = ("classification", "regression")  # Evidently's modules that judge the model, not the data
 UNMET = (TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING)
 DATA = ("data broken", "input shift")
+LABEL_SUBJECT = "the label"
+EFFECT_ROWS, EFFECT_DRAWS = 500, 2
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,6 @@ class Cause:
     series: DailySeries | None = None
 
 
-@dataclass(frozen=True)
-class DriftRow:
-    """A column's furthest statistic: from an exceedance of 1 on it drifted."""
-
-    column: str
-    exceedance: float
-    sentence: str
-
-
 def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
     """A cause for each subject whose tests did not pass, broken data first, in its furthest test's words.
 
@@ -60,37 +60,70 @@ def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
     found: dict[tuple[str, str], Cause] = {}
     for test in sorted(unmet, key=lambda one: one.status == TestStatus.WARNING):
         cause = _cause(test, _metric(test, snapshot))
-        family = "data" if cause.kind in DATA else cause.kind
-        found.setdefault((family, cause.subject), cause)
-    causes = tuple(found.values())
-    if all(one.kind != "data broken" for one in causes):
-        return causes
-    return tuple(one for one in causes if one.kind not in ("label-rate shift", "concept shift"))
+        found.setdefault(("data" if cause.kind in DATA else cause.kind, cause.subject), cause)
+    broken = any(one.kind == "data broken" for one in found.values())
+    return tuple(one for one in found.values() if not (broken and one.subject == LABEL_SUBJECT))
 
 
-def drift_rows(snapshot: Snapshot) -> tuple[DriftRow, ...]:
+def furthest_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
     """The furthest statistic of each column, inputs and scores."""
-    found: dict[str, DriftRow] = {}
+    found: dict[str, Finding] = {}
     for metric in (_metric(test, snapshot) for test in snapshot.tests_results):
         if isinstance(metric, DriftStatistic) and metric.check in (INPUTS, SCORE):
-            one = metric.finding
-            words = f"{one.column}: {one.sentence if one.drifted else 'as in the reference'}"
-            found.setdefault(one.column, DriftRow(one.column, one.exceedance, words))
+            found.setdefault(metric.column, replace(metric.finding, series=None))
     return tuple(found.values())
+
+
+def effects_of(
+    columns: Iterable[str], current: pd.DataFrame, usual: pd.DataFrame, model: Artifact, contract: Contract
+) -> dict[str, Effect]:
+    """The effect of each column that the model has, against usual values in its place, drawn at random."""
+    draw = np.random.default_rng(0)
+    now, *then = (
+        frame.iloc[draw.choice(len(frame), min(EFFECT_ROWS, len(current)))].reset_index(drop=True)
+        for frame in (current, *[usual] * EFFECT_DRAWS)
+    )
+    predicted, money, found = artifact_forecast(model, now), cost_model_of(contract.costs), {}
+    for name in (one for one in columns if one in model.features):
+        asked = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
+        without = np.asarray(np.mean(asked, axis=0), dtype=np.float64)
+        truth = without[:, VALUE] if isinstance(contract, RegressionContract) else without
+        decided, otherwise = model.decide(predicted), model.decide(without)
+        moved = np.atleast_1d((predicted - without).mean(axis=0))
+        loss = money.price(truth, decided) - money.price(truth, otherwise)
+        found[name] = Effect(
+            shift=float(moved[np.abs(moved).argmax()]),
+            changed=float((decided != otherwise).mean()),
+            loss_per_1000=float(loss.mean()) * DECISIONS,
+        )
+    return found
 
 
 def with_effects(
     causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
 ) -> tuple[Cause, ...]:
     """The causes with what moved columns do to the score, by which they are sorted within their kind."""
+    kinds, none = [*DATA, "label-rate shift", "concept shift"], Effect(0.0, 0.0, 0.0)
 
     def order(cause: Cause) -> tuple[int, float]:
-        if cause.kind not in DATA:
-            return len(DATA), 0.0
-        effect = effects.get(cause.subject)
-        return DATA.index(cause.kind), 0.0 if effect is None else -abs(effect.shift)
+        return kinds.index(cause.kind), -abs(effects.get(cause.subject, none).shift)
 
-    return tuple(_and_effect(one, effects.get(one.subject), currency) for one in sorted(causes, key=order))
+    return tuple(
+        replace(one, sentence=one.sentence + _effect_words(one.kind, effects.get(one.subject), currency))
+        for one in sorted(causes, key=order)
+    )
+
+
+def _effect_words(kind: Kind, effect: Effect | None, currency: str) -> str:
+    if effect is None:
+        return ""
+    if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
+        return "; the score hardly changes"
+    lost = f", which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
+    return (
+        f"; it moves the mean prediction by {effect.shift:+.3f} and changes {effect.changed:.1%} of decisions"
+        f"{lost if kind == 'data broken' else ''}"
+    )
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:
@@ -108,20 +141,6 @@ def _cause(test: MetricTestResult, metric: Metric) -> Cause:
             return Cause(of_data, metric.column, test.description, series)
         of_rate = metric.column.endswith((LABEL, SURE_ROWS))
         kind: Kind = "label-rate shift" if of_rate else "concept shift"
-        return Cause(kind, "the label", test.description, series)
+        return Cause(kind, LABEL_SUBJECT, test.description, series)
     of_model = type(metric).__module__.endswith(QUALITY)
     return Cause("performance" if of_model else of_data, getattr(metric, "column", ROWS), test.description)
-
-
-def _and_effect(cause: Cause, effect: Effect | None, currency: str) -> Cause:
-    if effect is None:
-        return cause
-    if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
-        return replace(cause, sentence=f"{cause.sentence}; the score hardly changes")
-    sentence = (
-        f"{cause.sentence}; it moves the mean prediction by {effect.shift:+.3f} and changes "
-        f"{effect.changed:.1%} of decisions"
-    )
-    if cause.kind == "data broken":
-        sentence += f", which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
-    return replace(cause, sentence=sentence)

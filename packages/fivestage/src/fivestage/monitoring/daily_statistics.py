@@ -54,8 +54,6 @@ class Window:
     def __post_init__(self) -> None:
         if len(self.frame) != len(self.day) or (np.diff(self.day) < 0).any():
             raise ValueError("each row needs its day, and rows are sorted by day")
-        if len(self.day) and not self.first <= self.day[0] <= self.day[-1] < self.first + self.days:
-            raise ValueError(f"a row's day lies outside the {self.days} days from {self.first}")
 
     @cached_property
     def of_day(self) -> Ints:
@@ -106,6 +104,9 @@ STATISTICS = (
 )
 
 
+Item = tuple[str, str, Floats, Floats]  # its column, its label, both sums by day (days,)
+
+
 @dataclass(frozen=True)
 class DailyStatistic:
     """A statistic of some days: for each of its items, a column or a level, a ratio of two sums by day."""
@@ -115,6 +116,12 @@ class DailyStatistic:
     labels: tuple[str, ...]  # of each item, beside its column: the level
     numerator: Floats  # sums by day (days, items)
     denominator: Floats  # the same
+
+    @classmethod
+    def of(cls, kind: Statistic, items: Sequence[Item]) -> "DailyStatistic":
+        """The statistic of some items."""
+        columns, labels, above, below = zip(*items, strict=True)
+        return cls(kind, columns, labels, np.column_stack(above), np.column_stack(below))
 
     def ratio(self, weight: Floats) -> Floats:
         """The ratio over some days (windows, items); NaN where there is nothing to divide by."""
@@ -138,16 +145,10 @@ class ReferenceColumn:
     range: tuple[float, float] | None = None  # half a width wider than the reference's
 
 
-Item = tuple[str, str, Floats, Floats]  # its column or statistic, its label, both sums by day (days,)
-
-
 def daily_statistics(
     window: Window, columns: Sequence[str], known: Sequence[ReferenceColumn] = ()
 ) -> tuple[list[DailyStatistic], list[ReferenceColumn]]:
-    """The statistics of single columns and of the rows, and what later windows are counted by.
-
-    `known` is what the reference's columns have; without it, the window is the reference.
-    """
+    """The statistics of columns and rows, and what later windows are counted by: `known`, if it is one."""
     learnt: list[ReferenceColumn] = []
     codes = pd.DataFrame({"day": window.of_day})
     found: dict[str, list[Item]] = defaultdict(list)
@@ -165,12 +166,7 @@ def daily_statistics(
     found["rows a day"] = [(ROWS, "", window.rows, ones)]
     found["days without rows"] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
     found["duplicate share"] = [(ROWS, "", sums(window.of_day, again, window.days), window.rows)]
-    counted = []
-    for kind in STATISTICS:
-        if found[kind.name]:
-            names, labels, *parts = zip(*found[kind.name], strict=True)
-            counted.append(DailyStatistic(kind, names, labels, *map(np.column_stack, parts)))
-    return counted, learnt
+    return [DailyStatistic.of(kind, found[kind.name]) for kind in STATISTICS if found[kind.name]], learnt
 
 
 def numbers_of(values: pd.Series) -> Floats:
@@ -212,7 +208,7 @@ def _learn(counts: _Counts) -> ReferenceColumn:
 
 
 def _column_sums(counts: _Counts, known: ReferenceColumn, *, reference: bool) -> Iterator[Item]:
-    """Of each item of a column its statistic, its label, and both sums by day (days,)."""
+    """Of each item of a column its statistic in place of the column, its label, and both sums."""
     distinct, rows = counts.distinct, counts.rows
     values = counts.by_day(np.ones(len(distinct), dtype=np.bool_))
     yield "missing share", "", rows - values, rows

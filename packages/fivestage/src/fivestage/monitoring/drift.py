@@ -1,4 +1,11 @@
-"""Compare a window of rows with its reference: statistics, limits and findings, in one place."""
+"""Compare a window of rows with its reference: statistics, their calibrated limits, and findings.
+
+Rows of one day move together, so chance acts on days, not on rows. A mock window of some of the reference's
+days is compared with all its other days, a hundred times; what these comparisons show is what chance does.
+The items of a statistic, its columns, differ in noise, so each is measured in a scale of its own, and all
+share one limit in that scale: the maximum statistic of Westfall and Young (Resampling-Based Multiple Testing,
+1993). The statistics share the false alarms equally.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +15,19 @@ import pandas as pd
 
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.monitoring.daily_statistics import DailyStatistic, ReferenceColumn, Window, daily_statistics
-from fivestage.monitoring.drift_limits import Limits, Statistics, calibrate, compare_days, whole
-from fivestage.monitoring.residuals import MEAN, SPREAD, Design, design_of, products, residual_statistics
+from fivestage.monitoring.daily_statistics import DailyStatistic, Window, daily_statistics
+from fivestage.monitoring.residuals import MEAN, SPREAD, design_of, products, residual_statistics
 
 DAY_COLUMN = "decision day"
 USUAL = 0.95  # of the days: from there on one stands out
+MOCK_WINDOWS = 100  # enough that a limit changes by a few per cent with the seed
+FURTHEST_SHARE = 0.05  # of the mocks, whose mean is a column's scale: light and heavy tails alike
+INDEPENDENT_SHARE = 0.5  # of the days: what mocks are worth, see `calibrate`
+PRIOR_DAYS = 20  # weight of the columns' common scale in each one's own (Smyth, Limma, 2004)
+WEEK = 7
+
+Statistics = dict[str, Floats]  # by the statistic's name: (windows, items)
+Limits = dict[str, Floats]  # by the statistic's name: (items,)
 
 
 @dataclass(frozen=True)
@@ -57,38 +71,26 @@ class Finding:
         return self.drifted and self.broken is not None and self.value >= self.broken
 
 
-@dataclass(frozen=True)
 class Reference:
     """A reference window, counted once for any number of windows that are compared with it."""
 
-    window: Window
-    known: tuple[ReferenceColumn, ...]
-    design: Design
-    product: Floats  # sums of products of the design's columns by day
-    statistics: tuple[DailyStatistic, ...]
-
-    @classmethod
-    def of(cls, window: Window) -> "Reference":
-        """Count a reference window."""
-        counted, known = daily_statistics(window, list(map(str, window.frame)))
-        design = design_of(window)
-        product = products(window, design)
-        residuals, _ = residual_statistics(product, product, design)
-        return cls(window, tuple(known), design, product, (*counted, *residuals))
+    def __init__(self, window: Window) -> None:
+        self.window, self.design = window, design_of(window)
+        self.product = products(window, self.design)
+        counted, self.known = daily_statistics(window, list(map(str, window.frame)))
+        residuals, _ = residual_statistics(self.product, self.product, self.design)
+        self.statistics = [*counted, *residuals]
 
     def count(self, window: Window) -> tuple[list[DailyStatistic], Floats]:
-        """The same statistics of another window, and its products."""
+        """The same statistics of another window, and its sums of products, see `residuals.products`."""
         counted, _ = daily_statistics(window, list(map(str, self.window.frame)), self.known)
         product = products(window, self.design)
         return [*counted, *residual_statistics(self.product, product, self.design)[1]], product
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
-    """Every statistic of every column of the reference, furthest first.
-
-    `false_alarm` is the chance that anything at all drifts where nothing changed but the days.
-    """
-    counted = Reference.of(reference)
+    """Every statistic of every column; `false_alarm` is the chance that any drifts where only days differ."""
+    counted = Reference(reference)
     return compare(counted, current, calibrate(counted.statistics, current.days, false_alarm))
 
 
@@ -115,11 +117,80 @@ def compare(reference: Reference, current: Window, limits: Limits) -> list[Findi
     return findings_of(counted, reference.statistics, found, limits, (reference.window.first, current.first))
 
 
+def compare_days(
+    now: Sequence[DailyStatistic], then: Sequence[DailyStatistic], days: Floats, reference_days: Floats
+) -> Statistics:
+    """How far each statistic of some windows lies from that of the reference, by weights of their days.
+
+    A jackknifed statistic is taken without the window's day that moves it most: one wild day is no drift.
+    """
+    window, day = np.nonzero(days)
+    without = days[window]
+    without[np.arange(day.size), day] = 0
+    length = np.count_nonzero(days, axis=1)
+    found = {}
+    for one, other in zip(now, then, strict=True):
+        if one.kind.jackknifed and length.min() > 1:
+            left = one.distance(without, other, reference_days[window])
+            found[one.kind.name] = np.minimum.reduceat(left, length.cumsum() - length)
+        else:
+            found[one.kind.name] = one.distance(days, other, reference_days)
+    return found
+
+
+def whole(statistics: Sequence[DailyStatistic]) -> Floats:
+    """The weights of one window of all the days of some statistics (1, days)."""
+    return np.ones((1, len(statistics[0].numerator)))
+
+
+def calibrate(
+    reference: Sequence[DailyStatistic], window_days: int, false_alarm: float, seed: int = 0
+) -> Limits:
+    """The limit of each item of each statistic, by the statistic's name.
+
+    The furthest of n mocks is itself luck: with an exponential tail, a limit b times as far has false alarms
+    in gamma(1 + b) n^-b of windows, twice what is stated for b from n, and what is stated for b from n / 2.
+    """
+    days = len(reference[0].numerator)
+    if days < 2 * window_days:
+        raise ValueError(f"{days} days of reference are fewer than 2 windows of {window_days}")
+    mock = _mock_windows(days, window_days, np.random.default_rng(seed))
+    # The furthest of n is expected at log(n) + gamma scales of the tail, the one in N at log(N).
+    furthest_mock = np.log(days * INDEPENDENT_SHARE) + np.euler_gamma
+    beyond = np.log(len(reference) / false_alarm) / furthest_mock
+    found, limits = compare_days(reference, reference, mock, 1 - mock), {}
+    for one in reference:
+        distance, least = found[one.kind.name], one.kind.least
+        others = (_scale(np.delete(distance, place, axis=0), days, least) for place in range(len(mock)))
+        furthest = max((some / scale).max() for some, scale in zip(distance, others, strict=True))
+        limits[one.kind.name] = np.maximum(beyond * furthest * _scale(distance, days, least), least)
+    return limits
+
+
+def _mock_windows(days: int, window_days: int, draw: np.random.Generator) -> Floats:
+    """Weights (mocks, days): 1 for the chosen days; every single day where windows have one."""
+    if window_days == 1:
+        return np.eye(days)
+    luck = draw.random((MOCK_WINDOWS, days))
+    if window_days >= WEEK:  # consecutive days have each weekday about as often, so these do as well
+        for weekday in range(WEEK):
+            some = luck[:, weekday::WEEK]
+            some += some.argsort(axis=1).argsort(axis=1)
+    return (luck.argsort(axis=1).argsort(axis=1) < window_days).astype(np.float64)
+
+
+def _scale(distance: Floats, days: int, least: float) -> Floats:
+    """The mean of each item's furthest mocks, drawn towards that of all; half a least limit at least."""
+    count = max(1, round(FURTHEST_SHARE * len(distance)))
+    furthest = np.partition(distance, len(distance) - count, axis=0)[-count:].mean(axis=0)
+    square = np.square(np.maximum(furthest, least / 2))
+    return np.asarray(np.sqrt((days * square + PRIOR_DAYS * np.median(square)) / (days + PRIOR_DAYS)))
+
+
 def _explain_residuals(found: Statistics, reference: Reference, product: Floats, limits: Limits) -> None:
     """Lower residuals that moved only because another column, which they are predicted from, is at fault.
 
-    Columns that drifted by themselves are taken out of the regressions first, then the one whose residuals
-    moved furthest, one by one; what the columns that are left say of each other counts, where that is less.
+    Columns that drifted by themselves leave the regressions first, then the furthest residual, one by one.
     """
     out = {
         column
@@ -149,10 +220,7 @@ def findings_of(
     limits: Limits,
     firsts: tuple[int, int],
 ) -> list[Finding]:
-    """What is to be said of each statistic and column, broken ones first, then by how far they moved.
-
-    `firsts` are the first day of the reference and that of the window.
-    """
+    """What is to be said of each statistic and column; `firsts` are the first days of both windows."""
     findings = []
     for now, was in zip(counted, reference, strict=True):
         kind, value, limit = now.kind, found[now.kind.name][0], limits[now.kind.name]
@@ -167,14 +235,10 @@ def findings_of(
             since, series = _since(now, was, item, firsts) if moved else (None, None)
             numbers = float(value[item]), float(limit[item])
             findings.append(Finding(kind.name, column, *numbers, kind.broken, words, since, series))
-    furthest: dict[str, float] = {}
-    for one in findings:
-        furthest[one.column] = max(furthest.get(one.column, 0.0), one.exceedance)
 
-    def order(one: Finding) -> tuple[bool, float, bool, float]:
-        """Of a column, what its own values show says more than what the others predict of them."""
-        of_others = one.statistic in (MEAN, SPREAD) or not one.drifted
-        return not one.is_broken, -furthest[one.column], of_others, -one.exceedance
+    def order(one: Finding) -> tuple[bool, bool, float]:
+        """Broken data first; what a column's own values show says more than what the others predict of it."""
+        return not one.is_broken, one.statistic in (MEAN, SPREAD) or not one.drifted, -one.exceedance
 
     return sorted(findings, key=order)
 

@@ -29,12 +29,36 @@ INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name
 DRIFTED_COLUMNS = "columns that drifted"  # their number, for the dashboard over the periods
 
 
-class DriftStatistic(ColumnMetric, SingleValueMetric):
+class CalculatedMetric(SingleValueMetric):
+    """A value that is there before the report runs, with its title and its picture."""
+
+    _result: tuple[float, str, list[Any]] = PrivateAttr()  # no parameter: those name a series of periods
+
+
+class CalculatedMetricCalculation(SingleValueCalculation[CalculatedMetric]):
+    """Hands the value to the report, which tests and shows it."""
+
+    def calculate(
+        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
+    ) -> SingleValue:
+        """See `SingleValueCalculation`."""
+        del context
+        value, _, widget = self.metric._result  # noqa: SLF001
+        result = self.result(value)
+        result.widget = widget
+        return result
+
+    def display_name(self) -> str:
+        """See `SingleValueCalculation`."""
+        return str(self.metric._result[1])  # noqa: SLF001
+
+
+class DriftStatistic(ColumnMetric, CalculatedMetric):
     """How far one statistic of a column lies from the reference's days, as the preset `check` found it."""
 
     statistic: str
     check: str
-    _finding: Finding = PrivateAttr()  # no parameter: those name a series over the periods
+    _finding: Finding = PrivateAttr()
 
     @property
     def finding(self) -> Finding:
@@ -43,41 +67,17 @@ class DriftStatistic(ColumnMetric, SingleValueMetric):
 
     @classmethod
     def of(cls, finding: Finding, check: str, tests: Sequence[Any] = ()) -> "DriftStatistic":
-        """The metric of a finding."""
+        """The metric of a finding: its value, its sentence, and its picture where it moved."""
         metric = cls(column=finding.column, statistic=finding.statistic, check=check, tests=list(tests))
-        metric._finding = finding
+        since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
+        title, series = f"{finding.column}: {finding.sentence}{since}", finding.series
+        picture = [] if series is None else [plotly_figure(title=title, figure=_figure(series))]
+        metric._finding, metric._result = finding, (finding.value, title, picture)
         return metric
 
 
-class DriftStatisticCalculation(SingleValueCalculation[DriftStatistic]):
-    """The finding's value, its sentence, and its picture where it moved."""
-
-    def calculate(
-        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
-    ) -> SingleValue:
-        """See `SingleValueCalculation`."""
-        del context
-        finding = self.metric.finding
-        since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
-        title = f"{finding.column}: {finding.sentence}{since}"
-        result = self.result(finding.value)
-        result.display_name = title
-        result.widget = (
-            [] if finding.series is None else [plotly_figure(title=title, figure=_figure(finding.series))]
-        )
-        return result
-
-    def display_name(self) -> str:
-        """See `SingleValueCalculation`."""
-        return f"{self.metric.column}: {self.metric.statistic}"
-
-
 class CalibratedDrift(MetricContainer):
-    """Preset: every statistic of some columns against the reference's days, see `detect_drift`.
-
-    `false_alarm` is the chance that any of them alarms where nothing changed but the days. The reference is
-    used from `reference_from` on (a day's number); where too few days are left, nothing is compared.
-    """
+    """Preset: every statistic of some columns against the reference from a day on, see `detect_drift`."""
 
     columns: list[str]
     false_alarm: float = 0.01
@@ -92,7 +92,10 @@ class CalibratedDrift(MetricContainer):
         found = self._compare(reference.as_dataframe(), current.as_dataframe())
         drifted = float(len({one.column for one in found if one.drifted}))
         number = Finding(DRIFTED_COLUMNS, ROWS, drifted, len(self.columns), None, DRIFTED_COLUMNS)
-        return [DriftStatistic.of(number, self.name), *(_tested(one, self.name) for one in found)]
+        return [
+            DriftStatistic.of(number, self.name),
+            *(DriftStatistic.of(one, self.name, _tests(one)) for one in found),
+        ]
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
         windows = windows_of(reference, current, self.columns, self.reference_from)
@@ -113,15 +116,13 @@ class LabelDrift(CalibratedDrift):
         if windows is None:
             return []
         labels = [one[LABEL_COLUMN].to_numpy(dtype=np.float64) for one in frames]
-        predictions = [one[self.forecasts].to_numpy(dtype=np.float64) for one in frames]
-        return label_findings(windows, labels, predictions, self.task, self.false_alarm)
+        forecasts = [one[self.forecasts].to_numpy(dtype=np.float64) for one in frames]
+        return label_findings(windows, labels, forecasts, self.task, self.false_alarm)
 
 
-def _tested(finding: Finding, check: str) -> DriftStatistic:
-    tests = [lt(finding.limit, is_critical=False)]
-    if finding.broken is not None:
-        tests.append(lt(max(finding.broken, finding.limit)))
-    return DriftStatistic.of(finding, check, tests)
+def _tests(finding: Finding) -> list[Any]:
+    drifted = lt(finding.limit, is_critical=False)
+    return [drifted] if finding.broken is None else [drifted, lt(max(finding.broken, finding.limit))]
 
 
 def _figure(series: DailySeries) -> go.Figure:

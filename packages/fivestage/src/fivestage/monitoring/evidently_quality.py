@@ -7,23 +7,21 @@ import pandas as pd
 from evidently import Dataset
 from evidently.core.container import MetricContainer, MetricOrContainer
 from evidently.core.datasets import ColumnStats, ColumnType, GeneralColumnStats, PandasDataset, StatCountValue
-from evidently.core.metric_types import Metric, SingleValue, SingleValueCalculation, SingleValueMetric
+from evidently.core.metric_types import Metric
 from evidently.core.report import Context
 from evidently.legacy.renderers.html_widgets import CounterData, counter
 from evidently.tests import lte
-from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of the first version
 
-from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN
+from fivestage.monitoring.evidently_drift import FORECAST_COLUMN, LABEL_COLUMN, CalculatedMetric
 from fivestage.monitoring.performance import JudgedScore
 
-REFERENCE_ROWS = 10_000
+REFERENCE_ROWS = 10_000  # evenly spread, suffice: Evidently draws curves with a point for each
 
 
-class ScoreLimit(SingleValueMetric):
+class ScoreLimit(CalculatedMetric):
     """How far a score of the labelled rows is off, where the chance of days is not why."""
 
     score: str
-    _judged: JudgedScore = PrivateAttr()  # no parameter: those name a series over the periods
 
     @classmethod
     def of(cls, judged: JudgedScore) -> "ScoreLimit":
@@ -37,40 +35,14 @@ class ScoreLimit(SingleValueMetric):
         """
         tests = [] if judged.allowed is None else [lte(judged.allowed, is_critical=False)]
         metric = cls(score=judged.score, tests=tests)
-        metric._judged = judged
+        shown = CounterData(label=judged.score, value=judged.shown)  # the test's value says less
+        tile = counter(title=judged.sentence, counters=[shown])
+        metric._result = judged.beyond_chance, judged.sentence, [tile]
         return metric
-
-    @property
-    def judged(self) -> JudgedScore:
-        """The score beside what it may be."""
-        return self._judged
-
-
-class ScoreLimitCalculation(SingleValueCalculation[ScoreLimit]):
-    """The score's tile shows its value beside its limit."""
-
-    def calculate(
-        self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
-    ) -> SingleValue:
-        """See `SingleValueCalculation`."""
-        del context
-        judged = self.metric.judged
-        result = self.result(judged.beyond_chance)
-        result.display_name = judged.sentence
-        shown = CounterData(label=judged.score, value=judged.shown)
-        result.widget = [counter(title=judged.sentence, counters=[shown])]  # the test's value says less
-        return result
-
-    def display_name(self) -> str:
-        """See `SingleValueCalculation`."""
-        return str(self.metric.score)
 
 
 class LabelledRows(MetricContainer):
-    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one.
-
-    Of the reference, evenly spread rows suffice: Evidently draws curves with a point for each.
-    """
+    """Any of Evidently's metrics on the rows whose label has arrived: its quality metrics need one."""
 
     items: list[Metric]
 

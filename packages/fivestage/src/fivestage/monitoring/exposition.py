@@ -29,24 +29,24 @@ ABOUT = {
 }
 
 
-def expose(found: Mapping[str, float], path: Path, job: str) -> None:
+def expose(found: Mapping[str, float], path: Path, job: str, *, update: bool = False) -> None:
     """Write the gauges `monitoring_*`, and push them if a gateway is named.
 
     Args:
         found: each gauge's value by its name, without `monitoring_`: the names are those of `ABOUT`.
         path: the text file, which is replaced; its folder is made.
         job: the label `job` of what is pushed.
+        update: keep the file's other gauges as they are.
 
     Raises:
         UserError: when the gateway does not take them.
     """
     registry = CollectorRegistry()
-    for name, value in found.items():
+    for name, value in ((exposed(path) if update else {}) | dict(found)).items():
         Gauge(f"monitoring_{name}", ABOUT[name], registry=registry).set(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_to_textfile(str(path), registry)
-    gateway = os.environ.get(PUSHGATEWAY, "")
-    if gateway:
+    if gateway := os.environ.get(PUSHGATEWAY, ""):
         try:
             push_to_gateway(gateway, job=job, registry=registry)
         except OSError as error:
@@ -56,18 +56,6 @@ def expose(found: Mapping[str, float], path: Path, job: str) -> None:
 
 
 def exposed(path: Path) -> dict[str, float]:
-    """What `expose` has written to a file.
-
-    Args:
-        path: the text file.
-
-    Returns:
-        Each gauge's value by its name, without `monitoring_`.
-
-    Raises:
-        ValueError: for a file that is not in Prometheus's text format.
-    """
+    """What `expose` has written to a file: each gauge's value by its name, without `monitoring_`."""
     families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
-    return {
-        sample.name.removeprefix("monitoring_"): sample.value for one in families for sample in one.samples
-    }
+    return {one.name.removeprefix("monitoring_"): one.samples[0].value for one in families}

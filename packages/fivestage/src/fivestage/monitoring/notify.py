@@ -6,7 +6,7 @@ them). What teams have been told is remembered in a file, so that a repeated run
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,9 @@ class NotificationState:
     at: float
 
 
+MEMORY = TypeAdapter(list[NotificationState])
+
+
 def notify(
     alerts: Sequence[Alert], now: float, memory: Path, senders: dict[str, Send] | None = None
 ) -> tuple[str, ...]:
@@ -58,61 +61,51 @@ def notify(
         UserError: for an address that is none.
     """
     senders = senders_from_environment() if senders is None else senders
-    notified, failed = _read(memory), []
+    known = MEMORY.validate_json(memory.read_bytes()) if memory.exists() else []
+    notified, failed = {one.alert.title: one for one in known}, []
     current = {alert.title: alert for alert in alerts if alert.team in senders}
+    over = [one for one in known if one.alert.title not in current and one.alert.team in senders]
+
+    def remember() -> None:
+        content = MEMORY.dump_json(list(notified.values()), indent=1)
+        write_whole(memory, lambda scratch: scratch.write_bytes(content))
+
     for title, alert in current.items():
         before = notified.get(title)
         if before and now - before.at < REMIND_DAYS * DAY:
             notified[title] = NotificationState(alert, before.at)
         elif senders[alert.team](f"{'Still: ' if before else ''}{title}", alert.body):
             notified[title] = NotificationState(alert, now)
-            _write(notified, memory)  # each for itself: a run cut short does not say it again
+            remember()  # each for itself: a run cut short does not say it again
         else:
             failed.append(f"The {alert.team} team could not be told: {title}.")
-    for title, before in list(notified.items()):
-        if title in current or before.alert.team not in senders:
-            continue
-        if senders[before.alert.team](f"Over: {title}", before.alert.body):
-            del notified[title]
-            _write(notified, memory)
+    for alert in (one.alert for one in over):
+        if senders[alert.team](f"Over: {alert.title}", alert.body):
+            del notified[alert.title]
+            remember()
         else:
-            failed.append(f"The {before.alert.team} team could not be told that it is over: {title}.")
-    _write(notified, memory)
+            failed.append(f"The {alert.team} team could not be told that it is over: {alert.title}.")
+    remember()
     return tuple(failed)
 
 
 def senders_from_environment() -> dict[str, Send]:
-    """How to reach each team that has an address."""
-    given = {team: os.environ.get(f"NOTIFY_{team.upper()}", "").split() for team in TEAMS}
-    return {
-        team: sender(addresses, f"NOTIFY_{team.upper()}") for team, addresses in given.items() if addresses
-    }
+    """How to reach each team that has an address: what sends an alert, and says whether it arrived."""
+    found: dict[str, Send] = {}
+    for team in TEAMS:
+        name = f"NOTIFY_{team.upper()}"
+        if addresses := os.environ.get(name, "").split():
+            found[team] = _sender(addresses, name)
+    return found
 
 
-def sender(addresses: Iterable[str], name: str) -> Send:
-    """A function that sends a title and a body to all addresses, and says whether all took them.
-
-    Raises:
-        UserError: for an address that Apprise does not know; it is not repeated, for it may hold a secret.
-    """
+def _sender(addresses: Sequence[str], name: str) -> Send:
     from apprise import Apprise, AppriseAsset
 
     to = Apprise(asset=AppriseAsset(async_mode=False, app_id="fivestage", app_desc="Monitoring", app_url=""))
     for number, address in enumerate(addresses, 1):
-        if not to.add(address):
+        if not to.add(address):  # it is not repeated, for it may hold a secret
             raise UserError(
                 f"{name} holds no Apprise URL at place {number}: https://appriseit.com lists them."
             )
     return lambda title, body: bool(to.notify(title=title, body=body))
-
-
-def _read(memory: Path) -> dict[str, NotificationState]:
-    if not memory.exists():
-        return {}
-    found = TypeAdapter(list[NotificationState]).validate_json(memory.read_bytes())
-    return {one.alert.title: one for one in found}
-
-
-def _write(notified: Mapping[str, NotificationState], memory: Path) -> None:
-    content = TypeAdapter(list[NotificationState]).dump_json(list(notified.values()), indent=1)
-    write_whole(memory, lambda scratch: scratch.write_bytes(content))

@@ -51,11 +51,7 @@ class Performance:
 
 
 def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
-    """Scores to be expected if the forecasts are right, before any label is known.
-
-    This confidence-based performance estimation sees a shift of inputs, but none of what they mean. Of
-    numbers, a row's decision is expected to cost in proportion to its interval's width.
-    """
+    """Scores to be expected if the forecasts are right: confidence-based performance estimation."""
     forecast = answers.forecast
     if isinstance(contract, RegressionContract):
         cost = NAN if answers.expected_cost is None else float(np.mean(answers.expected_cost)) * DECISIONS

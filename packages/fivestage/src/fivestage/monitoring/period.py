@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,9 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.causes import Cause, DriftRow, drift_rows, failed_tests, with_effects
+from fivestage.monitoring.causes import Cause, effects_of, failed_tests, furthest_findings, with_effects
 from fivestage.monitoring.daily_statistics import ROWS
-from fivestage.monitoring.effects import effects_of
+from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.period_report import Checks, PeriodColumns, period_frame, run_checks, with_verdict
 from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by_day
@@ -38,7 +38,7 @@ class MonitoredPeriod:
     versions: tuple[str, ...]
     performance: Performance
     last_number: int  # of the prediction log
-    drift: tuple[DriftRow, ...] = ()
+    drift: tuple[Finding, ...] = ()  # the furthest of each column
     largest_difference: float = 0.0  # between what was served and what the artifact answers offline
     causes: tuple[Cause, ...] = ()
     slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
@@ -48,7 +48,7 @@ class MonitoredPeriod:
     @property
     def drifted(self) -> tuple[str, ...]:
         """The columns whose inputs moved, broken ones included."""
-        return tuple(dict.fromkeys(one.column for one in self.drift if one.exceedance >= 1))
+        return tuple(one.column for one in self.drift if one.drifted)
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -115,9 +115,8 @@ def read_served(
         last = int(later.min() - 1 if len(later) else log["number"].max())
         asked = set(inside["request_id"])
         shadows = [(number, one) for number, one in store.shadows(shadow_offset) if one.request_id in asked]
-    served = Served(start, end, inside, last, last_shadow=shadow_offset, goes_on=bool(len(later)))
     if not shadows:
-        return served
+        return Served(start, end, inside, last, last_shadow=shadow_offset, goes_on=bool(len(later)))
     last_shadow, newest = shadows[-1]
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -127,7 +126,7 @@ def read_served(
     places = zip(inside["request_id"], inside["place"], strict=True)
     answers = [predicted[name][place] if name in predicted else None for name, place in places]
     log = inside.assign(shadow=pd.Series(answers, index=inside.index, dtype=object))
-    return replace(served, log=log, challenger=newest.model_version, last_shadow=last_shadow)
+    return Served(start, end, log, last, newest.model_version, last_shadow, bool(len(later)))
 
 
 def check_period(
@@ -163,15 +162,12 @@ def check_period(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
         )
     places = _places(rows, log, contract, start, end)
-    foreign, asked = places < 0, len(places)
-    if foreign.all():
+    asked, known_rows = len(places), places >= 0
+    if not known_rows.any():
         return _blind(served, "no row is known", "the data have none of those that were asked for"), None
-    if foreign.any():
-        served = replace(served, log=log[~foreign])
-        log, places = served.log, places[~foreign]
-    _require_known(contract.monitoring.unwatched, features)
+    log, places = log[known_rows], places[known_rows]
     before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
-    _require_days(rows.iloc[before], start, end)
+    _require_reference(features, rows.iloc[before], start, end, contract)
     newest, forecast = artifacts[log["model_version"].iloc[-1]], forecasts_in(log)
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < end).to_numpy()
@@ -191,24 +187,27 @@ def check_period(
     columns = PeriodColumns.of(features, now, newest.trained_until, performance, contract)
     snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
-    of_data = tuple(one for one in failed if one.kind != "performance")
-    effects = effects_of([one.subject for one in of_data], seen, usual, newest, contract)
-    found = with_effects(of_data, effects, contract.costs.currency)
+    moved = tuple(one for one in failed if one.kind != "performance")
+    effects = effects_of([one.subject for one in moved], seen, usual, newest, contract)
     here = np.flatnonzero(known)
-    found_period = MonitoredPeriod(
+    found = MonitoredPeriod(
         start,
         end,
         tuple(dict.fromkeys(log["model_version"])),
         with_verdict(performance, failed),
         served.last_number,
-        drift_rows(snapshot),
+        furthest_findings(snapshot),
         float(difference.max()),
-        (*_missing(int(foreign.sum()), asked), *skew(log, current, difference, contract), *found),
+        (
+            *_unknown_rows(asked - len(log), asked),
+            *skew(log, current, difference, contract),
+            *with_effects(moved, effects, contract.costs.currency),
+        ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
-        _shadow(served, current, here, contract),
+        _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
         served.last_shadow,
     )
-    return found_period, snapshot
+    return found, snapshot
 
 
 def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:
@@ -228,10 +227,14 @@ def _unlearnt_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifa
 
 def _blind(served: Served, seen: str, why: str) -> MonitoredPeriod:
     """A period in which nothing can be judged, and the sentence that says so."""
-    performance = Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), seen)
-    causes, last = (Cause("data broken", ROWS, f"{ROWS}: {why}"),), served.last_number
     return MonitoredPeriod(
-        served.start, served.end, (), performance, last, causes=causes, last_shadow=served.last_shadow
+        served.start,
+        served.end,
+        (),
+        Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), seen),
+        served.last_number,
+        causes=(Cause("data broken", ROWS, f"{ROWS}: {why}"),),
+        last_shadow=served.last_shadow,
     )
 
 
@@ -243,19 +246,27 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
     return found.fillna(-1).to_numpy(dtype=np.int64)
 
 
-def _missing(foreign: int, asked: int) -> tuple[Cause, ...]:
+def _unknown_rows(unknown: int, asked: int) -> tuple[Cause, ...]:
     """A cause when more rows than trials explain are not in the data."""
-    if foreign <= TRIALS * asked:
+    if unknown <= TRIALS * asked:
         return ()
     sentence = (
-        f"{ROWS}: {foreign:,} of {asked:,} rows asked for are not in the data. "
+        f"{ROWS}: {unknown:,} of {asked:,} rows asked for are not in the data. "
         "Is their table whole, and does who asks name them as it does?"
     )
     return (Cause("data broken", ROWS, sentence),)
 
 
-def _require_days(before: pd.DataFrame, start: int, end: int) -> None:
-    """Raise where too few days lie before a period to know what chance does to one."""
+def _require_reference(
+    features: pd.DataFrame, before: pd.DataFrame, start: int, end: int, contract: Contract
+) -> None:
+    """Raise where too few days lie before a period to compare it with, or an unwatched feature is none."""
+    unknown = [name for name in contract.monitoring.unwatched if name not in features]
+    if unknown:
+        raise UserError(
+            f"monitoring.unwatched names {', '.join(unknown)}, which are no features: "
+            "mend the names in problem/problem.yaml."
+        )
     needed = LEAST_REFERENCE * (end - start) // DAY
     found = start // DAY - int(decision_day(before).min()) if len(before) else 0
     if found < needed:
@@ -265,27 +276,14 @@ def _require_days(before: pd.DataFrame, start: int, end: int) -> None:
         )
 
 
-def _require_known(unwatched: tuple[str, ...], features: pd.DataFrame) -> None:
-    """Raise where `monitoring.unwatched` of the contract names what is no feature."""
-    unknown = [name for name in unwatched if name not in features]
-    if unknown:
-        raise UserError(
-            f"monitoring.unwatched names {', '.join(unknown)}, which are no features: "
-            "mend the names in problem/problem.yaml."
-        )
-
-
-def _shadow(served: Served, rows: pd.DataFrame, known: np.ndarray, contract: Contract) -> ShadowScore | None:
-    """What the challenger would have saved on rows whose labels are there and that both have answered."""
-    if not served.challenger:
-        return None
-    log, here = served.log.iloc[known], rows.iloc[known]
-    both = log["shadow"].notna().to_numpy()
-    log, here = log[both], here[both]
+def _shadow(challenger: str, log: pd.DataFrame, rows: pd.DataFrame, contract: Contract) -> ShadowScore | None:
+    """What the challenger would have saved on labelled rows, as far as it has answered them."""
+    both = log["shadow"].notna().to_numpy() if challenger else np.zeros(len(log), dtype=bool)
+    log, rows = log[both], rows[both]
     if log.empty:
         return None
-    money, label = cost_model_of(contract.costs), labels_of(here, contract)
-    champion, challenger = (
+    money, label = cost_model_of(contract.costs), labels_of(rows, contract)
+    cost, other = (
         money.price(label, money.decide(forecasts_in(log, column))) for column in ("forecast", "shadow")
     )
-    return saved_by_day(served.challenger, champion - challenger, decision_day(here))
+    return saved_by_day(challenger, cost - other, decision_day(rows))

@@ -38,9 +38,7 @@ class PeriodColumns:
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    unlearnt_from: (
-        int  # the first day that the model has not learnt from: scores and labels are compared from there
-    )
+    unlearnt_from: int  # the first day that the model has not learnt from
     judged_scores: tuple[JudgedScore, ...]  # by the labels that have arrived
     contract: Contract
 
@@ -88,11 +86,7 @@ def period_frame(
 def run_checks(
     report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
-    """Run a report on a period's frames; the snapshot's time is the period's end.
-
-    Raises:
-        UserError: naming the column, when a check asks for one that the frames do not have.
-    """
+    """Run a report on a period's frames; a `UserError` names a column that a check asks for in vain."""
     now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
     first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
     name = f"{day_of(first)} to {day_of(end - 1)}"

@@ -54,9 +54,7 @@ class Design:
     """The columns of the regressions: normal scores (Blom, 1958), then indicators of zeros and of levels."""
 
     quantiles: dict[str, Floats]  # by number, those of the reference
-    zeros: tuple[
-        str, ...
-    ]  # numbers that are often zero, and often not: zero is a state or default (Cragg, 1971)
+    zeros: tuple[str, ...]  # numbers that often are zero, and often not: a state or default (Cragg, 1971)
     levels: dict[str, pd.Index]  # by category, the frequent ones
 
     @property
@@ -110,10 +108,7 @@ def products(window: Window, design: Design) -> Floats:
 def residual_statistics(
     reference: Floats, window: Floats, design: Design, without: Sequence[str] = ()
 ) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
-    """The statistics of a reference's residuals and of a window's; the mean in the reference's deviations.
-
-    From sums of products by day, see `products`. Columns `without` predict nothing and have no residuals.
-    """
+    """The statistics of a reference's and a window's residuals, from `products`; `without` some columns."""
     kept = ~np.isin(design.names, list(without))
     cells, names = np.append(True, kept), design.names[kept]  # the first is of the intercept
     then, now = (one[:, cells][:, :, cells] for one in (reference, window))
@@ -125,15 +120,13 @@ def residual_statistics(
     deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
 
     def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
-        above = np.zeros((2, len(rows), kept.size))
+        names, above = design.names, np.zeros((2, len(rows), kept.size))
         above[:, :, kept] = sums[0] / deviation, sums[1]
         items = zip(STATISTICS, above, (kept.size, len(design.quantiles)), strict=True)
         return [
-            DailyStatistic(
-                kind, tuple(design.names[:n].tolist()), ("",) * n, of[:, :n], np.tile(rows[:, None], n)
-            )
-            for kind, of, n in items
-            if n
+            DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in range(count)])
+            for kind, of, count in items
+            if count
         ]
 
     of_window = _residual_sums(now, _fit(total, names))

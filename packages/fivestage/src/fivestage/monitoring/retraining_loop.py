@@ -3,16 +3,20 @@
 The loop's state lies beside the service's log, so that a run that was cut short is repeated as it was.
 """
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import TypeAdapter
+
 from fivestage.common.clock import DAY
+from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, day, day_of, epoch
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
-from fivestage.monitoring.state import MonitoringState, PendingTraining, amend, read
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.log import first_decision
 
@@ -20,6 +24,31 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
     from fivestage.monitoring.period import MonitoredPeriod
 
 NO_REQUESTS = "The service has had no request yet: its log holds no decision to monitor."
+STATE_FILE = "periods.json"
+
+
+@dataclass(frozen=True)
+class PendingTraining:
+    """A training as of a moment (epoch seconds): cut short, it meets the same champion again."""
+
+    at: int
+    champion: str  # a version
+
+
+@dataclass(frozen=True)
+class MonitoringState:
+    """What is remembered of a service: its periods, and how far they reach in time and in the log."""
+
+    periods: tuple[PeriodSummary, ...]
+    until: int
+    log_offsets: tuple[int, int]  # answers, and challengers' answers
+    verdict: RetrainingDecision | None = None
+    done: bool = True  # what the verdict asks for
+    trained: tuple[int, ...] = ()  # epoch seconds, promoted or not; the first model's is not a retraining
+    begun: PendingTraining | None = None
+
+
+STATE = TypeAdapter(MonitoringState)
 
 
 @dataclass(frozen=True)
@@ -84,11 +113,10 @@ class RetrainingLoop:
         Raises:
             UserError: when the log holds nothing of it, nor of later ones.
         """
-        length, state = self.contract.monitoring.period_days * DAY, self._state()
+        length, state = self.contract.monitoring.period_days * DAY, self.state()
         start = state.until
-        if not state.periods:
-            first = first_decision(self.database_url, self.contract, start)
-            start += 0 if first is None else (first - start) // length * length
+        if not state.periods and (first := self._first_decision(start)) is not None:
+            start += (first - start) // length * length
         end = start + length
         if time.time() < end:
             return None
@@ -96,20 +124,20 @@ class RetrainingLoop:
             self.folder, start, end, state.log_offsets, state.periods, state.trained
         )
         offsets = monitored.last_number, monitored.last_shadow
-        done = not (verdict.retrain or verdict.promote)
-
-        def append(now: MonitoringState) -> MonitoringState:
-            periods = (*state.periods, monitored.summary)
-            return replace(now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done)
-
-        self._change(append)
+        done, periods = not (verdict.retrain or verdict.promote), (*state.periods, monitored.summary)
+        self._change(
+            lambda now: replace(
+                now, periods=periods, until=end, log_offsets=offsets, verdict=verdict, done=done
+            )
+        )
         return monitored, verdict
 
     def monitor_all(self) -> "Iterator[tuple[MonitoredPeriod, RetrainingDecision]]":
         """Each period that is over and not monitored yet; more than one where nobody ran this in time."""
         while found := self.monitor_next():
             yield found
-            if not self.goes_on():
+            state = self.state()
+            if self._first_decision(state.until, state.log_offsets[0]) is None:
                 return
 
     def pass_over(self, end: int) -> None:
@@ -118,37 +146,34 @@ class RetrainingLoop:
 
     def reason_to_wait(self) -> str:
         """Why the service cannot be monitored yet, as on a new cluster; empty where it can."""
-        if first_decision(self.database_url, self.contract, 0) is None:
+        if self._first_decision(0) is None:
             return NO_REQUESTS
         if ModelRegistry(self.contract.name).champion() is None:
             return "The registry has no champion yet to compare the answers with: `make train` makes one."
-        state = self._state()
-        seen = state.periods or first_decision(self.database_url, self.contract, state.until) is not None
-        return "" if seen else NO_REQUESTS
-
-    def goes_on(self) -> bool:
-        """Whether the log holds decisions after the last period that was monitored."""
-        state = self._state()
-        offset = state.log_offsets[0]
-        return first_decision(self.database_url, self.contract, state.until, offset) is not None
+        state = self.state()
+        return "" if state.periods or self._first_decision(state.until) is not None else NO_REQUESTS
 
     def follow_verdict(self) -> TrainingResult | None:
         """Do what the latest verdict asks for, once; None where it asks for nothing or has been followed."""
-        state = read(self.folder, lambda: 0)  # without a state nothing is asked for, champion or not
+        if not self._path.exists():  # champion or not
+            return None
+        state = self.state()
         return None if state.done or state.verdict is None else self._follow_once(state.verdict, state.until)
 
     def retrain_now(self, as_of: str = "") -> TrainingResult:
         """Train again whatever the verdict is; by default as of the latest day that is known."""
-        latest = max(self.contract.split.test_end_at, self._state().until, self._champion().as_of)
+        latest = max(self.contract.split.test_end_at, self.state().until, self._champion().as_of)
         request = RetrainingDecision(retrain=True, reason="somebody asks for it")
         return self._follow_once(request, epoch(day(as_of)) if as_of else latest)
 
-    def follow(self, verdict: RetrainingDecision, at: int, champion: Version | None = None) -> TrainingResult:
-        """What a verdict asks for, as of a moment; by default against the champion of now."""
-        champion = champion or self._champion()
-        if verdict.promote:
-            return self.pipelines.re_evaluate(verdict.promote, str(day_of(at)), champion)
-        return self.pipelines.retrain(str(day_of(at)), champion)
+    def state(self) -> MonitoringState:
+        """What is remembered; without anything yet, it begins when the first model was trained."""
+        if not self._path.exists():
+            first = self._champion().as_of
+            return MonitoringState((), first, (0, 0), trained=(first,))
+        content = self._path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # as it was called up to 0.2
+        found = STATE.validate_json(content)
+        return found if found.trained else replace(found, trained=(self._champion().as_of,))
 
     def _follow_once(self, verdict: RetrainingDecision, at: int) -> TrainingResult:
         """Follow a verdict and remember it; a challenger that is not promoted answers in shadow."""
@@ -161,22 +186,33 @@ class RetrainingLoop:
             trained = sorted({*now.trained, at}) if verdict.retrain else now.trained
             return replace(now, done=now.done or now.until <= at, trained=tuple(trained), begun=None)
 
-        begun = self._change(begin).begun
-        against = ModelRegistry(self.contract.name).find(begun.champion) if begun else None
-        result = self.follow(verdict, at, against)
+        begun, as_of = self._change(begin).begun, str(day_of(at))
+        champion = ModelRegistry(self.contract.name).find(begun.champion) if begun else self._champion()
+        if verdict.promote:
+            result = self.pipelines.re_evaluate(verdict.promote, as_of, champion)
+        else:
+            result = self.pipelines.retrain(as_of, champion)
         if not result.promoted:
             self.pipelines.shadow(self.folder, result.version)
         self._change(end)
         return result
 
-    def _state(self) -> MonitoringState:
-        return read(self.folder, self._first_day)
-
     def _change(self, change: Callable[[MonitoringState], MonitoringState]) -> MonitoringState:
-        return amend(self.folder, self._first_day, change)
+        """Change the state as it stands now, for another run may write in it as well."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            changed = change(self.state())
+            content = STATE.dump_json(changed, indent=1)
+            write_whole(self._path, lambda scratch: scratch.write_bytes(content))
+        return changed
 
-    def _first_day(self) -> int:
-        return self._champion().as_of
+    @property
+    def _path(self) -> Path:
+        return Path(self.folder) / STATE_FILE
+
+    def _first_decision(self, since: int, log_offset: int = 0) -> int | None:
+        return first_decision(self.database_url, self.contract, since, log_offset)
 
     def _champion(self) -> Version:
         return ModelRegistry(self.contract.name).require_champion()

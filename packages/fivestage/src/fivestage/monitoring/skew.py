@@ -22,10 +22,7 @@ def forecasts_in(log: pd.DataFrame, column: str = "forecast") -> Floats:
 
 
 def differences(log: pd.DataFrame, features: pd.DataFrame, artifacts: Mapping[str, Artifact]) -> Floats:
-    """Between each forecast that was served and the one that the same version gives offline.
-
-    Of numbers above one, by the share that they differ by.
-    """
+    """Between each forecast served and what the same version gives offline, as a share where that is > 1."""
     found = np.zeros(len(log))
     for version, artifact in artifacts.items():
         served_by = (log["model_version"] == version).to_numpy()
@@ -38,10 +35,7 @@ def differences(log: pd.DataFrame, features: pd.DataFrame, artifacts: Mapping[st
 
 
 def skew(log: pd.DataFrame, rows: pd.DataFrame, difference: Floats, contract: Contract) -> tuple[Cause, ...]:
-    """A cause for each input that came otherwise than the data have it, or for answers that went otherwise.
-
-    `log` and `rows` are the same decisions in the same order.
-    """
+    """A cause for each input that came otherwise than the data have it, or for answers that differ."""
     found = []
     for name in contract.columns:
         came, known = (frame[name].reset_index(drop=True) for frame in (log, rows))

@@ -139,8 +139,13 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_
         label_share=performance.label_share,
         metrics=estimates(scored.scores, scored.intervals) if scored else {},
         drift=tuple(
-            ColumnDriftRow(column.column, column.exceedance, 1.0, column.sentence)
-            for column in monitored.drift
+            ColumnDriftRow(
+                one.column,
+                one.exceedance,
+                1.0,
+                f"{one.column}: {one.sentence if one.drifted else 'as in the reference'}",
+            )
+            for one in monitored.drift
         ),
         bad=performance.bad,
         judged=performance.conclusive,
