@@ -82,7 +82,7 @@ def train(as_of: AsOf = "") -> None:
     """Train the candidates; the best becomes champion if it passes every gate."""
     from pipelines import runs
 
-    trained = runs.train(as_of or PROBLEM.contract.split.test_start.isoformat())
+    trained = runs.train(as_of)
     say("  on the folds (* is the chosen one):")
     for line in trained.leaderboard():
         say(f"  {line}")

@@ -56,14 +56,18 @@ def ingest(as_of: str) -> bool:
     return run is not None and run.steps["ingest"].status == ExecutionStatus.CACHED
 
 
-def train(as_of: str, *, from_scratch: bool = False) -> TrainingRun:
+def train(as_of: str = "", *, from_scratch: bool = False) -> TrainingRun:
     """Train as of a day, against the champion; `from_scratch`: as if there were none.
+
+    By default as of the first day of the test window, or the champion's where that is later.
 
     Raises:
         UserError: when the champion comes from a later day.
     """
     champion = None if from_scratch else REGISTRY.champion()
-    return _train(as_of, champion, from_scratch=from_scratch)
+    first = PROBLEM.contract.split.test_start
+    latest = max(first, day_of(champion.as_of)) if champion else first
+    return _train(as_of or latest.isoformat(), champion, from_scratch=from_scratch)
 
 
 def retrain(as_of: str, champion: Version) -> TrainingRun:

@@ -1,6 +1,7 @@
 """What the pipelines are given and what comes back; the pipelines themselves are stand-ins here."""
 
 from dataclasses import replace
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +75,17 @@ def test_the_champion_of_the_day_itself_is_met(training: Stand) -> None:
     trained = runs.train("2013-09-01")
     assert training.given == [("data", f"registry of {PROBLEM.contract.name}", "2013-09-01", "4", ALL, False)]
     assert (trained.version, trained.gates, trained.promoted) == (CHALLENGER, (), True)
+
+
+@pytest.mark.parametrize(("there", "first"), [(CHAMPION, "2013-09-01"), (None, "2013-08-01")])
+def test_by_default_the_day_is_the_champions_where_that_is_later(
+    training: Stand, monkeypatch: pytest.MonkeyPatch, there: Version | None, first: str
+) -> None:
+    monkeypatch.setattr(ModelRegistry, "champion", lambda _registry: there)
+    contract = SimpleNamespace(split=SimpleNamespace(test_start=date(2013, 8, 1)), name=PROBLEM.contract.name)
+    monkeypatch.setattr(runs, "PROBLEM", SimpleNamespace(contract=contract, digest=lambda: "data"))
+    runs.train()
+    assert training.given[0][2] == first
 
 
 @pytest.mark.usefixtures("champion")

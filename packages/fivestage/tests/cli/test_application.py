@@ -7,10 +7,11 @@ from unittest.mock import Mock
 import pytest
 import typer
 
-from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch
+from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch, print_gates
 from fivestage.cli.library_commands import add_library_commands
 from fivestage.common.errors import UserError
 from fivestage.features.problem import Problem
+from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.scaffold.command import OPTIONS
 
 
@@ -132,6 +133,21 @@ def test_a_contract_of_an_earlier_version_is_sent_to_the_upgrade_page_not_to_its
 
     assert exit_code(app, "train") == 1
     assert capsys.readouterr().err == f"'core' is now in the library: {MIGRATION}\n"
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"passed": False, "promoted": False}, "stays challenger\n  Add features"),
+        ({"passed": True, "promoted": True}, "is the champion\n"),
+    ],
+)
+def test_what_became_of_a_version_is_said_and_what_to_do_where_it_was_refused(
+    capsys: pytest.CaptureFixture[str], result: dict[str, bool], said: str
+) -> None:
+    gate, version = SimpleNamespace(line="unbiased: off by 3"), SimpleNamespace(version="7")
+    print_gates(cast("TrainingResult", SimpleNamespace(gates=[gate], version=version, **result)))
+    assert f"  unbiased: off by 3\n  version 7 {said}" in capsys.readouterr().out
 
 
 def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:

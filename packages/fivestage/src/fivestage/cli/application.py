@@ -128,7 +128,7 @@ def say(sentence: str, stream: Any = None) -> None:
 
 
 def print_gates(result: "TrainingResult") -> None:
-    """Print the gates of a training, a line each, and what became of the version.
+    """Print the gates of a training, a line each, what became of the version, and what to do where it failed.
 
     Args:
         result: What the training made.
@@ -137,6 +137,10 @@ def print_gates(result: "TrainingResult") -> None:
         say(f"  {gate.line}")
     waits = "waits for approval: make approve" if result.passed else "stays challenger"
     say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
+    if not result.passed:
+        from fivestage.reporting.sentences import ADVICE
+
+        say(f"  {ADVICE}")
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

@@ -39,7 +39,6 @@ from fivestage.reporting.results import (
     save,
 )
 from fivestage.reporting.sections import period_row
-from fivestage.reporting.sentences import ADVICE
 from fivestage.serving.service_settings import Settings
 
 if TYPE_CHECKING:  # Evidently takes seconds to import
@@ -189,7 +188,7 @@ def simulate_months(
             )
         raise UserError(
             f"The model did not pass its gates ({failed}), so nothing is served; {REPORTS / 'index.html'} "
-            f"shows how it did. {ADVICE}"
+            "shows how it did."
         )
     settings = settings_in(loop.folder)
     try:
