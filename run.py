@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Option
+from typer import Option, echo
 
-from fivestage.cli.application import Application, Stopwatch, print_gates, say
-from fivestage.cli.library_commands import SERVING, add_library_commands
-from fivestage.common.clock import DAY
+from fivestage.cli.application import Stopwatch, print_gates
+from fivestage.cli.library_commands import SERVING, project_application
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR
@@ -29,8 +28,7 @@ Why = Annotated[str, Option(help="a sentence for the record of releases")]
 Check = Literal["none", "errors", "latency", "distribution"]
 VersionName = Annotated[str, Option("--version", help="in place of the champion")]
 
-app = Application(PROBLEM, "The commands of this project.")
-add_library_commands(app)
+app = project_application(PROBLEM, "The commands of this project.")
 
 
 @app.command()
@@ -38,9 +36,8 @@ def demo() -> None:
     """Run all five stages: data, training, evaluation, service, and the months after training."""
     from fivestage.cli.finished import FinishedDemo
     from fivestage.cli.simulation import clear_demo
-    from fivestage.orchestration.lineage import project_digest
 
-    finished = FinishedDemo(project_digest() + PROBLEM.digest(), PROBLEM.contract.name)
+    finished = FinishedDemo.of(PROBLEM)
     if finished.is_current(REPORTS / "index.html"):
         return
     from pipelines import runs
@@ -74,7 +71,7 @@ def backtest() -> None:
 
     found = report().save_policies(runs.compare_policies())
     write_report()
-    say(found)
+    echo(found)
 
 
 @app.command()
@@ -83,9 +80,9 @@ def train(as_of: AsOf = "") -> None:
     from pipelines import runs
 
     trained = runs.train(as_of)
-    say("  on the folds (* is the chosen one):")
+    echo("  on the folds (* is the chosen one):")
     for line in trained.leaderboard():
-        say(f"  {line}")
+        echo(f"  {line}")
     print_gates(trained)
 
 
@@ -105,7 +102,7 @@ def card(version: VersionName = "") -> None:
 
     documents = report().documents(*trained(version_or_champion(version).version))
     for name, text in documents.items():
-        say(str(write_text(ROOT / "docs" / name, text)))
+        echo(str(write_text(ROOT / "docs" / name, text)))
 
 
 @app.command()
@@ -124,11 +121,11 @@ def deploy(
 
     champion = version_or_champion()
     if target == "kubernetes":
-        say(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
+        echo(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
         print_release(runs.release(champion, overlay, image, why, context, bake_seconds, accept))
         return
     deployed = runs.deploy(champion, SERVING, target)
-    say(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
+    echo(f"Version {deployed.version} answers at {deployed.url} as offline, to {deployed.difference:.0e}.")
 
 
 @app.command()
@@ -146,7 +143,7 @@ def smoke(overlay: Overlay = "local", context: Context = "") -> None:
 
     champion = version_or_champion()
     difference = smoke_kubernetes(champion.version, overlay, context)
-    say(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
+    echo(f"The Service answers as version {champion.version} did offline, to {difference:.0e}.")
 
 
 @app.command()
@@ -164,9 +161,9 @@ def score(
         )
     scored = runs.score(version_or_champion(version), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
-    say(f"Rows scored to {target}: {scored.rows:,}{decided}.")
+    echo(f"Rows scored to {target}: {scored.rows:,}{decided}.")
     if scored.quarantined:
-        say(f"Rows that break the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
+        echo(f"Rows that break the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
 
 
 @app.command()
@@ -175,7 +172,6 @@ def monitor(
 ) -> None:
     """Drift and performance of the periods that are over, and whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from fivestage.reporting.notices import write_notice
     from fivestage.reporting.run_notices import period_lines, period_notice
     from pipelines import runs
     from steps.monitor import nothing_logged
@@ -185,22 +181,22 @@ def monitor(
     with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
         if as_of:
             start = epoch_of(as_of)
-            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_days * DAY)]
+            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_seconds)]
         elif reason := loop.reason_to_wait():
             if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
                 nothing_logged()
-            say(reason)
+            echo(reason)
             return
         else:
             seen = list(loop.monitor_all())
     if not seen:
-        say("No further period is over yet.")
+        echo("No further period is over yet.")
         return
     for monitored, verdict in seen:
         for line in period_lines(monitored, verdict, page_of(monitored.start)):
-            say(line)
-    path = write_notice(period_notice(contract, seen), NOTICES / "monitoring.md")
-    say(f"{path} has the summary.")
+            echo(line)
+    path = period_notice(contract, seen).write(NOTICES / "monitoring.md")
+    echo(f"{path} has the summary.")
 
 
 @app.command()
@@ -210,7 +206,6 @@ def retrain(
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.notices import write_notice
     from fivestage.reporting.run_notices import evaluation_notice
     from steps.monitor import no_longer_wanted
 
@@ -218,21 +213,21 @@ def retrain(
     with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
         result = loop.follow_verdict() if if_asked else loop.retrain_now(as_of)
         if result is None:
-            say("No training is due: the last verdict was to keep the model, or it has been followed.")
+            echo("No training is due: the last verdict was to keep the model, or it has been followed.")
             return
         no_longer_wanted()
     print_gates(result)
-    path = write_notice(evaluation_notice(PROBLEM.contract, result), NOTICES / "retraining.md")
-    say(f"{path} has the summary.")
+    path = evaluation_notice(PROBLEM.contract, result).write(NOTICES / "retraining.md")
+    echo(f"{path} has the summary.")
 
 
 def retraining_loop(folder: str) -> "RetrainingLoop":
     """The loop around the service in a folder, with this project's pipelines."""
-    from fivestage.deployment.local_process import settings_in
     from fivestage.monitoring.retraining_loop import RetrainingLoop
+    from fivestage.serving.service_settings import Settings
     from pipelines import runs
 
-    return RetrainingLoop(PROBLEM.contract, folder, settings_in(folder).database_url, runs)
+    return RetrainingLoop(PROBLEM.contract, folder, Settings.of_folder(folder).database_url, runs)
 
 
 def train_from_scratch(as_of: str) -> "TrainingRun":
@@ -243,7 +238,7 @@ def train_from_scratch(as_of: str) -> "TrainingRun":
     champion = REGISTRY.champion()
     trained = runs.train(as_of, from_scratch=True)
     if champion and trained.promoted and trained.version.version != champion.version:
-        say(
+        echo(
             f"  version {trained.version.version} takes the place of the champion, {champion.version}, "
             "without a comparison: this command starts from scratch. `make train` compares."
         )
@@ -274,15 +269,15 @@ def version_or_champion(version: str = "") -> "Version":
 def print_release(done: "Released") -> None:
     """Print what serves now, and how its canary did."""
     for sentence in done.compared:
-        say(f"  canary, {sentence}")
+        echo(f"  canary, {sentence}")
     one = done.release
-    say(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
+    echo(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
 
 
 def write_report(watch: Stopwatch | None = None) -> None:
     """Write the report and the model card, and print the table by stage; no watch: the last run's times."""
     spent, cached = (watch.seconds, watch.cached) if watch else (None, False)
-    say("\n" + report().write(spent, cached=cached))
+    echo("\n" + report().write(spent, cached=cached))
 
 
 def report() -> "Report":

@@ -19,6 +19,7 @@ from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
+from fivestage.serving.service_settings import Settings
 from fivestage.training.selection import Selection
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
@@ -168,7 +169,7 @@ def compare_policies() -> Comparison:
 
 def shadow(folder: str, version: Version) -> None:
     """Let a challenger answer what a local service is asked, beside the champion."""
-    settings = local.settings_in(folder)
+    settings = Settings.of_folder(folder)
     local.shadow(settings, version.version, REGISTRY.fetch(version.version))
 
 

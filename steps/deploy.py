@@ -16,9 +16,9 @@ from fivestage.deployment.kubernetes_release import (
     ReleasePlan,
     released_model,
 )
-from fivestage.deployment.local_process import settings_in
 from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment, smoke_rows
+from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
 from steps.model import REGISTRY
 
@@ -37,7 +37,7 @@ class Released:
 @step(enable_cache=False)
 def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
-    settings = settings_in(folder)
+    settings = Settings.of_folder(folder)
     _, artifact = REGISTRY.open(version, PROBLEM.features)
     return local.release(settings, version, REGISTRY.fetch(version), smoke_rows(artifact))
 
@@ -45,7 +45,7 @@ def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment
 @step(enable_cache=False)
 def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
     """Build an image with a version inside and serve it as a container, or stay with the one before."""
-    settings = settings_in(folder)
+    settings = Settings.of_folder(folder)
     _, artifact = REGISTRY.open(version, PROBLEM.features)
     image = build_serving(REGISTRY.fetch(version), version)
     return docker.release(settings, version, image, smoke_rows(artifact))

@@ -5,24 +5,20 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import mlflow
 import pandas as pd
 from pydantic import TypeAdapter
 from zenml import step
 
-from fivestage.common.settings import DEMO, EVIDENTLY_WORKSPACE, VAR
+from fivestage.common.settings import DEMO, VAR
 from fivestage.contract.contract import Contract, day_of, iso
-from fivestage.deployment.local_process import settings_in
-from fivestage.features.offline import is_text
 from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from fivestage.monitoring.workspace import add_run
-from fivestage.orchestration.lineage import code_digest
-from fivestage.registry.training_runs import known_numbers
-from fivestage.registry.versions import run_of
+from fivestage.registry.versions import log_run
+from fivestage.serving.service_settings import Settings
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
@@ -46,7 +42,9 @@ def monitor_period(
 ) -> Annotated[MonitoredPeriod, "monitored"]:
     """A period as the prediction log has it, judged by the report of `monitoring/checks.py`."""
     contract = PROBLEM.contract
-    served = read_served(settings_in(folder).database_url, contract, start, end, log_offset, shadow_offset)
+    served = read_served(
+        Settings.of_folder(folder).database_url, contract, start, end, log_offset, shadow_offset
+    )
     versions = served.log["model_version"].unique().tolist() if len(served.log) else []
     artifacts = {version: REGISTRY.open(version)[1] for version in versions}
     monitored, snapshot = check_period(rows, features, served, artifacts, contract, checks)
@@ -54,7 +52,7 @@ def monitor_period(
     if snapshot is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         snapshot.save_html(str(page))
-        add_run(EVIDENTLY_WORKSPACE, _project_of(folder), snapshot)
+        add_run(_project_of(folder), snapshot)
     _log(monitored, page, contract.name, folder)
     return monitored
 
@@ -74,12 +72,7 @@ def decide_retraining(
 @step(enable_cache=False)
 def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
     """The year in process under each policy; what is trained is kept by data and code, and found again."""
-    contract = PROBLEM.contract
-    folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = tuple(str(name) for name, values in features.items() if is_text(values))
-    first = next(iter(PROBLEM.candidates(len(rows), text).values()))
-    year = BacktestData(rows, features, contract, first, folder)
+    year = BacktestData.of(PROBLEM, rows, features, data)
     return compare_policies(year, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 
@@ -148,16 +141,17 @@ def _project_of(folder: str) -> str:
 
 
 def _log(monitored: MonitoredPeriod, page: Path, name: str, folder: str) -> None:
-    scored = monitored.performance.scored
-    with run_of(
-        f"{name}-monitoring", f"{folder} {monitored.start}", f"period from {day_of(monitored.start)}"
-    ):
-        mlflow.log_params({"start": iso(monitored.start), "end": iso(monitored.end)})
-        mlflow.set_tag("versions", ", ".join(monitored.versions))
-        estimated = {f"estimated_{name}": v for name, v in monitored.performance.expected.scores.items()}
-        mlflow.log_metrics(known_numbers(estimated | (scored.scores if scored else {})))
-        mlflow.log_metric("drifted_columns", len(monitored.drifted))
-        mlflow.log_metric("broken", len(monitored.broken))
-        mlflow.log_text("".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes), "causes.txt")
-        if monitored.performance.rows:
-            mlflow.log_artifact(str(page))
+    performance = monitored.performance
+    estimated = {f"estimated_{name}": value for name, value in performance.expected.scores.items()}
+    observed = performance.scored.scores if performance.scored else {}
+    found = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
+    causes = "".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes)
+    log_run(
+        f"{name}-monitoring",
+        f"{folder} {monitored.start}",
+        f"period from {day_of(monitored.start)}",
+        parameters={"start": iso(monitored.start), "end": iso(monitored.end)},
+        tags={"versions": ", ".join(monitored.versions)},
+        metrics={**estimated, **observed, **found},
+        files=[("causes.txt", causes), *([page] if performance.rows else [])],
+    )

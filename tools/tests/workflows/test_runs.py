@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fivestage.reporting.notices import Notice, write_notice
+from fivestage.reporting.notices import Notice
 from tests.ci.conftest import State
 from tests.repositories import commit, git
 from tools.tests.command_lines import understood
@@ -90,7 +90,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts = {"act": "true", "as_of": "2013-10-08"}
         notice = Notice(name, f"A title: {name}", attention=True, body="what was seen", facts=facts)
         for place in (folder, folder / "newest"):  # the second: as a job without rights has left it
-            write_notice(notice, place / "reports" / "notices" / f"{name}.md")
+            notice.write(place / "reports" / "notices" / f"{name}.md")
     commit(folder, "Start")
     git(folder, "clone", "--quiet", "--bare", str(folder), str(folder.parent / "origin"))
     git(folder, "remote", "add", "origin", str(folder.parent / "origin"))

@@ -11,7 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
-from fivestage.cli.application import Application, say
+import typer
+from fivestage.cli.application import Application
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS, ROOT
@@ -51,12 +52,12 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
 
         gates, promoted, _ = run_index_pipeline(contract(), why)
         print_gates(gates)
-        say("The index serves." if promoted else "The index is refused; what served before stays.")
+        typer.echo("The index serves." if promoted else "The index is refused; what served before stays.")
 
     @app.command()
     def ask(question: Annotated[str, Argument(help="in English")]) -> None:
         """Answer one question without a service."""
-        say(shown(_ask_once(contract(), question)))
+        typer.echo(shown(_ask_once(contract(), question)))
 
     @app.command(stores=False)
     def serve() -> None:
@@ -73,7 +74,9 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
 
         done = roll_back(FOLDER, why)
         promote_prompt(find_prompt(f"{contract().name}_prompt", done.prompt_version))
-        say(f"Release {done.number} serves index {done.index} and prompt {done.prompt_version}: {done.why}.")
+        typer.echo(
+            f"Release {done.number} serves index {done.index} and prompt {done.prompt_version}: {done.why}."
+        )
 
     @app.command()
     def prompt(
@@ -87,7 +90,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
             contract(), file.read_text(encoding="utf-8"), why, AskSettings.from_environment()
         )
         print_gates(gates)
-        say(f"Version {version} of the prompt serves.")
+        typer.echo(f"Version {version} of the prompt serves.")
 
     @app.command()
     def monitor() -> None:
@@ -115,15 +118,15 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         past = windows_before(FOLDER / "windows.jsonl")
         save_window(found, FOLDER / "windows.jsonl")
         for alert in found.alerts:
-            say(f"  alert: {alert}")
+            typer.echo(f"  alert: {alert}")
         trained = [epoch_of(one.at) for one in history(FOLDER)]
         so_far = RetrainingHistory.of([*past, found.summary], trained, int(time.time()), problem.contract)
         verdict = decide(so_far)
-        say(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
+        typer.echo(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
         if verdict.retrain:
             gates, promoted, _ = run_index_pipeline(of, verdict.reason)
             print_gates(gates)
-            say(
+            typer.echo(
                 "The new index serves." if promoted else "The new index is refused; what served before stays."
             )
 
@@ -132,7 +135,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         """Write the Prometheus rules anew from the contract: assistant/rules.yaml."""
         from fivestage_assistant.ask_metrics import write_rules
 
-        say(f"{write_rules(contract())} has the rules.")
+        typer.echo(f"{write_rules(contract())} has the rules.")
 
     @app.command()
     def bench() -> None:
@@ -141,7 +144,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.ask_bench import bench as measure
 
         measure(contract())
-        say(f"{RECORD} has what was measured.")
+        typer.echo(f"{RECORD} has what was measured.")
 
     @app.command()
     def demo() -> None:
@@ -149,18 +152,18 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         from fivestage_assistant.index_pipeline import run_index_pipeline
 
         times = [time.perf_counter()]
-        say("index: pages and records to passages, and the gates")
+        typer.echo("index: pages and records to passages, and the gates")
         gates, promoted, evaluation = run_index_pipeline(contract(), "make demo-assistant")
         times.append(time.perf_counter())
         print_gates(gates)
         if not promoted:
             raise UserError("The index did not pass its gates, so nothing is served.")
-        say("ask: ten questions over HTTP")
+        typer.echo("ask: ten questions over HTTP")
         asked = _ask_over_http(AskSettings.from_environment(), examples(problem.contract, load(RESULTS)))
         times.append(time.perf_counter())
         seconds = {"index, evaluate, promote": times[1] - times[0], "serve and ask": times[2] - times[1]}
         page = write_ask_page(evaluation, asked, seconds, PAGE)
-        say(f"\n{page} shows it; it took {times[2] - times[0]:.0f} s.")
+        typer.echo(f"\n{page} shows it; it took {times[2] - times[0]:.0f} s.")
 
     return app
 
@@ -180,7 +183,7 @@ def epoch_of(at: str) -> int:
 def print_gates(gates: tuple[Gate, ...]) -> None:
     """Print the gates."""
     for gate in gates:
-        say(f"  {gate.line}")
+        typer.echo(f"  {gate.line}")
 
 
 def shown(body: dict[str, Any]) -> str:
@@ -261,9 +264,9 @@ def _wait_until_ready(client: Any, process: "subprocess.Popen[bytes]") -> None:
 
 def _asked(client: Any, question: str) -> dict[str, Any]:
     found = client.post("/ask", json={"question": question}).raise_for_status().json()
-    say(f"\n  {question}\n  {json.dumps(found['answer'], ensure_ascii=False)}")
+    typer.echo(f"\n  {question}\n  {json.dumps(found['answer'], ensure_ascii=False)}")
     for cited in found["citations"]:
-        say(f"    {cited['path']}:{cited['line']}")
+        typer.echo(f"    {cited['path']}:{cited['line']}")
     return {"question": question, "response": found}
 
 

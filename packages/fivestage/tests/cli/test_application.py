@@ -1,5 +1,6 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -8,15 +9,17 @@ import pytest
 import typer
 
 from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch, print_gates
-from fivestage.cli.library_commands import add_library_commands
+from fivestage.cli.library_commands import project_application
 from fivestage.common.errors import UserError
 from fivestage.features.problem import Problem
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.scaffold.command import OPTIONS
 
 
-def application(problem: Any = None) -> Application:
-    return Application(cast("Problem", problem or SimpleNamespace(contract=None)), "Commands for a test.")
+def application(
+    problem: Any = None, kind: Callable[[Problem, str], Application] = Application
+) -> Application:
+    return kind(cast("Problem", problem or SimpleNamespace(contract=None)), "Commands for a test.")
 
 
 def exit_code(app: Application, *words: str) -> int:
@@ -56,8 +59,7 @@ def test_init_writes_the_sizes_and_does_not_print_their_tables(
     monkeypatch.setattr("fivestage.monitoring.alerts.write_all", lambda _contract: None)
     size = Mock(return_value="| replicas |")
     monkeypatch.setattr("fivestage.capacity.size.size", size)
-    app = application()
-    add_library_commands(app)
+    app = application(kind=project_application)
     assert exit_code(app, "init") == 0
     size.assert_called_once()
     printed = capsys.readouterr().out
@@ -89,8 +91,7 @@ def test_a_contract_that_is_wrong_is_said_before_the_command_runs(capsys: pytest
 
 
 def test_the_options_of_init_are_those_of_the_scaffold_and_come_from_make_as_variables() -> None:
-    app = application()
-    add_library_commands(app)
+    app = application(kind=project_application)
     options = {one.name: one for one in typer.main.get_group(app.commands).commands["init"].params}
     assert set(OPTIONS) <= set(options)
     assert all(getattr(options[name], "envvar", "") == name.upper() for name in OPTIONS)

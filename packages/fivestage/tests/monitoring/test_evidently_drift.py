@@ -213,7 +213,7 @@ def labelled_rows() -> RowsAlone:
 def test_runs_of_a_period_lie_in_the_workspace_once(tmp_path: object) -> None:
     snapshot, place = checked(window(10, REFERENCE, PERIOD)), str(tmp_path)
     for _ in range(2):
-        add_run(place, "deliveries", snapshot)
+        add_run("deliveries", snapshot, place)
     workspace = open_workspace(place)
     (project,) = workspace.search_project("deliveries")
     assert len(workspace.list_runs(project.id)) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage.reporting.notices import Notice, read_notice, write_notice
+from fivestage.reporting.notices import Notice, read_notice
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         body="# Body\n\n---\n\n| a | b |",
         facts={"as_of": "2013-10-08"},
     )
-    assert read_notice(write_notice(notice, tmp_path / "notices" / "one.md")) == notice
+    assert read_notice(notice.write(tmp_path / "notices" / "one.md")) == notice
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from fivestage.common.settings import REPORTS, ROOT
-from fivestage.reporting.notices import Notice, write_notice
+from fivestage.reporting.notices import Notice
 
 LOCK = ROOT / "requirements.lock"
 PATH = REPORTS / "notices" / "dependencies.md"
@@ -71,7 +71,7 @@ def main() -> int:
         if made.returncode:
             failure = made.stdout
             break
-    write_notice(notice_of(before, pins(LOCK.read_text(encoding="utf-8")), outdated(), failure), PATH)
+    notice_of(before, pins(LOCK.read_text(encoding="utf-8")), outdated(), failure).write(PATH)
     return int(bool(failure))
 
 

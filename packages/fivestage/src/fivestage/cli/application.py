@@ -63,12 +63,12 @@ class Application:
                         _open_stores()
                     function(**options)
                 except UserError as error:
-                    say(str(error), sys.stderr)
+                    typer.echo(str(error), err=True)
                     raise typer.Exit(1) from error
                 except ModuleNotFoundError as error:
                     if error.name not in EARLIER_PACKAGES:
                         raise
-                    say(f"{error.name!r} is now in the library: {MIGRATION}", sys.stderr)
+                    typer.echo(f"{error.name!r} is now in the library: {MIGRATION}", err=True)
                     raise typer.Exit(1) from error
                 except _interruptions() as error:
                     raise typer.Exit(INTERRUPTED) from error
@@ -110,21 +110,11 @@ class Stopwatch:
         from fivestage.reporting.sentences import STAGES
 
         names = [stage.name for stage in STAGES]
-        say(f"{name} ({names.index(name) + 1} of {len(names)}): {sentence}")
+        typer.echo(f"{name} ({names.index(name) + 1} of {len(names)}): {sentence}")
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
-        say(f"  {name} took {seconds(self.seconds[name])}")
-
-
-def say(sentence: str, stream: Any = None) -> None:
-    """Print a line for a person.
-
-    Args:
-        sentence: The line, without its line break.
-        stream: An open text stream, such as `sys.stderr`; standard output by default.
-    """
-    print(sentence, file=stream or sys.stdout, flush=True)
+        typer.echo(f"  {name} took {seconds(self.seconds[name])}")
 
 
 def print_gates(result: "TrainingResult") -> None:
@@ -134,13 +124,13 @@ def print_gates(result: "TrainingResult") -> None:
         result: What the training made.
     """
     for gate in result.gates:
-        say(f"  {gate.line}")
+        typer.echo(f"  {gate.line}")
     waits = "waits for approval: make approve" if result.passed else "stays challenger"
-    say(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
+    typer.echo(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
     if not result.passed:
         from fivestage.reporting.sentences import ADVICE
 
-        say(f"  {ADVICE}")
+        typer.echo(f"  {ADVICE}")
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

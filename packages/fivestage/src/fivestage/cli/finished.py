@@ -5,10 +5,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fivestage.cli.application import say
+import typer
+
 from fivestage.common.files import write_text
 from fivestage.common.settings import DEMO
 from fivestage.contract.contract import iso
+from fivestage.features.problem import Problem
+from fivestage.orchestration.lineage import project_digest
 from fivestage.registry.versions import ModelRegistry
 
 
@@ -25,6 +28,18 @@ class FinishedDemo:
     made_from: str
     name: str
     file: Path = DEMO / "finished.json"
+
+    @classmethod
+    def of(cls, problem: Problem) -> "FinishedDemo":
+        """The record of a problem's demo, as code and data are now.
+
+        Args:
+            problem: The problem that the demo is of.
+
+        Returns:
+            The record.
+        """
+        return cls(project_digest() + problem.digest(), problem.contract.name)
 
     def remember(self) -> None:
         """Keep what a demo that has just ended was made from, and the champion that it left."""
@@ -45,7 +60,7 @@ class FinishedDemo:
         known = json.loads(self.file.read_text(encoding="utf-8"))
         if known["from"] != self.made_from or known["champion"] != self._champion():
             return False
-        say(
+        typer.echo(
             f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is "
             f"computed again, and {page} has its results. To run it from scratch: make clean demo"
         )

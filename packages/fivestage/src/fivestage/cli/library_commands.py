@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivestage.cli.application import Application, say
+from fivestage.cli.application import Application
 from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, ROOT, VAR
+from fivestage.features.problem import Problem
 from fivestage.scaffold.command import OPTIONS
 
 SERVING = str(VAR / "serving")  # the service's state, and the loop's
@@ -18,15 +19,21 @@ ZENML_PORT = "8237"
 EVIDENTLY_PORT = "8238"
 
 
-def add_library_commands(app: Application) -> None:
-    """Add the library's commands to a project's application.
+def project_application(problem: Problem, help_text: str) -> Application:
+    """The command line of a project, which has the library's commands.
 
     Args:
-        app: The application; its problem is the one that the commands are about.
+        problem: What the commands are about; its contract is checked before one runs.
+        help_text: What `--help` says first.
+
+    Returns:
+        The application, to which `command` adds more.
     """
+    app = Application(problem, help_text)
     _add_set_up(app)
     _add_registry(app)
     _add_service(app)
+    return app
 
 
 def _add_set_up(app: Application) -> None:
@@ -38,13 +45,13 @@ def _add_set_up(app: Application) -> None:
         from fivestage.scaffold.command import start
 
         for line in start(words):
-            say(line)
+            typer.echo(line)
         alerts()
         write_size(problem.contract)
-        say(
+        typer.echo(
             "Rules, dashboard and manifests follow the contract; `make size` says how many replicas, and why."
         )
-        say("Look in problem/ for RECONSIDER, then: make demo")
+        typer.echo("Look in problem/ for RECONSIDER, then: make demo")
 
     init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the options off it
         [
@@ -71,7 +78,7 @@ def _add_set_up(app: Application) -> None:
         """Write replicas, requests and schedules of k8s/, from the contract and what was measured."""
         from fivestage.capacity.size import size as write_size
 
-        say(write_size(problem.contract))
+        typer.echo(write_size(problem.contract))
 
     @app.command()
     def ui(
@@ -86,7 +93,7 @@ def _add_set_up(app: Application) -> None:
         if which == "evidently":
             if "://" in EVIDENTLY_WORKSPACE:
                 raise UserError(f"Your Evidently server has pages of its own, at {EVIDENTLY_WORKSPACE}.")
-            say(f"Evidently's pages: http://127.0.0.1:{EVIDENTLY_PORT}")
+            typer.echo(f"Evidently's pages: http://127.0.0.1:{EVIDENTLY_PORT}")
             program = ["evidently.cli", "ui", "--workspace", EVIDENTLY_WORKSPACE, "--port", EVIDENTLY_PORT]
             os.execv(sys.executable, [sys.executable, "-m", *program])  # noqa: S606
         if which == "mlflow":
@@ -99,7 +106,7 @@ def _add_set_up(app: Application) -> None:
         # Its server needs another FastAPI than ours: an environment of its own.
         server = ["--from", f"zenml[server]=={version_of('zenml')}"]
         program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
-        say(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
+        typer.echo(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
         os.execv(sys.executable, [sys.executable, "-m", "uv", "tool", "run", *server, *program])  # noqa: S606
 
 
@@ -112,7 +119,7 @@ def _add_registry(app: Application) -> None:
         from fivestage.registry.versions import ModelRegistry
 
         version = ModelRegistry(problem.contract.name).approve(by)
-        say(f"Version {version.version} is the champion, approved by {by}: `make deploy` serves it.")
+        typer.echo(f"Version {version.version} is the champion, approved by {by}: `make deploy` serves it.")
 
     @app.command()
     def image(
@@ -126,12 +133,12 @@ def _add_registry(app: Application) -> None:
         from fivestage.registry.versions import ModelRegistry
 
         if without_model:
-            say(build_serving())
+            typer.echo(build_serving())
         else:
             registry = ModelRegistry(problem.contract.name)
             champion = registry.require_champion()
-            say(build_serving(registry.fetch(champion.version), champion.version))
-        say(build_pipelines())
+            typer.echo(build_serving(registry.fetch(champion.version), champion.version))
+        typer.echo(build_pipelines())
 
     @app.command(stores=False)
     def push(
@@ -144,7 +151,7 @@ def _add_registry(app: Application) -> None:
             raise UserError("Name the registry: make push REGISTRY=ghcr.io/team/project")
         for name, pinned in push_images(registry).items():
             short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
-            say(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
+            typer.echo(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
 
 
 def _add_service(app: Application) -> None:
@@ -157,23 +164,23 @@ def _add_service(app: Application) -> None:
         from fivestage.serving.service_settings import Settings
 
         for line in fetch_versions(Settings.from_environment(), problem.contract.name):
-            say(line)
+            typer.echo(line)
 
     @app.command()
     def serve(port: Annotated[int, typer.Option(help="in place of SERVE_PORT")] = 0) -> None:
         """Serve the champion in the foreground, until Ctrl-C."""
-        from fivestage.deployment.local_process import settings_in, switch
+        from fivestage.deployment.local_process import switch
         from fivestage.deployment.service_client import require_free_port, url
         from fivestage.registry.versions import ModelRegistry
-        from fivestage.serving.service_settings import PREFIX
+        from fivestage.serving.service_settings import PREFIX, Settings
 
         if port:
             os.environ[f"{PREFIX}PORT"] = str(port)
-        registry, settings = ModelRegistry(problem.contract.name), settings_in(SERVING)
+        registry, settings = ModelRegistry(problem.contract.name), Settings.of_folder(SERVING)
         champion = registry.require_champion()
         require_free_port(settings)
         switch(settings, champion.version, registry.fetch(champion.version))
-        say(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
+        typer.echo(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
         os.chdir(ROOT)
         os.environ[f"{PREFIX}FOLDER"] = SERVING
         os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
@@ -183,7 +190,8 @@ def _add_service(app: Application) -> None:
         """Stop the service that `deploy` has started, or that an interrupted demo has left."""
         from fivestage.deployment import docker_container as docker
         from fivestage.deployment import local_process as local
+        from fivestage.serving.service_settings import Settings
 
-        folders = (local.settings_in(SERVING), local.settings_in(str(DEMO)))
+        folders = (Settings.of_folder(SERVING), Settings.of_folder(str(DEMO)))
         stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
-        say("The service is stopped." if any(stopped) else "No service of this project is running.")
+        typer.echo("The service is stopped." if any(stopped) else "No service of this project is running.")

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import typer
 
-from fivestage.cli.application import Stopwatch, say
+from fivestage.cli.application import Stopwatch
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
 from fivestage.common.settings import DEMO, REPORTS, RESULTS
 from fivestage.contract.contract import Contract, day_of
 from fivestage.data.event_tables import EventTables
-from fivestage.deployment.local_process import settings_in, stop
+from fivestage.deployment.local_process import stop
 from fivestage.deployment.service_client import Deployment, require_free_port, url
 from fivestage.deployment.simulated_client import (
     Exchange,
@@ -102,13 +103,13 @@ class Simulation:
     def _period(self, exchange: Exchange, rows: pd.DataFrame, start: int, end: int, progress: str) -> None:
         self.sent.append(exchange)
         if not exchange.rows:
-            say(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
+            typer.echo(f"  {progress}, {day_of(start)} to {day_of(end)}: there was nothing to decide")
             self.loop.pass_over(end)
             return
         monitored, verdict = next(self.loop.monitor_all())
         self.monitored.append(monitored)
         self.periods.append(period_row(monitored, verdict, self.page_of(start).relative_to(REPORTS)))
-        say(f"  {progress}, {_line(monitored, exchange)}")
+        typer.echo(f"  {progress}, {_line(monitored, exchange)}")
         result = self.loop.follow_verdict()
         if result is None:
             return
@@ -123,7 +124,7 @@ class Simulation:
             self.sent_at_switch.append(count)
             self.versions.append(VersionChange(day_of(end), version.version))
         action = "retrained" if verdict.retrain else "re-evaluated"
-        say(f"  {action}: {verdict.reason}; version {version.version} {_outcome(result)}")
+        typer.echo(f"  {action}: {verdict.reason}; version {version.version} {_outcome(result)}")
 
     def _serving(self, milliseconds: list[float]) -> ServingSection:
         both = [*self.sent, *self.sent_at_switch]
@@ -151,7 +152,7 @@ def clear_demo() -> None:
     Raises:
         UserError: when something else listens at the service's port.
     """
-    settings = settings_in(str(DEMO))
+    settings = Settings.of_folder(str(DEMO))
     stop(settings)
     shutil.rmtree(DEMO, ignore_errors=True)
     require_free_port(settings)
@@ -190,11 +191,11 @@ def simulate_months(
             f"The model did not pass its gates ({failed}), so nothing is served; {REPORTS / 'index.html'} "
             "shows how it did."
         )
-    settings = settings_in(loop.folder)
+    settings = Settings.of_folder(loop.folder)
     try:
         with watch.stage("serving", f"version {trained.version.version} as a process of this machine"):
             deployed = deploy(trained.version)
-            say(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
+            typer.echo(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
         with watch.stage("monitoring", "the months after training, a period at a time"):
             Simulation(loop.contract, settings, loop, deploy, page_of).run(trained.version, *data)
     finally:

@@ -275,6 +275,11 @@ class MonitoringSettings(StrictModel):
             raise ValueError("max_age_days cannot be less than cooldown_days")
         return self
 
+    @property
+    def period_seconds(self) -> int:
+        """The length of a monitored period."""
+        return self.period_days * 86_400
+
 
 class RegressionMonitoringSettings(MonitoringSettings):
     """The same, with the bias in the label's unit."""

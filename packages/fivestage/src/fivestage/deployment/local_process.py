@@ -14,7 +14,7 @@ import httpx
 
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
-from fivestage.common.settings import DEMO, ROOT
+from fivestage.common.settings import ROOT
 from fivestage.deployment.service_client import (
     PATIENCE,
     Deployment,
@@ -30,25 +30,6 @@ from fivestage.serving.served_version import ServedVersion, read_served_version,
 from fivestage.serving.service_settings import PREFIX, Settings
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
-
-
-def settings_in(folder: str) -> Settings:
-    """Return the service's settings from the environment, with its state in a folder of its own.
-
-    The demo is not logged among the operator's requests: it has a database of its own, and no limits.
-
-    Args:
-        folder: Of the service's state; `DEMO` for the demo.
-
-    Returns:
-        The settings named in the environment, with this folder.
-
-    Raises:
-        UserError: Naming the variable, when the environment holds an illegal or unknown one.
-    """
-    own = {"folder": Path(folder)}
-    demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
-    return Settings.from_environment().model_copy(update=own | demo)
 
 
 def release(settings: Settings, version: str, folder: Path, expected: SmokeRows) -> Deployment:

@@ -19,6 +19,7 @@ from fivestage.common.clock import DAY
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
+from fivestage.common.settings import VAR
 from fivestage.contract.contract import BaselineName, Contract, day_of
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
@@ -28,6 +29,8 @@ from fivestage.evaluation.daily import NAN, sums
 from fivestage.evaluation.evaluate import decision_day
 from fivestage.evaluation.gates import Probe
 from fivestage.evaluation.metrics import Answers, Difference, difference_of_days
+from fivestage.features.offline import is_text
+from fivestage.features.problem import Problem
 from fivestage.monitoring.drift import DAY_COLUMN, detect_drift, windows_of
 from fivestage.monitoring.performance import Performance, judge
 from fivestage.monitoring.retraining import (
@@ -37,6 +40,7 @@ from fivestage.monitoring.retraining import (
     ShadowScore,
     saved_by_day,
 )
+from fivestage.orchestration.lineage import code_digest
 from fivestage.training.estimators import Estimator
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
@@ -126,6 +130,25 @@ class BacktestData:
         self.day = decision_day(rows)
         self.forecast, self.baselines = cache(self._forecast), cache(self._baselines)
         self.passes, self.judged, self.moved = cache(self._passes), cache(self._judged), cache(self._moved)
+
+    @classmethod
+    def of(cls, problem: Problem, rows: pd.DataFrame, features: pd.DataFrame, data: str) -> "BacktestData":
+        """A problem's year with the first of its candidates; what is trained is kept by data and code.
+
+        Args:
+            problem: whose contract and candidates these are.
+            rows: all decisions, with their labels.
+            features: rows x features, by name, text as text.
+            data: SHA-256 of the raw data.
+
+        Returns:
+            The data of a comparison, which goes on where one of the same data and code has stopped.
+        """
+        folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = tuple(str(name) for name, values in features.items() if is_text(values))
+        first = next(iter(problem.candidates(len(rows), text).values()))
+        return cls(rows, features, problem.contract, first, folder)
 
     @property
     def start(self) -> int:

@@ -9,6 +9,7 @@ from evidently.sdk.models import PanelMetric
 from evidently.sdk.panels import bar_plot_panel, line_plot_panel
 from evidently.ui.workspace import Project, RemoteWorkspace, Workspace, WorkspaceBase
 
+from fivestage.common.settings import EVIDENTLY_WORKSPACE
 from fivestage.monitoring.evidently_drift import DRIFTED_COLUMNS, INPUTS, LABELS, SCORE
 
 
@@ -18,13 +19,13 @@ def open_workspace(place: str) -> WorkspaceBase:
     return RemoteWorkspace(place) if "://" in place else Workspace.create(place)
 
 
-def add_run(place: str, name: str, snapshot: Snapshot) -> None:
+def add_run(name: str, snapshot: Snapshot, place: str = EVIDENTLY_WORKSPACE) -> None:
     """Add a period's run to the project `name`; a run of the same name, of an earlier try, is replaced.
 
     Args:
-        place: a folder or a server's URL.
         name: of the project, which is made with its dashboard if need be.
         snapshot: of the period, under the period's name.
+        place: a folder or a server's URL.
     """
     workspace = open_workspace(place)
     project = _project(workspace, name)

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -337,22 +337,39 @@ class ModelRegistry:
         return list(client.search_model_versions(f"name = '{self.name}'"))
 
 
-def run_of(experiment: str, of: str, name: str) -> mlflow.ActiveRun:
-    """The run of something, to be used in a `with`; one that was cut short, or that is repeated, goes on.
+def log_run(
+    experiment: str,
+    of: str,
+    name: str,
+    *,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    files: Sequence[tuple[str, str] | Path],
+) -> None:
+    """Log something as a run of MLflow; one that was cut short, or that is repeated, goes on.
 
     Args:
-        experiment: name of the MLflow experiment, which becomes the current one.
+        experiment: the MLflow experiment.
         of: what the run is about; it is found again by this tag.
         name: how MLflow's pages call a new run.
-
-    Returns:
-        The active run, which ends with the `with`.
+        parameters: texts by name, which never change.
+        tags: texts by name.
+        metrics: numbers by name; those that are NaN are left out.
+        files: the run's artifacts: names and texts, or files to be copied.
     """
     mlflow.set_experiment(experiment)
     known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
-    if known:
-        return mlflow.start_run(run_id=known[0].info.run_id)
-    return mlflow.start_run(run_name=name, tags={"of": of})
+    again = known[0].info.run_id if known else None
+    with mlflow.start_run(run_id=again, run_name=None if again else name, tags={"of": of, **tags}):
+        mlflow.log_params(dict(parameters))
+        mlflow.log_metrics(known_numbers(metrics))
+        for file in files:
+            if isinstance(file, Path):
+                mlflow.log_artifact(str(file))
+            else:
+                name, text = file
+                mlflow.log_text(text, name)
 
 
 def _record_path(kind: type[object]) -> str:

@@ -34,31 +34,29 @@ class Notice:
     body: str
     facts: dict[str, str] = field(default_factory=dict)
 
+    def write(self, path: Path) -> Path:
+        """Write the notice to a file, completely or not at all.
 
-def write_notice(notice: Notice, path: Path) -> Path:
-    """Write a notice to a file, completely or not at all.
+        Args:
+            path: the file; its folder is made.
 
-    Args:
-        notice: what to write.
-        path: the file; its folder is made.
+        Returns:
+            The path.
 
-    Returns:
-        The path.
-
-    Raises:
-        UserError: when the file cannot be written.
-    """
-    head = asdict(notice)
-    body = head.pop("body").strip()
-    text = f"{FENCE}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}{FENCE}\n{body}\n"
-    return write_text(path, text)
+        Raises:
+            UserError: when the file cannot be written.
+        """
+        head = asdict(self)
+        body = head.pop("body").strip()
+        text = f"{FENCE}{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}{FENCE}\n{body}\n"
+        return write_text(path, text)
 
 
 def read_notice(path: Path) -> Notice:
     """Read a notice from a file.
 
     Args:
-        path: a file that `write_notice` has written.
+        path: a file that `Notice.write` has written.
 
     Returns:
         The notice.

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fivestage.common.errors import UserError
-from fivestage.common.settings import VAR
+from fivestage.common.settings import DEMO, VAR
 
 PREFIX = "SERVE_"
 
@@ -108,6 +108,25 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise UserError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}.") from error
+
+    @classmethod
+    def of_folder(cls, folder: str) -> Self:
+        """The settings named in the environment for a service with its state in a folder of its own.
+
+        The demo is not logged among the operator's requests: it has a database of its own, and no limits.
+
+        Args:
+            folder: of the service's state; `DEMO` for the demo.
+
+        Returns:
+            The settings.
+
+        Raises:
+            UserError: naming the variable, when the environment holds an illegal or unknown one.
+        """
+        own: dict[str, object] = {"folder": Path(folder)}
+        demo: dict[str, object] = {"database": "", "rate_per_second": 0.0} if Path(folder) == DEMO else {}
+        return cls.from_environment().model_copy(update=own | demo)
 
 
 def _parts(text: str) -> list[str]:
