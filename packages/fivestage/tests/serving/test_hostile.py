@@ -60,6 +60,7 @@ def good(traffic: Traffic) -> bytes:
         (POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
         (POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 400),
         (POST + b"Content-Length: 999999999999\r\n\r\n", 413),
+        (POST + b"Content-Length: " + b"0" * 5000 + b"\r\n\r\n", 400),  # an empty body
         (b"GET " + b"/" * 8 * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 8 * MAX_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * MAX_HEAD_BYTES, 431),

@@ -1,4 +1,4 @@
-"""The tables of `trees.py` run by a few lines of C, the same whatever the model."""
+"""The tables of `tree_tables.py` run by a few lines of C, the same whatever the model."""
 
 import ctypes
 import struct

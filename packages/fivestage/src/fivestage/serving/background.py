@@ -3,15 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
-from fivestage.serving.problems import too_many
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 
 PAUSE = 1.0  # seconds after a failure
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 logger = logging.getLogger("serving")
 
 
@@ -52,28 +47,3 @@ class BackgroundTasks:
                 await asyncio.sleep(PAUSE)
             else:
                 self.failing.pop(name, None)
-
-
-class WorkerThread:
-    """One thread for what would hold up the event loop, with a bound on what waits for it."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._waiting = most, 0
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="serving")
-
-    async def run(
-        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        """Call a function in the thread."""
-        if self._waiting >= self._most:
-            raise too_many("large batches and explanations")
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
-        finally:
-            self._waiting -= 1
-
-    def close(self) -> None:
-        """End the thread once it has finished."""
-        self._executor.shutdown()

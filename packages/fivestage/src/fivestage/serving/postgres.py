@@ -8,17 +8,7 @@ from typing import Any
 import psycopg
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import (
-    ANSWER_COLUMNS,
-    MIGRATION_FROM_0_2,
-    PAGE_ROWS,
-    SCHEMA,
-    SHADOW_COLUMNS,
-    EventRecord,
-    PredictionRecord,
-    Shadowed,
-    Store,
-)
+from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
 
 _SERIAL = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 _NUMBER = "BIGINT PRIMARY KEY"
@@ -28,14 +18,7 @@ SELECT name FROM unnest(ARRAY['answers', 'events', 'shadows']) AS name WHERE to_
 _OLD = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('answers') AND attname = 'heard'"
 # One writer of events at a time, so that their numbers have no gaps and grow in the order of commits.
 _TURN = "SELECT pg_advisory_xact_lock(5071)"
-_ADD_ANSWERS = f"""
-INSERT INTO answers ({ANSWER_COLUMNS})
-SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::int8[], %s::int8[], %s::text[], %s::text[])
-ON CONFLICT DO NOTHING
-"""  # noqa: S608
-_ADD_SHADOWS = f"""
-INSERT INTO shadows ({SHADOW_COLUMNS}) SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[], %s::text[])
-"""  # noqa: S608
+_ARRAYS = {str: "%s::text[]", float: "%s::float8[]", int: "%s::int8[]"}  # of a column, by its field's type
 _ADD_EVENT = """
 INSERT INTO events (number, kind, identity, at, body)
 SELECT COALESCE(MAX(number), 0) + 1, %s, %s, %s, %s FROM events
@@ -84,11 +67,6 @@ class PostgresStore(Store):
                 self.close()
                 raise
 
-    def write_answers(self, answers: Sequence[PredictionRecord]) -> None:
-        """See `Store`."""
-        with self._transaction() as connection:
-            connection.execute(_ADD_ANSWERS, [list(column) for column in zip(*answers, strict=True)])
-
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """See `Store`."""
         with self._transaction() as connection:
@@ -97,13 +75,16 @@ class PostgresStore(Store):
             cursor.executemany(_ADD_EVENT, events, returning=True)
             return [(one.fetchone() or (None,))[0] for one in cursor.results()]
 
-    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
-        """See `Store`."""
+    def _insert(self, table: str, record: type[Any], rows: Sequence[Sequence[Any]]) -> None:
+        arrays = ", ".join(_ARRAYS[kind] for kind in record.__annotations__.values())
+        given = f"INSERT INTO {table} ({', '.join(record._fields)}) SELECT * FROM unnest({arrays})"  # noqa: S608
         with self._transaction() as connection:
-            connection.execute(_ADD_SHADOWS, [list(column) for column in zip(*shadows, strict=True)])
+            connection.execute(
+                f"{given} ON CONFLICT DO NOTHING", [list(column) for column in zip(*rows, strict=True)]
+            )
 
-    def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
-        query = f"SELECT number, {columns} FROM {table} WHERE number > %s"  # noqa: S608
+    def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
+        query = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > %s"  # noqa: S608
         if table != "events":  # whose numbers are given one writer after another
             with self._transaction() as connection:
                 # Waits for the commits under way: a lower number may be in one of them.

@@ -123,7 +123,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
         for one in error.errors()[:MAX_FAULTS]
     ]
     first = faults[0]
-    detail = f"field {first.field}: {first.detail}" if first.field else first.detail
+    place = f"field {first.field}" if first.field else error.errors()[0]["loc"][0]
+    detail = f"{place}: {first.detail}"
     return ProblemError(422, detail, faults).response(path)
 
 

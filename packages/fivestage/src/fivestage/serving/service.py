@@ -7,7 +7,8 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -18,12 +19,12 @@ from fivestage.artifact.tree_tables import UnsupportedError
 from fivestage.common.errors import UserError
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.features.stores import LoggedEvent, UnlearnableEventError
-from fivestage.serving.background import BackgroundTasks, WorkerThread
+from fivestage.serving.background import BackgroundTasks
 from fivestage.serving.decoders import Plain, Receipt
 from fivestage.serving.group_commit import GroupCommit, Spool
 from fivestage.serving.log import open_store
 from fivestage.serving.model import Model, learn_event, load_model, replay_events
-from fivestage.serving.problems import ProblemError
+from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.served_version import ServedVersion, configured_version
 from fivestage.serving.service_settings import Settings
@@ -58,7 +59,7 @@ class PredictionService:
         self._commit = GroupCommit(self.store, self._spool if settings.when_log_fails == "spool" else None)
         self._names = (f"{process}-{number:08x}" for number in itertools.count(1))
         self._encode = msgspec.json.Encoder().encode
-        self._worker = WorkerThread(settings.max_waiting_jobs)
+        self._thread, self._jobs = ThreadPoolExecutor(1), 0  # for what would hold up the event loop
         self._reloading = asyncio.Lock()
         self._history = asyncio.Lock()  # held by whoever changes it, or needs it unchanged over several turns
 
@@ -98,7 +99,7 @@ class PredictionService:
         """Stop watching and close the log; requests have finished before."""
         await self.background.stop()
         await self._commit.finish()
-        self._worker.close()
+        self._thread.shutdown()
         self._spool.close()
         self.store.close()
 
@@ -150,15 +151,25 @@ class PredictionService:
         async with self._history:
             offset = self._log_offset
             if engine.prefers_columns(len(rows)):
-                return await self._worker.run(engine.predict_columns, rows), offset
+                return await self._in_thread(engine.predict_columns, rows), offset
             predictions = await model.predict_between(rows)
             if not explain:
                 return predictions, offset
             features = [engine.features(row) for row in rows]
         try:
-            return await self._worker.run(engine.explain, features, predictions), offset
+            return await self._in_thread(engine.explain, features, predictions), offset
         except UnsupportedError as error:
             raise ProblemError(422, f"This model cannot be explained: {error}.") from None
+
+    async def _in_thread(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Call a function in the one thread, for which only so many may wait."""
+        if self._jobs >= self.settings.max_waiting_jobs:
+            raise too_many("large batches and explanations")
+        self._jobs += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *given)
+        finally:
+            self._jobs -= 1
 
     async def ingest(self, body: bytes) -> bytes:
         """Take in events, once they are in the log.

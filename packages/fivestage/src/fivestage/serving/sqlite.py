@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.common.errors import UserError
-from fivestage.serving.store import (
-    ANSWER_COLUMNS,
-    MIGRATION_FROM_0_2,
-    PAGE_ROWS,
-    SCHEMA,
-    SHADOW_COLUMNS,
-    EventRecord,
-    PredictionRecord,
-    Shadowed,
-    Store,
-)
+from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
 
 PATIENCE = 0.25  # seconds for another process to finish its commit
-MAX_LOG_PAGES = 4_000  # of 4 KiB in the write-ahead log, from which on a commit does what `checkpoint` does
+LONG_LOG = 2_000  # pages of 4 KiB in the write-ahead log, from which on it is begun anew after a checkpoint
+LONGEST_LOG = 4_000  # the same, from which on a commit waits for one
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
 class SqliteStore(Store):
@@ -30,6 +22,7 @@ class SqliteStore(Store):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_long = False  # whether the write-ahead log is to begin anew
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             key = "INTEGER PRIMARY KEY"
@@ -53,7 +46,7 @@ class SqliteStore(Store):
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={MAX_LOG_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LONGEST_LOG}")
         return connection
 
     @contextmanager
@@ -64,15 +57,13 @@ class SqliteStore(Store):
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
+            if self._is_long:
+                # The log begins anew once nothing is left in it: this moves the little since the checkpoint.
+                self._is_long = False
+                connection.execute(CHECKPOINT)
         except BaseException:
             self.close()
             raise
-
-    def write_answers(self, answers: Sequence[PredictionRecord]) -> None:
-        """See `Store`."""
-        with self._transaction() as connection:
-            insert = f"INSERT OR IGNORE INTO answers ({ANSWER_COLUMNS}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
-            connection.executemany(insert, answers)
 
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """See `Store`."""
@@ -81,15 +72,16 @@ class SqliteStore(Store):
             written = (connection.execute(insert, event) for event in events)
             return [one.lastrowid if one.rowcount else None for one in written]
 
-    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
-        """See `Store`."""
+    def _insert(self, table: str, record: type[Any], rows: Sequence[Sequence[Any]]) -> None:
+        columns, marks = ", ".join(record._fields), ", ".join("?" * len(record._fields))
         with self._transaction() as connection:
-            connection.executemany(f"INSERT INTO shadows ({SHADOW_COLUMNS}) VALUES (?,?,?,?)", shadows)  # noqa: S608
+            connection.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
 
     def checkpoint(self) -> None:
-        """See `Store`; commits by others go on meanwhile, which would else wait for the disk."""
+        """See `Store`; commits go on meanwhile on another connection, and need not wait for the disk."""
         with closing(sqlite3.connect(self._path, timeout=0)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _, pages, _ = connection.execute(CHECKPOINT).fetchone()
+        self._is_long = pages > LONG_LOG
 
     def count_answers(self) -> int:
         """How many answers there are."""
@@ -100,8 +92,9 @@ class SqliteStore(Store):
         with self._transaction() as connection:
             connection.execute("DELETE FROM answers WHERE number <= ?", (up_to,))
 
-    def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
-        page = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number LIMIT {PAGE_ROWS}"  # noqa: S608
+    def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
+        found = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > ?"  # noqa: S608
+        page = f"{found} ORDER BY number LIMIT {PAGE_ROWS}"
         while rows := self._connection.execute(page, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]

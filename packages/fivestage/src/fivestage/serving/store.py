@@ -40,7 +40,6 @@ class Shadowed(NamedTuple):
 
 
 PAGE_ROWS = 1000  # that are read at once
-ANSWER_COLUMNS, SHADOW_COLUMNS = ", ".join(PredictionRecord._fields), ", ".join(Shadowed._fields)
 # `serial` is a number that the database gives, `number` one that it is given.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -66,20 +65,24 @@ class Store(ABC):
     remote: bool  # whether a call waits for a network
     _held: Any = None  # the connection that is open
 
-    @abstractmethod
     def write_answers(self, answers: Sequence[PredictionRecord]) -> None:
         """Add answers, all or none; those that are there already are left."""
+        self._insert("answers", PredictionRecord, answers)
+
+    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
+        """Add a challenger's answers."""
+        self._insert("shadows", Shadowed, shadows)
 
     @abstractmethod
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
         """Add events, all or none, and number them; no number for one whose identity is there already."""
 
     @abstractmethod
-    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
-        """Add a challenger's answers."""
+    def _insert(self, table: str, record: type[Any], rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows to a table whose columns are a record's fields, all or none, but for those that it has."""
 
     @abstractmethod
-    def _rows(self, table: str, columns: str, after: int) -> Iterator[Any]:
+    def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
         """Number and columns of a table's rows that are committed, above a number and in their order."""
 
     def checkpoint(self) -> None:  # noqa: B027 (a server sees to it itself)
@@ -95,17 +98,17 @@ class Store(ABC):
 
     def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
         """A challenger's answers in the order they were written, with their numbers."""
-        for number, *columns in self._rows("shadows", SHADOW_COLUMNS, after):
+        for number, *columns in self._rows("shadows", Shadowed._fields, after):
             yield number, Shadowed(*columns)
 
     def answers(self, after: int = 0) -> Iterator[tuple[int, PredictionRecord]]:
         """Answers in the order they were written, with their numbers."""
-        for number, *columns in self._rows("answers", ANSWER_COLUMNS, after):
+        for number, *columns in self._rows("answers", PredictionRecord._fields, after):
             yield number, PredictionRecord(*columns)
 
     def events(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
         """Number, kind and body of events in the order they were written."""
-        yield from self._rows("events", "kind, body", after)
+        yield from self._rows("events", ("kind", "body"), after)
 
     def close(self) -> None:
         """Give back what is open."""
