@@ -147,7 +147,7 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
         smoke = load_artifact(Path(pointer["folder"])).smoke
         rows = pd.DataFrame([smoke[0].row])
         (row,) = json_rows(rows, PROBLEM.contract.columns)
-        assert httpx.post(f"http://127.0.0.1:{port}/predict", json=row).json()["predictions"]
+        assert httpx.post(f"http://127.0.0.1:{port}/predict", json=row, timeout=300).json()["predictions"]
     finally:
         command(tmp_path, port, "stop")
     for name, column in PROBLEM.contract.columns.items():

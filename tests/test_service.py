@@ -38,7 +38,7 @@ def settings(small_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=10) as found:
+    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as found:
         yield found
 
 

@@ -24,7 +24,6 @@ print("data (2 of 5): raw tables", flush=True)
 work(0.3)
 print("model: candidates", flush=True)
 service = subprocess.Popen([sys.executable, "service.py"])
-time.sleep(3)
 while not pathlib.Path("worked").exists():  # it may wait for a core
     time.sleep(0.1)
 print("  a line", flush=True)

@@ -84,7 +84,7 @@ def test_the_client_asks_until_told_to_stop_and_tells_every_try(tmp_path: Path) 
         assert client.stdout
         lines = [json.loads(client.stdout.readline()) for _ in range(30)]
         stop.touch()
-        lines += map(json.loads, client.communicate(timeout=20)[0].splitlines())
+        lines += map(json.loads, client.communicate(timeout=600)[0].splitlines())
         server.shutdown()
     assert client.returncode == 0
     assert len(lines) == Moody.asked

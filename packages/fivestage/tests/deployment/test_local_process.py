@@ -45,7 +45,7 @@ def released(settings: Settings, artifact: Artifact, traffic: Traffic, version: 
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:
     assert released(settings, artifact, traffic, "1") < 1e-9
-    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/model", timeout=300).json()["version"] == "1"
     assert local.start(settings) == local.process(settings)
     assert local.stop(settings)
     assert local.process(settings) is None
@@ -58,7 +58,7 @@ def test_a_failed_smoke_test_rolls_back(
     released(settings, artifact, traffic, "1")
     with pytest.raises(UserError, match="differ by up to"):
         released(settings, other_artifact, traffic, "2", lie=0.1)
-    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/model", timeout=300).json()["version"] == "1"
     assert read_served_version(settings.current_file).version == "1"
 
 
@@ -72,9 +72,9 @@ def test_a_version_of_long_ago_is_released_where_life_has_gone_on(
         later = first.assign(
             ended_at=first["ended_at"] + days * DAY, order_number=first["order_number"] + days * 10_000
         )
-        with httpx.Client(base_url=url(settings), timeout=30) as client:
+        with httpx.Client(base_url=url(settings), timeout=300) as client:
             post_events(client, {"delivery": later})
-    assert httpx.get(f"{url(settings)}/model").json()["forgotten"] > artifact.as_of
+    assert httpx.get(f"{url(settings)}/model", timeout=300).json()["forgotten"] > artifact.as_of
     assert released(settings, other_artifact, traffic, "2") < 1e-9
     assert released(settings, artifact, traffic, "1") < 1e-9
 
@@ -84,8 +84,8 @@ def test_a_refused_version_rolls_back(settings: Settings, artifact: Artifact, tr
     wrong = tuple(replace(row, forecast=(row.forecast[0] / 2,)) for row in artifact.smoke)
     with pytest.raises(UserError, match="refuses version 2"):
         released(settings, replace(artifact, smoke=wrong), traffic, "2")
-    assert httpx.get(f"{url(settings)}/readyz").json() == {"status": "ready", "detail": ""}
-    assert httpx.get(f"{url(settings)}/model").json()["version"] == "1"
+    assert httpx.get(f"{url(settings)}/readyz", timeout=300).json() == {"status": "ready", "detail": ""}
+    assert httpx.get(f"{url(settings)}/model", timeout=300).json()["version"] == "1"
 
 
 def test_a_port_in_use_is_said_and_nothing_is_left(
@@ -122,7 +122,7 @@ def test_a_kill_loses_no_answered_prediction(
     answered: list[str] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=url(settings)) as client:
+        with httpx.Client(base_url=url(settings), timeout=300) as client:
             try:
                 while True:
                     answered.append(client.post("/predict", json=traffic.request(0)).json()["request_id"])

@@ -60,5 +60,5 @@ def _run(name: str, *arguments: str | Path) -> None:
     assert found is not None
     user = "nobody" if os.getuid() == 0 else None
     subprocess.run(
-        [found, *map(str, arguments)], check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, timeout=60
+        [found, *map(str, arguments)], check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, timeout=600
     )

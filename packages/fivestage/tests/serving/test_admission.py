@@ -52,10 +52,10 @@ def test_a_setting_without_a_key_is_no_open_door(keys: str) -> None:
 
 
 def test_a_client_beyond_its_rate_is_told_when_to_come_back(deployed: Deployed, traffic: Traffic) -> None:
-    with running(with_settings(deployed, rate_per_second=0.5, burst_seconds=6)) as service:
+    with running(with_settings(deployed, rate_per_second=0.001, burst_seconds=3000)) as service:
         answers = [service.client.post("/predict", json=traffic.request(0)) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-        assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 1000
         assert service.client.get("/healthz").status_code == 200
 
 
@@ -134,7 +134,7 @@ def test_wrong_paths_and_methods_are_problems_too(live: Running) -> None:
 def test_every_page_answers(live: Running) -> None:
     for path in ("/", "/healthz", "/readyz", "/model", "/metrics", "/docs", "/redoc", "/openapi.json"):
         assert live.client.get(path).status_code == 200, path
-    assert live.client.get("/model").json()["trees"] == "compiled"
+    assert live.client.get("/model", timeout=300).json()["trees"] == "compiled"
     assert "trees_compiled 1.0" in live.client.get("/metrics").text
 
 
@@ -214,7 +214,7 @@ def test_a_page_of_another_site_cannot_send(live: Running, deployed: Deployed, t
 
 
 def test_clients_behind_a_trusted_proxy_have_rates_of_their_own(deployed: Deployed, traffic: Traffic) -> None:
-    limits = {"rate_per_second": 0.1, "burst_seconds": 10}  # one request each
+    limits = {"rate_per_second": 0.001, "burst_seconds": 1000}  # one request each
 
     def ask(service: Running, **headers: str) -> int:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -263,10 +263,10 @@ def test_a_stopping_service_says_so_before_it_goes(
 ) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(
-        folder=tmp_path, port=free_port(), drain_seconds=0.7, api_keys="key", log_requests=True
+        folder=tmp_path, port=free_port(), drain_seconds=3600, api_keys="key", log_requests=True
     )
     process = local.start(settings)
-    with httpx.Client(base_url=url(settings), headers=headers(settings)) as client:
+    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as client:
         os.kill(process, signal.SIGTERM)
         until = time.monotonic() + 300
         while (stopping := client.get("/readyz")).status_code == 200:
@@ -276,6 +276,7 @@ def test_a_stopping_service_says_so_before_it_goes(
         assert answer.status_code == 200
         while client.post("/predict", json=traffic.request(0)).headers.get("connection") != "close":
             assert time.monotonic() < until  # clients go elsewhere before connections are closed
+    os.kill(process, signal.SIGTERM)  # told twice, it waits no longer
     while local.process(settings) is not None:
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -294,9 +295,9 @@ def test_without_a_compiler_the_service_answers_and_says_so(
     settings = Settings(folder=tmp_path, port=free_port())
     local.start(settings)
     try:
-        model = httpx.get(f"{url(settings)}/model").json()
-        counted = httpx.get(f"{url(settings)}/metrics").text
-        found = httpx.post(f"{url(settings)}/predict", json=traffic.request(0))
+        model = httpx.get(f"{url(settings)}/model", timeout=300).json()
+        counted = httpx.get(f"{url(settings)}/metrics", timeout=300).text
+        found = httpx.post(f"{url(settings)}/predict", json=traffic.request(0), timeout=300)
     finally:
         local.stop(settings)
     assert "compiled" in model["trees"] != "compiled"

@@ -159,8 +159,8 @@ def test_a_stop_waits_for_no_silent_client(deployed: Deployed) -> None:
 
 # --- the same bytes to ours and to stock uvicorn ---
 
-REQUESTS = 2400
-AT_ONCE = 800
+REQUESTS = 1200
+AT_ONCE = 600
 Answers = list[tuple[int, str]]  # status, and what matters of the body
 SILENCE = 2.0  # seconds until a request counts as one that gets no answer
 HEADERS = (

@@ -334,7 +334,7 @@ def test_a_kill_loses_no_acknowledged_outcome_and_no_answer(
         accepted.append(client.post("/outcomes", json=event).json()["accepted"])
 
     def forever(step: Any) -> None:
-        with httpx.Client(base_url=url_of(settings)) as client:
+        with httpx.Client(base_url=url_of(settings), timeout=300) as client:
             try:
                 while True:
                     step(client)

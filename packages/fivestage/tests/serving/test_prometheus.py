@@ -111,7 +111,7 @@ def prometheus(folder: Path, targets: dict[str, str]) -> Iterator[Prometheus]:
             [str(PROMETHEUS), *words, f"--web.listen-address={address}"], cwd=folder, stdout=log, stderr=log
         )
     try:
-        with httpx.Client(base_url=f"http://{address}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://{address}", timeout=300) as client:
             until(lambda: _ready(client, process, folder / "log"))
             yield Prometheus(client)
     finally:
@@ -163,7 +163,7 @@ def test_a_real_prometheus_sees_everything_go_well_and_then_wrong(
         targets = {address: "/metrics", f"127.0.0.1:{port}": f"/{watched.name}"}
         sound = read_served_version(settings.current_file)
         with prometheus(tmp_path / "prometheus", targets) as seen:
-            with httpx.Client(base_url=url(settings), timeout=30) as client:
+            with httpx.Client(base_url=url(settings), timeout=300) as client:
                 assert_all_is_well(seen, client, traffic, contract)
                 assert_each_alert_fires(
                     seen, client, settings, watched, traffic, every - {"ServiceAbsent", "TreesInterpreted"}
@@ -193,7 +193,7 @@ def assert_all_is_well(seen: Prometheus, client: httpx.Client, traffic: Traffic,
     assert {rule["health"] for rule in seen.rules()} == {"ok"}, [
         rule for rule in seen.rules() if rule["health"] != "ok"
     ]
-    assert seen.firing() == set()
+    until(lambda: not seen.firing(), seen.firing)  # one late scrape of a busy machine is absence
 
 
 def assert_each_alert_fires(

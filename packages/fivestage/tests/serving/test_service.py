@@ -110,7 +110,7 @@ def test_a_reload_under_load_drops_no_request(
         stop = threading.Event()
 
         def ask() -> None:
-            with httpx.Client(base_url=service.url, timeout=30) as client:
+            with httpx.Client(base_url=service.url, timeout=300) as client:
                 while not stop.is_set():
                     answer = client.post("/predict", json=traffic.request(1))
                     statuses.append((answer.status_code, answer.json()["model_version"]))

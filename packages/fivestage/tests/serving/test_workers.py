@@ -84,7 +84,9 @@ def test_workers_share_a_port_a_log_and_a_count_and_are_replaced(
         while len({name.partition("-")[0] for name in names}) < 2:  # until both have answered
             names += ask(settings, traffic, 5)
         events = first_events(traffic, "delivery", 5)
-        assert httpx.post(f"{url(settings)}/outcomes", json={"events": events}).status_code == 200
+        assert (
+            httpx.post(f"{url(settings)}/outcomes", json={"events": events}, timeout=300).status_code == 200
+        )
         first = workers(parent)
         assert len(first) == 2
         os.kill(first[0], signal.SIGKILL)
