@@ -4,31 +4,34 @@
 features and windows; `synthetic_artifact(task)` what training makes of it. All are seeded, and made once.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from fivestage.artifact.artifact import Artifact, Lineage
-from fivestage.artifact.calibration import LINKS
 from fivestage.common.clock import DAY, minute_of_day, weekday
 from fivestage.common.columns import Row, Value, lookup
 from fivestage.contract.contract import Contract, day, epoch, parse_contract
-from fivestage.data.event_tables import EventTables
-from fivestage.data.splits import TemporalSplit, cut
 from fivestage.features.definitions import FeatureDefinitions, Features, Reference
-from fivestage.features.offline import build_features
-from fivestage.features.problem import Tables
 from fivestage.features.stores import HOUR, AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView
-from fivestage.training.packaging import Fitted, fit_chosen
-from fivestage.training.sample import TrainingSample, training_sample
-from fivestage.training.selection import Selection
+
+if (
+    TYPE_CHECKING
+):  # a service of these problems starts without pandas and scikit-learn, as one of a project does
+    import pandas as pd
+
+    from fivestage.artifact.artifact import Artifact
+    from fivestage.data.event_tables import EventTables
+    from fivestage.data.splits import TemporalSplit
+    from fivestage.features.problem import Tables
+    from fivestage.training.packaging import Fitted
+    from fivestage.training.sample import TrainingSample
 
 TASKS = ("binary", "multiclass", "regression")
 CLASSES = ("on time", "late", "very late", "lost")
@@ -259,6 +262,8 @@ class SyntheticProblem:
 
 def boosting(task: str, **settings: Any) -> Any:
     """A few small trees."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
     kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
     usual = {"learning_rate": 0.2, "max_leaf_nodes": 8, "max_iter": 15, "min_samples_leaf": 20}
     return kind(**{**usual, "early_stopping": False, "random_state": 0, **settings})
@@ -266,6 +271,10 @@ def boosting(task: str, **settings: Any) -> Any:
 
 def tables(contract: Contract, seed: int = 0, days: int = DAYS) -> Tables:
     """Rows, events and labels: lateness comes of the customer, the traffic, the amount, and noise."""
+    import pandas as pd
+
+    from fivestage.features.problem import Tables
+
     random = np.random.default_rng(seed)
     rows = days * ROWS_A_DAY
     decided = np.sort(START + random.integers(0, days * DAY // 60, rows) * 60)
@@ -344,6 +353,11 @@ def prepared(task: str) -> Prepared:
 
 def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
     """Any problem, ready to be trained on."""
+    from fivestage.data.event_tables import EventTables
+    from fivestage.data.splits import cut
+    from fivestage.features.offline import build_features
+    from fivestage.training.sample import training_sample
+
     contract, found = problem.contract, problem.load(problem.contract)
     event_tables = EventTables(found.events, found.reference)
     rows = found.rows
@@ -356,6 +370,8 @@ def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
 
 def request_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the contract's columns as a client sends it: moments in ISO 8601, nothing that is no JSON."""
+    import pandas as pd
+
     moments = ("deliver_at", "hour", "ended_at")
     return {
         name: pd.Timestamp(value, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -378,6 +394,10 @@ def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
 @cache
 def synthetic_fitted(task: str) -> Fitted:
     """A small model of a task."""
+    from fivestage.artifact.calibration import LINKS
+    from fivestage.training.packaging import fit_chosen
+    from fivestage.training.selection import Selection
+
     one = prepared(task)
     candidates = one.problem.candidates(len(one.windows.train), ())
     selection = Selection(next(iter(candidates)), {}, LINKS[task](), ())
@@ -392,5 +412,7 @@ def synthetic_artifact(task: str) -> Artifact:
 
 def packaged(one: Prepared, fitted: Fitted) -> Artifact:
     """The artifact of a fitted model."""
+    from fivestage.artifact.artifact import Lineage
+
     lineage = Lineage("data", one.contract.digest, "lock", "code")
     return fitted.artifact(one.rows, one.windows, one.event_tables, one.problem, lineage)

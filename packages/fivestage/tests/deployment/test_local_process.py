@@ -5,9 +5,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
+from fivestage.deployment import service_client
 from fivestage.deployment.service_client import SmokeRows, url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.served_version import read_served_version
@@ -98,9 +102,22 @@ def test_a_port_in_use_is_said_and_nothing_is_left(
     assert not settings.current_file.exists()
 
 
-def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(settings: Settings) -> None:
+def test_a_service_that_never_is_ready_is_stopped_and_its_reason_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time to wait is over once it has answered."""
+    answers: list[httpx.Response] = []
+    get, long = httpx.get, 600.0
+
+    def answered(*given: Any, **named: Any) -> httpx.Response:
+        answers.append(get(*given, **named))
+        return answers[-1]
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + long * len(answers), sleep=time.sleep)
+    monkeypatch.setattr(httpx, "get", answered)
+    monkeypatch.setattr(service_client, "time", clock)
     with pytest.raises(UserError, match="no model has been deployed"):
-        local.start(settings, wait_seconds=15)
+        local.start(settings, wait_seconds=long)
     assert local.process(settings) is None
 
 
@@ -133,7 +150,7 @@ def test_a_kill_loses_no_answered_prediction(
     for thread in threads:
         thread.start()
     while len(answered) < 200:
-        pass
+        time.sleep(0.01)
     running = local.process(settings)
     assert running is not None
     os.kill(running, signal.SIGKILL)
