@@ -91,3 +91,15 @@ def test_a_day_in_the_question_puts_its_period_first(contract: AssistantContract
     for name in ("bm25", "embeddings", "hybrid"):
         for question in ("Which alert fired on 3 December?", "Which alert fired on December 9th, 2013?"):
             assert "2013-12" in retrievers.get(name).search(question, 1)[0].passage.heading
+
+
+def test_of_equal_passages_the_one_on_a_page_about_it_comes_first(model: MiniLm) -> None:
+    shared = "## Who\n\nThe person on call decides.\n"
+    cats = Document("docs/a.md", f"# Cats\n\nCats eat fish.\n\n## Food\n\nTwice a day.\n\n{shared}")
+    releases = "# Releases\n\nA bad release is undone.\n\n## Undo\n\nThe version before serves again.\n\n"
+    index = build_index(
+        [cats, Document("docs/b.md", releases + shared)], Chunking(heading_in_text=False), model
+    )
+    found = Retrievers(index, model).get("hybrid").search("Who decides to undo a release?", 9)
+    order = [one.passage.path for one in found if one.passage.heading == "Who"]
+    assert order == ["docs/b.md", "docs/a.md"]

@@ -1,6 +1,15 @@
 import pytest
 
-from fivestage_assistant.text import content_stems, distinctiveness, numbers, plain, sentences, stem, visible
+from fivestage_assistant.text import (
+    SYNONYMS,
+    content_stems,
+    distinctiveness,
+    numbers,
+    plain,
+    sentences,
+    stem,
+    visible,
+)
 
 
 def test_a_reader_sees_what_is_left() -> None:
@@ -28,6 +37,12 @@ def test_a_version_is_one_however_it_is_written(text: str) -> None:
 def test_words_that_owners_use_for_one_another_are_one() -> None:
     assert content_stems("alarms") == content_stems("alert")
     assert content_stems("October") == content_stems("Oct")
+    assert content_stems("Which chatbot?") == content_stems("the assistant")
+
+
+def test_a_word_stands_for_one_thing() -> None:
+    words = [stem(word) for line in SYNONYMS for word in set(map(stem, line.split()))]
+    assert len(words) == len(set(words))
 
 
 def test_numbers_have_one_notation() -> None:

@@ -20,6 +20,9 @@ RECALL_AT = 5
 SEARCHED = 40  # passages, so that ten pages are among them
 RESAMPLES = 2000
 FOLDS = 10  # of the tuning questions, for the threshold of the rule
+REPEATS = (
+    5  # of the folds, each time shuffled: one shuffle alone moves the threshold by as much as it matters
+)
 METRICS = ("mrr@10", "ndcg@10", "recall@5")
 
 Values = NDArray[np.float64]
@@ -163,7 +166,7 @@ def fit_abstention(
         The rule; without unanswerable questions to learn from, one that always answers.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import RepeatedStratifiedKFold
 
     signals, most = Signals(index), contract.answers.passages
     seen = np.array([signals.of(one.text, retriever.search(one.text, most)) for one in questions])
@@ -173,11 +176,12 @@ def fit_abstention(
     share = contract.purpose.answerable_share  # what is asked, and not the set, says how likely an answer is
     weights = np.where(answerable, share / answerable.mean(), (1 - share) / (1 - answerable.mean()))
     regression = LogisticRegression(C=10.0)
-    confidences = np.empty(len(seen))  # by regressions that have not seen the question
+    confidences = np.empty((REPEATS, len(seen)))  # by regressions that have not seen the question
     folds = min(FOLDS, int(answerable.sum()), int((~answerable).sum()))
-    for fitted_on, left_out in StratifiedKFold(folds, shuffle=True, random_state=0).split(seen, answerable):
+    splits = RepeatedStratifiedKFold(n_splits=folds, n_repeats=REPEATS, random_state=0)
+    for number, (fitted_on, left_out) in enumerate(splits.split(seen, answerable)):
         regression.fit(seen[fitted_on], answerable[fitted_on], weights[fitted_on])
-        confidences[left_out] = regression.predict_proba(seen[left_out])[:, 1]
+        confidences[number // folds, left_out] = regression.predict_proba(seen[left_out])[:, 1]
     fitted = regression.fit(seen, answerable, weights)
     cosine, match, known, named = map(float, fitted.coef_[0])
     threshold = _threshold(confidences, answerable, contract)
@@ -185,13 +189,16 @@ def fit_abstention(
 
 
 def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: AssistantContract) -> float:
-    """The confidence that keeps farthest, in standard errors, from both bars; of several, the cheapest."""
+    """The confidence that keeps farthest, in standard errors, from both bars; of several, the cheapest.
+
+    A row of confidences a repeat, a column a question.
+    """
     ordered = np.unique(confidences)
     bars, purpose = contract.gates, contract.purpose
     found = []
     for threshold in (ordered[1:] + ordered[:-1]) / 2:
-        answered = float((confidences[answerable] >= threshold).mean())
-        declined = float((confidences[~answerable] < threshold).mean())
+        answered = float((confidences[:, answerable] >= threshold).mean())
+        declined = float((confidences[:, ~answerable] < threshold).mean())
         margin = min(
             (answered - bars.min_answered) / _standard_error(bars.min_answered, int(answerable.sum())),
             (declined - bars.min_declined) / _standard_error(bars.min_declined, int((~answerable).sum())),

@@ -89,35 +89,40 @@ class EmbeddingRetriever:
 
     def __init__(self, index: SearchIndex, model: MiniLm) -> None:
         self._index, self._model = index, model
+        paths, self._pages = np.unique([one.path for one in index.passages], return_inverse=True)
+        self._centroids = np.zeros((len(paths), index.vectors.shape[1]), np.float32)
+        np.add.at(self._centroids, self._pages, index.vectors[: len(index.passages)])
+        self._centroids /= np.linalg.norm(self._centroids, axis=1, keepdims=True)
 
-    def cosines(self, question: str) -> Vectors:
-        """For each passage, the mean of its own cosine and of its best sentence's."""
-        index = self._index
-        cosines = index.vectors @ self._model.embed([question])[0]
+    def cosines(self, question: str) -> tuple[Vectors, Vectors]:
+        """For each passage, the mean of its own cosine and of its best sentence's; and its page's."""
+        index, vector = self._index, self._model.embed([question])[0]
+        cosines = index.vectors @ vector
         own, best = cosines[: len(index.passages)], np.full(len(index.passages), -1.0, np.float32)
         np.maximum.at(best, index.owners, cosines[len(index.passages) :])
-        return np.asarray((own + best) / 2, np.float32)
+        pages = (self._centroids @ vector)[self._pages]
+        return np.asarray((own + best) / 2, np.float32), np.asarray(pages, np.float32)
 
     def search(self, question: str, most: int) -> list[Retrieved]:
         """See `Retriever`."""
-        cosines = self.cosines(question)
+        cosines, _ = self.cosines(question)
         return [
             Retrieved(self._index.passages[n], float(cosines[n]), float(cosines[n]))
             for n in _best(cosines, most)
         ]
 
 
-Fusion = Callable[[Vectors, Vectors], Vectors]
+Fusion = Callable[..., Vectors]
 
 
 class HybridRetriever:
-    """Stems and embeddings at once.
+    """Stems and embeddings at once, of passages and of whole pages.
 
     Args:
         stems: one retriever.
         embeddings: the other.
         passages: of the index that both search.
-        fuse: one score from two.
+        fuse: one score from three: of stems, of passages, of pages.
     """
 
     def __init__(
@@ -127,21 +132,20 @@ class HybridRetriever:
 
     def search(self, question: str, most: int) -> list[Retrieved]:
         """See `Retriever`."""
-        scores, cosines = self._stems.scores(question), self._embeddings.cosines(question)
-        fused = self._fuse(scores, cosines)
+        scores, (cosines, pages) = self._stems.scores(question), self._embeddings.cosines(question)
+        fused = self._fuse(scores, cosines, pages)
         return [
             Retrieved(self._passages[n], float(fused[n]), float(cosines[n]), float(scores[n]))
             for n in _best(fused, most)
         ]
 
 
-def by_scores(scores: Vectors, cosines: Vectors) -> Vectors:
-    """The sum of both in standard deviations (a convex combination: Bruch, Gai and Ingber 2023)."""
-    first, second = ((one - one.mean()) / (one.std() or 1.0) for one in (scores, cosines))
-    return np.asarray(first + second, np.float32)
+def by_scores(*scores: Vectors) -> Vectors:
+    """The sum of all in standard deviations (a convex combination: Bruch, Gai and Ingber 2023)."""
+    return np.asarray(sum((one - one.mean()) / (one.std() or 1.0) for one in scores), np.float32)
 
 
-def by_ranks(scores: Vectors, cosines: Vectors) -> Vectors:
+def by_ranks(scores: Vectors, cosines: Vectors, _pages: Vectors) -> Vectors:
     """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which forgets by how much one is ahead."""
     fused = np.zeros(len(scores), np.float32)
     for some in (scores, cosines):
