@@ -231,6 +231,18 @@ def test_a_day_without_rows_is_broken_where_there_never_was_one(reference: Windo
     assert not broken(detect_drift(weekends, less, 0.01))
 
 
+def test_a_day_without_rows_is_no_broken_data_where_the_quietest_days_have_few(reference: Window) -> None:
+    few = reference.day % 7 == 6
+    few[np.flatnonzero(few)] = np.arange(few.sum()) % 20 > 0  # most rows of each Sunday go
+    quiet = Window(reference.frame[~few], reference.day[~few], 0, REFERENCE)
+    assert 0 < quiet.rows.min() <= 3
+    whole = window(10, 56, PERIOD)
+    rows = whole.day % 7 != 6
+    found = detect_drift(quiet, Window(whole.frame[rows], whole.day[rows], 56, PERIOD), 0.01)
+    (one,) = (one for one in found if one.statistic == "days without rows")
+    assert (one.drifted, one.is_broken) == (True, False)
+
+
 def test_half_of_the_rows_of_a_week_are_missed_though_weekends_have_hardly_any() -> None:
     """Each real week has two days of weekend, so that chance does not make weeks of weekends."""
     usual, week = window(0, 0, REFERENCE), window(12, REFERENCE, PERIOD)

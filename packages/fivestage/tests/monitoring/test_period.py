@@ -214,6 +214,20 @@ def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehou
     assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
 
 
+def test_rows_that_the_data_lack_until_their_outcome_is_known_are_no_broken_data(
+    warehouse: Warehouse,
+) -> None:
+    rows, served = warehouse.rows, log_of(warehouse)
+    late = np.arange(len(rows)) % 5 == 0
+    known_at = np.where(late, rows["known_at"] + 30 * DAY, rows["known_at"])
+    slow = replace(warehouse, rows=rows.assign(known_at=known_at))
+    found = monitored(slow, made_up(served, len(served.log) // 5), {"1": warehouse.artifact})
+    assert "whole rows" not in found.broken
+    assert found.performance.label_share == pytest.approx(0.8 * 0.8, abs=0.08)
+    found = monitored(slow, made_up(served, len(served.log) // 2), {"1": warehouse.artifact})
+    assert "whole rows" in found.broken
+
+
 def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehouse: Warehouse) -> None:
     served = log_of(warehouse)
     found = monitored(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact})

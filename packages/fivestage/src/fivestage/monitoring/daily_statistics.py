@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from fivestage.evaluation.daily import Bools, Column, Floats, sums
 
-ROWS = "whole rows"
+ROWS, NO_ROWS = "whole rows", "days without rows"
 # Least limits: a column that never moved in the reference does not alarm at the first trifle.
 LEAST_SHARE = 0.03  # three points: of missing values, levels, repeated rows, empty days, violations
 LEAST_CHANGE = 0.1  # a tenth: of rows, of new or modal values, of a residual's deviation: all move every day
@@ -94,7 +94,7 @@ STATISTICS = (
     Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("level share", LEAST_SHARE, jackknifed=True, words=LEVEL_SHARE),
     Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
-    Statistic("days without rows", LEAST_SHARE, broken=0.0),
+    Statistic(NO_ROWS, LEAST_SHARE, broken=0.0),
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
@@ -164,7 +164,7 @@ def daily_statistics(
     ones = np.ones(window.days)
     again = codes.duplicated().to_numpy() & (len(columns) > 0)
     found["rows a day"] = [(ROWS, "", window.rows, ones)]
-    found["days without rows"] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
+    found[NO_ROWS] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
     found["duplicate share"] = [(ROWS, "", sums(window.of_day, again, window.days), window.rows)]
     return [DailyStatistic.of(kind, found[kind.name]) for kind in STATISTICS if found[kind.name]], learnt
 

@@ -7,6 +7,7 @@ share one limit in that scale: the maximum statistic of Westfall and Young (Resa
 1993). The statistics share the false alarms equally.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,13 @@ import pandas as pd
 
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.monitoring.daily_statistics import DailyStatistic, Window, daily_statistics
+from fivestage.monitoring.daily_statistics import (
+    LEAST_SHARE,
+    NO_ROWS,
+    DailyStatistic,
+    Window,
+    daily_statistics,
+)
 from fivestage.monitoring.residuals import MEAN, SPREAD, design_of, products, residual_statistics
 
 DAY_COLUMN = "decision day"
@@ -234,13 +241,20 @@ def findings_of(
             moved = value[item] >= limit[item]
             since, series = _since(now, was, item, firsts) if moved else (None, None)
             numbers = float(value[item]), float(limit[item])
-            findings.append(Finding(kind.name, column, *numbers, kind.broken, words, since, series))
+            broken = None if kind.name == NO_ROWS and _may_have_none(reference) else kind.broken
+            findings.append(Finding(kind.name, column, *numbers, broken, words, since, series))
 
     def order(one: Finding) -> tuple[bool, bool, float]:
         """Broken data first; what a column's own values show says more than what the others predict of it."""
         return not one.is_broken, one.statistic in (MEAN, SPREAD) or not one.drifted, -one.exceedance
 
     return sorted(findings, key=order)
+
+
+def _may_have_none(reference: Sequence[DailyStatistic]) -> bool:
+    """Whether a day may have no rows by chance, as the reference's quietest has so few (Poisson)."""
+    quietest = min(one.numerator.min() for one in reference if one.kind.name == "rows a day")
+    return math.exp(-quietest) >= LEAST_SHARE
 
 
 def _since(

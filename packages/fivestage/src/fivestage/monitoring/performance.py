@@ -62,16 +62,24 @@ def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
 
 
 def judge(
-    label: Column, known: Bools, answers: Answers, day: Column, usual: Column, contract: Contract
+    label: Column,
+    known: Bools,
+    answers: Answers,
+    day: Column,
+    usual: Column,
+    contract: Contract,
+    asked: int = 0,
 ) -> Performance:
     """The performance of one period's decisions, by the labels that are `known`; the others are not read.
 
     It is bad, once enough labels are there, if a score is off by more than the contract allows and by more
     than the chance of days, or if the model loses money by as much: against one decision for all, whichever
     is cheapest for the `usual` labels (without any, for these), which is what we would do without it. Worse
-    ranking counts once it costs money.
+    ranking counts once it costs money. Labels are missing of rows that were `asked` for and are not in the
+    data, too.
     """
-    rows, share, expected = len(label), float(np.mean(known)), estimate(answers, day, contract)
+    rows, expected = len(label), estimate(answers, day, contract)
+    share = float(np.sum(known)) / max(rows, asked)
     if not np.any(known):
         return Performance(expected, "no label has arrived", rows, share)
     truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))

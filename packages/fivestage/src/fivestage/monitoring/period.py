@@ -1,6 +1,7 @@
 """One period of service, from the prediction log: what came in, how it went, and whether it moved."""
 
 import json
+import math
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -162,12 +163,12 @@ def check_period(
             f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
         )
     places = _places(rows, log, contract, start, end)
-    asked, known_rows = len(places), places >= 0
-    if not known_rows.any():
+    if (places < 0).all():
         return _blind(served, "no row is known", "the data have none of those that were asked for"), None
-    log, places = log[known_rows], places[known_rows]
     before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_reference(features, rows.iloc[before], start, end, contract)
+    unknown_rows = _unknown_rows(log, places, rows.iloc[before], end, contract)
+    asked, log, places = len(places), log[places >= 0], places[places >= 0]
     newest, forecast = artifacts[log["model_version"].iloc[-1]], forecasts_in(log)
     current, seen, usual = rows.iloc[places], features.iloc[places], features.iloc[before]
     known = (current["known_at"] < end).to_numpy()
@@ -179,6 +180,7 @@ def check_period(
         decision_day(current),
         labels_of(rows.iloc[labelled], contract),
         contract,
+        asked,
     )
     difference = differences(log, seen, artifacts)
     unlearnt = _unlearnt_forecast(usual, rows.iloc[before], newest)
@@ -199,7 +201,7 @@ def check_period(
         furthest_findings(snapshot),
         float(difference.max()),
         (
-            *_unknown_rows(asked - len(log), asked),
+            *unknown_rows,
             *skew(log, current, difference, contract),
             *with_effects(moved, effects, contract.costs.currency),
         ),
@@ -246,9 +248,18 @@ def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: in
     return found.fillna(-1).to_numpy(dtype=np.int64)
 
 
-def _unknown_rows(unknown: int, asked: int) -> tuple[Cause, ...]:
-    """A cause when more rows than trials explain are not in the data."""
-    if unknown <= TRIALS * asked:
+def _unknown_rows(
+    log: pd.DataFrame, places: np.ndarray, before: pd.DataFrame, end: int, contract: Contract
+) -> tuple[Cause, ...]:
+    """A cause when more rows are not in the data than trials explain, and outcomes that are still to come.
+
+    A table may lack a row until its outcome is known: as many as waited longer in the days before.
+    """
+    unknown, asked = int((places < 0).sum()), len(places)
+    waited = np.sort((before["known_at"] - before["decision_at"]).to_numpy())
+    left = end + contract.decision.lead_seconds - log[contract.decision.time_column].to_numpy()
+    late = 1 - float(np.searchsorted(waited, left, side="right").mean()) / len(waited)
+    if unknown <= asked * (TRIALS + late) + 2 * math.sqrt(asked * late * (1 - late)):
         return ()
     sentence = (
         f"{ROWS}: {unknown:,} of {asked:,} rows asked for are not in the data. "
