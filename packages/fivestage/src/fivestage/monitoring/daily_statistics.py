@@ -54,6 +54,8 @@ class Window:
     def __post_init__(self) -> None:
         if len(self.frame) != len(self.day) or (np.diff(self.day) < 0).any():
             raise ValueError("each row needs its day, and rows are sorted by day")
+        if len(self.day) and not self.first <= self.day[0] <= self.day[-1] < self.first + self.days:
+            raise ValueError(f"a row's day lies outside the {self.days} days from {self.first}")
 
     @cached_property
     def of_day(self) -> Ints:
