@@ -7,7 +7,7 @@ from typer import Option, echo
 from fivestage.cli.application import Stopwatch, print_gates
 from fivestage.cli.library_commands import SERVING, project_application
 from fivestage.common.errors import UserError
-from fivestage.common.files import one_at_a_time, write_text
+from fivestage.common.files import one_at_a_time
 from fivestage.common.settings import REPORTS, ROOT, VAR
 from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
@@ -102,7 +102,9 @@ def card(version: VersionName = "") -> None:
 
     documents = report().documents(*trained(version_or_champion(version).version))
     for name, text in documents.items():
-        echo(str(write_text(ROOT / "docs" / name, text)))
+        path = ROOT / "docs" / name
+        path.write_text(text, encoding="utf-8")
+        echo(str(path))
 
 
 @app.command()

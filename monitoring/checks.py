@@ -13,7 +13,6 @@ from evidently import Report
 from evidently.metrics import MAE, Accuracy, LogLoss, RocAuc, RowCount
 from evidently.tests import gt
 
-from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDrift
 from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.period_report import PeriodColumns
@@ -25,9 +24,9 @@ def checks(period: PeriodColumns) -> Report:
     """The report of one period; see `docs/how-to/add-a-check.md` for more of Evidently's metrics."""
     contract, rules = period.contract, period.contract.monitoring
     inputs, score = (1 - SCORE_SHARE) * rules.false_alarm, SCORE_SHARE * rules.false_alarm
-    if isinstance(contract, RegressionContract):
+    if contract.task == "regression":
         quality = [MAE()]
-    elif isinstance(contract, MulticlassContract):
+    elif contract.task == "multiclass":
         quality = [Accuracy()]
     else:
         quality = [RocAuc(), LogLoss()]

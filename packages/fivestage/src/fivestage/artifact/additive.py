@@ -15,25 +15,15 @@ from fivestage.common.columns import Floats, Ints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdditiveModel:
-    """One sum a raw score.
+    """One sum a raw score."""
 
-    Args:
-        base: scores at the centre (outputs).
-        centre: a usual value of each feature (features).
-        slope: what a unit more than the centre adds (outputs x features); 0 where there is a table.
-        missing: what a missing value adds (outputs x features).
-        tables: what each value of the text features adds (outputs x values).
-        first: where each feature's values begin in `tables`, and the end of the last (features + 1).
-        usual: what the training rows add on average (outputs x features).
-    """
-
-    base: Floats
-    centre: Floats
-    slope: Floats
-    missing: Floats
-    tables: Floats
-    first: Ints
-    usual: Floats
+    base: Floats  # scores at the centre (outputs)
+    centre: Floats  # a usual value of each feature (features)
+    slope: Floats  # what a unit more than the centre adds (outputs x features); 0 where there is a table
+    missing: Floats  # what a missing value adds (outputs x features)
+    tables: Floats  # what each value of the text features adds (outputs x values)
+    first: Ints  # where each feature's values begin in `tables`, and the end of the last (features + 1)
+    usual: Floats  # what the training rows add on average (outputs x features)
 
     def contributions(self, rows: Floats, output: int) -> Floats:
         """What each feature adds to one score: rows x features."""

@@ -10,19 +10,12 @@ from fivestage.common.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class OnnxGraphs:
-    """One graph a model, each from rows x features to its scores, which are its last output.
+    """One graph a model, each from rows x features to its scores, which are its last output."""
 
-    Args:
-        graphs: the models as ONNX.
-        features: how many each takes.
-        link: whether the outputs are raw scores, or probabilities.
-        single: whether they compute in single precision.
-    """
-
-    graphs: tuple[bytes, ...]
-    features: int
-    link: str = "margin"
-    single: bool = False
+    graphs: tuple[bytes, ...]  # the models as ONNX
+    features: int  # how many each takes
+    link: str = "margin"  # whether the outputs are raw scores, or probabilities
+    single: bool = False  # whether they compute in single precision
 
 
 class OnnxScorer:

@@ -89,11 +89,7 @@ class Scorer:
         return self._calibration.of_one(self.margins(row)[0].tolist())
 
     def explainers(self) -> Sequence[Explainer | AdditiveExplainer]:
-        """One for each raw score that the model has.
-
-        Raises:
-            UnsupportedError: when the model cannot be explained.
-        """
+        """One for each raw score that the model has."""
         match self._model:
             case AdditiveModel():
                 return [AdditiveExplainer(self._model, output) for output in range(len(self._model.base))]

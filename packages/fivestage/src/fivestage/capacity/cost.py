@@ -15,21 +15,13 @@ DISKS_GIB = 10  # of the pipelines' volume
 
 @dataclass(frozen=True)
 class Cost:
-    """A month on one cloud, in USD.
+    """A month on one cloud, in USD."""
 
-    Attributes:
-        cloud: Its name.
-        region: Whose prices these are.
-        nodes: Number of machines.
-        items: USD by what is paid for.
-        by_request: USD for the share of the machines that the serving pods request.
-    """
-
-    cloud: str
-    region: str
-    nodes: int
-    items: dict[str, float]
-    by_request: float
+    cloud: str  # its name
+    region: str  # whose prices these are
+    nodes: int  # number of machines
+    items: dict[str, float]  # USD by what is paid for
+    by_request: float  # USD for the share of the machines that the serving pods request
 
     @property
     def total(self) -> float:

@@ -13,35 +13,20 @@ PATH = Path(__file__).with_name("measured.json")
 
 
 class Capacity(StrictModel):
-    """One process on a core of its own.
+    """One process on a core of its own."""
 
-    Attributes:
-        measured: The day.
-        machine: In words.
-        row_cpu_ms: Milliseconds of CPU for a request of one row, at `rate`.
-        rate: Requests per second, half of `most_per_s`.
-        p99_ms: 99% of the requests are answered within so many milliseconds, at `rate`.
-        most_per_s: Requests per second, as fast as it answers.
-        batch_rows: Rows of the largest batch that was measured.
-        batch_cpu_ms: Milliseconds of CPU for it.
-        idle_cpu: Share of a core that is used without any request.
-        start_cpu_s: Seconds of CPU until it is ready.
-        memory_mb: Largest resident memory.
-        logged_bytes: Size of the log for one request of one row and its answer.
-    """
-
-    measured: date
-    machine: str
-    row_cpu_ms: float
-    rate: float
-    p99_ms: float
-    most_per_s: float
-    batch_rows: float
-    batch_cpu_ms: float
-    idle_cpu: float
-    start_cpu_s: float
-    memory_mb: float
-    logged_bytes: float
+    measured: date  # the day
+    machine: str  # in words
+    row_cpu_ms: float  # milliseconds of CPU for a request of one row, at `rate`
+    rate: float  # requests per second, half of `most_per_s`
+    p99_ms: float  # 99% of the requests are answered within so many milliseconds, at `rate`
+    most_per_s: float  # requests per second, as fast as it answers
+    batch_rows: float  # rows of the largest batch that was measured
+    batch_cpu_ms: float  # milliseconds of CPU for it
+    idle_cpu: float  # share of a core that is used without any request
+    start_cpu_s: float  # seconds of CPU until it is ready
+    memory_mb: float  # largest resident memory
+    logged_bytes: float  # size of the log for one request of one row and its answer
 
 
 def write_capacity(capacity: Capacity, path: Path = PATH) -> None:

@@ -17,33 +17,19 @@ TARGET_STEP = 5  # percent
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What the manifests say.
+    """What the manifests say."""
 
-    Attributes:
-        needed: Replicas that hold the contract's rate.
-        replicas: With spare ones for availability.
-        most: The autoscaler's maximum.
-        available: Probability that enough replicas are up.
-        cpu_millicores: CPU request of a replica.
-        memory_mib: Its memory request and limit.
-        target: Percent of the CPU request at which a replica is added.
-        per_replica: Requests per second that one replica holds within the objective.
-        floor_ms: Milliseconds of the measured p99 that no queue explains: network, parsing, the machine.
-        p99_ms: Expected p99 with all replicas, when each gets no more CPU than its request.
-        p99_degraded_ms: The same with only the needed ones.
-    """
-
-    needed: int
-    replicas: int
-    most: int
-    available: float
-    cpu_millicores: int
-    memory_mib: int
-    target: int
-    per_replica: float
-    floor_ms: float
-    p99_ms: float
-    p99_degraded_ms: float
+    needed: int  # replicas that hold the contract's rate
+    replicas: int  # with spare ones for availability
+    most: int  # the autoscaler's maximum
+    available: float  # probability that enough replicas are up
+    cpu_millicores: int  # CPU request of a replica
+    memory_mib: int  # its memory request and limit
+    target: int  # percent of the CPU request at which a replica is added
+    per_replica: float  # requests per second that one replica holds within the objective
+    floor_ms: float  # milliseconds of the measured p99 that no queue explains: network, parsing, the machine
+    p99_ms: float  # expected p99 with all replicas, when each gets no more CPU than its request
+    p99_degraded_ms: float  # the same with only the needed ones
 
 
 def plan(contract: Contract, capacity: Capacity, assumed: Assumptions) -> CapacityPlan:

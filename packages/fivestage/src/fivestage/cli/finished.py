@@ -17,17 +17,11 @@ from fivestage.registry.versions import ModelRegistry
 
 @dataclass(frozen=True)
 class FinishedDemo:
-    """The record of the last demo that has ended.
+    """The record of the last demo that has ended."""
 
-    Attributes:
-        made_from: Hashes of code and data as they are now.
-        name: Of the registered model.
-        file: Where the record is kept; it is missing where no demo has ended.
-    """
-
-    made_from: str
-    name: str
-    file: Path = DEMO / "finished.json"
+    made_from: str  # hashes of code and data as they are now
+    name: str  # of the registered model
+    file: Path = DEMO / "finished.json"  # where the record is kept; it is missing where no demo has ended
 
     @classmethod
     def of(cls, problem: Problem) -> "FinishedDemo":

@@ -50,21 +50,13 @@ TIMED_ROWS = 500
 
 @dataclass
 class Simulation:
-    """The test window against a running service, with everything that a team would have done.
+    """The test window against a running service, with everything that a team would have done."""
 
-    Args:
-        contract: The problem's contract.
-        settings: Of the running service.
-        loop: What monitors and retrains.
-        deploy: Lets a version take over while the service answers.
-        page_of: Where the drift report of a period, by its start, lies.
-    """
-
-    contract: Contract
-    settings: Settings
-    loop: RetrainingLoop
-    deploy: Callable[[Version], Deployment]
-    page_of: Callable[[int], Path]
+    contract: Contract  # the problem's contract
+    settings: Settings  # of the running service
+    loop: RetrainingLoop  # what monitors and retrains
+    deploy: Callable[[Version], Deployment]  # lets a version take over while the service answers
+    page_of: Callable[[int], Path]  # where the drift report of a period, by its start, lies
     monitored: "list[MonitoredPeriod]" = field(default_factory=list)
     periods: list[PeriodRow] = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)

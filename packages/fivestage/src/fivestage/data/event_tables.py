@@ -46,19 +46,12 @@ class EventTables:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """How many rows each raw table had, and how many were quarantined, by reason.
+    """How many rows each raw table had, and how many were quarantined, by reason."""
 
-    Args:
-        data: SHA-256 of the raw data.
-        raw_rows: rows by table.
-        quarantined: rows by `table: column check`.
-        quality: what cleaning counted, such as rows without a label.
-    """
-
-    data: str
-    raw_rows: dict[str, int]
-    quarantined: dict[str, int]
-    quality: dict[str, float]
+    data: str  # SHA-256 of the raw data
+    raw_rows: dict[str, int]  # rows by table
+    quarantined: dict[str, int]  # rows by `table: column check`
+    quality: dict[str, float]  # what cleaning counted, such as rows without a label
 
 
 @dataclass(frozen=True)

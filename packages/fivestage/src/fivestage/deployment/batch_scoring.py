@@ -58,19 +58,12 @@ class ArtifactModel:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """How many rows of a batch were scored.
+    """How many rows of a batch were scored."""
 
-    Attributes:
-        rows: Rows scored.
-        decisions: Rows by decision; empty for regression, whose decisions are numbers.
-        quarantined: Rows that break the contract.
-        quarantine: Path of the file that holds them, with reasons.
-    """
-
-    rows: int
-    decisions: dict[str, int]
-    quarantined: int
-    quarantine: str
+    rows: int  # rows scored
+    decisions: dict[str, int]  # rows by decision; empty for regression, whose decisions are numbers
+    quarantined: int  # rows that break the contract
+    quarantine: str  # path of the file that holds them, with reasons
 
 
 def score(

@@ -24,17 +24,11 @@ Numbers = tuple[float, ...]  # of one prediction
 
 @dataclass(frozen=True)
 class Traffic:
-    """What pods have answered to all their clients since they started.
+    """What pods have answered to all their clients since they started."""
 
-    Attributes:
-        requests: Requests for predictions.
-        failed: Those of them that ended with a status of 500 or above.
-        decisions: Number of rows by decision.
-    """
-
-    requests: int = 0
-    failed: int = 0
-    decisions: Counter[str] = field(default_factory=Counter)
+    requests: int = 0  # requests for predictions
+    failed: int = 0  # those of them that ended with a status of 500 or above
+    decisions: Counter[str] = field(default_factory=Counter)  # number of rows by decision
 
     def __add__(self, other: "Traffic") -> "Traffic":
         decisions = self.decisions + other.decisions
@@ -52,21 +46,13 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one version answered to requests of one row each, and to all its clients meanwhile.
+    """What one version answered to requests of one row each, and to all its clients meanwhile."""
 
-    Attributes:
-        milliseconds: Latency of each request.
-        predictions: The numbers of each answer; empty where the request failed.
-        distinct_rows: How many different rows were posted, each equally often.
-        without_history: Answers to rows that are decided outside of the time that its history covers.
-        traffic: What its pods answered to all their clients.
-    """
-
-    milliseconds: tuple[float, ...]
-    predictions: tuple[Numbers, ...]
-    distinct_rows: int
-    without_history: int = 0
-    traffic: Traffic = Traffic()
+    milliseconds: tuple[float, ...]  # latency of each request
+    predictions: tuple[Numbers, ...]  # the numbers of each answer; empty where the request failed
+    distinct_rows: int  # how many different rows were posted, each equally often
+    without_history: int = 0  # answers to rows that are decided outside of the time that its history covers
+    traffic: Traffic = Traffic()  # what its pods answered to all their clients
 
     @property
     def failed(self) -> int:

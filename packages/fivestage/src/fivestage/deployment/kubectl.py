@@ -25,15 +25,10 @@ _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A namespace of a cluster.
+    """A namespace of a cluster."""
 
-    Attributes:
-        namespace: Where objects are looked for and created.
-        context: Context of the kubeconfig file; the current one if empty.
-    """
-
-    namespace: str
-    context: str = ""
+    namespace: str  # where objects are looked for and created
+    context: str = ""  # context of the kubeconfig file; the current one if empty
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
         """Run kubectl and return what it prints.

@@ -76,21 +76,13 @@ class ReleasePlan:
 
 @dataclass(frozen=True)
 class ReleasedModel:
-    """A version in the registry, and raw rows with the predictions that it must answer them with.
+    """A version in the registry, and raw rows with the predictions that it must answer them with."""
 
-    Attributes:
-        version: Its version in the registry.
-        digest: SHA-256 of its artifact.
-        contract: SHA-256 of the contract that it was trained by.
-        commit: Of the code that trained it.
-        expected: Raw rows and what it must answer them with.
-    """
-
-    version: str
-    digest: str
-    contract: str
-    commit: str
-    expected: SmokeRows
+    version: str  # its version in the registry
+    digest: str  # SHA-256 of its artifact
+    contract: str  # SHA-256 of the contract that it was trained by
+    commit: str  # of the code that trained it
+    expected: SmokeRows  # raw rows and what it must answer them with
 
 
 @dataclass(frozen=True)
@@ -115,17 +107,11 @@ class _Rollout:
 
 @dataclass(frozen=True)
 class ClusterReleases:
-    """Releases to one namespace of a cluster: each takes over only if it passes every check.
+    """Releases to one namespace of a cluster: each takes over only if it passes every check."""
 
-    Attributes:
-        cluster: Where to.
-        settings: Of the service, for its API keys.
-        wait_seconds: Longest time that a rollout may take.
-    """
-
-    cluster: Cluster
-    settings: Settings
-    wait_seconds: float = 300
+    cluster: Cluster  # where to
+    settings: Settings  # of the service, for its API keys
+    wait_seconds: float = 300  # longest time that a rollout may take
 
     @classmethod
     def to(cls, overlay: Path, context: str) -> "ClusterReleases":

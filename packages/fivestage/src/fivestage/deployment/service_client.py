@@ -30,17 +30,11 @@ JsonRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Deployment:
-    """What serves now.
+    """What serves now."""
 
-    Attributes:
-        version: In the registry.
-        url: Its address.
-        difference: The largest difference of its answers from the offline ones, as `smoke` measures it.
-    """
-
-    version: str
-    url: str
-    difference: float
+    version: str  # in the registry
+    url: str  # its address
+    difference: float  # the largest difference of its answers from the offline ones, as `smoke` measures it
 
 
 def url(settings: Settings) -> str:
@@ -118,15 +112,10 @@ def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRo
 
 @dataclass(frozen=True)
 class SmokeRows:
-    """What a version is asked before it serves.
+    """What a version is asked before it serves."""
 
-    Attributes:
-        rows: Raw rows as a client writes them in JSON.
-        predictions: The numbers of each row's prediction, computed offline.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    predictions: Sequence[Sequence[float]]
+    rows: Sequence[Mapping[str, Any]]  # raw rows as a client writes them in JSON
+    predictions: Sequence[Sequence[float]]  # the numbers of each row's prediction, computed offline
 
 
 def smoke_rows(artifact: Artifact) -> SmokeRows:

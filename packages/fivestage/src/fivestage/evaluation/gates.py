@@ -38,19 +38,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Probe:
-    """A check that nothing of the future is in the features.
+    """A check that nothing of the future is in the features."""
 
-    Args:
-        name: how tables and pages call it.
-        passed: whether no leak was found.
-        sentence: the finding in words.
-        applicable: False where nothing could have failed the probe.
-    """
-
-    name: str
-    passed: bool
-    sentence: str
-    applicable: bool = True
+    name: str  # how tables and pages call it
+    passed: bool  # whether no leak was found
+    sentence: str  # the finding in words
+    applicable: bool = True  # false where nothing could have failed the probe
 
 
 def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate:

@@ -2,17 +2,15 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from fivestage.common.columns import Floats, Ints
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, did_you_mean
 from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
 
 FILE = "problem/features.py"
-ALIKE = 0.75  # of 1, the same name
 OF_COLUMNS = (  # numpy's own words, and Python's of a text column in a set or as a key
     "truth value of an array",
     "arrays can be converted to Python scalars",
@@ -45,7 +43,7 @@ class CheckedRow(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         raise UserError(
             f"The feature set {self._set!r} of {FILE} reads row[{name!r}], which is not a column of the "
-            f"contract: what stands there under columns is known at the decision.{_meant(name, self)}"
+            f"contract: what stands there under columns is known at the decision.{did_you_mean(name, self)}"
         )
 
 
@@ -91,7 +89,7 @@ class CheckedView:
             known = ", ".join(sorted(self._logs)) or "none"
             raise UserError(
                 f"The feature set {self._set!r} of {FILE} asks for the log {log!r}, which no function of "
-                f"EVENTS adds to: there is {known}.{_meant(log, self._logs)}"
+                f"EVENTS adds to: there is {known}.{did_you_mean(log, self._logs)}"
             )
         before = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
         if before + hours > self._reach:
@@ -100,8 +98,3 @@ class CheckedView:
                 f"{log!r}, further than REACH_HOURS, which is {self._reach:g}: the service keeps no older "
                 f"events. Raise REACH_HOURS in {FILE}, or shorten the window."
             )
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, list(known), 1, ALIKE)
-    return f" Did you mean {close[0]!r}?" if close else ""

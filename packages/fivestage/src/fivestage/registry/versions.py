@@ -101,13 +101,9 @@ class Version:
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The versions of one model in MLflow, and which of them serves.
+    """The versions of one model in MLflow, and which of them serves."""
 
-    Args:
-        name: of the registered model, and of the experiment that holds its trainings.
-    """
-
-    name: str
+    name: str  # of the registered model, and of the experiment that holds its trainings
 
     def register(
         self,

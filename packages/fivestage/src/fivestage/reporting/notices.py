@@ -18,21 +18,13 @@ FENCE = "---\n"
 
 @dataclass(frozen=True)
 class Notice:
-    """A report, and whether a person has to look at it.
+    """A report, and whether a person has to look at it."""
 
-    Args:
-        kind: `monitoring` or `retraining`; of each kind at most one issue is open.
-        title: of the issue or pull request.
-        attention: whether a person has to look at it.
-        body: Markdown.
-        facts: values for the workflow's next steps, by name.
-    """
-
-    kind: str
-    title: str
-    attention: bool
-    body: str
-    facts: dict[str, str] = field(default_factory=dict)
+    kind: str  # `monitoring` or `retraining`; of each kind at most one issue is open
+    title: str  # of the issue or pull request
+    attention: bool  # whether a person has to look at it
+    body: str  # markdown
+    facts: dict[str, str] = field(default_factory=dict)  # values for the workflow's next steps, by name
 
     def write(self, path: Path) -> Path:
         """Write the notice to a file, completely or not at all.

@@ -31,17 +31,11 @@ from fivestage.training.version_evaluation import VersionEvaluation
 
 @dataclass(frozen=True)
 class Report:
-    """What the runs of a project report.
-
-    Args:
-        problem: the problem.
-        results: the folder in which each stage leaves what it found.
-        page: the HTML page; the model card lies beside it.
-    """
+    """What the runs of a project report."""
 
     problem: Problem
-    results: Path = RESULTS
-    page: Path = REPORTS / "index.html"
+    results: Path = RESULTS  # the folder in which each stage leaves what it found
+    page: Path = REPORTS / "index.html"  # the HTML page; the model card lies beside it
 
     @property
     def question(self) -> str:

@@ -34,19 +34,12 @@ WINDOWS = {  # by kind of window
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the five stages of a project.
+    """One of the five stages of a project."""
 
-    Args:
-        name: as in `Results`.
-        title: as people read it.
-        question: what the stage answers.
-        places: paths of the project where the answer is in the code.
-    """
-
-    name: str
-    title: str
-    question: str
-    places: tuple[str, ...]
+    name: str  # as in `Results`
+    title: str  # as people read it
+    question: str  # what the stage answers
+    places: tuple[str, ...]  # paths of the project where the answer is in the code
 
 
 STAGES = (

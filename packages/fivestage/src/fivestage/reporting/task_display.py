@@ -17,25 +17,15 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the fi
 
 @dataclass(frozen=True)
 class ShownMetrics:
-    """Names of the metrics that each part of the report shows, the most important first.
+    """Names of the metrics that each part of the report shows, the most important first."""
 
-    Args:
-        sets: of the ablation over feature sets.
-        models: of the leaderboard.
-        slices: of a slice.
-        periods: of a monitored period; the second has limits.
-        summary: of the terminal summary.
-        fit: the metric that candidates are selected by; low is good.
-        low_is_good: whether the first metric of `slices` is better when it is lower.
-    """
-
-    sets: tuple[str, str, str]
-    models: tuple[str, ...]
-    slices: tuple[str, str]
-    periods: tuple[str, str, str]
-    summary: tuple[str, ...]
-    fit: str
-    low_is_good: bool = False
+    sets: tuple[str, str, str]  # of the ablation over feature sets
+    models: tuple[str, ...]  # of the leaderboard
+    slices: tuple[str, str]  # of a slice
+    periods: tuple[str, str, str]  # of a monitored period; the second has limits
+    summary: tuple[str, ...]  # of the terminal summary
+    fit: str  # the metric that candidates are selected by; low is good
+    low_is_good: bool = False  # whether the first metric of `slices` is better when it is lower
 
 
 CLASSIFICATION = ShownMetrics(

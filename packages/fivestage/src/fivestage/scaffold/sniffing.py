@@ -42,19 +42,12 @@ EXAMPLE = "sklearn:"
 
 @dataclass(frozen=True)
 class Reader:
-    """A function that reads a source, as code.
+    """A function that reads a source, as code."""
 
-    Args:
-        body: its lines; the argument is `source`, the result a data frame.
-        imports: what they need.
-        otherwise: when `source` is a file of another kind, to be scored.
-        notes: what reading changes, in sentences.
-    """
-
-    body: tuple[str, ...]
-    imports: tuple[str, ...] = ()
-    otherwise: str = ""
-    notes: tuple[str, ...] = ()
+    body: tuple[str, ...]  # its lines; the argument is `source`, the result a data frame
+    imports: tuple[str, ...] = ()  # what they need
+    otherwise: str = ""  # when `source` is a file of another kind, to be scored
+    notes: tuple[str, ...] = ()  # what reading changes, in sentences
 
     def read(self, source: str) -> pd.DataFrame:
         """Run the code.

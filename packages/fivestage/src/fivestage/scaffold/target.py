@@ -2,13 +2,12 @@
 
 import re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 
 from fivestage.common.columns import Floats
-from fivestage.common.errors import UserError
+from fivestage.common.errors import UserError, did_you_mean
 from fivestage.contract.contract import TASKS
 from fivestage.data.cleaning import class_codes, equals, exceeds, number, text
 from fivestage.reporting.number_format import plural
@@ -104,8 +103,8 @@ def require_column(table: pd.DataFrame, header: str, what: str) -> str:
     same = [one for one in headers if one.strip().lower() == header.strip().lower()]
     if len(same) == 1:
         return same[0]
-    near = get_close_matches(header, headers, 3, 0.5) or headers[:SHOWN]
-    raise UserError(f"{what}: the table has no column {header!r}. Did you mean {', '.join(map(repr, near))}?")
+    near = did_you_mean(header, headers) or f" It has {_shown(headers)}."
+    raise UserError(f"{what}: the table has no column {header!r}.{near}")
 
 
 def _sizes(values: pd.Series) -> dict[str, int]:

@@ -24,20 +24,7 @@ def ablation(
     estimator: Estimator,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same estimator on ever more feature sets, calibrated on the holdout window, scored on what follows.
-
-    Args:
-        features: all features, one line a row.
-        sets: the names of each set's features, in the order in which they are added.
-        rows: the same rows, with their labels.
-        windows: what is learnt from, calibrated on and scored.
-        estimator: unfitted; it is without the features of later sets, or, where its settings may name them,
-            finds them missing throughout.
-        contract: tells the task and its costs.
-
-    Returns:
-        For each collection of sets but that of all, which is the artifact: its name and its scores.
-    """
+    """The same estimator on ever more feature sets, calibrated on the holdout window, scored after it."""
     label = labels_of(rows, contract)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))

@@ -41,22 +41,7 @@ def convert(
     calibration: AnyCalibration,
     name: str,
 ) -> tuple[ModelData, Parity]:
-    """A model as data that answers as the model does.
-
-    Args:
-        models: the fitted estimators, one or one for each raw score of a number.
-        answer: what they answer to encoded rows, as raw scores.
-        rows: training rows, encoded (rows x features).
-        levels: by place, how many values each text feature has.
-        calibration: which of its task, as the number of raw scores depends on it.
-        name: of the candidate, for the message.
-
-    Returns:
-        The data, and the rows that it was held against with the model's own answers.
-
-    Raises:
-        UserError: when it can be none of the three, or does not take missing values.
-    """
+    """A model as data that answers as the model does."""
     tried = tried_rows(rows)
     try:
         answers = answer(tried)
@@ -136,16 +121,7 @@ def _ensemble(models: Sequence[treelite.Model], link: str = "margin", *, single:
 
 
 def additive_of(answer: Answer, rows: Floats, levels: Mapping[int, int]) -> AdditiveModel:
-    """The additive model that answers as a model does around a usual row; of others it is wrong elsewhere.
-
-    Args:
-        answer: rows x features to raw scores.
-        rows: training rows, encoded.
-        levels: by place, how many values each text feature has.
-
-    Returns:
-        What the model's own answers say of each feature: its slope, missing values, each text.
-    """
+    """The additive model that answers as a model does around a usual row; of others it is wrong elsewhere."""
     features = rows.shape[1]
     with np.errstate(all="ignore"):
         known = np.where(np.isnan(rows), 0.0, 1.0).sum(axis=0)

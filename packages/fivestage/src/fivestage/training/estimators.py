@@ -32,17 +32,7 @@ QUANTILES: dict[
 
 
 def fit_classifier(estimator: Estimator, features: Features, label: Any, classes: int = 0) -> Estimator:
-    """A fitted clone; of several classes it knows all, seen or not.
-
-    Args:
-        estimator: a classifier, or a pipeline that ends in one; it stays as it is.
-        features: rows x features.
-        label: the place of each row's class.
-        classes: how many there are where they are several; 0 for one outcome.
-
-    Returns:
-        The fitted clone.
-    """
+    """A fitted clone; of several classes it knows all, seen or not."""
     model = clone(estimator)
     absent = np.setdiff1d(np.arange(classes), label)
     if not absent.size:
@@ -73,15 +63,7 @@ def quantile_of(estimator: Estimator, level: float) -> Estimator | None:
 
 
 def scores_of_classes(model: Estimator, features: Features) -> Floats:
-    """Raw scores of a fitted classifier.
-
-    Args:
-        model: as `fit_classifier` returns it.
-        features: rows x features.
-
-    Returns:
-        One a row for one outcome, rows x classes for several.
-    """
+    """Raw scores of a fitted classifier."""
     match type(model).__name__:
         case "LGBMClassifier":
             found = model.predict(features, raw_score=True)
@@ -129,14 +111,7 @@ def with_settings(estimator: Estimator, settings: Mapping[str, Any]) -> Estimato
 
 
 def settings_of(estimator: Estimator) -> dict[str, Any]:
-    """The settings of an estimator, or of a pipeline's last step, for the record.
-
-    Args:
-        estimator: a scikit-learn estimator or pipeline, fitted or not.
-
-    Returns:
-        Values by name, as the estimator's own `get_params` tells them.
-    """
+    """The settings of an estimator, or of a pipeline's last step, for the record."""
     return dict(_last_of(estimator)[1].get_params(deep=False))
 
 

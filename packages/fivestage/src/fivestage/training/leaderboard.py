@@ -8,23 +8,14 @@ SHOWN = ("log_loss", "rmse", "savings_share")  # by a line: the loss of the task
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A baseline or a candidate on the temporal folds.
+    """A baseline or a candidate on the temporal folds."""
 
-    Args:
-        name: of the baseline, or of the candidate in `problem/candidates.py`.
-        kind: which of the two it is.
-        metrics: means over the folds, by the names of `fivestage.evaluation.metrics.scores`.
-        chosen: whether the version was made of it.
-        started: when its first fit began, epoch seconds.
-        seconds: from there to the end of its last fit.
-    """
-
-    name: str
-    kind: Literal["baseline", "candidate"]
-    metrics: dict[str, float]
-    chosen: bool = False
-    started: float = field(default=0.0, compare=False, repr=False)
-    seconds: float = field(default=0.0, compare=False, repr=False)
+    name: str  # of the baseline, or of the candidate in `problem/candidates.py`
+    kind: Literal["baseline", "candidate"]  # which of the two it is
+    metrics: dict[str, float]  # means over the folds, by the names of `fivestage.evaluation.metrics.scores`
+    chosen: bool = False  # whether the version was made of it
+    started: float = field(default=0.0, compare=False, repr=False)  # when its first fit began, epoch seconds
+    seconds: float = field(default=0.0, compare=False, repr=False)  # from there to the end of its last fit
 
     @property
     def line(self) -> str:

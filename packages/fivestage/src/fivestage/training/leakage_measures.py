@@ -95,14 +95,7 @@ _MEASURES: Mapping[str, Callable[[Any], Measure]] = {
 
 
 def measure_of(contract: Contract) -> Measure:
-    """The measure of a contract's task.
-
-    Args:
-        contract: tells the task, and from which score on a leak is suspected.
-
-    Returns:
-        The area under the ROC curve for binary, its mean over classes for multiclass, R² for regression.
-    """
+    """The measure of a contract's task."""
     return _MEASURES[contract.task](contract)
 
 

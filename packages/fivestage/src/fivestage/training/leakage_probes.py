@@ -107,18 +107,6 @@ def future_is_unseen(
     That is every later event, and whatever a row carries beside the contract's columns, such as its label.
     When an event was known is read from the contract, not from the features' code. It tests what Kaufman et
     al. (2012), Leakage in Data Mining, call the no-time-machine requirement.
-
-    Args:
-        build: makes features (one line a row, by name) of rows and events by kind.
-        rows: rows with the contract's columns and `decision_at`, epoch seconds.
-        events: tables by kind, as the contract names them.
-        contract: tells when an event was known, and which columns a request has.
-        lookback: how far features look back, in seconds.
-        moments: at how many moments the future is scrambled, spread over the rows' decisions.
-        seed: of the scrambling.
-
-    Returns:
-        The probe; it names the features that moved, among rows decided in the half day before a moment.
     """
     generator = np.random.default_rng(seed)
     decisions = rows["decision_at"].to_numpy(dtype=np.int64)
@@ -145,16 +133,7 @@ def future_is_unseen(
 
 
 def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
-    """No feature, and no feature's absence, may tell the label as well as a leak would.
-
-    Args:
-        features: rows x features, by name, text as text, missing values as such.
-        label: one number a row, as `labels_of` returns them.
-        measure: how well a feature tells the label, and the limit; without a limit nothing can fail.
-
-    Returns:
-        The probe; it names the strongest single feature and its score.
-    """
+    """No feature, and no feature's absence, may tell the label as well as a leak would."""
     worst, where = measure.least, "none"
     for name, values in features.items():
         for reading, told in measure.singles(values, label):
@@ -178,17 +157,6 @@ def shuffled_labels_give_chance(
     """With all labels shuffled, whoever predicts a later window better than chance has seen its labels.
 
     It is one draw of a permutation test (Ojala and Garriga 2010), held against what chance allows by theory.
-
-    Args:
-        learn: learns from features, labels and the positions of some rows, and forecasts other rows.
-        features: rows x features, as `learn` takes them.
-        label: one number a row, as `labels_of` returns them.
-        windows: the last fold is used, at most 50,000 of its training rows.
-        measure: how well forecasts tell the label, and how far chance reaches.
-        seed: of the shuffle.
-
-    Returns:
-        The probe; it passes within four standard errors of what tells nothing.
     """
     fold = windows.folds[-1]
     train = fold.train[-SHUFFLED_ROWS:]
@@ -205,16 +173,7 @@ def shuffled_labels_give_chance(
 
 
 def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: TemporalSplit) -> Probe:
-    """Every label that is learnt from was known before the first decision it is tested on.
-
-    Args:
-        decision_at: when each row is decided, epoch seconds, int64.
-        label_known: when each row's label became known, epoch seconds, int64.
-        windows: positions of rows in each window.
-
-    Returns:
-        The probe; it tells the smallest gap between two windows, in seconds.
-    """
+    """Every label that is learnt from was known before the first decision it is tested on."""
     pairs = [(fold.train, fold.valid) for fold in windows.folds]
     pairs += [(fold.valid, windows.holdout) for fold in windows.folds]
     pairs += [(windows.train, windows.holdout)]

@@ -67,19 +67,7 @@ class CandidateResult:
 
 
 def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
-    """The estimator that a selection chose, unfitted.
-
-    Args:
-        candidates: unfitted estimators by name.
-        selection: what the folds chose: a candidate's name and its settings.
-
-    Returns:
-        A clone of the candidate with these settings.
-
-    Raises:
-        UserError: when it is none of the candidates any more.
-        ValueError: when the candidate of that name has no such setting.
-    """
+    """The estimator that a selection chose, unfitted."""
     if selection.candidate not in candidates:
         raise UserError(
             f"problem/candidates.py has no {selection.candidate!r} any more, which this version is made of: "
@@ -173,21 +161,7 @@ def cross_validate(
     *,
     tune: bool = True,
 ) -> list[CandidateResult]:
-    """Each candidate on each fold, side by side.
-
-    Args:
-        sample: rows as models see them.
-        windows: the temporal folds.
-        contract: tells the task.
-        candidates: unfitted estimators by name.
-        tune: whether the number of trees is chosen on the folds, for candidates that add them one by one.
-
-    Returns:
-        One result a candidate, in their order.
-
-    Raises:
-        UserError: when one cannot become an artifact.
-    """
+    """Each candidate on each fold, side by side."""
     folds, trainer = windows.folds, trainer_of(contract)
     for name, estimator in candidates.items():
         require_convertible(name, estimator, sample, folds[0], trainer)
@@ -209,11 +183,7 @@ def cross_validate(
 def require_convertible(
     name: str, estimator: Estimator, sample: TrainingSample, fold: Fold, trainer: TaskTrainer
 ) -> None:
-    """Fit a candidate on a few rows and make data of it, before it is fitted at length.
-
-    Raises:
-        UserError: when it cannot be fitted, or cannot become an artifact.
-    """
+    """Fit a candidate on a few rows and make data of it, before it is fitted at length."""
     count = count_setting(estimator)
     few = with_settings(estimator, {count: FEW} if count else {})
     rows = fold.train[-CHECKED_ROWS:]

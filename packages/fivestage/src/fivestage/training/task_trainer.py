@@ -60,15 +60,7 @@ def baseline_savings(
 
 
 def a_few_trees(trainer: TaskTrainer) -> Callable[[Floats, Any, Ints, Ints], Floats]:
-    """What a few trees forecast for some rows after learning the labels of others.
-
-    Args:
-        trainer: how the task is learnt.
-
-    Returns:
-        A function of features (rows x features, float64), labels, and the positions of rows to learn from and
-        of rows to predict; it returns the latter's uncalibrated forecasts, in the shape of the task.
-    """
+    """What a few trees forecast for some rows after learning the labels of others."""
 
     def learn(features: Floats, label: Any, train: Ints, rows: Ints) -> Floats:
         models = trainer.fit(features[train], label[train], quick_estimator(classifier=trainer.classifier))
