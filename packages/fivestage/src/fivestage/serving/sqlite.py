@@ -10,8 +10,9 @@ from fivestage.common.errors import UserError
 from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
 
 PATIENCE = 0.25  # seconds for another process to finish its commit
-LONG_LOG = 2_000  # pages of 4 KiB in the write-ahead log, from which on it is begun anew after a checkpoint
-LONGEST_LOG = 4_000  # the same, from which on a commit waits for one
+# Pages of 4 KiB in the write-ahead log. To begin it anew takes a commit some milliseconds: rarely, then.
+LONG_LOG = 8_000  # from which on it is begun anew after a checkpoint
+LONGEST_LOG = 16_000  # from which on a commit does all of a checkpoint, as when none comes in time
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
