@@ -7,7 +7,7 @@ missing only for cancelled flights. Month and holidays are left out: with less t
 days.
 """
 
-from fivestage.common.clock import local, minute_of_day, weekday
+from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Row, Value, clip, later, lookup
 from fivestage.features.definitions import FeatureDefinitions, Reference
 from fivestage.features.stores import AdditiveEvent, LatestValue, PointInTimeView, WindowQuery
@@ -92,14 +92,14 @@ def _region(dest: Value, reference: Reference) -> Value:
 
 def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
     """What the timetable says."""
-    clock = local(row["scheduled_departure"], HOME)
+    due = row["scheduled_departure"]
     return {
         "carrier": row["carrier"],
         "origin": row["origin"],
-        "minute": minute_of_day(clock),
-        "weekday": weekday(clock),
+        "minute": minute_of_day(due, HOME),
+        "weekday": weekday(due, HOME),
         "distance": row["distance"],
-        "block_minutes": (row["scheduled_arrival"] - row["scheduled_departure"]) // 60,
+        "block_minutes": (row["scheduled_arrival"] - due) // 60,
     }
 
 

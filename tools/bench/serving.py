@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from fivestage.artifact.artifact import Artifact, load_artifact
-from fivestage.capacity.measured import Capacity, write_capacity
+from fivestage.capacity.measured import PATH, Capacity
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_between
+from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT, VAR
 from fivestage.contract.contract import TimestampColumn, iso
 from fivestage.serving.log import open_store
@@ -303,7 +303,7 @@ def main() -> None:
         sys.exit(str(error))
     JSON.parent.mkdir(parents=True, exist_ok=True)
     JSON.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
-    write_capacity(capacity_of(lines, logged))
+    write_text(PATH, capacity_of(lines, logged).model_dump_json(indent=1) + "\n")
     text = f"{table(lines, given.rounds)}\n\n{crowded}"
     write_between(PAGE, "measured", text)
     print(f"{text}\n\n`make size` takes this up.")  # noqa: T201 (for a person)

@@ -862,7 +862,7 @@ def test_what_is_read_away_from_numbers_and_times_is_said(tmp_path: Path) -> Non
     assert "discount: numbers are read without their '%'." in told
     assert any(one.startswith("Times without a zone are taken as UTC: at.") for one in told)
     calendar = (folder / "features.py").read_text(encoding="utf-8")
-    assert 'clock = local(at, "UTC")  # RECONSIDER: the zone' in calendar
+    assert 'zone = "UTC"  # RECONSIDER: the zone' in calendar
 
 
 def test_a_key_that_is_a_number_has_one_form_everywhere(tmp_path: Path) -> None:

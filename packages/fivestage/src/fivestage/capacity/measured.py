@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_text
 from fivestage.contract.strict_model import StrictModel
 
 PATH = Path(__file__).with_name("measured.json")
@@ -27,12 +26,6 @@ class Capacity(StrictModel):
     start_cpu_s: float  # seconds of CPU until it is ready
     memory_mb: float  # largest resident memory
     logged_bytes: float  # size of the log for one request of one row and its answer
-
-
-def write_capacity(capacity: Capacity, path: Path = PATH) -> None:
-    """Write what was measured, for `make size`."""
-    text = capacity.model_dump_json(indent=1) + "\n"
-    write_text(path, text)
 
 
 def read_capacity(path: Path = PATH) -> Capacity:

@@ -57,25 +57,27 @@ def local(at: Value, zone: str) -> Value:
     return at + offsets[bisect_right(changes, at)]
 
 
-def minute_of_day(local_seconds: Value) -> Value:
-    """Minutes since midnight, 0 to 1439.
+def minute_of_day(at: Value, zone: str = "UTC") -> Value:
+    """Minutes since midnight on the zone's clocks, 0 to 1439.
 
     Args:
-        local_seconds: seconds of local time, as `local` gives them; one value or a whole column.
+        at: epoch seconds, one value or a whole column.
+        zone: an IANA name, such as `Europe/Berlin`.
 
     Returns:
-        Whole minutes, one value or a column, as the seconds are.
+        Whole minutes, one value or a column, as `at` is.
     """
-    return local_seconds % DAY // 60
+    return local(at, zone) % DAY // 60
 
 
-def weekday(local_seconds: Value) -> Value:
-    """The day of the week; Monday is 0.
+def weekday(at: Value, zone: str = "UTC") -> Value:
+    """The day of the week in the zone; Monday is 0.
 
     Args:
-        local_seconds: seconds of local time, as `local` gives them; one value or a whole column.
+        at: epoch seconds, one value or a whole column.
+        zone: an IANA name, such as `Europe/Berlin`.
 
     Returns:
-        0 (Monday) to 6 (Sunday), one value or a column, as the seconds are.
+        0 (Monday) to 6 (Sunday), one value or a column, as `at` is.
     """
-    return (local_seconds // DAY + 3) % 7
+    return (local(at, zone) // DAY + 3) % 7
