@@ -25,7 +25,7 @@ $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requir
 	@$(call install-distributed,--no-deps --editable $(LIBRARY) --editable $(DISTRIBUTED))
 	@$(DISTRIBUTED_BIN)/python -c 'import torch' 2> $(DISTRIBUTED)/.venv/import.log || { \
 	    tail -n 1 $(DISTRIBUTED)/.venv/import.log >&2; $(call no-torch,does not import); }
-	@$(DISTRIBUTED_BIN)/python -m compileall -q -j 0 -x '$(UNCOMPILED)' $(DISTRIBUTED)/.venv/lib || true  # each process of a training imports it
+	@$(DISTRIBUTED_BIN)/python -m compileall -qq -j 0 -x '$(UNCOMPILED)' $(DISTRIBUTED)/.venv/lib || true  # each process of a training imports it
 	@du -shc $(DISTRIBUTED)/.venv | awk 'END {print "On disk: " $$1 ", of which:"}'; \
 	    du -sh $(DISTRIBUTED)/.venv/lib/python*/site-packages/torch $(wildcard $(DISTRIBUTED)/.venv/lib/python*/site-packages/nvidia) \
 	    | awk '{count = split($$2, parts, "/"); print "  " parts[count] " " $$1}'
