@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pandas as pd
 from zenml import step
 
-from fivestage.common.settings import VAR, WAREHOUSE
+from fivestage.common.settings import VAR
 from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
 from fivestage.data.partitioned import Stored
@@ -45,8 +45,7 @@ def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.Dat
 @step(cache_policy=DATA_CACHE)
 def store(data: str) -> Annotated[Stored, "stored"]:
     """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
-    place = f"{WAREHOUSE}/{data[:12]}"
-    return Stored.ingest(PROBLEM, place, QUARANTINE / data[:12], data)
+    return Stored.ingest(PROBLEM, QUARANTINE / data[:12], data)
 
 
 @step(cache_policy=DATA_CACHE)

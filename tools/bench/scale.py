@@ -66,7 +66,7 @@ def data(folder: Path, problem: Problem) -> int:
     """Parts to cleaned and validated rows and events."""
     from fivestage.data.partitioned import Stored
 
-    stored = Stored.ingest(problem, str(folder / "store"), folder / "quarantine", "bench")
+    stored = Stored.ingest(problem, folder / "quarantine", "bench", str(folder / "store"))
     (folder / "stored.json").write_bytes(TypeAdapter(Stored).dump_json(stored))
     return sum(stored.by_day.values())
 

@@ -90,7 +90,7 @@ def cut(whole: Tables, many: int, seed: int) -> dict[str, Tables]:
 
 def stored(pieces: dict[str, Tables], contract: Contract, folder: Path) -> Stored:
     problem = InParts(contract, pieces=pieces)
-    return Stored.ingest(problem, str(folder / "store"), folder / "quarantine", "data")
+    return Stored.ingest(problem, folder / "quarantine", "data", str(folder / "store"))
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

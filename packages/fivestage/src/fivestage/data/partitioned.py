@@ -13,6 +13,7 @@ from typing import Any
 
 from fivestage.common.clock import DAY
 from fivestage.common.parallel import mapped
+from fivestage.common.settings import WAREHOUSE
 from fivestage.contract.contract import Contract
 from fivestage.data.event_tables import (
     DECISIONS,
@@ -75,7 +76,7 @@ class Stored:
         return Partitions(self.place, self.period_seconds)
 
     @classmethod
-    def ingest(cls, problem: Problem, place: str, quarantine: Path, data: str) -> "Stored":
+    def ingest(cls, problem: Problem, quarantine: Path, data: str, place: str = "") -> "Stored":
         """Clean each part, and validate each span of periods; what breaks the contract goes to quarantine.
 
         The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
@@ -83,9 +84,10 @@ class Stored:
 
         Args:
             problem: what loads the parts, and whose contract they must keep.
-            place: a folder or bucket for the frames; those of an earlier run are removed.
             quarantine: a local folder for reports of refused rows.
             data: the digest of the raw data, which the report carries.
+            place: a folder or bucket for the frames, by default one of these data; those of an earlier run
+                are removed.
 
         Returns:
             Where the frames lie, the report of what was read and refused, and rows by day.
@@ -94,7 +96,7 @@ class Stored:
             UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine;
                 when FIVESTAGE_WORKERS names no workers.
         """
-        contract, parts = problem.contract, problem.parts()
+        contract, parts, place = problem.contract, problem.parts(), place or f"{WAREHOUSE}/{data[:12]}"
         period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
         frames, account = Partitions(place, period_seconds), _Account(quarantine)
         for name in (CLEANED, ROWS, FEATURES, *contract.events):
