@@ -72,11 +72,9 @@ def judge(
 ) -> Performance:
     """The performance of one period's decisions, by the labels that are `known`; the others are not read.
 
-    It is bad, once enough labels are there, if a score is off by more than the contract allows and by more
-    than the chance of days, or if the model loses money by as much: against one decision for all, whichever
-    is cheapest for the `usual` labels (without any, for these), which is what we would do without it. Worse
-    ranking counts once it costs money. Labels are missing of rows that were `asked` for and are not in the
-    data, too.
+    It is bad if a score is off by more than the contract allows and by more than the chance of days, or if
+    the model loses as much money against one decision for all, the cheapest for the `usual` labels, if any.
+    Labels are missing of rows that were `asked` for and are not in the data, too.
     """
     rows, expected = len(label), estimate(answers, day, contract)
     share = float(np.sum(known)) / max(rows, asked)
@@ -139,7 +137,5 @@ def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
     if isinstance(contract, RegressionContract):
         return pd.DataFrame({"value": forecast[:, VALUE], "width": forecast[:, HIGH] - forecast[:, LOW]})
     if isinstance(contract, MulticlassContract):
-        return pd.DataFrame(
-            {f"probability of {name}": forecast[:, i] for i, name in enumerate(contract.label.classes)}
-        )
+        return pd.DataFrame(forecast, columns=[f"probability of {one}" for one in contract.label.classes])
     return pd.DataFrame({"probability": forecast})
