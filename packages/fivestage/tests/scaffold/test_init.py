@@ -946,6 +946,24 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     assert len(module(tmp_path / "kept" / "dataset.py").load(contract).rows) == 1_826
 
 
+def test_what_stands_for_no_number_is_named(tmp_path: Path) -> None:
+    random, frame = np.random.default_rng(0), orders(1, 2_000, "2023-01-01")
+    frame["built"] = random.integers(1980, 2020, 2_000).astype(str)
+    for place, word in enumerate(("unbekannt", "k. A.", "not known")):
+        frame.loc[frame.index[place::40], "built"] = word
+    frame["km"] = random.integers(0, 60, 2_000)
+    frame.loc[frame.index[7], "km"] = 9999
+    frame["far"] = random.integers(0, 60, 2_000)
+    frame.loc[frame.index[7], "far"] = 99  # as a value may be
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at"))))
+    assert (
+        "built: numbers, but for 'unbekannt', 'k. A.', 'not known', with which they are learnt as 43" in told
+    )
+    assert "km: 9999 stands far from all other values" in told
+    assert "far: 99" not in told
+
+
 @pytest.mark.parametrize("words", ["plan, price", "plan price", "plan,price", " Plan  PRICE "])
 def test_options_of_several_columns_take_commas_or_spaces(words: str, tmp_path: Path) -> None:
     frame = table(y=OUTCOME, plan=VALUES, price=VALUES[::-1]).assign(**{"net price": VALUES * 2})

@@ -66,7 +66,9 @@ TRIED = 100  # values, of which a form must read one to be looked at
 SENTINELS = {
     sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
 }
-LEAST_OF_SENTINEL = 0.01  # of the values
+LEAST_OF_SENTINEL = 0.01  # of the values; a rarer one must stand ten times as far off
+MOSTLY_NUMBERS = 0.7  # of the values, for the few others to be named that make the column a text
+FEW_WORDS = 5
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
 TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
 DIGITS_OF_DAY = r"([01]\d|2[0-4])[0-5]\d"  # the same without colons
@@ -96,6 +98,7 @@ class ColumnProfile:
     unreadable: int = 0  # values that are none of the kind, and count as missing
     sentinel: float | None = None  # a number that seems to stand for none
     measured: bool = False  # texts that are numbers with a unit, or clocks
+    words: tuple[str, ...] = ()  # the few texts among numbers, which make levels of them
     identifier: bool = False
     whole: bool = False  # whole numbers without zeros before them, which would tell them apart
     left_out: str = ""  # why it is no feature
@@ -335,11 +338,17 @@ def sentinel_of(numbers: pd.Series) -> float | None:
     for sentinel in (float(numbers.min()), float(numbers.max())):
         others = numbers[numbers != sentinel]
         often = 1 - len(others) / len(numbers) >= LEAST_OF_SENTINEL
-        if sentinel in SENTINELS and often and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
+        if sentinel in SENTINELS and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
             low, high = float(others.min()), float(others.max())
-            if max(low - sentinel, sentinel - high) > high - low:
+            if max(low - sentinel, sentinel - high) > (high - low) * (1 if often else 10):
                 return sentinel
     return None
+
+
+def _words_among_numbers(counts: pd.Series, decimal: str) -> tuple[str, ...]:
+    words = counts[number(counts.index.to_series(), decimal).isna().to_numpy()]
+    few = 0 < len(words) <= FEW_WORDS < len(counts) - len(words)
+    return tuple(words.index) if few and 1 - words.sum() / counts.sum() >= MOSTLY_NUMBERS else ()
 
 
 def _measured(levels: pd.Series) -> bool:
@@ -372,6 +381,7 @@ def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
         longest=int(lengths.max()),
         example=str(counts.index[0]),
         measured=measured,
+        words=() if serial or named else _words_among_numbers(counts, found.decimal),
         identifier=serial,
         left_out="it tells each row from the others" if serial else "it is an identifier" if named else "",
     )

@@ -91,6 +91,11 @@ def _of_column(column: ColumnProfile) -> Iterator[str]:
             "numbers with nothing around them would tell more. "
             "docs/how-to/your-own-table.md: Numbers with a unit."
         )
+    if column.words:
+        yield (
+            f"{column.header}: numbers, but for {', '.join(map(repr, column.words))}, with which they are "
+            f"learnt as {column.distinct:,} levels. If these say that there is none, leave the fields empty."
+        )
     if column.signs:
         yield f"{column.header}: numbers are read without their {', '.join(map(repr, column.signs))}."
 
