@@ -78,10 +78,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The service stops: what has begun is answered, and what a client may have sent already."""
+        # Later, as clients that are told come again at once, perhaps to a worker whose port closes next.
+        self.loop.call_later(LINGER_SECONDS, self._leave)
+
+    def _leave(self) -> None:
         self._stopping = True
-        linger = LINGER_SECONDS if self._is_idle() else 0
-        # Twice, as timers come before what has been received: a busy loop would close without reading.
-        self.loop.call_later(linger, self.loop.call_later, 0.01, super().shutdown)
+        # Once more later, as timers come before what has been received: it would be closed unread.
+        self.loop.call_later(0.01, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
