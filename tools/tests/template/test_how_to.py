@@ -134,7 +134,7 @@ def test_a_feature_of_an_entitys_history(template: Path, tmp_path: Path) -> None
     make(project, "init", *(f"{name}={value}" for name, value in keys(tmp_path).items()))
     features = project / "problem" / "features.py"
     _, history, line = blocks(project, "add-a-feature", {"customer": "customer_id"})
-    paste(features, history, before="SETS: dict")
+    paste(features, history, before="SETS = {")
     paste(features, line, instead="SETS = {\n")
     make(project, "format")
     lint(project)
