@@ -1,17 +1,18 @@
 # Targets of the template itself, beside those of a project; a project made from it has a local.mk of its own, or none.
-TESTS := tests $(LIBRARY)/tests tools/tests packages/fivestage-distributed/tests/plan
+TESTS := tests $(LIBRARY)/tests tools/tests
+# Trains on all flights. Here tests/demo/test_run.py goes the same way on a slice, and `make test-long` runs it in projects.
+TESTS += --deselect tests/test_commands.py::test_train_deploy_predict_and_score
 
 .PHONY: check-template start test-template test-readme test-images examples docs chaos
 .PHONY: bench-serving bench-parity bench-scale bench-monitoring bench-study bench-image bench-demo
 
 check: check-template
 
-# The forms for issues, that the pages say what was measured, and the types of the planner, which needs no torch.
+# The forms for issues, and that the pages say what was measured.
 check-template: $(DEVELOPMENT)
 	@$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/bug.yml
 	@$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(BIN)/python -m tools.book --check
-	@cd packages/fivestage-distributed && ../../$(BIN)/python -m mypy src/fivestage_distributed/plan tests/plan
 
 # Make this copy of the template a project of its own: ARGS='--data project_name="Churn radar"'.
 start: $(DEVELOPMENT)

@@ -149,6 +149,12 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     assert "nothing is computed again" in again.stdout
     assert "(1 of 5)" not in again.stdout
+    rows, scored = tmp_path / "rows.csv", tmp_path / "scored.csv"
+    row = {name: column.example for name, column in PROBLEM.contract.columns.items()}
+    pd.DataFrame([row]).to_csv(rows, index=False)
+    batch = run(tmp_path, "score", "--input", str(rows), "--output", str(scored), FIVESTAGE_DATA=data)
+    assert batch.returncode == 0, batch.stdout + batch.stderr
+    assert len(pd.read_csv(scored)) == 1
 
 
 @pytest.mark.parametrize(
