@@ -2,17 +2,19 @@
 
 A sentence is withheld for its form (what is hidden, encoded, in another language, or leads elsewhere), or for
 what it says: a classifier has learnt from two lists beside this file what an instruction to a reader sounds
-like, and what a plain statement does. An attack that passes belongs into `data/instructions.txt`, a statement
-that is withheld into `data/statements.txt`. As no list is ever complete, an answer is held against what it
-cites besides (see `answering.check_generated`).
+like, and what a plain statement does. In doubt, a rare word that stands nowhere else in the corpus decides.
+An attack that passes belongs into `data/instructions.txt`, a statement that is withheld into
+`data/statements.txt`. As no list is ever complete, an answer is held against what it cites besides (see
+`answering.check_generated`).
 """
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import numpy as np
 
 from fivestage_assistant import embedding
 from fivestage_assistant.passages import Passage, Sentence
-from fivestage_assistant.text import ELSEWHERE, stem, visible
+from fivestage_assistant.text import ELSEWHERE, content_stems, distinctiveness, stem, visible
 
 DATA = Path(__file__).with_name("data")
 THRESHOLD = -1.0  # of the log-odds: withholds two or three in a hundred honest sentences that are new to it
+DOUBTFUL = -2.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
+RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary lacks
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
 PLAIN = 2.0  # of the same for questions that do not address whoever answers
 ADDRESSED = re.compile(r"\b(?:you|your|me|us|assistant|answer|reply|say|print)\b", re.IGNORECASE)
@@ -126,7 +130,7 @@ def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
     Returns:
         What may be quoted and shown to a model, by name; without what has nothing left.
     """
-    judged = iter(_are_instructions([one.text for passage in passages for one in passage.sentences]))
+    judged = iter(_judged_together([one.text for passage in passages for one in passage.sentences]))
     headings = sorted({text for one in passages for text in (one.title, one.heading)})
     odds = zip(headings, _log_odds(headings), strict=True)
     bad = {text for text, one in odds if is_disguised(text) or one > SURE}
@@ -135,6 +139,24 @@ def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
         kept = _kept(one.sentences, [next(judged) for _ in one.sentences])
         if kept and not {one.title, one.heading} & bad:
             found[one.name] = one if len(kept) == len(one.sentences) else replace(one, sentences=kept)
+    return found
+
+
+def _judged_together(texts: Sequence[str]) -> list[bool]:
+    """Whether each sentence of a corpus is an instruction; in doubt, one with a rare word of its own is.
+
+    What an attack wants said is seldom a word that the project has elsewhere.
+    """
+    stems = [
+        {one for one in content_stems(text) if one.isalpha() and distinctiveness(one) > RARE}
+        for text in texts
+    ]
+    counts = Counter(chain.from_iterable(stems))
+    found = []
+    for text, own, odds in zip(texts, stems, _log_odds(texts), strict=True):
+        limit = _limit(text)
+        doubted = limit == THRESHOLD and any(counts[one] == 1 for one in own)
+        found.append(bool(odds > (DOUBTFUL if doubted else limit)))
     return found
 
 
