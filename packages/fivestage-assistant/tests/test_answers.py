@@ -4,13 +4,16 @@ import pytest
 from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages, openai_server
 
-from fivestage_assistant.answering import UNKNOWN, Abstention, Answerer, cite, fill, wanted
+from fivestage_assistant.answering import ALWAYS, UNKNOWN, Abstention, Answerer, cite, fill, wanted
 from fivestage_assistant.ask_evaluation import AnswerRates, evaluate_answers, fit_abstention
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.chat_model import IndexRetriever, chain, open_chat_model
+from fivestage_assistant.embedding import MiniLm
 from fivestage_assistant.passages import Chunking, Document, cut
 from fivestage_assistant.prompts import DEFAULT
 from fivestage_assistant.question_set import Question
+from fivestage_assistant.retrieval import Retrievers
+from fivestage_assistant.search_index import build_index
 from fivestage_assistant.support import alter_number, measure_support, quotable, support
 
 QUESTION = "What is cached?"
@@ -271,3 +274,12 @@ def test_an_absent_verb_or_acronym_of_english_is_no_sign_that_nothing_answers(an
         assert seen[1][3] == 1.0
     assert answerer.signals.of("Do you plug a gate?", answerer.retrieve("gate"))[2] == 1.0
     assert answerer.signals.of("Is a plug a gate?", answerer.retrieve("gate"))[2] < 1.0
+
+
+def test_where_the_heading_alone_names_what_is_asked_its_sentences_answer(
+    contract: AssistantContract, model: MiniLm
+) -> None:
+    text = "# Why not deep learning?\n\nBecause it was tried, and trees saved more money.\n"
+    index = build_index([Document("docs/a.md", text)], contract.chunking, model)
+    answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
+    assert "trees saved more" in answerer.answer("Why is there no deep learning here?").text

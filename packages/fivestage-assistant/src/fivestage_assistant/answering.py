@@ -298,22 +298,24 @@ class Answerer:
         kinds = wanted(part)
         asked = set(content_stems(part)) | set(days(question)) | set(versions(question))
         total = sum(map(self.signals.rarity, asked)) or 1.0
-        scored = []
+        scored: list[tuple[float, Passage, int]] = []
+        aside: list[tuple[float, Passage, int]] = []
         for rank, one in enumerate(found, 1):
             may = {id(sentence) for sentence in quotable(one.passage)}
             for place, sentence in enumerate(one.passage.sentences):
                 if id(sentence) not in may:
                     continue
                 own = set(content_stems(f"{sentence.context} {sentence.text}"))
-                if not asked & own:
+                subject = set(content_stems(one.passage.subject))
+                if not asked & (own | subject):
                     continue  # it stands in the right place, and speaks of something else
-                stems = own | set(content_stems(one.passage.subject))
+                stems = own | subject
                 overlap = sum(map(self.signals.rarity, asked & stems)) / total
                 cosine = self._cosine(one.passage, place, vector)
                 score = COSINE_WEIGHT * cosine + overlap
                 score += RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
-                scored.append((score, one.passage, place))
-        return sorted(scored, key=lambda item: -item[0])
+                (scored if asked & own else aside).append((score, one.passage, place))
+        return sorted(scored or aside, key=lambda item: -item[0])  # what only its heading names comes last
 
     def _cosine(self, passage: Passage, place: int, vector: Vectors | None) -> float:
         """Of question and sentence; the index has its vector under its place in the whole passage."""
