@@ -24,8 +24,8 @@ FAST = ("tests/test_problem.py", "tests/test_pipelines.py")
 EDITS = {  # as an owner would: a line of their own in each of ten files, and a value changed in some
     "Makefile": ("TESTS := tests", "TESTS := tests/test_problem.py"),
     "run.py": (
-        'app = Application(PROBLEM, "The commands of this project.")',
-        'app = Application(PROBLEM, "Mine.")',
+        'app = project_application(PROBLEM, "The commands of this project.")',
+        'app = project_application(PROBLEM, "Mine.")',
     ),
     "pipelines/scoring.py": ('"""Batch scoring', '"""My batch scoring'),
     "steps/data.py": ('QUARANTINE = VAR / "quarantine"', 'QUARANTINE = VAR / "refused"'),
