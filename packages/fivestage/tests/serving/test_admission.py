@@ -92,7 +92,8 @@ def test_too_many_at_once_are_turned_away(
     assert b"\r\nretry-after: 1" in head.lower()
     assert json.loads(body)["status"] == step_by_step.status_code == step_by_step.json()["status"] == 503
     assert step_by_step.headers["retry-after"] == "1"
-    assert 'http_requests_total{handler="/predict",method="POST",status="503"} 2.0' in counted
+    assert 'http_requests_total{handler="shed",method="POST",status="503"} 1.0' in counted
+    assert 'http_requests_total{handler="/predict",method="POST",status="503"} 1.0' in counted
 
 
 def test_what_follows_a_body_is_no_header(deployed: Deployed, traffic: Traffic) -> None:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol within limits: what stock uvicorn lacks against slow, endless and too many clients.
 
-408 for requests that arrive too slowly, 431 for endless heads, 503 for connections above the limit; at the
-end `connection: close` and a moment for what is on its way.
+408 for requests that arrive too slowly, 431 for endless heads, 503 for connections above the limit and, at
+half of the cost, for requests above it; at the end `connection: close` and a moment for what is on its way.
 """
 
 import re
@@ -12,9 +12,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
+BUSY = too_many().message()
 MAX_HEAD_BYTES = 65_536  # of a request that are not its body
 LINGER_SECONDS = 0.3  # in which a stopping service takes what was on its way
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -26,7 +29,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, config: Any, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
-        self._settings, self._service = state.settings, state.service
+        self._settings, self._service, self._admission = state.settings, state.service, state.admission
         self._head_bytes = 0  # of a head, or of trailers, since the last of a body; 0: none is arriving
         self._waited_seconds, self._stopping = 0, False
 
@@ -39,6 +42,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._admission.is_full and self._turn_away(data):
+            return
         if b"pgrade" in data or b"PGRADE" in data:
             data = self._without_upgrade(data)
         self._head_bytes += len(data)
@@ -111,6 +116,19 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """The request without its wish to upgrade: a server may ignore it, and the parser must not see it."""
         head, end, body = data.partition(b"\r\n\r\n")
         return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._is_idle() else data
+
+    def _turn_away(self, data: bytes) -> bool:
+        """Answer a whole request with 503 before it is parsed; whether that was possible."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        arriving = self._head_bytes > 0 or (self.cycle is not None and self.cycle.more_body)
+        is_whole = _LENGTH.findall(head) == [b"%d" % len(body)] and not _SPECIAL.search(head)
+        if arriving or not (is_whole and self._is_idle()):
+            return False
+        self.transport.write(BUSY)
+        self._service.metrics.answered("POST", "shed", 503, 0.0)
+        self._waited_seconds = 0
+        self.on_response_complete()
+        return True
 
     def _refuse(self, problem: ProblemError) -> None:
         self.transport.write(problem.message(b"connection: close\r\n"))

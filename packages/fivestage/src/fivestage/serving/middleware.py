@@ -17,7 +17,6 @@ from fivestage.serving.service_settings import Settings
 
 SMALL = 65_536  # bytes of a body that is taken however many are held
 MAX_HELD_BYTES = 64_000_000  # of all bodies that have come, even in part, and are not answered
-BUSY = too_many().response()
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 logger = logging.getLogger("serving.requests")
 
@@ -63,12 +62,9 @@ class RequestMiddleware:
                 await self._app(scope, _replayed(body, receive), send_noting)
             else:
                 scope["route"] = direct.route
-                if direct.admission.is_full:
-                    response = BUSY  # before anything else: under overload refusing must cost little
-                else:
-                    direct.admission.identify(scope)
-                    body = await self._read(receive, parts)
-                    response = await direct.respond(Request(scope, receive), body)
+                direct.admission.identify(scope)
+                body = await self._read(receive, parts)
+                response = await direct.respond(Request(scope, receive), body)
                 start = {"status": response.status_code, "headers": response.raw_headers}
                 await response(scope, receive, send)
         except ClientDisconnect:
