@@ -19,6 +19,7 @@ DEPTH = 10
 RECALL_AT = 5
 SEARCHED = 40  # passages, so that ten pages are among them
 RESAMPLES = 2000
+EQUAL = 0.1  # standard errors, to which thresholds are as good as each other
 FOLDS = 10  # of the tuning questions, for the threshold of the rule
 REPEATS = (
     5  # of the folds, each time shuffled: one shuffle alone moves the threshold by as much as it matters
@@ -154,7 +155,8 @@ def fit_abstention(
     """Learn from tuning questions when the corpus does not answer.
 
     The threshold is the one that keeps farthest from both of the contract's bars, of answering and of
-    declining, in standard errors; of several, the one at which mistakes cost least.
+    declining, in standard errors; of those that are equal to a tenth of one, the highest, as a wrong answer
+    costs more than none.
 
     Args:
         index: the corpus.
@@ -189,23 +191,24 @@ def fit_abstention(
 
 
 def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: AssistantContract) -> float:
-    """The confidence that keeps farthest, in standard errors, from both bars; of several, the cheapest.
+    """The confidence that keeps farthest, in standard errors, from both bars; of equals, the most careful.
 
     A row of confidences a repeat, a column a question.
     """
-    ordered = np.unique(confidences)
-    bars, purpose = contract.gates, contract.purpose
-    found = []
-    for threshold in (ordered[1:] + ordered[:-1]) / 2:
+    ordered, bars = np.unique(confidences), contract.gates
+    thresholds = (ordered[1:] + ordered[:-1]) / 2
+    if not len(thresholds):
+        return 0.0
+    margins = []
+    for threshold in thresholds:
         answered = float((confidences[:, answerable] >= threshold).mean())
         declined = float((confidences[:, ~answerable] < threshold).mean())
         margin = min(
             (answered - bars.min_answered) / _standard_error(bars.min_answered, int(answerable.sum())),
             (declined - bars.min_declined) / _standard_error(bars.min_declined, int((~answerable).sum())),
         )
-        wrong = (1 - purpose.answerable_share) * (1 - declined) * purpose.wrong_answer_cost
-        found.append((margin, -wrong - purpose.answerable_share * (1 - answered), float(threshold)))
-    return max(found, default=(0.0, 0.0, 0.0))[2]
+        margins.append(margin)
+    return float(thresholds[np.array(margins) >= max(margins) - EQUAL].max())
 
 
 def _standard_error(share: float, of: int) -> float:
