@@ -302,11 +302,11 @@ class Answerer:
         aside: list[tuple[float, Passage, int]] = []
         for rank, one in enumerate(found, 1):
             may = {id(sentence) for sentence in quotable(one.passage)}
+            subject = set(content_stems(one.passage.subject))
             for place, sentence in enumerate(one.passage.sentences):
                 if id(sentence) not in may:
                     continue
                 own = set(content_stems(f"{sentence.context} {sentence.text}"))
-                subject = set(content_stems(one.passage.subject))
                 if not asked & (own | subject):
                     continue  # it stands in the right place, and speaks of something else
                 stems = own | subject

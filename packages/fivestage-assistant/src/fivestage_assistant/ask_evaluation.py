@@ -21,9 +21,7 @@ SEARCHED = 40  # passages, so that ten pages are among them
 RESAMPLES = 2000
 EQUAL = 0.1  # standard errors, to which thresholds are as good as each other
 FOLDS = 10  # of the tuning questions, for the threshold of the rule
-REPEATS = (
-    5  # of the folds, each time shuffled: one shuffle alone moves the threshold by as much as it matters
-)
+REPEATS = 5  # of the folds, shuffled anew: a single shuffle moves the threshold by as much as it matters
 METRICS = ("mrr@10", "ndcg@10", "recall@5")
 
 Values = NDArray[np.float64]
