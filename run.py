@@ -13,11 +13,11 @@ from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
 
 if TYPE_CHECKING:
+    from fivestage.deployment.releases import Release
     from fivestage.monitoring.retraining_loop import RetrainingLoop
     from fivestage.registry.versions import Version
     from fivestage.reporting.report import Report
     from pipelines.runs import TrainingRun
-    from steps.deploy import Released
 
 NOTICES = REPORTS / "notices"
 
@@ -268,11 +268,10 @@ def version_or_champion(version: str = "") -> "Version":
     return REGISTRY.find(version) if version else REGISTRY.require_champion()
 
 
-def print_release(done: "Released") -> None:
+def print_release(one: "Release") -> None:
     """Print what serves now, and how its canary did."""
-    for sentence in done.compared:
+    for sentence in one.compared:
         echo(f"  canary, {sentence}")
-    one = done.release
     echo(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
 
 

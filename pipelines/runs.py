@@ -14,6 +14,7 @@ from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import local_process as local
 from fivestage.deployment.batch_scoring import BatchResult
+from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment
 from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
@@ -26,7 +27,7 @@ from pipelines.ingestion import ingestion
 from pipelines.scoring import scoring
 from pipelines.training import evaluation, re_evaluation, training
 from problem import PROBLEM
-from steps.deploy import TARGETS, Released
+from steps.deploy import TARGETS
 from steps.model import REGISTRY
 
 if TYPE_CHECKING:  # Evidently takes seconds to import, which no other pipeline needs
@@ -121,13 +122,13 @@ def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
 
 def release(
     version: Version, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
-) -> Released:
+) -> Release:
     """Release a version to a Kubernetes cluster."""
     run = kubernetes_deployment(version.version, overlay, image, why, context, bake_seconds, accept)
     return output(run, "deploy_kubernetes")  # type: ignore[no-any-return]
 
 
-def roll_back(overlay: str, why: str, context: str) -> Released:
+def roll_back(overlay: str, why: str, context: str) -> Release:
     """Return a Kubernetes cluster, and the alias `champion`, to the release before."""
     return output(rollback(overlay, why, context), "roll_back_kubernetes")  # type: ignore[no-any-return]
 

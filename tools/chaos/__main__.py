@@ -13,12 +13,11 @@ from fivestage.common.files import write_between
 from fivestage.common.settings import REPORTS, ROOT, prepare_environment
 from fivestage.deployment import releases
 from fivestage.deployment.kubectl import Cluster
-from fivestage.deployment.kubernetes_release import released_model
+from fivestage.deployment.released_model import ReleasedModel
 from problem import PROBLEM
 from tools.chaos.load import PER_SECOND, under_load
 from tools.chaos.scenarios import (
     SCENARIOS,
-    STAGE,
     Scenario,
     SkippedError,
     Stage,
@@ -66,12 +65,11 @@ def play(chosen: Sequence[Scenario]) -> tuple[list[Seen], str]:
     contract = PROBLEM.contract
     registry = ModelRegistry(contract.name)
     champion = registry.require_champion()
-    folder = registry.fetch(champion.version)
-    stage = Stage(Cluster(NAMESPACE), released_model(champion.name, champion.version), folder, contract)
+    stage = Stage(Cluster(NAMESPACE), ReleasedModel.of(registry, champion.version), contract)
     releases.HISTORY = REPORTS / "chaos-releases.jsonl"  # the operator's own is not about this
     found = [Seen(one.what, one.why) for one in chosen]
     try:
-        stage.releases.release(STAGE, stage.model, contract)
+        stage.release(stage.model)
         for one, seen in zip(chosen, found, strict=True):
             print(f"{one.what} ...", flush=True)
             try:

@@ -15,16 +15,16 @@ from fivestage.deployment.kubectl import Cluster, Manifest
 from fivestage.deployment.kubernetes_release import (
     ClusterReleases,
     ReleaseCheckError,
-    ReleasedModel,
-    ReleasePlan,
 )
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.serving.service_settings import Settings
 from tools.chaos.shifted.shift import shifted
 
 NAME = "fivestage"
 HERE = Path(__file__).resolve().parent
-STAGE = ReleasePlan(HERE / "stage", "", "chaos", bake_seconds=10)
+STAGE = HERE / "stage"  # the overlay
+BAKE_SECONDS = 10
 AWAY_SECONDS = 60  # that the database is
 PATIENCE = 300.0  # seconds until all is as before
 # Many small processes, so that the largest, which the kernel ends, is the service itself.
@@ -41,13 +41,16 @@ class Stage:
 
     cluster: Cluster
     model: ReleasedModel
-    folder: Path  # of its artifact
     contract: Contract
 
     @property
     def releases(self) -> ClusterReleases:
         """What brings versions into service there."""
-        return ClusterReleases(self.cluster, Settings())
+        return ClusterReleases(self.cluster, STAGE, Settings())
+
+    def release(self, model: ReleasedModel) -> None:
+        """Bring a version into service there."""
+        self.releases.release(model, self.contract, why="chaos", bake_seconds=BAKE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def released_and_back(stage: Stage) -> None:
         UserError: when the release that serves at the end is not the first one again.
     """
     other = replace(stage.model, version=f"{stage.model.version}-again")  # another mark: other pods
-    stage.releases.release(STAGE, other, stage.contract)
+    stage.release(other)
     stage.releases.roll_back(stage.model, "chaos")
     settle(stage)
     served = deployment(stage)["spec"]["template"]["metadata"]["annotations"]["fivestage/model-version"]
@@ -120,12 +123,12 @@ def node_drained(stage: Stage) -> None:
 
 def bad_image(stage: Stage) -> None:
     """An image is to be released that no node can get."""
-    refused(stage, replace(STAGE, image="fivestage-serving:nobody-built-this"), stage.model, "canary rollout")
+    refused(stage, stage.model, "canary rollout", image="fivestage-serving:nobody-built-this")
 
 
 def bad_model(stage: Stage) -> None:
     """A model is to be released that has lost a byte on its way."""
-    refused(stage, replace(STAGE, overlay=HERE / "damaged"), stage.model, "canary rollout", wait_seconds=45)
+    refused(stage, stage.model, "canary rollout", overlay=HERE / "damaged", wait_seconds=45)
 
 
 def other_answers(stage: Stage) -> None:
@@ -133,16 +136,16 @@ def other_answers(stage: Stage) -> None:
     expected = stage.model.expected
     halved = replace(expected, predictions=[[p / 2 for p in one] for one in expected.predictions])
     other = replace(stage.model, expected=halved)
-    refused(stage, STAGE, other, "canary smoke")
+    refused(stage, other, "canary smoke")
 
 
 def shifted_scores(stage: Stage) -> None:
     """A model is to be released that is whole, answers as it did offline, and has moved its forecasts."""
-    manifest = shifted((stage.folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = shifted((stage.model.folder / MANIFEST).read_text(encoding="utf-8"))
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     forecasts = [one["forecast"] for one in json.loads(manifest)["smoke"]]
     other = replace(stage.model, digest=digest, expected=replace(stage.model.expected, predictions=forecasts))
-    refused(stage, replace(STAGE, overlay=HERE / "shifted"), other, "canary distribution")
+    refused(stage, other, "canary distribution", overlay=HERE / "shifted")
 
 
 def out_of_memory(stage: Stage) -> None:
@@ -172,7 +175,13 @@ def database_away(stage: Stage) -> None:
 
 
 def refused(
-    stage: Stage, plan: ReleasePlan, model: ReleasedModel, check: str, wait_seconds: float = 300
+    stage: Stage,
+    model: ReleasedModel,
+    check: str,
+    *,
+    overlay: Path = STAGE,
+    image: str = "",
+    wait_seconds: float = 300,
 ) -> None:
     """Release what must not come into service.
 
@@ -180,7 +189,8 @@ def refused(
         UserError: when it does, or another check refuses it.
     """
     try:
-        replace(stage.releases, wait_seconds=wait_seconds).release(plan, model, stage.contract)
+        releases = replace(stage.releases, overlay=overlay, wait_seconds=wait_seconds)
+        releases.release(model, stage.contract, image=image, why="chaos", bake_seconds=BAKE_SECONDS)
     except ReleaseCheckError as error:
         if error.check != check:
             raise UserError(f"`{check}` was to refuse it, and: {error}") from error

@@ -12,7 +12,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from fivestage.common.errors import UserError
 from fivestage.deployment import images
-from fivestage.deployment.docker_container import open_engine
+from fivestage.deployment.docker_engine import open_engine
 from fivestage.deployment.images import FLAGS
 
 ASKED = "FIVESTAGE_TEST_IMAGES"

@@ -17,6 +17,7 @@ from fivestage.common.settings import ROOT
 from fivestage.deployment import images
 from fivestage.deployment.docker_container import release, running, stop
 from fivestage.deployment.images import FLAGS
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows, url
 from fivestage.serving.service_settings import Settings
 from tests.demo.synthetic_flights import artifact, contract, flights, iso
@@ -110,6 +111,10 @@ def test_the_same_commit_gives_the_same_layers(
     assert engine.images.get(again).attrs["RootFS"]["Layers"] == first
 
 
+def released(expected: SmokeRows) -> ReleasedModel:
+    return ReleasedModel("7", "", "", "", Path(), expected)
+
+
 def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     engine: docker.DockerClient,
     image: str,
@@ -117,14 +122,14 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     rows: list[dict[str, Any]],
     forecasts: list[tuple[float, ...]],
 ) -> None:
-    assert release(settings, "7", image, SmokeRows(rows, forecasts)).difference <= TOLERANCE
+    assert release(settings, released(SmokeRows(rows, forecasts)), image).difference <= TOLERANCE
     before = running(engine, settings)
     assert before is not None
     assert before.attrs["HostConfig"]["ReadonlyRootfs"]
     with pytest.raises(UserError, match="differ by up to"):
-        release(settings, "7", image, SmokeRows(rows, [(one[0] / 2,) for one in forecasts]))
+        release(settings, released(SmokeRows(rows, [(one[0] / 2,) for one in forecasts])), image)
     with pytest.raises(UserError, match="could not be run"):
-        release(settings, "7", "fivestage-serving-test:nobody-built-this", SmokeRows(rows, forecasts))
+        release(settings, released(SmokeRows(rows, forecasts)), "fivestage-serving-test:nobody-built-this")
     after = running(engine, settings)
     assert after is not None
     assert after.id == before.id
@@ -142,7 +147,7 @@ def test_told_to_stop_it_ends_well(
     rows: list[dict[str, Any]],
     forecasts: list[tuple[float, ...]],
 ) -> None:
-    release(settings, "7", image, SmokeRows(rows, forecasts))
+    release(settings, released(SmokeRows(rows, forecasts)), image)
     container = running(engine, settings)
     assert container is not None
     container.stop(timeout=10)

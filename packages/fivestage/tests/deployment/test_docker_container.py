@@ -11,10 +11,11 @@ import pytest
 from fivestage.common.errors import UserError
 from fivestage.deployment import docker_container
 from fivestage.deployment.docker_container import PORT, release, stop
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
 
-NO_ROWS = SmokeRows([], [])
+MODEL = ReleasedModel("7", "", "", "", Path("models/7"), SmokeRows([], []))
 
 
 @dataclass
@@ -128,8 +129,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_next_image_takes_over_and_the_one_before_is_removed(
     engine: FakeEngine, settings: Settings
 ) -> None:
-    assert release(settings, "7", "one", NO_ROWS).difference == 1e-12
-    assert release(settings, "7", "two", NO_ROWS).difference == 1e-12
+    assert release(settings, MODEL, "one").difference == 1e-12
+    assert release(settings, MODEL, "two").difference == 1e-12
     (serving,) = engine.there
     assert (serving.image, serving.status, serving.restart_policy) == ("two", "running", "unless-stopped")
     assert stop(settings)
@@ -140,11 +141,11 @@ def test_the_next_image_takes_over_and_the_one_before_is_removed(
 def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "7", "one", NO_ROWS)
+    release(settings, MODEL, "one")
     (before,) = engine.there
     faults.trial.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "two", NO_ROWS)
+        release(settings, MODEL, "two")
     assert engine.there == [before]
     assert before.status == "running"
 
@@ -152,10 +153,10 @@ def test_an_image_that_fails_on_trial_never_stops_the_one_that_serves(
 def test_an_image_that_fails_after_it_took_over_gives_way_to_the_one_before(
     engine: FakeEngine, faults: Faults, settings: Settings
 ) -> None:
-    release(settings, "7", "one", NO_ROWS)
+    release(settings, MODEL, "one")
     faults.after.add("two")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "two", NO_ROWS)
+        release(settings, MODEL, "two")
     assert serving(engine) == [("one", "running")]
 
 
@@ -164,5 +165,5 @@ def test_a_first_image_that_fails_leaves_nothing(
 ) -> None:
     faults.after.add("one")
     with pytest.raises(UserError, match="answers differ"):
-        release(settings, "7", "one", NO_ROWS)
+        release(settings, MODEL, "one")
     assert serving(engine) == []

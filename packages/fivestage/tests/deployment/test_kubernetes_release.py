@@ -19,16 +19,15 @@ from fivestage.deployment import releases
 from fivestage.deployment.kubernetes_release import (
     ClusterReleases,
     ReleaseCheckError,
-    ReleasedModel,
-    ReleasePlan,
 )
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows
 from fivestage.serving.service_settings import Settings
 from tests.deployment.fake_cluster import FakeCluster, manifests
 from tests.serving.conftest import deploy, running
 from tests.synthetic import request_of
 
-PLAN = ReleasePlan(Path("k8s/overlays/local"), "", "a drill", bake_seconds=0)
+OVERLAY = Path("k8s/overlays/local")
 
 
 class Locked(BaseHTTPRequestHandler):
@@ -72,7 +71,9 @@ def models(
     for version, made in (("1", artifact), ("2", other_artifact)):
         rows = [request_of(one.row) for one in made.smoke]
         answers = [one.forecast for one in made.smoke]
-        found[version] = ReleasedModel(version, served[version][1], "c" * 64, "abc", SmokeRows(rows, answers))
+        found[version] = ReleasedModel(
+            version, served[version][1], "c" * 64, "abc", OVERLAY, SmokeRows(rows, answers)
+        )
     return found
 
 
@@ -86,12 +87,12 @@ def easy(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> Contract:
 
 
 def releases_to(cluster: FakeCluster) -> ClusterReleases:
-    return ClusterReleases(cluster, Settings(), wait_seconds=2)
+    return ClusterReleases(cluster, OVERLAY, Settings(), wait_seconds=2)
 
 
 def put(cluster: FakeCluster, model: ReleasedModel, contract: Contract, **settings: str) -> releases.Release:
     cluster.overlay[:] = manifests(f"fivestage-serving:{model.version}", **settings)
-    return releases_to(cluster).release(PLAN, model, contract)[0]
+    return releases_to(cluster).release(model, contract, why="a drill", bake_seconds=0)
 
 
 def image(cluster: FakeCluster) -> Any:
@@ -123,9 +124,9 @@ def test_the_next_release_goes_by_a_canary_that_does_not_stay(
     put(cluster, models["1"], easy)
     cluster.did.clear()
     cluster.overlay[:] = manifests("fivestage-serving:2")
-    done, compared = releases_to(cluster).release(PLAN, models["2"], easy)
-    assert [one.name for one in compared] == ["errors", "latency", "distribution"]
-    assert all(one.passed for one in compared)
+    done = releases_to(cluster).release(models["2"], easy, bake_seconds=0)
+    assert [one.partition(":")[0] for one in done.compared] == ["errors", "latency", "distribution"]
+    assert releases.history(cluster)[-1].compared == done.compared
     assert cluster.did == [
         "apply fivestage-canary fivestage-serving:2",
         "delete deployment fivestage-canary",
@@ -192,10 +193,9 @@ def test_another_distribution_fails_in_the_canary(
     refusal = fails(cluster, models, strict, "canary distribution", touched=False)
     assert "the mean moved by" in refusal
     assert "release with --accept distribution" in refusal
-    accepting = replace(PLAN, accept="distribution")
-    done, compared = releases_to(cluster).release(accepting, models["2"], strict)
+    done = releases_to(cluster).release(models["2"], strict, bake_seconds=0, accept="distribution")
     assert (done.outcome, image(cluster)) == ("serving", "fivestage-serving:2")
-    assert [one.name for one in compared if not one.passed] == ["distribution"]
+    assert "the mean moved by" in done.compared[-1]
 
 
 def test_what_fails_after_the_canary_is_undone(
@@ -250,9 +250,9 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
     cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
 ) -> None:
     put(cluster, models["1"], easy)
-    assert releases_to(cluster).smoke(PLAN.overlay, models["1"]) <= TOLERANCE
+    assert releases_to(cluster).smoke(models["1"]) <= TOLERANCE
     with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
-        releases_to(cluster).smoke(PLAN.overlay, models["2"])
+        releases_to(cluster).smoke(models["2"])
     assert failure.value.check == "smoke"
 
 
@@ -264,7 +264,7 @@ def test_pods_that_require_an_api_key_say_which_setting_has_it(
         cluster.misrouted["service/fivestage"] = locked.server_port
         pool.submit(locked.handle_request)
         with pytest.raises(ReleaseCheckError, match="set SERVE_API_KEYS to one of their Secret"):
-            releases_to(cluster).smoke(PLAN.overlay, models["1"])
+            releases_to(cluster).smoke(models["1"])
 
 
 def test_a_rollback_returns_image_manifests_and_model_together_and_goes_on_further_back(

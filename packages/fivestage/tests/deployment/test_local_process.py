@@ -20,6 +20,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment import local_process as local
 from fivestage.deployment import service_client
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import SmokeRows, url
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.served_version import read_served_version
@@ -44,7 +45,8 @@ def released(settings: Settings, artifact: Artifact, traffic: Traffic, version: 
     del traffic
     smoke = artifact.smoke[-1]
     expected = SmokeRows([request_of(smoke.row)], [(smoke.forecast[0] + lie,)])
-    return local.release(settings, version, folder, expected).difference
+    model = ReleasedModel(version, "", "", "", folder, expected)
+    return local.release(settings, model).difference
 
 
 def test_a_release_serves_and_stop_ends_it(settings: Settings, artifact: Artifact, traffic: Traffic) -> None:

@@ -7,16 +7,16 @@ take over the port, where it is checked again.
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import docker
-from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from fivestage.common.errors import UserError
+from fivestage.deployment.docker_engine import open_engine
+from fivestage.deployment.images import build_serving
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import (
     Deployment,
     SmokeRows,
@@ -38,14 +38,13 @@ LABEL = "fivestage.folder"  # distinguishes our containers from those of other p
 _SET_BY_IMAGE = {"folder", "host", "port", "model", "model_version", "model_digest"}
 
 
-def release(settings: Settings, version: str, image: str, expected: SmokeRows) -> Deployment:
-    """Serve an image if it passes the smoke test, and else what was served before.
+def release(settings: Settings, model: ReleasedModel, image: str = "") -> Deployment:
+    """Serve a version from an image if that passes the smoke test, and else what was served before.
 
     Args:
         settings: Of the service; its folder is mounted, its port published.
-        version: In the registry; what the image holds.
-        image: Name and tag.
-        expected: Raw rows and what it must answer them with.
+        model: The version, and what it must answer raw rows with.
+        image: Name and tag of an image that holds it; by default one is built.
 
     Returns:
         What serves now.
@@ -53,20 +52,21 @@ def release(settings: Settings, version: str, image: str, expected: SmokeRows) -
     Raises:
         UserError: Saying why the image does not serve.
     """
+    image = image or build_serving(model.folder, model.version)
     with open_engine() as engine:
         before = running(engine, settings)
         if before is None:
             require_free_port(settings)
         try:
             trial = _start(engine, settings, image, trial=True)
-            _check(trial, _published(trial, settings), expected)
+            _check(trial, _published(trial, settings), model.expected)
         finally:
             _remove_all_but(engine, settings, before)
         if before is not None:
             before.stop(timeout=_stop_timeout(settings))
         try:
             after = _start(engine, settings, image)
-            difference = _check(after, settings, expected)
+            difference = _check(after, settings, model.expected)
             after.update(restart_policy={"Name": "unless-stopped"})
         except BaseException:  # an interruption too: what has not passed its checks must not stay
             _remove_all_but(engine, settings, before)
@@ -75,7 +75,7 @@ def release(settings: Settings, version: str, image: str, expected: SmokeRows) -
                 _wait(before, settings)
             raise
         _remove_all_but(engine, settings, after)
-        return Deployment(version, url(settings), difference)
+        return Deployment(model.version, url(settings), difference)
 
 
 def stop(settings: Settings) -> bool:
@@ -90,28 +90,6 @@ def stop(settings: Settings) -> bool:
 def running(engine: docker.DockerClient, settings: Settings) -> Container | None:
     """Return the container that serves from this folder, if there is one."""
     return next((one for one in _containers(engine, settings) if one.status == "running"), None)
-
-
-@contextmanager
-def open_engine() -> Iterator[docker.DockerClient]:
-    """Connect to the engine that the docker command line uses."""
-    context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
-    address = os.environ.get("DOCKER_HOST") or (context.Host if context else "")
-    try:
-        engine = docker.from_env(environment=os.environ | ({"DOCKER_HOST": address} if address else {}))
-        engine.ping()
-    except DockerException as error:
-        where = address or "its usual socket"
-        if "Permission denied" in str(error):
-            raise UserError(
-                f"This user may not use the Docker engine at {where}: "
-                "join the group `docker` and log in again."
-            ) from error
-        raise UserError(
-            f"No Docker engine answers at {where}: install or start one, or name another with DOCKER_HOST."
-        ) from error
-    with contextlib.closing(engine):
-        yield engine
 
 
 def _start(engine: docker.DockerClient, settings: Settings, image: str, *, trial: bool = False) -> Container:

@@ -17,7 +17,7 @@ from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
-from fivestage.deployment.docker_container import open_engine
+from fivestage.deployment.docker_engine import open_engine
 
 SERVING, PIPELINES = "fivestage-serving", "fivestage-pipelines"
 FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable with options of the operator's own

@@ -11,7 +11,6 @@ import httpx
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
 from fivestage.deployment.canary import (
-    CanaryCheck,
     Traffic,
     compare,
     parse_traffic,
@@ -27,6 +26,7 @@ from fivestage.deployment.release_manifests import (
     serving_container,
     serving_deployment,
 )
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.releases import (
     Release,
     begin,
@@ -39,8 +39,7 @@ from fivestage.deployment.releases import (
     serving_release,
 )
 from fivestage.deployment.rollout import newest_pods, wait_for_rollout
-from fivestage.deployment.service_client import SmokeRows, headers, smoke, smoke_rows
-from fivestage.registry.versions import ModelRegistry
+from fivestage.deployment.service_client import headers, smoke
 from fivestage.serving.service_settings import PREFIX, Settings
 
 PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
@@ -53,36 +52,6 @@ class ReleaseCheckError(UserError):
     def __init__(self, check: str, sentence: str) -> None:
         super().__init__(f"The check `{check}` failed: {sentence}")
         self.check = check
-
-
-@dataclass(frozen=True)
-class ReleasePlan:
-    """What to release, and how long to wait for it.
-
-    Attributes:
-        overlay: Folder of a kustomize overlay.
-        image: Image of the service; the overlay's own if empty.
-        why: Reason, for the record.
-        bake_seconds: Time that the canary shares the live traffic for.
-        accept: Name of a check that the canary need not pass, as where predictions are meant to differ.
-    """
-
-    overlay: Path
-    image: str
-    why: str
-    bake_seconds: float = 30
-    accept: str = ""
-
-
-@dataclass(frozen=True)
-class ReleasedModel:
-    """A version in the registry, and raw rows with the predictions that it must answer them with."""
-
-    version: str  # its version in the registry
-    digest: str  # SHA-256 of its artifact
-    contract: str  # SHA-256 of the contract that it was trained by
-    commit: str  # of the code that trained it
-    expected: SmokeRows  # raw rows and what it must answer them with
 
 
 @dataclass(frozen=True)
@@ -107,25 +76,26 @@ class _Rollout:
 
 @dataclass(frozen=True)
 class ClusterReleases:
-    """Releases to one namespace of a cluster: each takes over only if it passes every check."""
+    """Releases of one overlay to a cluster: each takes over only if it passes every check."""
 
-    cluster: Cluster  # where to
+    cluster: Cluster  # and the namespace there
+    overlay: Path  # folder of a kustomize overlay
     settings: Settings  # of the service, for its API keys
     wait_seconds: float = 300  # longest time that a rollout may take
 
     @classmethod
     def to(cls, overlay: Path, context: str) -> "ClusterReleases":
-        """Return the releases to the namespace of a kustomize overlay, with the environment's settings.
+        """Return the releases of a kustomize overlay, with the environment's settings.
 
         Args:
             overlay: Folder of the overlay.
             context: Context of the kubeconfig file; the current one if empty.
 
         Returns:
-            The releases, with the namespace that the overlay's Deployment is in.
+            The releases, to the namespace that the overlay's Deployment is in.
         """
         namespace = namespace_of(Cluster("default", context).render(overlay))
-        return cls(Cluster(namespace, context), Settings.from_environment())
+        return cls(Cluster(namespace, context), overlay, Settings.from_environment())
 
     @property
     def model_before(self) -> str:
@@ -133,25 +103,35 @@ class ClusterReleases:
         return rollback_target(history(self.cluster)).model
 
     def release(
-        self, plan: ReleasePlan, model: ReleasedModel, contract: Contract
-    ) -> tuple[Release, list[CanaryCheck]]:
+        self,
+        model: ReleasedModel,
+        contract: Contract,
+        *,
+        image: str = "",
+        why: str = "",
+        bake_seconds: float = 30,
+        accept: str = "",
+    ) -> Release:
         """Bring a version into service if it passes every check, and else leave or put back what served.
 
         Args:
-            plan: What to release.
-            model: What its image must serve.
+            model: What the image must serve.
             contract: With the objectives that the canary must keep.
+            image: Image of the service; the overlay's own if empty.
+            why: Reason, for the record.
+            bake_seconds: Time that the canary shares the live traffic for.
+            accept: Name of a check that the canary need not pass, as where predictions are meant to differ.
 
         Returns:
-            The release, and the canary's checks (none for a first release).
+            The release.
 
         Raises:
             ReleaseCheckError: When a check fails.
             UserError: When another release is being carried out.
         """
         annotations = {"model-version": model.version, "contract": model.contract[:12]}
-        cause = plan.why or f"model {model.version}"
-        manifests = annotated(self.cluster.render(plan.overlay), plan.image, annotations, cause)
+        cause = why or f"model {model.version}"
+        manifests = annotated(self.cluster.render(self.overlay), image, annotations, cause)
         with _check("manifests"):
             self.cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
             for warning in self.cluster.apply(manifests, dry_run=True):
@@ -166,16 +146,16 @@ class ClusterReleases:
             model_digest=model.digest,
             contract=model.contract,
             commit=model.commit,
-            overlay=plan.overlay.name,
-            why=plan.why,
+            overlay=self.overlay.name,
+            why=why,
             manifests=tuple(manifests),
         )
-        checks: list[CanaryCheck] = []
+        compared: tuple[str, ...] = ()
         with self._begun(past, draft, model) as new:
             if new.existing is not None and new.existing.get("status", {}).get("availableReplicas"):
-                checks = self._try_canary(new, new.existing, contract, plan)
+                compared = self._try_canary(new, new.existing, contract, bake_seconds, accept)
             digest = self._replace(new)
-        return self._finish(new, digest), checks
+        return self._finish(new, digest, compared)
 
     def roll_back(self, model: ReleasedModel, why: str) -> Release:
         """Return to the release before: its manifests, its image, and the model in it.
@@ -194,16 +174,15 @@ class ClusterReleases:
         past = history(self.cluster)
         target, current = rollback_target(past), serving_release(past)
         reason = f"back from release {current.number if current else 0}: {why}".strip(": ")
-        update = {"outcome": "going", "who": operator(), "when": now(), "why": reason}
+        update = {"outcome": "going", "who": operator(), "when": now(), "why": reason, "compared": ()}
         with self._begun(past, target.model_copy(update=update), model) as new:
             digest = self._replace(new, target.digest)
         return self._finish(new, digest)
 
-    def smoke(self, overlay: Path, model: ReleasedModel) -> float:
-        """Wait for the rollout of an overlay's Deployment, and post raw rows through its Service.
+    def smoke(self, model: ReleasedModel) -> float:
+        """Wait for the rollout of the overlay's Deployment, and post raw rows through its Service.
 
         Args:
-            overlay: Folder of the kustomize overlay.
             model: What it must serve.
 
         Returns:
@@ -212,7 +191,7 @@ class ClusterReleases:
         Raises:
             ReleaseCheckError: When the rollout fails, or another model or another answer is served.
         """
-        name = serving_deployment(self.cluster.render(overlay))["metadata"]["name"]
+        name = serving_deployment(self.cluster.render(self.overlay))["metadata"]["name"]
         with _check("rollout"):
             wait_for_rollout(self.cluster, name, self.wait_seconds)
         return self._smoke_service(name, model)
@@ -226,8 +205,8 @@ class ClusterReleases:
             yield _Rollout(begun, model, serving_release(past), existing)
 
     def _try_canary(
-        self, new: _Rollout, existing: Manifest, contract: Contract, plan: ReleasePlan
-    ) -> list[CanaryCheck]:
+        self, new: _Rollout, existing: Manifest, contract: Contract, bake_seconds: float, accept: str
+    ) -> tuple[str, ...]:
         """Let one new pod share the traffic, compare it with the stable ones, and delete it."""
         canary = canary_of(new.release.manifests)
         prerequisites = [one for one in new.release.manifests if one["kind"] in PREREQUISITES]
@@ -242,7 +221,7 @@ class ClusterReleases:
                 ]
                 with _check("canary smoke"):
                     _smoke_model(mine, new.model, self.settings)
-                baked_at = time.monotonic() + plan.bake_seconds
+                baked_at = time.monotonic() + bake_seconds
                 before = [_traffic([mine]), _traffic(others)]
                 probes = probe_in_turns([mine, others[0]], new.model.expected.rows, PROBE_ROUNDS)
                 time.sleep(max(0.0, baked_at - time.monotonic()))
@@ -253,12 +232,12 @@ class ClusterReleases:
             )
             checks = compare(mine_seen, stable_seen, contract)
             for check in checks:
-                if not check.passed and check.name != plan.accept:
+                if not check.passed and check.name != accept:
                     raise ReleaseCheckError(
                         f"canary {check.name}",
                         f"{check.sentence}. If that is as it should be, release with --accept {check.name}.",
                     )
-            return checks
+            return tuple(f"{check.name}: {check.sentence}" for check in checks)
         finally:
             self.cluster.delete("deployment", canary["metadata"]["name"])
 
@@ -278,9 +257,9 @@ class ClusterReleases:
             raise
         return digest
 
-    def _finish(self, new: _Rollout, digest: str) -> Release:
+    def _finish(self, new: _Rollout, digest: str, compared: tuple[str, ...] = ()) -> Release:
         """Record that the release serves, then delete what it no longer has."""
-        done = new.release.model_copy(update={"outcome": "serving", "digest": digest})
+        done = new.release.model_copy(update={"outcome": "serving", "digest": digest, "compared": compared})
         end(self.cluster, done)
         self._delete_removed(new.current_manifests, done.manifests)
         return done
@@ -319,24 +298,6 @@ class ClusterReleases:
             ) as client,
         ):
             yield client
-
-
-def released_model(name: str, version: str) -> ReleasedModel:
-    """Return a registered version with the rows and predictions that its artifact carries.
-
-    Args:
-        name: Of the model in the registry.
-        version: Its version.
-
-    Returns:
-        The version as a release needs it.
-
-    Raises:
-        UserError: When the registry does not have it.
-    """
-    found, artifact = ModelRegistry(name).open(version)
-    contract = artifact.lineage.contract
-    return ReleasedModel(found.version, found.digest, contract, found.commit, smoke_rows(artifact))
 
 
 def _require_same_image(image: str, digest: str, expected: str) -> None:

@@ -15,10 +15,10 @@ import httpx
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
+from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.service_client import (
     PATIENCE,
     Deployment,
-    SmokeRows,
     headers,
     require_free_port,
     smoke,
@@ -32,14 +32,12 @@ from fivestage.serving.service_settings import PREFIX, Settings
 COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of this project
 
 
-def release(settings: Settings, version: str, folder: Path, expected: SmokeRows) -> Deployment:
+def release(settings: Settings, model: ReleasedModel) -> Deployment:
     """Serve a version if it passes the smoke test, and else what was served before.
 
     Args:
         settings: Of the service, which is started unless it runs.
-        version: In the registry.
-        folder: Of its artifact.
-        expected: Raw rows and what it must answer them with.
+        model: The version, and what it must answer raw rows with.
 
     Returns:
         What serves now.
@@ -47,16 +45,16 @@ def release(settings: Settings, version: str, folder: Path, expected: SmokeRows)
     Raises:
         UserError: Saying why the version does not serve.
     """
-    before = switch(settings, version, folder)
+    before = switch(settings, model.version, model.folder)
     try:
         start(settings)
-        difference = smoke(settings, expected)
+        difference = smoke(settings, model.expected)
     except BaseException:  # an interruption too: what has not passed its checks must not stay
         _go_back(settings, before)
         raise
-    if settings.shadow_file.exists() and read_served_version(settings.shadow_file).version == version:
+    if settings.shadow_file.exists() and read_served_version(settings.shadow_file).version == model.version:
         settings.shadow_file.unlink()  # it need not shadow itself
-    return Deployment(version, url(settings), difference)
+    return Deployment(model.version, url(settings), difference)
 
 
 def switch(

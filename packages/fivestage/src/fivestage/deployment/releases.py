@@ -51,6 +51,7 @@ class Release(BaseModel):
         when: Its beginning, in ISO 8601.
         why: The reason given.
         failed: The check that failed, and how.
+        compared: A sentence for each check of its canary; none where there was nothing to compare with.
         manifests: What it applied; the record in the cluster has them, without Secrets, if it serves.
     """
 
@@ -70,6 +71,7 @@ class Release(BaseModel):
     when: str = Field(default_factory=now)
     why: str
     failed: str = ""
+    compared: tuple[str, ...] = ()
     manifests: tuple[Manifest, ...] = Field(default=(), exclude=True, repr=False)
 
     @property

@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pandas as pd
 
-from fivestage.artifact.artifact import Artifact
 from fivestage.artifact.predictions import numbers_in
 from fivestage.artifact.scorer import SINGLE_TOLERANCE, TOLERANCE
 from fivestage.common.clock import DAY
@@ -116,19 +115,6 @@ class SmokeRows:
 
     rows: Sequence[Mapping[str, Any]]  # raw rows as a client writes them in JSON
     predictions: Sequence[Sequence[float]]  # the numbers of each row's prediction, computed offline
-
-
-def smoke_rows(artifact: Artifact) -> SmokeRows:
-    """Return the raw rows that an artifact carries for `smoke`, and the predictions it gave them offline.
-
-    Args:
-        artifact: Of the version that is to be brought into service.
-
-    Returns:
-        The rows and their predictions.
-    """
-    frame = pd.DataFrame([one.row for one in artifact.smoke])
-    return SmokeRows(json_rows(frame, artifact.contract.columns), [one.forecast for one in artifact.smoke])
 
 
 def smoke(settings: Settings, expected: SmokeRows) -> float:
