@@ -110,7 +110,7 @@ def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> No
     project.killed("monitor", once=page.exists)
     assert not (project.var / "serving" / STATE_FILE).exists()
     with one_at_a_time(project.var / "monitor.lock", "this test"):
-        one_sentence(project.run("monitor"), "Another process is at `make monitor`")
+        one_sentence(project.run("monitor"), "Another process is running `make monitor`")
     done = project.run("monitor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(project.diary().periods) == 2

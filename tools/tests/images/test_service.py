@@ -135,7 +135,7 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     assert after.id == before.id
     model = httpx.get(f"{url(settings)}/model").json()
     assert (model["version"], model["trees"]) == ("7", "compiled")
-    assert b"is done without" not in after.logs()
+    assert b"is replaced by slower Python code" not in after.logs()
     code, told = after.exec_run(["python", "-m", "fivestage.serving.health"])
     assert (code, told) == (0, b"")
 

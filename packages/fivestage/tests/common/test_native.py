@@ -1,4 +1,4 @@
-"""C that is built with the library, or done without."""
+"""The C extensions, and the fallback to Python."""
 
 import ctypes
 import shutil
@@ -34,7 +34,7 @@ def test_what_was_built_beside_a_source_is_loaded(tmp_path: Path) -> None:
     assert library.sum(1, 2) == 3
 
 
-@pytest.mark.parametrize(("content", "why"), [(None, "no C compiler was there"), (b"no library", "_broken")])
+@pytest.mark.parametrize(("content", "why"), [(None, "there was no C compiler"), (b"no library", "_broken")])
 def test_what_was_not_built_is_done_without_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:
@@ -45,5 +45,5 @@ def test_what_was_not_built_is_done_without_and_said(
         (tmp_path / f"_broken{SUFFIX}").write_bytes(content)
     assert native.library(source) is None
     assert len(said) == 1
-    assert said[0].startswith("broken.c is done without")
+    assert said[0].startswith("broken.c is replaced by slower Python code")
     assert why in said[0]

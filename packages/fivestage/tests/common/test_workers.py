@@ -20,13 +20,17 @@ def test_results_come_in_the_order_of_the_items(workers: str) -> None:
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "many")
-    with pytest.raises(UserError, match="FIVESTAGE_WORKERS is 'many': name a number of processes, or a sch"):
+    with pytest.raises(
+        UserError, match="FIVESTAGE_WORKERS is 'many': set it to a number of processes, or a sch"
+    ):
         list(mapped(square, [1]))
 
 
 def test_without_dask_a_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match=r"Dask is missing: \.venv/bin/uv pip install --group cluster"):
+    with pytest.raises(
+        UserError, match=r"Dask is not installed: run \.venv/bin/uv pip install --group cluster"
+    ):
         list(mapped(square, [1], "tcp://127.0.0.1:1"))
 
 

@@ -173,9 +173,9 @@ def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
         (lambda text: text.replace("name: syn", "name: [syn", 1), "is not YAML: .* line 2"),
         (
             lambda text: text.replace("task: binary", "task: binary\ntitle: Another", 1),
-            "'title' stands twice.* line 4",
+            "'title' is given twice.* line 4",
         ),
-        (lambda text: text.replace("  customer:", "  order_number:", 1), "'order_number' stands twice"),
+        (lambda text: text.replace("  customer:", "  order_number:", 1), "'order_number' is given twice"),
         (lambda text: text.replace("2024-05-20", "2024-13-20", 1), "'2024-13-20' does not exist: .* line"),
         (lambda _: "", "holds no fields"),
         (lambda _: "- a\n- list\n", "holds no fields"),

@@ -251,7 +251,7 @@ def test_what_holds_no_password_may_be_kept(kept: str, monkeypatch: pytest.Monke
 
 
 def test_a_password_is_not_kept_with_the_run() -> None:
-    with pytest.raises(UserError, match=r"host/db#t: the password would be kept.*write \$NAME") as error:
+    with pytest.raises(UserError, match=r"host/db#t: the password would be saved.*write \$NAME") as error:
         require_no_secret("postgresql://me:secret@host/db#t")
     assert "secret" not in str(error.value)
 

@@ -1,1 +1,1 @@
-"""What every other package needs: errors, files, settings, columns and time."""
+"""Building blocks for all other packages: errors, files, settings, columns and time."""

@@ -1,4 +1,4 @@
-"""Local time from UTC, for one moment or a column of them."""
+"""Local time from UTC, for a single timestamp or a whole column."""
 
 from bisect import bisect_right
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ _YEARS = (2000, 2041)
 
 @cache
 def _offsets(zone: str) -> tuple[list[int], list[int]]:
-    """Moments at which the zone's offset from UTC changes; offsets (seconds) before, between and after."""
+    """Epoch seconds at which the zone's UTC offset changes; the offsets (seconds) before and after each."""
     info = ZoneInfo(zone)
 
     def offset(at: int) -> int:
@@ -38,18 +38,18 @@ def _offsets(zone: str) -> tuple[list[int], list[int]]:
 
 
 def local(at: Value, zone: str) -> Value:
-    """Seconds since the epoch as the zone's clocks show them; exact from 2000 to 2040.
+    """Convert UTC to the zone's local time; exact from 2000 to 2040.
 
     Args:
-        at: epoch seconds (UTC), one value or a whole int64 column.
+        at: epoch seconds (UTC), one value or an int64 column.
         zone: an IANA name, such as `Europe/Berlin`.
 
     Returns:
-        Seconds of local time, counted as if the zone's clocks were UTC; one value or a column, as `at` is.
+        The local time as if it were UTC, in seconds since 1970-01-01 00:00; one value or a column, like `at`.
 
     Raises:
         ZoneInfoNotFoundError: when no zone has that name.
-        ValueError: when the name is a path that leaves the zones' folder.
+        ValueError: when the name is a path outside the time zone database.
     """
     changes, offsets = _offsets(zone)
     if isinstance(at, np.ndarray):
@@ -58,26 +58,26 @@ def local(at: Value, zone: str) -> Value:
 
 
 def minute_of_day(at: Value, zone: str = "UTC") -> Value:
-    """Minutes since midnight on the zone's clocks, 0 to 1439.
+    """Minutes since local midnight, 0 to 1439.
 
     Args:
         at: epoch seconds, one value or a whole column.
         zone: an IANA name, such as `Europe/Berlin`.
 
     Returns:
-        Whole minutes, one value or a column, as `at` is.
+        Whole minutes, one value or a column, like `at`.
     """
     return local(at, zone) % DAY // 60
 
 
 def weekday(at: Value, zone: str = "UTC") -> Value:
-    """The day of the week in the zone; Monday is 0.
+    """Day of the week in local time; Monday is 0.
 
     Args:
         at: epoch seconds, one value or a whole column.
         zone: an IANA name, such as `Europe/Berlin`.
 
     Returns:
-        0 (Monday) to 6 (Sunday), one value or a column, as `at` is.
+        0 (Monday) to 6 (Sunday), one value or a column, like `at`.
     """
     return (local(at, zone) // DAY + 3) % 7

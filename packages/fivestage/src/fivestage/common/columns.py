@@ -1,7 +1,6 @@
-"""One value or a whole column: the few operations that features need, on either.
+"""Operations for feature code that accept either a single value or a whole column.
 
-Feature code is written once. Online it sees a float, an int or a str; over a year it sees arrays and
-`Strings`.
+Feature code is written once: online it receives a float, an int or a str, offline arrays and `Strings`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-# A number online, a column of them in a batch. `Any`, since arithmetic on either reads the same.
+# A number online, a column offline. `Any`, because the same arithmetic works on both.
 Value = Any
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strings:
-    """A text column as codes into its distinct values; `==` compares each row, as with an array."""
+    """A dictionary-encoded text column; `==` compares row by row, as with an array."""
 
     codes: Ints
     values: tuple[str, ...]
@@ -36,12 +35,12 @@ class Strings:
     __hash__ = None  # type: ignore[assignment]
 
     def texts(self) -> NDArray[np.object_]:
-        """The text of each row."""
+        """Decode the column: one text per row."""
         return np.array(self.values, dtype=object)[self.codes]
 
     @classmethod
     def of(cls, items: Iterable[str]) -> Self:
-        """Number the values in order of first appearance."""
+        """Encode texts, numbering distinct ones in order of first appearance."""
         known: dict[str, int] = {}
         codes = np.fromiter((known.setdefault(item, len(known)) for item in items), dtype=np.int64)
         return cls(codes, tuple(known))
@@ -50,38 +49,38 @@ class Strings:
         return len(self.codes)
 
     def take(self, rows: NDArray[Any]) -> Self:
-        """The column at some rows, by index or mask."""
+        """Select rows by index or by mask."""
         return type(self)(self.codes[rows], self.values)
 
 
 def lookup(table: Mapping[str, Any], key: str | Strings | None, default: Any) -> Value:
-    """The table's value for a key, or for a column of keys; a missing one is in no table.
+    """Look up a key, or a column of keys, in a table.
 
     Args:
         table: values by key.
-        key: one text, a column of them, or None where the text is missing.
-        default: the value for a key that is not in the table; a text where the table's values are texts.
+        key: one text, a column of texts, or None for a missing text.
+        default: the value for missing texts and for keys not in the table; a text if the table's values are.
 
     Returns:
-        For one key, its value as it stands in the table. For a column, `Strings` if the default is a text,
-        else a float64 array with one value a row.
+        For one key, its value. For a column, `Strings` if the default is a text, else a float64 array with
+        one value per row.
 
     Raises:
-        ValueError: when a column's value is no number although the default is one.
+        ValueError: when the default is a number, but a value found for a column is not.
     """
     if key is None:
         return default
     if isinstance(key, str):
         return table.get(key, default)
-    found = [table.get(value, default) for value in key.values]
+    results = [table.get(value, default) for value in key.values]
     if isinstance(default, str):
-        strings = Strings.of(found)
+        strings = Strings.of(results)
         return Strings(strings.codes[key.codes], strings.values)
-    return np.array(found, dtype=np.float64)[key.codes]
+    return np.array(results, dtype=np.float64)[key.codes]
 
 
 def clip(value: Value, low: float, high: float) -> Value:
-    """The value held between two bounds.
+    """Limit a value to a range.
 
     Args:
         value: one number or a whole column.
@@ -89,7 +88,7 @@ def clip(value: Value, low: float, high: float) -> Value:
         high: the upper bound, in the value's unit.
 
     Returns:
-        One number or an array of the same length, within both bounds.
+        The limited value; one number or a column, like `value`.
     """
     if isinstance(value, np.ndarray):
         return np.clip(value, low, high)
@@ -97,14 +96,14 @@ def clip(value: Value, low: float, high: float) -> Value:
 
 
 def later(first: Value, second: Value) -> Value:
-    """The later of two moments.
+    """The later of two times.
 
     Args:
         first: epoch seconds, one value or a whole column.
         second: epoch seconds; one value, or a column if `first` is one.
 
     Returns:
-        Epoch seconds, one value or a column, as `first` is.
+        Epoch seconds, one value or a column, like `first`.
     """
     if isinstance(first, np.ndarray):
         return np.maximum(first, second)
@@ -112,17 +111,17 @@ def later(first: Value, second: Value) -> Value:
 
 
 def length(value: str | Strings | None) -> Value:
-    """Characters of a text, 0 of a missing one."""
+    """Number of characters of a text; 0 if it is missing."""
     if isinstance(value, Strings):
         lengths = [length(one) for one in value.values]
         return np.array(lengths)[value.codes]
-    return float(len(value)) if isinstance(value, str) else 0.0  # a missing one of a column is no text
+    return float(len(value)) if isinstance(value, str) else 0.0  # missing values of a column are not str
 
 
-def with_values(features: Floats) -> Floats:
-    """Rows x features, with zeros in columns without any value: scikit-learn cannot bin such a one.
+def fill_empty_columns(features: Floats) -> Floats:
+    """Replace columns that are entirely NaN (rows x features) by zeros, because scikit-learn cannot bin them.
 
-    As it is the same in every row, no tree splits by it.
+    The column is constant, so no tree splits on it.
     """
     empty = np.isnan(features).all(axis=0)
     return np.where(empty, 0.0, features) if empty.any() else features

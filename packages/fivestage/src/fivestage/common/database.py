@@ -1,4 +1,4 @@
-"""Databases by URL, whose passwords stay out of messages and records."""
+"""Database connections by URL; passwords stay out of messages and saved records."""
 
 import os.path
 
@@ -8,20 +8,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fivestage.common.errors import UserError
 
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}  # the one that is installed
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}  # the installed driver
 
 
 def connect(url: str) -> Engine:
-    """Connect; a password may be the name of an environment variable."""
-    found = make_url(url)
-    found = found.set(drivername=DRIVERS.get(found.drivername, found.drivername))
-    if found.password:
-        found = found.set(password=os.path.expandvars(found.password))
-    return create_engine(found)
+    """Create an engine; the password may be an environment variable, written as $NAME."""
+    parsed = make_url(url)
+    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+    if parsed.password:
+        parsed = parsed.set(password=os.path.expandvars(parsed.password))
+    return create_engine(parsed)
 
 
-def named(place: str) -> str:
-    """A file or table for messages, without the password of its database."""
+def redacted(place: str) -> str:
+    """Hide the password in a database URL, for messages; a file path stays as it is."""
     if "://" not in place:
         return place
     url, separator, table = place.partition("#")
@@ -32,22 +32,22 @@ def named(place: str) -> str:
 
 
 def require_no_secret(place: str) -> None:
-    """Make sure that a place can be written down.
+    """Refuse a URL that contains a password, because URLs are saved with the run.
 
     Args:
-        place: a file, or a database's URL, which may end in `#` and a table's name.
+        place: a file, or a database URL, optionally followed by `#` and a table's name.
 
     Raises:
-        UserError: when it names a password instead of a variable that holds it.
+        UserError: when the URL contains the password itself and not a variable that holds it.
     """
     if "://" not in place:
         return
     try:
         password = make_url(place.partition("#")[0]).password
     except (ValueError, SQLAlchemyError):
-        return  # reading it will tell what is wrong
+        return  # reading from it will report what is wrong
     if password is not None and os.path.expandvars(str(password)) == str(password):
         raise UserError(
-            f"{named(place)}: the password would be kept with the run. "
-            "Put it into an environment variable, and write $NAME for it (in the shell, within '')."
+            f"{redacted(place)}: the password would be saved with the run. "
+            "Put it into an environment variable and write $NAME in its place (in the shell, within '')."
         )

@@ -1,43 +1,43 @@
-"""The one exception that is meant for a person, and what its sentences say of names that are wrong."""
+"""The exception whose message is shown to the user, and suggestions for misspelt names."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A sentence for the user: what is wrong, where, and how to mend it."""
+    """An error message for the user: what is wrong, where, and how to fix it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question, after a space, that proposes the known name nearest to a wrong one.
+    """Suggest the known name that is closest to a misspelt one.
 
     Args:
-        name: as it was written.
-        known: those that would be right.
+        name: the name as the user wrote it.
+        known: the valid names.
 
     Returns:
-        Such as ` Did you mean deposit?`; empty where none is near.
+        A question with a leading space, such as ` Did you mean deposit?`; empty if no name is close.
     """
-    near = get_close_matches(name, list(known), 1)
-    return f" Did you mean {near[0]}?" if near else ""
+    matches = get_close_matches(name, list(known), 1)
+    return f" Did you mean {matches[0]}?" if matches else ""
 
 
 def require_columns(present: Iterable[str], expected: Collection[str], source: str) -> None:
-    """Refuse a table that lacks a column, with the name that was probably meant.
+    """Require that a table has all expected columns.
 
     Args:
         present: the table's columns.
-        expected: those that it must have.
-        source: what the message calls the table.
+        expected: the columns it must have.
+        source: the table's name in the message.
 
     Raises:
-        UserError: naming each that is missing.
+        UserError: when columns are missing; the message names them and suggests similar ones.
     """
     present = list(present)
     missing = [name for name in expected if name not in present]
     if missing:
         unknown = [name for name in present if name not in expected]
-        near = "".join(dict.fromkeys(did_you_mean(name, unknown) for name in missing))
+        hints = "".join(dict.fromkeys(did_you_mean(name, unknown) for name in missing))
         raise UserError(
-            f"{source} has no column {', '.join(missing)}.{near} Add it, or take it out of problem.yaml."
+            f"{source} has no column {', '.join(missing)}.{hints} Add it, or remove it from problem.yaml."
         )

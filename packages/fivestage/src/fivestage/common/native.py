@@ -1,7 +1,7 @@
-"""A few lines of C where Python is too slow: built with the library's wheel, or done without.
+"""Optional C extensions for the few places where Python is too slow.
 
-`setuptools` compiles each source into the package's own folder (`ext-modules` in pyproject.toml). Where there
-was no compiler, the same is done in Python.
+`setuptools` compiles each source into its package's folder (`ext-modules` in pyproject.toml). Without a
+compiler, callers fall back to Python.
 """
 
 import ctypes
@@ -15,24 +15,24 @@ logger = logging.getLogger("core")
 
 @cache
 def library(source: Path) -> ctypes.PyDLL | None:
-    """The library that was compiled from a source.
+    """Load the shared library that was compiled from a C source.
 
-    Its functions are called with Python's lock held, so that nothing they look at changes meanwhile.
+    Its functions run with the GIL held, so the data they read cannot change meanwhile.
 
     Args:
         source: a C file of this package, such as `windows.c`.
 
     Returns:
-        The library beside it, such as `_windows.cpython-311-x86_64-linux-gnu.so`; None, said in the log,
-        where it was not built or cannot be loaded.
+        The library next to the source, such as `_windows.cpython-311-x86_64-linux-gnu.so`. None, with a
+        warning in the log, if it was not built or cannot be loaded.
     """
-    why = "no C compiler was there when fivestage was installed"
+    reason = "there was no C compiler when fivestage was installed"
     for suffix in EXTENSION_SUFFIXES:
         built = source.with_name(f"_{source.stem}{suffix}")
         if built.exists():
             try:
                 return ctypes.PyDLL(str(built))
             except OSError as error:
-                why = str(error)
-    logger.warning("%s is done without, which is slower: %s", source.name, why)
+                reason = str(error)
+    logger.warning("%s is replaced by slower Python code: %s", source.name, reason)
     return None

@@ -1,4 +1,4 @@
-"""Where independent pieces of work run: in this process, in several of this machine, or on a Dask cluster."""
+"""Run independent tasks in this process, in several local processes, or on a Dask cluster."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fivestage.common.errors import UserError
 
-VARIABLE = "FIVESTAGE_WORKERS"  # a number of processes, or a scheduler such as tcp://scheduler:8786
+VARIABLE = "FIVESTAGE_WORKERS"  # a number of processes, or the address of a Dask scheduler
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,13 +18,13 @@ Result = TypeVar("Result")
 def mapped(
     work: Callable[[Item], Result], items: Iterable[Item], workers: str | None = None
 ) -> Iterator[Result]:
-    """What `work` returns for each item, in order; `workers` is by default what the environment says.
+    """Yield `work(item)` for each item, in order; `workers` defaults to FIVESTAGE_WORKERS.
 
-    Work and items travel to other processes, so both must be picklable, and what they name (files, buckets)
-    must be the same there.
+    `work` and the items are sent to other processes, so they must be picklable, and files and buckets that
+    they name must be reachable from there.
 
     Raises:
-        UserError: when there are no such workers.
+        UserError: when `workers` is neither a number nor a scheduler that answers.
     """
     chosen = os.environ.get(VARIABLE, "") if workers is None else workers
     if chosen in ("", "1"):
@@ -37,19 +37,20 @@ def mapped(
 @contextmanager
 def _executor(workers: str) -> Iterator[Executor]:
     if workers.isdecimal():
-        fresh = get_context("spawn")  # fork and threads do not mix
-        with ProcessPoolExecutor(int(workers), fresh) as executor:
+        context = get_context("spawn")  # forking a process that has threads is unsafe
+        with ProcessPoolExecutor(int(workers), context) as executor:
             yield executor
         return
     if "://" not in workers:
         raise UserError(
-            f"{VARIABLE} is {workers!r}: name a number of processes, or a scheduler such as tcp://scheduler:8786."
+            f"{VARIABLE} is {workers!r}: set it to a number of processes, or a scheduler such as tcp://scheduler:8786."
         )
     try:
         from distributed import Client
     except ImportError as error:
         raise UserError(
-            f"{VARIABLE} names a Dask scheduler; Dask is missing: .venv/bin/uv pip install --group cluster"
+            f"{VARIABLE} names a Dask scheduler, but Dask is not installed: "
+            "run .venv/bin/uv pip install --group cluster"
         ) from error
     with _connected(Client, workers) as client:
         yield client.get_executor(pure=False)

@@ -1,4 +1,4 @@
-"""Which state of the repository this is."""
+"""The Git commit of the running code."""
 
 import os
 import subprocess
@@ -7,11 +7,11 @@ from fivestage.common.settings import ROOT
 
 
 def commit() -> str:
-    """The commit of the working tree, `-dirty` when it has been changed since; of an image, its own."""
+    """Commit of the working tree, plus `-dirty` if it has changes; in an image, the commit of its build."""
     if "FIVESTAGE_REVISION" in os.environ:
         return os.environ["FIVESTAGE_REVISION"]
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (fixed words)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (fixed words)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

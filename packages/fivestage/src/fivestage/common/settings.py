@@ -1,4 +1,4 @@
-"""Where a running project keeps what it writes, and how its libraries are told so."""
+"""Paths that a running project writes to, and environment variables that make its libraries use them."""
 
 import os
 from importlib.util import find_spec
@@ -8,60 +8,66 @@ from fivestage.common.errors import UserError
 
 
 def project_root() -> Path:
-    """The project's folder: `FIVESTAGE_PROJECT`, else the one whose `problem` is imported, else this one."""
+    """The project's folder: `FIVESTAGE_PROJECT`, else that of the package `problem`, else the current one."""
     if chosen := os.environ.get("FIVESTAGE_PROJECT"):
         return Path(chosen).resolve()
-    found = find_spec("problem")
-    return Path(found.origin).resolve().parents[1] if found and found.origin else Path.cwd()
+    spec = find_spec("problem")
+    return Path(spec.origin).resolve().parents[1] if spec and spec.origin else Path.cwd()
 
 
 ROOT = project_root()
 VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
-DEMO = VAR / "demo"  # the service that the demo lives with
-PIPELINES_IMAGE = os.environ.get("FIVESTAGE_IMAGE", "fivestage-pipelines:latest")  # of steps that run in pods
-RESULTS = VAR / "results"  # what each stage tells the page
+DEMO = VAR / "demo"  # state of the demo's service
+PIPELINES_IMAGE = os.environ.get(
+    "FIVESTAGE_IMAGE", "fivestage-pipelines:latest"
+)  # for steps that run in pods
+RESULTS = VAR / "results"  # of each stage, for the report
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
-WAREHOUSE = os.environ.get("FIVESTAGE_WAREHOUSE", str(VAR / "warehouse"))  # of tables in parts; a URL too
+WAREHOUSE = os.environ.get(
+    "FIVESTAGE_WAREHOUSE", str(VAR / "warehouse")
+)  # of partitioned tables; may be a URL
 EVIDENTLY_WORKSPACE = os.environ.get("FIVESTAGE_EVIDENTLY", str(VAR / "evidently"))  # a folder, or a URL
 MLFLOW_DATABASE = VAR / "mlflow" / "mlflow.db"
-ZENML_DATABASE = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"  # where its own tools look
+ZENML_DATABASE = (
+    VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
+)  # where ZenML's tools expect it
 
 _QUIET = {
-    # No library calls home. Each name is read by the library named; MLflow wants the very word "true".
+    # No telemetry. MLflow accepts only the value "true".
     "DO_NOT_TRACK": "true",  # evidently, mlflow
     "EVIDENTLY_DISABLE_TELEMETRY": "1",
-    "ITERATIVE_DO_NOT_TRACK": "true",  # the telemetry package that evidently brings
+    "ITERATIVE_DO_NOT_TRACK": "true",  # the telemetry package that evidently depends on
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "ZENML_ANALYTICS_OPT_IN": "false",
-    # No chatter: run.py tells the progress.
+    # No progress messages of the libraries: run.py reports the progress.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "ZENML_ENABLE_RICH_TRACEBACK": "false",
     "ZENML_LOGGING_COLORS_DISABLED": "true",
-    "ZENML_LOGGING_VERBOSITY": "CRITICAL",  # what fails in a step is raised as well
+    "ZENML_LOGGING_VERBOSITY": "CRITICAL",  # errors in steps are also raised
 }
 
 
 def prepare_environment() -> None:
-    """Keep ZenML, MLflow and matplotlib inside the project, and all libraries quiet and offline.
+    """Keep the files of ZenML, MLflow and matplotlib inside the project, and turn off logging and telemetry.
 
-    To be called before any of them is imported, for they read their settings on import. What the user's
-    environment says goes first: a ZenML server (`ZENML_STORE_URL`) or an MLflow server
-    (`MLFLOW_TRACKING_URI`) named there is used.
+    Call this before importing any of these libraries, because they read their settings on import. Variables
+    that the user has set take precedence, such as the address of a ZenML server (`ZENML_STORE_URL`) or of an
+    MLflow server (`MLFLOW_TRACKING_URI`).
 
     Raises:
-        UserError: the state folder cannot be written.
+        UserError: when the state folder cannot be written.
     """
     state = {
         "MPLCONFIGDIR": VAR / "matplotlib",
-        "UV_CACHE_DIR": VAR / "uv",  # otherwise in the home
-        "ZENML_CONFIG_PATH": VAR / "zenml",  # its artifacts too
-        "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of whatever program is running
+        "UV_CACHE_DIR": VAR / "uv",  # otherwise in the home directory
+        "ZENML_CONFIG_PATH": VAR / "zenml",  # holds its artifacts too
+        "ZENML_CUSTOM_SOURCE_ROOT": ROOT,  # otherwise the folder of the running script
     }
-    # A server with object storage would send us on to that, which a laptop or a workflow may not reach.
+    # An MLflow server would otherwise redirect downloads to its object storage, which may be out of reach.
     os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
     for name in ("MLFLOW_TRACKING_URI", "ZENML_STORE_URL"):
-        if not os.environ.get(name):  # workflows and pods pass on what nobody has set as nothing
+        if not os.environ.get(name):  # workflows and pods pass unset variables on as empty ones
             os.environ.pop(name, None)
     if "MLFLOW_TRACKING_URI" not in os.environ:
         state["_MLFLOW_SERVER_ARTIFACT_ROOT"] = VAR / "mlflow" / "artifacts"  # otherwise ./mlruns
@@ -75,10 +81,10 @@ def prepare_environment() -> None:
 
 
 def ensure_writable(folder: Path) -> None:
-    """Create the folder unless it is there, and make sure that files can be written into it.
+    """Create the folder if it does not exist, and check that files can be written to it.
 
     Raises:
-        UserError: it cannot be created, or is read-only.
+        UserError: when it cannot be created, or is read-only.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,5 +94,5 @@ def ensure_writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"Cannot write to the folder {folder} ({error.strerror}): make it writable, "
-            "or name another with FIVESTAGE_VAR and FIVESTAGE_REPORTS."
+            "or choose another with FIVESTAGE_VAR and FIVESTAGE_REPORTS."
         ) from error

@@ -1,4 +1,4 @@
-"""YAML that says where it is wrong: a key that stands twice and a day that does not exist are mistakes."""
+"""Strict YAML: duplicate keys and impossible dates are errors, which name file and line."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from fivestage.common.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only; the library alone would let a later key replace an earlier one."""
+    """A safe loader that rejects duplicate keys; PyYAML itself would keep the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                        problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
         return node
@@ -36,10 +36,10 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_ti
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """Read a YAML file.
 
     Raises:
-        UserError: naming the file and the line, for one that cannot be read.
+        UserError: when the file cannot be read; the message names file and line.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe one)

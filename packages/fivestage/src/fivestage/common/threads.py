@@ -1,4 +1,4 @@
-"""Threads of numerical libraries: as many as this process has cores, and none that spins while it waits."""
+"""Thread settings of numerical libraries: one thread per available core, and no busy waiting."""
 
 import math
 import os
@@ -7,11 +7,11 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-# A thread that spins takes the core from the very thread it waits for: beside a busy program a fit of
-# scikit-learn then takes 20 times the CPU.
+# A waiting thread that spins takes the core from the thread it waits for: next to a busy program, fitting a
+# scikit-learn model then takes 20 times the CPU.
 _PASSIVE = {
     "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "0",  # GNU's OpenMP, which scikit-learn brings
+    "GOMP_SPINCOUNT": "0",  # GNU's OpenMP, which scikit-learn's wheels contain
     "KMP_BLOCKTIME": "0",  # LLVM's and Intel's
     "OPENBLAS_NUM_THREADS": "1",  # cannot wait passively, and the matrices here are narrow
     "MKL_NUM_THREADS": "1",
@@ -20,20 +20,20 @@ VARIABLES = (*_PASSIVE, "OMP_NUM_THREADS")
 
 
 def limit_threads() -> None:
-    """Set what OpenMP and BLAS read when they are loaded: call it before NumPy or scikit-learn is imported.
+    """Set the variables of OpenMP and BLAS, which are read when NumPy or scikit-learn is imported.
 
-    What the environment says already is kept; an empty variable counts as none, since OpenMP warns about it.
+    Variables that are already set are kept. An empty one counts as unset, because OpenMP warns about it.
     """
     for name, value in {**_PASSIVE, "OMP_NUM_THREADS": str(available_cores())}.items():
         os.environ[name] = os.environ.get(name) or value
 
 
 def available_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
-    """Cores that this process may use: those of its affinity, or fewer by the CPU quota of its cgroups.
+    """Number of cores this process may use, by its CPU affinity and the CPU quotas of its cgroups.
 
     Args:
-        cgroups: Where the cgroup file systems are mounted, of version 1 or 2.
-        membership: The file that names the cgroups of this process.
+        cgroups: where the cgroup file systems (version 1 or 2) are mounted.
+        membership: the file that lists the cgroups of this process.
 
     Returns:
         At least 1; a quota of one and a half cores counts as 2.
@@ -43,13 +43,13 @@ def available_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> i
 
 
 def _quotas(cgroups: Path, membership: Path) -> Iterator[float]:
-    """CPU quotas, in cores, of the process's cgroup and of all those around it."""
+    """CPU quotas, in cores, of the process's cgroup and of all its parents."""
     lines = membership.read_text(encoding="utf-8").splitlines() if membership.exists() else []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = cgroups / controllers  # version 2 has one hierarchy, without a name
+        mount = cgroups / controllers  # version 2 has a single hierarchy, with an empty name
         own = mount / path.lstrip("/")
         for folder in (own, *own.parents):
             yield from _quota(folder)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from fivestage.common.database import named
+from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
 from fivestage.common.files import digest_of_files
 from fivestage.common.settings import ROOT
@@ -40,15 +40,15 @@ def reading(source: str) -> Iterator[None]:
     except KeyError as error:
         header = str(error.args[0]).removesuffix(" not in index")
         raise UserError(
-            f"{named(source)} has no column {header}. Add it; problem/dataset.py says which columns are "
+            f"{redacted(source)} has no column {header}. Add it; problem/dataset.py says which columns are "
             "read, and how a line is parted (sep)."
         ) from error
     except ImportError as error:
-        raise UserError(f"{named(source)} needs a library that is not installed: {error}.") from error
+        raise UserError(f"{redacted(source)} needs a library that is not installed: {error}.") from error
     except Exception as error:
         why = " ".join(str(_first_cause(error)).split()).rstrip(".")
         raise UserError(
-            f"{named(source)} cannot be read as a table: {why}. Fix it, or name another."
+            f"{redacted(source)} cannot be read as a table: {why}. Fix it, or name another."
         ) from error
 
 

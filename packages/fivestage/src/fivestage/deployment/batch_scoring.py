@@ -14,7 +14,7 @@ from fivestage.artifact.artifact import Artifact, load_artifact
 from fivestage.artifact.engine import predict_table
 from fivestage.artifact.predictions import form_of
 from fivestage.common.columns import Floats, Ints
-from fivestage.common.database import connect, named
+from fivestage.common.database import connect, redacted
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, NumberColumn, TimestampColumn
@@ -77,11 +77,11 @@ def score(
 ) -> BatchResult:
     """Score a batch; rows that break the contract go to a file of their own, with reasons."""
     if source == target:
-        raise UserError(f"{named(source)} cannot be scored onto itself: name another output.")
+        raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
     rows = problem.read_batch(source, contract)
-    rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, named(source))
-    checked = validate(rows, contract.columns, contract.identity, named(source), rules=contract.rules)
+    rows = parse_timestamps(read_batch(source) if rows is None else rows, contract, redacted(source))
+    checked = validate(rows, contract.columns, contract.identity, redacted(source), rules=contract.rules)
     good, form = checked.good, form_of(model.contract)
     at = good[contract.decision.time_column].to_numpy(dtype=np.int64) - contract.decision.lead_seconds
     predictions, decisions = np.empty((0, len(form.columns))), np.empty(0, dtype=object)
@@ -165,7 +165,9 @@ def read_batch(source: str) -> pd.DataFrame:
             return pd.read_parquet(source)
         return pd.read_csv(source, keep_default_na=False, na_values=[""])  # NA may be a category
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
-        raise UserError(f"{named(source)} cannot be read as rows: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{redacted(source)} cannot be read as rows: {' '.join(str(error).split())}"
+        ) from error
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
@@ -178,7 +180,7 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
         write = answers.to_parquet if target.endswith(".parquet") else answers.to_csv
         write_whole(Path(target), lambda scratch: write(scratch, index=False))
     except (OSError, ValueError, ImportError, SQLAlchemyError) as error:
-        raise UserError(f"{named(target)} cannot be written: {' '.join(str(error).split())}") from error
+        raise UserError(f"{redacted(target)} cannot be written: {' '.join(str(error).split())}") from error
 
 
 def _write_table(database: Engine, table: str, answers: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEnc
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from fivestage.common.clock import minute_of_day, weekday
-from fivestage.common.columns import Floats, with_values
+from fivestage.common.columns import Floats, fill_empty_columns
 from fivestage.common.errors import UserError
 from fivestage.data.cleaning import number, text
 from fivestage.scaffold.column_profiles import ColumnProfile, seconds_of
@@ -162,7 +162,7 @@ def quick_model(
     known = TargetEncoder(target_type=KINDS[target.task], cv=KFold(FOLDS, shuffle=True, random_state=SEED))
     model = make_pipeline(
         ColumnTransformer([("keys", known, [*range(len(keys))])], remainder="passthrough"),
-        FunctionTransformer(with_values),
+        FunctionTransformer(fill_empty_columns),
         kind(max_iter=40, min_samples_leaf=least, random_state=SEED),
     )
     values = numbers_of(some, [*keys, *columns])

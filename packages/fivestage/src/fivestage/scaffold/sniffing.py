@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from fivestage.common.database import connect, named
+from fivestage.common.database import connect, redacted
 from fivestage.common.errors import UserError
 from fivestage.data.source import PARQUET, bucket, files_of, local_path, reading
 
@@ -69,7 +69,7 @@ class Reader:
             except pd.errors.EmptyDataError:
                 table = pd.DataFrame()
         if table.empty:
-            raise UserError(f"{named(source)} holds no rows. Name a table that has some.")
+            raise UserError(f"{redacted(source)} holds no rows. Name a table that has some.")
         return table
 
 
@@ -87,7 +87,7 @@ def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
         table.columns = table.columns.map(str)
     again = table.columns[table.columns.duplicated()]
     if len(again):
-        raise UserError(f"{named(source)} has two columns {again[0]!r}: give each a name of its own.")
+        raise UserError(f"{redacted(source)} has two columns {again[0]!r}: give each a name of its own.")
     if more:
         body = (*found.body[:-1], found.body[-1].replace("return ", "table = ", 1), *more, "return table")
         found = Reader(body, found.imports, found.otherwise, found.notes)
@@ -157,7 +157,7 @@ def _file(place: str, argument: str, imports: tuple[str, ...]) -> Reader:
         start = file.read(LONGEST_START)
     for beginning, what in NO_TEXT.items():
         if start.lstrip().lower().startswith(beginning):
-            raise UserError(f"{named(place)} is no text but {what}.")
+            raise UserError(f"{redacted(place)} is no text but {what}.")
     for encoding in _encodings(start):
         try:
             options, notes = _csv_options(place, encoding)
@@ -243,14 +243,14 @@ def _require_even(place: str, rows: list[list[str]], before: int) -> None:
     if longer and len(longer) < len(others):  # where all have one more, the first names the rows
         row = others[longer[0] - 2]
         raise UserError(
-            f"{named(place)}: line {before + longer[0]} has {len(row)} fields, the headers are "
+            f"{redacted(place)}: line {before + longer[0]} has {len(row)} fields, the headers are "
             f"{len(headers)}. Fix that line: a field with a separator in it needs quotes around it."
         )
     whole = others[:-1]  # the last may be cut off by where this look at the file ends
     shorter = [number for number, row in enumerate(whole, 2) if 1 < len(row) < len(headers)]
     if shorter and len(shorter) < len(whole):
         raise UserError(
-            f"{named(place)}: line {before + shorter[0]} has {len(others[shorter[0] - 2])} fields, the "
+            f"{redacted(place)}: line {before + shorter[0]} has {len(others[shorter[0] - 2])} fields, the "
             f"headers are {len(headers)}. Fix that line: it has been cut off, or it needs its separators."
         )
 
@@ -321,7 +321,7 @@ def _database(source: str) -> Reader:
     url, _, what = source.partition("#")
     if not what:
         raise UserError(
-            f"{named(source)} names no table: write database-url#table or database-url#select ..."
+            f"{redacted(source)} names no table: write database-url#table or database-url#select ..."
         )
     engine = connect(url)
     place = engine.url.database or ""

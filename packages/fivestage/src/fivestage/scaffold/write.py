@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fivestage.common.database import named
+from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import load_contract
 from fivestage.data.cleaning import text
@@ -101,7 +101,7 @@ def _content(found: Draft) -> Fields:
     kinds_of = {"binary": ("rate", "count"), "regression": ("mean", "count")}
     kinds = kinds_of.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
     more = {
-        "source": named(options.data),
+        "source": redacted(options.data),
         "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "prices": _prices(target),

@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.utils.validation import has_fit_parameter
 
 from fivestage.artifact.scorer import log_odds
-from fivestage.common.columns import Floats, with_values
+from fivestage.common.columns import Floats, fill_empty_columns
 
 Estimator = Any  # scikit-learn has no type for it
 Features = Any  # rows x features: an array, or a data frame with the features' names
@@ -133,5 +133,5 @@ def _last_of(estimator: Estimator) -> tuple[str, Estimator]:
 def _filled(features: Features) -> Features:
     """Without columns that have no value at all, which scikit-learn cannot learn from."""
     if not isinstance(features, pd.DataFrame):
-        return with_values(features)
-    return pd.DataFrame(with_values(features.to_numpy()), columns=features.columns, copy=False)
+        return fill_empty_columns(features)
+    return pd.DataFrame(fill_empty_columns(features.to_numpy()), columns=features.columns, copy=False)
