@@ -70,14 +70,18 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(small: Contract) ->
 @pytest.mark.parametrize(
     ("edits", "field", "why"),
     [
-        ([("identity", ["order_number", "flite"])], "identity", "'flite', which columns does not have"),
-        ([("slices", ["airport"])], "slices", "'airport', which columns does not have"),
+        ([("identity", ["order_number", "flite"])], "identity", "'flite', which is not listed under columns"),
+        ([("slices", ["airport"])], "slices", "'airport', which is not listed under columns"),
         (
             [("events.delivery.identity", ["gate"])],
             "events.delivery",
             "'gate', which the event does not have",
         ),
-        ([("columns.order_number.nullable", True)], "the contract", "'order_number' says when or which one"),
+        (
+            [("columns.order_number.nullable", True)],
+            "the contract",
+            "'order_number' dates or identifies a row",
+        ),
         ([("columns.deliver_at.nullable", True)], "the contract", "'deliver_at' says when"),
         ([("events.traffic.columns.hour.nullable", True)], "events.traffic", "'hour' says when"),
         ([("identity", [])], "identity", "at least 1 item"),
@@ -105,16 +109,16 @@ def test_the_threshold_is_where_both_decisions_cost_the_same(small: Contract) ->
         ([("label", GONE)], "label", "Field required"),
         ([("decision.hours_before", GONE)], "decision.hours_before", "Field required"),
         ([("columns.amount.max", GONE)], "columns.amount.number.max", "Field required"),
-        ([("decision.time_column", "customer")], "decision.time_column", "not a timestamp of columns"),
-        ([("decision.time_column", "departure")], "decision.time_column", "not a timestamp of columns"),
-        ([("label.name", "amount")], "label", "'amount' is also an input column: that is a leak"),
+        ([("decision.time_column", "customer")], "decision.time_column", "not a timestamp under columns"),
+        ([("decision.time_column", "departure")], "decision.time_column", "not a timestamp under columns"),
+        ([("label.name", "amount")], "label", "'amount' is also an input column, which leaks it"),
         ([("events.delivery.known", "customer")], "events.delivery", "'customer', which is not a timestamp"),
         ([("events.delivery.known", "arrived")], "events.delivery", "'arrived', which is not a timestamp"),
         ([("monitoring.bad_periods", 4)], "monitoring", "bad_periods cannot be more than of_periods"),
         ([("monitoring.reference_days", 27)], "monitoring", "at least 4 periods"),
         ([("monitoring.max_age_days", 20)], "monitoring", "cannot be less than cooldown_days"),
         ([("costs.act_positive", 80)], "costs", "must cost less than missing it"),
-        ([("costs.act_negative", 0)], "costs", "must cost more than rightly waiting"),
+        ([("costs.act_negative", 0)], "costs", "must cost more than correctly waiting"),
         ([("costs.act_positive", float("nan"))], "costs.act_positive", "finite"),
         ([("columns.amount.max", float("inf"))], "columns.amount.number.max", "finite"),
         ([("columns.amount.example", 7000)], "columns.amount", "7000.0 is outside 0.0 to 2000.0"),
@@ -177,8 +181,8 @@ def test_of_several_mistakes_the_first_is_told_and_the_others_counted() -> None:
         ),
         (lambda text: text.replace("  customer:", "  order_number:", 1), "'order_number' is given twice"),
         (lambda text: text.replace("2024-05-20", "2024-13-20", 1), "'2024-13-20' does not exist: .* line"),
-        (lambda _: "", "holds no fields"),
-        (lambda _: "- a\n- list\n", "holds no fields"),
+        (lambda _: "", "has no fields"),
+        (lambda _: "- a\n- list\n", "has no fields"),
         (lambda text: text.replace("task: binary\n", "", 1), "task: it must be one of binary"),
         (
             lambda text: text.replace("max: 2040-01-01T00:00:00Z", "max: 2040-01-01T00:00:00", 1),
@@ -256,5 +260,5 @@ def test_times_and_days() -> None:
     assert epoch(date(2013, 10, 1)) == epoch(day("2013-10-01")) == 1_380_585_600
     assert epoch(datetime.fromisoformat("2013-10-01T02:00:00+02:00")) == 1_380_585_600
     assert iso(1_380_585_600) == "2013-10-01T00:00:00Z"
-    with pytest.raises(UserError, match="'October' is not a day"):
+    with pytest.raises(UserError, match="'October' is not a date"):
         day("October")

@@ -36,9 +36,19 @@ def refusal(task: str, path: str, value: Any) -> str:
     [
         ("multiclass", "decision.act", "go", "decision.act: the contract has no such field"),
         ("multiclass", "label.classes", ["a", "b"], "label.classes: .* at least 3"),
-        ("multiclass", "label.classes", ["a", "b", "b"], "label: classes names one of them twice"),
-        ("multiclass", "label.classes", ["a", "b", "c"], "costs.actions.nothing must price the classes"),
-        ("multiclass", "costs.actions.warn", {"early": 1.0}, "costs: every action must price the same"),
+        ("multiclass", "label.classes", ["a", "b", "b"], "label: classes lists a class twice"),
+        (
+            "multiclass",
+            "label.classes",
+            ["a", "b", "c"],
+            "costs.actions.nothing must give a cost for each class",
+        ),
+        (
+            "multiclass",
+            "costs.actions.warn",
+            {"early": 1.0},
+            "costs: every action must give costs for the same",
+        ),
         ("multiclass", "costs.actions", {"one": {"a": 1.0}}, "costs.actions: .* at least 2"),
         ("multiclass", "baselines", {"linear_regression": 0.1}, "baselines names 'linear_regression'"),
         ("regression", "costs.over", 0, "costs.over: .* greater than 0"),
@@ -59,7 +69,7 @@ def test_what_does_not_fit_a_task_is_a_sentence(task: str, path: str, value: Any
 def test_an_action_that_is_always_cheapest_leaves_nothing_to_decide() -> None:
     prices = content_of("multiclass")["costs"]["actions"]["warn"]
     said = refusal("multiclass", "costs.actions.nothing", dict.fromkeys(prices, 0))
-    assert "'nothing' is the cheapest whatever comes" in said
+    assert "'nothing' is the cheapest action for every class" in said
 
 
 def test_a_rule_compares_two_columns_of_one_kind() -> None:
@@ -72,7 +82,7 @@ def test_a_rule_compares_two_columns_of_one_kind() -> None:
     assert parse_contract(found.model_dump_json(), "again").rules == found.rules
     for rule, why in (
         (f"{times[0]} is before", "rules.0.comparison: Input should be"),
-        (f"{times[0]}<={times[-1]}", "is no rule: write it as `ordered_at <= delivered_at`"),
+        (f"{times[0]}<={times[-1]}", "is not a rule: write it as `ordered_at <= delivered_at`"),
         (f"{times[0]} <= nothing", "rules names the column 'nothing'"),
         (f"{times[0]} <= {texts[0]}", "must compare two numbers or two timestamps"),
     ):

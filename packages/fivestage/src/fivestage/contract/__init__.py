@@ -1,1 +1,1 @@
-"""The typed model of problem.yaml, the three tasks, and what decisions cost."""
+"""The typed model of problem.yaml, the three tasks, and the cost models."""

@@ -1,4 +1,4 @@
-"""The typed model of `problem/problem.yaml`: an illegal contract cannot be built."""
+"""The typed model of `problem/problem.yaml`; an invalid contract is rejected when it is loaded."""
 
 import hashlib
 import json
@@ -28,12 +28,12 @@ from fivestage.contract.tasks import (
     RegressionLabel,
 )
 
-LEAST_REFERENCE = 4  # periods that drift is compared with
-RESERVED = (  # what rows, logged rows, scored rows and refused ones carry beside the contract's columns
+LEAST_REFERENCE = 4  # periods in the reference window of drift, at least
+RESERVED = (  # columns that the project adds to rows, prediction logs, scored rows and quarantined rows
     "decision_at", "known_at", "number", "request_id", "answered_at", "model_version", "probability",
     "forecast", "decision", "place", "row", "reason",
 )  # fmt: skip
-FORECAST = ("value", "low", "high")  # the same where numbers are forecast
+FORECAST = ("value", "low", "high")  # columns that a regression adds
 
 WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*")
 
@@ -43,9 +43,9 @@ BaselineName = Literal[
 
 
 class CategoryColumn(StrictModel):
-    """A text column; `values`, where given, are all that is allowed.
+    """A text column; `values`, if given, lists all allowed values.
 
-    Texts of `form: integer` are whole numbers, such as a customer's: "18", "18.0" and "018" are the same one.
+    With `form: integer`, texts are whole numbers such as customer numbers: "18", "18.0" and "018" are equal.
     """
 
     type: Literal["category"]
@@ -57,10 +57,10 @@ class CategoryColumn(StrictModel):
     example: str
 
     def canonical(self, value: str) -> str:
-        """The one way in which a value is written, by which its history is found.
+        """Normalise a value, so that all spellings of it share one history.
 
         Raises:
-            ValueError: when it is to be a whole number and is none.
+            ValueError: when the column holds whole numbers and the value is not one.
         """
         if self.form != "integer":
             return value
@@ -99,7 +99,7 @@ class NumberColumn(StrictModel):
 
 
 class TimestampColumn(StrictModel):
-    """A date and time, always with its zone; epoch seconds inside the project."""
+    """A date and time with a time zone; epoch seconds inside the project."""
 
     type: Literal["timestamp"]
     about: Text
@@ -132,9 +132,9 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class ColumnRule(StrictModel):
-    """What two columns of a row must satisfy, written as `ordered_at <= delivered_at`.
+    """A constraint between two columns of a row, written as `ordered_at <= delivered_at`.
 
-    A row that lacks one of the two keeps the rule.
+    A row that lacks one of the two values satisfies the rule.
     """
 
     left: Name
@@ -148,11 +148,13 @@ class ColumnRule(StrictModel):
             return content
         words = content.split()
         if len(words) != len(cls.model_fields):
-            raise ValueError(f"{content!r} is no rule: write it as `ordered_at <= delivered_at`, with spaces")
+            raise ValueError(
+                f"{content!r} is not a rule: write it as `ordered_at <= delivered_at`, with spaces"
+            )
         return dict(zip(cls.model_fields, words, strict=True))
 
     def holds(self, row: Mapping[str, Any]) -> Any:
-        """Whether a row, or each row of columns, keeps the rule; a value that is not there breaks none."""
+        """Whether a row, or each row of a table's columns, satisfies the rule; missing values satisfy it."""
         left, right = row[self.left], row[self.right]
         return COMPARISONS[self.comparison](left, right) | (left != left) | (right != right)  # noqa: PLR0124 (NaN)
 
@@ -161,17 +163,17 @@ class ColumnRule(StrictModel):
 
 
 def _require_present(columns: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse gaps in what says when a row is and which one."""
+    """Refuse nullable columns among those that date or identify a row."""
     for name in names:
         if columns[name].nullable:
-            raise ValueError(f"the column {name!r} says when or which one a row is: it cannot be nullable")
+            raise ValueError(f"the column {name!r} dates or identifies a row, so it cannot be nullable")
 
 
 def _require_comparable(columns: Mapping[str, Any], rule: ColumnRule) -> None:
-    """Refuse a rule between columns that have no common order."""
+    """Refuse a rule between columns that cannot be compared."""
     for name in (rule.left, rule.right):
         if name not in columns:
-            raise ValueError(f"rules names the column {name!r}, which columns does not have")
+            raise ValueError(f"rules names the column {name!r}, which is not listed under columns")
     kinds = {isinstance(columns[name], TimestampColumn) for name in (rule.left, rule.right)}
     texts = any(isinstance(columns[name], CategoryColumn) for name in (rule.left, rule.right))
     if texts or len(kinds) > 1:
@@ -179,7 +181,7 @@ def _require_comparable(columns: Mapping[str, Any], rule: ColumnRule) -> None:
 
 
 class Event(StrictModel):
-    """A kind of event that the project receives, and from when it counts."""
+    """A kind of event that the service receives, and when such an event becomes known."""
 
     about: Text
     known: Name
@@ -191,18 +193,18 @@ class Event(StrictModel):
     def known_is_a_time(self) -> Self:
         if not isinstance(self.columns.get(self.known), TimestampColumn):
             raise ValueError(  # noqa: TRY004 (which pydantic reports as the field's)
-                f"known names {self.known!r}, which is not a timestamp of the event"
+                f"known names {self.known!r}, which is not a timestamp column of the event"
             )
         return self
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """The least and the most of each number."""
+        """The allowed minimum and maximum of each number column."""
         numbers = ((name, one) for name, one in self.columns.items() if isinstance(one, NumberColumn))
         return {name: (one.min, one.max) for name, one in numbers}
 
     def known_at(self, event: Mapping[str, Any]) -> Any:
-        """Epoch seconds from which an event, or a column of them, is known."""
+        """When an event, or each event of a table's columns, became known: epoch seconds."""
         return event[self.known] + round(self.known_after_hours * 3600)
 
     @model_validator(mode="after")
@@ -215,7 +217,7 @@ class Event(StrictModel):
 
 
 class Split(StrictModel):
-    """Where time is cut: folds, then the holdout window, then the frozen test window."""
+    """Dates that split the data: folds, then the holdout window, then the frozen test window."""
 
     test_start: date
     test_end: date
@@ -231,17 +233,17 @@ class Split(StrictModel):
 
     @property
     def test_start_at(self) -> int:
-        """The start of the test window, epoch seconds."""
+        """Start of the test window, epoch seconds."""
         return epoch(self.test_start)
 
     @property
     def test_end_at(self) -> int:
-        """The end of the test window, epoch seconds."""
+        """End of the test window, epoch seconds."""
         return epoch(self.test_end)
 
 
 class ServiceObjectives(StrictModel):
-    """Serving objectives."""
+    """Service-level objectives, and the largest batch that a request may hold."""
 
     p99_ms: Positive
     availability: Annotated[float, Field(gt=0, lt=1)]
@@ -250,7 +252,7 @@ class ServiceObjectives(StrictModel):
 
 
 class MonitoringSettings(StrictModel):
-    """How the service is watched, and when that leads to retraining."""
+    """Settings of monitoring, and the policy for retraining and promotion."""
 
     period_days: Count
     bad_periods: Count
@@ -270,34 +272,34 @@ class MonitoringSettings(StrictModel):
         if self.bad_periods > self.of_periods:
             raise ValueError("bad_periods cannot be more than of_periods")
         if self.reference_days < LEAST_REFERENCE * self.period_days:
-            raise ValueError(f"reference_days must hold at least {LEAST_REFERENCE} periods")
+            raise ValueError(f"reference_days must cover at least {LEAST_REFERENCE} periods")
         if self.max_age_days < self.cooldown_days:
             raise ValueError("max_age_days cannot be less than cooldown_days")
         return self
 
     @property
     def period_seconds(self) -> int:
-        """The length of a monitored period."""
+        """Length of a monitoring period, seconds."""
         return self.period_days * 86_400
 
 
 class RegressionMonitoringSettings(MonitoringSettings):
-    """The same, with the bias in the label's unit."""
+    """Monitoring settings of a regression, with `max_bias` in the label's unit."""
 
     max_bias: Positive
 
 
 class Budget(StrictModel):
-    """What may be spent."""
+    """Limits on training time, retrainings and memory."""
 
     training_minutes: Positive
     retrainings_per_year: Annotated[int, Field(ge=0)]
     retraining_cost: Annotated[float, Field(ge=0)]
-    rows_in_memory: Count = 1_000_000  # of tables in parts: more are streamed, or learnt from by a sample
+    rows_in_memory: Count = 1_000_000  # of partitioned tables; if there are more, a sample is used
 
 
 class Contract(StrictModel):
-    """The business problem, from decision to budget; each task has a contract of its own, below."""
+    """The business problem, from decision to budget; each task has its own subclass below."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
     title: Text
@@ -310,9 +312,8 @@ class Contract(StrictModel):
     identity: tuple[Name, ...] = Field(strict=False, min_length=1)
     columns: dict[Name, Column]
     rules: tuple[ColumnRule, ...] = Field(default=(), strict=False)
-    suspected_leaks: dict[str, Text] = Field(
-        default_factory=dict
-    )  # columns kept all the same, and the evidence
+    # Columns that are kept although they are suspected of leakage, and the evidence.
+    suspected_leaks: dict[str, Text] = Field(default_factory=dict)
     events: dict[Name, Event]
     slices: tuple[Name, ...] = Field(strict=False)
     costs: Any
@@ -328,19 +329,19 @@ class Contract(StrictModel):
         time = self.decision.time_column
         if not isinstance(self.columns.get(time), TimestampColumn):
             raise ValueError(  # noqa: TRY004 (which pydantic reports as the contract's)
-                f"decision.time_column names {time!r}, which is not a timestamp of columns"
+                f"decision.time_column names {time!r}, which is not a timestamp under columns"
             )
         for field in ("identity", "slices"):
             for name in getattr(self, field):
                 if name not in self.columns:
-                    raise ValueError(f"{field} names the column {name!r}, which columns does not have")
+                    raise ValueError(f"{field} names the column {name!r}, which is not listed under columns")
         _require_present(self.columns, (time, *self.identity))
         for name in self.baselines:
             if name not in self.known_baselines:
                 known = ", ".join(self.known_baselines)
-                raise ValueError(f"baselines names {name!r}; those of {self.task} are {known}")
+                raise ValueError(f"baselines names {name!r}; the baselines of {self.task} are {known}")
         if self.label.name in self.columns:
-            raise ValueError(f"the label {self.label.name!r} is also an input column: that is a leak")
+            raise ValueError(f"the label {self.label.name!r} is also an input column, which leaks it")
         return self
 
     @model_validator(mode="after")
@@ -353,18 +354,18 @@ class Contract(StrictModel):
     def names_are_free(self) -> Self:
         for name in (*self.columns, self.label.name):
             if name in self.reserved:
-                raise ValueError(f"{name!r} is a name that rows need for themselves: choose another")
+                raise ValueError(f"the name {name!r} is reserved: choose another")
         return self
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the contract's content, whatever its comments or order of keys."""
+        """SHA-256 of the contract's content; comments and the order of keys do not count."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 class BinaryContract(Contract):
-    """Act or wait, by the probability of one outcome."""
+    """The contract of a binary problem: act or wait, by the probability of an outcome."""
 
     task: Literal["binary"]
     decision: BinaryDecision
@@ -373,7 +374,7 @@ class BinaryContract(Contract):
 
 
 class MulticlassContract(Contract):
-    """One of several actions, by the probabilities of the classes."""
+    """The contract of a multiclass problem: take one of several actions, by the class probabilities."""
 
     task: Literal["multiclass"]
     decision: Decision
@@ -386,14 +387,14 @@ class MulticlassContract(Contract):
         for name, prices in self.costs.actions.items():
             if tuple(prices) != self.label.classes:
                 raise ValueError(
-                    f"costs.actions.{name} must price the classes of the label, in their order: "
+                    f"costs.actions.{name} must give a cost for each class of the label, in this order: "
                     f"{', '.join(self.label.classes)}"
                 )
         return self
 
 
 class RegressionContract(Contract):
-    """A number to plan with; `interval` is the share of what comes that lies between low and high."""
+    """The contract of a regression: plan with a number; `interval` is the intervals' nominal coverage."""
 
     reserved = (*RESERVED, *FORECAST)
     known_baselines = ("prior", "historical_mean", "linear_regression")
@@ -414,10 +415,10 @@ _CONTRACT: TypeAdapter[Contract] = TypeAdapter(
 
 
 def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
-    """The contract in a mapping read from YAML, or in JSON text.
+    """Build a contract from a mapping read from YAML, or from JSON text.
 
     Raises:
-        UserError: naming the field, for anything that is not a legal contract.
+        UserError: when the contract is invalid; the message names the field.
     """
     try:
         if isinstance(content, str):
@@ -426,26 +427,28 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
     except ValidationError as error:
         errors = error.errors(include_url=False)
         first, unknown = errors[0], [one for one in errors if one["type"] == "extra_forbidden"]
-        if first["type"] == "missing":  # maybe as its name is misspelt beside it, which says more
+        if first["type"] == "missing":  # an unknown field next to it is probably its misspelling: report that
             first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
-        field = ".".join(str(part) for part in first["loc"][1:]) or "the contract"  # first comes the task
+        field = (
+            ".".join(str(part) for part in first["loc"][1:]) or "the contract"
+        )  # the first part is the task
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        why = first["msg"].removeprefix("Value error, ")
+        reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            *inside, name = map(str, first["loc"])
-            why = f"the contract has no such field.{did_you_mean(name, _fields_at(inside))}"
+            *location, name = map(str, first["loc"])
+            reason = f"the contract has no such field.{did_you_mean(name, _fields_at(location))}"
         if not first["loc"]:
-            field, why = "task", f"it must be one of {', '.join(TASKS)}"
+            field, reason = "task", f"it must be one of {', '.join(TASKS)}"
         raise UserError(
-            f"{source}: {field}: {why.rstrip('.')}{more}. Fix that field and run again."
+            f"{source}: {field}: {reason.rstrip('.')}{more}. Fix that field and run again."
         ) from error
 
 
-def _fields_at(inside: Sequence[str]) -> Sequence[str]:
-    """The fields that a part of the contract may have; `inside` is where it is, as pydantic says it."""
+def _fields_at(location: Sequence[str]) -> Sequence[str]:
+    """The fields that are allowed at a location in the contract, given as pydantic reports it."""
     schema = _CONTRACT.json_schema()
     node: dict[str, Any] = schema
-    for part in ("", *inside):
+    for part in ("", *location):
         if part in node.get("properties", {}):
             node = node["properties"][part]
         elif part in node.get("discriminator", {}).get("mapping", {}):
@@ -458,31 +461,31 @@ def _fields_at(inside: Sequence[str]) -> Sequence[str]:
 
 
 def load_contract(path: Path) -> Contract:
-    """The contract in a YAML file.
+    """Load a contract from a YAML file.
 
     Args:
         path: such as `problem/problem.yaml`.
 
     Returns:
-        The typed contract of the task that the file names.
+        The contract, typed by the file's task.
 
     Raises:
-        UserError: naming the file and the field or line.
+        UserError: when the contract is invalid; the message names the file and the field or line.
     """
     content = read_yaml(path)
     if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds no fields; compare it with the one the template came with.")
+        raise UserError(f"{path} has no fields: compare it with the problem.yaml of the template.")
     return parse_contract(content, str(path))
 
 
 def epoch(at: datetime | date) -> int:
-    """Epoch seconds of a time with a zone, or of a day's start in UTC.
+    """Convert a time, or the start of a day in UTC, to epoch seconds.
 
     Args:
-        at: a time with a zone, or a day.
+        at: a time with a time zone, or a date.
 
     Returns:
-        Whole seconds since 1970, UTC; fractions are cut off.
+        Whole epoch seconds, truncated.
     """
     if not isinstance(at, datetime):
         at = datetime(at.year, at.month, at.day, tzinfo=UTC)
@@ -490,22 +493,22 @@ def epoch(at: datetime | date) -> int:
 
 
 def epoch_of(text: str) -> int:
-    """Epoch seconds of the start of a day, in UTC.
+    """Convert a date to the epoch seconds at which it starts in UTC.
 
     Args:
-        text: the day, such as `2024-01-31`.
+        text: a date such as `2024-01-31`.
 
     Returns:
-        Whole seconds since 1970.
+        Whole epoch seconds.
 
     Raises:
-        UserError: when it is not a day.
+        UserError: when the text is not a date.
     """
     return epoch(day(text))
 
 
 def iso(at: int) -> str:
-    """Epoch seconds as ISO 8601 in UTC.
+    """Format epoch seconds as ISO 8601 in UTC.
 
     Args:
         at: epoch seconds.
@@ -514,39 +517,39 @@ def iso(at: int) -> str:
         Text such as `2024-01-31T09:30:00Z`.
 
     Raises:
-        ValueError: when the year is not one of 1 to 9999.
+        ValueError: when the year is outside 1 to 9999.
     """
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def day_of(at: int) -> date:
-    """The UTC day of epoch seconds.
+    """The UTC date of a time.
 
     Args:
         at: epoch seconds.
 
     Returns:
-        The day.
+        The date.
 
     Raises:
-        ValueError: when the year is not one of 1 to 9999.
+        ValueError: when the year is outside 1 to 9999.
     """
     return datetime.fromtimestamp(at, UTC).date()
 
 
 def day(text: str) -> date:
-    """A day written as YYYY-MM-DD.
+    """Parse a date.
 
     Args:
-        text: such as `2024-01-31`.
+        text: a date such as `2024-01-31`.
 
     Returns:
-        The day.
+        The date.
 
     Raises:
-        UserError: when it is not.
+        UserError: when the text is not a date.
     """
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"{text!r} is not a day: write it as YYYY-MM-DD.") from error
+        raise UserError(f"{text!r} is not a date: write it as YYYY-MM-DD.") from error

@@ -1,4 +1,4 @@
-"""What the parts of a contract are made of."""
+"""Field types and the base class of the contract's models."""
 
 from typing import Annotated
 
@@ -13,6 +13,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class StrictModel(BaseModel):
-    """Frozen, no field that the contract does not know, and no number that JSON does not know."""
+    """A frozen model that refuses unknown fields, type conversions, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

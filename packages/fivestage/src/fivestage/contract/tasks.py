@@ -1,8 +1,8 @@
-"""What of a contract is another for each task: the decision, the label, what errors cost, the gates.
+"""The parts of a contract that differ by task: decision, label, costs and gates.
 
-`binary`: act or wait, by the probability of one outcome. `multiclass`: one of several actions, by the
-probabilities of the classes. `regression`: a number to plan with, where too much and too little cost
-differently. How forecasts become decisions and money: `fivestage.contract.cost_model`.
+`binary`: act or wait, by the probability of an outcome. `multiclass`: take one of several actions, by the
+class probabilities. `regression`: plan with a number, where too much and too little have different costs.
+`fivestage.contract.cost_model` turns forecasts into decisions and costs.
 """
 
 from typing import Annotated, Self
@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 
 from fivestage.contract.strict_model import Count, Currency, Name, Positive, Share, StrictModel, Text
 
-LEAST_CLASSES = 3  # of two, the task is binary
+LEAST_CLASSES = 3  # with two, the task is binary
 LEAST_ACTIONS = 2
 
 
 class Decision(StrictModel):
-    """Who decides what, and how long before the time column."""
+    """Who decides what, and how long before the time in the time column."""
 
     who: Text
     what: Text
@@ -30,7 +30,7 @@ class Decision(StrictModel):
 
 
 class BinaryDecision(Decision):
-    """To act or to wait."""
+    """A decision between acting and waiting."""
 
     act: Name
     wait: Name
@@ -38,12 +38,12 @@ class BinaryDecision(Decision):
     @model_validator(mode="after")
     def act_is_not_wait(self) -> Self:
         if self.act == self.wait:
-            raise ValueError(f"act and wait are both {self.act!r}: answers could not be told apart")
+            raise ValueError(f"act and wait are both {self.act!r}: give them different names")
         return self
 
 
 class Label(StrictModel):
-    """What is predicted and when the truth is known."""
+    """What is predicted, and when its true value becomes known."""
 
     name: Name
     means: Text
@@ -51,31 +51,31 @@ class Label(StrictModel):
 
 
 class MulticlassLabel(Label):
-    """One of several classes; rows hold its place among them."""
+    """One of several classes; rows hold the index of the class."""
 
     classes: tuple[Text, ...] = Field(strict=False, min_length=LEAST_CLASSES)
 
     @model_validator(mode="after")
     def classes_differ(self) -> Self:
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes names one of them twice")
+            raise ValueError("classes lists a class twice")
         return self
 
 
 class RegressionLabel(Label):
-    """A number."""
+    """A number with a unit."""
 
     unit: Text
 
 
 class Costs(StrictModel):
-    """What decisions cost, in money."""
+    """Costs of decisions, in a currency."""
 
     currency: Currency
 
 
 class BinaryCosts(Costs):
-    """Money per decision, for each pair of decision and truth."""
+    """Cost per decision, for each pair of decision and truth."""
 
     act_positive: float
     act_negative: float
@@ -87,19 +87,19 @@ class BinaryCosts(Costs):
         if self.wait_positive <= self.act_positive:
             raise ValueError("acting on a true positive must cost less than missing it")
         if self.act_negative <= self.wait_negative:
-            raise ValueError("a false alarm must cost more than rightly waiting")
+            raise ValueError("a false alarm must cost more than correctly waiting")
         return self
 
     @property
     def threshold(self) -> float:
         """Probability above which acting is cheaper (Elkan 2001, eq. 2)."""
         false_alarm = self.act_negative - self.wait_negative
-        rescued = self.wait_positive - self.act_positive
-        return false_alarm / (false_alarm + rescued)
+        avoided = self.wait_positive - self.act_positive
+        return false_alarm / (false_alarm + avoided)
 
 
 class MulticlassCosts(Costs):
-    """Money per decision, by action and the class that comes; every action prices every class."""
+    """Cost per decision, by action and true class; every action has a cost for every class."""
 
     actions: dict[Name, dict[Text, float]] = Field(min_length=LEAST_ACTIONS)
 
@@ -107,47 +107,49 @@ class MulticlassCosts(Costs):
     def no_action_is_always_best(self) -> Self:
         first, *others = self.actions.values()
         if any(list(other) != list(first) for other in others):
-            raise ValueError("every action must price the same classes, in the same order")
+            raise ValueError("every action must give costs for the same classes, in the same order")
         for name, prices in self.actions.items():
             rest = [other for action, other in self.actions.items() if action != name]
             if all(prices[one] <= other[one] for other in rest for one in prices):
-                raise ValueError(f"{name!r} is the cheapest whatever comes: there is nothing to decide")
+                raise ValueError(
+                    f"{name!r} is the cheapest action for every class: there is nothing to decide"
+                )
         return self
 
 
 class RegressionCosts(Costs):
-    """Money per unit by which the decision lies above what comes, or below it."""
+    """Cost per unit by which the decision is too high (`over`) or too low (`under`)."""
 
     over: Positive
     under: Positive
 
     @property
     def level(self) -> float:
-        """The chance of lying above what comes at which a decision is cheapest (Koenker 2005, ch. 1)."""
+        """The quantile level of the cheapest decision (Koenker 2005, ch. 1)."""
         return self.under / (self.over + self.under)
 
 
-# Beyond it a leak is suspected. None where an honest model or chance could reach whatever stood here: the
-# gate is then not applicable. A limit of 1 could never fire.
+# A score above this limit suggests data leakage. None where an honest model or chance could reach any limit:
+# the gate then does not apply. A limit of 1 could never be exceeded.
 Suspicious = Annotated[float, Field(gt=0, lt=1)] | None
 
 
 class Gates(StrictModel):
-    """What a challenger must show before it serves."""
+    """Limits that a challenger must keep to be promoted."""
 
     max_row_ms: Positive
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     max_loss_per_1000: Annotated[float, Field(ge=0)]
-    # What the worse end of the interval may lose, in standard errors of the saving, if that is more. At 1.5 a
-    # challenger passes whose mean saving is at least about a fifth of its own standard error: a narrower
-    # tolerance refuses most true improvements, because a month of days is noisier than what a month improves.
+    # The loss allowed at the worse end of the interval, in standard errors of the saving, if that is more. At
+    # 1.5, a challenger passes if its mean saving is at least about a fifth of its standard error. A narrower
+    # tolerance refuses most true improvements, because they are smaller than the noise of a month of days.
     max_loss_standard_errors: Annotated[float, Field(ge=0)] = 1.5
     max_slice_loss: Share
     min_slice_rows: Count
 
 
 class ClassificationGates(Gates):
-    """The gates of probabilities."""
+    """Gates for probabilities."""
 
     max_calibration_error: Share
     max_bias: Share
@@ -155,16 +157,17 @@ class ClassificationGates(Gates):
 
 
 class RegressionGates(Gates):
-    """The gates of numbers; `max_bias` in the label's unit, `max_coverage_error` a share of the rows."""
+    """Gates for numbers; `max_bias` is in the label's unit, `max_coverage_error` a share of the rows."""
 
     max_coverage_error: Share
     max_bias: Positive
     suspicious_r2: Suspicious = None
 
 
-def coverage_error(closed: float, opened: float, wanted: float) -> float:
-    """How far the share that intervals should hold is from what they hold without their edges and with them.
+def coverage_error(closed: float, opened: float, nominal: float) -> float:
+    """Difference between the intervals' nominal coverage and their observed coverage.
 
-    Where many numbers are the same, all between the two is right.
+    The observed coverage is `closed` if labels equal to an end count as covered, and `opened` if they do not.
+    Where many labels are equal, any nominal coverage between the two is correct.
     """
-    return max(wanted - closed, opened - wanted, 0.0)
+    return max(nominal - closed, opened - nominal, 0.0)
