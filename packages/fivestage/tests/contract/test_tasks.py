@@ -53,7 +53,7 @@ def refusal(task: str, path: str, value: Any) -> str:
         ("multiclass", "baselines", {"linear_regression": 0.1}, "baselines names 'linear_regression'"),
         ("regression", "costs.over", 0, "costs.over: .* greater than 0"),
         ("regression", "interval", 1.0, "interval: .* less than 1"),
-        ("regression", "baselines", {"historical_rate": 0.1}, "those of regression are prior, hist"),
+        ("regression", "baselines", {"historical_rate": 0.1}, "the baselines of regression are prior"),
         (
             "regression",
             "gates.suspicious_roc_auc",
