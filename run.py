@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option, echo
 
-from fivestage.cli.application import Stopwatch, print_gates
+from fivestage.cli.application import Stopwatch
 from fivestage.cli.library_commands import SERVING, project_application
 from fivestage.common.errors import UserError
-from fivestage.common.files import one_at_a_time
-from fivestage.common.settings import REPORTS, ROOT, VAR
+from fivestage.common.settings import REPORTS, ROOT
 from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from fivestage.registry.versions import Version
     from fivestage.reporting.report import Report
     from pipelines.runs import TrainingRun
-
-NOTICES = REPORTS / "notices"
 
 AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of; by default the latest")]
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
@@ -49,7 +46,7 @@ def demo() -> None:
         watch.cached = runs.ingest(as_of)
     with watch.stage("model", f"baselines, candidates, gates as of {as_of}, and the months after it"):
         trained = train_from_scratch(as_of)
-        print_gates(trained)
+        echo(trained.text)
         runs.evaluate(trained.version)
     serve_and_simulate(trained, watch)
     finished.remember()
@@ -83,7 +80,7 @@ def train(as_of: AsOf = "") -> None:
     echo("  on the folds (* is the chosen one):")
     for line in trained.leaderboard():
         echo(f"  {line}")
-    print_gates(trained)
+    echo(trained.text)
 
 
 @app.command()
@@ -168,59 +165,46 @@ def score(
         echo(f"Rows that break the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
 
 
-@app.command()
+@app.command(alone=True)
 def monitor(
     as_of: Annotated[str, Option(metavar="YYYY-MM-DD", help="a period from this day on; not kept")] = "",
 ) -> None:
     """Drift and performance of the periods that are over, and whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
-    from fivestage.reporting.run_notices import period_lines, period_notice
     from pipelines import runs
     from steps.monitor import nothing_logged
     from steps.report import page_of
 
-    contract, loop = PROBLEM.contract, retraining_loop(SERVING)
-    with one_at_a_time(VAR / "monitor.lock", "`make monitor`"):
-        if as_of:
-            start = epoch_of(as_of)
-            seen = [runs.monitor(SERVING, start, start + contract.monitoring.period_seconds)]
-        elif reason := loop.reason_to_wait():
-            if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
-                nothing_logged()
-            echo(reason)
-            return
-        else:
-            seen = list(loop.monitor_all())
-    if not seen:
-        echo("No further period is over yet.")
+    loop = retraining_loop(SERVING)
+    if as_of:
+        start = epoch_of(as_of)
+        seen = [runs.monitor(SERVING, start, start + PROBLEM.contract.monitoring.period_seconds)]
+    elif reason := loop.reason_to_wait():
+        if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
+            nothing_logged()
+        echo(reason)
         return
-    for monitored, verdict in seen:
-        for line in period_lines(monitored, verdict, page_of(monitored.start)):
-            echo(line)
-    path = period_notice(contract, seen).write(NOTICES / "monitoring.md")
-    echo(f"{path} has the summary.")
+    else:
+        seen = list(loop.monitor_all())
+    echo(report().save_periods(seen, page_of) if seen else "No further period is over yet.")
 
 
-@app.command()
+@app.command(alone=True)
 def retrain(
     *,
     as_of: AsOf = "",
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from fivestage.reporting.run_notices import evaluation_notice
     from steps.monitor import no_longer_wanted
 
     loop = retraining_loop(SERVING)
-    with one_at_a_time(VAR / "retrain.lock", "`make retrain`"):
-        result = loop.follow_verdict() if if_asked else loop.retrain_now(as_of)
-        if result is None:
-            echo("No training is due: the last verdict was to keep the model, or it has been followed.")
-            return
-        no_longer_wanted()
-    print_gates(result)
-    path = evaluation_notice(PROBLEM.contract, result).write(NOTICES / "retraining.md")
-    echo(f"{path} has the summary.")
+    result = loop.follow_verdict() if if_asked else loop.retrain_now(as_of)
+    if result is None:
+        echo("No training is due: the last verdict was to keep the model, or it has been followed.")
+        return
+    no_longer_wanted()
+    echo(report().save_retraining(result))
 
 
 def retraining_loop(folder: str) -> "RetrainingLoop":

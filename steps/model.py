@@ -1,7 +1,7 @@
 """ZenML steps of stage 3."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import pandas as pd
@@ -16,7 +16,6 @@ from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import Gate
 from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
 from fivestage.orchestration.lineage import lineage_of
-from fivestage.registry.training_runs import details_of
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.packaging import fit_chosen
@@ -65,10 +64,7 @@ def train_model(
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     artifact = fitted.artifact(rows, windows, event_tables, PROBLEM, lineage)
     unchanged = kept if selection is champion else ""
-    details = details_of(selection, candidates, rows, windows, data, started, unchanged)
-    version = REGISTRY.register(artifact, details)
-    version.record(selection)
-    return version
+    return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 
 
 @step(cache_policy=GATES_CACHE)
@@ -87,22 +83,26 @@ def evaluate_challenger(
     window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
     _, challenger = REGISTRY.open(version.version)
-    evidence = Evidence(
-        baseline_savings(training_sample(rows, features, windows, contract), windows, contract),
-        probes.found,
-        row_milliseconds(challenger, PROBLEM.features, window),
-    )
+    answers = answers_of(challenger, seen)
     opponent = None
+    no_champion = "there is no champion yet"
     if from_scratch:
-        evidence = replace(evidence, absent="this run starts from scratch, whatever the champion is")
+        no_champion = "this run starts from scratch, whatever the champion is"
     elif champion == version.version:
-        evidence = replace(evidence, absent="this version is the champion itself")
+        no_champion = "this version is the champion itself"
     elif champion:
         try:
             opponent = answers_of(REGISTRY.open(champion)[1], seen)
         except FormatError as error:
-            evidence = replace(evidence, absent=f"the champion, version {champion}, cannot be asked: {error}")
-    gates = run_gates(window, answers_of(challenger, seen), opponent, evidence, contract)
+            no_champion = f"the champion, version {champion}, cannot be asked: {error}"
+    sample = training_sample(rows, features, windows, contract)
+    evidence = Evidence(
+        baselines=baseline_savings(sample, windows, contract),
+        probes=probes.found,
+        row_ms=row_milliseconds(challenger, PROBLEM.features, window),
+        no_champion=no_champion,
+    )
+    gates = run_gates(window, answers, opponent, evidence, contract)
     return GateVerdict(tuple(gates))
 
 

@@ -10,14 +10,13 @@ from pydantic import TypeAdapter
 from zenml import step
 
 from fivestage.common.settings import DEMO, VAR
-from fivestage.contract.contract import Contract, day_of, iso
+from fivestage.contract.contract import Contract, day_of
 from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
 from fivestage.monitoring.workspace import add_run
-from fivestage.registry.versions import log_run
 from fivestage.serving.service_settings import Settings
 from monitoring.checks import checks
 from monitoring.policy import decide
@@ -53,7 +52,7 @@ def monitor_period(
         page.parent.mkdir(parents=True, exist_ok=True)
         snapshot.save_html(str(page))
         add_run(_project_of(folder), snapshot)
-    _log(monitored, page, contract.name, folder)
+    _log(monitored, page, folder)
     return monitored
 
 
@@ -140,18 +139,17 @@ def _project_of(folder: str) -> str:
     return f"{PROBLEM.contract.name}{', demo' if Path(folder) == DEMO else ''}"
 
 
-def _log(monitored: MonitoredPeriod, page: Path, name: str, folder: str) -> None:
+def _log(monitored: MonitoredPeriod, page: Path, folder: str) -> None:
     performance = monitored.performance
     estimated = {f"estimated_{name}": value for name, value in performance.expected.scores.items()}
     observed = performance.scored.scores if performance.scored else {}
     found = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
     causes = "".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes)
-    log_run(
-        f"{name}-monitoring",
+    REGISTRY.log_period(
         f"{folder} {monitored.start}",
-        f"period from {day_of(monitored.start)}",
-        parameters={"start": iso(monitored.start), "end": iso(monitored.end)},
-        tags={"versions": ", ".join(monitored.versions)},
+        monitored.start,
+        monitored.end,
+        versions=monitored.versions,
         metrics={**estimated, **observed, **found},
         files=[("causes.txt", causes), *([page] if performance.rows else [])],
     )

@@ -20,10 +20,11 @@ from fivestage.contract.contract import TimestampColumn
 from fivestage.deployment.service_client import json_rows
 from fivestage.evaluation.gates import Gate
 from fivestage.monitoring.exposition import exposed
-from fivestage.monitoring.retraining_loop import NO_REQUESTS
+from fivestage.monitoring.retraining_loop import NO_REQUESTS, TrainingResult
 from fivestage.registry.versions import ModelRegistry, Version
-from fivestage.reporting import run_notices
+from fivestage.reporting import report as reports
 from fivestage.reporting.notices import Notice, read_notice
+from fivestage.reporting.report import Report
 from problem import PROBLEM
 from steps import monitor as monitoring_steps
 
@@ -42,8 +43,7 @@ VERSION = Version(PROBLEM.contract.name, "7", "d" * 64, "run", 0, "commit")
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where commands leave what they write."""
-    monkeypatch.setattr(run, "NOTICES", tmp_path)
-    monkeypatch.setattr(run, "VAR", tmp_path)
+    monkeypatch.setattr(run, "report", lambda: Report(PROBLEM, notices=tmp_path))
     monkeypatch.setattr(monitoring_steps, "METRICS", tmp_path / "monitoring.prom")
     return tmp_path
 
@@ -57,9 +57,9 @@ def test_the_periods_of_one_run_are_in_one_notice(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     periods = [(SimpleNamespace(start=start), "keep") for start in (0, 1)]
-    monkeypatch.setattr(run_notices, "period_lines", lambda monitored, *_: [f"period {monitored.start}"])
+    monkeypatch.setattr(reports, "period_lines", lambda monitored, *_: [f"period {monitored.start}"])
     monkeypatch.setattr(
-        run_notices,
+        reports,
         "period_notice",
         lambda _, seen: Notice("monitoring", "t", attention=False, body=str(len(seen))),
     )
@@ -100,7 +100,7 @@ def test_where_nothing_can_be_monitored_the_last_notice_stays(
 def test_a_retraining_leaves_its_gates_in_a_notice(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = SimpleNamespace(version=VERSION, gates=GATES, promoted=False, passed=False)
+    result = TrainingResult(VERSION, GATES, promoted=False)
     loop_of(monkeypatch, retrain_now=lambda _as_of: result)
     run.retrain()
     assert "FAIL  calibrated: calibration error 0.100, at most 0.06 allowed" in capsys.readouterr().out

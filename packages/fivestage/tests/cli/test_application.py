@@ -1,6 +1,7 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -8,11 +9,11 @@ from unittest.mock import Mock
 import pytest
 import typer
 
-from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch, print_gates
+from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopwatch
 from fivestage.cli.library_commands import project_application
 from fivestage.common.errors import UserError
+from fivestage.common.files import one_at_a_time
 from fivestage.features.problem import Problem
-from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.scaffold.command import OPTIONS
 
 
@@ -136,19 +137,22 @@ def test_a_contract_of_an_earlier_version_is_sent_to_the_upgrade_page_not_to_its
     assert capsys.readouterr().err == f"'core' is now in the library: {MIGRATION}\n"
 
 
-@pytest.mark.parametrize(
-    ("result", "said"),
-    [
-        ({"passed": False, "promoted": False}, "stays challenger\n  Add features"),
-        ({"passed": True, "promoted": True}, "is the champion\n"),
-    ],
-)
-def test_what_became_of_a_version_is_said_and_what_to_do_where_it_was_refused(
-    capsys: pytest.CaptureFixture[str], result: dict[str, bool], said: str
+def test_a_command_that_runs_alone_refuses_a_second_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gate, version = SimpleNamespace(line="unbiased: off by 3"), SimpleNamespace(version="7")
-    print_gates(cast("TrainingResult", SimpleNamespace(gates=[gate], version=version, **result)))
-    assert f"  unbiased: off by 3\n  version 7 {said}" in capsys.readouterr().out
+    monkeypatch.setattr("fivestage.cli.application.VAR", tmp_path)
+    app = application()
+
+    @app.command(stores=False, alone=True)
+    def retrain() -> None:
+        typer.echo("trained")
+
+    assert exit_code(app, "retrain") == 0
+    with one_at_a_time(tmp_path / "retrain.lock", "this test"):
+        assert exit_code(app, "retrain") == 1
+    captured = capsys.readouterr()
+    assert captured.out == "trained\n"
+    assert "Another process is at `make retrain`" in captured.err
 
 
 def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,3 +123,10 @@ def test_an_evaluation_names_each_gate_and_a_refusal_asks_for_somebody(contract:
     assert not waits.attention
     assert "waits for approval" in waits.body
     assert waits.facts["waits"] == "true"
+
+
+def test_what_became_of_a_version_is_said_and_what_to_do_where_it_was_refused() -> None:
+    lost = TrainingResult(VERSION, GATES, promoted=False)
+    assert "at most 0.06 allowed\n  version 7 stays challenger\n  Add features" in lost.text
+    won = TrainingResult(VERSION, GATES[:1], promoted=True)
+    assert won.text.endswith("nothing moved\n  version 7 is the champion")

@@ -1,6 +1,5 @@
 """The application that run.py adds its commands to: stores are opened first, errors end as one sentence."""
 
-import functools
 import gc
 import inspect
 import os
@@ -8,18 +7,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, ensure_writable, prepare_environment
+from fivestage.common.files import one_at_a_time
+from fivestage.common.settings import REPORTS, VAR, ensure_writable, prepare_environment
 from fivestage.features.problem import Problem
-
-if TYPE_CHECKING:
-    from fivestage.monitoring.retraining_loop import TrainingResult
 
 INTERRUPTED = 130
 NEW_OBJECTS = 200_000  # between two searches for garbage: the libraries' million objects stay
@@ -43,16 +41,22 @@ class Application:
         )
         self.commands.callback()(lambda: None)  # commands have names even where there is one alone
 
-    def command(self, *, stores: bool = True, contract: bool = True) -> Callable[[Command], Command]:
+    def command(
+        self, *, stores: bool = True, contract: bool = True, alone: bool = False
+    ) -> Callable[[Command], Command]:
         """Register a function as a command; its parameters are the options, its docstring the help.
 
         Args:
             stores: Whether ZenML and MLflow are opened first.
             contract: Whether the contract is read first, so that what is wrong with it is said at once.
+            alone: Whether a second run is refused while one is at work.
         """
 
         def register(function: Command) -> Command:
-            @functools.wraps(function)
+            name = function.__name__.replace("_", "-")
+            lock = partial(one_at_a_time, VAR / f"{name}.lock", f"`make {name}`") if alone else nullcontext
+
+            @wraps(function)
             def run(**options: Any) -> None:
                 try:
                     if contract:
@@ -61,7 +65,8 @@ class Application:
                     ensure_writable(REPORTS)
                     if stores:
                         _open_stores()
-                    function(**options)
+                    with lock():
+                        function(**options)
                 except UserError as error:
                     typer.echo(str(error), err=True)
                     raise typer.Exit(1) from error
@@ -74,7 +79,7 @@ class Application:
                     raise typer.Exit(INTERRUPTED) from error
 
             about = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-            self.commands.command(function.__name__.replace("_", "-"), help=about)(run)
+            self.commands.command(name, help=about)(run)
             return function
 
         return register
@@ -115,22 +120,6 @@ class Stopwatch:
         yield
         self.seconds[name] = time.perf_counter() - start
         typer.echo(f"  {name} took {seconds(self.seconds[name])}")
-
-
-def print_gates(result: "TrainingResult") -> None:
-    """Print the gates of a training, a line each, what became of the version, and what to do where it failed.
-
-    Args:
-        result: What the training made.
-    """
-    for gate in result.gates:
-        typer.echo(f"  {gate.line}")
-    waits = "waits for approval: make approve" if result.passed else "stays challenger"
-    typer.echo(f"  version {result.version.version} {'is the champion' if result.promoted else waits}")
-    if not result.passed:
-        from fivestage.reporting.sentences import ADVICE
-
-        typer.echo(f"  {ADVICE}")
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

@@ -28,13 +28,13 @@ TIMED_ROWS = 50
 class Evidence:
     """What the gates ask beside the answers: baselines' share of the savings, probes, time of one row.
 
-    `absent` says why the challenger meets no champion, when it meets none.
+    `no_champion` says why the challenger meets no champion, when it meets none.
     """
 
     baselines: Mapping[BaselineName, float]
     probes: tuple[Probe, ...]
     row_ms: float
-    absent: str = "there is no champion yet"
+    no_champion: str = "there is no champion yet"
 
 
 def run_gates(
@@ -72,7 +72,7 @@ def run_gates(
             contract.gates.max_row_ms,
             "one row takes {value:.2f} ms, at most {limit:g} ms allowed",
         ),
-        _against_champion(rows, label, challenger, champion or evidence.absent, contract),
+        _against_champion(rows, label, challenger, champion or evidence.no_champion, contract),
         _slices(rows, label, challenger, champion, contract),
     ]
 

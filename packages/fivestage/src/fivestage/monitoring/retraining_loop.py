@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from fivestage.common.clock import DAY
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, day, day_of, epoch
-from fivestage.evaluation.gates import Gate
+from fivestage.evaluation.gates import ADVICE, Gate
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.serving.log import first_decision
@@ -63,6 +63,14 @@ class TrainingResult:
     def passed(self) -> bool:
         """Whether every gate passed; what passed and is not promoted waits for approval."""
         return all(gate.passed for gate in self.gates)
+
+    @property
+    def text(self) -> str:
+        """A line for each gate, what became of the version, and what to do where a gate failed."""
+        waits = "waits for approval: make approve" if self.passed else "stays challenger"
+        fate = f"version {self.version.version} {'is the champion' if self.promoted else waits}"
+        advice = () if self.passed else (ADVICE,)
+        return "\n".join(f"  {line}" for line in (*(gate.line for gate in self.gates), fate, *advice))
 
 
 class Pipelines(Protocol):

@@ -5,6 +5,7 @@ from zenml.utils.source_utils import resolve
 
 from fivestage.common.files import digest_of_files
 from fivestage.common.settings import ROOT
+from fivestage.orchestration import materializers  # noqa: F401 - what hashes frames and records
 from fivestage.orchestration.lineage import DATA_PACKAGES, code_digest, lock_digest
 
 

@@ -47,20 +47,7 @@ def details_of(
     started: float,
     kept: str,
 ) -> TrainingDetails:
-    """What a training's run shows of its candidates and its data.
-
-    Args:
-        selection: what was tried, and chosen.
-        candidates: unfitted estimators by name.
-        rows: all rows, with `decision_at` (epoch seconds).
-        windows: which of them are in which window.
-        data: digest of the raw data.
-        started: when the training began, epoch seconds.
-        kept: the version whose selection was kept, so that nothing was tried; empty where all was.
-
-    Returns:
-        The details.
-    """
+    """What a training's run shows of its candidates and its data; see `ModelRegistry.register_training`."""
     how = f"calibrated as version {kept} is" if kept else f"chosen on {len(windows.folds)} temporal folds"
     tried = () if kept else selection.leaderboard
     note = f"{selection.candidate}, {how}"

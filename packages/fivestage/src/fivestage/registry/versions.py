@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import mlflow
+import pandas as pd
 from mlflow.artifacts import download_artifacts, load_text
 from mlflow.entities import Param
 from mlflow.entities.model_registry import ModelVersion
@@ -29,10 +30,12 @@ from fivestage.artifact.required_features import require_features
 from fivestage.common.errors import UserError
 from fivestage.common.revision import commit
 from fivestage.common.settings import VAR
-from fivestage.contract.contract import day, day_of, epoch
+from fivestage.contract.contract import day, day_of, epoch, iso
+from fivestage.data.splits import TemporalSplit
 from fivestage.features.definitions import FeatureDefinitions
 from fivestage.registry.pyfunc_model import ARTIFACT, described, write_flavour
-from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers, metrics_of
+from fivestage.registry.training_runs import TrainingDetails, begin, details_of, known_numbers, metrics_of
+from fivestage.training.selection import Candidates, Selection
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
 LOADER = "loader"  # the tag of a version that another package reads; it names a module with `load(folder)`
@@ -145,6 +148,36 @@ class ModelRegistry:
         description = f"As of {as_of}. {described(artifact.contract)}"
         version = self.add(run_id, artifact.lineage, digest, as_of, description)
         client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+        return version
+
+    def register_training(
+        self,
+        artifact: Artifact,
+        selection: Selection,
+        candidates: Candidates,
+        rows: pd.DataFrame,
+        windows: TemporalSplit,
+        started: float,
+        kept: str = "",
+    ) -> Version:
+        """Register what a training made, with a run for each candidate below its own, and keep the selection.
+
+        Args:
+            artifact: what was trained.
+            selection: what was tried, and chosen; `load_record(Selection)` of the version returns it.
+            candidates: unfitted estimators by name.
+            rows: all rows, with `decision_at` (epoch seconds).
+            windows: which of them are in which window.
+            started: when the training began, epoch seconds.
+            kept: the version whose selection was kept, so that nothing was tried; empty where all was.
+
+        Returns:
+            The new version; of an artifact that is registered already, the version that it has.
+        """
+        data = artifact.lineage.data
+        details = details_of(selection, candidates, rows, windows, data, started, kept)
+        version = self.register(artifact, details)
+        version.record(selection)
         return version
 
     def add(
@@ -321,6 +354,39 @@ class ModelRegistry:
         self.promote(found)
         return found
 
+    def log_period(
+        self,
+        of: str,
+        start: int,
+        end: int,
+        *,
+        versions: Sequence[str],
+        metrics: Mapping[str, float],
+        files: Sequence[tuple[str, str] | Path],
+    ) -> None:
+        """Log a period of service as a run of MLflow; one that was cut short, or that is repeated, goes on.
+
+        Args:
+            of: which service, and which of its periods; the run is found again by this tag.
+            start: the period's first moment, epoch seconds.
+            end: the first moment after it, epoch seconds.
+            versions: those that served.
+            metrics: numbers by name; those that are NaN are left out.
+            files: the run's artifacts: names and texts, or files to be copied.
+        """
+        mlflow.set_experiment(f"{self.name}-monitoring")
+        known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
+        again = known[0].info.run_id if known else None
+        name = None if again else f"period from {day_of(start)}"
+        with mlflow.start_run(run_id=again, run_name=name, tags={"of": of, "versions": ", ".join(versions)}):
+            mlflow.log_params({"start": iso(start), "end": iso(end)})
+            mlflow.log_metrics(known_numbers(metrics))
+            for file in files:
+                if isinstance(file, Path):
+                    mlflow.log_artifact(str(file))
+                else:
+                    mlflow.log_text(file[1], file[0])
+
     def _holder(self, alias: str) -> Version | None:
         try:
             return _version(MlflowClient().get_model_version_by_alias(self.name, alias))
@@ -331,41 +397,6 @@ class ModelRegistry:
         if not client.search_registered_models(f"name = '{self.name}'"):
             client.create_registered_model(self.name)
         return list(client.search_model_versions(f"name = '{self.name}'"))
-
-
-def log_run(
-    experiment: str,
-    of: str,
-    name: str,
-    *,
-    parameters: Mapping[str, str],
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    files: Sequence[tuple[str, str] | Path],
-) -> None:
-    """Log something as a run of MLflow; one that was cut short, or that is repeated, goes on.
-
-    Args:
-        experiment: the MLflow experiment.
-        of: what the run is about; it is found again by this tag.
-        name: how MLflow's pages call a new run.
-        parameters: texts by name, which never change.
-        tags: texts by name.
-        metrics: numbers by name; those that are NaN are left out.
-        files: the run's artifacts: names and texts, or files to be copied.
-    """
-    mlflow.set_experiment(experiment)
-    known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
-    again = known[0].info.run_id if known else None
-    with mlflow.start_run(run_id=again, run_name=None if again else name, tags={"of": of, **tags}):
-        mlflow.log_params(dict(parameters))
-        mlflow.log_metrics(known_numbers(metrics))
-        for file in files:
-            if isinstance(file, Path):
-                mlflow.log_artifact(str(file))
-            else:
-                name, text = file
-                mlflow.log_text(text, name)
 
 
 def _record_path(kind: type[object]) -> str:

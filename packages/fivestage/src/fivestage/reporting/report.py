@@ -1,8 +1,9 @@
 """What a project's runs report: what each stage found, as a page, a model card and a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,6 +15,8 @@ from fivestage.data.splits import TemporalSplit
 from fivestage.evaluation.gates import Gate, Probe
 from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
+from fivestage.monitoring.retraining import RetrainingDecision
+from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.reporting import sections, sentences, task_display
 from fivestage.reporting.decisions import decisions_text
@@ -25,8 +28,12 @@ from fivestage.reporting.results import (
     load,
     save,
 )
+from fivestage.reporting.run_notices import evaluation_notice, period_lines, period_notice
 from fivestage.training.selection import Selection
 from fivestage.training.version_evaluation import VersionEvaluation
+
+if TYPE_CHECKING:  # Evidently takes seconds to import
+    from fivestage.monitoring.period import MonitoredPeriod
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Report:
     problem: Problem
     results: Path = RESULTS  # the folder in which each stage leaves what it found
     page: Path = REPORTS / "index.html"  # the HTML page; the model card lies beside it
+    notices: Path = REPORTS / "notices"  # what CI makes issues and pull requests of
 
     @property
     def question(self) -> str:
@@ -100,6 +108,38 @@ class Report:
         found = sections.policies_section(comparison)
         save(found, self.results)
         return sentences.policies(self.problem.contract, found)
+
+    def save_periods(
+        self,
+        monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]",
+        page_of: Callable[[int], Path],
+    ) -> str:
+        """Leave a notice of the periods that one run has monitored, and describe them for the terminal.
+
+        Args:
+            monitored: each period with the policy's decision after it, oldest first; at least one.
+            page_of: the drift report of the period that starts at a moment (epoch seconds).
+
+        Returns:
+            Lines: how each period went, what was found, what to do, and where the notice is.
+        """
+        path = period_notice(self.problem.contract, monitored).write(self.notices / "monitoring.md")
+        lines = [
+            line for one, verdict in monitored for line in period_lines(one, verdict, page_of(one.start))
+        ]
+        return "\n".join([*lines, f"{path} has the summary."])
+
+    def save_retraining(self, result: TrainingResult) -> str:
+        """Leave a notice of a champion/challenger evaluation, and describe it for the terminal.
+
+        Args:
+            result: the challenger, its gates, and whether it is the champion now.
+
+        Returns:
+            Lines: each gate, what became of the version, and where the notice is.
+        """
+        path = evaluation_notice(self.problem.contract, result).write(self.notices / "retraining.md")
+        return f"{result.text}\n{path} has the summary."
 
     def documents(
         self, version: Version, artifact: Artifact, selection: Selection, gates: Sequence[Gate]

@@ -18,15 +18,7 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
 def period_notice(
     contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]"
 ) -> Notice:
-    """Report the periods that one run has monitored; the latest decides whether a person has to look.
-
-    Args:
-        contract: the problem's contract.
-        monitored: each period with the policy's decision after it, oldest first; at least one.
-
-    Returns:
-        The notice.
-    """
+    """Report the periods that one run has monitored; the latest decides whether a person has to look."""
     (latest, verdict), *_ = newest = list(reversed(monitored))
     acts = verdict.retrain or bool(verdict.promote)
     serious = any(cause.kind != "input shift" for cause in latest.causes)  # inputs drift with every season
@@ -41,15 +33,7 @@ def period_notice(
 
 
 def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
-    """Report a champion/challenger evaluation; a person has to look if a gate failed.
-
-    Args:
-        contract: the problem's contract.
-        result: the challenger, its gates, and whether it is the champion now.
-
-    Returns:
-        The notice.
-    """
+    """Report a champion/challenger evaluation; a person has to look if a gate failed."""
     flags = {
         "passed": result.passed,
         "promoted": result.promoted,
@@ -65,16 +49,7 @@ def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
 
 
 def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
-    """Describe a period for the terminal.
-
-    Args:
-        monitored: the period.
-        verdict: the policy's decision after it.
-        page: its drift report.
-
-    Yields:
-        Lines: how the period went, what was found, and what to do.
-    """
+    """Describe a period for the terminal: how it went, what was found, and what to do."""
     performance = monitored.performance
     yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)

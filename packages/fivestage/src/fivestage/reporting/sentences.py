@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fivestage.contract.contract import Contract
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import ADVICE, Gate, Probe
 from fivestage.monitoring.retraining import RetrainingDecision
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import task_display
@@ -19,11 +19,6 @@ from fivestage.reporting.results import (
 )
 
 NOT_RUN = "Not run yet."
-ADVICE = (
-    "Add features that say more about the outcome (for histories of entities: `make init` with KEYS=...), "
-    "or, where a gate demands too much, change `gates` in problem/problem.yaml."
-)
-
 WINDOWS = {  # by kind of window
     "train": "training",
     "fold": "validation fold",
@@ -79,6 +74,11 @@ STAGES = (
 def refused(results: Results) -> bool:
     """Whether a gate refused the model of the last run."""
     return results.model is not None and not all(gate.passed for gate in results.model.gates)
+
+
+def refusal_advice(results: Results) -> str:
+    """What to do where a gate refused the model of the last run; empty where none did."""
+    return ADVICE if refused(results) else ""
 
 
 def not_run(results: Results, stage: str) -> str:
