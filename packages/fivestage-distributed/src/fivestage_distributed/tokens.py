@@ -39,8 +39,8 @@ class KeyRecorder:
         self.keys.setdefault(log, key)
         return self._nothing.window(log, key, at, hours, width)
 
-    def windows(self, asked: WindowQuery, keys: Mapping[str, Any], at: Any) -> list[tuple[Any, ...]]:
-        return [self.window(log, keys[log], at, hours, asked.width) for log, hours in asked.of]
+    def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Any) -> list[tuple[Any, ...]]:
+        return [self.window(log, keys[log], at, hours, query.width) for log, hours in query.windows]
 
     def latest(self, log: str, key: Any, at: Any, hours: float, width: int) -> tuple[Any, ...]:
         self.keys.setdefault(log, key)
@@ -129,7 +129,7 @@ def raw_fields(
     for log, key in recorder.keys.items():
         if log not in store.logs:
             continue
-        if store.logs[log].tally:
+        if store.logs[log].additive:
             times, counted, known = store.recent(log, key, at, count)
             age = (at[:, None] - times)[..., None]
             found[log] = RawField(np.concatenate([counted, age], axis=2), known, of_event=True)

@@ -60,7 +60,7 @@ def test_a_text_column_is_compared_row_by_row() -> None:
 
 @pytest.mark.parametrize("group", [{"web", "app"}, ("web", "app")])
 def test_a_text_column_is_no_single_member_of_a_group(group: Any) -> None:
-    with pytest.raises(UserError, match="decides on a whole column as if it were one value"):
+    with pytest.raises(UserError, match="treats a whole column as one value"):
         features_of(lambda row, *_: float(row["channel"] in group))
 
 
@@ -73,7 +73,7 @@ def test_a_window_of_the_whole_reach_is_allowed() -> None:
 def test_a_log_that_nothing_is_in_is_refused_and_the_others_are_named(ask: str) -> None:
     with pytest.raises(
         UserError,
-        match=r"'own' .* log 'ended/custom', .* there is ended/customer, traffic\. Did .* ended/customer\?",
+        match=r"'own' .* log 'ended/custom', .* are: ended/customer, traffic\. Did .* ended/customer\?",
     ):
         features_of(lambda row, at, past: getattr(past, ask)("ended/custom", row["customer"], at, 1, 1)[0])
 
@@ -104,7 +104,7 @@ def test_a_column_that_the_contract_does_not_have_is_named() -> None:
 )
 def test_a_decision_on_a_whole_column_points_to_the_helpers(asked: Asked) -> None:
     with pytest.raises(
-        UserError, match=r"'own' of problem/features.py decides on a whole column .* lookup, clip"
+        UserError, match=r"'own' of problem/features.py treats a whole column .* lookup, clip"
     ):
         features_of(asked)
 
@@ -116,9 +116,7 @@ def test_so_it_does_in_the_function_of_an_event() -> None:
 
     made = prepared("binary")
     definitions = replace(FEATURES, events={**FEATURES.events, "delivery": delivery})
-    with pytest.raises(
-        UserError, match=r"A function in EVENTS of problem/features.py decides on a whole column"
-    ):
+    with pytest.raises(UserError, match=r"A function in EVENTS of problem/features.py treats a whole column"):
         build_features(definitions, made.rows, made.event_tables.events, made.event_tables.reference)
 
 

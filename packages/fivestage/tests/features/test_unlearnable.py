@@ -61,7 +61,7 @@ def test_what_cannot_be_counted_is_refused_and_leaves_the_history_as_it_was(
 
 def test_a_first_event_that_cannot_be_counted_leaves_no_history() -> None:
     store = OnlineFeatureStore()
-    with pytest.raises(UnlearnableEventError, match="'sales' cannot take in"):
+    with pytest.raises(UnlearnableEventError, match="'sales' cannot store"):
         store.add(AdditiveEvent("sales", "a", 0, (NAN,)))
     assert store.window("sales", "a", 10, 1.0, 1) == (0, 0)
     store.forget(0)

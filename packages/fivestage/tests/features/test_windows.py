@@ -1,4 +1,4 @@
-"""The batch and the stream are one past: same facts, same answers, to the last bit."""
+"""The offline and the online store agree: the same events give the same answers, to the last bit."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ from fivestage.features.stores import (
 
 KEYS = ("a", "b", "c")
 MOMENT = st.integers(0, 40)
-FACTS = st.lists(
+EVENTS = st.lists(
     st.tuples(st.sampled_from(KEYS[:2]), st.integers(0, 9), MOMENT, st.integers(-5, 5)), max_size=40
 )
 QUESTIONS = st.lists(
@@ -35,27 +35,27 @@ QUESTIONS = st.lists(
 )
 
 
-def stream(facts: list[Any], *, tally: bool) -> OnlineFeatureStore:
+def stream(events: list[Any], *, additive: bool) -> OnlineFeatureStore:
     history = OnlineFeatureStore()
-    for key, number, at, value in facts:
-        history.add(fact(key, (key, number), at * HOUR, value, tally=tally)[0])
-        history.add(fact(key, (key, number), at * HOUR, value, tally=tally)[1])
+    for key, number, at, value in events:
+        history.add(logged(key, (key, number), at * HOUR, value, additive=additive)[0])
+        history.add(logged(key, (key, number), at * HOUR, value, additive=additive)[1])
     return history
 
 
-def batch(facts: list[Any], *, tally: bool) -> OfflineFeatureStore:
-    if not facts:
+def batch(events: list[Any], *, additive: bool) -> OfflineFeatureStore:
+    if not events:
         return OfflineFeatureStore({})
-    keys, numbers, at, values = (list(column) for column in zip(*facts, strict=True))
+    keys, numbers, at, values = (list(column) for column in zip(*events, strict=True))
     names = Strings.of(keys)
     moments = np.array(at) * HOUR
     return OfflineFeatureStore.of(
-        fact(names, (names, np.array(numbers)), moments, np.array(values), tally=tally)
+        logged(names, (names, np.array(numbers)), moments, np.array(values), additive=additive)
     )
 
 
-def fact(single: Any, double: Any, at: Any, value: Any, *, tally: bool) -> list[LoggedEvent]:
-    if tally:
+def logged(single: Any, double: Any, at: Any, value: Any, *, additive: bool) -> list[LoggedEvent]:
+    if additive:
         return [
             AdditiveEvent("single", single, at, (value, value * value)),
             AdditiveEvent("double", double, at, (value,)),
@@ -66,14 +66,14 @@ def fact(single: Any, double: Any, at: Any, value: Any, *, tally: bool) -> list[
     ]
 
 
-@given(FACTS, QUESTIONS, st.randoms(use_true_random=False))
+@given(EVENTS, QUESTIONS, st.randoms(use_true_random=False))
 def test_streamed_windows_equal_the_batch_in_any_order(
-    facts: list[Any], questions: list[Any], random: Any
+    events: list[Any], questions: list[Any], random: Any
 ) -> None:
-    whole = batch(facts, tally=True)
-    shuffled = facts.copy()
+    whole = batch(events, additive=True)
+    shuffled = events.copy()
     random.shuffle(shuffled)
-    streamed = stream(shuffled, tally=True)
+    streamed = stream(shuffled, additive=True)
     for history, table in (
         (streamed, whole),
         (whole.history(), streamed.table()),
@@ -90,7 +90,7 @@ def test_streamed_windows_equal_the_batch_in_any_order(
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@given(first=FACTS, then=FACTS, questions=QUESTIONS, before=MOMENT)
+@given(first=EVENTS, then=EVENTS, questions=QUESTIONS, before=MOMENT)
 def test_windows_asked_together_are_those_asked_alone(
     compiled: bool,  # noqa: FBT001 (pytest names it)
     first: list[Any],
@@ -98,21 +98,21 @@ def test_windows_asked_together_are_those_asked_alone(
     questions: list[Any],
     before: int,
 ) -> None:
-    history = stream(first, tally=True)
+    history = stream(first, additive=True)
     asked = WindowQuery(
         2, tuple((log, hours) for hours in (0.5, 5, 50) for log in ("single", "double", "none"))
     )
     with patch("fivestage.features.stores.library", library if compiled else lambda _: None):
-        for change in ("none", "facts", "forget"):
-            if change == "facts":
+        for change in ("none", "events", "forget"):
+            if change == "events":
                 for key, number, at, value in then:
-                    for one in fact(key, (key, number), at * HOUR, value, tally=True):
+                    for one in logged(key, (key, number), at * HOUR, value, additive=True):
                         history.add(one)
             elif change == "forget":
                 history.forget(before * HOUR)
             for key, number, at, _ in questions:
                 keys = {"single": key, "double": (key, number), "none": key}
-                alone = [history.window(log, keys[log], at * HOUR, hours, 2) for log, hours in asked.of]
+                alone = [history.window(log, keys[log], at * HOUR, hours, 2) for log, hours in asked.windows]
                 assert history.windows(asked, keys, at * HOUR) == alone
                 columns = {
                     "single": Strings.of([key]),
@@ -124,33 +124,33 @@ def test_windows_asked_together_are_those_asked_alone(
     assert bool(history._compiled) is compiled
 
 
-@given(FACTS, FACTS)
+@given(EVENTS, EVENTS)
 def test_columns_see_what_was_added_since_they_were_last_asked(first: list[Any], then: list[Any]) -> None:
-    history = stream(first, tally=True)
+    history = stream(first, additive=True)
     history.table()
     for key, number, at, value in then:
-        for one in fact(key, (key, number), at * HOUR, value, tally=True):
+        for one in logged(key, (key, number), at * HOUR, value, additive=True):
             history.add(one)
     asked = (Strings.of(KEYS), np.full(len(KEYS), 40 * HOUR), 50, 2)
     assert np.array_equal(
-        history.table().window("single", *asked), batch(first + then, tally=True).window("single", *asked)
+        history.table().window("single", *asked), batch(first + then, additive=True).window("single", *asked)
     )
 
 
-@given(FACTS, QUESTIONS)
-def test_windows_equal_the_definition(facts: list[Any], questions: list[Any]) -> None:
-    history = stream(facts, tally=True)
+@given(EVENTS, QUESTIONS)
+def test_windows_equal_the_definition(events: list[Any], questions: list[Any]) -> None:
+    history = stream(events, additive=True)
     for key, _, at, hours in questions:
-        inside = [value for name, _, known, value in facts if name == key and at - hours < known <= at]
+        inside = [value for name, _, known, value in events if name == key and at - hours < known <= at]
         expected = (len(inside), sum(inside), sum(value * value for value in inside))
         assert history.window("single", key, at * HOUR, hours, 2) == expected
 
 
-@given(FACTS, QUESTIONS)
-def test_latest_reading_is_the_same_in_stream_and_batch(facts: list[Any], questions: list[Any]) -> None:
-    ordered = sorted(facts, key=lambda one: one[2])
-    whole = batch(ordered, tally=False)
-    streamed = stream(ordered, tally=False)
+@given(EVENTS, QUESTIONS)
+def test_latest_reading_is_the_same_in_stream_and_batch(events: list[Any], questions: list[Any]) -> None:
+    ordered = sorted(events, key=lambda one: one[2])
+    whole = batch(ordered, additive=False)
+    streamed = stream(ordered, additive=False)
     for history, table in ((streamed, whole), (whole.history(), streamed.table())):
         for key, _, at, hours in questions:
             online = history.latest("single", key, at * HOUR, hours, 2)
@@ -158,17 +158,17 @@ def test_latest_reading_is_the_same_in_stream_and_batch(facts: list[Any], questi
             assert np.array_equal(online, [column[0] for column in offline], equal_nan=True)
 
 
-@given(FACTS, QUESTIONS, MOMENT)
-def test_nothing_after_the_decision_is_seen(facts: list[Any], questions: list[Any], change: int) -> None:
+@given(EVENTS, QUESTIONS, MOMENT)
+def test_nothing_after_the_decision_is_seen(events: list[Any], questions: list[Any], change: int) -> None:
     for key, _, at, hours in questions:
-        scrambled = [(k, n, t, v if t <= at else v + change) for k, n, t, v in facts]
-        before = stream(facts, tally=True).window("single", key, at * HOUR, hours, 2)
-        assert stream(scrambled, tally=True).window("single", key, at * HOUR, hours, 2) == before
+        scrambled = [(k, n, t, v if t <= at else v + change) for k, n, t, v in events]
+        before = stream(events, additive=True).window("single", key, at * HOUR, hours, 2)
+        assert stream(scrambled, additive=True).window("single", key, at * HOUR, hours, 2) == before
 
 
-@given(FACTS, QUESTIONS, MOMENT)
-def test_forgetting_leaves_what_windows_reach(facts: list[Any], questions: list[Any], before: int) -> None:
-    whole, trimmed = stream(facts, tally=True), stream(facts, tally=True)
+@given(EVENTS, QUESTIONS, MOMENT)
+def test_forgetting_leaves_what_windows_reach(events: list[Any], questions: list[Any], before: int) -> None:
+    whole, trimmed = stream(events, additive=True), stream(events, additive=True)
     trimmed.forget(before * HOUR)
     for key, _, at, hours in questions:
         if at - hours >= before:
@@ -184,7 +184,7 @@ def test_a_silent_log_answers_nothing() -> None:
 
 
 def test_tallies_must_be_whole() -> None:
-    with pytest.raises(UnlearnableEventError, match="no whole numbers"):
+    with pytest.raises(UnlearnableEventError, match="not whole numbers"):
         OfflineFeatureStore.of([AdditiveEvent("log", Strings.of(["a"]), np.array([1]), (np.array([0.5]),))])
 
 

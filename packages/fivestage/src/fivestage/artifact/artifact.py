@@ -266,18 +266,20 @@ def _arrays(table: OfflineFeatureStore) -> dict[str, NDArray[Any]]:
         arrays[f"{name}|keys"] = np.frombuffer(json.dumps(log.keys).encode(), dtype=np.uint8)
         arrays[f"{name}|starts"] = log.starts
         arrays[f"{name}|times"] = log.times
-        arrays[f"{name}|{'tally' if log.tally else 'reading'}"] = log.values
+        arrays[f"{name}|{'tally' if log.additive else 'reading'}"] = log.values
     return arrays
 
 
 def _table(arrays: Mapping[str, NDArray[Any]]) -> OfflineFeatureStore:
     logs = {}
     for name in dict.fromkeys(array.split("|")[0] for array in arrays):
-        tally = f"{name}|tally" in arrays
+        additive = f"{name}|tally" in arrays
         keys: list[Key] = [
             tuple(key) if isinstance(key, list) else key
             for key in json.loads(arrays[f"{name}|keys"].tobytes())
         ]
-        values = arrays[f"{name}|tally" if tally else f"{name}|reading"]
-        logs[name] = EventLog(tally, tuple(keys), arrays[f"{name}|starts"], arrays[f"{name}|times"], values)
+        values = arrays[f"{name}|tally" if additive else f"{name}|reading"]
+        logs[name] = EventLog(
+            additive, tuple(keys), arrays[f"{name}|starts"], arrays[f"{name}|times"], values
+        )
     return OfflineFeatureStore(logs)

@@ -1,1 +1,1 @@
-"""Point-in-time features: one implementation for a table and for one row."""
+"""Point-in-time features: one implementation for whole tables and for single rows."""

@@ -1,4 +1,4 @@
-"""What a feature set sees in training: the row and past as in service, with a sentence for each mistake."""
+"""The row and the point-in-time view that feature sets receive in training, which explain mistakes."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError, did_you_mean
 from fivestage.features.stores import HOUR, OfflineFeatureStore, WindowQuery
 
 FILE = "problem/features.py"
-OF_COLUMNS = (  # numpy's own words, and Python's of a text column in a set or as a key
+COLUMN_ERRORS = (  # of numpy, and of Python where a text column is looked up in a set or used as a key
     "truth value of an array",
     "arrays can be converted to Python scalars",
     "unhashable type: 'Strings'",
@@ -20,21 +20,21 @@ OF_COLUMNS = (  # numpy's own words, and Python's of a text column in a set or a
 
 @contextmanager
 def for_whole_columns(function: str) -> Iterator[None]:
-    """Explain what numpy says of code that is written for single values, such as an `if`."""
+    """Explain errors of code that is written for single values, such as an `if`, but receives columns."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        if not any(words in str(error) for words in OF_COLUMNS):
+        if not any(words in str(error) for words in COLUMN_ERRORS):
             raise
         raise UserError(
-            f"{function} of {FILE} decides on a whole column as if it were one value: training passes "
-            "columns. In place of if, and, or, not, in, min, max and math use arithmetic and the helpers of "
+            f"{function} of {FILE} treats a whole column as one value: training passes columns. Instead of "
+            "if, and, or, not, in, min, max and math, use arithmetic and the helpers of "
             "fivestage.common.columns: lookup, clip, later, length."
         ) from error
 
 
 class CheckedRow(dict[str, Any]):
-    """A row that says which of its columns is unknown."""
+    """A row that explains access to a column it does not have."""
 
     def __init__(self, columns: Mapping[str, Any], feature_set: str) -> None:
         super().__init__(columns)
@@ -43,19 +43,19 @@ class CheckedRow(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         raise UserError(
             f"The feature set {self._set!r} of {FILE} reads row[{name!r}], which is not a column of the "
-            f"contract: what stands there under columns is known at the decision.{did_you_mean(name, self)}"
+            f"contract: only its columns are known at the decision.{did_you_mean(name, self)}"
         )
 
 
 class CheckedView:
-    """A point-in-time view that refuses logs without events, and windows beyond the history that is kept.
+    """A point-in-time view that refuses unknown logs, and windows longer than the service keeps events.
 
     Args:
-        past: what is known.
+        past: the store to query.
         at: the rows' decision times, epoch seconds.
-        feature_set: which one asks.
-        reach_hours: what its definitions promise.
-        logs: the names of all logs; None where some kind of event has none, whose logs are unknown.
+        feature_set: the name of the feature set, for messages.
+        reach_hours: the `reach_hours` of the definitions.
+        logs: the names of all logs; None if they are unknown, because some kinds of event have no events.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class CheckedView:
         self._require(log, at, hours)
         return self._past.window(log, key, at, hours, width)
 
-    def windows(self, asked: WindowQuery, keys: Mapping[str, Any], at: Ints) -> list[tuple[Floats, ...]]:
+    def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Ints) -> list[tuple[Floats, ...]]:
         """See `PointInTimeView.windows`."""
-        for log, hours in asked.of:
+        for log, hours in query.windows:
             self._require(log, at, hours)
-        return self._past.windows(asked, keys, at)
+        return self._past.windows(query, keys, at)
 
     def latest(self, log: str, key: Any, at: Ints, hours: float, width: int) -> tuple[Floats, ...]:
         """See `PointInTimeView.latest`."""
@@ -88,13 +88,13 @@ class CheckedView:
         if self._logs is not None and log not in self._logs:
             known = ", ".join(sorted(self._logs)) or "none"
             raise UserError(
-                f"The feature set {self._set!r} of {FILE} asks for the log {log!r}, which no function of "
-                f"EVENTS adds to: there is {known}.{did_you_mean(log, self._logs)}"
+                f"The feature set {self._set!r} of {FILE} queries the log {log!r}, which no function in "
+                f"EVENTS adds to. The logs are: {known}.{did_you_mean(log, self._logs)}"
             )
-        before = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
-        if before + hours > self._reach:
+        earlier = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
+        if earlier + hours > self._reach:
             raise UserError(
-                f"The feature set {self._set!r} of {FILE} looks {before + hours:g} hours back in the log "
+                f"The feature set {self._set!r} of {FILE} looks {earlier + hours:g} hours back in the log "
                 f"{log!r}, further than REACH_HOURS, which is {self._reach:g}: the service keeps no older "
                 f"events. Raise REACH_HOURS in {FILE}, or shorten the window."
             )

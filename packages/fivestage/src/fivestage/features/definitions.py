@@ -1,4 +1,4 @@
-"""A project's features: what each kind of event adds to the log, and the sets that are computed from it."""
+"""A project's features: what each kind of event adds to the logs, and the feature sets computed from them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from fivestage.features.stores import (
     converted,
 )
 
-Reference = Mapping[str, Mapping[str, Any]]  # tables that do not change: column, then key
+Reference = Mapping[str, Mapping[str, Any]]  # static tables: values by column, then key
 Features = dict[str, Value]
 EventMapper = Callable[[Row, Reference], Sequence[LoggedEvent]]
 FeatureSet = Callable[[Row, Value, PointInTimeView, Reference], Features]
-Frame = Any  # columns by name: a data frame, which the service does not know, or a dictionary of lists
+Frame = Any  # columns by name: a data frame, or a dictionary of lists in the service, which has no pandas
 
-TEXT = "OUST"  # numpy's kinds
-UNDEFINED = (ArithmeticError, ValueError)  # what arithmetic raises that has no result
-SPARE_HOURS = 24  # events may count from later on than they were known, by this
+TEXT = "OUST"  # kinds of numpy's dtypes
+UNDEFINED = (ArithmeticError, ValueError)  # raised by arithmetic without a result, such as 1 / 0
+SPARE_HOURS = 24  # a logged event may count from up to this long after its event became known
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class FeatureDefinitions:
     """The features of a project, used by training, serving and monitoring alike.
 
     Args:
-        events: for each kind of event of the contract, what it adds to the log.
+        events: for each kind of event in the contract, the function that maps it to logged events.
         sets: named groups of features, each a function of a row, its decision time (epoch seconds), the
             point-in-time view and the reference tables.
-        reach_hours: no window looks further back than this.
+        reach_hours: the longest time that a window looks back.
     """
 
     events: Mapping[str, EventMapper]
@@ -45,11 +45,11 @@ class FeatureDefinitions:
 
     @property
     def lookback_seconds(self) -> int:
-        """No feature sees what was known longer ago."""
+        """The age, in seconds, beyond which no event affects a feature."""
         return round((self.reach_hours + SPARE_HOURS) * HOUR)
 
     def offline_store(self, events: Mapping[str, Frame], reference: Reference) -> OfflineFeatureStore:
-        """All events, by kind, as one past for a batch."""
+        """Build an offline store from tables of events, by kind."""
         return OfflineFeatureStore.of(
             logged
             for kind, frame in events.items()
@@ -58,23 +58,23 @@ class FeatureDefinitions:
         )
 
     def logged(self, kind: str, event: Row, reference: Reference) -> list[LoggedEvent]:
-        """What one event adds to the log, proven to be learnable.
+        """Map an event to the logged events that it adds, and check that a store can hold them.
 
         Args:
-            kind: of the contract's events.
+            kind: the kind of event, as the contract names it.
             event: its columns; timestamps are epoch seconds.
-            reference: the tables that do not change.
+            reference: the static tables.
 
         Returns:
-            The events of the log.
+            The logged events.
 
         Raises:
-            UnlearnableEventError: when the history could not take one of them in.
+            UnlearnableEventError: when a store cannot hold one of them.
         """
         try:
             found = list(self.events[kind](event, reference))
         except (ArithmeticError, TypeError, ValueError) as error:
-            raise UnlearnableEventError(f"An event of the kind {kind} cannot be counted: {error}.") from error
+            raise UnlearnableEventError(f"An event of the kind {kind} cannot be logged: {error}.") from error
         for one in found:
             converted(one)
         return found
@@ -82,7 +82,7 @@ class FeatureDefinitions:
     def compute(
         self, sets: Iterable[str], row: Row, at: Value, past: PointInTimeView, reference: Reference
     ) -> Features:
-        """The named sets' features, for one row or for columns of rows."""
+        """Compute the features of the named sets, for one row or for columns of rows."""
         features: Features = {}
         for name in sets:
             features.update(self.sets[name](row, at, past, reference))
@@ -91,13 +91,14 @@ class FeatureDefinitions:
     def compute_undefined(
         self, sets: Iterable[str], row: Row, at: int, past: PointInTimeView, reference: Reference
     ) -> tuple[Features, set[str]]:
-        """One row's features where `compute` failed, as a division by zero does, by numpy's arithmetic.
+        """Compute one row's features with numpy's arithmetic, after `compute` has failed.
 
-        That is the arithmetic of whole columns, so that what is undefined there is missing here.
+        Numpy does not raise on a division by zero. Whole columns use the same arithmetic, so a feature that
+        is undefined offline is missing online.
 
         Returns:
-            The features that could be computed, and the names of those that have no value; of a set that
-            fails all the same, its own name.
+            The features that could be computed, and the names of those without a value; for a set that fails
+            again, the name of the set.
         """
         scalars = {
             name: value if isinstance(value, str) else np.float64(value) for name, value in row.items()
@@ -122,7 +123,7 @@ class FeatureDefinitions:
 
 
 class _NumpyView:
-    """A point-in-time view whose numbers are numpy's, which divide by zero."""
+    """A point-in-time view that returns numpy's numbers, which can be divided by zero."""
 
     def __init__(self, past: PointInTimeView) -> None:
         self._past = past
@@ -130,8 +131,8 @@ class _NumpyView:
     def window(self, log: str, key: Any, at: Value, hours: float, width: int = 0) -> tuple[Value, ...]:
         return tuple(map(np.float64, self._past.window(log, key, at, hours, width)))
 
-    def windows(self, asked: WindowQuery, keys: Mapping[str, Any], at: Value) -> list[tuple[Value, ...]]:
-        return [tuple(map(np.float64, one)) for one in self._past.windows(asked, keys, at)]
+    def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Value) -> list[tuple[Value, ...]]:
+        return [tuple(map(np.float64, one)) for one in self._past.windows(query, keys, at)]
 
     def latest(self, log: str, key: Any, at: Value, hours: float, width: int) -> tuple[Value, ...]:
         return tuple(map(np.float64, self._past.latest(log, key, at, hours, width)))
@@ -142,14 +143,11 @@ def _is_infinite(value: Value) -> bool:
 
 
 def columns_of(frame: Frame) -> dict[str, Any]:
-    """Columns of a table in the form features see: text as `Strings`, numbers as arrays.
-
-    A data frame is such a table; so is a dictionary of lists.
-    """
+    """Convert a data frame, or a dictionary of lists, to what features receive: `Strings` and arrays."""
     columns: dict[str, Any] = {}
     for name in frame:
         column = frame[name]
-        if hasattr(column, "factorize") and column.dtype.kind in TEXT:  # a data frame's, which is faster
+        if hasattr(column, "factorize") and column.dtype.kind in TEXT:  # faster for data frames
             codes, distinct = column.factorize(use_na_sentinel=False)
             columns[name] = _texts(Strings(codes, tuple(distinct)))
             continue
@@ -158,10 +156,10 @@ def columns_of(frame: Frame) -> dict[str, Any]:
     return columns
 
 
-def _texts(found: Strings) -> Strings:
-    """Text of which some may be missing, which data frames and JSON write in several ways: empty then."""
-    distinct: tuple[Any, ...] = found.values
+def _texts(column: Strings) -> Strings:
+    """Replace missing texts, which may be None or NaN, by empty ones."""
+    distinct: tuple[Any, ...] = column.values
     if all(isinstance(one, str) for one in distinct):
-        return found
+        return column
     texts = Strings.of("" if one is None or one != one else one for one in distinct)  # noqa: PLR0124 (NaN)
-    return Strings(texts.codes[found.codes], texts.values)
+    return Strings(texts.codes[column.codes], texts.values)

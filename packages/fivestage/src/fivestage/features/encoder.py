@@ -1,4 +1,4 @@
-"""Text features as numbers, and features as the matrix that a model sees."""
+"""Encode text features as numbers, and stack features to the matrix that a model receives."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ BLOCK = 4_096
 
 
 def encode(features: Mapping[str, Value], categories: Mapping[str, Mapping[str, float]]) -> dict[str, Value]:
-    """Text features as the numbers they were trained with; missing where training never saw the value."""
+    """Encode text features with the numbers of training; a value that training did not have becomes NaN."""
     return {
         name: lookup(categories[name], value, UNKNOWN) if name in categories else value
         for name, value in features.items()
@@ -19,16 +19,16 @@ def encode(features: Mapping[str, Value], categories: Mapping[str, Mapping[str, 
 
 
 def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Floats:
-    """Encoded columns as rows x features, in the order of training; what is infinite is missing."""
+    """Stack encoded columns to rows x features, in the order of `names`; infinite values become NaN."""
     table = np.empty((rows, len(names)))
     if rows <= BLOCK:
-        for place, name in enumerate(names):
-            table[:, place] = encoded[name]
-    else:  # as many rows at a time as the processor's cache holds
+        for index, name in enumerate(names):
+            table[:, index] = encoded[name]
+    else:  # in blocks that fit into the processor's cache
         columns = [np.asarray(encoded[name], dtype=np.float64) for name in names]
         for start in range(0, rows, BLOCK):
             block = slice(start, start + BLOCK)
-            for place, column in enumerate(columns):
-                table[block, place] = column[block] if column.ndim else column
+            for index, column in enumerate(columns):
+                table[block, index] = column[block] if column.ndim else column
     table[np.isinf(table)] = UNKNOWN
     return table

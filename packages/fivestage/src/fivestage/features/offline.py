@@ -1,4 +1,4 @@
-"""Features of whole tables, as of each row's decision time, and as the numbers that models see."""
+"""Compute the features of whole tables, as of each row's decision time, and encode them for models."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,7 +11,7 @@ from fivestage.features.definitions import FeatureDefinitions, Features, Referen
 from fivestage.features.encoder import encode, matrix
 from fivestage.features.stores import OfflineFeatureStore
 
-Categories = dict[str, dict[str, float]]  # by feature: the number of each text value
+Categories = dict[str, dict[str, float]]  # by feature: the code of each text value
 
 
 def build_features(
@@ -21,35 +21,35 @@ def build_features(
     reference: Reference,
     sets: Iterable[str] | None = None,
 ) -> pd.DataFrame:
-    """The features of the named sets, or of all, one line a row; text features stay text.
+    """Compute the features of a table's rows; text features stay text.
 
     Args:
         definitions: the project's features.
-        rows: one line a row: the contract's columns, and `decision_at` in int64 epoch seconds.
-        events: a frame for each kind of event, one line an event, timestamps in epoch seconds.
-        reference: the tables that do not change, by column, then key.
+        rows: the contract's columns, and `decision_at` in int64 epoch seconds.
+        events: a frame for each kind of event, timestamps in epoch seconds.
+        reference: the static tables, by column, then key.
         sets: names of feature sets; None for all.
 
     Returns:
-        Rows x features, by the index of `rows`.
+        Rows x features, with the index of `rows`.
 
     Raises:
-        UserError: when a set reads an unknown column or log, looks back beyond the reach of the definitions,
+        UserError: when a set reads an unknown column or log, looks back further than the definitions' reach,
             or treats a column as one value.
-        ValueError: when a set's arithmetic raises one.
+        ValueError: when a set's own arithmetic raises it.
     """
     with for_whole_columns("A function in EVENTS"):
         past = definitions.offline_store(events, reference)
     at, columns = rows["decision_at"].to_numpy(dtype=np.int64), columns_of(rows)
-    whole = all(len(events.get(kind, ())) for kind in definitions.events)
-    logs = past.logs if whole else None
-    found: Features = {}
+    complete = all(len(events.get(kind, ())) for kind in definitions.events)
+    logs = past.logs if complete else None
+    features: Features = {}
     for name in definitions.sets if sets is None else sets:
         row, view = CheckedRow(columns, name), CheckedView(past, at, name, definitions.reach_hours, logs)
         with for_whole_columns(f"The feature set {name!r}"):
-            found.update(definitions.compute([name], row, at, view, reference))
+            features.update(definitions.compute([name], row, at, view, reference))
     return pd.DataFrame(
-        {name: value.texts() if isinstance(value, Strings) else value for name, value in found.items()},
+        {name: value.texts() if isinstance(value, Strings) else value for name, value in features.items()},
         index=rows.index,
     )
 
@@ -57,15 +57,15 @@ def build_features(
 def names_by_set(
     definitions: FeatureDefinitions, rows: pd.DataFrame, reference: Reference
 ) -> dict[str, tuple[str, ...]]:
-    """The features of each set, asked of the sets themselves with one row and an empty past.
+    """The names of each set's features, found by computing them for one row with an empty store.
 
     Args:
         definitions: the project's features.
-        rows: at least one line: the contract's columns, and `decision_at` in epoch seconds.
-        reference: the tables that do not change, by column, then key.
+        rows: at least one row: the contract's columns, and `decision_at` in epoch seconds.
+        reference: the static tables, by column, then key.
 
     Returns:
-        For each set, the names of its features, in their order.
+        For each set, the names of its features, in order.
     """
     row, at = columns_of(rows.head(1)), rows["decision_at"].to_numpy(dtype=np.int64)[:1]
     empty = OfflineFeatureStore({})
@@ -73,42 +73,42 @@ def names_by_set(
 
 
 def learn_categories(features: pd.DataFrame) -> Categories:
-    """A number for each text value, the most frequent first.
+    """Number the values of each text feature, the most frequent first.
 
     Args:
-        features: rows to learn from, text still as text.
+        features: rows x features to learn from, text as text.
 
     Returns:
-        For each text feature, its values and their numbers, from 0.
+        For each text feature, the code of each value, from 0.
     """
     return {str(name): _by_frequency(values) for name, values in features.items() if is_text(values)}
 
 
 def _by_frequency(values: pd.Series) -> dict[str, float]:
-    """Of values as frequent as each other, the first to be seen comes first."""
+    """Codes by frequency; equally frequent values are in order of first appearance."""
     codes, known = pd.factorize(values)
     order = np.argsort(-np.bincount(codes[codes >= 0], minlength=len(known)), kind="stable")
-    return {known[place]: float(code) for code, place in enumerate(order)}
+    return {known[index]: float(code) for code, index in enumerate(order)}
 
 
 def is_text(values: pd.Series) -> bool:
-    """Whether a feature is text, which models see as numbers of its values.
+    """Whether a feature is text, which is encoded for models.
 
     Args:
         values: a feature's column.
 
     Returns:
-        True where the dtype is of objects or of texts.
+        True if the dtype is object or text.
     """
     return values.dtype.kind in "OUT"
 
 
 def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
-    """Features as numbers, encoded the way the service does it.
+    """Encode features as numbers, with the same code as the service.
 
     Args:
-        features: one line a row, text as text.
-        categories: as `learn_categories` found them; a value that they lack becomes NaN.
+        features: rows x features, text as text.
+        categories: as returned by `learn_categories`; values without a code become NaN.
 
     Returns:
         Rows x features, float64, in the order of the columns.

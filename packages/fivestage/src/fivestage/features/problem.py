@@ -1,4 +1,4 @@
-"""What a project tells the library: its contract, its tables, its features."""
+"""The interface between a project and the library: contract, tables, features and candidates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tables:
-    """Cleaned tables.
+    """The cleaned tables of a project.
 
-    `rows`: one a decision: contract's columns, `decision_at`, label, `known_at`; by decision and identity.
-    `events`: the frames of the contract's events, each by the moment it is known.
-    `reference`: what does not change.
-    `rejected`: what was not believed, by table and line of its file; `kept` if only a value was set missing.
+    `rows`: one per decision: contract's columns, `decision_at`, label, `known_at`; by decision and identity.
+    `events`: a frame for each of the contract's events, sorted by the time at which they became known.
+    `reference`: static tables, by column, then key.
+    `rejected`: invalid values, by table and line of the file; `kept` if only the value was set to missing.
     `quality`: counts and shares for the report.
     """
 
@@ -32,10 +32,10 @@ class Tables:
 
 
 class Problem(Protocol):
-    """The business problem that a project is about: the one object through which its own code is called.
+    """A business problem: the object through which the library calls a project's own code.
 
-    `problem/__init__.py` of a project builds it. What needs pandas is imported within its methods, so that
-    the service can do without.
+    `problem/__init__.py` of a project builds it. Its methods import what needs pandas, so that the service
+    runs without pandas.
     """
 
     @property
@@ -45,34 +45,34 @@ class Problem(Protocol):
 
     @property
     def features(self) -> FeatureDefinitions:
-        """What events add to the log, and the feature sets computed from it."""
+        """What events add to the logs, and the feature sets computed from them."""
         ...
 
     def candidates(self, rows: int, text: Sequence[str]) -> Mapping[str, Any]:
-        """The models that are tried: unfitted scikit-learn estimators by name, cheap ones first.
+        """The candidate models: unfitted scikit-learn estimators by name, cheapest first.
 
         Args:
-            rows: how many there are to learn from.
-            text: the names of the features that are text, which estimators see as numbers of their values.
+            rows: number of rows to learn from.
+            text: names of the text features, which estimators receive as codes of their values.
         """
         ...
 
     def digest(self) -> str:
-        """SHA-256 of the raw data: another one, and nothing is taken from a cache."""
+        """SHA-256 of the raw data; when it changes, cached results are not used."""
         ...
 
     def load(self, contract: Contract, part: str = "") -> Tables:
-        """The cleaned tables, with all their parts or of a part alone.
+        """Load the cleaned tables, complete or one part of them.
 
         Raises:
-            UserError: a table cannot be read, or the contract asks for what the tables do not have.
+            UserError: when a table cannot be read, or the contract requires something that the tables lack.
         """
         ...
 
     def parts(self) -> tuple[str, ...]:
-        """The names of the raw tables' parts; none where they are whole."""
+        """The names of the parts of the raw data; none if the tables are not partitioned."""
         ...
 
     def read_batch(self, source: str, contract: Contract) -> pd.DataFrame | None:
-        """Rows to score, from a table with headers of its own; None for a table with the contract's."""
+        """Read rows to score from a table with its own headers; None for a table with the contract's."""
         ...
