@@ -34,7 +34,7 @@ prepare_environment()
 import pandas as pd  # noqa: E402
 
 from fivestage.artifact.artifact import Artifact, Lineage  # noqa: E402
-from fivestage.artifact.calibration import LINKS  # noqa: E402
+from fivestage.artifact.calibration import CALIBRATIONS  # noqa: E402
 from fivestage.contract.contract import epoch  # noqa: E402
 from fivestage.data.event_tables import EventTables  # noqa: E402
 from fivestage.data.splits import TemporalSplit, cut  # noqa: E402
@@ -101,7 +101,7 @@ def small_artifact(problem_slice: ProblemSlice) -> Artifact:
     contract, one = PROBLEM.contract, problem_slice
     sample = training_sample(one.rows, one.features, one.windows, contract)
     candidates = PROBLEM.candidates(len(one.windows.train), tuple(sample.categories))
-    selection = Selection(next(iter(candidates)), {}, LINKS[contract.task](), ())
+    selection = Selection(next(iter(candidates)), {}, CALIBRATIONS[contract.task](), ())
     fitted = fit_chosen(sample, one.windows, selection, contract, candidates)
     lineage = Lineage("data", contract.digest, "lock", "code")
     return fitted.artifact(one.rows, one.windows, one.events, PROBLEM, lineage)

@@ -69,7 +69,7 @@ def test_forecasts_are_finite_and_differ_between_rows(
         (
             "1",
             False,
-            "the champion, version 1, cannot be asked: The project has no feature left_out any more",
+            "the champion, version 1, cannot be asked: The project no longer has feature left_out",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def streamed(made: Engine, flights: SyntheticFlights, days: int) -> list[int]:
 def test_what_no_window_reaches_is_forgotten(artifact: Artifact, flights: SyntheticFlights) -> None:
     made = Engine(replace(artifact, history=artifact.history.__class__({})), PROBLEM.features)
     held = streamed(made, flights, 80)
-    kept_days = made._kept // DAY
+    kept_days = made._retention // DAY
     assert max(held[kept_days + 3 :]) < 1.05 * held[kept_days + 3]
     assert held[kept_days // 2] < 0.7 * held[kept_days]
 
@@ -46,15 +46,15 @@ def test_forgetting_changes_no_answer(artifact: Artifact, flights: SyntheticFlig
     forgetful = Engine(artifact, PROBLEM.features)
     streamed(forgetful, flights, 80)
     faithful = Engine(artifact, PROBLEM.features)
-    faithful._kept = 10**9
+    faithful._retention = 10**9
     streamed(faithful, flights, 80)
     assert facts_held(forgetful.history) < facts_held(faithful.history)
     now = START + 79 * DAY
     for place in range(50):
         late = flights.row(place) | {"scheduled_departure": now - 6 * DAY + place * HOUR}
         assert np.array_equal(
-            forgetful._names(encode(forgetful.features(late), artifact.categories)),
-            faithful._names(encode(faithful.features(late), artifact.categories)),
+            forgetful._feature_values(encode(forgetful.features(late), artifact.categories)),
+            faithful._feature_values(encode(faithful.features(late), artifact.categories)),
             equal_nan=True,
         )
 

@@ -394,13 +394,13 @@ def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
 @cache
 def synthetic_fitted(task: str) -> Fitted:
     """A small model of a task."""
-    from fivestage.artifact.calibration import LINKS
+    from fivestage.artifact.calibration import CALIBRATIONS
     from fivestage.training.packaging import fit_chosen
     from fivestage.training.selection import Selection
 
     one = prepared(task)
     candidates = one.problem.candidates(len(one.windows.train), ())
-    selection = Selection(next(iter(candidates)), {}, LINKS[task](), ())
+    selection = Selection(next(iter(candidates)), {}, CALIBRATIONS[task](), ())
     return fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
 
 

@@ -97,7 +97,7 @@ def parts(model: Model, given: list[dict[str, Any]]) -> dict[str, float]:
 
     whole = each(lambda row: engine.predict([row]), rows)
     asked = each(engine.features, rows)
-    trees = each(scorer.one, vectors)
+    trees = each(scorer.forecast_one, vectors)
     found = {
         "decode and validate": each(model.rows.read, bodies),
         "features, from the history in memory": asked,

@@ -14,7 +14,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from fivestage.artifact.artifact import MANIFEST, Lineage, artifact_digest
-from fivestage.artifact.calibration import LINKS
+from fivestage.artifact.calibration import CALIBRATIONS
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 from fivestage.common.files import checksum_of
@@ -85,7 +85,7 @@ def load(folder: Path) -> RegisteredChallenger:
     with np.load(folder / WEIGHTS, allow_pickle=False) as arrays:
         transformer.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
     vocabulary = vocabulary_from_json(json.dumps(manifest["vocabulary"]))
-    calibration = LINKS[contract.task](**manifest["calibration"])
+    calibration = CALIBRATIONS[contract.task](**manifest["calibration"])
     challenger = Challenger(transformer.eval(), config, vocabulary, calibration)
     return RegisteredChallenger(challenger, contract, manifest["reference"])
 

@@ -85,7 +85,7 @@ def test_a_version_whose_features_are_gone_is_opened_for_no_service(version: Ver
     assert REGISTRY.open(version.version, definitions)[0] == version
     later = replace(definitions, sets={"order": definitions.sets["order"]})
     with pytest.raises(
-        UserError, match=r"Version 1 of .* cannot be asked: .* no feature set history any more"
+        UserError, match=r"Version 1 of .* cannot be asked: .* no longer has feature set history"
     ):
         REGISTRY.open(version.version, later)
 

@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 
 from fivestage.artifact.artifact import Artifact, save_artifact
-from fivestage.artifact.calibration import LINKS
+from fivestage.artifact.calibration import CALIBRATIONS
 from fivestage.artifact.engine import predict_table
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import Contract
@@ -185,7 +185,7 @@ def other_artifact() -> Artifact:
     """Another model of the same problem."""
     one = prepared("binary")
     candidates = one.problem.candidates(len(one.windows.train), ())
-    selection = Selection(next(iter(candidates)), {}, LINKS["binary"](0.5), ())
+    selection = Selection(next(iter(candidates)), {}, CALIBRATIONS["binary"](0.5), ())
     return packaged(one, fit_chosen(one.sample, one.windows, selection, one.contract, candidates))
 
 

@@ -58,7 +58,9 @@ def test_compiled_trees_of_several_outputs_answer_as_scikit_learn_does(task: str
     assert engine.scorer.why_slow == ""
     assert np.allclose(engine.scorer.margins(table), margins_of(task, models, table), rtol=1e-12, atol=1e-9)
     forecast = engine.scorer.forecast(table)
-    assert np.allclose([engine.scorer.one(row) for row in table.tolist()], forecast, rtol=1e-12, atol=1e-12)
+    assert np.allclose(
+        [engine.scorer.forecast_one(row) for row in table.tolist()], forecast, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -50,12 +50,12 @@ def scorer_of(trees: object) -> Scorer:
 def test_one_row_and_a_table_get_the_same_forecast_to_the_last_bit() -> None:
     scorer = scorer_of(trained(31))
     rows = probes(ensemble(trained(31)), 2000)
-    assert scorer.forecast(rows).tolist() == [scorer.one(row) for row in rows.tolist()]
+    assert scorer.forecast(rows).tolist() == [scorer.forecast_one(row) for row in rows.tolist()]
 
 
 def test_a_score_beyond_all_others_has_a_probability() -> None:
     """The exponential overflowed."""
-    assert [Calibration(1.0).of_one(margin) for margin in (-1000.0, 1000.0)] == [0.0, 1.0]
+    assert [Calibration(1.0).forecast_one(margin) for margin in (-1000.0, 1000.0)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("leaves", [2, 7, 31, 32, 33, 64])
@@ -66,7 +66,7 @@ def test_compiled_trees_answer_as_scikit_learn_does(leaves: int) -> None:
     rows = probes(ensemble(trees), 2000)
     expected = trees.predict_proba(rows)[:, 1]
     assert np.allclose(scorer.forecast(rows), expected, rtol=0, atol=1e-12)
-    assert np.allclose([scorer.one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
+    assert np.allclose([scorer.forecast_one(row) for row in rows.tolist()], expected, rtol=0, atol=1e-12)
 
 
 def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
@@ -75,7 +75,7 @@ def test_trees_too_wide_for_a_mask_run_in_treelite_and_say_so() -> None:
     assert "leaves" in scorer.why_slow
     rows = np.random.default_rng(1).integers(0, 4, (50, 6)).astype(float)
     assert np.allclose(scorer.forecast(rows), trees.predict_proba(rows)[:, 1], rtol=0, atol=1e-12)
-    assert scorer.one(rows[0].tolist()) == scorer.forecast(rows)[0]
+    assert scorer.forecast_one(rows[0].tolist()) == scorer.forecast(rows)[0]
 
 
 def test_models_that_are_no_sum_of_trees_run_in_treelite() -> None:
@@ -101,15 +101,15 @@ def test_tables_that_disagree_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     trees = trained(31)
     rows = probes(ensemble(trees))
     parity = Parity(rows, trees.decision_function(rows))
-    scorer_of(trees).require(parity)
+    scorer_of(trees).require_parity(parity)
     monkeypatch.setattr(scorer, "forest_of", wrong)
-    with pytest.raises(UserError, match="otherwise than the model it was made from"):
-        scorer_of(trees).require(parity)
+    with pytest.raises(UserError, match="scores differ from those of its original model"):
+        scorer_of(trees).require_parity(parity)
 
 
 def test_trees_cannot_be_held_against_nothing() -> None:
-    with pytest.raises(UserError, match="no answers of the original"):
-        scorer_of(trained(31)).require(Parity(np.empty((0, 6)), np.empty(0)))
+    with pytest.raises(UserError, match="lacks the original model"):
+        scorer_of(trained(31)).require_parity(Parity(np.empty((0, 6)), np.empty(0)))
 
 
 def test_without_a_compiler_treelite_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path
     assert type(found.artifact.models) is estimator(task, name)[1]
     save_artifact(found.artifact, tmp_path / "a")
     artifact = load_artifact(tmp_path / "a")
-    Scorer(artifact.models, artifact.calibration).require(artifact.parity)
+    Scorer(artifact.models, artifact.calibration).require_parity(artifact.parity)
     holdout = one.windows.holdout
     exact = 1e-9 if not getattr(artifact.models, "single", False) else 1e-4
     offline = artifact_forecast(artifact, one.features.iloc[holdout])
@@ -303,7 +303,7 @@ def test_a_refusal_says_in_short_what_was_tried() -> None:
     assert "cannot become an artifact of data. Tried: trees: it has none that can be read; " in sentence
     assert "; additive: it is no sum of a term for each feature; ONNX: " in sentence
     assert sentence.count("ONNX") == 1
-    assert "train again" not in sentence
+    assert "train again" not in sentence.lower()
     assert len(sentence) < 400
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fivestage.artifact.calibration import LINKS
+from fivestage.artifact.calibration import CALIBRATIONS
 from fivestage.artifact.engine import Engine
 from fivestage.artifact.extremes import extreme_rows, require_defined
 from fivestage.common.columns import Row, Value
@@ -52,7 +52,7 @@ def engine_of(problem: SyntheticProblem) -> Engine:
     with np.errstate(all="ignore"):
         one = prepare(problem, "2024-04-10")
     candidates = {"boosting": boosting("binary")}
-    selection = Selection("boosting", {}, LINKS["binary"](), ())
+    selection = Selection("boosting", {}, CALIBRATIONS["binary"](), ())
     fitted = fit_chosen(one.sample, one.windows, selection, one.contract, candidates)
     artifact = packaged(one, fitted)
     return Engine(artifact, problem.features)
@@ -61,7 +61,7 @@ def engine_of(problem: SyntheticProblem) -> Engine:
 @pytest.mark.parametrize(
     ("feature_set", "feature", "where"),
     [
-        (price, "price", "amount is at its least"),
+        (price, "price", "amount is at its minimum"),
         (careless, "share", "customer is a text that was never seen"),
     ],
 )
@@ -88,8 +88,8 @@ def always(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> 
 @pytest.mark.parametrize(
     ("feature_set", "feature", "where"),
     [
-        (usual, "from_usual", "amount is as in the example"),
-        (always, "share_of_none", "every column is as in its example"),
+        (usual, "from_usual", "amount is at its example value"),
+        (always, "share_of_none", "every column is at its example value"),
     ],
 )
 def test_the_column_that_is_to_blame_is_named_or_none(
@@ -159,7 +159,5 @@ def test_what_fails_in_other_ways_names_the_row_where_it_does() -> None:
         del at, past
         return {"value": 0.0 * row["amount"] if hasattr(row["amount"], "shape") else reference["absent"]}
 
-    with pytest.raises(
-        UserError, match=r"features of a row fail where every column is .*KeyError\('absent'\)"
-    ):
+    with pytest.raises(UserError, match=r"A feature fails where every column is .*KeyError\('absent'\)"):
         engine_of(dividing(failing, "own"))

@@ -96,7 +96,7 @@ def test_converted_trees_answer_as_scikit_learns_do(seed: int, missing: float, s
     expected = calibration.forecast(trees.decision_function(asked))
     converted = scorer_of(trees, calibration)
     assert np.abs(converted.forecast(asked) - expected).max() < 1e-9
-    assert converted.one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
+    assert converted.forecast_one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_a_missing_value_is_no_zero() -> None:

@@ -136,7 +136,7 @@ def test_a_changed_byte_is_refused(artifact: Artifact, tmp_path: Path, name: str
 def test_a_missing_file_is_refused(artifact: Artifact, tmp_path: Path, name: str) -> None:
     save_artifact(artifact, tmp_path / "a")
     (tmp_path / "a" / name).unlink()
-    with pytest.raises(UserError, match=r"is not a whole artifact .* Train or download it again"):
+    with pytest.raises(UserError, match=r"is not a complete artifact .* Train or download it again"):
         load_artifact(tmp_path / "a")
 
 
@@ -148,7 +148,7 @@ def test_trees_that_convert_into_others_are_refused(monkeypatch: pytest.MonkeyPa
     other = trees_of([fit_classifier(boosting("binary", max_iter=5, learning_rate=0.11), seen, label)])
     fit_chosen(made.sample, made.windows, selection, made.contract, few)
     monkeypatch.setattr(conversion, "trees_of", lambda _: other)
-    with pytest.raises(UserError, match="otherwise than the model it was made from"):
+    with pytest.raises(UserError, match="scores differ from those of its original model"):
         fit_chosen(made.sample, made.windows, selection, made.contract, few)
 
 
@@ -213,7 +213,7 @@ def test_a_manifest_names_no_file_but_an_artifacts_own(
     (tmp_path / "secret").write_text("of somebody else")
     manifest = json.loads((tmp_path / "a" / MANIFEST).read_text())
     (tmp_path / "a" / MANIFEST).write_text(json.dumps(manifest | change))
-    with pytest.raises(UserError, match=r"is not a whole artifact \(the manifest"):
+    with pytest.raises(UserError, match=r"is not a complete artifact \(the manifest"):
         load_artifact(tmp_path / "a")
 
 

@@ -14,7 +14,7 @@ from fivestage.training.selection import Selection
 from fivestage.training.version_evaluation import VersionEvaluation
 from tests.synthetic import FEATURES, Prepared, prepared, synthetic_artifact
 
-SENTENCE = r"The project has no feature weekday any more, .* Train again \(`make train`\), or bring it back"
+SENTENCE = r"The project no longer has feature weekday, .* Train again \(`make train`\), or restore it"
 
 
 def without_weekday(*given: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def test_it_cannot_be_served(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("sets", [{"order": FEATURES.sets["order"]}, {}])
 def test_a_set_that_is_gone_is_named(artifact: Artifact, sets: dict[str, Any]) -> None:
-    with pytest.raises(MissingFeatureError, match=r"has no .*feature set history any more"):
+    with pytest.raises(MissingFeatureError, match=r"no longer has .*feature set history"):
         Engine(artifact, FeatureDefinitions(FEATURES.events, sets, FEATURES.reach_hours))
 
 

@@ -1,1 +1,1 @@
-"""What travels from training to serving: a folder of data with checksums, and the engine that runs it."""
+"""The model artifact, a folder of data with checksums, and the inference engine that loads it."""

@@ -1,7 +1,7 @@
 """Additive models, such as linear and logistic regression with their preprocessing, as a few arrays.
 
-What a pipeline of imputation, scaling, one-hot encoding and a linear model answers is a sum of one function a
-feature: a line with a value of its own for missing, or of a text one number for each of its values.
+A pipeline of imputation, scaling, one-hot encoding and a linear model computes a sum of one term per feature:
+for a number, a straight line and a constant for missing; for a text, a constant for each of its values.
 """
 
 from dataclasses import dataclass, fields
@@ -15,46 +15,48 @@ from fivestage.common.columns import Floats, Ints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdditiveModel:
-    """One sum a raw score."""
+    """A model whose raw scores are sums of one term per feature."""
 
-    base: Floats  # scores at the centre (outputs)
-    centre: Floats  # a usual value of each feature (features)
-    slope: Floats  # what a unit more than the centre adds (outputs x features); 0 where there is a table
-    missing: Floats  # what a missing value adds (outputs x features)
-    tables: Floats  # what each value of the text features adds (outputs x values)
-    first: Ints  # where each feature's values begin in `tables`, and the end of the last (features + 1)
-    usual: Floats  # what the training rows add on average (outputs x features)
+    base: Floats  # raw scores of the centre (outputs)
+    centre: Floats  # a typical value of each feature (features)
+    slope: Floats  # change of the score per unit of a feature (outputs x features); 0 for text features
+    missing: Floats  # term of a missing value (outputs x features)
+    tables: Floats  # term of each value of the text features (outputs x values)
+    first: Ints  # index of each feature's first value in `tables`, and the end of the last (features + 1)
+    usual: Floats  # mean term over the training rows (outputs x features)
 
     def contributions(self, rows: Floats, output: int) -> Floats:
-        """What each feature adds to one score: rows x features."""
-        added = np.where(np.isnan(rows), self.missing[output], (rows - self.centre) * self.slope[output])
+        """Return each feature's term of one output's score, rows x features."""
+        terms = np.where(np.isnan(rows), self.missing[output], (rows - self.centre) * self.slope[output])
         for feature in np.flatnonzero(np.diff(self.first)).tolist():
             start, end = self.first[feature], self.first[feature + 1]
             known = (rows[:, feature] >= 0) & (rows[:, feature] < end - start)
             codes = np.where(known, rows[:, feature], 0).astype(np.int64)
-            added[:, feature] = np.where(
+            terms[:, feature] = np.where(
                 known, self.tables[output, start + codes], self.missing[output, feature]
             )
-        return np.asarray(added, dtype=np.float64)
+        return np.asarray(terms, dtype=np.float64)
 
     def margins(self, rows: Floats) -> Floats:
-        """The scores of rows x features: one a row, or rows x outputs."""
-        found = [base + self.contributions(rows, output).sum(axis=1) for output, base in enumerate(self.base)]
-        return found[0] if len(found) == 1 else np.column_stack(found)
+        """Return the raw scores of rows x features: one per row, or rows x outputs."""
+        scores = [
+            base + self.contributions(rows, output).sum(axis=1) for output, base in enumerate(self.base)
+        ]
+        return scores[0] if len(scores) == 1 else np.column_stack(scores)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """As named arrays."""
+        """Return the fields as named arrays."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class AdditiveExplainer:
-    """What moved a score, against the average training row; exact, as features do not interact."""
+    """Explains a score relative to the average training row; exact, because features do not interact."""
 
     def __init__(self, model: AdditiveModel, output: int) -> None:
         self._model, self._output = model, output
         self.base = float(model.base[output] + model.usual[output].sum())
 
     def contributions(self, row: Floats) -> Floats:
-        """What each feature adds to the score; with `base` they sum to it."""
-        found = self._model.contributions(row[None], self._output)[0] - self._model.usual[self._output]
-        return np.asarray(found, dtype=np.float64)
+        """Return each feature's contribution; `base` plus their sum is the score."""
+        terms = self._model.contributions(row[None], self._output)[0] - self._model.usual[self._output]
+        return np.asarray(terms, dtype=np.float64)

@@ -1,13 +1,13 @@
-"""The one artifact: what was evaluated is, byte for byte, what serves.
+"""The model artifact: the files that are evaluated are, byte for byte, the files that are served.
 
-A folder of data, no code, no pickle: `manifest.json` (contract, features, encoders, calibration, lineage,
-smoke rows), the model, `parity.npz` (what the original model answers to rows that try every kind of
-value), `history.npz` (what was known when it was made). The model is trees (`model.treelite`, treelite's
-checkpoint, and `trees.npz`, the same as arrays, which load faster), an additive model (`additive.npz`), or
-ONNX (`model.onnx`).
+A folder of data without code or pickles: `manifest.json` (contract, features, encoders, calibration, lineage,
+smoke rows), the model, `parity.npz` (the original model's raw scores of rows that cover every kind of value),
+and `history.npz` (the events known at training). The model is trees (`model.treelite`, a treelite checkpoint,
+and `trees.npz`, the same trees as arrays, which load faster), an additive model (`additive.npz`), or ONNX
+(`model.onnx`).
 
-A manifest is trusted only once its digest is the one that was registered; it names no file but these, and no
-file may be larger than `MAX_BYTES`, compressed or not.
+A manifest is read only if its digest is the registered one. It may list only these files, and no file may be
+larger than `MAX_BYTES`, compressed or unpacked.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fivestage.artifact.additive import AdditiveModel
-from fivestage.artifact.calibration import LINKS, AnyCalibration
+from fivestage.artifact.calibration import CALIBRATIONS, AnyCalibration
 from fivestage.artifact.onnx_graphs import OnnxGraphs
 from fivestage.artifact.scorer import ModelData, Parity, Scorer
 from fivestage.artifact.tree_tables import Ensemble, arrays_of, outputs_of
@@ -39,19 +39,19 @@ from fivestage.features.stores import EventLog, Key, OfflineFeatureStore
 FORMAT = 5
 MANIFEST, MODEL = "manifest.json", "model.treelite"
 TREES, ADDITIVE, PARITY, HISTORY = "trees.npz", "additive.npz", "parity.npz", "history.npz"
-MAX_MODELS = 16  # of one artifact; the four of a number's forecast are the most so far
-MAX_BYTES = 4 * 2**30  # of one file, unpacked; a history of some ten million events has half
+MAX_MODELS = 16  # per artifact; a regression forecast needs four, the most so far
+MAX_BYTES = 4 * 2**30  # per unpacked file; a history of some ten million events takes half of it
 MAX_MANIFEST_BYTES = 64 * 2**20
-_KINDS = {"trees": "treelite", "additive": "", "onnx": "onnx"}  # of models, and how their files' names end
+_SUFFIXES = {"trees": "treelite", "additive": "", "onnx": "onnx"}  # of the model files, by kind of model
 
 
 class FormatError(UserError):
-    """An artifact that was made for another version of this code."""
+    """An artifact that this version of the code cannot load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What a version was made from, so that it can be made again."""
+    """Digests of what a version was trained from, so that the training can be reproduced."""
 
     data: str
     contract: str
@@ -61,7 +61,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class SmokeRow:
-    """A request row and the forecast that it must get from the artifact's own history."""
+    """A request row and the forecast expected for it from the artifact and its own history."""
 
     row: dict[str, Any]
     forecast: tuple[float, ...]
@@ -69,7 +69,7 @@ class SmokeRow:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Everything a prediction needs."""
+    """Everything needed to make predictions."""
 
     contract: Contract
     sets: tuple[str, ...]
@@ -77,8 +77,8 @@ class Artifact:
     categories: Mapping[str, Mapping[str, float]]
     reference: Mapping[str, Mapping[str, Any]]
     calibration: AnyCalibration
-    as_of: int
-    trained_until: int
+    as_of: int  # events known later are not in `history`; epoch seconds
+    trained_until: int  # start of the holdout window; epoch seconds
     lineage: Lineage
     models: ModelData
     parity: Parity
@@ -87,16 +87,16 @@ class Artifact:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The models and their calibration, ready to answer; to make their tables takes a while."""
+        """The calibrated models, ready to score; building their tables takes a while."""
         return Scorer(self.models, self.calibration)
 
     def decide(self, forecast: Floats) -> NDArray[Any]:
-        """The decisions of its own contract, see `fivestage.contract.cost_model`."""
+        """Return the cheapest decisions by the artifact's contract (`fivestage.contract.cost_model`)."""
         return cost_model_of(self.contract.costs).decide(forecast)
 
 
 def save_artifact(artifact: Artifact, folder: Path) -> str:
-    """Write the artifact whole or not at all, and return its digest.
+    """Write the artifact completely or not at all, and return its digest.
 
     Raises:
         UserError: when the folder cannot be written.
@@ -106,15 +106,15 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     except OSError as error:
         raise UserError(
-            f"{folder.parent} cannot be written: {error.strerror}. Free it or name another."
+            f"{folder.parent} cannot be written: {error.strerror}. Make it writable or choose another folder."
         ) from error
     try:
-        described, files, tables = _model_files(artifact.models)
+        model_entry, files, tables = _model_files(artifact.models)
         for name, content in files.items():
             (scratch / name).write_bytes(content)
         tables |= {
             PARITY: {"rows": artifact.parity.rows, "margins": artifact.parity.margins},
-            HISTORY: _arrays(artifact.history),
+            HISTORY: _history_arrays(artifact.history),
         }
         for name, arrays in tables.items():
             with (scratch / name).open("wb") as file:
@@ -131,7 +131,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
             "trained_until": artifact.trained_until,
             "lineage": asdict(artifact.lineage),
             "smoke": [asdict(row) for row in artifact.smoke],
-            "model": described,
+            "model": model_entry,
             "checksums": {name: checksum_of(scratch / name) for name in (*files, *tables)},
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -145,33 +145,33 @@ def save_artifact(artifact: Artifact, folder: Path) -> str:
 
 
 def load_artifact(folder: Path, digest: str = "") -> Artifact:
-    """Read an artifact back, refusing one whose files are not those that were written.
+    """Load an artifact and verify its checksums.
 
     Args:
-        folder: where it is.
-        digest: what its manifest must have for a digest; nothing else is read before it has. Without one, the
-            folder is trusted as it stands, as right after it was written.
+        folder: the artifact's folder.
+        digest: SHA-256 that the manifest must have, checked before anything else is read. If empty, the
+            manifest is trusted as it is, for example right after it was written.
 
     Returns:
         The artifact.
 
     Raises:
-        UserError: when it is missing, damaged, another one, or of another format.
+        UserError: if it is missing, damaged, not the registered one, or of another format.
     """
     try:
         content = _bounded(folder / MANIFEST, MAX_MANIFEST_BYTES).read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if digest and found != digest:
+        actual = hashlib.sha256(content).hexdigest()
+        if digest and actual != digest:
             raise UserError(
-                f"{folder} is not the artifact that was registered: its digest is {found[:12]}…, and "
-                f"{digest[:12]}… is meant. Download it again."
+                f"{folder} is not the artifact that was registered (digest {actual[:12]}… instead of "
+                f"{digest[:12]}…). Download it again."
             )
         manifest = json.loads(content)
         if manifest["format"] != FORMAT:
             raise FormatError(
                 f"{folder} has artifact format {manifest['format']}; this code reads {FORMAT}. Train again."
             )
-        names = _names_of(manifest)
+        names = _model_file_names(manifest)
         for name, checksum in manifest["checksums"].items():
             if checksum_of(_bounded(folder / name)) != checksum:
                 raise UserError(
@@ -184,28 +184,30 @@ def load_artifact(folder: Path, digest: str = "") -> Artifact:
             features=tuple(manifest["features"]),
             categories=manifest["categories"],
             reference=manifest["reference"],
-            calibration=LINKS[contract.task](**manifest["calibration"]),
+            calibration=CALIBRATIONS[contract.task](**manifest["calibration"]),
             as_of=manifest["as_of"],
             trained_until=manifest["trained_until"],
             lineage=Lineage(**manifest["lineage"]),
             models=_model(folder, manifest["model"], names, len(manifest["features"])),
             parity=Parity(**_read(folder / PARITY)),
-            history=_table(_read(folder / HISTORY)),
-            smoke=tuple(SmokeRow(one["row"], tuple(one["forecast"])) for one in manifest["smoke"]),
+            history=_history_from(_read(folder / HISTORY)),
+            smoke=tuple(SmokeRow(smoke["row"], tuple(smoke["forecast"])) for smoke in manifest["smoke"]),
         )
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{folder} is not a whole artifact ({error}). Train or download it again.") from error
+        raise UserError(
+            f"{folder} is not a complete artifact ({error}). Train or download it again."
+        ) from error
 
 
 def artifact_digest(folder: Path) -> str:
-    """SHA-256 of the manifest, which holds the checksums of all else."""
+    """Return the SHA-256 of the manifest, which holds the checksums of all other files."""
     return checksum_of(folder / MANIFEST)
 
 
 def _model_files(
     model: ModelData,
 ) -> tuple[dict[str, Any], dict[str, bytes], dict[str, dict[str, NDArray[Any]]]]:
-    """What the manifest says of a model, its files, and its tables."""
+    """Return a model's manifest entry, its files, and its arrays by file name."""
     match model:
         case AdditiveModel():
             return {"kind": "additive", "files": 0}, {}, {ADDITIVE: model.arrays()}
@@ -213,56 +215,56 @@ def _model_files(
             kind, files, tables = "onnx", model.graphs, {}
         case Ensemble():
             kind, files, tables = "trees", model.checkpoints, {TREES: arrays_of(model.outputs)}
-    described = {"kind": kind, "files": len(files), "link": model.link, "single": model.single}
-    return described, dict(zip(_file_names(kind, len(files)), files, strict=True)), tables
+    entry = {"kind": kind, "files": len(files), "link": model.link, "single": model.single}
+    return entry, dict(zip(_file_names(kind, len(files)), files, strict=True)), tables
 
 
-def _names_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """The files of the model that a manifest describes; it may name no others."""
+def _model_file_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the files of a manifest's model, after checking that the manifest lists exactly these."""
     kind, files = manifest["model"]["kind"], manifest["model"]["files"]
-    if kind not in _KINDS or not isinstance(files, int) or not 0 <= files <= MAX_MODELS:
-        raise ValueError("the manifest describes a model of no kind that is known")
+    if kind not in _SUFFIXES or not isinstance(files, int) or not 0 <= files <= MAX_MODELS:
+        raise ValueError("the manifest describes an unknown kind of model")
     tables = {"additive": (ADDITIVE,), "trees": (TREES,), "onnx": ()}[kind]
     names = (*_file_names(kind, files), *tables)
     if set(manifest["checksums"]) != {*names, PARITY, HISTORY}:
-        raise ValueError("the manifest names other files than its model has")
+        raise ValueError("the manifest does not list the files of its model")
     return names
 
 
 def _file_names(kind: str, files: int) -> tuple[str, ...]:
-    """One file for the model, or one for each of several."""
-    return tuple(f"model{f'-{number}' if number else ''}.{_KINDS[kind]}" for number in range(files))
+    """Return one file name per model: `model.onnx`, `model-1.onnx`, ..."""
+    return tuple(f"model{f'-{number}' if number else ''}.{_SUFFIXES[kind]}" for number in range(files))
 
 
-def _model(folder: Path, described: Mapping[str, Any], names: Sequence[str], features: int) -> ModelData:
-    if described["kind"] == "additive":
+def _model(folder: Path, entry: Mapping[str, Any], names: Sequence[str], features: int) -> ModelData:
+    if entry["kind"] == "additive":
         return AdditiveModel(**_read(folder / ADDITIVE))
-    files = tuple((folder / name).read_bytes() for name in names[: described["files"]])
-    link, single = described["link"], described["single"]
-    if described["kind"] == "onnx":
+    files = tuple((folder / name).read_bytes() for name in names[: entry["files"]])
+    link, single = entry["link"], entry["single"]
+    if entry["kind"] == "onnx":
         return OnnxGraphs(files, features, link, single)
     return Ensemble(files, outputs_of(_read(folder / TREES)), features, link, single)
 
 
-def _bounded(path: Path, most: int = MAX_BYTES) -> Path:
-    """The file, unless it is larger than any that was ever written."""
-    if path.stat().st_size > most:
-        raise ValueError(f"{path.name} is larger than {most:,} bytes")
+def _bounded(path: Path, limit: int = MAX_BYTES) -> Path:
+    """Return the path of a file, which must not be larger than the limit in bytes."""
+    if path.stat().st_size > limit:
+        raise ValueError(f"{path.name} is larger than {limit:,} bytes")
     return path
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    with zipfile.ZipFile(path) as packed:
-        if sum(one.file_size for one in packed.infolist()) > MAX_BYTES:
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
             raise ValueError(f"{path.name} unpacks to more than {MAX_BYTES:,} bytes")
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def _arrays(table: OfflineFeatureStore) -> dict[str, NDArray[Any]]:
-    """The history as named arrays; keys travel as JSON text."""
+def _history_arrays(history: OfflineFeatureStore) -> dict[str, NDArray[Any]]:
+    """Return the event logs as named arrays; keys are stored as JSON text."""
     arrays: dict[str, NDArray[Any]] = {}
-    for name, log in table.logs.items():
+    for name, log in history.logs.items():
         arrays[f"{name}|keys"] = np.frombuffer(json.dumps(log.keys).encode(), dtype=np.uint8)
         arrays[f"{name}|starts"] = log.starts
         arrays[f"{name}|times"] = log.times
@@ -270,7 +272,8 @@ def _arrays(table: OfflineFeatureStore) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _table(arrays: Mapping[str, NDArray[Any]]) -> OfflineFeatureStore:
+def _history_from(arrays: Mapping[str, NDArray[Any]]) -> OfflineFeatureStore:
+    """Restore what `_history_arrays` has saved."""
     logs = {}
     for name in dict.fromkeys(array.split("|")[0] for array in arrays):
         additive = f"{name}|tally" in arrays

@@ -1,8 +1,8 @@
-"""From a model's raw scores to forecasts (see `fivestage.contract.cost_model`).
+"""Calibrations: they turn a model's raw scores into forecasts (see `fivestage.contract.cost_model`).
 
-Of each task, `forecast` maps the scores of many rows (rows, or rows x outputs) and `of_one` those of one
-row, the same but for the last bit of an exponential; `weights` says what each score counts for in a row's
-reasons.
+`forecast` takes the raw scores of many rows (rows, or rows x outputs), `forecast_one` those of a single row;
+both agree but for the last bit of an exponential. `weights` says how much each raw score counts in the
+explanation of a prediction.
 """
 
 import math
@@ -18,7 +18,7 @@ from fivestage.contract.cost_model import HIGH, LOW
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Temperature scaling of one margin: sigmoid(slope * margin) (Guo et al. 2017)."""
+    """Temperature scaling of a single margin: sigmoid(slope * margin) (Guo et al. 2017)."""
 
     slope: float = 1.0
     task: Literal["binary"] = "binary"
@@ -27,7 +27,7 @@ class Calibration:
         calibrated: Floats = 1 / (1 + np.exp(-self.slope * margins))
         return calibrated
 
-    def of_one(self, margins: float) -> float:
+    def forecast_one(self, margins: float) -> float:
         try:
             return 1 / (1 + math.exp(-self.slope * margins))
         except OverflowError:
@@ -39,7 +39,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class MulticlassCalibration:
-    """Temperature scaling of a margin for each class: softmax(slope * margins) (Guo et al. 2017)."""
+    """Temperature scaling of one margin per class: softmax(slope * margins) (Guo et al. 2017)."""
 
     slope: float = 1.0
     task: Literal["multiclass"] = "multiclass"
@@ -49,24 +49,24 @@ class MulticlassCalibration:
         calibrated: Floats = powers / powers.sum(axis=1, keepdims=True)
         return calibrated
 
-    def of_one(self, margins: Sequence[float]) -> list[float]:
-        most = max(margins)
-        powers = [math.exp(self.slope * (margin - most)) for margin in margins]
+    def forecast_one(self, margins: Sequence[float]) -> list[float]:
+        largest = max(margins)
+        powers = [math.exp(self.slope * (margin - largest)) for margin in margins]
         total = sum(powers)
         return [power / total for power in powers]
 
     def weights(self, forecast: Sequence[float]) -> Sequence[float]:
-        """The log-odds of the likeliest class, against the mean of all."""
+        """Weigh the likeliest class against the mean of all classes."""
         likeliest, share = forecast.index(max(forecast)), 1 / len(forecast)
         return [self.slope * ((place == likeliest) - share) for place in range(len(forecast))]
 
 
 @dataclass(frozen=True, slots=True)
 class RegressionCalibration:
-    """Conformalised quantiles (Romano et al. 2019): by how much each must move to hold what it says.
+    """Conformalised quantiles (Romano et al. 2019): offsets that give each quantile its nominal coverage.
 
-    The interval always holds the expected value. `cost_per_width` is what a decision cost, on rows that the
-    trees had not seen, per unit of the interval's width.
+    The interval always contains the expected value. `cost_per_width` is the mean cost of a decision per unit
+    of interval width, on rows that the models were not trained on.
     """
 
     low: float = 0.0
@@ -86,17 +86,17 @@ class RegressionCalibration:
             ]
         )
 
-    def of_one(self, margins: Sequence[float]) -> list[float]:
+    def forecast_one(self, margins: Sequence[float]) -> list[float]:
         value, low, high, decision = margins
         return [value, min(low + self.low, value), max(high + self.high, value), decision + self.decision]
 
     def weights(self, forecast: Sequence[float]) -> Sequence[float]:
-        """The value itself."""
+        """Weigh the expected value alone."""
         return [1.0] + [0.0] * (len(forecast) - 1)
 
 
 AnyCalibration = Calibration | MulticlassCalibration | RegressionCalibration
-LINKS: dict[str, type[AnyCalibration]] = {
+CALIBRATIONS: dict[str, type[AnyCalibration]] = {
     "binary": Calibration,
     "multiclass": MulticlassCalibration,
     "regression": RegressionCalibration,
@@ -104,7 +104,7 @@ LINKS: dict[str, type[AnyCalibration]] = {
 
 
 def expected_cost(calibration: AnyCalibration, forecast: Floats) -> Floats | None:
-    """What each row's decision is expected to cost, where the forecasts alone do not tell it."""
+    """Return the expected cost of each row's decision; None where the forecasts alone determine it."""
     if isinstance(calibration, RegressionCalibration):
         return calibration.cost_per_width * (forecast[:, HIGH] - forecast[:, LOW])
     return None

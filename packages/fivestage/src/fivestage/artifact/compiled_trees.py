@@ -1,4 +1,4 @@
-"""The tables of `tree_tables.py` run by a few lines of C, the same whatever the model."""
+"""Scores rows with the tables of `tree_tables.py` in a few lines of C, the same code for every model."""
 
 import ctypes
 import struct
@@ -24,13 +24,13 @@ class _Forest(ctypes.Structure):
 
 
 class CompiledForest:
-    """A forest's margins, as many as it has outputs; used from one thread at a time."""
+    """Computes a forest's margins, one per output; use it from one thread at a time."""
 
     def __init__(self, forest: Forest, library: ctypes.PyDLL) -> None:
         tables = (forest.first, forest.category, forest.thresholds, forest.alive, forest.values)
         self._arrays = (*tables, forest.ends, forest.bases)
         features, (trees, leaves), outputs = len(forest.category), forest.values.shape, len(forest.ends)
-        addresses = (_address(one) for one in self._arrays)
+        addresses = (_address(array) for array in self._arrays)
         self._struct = _Forest(features, trees, leaves, outputs, *addresses)
         self._scratch = np.empty(trees, dtype=forest.alive.dtype)
         self._row, self._out = np.empty(features), np.empty(outputs)
@@ -41,16 +41,16 @@ class CompiledForest:
         self._function.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_int64,) + (ctypes.c_void_p,) * 2
         self._function.restype = None
         self._forest, self._temporary = ctypes.addressof(self._struct), _address(self._scratch)
-        self._one = (self._forest, _address(self._row), 1, self._temporary, _address(self._out))
+        self._one_row = (self._forest, _address(self._row), 1, self._temporary, _address(self._out))
 
     def margin(self, values: Sequence[float]) -> Any:
-        """The margin of one row: a number, or a list of one for each output."""
+        """Return the margin of one row: a number, or a list with one number per output."""
         self._fill(self._row.data, 0, *values)
-        self._function(*self._one)
+        self._function(*self._one_row)
         return self._read()
 
     def margins(self, rows: Floats) -> Floats:
-        """The margins of rows x features: one a row, or rows x outputs."""
+        """Return the margins of rows x features: one per row, or rows x outputs."""
         rows = np.ascontiguousarray(rows, dtype=np.float64)
         out = np.empty((len(rows), *self._shape))
         self._function(self._forest, _address(rows), len(rows), self._temporary, _address(out))

@@ -1,4 +1,4 @@
-"""Rows at the ends of what the contract allows, which a feature must have a value for, or be missing."""
+"""Boundary tests of features: rows at the limits of the contract, for which every feature needs a value."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,83 +18,85 @@ from fivestage.contract.contract import (
 if TYPE_CHECKING:
     from fivestage.artifact.engine import Engine
 
-EXAMPLE, LEAST, MOST = "as in the example", "at its least", "at its most"
-AS_EXAMPLE = "every column is as in its example"
-UNSEEN = "\u2603"  # a text that no table has
+EXAMPLE, MINIMUM, MAXIMUM = "at its example value", "at its minimum", "at its maximum"
+ALL_EXAMPLES = "every column is at its example value"
+UNSEEN = "\u2603"  # a text that no table contains
 
 
 def require_defined(engine: "Engine") -> None:
-    """Ask the engine the example row, and with a column at its least, its most, zero, missing or unseen.
+    """Predict the example row, and rows with a column at its minimum, maximum, zero, missing or unseen.
 
     Raises:
-        UserError: naming the feature that has no value for one of them, and the row's column.
+        UserError: naming a feature that has no value for such a row, and the column that causes it.
     """
     contract = engine.artifact.contract
-    for column, row in [(AS_EXAMPLE, example_row(contract)), *extreme_rows(contract)]:
+    for condition, row in [(ALL_EXAMPLES, example_row(contract)), *extreme_rows(contract)]:
         before = set(engine.undefined)
         try:
-            (answer,) = engine.predict([row])
+            (prediction,) = engine.predict([row])
         except Exception as error:
             raise UserError(
-                f"The features of a row fail where {column}, which problem/problem.yaml allows: {error!r}. "
-                "Mend them in problem/features.py, or narrow the contract."
+                f"A feature fails where {condition}, which problem/problem.yaml allows: {error!r}. "
+                "Fix it in problem/features.py, or narrow the contract."
             ) from error
         undefined = sorted(set(engine.undefined) - before)
         if undefined:
-            where = _cause(engine, contract) if column == AS_EXAMPLE else column
+            where = _cause(engine, contract) if condition == ALL_EXAMPLES else condition
             raise UserError(
                 f"The feature {', '.join(undefined)} has no value where {where}, which problem/problem.yaml "
-                "allows, as in a division by zero. Mend it in problem/features.py, or narrow the contract."
+                "allows; perhaps it divides by zero. Fix it in problem/features.py, or narrow the contract."
             )
-        if not np.isfinite(engine.form.forecast(answer)).all():
-            raise UserError(f"The model has no answer where {column}, which problem/problem.yaml allows.")
+        if not np.isfinite(engine.form.forecast(prediction)).all():
+            raise UserError(
+                f"The model has no finite forecast where {condition}, which problem/problem.yaml allows."
+            )
 
 
 def _cause(engine: "Engine", contract: Contract) -> str:
-    """The column by whose example the example row has no value for a feature, where one alone can mend it."""
-    usual, cures = example_row(contract), set()
+    """Find the one column whose example leaves a feature of the example row without a value."""
+    example, causes = example_row(contract), set()
     for name, column in contract.columns.items():
         for value in _values(column).values():
             engine.undefined.clear()
-            engine.predict([usual | {name: value}])
+            engine.predict([example | {name: value}])
             if not engine.undefined:
-                cures.add(name)
-    return f"{cures.pop()} is {EXAMPLE}" if len(cures) == 1 else AS_EXAMPLE
+                causes.add(name)
+    return f"{causes.pop()} is {EXAMPLE}" if len(causes) == 1 else ALL_EXAMPLES
 
 
 def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
-    """Rows of examples with one column at an extreme; then all columns at their least, and at their most."""
+    """Return the example row with each column at each extreme, then with all columns at one, in words too."""
     columns = {name: _values(column) for name, column in contract.columns.items()}
-    usual = example_row(contract)
-    found: list[tuple[str, Row]] = [
-        (f"{name} is {said}", usual | {name: value})
+    example = example_row(contract)
+    rows: list[tuple[str, Row]] = [
+        (f"{name} is {extreme}", example | {name: value})
         for name, values in columns.items()
-        for said, value in values.items()
-        if said != EXAMPLE
+        for extreme, value in values.items()
+        if extreme != EXAMPLE
     ]
-    for end in (LEAST, MOST):
-        ends = {name: values[end] for name, values in columns.items() if end in values}
-        found.append((f"every column is {end}", usual | ends))
-    return found
+    for extreme in (MINIMUM, MAXIMUM):
+        all_extreme = {name: values[extreme] for name, values in columns.items() if extreme in values}
+        rows.append((f"every column is {extreme}", example | all_extreme))
+    return rows
 
 
 def example_row(contract: Contract) -> dict[str, Any]:
-    """The row of the contract's examples, timestamps in epoch seconds."""
+    """Return a row of the contract's examples, with timestamps in epoch seconds."""
     return {name: _values(column)[EXAMPLE] for name, column in contract.columns.items()}
 
 
 def _values(column: Column) -> dict[str, Any]:
-    """A column's example, and its values at the extremes of the contract, as a row holds them."""
+    """Return a column's example and its extreme values under the contract, in the form rows have them."""
     match column:
         case CategoryColumn():
-            found: dict[str, Any] = {EXAMPLE: column.example}
-            found |= {} if column.values else {"a text that was never seen": UNSEEN}
+            values: dict[str, Any] = {EXAMPLE: column.example}
+            values |= {} if column.values else {"a text that was never seen": UNSEEN}
         case TimestampColumn():
-            found = {EXAMPLE: epoch(column.example), LEAST: epoch(column.min), MOST: epoch(column.max)}
+            values = {EXAMPLE: epoch(column.example), MINIMUM: epoch(column.min), MAXIMUM: epoch(column.max)}
         case NumberColumn():
             kind = int if column.type == "integer" else float
-            found = {EXAMPLE: kind(column.example), LEAST: kind(column.min), MOST: kind(column.max)}
-            found |= {"zero": kind(0)} if column.min <= 0 <= column.max else {}
+            values = {EXAMPLE: kind(column.example), MINIMUM: kind(column.min), MAXIMUM: kind(column.max)}
+            values |= {"zero": kind(0)} if column.min <= 0 <= column.max else {}
     if column.nullable:
-        found["missing"] = "" if isinstance(column, CategoryColumn) else float("nan")
-    return found
+        values["missing"] = "" if isinstance(column, CategoryColumn) else float("nan")
+    return values

@@ -1,9 +1,9 @@
-"""What the service answers, for each task: messages made from the contract, filled from forecasts.
+"""Response messages of each task: types made from the contract, filled from forecasts.
 
-The form of a task has the type of an `answer`, its `tensors` for the Open Inference Protocol, and the
-`columns` of a scored table. `prediction` makes the message of a row and `message` that of a request,
-`forecast` reads the numbers back, `reasons` says what moved a prediction, `decided` how decisions are
-told, `kind` what one counts as.
+A task's form has the response type `answer`, the `tensors` of the Open Inference Protocol, and the `columns`
+of a scored table. `prediction` builds the message for a row and `message` the response to a request,
+`forecast` reads the numbers back, `reasons` explains a prediction, `decided` returns decisions in the words
+of the contract, and `kind` the label under which a decision is counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import BinaryCostModel, MulticlassCostModel
 
-Chance = Annotated[float, Meta(ge=0, le=1)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 Value = float | str | None
-# What the keys of an answer have in place of characters of a class's name that JSON would have to escape.
-IN_KEYS = dict.fromkeys(range(32), " ") | {ord('"'): "'", ord("\\"): "/"}
+# Replaces the characters of class names that JSON would have to escape in keys.
+KEY_CHARACTERS = dict.fromkeys(range(32), " ") | {ord('"'): "'", ord("\\"): "/"}
 ABOUT_GAP = (
-    "Only where the decision lies far from the events that are known: hours after the last of them (features "
-    "lack what happened since), or, negative, before the events that are kept reach back far enough."
+    "Only present if the decision is far from the known events: hours since the last of them (the features "
+    "lack what happened since then) or, if negative, hours before the first decision whose history is kept."
 )
 Gap = Annotated[float | UnsetType, Meta(description=ABOUT_GAP)]
-NUMBERS = ("value", "low", "high", "decision")
-Moved = tuple[str, Value, float]  # a feature, its value where it has one, and what it adds
+REGRESSION_FIELDS = ("value", "low", "high", "decision")
+Contribution = tuple[str, Value, float]  # a feature, its value if it has one, and its contribution
 
 
 class OutputTensor(NamedTuple):
-    """An output: its name, its type, how many numbers a row has, and what it holds of a prediction."""
+    """An output tensor: its name, data type, numbers per row, and how to read them from a prediction."""
 
     name: str
     datatype: str
@@ -41,7 +41,7 @@ class OutputTensor(NamedTuple):
 
 
 class Reason(Struct, frozen=True, gc=False):
-    """A feature, its value where it has one, and what it adds to the log-odds."""
+    """A feature, its value if it has one, and its contribution to the log-odds."""
 
     feature: str
     value: Value
@@ -49,7 +49,7 @@ class Reason(Struct, frozen=True, gc=False):
 
 
 class Reasons(Struct, frozen=True):
-    """From the log-odds of the average case to those of this one: what moved it most, and the rest."""
+    """Why the log-odds differ from the average: the strongest contributions, and the sum of the others."""
 
     average: float
     strongest: tuple[Reason, ...]
@@ -57,9 +57,9 @@ class Reasons(Struct, frozen=True):
 
 
 class Prediction(Struct, frozen=True, gc=False):
-    """A probability, the decision that is cheaper at it, and features with a category training never saw."""
+    """A probability, the cheaper decision, and the features whose category was not seen in training."""
 
-    probability: Chance
+    probability: Probability
     decision: str
     unknown: tuple[str, ...] = ()
     history_gap_hours: Gap = UNSET
@@ -67,7 +67,7 @@ class Prediction(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True):
-    """The answer to a request: one prediction per row, in the order of the rows."""
+    """The response to a request: one prediction per row, in the order of the rows."""
 
     request_id: str
     model_version: str
@@ -76,7 +76,7 @@ class Answer(Struct, frozen=True):
 
 
 class ClassReasons(Struct, frozen=True):
-    """The same for the likeliest class, in its log-odds against the others (their geometric mean)."""
+    """Why the log-odds of the likeliest class (against the mean of all classes) differ from the average."""
 
     of: str
     average: float
@@ -85,7 +85,7 @@ class ClassReasons(Struct, frozen=True):
 
 
 class NumberReason(Struct, frozen=True, gc=False):
-    """A feature, its value where it has one, and what it adds to the value, in its unit."""
+    """A feature, its value if it has one, and its contribution to the expected value, in its unit."""
 
     feature: str
     value: Value
@@ -93,7 +93,7 @@ class NumberReason(Struct, frozen=True, gc=False):
 
 
 class NumberReasons(Struct, frozen=True):
-    """From the value of the average case to that of this one: what moved it most, and the rest."""
+    """Why the value differs from the average: the strongest contributions, and the sum of the others."""
 
     average: float
     strongest: tuple[NumberReason, ...]
@@ -101,7 +101,7 @@ class NumberReasons(Struct, frozen=True):
 
 
 class NumberPrediction(Struct, frozen=True, gc=False):
-    """The expected value, between which bounds it may come, and the number that is cheapest to plan with."""
+    """The expected value, the bounds of its interval, and the cheapest number to plan with."""
 
     value: float
     low: float
@@ -113,24 +113,24 @@ class NumberPrediction(Struct, frozen=True, gc=False):
 
 
 def numbers_in(prediction: Mapping[str, Any]) -> tuple[float, ...]:
-    """The numbers of the forecast in a prediction that came as JSON.
+    """Return the numbers of the forecast in a prediction received as JSON.
 
     Raises:
-        KeyError: when it is none.
+        KeyError: if it is not a prediction.
     """
     if "probabilities" in prediction:
         return tuple(prediction["probabilities"].values())
-    names = ("probability",) if "probability" in prediction else NUMBERS
+    names = ("probability",) if "probability" in prediction else REGRESSION_FIELDS
     return tuple(prediction[name] for name in names)
 
 
-def _alone(name: str) -> Callable[[Any], Sequence[Any]]:
+def _field_reader(name: str) -> Callable[[Any], Sequence[Any]]:
     read = attrgetter(name)
     return lambda prediction: (read(prediction),)
 
 
-def _decided(datatype: str) -> OutputTensor:
-    return OutputTensor("decision", datatype, 1, _alone("decision"))
+def _decision_tensor(datatype: str) -> OutputTensor:
+    return OutputTensor("decision", datatype, 1, _field_reader("decision"))
 
 
 class _TaskForm:
@@ -150,15 +150,16 @@ class BinaryForm(_TaskForm):
     columns = ("probability",)
 
     def __init__(self, contract: BinaryContract) -> None:
-        self._money = BinaryCostModel(contract.costs)
+        self._cost_model = BinaryCostModel(contract.costs)
         self._act, self._wait = contract.decision.act, contract.decision.wait
-        self.tensors = (OutputTensor("probability", "FP64", 1, self.forecast), _decided("BYTES"))
+        self.tensors = (OutputTensor("probability", "FP64", 1, self.forecast), _decision_tensor("BYTES"))
 
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Prediction:
-        return Prediction(forecast, self._act if self._money.decide_one(forecast) else self._wait, unknown)
+        decision = self._act if self._cost_model.decide_one(forecast) else self._wait
+        return Prediction(forecast, decision, unknown)
 
     def message(self, request_id: str, version: str, predictions: list[Prediction]) -> Struct:
-        return Answer(request_id, version, self._money.threshold, predictions)
+        return Answer(request_id, version, self._cost_model.threshold, predictions)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return np.where(decisions, self._act, self._wait).astype(object)
@@ -167,7 +168,7 @@ class BinaryForm(_TaskForm):
         return (prediction.probability,)
 
     def reasons(
-        self, prediction: Prediction, average: float, strongest: Sequence[Moved], rest: float
+        self, prediction: Prediction, average: float, strongest: Sequence[Contribution], rest: float
     ) -> Struct:
         del prediction
         return Reasons(average, tuple(Reason(*one) for one in strongest), rest)
@@ -180,39 +181,40 @@ class MulticlassForm(_TaskForm):
         self._names = contract.label.classes
         self.columns = tuple(f"probability_{name}" for name in self._names)
         self._actions = tuple(contract.costs.actions)
-        self._money = MulticlassCostModel(contract.costs)
+        self._cost_model = MulticlassCostModel(contract.costs)
         fields = [f"class_{place}" for place in range(len(self._names))]
-        chances = msgspec.defstruct(
+        keys = [name.translate(KEY_CHARACTERS) for name in self._names]
+        probabilities = msgspec.defstruct(
             "Probabilities",
-            [(field, Chance) for field in fields],
-            rename={field: name.translate(IN_KEYS) for field, name in zip(fields, self._names, strict=True)},
+            [(field, Probability) for field in fields],
+            rename=dict(zip(fields, keys, strict=True)),
             frozen=True,
             gc=False,
             namespace={"__doc__": "The probability of each class; they add up to one."},
         )
-        made = msgspec.defstruct(
+        prediction = msgspec.defstruct(
             "Prediction",
             [
-                ("probabilities", chances),
+                ("probabilities", probabilities),
                 ("decision", Literal[self._actions]),
                 ("unknown", tuple[str, ...], ()),
                 ("history_gap_hours", Gap, UNSET),
                 ("reasons", ClassReasons | UnsetType, UNSET),
             ],
             frozen=True,
-            namespace={"__doc__": "A probability for each class, and the action that is cheapest at them."},
+            namespace={"__doc__": "The probability of each class, and the cheapest action."},
         )
-        self._chances: Any = chances
-        self._made: Any = made
-        self.answer = _answer_of(made)
+        self._probabilities_type: Any = probabilities
+        self._prediction_type: Any = prediction
+        self.answer = _answer_type(prediction)
         self.tensors = (
             OutputTensor("probabilities", "FP64", len(self._names), self.forecast),
-            _decided("BYTES"),
+            _decision_tensor("BYTES"),
         )
 
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> Any:
-        action = self._actions[self._money.decide_one(forecast)]
-        return self._made(self._chances(*forecast), action, unknown)
+        action = self._actions[self._cost_model.decide_one(forecast)]
+        return self._prediction_type(self._probabilities_type(*forecast), action, unknown)
 
     def decided(self, decisions: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.array(self._actions, dtype=object)[decisions])
@@ -220,20 +222,22 @@ class MulticlassForm(_TaskForm):
     def forecast(self, prediction: Any) -> tuple[float, ...]:
         return msgspec.structs.astuple(prediction.probabilities)
 
-    def reasons(self, prediction: Any, average: float, strongest: Sequence[Moved], rest: float) -> Struct:
+    def reasons(
+        self, prediction: Any, average: float, strongest: Sequence[Contribution], rest: float
+    ) -> Struct:
         forecast = self.forecast(prediction)
         likeliest = self._names[forecast.index(max(forecast))]
         return ClassReasons(likeliest, average, tuple(Reason(*one) for one in strongest), rest)
 
 
 class RegressionForm(_TaskForm):
-    """A value with its interval, and the number to plan with."""
+    """An expected value with its interval, and the number to plan with."""
 
-    columns = NUMBERS
-    tensors = tuple(OutputTensor(name, "FP64", 1, _alone(name)) for name in NUMBERS)
+    columns = REGRESSION_FIELDS
+    tensors = tuple(OutputTensor(name, "FP64", 1, _field_reader(name)) for name in REGRESSION_FIELDS)
 
     def __init__(self) -> None:
-        self.answer = _answer_of(NumberPrediction)
+        self.answer = _answer_type(NumberPrediction)
 
     def prediction(self, forecast: Any, unknown: tuple[str, ...]) -> NumberPrediction:
         return NumberPrediction(*(*forecast, unknown))
@@ -245,7 +249,7 @@ class RegressionForm(_TaskForm):
         return prediction.value, prediction.low, prediction.high, prediction.decision
 
     def reasons(
-        self, prediction: NumberPrediction, average: float, strongest: Sequence[Moved], rest: float
+        self, prediction: NumberPrediction, average: float, strongest: Sequence[Contribution], rest: float
     ) -> Struct:
         del prediction
         return NumberReasons(average, tuple(NumberReason(*one) for one in strongest), rest)
@@ -259,16 +263,16 @@ Form = BinaryForm | MulticlassForm | RegressionForm
 
 
 def form_of(contract: Contract) -> Form:
-    """The messages of a contract.
+    """Return the response messages for a contract.
 
     Args:
-        contract: tells the task, the decisions' names and the costs.
+        contract: determines the task, the names of the decisions, and the costs.
 
     Returns:
-        How forecasts of this task are told: one for binary, one for multiclass, one for regression.
+        The form of the contract's task: binary, multiclass or regression.
 
     Raises:
-        TypeError: for a contract of no task.
+        TypeError: if it is not a contract of one of these tasks.
     """
     match contract:
         case BinaryContract():
@@ -277,9 +281,9 @@ def form_of(contract: Contract) -> Form:
             return MulticlassForm(contract)
         case RegressionContract():
             return RegressionForm()
-    raise TypeError(f"{type(contract).__name__} is a contract of no task")
+    raise TypeError(f"{type(contract).__name__} is not the contract of a known task")
 
 
-def _answer_of(prediction: type[Struct]) -> type[Struct]:
+def _answer_type(prediction: type[Struct]) -> type[Struct]:
     fields = [("request_id", str), ("model_version", str), ("predictions", list[prediction])]  # type: ignore[valid-type]
     return msgspec.defstruct("Answer", fields, frozen=True, namespace={"__doc__": Answer.__doc__})

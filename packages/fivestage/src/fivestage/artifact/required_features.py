@@ -1,4 +1,4 @@
-"""Whether a project still has the features that an artifact was trained with."""
+"""Checks that a project still has the features that an artifact was trained with."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,16 +15,16 @@ class MissingFeatureError(FormatError):
 
     def __init__(self, missing: Sequence[str]) -> None:
         super().__init__(
-            f"The project has no {', '.join(missing)} any more, which this version was trained with. Train "
-            "again (`make train`), or bring it back in problem/features.py."
+            f"The project no longer has {', '.join(missing)}, which this version was trained with. Train "
+            "again (`make train`), or restore it in problem/features.py."
         )
 
 
 def require_names(artifact: Artifact, names: Collection[str]) -> None:
-    """Make sure that all features of an artifact are among those with these names.
+    """Check that the names include all features of an artifact.
 
     Raises:
-        MissingFeatureError: when one is not.
+        MissingFeatureError: if one is missing.
     """
     missing = [f"feature {name}" for name in artifact.features if name not in names]
     if missing:
@@ -32,27 +32,27 @@ def require_names(artifact: Artifact, names: Collection[str]) -> None:
 
 
 def require_features(artifact: Artifact, definitions: FeatureDefinitions) -> None:
-    """Make sure that a project still has an artifact's feature sets and features.
+    """Check that a project still has an artifact's feature sets and features.
 
     Args:
-        artifact: what would be asked.
-        definitions: the project's features, which compute those of the contract's example row.
+        artifact: the artifact to be used.
+        definitions: the project's features; they are computed for the contract's example row.
 
     Raises:
-        MissingFeatureError: when a set or a feature is gone.
-        UserError: when a set reads a column that the artifact's contract lacks.
+        MissingFeatureError: if a feature set or a feature is missing.
+        UserError: if a feature set reads a column that the artifact's contract lacks.
     """
     missing = [f"feature set {name}" for name in artifact.sets if name not in definitions.sets]
     if missing:
         raise MissingFeatureError(missing)
     row, decision = example_row(artifact.contract), artifact.contract.decision
     at = row[decision.time_column] - decision.lead_seconds
-    past, found = OnlineFeatureStore(), set[str]()
+    past, names = OnlineFeatureStore(), set[str]()
     for name in artifact.sets:
         try:
-            found |= definitions.compute([name], CheckedRow(row, name), at, past, artifact.reference).keys()
+            names |= definitions.compute([name], CheckedRow(row, name), at, past, artifact.reference).keys()
         except UserError:
             raise
-        except Exception:  # noqa: BLE001 (as of a division by zero: it is told of the row that is asked)
+        except Exception:  # noqa: BLE001 (such as a division by zero: reported when a row is predicted)
             return
-    require_names(artifact, found)
+    require_names(artifact, names)

@@ -1,4 +1,4 @@
-"""From rows of encoded features to forecasts, whatever the model is."""
+"""Scores rows of encoded features with any kind of model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from fivestage.common.errors import UserError
 from fivestage.common.native import library
 from fivestage.contract.cost_model import DECISION
 
-TOLERANCE = 1e-9  # of raw scores; of large ones, a share. The same leaves are added in another order
-SINGLE_TOLERANCE = 1e-4  # the same in single precision, whose own error is some 1e-5
-SMALLEST_CHANCE = 1e-6  # log-odds of 0 and 1 are infinite
-OF_NUMBER = DECISION + 1  # raw scores of a number's forecast
+TOLERANCE = 1e-9  # of raw scores, relative above 1: the same leaves are added in another order
+SINGLE_TOLERANCE = 1e-4  # the same in single precision, whose rounding error is about 1e-5
+SMALLEST_PROBABILITY = 1e-6  # probabilities are clipped, as the log-odds of 0 and 1 are infinite
+REGRESSION_SCORES = DECISION + 1  # raw scores per regression forecast
 
 if TYPE_CHECKING:
     from fivestage.artifact.treelite_checkpoint import Interpreter
@@ -37,59 +37,61 @@ class Parity:
 
 
 class Scorer:
-    """A model and its calibration.
+    """Turns encoded features into calibrated forecasts with one model.
 
     Args:
         model: trees, an additive model, or ONNX graphs.
-        calibration: from raw scores to forecasts.
+        calibration: turns raw scores into forecasts.
 
     Raises:
-        UserError: for ONNX graphs without onnxruntime.
+        UserError: if the model is an ONNX graph and onnxruntime is not installed.
     """
 
     def __init__(self, model: ModelData, calibration: AnyCalibration) -> None:
         self._calibration, self._model = calibration, model
         self._backend, self.why_slow = _backend(model)  # why trees are not compiled; empty when they are
-        self._chances = not isinstance(model, AdditiveModel) and model.link == "probability"
+        self._probabilities = not isinstance(model, AdditiveModel) and model.link == "probability"
         self._single = not isinstance(model, AdditiveModel) and model.single
-        self._of_number = calibration.task == "regression"
-        outputs = isinstance(model, Ensemble) and len(model.outputs) == OF_NUMBER
-        is_plain = not (self._chances or self._single or (self._of_number and not outputs))
+        self._regression = calibration.task == "regression"
+        all_scores = isinstance(model, Ensemble) and len(model.outputs) == REGRESSION_SCORES
+        is_plain = not (self._probabilities or self._single or (self._regression and not all_scores))
+        # One row of plain trees is scored without any numpy.
         self._margin = (
             self._backend.margin if is_plain and isinstance(self._backend, CompiledForest) else None
         )
 
     @property
     def tolerance(self) -> float:
-        """How far its answers may be from those of the original model; of large ones, a share."""
+        """How far raw scores may be from those of the original model; relative above 1."""
         return SINGLE_TOLERANCE if self._single else TOLERANCE
 
     def margins(self, features: Floats) -> Floats:
-        """Raw scores of rows of features: one a row, or rows x outputs."""
+        """Return the raw scores of rows x features: one per row, or rows x outputs."""
         if self._single:
             features = features.astype(np.float32).astype(np.float64)
-        found = self._backend.margins(features)
-        if self._chances:
-            return log_odds(found)
-        return of_number(found) if self._of_number else found
+        outputs = self._backend.margins(features)
+        if self._probabilities:
+            return log_odds(outputs)
+        return regression_scores(outputs) if self._regression else outputs
 
     def forecast(self, features: Floats) -> Floats:
-        """The forecast for each row of features, see `fivestage.contract.cost_model`."""
+        """Return the forecast for each row of features (`fivestage.contract.cost_model`)."""
         margins = self.margins(features)
         if not len(margins):
             return self._calibration.forecast(margins)
-        # Row by row, as `one` does: numpy's exp is another in the last bit.
-        return np.array([self._calibration.of_one(margin) for margin in margins.tolist()], dtype=np.float64)
+        # Row by row, as in `forecast_one`: numpy's exp may differ in the last bit.
+        forecasts = [self._calibration.forecast_one(margin) for margin in margins.tolist()]
+        return np.array(forecasts, dtype=np.float64)
 
-    def one(self, features: Sequence[float]) -> Any:
-        """The forecast for one row of features: a number, or a list of them."""
+    def forecast_one(self, features: Sequence[float]) -> Any:
+        """Return the forecast for a single row of features: a number, or a list of numbers."""
         if self._margin is not None:
-            return self._calibration.of_one(self._margin(features))
+            return self._calibration.forecast_one(self._margin(features))
         row = np.array([features], dtype=np.float64)
-        return self._calibration.of_one(self.margins(row)[0].tolist())
+        return self._calibration.forecast_one(self.margins(row)[0].tolist())
 
     def explainers(self) -> Sequence[Explainer | AdditiveExplainer]:
-        """One for each raw score that the model has."""
+        """Return an explainer for each of the model's raw scores."""
         match self._model:
             case AdditiveModel():
                 return [AdditiveExplainer(self._model, output) for output in range(len(self._model.base))]
@@ -97,41 +99,43 @@ class Scorer:
                 return [Explainer(output, self._model.features) for output in self._model.outputs]
         raise UnsupportedError("only boosted trees and linear models can be explained exactly")
 
-    def require(self, parity: Parity) -> None:
-        """Hold the model against the one that it was made from."""
-        found, expected = self.margins(parity.rows), parity.margins
-        if not expected.size or found.shape != expected.shape:
-            raise UserError("The artifact has no answers of the original model to hold its own against.")
-        worst = float((np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
+    def require_parity(self, parity: Parity) -> None:
+        """Check that the raw scores equal those of the original model, within the tolerance."""
+        actual, expected = self.margins(parity.rows), parity.margins
+        if not expected.size or actual.shape != expected.shape:
+            raise UserError(
+                "The artifact lacks the original model's scores, which its own must equal. Train again."
+            )
+        worst = float((np.abs(actual - expected) / np.maximum(1, np.abs(expected))).max())
         if not worst <= self.tolerance:
             raise UserError(
-                f"The artifact answers otherwise than the model it was made from (by up to {worst:.2g}): "
-                "train again, with the versions of treelite and scikit-learn that requirements.lock names."
+                f"The artifact's scores differ from those of its original model (by up to {worst:.2g}). "
+                "Train again, with the versions of treelite and scikit-learn in requirements.lock."
             )
 
 
-def log_odds(chances: Floats) -> Floats:
-    """Probabilities as raw scores, so that all models are calibrated alike.
+def log_odds(probabilities: Floats) -> Floats:
+    """Convert probabilities to raw scores, so that all models are calibrated in the same way.
 
     Args:
-        chances: rows x classes.
+        probabilities: rows x classes.
 
     Returns:
-        Of two classes the log-odds of the second, one a row; of more, the logarithms.
+        For two classes, the log-odds of the second, one per row; for more, the logarithms, rows x classes.
     """
-    held = np.clip(chances, SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
-    if held.shape[1] > 2:  # noqa: PLR2004 (one outcome and its absence)
-        return np.asarray(np.log(held), dtype=np.float64)
-    return np.asarray(np.log(held[:, 1] / (1 - held[:, 1])), dtype=np.float64)
+    clipped = np.clip(probabilities, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    if clipped.shape[1] > 2:  # noqa: PLR2004 (one outcome and its absence)
+        return np.asarray(np.log(clipped), dtype=np.float64)
+    return np.asarray(np.log(clipped[:, 1] / (1 - clipped[:, 1])), dtype=np.float64)
 
 
-def of_number(scores: Floats) -> Floats:
-    """A number's four raw scores: those of four models, or the one expected value, four times."""
-    return np.column_stack([scores] * OF_NUMBER) if scores.ndim == 1 else scores
+def regression_scores(scores: Floats) -> Floats:
+    """Return the four raw scores per row, which all equal the expected value if the model has no others."""
+    return np.column_stack([scores] * REGRESSION_SCORES) if scores.ndim == 1 else scores
 
 
 def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | AdditiveModel | OnnxScorer, str]":
-    """What answers; of trees, compiled tables, or treelite's interpreter and why."""
+    """Choose what scores the model, and say why if that is treelite's slow interpreter."""
     match model:
         case AdditiveModel():
             return model, ""
@@ -141,7 +145,7 @@ def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | Additive
     try:
         if code is not None:
             return CompiledForest(forest_of(model), code), ""
-        why_slow = "their code could not be compiled here"
+        why_slow = "the C code could not be compiled here"
     except UnsupportedError as error:
         why_slow = str(error)
     from fivestage.artifact.treelite_checkpoint import Interpreter

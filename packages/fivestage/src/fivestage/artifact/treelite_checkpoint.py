@@ -1,6 +1,6 @@
-"""Treelite's checkpoints of a model: read as trees, and answered by its interpreter.
+"""Treelite checkpoints: loads them as trees, and scores rows with treelite's interpreter.
 
-Apart from the rest, since to import treelite takes as long as half of a service's start.
+A separate module, because importing treelite takes as long as half of a service's start.
 """
 
 from collections.abc import Sequence
@@ -11,35 +11,35 @@ import treelite
 from fivestage.artifact.tree_tables import NUMBER, Ensemble, Output, Tree
 from fivestage.common.columns import Floats
 
-LESS, LESS_OR_EQUAL = 2, 3  # treelite's numbers of those comparisons
+LESS, LESS_OR_EQUAL = 2, 3  # treelite's codes of these comparisons
 
 
 def ensemble_of(checkpoints: Sequence[bytes], link: str = "margin", *, single: bool = False) -> Ensemble:
-    """Models of the same features; without outputs when they are not plain sums of trees."""
-    models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
+    """Load models of the same features; the result has no outputs unless all are plain sums of trees."""
+    models = [treelite.Model.deserialize_bytes(checkpoint) for checkpoint in checkpoints]
     plain = all(_plain(model) for model in models)
     outputs = [output for model in models for output in _outputs(model)] if plain else []
     return Ensemble(tuple(checkpoints), tuple(outputs), models[0].num_feature, link, single)
 
 
 class Interpreter:
-    """Slow, and for every kind of trees."""
+    """Scores rows with any kind of trees, but slowly."""
 
     def __init__(self, checkpoints: Sequence[bytes]) -> None:
-        self._models = [treelite.Model.deserialize_bytes(one) for one in checkpoints]
+        self._models = [treelite.Model.deserialize_bytes(checkpoint) for checkpoint in checkpoints]
 
     def margins(self, rows: Floats) -> Floats:
-        """The margins of rows x features: one a row, or rows x outputs."""
-        found = [
+        """Return the margins of rows x features: one per row, or rows x outputs."""
+        by_model = [
             np.asarray(treelite.gtil.predict(model, rows, nthread=1, pred_margin=True), dtype=np.float64)
             for model in self._models
         ]
-        margins = np.hstack([one.reshape(len(rows), -1) for one in found])
+        margins = np.hstack([one.reshape(len(rows), -1) for one in by_model])
         return margins[:, 0] if margins.shape[1] == 1 else margins
 
 
 def _plain(model: treelite.Model) -> bool:
-    """Whether it is a sum of trees that split at `<=` or `<`, or on categories that go left."""
+    """Whether a model is a sum of trees that split at `<=` or `<`, or on categories that go left."""
     header = model.get_header_accessor()
     one_target = len(header.get_field("num_class")) == 1 and np.all(
         header.get_field("leaf_vector_shape") == 1
@@ -55,11 +55,11 @@ def _plain(model: treelite.Model) -> bool:
 
 
 def _outputs(model: treelite.Model) -> list[Output]:
-    """The outputs of a plain model: of one that tells classes apart, one a class; of any other, one."""
+    """Return the outputs of a plain model: one per class of a classifier of several, otherwise one."""
     header = model.get_header_accessor()
-    trees, of_class = [_tree(model, number) for number in range(model.num_tree)], header.get_field("class_id")
+    trees, classes = [_tree(model, number) for number in range(model.num_tree)], header.get_field("class_id")
     return [
-        Output([tree for tree, one in zip(trees, of_class, strict=True) if one == number], float(base))
+        Output([tree for tree, one in zip(trees, classes, strict=True) if one == number], float(base))
         for number, base in enumerate(header.get_field("base_scores"))
     ]
 
@@ -74,7 +74,7 @@ def _tree(model: treelite.Model, number: int) -> Tree:
     if not len(cover):
         cover = field("sum_hess").astype(np.float64)
     threshold = field("threshold")
-    if np.any(field("cmp") == LESS):  # below one number of single precision is up to the one before it
+    if np.any(field("cmp") == LESS):  # in single precision, x < t is x <= the number just below t
         before = np.nextafter(threshold.astype(np.float32), np.float32(-np.inf))
         threshold = np.where(field("cmp") == LESS, before, threshold)
     return Tree(

@@ -1,23 +1,23 @@
-/* Margins of boosted trees from the tables of trees.py: per row, one table row per feature, and'ed tree by tree. */
+/* Margins of boosted trees from the tables of tree_tables.py: for each row, ANDs one table row per feature. */
 
 #include <math.h>
 #include <stdint.h>
 
 typedef struct {
     int64_t features, trees, leaves, outputs;
-    const int64_t *first;      /* of each feature's table rows, and the end of the last */
-    const uint8_t *category;   /* whether the feature is one */
-    const double *thresholds;  /* ascending per feature, at the same places as its table rows */
-    const void *alive;         /* table rows x trees: leaves that the value leaves reachable, 32 or 64 bits */
+    const int64_t *first;      /* index of the first table row of each feature, and the end of the last */
+    const uint8_t *category;   /* per feature, whether it is categorical */
+    const double *thresholds;  /* per table row; ascending within a feature */
+    const void *alive;         /* table rows x trees: masks of the leaves still reachable, 32 or 64 bits */
     const double *values;      /* trees x leaves */
-    const int64_t *ends;       /* of each output's trees */
-    const double *bases;       /* of each output */
+    const int64_t *ends;       /* per output, the end of its trees */
+    const double *bases;       /* per output */
 } Forest;
 
 static int64_t place(const Forest *forest, int64_t feature, double value) {
     int64_t low = forest->first[feature], end = forest->first[feature + 1];
     if (isnan(value)) return end - 1;
-    int64_t high = end - 2; /* the row above all thresholds; of a category, the row of any other */
+    int64_t high = end - 2; /* the row for values above all thresholds, or for any other category */
     if (forest->category[feature])
         return value >= 0 && value < (double)(high - low) ? low + (int64_t)value : high;
     while (low < high) {

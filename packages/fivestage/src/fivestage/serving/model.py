@@ -78,7 +78,7 @@ def load_model(named: ServedVersion, definitions: FeatureDefinitions) -> Model:
     model = Model(
         named.version, named.digest, Engine(artifact, definitions), rows, events_intake(artifact.contract)
     )
-    model.engine.scorer.require(artifact.parity)
+    model.engine.scorer.require_parity(artifact.parity)
     forecast = model.engine.form.forecast
     found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
     wanted = [smoke.forecast for smoke in artifact.smoke]
@@ -112,6 +112,6 @@ def learn_event(
     """Learn a logged event if it was known later than `since`; `facts`: what it adds, where known."""
     if model.artifact.contract.events[kind].known_at(event) > since:
         try:
-            model.engine.learn(model.engine.facts(kind, event) if facts is None else facts)
+            model.engine.add_events(model.engine.logged_events(kind, event) if facts is None else facts)
         except UnlearnableEventError as error:  # logged by a version that took it
             logger.warning("event %d is skipped: %s", number, error)

@@ -187,7 +187,9 @@ class PredictionService:
         messages, events = model.events.parse(body)
         kinds = [str(message.__struct_config__.tag) for message in messages]
         try:
-            facts = [model.engine.facts(kind, event) for kind, event in zip(kinds, events, strict=True)]
+            facts = [
+                model.engine.logged_events(kind, event) for kind, event in zip(kinds, events, strict=True)
+            ]
         except UnlearnableEventError as error:
             raise ProblemError(422, str(error)) from error
         now = time.time()

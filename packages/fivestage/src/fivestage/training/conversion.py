@@ -66,7 +66,7 @@ def convert(
             if isinstance(found, Ensemble) and found.outputs:
                 more = probes(found)
                 parity = Parity(np.vstack([more, tried]), np.concatenate([answer(more), answers]))
-            Scorer(found, calibration).require(parity)
+            Scorer(found, calibration).require_parity(parity)
         except Exception as error:  # noqa: BLE001 - converters raise what they please
             why[kind] = _reason(kind, error)
         else:
@@ -206,7 +206,7 @@ def _reason(kind: str, error: Exception) -> str:
     """Why a conversion failed; that its answers are others is no fault that another version mends."""
     if kind == ADDITIVE:
         return "it is no sum of a term for each feature"
-    return _first_line(error, LONGEST_REASON).partition(": train again")[0]
+    return _first_line(error, LONGEST_REASON).partition(". Train again")[0]
 
 
 def _first_line(error: Exception, longest: int = 200) -> str:

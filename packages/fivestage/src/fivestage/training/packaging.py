@@ -118,7 +118,7 @@ def fit_chosen(
     model, tried = convert(models, answer, rows, levels, selection.calibration, name)
     holdout = sample.features[windows.holdout]
     margins = answer(holdout)
-    Scorer(model, selection.calibration).require(Parity(holdout, margins))
+    Scorer(model, selection.calibration).require_parity(Parity(holdout, margins))
     return Fitted(
         names=sample.names,
         categories=sample.categories,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fivestage.artifact.calibration import AnyCalibration, RegressionCalibration
-from fivestage.artifact.scorer import OF_NUMBER
+from fivestage.artifact.scorer import REGRESSION_SCORES
 from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName, RegressionContract
 from fivestage.contract.cost_model import DECISION, HIGH, LOW, VALUE, cost_model_of
@@ -41,7 +41,7 @@ class RegressionTrainer:
     def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
         """Without quantiles, the mean in their place: calibration moves each by what holds its share."""
         found = [np.asarray(model.predict(features), dtype=np.float64).ravel() for model in models]
-        return np.column_stack(found if len(found) > 1 else found * OF_NUMBER)
+        return np.column_stack(found if len(found) > 1 else found * REGRESSION_SCORES)
 
     def complete(
         self, sample: TrainingSample, folds: Sequence[Fold], estimator: Estimator, margins: Sequence[Floats]
@@ -49,7 +49,7 @@ class RegressionTrainer:
         """The mean, which the folds chose the settings by, with its quantiles."""
         quantiles = [quantile_of(estimator, level) for level in self.levels]
         if any(one is None for one in quantiles):
-            return [np.column_stack([mean] * OF_NUMBER) for mean in margins]
+            return [np.column_stack([mean] * REGRESSION_SCORES) for mean in margins]
 
         def asked(work: tuple[Fold, Estimator]) -> Floats:
             fold, one = work
@@ -66,7 +66,7 @@ class RegressionTrainer:
     def leaderboard_scores(self, label: Floats, margins: Floats) -> dict[str, float]:
         if margins.ndim > 1:
             return scores(label, self.uncalibrated.forecast(margins), self.costs)
-        found = scores(label, np.column_stack([margins] * OF_NUMBER), self.costs)
+        found = scores(label, np.column_stack([margins] * REGRESSION_SCORES), self.costs)
         return {name: found[name] for name in OF_VALUES}
 
     def stage_loss(self, label: Floats, margins: Floats) -> float:
@@ -100,7 +100,7 @@ class RegressionTrainer:
         value = BASELINES[name](sample, train, both)
         seen, asked = value[: len(train)], value[len(train) :]
         off = np.quantile(sample.label[train] - seen, self.levels)
-        return RegressionCalibration(*off).forecast(np.column_stack([asked] * OF_NUMBER))
+        return RegressionCalibration(*off).forecast(np.column_stack([asked] * REGRESSION_SCORES))
 
 
 def _enough(values: Floats, share: float) -> float:
