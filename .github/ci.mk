@@ -1,30 +1,30 @@
-# What the workflows call, as make targets that run on a laptop too: budgets, accepted vulnerabilities, scanners.
+# The make targets of the workflows, which run on a laptop too: budgets, accepted vulnerabilities, scanners.
 
 IMAGES := fivestage-serving fivestage-pipelines
 BUDGET_MB := 200
-ACCEPTED :=   # vulnerabilities that do not reach us, each with its reason in a comment
+ACCEPTED :=   # vulnerabilities that do not affect us, each with the reason in a comment
 GRYPE ?= grype
 SYFT ?= syft
 
 .PHONY: scan scan-images sbom budget kind pin verify issue propose facts deliver newest
 
-# known vulnerabilities of what the locks name (asks PyPI)
+# known vulnerabilities of the locked packages (queries PyPI)
 scan: $(DEVELOPMENT)
 	@$(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 	    -r requirements.lock $(ACCEPTED:%=--ignore-vuln %) $(ARGS)
 
-# known vulnerabilities of the images that have a cure (needs grype)
+# known vulnerabilities of the images that have a fix (needs grype)
 scan-images:
 	@for image in $(IMAGES); do $(GRYPE) docker:$$image:latest --only-fixed --fail-on high || exit; done
 
-# what is in the images, as CycloneDX, into reports/sbom/ (needs syft)
+# bill of materials of the images, as CycloneDX, into reports/sbom/ (needs syft)
 sbom:
 	@mkdir -p reports/sbom
 	@for image in $(IMAGES); do \
 	    $(SYFT) scan docker:$$image:latest --output cyclonedx-json=reports/sbom/$$image.json || exit; \
 	done
 
-# the service's image, unpacked, within BUDGET_MB
+# check that the service's unpacked image stays within BUDGET_MB
 budget:
 	@container=$$(docker create fivestage-serving:latest) \
 	    && size=$$(docker export $$container | wc -c) \
@@ -32,7 +32,7 @@ budget:
 	    && echo "fivestage-serving: $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
 	    && test $$size -le $(BUDGET_MB)000000
 
-# a cluster on this machine, with the images and k8s/overlays/local, that answers as offline (needs kind)
+# a cluster on this machine with the images and k8s/overlays/local; smoke-tests its predictions (needs kind)
 kind:
 	kind get clusters | grep -qx kind || kind create cluster --wait 3m
 	kind load docker-image $(IMAGES:%=%:latest)
@@ -40,32 +40,32 @@ kind:
 	kubectl -n fivestage rollout status deployment/fivestage --timeout 5m
 	@$(MAKE) --no-print-directory smoke
 
-# name the images of every production overlay by digest: SERVING=... PIPELINES=... (needs kustomize)
+# pin the images of every production overlay by digest: SERVING=... PIPELINES=... (needs kustomize)
 pin:
 	cd k8s/components/production && kustomize edit set image fivestage-serving=$(SERVING) fivestage-pipelines=$(PIPELINES)
 
-# that IMAGE was built by cd.yml of REPOSITORY, as its signed provenance says (needs gh)
+# verify by its signed provenance that cd.yml of REPOSITORY built IMAGE (needs gh)
 verify:
 	gh attestation verify oci://$(IMAGE) --repo $(REPOSITORY) --signer-workflow $(REPOSITORY)/.github/workflows/cd.yml
 
 NOTICE ?= reports/notices/monitoring.md
 
-# the one issue of NOTICE's kind: opened, updated, or closed when all is well (needs gh)
+# open, update or close the one issue of NOTICE's kind (needs gh)
 issue: $(INSTALLED)
 	@$(BIN)/python -m fivestage.ci issue $(NOTICE)
 
-# a pull request with FILES (as they are in FROM), and NOTICE as its text (needs gh)
+# open a pull request with FILES (taken from the folder FROM) and NOTICE as its text (needs gh)
 propose: $(INSTALLED)
 	@$(BIN)/python -m fivestage.ci propose $(NOTICE) $(FILES) $(if $(FROM),--from $(FROM))
 
-# what NOTICE says to whatever runs next, a name=value a line
+# print the facts of NOTICE for later steps, one name=value per line
 facts: $(INSTALLED)
 	@$(BIN)/python -m fivestage.ci facts $(NOTICE)
 
-# start the workflow that brings the champion to production (needs gh)
+# start the workflow that delivers the champion to production (needs gh)
 deliver:
 	gh workflow run cd.yml
 
-# the newest versions that pyproject.toml allows, and whether the tests pass with them
+# lock the newest versions that pyproject.toml allows, and run the tests with them
 newest: $(DEVELOPMENT)
 	@$(BIN)/python -m fivestage.ci.newest

@@ -1,1 +1,1 @@
-"""Stage 4: the service, and the image that it runs in."""
+"""Stage 4: the prediction service and its container image."""

@@ -1,4 +1,4 @@
-"""`python -m serving`: the service in the foreground."""
+"""`python -m serving`: run the service in the foreground."""
 
 from fivestage.serving.server import run
 

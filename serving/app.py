@@ -1,4 +1,4 @@
-"""The service over HTTP: its routes. Add your own beside them (docs/how-to/add-a-route.md)."""
+"""The routes of the HTTP service. Add your own next to them (docs/how-to/add-a-route.md)."""
 
 from typing import Any
 
@@ -16,39 +16,39 @@ from problem import PROBLEM
 
 
 def create_app(problem: Problem, settings: Settings) -> FastAPI:
-    """The application that serves a problem; it loads its model when it starts."""
-    app = PredictionApp(problem, settings)  # FastAPI's, with keys, limits, metrics and problem details
+    """Create the application that serves a problem; it loads the model on startup."""
+    app = PredictionApp(problem, settings)  # FastAPI with API keys, limits, metrics and problem details
     service = app.service
 
-    # `reads_rows` documents body and answer by the contract, which decodes the raw request once.
+    # `reads_rows` documents body and response; the service itself decodes the raw body by the contract.
     @app.post("/predict", **app.reads_rows)
-    async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query)
-        """Answer one row or many; `explain` adds the features that moved each decision most."""
+    async def predict(request: Request, explain: bool = False) -> Response:  # noqa: FBT001, FBT002 (a query parameter)
+        """Predict one row or many; `explain` adds the features that contributed most to each prediction."""
         identifier, predictions = await service.predict(await app.read(request), explain=explain)
         return JsonBytes(predictions, identifier)
 
     @app.post("/outcomes", **app.reads_events)
     async def outcomes(request: Request) -> Response:
-        """Take in what has happened: an event or many."""
+        """Ingest one event or many, such as outcomes."""
         return JsonBytes(await service.ingest(await app.read(request)))
 
     @app.get("/model")
     async def model() -> dict[str, Any]:
-        """Which model serves, and what it was made from."""
+        """Describe the model being served, and what it was trained on."""
         return service.describe()
 
     @app.post("/reload", responses=refusals(409))
     async def reload() -> dict[str, Any]:
-        """Look now whether another model is to serve."""
+        """Check for a new model version now, and load it."""
         await service.reload()
         if service.reload_error:
             raise ProblemError(409, service.reload_error)
         return service.describe()
 
-    app.add_standard_routes()  # a form, health, metrics, documentation, the Open Inference Protocol
+    app.add_standard_routes()  # form, health checks, metrics, documentation, Open Inference Protocol
     return app
 
 
 def create() -> FastAPI:
-    """The application of this project, set by the environment; uvicorn calls it in each process."""
+    """Create this project's application, configured by the environment; uvicorn calls it in each process."""
     return create_app(PROBLEM, Settings.from_environment())

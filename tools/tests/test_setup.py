@@ -79,7 +79,7 @@ def script(path: Path, body: str) -> None:
 @pytest.mark.parametrize(
     ("python", "sentence"),
     [
-        ('[ "$1" = --version ] && echo "Python 3.9.1"; exit 1', "is needed, and"),
+        ('[ "$1" = --version ] && echo "Python 3.9.1"; exit 1', "is needed, but"),
         ('case "$2" in *ensurepip*) exit 1;; esac', "apt install python3-venv"),
     ],
     ids=["too old", "without ensurepip"],

@@ -29,7 +29,7 @@ from fivestage.monitoring.period import MonitoredPeriod, Served, check_period, r
 from fivestage.monitoring.period_report import Checks, PeriodColumns, run_checks
 from fivestage.monitoring.skew import forecasts_in
 from fivestage.serving.log import first_decision, open_store
-from fivestage.serving.store import PredictionRecord, Shadowed
+from fivestage.serving.store import PredictionRecord, ShadowRecord
 from tests.synthetic import AS_OF, prepared, synthetic_artifact
 
 START = epoch(day(AS_OF))
@@ -155,7 +155,7 @@ def test_a_challenger_is_paired_with_the_champion_by_day(warehouse: Warehouse, d
     assert (silent.challenger, silent.last_shadow) == ("", 0)
     truth = due[contract.label.name].to_numpy(dtype=np.float64)
     store = open_store(database)
-    store.write_shadows([Shadowed("all", 0.0, "7", json.dumps(truth.tolist()))])
+    store.write_shadows([ShadowRecord("all", 0.0, "7", json.dumps(truth.tolist()))])
     store.close()
     served = read_served(database, contract, *PERIOD, 0)
     assert served.challenger == "7"

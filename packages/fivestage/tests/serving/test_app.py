@@ -143,7 +143,7 @@ def test_a_middleware_and_a_handler_of_ones_own_see_requests_that_take_the_short
         refused = service.client.post("/mine", content=b"body")
         assert (refused.status_code, refused.text) == (418, "mine: body")
         assert service.client.get("/below/broken").status_code == 500
-        until(lambda: "failed" in [one.getMessage() for one in caplog.records])
+        until(lambda: "request failed" in [one.getMessage() for one in caplog.records])
         assert 'handler="/mine",method="POST",status="418"} 1.0' in service.client.get("/metrics").text
     wrapped = create_app(synthetic_problem("binary"), deployed.settings)
     wrapped.add_middleware(GZipMiddleware, minimum_size=1)

@@ -55,7 +55,7 @@ def test_tritons_client(shared: Running, traffic: Traffic, packing: str | None, 
             )
             assert found.as_numpy("probability").tolist() == expected(shared, traffic)
             assert len(found.as_numpy("decision")) == 3
-    with pytest.raises(triton.InferenceServerException, match="'8' does not serve"):
+    with pytest.raises(triton.InferenceServerException, match="'8' is not being served"):
         client.infer(MODEL, inputs, "8")
     client.close()
 

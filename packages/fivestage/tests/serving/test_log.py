@@ -22,7 +22,7 @@ from fivestage.deployment.service_client import url as url_of
 from fivestage.serving.group_commit import Spool
 from fivestage.serving.log import open_store, predictions
 from fivestage.serving.service_settings import Settings
-from fivestage.serving.store import EventRecord, PredictionRecord, Shadowed, Store
+from fivestage.serving.store import EventRecord, PredictionRecord, ShadowRecord, Store
 from tests.serving.conftest import Traffic, deploy, free_port, messages, offline, post_events, running
 from tests.serving.databases import Postgres, postgres, program
 
@@ -98,7 +98,7 @@ def test_a_service_may_add_and_hear_and_nothing_else(present: Postgres) -> None:
     with closing(open_store(owners.replace("postgres@", "service@"))) as store:
         store.write_answers([answered(1)])
         assert store.write_events([told(1), told(1)]) == [1, None]
-        store.write_shadows([Shadowed("a-0001", 2.5, "2", "[0.5]")])
+        store.write_shadows([ShadowRecord("a-0001", 2.5, "2", "[0.5]")])
         assert [number for number, _, _ in store.events()] == [1]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             list(store.answers())
@@ -175,7 +175,7 @@ def test_writers_at_once_lose_nothing_and_skip_no_number(url: str) -> None:
 
 
 def test_a_database_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no known kind"):
+    with pytest.raises(UserError, match="is not supported: use sqlite:///file"):
         open_store("mysql://somewhere")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="cannot be opened"):

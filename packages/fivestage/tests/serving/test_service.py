@@ -191,7 +191,7 @@ def test_a_given_model_serves_until_the_folder_points_to_another(
     ("given", "digest", "sentence"),
     [
         ("models/1", "0" * 64, "is not the artifact that was registered"),
-        ("models/none", "", "holds no artifact"),
+        ("models/none", "", "has no artifact"),
     ],
 )
 def test_a_given_model_that_is_not_the_one_meant_does_not_serve(

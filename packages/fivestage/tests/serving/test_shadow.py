@@ -11,7 +11,7 @@ import numpy as np
 from fivestage.artifact.artifact import Artifact, save_artifact
 from fivestage.serving.served_version import ServedVersion, write_served_version
 from fivestage.serving.shadow import QUEUE, Shadow
-from fivestage.serving.store import Shadowed
+from fivestage.serving.store import ShadowRecord
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, offline, post_events, running
 from tests.synthetic import FEATURES
 
@@ -23,7 +23,7 @@ def shadow_with(deployed: Deployed, artifact: Artifact, version: str) -> None:
     write_served_version(deployed.settings.shadow_file, pointer)
 
 
-def shadows(service: Running, number: int) -> list[Shadowed]:
+def shadows(service: Running, number: int) -> list[ShadowRecord]:
     end = time.monotonic() + 300
     while len(found := [one for _, one in service.service.store.shadows()]) < number:
         assert time.monotonic() < end

@@ -114,7 +114,7 @@ def test_workers_whose_parent_was_killed_end(tmp_path: Path, artifact: Artifact,
 def test_workers_that_cannot_start_are_given_up(tmp_path: Path, artifact: Artifact) -> None:
     deploy(artifact, tmp_path, "1")
     settings = Settings(folder=tmp_path, port=free_port(), workers=2, database="mysql://nowhere")
-    with pytest.raises(UserError, match="no known kind"):
+    with pytest.raises(UserError, match="is not supported: use sqlite:///file"):
         local.start(settings)
     assert local.process(settings) is None
 

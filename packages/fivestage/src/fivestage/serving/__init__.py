@@ -1,1 +1,1 @@
-"""The HTTP service around an artifact; imports no pandas, ZenML or MLflow."""
+"""The HTTP service that serves an artifact; it imports no pandas, ZenML or MLflow."""

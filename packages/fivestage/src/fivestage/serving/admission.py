@@ -1,4 +1,4 @@
-"""Who may ask, from where, how often, how many at once: the dependency of all routes that are not public."""
+"""Admission control for routes that are not public: API keys, origins, rate limits, concurrency."""
 
 import hmac
 import ipaddress
@@ -17,17 +17,17 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.service_settings import Settings
 
 KEY = APIKeyHeader(
-    name="X-API-Key", scheme_name="API key", description="Or as a bearer token.", auto_error=False
+    name="X-API-Key", scheme_name="API key", description="Accepted as a bearer token too.", auto_error=False
 )
-CLIENTS = 10_000  # whose rate is remembered
-SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # methods that change nothing
-SAME = frozenset((b"same-origin", b"none"))  # what Sec-Fetch-Site says of pages of ours, and of no page
+MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of our own pages, and of requests by no page
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 
 
 class Admission:
-    """API keys, origins, rates, and the number of requests that are being answered, of one application."""
+    """Admission control of one application, with its count of open requests."""
 
     def __init__(self, settings: Settings) -> None:
         self.in_flight = 0
@@ -35,67 +35,70 @@ class Admission:
         self._keys = tuple(key.encode() for key in settings.keys)
         self._rate, self._burst = settings.rate_per_second, settings.rate_per_second * settings.burst_seconds
         self._proxies, self._origins = settings.proxies, settings.origins
-        self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()  # tokens left, and when
+        # Token buckets: tokens left, and as of when.
+        self._clients: OrderedDict[bytes | str, tuple[float, float]] = OrderedDict()
 
     @property
     def dependencies(self) -> list[Dependency]:
-        """For `FastAPI(dependencies=...)`: routes of the application then have keys, limits and a padlock."""
+        """Dependencies for `FastAPI(dependencies=...)`; with keys, Swagger UI marks routes with a padlock."""
         return [Depends(self), *([Depends(KEY)] if self._keys else [])]
 
     @property
     def is_full(self) -> bool:
-        """Whether as many requests are being answered as may be."""
+        """Whether the limit of open requests is reached."""
         return self.in_flight >= self._max_in_flight
 
     async def __call__(self, request: Request) -> AsyncIterator[None]:
-        """Let a request in, and count it until it is answered; see FastAPI's dependencies with yield."""
+        """Admit a request and count it until it is answered; see FastAPI's dependencies with yield."""
         self.identify(request.scope)
         with self:
             yield
 
     def __enter__(self) -> None:
-        """Take a place."""
+        """Count a request as open, or refuse it with 503 when the limit is reached."""
         if self.is_full:
             raise too_many()
         self.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
+        """Stop counting the request."""
         self.in_flight -= 1
 
     def identify(self, scope: Scope) -> None:
-        """Know the caller, and how often it calls."""
+        """Check the origin, the API key and the request rate of a client, or refuse with 403, 401 or 429."""
         headers = dict(scope["headers"])
-        if scope["method"] not in SAFE and not self._from_here(headers):
+        if scope["method"] not in SAFE_METHODS and not self._is_allowed_origin(headers):
             raise ProblemError(
                 403,
-                "Pages of other sites may not send requests here; SERVE_ALLOWED_ORIGINS names exceptions.",
+                "Requests from pages of other sites are refused; SERVE_ALLOWED_ORIGINS lists the exceptions.",
             )
         if not self._keys and not self._rate:
             return
         key = b""
         if self._keys:
             key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-            # Every key is compared in full, so that the time taken tells nothing.
+            # Comparing every key in constant time keeps timing from revealing anything about them.
             if sum([hmac.compare_digest(key, one) for one in self._keys]) != 1:
                 raise ProblemError(
-                    401, "A valid API key is needed in X-API-Key.", headers={"WWW-Authenticate": "Bearer"}
+                    401,
+                    "Send a valid API key in X-API-Key or as a bearer token.",
+                    headers={"WWW-Authenticate": "Bearer"},
                 )
         if self._rate:
-            self._spend(key or self._address(scope))
+            self._limit_rate(key or self._address(scope))
 
-    def _from_here(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether no page of another site makes a browser send this."""
+    def _is_allowed_origin(self, headers: dict[bytes, bytes]) -> bool:
+        """Return False if a page of a foreign site made the browser send the request (CSRF)."""
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") in self._origins:
             return True
         site = headers.get(b"sec-fetch-site")
         if site is not None:
-            return site in SAME
+            return site in OWN_SITE
         return origin is None or origin.partition(b"://")[2] == headers.get(b"host")
 
     def _address(self, scope: Scope) -> str:
-        """The client's address, as the nearest proxy that is trusted saw it."""
+        """Return the client's address: the last one in the chain of proxies that is not a trusted proxy."""
         address: str = scope["client"][0] if scope["client"] else ""
         if not self._proxies or not self._trusted(address):
             return address
@@ -112,20 +115,25 @@ class Admission:
             return False
         return any(parsed in network for network in self._proxies)
 
-    def _spend(self, client: bytes | str) -> None:
+    def _limit_rate(self, client: bytes | str) -> None:
+        """Take a token from the client's bucket, or refuse with 429 when it is empty."""
         now = time.monotonic()
-        left, since = self._clients.pop(client, (self._burst, now))
-        left = min(self._burst, left + (now - since) * self._rate)
-        self._clients[client] = (left - 1 if left >= 1 else left, now)
-        if len(self._clients) > CLIENTS:
+        tokens, updated_at = self._clients.pop(client, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - updated_at) * self._rate)
+        self._clients[client] = (tokens - 1 if tokens >= 1 else tokens, now)
+        if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
-        if left < 1:
-            wait = str(max(1, round((1 - left) / self._rate)))
-            raise ProblemError(429, "Too many requests from one client.", headers={"Retry-After": wait})
+        if tokens < 1:
+            seconds = max(1, round((1 - tokens) / self._rate))
+            raise ProblemError(
+                429,
+                f"Too many requests from this client: retry after {seconds} s.",
+                headers={"Retry-After": str(seconds)},
+            )
 
 
 def _hops(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[str]:
-    """The addresses that proxies have noted (RFC 7239, or X-Forwarded-For), the client's first."""
+    """Return the addresses that proxies recorded in Forwarded (RFC 7239) or X-Forwarded-For, client first."""
     values: dict[bytes, list[str]] = {b"forwarded": [], b"x-forwarded-for": []}
     for name, value in headers:
         if name in values:

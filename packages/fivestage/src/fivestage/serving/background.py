@@ -1,4 +1,4 @@
-"""Background tasks that outlive their failures: logged, counted, and said in readiness."""
+"""Periodic background tasks that survive failures: each is logged, counted and reported by `/readyz`."""
 
 import asyncio
 import logging
@@ -6,29 +6,29 @@ from collections.abc import Awaitable, Callable
 
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 
-PAUSE = 1.0  # seconds after a failure
+PAUSE = 1.0  # seconds of waiting after a failure
 logger = logging.getLogger("serving")
 
 
 class BackgroundTasks:
-    """What a service does again and again beside answering.
+    """The periodic tasks of a service.
 
     Args:
-        metrics: where failures are counted.
+        metrics: Counts the failures.
     """
 
     def __init__(self, metrics: ServiceMetrics) -> None:
-        self.failing: dict[str, str] = {}  # why each task failed when it ran last
+        self.failing: dict[str, str] = {}  # why the last run failed, by task
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
 
     def repeat(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Start to do something every so many seconds."""
+        """Start a task that calls `work` and waits the given number of seconds in between."""
         self._metrics.task_failures.labels(name)
         self._tasks.append(asyncio.create_task(self._forever(name, seconds, work), name=name))
 
     async def stop(self) -> None:
-        """End all tasks."""
+        """Cancel all tasks and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -39,10 +39,10 @@ class BackgroundTasks:
             try:
                 await work()
             except Exception as error:
-                why = str(error) or type(error).__name__
-                if self.failing.get(name) != why:  # else it has been said
-                    logger.exception("a background task failed and is tried again", extra={"task": name})
-                self.failing[name] = why
+                reason = str(error) or type(error).__name__
+                if self.failing.get(name) != reason:  # logged once, not at each retry
+                    logger.exception("background task failed, will retry", extra={"task": name})
+                self.failing[name] = reason
                 self._metrics.task_failures.labels(name).inc()
                 await asyncio.sleep(PAUSE)
             else:

@@ -1,4 +1,4 @@
-"""The contract's columns as compiled decoders: what does not fit is refused, naming the row and the field."""
+"""JSON decoders compiled from the contract's columns; a refusal names the row and the field."""
 
 import math
 import re
@@ -22,29 +22,29 @@ from fivestage.features.stores import MISSING
 from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
-_WORDS = {"float": "a number", "int": "a whole number", "str": "text"}
-FEW = 20  # values of a category that a refusal lists
+_JSON_TYPES = {"float": "a number", "int": "a whole number", "str": "text"}
+MAX_LISTED_VALUES = 20  # a refusal lists the allowed values of a category with at most so many
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Plain = dict[str, Any]
 
 
 class Receipt(Struct, frozen=True):
-    """What became of the events: of the same identity the first holds, whatever a later one says."""
+    """The response to events: how many were new, and how many had the identity of an earlier event."""
 
     accepted: int
     repeated: int
 
 
 class FieldError(ValueError):
-    """A value that its type allows and the contract does not."""
+    """A value of the right type that the contract does not allow."""
 
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(field, why)
-        self.field, self.why = field, why
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field, self.reason = field, reason
 
 
 class Record:
-    """A group of columns: its message type, and the way from a message to plain values."""
+    """A group of columns as a message type, with the conversion of a message to plain values."""
 
     def __init__(
         self,
@@ -56,14 +56,15 @@ class Record:
     ) -> None:
         self.kind, self._rules = kind, rules
         self._types = {field: _type(column) for field, column in columns.items()}
-        self._few = {
+        self._listed_values = {
             field: column.values
             for field, column in columns.items()
-            if isinstance(column, CategoryColumn) and 0 < len(column.values) <= FEW
+            if isinstance(column, CategoryColumn) and 0 < len(column.values) <= MAX_LISTED_VALUES
         }
         self._required = {field for field, column in columns.items() if not column.nullable}
         fields = [
-            (field, of) if field in self._required else (field, of, None) for field, of in self._types.items()
+            (field, kind_of) if field in self._required else (field, kind_of, None)
+            for field, kind_of in self._types.items()
         ]
         self.type: type[Struct] = msgspec.defstruct(
             name,
@@ -80,11 +81,11 @@ class Record:
         self._converters = [
             (field, _converter(column), "" if isinstance(column, CategoryColumn) else MISSING)
             for field, column in columns.items()
-            if column.nullable or _converter(column) is not _as_it_is
+            if column.nullable or _converter(column) is not _unchanged
         ]
 
     def plain(self, message: Struct) -> Plain:
-        """Field by field: timestamps as epoch seconds, keys in their one form, missing numbers as NaN."""
+        """Convert a message: timestamps to epoch seconds, keys to canonical form, missing numbers to NaN."""
         values = msgspec.structs.asdict(message)
         for field, convert, missing in self._converters:
             value = values[field]
@@ -98,25 +99,25 @@ class Record:
         return values
 
     def faults(self, fields: Mapping[str, msgspec.Raw], row: int) -> list[Fault]:
-        """All that is wrong with one message's fields, each by itself."""
+        """List every fault of one message's fields."""
         missing = [field for field in self._types if field in self._required and field not in fields]
-        found = [Fault("This field is missing", row, field) for field in missing]
+        faults = [Fault("This field is missing", row, field) for field in missing]
         for field, raw in fields.items():
             if field in self._types:
                 try:
                     msgspec.json.decode(raw, type=self._types[field])
                 except msgspec.ValidationError as error:
-                    found.append(Fault(_sentence(error, self._few.get(field, ())), row, field))
+                    faults.append(Fault(_message(error, self._listed_values.get(field, ())), row, field))
             elif not (self.kind and field == "kind"):
-                found.append(Fault("The contract has no such field", row, field))
-        return found
+                faults.append(Fault("The contract has no such field", row, field))
+        return faults
 
 
 class Intake:
-    """Reads requests that hold one item, or many in a list under one name."""
+    """Decodes request bodies that hold one item, or a list of items under one name such as `rows`."""
 
     def __init__(self, plural: str, records: Sequence[Record], limit: int) -> None:
-        item: Any = Union[tuple(record.type for record in records)]  # noqa: UP007 (built while the program runs)
+        item: Any = Union[tuple(record.type for record in records)]  # noqa: UP007 (built at run time)
         self.plural, self.limit = plural, limit
         self.many: type[Struct] = msgspec.defstruct(
             plural.capitalize(),
@@ -131,7 +132,7 @@ class Intake:
         self._decode_one: Any = msgspec.json.Decoder(item).decode
 
     def parse(self, body: bytes) -> tuple[list[Struct], list[Plain]]:
-        """The items of a request: as messages, and as plain values."""
+        """Decode the items of a request body to messages and plain values, or refuse with 400 or 422."""
         try:
             if self._is_many(body):
                 items: list[Struct] = getattr(self._decode_many(body), self.plural)
@@ -139,31 +140,31 @@ class Intake:
                 items = [self._decode_one(body)]
             return items, [self._records[type(item)].plain(item) for item in items]
         except (msgspec.ValidationError, FieldError) as error:
-            raise self._refusal(body, error) from None
+            raise self._problem(body, error) from None
         except _UNREADABLE as error:
             raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
     def read(self, body: bytes) -> list[Plain]:
-        """The items of a request as plain values; see `parse`."""
+        """Decode the items of a request body to plain values; see `parse`."""
         return self.parse(body)[1]
 
     def schema(self) -> Plain:
-        """The JSON schema of a request; it refers to `components`."""
+        """Return the JSON schema of a request body; it refers to `components`."""
         return {"anyOf": [reference(one) for one in (self.many, *self._records)]}
 
     def components(self) -> dict[str, Plain]:
-        """The JSON schemas of the messages, by name."""
-        found = msgspec.json.schema_components((self.many, *self._records), ref_template=REFERENCE)[1]
-        for component in found.values():
+        """Return the JSON schemas of the messages, by name."""
+        schemas = msgspec.json.schema_components((self.many, *self._records), ref_template=REFERENCE)[1]
+        for component in schemas.values():
             for field in component.get("properties", {}).values():
                 for kind in field.get("anyOf", [field]):
-                    if kind.get("multipleOf") == 1:  # JSON Schema takes 331.0 for an integer as well
+                    if kind.get("multipleOf") == 1:  # "integer" in JSON Schema includes 331.0
                         del kind["multipleOf"]
                         kind["type"] = "integer"
-        return found
+        return schemas
 
-    def _refusal(self, body: bytes, error: Exception) -> ProblemError:
-        """Say what is wrong, looking at each item by itself."""
+    def _problem(self, body: bytes, error: Exception) -> ProblemError:
+        """Build the 422 response, with every fault of every item up to a limit."""
         items: list[Any] = [body]
         if self._is_many(body):
             try:
@@ -179,20 +180,20 @@ class Intake:
             if len(faults) < MAX_FAULTS:
                 faults += self._faults(raw, row)
         first, *more = faults or [_fault(error, None)]
-        named = (("row", first.row), ("field", first.field))
-        place = ", ".join(f"{name} {value}" for name, value in named if value is not None)
+        location = (("row", first.row), ("field", first.field))
+        place = ", ".join(f"{name} {value}" for name, value in location if value is not None)
         detail = f"{place}: {first.detail}" if place else first.detail
         if more:
             detail = f"{detail} ({len(more)} more in `errors`)"
         return ProblemError(422, detail, [first, *more][:MAX_FAULTS])
 
     def _faults(self, raw: Any, row: int) -> list[Fault]:
-        """Each fault of an item by itself; what its decoder said, where that is all that can be said."""
+        """List the faults of an item, field by field where it can be split into fields."""
         try:
             message = self._decode_one(raw)
             self._records[type(message)].plain(message)
         except FieldError as error:
-            return [Fault(error.why, row, error.field)]
+            return [Fault(error.reason, row, error.field)]
         except _UNREADABLE as error:
             try:
                 fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
@@ -208,12 +209,12 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 def reference(message: type) -> Plain:
-    """The JSON schema that refers to a message of the components."""
+    """Return a JSON schema reference to a message among the components."""
     return {"$ref": REFERENCE.format(name=message.__name__)}
 
 
 def rows_intake(contract: Contract) -> Intake:
-    """The reader of prediction requests."""
+    """Return the decoder of prediction requests."""
     about = f"One decision: {contract.decision.what}."
     if contract.rules:
         about = f"{about} Rules: {', '.join(map(str, contract.rules))}."
@@ -222,7 +223,7 @@ def rows_intake(contract: Contract) -> Intake:
 
 
 def events_intake(contract: Contract) -> Intake:
-    """The reader of events."""
+    """Return the decoder of events."""
     records = [
         Record(f"{kind.title().replace('_', '')}Event", event.columns, kind, event.about)
         for kind, event in contract.events.items()
@@ -231,16 +232,16 @@ def events_intake(contract: Contract) -> Intake:
 
 
 def _fault(error: Exception, row: int | None) -> Fault:
-    text = _sentence(error)
+    text = _message(error)
     field = _FIELD.search(text) or _FIELD.search(str(error))
     return Fault(text, row, field[1] or field[2] if field else None)
 
 
-def _sentence(error: Exception, allowed: Sequence[str] = ()) -> str:
-    """What msgspec says, in the words of JSON and with the values that a category allows."""
+def _message(error: Exception, allowed: Sequence[str] = ()) -> str:
+    """Return msgspec's message in JSON's terms, with the allowed values of a category."""
     text = str(error).partition(" - at `$")[0].replace("`float` that's a multiple of 1.0", "a whole number")
-    for name, word in _WORDS.items():
-        text = text.replace(f"`{name}`", word).replace(f"`{name} | null`", f"{word} or null")
+    for name, json_type in _JSON_TYPES.items():
+        text = text.replace(f"`{name}`", json_type).replace(f"`{name} | null`", f"{json_type} or null")
     if allowed:
         names = ", ".join(map(repr, allowed))
         text = text.replace("Invalid enum value", f"Expected one of {names}, got", 1)
@@ -248,7 +249,7 @@ def _sentence(error: Exception, allowed: Sequence[str] = ()) -> str:
 
 
 def _converter(column: Column) -> Callable[[Any], Any]:
-    """Whole numbers (JavaScript may write 331.0), keys in their one form, moments as epoch seconds."""
+    """Return the conversion of a column: integers (JavaScript may write 331.0), keys, timestamps."""
     match column:
         case NumberColumn(type="integer"):
             return int
@@ -256,18 +257,18 @@ def _converter(column: Column) -> Callable[[Any], Any]:
             return column.canonical
         case TimestampColumn():
             low, high = epoch(column.min), epoch(column.max)
-            return lambda moment: _within(math.floor(moment.timestamp()), low, high)
-    return _as_it_is
+            return lambda timestamp: _within(math.floor(timestamp.timestamp()), low, high)
+    return _unchanged
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 def _within(seconds: int, low: int, high: int) -> int:
     if low <= seconds <= high:
         return seconds
-    raise ValueError("Expected a moment in the range of the contract")
+    raise ValueError("Expected a timestamp within the range that the contract allows")
 
 
 def _type(column: Column) -> Any:

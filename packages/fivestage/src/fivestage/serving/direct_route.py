@@ -1,9 +1,8 @@
-"""A FastAPI route for the path that carries the load: its endpoint takes the raw request, returns a response.
+"""Fast path for FastAPI routes whose endpoint takes the raw request and returns a response.
 
-FastAPI documents such a route like any other. Its middlewares, routing and solving of arguments would cost
-more than a prediction, so `RequestMiddleware` asks it for an answer itself where a request has no query, once
-`Admission` has let it in. Any other request, and any route of another kind or with further dependencies,
-takes FastAPI's way.
+FastAPI documents such a route like any other, but its middleware, routing and dependency resolution cost more
+than a prediction. So `RequestMiddleware` calls the endpoint directly when a request has no query string,
+after `Admission` has admitted it. All other requests, and all other kinds of routes, are handled by FastAPI.
 """
 
 import inspect
@@ -20,18 +19,18 @@ from fivestage.serving.admission import KEY, Admission
 from fivestage.serving.problems import ProblemError, not_json
 
 JSON = b"application/json"
-WINDOW = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # of zlib, by Content-Encoding
+WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}  # for zlib, by Content-Encoding
 
 
 @dataclass(frozen=True, slots=True)
 class DirectRoute:
-    """A FastAPI route that needs no framework to answer, and what lets its requests in."""
+    """A FastAPI route that can be called directly, with its admission control."""
 
     route: APIRoute
     admission: Admission
 
     async def respond(self, request: Request, body: bytes) -> Response:
-        """What the endpoint answers to a request whose body has come."""
+        """Call the endpoint with a request whose body has been read."""
         request._body = body  # noqa: SLF001 (as in FastAPI's "Custom Request and APIRoute class")
         with self.admission:
             response: Response = await self.route.endpoint(request)
@@ -39,15 +38,15 @@ class DirectRoute:
 
 
 def direct_routes(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], DirectRoute]:
-    """Those of some routes that can be asked directly, by method and path."""
-    found = {}
+    """Select the routes that can be called directly, by method and path."""
+    direct = {}
     for route in routes:
         if isinstance(route, APIRoute) and _takes_raw_requests(route):
             guards = [one.dependency for one in route.dependencies if one.dependency is not KEY]
             if len(guards) == 1 and isinstance(guards[0], Admission):
                 for method in route.methods or ():
-                    found[method, route.path] = DirectRoute(route, guards[0])
-    return found
+                    direct[method, route.path] = DirectRoute(route, guards[0])
+    return direct
 
 
 def _takes_raw_requests(route: APIRoute) -> bool:
@@ -62,11 +61,11 @@ def _takes_raw_requests(route: APIRoute) -> bool:
 
 
 class JsonBytes(Response):
-    """A response of JSON that is bytes already.
+    """A JSON response whose body is already encoded.
 
     Args:
-        body: the JSON.
-        identifier: of the request, for `x-request-id`.
+        body: The JSON.
+        identifier: The request's identifier, sent as `x-request-id`.
     """
 
     def __init__(self, body: bytes, identifier: str = "") -> None:
@@ -77,31 +76,31 @@ class JsonBytes(Response):
 
 
 async def read_body(request: Request, largest: int, *types: bytes) -> bytes:
-    """The body of a request."""
-    kind, packing = b"", b"identity"
-    for name, value in request.scope["headers"]:  # `request.headers` would cost more than reading the row
+    """Read and decompress the body of a request; refuse other content types and bodies that are too large."""
+    kind, encoding = b"", b"identity"
+    for name, value in request.scope["headers"]:  # `request.headers` costs more than decoding a row
         if name == b"content-type":
             kind = value
         elif name == b"content-encoding":
-            packing = value.strip().lower()
-    # Without a Content-Type it is refused as well: a browser sends such for any page on any site.
+            encoding = value.strip().lower()
+    # A missing Content-Type is refused too: browsers send such requests cross-site without a CORS preflight.
     if kind != JSON and kind.partition(b";")[0].strip().lower() not in (JSON, *types):
         raise not_json(kind.decode("latin-1"))
     body = await request.body()
-    return body if packing == b"identity" else _unpacked(body, packing, largest)
+    return body if encoding == b"identity" else _decompressed(body, encoding, largest)
 
 
-def _unpacked(body: bytes, packing: bytes, largest: int) -> bytes:
-    called = packing.decode("latin-1")
-    if packing not in WINDOW:
-        raise ProblemError(415, f"Send the body as it is, or packed with gzip or deflate, not {called}.")
-    unpacker = zlib.decompressobj(WINDOW[packing])
+def _decompressed(body: bytes, encoding: bytes, largest: int) -> bytes:
+    name = encoding.decode("latin-1")
+    if encoding not in WINDOW_BITS:
+        raise ProblemError(415, f"Content-Encoding {name} is not supported: send gzip, deflate or none.")
+    decompressor = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
-        unpacked = unpacker.decompress(body, largest + 1)
+        decompressed = decompressor.decompress(body, largest + 1)
     except zlib.error as error:
-        raise ProblemError(400, f"The body is not {called}: {error}.") from None
-    if len(unpacked) > largest:
-        raise ProblemError(413, f"The body unpacks to too much: send at most {largest} bytes.")
-    if not unpacker.eof:
-        raise ProblemError(400, f"The body is {called} that ends early.")
-    return unpacked
+        raise ProblemError(400, f"The body is not valid {name}: {error}.") from None
+    if len(decompressed) > largest:
+        raise ProblemError(413, f"The decompressed body is too large: send at most {largest} bytes.")
+    if not decompressor.eof:
+        raise ProblemError(400, f"The {name} body is truncated.")
+    return decompressed

@@ -1,4 +1,4 @@
-"""Answers on their way to the database: written in groups, and kept on disk while it is away."""
+"""Group commit of predictions to the database; a spool on disk keeps them while it is unreachable."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ from pathlib import Path
 from fivestage.serving.sqlite import SqliteStore
 from fivestage.serving.store import PredictionRecord, Store
 
-PAGE = 500  # answers that go from the spool to the database at once
+PAGE = 500  # answers moved from the spool to the database per transaction
 logger = logging.getLogger("serving")
 
 
 class Spool:
-    """A file of answers that all processes of a folder share; any of them moves what waits there on."""
+    """A file of answers not yet in the database; all processes of a folder share it, and any may drain it."""
 
     def __init__(self, path: Path) -> None:
         self.waiting = 0  # answers in the file, as far as this process knows
@@ -29,20 +29,20 @@ class Spool:
         return SqliteStore(self._path)
 
     def add(self, answers: Sequence[PredictionRecord]) -> None:
-        """Take all answers, or none when the disk does not take them; they outlive the process."""
+        """Write all answers to disk, or none if that fails; they survive a crash of the process."""
         with self._lock:
             self._file.write_answers(answers)
             self.waiting += len(answers)
 
     def count(self) -> int:
-        """How many answers wait, those of other processes and of earlier ones included."""
+        """Count the answers in the file, including those of other and earlier processes."""
         with self._lock:
             if self._path.exists():
                 self.waiting = self._file.count_answers()
             return self.waiting
 
     def drain(self, store: Store) -> None:
-        """Move all that waits into the database, in its order."""
+        """Move all answers into the database, oldest first."""
         with closing(SqliteStore(self._path)) as spooled:
             while page := list(islice(spooled.answers(), PAGE)):
                 store.write_answers([answer for _, answer in page])
@@ -50,16 +50,16 @@ class Spool:
         self.count()
 
     def close(self) -> None:
-        """Leave what waits to the next process."""
+        """Close the file; the next process drains what it holds."""
         if self._path.exists():
             self._file.close()
 
 
 class GroupCommit:
-    """Takes answers one by one and writes them in groups: to the database, or to the spool while it is away.
+    """Writes answers in groups to the database, or to the spool while the database is unreachable.
 
-    A local database is written from the event loop, once a turn: a thread would cost more than the write. A
-    remote one is written from a thread, and what comes meanwhile is the next group.
+    A local database is written on the event loop, once per iteration: a thread would cost more than the
+    write. A remote one is written in a thread; answers that arrive meanwhile form the next group.
     """
 
     def __init__(self, store: Store, spool: Spool | None) -> None:
@@ -71,10 +71,10 @@ class GroupCommit:
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()  # a system call, which is worth keeping
+        return asyncio.get_running_loop()  # cached: it makes a system call
 
     def add(self, record: PredictionRecord) -> asyncio.Future[None]:
-        """Take an answer; the future is done when a killed process would not lose it any more."""
+        """Queue an answer; the future is done once the answer would survive a crash of the process."""
         loop = self._loop
         if not self._waiting:
             if not self._store.remote:
@@ -87,7 +87,7 @@ class GroupCommit:
         return written
 
     async def finish(self) -> None:
-        """Return when all is written."""
+        """Wait until all queued answers are written."""
         if self._writing is not None:
             await self._writing
 
@@ -107,30 +107,30 @@ class GroupCommit:
         return records, waiting
 
     def _write(self, records: list[PredictionRecord]) -> Exception | None:
-        """To the database; to the spool where others wait there already, or when the database fails."""
-        takers = [] if self._spool is not None and self._spool.waiting else [self._store.write_answers]
+        """Write to the database, or to the spool if that fails or already holds older answers."""
+        writers = [] if self._spool is not None and self._spool.waiting else [self._store.write_answers]
         if self._spool is not None:
-            takers.append(self._spool.add)
-        failed: Exception | None = None
-        for take in takers:
+            writers.append(self._spool.add)
+        failure: Exception | None = None
+        for write in writers:
             try:
-                take(records)
-            except Exception as error:  # noqa: BLE001 (whatever it is, the answers must go somewhere)
-                failed = error
-                if not self.error:  # else it has been said
-                    logger.warning("answers cannot be written: %s", error)
+                write(records)
+            except Exception as error:  # noqa: BLE001 (whatever it is, try the next writer)
+                failure = error
+                if not self.error:  # logged once, not for each group
+                    logger.warning("cannot write answers: %s", error)
             else:
                 self.error = ""
                 return None
-        self.error = str(failed).rstrip(".")
-        return failed
+        self.error = str(failure).rstrip(".")
+        return failure
 
 
-def _settle(waiting: list[asyncio.Future[None]], failed: Exception | None) -> None:
+def _settle(waiting: list[asyncio.Future[None]], failure: Exception | None) -> None:
     for written in waiting:
         if written.done():  # its request was cancelled
             continue
-        if failed is None:
+        if failure is None:
             written.set_result(None)
         else:
-            written.set_exception(failed)
+            written.set_exception(failure)

@@ -1,4 +1,4 @@
-"""`python -m fivestage.serving.health`: whether the service of this container is ready."""
+"""`python -m fivestage.serving.health`: health check of the service in this container."""
 
 import http.client
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """0 when it is ready."""
+    """Return 0 if the service is ready, else 1."""
     try:
         service = http.client.HTTPConnection(
             "127.0.0.1", int(os.environ.get("SERVE_PORT", "8000")), timeout=2

@@ -1,7 +1,8 @@
-"""uvicorn's HTTP protocol within limits: what stock uvicorn lacks against slow, endless and too many clients.
+"""uvicorn's HTTP protocol with the limits that uvicorn lacks against slow, oversized and too many requests.
 
-408 for requests that arrive too slowly, 431 for endless heads, 503 for connections above the limit and, at
-half of the cost, for requests above it; at the end `connection: close` and a moment for what is on its way.
+It answers 408 to a request that arrives too slowly, 431 to an oversized head, 503 to a connection above the
+limit and, at half the cost of FastAPI, to a request above the limit. On shutdown it sends `connection: close`
+and still answers requests that were already on their way.
 """
 
 import re
@@ -13,15 +14,15 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.single_write import SingleWrite
 
 BUSY = too_many().message()
-MAX_HEAD_BYTES = 65_536  # of a request that are not its body
-LINGER_SECONDS = 0.3  # in which a stopping service takes what was on its way
+MAX_HEAD_BYTES = 65_536  # of a request without its body
+LINGER_SECONDS = 0.3  # a stopping service still accepts requests for so long
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection of a client."""
 
     cycle: Any  # None before the first request
     parser: Any  # None once the connection is lost
@@ -30,7 +31,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(config, *args, **options)
         state = config.loaded_app.state
         self._settings, self._service, self._admission = state.settings, state.service, state.admission
-        self._head_bytes = 0  # of a head, or of trailers, since the last of a body; 0: none is arriving
+        self._head_bytes = 0  # received of a head or of trailers; 0 when none is arriving
         self._waited_seconds, self._stopping = 0, False
 
     def connection_made(self, transport: Any) -> None:
@@ -49,8 +50,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            why = f"The request's head, or what follows its body, is longer than {MAX_HEAD_BYTES} bytes."
-            self._refuse(ProblemError(431, why))
+            detail = f"The request's headers or trailers are too long: send at most {MAX_HEAD_BYTES} bytes."
+            self._refuse(ProblemError(431, detail))
 
     def on_message_begin(self) -> None:
         """See httptools."""
@@ -60,9 +61,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See httptools."""
         self._head_bytes = 0
-        self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has looked at
+        self.scope["headers"] = list(self.headers)  # without trailers, which no proxy has checked
         super().on_headers_complete()
-        # Without time to drain, clients are told once the port is closed: else they would come again at once.
+        # Without a drain time, close connections only after the port: clients would reconnect to it at once.
         if self._stopping or (self._service.draining and self._settings.drain_seconds):
             self.cycle.keep_alive = False
 
@@ -78,25 +79,25 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """See uvicorn."""
-        self.transport.write(b"")  # a head without a body
+        self.transport.write(b"")  # flush a head without a body
         super().on_response_complete()
 
     def shutdown(self) -> None:
-        """The service stops: what has begun is answered, and what a client may have sent already."""
-        # Later, as clients that are told come again at once, perhaps to a worker whose port closes next.
+        """Stop after answering the requests that have begun or may already be on their way."""
+        # Delayed: a client whose connection closes reconnects at once, perhaps to a worker that stops next.
         self.loop.call_later(LINGER_SECONDS, self._leave)
 
     def _leave(self) -> None:
         self._stopping = True
-        # Once more later, as timers come before what has been received: it would be closed unread.
+        # Delayed again: timers run before received data is read, so a request would be closed unread.
         self.loop.call_later(0.01, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
+        """Refuse a request that is not valid HTTP."""
         self._refuse(ProblemError(400, msg))
 
     def _count_second(self) -> None:
-        """Close the connection when a request takes too long to arrive, or its answer to be read."""
+        """Close the connection if the client sends its request or reads the response too slowly."""
         if self.parser is None:
             return
         self.loop.call_later(1, self._count_second)
@@ -107,18 +108,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if unread:
                 self.transport.abort()
             else:
-                self._refuse(ProblemError(408, f"The request took longer than {seconds} seconds to arrive."))
+                self._refuse(ProblemError(408, f"The request did not arrive within {seconds} seconds."))
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _without_upgrade(self, data: bytes) -> bytes:
-        """The request without its wish to upgrade: a server may ignore it, and the parser must not see it."""
+        """Hide a request's Upgrade header: a server may ignore it, but the parser would stop at it."""
         head, end, body = data.partition(b"\r\n\r\n")
         return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._is_idle() else data
 
     def _turn_away(self, data: bytes) -> bool:
-        """Answer a whole request with 503 before it is parsed; whether that was possible."""
+        """Answer a complete request with 503 before it is parsed; return whether that was possible."""
         head, _, body = data.partition(b"\r\n\r\n")
         arriving = self._head_bytes > 0 or (self.cycle is not None and self.cycle.more_body)
         is_whole = _LENGTH.findall(head) == [b"%d" % len(body)] and not _SPECIAL.search(head)

@@ -1,6 +1,6 @@
-"""The Open Inference Protocol v2 for its clients, such as KServe's and Triton's: columns as tensors.
+"""Routes of the Open Inference Protocol v2, for clients such as KServe's and Triton's; columns are tensors.
 
-See https://github.com/kserve/open-inference-protocol, and its binary tensor data extension.
+See https://github.com/kserve/open-inference-protocol and its binary tensor data extension.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ from fivestage.serving.tensors import Tensor, columns_of, packed_of
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-HEAD_LENGTH = "Inference-Header-Content-Length"  # of the JSON, where bytes of tensors follow it
+HEAD_LENGTH = "Inference-Header-Content-Length"  # of the JSON, if binary tensors follow it
 
 
 class RequestedOutput(Struct):
-    """An output that is asked for."""
+    """An output that the client requests."""
 
     name: str
     parameters: dict[str, Any] = {}
 
 
 class InferenceRequest(Struct):
-    """A request of the Open Inference Protocol; without `outputs` all are given."""
+    """An inference request; without `outputs` the response has all outputs."""
 
     inputs: Annotated[list[Tensor], Meta(min_length=1)]
     id: str | None = None
@@ -46,7 +46,7 @@ class InferenceRequest(Struct):
 
 
 class InferenceResponse(Struct, omit_defaults=True):
-    """The answer to it."""
+    """An inference response."""
 
     model_name: str
     model_version: str
@@ -58,10 +58,10 @@ _read = msgspec.json.Decoder(InferenceRequest).decode
 _INFER = messages(reference(InferenceRequest), InferenceResponse)
 
 
-def inference_protocol(  # noqa: C901 (a path each)
+def inference_protocol(  # noqa: C901 (one function per route)
     service: PredictionService, contract: Contract, admission: Admission
 ) -> APIRouter:
-    """The protocol's paths for one model."""
+    """Return a router with the protocol's routes for one model."""
     form = form_of(contract)
     decode_answer: Any = msgspec.json.Decoder(form.answer).decode
     open_paths = APIRouter(tags=["Open Inference Protocol"])
@@ -73,30 +73,30 @@ def inference_protocol(  # noqa: C901 (a path each)
 
     def require_model(name: str, version: str | None) -> None:
         if name != contract.name:
-            raise ProblemError(404, f"There is no model {name!r}: the one here is {contract.name!r}.")
+            raise ProblemError(404, f"There is no model {name!r} here: use {contract.name!r}.")
         if version is not None and version != (served := service.describe()["version"]):
-            raise ProblemError(404, f"Version {version!r} does not serve: {served!r} does.")
+            raise ProblemError(404, f"Version {version!r} is not being served: use {served!r}.")
 
     @open_paths.get("/v2")
     async def server() -> dict[str, Any]:
-        """The server."""
+        """Describe the server."""
         return {"name": "fivestage", "version": "1", "extensions": ["binary_tensor_data"]}
 
     @open_paths.get("/v2/health/live")
     async def live() -> dict[str, bool]:
-        """Whether the process lives."""
+        """Report that the process is alive."""
         return {"live": True}
 
     @open_paths.get("/v2/health/ready", responses=refusals(503))
     async def server_ready() -> dict[str, bool]:
-        """Whether it is ready."""
+        """Report whether the server is ready."""
         require_ready(service)
         return {"ready": True}
 
     @open_paths.get("/v2/models/{name}/ready", responses=refusals(404, 422, 503))
     @open_paths.get("/v2/models/{name}/versions/{version}/ready", responses=refusals(404, 422, 503))
     async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
-        """Whether the model is ready."""
+        """Report whether the model is ready."""
         require_ready(service)
         require_model(name, version)
         return {"name": name, "ready": True}
@@ -104,14 +104,17 @@ def inference_protocol(  # noqa: C901 (a path each)
     @guarded.get("/v2/models/{name}")
     @guarded.get("/v2/models/{name}/versions/{version}")
     async def model(name: str, version: str | None = None) -> dict[str, Any]:
-        """The model's inputs and outputs."""
+        """Describe the model's inputs and outputs."""
         require_model(name, version)
         columns = contract.columns.items()
         return {
             "name": name,
             "platform": "fivestage",
             "versions": [service.describe()["version"]],
-            "inputs": [{"name": one, "datatype": _datatype(of), "shape": [-1]} for one, of in columns],
+            "inputs": [
+                {"name": column_name, "datatype": _datatype(column), "shape": [-1]}
+                for column_name, column in columns
+            ],
             "outputs": [
                 {"name": one.name, "datatype": one.datatype, "shape": _shape(-1, one.width)}
                 for one in form.tensors
@@ -121,19 +124,19 @@ def inference_protocol(  # noqa: C901 (a path each)
     @guarded.post("/v2/models/{name}/infer", **_INFER)
     @guarded.post("/v2/models/{name}/versions/{version}/infer", **_INFER)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        """Answer rows that come as columns."""
+        """Predict rows whose columns arrive as tensors."""
         require_model(name, version)
-        # Triton's client names no type.
+        # Triton's client sends no Content-Type.
         body = await read_body(request, service.settings.max_body_bytes, BINARY.encode(), b"")
-        asked, packed = _parted(body, request.headers.get(HEAD_LENGTH))
-        wanted = _wanted(asked, form.tensors)
-        columns = columns_of(asked.inputs, packed)
+        inference, packed = _split(body, request.headers.get(HEAD_LENGTH))
+        outputs = _requested_outputs(inference, form.tensors)
+        columns = columns_of(inference.inputs, packed)
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        identifier, answered = await service.predict(msgspec.json.encode({"rows": rows}))
-        answer = decode_answer(answered)
-        tensors, parts = _filled(wanted, answer.predictions)
+        identifier, encoded = await service.predict(msgspec.json.encode({"rows": rows}))
+        answer = decode_answer(encoded)
+        tensors, parts = _output_tensors(outputs, answer.predictions)
         text = msgspec.json.encode(
-            InferenceResponse(contract.name, answer.model_version, asked.id or identifier, tensors)
+            InferenceResponse(contract.name, answer.model_version, inference.id or identifier, tensors)
         )
         headers = {"x-request-id": identifier}
         if parts:
@@ -144,22 +147,25 @@ def inference_protocol(  # noqa: C901 (a path each)
     return open_paths
 
 
-def _wanted(asked: InferenceRequest, outputs: Sequence[OutputTensor]) -> list[tuple[OutputTensor, bool]]:
-    """The outputs to be given, and whether as bytes."""
-    named = {one.name: one for one in outputs}
-    binary = bool(asked.parameters.get("binary_data_output", False))
-    wanted = {one.name: bool(one.parameters.get("binary_data", binary)) for one in asked.outputs}
-    if not named.keys() >= wanted.keys():
-        raise ProblemError(422, f"The outputs are {' and '.join(named)}, and {list(wanted)} were asked for.")
-    return [(named[name], packed) for name, packed in (wanted or dict.fromkeys(named, binary)).items()]
+def _requested_outputs(
+    request: InferenceRequest, outputs: Sequence[OutputTensor]
+) -> list[tuple[OutputTensor, bool]]:
+    """Return the outputs to send, each with whether it is sent as binary data."""
+    by_name = {one.name: one for one in outputs}
+    binary = bool(request.parameters.get("binary_data_output", False))
+    requested = {one.name: bool(one.parameters.get("binary_data", binary)) for one in request.outputs}
+    if not by_name.keys() >= requested.keys():
+        unknown = ", ".join(sorted(map(repr, requested.keys() - by_name.keys())))
+        raise ProblemError(422, f"There is no output {unknown}: the outputs are {' and '.join(by_name)}.")
+    return [(by_name[name], packed) for name, packed in (requested or dict.fromkeys(by_name, binary)).items()]
 
 
-def _filled(
-    wanted: Sequence[tuple[OutputTensor, bool]], predictions: Sequence[Any]
+def _output_tensors(
+    outputs: Sequence[tuple[OutputTensor, bool]], predictions: Sequence[Any]
 ) -> tuple[list[Tensor], list[bytes]]:
-    """The outputs as tensors, and the bytes of those that are packed."""
+    """Return the outputs as tensors, and the bytes of those that are sent as binary data."""
     tensors, parts = [], []
-    for output, is_packed in wanted:
+    for output, is_packed in outputs:
         values = [value for prediction in predictions for value in output.read(prediction)]
         tensor = Tensor(output.name, _shape(len(predictions), output.width), output.datatype, values)
         if is_packed:
@@ -169,12 +175,12 @@ def _filled(
     return tensors, parts
 
 
-def _parted(body: bytes, length: str | None) -> tuple[InferenceRequest, bytes]:
-    """The request, and the bytes of tensors that follow it."""
+def _split(body: bytes, length: str | None) -> tuple[InferenceRequest, bytes]:
+    """Split a body into the request and the binary tensors that follow it."""
     end = len(body)
     if length is not None:
         if not length.isdecimal() or len(length) > 9 or int(length) > len(body):  # noqa: PLR2004 (digits)
-            raise ProblemError(400, f"{HEAD_LENGTH} is not the length of the JSON in the body.")
+            raise ProblemError(400, f"{HEAD_LENGTH} must be the length of the JSON in the body, in bytes.")
         end = int(length)
     try:
         return _read(body[:end]), body[end:]

@@ -1,4 +1,4 @@
-"""What the service has answered and what it was told: in the database before the answer leaves."""
+"""The prediction log: requests, predictions and events, written before the response is sent."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -15,10 +15,10 @@ from fivestage.serving.store import Store
 
 
 def open_store(url: str) -> Store:
-    """The database that a URL names: `sqlite:///file`, or `postgresql://user@host/name`.
+    """Open the database of a URL: `sqlite:///file` or `postgresql://user@host/name`.
 
     Raises:
-        UserError: for a URL of no known kind, or a database that cannot be opened.
+        UserError: If the URL is of another kind, or the database cannot be opened.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/"):
@@ -34,12 +34,12 @@ def open_store(url: str) -> Store:
             ) from error
         return PostgresStore(url)
     raise UserError(
-        f"The database URL {url!r} is of no known kind: sqlite:///file and postgresql://user@host/name are."
+        f"The database URL {url!r} is not supported: use sqlite:///file or postgresql://user@host/name."
     )
 
 
 def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Each logged row's inputs (timestamps as epoch seconds) with what was predicted, when and by what."""
+    """Yield each logged row: its inputs (timestamps in epoch seconds), prediction, time and model version."""
     record = Record("Row", contract.columns)
     one = msgspec.json.Decoder(record.type)
     many = msgspec.json.Decoder(dict[str, list[record.type]])  # type: ignore[name-defined]
@@ -67,8 +67,8 @@ def predictions(store: Store, contract: Contract, after: int = 0) -> Iterator[di
 
 
 def first_decision(database: str, contract: Contract, since: int, log_offset: int = 0) -> int | None:
-    """The earliest decision not before a moment, epoch seconds, in the log after number `log_offset`."""
+    """Return the earliest decision time, not before `since` (epoch seconds), logged after `log_offset`."""
     lead, time_column = contract.decision.lead_seconds, contract.decision.time_column
     with closing(open_store(database)) as store:
-        at = (one[time_column] - lead for one in predictions(store, contract, log_offset))
-        return min((moment for moment in at if moment >= since), default=None)
+        decided_at = (row[time_column] - lead for row in predictions(store, contract, log_offset))
+        return min((time for time in decided_at if time >= since), default=None)

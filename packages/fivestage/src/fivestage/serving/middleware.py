@@ -1,4 +1,4 @@
-"""What holds for every request, whatever its route: bounded, counted, timed, logged, never a bare failure."""
+"""Middleware for every request: size limits, metrics, request log, and problem details for any failure."""
 
 import inspect
 import logging
@@ -15,14 +15,14 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import Settings
 
-SMALL = 65_536  # bytes of a body that is taken however many are held
-MAX_HELD_BYTES = 64_000_000  # of all bodies that have come, even in part, and are not answered
+SMALL = 65_536  # bytes of a body that is accepted however many bytes are held
+MAX_HELD_BYTES = 64_000_000  # of bodies, complete or partial, of all open requests
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 logger = logging.getLogger("serving.requests")
 
 
 class RequestMiddleware:
-    """A pure ASGI middleware around an application, which gets requests once their bodies are there."""
+    """Pure ASGI middleware; it calls the application once the body of a request has been read."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class RequestMiddleware:
     ) -> None:
         self._app, self._direct, self._handlers, self._metrics = app, direct, handlers, metrics
         self._largest, self._log = settings.max_body_bytes, settings.log_requests
-        self._held = 0  # bytes of bodies that have come and are not answered
+        self._held = 0  # bytes of the bodies of open requests
         self._too_large = ProblemError(413, f"The body is too large: send at most {self._largest} bytes.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,22 +44,22 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         start: Message | None = None
-        if scope["method"] == "HEAD":  # answered as GET, and the server leaves the body out
+        if scope["method"] == "HEAD":  # answered like GET; the server omits the body
             scope = {**scope, "method": "GET"}
 
-        async def send_noting(message: Message) -> None:
+        async def send_recording_start(message: Message) -> None:
             nonlocal start
             if start is None:
                 start = message
             await send(message)
 
-        parts: list[bytes] = []  # of the body
+        parts: list[bytes] = []  # chunks of the body
         try:
             self._require_bounded(scope)
             direct = self._direct.get((scope["method"], scope["path"]))
             if direct is None or scope["query_string"]:
                 body = await self._read(receive, parts)
-                await self._app(scope, _replayed(body, receive), send_noting)
+                await self._app(scope, _replayed(body, receive), send_recording_start)
             else:
                 scope["route"] = direct.route
                 direct.admission.identify(scope)
@@ -69,24 +69,24 @@ class RequestMiddleware:
                 await response(scope, receive, send)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001 (the handler of all others logs it)
+        except Exception as error:  # noqa: BLE001 (the handler for Exception logs it)
             handle = next(self._handlers[kind] for kind in type(error).__mro__ if kind in self._handlers)
             response = handle(Request(scope), error)
             response = await response if inspect.isawaitable(response) else response
             if start is None:
-                await response(scope, receive, send_noting)
+                await response(scope, receive, send_recording_start)
         finally:
             self._held -= sum(map(len, parts))
             self._count(scope, start, time.perf_counter() - started)
 
     def _require_bounded(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
-            # Not as an integer, of which Python reads 4,300 digits, leading zeros among them.
+            # float, as int() raises for more than 4,300 digits, leading zeros included.
             if name == b"content-length" and float(value) > self._largest:
                 raise self._too_large
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> bytes:
-        """A request's body, once it is whole."""
+        """Read the complete body of a request."""
         size, more = 0, True
         while more:
             message = await receive()
@@ -105,7 +105,7 @@ class RequestMiddleware:
     def _count(self, scope: Scope, start: Message | None, seconds: float) -> None:
         route = scope.get("route")
         handler = route.path if route is not None else "unmatched"
-        status = start["status"] if start is not None else 400  # its client went away
+        status = start["status"] if start is not None else 400  # the client disconnected
         self._metrics.answered(scope["method"], handler, status, seconds)
         if self._log:
             headers = dict(scope["headers"])
@@ -126,7 +126,7 @@ class RequestMiddleware:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that has been read, and then what comes after it."""
+    """Return a receive function that yields the body already read, then whatever follows it."""
     messages = [{"type": "http.request", "body": body}]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""A version made ready to serve, or refused."""
+"""Loading a model version: its artifact is verified before it serves."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger("serving")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A version with all that a request needs; a request finishes on the one it started with."""
+    """A loaded version with all that a request needs; a request finishes on the version it started with."""
 
     version: str
     digest: str
@@ -31,19 +31,19 @@ class Model:
 
     @property
     def artifact(self) -> Artifact:
-        """What the version was made from."""
+        """The artifact of the version."""
         return self.engine.artifact
 
     async def predict_between(self, rows: Sequence[Plain]) -> list[Any]:
-        """Answer rows a few at a time: other work of the event loop comes between."""
-        found: list[Any] = []
-        for start in range(0, len(rows), MANY - 1):  # of more the engine would ask by the column
-            found += self.engine.predict(rows[start : start + MANY - 1])
+        """Predict rows in small groups and let other tasks of the event loop run in between."""
+        predictions: list[Any] = []
+        for start in range(0, len(rows), MANY - 1):  # the engine predicts larger groups by column
+            predictions += self.engine.predict(rows[start : start + MANY - 1])
             await asyncio.sleep(0)
-        return found
+        return predictions
 
     def describe(self) -> dict[str, Any]:
-        """What it is, and what it was made from."""
+        """Describe the version and its artifact."""
         artifact = self.artifact
         return {
             "version": self.version,
@@ -54,7 +54,7 @@ class Model:
             "sets": artifact.sets,
             "features": artifact.features,
             "reach_hours": self.engine.definitions.reach_hours,
-            "forgotten": self.engine.history.forgotten,  # nothing up to here is known any more, epoch seconds
+            "forgotten": self.engine.history.forgotten,  # events up to here are no longer kept, epoch seconds
             "lineage": asdict(artifact.lineage),
             "trees": self.engine.scorer.why_slow or "compiled",
             "tolerance": self.engine.scorer.tolerance,
@@ -68,10 +68,10 @@ class Model:
 
 
 def load_model(named: ServedVersion, definitions: FeatureDefinitions) -> Model:
-    """Read a version and prove that it answers as it did when it was made.
+    """Load a version and verify that it predicts as it did when it was packaged.
 
     Raises:
-        UserError: when it is damaged, is not the version that was meant, or answers otherwise.
+        UserError: If the artifact is damaged, has another digest, or predicts differently.
     """
     artifact = load_artifact(named.folder, named.digest)
     rows = rows_intake(artifact.contract)
@@ -80,20 +80,20 @@ def load_model(named: ServedVersion, definitions: FeatureDefinitions) -> Model:
     )
     model.engine.scorer.require_parity(artifact.parity)
     forecast = model.engine.form.forecast
-    found = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
-    wanted = [smoke.forecast for smoke in artifact.smoke]
+    observed = [forecast(one) for one in model.engine.predict([smoke.row for smoke in artifact.smoke])]
+    expected = [smoke.forecast for smoke in artifact.smoke]
     tolerance = model.engine.scorer.tolerance
-    if not np.allclose(found, wanted, rtol=tolerance, atol=tolerance):
-        worst = float(np.max(np.abs(np.subtract(found, wanted))))
+    if not np.allclose(observed, expected, rtol=tolerance, atol=tolerance):
+        worst = float(np.max(np.abs(np.subtract(observed, expected))))
         raise UserError(
-            f"Version {named.version} answers its smoke rows otherwise than when it was made (by up to "
-            f"{worst:.2g}): its features or trees are not those of this service."
+            f"Version {named.version} predicts its smoke-test rows differently than when it was packaged (by "
+            f"up to {worst:.2g}): the code of features or trees has changed. Train a new version."
         )
     return model
 
 
 def replay_events(model: Model, logged: Iterable[tuple[int, str, str]], after: int, since: int) -> int:
-    """Learn logged events, numbered above `after` and known later than `since`; returns the last number."""
+    """Replay logged events numbered above `after` and known after `since`; return the last number."""
     for number, kind, body in logged:
         if number > after:
             learn_event(model, number, kind, model.events.read(body.encode())[0], since)
@@ -107,11 +107,13 @@ def learn_event(
     kind: str,
     event: Plain,
     since: int,
-    facts: Sequence[LoggedEvent] | None = None,
+    logged_events: Sequence[LoggedEvent] | None = None,
 ) -> None:
-    """Learn a logged event if it was known later than `since`; `facts`: what it adds, where known."""
+    """Add an event to the history if it was known after `since`; `logged_events` are its entries."""
     if model.artifact.contract.events[kind].known_at(event) > since:
         try:
-            model.engine.add_events(model.engine.logged_events(kind, event) if facts is None else facts)
-        except UnlearnableEventError as error:  # logged by a version that took it
-            logger.warning("event %d is skipped: %s", number, error)
+            if logged_events is None:
+                logged_events = model.engine.logged_events(kind, event)
+            model.engine.add_events(logged_events)
+        except UnlearnableEventError as error:  # logged while a version served that could learn it
+            logger.warning("skipped event %d: %s", number, error)

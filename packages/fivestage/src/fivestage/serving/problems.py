@@ -1,4 +1,4 @@
-"""What a client is told when something is wrong: problem details (RFC 9457)."""
+"""Error responses as problem details (RFC 9457)."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from starlette.responses import Response
 
 logger = logging.getLogger("serving")
 MEDIA_TYPE = "application/problem+json"
-MAX_FAULTS = 20  # named in one answer
+MAX_FAULTS = 20  # listed in one response
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing wrong with the request; rows count from 0."""
+    """One fault of a request; rows count from 0."""
 
     detail: str
     row: int | None = None
@@ -26,23 +26,23 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of an answer that refuses."""
+    """The body of an error response."""
 
     title: str
     status: int
     detail: str
     errors: Sequence[Fault] = ()
-    error: str = ""  # the detail once more, where clients of the Open Inference Protocol look for it
+    error: str = ""  # the detail again, where clients of the Open Inference Protocol expect it
 
 
 class ProblemError(HTTPException):
-    """A request that is not answered, and why: raised anywhere, it becomes the answer.
+    """An error response with problem details; raise it anywhere to send it.
 
     Args:
-        status: the HTTP status.
-        detail: a sentence: what is wrong, and how to mend it.
-        errors: each fault by itself, where there are several.
-        headers: of the answer, such as Retry-After.
+        status: The HTTP status.
+        detail: A sentence that says what is wrong and how to fix it.
+        errors: The individual faults of the request.
+        headers: Headers of the response, such as Retry-After.
     """
 
     def __init__(
@@ -57,40 +57,40 @@ class ProblemError(HTTPException):
 
     @property
     def title(self) -> str:
-        """What the status means."""
+        """The reason phrase of the status."""
         return HTTPStatus(self.status_code).phrase
 
     def body(self, path: str = "") -> bytes:
-        """The problem details as JSON, for a client of a path."""
+        """Encode the problem details as JSON; `path` is the path of the request."""
         error = self.detail if path.startswith("/v2/") else ""
         return msgspec.json.encode(
             ProblemDetails(self.title, self.status_code, self.detail, self.errors, error)
         )
 
     def response(self, path: str = "") -> Response:
-        """The answer."""
+        """Return the response; `path` is the path of the request."""
         return Response(self.body(path), self.status_code, self.headers, MEDIA_TYPE)
 
-    def message(self, more: bytes = b"") -> bytes:
-        """The answer as HTTP/1.1 sends it, with more header lines."""
+    def message(self, extra_headers: bytes = b"") -> bytes:
+        """Encode the response as an HTTP/1.1 message, with extra header lines."""
         response = self.response()
         headers = b"".join([b"%b: %b\r\n" % header for header in response.raw_headers])
         status = f"HTTP/1.1 {self.status_code} {self.title}\r\n".encode()
-        return b"%b%b%b\r\n%b" % (status, headers, more, bytes(response.body))
+        return b"%b%b%b\r\n%b" % (status, headers, extra_headers, bytes(response.body))
 
 
 def too_many(what: str = "requests") -> ProblemError:
-    """The answer to what comes on top of all that can be handled."""
-    return ProblemError(503, f"Too many {what} at once.", headers={"Retry-After": "1"})
+    """Return the error response to a request above a limit of the whole service."""
+    return ProblemError(503, f"Too many {what} at once: retry after 1 s.", headers={"Retry-After": "1"})
 
 
 def not_json(content_type: str) -> ProblemError:
-    """The answer to a body of another content type."""
+    """Return the error response to a body of another content type."""
     return ProblemError(415, f"Send Content-Type: application/json, not {content_type or 'none'}.")
 
 
 def answer_with_problem_details(app: FastAPI) -> None:
-    """Turn every refusal of an application, its own and FastAPI's, into problem details."""
+    """Make an application send every error, its own and FastAPI's, as problem details."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
@@ -101,8 +101,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     path = request.url.path
     if not isinstance(error, ProblemError):
         sentences = {
-            404: f"There is nothing at {path}: see /docs.",
-            405: f"{path} does not take {request.method}: see /docs.",
+            404: f"There is no route {path}: /docs lists the routes.",
+            405: f"{path} does not accept {request.method}: /docs lists the methods.",
         }
         detail = sentences.get(error.status_code, str(error.detail))
         error = ProblemError(error.status_code, detail, headers=error.headers)
@@ -110,13 +110,13 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """What FastAPI finds wrong with the arguments of a route, such as those of your own routes."""
+    """Convert FastAPI's validation errors for the arguments of a route."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 (likewise)
     path = request.url.path
     if isinstance(error.__cause__, JSONDecodeError):
         return ProblemError(400, f"The body is not JSON: {error.__cause__}.").response(path)
     if isinstance(error.body, bytes) and any(one["loc"][0] == "body" for one in error.errors()):
-        # FastAPI decodes what its Content-Type calls JSON, and leaves the rest as bytes.
+        # FastAPI decodes a body only if its Content-Type is JSON, and leaves others as bytes.
         return not_json(request.headers.get("content-type", "")).response(path)
     faults = [
         Fault(str(one["msg"]), field=".".join(map(str, one["loc"][1:])) or None)
@@ -129,5 +129,5 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    logger.error("failed", exc_info=error, extra={"path": request.url.path})
-    return ProblemError(500, "The service failed; its log says why.").response(request.url.path)
+    logger.error("request failed", exc_info=error, extra={"path": request.url.path})
+    return ProblemError(500, "The service failed: see its log.").response(request.url.path)

@@ -1,4 +1,4 @@
-"""The file that names the version to serve, replaced in one step."""
+"""The file that names the version to serve; it is replaced atomically."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fivestage.serving.service_settings import PREFIX, Settings
 
 
 class ServedVersion(BaseModel):
-    """A version, the folder of its artifact, and the digest that the artifact must have."""
+    """A version, the folder of its artifact, and the expected digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,10 +21,10 @@ class ServedVersion(BaseModel):
 
 
 def read_served_version(path: Path) -> ServedVersion:
-    """What to serve.
+    """Read the file that names the version to serve.
 
     Raises:
-        UserError: when there is no such file, or it is something else.
+        UserError: If the file does not exist or is malformed.
     """
     try:
         return ServedVersion.model_validate_json(path.read_bytes())
@@ -33,26 +33,26 @@ def read_served_version(path: Path) -> ServedVersion:
             f"{path} does not exist: no model has been deployed here. Deploy one first."
         ) from error
     except (OSError, ValidationError) as error:
-        raise UserError(f"{path} does not name a model ({error}). Deploy one again.") from error
+        raise UserError(f"{path} is malformed ({error}). Deploy a model again.") from error
 
 
 def configured_version(settings: Settings) -> ServedVersion:
-    """What a service is to serve: what its folder points to, else the model that it was given."""
+    """Return the version to serve: the one that the folder's file names, else the one in the settings."""
     if settings.current_file.exists() or not settings.model:
         return read_served_version(settings.current_file)
     folder = Path(settings.model)
     try:
         digest = settings.model_digest or artifact_digest(folder)
     except OSError as error:
-        raise UserError(f"{PREFIX}MODEL: {folder} holds no artifact ({error.strerror}).") from error
+        raise UserError(f"{PREFIX}MODEL: the folder {folder} has no artifact ({error.strerror}).") from error
     return ServedVersion(version=settings.model_version or digest[:12], folder=folder, digest=digest)
 
 
 def write_served_version(path: Path, named: ServedVersion) -> None:
-    """Serve this version from now on.
+    """Name the version to serve from now on.
 
     Raises:
-        UserError: when the file cannot be written.
+        UserError: If the file cannot be written.
     """
     text = named.model_dump_json(indent=1)
     write_text(path, text)

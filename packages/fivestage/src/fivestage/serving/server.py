@@ -1,4 +1,4 @@
-"""Starts an application with uvicorn, in one process or several: `python -m serving` of a project."""
+"""Runs an application with uvicorn in one or several processes; behind a project's `python -m serving`."""
 
 import argparse
 import gc
@@ -26,14 +26,14 @@ from fivestage.serving.problems import ProblemError
 from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
 from fivestage.serving.service_settings import PREFIX, Settings
 
-SWITCH_SECONDS = 0.0005  # a busy thread keeps the event loop waiting for; Python's default is ten times that
-GC_THRESHOLD = 20_000  # objects between collections: requests leave few cycles, and 700 cost some percent
-_OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
-HEALTH_SECONDS = 30  # in which a worker of a busy machine says that it lives, before it is replaced
+SWITCH_SECONDS = 0.0005  # how long a busy thread may block the event loop; a tenth of Python's default
+GC_THRESHOLD = 20_000  # objects between collections; requests leave few cycles, and 700 costs some percent
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+HEALTH_SECONDS = 30  # a worker that gives no sign of life for so long is replaced
 
 
 class Service(Protocol):
-    """What an application serves."""
+    """What `ServiceApp` needs of a service."""
 
     metrics: ServiceMetrics
     background: BackgroundTasks
@@ -41,7 +41,7 @@ class Service(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """Where it reads and writes, its keys and limits."""
+        """The service's settings."""
         ...
 
     @property
@@ -51,29 +51,29 @@ class Service(Protocol):
 
     @property
     def status_detail(self) -> str:
-        """What an operator should know, whether the service answers or not."""
+        """What an operator should know; empty when all is well."""
         ...
 
     async def start(self) -> None:
-        """Load what it needs."""
+        """Load the model and start the background tasks."""
         ...
 
     async def stop(self) -> None:
-        """Let go of it."""
+        """Stop the background tasks and close the log."""
         ...
 
 
 def run(app: str) -> None:
-    """Serve an application in the foreground until told to stop.
+    """Serve an application in the foreground until a signal stops it.
 
     Args:
-        app: where to import the function that makes it, as `serving.app:create`.
+        app: Import path of the function that creates the application, such as `serving.app:create`.
     """
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    parser.add_argument("--port", help=f"where it listens (or {PREFIX}PORT)")
-    parser.add_argument("--workers", help=f"processes on the port (or {PREFIX}WORKERS)")
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value}
-    os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in given.items()})
+    parser.add_argument("--port", help=f"port to listen on (or {PREFIX}PORT)")
+    parser.add_argument("--workers", help=f"number of processes that share the port (or {PREFIX}WORKERS)")
+    options = {name: value for name, value in vars(parser.parse_args()).items() if value}
+    os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in options.items()})
     try:
         settings = Settings.from_environment()
         open_store(settings.database_url).close()
@@ -84,16 +84,16 @@ def run(app: str) -> None:
         settings.worker_metrics.mkdir(parents=True)
         os.environ[SHARED_FOLDER] = str(settings.worker_metrics)
     log_to_stderr()
-    options = uvicorn_options(settings)
+    uvicorn_arguments = uvicorn_options(settings)
     if settings.workers == 1:
-        uvicorn.run(app, factory=True, **options)
+        uvicorn.run(app, factory=True, **uvicorn_arguments)
     else:
-        config = uvicorn.Config(app, factory=True, **options)
+        config = uvicorn.Config(app, factory=True, **uvicorn_arguments)
         Workers(config, [config.bind_socket()]).run()
 
 
 class Workers(Multiprocess):
-    """uvicorn's, which told to stop leaves no port open on which nobody answers any more."""
+    """uvicorn's supervisor, which closes the port before it stops the workers."""
 
     def terminate_all(self) -> None:
         """See uvicorn."""
@@ -103,9 +103,9 @@ class Workers(Multiprocess):
 
 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
-    """What uvicorn is given: `uvicorn.run(app, **uvicorn_options(settings))`.
+    """Return the arguments for `uvicorn.run(app, **uvicorn_options(settings))`.
 
-    The application needs `settings`, `service`, `admission` and `metrics` in its state.
+    The application's state must hold `settings`, `service`, `admission` and `metrics`.
     """
     return {
         "host": settings.host,
@@ -126,24 +126,24 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def require_ready(service: Service) -> None:
-    """Refuse where requests should not be sent here."""
+    """Refuse with 503 unless the service is ready."""
     if not service.ready:
         raise ProblemError(503, service.status_detail)
 
 
 def prepare_process() -> None:
-    """Set what holds for a whole process that serves: its log, and how often Python interrupts its work."""
+    """Configure a process that serves: log format, thread switching and garbage collection."""
     log_to_stderr()
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(GC_THRESHOLD)
 
 
 def stop_gracefully(service: Service) -> None:
-    """Told to stop, say for a while that the service is not ready, then let uvicorn stop; twice: at once."""
-    # A worker also stops when the process is gone that looked after it, as another may start anew.
+    """On a stop signal, report "not ready" for the drain time before uvicorn stops; a second one skips it."""
+    # A worker also stops when its supervisor has died, as a new supervisor may start its own workers.
     service.background.repeat("parent", 0.5, _stop_without_parent)
     if threading.current_thread() is not threading.main_thread():
-        return  # as in tests: signals reach the main thread alone
+        return  # as in tests; only the main thread can handle signals
 
     for one in (signal.SIGTERM, signal.SIGINT):
         stop = signal.getsignal(one)  # uvicorn's
@@ -166,7 +166,7 @@ async def _stop_without_parent() -> None:
 
 
 class JsonLines(logging.Formatter):
-    """What happened, when, and the fields that came with it."""
+    """Formats a log record as one line of JSON: time, level, message and extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -175,7 +175,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _OWN and value != ""}
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD and value != ""}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

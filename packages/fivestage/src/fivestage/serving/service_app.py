@@ -1,4 +1,4 @@
-"""FastAPI applications with keys, limits, metrics, problem details, health and pages of documentation."""
+"""FastAPI applications with API keys, limits, metrics, problem details, health checks and documentation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,16 +26,16 @@ from fivestage.serving.service_settings import Settings
 
 
 class ServiceApp(FastAPI):
-    """An application around a service, which starts and stops with it.
+    """An application that starts and stops a service.
 
     Args:
-        service: what the routes ask.
-        title: of the document and the pages.
-        description: of the document.
+        service: The service behind the routes.
+        title: Title of the OpenAPI document and the pages.
+        description: Description in the OpenAPI document.
         components: JSON schemas that routes refer to, by name.
 
     Attributes:
-        public: the router of routes without key or limit.
+        public: Router of the routes that need no API key and have no limits.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class ServiceApp(FastAPI):
             description=description,
             version="1",
             lifespan=lifespan,
-            docs_url=None,  # the pages below load nothing from other hosts
+            docs_url=None,  # replaced by pages that load nothing from other hosts
             redoc_url=None,
             redirect_slashes=False,
-            dependencies=admission.dependencies,  # every route asks for a key and keeps to the limits
+            dependencies=admission.dependencies,  # API keys and limits for every route
             responses=refusals(*GUARDED),
         )
         answer_with_problem_details(self)
@@ -70,36 +70,36 @@ class ServiceApp(FastAPI):
 
         @public.get("/healthz")
         async def alive() -> dict[str, str]:
-            """Whether the process lives."""
+            """Liveness probe."""
             return {"status": "alive"}
 
         @public.get("/readyz", responses=refusals(503))
         async def ready() -> dict[str, str]:
-            """Whether requests should be sent here."""
+            """Readiness probe; `detail` says what an operator should know."""
             require_ready(service)
             return {"status": "ready", "detail": service.status_detail}
 
         @public.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
         async def metrics() -> Response:
-            """Counts and durations for Prometheus."""
+            """Metrics in Prometheus' text format."""
             return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
         public.routes.extend(documentation_pages(title))
 
     def add_standard_routes(self) -> None:
-        """Add the routes without key or limit; last, as routes are tried in their order."""
+        """Add the public routes; call it last, as routes are matched in order."""
         self.router.routes.extend(self.public.routes)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Starlette's, with `RequestMiddleware` in place of its `ServerErrorMiddleware`."""
+        """Replace Starlette's `ServerErrorMiddleware` with `RequestMiddleware`."""
         framework = super().build_middleware_stack().app  # type: ignore[attr-defined]
-        # An owner's own middleware wants to see every request.
+        # Middleware of the project must see every request, so it disables the fast path.
         direct = {} if self.user_middleware else direct_routes(self.routes)
-        given = self.exception_handlers, self.state.settings, self.state.metrics
-        return RequestMiddleware(framework, direct, *given)
+        arguments = self.exception_handlers, self.state.settings, self.state.metrics
+        return RequestMiddleware(framework, direct, *arguments)
 
     def openapi(self) -> dict[str, Any]:
-        """The document, with what routes refer to and refuse with; see FastAPI's "Extending OpenAPI"."""
+        """Add schemas and error responses to FastAPI's OpenAPI document; see its page "Extending OpenAPI"."""
         if self.openapi_schema is None:
             document = super().openapi()
             document.setdefault("components", {}).setdefault("schemas", {}).update(self._components)
@@ -108,16 +108,16 @@ class ServiceApp(FastAPI):
 
 
 class PredictionApp(ServiceApp):
-    """An application around the model of a problem; predictions and outcomes are routes of the project.
+    """An application that serves a problem's model; the project adds routes for predictions and outcomes.
 
     Args:
-        problem: whose contract says what rows, events and answers hold.
-        settings: where it reads and writes, its keys and limits.
+        problem: Its contract defines the rows, events and predictions.
+        settings: The service's settings.
 
     Attributes:
-        service: what answers.
-        reads_rows: options of a route that reads rows and answers predictions, for the document.
-        reads_events: options of a route that reads events.
+        service: The prediction service.
+        reads_rows: Options that document a route that reads rows and returns predictions.
+        reads_events: Options that document a route that reads events.
     """
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
@@ -138,26 +138,26 @@ class PredictionApp(ServiceApp):
 
         @self.public.get("/", include_in_schema=False)
         async def form() -> HTMLResponse:
-            """A form with the contract's columns."""
+            """Form with the contract's columns."""
             model = self.service.model
             return form_page(contract, model.artifact.as_of if model else None)
 
     async def read(self, request: Request) -> bytes:
-        """The JSON of a request's body, unpacked.
+        """Read the body of a request, decompressed.
 
         Args:
-            request: whose body it is.
+            request: The request.
 
         Returns:
-            The JSON as bytes.
+            The body as bytes of JSON; it is not parsed.
 
         Raises:
-            ProblemError: 400, 413 or 415.
+            ProblemError: 400 for corrupt compression, 413 if too large, 415 for another content type.
         """
         return await read_body(request, self.service.settings.max_body_bytes)
 
     def add_standard_routes(self) -> None:
-        """Add the form, health, metrics, documentation and the Open Inference Protocol."""
+        """Add the form, health checks, metrics, documentation and the Open Inference Protocol."""
         super().add_standard_routes()
         protocol = inference_protocol(self.service, self._contract, self.state.admission)
         self.router.routes.extend(protocol.routes)

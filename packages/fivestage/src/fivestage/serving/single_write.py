@@ -1,12 +1,12 @@
-"""A response in one write: that is 4.5 of some 75 microseconds of CPU a request, measured on loopback."""
+"""Sends a response in one write, which saves 4.5 of about 75 microseconds of CPU per request on loopback."""
 
 from typing import Any
 
-INTERIM = b"HTTP/1.1 100"
+INTERIM = b"HTTP/1.1 100"  # "100 Continue" must be sent at once
 
 
 class SingleWrite:
-    """A transport that keeps a response's head for its body: each write is a packet and a system call."""
+    """A transport that joins a response's head and body, as each write is a packet and a system call."""
 
     def __init__(self, transport: Any) -> None:
         self._transport, self._head = transport, b""
@@ -15,14 +15,14 @@ class SingleWrite:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write, but for a head alone."""
+        """Write head and body together."""
         if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(INTERIM):
             self._head = data
-        elif (data or self._head) and not self._transport.is_closing():  # else nobody reads it any more
+        elif (data or self._head) and not self._transport.is_closing():  # else the client is gone
             self._transport.write(self._head + data)
             self._head = b""
 
     def close(self) -> None:
-        """Close once all is written."""
+        """Write what is held back, then close."""
         self.write(b"")
         self._transport.close()

@@ -1,4 +1,4 @@
-"""The log in a file."""
+"""The prediction log in an SQLite file."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -9,21 +9,21 @@ from typing import Any
 from fivestage.common.errors import UserError
 from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
 
-PATIENCE = 0.25  # seconds for another process to finish its commit
-# Pages of 4 KiB in the write-ahead log. To begin it anew takes a commit some milliseconds: rarely, then.
-LONG_LOG = 8_000  # from which on it is begun anew after a checkpoint
-LONGEST_LOG = 16_000  # from which on a commit does all of a checkpoint, as when none comes in time
+BUSY_TIMEOUT = 0.25  # seconds to wait for another process to finish its commit
+# Sizes of the write-ahead log in pages of 4 KiB. It is restarted rarely: that slows a commit by milliseconds.
+LONG_LOG = 8_000  # from here on it is restarted after a checkpoint
+LONGEST_LOG = 16_000  # from here on a commit runs a checkpoint itself, if the background task comes too late
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
 class SqliteStore(Store):
-    """A file. Commits outlive a killed process; a power cut may take the last ones."""
+    """An SQLite file. Commits survive a crash of the process; a power cut may lose the last ones."""
 
     remote = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_long = False  # whether the write-ahead log is to begin anew
+        self._is_long = False  # whether to restart the write-ahead log
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             key = "INTEGER PRIMARY KEY"
@@ -33,7 +33,7 @@ class SqliteStore(Store):
                 if "heard" in columns:
                     connection.execute(MIGRATION_FROM_0_2)
         except (OSError, sqlite3.Error) as error:
-            raise UserError(f"The database {path} cannot be opened: {error}. Mend or move it.") from error
+            raise UserError(f"The database {path} cannot be opened: {error}. Fix or move it.") from error
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -43,7 +43,7 @@ class SqliteStore(Store):
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, isolation_level=None, timeout=PATIENCE, check_same_thread=False
+            self._path, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -52,14 +52,14 @@ class SqliteStore(Store):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; after a failure the file is opened anew."""
+        """Run a transaction; after a failure the next one reopens the file."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
             if self._is_long:
-                # The log begins anew once nothing is left in it: this moves the little since the checkpoint.
+                # SQLite restarts the log once all of it is checkpointed: do the few pages that are left.
                 self._is_long = False
                 connection.execute(CHECKPOINT)
         except BaseException:
@@ -74,28 +74,28 @@ class SqliteStore(Store):
             return [one.lastrowid if one.rowcount else None for one in written]
 
     def _insert(self, table: str, record: type[Any], rows: Sequence[Sequence[Any]]) -> None:
-        columns, marks = ", ".join(record._fields), ", ".join("?" * len(record._fields))
+        columns, values = ", ".join(record._fields), ", ".join("?" * len(record._fields))
         with self._transaction() as connection:
-            connection.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
+            connection.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({values})", rows)  # noqa: S608
 
     def checkpoint(self) -> None:
-        """See `Store`; commits go on meanwhile on another connection, and need not wait for the disk."""
+        """See `Store`; uses another connection, so that commits do not wait for the disk."""
         with closing(sqlite3.connect(self._path, timeout=0)) as connection:
             _, pages, _ = connection.execute(CHECKPOINT).fetchone()
         self._is_long = pages > LONG_LOG
 
     def count_answers(self) -> int:
-        """How many answers there are."""
+        """Count the answers."""
         return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     def delete_answers(self, up_to: int) -> None:
-        """Forget answers, up to a number."""
+        """Delete the answers up to a number."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM answers WHERE number <= ?", (up_to,))
 
     def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
-        found = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > ?"  # noqa: S608
-        page = f"{found} ORDER BY number LIMIT {PAGE_ROWS}"
+        query = f"SELECT number, {', '.join(columns)} FROM {table} WHERE number > ?"  # noqa: S608
+        page = f"{query} ORDER BY number LIMIT {PAGE_ROWS}"
         while rows := self._connection.execute(page, (after,)).fetchall():
             yield from rows
             after = rows[-1][0]

@@ -1,4 +1,4 @@
-"""What the service keeps, and what a database of it must do."""
+"""The records of the prediction log, and the interface of its databases."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -10,28 +10,28 @@ Result = TypeVar("Result")
 
 
 class PredictionRecord(NamedTuple):
-    """A request and its answer, as they came and went."""
+    """A logged request with its answer."""
 
     request_id: str
     at: float  # epoch seconds
     model_version: str
-    event_offset: int  # of the last event that the features had seen: with the artifact it rebuilds them
+    event_offset: int  # number of the last event in the history; with the artifact it reproduces the features
     microseconds: int  # from decoding to encoding
     request: str
     answer: str
 
 
 class EventRecord(NamedTuple):
-    """An event as it came."""
+    """A logged event."""
 
     kind: str
     identity: str
-    at: float  # when it came, epoch seconds
+    at: float  # when it was received, epoch seconds
     body: str
 
 
-class Shadowed(NamedTuple):
-    """What a challenger would have answered to a request."""
+class ShadowRecord(NamedTuple):
+    """A challenger's predictions for a logged request."""
 
     request_id: str
     at: float  # epoch seconds
@@ -39,8 +39,8 @@ class Shadowed(NamedTuple):
     probabilities: str  # a JSON list, in the order of the request's rows
 
 
-PAGE_ROWS = 1000  # that are read at once
-# `serial` is a number that the database gives, `number` one that it is given.
+PAGE_ROWS = 1000  # rows read per query
+# `serial` is a number that the database assigns, `number` one that the insert provides.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     number {serial}, request_id TEXT NOT NULL UNIQUE, at DOUBLE PRECISION NOT NULL,
@@ -60,58 +60,58 @@ MIGRATION_FROM_0_2 = "ALTER TABLE answers RENAME COLUMN heard TO event_offset"
 
 
 class Store(ABC):
-    """A database of answers and events; numbers grow in the order of commits."""
+    """A database of answers and events; their numbers follow the order of commits."""
 
-    remote: bool  # whether a call waits for a network
-    _held: Any = None  # the connection that is open
+    remote: bool  # whether calls use the network
+    _held: Any = None  # the open connection
 
     def write_answers(self, answers: Sequence[PredictionRecord]) -> None:
-        """Add answers, all or none; those that are there already are left."""
+        """Insert answers in one transaction; those already there are skipped."""
         self._insert("answers", PredictionRecord, answers)
 
-    def write_shadows(self, shadows: Sequence[Shadowed]) -> None:
-        """Add a challenger's answers."""
-        self._insert("shadows", Shadowed, shadows)
+    def write_shadows(self, shadows: Sequence[ShadowRecord]) -> None:
+        """Insert a challenger's predictions."""
+        self._insert("shadows", ShadowRecord, shadows)
 
     @abstractmethod
     def write_events(self, events: Sequence[EventRecord]) -> list[int | None]:
-        """Add events, all or none, and number them; no number for one whose identity is there already."""
+        """Insert events in one transaction; return their numbers, None for a known identity."""
 
     @abstractmethod
     def _insert(self, table: str, record: type[Any], rows: Sequence[Sequence[Any]]) -> None:
-        """Add rows to a table whose columns are a record's fields, all or none, but for those that it has."""
+        """Insert records into a table in one transaction; those already there are skipped."""
 
     @abstractmethod
     def _rows(self, table: str, columns: Sequence[str], after: int) -> Iterator[Any]:
-        """Number and columns of a table's rows that are committed, above a number and in their order."""
+        """Yield number and columns of the committed rows above a number, in order."""
 
-    def checkpoint(self) -> None:  # noqa: B027 (a server sees to it itself)
-        """Move what has been committed to where it stays; called from a thread."""
+    def checkpoint(self) -> None:  # noqa: B027 (a database server does it itself)
+        """Move commits from the write-ahead log into the database file; called from a thread."""
 
     async def call(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        """Call what uses the database: where that waits for a network, from a thread."""
+        """Call a function that uses the database: in a thread if the database is remote."""
         return (
             await asyncio.to_thread(function, *args, **kwargs) if self.remote else function(*args, **kwargs)
         )
 
-    def shadows(self, after: int = 0) -> Iterator[tuple[int, Shadowed]]:
-        """A challenger's answers in the order they were written, with their numbers."""
-        for number, *columns in self._rows("shadows", Shadowed._fields, after):
-            yield number, Shadowed(*columns)
+    def shadows(self, after: int = 0) -> Iterator[tuple[int, ShadowRecord]]:
+        """Yield a challenger's predictions with their numbers, in the order they were written."""
+        for number, *columns in self._rows("shadows", ShadowRecord._fields, after):
+            yield number, ShadowRecord(*columns)
 
     def answers(self, after: int = 0) -> Iterator[tuple[int, PredictionRecord]]:
-        """Answers in the order they were written, with their numbers."""
+        """Yield answers with their numbers, in the order they were written."""
         for number, *columns in self._rows("answers", PredictionRecord._fields, after):
             yield number, PredictionRecord(*columns)
 
     def events(self, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """Number, kind and body of events in the order they were written."""
+        """Yield number, kind and body of events, in the order they were written."""
         yield from self._rows("events", ("kind", "body"), after)
 
     def close(self) -> None:
-        """Give back what is open."""
+        """Close the connection; the next use reopens it."""
         held, self._held = self._held, None
         if held is not None:
             held.close()
