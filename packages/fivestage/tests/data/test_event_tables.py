@@ -116,7 +116,9 @@ def test_too_many_bad_rows_stop_the_work_and_can_be_read(
 ) -> None:
     frame = few.rows if table == "rows" else few.events[table]
     frame.loc[frame.index[:5], "channel"] = "fax"
-    with pytest.raises(UserError, match=rf"{table}: 5 of 400 rows \(1\.2%\), more than 1%") as refused:
+    with pytest.raises(
+        UserError, match=rf"{table}: 5 of 400 rows \(1\.2%\) are in quarantine, more than 1%"
+    ) as refused:
         ingest(few, contract, tmp_path)
     path = tmp_path / f"{table}.csv"
     assert str(path) in str(refused.value)

@@ -133,7 +133,7 @@ def test_what_is_quarantined_is_written_and_counted_as_at_once(
 
 def test_too_many_lost_rows_stop_the_work(whole: Tables, tmp_path: Path) -> None:
     lost = pd.concat([whole.rejected.assign(kept=False)] * 30)
-    with pytest.raises(UserError, match=r"^the raw tables: .* are in quarantine\."):
+    with pytest.raises(UserError, match=r"^the raw tables: .* are in quarantine, more than"):
         stored({"one": replace(whole, rejected=lost)}, PROBLEM.contract, tmp_path)
 
 

@@ -13,7 +13,7 @@ from fivestage.contract.contract import day, epoch
 from fivestage.data.event_tables import ROWS, IngestReport, known_at
 from fivestage.data.partitioned import FEATURES, Stored
 from fivestage.data.partitions import Partitions
-from fivestage.data.sampling import chances, draw_rows
+from fivestage.data.sampling import draw_rows, sampling_rates
 from fivestage.data.splits import cut
 from tests.synthetic import AS_OF, Prepared, SyntheticProblem, changed, prepared
 
@@ -27,7 +27,7 @@ def expected(by_day: dict[int, int], chance: dict[int, float]) -> float:
 
 def test_what_fits_is_drawn_whole() -> None:
     by_day = dict.fromkeys(range(TODAY - 100, TODAY + 10), 10)
-    assert chances(by_day, SPLIT, TODAY * DAY, 1000, TODAY * DAY) == dict.fromkeys(
+    assert sampling_rates(by_day, SPLIT, TODAY * DAY, 1000, TODAY * DAY) == dict.fromkeys(
         range(TODAY - 100, TODAY), 1.0
     )
 
@@ -36,7 +36,7 @@ def test_what_fits_is_drawn_whole() -> None:
 @pytest.mark.parametrize("a_day", [3, 1000])
 def test_the_budget_is_used_and_every_day_has_a_chance(until: int, a_day: int) -> None:
     by_day = dict.fromkeys(range(TODAY - 1000, TODAY + 50), a_day)
-    chance = chances(by_day, SPLIT, TODAY * DAY, 2000, until * DAY)
+    chance = sampling_rates(by_day, SPLIT, TODAY * DAY, 2000, until * DAY)
     assert set(chance) == set(range(TODAY - 1000, until))
     assert min(chance.values()) > 0
     assert expected(by_day, chance) == pytest.approx(2000)
@@ -44,7 +44,7 @@ def test_the_budget_is_used_and_every_day_has_a_chance(until: int, a_day: int) -
 
 def test_judging_takes_a_part_only() -> None:
     by_day = dict.fromkeys(range(TODAY - 1000, TODAY + 50), 1000)
-    chance = chances(by_day, SPLIT, TODAY * DAY, 10_000, (TODAY + 50) * DAY)
+    chance = sampling_rates(by_day, SPLIT, TODAY * DAY, 10_000, (TODAY + 50) * DAY)
     judged = {day: share for day, share in chance.items() if day >= TODAY - 30}
     assert expected(by_day, judged) == pytest.approx(6000)
 
@@ -102,5 +102,5 @@ def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
 
 def test_a_store_that_is_gone_is_a_sentence(real: Prepared, store: Stored) -> None:
     store.frames.clear(ROWS)
-    with pytest.raises(UserError, match="holds no rows any more"):
+    with pytest.raises(UserError, match="no longer holds any rows"):
         draw_rows(store, SyntheticProblem(real.contract), epoch(day(AS_OF)), epoch(day(AS_OF)))

@@ -1,4 +1,4 @@
-"""Columns as people write them to texts, numbers, times and classes; what cannot be read is missing."""
+"""Parse raw columns as texts, numbers, times and classes; values that cannot be parsed become missing."""
 
 from collections.abc import Sequence
 
@@ -7,29 +7,29 @@ import pandas as pd
 
 from fivestage.common.clock import DAY
 
-EPOCH_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # counts a second
+EPOCH_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # units per second
 SPREADSHEET_DAYS = "days of a spreadsheet"  # since the end of 1899
-SPREADSHEET_EPOCH = 25_569  # 1 January 1970 among them
-ISO_WEEKS = "%G-W%V"  # a week's first day
+SPREADSHEET_EPOCH = 25_569  # 1 January 1970 in spreadsheet days
+ISO_WEEKS = "%G-W%V"  # read as the first day of the week
 QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
-YEARS = "years"  # with their fraction: 2024.25
-LATEST_YEAR = 2040  # a year of two digits that would lie beyond is of the century before
-# Zones that people write and pandas does not know.
+YEARS = "years"  # with a fraction: 2024.25
+LATEST_YEAR = 2040  # years of two digits that would be later belong to the previous century
+# Common time zone abbreviations that pandas does not know.
 ZONES = {
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
     "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
 }  # fmt: skip
-EXACT = 2**53  # below, a float holds every whole number
+EXACT = 2**53  # a float64 holds every whole number below this
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
-# What stands around a number: signs of currency (¤ is the euro of ISO 8859-15 read as Latin-1), percent,
-# thousands; of a currency's code its minus is kept.
+# Characters around a number: currency signs (¤ is the euro sign of ISO 8859-15 read as Latin-1), percent and
+# thousands separators; a sign in front of a currency code is kept.
 SIGNS = f"[\\s%$€¤£¥₹₩'\u2019\u00a0\u202f]|^([+-]?)(?:{CURRENCIES})|(?:{CURRENCIES}|kr|zł|Kč|Rs)$"
-MINUS = "[\u2010-\u2015\u2212\uff0d]"  # what else stands for a hyphen
-NEGATIVE = r"^\((.+)\)$|^([^-]+)-$"  # how accountants write what is negative
+MINUS = "[\u2010-\u2015\u2212\uff0d]"  # other characters used for a minus sign
+NEGATIVE = r"^\((.+)\)$|^([^-]+)-$"  # negative numbers in accounting notation
 
 
 def text(values: pd.Series) -> pd.Series:
-    """Values as trimmed texts, missing where they are; whole numbers without a point (18.0 is `18`).
+    """Convert values to trimmed texts; missing values stay missing, and 18.0 becomes `18`.
 
     Args:
         values: a column of any type.
@@ -57,11 +57,11 @@ def _is_whole(values: pd.Series) -> bool:
 
 
 def number(values: pd.Series, decimal: str = ".") -> pd.Series:
-    """Values as floats, read over signs of currency, percent and thousands; a duration in seconds.
+    """Parse values as floats, ignoring currency, percent and thousands signs; durations become seconds.
 
     Args:
         values: a column of any type.
-        decimal: `,` where that parts a number from its fraction, and a point its thousands.
+        decimal: the decimal separator; with `,`, a point separates thousands.
 
     Returns:
         A float64 column, NaN where there is no finite number.
@@ -77,18 +77,18 @@ def number(values: pd.Series, decimal: str = ".") -> pd.Series:
 
 
 def bare_number(values: pd.Series) -> pd.Series:
-    """Numbers in texts without what stands around them, a minus in front as a hyphen."""
+    """Strip signs around the numbers in texts, and write negative ones with a leading hyphen."""
     bare: pd.Series = values.str.strip().str.replace(MINUS, "-", regex=True)
     return bare.str.replace(SIGNS, r"\1", regex=True).str.replace(NEGATIVE, r"-\1\2", regex=True)
 
 
 def timestamp(values: pd.Series, *formats: str) -> pd.Series:
-    """Values as epoch seconds; without a zone, they are UTC.
+    """Parse values as epoch seconds; values without a time zone are taken as UTC.
 
     Args:
-        values: dates, texts or counts.
-        formats: how they are written, tried in turn: of strptime; ISO8601, which is the default; s, ms, us
-            or ns since 1970; SPREADSHEET_DAYS, QUARTERS or YEARS.
+        values: dates, texts or numbers.
+        formats: formats to try in turn: of strptime; ISO8601, which is the default; s, ms, us or ns since
+            1970; SPREADSHEET_DAYS, QUARTERS or YEARS.
 
     Returns:
         A float64 column of whole seconds, NaN where no format fits.
@@ -116,7 +116,7 @@ def _seconds(values: pd.Series, form: str) -> pd.Series:
 
 
 def _parsed(texts: pd.Series, form: str) -> pd.Series:
-    if form == ISO_WEEKS:  # which begin on a Monday
+    if form == ISO_WEEKS:  # ISO weeks start on a Monday
         texts, form = texts + "-1", f"{ISO_WEEKS}-%u"
     if form == QUARTERS:
         quarter, begins = r"(?i)^(?:(.+?)[ -]?Q{0}|Q{0}[ -]?(.+))$", r"\1\2-{0}"
@@ -133,45 +133,45 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
 
 
 def _days_of_years(numbers: pd.Series) -> pd.Series:
-    """Days since 1970 of years with fractions."""
+    """Convert years with fractions to days since 1970."""
     year = numbers.floordiv(1)
     first, last = (
-        (year.fillna(0) + more - 1970).to_numpy("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
-        for more in (0, 1)
+        (year.fillna(0) + offset - 1970).to_numpy("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
+        for offset in (0, 1)
     )
     days: pd.Series = (first + (numbers - year) * (last - first)).round()
     return days
 
 
 def class_codes(values: pd.Series, classes: Sequence[str]) -> pd.Series:
-    """The place of each value among the classes as a float, whatever its capitals; NaN for any other.
+    """Convert class names to class indices, ignoring case.
 
     Args:
         values: a column of any type.
         classes: the names of the classes, in order.
 
     Returns:
-        A float64 column by the same index: 0.0 for the first class.
+        A float64 column with the same index: 0.0 for the first class, NaN for values that are not a class.
     """
-    places = {name.casefold(): float(place) for place, name in enumerate(classes)}
-    return text(values).str.casefold().map(places)
+    codes = {name.casefold(): float(code) for code, name in enumerate(classes)}
+    return text(values).str.casefold().map(codes)
 
 
-def equals(values: pd.Series, wanted: str) -> pd.Series:
-    """1.0 where a value is the wanted one, whatever its capitals, 0.0 for others, NaN where it is missing.
+def equals(values: pd.Series, expected: str) -> pd.Series:
+    """Compare values with a text, ignoring case.
 
     Args:
         values: a column of any type.
-        wanted: the value that is looked for, as text.
+        expected: the text to compare with.
 
     Returns:
-        A float64 column by the same index.
+        A float64 column with the same index: 1.0 if equal, 0.0 if not, NaN where the value is missing.
     """
     known = text(values).str.casefold()
-    return (known == wanted.casefold()).astype("float64").where(known.notna())
+    return (known == expected.casefold()).astype("float64").where(known.notna())
 
 
 def exceeds(values: pd.Series, limit: float, decimal: str = ".") -> pd.Series:
-    """1.0 where a number is above the limit, 0.0 where it is not, NaN where there is none."""
+    """Compare numbers with a limit: 1.0 if above it, 0.0 if not, NaN where there is no number."""
     known = number(values, decimal)
     return (known > limit).astype("float64").where(known.notna())

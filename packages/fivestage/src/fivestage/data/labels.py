@@ -12,11 +12,11 @@ def labels_of(rows: pd.DataFrame, contract: Contract) -> Any:
     """The labels of rows as numbers.
 
     Args:
-        rows: rows that hold the contract's label.
-        contract: names the label, and tells the task.
+        rows: rows that include the contract's label.
+        contract: the project's contract.
 
     Returns:
-        One number a row: 0 or 1, the place of a class among the contract's (int64), or a number (float64).
+        One number per row: 0 or 1, the index of the class (int64), or the value of a regression (float64).
     """
     kind = np.float64 if isinstance(contract, RegressionContract) else np.int64
     return rows[contract.label.name].to_numpy(dtype=kind)

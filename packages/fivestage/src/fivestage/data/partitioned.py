@@ -1,7 +1,7 @@
-"""Tables too large for memory: cleaned part by part, then validated and featurised period by period.
+"""Process tables larger than memory: clean them part by part, then validate and featurise them by period.
 
-A period is as long as features look back, so a period and the one before it are all that its rows can see.
-Parts and periods are independent of one another; `fivestage.common.parallel` says where they run.
+A period is as long as features look back, so the features of its rows depend only on events of that period
+and of the one before. Parts and periods are independent tasks, which `fivestage.common.parallel` runs.
 """
 
 from collections import Counter
@@ -34,13 +34,13 @@ from fivestage.features.offline import build_features
 from fivestage.features.problem import Problem
 
 FEATURES = "features"
-CLEANED = "cleaned"  # what waits to be validated
-Span = tuple[int, int]  # the first and the last of neighbouring periods
+CLEANED = "cleaned"  # tables that are not validated yet
+Span = tuple[int, int]  # first and last of consecutive periods
 
 
 @dataclass
-class _Account:
-    """What was quarantined so far."""
+class _QuarantineCounts:
+    """Counts over all quarantine reports so far."""
 
     quarantine: Path
     lost: Counter[str] = field(default_factory=Counter)
@@ -62,101 +62,102 @@ class _Account:
 
 @dataclass(frozen=True)
 class Stored:
-    """Rows by when they were decided, events by when they were known: where they lie, and what they hold."""
+    """Validated tables in storage: rows by period of their decision, events by period of becoming known."""
 
     place: str
     period_seconds: int
     ingested: IngestReport
     reference: dict[str, dict[str, Any]]
-    by_day: dict[int, int]  # rows, by the day of their decision
+    by_day: dict[int, int]  # number of rows by the day of their decision
 
     @property
     def frames(self) -> Partitions:
-        """The frames."""
+        """The stored tables."""
         return Partitions(self.place, self.period_seconds)
 
     @classmethod
     def ingest(cls, problem: Problem, quarantine: Path, data: str, place: str = "") -> "Stored":
-        """Clean each part, and validate each span of periods; what breaks the contract goes to quarantine.
+        """Clean each part, validate each span of periods, and quarantine rows that violate the contract.
 
-        The same as `ingest_tables` of all parts at once, but that repeated events are found within a span
-        only, and that each part and each span has a quarantine folder.
+        The result is that of `ingest_tables` on all parts at once, except that duplicate events are found
+        only within a span, and that each part and each span has its own quarantine folder.
 
         Args:
-            problem: what loads the parts, and whose contract they must keep.
-            quarantine: a local folder for reports of refused rows.
-            data: the digest of the raw data, which the report carries.
-            place: a folder or bucket for the frames, by default one of these data; those of an earlier run
+            problem: loads the parts, and has the contract.
+            quarantine: a local folder for quarantined rows.
+            data: SHA-256 of the raw data, for the report.
+            place: a folder or bucket for the tables, by default one for these data; tables of an earlier run
                 are removed.
 
         Returns:
-            Where the frames lie, the report of what was read and refused, and rows by day.
+            The stored tables, with the report of rows read and quarantined.
 
         Raises:
-            UserError: when a table cannot be read, lacks a column, or too many of its rows are in quarantine;
-                when FIVESTAGE_WORKERS names no workers.
+            UserError: when a table cannot be read or lacks a column, when too many of its rows are
+                quarantined, or when the workers of FIVESTAGE_WORKERS cannot be used.
         """
         contract, parts, place = problem.contract, problem.parts(), place or f"{WAREHOUSE}/{data[:12]}"
         period_seconds = max(problem.features.lookback_seconds, DAY)  # features look back one period at most
-        frames, account = Partitions(place, period_seconds), _Account(quarantine)
+        frames, quarantined = Partitions(place, period_seconds), _QuarantineCounts(quarantine)
         for name in (CLEANED, ROWS, FEATURES, *contract.events):
             frames.clear(name)
         reference: dict[str, dict[str, Any]] = {}
-        waiting: Counter[int] = Counter()
+        by_period: Counter[int] = Counter()
         clean = partial(_clean, frames=frames, problem=problem)
-        for part, (report, fixed, counts, rows) in zip(
+        for part, (report, static, counts, rows) in zip(
             parts, mapped(clean, list(enumerate(parts))), strict=True
         ):
-            account.add({RAW: report}, Path(part).name)
-            account.counts.update(counts)
-            waiting.update(rows)
-            for name, values in fixed.items():
+            quarantined.add({RAW: report}, Path(part).name)
+            quarantined.counts.update(counts)
+            by_period.update(rows)
+            for name, values in static.items():
                 reference.setdefault(name, {}).update(values)
-        account.check()
+        quarantined.check()
         by_day: Counter[int] = Counter()
-        cut = list(spans(waiting, contract.budget.rows_in_memory))
-        validated = mapped(partial(_validate, frames=frames, contract=contract), cut)
-        for span, (reports, days) in zip(cut, validated, strict=True):
-            account.add(reports, "periods-{}-{}".format(*span))
+        tasks = list(spans(by_period, contract.budget.rows_in_memory))
+        validated = mapped(partial(_validate, frames=frames, contract=contract), tasks)
+        for span, (reports, days) in zip(tasks, validated, strict=True):
+            quarantined.add(reports, "periods-{}-{}".format(*span))
             by_day.update(days)
-        account.check()
+        quarantined.check()
         frames.clear(CLEANED)
-        raw_rows = {DECISIONS: account.total[RAW]} | {kind: account.total[kind] for kind in contract.events}
+        total = quarantined.total
+        raw_rows = {DECISIONS: total[RAW]} | {kind: total[kind] for kind in contract.events}
         return cls(
             place,
             period_seconds,
-            IngestReport(data, raw_rows, dict(account.reasons), dict(account.counts)),
+            IngestReport(data, raw_rows, dict(quarantined.reasons), dict(quarantined.counts)),
             reference,
             dict(by_day),
         )
 
     def featurise(self, problem: Problem, sets: Sequence[str] | None = None) -> int:
-        """Write the features of all rows beside them, in the rows' order, some periods at a time.
+        """Compute and store the features of all rows, in the order of the rows, span by span.
 
-        They are what `build_features` gives with all events at hand, to the last bit.
+        They equal those of `build_features` on the whole tables to the last bit.
 
         Args:
-            problem: whose features are computed.
+            problem: has the feature definitions.
             sets: names of feature sets; None for all.
 
         Returns:
             The number of rows.
 
         Raises:
-            UserError: when FIVESTAGE_WORKERS names no workers.
+            UserError: when the workers of FIVESTAGE_WORKERS cannot be used.
         """
         self.frames.clear(FEATURES)
         rows: Counter[int] = Counter()
         for day, count in self.by_day.items():
             rows[day * DAY // self.frames.seconds] += count
-        cut = list(spans(rows, problem.contract.budget.rows_in_memory, before=1))
-        return sum(mapped(partial(_featurise, stored=self, problem=problem, sets=sets), cut))
+        tasks = list(spans(rows, problem.contract.budget.rows_in_memory, before=1))
+        return sum(mapped(partial(_featurise, stored=self, problem=problem, sets=sets), tasks))
 
 
 def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Span]:
-    """First and last of neighbouring periods whose rows keep to a budget, with those of some periods before.
+    """Group consecutive periods into spans whose rows, and those of `before` earlier periods, fit a budget.
 
-    A single period is a span even where its rows do not: less than what it sees cannot be looked at.
+    A single period is a span even if its rows exceed the budget, because a period cannot be divided.
     """
     first: int | None = None
     last = 0
@@ -172,23 +173,23 @@ def spans(rows: Mapping[int, int], budget: int, before: int = 0) -> Iterator[Spa
 def _clean(
     part: tuple[int, str], frames: Partitions, problem: Problem
 ) -> tuple[QuarantineReport, Reference, Mapping[str, int], Mapping[int, int]]:
-    """Spread a part's cleaned tables over their periods."""
+    """Clean one part, and write its tables by period."""
     number, name = part
     contract = problem.contract
     tables = problem.load(contract, name)
     at = {ROWS: tables.rows["decision_at"].to_numpy()}
     at |= {kind: known_at(event, tables.events[kind]) for kind, event in contract.events.items()}
-    most: Counter[int] = Counter()
+    largest: Counter[int] = Counter()  # rows of the largest table by period
     for table, frame in {ROWS: tables.rows, **tables.events}.items():
-        most |= frames.spread(f"{CLEANED}/{table}", frame, at[table], f"{number:06}")
-    counts = {what: int(many) for what, many in tables.quality.items() if many % 1 == 0}
-    return raw_quarantine(tables), tables.reference, counts, most
+        largest |= frames.spread(f"{CLEANED}/{table}", frame, at[table], f"{number:06}")
+    counts = {name: int(value) for name, value in tables.quality.items() if value % 1 == 0}
+    return raw_quarantine(tables), tables.reference, counts, largest
 
 
 def _validate(
     span: Span, frames: Partitions, contract: Contract
 ) -> tuple[dict[str, QuarantineReport], dict[int, int]]:
-    """Split rows and events into valid and quarantined; the valid ones are stored, in order."""
+    """Validate the rows and events of a span, and store the valid ones in order."""
     order = {ROWS: ["decision_at", *contract.identity]}
     order |= {kind: [event.known, *event.identity] for kind, event in contract.events.items()}
     cleaned = {name: frames.read(f"{CLEANED}/{name}", *span) for name in order}

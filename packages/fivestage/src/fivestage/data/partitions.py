@@ -1,4 +1,4 @@
-"""Frames too large for memory: cut by periods of time and kept as Parquet, in a folder or a bucket."""
+"""Tables larger than memory, partitioned by time into Parquet files in a folder or a bucket."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from fivestage.common.columns import Ints
 
 
 def parquet_of(frame: pd.DataFrame) -> pa.Buffer:
-    """A frame as the bytes of a Parquet file; texts, and only they, as numbers of their distinct values."""
+    """Write a frame as Parquet bytes, with dictionary encoding for text columns only."""
     text = [str(column) for column, kind in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
     sink = pa.BufferOutputStream()
-    # A dictionary of measured numbers costs three times the time and saves nothing.
+    # Dictionary encoding of measured numbers takes three times as long and saves no space.
     pq.write_table(pa.Table.from_pandas(frame), sink, compression="zstd", use_dictionary=text)
     return sink.getvalue()
 
 
 @dataclass(frozen=True)
 class Partitions:
-    """Frames by name and by period, a number that counts stretches of so many seconds since 1970.
+    """Frames stored by name and by period, the number of whole stretches of `seconds` since 1970.
 
-    `place` is a folder, or a URL that fsspec knows. Each period of a frame is a folder of pieces.
+    `place` is a folder, or a URL that fsspec supports. Each period of a frame is a folder of files (pieces).
     """
 
     place: str
     seconds: int
 
     def spread(self, name: str, frame: pd.DataFrame, at: Ints, piece: str) -> Counter[int]:
-        """Write each row to its period's piece of that name; returns how many rows each period has got."""
-        order = np.argsort(at // self.seconds, kind="stable")  # what is in order stays where it is
+        """Write a frame as one piece per period; returns the number of rows by period."""
+        order = np.argsort(at // self.seconds, kind="stable")
         in_order = frame if (order[1:] > order[:-1]).all() else frame.iloc[order]
         found, starts = np.unique(at[order] // self.seconds, return_index=True)
         bounds = pairwise([*starts.tolist(), len(frame)])
@@ -45,7 +45,7 @@ class Partitions:
         return rows
 
     def write(self, name: str, period: int, frame: pd.DataFrame, piece: str = "whole") -> None:
-        """Write a piece of a period, in place of the one of that name."""
+        """Write a piece of a period, replacing an earlier one of the same name."""
         files, folder = self._at(f"{name}/{period}")
         files.makedirs(folder, exist_ok=True)
         content = parquet_of(frame.reset_index(drop=True))
@@ -53,25 +53,25 @@ class Partitions:
             file.write(content)
 
     def read(self, name: str, first: int, last: int, columns: list[str] | None = None) -> pd.DataFrame:
-        """All pieces of the periods from `first` to `last`, by period and by name of the piece."""
-        found = []
+        """Read all pieces of the periods from `first` to `last`, ordered by period and by name."""
+        tables = []
         for period in (one for one in self.periods(name) if first <= one <= last):
             files, folder = self._at(f"{name}/{period}")
             for path in sorted(files.ls(folder, detail=False)):
                 with files.open(path, "rb") as file:
-                    found.append(pq.read_table(file, columns=columns))
-        frame: pd.DataFrame = pa.concat_tables(found).to_pandas() if found else pd.DataFrame()
+                    tables.append(pq.read_table(file, columns=columns))
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame()
         return frame
 
     def periods(self, name: str) -> list[int]:
-        """The periods of which a frame has pieces, in order."""
+        """The periods for which a frame has pieces, in order."""
         files, folder = self._at(name)
         if not files.exists(folder):
             return []
         return sorted(int(path.rstrip("/").rpartition("/")[2]) for path in files.ls(folder, detail=False))
 
     def clear(self, name: str) -> None:
-        """Remove all pieces of a frame, or of the frames below a name."""
+        """Delete a frame, or all frames below a name."""
         files, folder = self._at(name)
         if files.exists(folder):
             files.rm(folder, recursive=True)

@@ -1,4 +1,4 @@
-"""Time is cut, never shuffled: training, folds inside it, the holdout window, and what comes after."""
+"""Temporal splits, never shuffled: training window with folds inside it, holdout window, later rows."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows to learn from and the later rows to validate on."""
+    """A temporal fold: positions of the training rows and of the later validation rows."""
 
     train: Rows
     valid: Rows
@@ -25,7 +25,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class TemporalSplit:
-    """Positions of rows in each window; the timestamps are epoch seconds."""
+    """Positions of the rows in each window; times are epoch seconds."""
 
     train: Rows
     folds: tuple[Fold, ...]
@@ -36,32 +36,32 @@ class TemporalSplit:
 
 
 def windows_at(rows: pd.DataFrame, split: Split, as_of: int) -> TemporalSplit:
-    """A contract's windows of rows, as they stand at a moment: see `cut`.
+    """Split the rows of a table into the contract's windows as of a given time; see `cut`.
 
     Args:
-        rows: decisions with `decision_at` and `known_at`, epoch seconds.
-        split: the contract's.
+        rows: decisions with `decision_at` and `known_at` in epoch seconds.
+        split: the contract's split.
         as_of: epoch seconds at which the holdout window ends.
 
     Returns:
-        Positions of rows in each window.
+        Positions of the rows in each window.
     """
     return cut(rows["decision_at"].to_numpy(), rows["known_at"].to_numpy(), split, as_of)
 
 
 def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> TemporalSplit:
-    """Windows as they stand at `as_of`.
+    """Split rows into windows as of a given time.
 
-    A row may be learnt from only if its label was known before the first row it is tested on was decided.
+    A row is only used for training if its label was known before the evaluated window starts.
 
     Args:
         decision_at: when each row was decided; int64 epoch seconds.
         known_at: when each row's label became known; int64 epoch seconds, of the same length.
-        split: the contract's number of folds, and the days that each window has.
+        split: the number of folds, and the length of each window in days.
         as_of: epoch seconds at which the holdout window ends.
 
     Returns:
-        Positions of rows in each window, as int64 arrays, and the windows' bounds in epoch seconds.
+        Positions of the rows in each window, as int64 arrays, and the windows' bounds in epoch seconds.
 
     Raises:
         UserError: when a window would be empty.
@@ -90,7 +90,7 @@ def cut(decision_at: Rows, known_at: Rows, split: Split, as_of: int) -> Temporal
     ]:
         if not len(rows):
             raise UserError(
-                f"{name} holds no rows: the data reach too short a time. Lower split.folds, split.fold_days "
+                f"{name} holds no rows: the data cover too short a time. Lower split.folds, split.fold_days "
                 "or split.holdout_days in problem/problem.yaml."
             )
     return windows

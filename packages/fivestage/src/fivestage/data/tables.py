@@ -1,4 +1,4 @@
-"""From the columns of one raw table to cleaned tables: rows with decisions and labels, outcomes as events."""
+"""Build cleaned tables from one raw table: rows with decision times and labels, and outcomes as events."""
 
 import numpy as np
 import pandas as pd
@@ -9,53 +9,54 @@ from fivestage.common.errors import UserError, require_columns
 from fivestage.contract.contract import CategoryColumn, Contract, Split
 from fivestage.features.problem import Tables
 
-OUTCOME = "outcome"  # the event that reports what became of a row
+OUTCOME = "outcome"  # the event that reports a row's label
 HAPPENED = "happened_at"
 SEED = 0
-RARE = range(10, 20)  # rows of a class: at even distances, so that there is one in each tenth of the days
-STRATA = 20  # parts of a number's range that are spread evenly
+RARE = range(10, 20)  # classes with so few rows are evenly spaced: each tenth of the days then has a row
+STRATA = 20  # quantile ranges of a numeric label, each of which is spread evenly
 
 
 def tables_of(
     raw: pd.DataFrame, rows: pd.DataFrame, label: pd.Series, contract: Contract, known_at: pd.Series
 ) -> Tables:
-    """The cleaned tables of one table.
+    """Build the cleaned tables of a single raw table.
 
-    Rows without a label are left out, for nothing can be learnt from them; rows without a decision time are
-    rejected.
+    Rows without a label are dropped, because they cannot be used for training; rows without a decision time
+    are rejected.
 
     Args:
         raw: the table as it was read.
-        rows: the contract's columns, by raw's index; raw's rows that it lacks are counted as repeated.
-        label: the target by the same index: a number, a class's place, or 1 and 0; NaN where it is unknown.
+        rows: the contract's columns, with the index of `raw`; rows of `raw` that are not in it count as
+            duplicates.
+        label: the target with the same index: a number, a class index, or 1 and 0; NaN where it is unknown.
         contract: the project's contract.
-        known_at: epoch seconds at which the label became known, by the same index.
+        known_at: epoch seconds at which the label became known, with the same index.
 
     Returns:
-        Rows by decision time, outcomes as events, what was rejected, and counts for the report.
+        Rows by decision time, outcomes as events, rejected rows, and counts for the report.
 
     Raises:
-        UserError: no row has both a decision time and a label, or a column of the contract is missing.
+        UserError: when no row has both a decision time and a label, or a column of the contract is missing.
     """
     require_columns(rows.columns, contract.columns, "problem/dataset.py: rows")
     time = contract.decision.time_column
     rejected = _without_time(raw, rows[label.notna()], time)
     good = rows[label.notna() & rows[time].notna()]
     if good.empty:
-        raise UserError("No row has both a target and a decision time: `make init` says why.")
+        raise UserError("No row has both a target and a decision time: run `make init` to see why.")
     label = label[good.index]
     decided = good[time].to_numpy(np.int64)
     known = known_at[good.index].fillna(good[time]).to_numpy(np.int64)
     classes = _classes(contract)
-    made = good[list(contract.columns)].assign(
+    decisions = good[list(contract.columns)].assign(
         decision_at=decided - contract.decision.lead_seconds,
         **{contract.label.name: label.to_numpy(np.int16 if classes else np.float64)},
         known_at=np.maximum(decided, known),
     )
-    made = made.sort_values(["decision_at", *contract.identity], ignore_index=True)
+    decisions = decisions.sort_values(["decision_at", *contract.identity], ignore_index=True)
     return Tables(
-        rows=made,
-        events=_outcomes(made, contract, classes),
+        rows=decisions,
+        events=_outcomes(decisions, contract, classes),
         reference={},
         rejected=rejected,
         quality={
@@ -67,14 +68,14 @@ def tables_of(
 
 
 def _classes(contract: Contract) -> tuple[str, ...]:
-    """The names of the target's classes as outcomes report them; none for a number."""
+    """The names of the target's classes in the event of outcomes; none for a number."""
     event = contract.events.get(OUTCOME)
     column = event.columns.get(contract.label.name) if event else None
     return column.values if isinstance(column, CategoryColumn) else ()
 
 
 def _without_time(raw: pd.DataFrame, rows: pd.DataFrame, time: str) -> pd.DataFrame:
-    """A report of rows whose decision time cannot be read."""
+    """The report of rows whose decision time cannot be parsed."""
     lost = rows.index[rows[time].isna()]
     values = raw.loc[lost, time].astype("str").fillna("") if time in raw else pd.Series("", lost)
     return pd.DataFrame(
@@ -90,7 +91,7 @@ def _without_time(raw: pd.DataFrame, rows: pd.DataFrame, time: str) -> pd.DataFr
 
 
 def _outcomes(rows: pd.DataFrame, contract: Contract, classes: tuple[str, ...]) -> dict[str, pd.DataFrame]:
-    """What became of each row, as the event that the contract calls an outcome."""
+    """The label of each row as an event of the contract's kind `outcome`, if the contract has it."""
     event = contract.events.get(OUTCOME)
     if event is None:
         return {}
@@ -109,42 +110,42 @@ def simulated_times(
     order: pd.Series | None = None,
     groups: pd.Series | None = None,
 ) -> pd.Series:
-    """Made-up decision times for a table without any; each day gets its share of every class, or of numbers.
+    """Simulate decision times for a table that has none, with similar labels on every day.
 
-    The same table gives the same times.
+    The times are deterministic: the same table gets the same times.
 
     Args:
         label: the target, NaN where it is unknown; such rows get no time.
-        days: how many days before `split.test_end` the times are spread over.
-        split: the contract's.
-        order: rows keep this order.
-        groups: rows of one group get the same time.
+        days: number of days before `split.test_end` over which the times are spread.
+        split: the contract's split.
+        order: a column by which the times are ordered.
+        groups: a column of groups, whose rows get the same time.
 
     Returns:
-        Epoch seconds as floats, by the label's index.
+        Epoch seconds as floats, with the label's index.
     """
     random = np.random.default_rng(SEED)
     known = label.dropna()
     if order is not None:
-        place: Floats = (order[known.index].rank(method="first").to_numpy(np.float64) - 1) / len(known)
+        position: Floats = (order[known.index].rank(method="first").to_numpy(np.float64) - 1) / len(known)
     elif groups is not None:
         codes, _ = pd.factorize(groups[known.index], use_na_sentinel=False)
-        place = _strata(known.reset_index(drop=True).groupby(codes).median(), random)[codes]
+        position = _stratified(known.reset_index(drop=True).groupby(codes).median(), random)[codes]
     else:
-        place = _strata(known, random)
+        position = _stratified(known, random)
     start = split.test_end_at - days * DAY
-    return pd.Series(start + np.floor(place * days * DAY), known.index).reindex(label.index)
+    return pd.Series(start + np.floor(position * days * DAY), known.index).reindex(label.index)
 
 
-def _strata(label: pd.Series, random: np.random.Generator) -> Floats:
-    """Places in [0, 1) at random, spread evenly within each class."""
-    values = label.to_numpy(np.float64)
-    of_classes = len(np.unique(values)) <= STRATA
-    if not of_classes:
-        values = np.searchsorted(np.quantile(values, np.arange(1, STRATA) / STRATA), values)
-    place = np.empty(len(values))
-    for one in np.unique(values):
-        here = np.flatnonzero(values == one)
-        within = 0.5 if of_classes and len(here) in RARE else random.random(len(here))
-        place[here] = (random.permutation(len(here)) + within) / len(here)
-    return place
+def _stratified(label: pd.Series, random: np.random.Generator) -> Floats:
+    """Random positions in [0, 1), spread evenly within each class or quantile range of the label."""
+    strata = label.to_numpy(np.float64)
+    are_classes = len(np.unique(strata)) <= STRATA
+    if not are_classes:
+        strata = np.searchsorted(np.quantile(strata, np.arange(1, STRATA) / STRATA), strata)
+    position = np.empty(len(strata))
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        jitter = 0.5 if are_classes and len(rows) in RARE else random.random(len(rows))
+        position[rows] = (random.permutation(len(rows)) + jitter) / len(rows)
+    return position

@@ -1,4 +1,4 @@
-"""Validation against the contract: rows that break it are found, named and quarantined."""
+"""Validate tables against the contract, and quarantine the rows that violate it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from fivestage.common.errors import UserError, require_columns
 from fivestage.common.files import write_whole
 from fivestage.contract.contract import CategoryColumn, Column, ColumnRule, TimestampColumn, epoch, iso
 
-MOMENTS = ("decision_at", "known_at")  # which rows carry beside the contract's columns, in epoch seconds
+TIME_COLUMNS = ("decision_at", "known_at")  # further columns of rows, in epoch seconds
 
 
 @dataclass(frozen=True)
 class Validated:
-    """The two parts of a frame.
+    """A table split into valid and quarantined rows.
 
     Args:
-        good: rows that keep the contract, as texts, int64 (whole numbers, epoch seconds) and float64.
-        quarantined: the others as they came, times in ISO 8601, after their position `row` and `reason`, all
-            that is wrong.
-        failures: a line per failed check: `row`, `column`, `value`, `check`.
+        good: valid rows, as texts, int64 (whole numbers, epoch seconds) and float64.
+        quarantined: the other rows unchanged, but with times in ISO 8601; the first columns are their
+            position `row` and the `reason`, which lists all failures.
+        failures: one line per failed check: `row`, `column`, `value`, `check`.
     """
 
     good: pd.DataFrame
@@ -31,7 +31,7 @@ class Validated:
 
 
 def frame_schema(columns: Mapping[str, Column]) -> pa.DataFrameSchema:
-    """The schema of a frame in which numbers and timestamps are floats, so that a gap is not a wrong type."""
+    """The pandera schema; numbers and timestamps are floats, so that missing values have the right type."""
     return pa.DataFrameSchema(
         {name: _schema_column(column) for name, column in columns.items()}, strict=True, ordered=True
     )
@@ -64,41 +64,45 @@ def validate(
     carried: Collection[str] = (),
     rules: Sequence[ColumnRule] = (),
 ) -> Validated:
-    """Separate the rows that keep the contract from those that break it: every check on every row.
+    """Split a table into valid rows and rows that violate the contract, with every check on every row.
 
     Args:
-        frame: rows as they came.
-        columns: the contract's.
-        identity: columns that tell rows apart; of otherwise good rows with the same values the first stays.
-            None: all of them.
-        source: what messages call the frame.
-        carried: further columns, which are kept but not looked at.
-        rules: what two columns of a row must satisfy.
+        frame: the rows to validate.
+        columns: the contract's columns.
+        identity: columns that identify a row; of valid rows with the same values, the first is kept. Without
+            such columns, all are kept.
+        source: the table's name in messages.
+        carried: further columns, which are kept without checks.
+        rules: constraints between two columns.
 
     Raises:
-        UserError: a column is missing, or the contract does not know it.
+        UserError: when a column is missing, or not in the contract.
     """
     _match_columns(frame.columns, columns, carried, source)
     given = frame.reset_index(drop=True)
     times = [name for name, column in columns.items() if isinstance(column, TimestampColumn)]
     typed = pd.DataFrame({name: _typed(given[name], column) for name, column in columns.items()})
     failures = pd.concat(
-        [_unreadable(given, typed, columns), _broken(given, typed, columns), _ruled_out(given, typed, rules)]
+        [
+            _unreadable(given, typed, columns),
+            _invalid(given, typed, columns),
+            _violations(given, typed, rules),
+        ]
     )
-    sound = typed.drop(index=pd.Index(failures["row"].unique()))
+    valid = typed.drop(index=pd.Index(failures["row"].unique()))
     if identity:
-        failures = pd.concat([failures, _repeated(given, sound, identity, times)])
+        failures = pd.concat([failures, _duplicates(given, valid, identity, times)])
     failures = failures.sort_values("row", kind="stable", ignore_index=True)
     of_times = failures["column"].isin(times)
     failures["value"] = failures["value"].where(~of_times, _as_iso(failures.loc[of_times, "value"]))
     rows = pd.Index(failures["row"].unique())
     good = typed.drop(index=rows).astype({name: _dtype(column) for name, column in columns.items()})
     good = good.join(given[list(carried)])
-    words = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
-    reasons = words.groupby(failures["row"]).agg("; ".join)
+    texts = (failures["column"] + " " + failures["value"]).str.rstrip() + ": " + failures["check"]
+    reasons = texts.groupby(failures["row"]).agg("; ".join)
     quarantined = given.loc[rows]
     for name in (*times, *carried):
-        if name in times or name in MOMENTS:
+        if name in times or name in TIME_COLUMNS:
             quarantined[name] = _as_iso(quarantined[name])
     quarantined.insert(0, "row", rows)
     quarantined.insert(1, "reason", reasons)
@@ -113,12 +117,12 @@ def _match_columns(
     unknown = [str(name) for name in present if name not in expected]
     if unknown:
         raise UserError(
-            f"{source} has a column that problem.yaml does not know: {', '.join(unknown)}. Remove it."
+            f"{source} has a column that is not in problem.yaml: {', '.join(unknown)}. Remove it."
         )
 
 
 def _typed(values: pd.Series, column: Column) -> pd.Series:
-    """The column as texts, each in its one form, or as floats; what is neither becomes missing."""
+    """Convert a column to normalised texts or to floats; values that are neither become missing."""
     if not isinstance(column, CategoryColumn):
         return pd.to_numeric(values, errors="coerce").astype("float64")
     if not isinstance(values.dtype, pd.StringDtype):
@@ -144,77 +148,79 @@ def _dtype(column: Column) -> str:
 
 def _unreadable(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
     kinds = {"category": "a text", "timestamp": "a time in ISO 8601 with a zone, nor in epoch seconds"}
-    garbled = typed.isna() & given[list(columns)].notna()
-    found: list[pd.DataFrame] = []
+    unreadable = typed.isna() & given[list(columns)].notna()
+    failures: list[pd.DataFrame] = []
     for name, column in columns.items():
         kind = "a whole number" if column.type == "category" and column.form == "integer" else None
         kind = kind or kinds.get(column.type, "a number")
-        found.append(_failures(given.loc[garbled[name], name], f"not {kind}"))
-    return pd.concat(found)
+        failures.append(_failures(given.loc[unreadable[name], name], f"not {kind}"))
+    return pd.concat(failures)
 
 
-def _broken(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """What pandera finds, less the gaps that typing made."""
+def _invalid(given: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Failures that pandera finds, except values that only conversion made missing."""
     try:
         frame_schema(columns).validate(typed, lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases
     else:
         return _failures(given.iloc[:0, 0], "")
-    found: list[pd.DataFrame] = []
+    failures: list[pd.DataFrame] = []
     for (name, check), rows in cases.groupby(["column", "check"], sort=False)["index"]:
         values = given[str(name)].loc[rows.astype("int64")]
-        gap = check == "not_nullable"
-        found.append(_failures(values[values.isna()] if gap else values, "missing" if gap else str(check)))
-    return pd.concat(found)
+        if check == "not_nullable":
+            failures.append(_failures(values[values.isna()], "missing"))
+        else:
+            failures.append(_failures(values, str(check)))
+    return pd.concat(failures)
 
 
-def _ruled_out(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[ColumnRule]) -> pd.DataFrame:
-    """Rows that break a rule between two columns."""
-    found = [_failures(given.iloc[:0, 0], "")]
+def _violations(given: pd.DataFrame, typed: pd.DataFrame, rules: Sequence[ColumnRule]) -> pd.DataFrame:
+    """Rows that violate a rule between two columns."""
+    failures = [_failures(given.iloc[:0, 0], "")]
     for rule in rules:
         broken = ~rule.holds({name: typed[name] for name in (rule.left, rule.right)})
-        found.append(_failures(given.loc[broken, rule.left], f"breaks the rule {rule}"))
-    return pd.concat(found)
+        failures.append(_failures(given.loc[broken, rule.left], f"breaks the rule {rule}"))
+    return pd.concat(failures)
 
 
-def _repeated(
-    given: pd.DataFrame, sound: pd.DataFrame, identity: Sequence[str], times: Collection[str]
+def _duplicates(
+    given: pd.DataFrame, valid: pd.DataFrame, identity: Sequence[str], times: Collection[str]
 ) -> pd.DataFrame:
-    again = sound.index[sound.duplicated(list(identity))]
-    cells = given.loc[again, list(identity)]
+    duplicates = valid.index[valid.duplicated(list(identity))]
+    cells = given.loc[duplicates, list(identity)]
     cells = cells.apply(lambda values: _as_iso(values) if values.name in times else values).astype("str")
     values = pd.Series(
-        [" ".join(row) for row in cells.to_numpy()], index=again, name=" ".join(identity), dtype="str"
+        [" ".join(row) for row in cells.to_numpy()], index=duplicates, name=" ".join(identity), dtype="str"
     )
     return _failures(values, "the same identity twice")
 
 
 def _as_iso(values: pd.Series) -> pd.Series:
-    """Epoch seconds as ISO 8601 texts for a reader; what is none stays as it is."""
+    """Format epoch seconds as ISO 8601 texts; other values stay as they are."""
     seconds = pd.to_numeric(values, errors="coerce")
     times = pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return times.astype(object).where(times.notna(), values)
 
 
 def _failures(values: pd.Series, check: str) -> pd.DataFrame:
-    """Failures of one check: values by their row, a gap as an empty text."""
+    """A line per failure of one check, with the value as text, empty if it is missing."""
     texts = ["" if pd.isna(value) else str(value) for value in values]
     failures = pd.DataFrame({"row": values.index, "column": str(values.name), "value": texts, "check": check})
     return failures.astype({"row": "int64", "column": "str", "value": "str", "check": "str"})
 
 
 def summary(failures: pd.DataFrame) -> pd.DataFrame:
-    """How many rows fail a check, the most frequent first: `column`, `check`, `rows`, `example`."""
+    """Number of rows that fail each check, most frequent first: `column`, `check`, `rows`, `example`."""
     groups = failures.groupby(["column", "check"], as_index=False)
     counts = groups.agg(rows=("row", "size"), example=("value", "first"))
     return counts.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
 
 
 def write_quarantine(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows as CSV, all or none; no rows too, so that no older file is taken for this one's.
+    """Write rows as CSV, atomically; also if there are none, so that no older file remains.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: when the file cannot be written.
     """
-    write_whole(path, lambda scratch: rows.to_csv(scratch, index=False))
+    write_whole(path, lambda temporary: rows.to_csv(temporary, index=False))

@@ -20,7 +20,7 @@ from fivestage.common.files import write_whole
 from fivestage.contract.contract import Contract, NumberColumn, TimestampColumn
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.event_tables import EventTables
-from fivestage.data.moments import parse_timestamps
+from fivestage.data.timestamps import parse_timestamps
 from fivestage.data.validation import validate, write_quarantine
 from fivestage.features.problem import Problem
 from fivestage.registry.versions import ModelRegistry

@@ -28,7 +28,7 @@ from fivestage.contract.contract import (
     TimestampColumn,
     iso,
 )
-from fivestage.data.moments import parse_timestamps
+from fivestage.data.timestamps import parse_timestamps
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
 

@@ -1,4 +1,4 @@
-"""Moments as people write them, as epoch seconds."""
+"""Parse the timestamp columns of a table to score."""
 
 import pandas as pd
 
@@ -7,10 +7,10 @@ from fivestage.contract.contract import Contract, TimestampColumn
 
 
 def parse_timestamps(frame: pd.DataFrame, contract: Contract, source: str) -> pd.DataFrame:
-    """Convert ISO 8601 texts with a time zone to epoch seconds, and leave other texts to validation.
+    """Convert ISO 8601 texts with a time zone to epoch seconds; validation reports all other texts.
 
     Raises:
-        UserError: When a column is missing.
+        UserError: when a column is missing.
     """
     require_columns(frame.columns, contract.columns, source)
     parsed = frame.copy()
