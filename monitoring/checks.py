@@ -4,9 +4,10 @@ A test that fails says that the data are broken, which blocks a training and tel
 `is_critical=False` it warns that inputs moved. A failing test of the model's quality makes the period bad.
 The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
 
-Forecasts are compared with days that the model has not learnt from (`unlearnt_from`), as it knows the others
-too well. `judged_scores` are the contract's limits on bias and money, each beside its interval. The metrics
-of `quality` have no test and are only shown; with one, as in `RocAuc(tests=[gt(0.7)])`, they judge too.
+Forecasts are compared with days that the model was not trained on, as it knows the others too well: with
+those from `first_unseen_day` on. `judged_scores` are the contract's limits on bias and money, each beside
+its interval. The metrics of `quality` have no test and are only shown; with one, as in
+`RocAuc(tests=[gt(0.7)])`, they judge too.
 """
 
 from evidently import Report
@@ -35,14 +36,14 @@ def checks(period: PeriodColumns) -> Report:
             RowCount(tests=[gt(0)]),
             CalibratedDrift(columns=period.inputs, false_alarm=inputs),
             CalibratedDrift(
-                columns=period.scores, false_alarm=score, reference_from=period.unlearnt_from, name=SCORE
+                columns=period.scores, false_alarm=score, reference_from=period.first_unseen_day, name=SCORE
             ),
             LabelDrift(
                 columns=period.inputs,
                 forecasts=period.forecasts,
                 task=contract.task,
                 false_alarm=rules.false_alarm,
-                reference_from=period.unlearnt_from,
+                reference_from=period.first_unseen_day,
             ),
             *map(ScoreLimit.of, period.judged_scores),
             LabelledRows(items=quality),

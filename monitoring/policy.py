@@ -14,12 +14,12 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
     """
     if broken := history.broken:
         return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
-    if promotion := history.proven():
+    if promotion := history.proven_challenger():
         return promotion
     due = why_due(history)
     if not due.retrain:
         return due
-    if spent := history.unaffordable():
+    if spent := history.must_wait():
         return RetrainingDecision(retrain=False, reason=f"{due.reason}, but {spent}")
     return due
 
@@ -27,8 +27,8 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
 def why_due(history: RetrainingHistory) -> RetrainingDecision:
     """Whether age or bad periods ask for a training; a period of broken data counts for nothing."""
     rules, judged = history.rules, history.judged
-    if history.idle_days >= rules.max_age_days:
-        return RetrainingDecision(retrain=True, reason=f"the last training is {history.idle} old")
+    if history.days_since_training >= rules.max_age_days:
+        return RetrainingDecision(retrain=True, reason=f"the last training is {history.training_age} old")
     last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
     judged_periods = "1 judged period" if len(last) == 1 else f"the last {len(last)} judged periods"
     found = f"{sum(last)} of {judged_periods} bad"

@@ -74,11 +74,11 @@ def train(as_of: str = "", *, from_scratch: bool = False) -> TrainingRun:
 
 def retrain(as_of: str, champion: Version) -> TrainingRun:
     """Train again what the champion is, with its settings, against it: they were tuned, the days are new."""
-    return _train(as_of, champion, kept=champion.version)
+    return _train(as_of, champion, settings_of=champion.version)
 
 
 def _train(
-    as_of: str, champion: Version | None, kept: str = "", *, from_scratch: bool = False
+    as_of: str, champion: Version | None, settings_of: str = "", *, from_scratch: bool = False
 ) -> TrainingRun:
     if champion and champion.as_of > epoch_of(as_of):
         raise UserError(
@@ -90,7 +90,7 @@ def _train(
         REGISTRY.key(),
         as_of,
         champion.version if champion else "",
-        kept,
+        settings_of,
         from_scratch,
     )
     return _trained(run, "train_model")

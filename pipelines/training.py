@@ -8,10 +8,10 @@ from zenml.enums import ExecutionMode
 
 from fivestage.common.settings import PIPELINES_IMAGE
 from steps.data import in_memory, probe, probe_features
-from steps.model import evaluate_challenger, examine, find_version, promote_challenger, train_model
+from steps.model import evaluate_challenger, evaluate_on_test, find_version, promote_challenger, train_model
 from steps.report import report_model
 
-LAST_DAY = "9999-12-31"
+LAST_DAY = "9999-12-31"  # rows of all days may be drawn, where tables in parts are too large for memory
 
 IN_PODS: dict[str, Any] = {  # locally without effect
     "docker": DockerSettings(
@@ -26,19 +26,19 @@ IN_PODS: dict[str, Any] = {  # locally without effect
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def training(
     data: str,
-    registry: str,
+    registry_key: str,
     as_of: str,
     champion: str,
-    kept: str,
+    settings_of: str,
     from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> None:
     """Train as of a day on the data with this hash; the challenger meets the champion, or none from scratch.
 
-    `kept` names a version whose candidate is trained again; empty: all candidates are tried, side by side.
+    `settings_of` names a version whose candidate is trained again; empty: all candidates are tried.
     """
     rows, event_tables, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
-    version = train_model(rows, event_tables, features, as_of, data, registry, kept)
+    version = train_model(rows, event_tables, features, as_of, data, registry_key, settings_of)
     verdict = evaluate_challenger(rows, features, version, probes, as_of, champion, from_scratch)
     promote_challenger(version, verdict, champion)
 
@@ -55,7 +55,7 @@ def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
-def evaluation(data: str, registry: str, version: str, as_of: str) -> None:
+def evaluation(data: str, registry_key: str, version: str, as_of: str) -> None:
     """A version of a day on the test window after it, what each feature set brings, and the model card."""
     rows, event_tables, features = in_memory(data, as_of, LAST_DAY)
-    report_model(version, examine(rows, event_tables, features, version, registry))
+    report_model(version, evaluate_on_test(rows, event_tables, features, version, registry_key))

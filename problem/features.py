@@ -16,7 +16,7 @@ HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 DAY_HOURS, MONTH_HOURS = 24, 28 * 24  # hours
-REACH_HOURS = MONTH_HOURS  # no window looks further back
+LOOKBACK_HOURS = MONTH_HOURS  # no window looks further back
 
 
 # --- events to facts ----------------------------------------------------------------------------------------
@@ -214,5 +214,5 @@ FEATURES = FeatureDefinitions(
         "weather": weather_facts,
     },
     sets=SETS,
-    reach_hours=REACH_HOURS,
+    lookback_hours=LOOKBACK_HOURS,
 )

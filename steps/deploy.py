@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from fivestage.common.settings import ROOT, VAR
+from fivestage.common.settings import ROOT
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
 from fivestage.deployment import local_process as local
@@ -15,10 +15,10 @@ from fivestage.deployment.releases import Release
 from fivestage.deployment.service_client import Deployment
 from fivestage.serving.service_settings import Settings
 from problem import PROBLEM
+from steps.data import QUARANTINE
 from steps.model import REGISTRY
 
 OVERLAYS = ROOT / "k8s" / "overlays"
-QUARANTINE = VAR / "quarantine"
 
 
 @step(enable_cache=False)

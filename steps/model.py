@@ -47,23 +47,23 @@ def train_model(
     features: pd.DataFrame,
     as_of: str,
     data: str,
-    registry: str,  # noqa: ARG001 (in another one, the version is registered again)
-    kept: str,
+    registry_key: str,  # noqa: ARG001 (part of the cache key: in another registry it is registered again)
+    settings_of: str,
 ) -> Annotated[Version, "version"]:
     """Choose a candidate on the temporal folds, fit it, and register the artifact that it becomes.
 
-    `kept` names a version whose candidate, settings and calibration are kept; empty: all are tried.
+    `settings_of` names a version whose candidate, settings and calibration are kept; empty: all are tried.
     """
     started, contract = time.time(), PROBLEM.contract
     windows = windows_at(rows, contract.split, epoch_of(as_of))
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
-    champion = REGISTRY.find(kept).load_record(Selection) if kept else None
+    kept = REGISTRY.find(settings_of).load_record(Selection) if settings_of else None
     lineage = lineage_of(data, contract)
-    selection = select(sample, windows, contract, candidates, champion, lineage.code)
+    selection = select(sample, windows, contract, candidates, kept, lineage.code)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
     artifact = fitted.artifact(rows, windows, event_tables, PROBLEM, lineage)
-    unchanged = kept if selection is champion else ""
+    unchanged = settings_of if selection is kept else ""
     return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 
 
@@ -77,14 +77,14 @@ def evaluate_challenger(
     champion: str,
     from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> Annotated[GateVerdict, "verdict"]:
-    """Champion and challenger, each as the whole artifact, on the same frozen window; every gate says why."""
+    """Before promotion, on the holdout window: challenger and champion as whole artifacts, and the gates."""
     contract = PROBLEM.contract
     windows = windows_at(rows, contract.split, epoch_of(as_of))
-    window, seen = rows.iloc[windows.holdout], features.iloc[windows.holdout]
+    window, window_features = rows.iloc[windows.holdout], features.iloc[windows.holdout]
 
     _, challenger = REGISTRY.open(version.version)
-    answers = answers_of(challenger, seen)
-    opponent = None
+    answers = answers_of(challenger, window_features)
+    champion_answers = None
     no_champion = "there is no champion yet"
     if from_scratch:
         no_champion = "this run starts from scratch, whatever the champion is"
@@ -92,7 +92,7 @@ def evaluate_challenger(
         no_champion = "this version is the champion itself"
     elif champion:
         try:
-            opponent = answers_of(REGISTRY.open(champion)[1], seen)
+            champion_answers = answers_of(REGISTRY.open(champion)[1], window_features)
         except FormatError as error:
             no_champion = f"the champion, version {champion}, cannot be asked: {error}"
     sample = training_sample(rows, features, windows, contract)
@@ -102,7 +102,7 @@ def evaluate_challenger(
         row_ms=row_milliseconds(challenger, PROBLEM.features, window),
         no_champion=no_champion,
     )
-    gates = run_gates(window, answers, opponent, evidence, contract)
+    gates = run_gates(window, answers, champion_answers, evidence, contract)
     return GateVerdict(tuple(gates))
 
 
@@ -138,14 +138,14 @@ def gate_lines(verdict: GateVerdict) -> str:
 
 
 @step(cache_policy=MODEL_CACHE)
-def examine(
+def evaluate_on_test(
     rows: pd.DataFrame,
     event_tables: EventTables,
     features: pd.DataFrame,
     version: str,
-    registry: str,  # noqa: ARG001 (whose number it is)
+    registry_key: str,  # noqa: ARG001 (part of the cache key: whose number the version is)
 ) -> Annotated[VersionEvaluation, "findings"]:
-    """A version on the frozen test window, after its own time, and what each feature set brings there."""
+    """For the report, on the test window: a version's scores, and what each feature set brings."""
     found, artifact = REGISTRY.open(version, PROBLEM.features)
     windows = windows_at(rows, PROBLEM.contract.split, artifact.as_of)
     selection = found.load_record(Selection)

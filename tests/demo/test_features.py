@@ -18,7 +18,7 @@ from fivestage.features.problem import Tables
 from fivestage.features.stores import OfflineFeatureStore, OnlineFeatureStore
 from problem import PROBLEM
 from problem.dataset import LEG, ORIGINS
-from problem.features import REACH_HOURS, SETS, WEATHER, WINDOWS
+from problem.features import LOOKBACK_HOURS, SETS, WEATHER, WINDOWS
 
 HOUR, DAY = 3600, 86_400
 NOON = 1_362_848_400  # 2013-03-09T17:00:00Z; New York's clocks go forward the next night
@@ -178,10 +178,10 @@ def test_streaming_real_events_equals_the_batch(
 
 
 def test_what_lies_further_back_than_the_reach_is_never_seen() -> None:
-    assert max(hours for *_, hours in WINDOWS) == REACH_HOURS
+    assert max(hours for *_, hours in WINDOWS) == LOOKBACK_HOURS
     fresh = [weather_at(NOON - hours * HOUR) for hours in (1, 5)]
     for days, seen in ((-1, True), (1, False)):
-        flight = {**FLIGHT, "scheduled_departure": NOON - REACH_HOURS * HOUR - days * DAY}
+        flight = {**FLIGHT, "scheduled_departure": NOON - LOOKBACK_HOURS * HOUR - days * DAY}
         assert (ask([*events_of([flight], []), *fresh]) != ask(fresh)) is seen
 
 

@@ -25,7 +25,7 @@ from fivestage.monitoring.backtest import ERROR
 from fivestage.reporting import number_format as fmt
 from fivestage.reporting import sentences, task_display
 from fivestage.reporting.results import Estimate, PoliciesSection
-from problem.features import REACH_HOURS
+from problem.features import LOOKBACK_HOURS
 from tools.bench import demo
 from tools.book import code
 from tools.book.distributed import planner, training
@@ -171,7 +171,7 @@ class Book:
             "confidence": f"{CONFIDENCE:.0%}",
             "confidence_of_all": f"{1 - ERROR:.0%}",  # of the intervals of policies together
             "max_share": MAX_SHARE,
-            "reach_hours": REACH_HOURS,
+            "lookback_hours": LOOKBACK_HOURS,
             "loads": LOADS,
             "code": lambda path, name="": code.link(path, name, Path(page)),
             "measured": lambda: cited.sentences,

@@ -227,7 +227,7 @@ def history_features(row: Row, at: Value, past: PointInTimeView, reference: Refe
 FEATURES = FeatureDefinitions(
     {"delivery": delivery_events, "traffic": traffic_events},
     {"order": order_features, "history": history_features},
-    reach_hours=14 * 24,
+    lookback_hours=14 * 24,
 )
 
 

@@ -29,7 +29,7 @@ EDITS = {  # as an owner would: a line of their own in each of ten files, and a 
     ),
     "pipelines/scoring.py": ('"""Batch scoring', '"""My batch scoring'),
     "steps/data.py": ('QUARANTINE = VAR / "quarantine"', 'QUARANTINE = VAR / "refused"'),
-    "steps/deploy.py": ('QUARANTINE = VAR / "quarantine"', 'QUARANTINE = VAR / "refused"'),
+    "steps/deploy.py": ('OVERLAYS = ROOT / "k8s"', 'OVERLAYS = ROOT / "cluster"'),
     "serving/__main__.py": ('"""', '"""Mine: '),
     "k8s/base/service.yaml": ("port: 80,", "port: 8080,"),
     ".github/workflows/ci.yml": ("timeout-minutes: 15", "timeout-minutes: 20"),

@@ -1,5 +1,6 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,41 @@ def test_a_contract_of_an_earlier_version_is_sent_to_the_upgrade_page_not_to_its
     assert capsys.readouterr().err == f"'core' is now in the library: {MIGRATION}\n"
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import os\nimport polarsx",
+            "problem/own.py, line 2: No module named 'polarsx'. Fix the name, or add the package",
+        ),
+        ("from os import nothing", "problem/own.py, line 1: cannot import name 'nothing' from 'os'"),
+        ("x = 1\ny = (", "problem/own.py, line 2: '(' was never closed. Fix that line."),
+    ],
+)
+def test_what_cannot_be_imported_is_named_with_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    code: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr("fivestage.cli.application.ROOT", tmp_path)
+    path = tmp_path / "problem" / "own.py"
+    path.parent.mkdir()
+    path.write_text(code, encoding="utf-8")
+    app = application()
+
+    @app.command(stores=False)
+    def train() -> None:
+        runpy.run_path(str(path))
+
+    assert exit_code(app, "train") == 1
+    assert capsys.readouterr().err.startswith(said)
+    monkeypatch.setenv("FIVESTAGE_TRACEBACK", "1")
+    with pytest.raises((ImportError, SyntaxError)):
+        app.main(["train"])
+
+
 def test_a_command_that_runs_alone_refuses_a_second_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +188,7 @@ def test_a_command_that_runs_alone_refuses_a_second_run(
         assert exit_code(app, "retrain") == 1
     captured = capsys.readouterr()
     assert captured.out == "trained\n"
-    assert "Another process is at `make retrain`" in captured.err
+    assert "running `make retrain`: wait for it" in captured.err
 
 
 def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def features_of(asked: Asked, *, without: str = "") -> pd.DataFrame:
 def test_a_window_beyond_the_reach_is_refused(asked: Asked) -> None:
     with pytest.raises(
         UserError,
-        match=r"'own' of problem/features.py looks 337 hours back in the log .* REACH_HOURS, which is 336",
+        match=r"'own' of problem/features.py looks 337 hours back in the log .* LOOKBACK_HOURS, which is 336",
     ):
         features_of(asked)
 
@@ -126,4 +126,4 @@ def test_other_errors_stay_what_they_are() -> None:
 
     with pytest.raises(ValueError, match="of its own"):
         features_of(fail)
-    assert synthetic_problem("binary").features.reach_hours == REACH
+    assert synthetic_problem("binary").features.lookback_hours == REACH

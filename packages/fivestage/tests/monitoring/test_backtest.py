@@ -43,12 +43,12 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
     rules = history.rules
     if history.broken:
         return RetrainingDecision(retrain=False, reason="broken")
-    if promotion := history.proven():
+    if promotion := history.proven_challenger():
         return promotion
     bad = [period.bad for period in history.periods[-rules.of_periods :]]
-    old = history.idle_days >= rules.max_age_days
+    old = history.days_since_training >= rules.max_age_days
     asked = old or (bad[-1] and sum(bad) >= rules.bad_periods)
-    return RetrainingDecision(retrain=asked and not history.unaffordable(), reason="due")
+    return RetrainingDecision(retrain=asked and not history.must_wait(), reason="due")
 
 
 POLICIES = policies_with(decide)

@@ -19,6 +19,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import (
     CategoryColumn,
     MulticlassContract,
+    NumberColumn,
     RegressionContract,
     Split,
     TimestampColumn,
@@ -960,8 +961,48 @@ def test_what_stands_for_no_number_is_named(tmp_path: Path) -> None:
     assert (
         "built: numbers, but for 'unbekannt', 'k. A.', 'not known', with which they are learnt as 43" in told
     )
-    assert "km: 9999 stands far from all other values" in told
+    assert "km: 9999 stands far from all other values and is read as missing" in told
     assert "far: 99" not in told
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_what_stands_for_no_number_is_read_as_missing_and_widens_no_limit(
+    tmp_path: Path, decimal: str
+) -> None:
+    random, frame = np.random.default_rng(0), orders(1, 2_000, "2023-01-01")
+    frame["km"] = random.integers(0, 600, 2_000) / 10
+    frame.loc[frame.index[::50], "km"] = 9999
+    frame.to_csv(tmp_path / "table.csv", index=False, decimal=decimal, sep=";")
+    write_problem(draft(InitOptions(str(tmp_path / "table.csv"), "y", "at")), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    column = contract.columns["km"]
+    assert isinstance(column, NumberColumn)
+    assert (column.nullable, column.max < 1000) == (True, True)
+    rows = module(tmp_path / "dataset.py").load(contract).rows
+    assert (rows["km"].isna().sum(), rows["km"].max() < 60) == (40, True)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "currency"),
+    [
+        ("amount", "{:.2f} €", "EUR"),
+        ("amount (CHF)", "{:.2f}", "CHF"),
+        ("amount", "£{:.2f}", "GBP"),
+        ("amount", "{:.2f}", "USD"),
+    ],
+)
+def test_the_currency_of_the_table_is_that_of_the_costs(
+    tmp_path: Path, header: str, value: str, currency: str
+) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    frame[header] = [value.format(one) for one in np.random.default_rng(0).gamma(2, 90, 2_000)]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    words = {"DATA": str(tmp_path / "table.csv"), "TARGET": header, "TIME": "at", "LEAVE_OUT": "y"}
+    write_problem(draft(options_of(words)), tmp_path)
+    contract = load_contract(tmp_path / "problem.yaml")
+    assert isinstance(contract, RegressionContract)
+    assert contract.costs.currency == currency
+    assert contract.label.unit == ("units" if header == "amount" and value == "{:.2f}" else currency)
 
 
 @pytest.mark.parametrize("words", ["plan, price", "plan price", "plan,price", " Plan  PRICE "])

@@ -52,7 +52,7 @@ def ended_and_due(event: Row, reference: Reference) -> list[LoggedEvent]:
     ]
 
 
-DEFINITIONS = FeatureDefinitions({"delivery": ended_and_due}, {}, reach_hours=14 * 24)
+DEFINITIONS = FeatureDefinitions({"delivery": ended_and_due}, {}, lookback_hours=14 * 24)
 
 
 def ended(at: int, due: int) -> OfflineFeatureStore:

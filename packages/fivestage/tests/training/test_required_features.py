@@ -49,7 +49,7 @@ def test_it_cannot_be_served(artifact: Artifact) -> None:
 @pytest.mark.parametrize("sets", [{"order": FEATURES.sets["order"]}, {}])
 def test_a_set_that_is_gone_is_named(artifact: Artifact, sets: dict[str, Any]) -> None:
     with pytest.raises(MissingFeatureError, match=r"no longer has .*feature set history"):
-        Engine(artifact, FeatureDefinitions(FEATURES.events, sets, FEATURES.reach_hours))
+        Engine(artifact, FeatureDefinitions(FEATURES.events, sets, FEATURES.lookback_hours))
 
 
 def test_it_cannot_score_a_table(made: Prepared, artifact: Artifact) -> None:

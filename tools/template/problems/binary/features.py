@@ -41,7 +41,9 @@ COLUMNS = (
     "worst_symmetry",
     "worst_fractal_dimension",
 )
-REACH_HOURS = 336  # no window looks further back; with room for the rows that prove a copy of the model
+# The service keeps this much of the past, and no window may look further back: no feature looks back yet; the
+# holdout window's 14 days, whose last rows are predicted again at each start, to see that the model is whole.
+LOOKBACK_HOURS = 14 * 24
 
 
 def outcome_events(event: Row, reference: Reference) -> list[AdditiveEvent]:
@@ -61,4 +63,4 @@ SETS = {
     "columns": columns,
 }
 
-FEATURES = FeatureDefinitions(EVENTS, SETS, REACH_HOURS)
+FEATURES = FeatureDefinitions(EVENTS, SETS, LOOKBACK_HOURS)

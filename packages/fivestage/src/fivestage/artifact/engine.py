@@ -46,7 +46,7 @@ class Engine:
         require_features(artifact, definitions)
         self.artifact = artifact
         self.definitions = definitions
-        self._retention = round((definitions.reach_hours + LATE_HOURS) * HOUR)  # seconds that events are kept
+        self._retention = round((definitions.lookback_hours + LATE_HOURS) * HOUR)  # seconds of events kept
         self.history = artifact.history.history()
         self.scorer = artifact.scorer
         self.form = form_of(artifact.contract)
@@ -180,9 +180,9 @@ class Engine:
         if self._first is None:
             self._begin, self._end = -math.inf, math.inf
             return
-        reach = round(self.definitions.reach_hours * HOUR)
-        self._begin = min(max(self._first, self.history.forgotten) + reach, self._last)
-        self._end = self._last + round(max(GAP_HOURS, self.definitions.reach_hours / 10) * HOUR)
+        lookback = round(self.definitions.lookback_hours * HOUR)
+        self._begin = min(max(self._first, self.history.forgotten) + lookback, self._last)
+        self._end = self._last + round(max(GAP_HOURS, self.definitions.lookback_hours / 10) * HOUR)
 
     def _score_columns(self, columns: Mapping[str, Any], at: Ints) -> list[Any]:
         encoded, rows = _encoded(self.artifact, self.definitions, columns, at, self.history.table())

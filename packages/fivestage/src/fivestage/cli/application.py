@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
@@ -16,12 +17,14 @@ import typer
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time
-from fivestage.common.settings import REPORTS, VAR, ensure_writable, prepare_environment
+from fivestage.common.settings import REPORTS, ROOT, VAR, ensure_writable, prepare_environment
 from fivestage.features.problem import Problem
 
 INTERRUPTED = 130
 NEW_OBJECTS = 200_000  # between two searches for garbage: the libraries' million objects stay
 EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
+TRACEBACK = "FIVESTAGE_TRACEBACK"  # an environment variable
+INSTALLED = {".venv", "site-packages", "packages"}  # folders whose code is not the project's own
 MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md says how to bring it up to date."
 Command = Callable[..., None]
 
@@ -70,10 +73,10 @@ class Application:
                 except UserError as error:
                     typer.echo(str(error), err=True)
                     raise typer.Exit(1) from error
-                except ModuleNotFoundError as error:
-                    if error.name not in EARLIER_PACKAGES:
+                except (ImportError, SyntaxError) as error:
+                    if not (sentence := _import_failure(error)):
                         raise
-                    typer.echo(f"{error.name!r} is now in the library: {MIGRATION}", err=True)
+                    typer.echo(sentence, err=True)
                     raise typer.Exit(1) from error
                 except _interruptions() as error:
                     raise typer.Exit(INTERRUPTED) from error
@@ -120,6 +123,24 @@ class Stopwatch:
         yield
         self.seconds[name] = time.perf_counter() - start
         typer.echo(f"  {name} took {seconds(self.seconds[name])}")
+
+
+def _import_failure(error: ImportError | SyntaxError) -> str:
+    """Where the project's code could not be imported, and why; empty where it is not the project's."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EARLIER_PACKAGES:
+        return f"{error.name!r} is now in the library: {MIGRATION}"
+    lines = [(Path(one.filename), one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((Path(error.filename), error.lineno))
+    inside = [(path.relative_to(ROOT), line) for path, line in lines if path.is_relative_to(ROOT)]
+    own = [(path, line) for path, line in inside if not INSTALLED & set(path.parts)]
+    if TRACEBACK in os.environ or not own or own[-1][0].name == "run.py":
+        return ""
+    path, line = own[-1]
+    advice = "Fix that line"
+    if isinstance(error, ModuleNotFoundError):
+        advice = "Fix the name, or add the package to pyproject.toml and run `make lock setup`"
+    return f"{path}, line {line}: {error.msg}. {advice}. ({TRACEBACK}=1 shows the traceback.)"
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -362,6 +362,23 @@ class Contract(StrictModel):
         """SHA-256 of the contract's content; comments and the order of keys do not count."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def require_unwatched(self, features: Iterable[str]) -> None:
+        """Require that all which `monitoring.unwatched` names are features.
+
+        Args:
+            features: the names of all features.
+
+        Raises:
+            UserError: when one is none.
+        """
+        known = list(features)
+        for name in self.monitoring.unwatched:
+            if name not in known:
+                raise UserError(
+                    f"problem/problem.yaml: monitoring.unwatched: {name} is no feature."
+                    f"{did_you_mean(name, known)} Fix that name, or take it out."
+                )
 
 
 class BinaryContract(Contract):

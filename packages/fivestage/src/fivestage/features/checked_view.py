@@ -54,7 +54,7 @@ class CheckedView:
         past: the store to query.
         at: the rows' decision times, epoch seconds.
         feature_set: the name of the feature set, for messages.
-        reach_hours: the `reach_hours` of the definitions.
+        lookback_hours: the `lookback_hours` of the definitions.
         logs: the names of all logs; None if they are unknown, because some kinds of event have no events.
     """
 
@@ -63,10 +63,11 @@ class CheckedView:
         past: OfflineFeatureStore,
         at: Ints,
         feature_set: str,
-        reach_hours: float,
+        lookback_hours: float,
         logs: Collection[str] | None,
     ) -> None:
-        self._past, self._at, self._set, self._reach, self._logs = past, at, feature_set, reach_hours, logs
+        self._past, self._at, self._set, self._logs = past, at, feature_set, logs
+        self._lookback = lookback_hours
 
     def window(self, log: str, key: Any, at: Ints, hours: float, width: int = 0) -> tuple[Floats, ...]:
         """See `PointInTimeView.window`."""
@@ -92,9 +93,9 @@ class CheckedView:
                 f"EVENTS adds to. The logs are: {known}.{did_you_mean(log, self._logs)}"
             )
         earlier = 0.0 if at is self._at else float(np.max(self._at - at, initial=0)) / HOUR
-        if earlier + hours > self._reach:
+        if earlier + hours > self._lookback:
             raise UserError(
                 f"The feature set {self._set!r} of {FILE} looks {earlier + hours:g} hours back in the log "
-                f"{log!r}, further than REACH_HOURS, which is {self._reach:g}: the service keeps no older "
-                f"events. Raise REACH_HOURS in {FILE}, or shorten the window."
+                f"{log!r}, further than LOOKBACK_HOURS, which is {self._lookback:g}: the service keeps no "
+                f"older events. Raise LOOKBACK_HOURS in {FILE}, or shorten the window."
             )

@@ -36,17 +36,17 @@ class FeatureDefinitions:
         events: for each kind of event in the contract, the function that maps it to logged events.
         sets: named groups of features, each a function of a row, its decision time (epoch seconds), the
             point-in-time view and the reference tables.
-        reach_hours: the longest time that a window looks back.
+        lookback_hours: the longest time that a window looks back.
     """
 
     events: Mapping[str, EventMapper]
     sets: Mapping[str, FeatureSet]
-    reach_hours: float
+    lookback_hours: float
 
     @property
     def lookback_seconds(self) -> int:
         """The age, in seconds, beyond which no event affects a feature."""
-        return round((self.reach_hours + SPARE_HOURS) * HOUR)
+        return round((self.lookback_hours + SPARE_HOURS) * HOUR)
 
     def offline_store(self, events: Mapping[str, Frame], reference: Reference) -> OfflineFeatureStore:
         """Build an offline store from tables of events, by kind."""

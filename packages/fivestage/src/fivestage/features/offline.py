@@ -34,7 +34,7 @@ def build_features(
         Rows x features, with the index of `rows`.
 
     Raises:
-        UserError: when a set reads an unknown column or log, looks back further than the definitions' reach,
+        UserError: when a set reads an unknown column or log, looks back further than the definitions say,
             or treats a column as one value.
         ValueError: when a set's own arithmetic raises it.
     """
@@ -45,7 +45,7 @@ def build_features(
     logs = past.logs if complete else None
     features: Features = {}
     for name in definitions.sets if sets is None else sets:
-        row, view = CheckedRow(columns, name), CheckedView(past, at, name, definitions.reach_hours, logs)
+        row, view = CheckedRow(columns, name), CheckedView(past, at, name, definitions.lookback_hours, logs)
         with for_whole_columns(f"The feature set {name!r}"):
             features.update(definitions.compute([name], row, at, view, reference))
     return pd.DataFrame(

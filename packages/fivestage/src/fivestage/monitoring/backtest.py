@@ -106,7 +106,7 @@ def policies_with(decide: Policy) -> dict[str, Policy]:
         f"every {CADENCE} periods": by_calendar,
         "on drift": lambda history: asked(history.periods[-1].drifted and not history.broken),
         "on performance": on_performance,
-        "on proven gain": lambda history: history.proven() or by_calendar(history),
+        "on proven gain": lambda history: history.proven_challenger() or by_calendar(history),
         "as the contract says": decide,
     }
 
@@ -274,7 +274,7 @@ def simulate(
             break  # a model of the last day would be paid for, and never serve
         history = RetrainingHistory.of(periods, trained, end, contract)
         verdict = policy(history)
-        train = verdict.retrain and not history.unaffordable()
+        train = verdict.retrain and not history.must_wait()
         if train:
             challenger = end
             trained.append(end)

@@ -272,12 +272,7 @@ def _require_reference(
     features: pd.DataFrame, before: pd.DataFrame, start: int, end: int, contract: Contract
 ) -> None:
     """Raise where too few days lie before a period to compare it with, or an unwatched feature is none."""
-    unknown = [name for name in contract.monitoring.unwatched if name not in features]
-    if unknown:
-        raise UserError(
-            f"monitoring.unwatched names {', '.join(unknown)}, which are no features: "
-            "mend the names in problem/problem.yaml."
-        )
+    contract.require_unwatched(features.columns)
     needed = LEAST_REFERENCE * (end - start) // DAY
     found = start // DAY - int(decision_day(before).min()) if len(before) else 0
     if found < needed:

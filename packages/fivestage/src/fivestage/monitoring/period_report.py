@@ -38,7 +38,7 @@ class PeriodColumns:
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    unlearnt_from: int  # the first day that the model has not learnt from
+    first_unseen_day: int  # the first day that the model has not learnt from
     judged_scores: tuple[JudgedScore, ...]  # by the labels that have arrived
     contract: Contract
 

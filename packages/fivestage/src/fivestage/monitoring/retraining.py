@@ -80,28 +80,28 @@ class RetrainingHistory:
         return [one for one in self.periods if one.label_share >= self.rules.min_label_share]
 
     @property
-    def idle_days(self) -> int:
+    def days_since_training(self) -> int:
         """Whole days since the last training, promoted or not; negative if it is later than now."""
         return (self.now - self.trained[-1]) // DAY if self.trained else self.rules.cooldown_days
 
     @property
-    def idle(self) -> str:
+    def training_age(self) -> str:
         """The days since the last training in words, such as "1 day"."""
-        return _days(self.idle_days)
+        return _days(self.days_since_training)
 
-    def unaffordable(self) -> str:
+    def must_wait(self) -> str:
         """Why there may be no training now, the pause or the year's budget; "" if there may be one."""
-        if self.idle_days < 0:
+        if self.days_since_training < 0:
             return "it has been trained since"
-        if self.idle_days < self.rules.cooldown_days:
-            return f"the last training is only {self.idle} old"
+        if self.days_since_training < self.rules.cooldown_days:
+            return f"the last training is only {self.training_age} old"
         most = self.budget.retrainings_per_year
         if not most:
             return "the budget has no retraining"
         this_year = sum(self.now - at < YEAR for at in self.trained[1:])
         return f"the year's {this_year} retrainings are spent" if this_year >= most else ""
 
-    def proven(self) -> RetrainingDecision | None:
+    def proven_challenger(self) -> RetrainingDecision | None:
         """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
 
         Paired with the champion by day, over all its days without a fault in the data. As it is looked at

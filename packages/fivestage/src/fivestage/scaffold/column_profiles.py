@@ -10,6 +10,7 @@ import pandas as pd
 from anyascii import anyascii
 
 from fivestage.data.cleaning import (
+    CURRENCIES,
     EPOCH_UNITS,
     EXACT,
     ISO_WEEKS,
@@ -67,6 +68,17 @@ SENTINELS = {
     sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
 }
 LEAST_OF_SENTINEL = 0.01  # of the values; a rarer one must stand ten times as far off
+CODES = {
+    "€": "EUR",
+    "¤": "EUR",
+    "$": "USD",
+    "£": "GBP",
+    "¥": "JPY",
+    "₹": "INR",
+    "₩": "KRW",
+    "zł": "PLN",
+    "Kč": "CZK",
+}
 MOSTLY_NUMBERS = 0.7  # of the values, for the few others to be named that make the column a text
 FEW_WORDS = 5
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
@@ -96,7 +108,7 @@ class ColumnProfile:
     signs: tuple[str, ...] = ()  # of currency or percent, that numbers are read without
     zoneless: bool = False  # times of day without a zone, which are taken as UTC
     unreadable: int = 0  # values that are none of the kind, and count as missing
-    sentinel: float | None = None  # a number that seems to stand for none
+    sentinel: float | None = None  # a number that seems to stand for none, and is read as missing
     measured: bool = False  # texts that are numbers with a unit, or clocks
     words: tuple[str, ...] = ()  # the few texts among numbers, which make levels of them
     identifier: bool = False
@@ -302,6 +314,14 @@ def _signs(values: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(signs - {""}))
 
 
+def currency_of(values: pd.Series) -> str:
+    """The ISO code of the currency that a column's header or its values name; empty where they name none."""
+    header = str(values.name)
+    signs = [*re.findall(rf"[$€£¥₹₩]|\b(?:{CURRENCIES})\b", header), *_signs(values)]
+    codes = dict.fromkeys(CODES.get(sign, sign) for sign in signs)
+    return next((code for code in codes if code in CURRENCIES.split("|")), "")
+
+
 def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     numbers = number(values, found.decimal)
     known = numbers.dropna()
@@ -317,17 +337,19 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
         and not _mostly(text(values), DIGITS_OF_DAY)
     ):
         return _category(found, values)
+    sentinel = None if serial or named else sentinel_of(known)
+    known = known[known != sentinel]
     return replace(
         found,
         kind="integer" if whole else "number",
         signs=_signs(values),
         whole=whole and not padded,
-        missing=float(numbers.isna().mean()),
+        missing=1 - len(known) / len(values),
         unreadable=int(numbers.isna().sum() - values.isna().sum()),
         low=float(known.min()),
         high=float(known.max()),
         example=float(known.iloc[len(known) // 2]),
-        sentinel=sentinel_of(known),
+        sentinel=sentinel,
         identifier=serial,
         left_out="it numbers the rows" if serial else "it is an identifier" if named else "",
     )

@@ -21,6 +21,7 @@ from fivestage.features.stores import HOUR
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import (
     ColumnProfile,
+    currency_of,
     forms_read,
     how_written,
     inspect_column,
@@ -114,6 +115,12 @@ class Draft:
     def time(self) -> str:
         """The time column's name in the contract."""
         return SIMULATED_TIME if self.windows.simulated else self.found[self.options.time].name
+
+    @property
+    def currency(self) -> str:
+        """The ISO code of the money in the table, the target's first; empty where it names none."""
+        first = [self.target.header, *(one.header for one in self.features)]
+        return next(filter(None, (currency_of(self.table[header]) for header in first)), "")
 
     @property
     def identity(self) -> str:

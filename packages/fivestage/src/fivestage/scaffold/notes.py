@@ -82,8 +82,8 @@ def _of_column(column: ColumnProfile) -> Iterator[str]:
         yield f"{column.header}: of these times, the days since then are learnt."
     if column.sentinel is not None:
         yield (
-            f"{column.header}: {column.sentinel:g} stands far from all other values. If it means that there "
-            "is none, leave those fields empty in the table."
+            f"{column.header}: {column.sentinel:g} stands far from all other values and is read as missing. "
+            "If it is a value, take `.replace` out of problem/dataset.py, and widen its limits."
         )
     if column.measured:
         yield (

@@ -18,7 +18,7 @@ from fivestage.contract.contract import load_contract
 from fivestage.data.cleaning import text
 from fivestage.data.tables import HAPPENED
 from fivestage.reporting.number_format import plural
-from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, names_of
+from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, currency_of, names_of
 from fivestage.scaffold.draft import ROW, SIMULATED_TIME, Draft
 from fivestage.scaffold.fields import (
     Fields,
@@ -106,6 +106,8 @@ def _content(found: Draft) -> Fields:
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "prices": _prices(target),
         "interval": INTERVAL,
+        "currency": found.currency,
+        "unit": currency_of(found.table[target.header]),
         "time": found.time,
         "known": f"the column {_known(found)}" if _known(found) else "an hour after the decision",
         "identity": found.identity,
@@ -127,7 +129,7 @@ def _content(found: Draft) -> Fields:
         "times": [one.name for one in found.features if one.kind == "timestamp"],
         "calendar": not windows.simulated,
         "history_days": days,
-        "reach_hours": (history + windows.holdout_days) * 24,
+        "lookback_days": f"({history} + {windows.holdout_days})" if history else windows.holdout_days,
         "dataset": _dataset(found),
     }
     return vars(found) | more
@@ -185,6 +187,7 @@ def _columns(found: Draft) -> list[Fields]:
         notes = [
             f"missing in {column.missing:.1%}" if column.missing else "",
             f"{plural(column.unreadable, 'value')} not readable" if column.unreadable else "",
+            f"{column.sentinel:g} is read as missing" if column.sentinel is not None else "",
             _seen(column) if column.kind in ("number", "integer") else "",
             "only its length is learnt" if column.kind == "text" else "",
             plural(column.distinct, "value") if column.kind == "category" and not column.levels else "",
@@ -239,7 +242,11 @@ def _kind(column: ColumnProfile, found: Draft) -> str:
         return _times(column)
     if column.kind in ("category", "text", "timestamp"):
         return "text"
-    return "number" if column.decimal == "." else f'number(table["{column.name}"], {column.decimal!r})'
+    if column.decimal == "." and column.sentinel is None:
+        return "number"
+    decimal = "" if column.decimal == "." else f", {column.decimal!r}"
+    code = f'number(table["{column.name}"]{decimal})'
+    return code if column.sentinel is None else f'{code}.replace({column.sentinel:g}, float("nan"))'
 
 
 def _times(column: ColumnProfile) -> str:

@@ -53,7 +53,7 @@ class Model:
             "calibration": asdict(artifact.calibration),
             "sets": artifact.sets,
             "features": artifact.features,
-            "reach_hours": self.engine.definitions.reach_hours,
+            "reach_hours": self.engine.definitions.lookback_hours,
             "forgotten": self.engine.history.forgotten,  # events up to here are no longer kept, epoch seconds
             "lineage": asdict(artifact.lineage),
             "trees": self.engine.scorer.why_slow or "compiled",

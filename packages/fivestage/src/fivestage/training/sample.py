@@ -53,7 +53,11 @@ def training_sample(
 
     Returns:
         All rows as models see them: rows x features, float64, with labels and keys in the same order.
+
+    Raises:
+        UserError: when the contract leaves what is no feature out of monitoring.
     """
+    contract.require_unwatched(features.columns)
     categories = learn_categories(features.iloc[windows.train])
     return TrainingSample(
         features=feature_matrix(features, categories),
