@@ -1,4 +1,4 @@
-"""The business problem, the only folder that a project of your own must change: `PROBLEM` ties it together."""
+"""The business problem, the only folder that a project of your own must change; `PROBLEM` represents it."""
 
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ProjectProblem:
-    """What the library asks of this project; tables are read with pandas, which the service does without."""
+    """This project's `Problem`; methods import what needs pandas, because the service runs without pandas."""
 
     @cached_property
     def contract(self) -> Contract:

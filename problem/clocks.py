@@ -1,4 +1,4 @@
-"""Dates and clock times as the raw tables write them, to UTC epoch seconds."""
+"""Convert the dates and clock times of the raw tables to UTC epoch seconds."""
 
 import numpy as np
 import pandas as pd
@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-YEARS = (2000, 2039)  # in which `fivestage.common.clock` knows the time zones
+YEARS = (2000, 2039)  # in which `fivestage.common.clock` is exact
 
 
 def midnights(raw: pd.DataFrame) -> tuple[Ints, NDArray[np.bool_]]:
-    """Midnight of each local date as if it were UTC, and whether there is such a date."""
+    """Midnight of each local date as if it were UTC, and whether the date exists."""
     year, month, day = (whole(raw[name]) for name in ("year", "month", "day"))
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]") + (day - 1).astype("timedelta64[D]")
@@ -20,29 +20,29 @@ def midnights(raw: pd.DataFrame) -> tuple[Ints, NDArray[np.bool_]]:
 
 
 def is_clock(hhmm: pd.Series) -> pd.Series:
-    """Whether there is such a time of day; 2400 is used besides 0."""
+    """Whether a number such as 517 is a time of day; midnight may be 0 or 2400."""
     return hhmm.between(0, 2400) & (hhmm % 100).between(0, 59)
 
 
 def since_midnight(hhmm: pd.Series) -> Ints:
-    """Seconds from midnight to a time such as 517; 2400 is the next midnight."""
+    """Seconds from midnight to a time written as 517; 2400 is the next midnight."""
     digits = whole(hhmm)
     return (digits // 100 * 60 + digits % 100) * MINUTE
 
 
 def whole(values: pd.Series) -> Ints:
-    """Whole numbers, 0 where missing."""
+    """Values as whole numbers, 0 where missing."""
     return values.fillna(0).to_numpy(np.int64)
 
 
-def epoch_seconds(moments: pd.Series) -> Ints:
-    """Epoch seconds; those of a missing moment are far in the past."""
-    seconds: Ints = moments.dt.tz_localize(None).dt.as_unit("s").to_numpy().astype(np.int64)
+def epoch_seconds(timestamps: pd.Series) -> Ints:
+    """Timestamps as epoch seconds; a missing one is far in the past."""
+    seconds: Ints = timestamps.dt.tz_localize(None).dt.as_unit("s").to_numpy().astype(np.int64)
     return seconds
 
 
 def utc(clock: Ints, zones: pd.Series) -> Ints:
-    """Epoch seconds of local clocks; the first if one shows the time twice, the next if it skips it."""
+    """Convert local times to epoch seconds; takes the first of two equal times, the next of a skipped one."""
     result = np.zeros_like(clock)
     codes, names = pd.factorize(zones)
     for code, name in enumerate(names):

@@ -1,7 +1,7 @@
-"""Raw tables of flights out of New York to cleaned tables, events and labels, in UTC epoch seconds.
+"""Clean the raw tables of flights out of New York: rows with labels, and events, in UTC epoch seconds.
 
-Nothing is read of the plane, whose tail number is missing only for cancelled flights. Times of departure and
-landing go to the events, which count from when they happened, never to the rows.
+The plane is not used, because its tail number is missing only for cancelled flights. Actual times of
+departure and landing are in events, which count from when they happened, and never in rows.
 """
 
 import zoneinfo
@@ -21,13 +21,13 @@ from problem.raw import part_folders, raw_folder, read_all, read_raw
 
 HOME = "America/New_York"
 ORIGINS = ("EWR", "JFK", "LGA")
-LEG = ("carrier", "flight", "origin", "dest")  # with the scheduled departure: one flight
+LEG = ("carrier", "flight", "origin", "dest")  # identifies a flight, with its scheduled departure
 LATE_MINUTES = 15
-DIVERSION_KNOWN = 2 * 3600  # seconds after the landing was due
-DELAYS = (-24 * 60, 72 * 60)  # minutes that can be believed
-CELL_DEGREES = {"lat": 4, "lon": 5}  # a region is some 280 miles wide
+DIVERSION_KNOWN = 2 * 3600  # seconds after the scheduled arrival
+DELAYS = (-24 * 60, 72 * 60)  # plausible range, minutes
+CELL_DEGREES = {"lat": 4, "lon": 5}  # size of a region: about 280 miles
 
-# Served from New York and missing from the airports table: latitude, longitude, zone.
+# Destinations that are missing from the airports table: latitude, longitude, time zone.
 MORE_AIRPORTS = {
     "BQN": (18.4949, -67.1294, "America/Puerto_Rico"),
     "PSE": (18.0083, -66.5630, "America/Puerto_Rico"),
@@ -45,50 +45,50 @@ def digest() -> str:
 
 
 def parts() -> tuple[str, ...]:
-    """Folders below `raw_folder`, each with flights and weather of a stretch of time; often none."""
+    """Subfolders of `raw_folder`, each with the flights and weather of a period; usually none."""
     return tuple(str(folder) for folder in part_folders(raw_folder()))
 
 
 def read_batch(source: str, contract: Contract) -> pd.DataFrame | None:
-    """Rows to score have the contract's own headers."""
+    """None, because tables of rows to score have the contract's headers."""
     del source, contract
     return None
 
 
 def load(contract: Contract, part: str = "") -> Tables:
-    """The cleaned tables of `raw_folder`, with all its parts, or of a part alone.
+    """Load and clean the tables of `raw_folder` with all its parts, or of a single part.
 
-    A flight is a row, by decision and leg. Events come by the moment they are known, departure and leg; the
-    reference, by airport, has `lat`, `lon`, `tz` and `region`.
+    A row is a flight; rows are sorted by decision time and leg, events by the time they became known,
+    departure and leg. The reference has `lat`, `lon`, `tz` and `region` by airport.
 
     Raises:
-        UserError: a table cannot be read, or the contract asks for what the tables do not have.
+        UserError: when a table cannot be read, or the contract requires something that the tables lack.
     """
     raw = read_raw(Path(part)) if part else read_all(raw_folder())
     return clean(raw, contract)
 
 
 def clean(raw: Mapping[str, pd.DataFrame], contract: Contract) -> Tables:
-    """Times in UTC, labels and events of raw tables; each raw flight is in `rows` or in `rejected`.
+    """Clean the raw tables; each raw flight is in `rows` or in `rejected`.
 
     Raises:
-        UserError: the contract asks for what the tables do not have.
+        UserError: when the contract requires something that the tables lack.
     """
     airports = _airports(raw["airports"])
-    flights, impossible = _flights(raw["flights"], airports)
-    hours, doubtful = _weather(raw["weather"], contract)
+    flights, rejected_flights = _flights(raw["flights"], airports)
+    hours, rejected_weather = _weather(raw["weather"], contract)
     rows = _rows(flights, contract)
     return Tables(
         rows=rows,
         events=_events(flights, hours, contract),
         reference=_reference(airports),
-        rejected=pd.concat([impossible, doubtful], ignore_index=True),
+        rejected=pd.concat([rejected_flights, rejected_weather], ignore_index=True),
         quality=_quality(raw["flights"], raw["planes"], rows, hours),
     )
 
 
 def _airports(raw: pd.DataFrame) -> pd.DataFrame:
-    """Airports whose time zone is known, by code; what the table says goes first."""
+    """Airports with a known time zone, by code; the table takes precedence over `MORE_AIRPORTS`."""
     more = pd.DataFrame.from_dict(MORE_AIRPORTS, orient="index", columns=["lat", "lon", "tzone"])
     known = pd.concat([raw.set_index("faa"), more])
     known = known[known["tzone"].isin(zoneinfo.available_timezones())]
@@ -96,13 +96,15 @@ def _airports(raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def _flights(raw: pd.DataFrame, airports: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Flights with their moments in UTC, by scheduled departure and leg; a report on the impossible ones."""
+    """Flights with times in UTC, by scheduled departure and leg, and a report of the rejected ones."""
     day, day_exists = midnights(raw)
     zone = raw["dest"].astype("category").map(airports["tzone"]).astype(object)
-    leaves, arrives = (day + since_midnight(raw[name]) for name in ("sched_dep_time", "sched_arr_time"))
-    departure = utc(leaves, pd.Series(HOME, index=raw.index))
-    # The destination's clock shows the day of departure or the next, which may have another offset from UTC.
-    same_day, next_day = (utc(arrives + later, zone.fillna("UTC")) for later in (0, DAY))
+    local_departure, local_arrival = (
+        day + since_midnight(raw[name]) for name in ("sched_dep_time", "sched_arr_time")
+    )
+    departure = utc(local_departure, pd.Series(HOME, index=raw.index))
+    # In local time, a flight arrives on the day of departure or on the next, when the UTC offset may differ.
+    same_day, next_day = (utc(local_arrival + later, zone.fillna("UTC")) for later in (0, DAY))
     arrival = np.where(same_day > departure, same_day, next_day)
     left, landed = raw["dep_delay"].notna(), raw["arr_delay"].notna()
     flights = raw[[*LEG, "distance"]].assign(
@@ -124,61 +126,61 @@ def _flights(raw: pd.DataFrame, airports: pd.DataFrame) -> tuple[pd.DataFrame, p
         ("origin", ~raw["origin"].isin(ORIGINS), "not an airport of departure"),
         ("dest", raw["dest"].isin(ORIGINS), "impossible route: both airports serve New York"),
         ("dest", zone.isna(), "no time zone is known for this airport"),
-        ("dep_delay", left != raw["dep_time"].notna(), "departed by its time or its delay, not by both"),
-        ("dep_delay", left & ~raw["dep_delay"].between(*DELAYS), "not to be believed"),
-        ("arr_delay", landed & ~raw["arr_delay"].between(*DELAYS), "not to be believed"),
+        ("dep_delay", left != raw["dep_time"].notna(), "only one of dep_time and dep_delay is given"),
+        ("dep_delay", left & ~raw["dep_delay"].between(*DELAYS), "implausible"),
+        ("arr_delay", landed & ~raw["arr_delay"].between(*DELAYS), "implausible"),
         ("arr_delay", landed & ~left, "landed without having left"),
         ("arr_delay", backwards, "landed before it left"),
         ("flight", flights.duplicated([*LEG, "scheduled_departure"]), "the same flight twice"),
     ]
-    good, rejected = _sieve("flights", raw, flights, checks)
+    good, rejected = _apply_checks("flights", raw, flights, checks)
     good = good.astype({"flight": np.int64}).sort_values(["scheduled_departure", *LEG], ignore_index=True)
     return good, rejected
 
 
 def _weather(raw: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hours of weather, values outside the contract's range set missing; a report on what is wrong."""
+    """Hourly weather, with values outside the contract's ranges set to missing, and a report of failures."""
     hours = raw.drop(columns="time_hour").assign(hour=epoch_seconds(raw["time_hour"]))
-    doubtful = []
+    reports = []
     event = contract.events.get("weather")
     for name, (low, high) in event.ranges.items() if event else ():
         if name in hours:
             outside = hours[name].notna() & ~hours[name].between(low, high)
             reason = f"outside {low:g} to {high:g}"
-            doubtful.append(_report("weather", hours[name], outside, reason, kept=True))
+            reports.append(_report("weather", hours[name], outside, reason, kept=True))
             hours[name] = hours[name].mask(outside)
     checks: list[Check] = [
         ("time_hour", raw["time_hour"].isna(), "missing"),
         ("origin", ~raw["origin"].isin(ORIGINS), "not an airport of departure"),
         ("time_hour", hours.duplicated(["origin", "hour"]), "the same hour twice"),
     ]
-    good, rejected = _sieve("weather", raw, hours, checks)
-    return good.sort_values(["hour", "origin"], ignore_index=True), pd.concat([*doubtful, rejected])
+    good, rejected = _apply_checks("weather", raw, hours, checks)
+    return good.sort_values(["hour", "origin"], ignore_index=True), pd.concat([*reports, rejected])
 
 
-def _sieve(
-    table: str, raw: pd.DataFrame, made: pd.DataFrame, checks: Iterable[Check]
+def _apply_checks(
+    table: str, raw: pd.DataFrame, cleaned: pd.DataFrame, checks: Iterable[Check]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The made rows that pass all checks, and a report of the first check that each other one fails."""
+    """The cleaned rows that pass all checks, and a report of the first check that each other row fails."""
     good = np.ones(len(raw), dtype=bool)
     reports = []
     for column, failed, reason in checks:
         newly = np.asarray(failed, dtype=bool) & good
         good &= ~newly
         reports.append(_report(table, raw[column], newly, reason, kept=False))
-    return made[good], pd.concat(reports).sort_values("line", ignore_index=True)
+    return cleaned[good], pd.concat(reports).sort_values("line", ignore_index=True)
 
 
 def _report(table: str, values: pd.Series, failed: ArrayLike, reason: str, *, kept: bool) -> pd.DataFrame:
-    """Failed values by line of their file, whose first line is the header."""
-    places = np.flatnonzero(failed)
-    texts = [str(value) for value in values.iloc[places]]
-    content = {"table": table, "line": places + 2, "column": values.name, "value": texts, "reason": reason}
+    """A report of the failed values, with their lines in the file; the header is line 1."""
+    positions = np.flatnonzero(failed)
+    texts = [str(value) for value in values.iloc[positions]]
+    content = {"table": table, "line": positions + 2, "column": values.name, "value": texts, "reason": reason}
     return pd.DataFrame(content).assign(kept=kept).astype({"value": "str"})
 
 
 def _diverted_at(flights: pd.DataFrame) -> pd.Series:
-    """Two hours after the landing was due, or after the departure if even that was later."""
+    """Two hours after the scheduled arrival, or after the departure if that was later."""
     return flights[["scheduled_arrival", "departed_at"]].max(axis="columns") + DIVERSION_KNOWN
 
 
@@ -187,8 +189,8 @@ def _rows(flights: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     disrupted = late | flights["cancelled"] | flights["diverted"]
     known_at = flights["landed_at"].mask(flights["diverted"], _diverted_at(flights))
     known_at = known_at.mask(flights["cancelled"], flights["scheduled_departure"])
-    offered = (*LEG, "scheduled_departure", "scheduled_arrival", "distance")
-    return _pick(flights, offered, contract.columns, "columns").assign(
+    available = (*LEG, "scheduled_departure", "scheduled_arrival", "distance")
+    return _select(flights, available, contract.columns, "columns").assign(
         decision_at=flights["scheduled_departure"] - contract.decision.lead_seconds,
         **{contract.label.name: disrupted.astype(np.int8)},
         known_at=known_at,
@@ -199,7 +201,7 @@ def _events(flights: pd.DataFrame, hours: pd.DataFrame, contract: Contract) -> d
     flights = flights.assign(cancelled_at=flights["scheduled_departure"], diverted_at=_diverted_at(flights))
     cancelled, diverted = flights["cancelled"], flights["diverted"]
     leg = (*LEG, "scheduled_departure")
-    made = {
+    tables = {  # by kind of event: its rows, and the available columns
         "schedule": (flights, leg),
         "departure": (flights[~cancelled], (*leg, "departed_at")),
         "landing": (flights[~cancelled & ~diverted], (*leg, "scheduled_arrival", "landed_at")),
@@ -209,19 +211,21 @@ def _events(flights: pd.DataFrame, hours: pd.DataFrame, contract: Contract) -> d
     }
     events = {}
     for kind, event in contract.events.items():
-        if kind not in made:
-            raise UserError(f"problem.yaml: events has {kind!r}; the tables tell of {', '.join(made)}.")
-        chosen = _pick(*made[kind], event.columns, f"events.{kind}.columns")
-        events[kind] = chosen.sort_values(event.known, kind="stable", ignore_index=True)
+        if kind not in tables:
+            raise UserError(f"problem.yaml: events has {kind!r}; the tables only have {', '.join(tables)}.")
+        selected = _select(*tables[kind], event.columns, f"events.{kind}.columns")
+        events[kind] = selected.sort_values(event.known, kind="stable", ignore_index=True)
     return events
 
 
-def _pick(frame: pd.DataFrame, offered: Sequence[str], wanted: Iterable[str], where: str) -> pd.DataFrame:
-    """The wanted columns, if they are all offered."""
-    for name in wanted:
-        if name not in offered:
-            raise UserError(f"problem.yaml: {where} has {name!r}; the tables give {', '.join(offered)}.")
-    return frame[list(wanted)]
+def _select(frame: pd.DataFrame, available: Sequence[str], names: Iterable[str], where: str) -> pd.DataFrame:
+    """Select columns; `where` says in the message which part of the contract names them."""
+    for name in names:
+        if name not in available:
+            raise UserError(
+                f"problem.yaml: {where} has {name!r}; the tables only have {', '.join(available)}."
+            )
+    return frame[list(names)]
 
 
 def _reference(airports: pd.DataFrame) -> dict[str, dict[str, float | str]]:

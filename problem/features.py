@@ -1,10 +1,9 @@
-"""What is known at decision time, written once: for a year of flights in a batch and for one row online.
+"""Features as of the decision time: the same code computes whole tables offline and single rows online.
 
-The functions of facts say what each kind of event adds to the log, those of `SETS` turn a row and its past
-into features. Both see
-either single values or whole columns (`fivestage.common.columns`). Nothing is built on the plane: its tail number is
-missing only for cancelled flights. Month and holidays are left out: with less than a year known they memorise
-days.
+The `*_facts` functions say what each kind of event adds to the logs; the functions in `SETS` turn a row and
+its past into features. Both receive either single values or whole columns (`fivestage.common.columns`). No
+feature uses the plane, because its tail number is missing only for cancelled flights. Month and holidays are
+left out, because a model would memorise single days with less than a year of data.
 """
 
 from fivestage.common.clock import minute_of_day, weekday
@@ -15,20 +14,20 @@ from fivestage.features.stores import AdditiveEvent, LatestValue, PointInTimeVie
 HOME = "America/New_York"
 LATE = 15 * 60  # seconds, as in the label
 WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
-DAY_HOURS, MONTH_HOURS = 24, 28 * 24  # hours
-LOOKBACK_HOURS = MONTH_HOURS  # no window looks further back
+DAY_HOURS, MONTH_HOURS = 24, 28 * 24
+LOOKBACK_HOURS = MONTH_HOURS  # the longest time that a window looks back
 
 
-# --- events to facts ----------------------------------------------------------------------------------------
+# --- from events to logs ------------------------------------------------------------------------------------
 
 
 def schedule_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """A flight is due."""
+    """A scheduled flight: it waits at the origin from its scheduled departure on."""
     return [AdditiveEvent("waiting/origin", event["origin"], event["scheduled_departure"], (1,))]
 
 
 def departure_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """A flight has left, late or not."""
+    """A departure, late or not: the flight no longer waits."""
     due, left, origin = event["scheduled_departure"], event["departed_at"], event["origin"]
     values = ((left - due >= LATE) * 1, clip((left - due) // 60, -15, 240))
     return [
@@ -39,13 +38,13 @@ def departure_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
 
 
 def landing_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """A flight has arrived, disrupted or not."""
+    """A landing, disrupted or not."""
     due, landed = event["scheduled_arrival"], event["landed_at"]
     return _ended(event, reference, landed, (landed - due >= LATE) * 1, clip((landed - due) // 60, -30, 240))
 
 
 def cancellation_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """A flight will not leave: disrupted, and no longer waiting."""
+    """A cancellation: the flight counts as disrupted, and no longer waits."""
     known, origin = event["cancelled_at"], event["origin"]
     return [
         AdditiveEvent("waiting/origin", origin, later(known, event["scheduled_departure"]), (-1,)),
@@ -55,13 +54,13 @@ def cancellation_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
 
 
 def diversion_facts(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """A flight has landed elsewhere: disrupted."""
+    """A diversion: the flight counts as disrupted."""
     known = event["diverted_at"]
     return _ended(event, reference, known, known * 0 + 1, known * 0 + 120)
 
 
 def weather_facts(event: Row, reference: Reference) -> list[LatestValue]:
-    """An hour's weather, known when the hour is over."""
+    """The weather of an hour, known when the hour is over."""
     return [
         LatestValue("weather", event["origin"], event["hour"] + 3600, tuple(event[name] for name in WEATHER))
     ]
@@ -87,11 +86,11 @@ def _region(dest: Value, reference: Reference) -> Value:
     return lookup(reference["region"], dest, "elsewhere")
 
 
-# --- a row and its past to features -------------------------------------------------------------------------
+# --- from a row and its past to features --------------------------------------------------------------------
 
 
 def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
-    """What the timetable says."""
+    """Features of the timetable."""
     due = row["scheduled_departure"]
     return {
         "carrier": row["carrier"],
@@ -104,16 +103,16 @@ def schedule(row: Row, at: Value, past: PointInTimeView, reference: Reference) -
 
 
 def weather(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
-    """The last hour of weather known at the origin, and how it has changed."""
-    now = past.latest("weather", row["origin"], at, 6, len(WEATHER))
-    before = past.latest("weather", row["origin"], at - 3 * 3600, 6, len(WEATHER))
-    features = dict(zip(WEATHER, now, strict=True))
+    """The latest hour of weather known at the origin, and the change of pressure over three hours."""
+    latest = past.latest("weather", row["origin"], at, 6, len(WEATHER))
+    earlier = past.latest("weather", row["origin"], at - 3 * 3600, 6, len(WEATHER))
+    features = dict(zip(WEATHER, latest, strict=True))
     pressure = WEATHER.index("pressure")
-    features["pressure_change"] = now[pressure] - before[pressure]
+    features["pressure_change"] = latest[pressure] - earlier[pressure]
     return features
 
 
-WINDOWS = (  # of flights that have left or ended: name, log, hours
+WINDOWS = (  # over flights that have left or ended: name, log, hours
     ("origin_left_1h", "left/origin", 1),
     ("origin_left_3h", "left/origin", 3),
     ("carrier_left_3h", "left/origin,carrier", 3),
@@ -127,21 +126,21 @@ WINDOWS = (  # of flights that have left or ended: name, log, hours
     ("route_ended_28d", "ended/route", MONTH_HOURS),
     ("flight_ended_28d", "ended/flight", MONTH_HOURS),
 )
-_OTHERS = (("waiting/origin", DAY_HOURS), ("cancelled/origin", 6))
-_PAST = WindowQuery(2, (*((log, hours) for _, log, hours in WINDOWS), *_OTHERS))
-_NAMED = tuple((f"{name}_rate", f"{name}_minutes") for name, _, _ in WINDOWS)
+_COUNTS = (("waiting/origin", DAY_HOURS), ("cancelled/origin", 6))
+_HISTORY = WindowQuery(2, (*((log, hours) for _, log, hours in WINDOWS), *_COUNTS))
+_HISTORY_NAMES = tuple((f"{name}_rate", f"{name}_minutes") for name, _, _ in WINDOWS)
 _LEFT_3H = [name for name, _, _ in WINDOWS].index("origin_left_3h")
-_AROUND = WindowQuery(
+_NETWORK = WindowQuery(
     2, tuple((f"ended/{where}", hours) for hours in (6, DAY_HOURS) for where in ("region", "dest", "route"))
 )
-_NEAR = tuple(
+_NETWORK_NAMES = tuple(
     (f"neighbours_{hours}h_rate", f"neighbours_{hours}h_minutes", f"elsewhere_{hours}h_rate")
     for hours in (6, DAY_HOURS)
 )
 
 
 def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
-    """How flights like this one fared, over short and long windows."""
+    """Delays and disruptions of similar flights, over short and long windows."""
     origin, carrier, dest = row["origin"], row["carrier"], row["dest"]
     both = (origin, carrier)
     keys = {
@@ -157,43 +156,43 @@ def history(row: Row, at: Value, past: PointInTimeView, reference: Reference) ->
         "ended/flight": (carrier, row["flight"]),
     }
     features: dict[str, Value] = {}
-    *fared, waiting, cancelled = past.windows(_PAST, keys, at)
-    for (rate, minutes), (count, bad, total) in zip(_NAMED, fared, strict=True):
-        features[rate] = _rate(bad, count)
+    *windows, waiting, cancelled = past.windows(_HISTORY, keys, at)
+    for (rate, minutes), (count, disrupted, total) in zip(_HISTORY_NAMES, windows, strict=True):
+        features[rate] = _rate(disrupted, count)
         features[minutes] = _mean(total, count)
-    # Due and not gone, less those of a day before: who was due before then and left since counts against it.
+    # Flights due in the last day, minus those that left in it or were cancelled, even if due earlier.
     features["origin_waiting"] = waiting[1]
     features["origin_cancelled_6h"] = cancelled[0]
-    features["origin_left_3h_count"] = fared[_LEFT_3H][0]
+    features["origin_left_3h_count"] = windows[_LEFT_3H][0]
     return features
 
 
 def network(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
-    """How neighbouring destinations fared, and this destination from other origins."""
+    """Delays and disruptions at neighbouring destinations, and at this one from other origins."""
     origin, dest = row["origin"], row["dest"]
     keys = {
         "ended/region": _region(dest, reference),
         "ended/dest": dest,
         "ended/route": (origin, dest),
     }
-    found = past.windows(_AROUND, keys, at)
+    windows = past.windows(_NETWORK, keys, at)
     features: dict[str, Value] = {}
-    for (rate, minutes, elsewhere), near, here, route in zip(
-        _NEAR, found[::3], found[1::3], found[2::3], strict=True
+    for (rate, minutes, elsewhere), region, destination, route in zip(
+        _NETWORK_NAMES, windows[::3], windows[1::3], windows[2::3], strict=True
     ):
-        features[rate] = _rate(near[1] - here[1], near[0] - here[0])
-        features[minutes] = _mean(near[2] - here[2], near[0] - here[0])
-        features[elsewhere] = _rate(here[1] - route[1], here[0] - route[0])
+        features[rate] = _rate(region[1] - destination[1], region[0] - destination[0])
+        features[minutes] = _mean(region[2] - destination[2], region[0] - destination[0])
+        features[elsewhere] = _rate(destination[1] - route[1], destination[0] - route[0])
     return features
 
 
-def _rate(bad: Value, count: Value) -> Value:
-    """A share, drawn to the long-run rate while facts are few."""
-    return (bad + 0.75) / (count + 3)
+def _rate(disrupted: Value, count: Value) -> Value:
+    """The share of disrupted flights, shrunk towards the long-run rate if there are few."""
+    return (disrupted + 0.75) / (count + 3)
 
 
 def _mean(total: Value, count: Value) -> Value:
-    """Minutes a flight, drawn to zero while facts are few."""
+    """Minutes per flight, shrunk towards zero if there are few flights."""
     return total / (count + 1)
 
 

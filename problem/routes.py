@@ -1,4 +1,4 @@
-"""The routes as a graph: airports, and which of them a flight joins."""
+"""The route network as a graph: airports are nodes, and flights between them are edges."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -7,21 +7,21 @@ Graph = Mapping[str, frozenset[str]]
 
 
 def graph_of(legs: Iterable[tuple[str, str]]) -> Graph:
-    """Who is joined to whom, either way: what is late out is late back."""
-    joined: dict[str, set[str]] = {}
+    """Build the graph; edges have no direction, because a flight that is late out is also late back."""
+    neighbours: dict[str, set[str]] = {}
     for origin, dest in legs:
-        joined.setdefault(origin, set()).add(dest)
-        joined.setdefault(dest, set()).add(origin)
-    return {airport: frozenset(others) for airport, others in joined.items()}
+        neighbours.setdefault(origin, set()).add(dest)
+        neighbours.setdefault(dest, set()).add(origin)
+    return {airport: frozenset(others) for airport, others in neighbours.items()}
 
 
 def legs_from(graph: Graph, start: str) -> dict[str, int]:
-    """By airport: the fewest legs from the start (breadth-first search); one out of reach is not in it."""
-    found, waiting = {start: 0}, deque([start])
-    while waiting:
-        here = waiting.popleft()
-        for other in graph[here]:
-            if other not in found:
-                found[other] = found[here] + 1
-                waiting.append(other)
-    return found
+    """The fewest legs from the start to each airport that can be reached (breadth-first search)."""
+    legs, queue = {start: 0}, deque([start])
+    while queue:
+        airport = queue.popleft()
+        for neighbour in graph[airport]:
+            if neighbour not in legs:
+                legs[neighbour] = legs[airport] + 1
+                queue.append(neighbour)
+    return legs
