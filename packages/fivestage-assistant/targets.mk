@@ -2,8 +2,8 @@
 ASSISTANT := packages/fivestage-assistant
 ASSISTANT_INSTALLED := .venv/assistant
 
-.PHONY: setup-assistant demo-assistant index-assistant serve-assistant ask-assistant monitor-assistant prompt-assistant \
-    alerts-assistant rollback-assistant test-assistant check-assistant bench-assistant lock-assistant
+.PHONY: setup-assistant demo-assistant index-assistant accept-assistant serve-assistant ask-assistant \
+    monitor-assistant prompt-assistant alerts-assistant rollback-assistant test-assistant check-assistant bench-assistant lock-assistant
 
 # Install the assistant into .venv: about 200 MB more.
 setup-assistant: $(ASSISTANT_INSTALLED)
@@ -15,10 +15,10 @@ $(ASSISTANT_INSTALLED): $(ASSISTANT)/requirements.lock $(ASSISTANT)/pyproject.to
 	@touch $@
 
 # From a finished `make demo`: index, judge, serve, ask ten questions; the page is reports/assistant/index.html.
-# The others: index again; run the service; ARGS='"a question"'; watch what was asked; ARGS=FILE: a new prompt;
+# The others: index again; let new wordings of pages be quoted; run the service; ARGS='"a question"'; watch what was asked; ARGS=FILE: a new prompt;
 # write the Prometheus rules; go back; measure (the pages of the template's book cite the record).
-demo-assistant index-assistant serve-assistant ask-assistant monitor-assistant prompt-assistant alerts-assistant \
-    rollback-assistant bench-assistant: $(ASSISTANT_INSTALLED)
+demo-assistant index-assistant accept-assistant serve-assistant ask-assistant monitor-assistant \
+    prompt-assistant alerts-assistant rollback-assistant bench-assistant: $(ASSISTANT_INSTALLED)
 	@$(BIN)/python -m assistant $(@:-assistant=) $(ARGS)
 
 test-assistant: check-assistant

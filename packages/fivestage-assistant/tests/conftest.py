@@ -63,7 +63,7 @@ def model() -> MiniLm:
 @pytest.fixture(scope="session")
 def documents() -> list[Document]:
     """A corpus of three pages."""
-    return [Document(path, text) for path, text in PAGES.items()]
+    return [Document(path, text, accepted=True) for path, text in PAGES.items()]
 
 
 @pytest.fixture(scope="session")

@@ -280,6 +280,6 @@ def test_where_the_heading_alone_names_what_is_asked_its_sentences_answer(
     contract: AssistantContract, model: MiniLm
 ) -> None:
     text = "# Why not deep learning?\n\nBecause it was tried, and trees saved more money.\n"
-    index = build_index([Document("docs/a.md", text)], contract.chunking, model)
+    index = build_index([Document("docs/a.md", text, accepted=True)], contract.chunking, model)
     answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
     assert "trees saved more" in answerer.answer("Why is there no deep learning here?").text

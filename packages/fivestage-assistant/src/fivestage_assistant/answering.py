@@ -29,6 +29,8 @@ UNKNOWN = "I do not know: the pages and records of this project do not seem to a
 CITED = re.compile(r"\[(\d{1,2})\]")
 CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
 PER = 1_000_000  # tokens that a price is for
+SEARCHED = 50  # passages, of which those that may be quoted are taken
+RECORDED = "what a run has recorded is quoted, and never put into a prompt"
 
 
 @dataclass(frozen=True)
@@ -202,8 +204,8 @@ class Answerer:
         self._clean: dict[str, Passage] | None = None
 
     def retrieve(self, question: str) -> list[Retrieved]:
-        """The passages that an answer may be taken from, without what reads like an instruction."""
-        found = self.retriever.search(question, 2 * self.limits.passages)
+        """The passages that an answer may be taken from: accepted, and without what reads like an order."""
+        found = self.retriever.search(question, SEARCHED)
         clean = self.clean_by_name()
         kept = [replace(one, passage=clean[one.passage.name]) for one in found if one.passage.name in clean]
         return kept[: self.limits.passages]
@@ -336,8 +338,14 @@ class Answerer:
         extracted: Answer,
         observe: Callable[[str], object],
     ) -> Answer:
-        """A chat model's answer where it passes the checks, else the extractive one and why."""
-        prompt = fill(template, question, [one.passage for one in found])
+        """A chat model's answer where it passes the checks, else the extractive one and why.
+
+        Records hold what comes from data: values of a table, reasons that somebody typed. A model sees pages.
+        """
+        pages = [one.passage for one in found if not (self._guarded and one.passage.origin)]
+        if not pages or (self._guarded and any(one.origin for one in extracted.citations)):
+            return _falling_back(extracted, RECORDED)
+        prompt = fill(template, question, pages)
         limits = self.limits
         if price(len(prompt) // CHARACTERS_PER_TOKEN, limits.max_output_tokens, limits) > limits.max_cost:
             return _falling_back(extracted, "the prompt is over the budget of an answer")
@@ -355,7 +363,7 @@ class Answerer:
                 extracted.retrieved,
                 generated=said,
             )
-        citations, why = check_generated(said.text, question, [one.passage for one in found])
+        citations, why = check_generated(said.text, question, pages)
         if why:
             return _falling_back(extracted, why, said)
         text = guard.without_links(said.text)

@@ -124,7 +124,7 @@ def large_index() -> dict[str, float]:
     sentences = sum(len(one.sentences) for one in passages)
     chance = np.random.default_rng(0)
     vectors = chance.standard_normal((LARGE + sentences, DIMENSIONS), np.float32)
-    about = IndexAbout("large", Chunking().model_dump(), "random", "", {})
+    about = IndexAbout("large", Chunking().model_dump(), "random", "", {}, ())
     index = SearchIndex(about, passages, vectors, {})
     begun = time.process_time()
     stems = Bm25Retriever(index)

@@ -50,9 +50,15 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         """Index the corpus; the index serves if it passes its gates."""
         from fivestage_assistant.index_pipeline import run_index_pipeline
 
+        tell_what_is_not_accepted(contract())
         gates, promoted, _ = run_index_pipeline(contract(), why)
         print_gates(gates)
         typer.echo("The index serves." if promoted else "The index is refused; what served before stays.")
+
+    @app.command()
+    def accept() -> None:
+        """Accept the pages as they are worded now, so that they may be quoted; lists what is new."""
+        accept_as_worded(contract())
 
     @app.command()
     def ask(question: Annotated[str, Argument(help="in English")]) -> None:
@@ -124,6 +130,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         verdict = decide(so_far)
         typer.echo(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
         if verdict.retrain:
+            tell_what_is_not_accepted(of)
             gates, promoted, _ = run_index_pipeline(of, verdict.reason)
             print_gates(gates)
             typer.echo(
@@ -151,6 +158,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         """Index a finished demo, judge, serve, and ask ten questions; writes reports/assistant/index.html."""
         from fivestage_assistant.index_pipeline import run_index_pipeline
 
+        tell_what_is_not_accepted(contract())
         times = [time.perf_counter()]
         typer.echo("index: pages and records to passages, and the gates")
         gates, promoted, evaluation = run_index_pipeline(contract(), "make demo-assistant")
@@ -178,6 +186,41 @@ def epoch_of(at: str) -> int:
     from datetime import datetime
 
     return epoch(datetime.fromisoformat(at))
+
+
+def accept_as_worded(of: AssistantContract) -> None:
+    """Accept all pages, and say which are new, with their sentences that read like orders."""
+    from fivestage_assistant.corpus import accept_pages
+    from fivestage_assistant.guard import is_suspicious
+    from fivestage_assistant.index_pipeline import documents_now
+    from fivestage_assistant.passages import cut
+
+    documents = documents_now(of)
+    for one in documents:
+        if one.origin or one.accepted:
+            continue
+        said = [sentence for passage in cut(one, of.chunking) for sentence in passage.sentences]
+        typer.echo(f"{one.path} may be quoted from now on.")
+        for sentence in said:
+            if is_suspicious(sentence.text):
+                typer.echo(f"  but not line {sentence.line}, which reads like an order: {sentence.text}")
+    typer.echo(f"Commit {accept_pages(ROOT, documents)}.")
+
+
+def tell_what_is_not_accepted(of: AssistantContract) -> None:
+    """Name the pages that will not be quoted; the pages that a project begins with are accepted."""
+    from fivestage_assistant.corpus import ACCEPTED
+    from fivestage_assistant.index_pipeline import documents_now
+
+    if not (ROOT / ACCEPTED).exists():
+        accept_as_worded(of)
+        return
+    waiting = [one.path for one in documents_now(of) if not one.accepted and not one.origin]
+    if waiting:
+        typer.echo(
+            f"Not quoted, as nobody has accepted their wording: {', '.join(waiting)}. Look at what has "
+            "changed in them, then run `make accept-assistant`."
+        )
 
 
 def print_gates(gates: tuple[Gate, ...]) -> None:

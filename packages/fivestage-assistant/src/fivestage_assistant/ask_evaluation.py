@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fivestage_assistant.answering import ALWAYS, Abstention, Answer, Answerer, ChatModel, Signals
+from fivestage_assistant.answering import ALWAYS, RECORDED, Abstention, Answer, Answerer, ChatModel, Signals
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.passages import Passage
 from fivestage_assistant.question_set import Question, states, value_at
@@ -247,7 +247,7 @@ def evaluate_answers(
         counted["cited"].append(
             bool(answer.citations) and all(one.passage in found for one in answer.citations)
         )
-        if chat is not None:
+        if chat is not None and answer.fell_back != RECORDED:
             counted["supported"].append(answer.kind == "generated")
         if question.answerable:
             counted["right_page"].append(any(one.path in question.pages() for one in answer.citations))

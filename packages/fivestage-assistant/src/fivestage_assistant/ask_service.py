@@ -171,9 +171,9 @@ class AskService:
         Raises:
             ProblemError: 404 when the index has none.
         """
-        found = self.current().index.by_name.get(name)
+        found = self.current().answerer.clean_by_name().get(name)
         if found is None:
-            raise ProblemError(404, "The index that serves has no such passage: ask again.")
+            raise ProblemError(404, "The index that serves has no such passage to show: ask again.")
         return found
 
     async def ask(self, question: str) -> dict[str, Any]:

@@ -1,13 +1,20 @@
-"""The corpus: pages of the repository and records of its runs, without secrets."""
+"""The corpus: pages of the repository that a person has accepted, and records of runs, without secrets.
+
+What may be quoted is decided by where a text comes from, and not by how it is worded: a page is quoted once
+its wording stands in `assistant/accepted.txt`, which is committed and so reviewed. Whoever slips a text into
+a page cannot make the assistant say it. Numbers do not count as wording, since measured ones change.
+"""
 
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from fivestage.common.errors import UserError
+from fivestage.common.files import write_text
 from fivestage.contract.contract import Contract
 from fivestage.deployment.releases import Release
 from fivestage.reporting.results import Results
@@ -22,6 +29,10 @@ SECRET_FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}"
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:[^/\s:@]+@"
 )
+FIGURE = re.compile(
+    r"\b[0-9a-f]{10,}\b|\d(?:[\d.,]*\d)?"
+)  # a digest, as of the commit that was measured, or a number
+ACCEPTED = "assistant/accepted.txt"  # as `sha256sum` has it: a digest and a path a line
 SHORTEST_SECRET = 8  # characters; shorter values are words
 
 
@@ -50,13 +61,46 @@ def collect(
         UserError: naming file and line of a secret, or that nothing was found.
     """
     paths = sorted({path for pattern in corpus.pages for path in root.glob(pattern) if path.is_file()})
-    found = [Document(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    accepted = accepted_wordings(root)
+    found = []
+    for path in paths:
+        name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        found.append(Document(name, text, accepted=accepted.get(name) == wording_digest(text)))
     if corpus.records:
-        found += records(contract, results, _releases(releases))
+        refused = {one.path for one in found if not one.accepted}
+        written = records(contract, results, _releases(releases))
+        found += [replace(one, accepted=one.origin not in refused) for one in written]
     if not found:
         raise UserError(f"No document was found under {root}: name pages in assistant/assistant.yaml.")
     require_no_secrets(found, environment)
     return found
+
+
+def wording_digest(text: str) -> str:
+    """SHA-256 of the words of a page, whatever numbers and spaces are between them."""
+    words = " ".join(FIGURE.sub("0", text).split())
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def accepted_wordings(root: Path) -> dict[str, str]:
+    """The digest of the wording that was accepted, by page; none where nothing was accepted yet."""
+    path = root / ACCEPTED
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def accept_pages(root: Path, documents: Iterable[Document]) -> Path:
+    """Write down that the pages may be quoted as they are worded now.
+
+    Args:
+        root: the project's folder.
+        documents: the corpus; records of runs need nobody's word.
+
+    Returns:
+        The file, to be committed.
+    """
+    lines = [f"{wording_digest(one.text)}  {one.path}\n" for one in documents if not one.origin]
+    return write_text(root / ACCEPTED, "".join(lines))
 
 
 def corpus_digest(documents: Iterable[Document]) -> str:

@@ -1,5 +1,8 @@
 """Text of the corpus is data: what reads like an instruction to a model is neither quoted nor in a prompt.
 
+The first line is where a text comes from: what nobody has accepted is not quoted, and a model sees no record
+of a run (see `corpus` and `answering`). This is the second, for what a person has accepted without seeing it.
+
 A sentence is withheld for its form (what is hidden, encoded, in another language, or leads elsewhere), or for
 what it says: a classifier has learnt from two lists beside this file what an instruction to a reader sounds
 like, and what a plain statement does. In doubt, a rare word that stands nowhere else in the corpus decides.
@@ -25,8 +28,8 @@ from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.text import ELSEWHERE, content_stems, distinctiveness, stem, visible
 
 DATA = Path(__file__).with_name("data")
-THRESHOLD = -1.0  # of the log-odds: withholds two or three in a hundred honest sentences that are new to it
-DOUBTFUL = -2.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
+THRESHOLD = -0.5  # of the log-odds: withholds two or three in a hundred honest sentences that are new to it
+DOUBTFUL = -1.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
 RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary lacks
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
 PLAIN = 2.0  # of the same for questions that do not address whoever answers
@@ -128,8 +131,10 @@ def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
         passages: as they are in the index.
 
     Returns:
-        What may be quoted and shown to a model, by name; without what has nothing left.
+        What may be quoted and shown to a model, by name; without what nobody has accepted, and what has
+        nothing left.
     """
+    passages = [one for one in passages if one.accepted]
     judged = iter(_judged_together([one.text for passage in passages for one in passage.sentences]))
     headings = sorted({text for one in passages for text in (one.title, one.heading)})
     odds = zip(headings, _log_odds(headings), strict=True)
@@ -162,8 +167,9 @@ def _judged_together(texts: Sequence[str]) -> list[bool]:
 
 def _kept(of: Sequence[Sentence], judged: list[bool]) -> tuple[Sentence, ...]:
     """The sentences that are left: fragments are judged together, and go where the one before went."""
+    answered = {one.context for one in of}
     bad = [
-        told or is_disguised(one.text) or is_disguised(one.context)
+        told or is_disguised(one.text) or is_disguised(one.context) or _asks_the_reader(one, answered)
         for told, one in zip(judged, of, strict=True)
     ]
     short = [len(one.text.split()) <= FRAGMENT for one in of]
@@ -172,10 +178,16 @@ def _kept(of: Sequence[Sentence], judged: list[bool]) -> tuple[Sentence, ...]:
         while run < len(of) and short[run]:
             run += 1
         together = " ".join(one.text.strip(".!?") for one in of[start:run])
-        if run - start > 1 and (start == 0 or not short[start - 1]) and is_suspicious(together):
+        first = run - start > 1 and (start == 0 or not short[start - 1])
+        if first and (is_disguised(together) or _log_odds([together])[0] > SURE):
             bad[start:run] = [True] * (run - start)
         bad[start] |= start > 0 and short[start] and bad[start - 1]
     return tuple(one for one, gone in zip(of, bad, strict=True) if not gone)
+
+
+def _asks_the_reader(one: Sentence, answered: set[str]) -> bool:
+    """Whether a sentence is a question that the page leaves to whoever reads it."""
+    return one.text.endswith("?") and one.text not in answered
 
 
 def without_links(answer: str) -> str:

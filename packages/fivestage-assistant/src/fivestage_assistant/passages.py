@@ -43,16 +43,18 @@ class Document:
         path: where it is: in the repository, or for a record of a run `run/NAME.md` in the index.
         text: Markdown, or YAML where the path says so.
         origin: the file that a record of a run was written from; empty for a page.
+        accepted: whether it may be quoted; what nobody has accepted is searched, and never shown.
     """
 
     path: str
     text: str
     origin: str = ""
+    accepted: bool = False
 
     @property
     def digest(self) -> str:
-        """SHA-256 of path and text."""
-        return hashlib.sha256(f"{self.path}\0{self.text}".encode()).hexdigest()
+        """SHA-256 of path, text and whether it is accepted."""
+        return hashlib.sha256(f"{self.path}\0{self.accepted}\0{self.text}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Passage:
         sentences: in order.
         origin: as of the document.
         subject: what title and heading say, without a heading that many pages share.
+        accepted: as of the document.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Passage:
     sentences: tuple[Sentence, ...]
     origin: str = ""
     subject: str = ""
+    accepted: bool = False
     text: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +140,8 @@ def cut(document: Document, chunking: Chunking) -> list[Passage]:
         for block in _packed(blocks, chunking.max_words):
             seen[heading] = seen.get(heading, 0) + 1
             name = f"{document.path}#{heading}/{seen[heading]}"
-            found.append(Passage(name, document.path, title, heading, tuple(block), document.origin))
+            made = Passage(name, document.path, title, heading, tuple(block), document.origin)
+            found.append(replace(made, accepted=document.accepted))
     return found
 
 

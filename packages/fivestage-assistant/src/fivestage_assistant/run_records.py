@@ -27,6 +27,8 @@ from fivestage_assistant.passages import Document
 FOLDER = "run"
 DAYS_OF_A_WEEK = 7
 MOST_IMPORTANT = 5
+WORDS_OF_A_NAME = 3  # of a value of the data; one with more may have been written to be read
+TEXT_IN_DATA = "(a text in the data)"
 WINDOW_USE = {
     "train": "the data on which the model is trained (from which it learns)",
     "fold": "on which candidates are compared",
@@ -83,7 +85,25 @@ def records(contract: Contract, results: Results, releases: Sequence[Release] = 
         found["policies"] = text, _file("policies")
     if releases:
         found["releases"] = _page("Releases", _releases(releases)), "var/releases.jsonl"
-    return [Document(f"{FOLDER}/{name}.md", text, origin) for name, (text, origin) in found.items()]
+    texts = _texts_in_data(results)
+    return [
+        Document(f"{FOLDER}/{name}.md", _without(texts, text), origin)
+        for name, (text, origin) in found.items()
+    ]
+
+
+def _texts_in_data(results: Results) -> list[str]:
+    """Values of the data that are no names, the longest first."""
+    slices = [*results.model.slices] if results.model else []
+    slices += [row for one in results.monitoring.periods for row in one.slices] if results.monitoring else []
+    texts = {one.value for one in slices if len(one.value.split()) > WORDS_OF_A_NAME}
+    return sorted(texts, key=len, reverse=True)
+
+
+def _without(texts: Sequence[str], page: str) -> str:
+    for one in texts:
+        page = page.replace(one, TEXT_IN_DATA)
+    return page
 
 
 def _file(stage: str) -> str:

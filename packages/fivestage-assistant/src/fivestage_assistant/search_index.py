@@ -33,6 +33,7 @@ class IndexAbout:
         embedding: name of the embedding model.
         embedding_digest: SHA-256 of its weights and vocabulary.
         documents: SHA-256 of each document, by its path.
+        accepted: paths of the documents that may be quoted.
         origins: the file that each record of a run was written from, by its path.
     """
 
@@ -41,6 +42,7 @@ class IndexAbout:
     embedding: str
     embedding_digest: str
     documents: dict[str, str]
+    accepted: tuple[str, ...]
     origins: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,6 +114,7 @@ def build_index(
         "embedding": embedding.NAME if model else STEMS_ONLY,
         "embedding_digest": _embedding_digest() if model else "",
         "documents": {one.path: one.digest for one in ordered},
+        "accepted": tuple(one.path for one in ordered if one.accepted),
         "origins": {one.path: one.origin for one in ordered if one.origin},
     }
     digest = hashlib.sha256(json.dumps([about, texts], sort_keys=True).encode()).hexdigest()
@@ -199,7 +202,7 @@ def without(index: SearchIndex, paths: Iterable[str]) -> list[Document]:
     """The documents of an index but for some, as a deletion leaves them."""
     gone = set(paths)
     return [
-        Document(path, text, index.about.origins.get(path, ""))
+        Document(path, text, index.about.origins.get(path, ""), path in index.about.accepted)
         for path, text in index.documents.items()
         if path not in gone
     ]
