@@ -77,7 +77,7 @@ def test_savings_are_those_of_the_holdout_window() -> None:
     found = baseline_savings(sample(), windows, contract)
     assert set(found) == set(contract.baselines)
     assert found["prior"] <= 0 < found["historical_rate"]  # the rate alone cannot beat the best constant
-    with pytest.raises(ValueError, match="do not pair up"):
+    with pytest.raises(ValueError, match="do not match"):
         baseline_savings(sample(), TemporalSplit(TRAIN, (), LATER[:0], LATER, 0, 0), contract)
 
 

@@ -1,1 +1,1 @@
-"""Metrics with block-bootstrap intervals, gates, champion against challenger."""
+"""Metrics with block-bootstrap intervals, gates, and champion/challenger evaluation."""

@@ -1,4 +1,4 @@
-"""Champion/challenger evaluation: a challenger serves only if every gate passes, and each gate says why."""
+"""Champion/challenger evaluation: a challenger is promoted only if it passes every gate."""
 
 import math
 import time
@@ -26,9 +26,9 @@ TIMED_ROWS = 50
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gates ask beside the answers: baselines' share of the savings, probes, time of one row.
+    """What gates need besides predictions: the baselines' savings, leakage probes, and the time per row.
 
-    `no_champion` says why the challenger meets no champion, when it meets none.
+    `no_champion` says why the challenger is not compared with a champion, if it is not.
     """
 
     baselines: Mapping[BaselineName, float]
@@ -40,32 +40,32 @@ class Evidence:
 def run_gates(
     rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
 ) -> list[Gate]:
-    """All gates on the holdout window: nothing on it was learnt from.
+    """Run all gates on the holdout window, which neither model was trained on.
 
     The saving against the champion has an interval from a paired bootstrap over days, widened for few days
     (Hesterberg 2015, What Teachers Should Know About the Bootstrap).
 
     Args:
         rows: the rows of the holdout window, with labels, `decision_at` (epoch seconds) and the slices.
-        challenger: the challenger's forecasts and decisions for these rows, in their order.
-        champion: the champion's for the same rows; None where the challenger meets no champion.
-        evidence: the baselines' shares of the savings, the leakage probes, and the time of one row.
-        contract: tells the task, the costs, and the limit of each gate.
+        challenger: the challenger's forecasts and decisions for these rows, in the same order.
+        champion: the champion's for the same rows; None if there is no champion to compare with.
+        evidence: the baselines' shares of the savings, the leakage probes, and the time per row.
+        contract: defines the task, the costs, and the limit of each gate.
 
     Returns:
-        The gates in the order in which they are shown; money is in the costs' currency per 1,000 decisions.
+        The gates in display order; savings are in the costs' currency per 1,000 decisions.
 
     Raises:
-        ValueError: for no rows, or labels or forecasts that cannot be scored.
+        ValueError: if there are no rows, or labels or forecasts that cannot be scored.
     """
     label = labels_of(rows, contract)
-    found = scores(label, challenger.forecast, contract.costs, challenger.decision)
-    plausible, *honest = evaluation_of(contract).gates(found)
+    metrics = scores(label, challenger.forecast, contract.costs, challenger.decision)
+    plausible, *calibration = evaluation_of(contract).gates(metrics)
     return [
         _leakage(evidence.probes),
         plausible,
-        _against_baselines(found["savings_share"], evidence.baselines, contract),
-        *honest,
+        _against_baselines(metrics["savings_share"], evidence.baselines, contract),
+        *calibration,
         at_most(
             "fast enough",
             evidence.row_ms,
@@ -78,44 +78,46 @@ def run_gates(
 
 
 def row_milliseconds(artifact: Artifact, definitions: FeatureDefinitions, rows: pd.DataFrame) -> float:
-    """Median time in which an artifact answers one row, features included.
+    """Measure the median time that an artifact takes to predict one row, including its features.
 
     Args:
-        artifact: what would be served.
+        artifact: the artifact to be served.
         definitions: the project's features.
-        rows: with the contract's columns, timestamps in epoch seconds; the first 50 are timed.
+        rows: rows with the contract's columns, timestamps in epoch seconds; the first 50 are timed.
 
     Returns:
         Milliseconds of wall-clock time.
     """
-    engine, spent = Engine(artifact, definitions), []
-    asked: list[Any] = rows[list(artifact.contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
-    for row in asked:
+    engine, durations = Engine(artifact, definitions), []
+    timed: list[Any] = rows[list(artifact.contract.columns)].head(TIMED_ROWS).to_dict(orient="records")
+    for row in timed:
         start = time.perf_counter()
         engine.predict([row])
-        spent.append(time.perf_counter() - start)
-    return float(np.median(spent) * 1000)
+        durations.append(time.perf_counter() - start)
+    return float(np.median(durations) * 1000)
 
 
 def _leakage(probes: Sequence[Probe]) -> Gate:
     if not probes:
         return Gate("no leak", passed=False, value=0.0, limit=0.0, sentence="no leakage probe ran")
     failed = [probe for probe in probes if not probe.passed]
-    asked = sum(probe.applicable for probe in probes)
-    passed = f"all {asked} leakage probes passed" if asked > 1 else "the leakage probe passed"
-    if asked < len(probes):
-        passed = f"{passed}, {len(probes) - asked} not applicable"
+    applicable = sum(probe.applicable for probe in probes)
+    passed = f"all {applicable} leakage probes passed" if applicable > 1 else "the leakage probe passed"
+    if applicable < len(probes):
+        passed = f"{passed}, {len(probes) - applicable} not applicable"
     sentence = "; ".join(probe.sentence for probe in failed) or passed
     return Gate("no leak", not failed, float(len(failed)), 0.0, sentence)
 
 
 def _against_baselines(share: float, baselines: Mapping[BaselineName, float], contract: Contract) -> Gate:
-    needed = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
-    limit = max(needed.values())
-    compared = ", ".join(
-        f"{name} {baselines[name]:.1%} (at least {needed[name]:.1%} required)" for name in needed
+    required = {name: baselines[name] + margin for name, margin in contract.baselines.items()}
+    limit = max(required.values())
+    comparison = ", ".join(
+        f"{name} {baselines[name]:.1%} (at least {required[name]:.1%} required)" for name in required
     )
-    sentence = UNDEFINED if math.isnan(share) else f"saves {share:.1%} of the achievable savings; {compared}"
+    sentence = (
+        UNDEFINED if math.isnan(share) else f"saves {share:.1%} of the achievable savings; {comparison}"
+    )
     return Gate("better than the baselines", bool(share >= limit), share, limit, sentence)
 
 
@@ -145,39 +147,41 @@ def _against_champion(
 def _slices(
     rows: pd.DataFrame, label: Any, challenger: Answers, champion: Answers | None, contract: Contract
 ) -> Gate:
-    """No slice may pay for the others; without a champion, against the best constant decision."""
+    """Compare each slice's cost with the champion's, or else with that of the best constant decision."""
     name, limit = "no slice pays", contract.gates.max_slice_loss
     cost = _costs(label, challenger, contract)
     if champion is None:
-        money = cost_model_of(contract.costs)
-        alone = np.full(len(label), money.best_constant_decision(label))
-        before, other = money.price(label, alone), "the best constant decision"
+        cost_model = cost_model_of(contract.costs)
+        constant = np.full(len(label), cost_model.best_constant_decision(label))
+        before, other = cost_model.price(label, constant), "the best constant decision"
     else:
         before, other = _costs(label, champion, contract), "the champion"
     losses = {
-        f"{column} {value}": _loss(cost[places].mean(), before[places].mean(), before.mean())
+        f"{column} {value}": _relative_loss(cost[indices].mean(), before[indices].mean(), before.mean())
         for column in contract.slices
-        for value, places in rows.groupby(column).indices.items()
-        if len(places) >= contract.gates.min_slice_rows
+        for value, indices in rows.groupby(column).indices.items()
+        if len(indices) >= contract.gates.min_slice_rows
     }
     if not losses:
         sentence = f"not applicable: no slice of the window has {contract.gates.min_slice_rows} rows"
         return Gate(name, passed=True, value=0.0, limit=limit, sentence=sentence, applicable=False)
-    where = max(losses, key=losses.__getitem__)
-    worst = losses[where]
-    sentence = f"the worst slice, {where}, costs {worst:+.1%} against {other}, at most {limit:+.0%} allowed"
+    worst_slice = max(losses, key=losses.__getitem__)
+    worst = losses[worst_slice]
+    sentence = (
+        f"the worst slice, {worst_slice}, costs {worst:+.1%} against {other}, at most {limit:+.0%} allowed"
+    )
     return Gate(name, worst <= limit, worst, limit, sentence)
 
 
-def _loss(cost: float, before: float, usual: float) -> float:
-    """What a row costs more, as a share of what it did before: there or, if that is more, on average.
+def _relative_loss(cost: float, before: float, overall_before: float) -> float:
+    """Return the added cost of a slice relative to its cost before, or to the overall one if that is higher.
 
-    A slice in which nothing went wrong before would make every false alarm an infinite loss.
+    Otherwise a slice without any cost before would turn every false alarm into an infinite loss.
     """
-    paid = max(abs(before), abs(usual))
-    if paid == 0:
+    reference = max(abs(before), abs(overall_before))
+    if reference == 0:
         return 0.0 if cost <= before else float("inf")
-    return float((cost - before) / paid)
+    return float((cost - before) / reference)
 
 
 def _costs(label: Any, answers: Answers, contract: Contract) -> Floats:

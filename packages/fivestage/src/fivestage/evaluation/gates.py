@@ -1,4 +1,4 @@
-"""Gates and probes: the conditions of promotion, each with a sentence that says why it passed or failed."""
+"""Gates and probes: conditions of promotion, each with a sentence on why it passed or failed."""
 
 import math
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ ADVICE = (  # to whoever has a challenger refused
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition of promotion.
+    """The result of one condition of promotion.
 
     Args:
-        name: how tables and pages call it.
-        passed: whether the challenger may serve as far as this gate goes.
-        value: what was measured.
-        limit: what it was compared with.
-        sentence: the finding in words.
-        applicable: False where nothing could have failed the gate; it then counts as passed, and says why.
+        name: as shown in tables and pages.
+        passed: whether the challenger meets the condition.
+        value: the measured value.
+        limit: the value it was compared with.
+        sentence: the result in words.
+        applicable: False if the gate could not have failed; it then counts as passed.
     """
 
     name: str
@@ -35,25 +35,25 @@ class Gate:
 
     @property
     def line(self) -> str:
-        """The gate as a line of text, such as "FAIL  fast enough: one row takes 9 ms, ..."."""
+        """The result as a line of text, such as "FAIL  fast enough: one row takes 9 ms, ..."."""
         verdict = ("pass" if self.passed else "FAIL") if self.applicable else "n/a "
         return f"{verdict}  {self.name}: {self.sentence}"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A check that nothing of the future is in the features."""
+    """The result of one check for data leakage."""
 
-    name: str  # how tables and pages call it
+    name: str  # as shown in tables and pages
     passed: bool  # whether no leak was found
-    sentence: str  # the finding in words
-    applicable: bool = True  # false where nothing could have failed the probe
+    sentence: str  # the result in words
+    applicable: bool = True  # False if the probe could not have failed
 
 
 def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate:
-    """A gate that stops what exceeds a limit."""
+    """Build a gate that fails if the value exceeds the limit."""
     if limit is None:
-        why = "not applicable: the contract has no limit, as an honest model or chance could reach any"
-        return Gate(name, passed=True, value=value, limit=math.nan, sentence=why, applicable=False)
-    finding = UNDEFINED if math.isnan(value) else sentence.format(value=value, limit=limit)
-    return Gate(name, bool(value <= limit), value, limit, finding)
+        reason = "not applicable: the contract sets no limit, as an honest model or chance could reach any"
+        return Gate(name, passed=True, value=value, limit=math.nan, sentence=reason, applicable=False)
+    result = UNDEFINED if math.isnan(value) else sentence.format(value=value, limit=limit)
+    return Gate(name, bool(value <= limit), value, limit, result)

@@ -1,4 +1,4 @@
-"""Scores of forecasts against labels, in statistics and money, with intervals that resample days."""
+"""Metrics of forecasts against labels, statistical and monetary, with bootstrap intervals over days."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from fivestage.evaluation.regression_metrics import RegressionDailySample
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference of costs per 1,000 decisions, its interval, and its standard error."""
+    """A mean cost difference per 1,000 decisions, with its interval and standard error."""
 
     mean: float
     low: float
@@ -32,16 +32,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was answered to rows, see `fivestage.contract.cost_model`, and what was decided by it."""
+    """A model's forecasts and decisions for rows (see `fivestage.contract.cost_model`)."""
 
     forecast: Column
     decision: Column
-    expected_cost: Column | None = None  # of each row, where the forecasts alone do not tell it
+    expected_cost: Column | None = None  # of each row's decision; None if the forecasts determine it
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one set of rows, and the interval of each."""
+    """The metrics of a set of rows, and the interval of each."""
 
     scores: dict[str, float]
     intervals: dict[str, Interval]
@@ -57,20 +57,20 @@ _SAMPLES: Mapping[type[Costs], Callable[..., DailySample]] = {
 def sample_of(
     label: Column, forecast: Column, day: Column, costs: Costs, decision: Column | None
 ) -> DailySample:
-    """The rows of a task, which its costs tell."""
+    """Group rows by day for the metrics of their task, which the type of the costs determines."""
     return _SAMPLES[type(costs)](label, forecast, day, costs, decision)
 
 
 def scores(label: Column, forecast: Column, costs: Costs, decision: Column | None = None) -> dict[str, float]:
-    """How good the forecasts are, and what deciding by them costs.
+    """Compute the metrics of forecasts, and the cost of deciding by them.
 
-    `calibration_error` takes ten bins of equal mass; `bias` is the mean forecast minus the mean label;
-    `savings_share` is what is saved of all that could be saved against the best constant decision. Decisions
-    are those given, by default the cheapest by the costs. Without both classes the two areas are NaN, and
-    without achievable savings their share is. With probabilities for labels, the scores are expectations.
+    `calibration_error` uses ten bins of equal mass; `bias` is the mean forecast minus the mean label;
+    `savings_share` is the share of the achievable savings, relative to the best constant decision. Without
+    `decision`, the cheapest decisions are taken. The areas under curves are NaN if all labels are equal, and
+    the savings' share is NaN if nothing can be saved. If labels are probabilities, metrics are expectations.
 
     Raises:
-        ValueError: for no rows, or labels or forecasts that are none.
+        ValueError: if there are no rows, or labels or forecasts that cannot be scored.
     """
     one_day = np.zeros(len(label), dtype=np.int64)
     return sample_of(label, forecast, one_day, costs, decision).scores(np.ones(1))
@@ -86,11 +86,11 @@ def evaluate(
     draws: int = 200,
     confidence: float = 0.95,
 ) -> Scored:
-    """`scores`, and the interval of each: percentiles over resampled days, as a day's rows move together.
+    """Compute `scores` with intervals: percentiles over resampled days, as rows of a day are not independent.
 
-    The same rows give the same intervals. Bins of the calibration error stay where the whole sample puts
-    them; as a sum of absolute values it grows with noise, so its interval lies above the truth. An interval
-    is NaN where any resample has no such score.
+    The same rows always give the same intervals. The bins of the calibration error are those of the whole
+    sample; as a sum of absolute values, the error grows with noise, so its interval is biased upwards. An
+    interval is NaN if a metric is undefined in any resample.
 
     Raises:
         ValueError: as in `scores`.
@@ -116,7 +116,7 @@ def by_slice(
     decision: Column | None = None,
     min_rows: int = 1,
 ) -> dict[str, Scored]:
-    """Scores and intervals for each level of `value` with `min_rows` rows, the most frequent first."""
+    """Compute metrics and intervals for each level of `value` with `min_rows` rows, most frequent first."""
     levels, of_level, counts = np.unique(
         np.asarray(value).astype(str), return_inverse=True, return_counts=True
     )
@@ -138,11 +138,11 @@ def by_slice(
 def paired_difference(
     cost_a: Column, cost_b: Column, day: Column, *, draws: int = 2000, confidence: float = 0.95
 ) -> Difference:
-    """What b saves against a per 1,000 decisions, with an interval from a paired bootstrap over days."""
+    """Return the saving of b over a per 1,000 decisions, with a paired bootstrap interval over days."""
     saved = np.asarray(cost_a, dtype=np.float64) - np.asarray(cost_b, dtype=np.float64)
     _, of_day = np.unique(np.asarray(day), return_inverse=True)
     if not saved.size == of_day.size > 0:
-        raise ValueError(f"{saved.size} pairs of costs, {of_day.size} days")
+        raise ValueError(f"{saved.size} pairs of costs, but days for {of_day.size} rows")
     days = int(of_day.max()) + 1
     return difference_of_days(
         sums(of_day, saved, days), sums(of_day, np.ones(saved.size), days), draws=draws, confidence=confidence
@@ -152,8 +152,8 @@ def paired_difference(
 def difference_of_days(
     saved: Floats, rows: Floats, *, draws: int = 2000, confidence: float = 0.95
 ) -> Difference:
-    """The saving per 1,000 decisions, from each day's sum of savings and its number of decisions."""
-    drawn = day_means(saved, rows, draws)
-    low, high = percentiles(drawn * DECISIONS, confidence, rows.size)
-    standard_error = float(drawn.std()) * DECISIONS
+    """Return the saving per 1,000 decisions from each day's total saving and number of decisions."""
+    means = day_means(saved, rows, draws)
+    low, high = percentiles(means * DECISIONS, confidence, rows.size)
+    standard_error = float(means.std()) * DECISIONS
     return Difference(float(saved.sum() / rows.sum()) * DECISIONS, low, high, standard_error)

@@ -1,4 +1,4 @@
-"""What evaluation asks of each task: its loss, its calibration, its gates."""
+"""How each task is evaluated: its loss, calibration, alternative decisions and gates."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +14,11 @@ from fivestage.contract.tasks import coverage_error
 from fivestage.evaluation.gates import Gate, at_most
 
 THRESHOLDS = np.linspace(0.02, 0.9, 45)
-MOVES = np.linspace(-0.5, 0.5, 41)  # of decisions, in widths of the interval
+SHIFTS = np.linspace(-0.5, 0.5, 41)  # of decisions, in interval widths
 
 
 class BinaryEvaluation:
-    """Probabilities of one outcome; forecasts as in `fivestage.contract.cost_model`."""
+    """Evaluates probabilities of one outcome; forecasts as in `fivestage.contract.cost_model`."""
 
     classes = 2
 
@@ -26,36 +26,36 @@ class BinaryEvaluation:
         self.limits, self.name = contract.gates, contract.label.name
 
     def loss(self, label: Ints, forecast: Floats) -> float:
-        """Log-loss of probabilities, root mean squared error of numbers."""
+        """Return the log-loss of probabilities, or the root mean squared error of a regression."""
         return float(log_loss(label, forecast, labels=np.arange(self.classes)))
 
     def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
-        """By what is predicted: outcomes, and the predictions that should equal them on average."""
+        """Return outcomes and the predictions that should equal them on average, by label or class."""
         return {self.name: (label.astype(np.float64), forecast)}
 
     def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """Other rules than the costs' own, in order, and the decisions by each: other thresholds."""
+        """Yield the decisions at other thresholds than the cheapest, in ascending order."""
         return ((threshold, forecast >= threshold) for threshold in THRESHOLDS)
 
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        """Plausible, calibrated, unbiased: what a challenger's scores on the holdout window must be."""
+    def gates(self, metrics: Mapping[str, float]) -> list[Gate]:
+        """Build the gates on a challenger's holdout metrics: plausible, calibrated, unbiased."""
         limits = self.limits
         return [
             at_most(
                 "plausible",
-                found["roc_auc"],
+                metrics["roc_auc"],
                 limits.suspicious_roc_auc,
                 "ROC-AUC {value:.3f}; above {limit:g} a leak is suspected",
             ),
             at_most(
                 "calibrated",
-                found["calibration_error"],
+                metrics["calibration_error"],
                 limits.max_calibration_error,
                 "calibration error {value:.3f}, at most {limit:g} allowed",
             ),
             at_most(
                 "unbiased",
-                abs(found["bias"]),
+                abs(metrics["bias"]),
                 limits.max_bias,
                 "the mean prediction is {value:.3f} off the rate, at most {limit:g} allowed",
             ),
@@ -63,7 +63,7 @@ class BinaryEvaluation:
 
 
 class MulticlassEvaluation(BinaryEvaluation):
-    """Probabilities of several classes."""
+    """Evaluates probabilities of several classes."""
 
     def __init__(self, contract: MulticlassContract) -> None:
         super().__init__(contract)
@@ -71,16 +71,16 @@ class MulticlassEvaluation(BinaryEvaluation):
 
     def calibration_pairs(self, label: Ints, forecast: Floats) -> dict[str, tuple[Floats, Floats]]:
         truth = np.eye(self.classes)[label]
-        return {name: (truth[:, place], forecast[:, place]) for place, name in enumerate(self.names)}
+        return {name: (truth[:, index], forecast[:, index]) for index, name in enumerate(self.names)}
 
     def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """There is no order in which actions could be tried more or less."""
+        """Yield nothing, because actions have no order along which to vary them."""
         del forecast
         return iter(())
 
 
 class RegressionEvaluation:
-    """Numbers with their intervals."""
+    """Evaluates regression forecasts and their intervals."""
 
     def __init__(self, contract: RegressionContract) -> None:
         self.contract = contract
@@ -92,41 +92,41 @@ class RegressionEvaluation:
         return {self.contract.label.name: (label, forecast[:, VALUE])}
 
     def alternative_decisions(self, forecast: Floats) -> Iterator[tuple[float, Any]]:
-        """By so much more or less of the label's unit."""
+        """Yield the decisions shifted up or down, by amounts in the label's unit."""
         width = float(np.median(forecast[:, HIGH] - forecast[:, LOW]))
-        return ((move, forecast[:, DECISION] + move) for move in width * MOVES)
+        return ((shift, forecast[:, DECISION] + shift) for shift in width * SHIFTS)
 
-    def gates(self, found: Mapping[str, float]) -> list[Gate]:
-        limits, wanted = self.contract.gates, self.contract.interval
-        closed, opened = found["coverage"], found["open_coverage"]
-        held = f"{closed:.1%}"
-        if f"{opened:.1%}" != held:
-            held = f"{opened:.1%} without their edges, {held} with them,"
+    def gates(self, metrics: Mapping[str, float]) -> list[Gate]:
+        limits, nominal = self.contract.gates, self.contract.interval
+        closed, opened = metrics["coverage"], metrics["open_coverage"]
+        coverage = f"{closed:.1%}"
+        if f"{opened:.1%}" != coverage:
+            coverage = f"{opened:.1%} without their edges, {coverage} with them,"
         unit = self.contract.label.unit
         return [
             at_most(
                 "plausible",
-                found["r2"],
+                metrics["r2"],
                 limits.suspicious_r2,
                 "R² {value:.3f}; above {limit:g} a leak is suspected",
             ),
             at_most(
                 "calibrated",
-                coverage_error(closed, opened, wanted),
+                coverage_error(closed, opened, nominal),
                 limits.max_coverage_error,
-                f"the intervals hold {held} of the outcomes and should {wanted:.0%}: "
+                f"the intervals contain {coverage} of the outcomes and should contain {nominal:.0%}: "
                 "off by {value:.3f}, at most {limit:g} allowed",
             ),
             at_most(
                 "unbiased",
-                abs(found["bias"]),
+                abs(metrics["bias"]),
                 limits.max_bias,
                 f"the mean prediction is {{value:.3g}} {unit} off the outcomes, at most {{limit:g}} allowed",
             ),
         ]
 
 
-TaskEvaluation = BinaryEvaluation | RegressionEvaluation  # one of several classes is a binary one
+TaskEvaluation = BinaryEvaluation | RegressionEvaluation  # MulticlassEvaluation is a BinaryEvaluation
 
 _EVALUATIONS: Mapping[str, Callable[[Any], TaskEvaluation]] = {
     "binary": BinaryEvaluation,
@@ -136,5 +136,5 @@ _EVALUATIONS: Mapping[str, Callable[[Any], TaskEvaluation]] = {
 
 
 def evaluation_of(contract: Contract) -> TaskEvaluation:
-    """How a contract's task is evaluated."""
+    """Return the evaluation of a contract's task."""
     return _EVALUATIONS[contract.task](contract)
