@@ -89,8 +89,8 @@ def test_calibration_error_sees_bins_that_are_off_in_both_directions() -> None:
 @pytest.mark.parametrize(
     ("label", "chance", "why"),
     [
-        ([], [], "pair up"),
-        ([0, 1], [0.5], "pair up"),
+        ([], [], "do not match"),
+        ([0, 1], [0.5], "do not match"),
         ([0, 2], [0.5, 0.5], "label lies outside"),
         ([0, 1], [0.5, 1.5], "probability lies outside"),
         ([0, 1], [0.5, np.nan], "probability lies outside"),
@@ -159,7 +159,7 @@ def test_paired_difference_is_what_b_saves() -> None:
 
 
 def test_paired_difference_needs_pairs() -> None:
-    with pytest.raises(ValueError, match="3 pairs of costs, 2 days"):
+    with pytest.raises(ValueError, match="3 pairs of costs, but days for 2 rows"):
         metrics.paired_difference(np.ones(3), np.ones(3), np.ones(2))
 
 

@@ -173,7 +173,7 @@ def test_before_labels_numbers_have_what_their_intervals_promise(regression: Con
 def test_what_does_not_pair_up_is_refused(multiclass: Contract, regression: Contract) -> None:
     with pytest.raises(ValueError, match="do not match"):
         scores(np.zeros(3), np.zeros((2, CLASSES)), multiclass.costs)
-    with pytest.raises(ValueError, match="none of the 5 classes"):
+    with pytest.raises(ValueError, match="not one of the 5 classes"):
         scores(np.array([0, 5]), np.full((2, CLASSES), 0.2), multiclass.costs)
     with pytest.raises(ValueError, match="do not match"):
         scores(np.zeros(3), np.zeros((3, 2)), regression.costs)

@@ -270,8 +270,8 @@ def test_a_class_that_training_has_not_seen_is_still_answered_for(name: str) -> 
     ("candidate", "words"),
     [
         (LogisticRegression(), "cannot be fitted: Input X contains NaN"),
-        (filled(KNeighborsClassifier()), "cannot become an artifact"),
-        (make_pipeline(SimpleImputer(), SVC()), "cannot become an artifact"),
+        (filled(KNeighborsClassifier()), "cannot be converted to an artifact"),
+        (make_pipeline(SimpleImputer(), SVC()), "cannot be converted to an artifact"),
     ],
 )
 def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length(
@@ -279,7 +279,7 @@ def test_what_cannot_become_an_artifact_is_refused_before_it_is_fitted_at_length
 ) -> None:
     from fivestage.training import conversion
 
-    monkeypatch.setattr(conversion, "_onnx_attempts", lambda *_: [])
+    monkeypatch.setattr(conversion, "_onnx_converters", lambda *_: [])
     one = prepared("binary")
     with pytest.raises(UserError, match=words):
         select(one.sample, one.windows, one.contract, {"mine": candidate})
@@ -300,8 +300,8 @@ def test_a_refusal_says_in_short_what_was_tried() -> None:
     with pytest.raises(UserError) as refused:
         select(one.sample, one.windows, one.contract, {"mine": linear(GaussianNB())})
     sentence = str(refused.value)
-    assert "cannot become an artifact of data. Tried: trees: it has none that can be read; " in sentence
-    assert "; additive: it is no sum of a term for each feature; ONNX: " in sentence
+    assert "cannot be converted to an artifact. Tried: trees: it has none that can be read; " in sentence
+    assert "; additive: it is not a sum of one term per feature; ONNX: " in sentence
     assert sentence.count("ONNX") == 1
     assert "train again" not in sentence.lower()
     assert len(sentence) < 400

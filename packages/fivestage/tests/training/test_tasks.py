@@ -207,7 +207,7 @@ def test_intervals_that_are_too_narrow_are_uncalibrated() -> None:
     middle = forecast[:, [VALUE]]
     found = judged(NUMBER, label, middle + 0.5 * (forecast - middle))
     assert not found["calibrated"].passed
-    assert "should 80%" in found["calibrated"].sentence
+    assert "should contain 80%" in found["calibrated"].sentence
 
 
 def test_numbers_that_are_off_are_biased() -> None:

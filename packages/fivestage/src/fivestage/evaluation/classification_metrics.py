@@ -172,7 +172,8 @@ def _checked(label: Column, probability: Column) -> tuple[Floats, Floats]:
     probabilities = np.asarray(probability, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != probabilities.shape or truth.size == 0:
         raise ValueError(
-            f"labels of shape {truth.shape} do not match probabilities of shape {probabilities.shape}"
+            f"labels of shape {truth.shape} and probabilities of shape {probabilities.shape} "
+            "are empty or do not match"
         )
     if not ((truth >= 0) & (truth <= 1)).all():
         raise ValueError("a label lies outside 0 to 1")
@@ -189,7 +190,8 @@ def _checked_classes(label: Column, probability: Column) -> tuple[Floats, Floats
         return truth.astype(np.float64), probabilities
     if probabilities.ndim == 1 or truth.shape != probabilities.shape[:1] or truth.size == 0:
         raise ValueError(
-            f"labels of shape {truth.shape} do not match probabilities of shape {probabilities.shape}"
+            f"labels of shape {truth.shape} and probabilities of shape {probabilities.shape} "
+            "are empty or do not match"
         )
     classes = probabilities.shape[1]
     if not ((truth >= 0) & (truth < classes)).all():

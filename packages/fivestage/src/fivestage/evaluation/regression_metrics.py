@@ -25,7 +25,8 @@ class RegressionDailySample(DailySample):
         truth, forecast = np.asarray(label, dtype=np.float64), np.asarray(forecast, dtype=np.float64)
         if forecast.shape != (truth.size, COLUMNS) or truth.size == 0:
             raise ValueError(
-                f"labels of shape {truth.shape} do not match forecasts of shape {forecast.shape}"
+                f"labels of shape {truth.shape} and forecasts of shape {forecast.shape} "
+                "are empty or do not match"
             )
         if not (np.isfinite(truth).all() and np.isfinite(forecast).all()):
             raise ValueError("a label or a forecast is not a finite number")

@@ -1,4 +1,4 @@
-"""What any model must beat: the rate, a lookup of rates, a line through the features."""
+"""Baselines that any model must beat: the mean label, mean labels by group, and a linear model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +13,18 @@ from fivestage.common.columns import Floats, Ints
 from fivestage.contract.contract import BaselineName
 from fivestage.training.sample import TrainingSample
 
-LOOKUP_PRIOR = 20.0  # rows that a rate needs before it outweighs the overall one
-LINE_ROWS = 60_000  # the most recent ones; more did not move its scores
+LOOKUP_PRIOR = 20.0  # rows at which a group's mean weighs as much as the overall mean
+LINE_ROWS = 60_000  # most recent rows that the linear model is fitted to; more did not change its scores
 
 
 def prior(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-    """The mean of the training rows, for everybody."""
+    """Predict the mean of the training rows for every row."""
     target = sample.target
     return np.full((len(rows), *target.shape[1:]), target[train].mean(axis=0))
 
 
 def historical(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-    """The training mean of the row's group, drawn to the overall mean where the group is small."""
+    """Predict the training mean of the row's group, shrunk towards the overall mean if the group is small."""
     target = sample.target
     overall = target[train].mean(axis=0)
     group = sample.keys.groupby(list(sample.keys), sort=False).ngroup().to_numpy()
@@ -37,30 +37,30 @@ def historical(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
 
 
 def line(model: Any) -> Any:
-    """A line through standardised features, missing ones at their median and flagged."""
+    """Build a linear model on standardised features; missing values are set to the median and flagged."""
     return make_pipeline(SimpleImputer(strategy=_median, add_indicator=True), StandardScaler(), model)
 
 
 def _median(values: Floats) -> float:
-    """The median of a column's values; the imputer's own masks arrays, which takes six times as long."""
+    """Return a column's median; the imputer's own strategy uses masked arrays and is six times slower."""
     return float(np.median(values)) if values.size else np.nan
 
 
 def logistic_regression(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-    """Log-odds as a line; classes that training has not seen have no chance."""
+    """Predict with a logistic regression; classes that are absent from training get probability 0."""
     recent = train[-LINE_ROWS:]
     fitted = line(LogisticRegression(solver="newton-cholesky"))  # many rows, few features
     fitted.fit(sample.features[recent], sample.label[recent])
-    chance = fitted.predict_proba(sample.features[rows])
+    probabilities = fitted.predict_proba(sample.features[rows])
     if not sample.classes:
-        return np.asarray(chance[:, 1], dtype=np.float64)
-    found = np.zeros((len(rows), sample.classes))
-    found[:, fitted.classes_] = chance
-    return found
+        return np.asarray(probabilities[:, 1], dtype=np.float64)
+    forecast = np.zeros((len(rows), sample.classes))
+    forecast[:, fitted.classes_] = probabilities
+    return forecast
 
 
 def linear_regression(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-    """The label as a line, drawn a little to its mean so that it bears features that say the same."""
+    """Predict with a linear regression, slightly regularised so that it tolerates collinear features."""
     recent = train[-LINE_ROWS:]
     fitted = line(Ridge()).fit(sample.features[recent], sample.label[recent])
     return np.asarray(fitted.predict(sample.features[rows]), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How probabilities are learnt: of one outcome, and of several classes."""
+"""Training of classifiers: probabilities of one outcome, or of several classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,70 +17,70 @@ from fivestage.training.baselines import BASELINES
 from fivestage.training.estimators import Estimator, Features, fit_classifier, scores_of_classes
 from fivestage.training.sample import TrainingSample
 
-SLOPES = (1e-3, 10.0)  # in which the temperature of several classes is looked for
+SLOPES = (1e-3, 10.0)  # range in which the calibration slope of several classes is searched
 
 
 class BinaryTrainer:
-    """A raw score for the log-odds; forecasts as in `fivestage.contract.cost_model`."""
+    """Trains models of one outcome, whose raw score is its log-odds (`fivestage.contract.cost_model`)."""
 
     uncalibrated: AnyCalibration = Calibration()
     classifier = True
 
     def __init__(self, contract: BinaryContract | MulticlassContract) -> None:
-        self.costs, self._judged = contract.costs, evaluation_of(contract)
+        self.costs, self._evaluation = contract.costs, evaluation_of(contract)
         self.classes = len(contract.label.classes) if isinstance(contract, MulticlassContract) else 0
 
     def fit(self, features: Features, label: Ints, estimator: Estimator) -> list[Estimator]:
-        """The fitted models whose outputs are the raw scores."""
+        """Fit the models whose outputs are the raw scores."""
         return [fit_classifier(estimator, features, label, self.classes)]
 
     def margins(self, models: Sequence[Estimator], features: Features) -> Floats:
-        """Raw scores by scikit-learn itself: one a row, or rows x outputs."""
+        """Return the estimators' raw scores, before any conversion: one per row, or rows x outputs."""
         return scores_of_classes(models[0], features)
 
     def complete(
         self,
-        sample: TrainingSample,  # noqa: ARG002 (other tasks look at it again)
+        sample: TrainingSample,  # noqa: ARG002 (regression fits further models to it)
         folds: Sequence[Fold],  # noqa: ARG002
         estimator: Estimator,  # noqa: ARG002
         margins: Sequence[Floats],
     ) -> Sequence[Floats]:
-        """All raw scores of each fold's validation rows, given those that the settings were chosen by."""
+        """Return all raw scores of each fold's validation rows, given those used to choose the settings."""
         return margins
 
     def leaderboard_scores(self, label: Ints, margins: Floats) -> dict[str, float]:
-        """What the leaderboard shows of uncalibrated raw scores."""
+        """Return the metrics of uncalibrated raw scores that the leaderboard shows."""
         return scores(label, self.uncalibrated.forecast(margins), self.costs)
 
     def stage_loss(self, label: Ints, margins: Floats) -> float:
-        """What settings and candidates are chosen by."""
-        return self._judged.loss(label, self.uncalibrated.forecast(margins))
+        """Return the loss by which settings and candidates are chosen."""
+        return self._evaluation.loss(label, self.uncalibrated.forecast(margins))
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
-        """Temperature scaling (Guo et al. 2017), learnt on raw scores of rows that the model has not seen.
+        """Fit a temperature scaling (Guo et al. 2017) to raw scores of rows that the model has not seen.
 
-        One number, no offset: the offset that fits one month is that month's weather, and is wrong for the
-        next. The same as scikit-learn's `method="temperature"` (a test holds it), which asks for one fitted
-        model, where these are the scores of several, one a fold.
+        It has no offset: the offset that fits one month reflects that month's weather and is wrong for the
+        next. The result equals scikit-learn's `method="temperature"` (tested), which needs one fitted model,
+        whereas these are the scores of several models, one per fold.
         """
         scaling = LogisticRegression(C=np.inf, fit_intercept=False).fit(margins.reshape(-1, 1), label)
         return Calibration(float(scaling.coef_[0, 0]))
 
     def baseline(self, name: BaselineName, sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
-        """The forecasts of a baseline that has seen the rows `train`."""
+        """Return a baseline's forecasts for `rows`, learnt from the rows `train`."""
         return BASELINES[name](sample, train, rows)
 
 
 class MulticlassTrainer(BinaryTrainer):
-    """A raw score for each class."""
+    """Trains models of several classes, with one raw score per class."""
 
     uncalibrated: AnyCalibration = MulticlassCalibration()
 
     def calibrate(self, margins: Floats, label: Any) -> AnyCalibration:
-        """The same, with one temperature for all classes."""
-        found = minimize_scalar(
-            lambda slope: self._judged.loss(label, MulticlassCalibration(slope).forecast(margins)),
+        """Fit one temperature for all classes."""
+        fitted = minimize_scalar(
+            lambda slope: self._evaluation.loss(label, MulticlassCalibration(slope).forecast(margins)),
             bounds=SLOPES,
             method="bounded",
         )
-        return MulticlassCalibration(float(found.x))
+        return MulticlassCalibration(float(fitted.x))

@@ -1,6 +1,6 @@
-"""A fitted model as data: trees where it is trees, arrays where it is additive, ONNX where it is neither.
+"""Converts a fitted model to data: to trees or, if it has none, to an additive model or ONNX graphs.
 
-No conversion is believed: each is held against scikit-learn's own answers, here and at every load.
+No conversion is trusted: its raw scores are compared with the estimator's own, here and at every load.
 """
 
 import copy
@@ -21,77 +21,79 @@ from fivestage.artifact.treelite_checkpoint import ensemble_of
 from fivestage.common.columns import Floats, Ints
 from fivestage.common.errors import UserError
 
-Attempt = Callable[[], ModelData | None]
-Answer = Callable[[Floats], Floats]  # rows x features to raw scores, by the model as fitted
+Converter = Callable[[], ModelData | None]
+Score = Callable[[Floats], Floats]  # rows x features to raw scores, by the fitted estimators
 
 ADDITIVE, ONNX = "additive", "ONNX"
 LONGEST_REASON = 120  # characters of a converter's own message
-TRIED_ROWS = 128  # made up of values of training rows, each feature by itself
-MISSING_SHARE = 0.1
+PARITY_ROWS = 128  # synthetic rows on which raw scores are compared
+MISSING_SHARE = 0.1  # of their values
 BOOSTED = ("HistGradientBoosting", "GradientBoosting")
 AVERAGED = ("RandomForest", "ExtraTrees")
-LIGHTGBM_ZERO = float(np.float32(1e-35))  # numbers up to here are zero to it
+LIGHTGBM_ZERO = float(np.float32(1e-35))  # LightGBM treats smaller numbers as zero
 
 
 def convert(
     models: Sequence[Any],
-    answer: Answer,
+    score: Score,
     rows: Floats,
     levels: Mapping[int, int],
     calibration: AnyCalibration,
     name: str,
 ) -> tuple[ModelData, Parity]:
-    """A model as data that answers as the model does."""
-    tried = tried_rows(rows)
+    """Convert models to data, and return it with the raw scores that it was compared with."""
+    synthetic = synthetic_rows(rows)
     try:
-        answers = answer(tried)
+        expected = score(synthetic)
     except ValueError as error:
         raise UserError(
-            f"The candidate {name!r} does not take missing values, which a request may have: put a "
+            f"The candidate {name!r} does not accept missing values, which a request may contain: put a "
             f"SimpleImputer before it in problem/candidates.py. ({_first_line(error)})"
         ) from error
-    ways: list[tuple[str, Attempt]] = [
+    converters: list[tuple[str, Converter]] = [
         ("trees", lambda: trees_of(models)),
-        (ADDITIVE, lambda: additive_of(answer, rows, levels)),
-        *_onnx_attempts(models, rows.shape[1]),
+        (ADDITIVE, lambda: additive_of(score, rows, levels)),
+        *_onnx_converters(models, rows.shape[1]),
     ]
-    why: dict[str, str] = {}  # by kind; of the ways to ONNX that of the last, which asks for least
-    for kind, attempt in ways:
+    failures: dict[str, str] = {}  # by kind; for ONNX, that of the last and least demanding attempt
+    for kind, converter in converters:
         try:
-            found = attempt()
-            if found is None:
-                why[kind] = "it has none that can be read"
+            converted = converter()
+            if converted is None:
+                failures[kind] = "it has none that can be read"
                 continue
-            parity = Parity(tried, answers)
-            if isinstance(found, Ensemble) and found.outputs:
-                more = probes(found)
-                parity = Parity(np.vstack([more, tried]), np.concatenate([answer(more), answers]))
-            Scorer(found, calibration).require_parity(parity)
-        except Exception as error:  # noqa: BLE001 - converters raise what they please
-            why[kind] = _reason(kind, error)
+            parity = Parity(synthetic, expected)
+            if isinstance(converted, Ensemble) and converted.outputs:
+                at_splits = probes(converted)
+                parity = Parity(
+                    np.vstack([at_splits, synthetic]), np.concatenate([score(at_splits), expected])
+                )
+            Scorer(converted, calibration).require_parity(parity)
+        except Exception as error:  # noqa: BLE001 - converters raise any type of exception
+            failures[kind] = _reason(kind, error)
         else:
-            return found, parity
-    tried_ways = "; ".join(f"{kind}: {reason}" for kind, reason in why.items())
+            return converted, parity
+    reasons = "; ".join(f"{kind}: {reason}" for kind, reason in failures.items())
     raise UserError(
-        f"The candidate {name!r} cannot become an artifact of data. Tried: {tried_ways}. "
-        "docs/how-to/add-a-candidate.md says what can."
+        f"The candidate {name!r} cannot be converted to an artifact. Tried: {reasons}. "
+        "See docs/how-to/add-a-candidate.md for what can be converted."
     )
 
 
-def tried_rows(rows: Floats, seed: int = 0) -> Floats:
-    """Rows of values that training rows have, each feature by itself, some of them missing."""
+def synthetic_rows(rows: Floats, seed: int = 0) -> Floats:
+    """Draw rows whose values come from training rows, independently per feature, some of them missing."""
     random = np.random.default_rng(seed)
-    places = random.integers(0, len(rows), (TRIED_ROWS, rows.shape[1]))
-    found = rows[places, np.arange(rows.shape[1])]
-    found[random.random(found.shape) < MISSING_SHARE] = np.nan
-    return np.asarray(found, dtype=np.float64)
+    indices = random.integers(0, len(rows), (PARITY_ROWS, rows.shape[1]))
+    drawn = rows[indices, np.arange(rows.shape[1])]
+    drawn[random.random(drawn.shape) < MISSING_SHARE] = np.nan
+    return np.asarray(drawn, dtype=np.float64)
 
 
 def trees_of(models: Sequence[Any]) -> Ensemble | None:
-    """Tree ensembles of scikit-learn, LightGBM or XGBoost as treelite's checkpoints; None for others."""
+    """Convert tree ensembles of scikit-learn, LightGBM or XGBoost with treelite; None for other models."""
     names = [type(model).__name__ for model in models]
     if all(hasattr(model, "booster_") for model in models):
-        return _ensemble([_of_lightgbm(model.booster_) for model in models])
+        return _ensemble([_from_lightgbm(model.booster_) for model in models])
     if all(hasattr(model, "get_booster") for model in models):
         return _ensemble(
             [treelite.frontend.from_xgboost(model.get_booster()) for model in models], single=True
@@ -105,14 +107,14 @@ def trees_of(models: Sequence[Any]) -> Ensemble | None:
     return None
 
 
-def _of_lightgbm(booster: Any) -> treelite.Model:
-    """LightGBM takes the end of what it rounds to zero for zero itself, which is above a threshold there."""
+def _from_lightgbm(booster: Any) -> treelite.Model:
+    """Import a LightGBM model, which rounds -`LIGHTGBM_ZERO` to zero: above a threshold at that value."""
     model = treelite.frontend.from_lightgbm(booster)
     for number in range(model.num_tree):
         tree = model.get_tree_accessor(number)
         threshold = tree.get_field("threshold")
-        below = np.where(threshold == -LIGHTGBM_ZERO, np.nextafter(threshold, -np.inf), threshold)
-        tree.set_field("threshold", below)
+        lowered = np.where(threshold == -LIGHTGBM_ZERO, np.nextafter(threshold, -np.inf), threshold)
+        tree.set_field("threshold", lowered)
     return model
 
 
@@ -120,8 +122,8 @@ def _ensemble(models: Sequence[treelite.Model], link: str = "margin", *, single:
     return ensemble_of([bytes(model.serialize_bytes()) for model in models], link, single=single)
 
 
-def additive_of(answer: Answer, rows: Floats, levels: Mapping[int, int]) -> AdditiveModel:
-    """The additive model that answers as a model does around a usual row; of others it is wrong elsewhere."""
+def additive_of(score: Score, rows: Floats, levels: Mapping[int, int]) -> AdditiveModel:
+    """Build the additive model that equals a model near a typical row; exact if the model is additive."""
     features = rows.shape[1]
     with np.errstate(all="ignore"):
         known = np.where(np.isnan(rows), 0.0, 1.0).sum(axis=0)
@@ -131,16 +133,16 @@ def additive_of(answer: Answer, rows: Floats, levels: Mapping[int, int]) -> Addi
     centre[list(levels)] = 0.0
     step = np.where(spread > 0, spread, 1.0)
     each = np.arange(features)
-    up, down, gone = (np.tile(centre, (features, 1)) for _ in range(3))
+    up, down, absent = (np.tile(centre, (features, 1)) for _ in range(3))
     up[each, each] += step
     down[each, each] -= step
-    gone[each, each] = np.nan
+    absent[each, each] = np.nan
     first = np.concatenate([[0], np.cumsum([levels.get(place, 0) for place in range(features)])]).astype(int)
-    told = np.tile(centre, (int(first[-1]), 1))
+    categories = np.tile(centre, (int(first[-1]), 1))
     for place, count in levels.items():
-        told[first[place] : first[place] + count, place] = np.arange(count)
-    found = answer(np.vstack([centre[None], up, down, gone, told]))
-    scores = found.reshape(len(found), -1).T  # outputs x rows
+        categories[first[place] : first[place] + count, place] = np.arange(count)
+    outputs = score(np.vstack([centre[None], up, down, absent, categories]))
+    scores = outputs.reshape(len(outputs), -1).T  # outputs x rows
     base, high, low, missing, tables = np.split(
         scores, [1, 1 + features, 1 + 2 * features, 1 + 3 * features], axis=1
     )
@@ -153,59 +155,60 @@ def additive_of(answer: Answer, rows: Floats, levels: Mapping[int, int]) -> Addi
     return AdditiveModel(**{**model.arrays(), "usual": np.array(usual)})
 
 
-def _onnx_attempts(models: Sequence[Any], features: int) -> list[tuple[str, Attempt]]:
-    """Ways to write a model as ONNX graphs, the most exact first."""
-    ways: list[tuple[str, dict[str, Any]]] = [("margin", {})]
+def _onnx_converters(models: Sequence[Any], features: int) -> list[tuple[str, Converter]]:
+    """Return the converters to ONNX graphs, the most exact first."""
+    links: list[tuple[str, dict[str, Any]]] = [("margin", {})]
     if hasattr(models[0], "classes_"):
-        ways = [("margin", {"raw_scores": True, "zipmap": False}), ("probability", {"zipmap": False})]
+        links = [("margin", {"raw_scores": True, "zipmap": False}), ("probability", {"zipmap": False})]
     return [
         (
             ONNX,
             partial(_onnx, models, OnnxGraphs((), features, link, single), options),
         )
         for single in (False, True)
-        for link, options in ways
+        for link, options in links
     ]
 
 
-def _onnx(models: Sequence[Any], wanted: OnnxGraphs, options: Mapping[str, Any]) -> OnnxGraphs:
+def _onnx(models: Sequence[Any], target: OnnxGraphs, options: Mapping[str, Any]) -> OnnxGraphs:
     try:
         import skl2onnx
         from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
     except ImportError as error:
-        raise UserError("the extra `onnx` is not installed: make setup") from error
-    kind = FloatTensorType if wanted.single else DoubleTensorType
+        raise UserError("the extra `onnx` is not installed: run make setup") from error
+    tensor_type = FloatTensorType if target.single else DoubleTensorType
     graphs = []
     for model in models:
-        numbered = _by_number(model)
-        given = {id(numbered): dict(options)} if options else None
-        types = [("rows", kind([None, wanted.features]))]
-        graph = skl2onnx.convert_sklearn(numbered, initial_types=types, options=given)
+        indexed = _with_column_indices(model)
+        by_model = {id(indexed): dict(options)} if options else None
+        types = [("rows", tensor_type([None, target.features]))]
+        graph = skl2onnx.convert_sklearn(indexed, initial_types=types, options=by_model)
         graphs.append(graph.SerializeToString())
-    return replace(wanted, graphs=tuple(graphs))
+    return replace(target, graphs=tuple(graphs))
 
 
-def _by_number(model: Any) -> Any:
-    """A copy whose column transformers name columns by place: ONNX has one table without names."""
-    found = copy.deepcopy(model)
-    for part in _parts(found):
-        places = getattr(part, "_transformer_to_input_indices", None)
-        if places is not None:
-            part.transformers_ = [
-                (name, one, list(places[name])) for name, one, _ in part.transformers_ if name in places
+def _with_column_indices(model: Any) -> Any:
+    """Copy a model so that column transformers select by index, as the ONNX input has no column names."""
+    copied = copy.deepcopy(model)
+    for step in _with_steps(copied):
+        indices = getattr(step, "_transformer_to_input_indices", None)
+        if indices is not None:
+            step.transformers_ = [
+                (name, one, list(indices[name])) for name, one, _ in step.transformers_ if name in indices
             ]
-    return found
+    return copied
 
 
-def _parts(model: Any) -> list[Any]:
-    inner = [one for _, one in getattr(model, "steps", [])]
-    return [model, *(part for one in inner for part in _parts(one))]
+def _with_steps(model: Any) -> list[Any]:
+    """Return a model and, if it is a pipeline, all its steps."""
+    steps = [step for _, step in getattr(model, "steps", [])]
+    return [model, *(inner for step in steps for inner in _with_steps(step))]
 
 
 def _reason(kind: str, error: Exception) -> str:
-    """Why a conversion failed; that its answers are others is no fault that another version mends."""
+    """Say in short why a conversion failed, without the advice to train again, which does not help here."""
     if kind == ADDITIVE:
-        return "it is no sum of a term for each feature"
+        return "it is not a sum of one term per feature"
     return _first_line(error, LONGEST_REASON).partition(". Train again")[0]
 
 
@@ -215,11 +218,11 @@ def _first_line(error: Exception, longest: int = 200) -> str:
 
 
 def levels_of(names: Sequence[str], categories: Mapping[str, Mapping[str, float]]) -> dict[int, int]:
-    """By place among the features, how many values each text feature has."""
-    return {place: len(categories[name]) for place, name in enumerate(names) if name in categories}
+    """Return the number of categories of each text feature, by the feature's index."""
+    return {index: len(categories[name]) for index, name in enumerate(names) if name in categories}
 
 
-def some_of(rows: Floats, most: int = 5_000) -> Floats:
-    """Rows evenly spread over all."""
-    places: Ints = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
-    return rows[places]
+def evenly_spaced(rows: Floats, most: int = 5_000) -> Floats:
+    """Select at most this number of rows, evenly spaced."""
+    indices: Ints = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)
+    return rows[indices]

@@ -1,26 +1,28 @@
-"""What the page shows of each model that was tried."""
+"""The leaderboard: baselines and candidates with their mean metrics over the folds."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-SHOWN = ("log_loss", "rmse", "savings_share")  # by a line: the loss of the task, and what decisions bring
+LINE_METRICS = ("log_loss", "rmse", "savings_share")  # those of the task's that a line shows
 
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A baseline or a candidate on the temporal folds."""
+    """A baseline or a candidate, evaluated on the temporal folds."""
 
     name: str  # of the baseline, or of the candidate in `problem/candidates.py`
-    kind: Literal["baseline", "candidate"]  # which of the two it is
-    metrics: dict[str, float]  # means over the folds, by the names of `fivestage.evaluation.metrics.scores`
-    chosen: bool = False  # whether the version was made of it
-    started: float = field(default=0.0, compare=False, repr=False)  # when its first fit began, epoch seconds
-    seconds: float = field(default=0.0, compare=False, repr=False)  # from there to the end of its last fit
+    kind: Literal["baseline", "candidate"]
+    metrics: dict[str, float]  # means over the folds, named as in `fivestage.evaluation.metrics.scores`
+    chosen: bool = False  # whether the version is trained from it
+    started: float = field(default=0.0, compare=False, repr=False)  # start of its first fit, epoch seconds
+    seconds: float = field(default=0.0, compare=False, repr=False)  # from then to the end of its last fit
 
     @property
     def line(self) -> str:
-        """The mean scores on the folds, in one line; `*` marks what was chosen."""
-        shown = ", ".join(
-            f"{name.replace('_', ' ')} {self.metrics[name]:.4g}" for name in SHOWN if name in self.metrics
+        """The mean metrics over the folds as a line of text; `*` marks the chosen candidate."""
+        metrics = ", ".join(
+            f"{name.replace('_', ' ')} {self.metrics[name]:.4g}"
+            for name in LINE_METRICS
+            if name in self.metrics
         )
-        return f"{'*' if self.chosen else ' '} {self.name}: {shown}"
+        return f"{'*' if self.chosen else ' '} {self.name}: {metrics}"

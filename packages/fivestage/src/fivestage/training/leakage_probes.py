@@ -134,9 +134,9 @@ def future_is_unseen(
 
 def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
     """No feature, and no feature's absence, may tell the label as well as a leak would."""
-    worst, where = measure.least, "none"
+    worst, where = measure.no_signal, "none"
     for name, values in features.items():
-        for reading, told in measure.singles(values, label):
+        for reading, told in measure.of_feature(values, label):
             if told > worst:
                 worst, where = told, f"{name}{reading}"
     found = f"the strongest single feature, {where}, has {measure.name} {worst:.3f}"
@@ -162,8 +162,8 @@ def shuffled_labels_give_chance(
     train = fold.train[-SHUFFLED_ROWS:]
     shuffled = np.random.default_rng(seed).permutation(label)
     truth = shuffled[fold.valid]
-    told = measure.told(learn(features, shuffled, train, fold.valid), truth)
-    least, chance = measure.least, measure.chance(truth)
+    told = measure.of_forecast(learn(features, shuffled, train, fold.valid), truth)
+    least, chance = measure.no_signal, measure.chance(truth)
     return Probe(
         "shuffled labels give chance",
         bool(abs(told - least) < chance),

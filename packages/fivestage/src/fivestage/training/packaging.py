@@ -1,4 +1,4 @@
-"""The artifact: trees, encoders, calibration, threshold and the history as of now, in one piece."""
+"""Builds the artifact: fits the chosen candidate, converts it to data, and adds all that predictions need."""
 
 from dataclasses import dataclass
 
@@ -16,24 +16,24 @@ from fivestage.data.event_tables import SMOKE_ROWS, EventTables, known_between
 from fivestage.data.splits import TemporalSplit
 from fivestage.features.offline import Categories
 from fivestage.features.problem import Problem
-from fivestage.training.conversion import convert, levels_of, some_of
+from fivestage.training.conversion import convert, evenly_spaced, levels_of
 from fivestage.training.sample import TrainingSample
 from fivestage.training.selection import Candidates, Selection, estimator_of
 from fivestage.training.task_trainer import trainer_of
 
-HOLDOUT_ROWS = 64  # real rows among those that every load is held against
+HOLDOUT_ROWS = 64  # real rows among those on which every load checks parity
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The chosen model as data, and all that turns features into its answers."""
+    """The chosen model as data, with the encoders and the calibration of its forecasts."""
 
     names: tuple[str, ...]
     categories: Categories
     calibration: AnyCalibration
     models: ModelData
     parity: Parity
-    holdout: Floats  # what scikit-learn itself answers to the holdout window, calibrated
+    holdout: Floats  # the estimator's own calibrated forecasts for the holdout window
 
     def artifact(
         self,
@@ -43,22 +43,22 @@ class Fitted:
         problem: Problem,
         lineage: Lineage,
     ) -> Artifact:
-        """Put all that a prediction needs into one artifact.
+        """Build the artifact, which holds everything needed for predictions.
 
-        Its smoke rows and parity carry what scikit-learn itself answers: each load checks every conversion.
+        Its smoke and parity rows have the estimator's own results, so that each load checks the conversion.
 
         Args:
             rows: all rows, with the contract's columns and `decision_at` (epoch seconds).
-            windows: which of the rows are in the holdout window, and `as_of` in epoch seconds.
+            windows: positions of the rows in the holdout window, and `as_of` in epoch seconds.
             event_tables: events and reference data, of which the artifact keeps what predictions need.
-            problem: the contract and the features' definitions.
-            lineage: what the version is made from.
+            problem: the contract and the feature definitions.
+            lineage: digests of what the version is trained from.
 
         Returns:
-            The artifact, not yet written.
+            The artifact, not yet saved.
 
         Raises:
-            UserError: naming a feature that has no value for a row which the contract allows.
+            UserError: naming a feature that has no value for a row that the contract allows.
         """
         contract, definitions = problem.contract, problem.features
         holdout = rows.iloc[windows.holdout]
@@ -91,33 +91,33 @@ def fit_chosen(
     contract: Contract,
     candidates: Candidates,
 ) -> Fitted:
-    """Fit the chosen candidate on the training window and make data of it.
+    """Fit the chosen candidate on the training window, and convert it to data.
 
     Args:
-        sample: rows as models see them.
-        windows: which of them are learnt from.
-        selection: what the folds chose.
-        contract: tells the task.
+        sample: all rows, as models see them.
+        windows: positions of the rows in the training and the holdout window.
+        selection: the candidate, its settings and its calibration.
+        contract: defines the task.
         candidates: unfitted estimators by name.
 
     Returns:
-        The model as data, with scikit-learn's own answers to the holdout window.
+        The model as data, with the estimator's own forecasts for the holdout window.
 
     Raises:
-        UserError: when the data do not answer as scikit-learn does.
+        UserError: if the converted model does not give the estimator's scores.
     """
     trainer, train = trainer_of(contract), windows.train
     estimator = estimator_of(candidates, selection)
     models = trainer.fit(sample.frame(train), sample.label[train], estimator)
 
-    def answer(values: Floats) -> Floats:
+    def score(values: Floats) -> Floats:
         return trainer.margins(models, sample.named(values))
 
     levels = levels_of(sample.names, sample.categories)
-    rows, name = some_of(sample.features[train]), selection.candidate
-    model, tried = convert(models, answer, rows, levels, selection.calibration, name)
+    rows, name = evenly_spaced(sample.features[train]), selection.candidate
+    model, parity = convert(models, score, rows, levels, selection.calibration, name)
     holdout = sample.features[windows.holdout]
-    margins = answer(holdout)
+    margins = score(holdout)
     Scorer(model, selection.calibration).require_parity(Parity(holdout, margins))
     return Fitted(
         names=sample.names,
@@ -125,24 +125,24 @@ def fit_chosen(
         calibration=selection.calibration,
         models=model,
         parity=Parity(
-            np.vstack([tried.rows, holdout[-HOLDOUT_ROWS:]]),
-            np.concatenate([tried.margins, margins[-HOLDOUT_ROWS:]]),
+            np.vstack([parity.rows, holdout[-HOLDOUT_ROWS:]]),
+            np.concatenate([parity.margins, margins[-HOLDOUT_ROWS:]]),
         ),
         holdout=selection.calibration.forecast(margins),
     )
 
 
 def known_from(holdout: Ints, as_of: int, since: int, lookback: int) -> int:
-    """How far back the history of an artifact reaches, of what is known since a moment.
+    """Return the time from which an artifact keeps events, at the earliest `since` (epoch seconds).
 
-    It holds the past of `as_of`, and that of the smoke rows, the last ones decided in the holdout window:
-    where rows are few or labels come late, these are long ago.
+    The events must cover the windows of `as_of` and those of the smoke rows, the last rows of the holdout
+    window, which may be long before `as_of` if rows are few or labels are late.
     """
     return max(since, int(holdout[-SMOKE_ROWS:].min(initial=as_of)) - lookback)
 
 
 def _smoke(fitted: Fitted, holdout: pd.DataFrame, contract: Contract, earliest: int) -> tuple[SmokeRow, ...]:
-    """The last rows of the holdout window, of those whose whole past is in the artifact's history."""
+    """Return the last rows of the holdout window for which the artifact's history is complete."""
     covered = np.flatnonzero(holdout["decision_at"] >= earliest)[-SMOKE_ROWS:]
     absent = {name: "" for name, column in contract.columns.items() if isinstance(column, CategoryColumn)}
     chosen = holdout.iloc[covered][list(contract.columns)].fillna(absent).to_dict(orient="records")

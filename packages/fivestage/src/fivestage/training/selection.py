@@ -13,7 +13,7 @@ from fivestage.common.errors import UserError
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.data.splits import Fold, TemporalSplit
 from fivestage.evaluation.metrics import scores
-from fivestage.training.conversion import convert, levels_of, some_of
+from fivestage.training.conversion import convert, evenly_spaced, levels_of
 from fivestage.training.estimators import (
     Estimator,
     count_setting,
@@ -194,7 +194,7 @@ def require_convertible(
     convert(
         models,
         lambda values: trainer.margins(models, sample.named(values)),
-        some_of(sample.features[rows]),
+        evenly_spaced(sample.features[rows]),
         levels_of(sample.names, sample.categories),
         trainer.uncalibrated,
         name,
