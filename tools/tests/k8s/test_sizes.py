@@ -33,7 +33,7 @@ def test_the_page_tells_the_same() -> None:
 
 
 def test_a_contract_that_has_changed_asks_for_make_size() -> None:
-    with pytest.raises(UserError, match=r"kustomization.yaml does not follow .*: run `make size`"):
+    with pytest.raises(UserError, match=r"kustomization.yaml no longer matches .*: run `make size`"):
         require_current(texts(requests_per_second=50_000))
 
 

@@ -1,4 +1,4 @@
-"""What is told of the newest libraries."""
+"""The notice about the newest libraries."""
 
 from fivestage.ci.newest import notice_of, pins
 from fivestage.common.settings import ROOT
@@ -17,8 +17,8 @@ def test_what_works_says_what_moved_and_what_is_held_back() -> None:
     told = notice_of(BEFORE, AFTER, {"same": "4.0", "numpy": "2.5.0"}, "")
     assert not told.attention
     assert "| numpy | 2.4.0 | 2.5.0 |" in told.body
-    assert "| gone | 1.0 | gone |" in told.body
-    assert "| new | not there | 0.1 |" in told.body
+    assert "| gone | 1.0 | removed |" in told.body
+    assert "| new | not installed | 0.1 |" in told.body
     assert "| same" not in told.body
     assert "same 3.0 (4.0)" in told.body
 
@@ -31,4 +31,4 @@ def test_what_breaks_shows_the_end_of_what_was_said() -> None:
 
 
 def test_nothing_new_says_so() -> None:
-    assert "newest already" in notice_of(BEFORE, BEFORE, {}, "").body
+    assert "already has the newest versions" in notice_of(BEFORE, BEFORE, {}, "").body

@@ -58,7 +58,7 @@ def test_files_come_from_where_a_job_without_rights_has_left_them(checkout: Path
     (asked,) = github()["pr"]
     assert git(checkout, "--git-dir", "../origin", "show", f"{asked['head']}:card.md") == "version 7"
     assert "newest" not in git(checkout, "ls-files")
-    with pytest.raises(UserError, match=r"newest/lost\.md is not there to be proposed"):
+    with pytest.raises(UserError, match=r"newest/lost\.md is missing"):
         propose(CARD, ["lost.md"], "main", left)
 
 

@@ -1,1 +1,1 @@
-"""How large the deployment is: from the contract's objectives and what the service was measured to do."""
+"""Size the deployment, from the contract's objectives and the measured capacity of the service."""

@@ -1,4 +1,4 @@
-"""The typed models of k8s/assumptions.yaml, which sizing takes for granted, and of the list prices."""
+"""The typed models of k8s/assumptions.yaml, the assumptions of sizing, and of the list prices."""
 
 from datetime import date
 from pathlib import Path
@@ -13,9 +13,9 @@ from fivestage.contract.strict_model import Count, Positive, Share, StrictModel,
 
 ASSUMPTIONS = ROOT / "k8s" / "assumptions.yaml"
 PRICES = Path(__file__).with_name("prices.yaml")
-UNVERIFIED = "not verified: "  # how a price's source begins where no public statement of it was found
+UNVERIFIED = "not verified: "  # prefix of the source of a price that was not found in public
 Multiple = Annotated[float, Field(ge=1)]
-Day = Annotated[date, Field(strict=False)]  # a text in YAML
+Day = Annotated[date, Field(strict=False)]  # a text in the file
 
 
 class Resources(StrictModel):
@@ -42,12 +42,12 @@ class Assumptions(StrictModel):
 
 
 class Price(StrictModel):
-    """A list price, by the hour or by the month."""
+    """A list price, per hour or per month."""
 
     what: Text
     source: Text
-    as_of: Day | None = None  # the day that the source states
-    read: Day | None = None  # where it states none, the day on which a copy of it was read
+    as_of: Day | None = None  # date that the source gives
+    read: Day | None = None  # date on which a copy of the source was read, if it gives none
     per_hour: float | None = None
     per_month: float | None = None
 
@@ -55,19 +55,19 @@ class Price(StrictModel):
     def _one_of_each(self) -> Self:
         for first, second in (("as_of", "read"), ("per_hour", "per_month")):
             if (getattr(self, first) is None) is (getattr(self, second) is None):
-                raise ValueError(f"it takes {first} or {second}, and not both")
+                raise ValueError(f"set either {first} or {second}, but not both")
         return self
 
     @property
     def day(self) -> date:
-        """The day that the source states, or else the day on which it was read."""
+        """The date that the source gives, else the date on which it was read."""
         day = self.as_of or self.read
         assert day is not None  # noqa: S101 (checked above)
         return day
 
     @property
     def verified(self) -> bool:
-        """Whether somebody can look the figure up where the source says."""
+        """Whether the price can be looked up at its source."""
         return not self.source.startswith(UNVERIFIED)
 
 
@@ -96,7 +96,7 @@ class Cloud(StrictModel):
 
     @property
     def verified(self) -> bool:
-        """Whether all of its prices are."""
+        """Whether all prices of this cloud are verified."""
         return all(one.verified for one in self.items)
 
 
@@ -112,7 +112,7 @@ class Prices(StrictModel):
         return tuple(one for cloud in self.clouds.values() for one in cloud.items)
 
     def monthly(self, price: Price) -> float:
-        """Return the USD that one costs a month."""
+        """Return a price in USD per month."""
         if price.per_month is not None:
             return price.per_month
         return (price.per_hour or 0) * self.hours_per_month
@@ -128,4 +128,4 @@ def read(kind: type[Read], path: Path) -> Read:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {field}: {first['msg']}. Correct that field and run again.") from error
+        raise UserError(f"{path}: {field}: {first['msg']}. Fix that field and run again.") from error

@@ -1,4 +1,4 @@
-"""What a plan costs a month, at list prices."""
+"""The monthly cost of a plan at list prices."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ DISKS_GIB = 10  # of the pipelines' volume
 
 @dataclass(frozen=True)
 class Cost:
-    """A month on one cloud, in USD."""
+    """The cost of a month on one cloud, in USD."""
 
-    cloud: str  # its name
-    region: str  # whose prices these are
+    cloud: str
+    region: str  # of the prices
     nodes: int  # number of machines
-    items: dict[str, float]  # USD by what is paid for
+    items: dict[str, float]  # USD by item
     by_request: float  # USD for the share of the machines that the serving pods request
 
     @property
@@ -30,18 +30,18 @@ class Cost:
 
 
 def predictions(contract: Contract, assumed: Assumptions) -> float:
-    """Return the rows answered in a month, one a request."""
+    """Return the number of predictions per month, with one row per request."""
     return contract.service.requests_per_second * assumed.mean_of_peak * MONTH
 
 
 def log_gib(contract: Contract, capacity: Capacity, assumed: Assumptions) -> float:
-    """Return the GiB that the log grows to."""
-    kept = predictions(contract, assumed) * assumed.log_days * 86400 / MONTH
-    return kept * capacity.logged_bytes / GIB
+    """Return the size of the prediction log in GiB."""
+    rows = predictions(contract, assumed) * assumed.log_days * 86400 / MONTH
+    return rows * capacity.logged_bytes / GIB
 
 
 def nodes(cloud: Cloud, plan: CapacityPlan, assumed: Assumptions) -> int:
-    """Return the machines for the replicas and one job, at least one for each of two replicas."""
+    """Return the number of machines for all replicas and one job, at least two if there are two replicas."""
     cpu = plan.replicas * plan.cpu_millicores + assumed.pipelines.cpu_millicores
     memory = plan.replicas * plan.memory_mib + assumed.pipelines.memory_mib
     by_cpu = cpu / (cloud.node.cpu * 1000 * assumed.node_left)
@@ -52,8 +52,8 @@ def nodes(cloud: Cloud, plan: CapacityPlan, assumed: Assumptions) -> int:
 def costs(
     contract: Contract, plan: CapacityPlan, capacity: Capacity, assumed: Assumptions, prices: Prices
 ) -> list[Cost]:
-    """Return the cost of a month on each cloud."""
-    found = []
+    """Return the monthly cost on each cloud."""
+    by_cloud = []
     for name, cloud in prices.clouds.items():
         count = nodes(cloud, plan, assumed)
         node = prices.monthly(cloud.node)
@@ -68,5 +68,6 @@ def costs(
         share = max(
             plan.cpu_millicores / (cloud.node.cpu * 1000), plan.memory_mib / (cloud.node.memory_gib * 1024)
         )
-        found.append(Cost(name, cloud.region, count, items, plan.replicas * share / assumed.node_left * node))
-    return found
+        by_request = plan.replicas * share / assumed.node_left * node
+        by_cloud.append(Cost(name, cloud.region, count, items, by_request))
+    return by_cloud

@@ -1,4 +1,4 @@
-"""A plan as kustomize patches, in files of their own that nothing else writes."""
+"""Write a plan as kustomize patches, in files that contain nothing else."""
 
 from pathlib import Path
 from textwrap import indent
@@ -29,7 +29,7 @@ MONITOR_HOUR, LAST_HOUR = 6, 23
 
 
 def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dict[str, str]:
-    """Return the patches that give the manifests a plan's numbers."""
+    """Return the files of patches that set a plan's numbers in the manifests, by path."""
     target = {"type": "Utilization", "averageUtilization": plan.target}
     autoscaler = {
         "minReplicas": plan.replicas,
@@ -40,7 +40,7 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
     serving = {"template": {"spec": {"containers": [container]}}}
     days = contract.monitoring.period_days
     hours = -(-_deadline(contract, assumed) // 3600)
-    retrain_hour = min(MONITOR_HOUR + hours, LAST_HOUR)  # the monitor has left its decision by then
+    retrain_hour = min(MONITOR_HOUR + hours, LAST_HOUR)  # after the monitoring job has decided
     return {
         "base/serving/kustomization.yaml": HEAD
         + SERVING.format(
@@ -55,7 +55,7 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
 
 
 def every_days(days: int, hour: int) -> str:
-    """Return the cron schedule of a job that runs after each period of so many days."""
+    """Return the cron schedule of a job that runs after each period of `days` days."""
     if days == WEEK:
         return f"0 {hour} * * 1"
     if days >= SHORT_MONTH:
@@ -64,24 +64,24 @@ def every_days(days: int, hour: int) -> str:
 
 
 def write(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Write the patches where the base reads them."""
+    """Write the patches to the folder of the manifests."""
     for name, text in texts.items():
         write_text(folder / name, text)
 
 
 def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Make sure that the manifests are those of the contract and the measurements."""
+    """Raise if the manifests do not have these patches."""
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             raise UserError(
-                f"{path} does not follow from the contract and what was measured any more: run `make size`."
+                f"{path} no longer matches the contract and the measured capacity: run `make size`."
             )
 
 
 def _job(name: str, schedule: str, contract: Contract, assumed: Assumptions) -> dict[str, Any]:
-    wanted = assumed.pipelines
-    container = _container(name, wanted.cpu_millicores, wanted.memory_mib)
+    resources = assumed.pipelines
+    container = _container(name, resources.cpu_millicores, resources.memory_mib)
     job = {
         "activeDeadlineSeconds": _deadline(contract, assumed),
         "template": {"spec": {"containers": [container]}},
@@ -92,12 +92,12 @@ def _job(name: str, schedule: str, contract: Contract, assumed: Assumptions) -> 
 
 
 def _deadline(contract: Contract, assumed: Assumptions) -> int:
-    """Seconds after which a job is taken as stuck."""
+    """Seconds after which a job counts as stuck."""
     return round(contract.budget.training_minutes * 60 * assumed.training_times)
 
 
 def _container(name: str, cpu_millicores: int, memory_mib: int) -> dict[str, Any]:
-    # No limit of CPU: what a node has left shortens the queue, and a throttled event loop makes the tail.
+    # No CPU limit: a node's spare CPU shortens the queue, and throttling the event loop lengthens the tail.
     memory = f"{memory_mib}Mi"
     requests = {"cpu": f"{cpu_millicores}m", "memory": memory}
     return {"name": name, "resources": {"requests": requests, "limits": {"memory": memory}}}

@@ -1,4 +1,4 @@
-"""The plan and its price as a page of Markdown."""
+"""Describe a plan and its cost in Markdown."""
 
 from fivestage.capacity.assumptions import Assumptions, Prices
 from fivestage.capacity.cost import Cost, log_gib, predictions
@@ -14,14 +14,14 @@ def plan_page(
     capacity: Capacity,
     plan: CapacityPlan,
     assumed: Assumptions,
-    found: list[Cost],
+    costs: list[Cost],
     prices: Prices,
 ) -> str:
-    """Return, in Markdown, what a plan decides, why, and what it costs."""
+    """Return, in Markdown, the numbers of a plan, the reasons for them, and the cost."""
     parts = (
         _decided(contract, capacity, plan, assumed),
         _queues(contract, capacity, plan),
-        _cost(contract, capacity, assumed, found, prices),
+        _cost(contract, capacity, assumed, costs, prices),
     )
     return "\n\n".join(parts)
 
@@ -56,13 +56,13 @@ full node {full:.0f} ms. Measured on {capacity.measured}: {capacity.machine}."""
 
 
 def _cost(
-    contract: Contract, capacity: Capacity, assumed: Assumptions, found: list[Cost], prices: Prices
+    contract: Contract, capacity: Capacity, assumed: Assumptions, costs: list[Cost], prices: Prices
 ) -> str:
-    names = list(found[0].items)
+    names = list(costs[0].items)
     millions = predictions(contract, assumed) / MILLION
     heads = ("USD a month", "machines", *names, "all", "a million predictions", "serving pods alone")
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
-    for one in found:
+    for one in costs:
         items = " | ".join(f"{one.items[name]:.0f}" for name in names)
         star = "" if prices.clouds[one.cloud].verified else " *"
         lines.append(

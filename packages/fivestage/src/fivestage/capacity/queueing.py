@@ -1,7 +1,7 @@
-"""Queueing theory and availability: what so many replicas hold.
+"""Queueing theory and availability of replicas.
 
-A Service sends each request to a replica at random, so each replica is an M/M/1 queue of its own. Service
-times are taken as exponential, though those of a model hardly vary: that overestimates the wait.
+A Service sends each request to a random replica, so each replica is a separate M/M/1 queue. Service times are
+assumed to be exponential; those of a model hardly vary, so waiting times are overestimated.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""`make size`: the numbers in the manifests, and in docs/kubernetes.md."""
+"""`make size`: write the sizes of the deployment to the manifests and to docs/kubernetes.md."""
 
 from fivestage.capacity.assumptions import ASSUMPTIONS, PRICES, Assumptions, Prices, read
 from fivestage.capacity.cost import costs
@@ -14,25 +14,25 @@ PAGE = ROOT / "docs" / "kubernetes.md"
 
 
 def sized(contract: Contract) -> tuple[dict[str, str], str]:
-    """Return the patches of the manifests by path, and the part of the page."""
+    """Return the patches of the manifests by path, and the section of the page."""
     capacity = read_capacity()
     assumed, prices = read(Assumptions, ASSUMPTIONS), read(Prices, PRICES)
     chosen = plan(contract, capacity, assumed)
-    found = costs(contract, chosen, capacity, assumed, prices)
-    return patches(contract, chosen, assumed), plan_page(contract, capacity, chosen, assumed, found, prices)
+    monthly = costs(contract, chosen, capacity, assumed, prices)
+    return patches(contract, chosen, assumed), plan_page(contract, capacity, chosen, assumed, monthly, prices)
 
 
 def size(contract: Contract) -> str:
-    """Write a plan into the manifests and the page.
+    """Compute a plan, and write it to the manifests and the page.
 
     Args:
-        contract: Whose objectives it must keep.
+        contract: the contract with the objectives.
 
     Returns:
-        The part of the page.
+        The section of the page.
 
     Raises:
-        UserError: When no number of replicas keeps them, or a file cannot be read or written.
+        UserError: when no plan meets the objectives, or a file cannot be read or written.
     """
     texts, text = sized(contract)
     write(texts)

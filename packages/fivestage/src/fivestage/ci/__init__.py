@@ -1,1 +1,1 @@
-"""What workflows do beside the commands: tell people on GitHub, and try the newest libraries."""
+"""Tasks that only workflows run: notify people on GitHub, and test the newest libraries."""

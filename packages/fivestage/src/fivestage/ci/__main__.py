@@ -1,4 +1,4 @@
-"""`python -m fivestage.ci issue|propose|facts NOTICE`, as the make targets of the workflows call it."""
+"""`python -m fivestage.ci issue|propose|facts NOTICE`, called by the make targets of the workflows."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from fivestage.common.errors import UserError
 from fivestage.reporting.notices import Notice, read_notice
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-NoticeFile = Annotated[Path, typer.Argument(metavar="NOTICE", help="the notice that a command has written")]
+NoticeFile = Annotated[Path, typer.Argument(metavar="NOTICE", help="notice file written by a command")]
 
 
 @app.command()
@@ -23,7 +23,7 @@ def issue(notice: NoticeFile) -> None:
 
 @app.command()
 def facts(notice: NoticeFile) -> None:
-    """Print what the notice says to the next steps, a name=value a line, as a workflow's outputs."""
+    """Print the notice's facts for the next steps of a workflow, one name=value per line."""
     if found := _read_if_written(notice):
         typer.echo("\n".join(f"{name}={value}" for name, value in found.facts.items()))
 
@@ -31,9 +31,9 @@ def facts(notice: NoticeFile) -> None:
 @app.command()
 def propose(
     notice: NoticeFile,
-    files: Annotated[list[str], typer.Argument(help="what to commit")],
-    base: Annotated[str, typer.Option(help="the branch to merge into")] = "main",
-    source: Annotated[Path, typer.Option("--from", help="the folder that holds their new content")] = Path(),
+    files: Annotated[list[str], typer.Argument(help="files to commit")],
+    base: Annotated[str, typer.Option(help="branch to merge into")] = "main",
+    source: Annotated[Path, typer.Option("--from", help="folder with the new files")] = Path(),
 ) -> None:
     """Open or update a pull request with these files and the notice's text."""
     typer.echo(github.propose(read_notice(notice), files, base, source))
@@ -42,12 +42,12 @@ def propose(
 def _read_if_written(path: Path) -> Notice | None:
     if path.exists():
         return read_notice(path)
-    typer.echo(f"There is no {path}: there is nothing to report.", err=True)
+    typer.echo(f"{path} does not exist: there is nothing to report.", err=True)
     return None  # no period was over, or no training was due
 
 
 def main() -> None:
-    """Run a command; an error is one sentence, and the exit code 1."""
+    """Run a command; an error prints its message, and the exit code is 1."""
     try:
         app()
     except UserError as error:

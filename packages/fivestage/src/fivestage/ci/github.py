@@ -1,4 +1,4 @@
-"""Keep one issue and one pull request up to date for each kind of notice, with GitHub's own program `gh`."""
+"""Keep one issue and one pull request up to date for each kind of notice, with GitHub's command `gh`."""
 
 import json
 import shutil
@@ -33,7 +33,9 @@ def propose(notice: Notice, files: Sequence[str], base: str, source: Path = Path
     """Commit files on a branch of the notice's kind, and open or update its pull request."""
     for name in files if source != Path() else ():
         if not (source / name).is_file():
-            raise UserError(f"{source / name} is not there to be proposed: see what the job before has left.")
+            raise UserError(
+                f"{source / name} is missing: check the files that the previous job has uploaded."
+            )
         shutil.copyfile(source / name, name)
     branch = f"proposal/{notice.kind}"
     _run("git", "add", "--", *files)
@@ -59,7 +61,7 @@ def _open_issue(notice: Notice) -> str:
 
 
 def _open_one(kind: str, *selection: str) -> dict[str, Any] | None:
-    """The first open issue or pull request of a selection."""
+    """The first open issue or pull request that matches a selection."""
     fields = ("--state", "open", "--json", "number,body", "--limit", "1")
     listed = json.loads(_run("gh", kind, "list", *selection, *fields))
     return dict(listed[0]) if listed else None
@@ -70,7 +72,7 @@ def _text_of(notice: Notice) -> tuple[str, ...]:
 
 
 def _run(program: str, *arguments: str, stdin: str = "") -> str:
-    """What a program prints."""
+    """Run a program and return its output."""
     path = shutil.which(program)
     if path is None:
         raise UserError(

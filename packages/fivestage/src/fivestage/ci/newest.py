@@ -1,4 +1,4 @@
-"""Whether the project works with the newest libraries that pyproject.toml allows, and which it holds back."""
+"""Test the project with the newest libraries that pyproject.toml allows, and list those it holds back."""
 
 import json
 import re
@@ -23,18 +23,19 @@ def pins(lock: str) -> dict[str, str]:
 def notice_of(
     before: Mapping[str, str], after: Mapping[str, str], newest: Mapping[str, str], failure: str
 ) -> Notice:
-    """Return a notice of what changed, what the bounds hold back, and the end of what failed."""
+    """Return a notice of changed versions, of versions held back, and of the end of a failure's output."""
     changed = [
-        f"| {name} | {before.get(name, 'not there')} | {after.get(name, 'gone')} |"
+        f"| {name} | {before.get(name, 'not installed')} | {after.get(name, 'removed')} |"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
     held = [
         f"{name} {after[name]} ({one})" for name, one in sorted(newest.items()) if after.get(name, one) != one
     ]
-    lines = ["The newest libraries break it." if failure else "It works with the newest libraries.", ""]
+    works = "does not work" if failure else "works"
+    lines = [f"The project {works} with the newest libraries.", ""]
     table = ["| library | locked | newest |", "|---|---|---|", *changed]
-    lines += table if changed else ["The lock is the newest already."]
+    lines += table if changed else ["The lock already has the newest versions."]
     if held:
         lines += ["", f"Held back by the bounds of pyproject.toml or of another library: {', '.join(held)}."]
     if failure:
@@ -43,7 +44,7 @@ def notice_of(
 
 
 def outdated() -> dict[str, str]:
-    """Return the newest version of each installed library that is behind it."""
+    """Return the newest version of each outdated library."""
     command = [
         sys.executable,
         "-m",
@@ -60,16 +61,16 @@ def outdated() -> dict[str, str]:
 
 
 def main() -> int:
-    """Lock again, install and test; write the notice whatever the outcome; return 1 if something failed."""
+    """Update the lock, install and test; write the notice in any case; return 1 if something failed."""
     before, failure = pins(LOCK.read_text(encoding="utf-8")), ""
     for arguments in (("lock", "ARGS=--upgrade"), ("setup",), ("test",)):
-        made = subprocess.run(  # noqa: S603 (fixed arguments)
+        finished = subprocess.run(  # noqa: S603 (fixed arguments)
             ["make", *arguments],  # noqa: S607 (the make of the machine)
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
-        sys.stdout.write(made.stdout)
-        if made.returncode:
-            failure = made.stdout
+        sys.stdout.write(finished.stdout)
+        if finished.returncode:
+            failure = finished.stdout
             break
     notice_of(before, pins(LOCK.read_text(encoding="utf-8")), outdated(), failure).write(PATH)
     return int(bool(failure))
