@@ -39,7 +39,7 @@ no-torch = version=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_
     "torch's CPU build for Python $$version $1 from $(or $(PIP_FIND_LINKS),torch's own index)." \
     "Set PIP_FIND_LINKS to a folder with its wheel, or unset it to use torch's own index;" \
     "or install the build for NVIDIA GPUs from PyPI, which also runs without a GPU:" \
-    "make setup-distributed TORCH=cuda (on Linux a download of 2.7 GB, 4.5 GB on disk).") >&2; \
+    "make setup-distributed TORCH=cuda (on Linux 2.7 GB to download, 4.5 GB on disk).") >&2; \
     exit 1
 
 # Demonstrate equality, ring all-reduce, pipeline bubble, recovery from a failure, and the plan: reports/distributed/index.html.

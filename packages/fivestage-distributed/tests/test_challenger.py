@@ -7,7 +7,7 @@ from synthetic import SyntheticProblem, synthetic_problem
 from fivestage.common.errors import UserError
 from fivestage_distributed.challenger import (
     ChallengerConfig,
-    Judged,
+    ChallengerResult,
     challenge,
     evenly,
     gate_lines,
@@ -35,22 +35,22 @@ def problem() -> SyntheticProblem:
 
 
 @pytest.fixture(scope="module")
-def judged(problem: SyntheticProblem, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+def judged(problem: SyntheticProblem, tmp_path_factory: pytest.TempPathFactory) -> ChallengerResult:
     return challenge(problem, CONFIG, tmp_path_factory.mktemp("challenger"))[2]
 
 
-def test_the_challenger_learns_and_every_gate_says_why(judged: Judged) -> None:
+def test_the_challenger_learns_and_every_gate_says_why(judged: ChallengerResult) -> None:
     assert judged.test.scores["roc_auc"] > 0.65
     assert set(judged.losses) == set(judged.processor_seconds) == {"pretraining", "finetuning"}
     assert len(judged.gates) == len(gate_lines(judged).splitlines()) == GATES
     assert {gate.name: gate.passed for gate in judged.gates}["no leak"]
 
 
-def test_the_events_of_other_rows_cost_it_what_it_has_learnt_of_them(judged: Judged) -> None:
+def test_the_events_of_other_rows_cost_it_what_it_has_learnt_of_them(judged: ChallengerResult) -> None:
     assert judged.test.scores["roc_auc"] - judged.without_events.scores["roc_auc"] >= 0.05
 
 
-def test_what_was_measured_is_said_in_sentences(judged: Judged) -> None:
+def test_what_was_measured_is_said_in_sentences(judged: ChallengerResult) -> None:
     said = sentences(judged)
     assert said[0].startswith(
         f"{judged.parameters:,} parameters learnt from {judged.rows:,} rows of {judged.tokens} tokens"

@@ -18,9 +18,9 @@ from fivestage_distributed.training import toy_sequences, train
     ("wrong", "words"),
     [
         ({"dp": 3, "replicas": 2, "zero": 3}, "not a multiple of replicas"),
-        ({"dp": 2, "replicas": 2}, "zero 2 and 3"),
-        ({"dp": 2, "tp": 2}, "takes zero 2 or 3"),
-        ({"pp": 4, "microbatches": 2}, "4 microbatches or more"),
+        ({"dp": 2, "replicas": 2}, "replicas need zero 2 or 3"),
+        ({"dp": 2, "tp": 2}, "needs zero 2 or 3"),
+        ({"pp": 4, "microbatches": 2}, "at least 4 microbatches"),
     ],
 )
 def test_a_layout_that_will_not_do_is_refused(wrong: dict[str, int], words: str) -> None:
@@ -58,7 +58,7 @@ def test_the_order_of_the_data_is_a_function_of_seed_and_step() -> None:
     assert sorted(seen) == sorted(map(tuple, data.inputs))
     assert (data.batch(7, 10, 3).inputs == data.batch(7, 10, 3).inputs).all()
     assert (data.batch(7, 10, 3).inputs != data.batch(3, 10, 3).inputs).any()
-    with pytest.raises(ValueError, match="cannot be had of 40"):
+    with pytest.raises(ValueError, match="more than the 40 there are"):
         data.batch(0, 41, 3)
 
 

@@ -5,17 +5,17 @@ import pytest
 
 from fivestage_distributed.bubble import Bubble
 from fivestage_distributed.demonstration import RECORD, Demonstration, Killed, write_page
-from fivestage_distributed.equality import Compared, Held
+from fivestage_distributed.equality import HeldBytes, LayoutComparison
 from fivestage_distributed.ring import AlphaBeta, RingTime
 
 
 @pytest.fixture
 def found() -> Demonstration:
-    held = Held(4096, 4096, 8192)
-    half = Held(2048, 2048, 4096)
+    held = HeldBytes(4096, 4096, 8192)
+    half = HeldBytes(2048, 2048, 4096)
     return Demonstration(
         held,
-        (Compared("ZeRO-3, 2 processes", 2, 1.5e-7, (half, half)),),
+        (LayoutComparison("ZeRO-3, 2 processes", 2, 1.5e-7, (half, half)),),
         0.15,
         (RingTime(4096, 6144, 0.001, 0.0005, 0.0), RingTime(65536, 98304, 0.002, 0.001, 0.0)),
         AlphaBeta(1e-4, 1e9, 0.1),

@@ -1,38 +1,50 @@
 import pytest
 
-from fivestage_distributed.equality import CONTROL, LAYOUTS, Compared, Held, alone, compare, difference
+from fivestage_distributed.equality import (
+    CONTROL,
+    LAYOUTS,
+    HeldBytes,
+    LayoutComparison,
+    alone,
+    compare,
+    difference,
+)
 
 LARGEST_ERROR = 1e-5
 
 
 @pytest.fixture(scope="module")
-def one_process() -> tuple[list[float], Held]:
+def one_process() -> tuple[list[float], HeldBytes]:
     return alone()
 
 
 @pytest.fixture(scope="module")
-def compared(one_process: tuple[list[float], Held]) -> dict[str, Compared]:
+def compared(one_process: tuple[list[float], HeldBytes]) -> dict[str, LayoutComparison]:
     return {one.layout: one for one in compare(one_process[0])}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_losses_of_60_steps_are_those_of_one_process(layout: str, compared: dict[str, Compared]) -> None:
+def test_the_losses_of_60_steps_are_those_of_one_process(
+    layout: str, compared: dict[str, LayoutComparison]
+) -> None:
     assert compared[layout].error <= LARGEST_ERROR
 
 
-def test_one_process_learns(one_process: tuple[list[float], Held]) -> None:
+def test_one_process_learns(one_process: tuple[list[float], HeldBytes]) -> None:
     losses, _ = one_process
     assert len(losses) == 60
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_training_that_drops_the_sync_of_gradients_is_noticed(compared: dict[str, Compared]) -> None:
+def test_a_training_that_drops_the_sync_of_gradients_is_noticed(
+    compared: dict[str, LayoutComparison],
+) -> None:
     assert compared[CONTROL].error > 1_000 * LARGEST_ERROR
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_each_process_holds_what_the_papers_formula_says(
-    processes: int, one_process: tuple[list[float], Held], compared: dict[str, Compared]
+    processes: int, one_process: tuple[list[float], HeldBytes], compared: dict[str, LayoutComparison]
 ) -> None:
     """ZeRO (Rajbhandari et al. 2020), figure 1, in float32; a whole matrix may go to either process."""
     _, whole = one_process

@@ -15,7 +15,7 @@ from fivestage.common.errors import UserError
 from fivestage_distributed.checkpoints import METADATA, complete_steps, folder_of
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
 from fivestage_distributed.equality import MODEL, difference
-from fivestage_distributed.launch import Place, torchrun_environment
+from fivestage_distributed.launch import WorkerRank, torchrun_environment
 from fivestage_distributed.processes import (
     LocalNodes,
     disturbed_difference,
@@ -90,7 +90,7 @@ def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_data_is_part_of_the_state(checkpoints: Path) -> None:
-    with pytest.raises(Exception, match="order of the data would be another") as raised:
+    with pytest.raises(Exception, match="order of the data would change") as raised:
         run_processes(1, resume, checkpoints, settings(ParallelConfig(), seed=5), DATA)
     assert UserError.__name__ in str(raised.value)
 
@@ -123,7 +123,7 @@ def test_a_training_goes_on_without_a_worker_a_node_and_the_node_of_the_store_an
 
 
 def test_in_the_store_that_torch_shares_by_default_a_new_worker_finds_the_old_ones_address() -> None:
-    """The control of the one above: that is why restarts fail there, if not each time (docs/measured.md)."""
+    """The control of the test above: with a shared store restarts fail, though not each time."""
     name = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
     with ProcessPoolExecutor(1, get_context("forkserver")) as pool:  # an agent keeps the signals it has taken
         shared, own = (
@@ -144,7 +144,7 @@ def restarted(environment: dict[str, str]) -> bool:
 def leave_an_address() -> bool:
     """Run by each worker."""
     store, _, _ = next(rendezvous("env://"))
-    if Place.read().restarts:
+    if WorkerRank.read().restarts:
         return bool(store.check(["address"]))
     store.set("address", "of the first worker")
     sys.exit(1)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.common.errors import UserError
-from fivestage_distributed.launch import Node, Place, command, torchrun_arguments, torchrun_environment
+from fivestage_distributed.launch import Node, WorkerRank, command, torchrun_arguments, torchrun_environment
 
 ZENML = {
     "ZENML_KUBERNETES_POD_COUNT": "4",
@@ -14,9 +14,9 @@ ZENML = {
 
 
 def test_a_process_without_an_environment_is_alone() -> None:
-    assert Place.read({}) == Place(0, 1, 0, 0)
+    assert WorkerRank.read({}) == WorkerRank(0, 1, 0, 0)
     told = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RESTART_COUNT": "2"}
-    assert Place.read(told) == Place(3, 4, 1, 2)
+    assert WorkerRank.read(told) == WorkerRank(3, 4, 1, 2)
 
 
 def test_a_pod_is_a_node_as_zenml_or_our_own_job_tells_it() -> None:

@@ -20,7 +20,7 @@ from fivestage.evaluation.metrics import Scored
 from fivestage.features.problem import Tables
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.task_trainer import trainer_of
-from fivestage_distributed.challenger import Challenger, ChallengerConfig, Judged, TokenSource
+from fivestage_distributed.challenger import Challenger, ChallengerConfig, ChallengerResult, TokenSource
 from fivestage_distributed.configuration import ModelConfig
 from fivestage_distributed.model import initial_model
 from fivestage_distributed.registered import WEIGHTS, RegisteredChallenger, load, register_challenger, save
@@ -76,7 +76,7 @@ def registered(model: RegisteredChallenger) -> Version:
     gate = Gate(
         "fast enough", passed=False, value=14, limit=5, sentence="A row takes 14 ms, and 5 are allowed."
     )
-    judged = Judged((gate,), scored, scored, scored, None, None, 10, 20, 14, {}, {})
+    judged = ChallengerResult((gate,), scored, scored, scored, None, None, 10, 20, 14, {}, {})
     return register_challenger(model, judged, ChallengerConfig(), Lineage("data", "contract", "lock", "code"))
 
 

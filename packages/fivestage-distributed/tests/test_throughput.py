@@ -34,8 +34,8 @@ def test_a_small_run_without_a_gpu_says_so_in_its_record(
     monkeypatch.setattr("sys.argv", ["fivestage_distributed", *given])
     commands.main()
     said = capsys.readouterr().out
-    assert "which is no GPU, bfloat16, activations recomputed, 4 sequences of 32 tokens a step" in said
-    assert "Nothing is predicted" in said
+    assert "which is not a GPU, bfloat16, activations recomputed, 4 sequences of 32 tokens per step" in said
+    assert "There is no prediction" in said
     left = json.loads(record.read_text())
     assert (left["label"], left["is_gpu"], left["predicted"]) == ("measured here", False, None)
     assert left["measured"]["tokens_per_second"] > 0
@@ -45,13 +45,13 @@ def test_a_small_run_without_a_gpu_says_so_in_its_record(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_where_there_is_no_gpu_nothing_is_measured_and_a_sentence_says_so() -> None:
-    with pytest.raises(UserError, match="torch sees no GPU here, so nothing is measured"):
+    with pytest.raises(UserError, match="torch finds no GPU"):
         measure_throughput(USUAL)
 
 
 def test_too_few_steps_are_refused() -> None:
     few = RunConfig(model=SMALL, training=TRAINING.model_copy(update={"steps": WARM_UP}))
-    with pytest.raises(UserError, match=r"training\.steps is 10, of which the first 10 do not count"):
+    with pytest.raises(UserError, match=r"training\.steps is 10, but the first 10 are not timed"):
         measure_throughput(few, "cpu")
 
 

@@ -1,1 +1,1 @@
-"""Training on many workers with plain torch.distributed, and the plan for 1,000 GPUs."""
+"""Distributed training with plain torch.distributed, and planning for 1,000 GPUs."""

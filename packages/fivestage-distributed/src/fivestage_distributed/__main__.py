@@ -15,36 +15,36 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS
 
-TRANSFORMER = REPORTS / "distributed" / "transformer.json"  # what the design book cites
-GPU = REPORTS / "distributed" / "gpu.json"  # likewise
+TRANSFORMER = REPORTS / "distributed" / "transformer.json"  # cited by the design book
+GPU = REPORTS / "distributed" / "gpu.json"  # cited by the design book
 WITHOUT_GPU = Path("var/distributed/bench.json")
 
 
 def main() -> None:
-    """Run a command; what a person can mend is said in a sentence."""
+    """Run a command; exit with the message of a UserError."""
     parser = argparse.ArgumentParser(prog="fivestage_distributed", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train as a file of settings says, on this node or this pod")
-    worker = commands.add_parser("worker", help="one process of a training, as `torchrun` starts it")
+    train = commands.add_parser("train", help="train with the settings of a file, on this node or pod")
+    worker = commands.add_parser("worker", help="one process of a training, started by `torchrun`")
     for one in (train, worker):
         one.add_argument("config", type=Path, help="YAML: model and training")
         one.add_argument("data", type=Path, help="sequences.npz: inputs and targets")
-        one.add_argument("output", type=Path, help="folder of checkpoints and losses")
-    worker.add_argument("--pause", type=float, default=0.0, help="seconds to sleep after a step")
+        one.add_argument("output", type=Path, help="folder for checkpoints and losses")
+    worker.add_argument("--pause", type=float, default=0.0, help="seconds to sleep after each step")
     worker.add_argument(
-        "--parameters-of", type=Path, help="folder of checkpoints whose parameters come first"
+        "--parameters-of", type=Path, help="folder of checkpoints with the initial parameters"
     )
-    demo = commands.add_parser("demo", help="measure equality, ring, bubble and kills, and write a page")
+    demo = commands.add_parser("demo", help="demonstrate equality, ring, bubble and recovery on a page")
     demo.add_argument(
-        "--plan", default="--model 70b --tokens 2T --gpus 1024 --gpu h100", help="its arguments"
+        "--plan", default="--model 70b --tokens 2T --gpus 1024 --gpu h100", help="arguments of the plan"
     )
-    bench = commands.add_parser("bench", help="measure a GPU beside the planner's prediction")
-    bench.add_argument("--config", type=Path, help="YAML: model and training, as `train` reads it")
-    bench.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without a GPU")
-    bench.add_argument("--gpu", default="", help="the planner's name of the device")
-    bench.add_argument("--record", type=Path, help="file of what was measured")
-    challenger = commands.add_parser("challenger", help="the transformer over the project's event log")
-    challenger.add_argument("--config", type=Path, help="YAML of ChallengerConfig")
+    bench = commands.add_parser("bench", help="measure a GPU against the planner's prediction")
+    bench.add_argument("--config", type=Path, help="YAML: model and training, as for `train`")
+    bench.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu to try without a GPU")
+    bench.add_argument("--gpu", default="", help="the device's name in the planner's catalog")
+    bench.add_argument("--record", type=Path, help="file for the measurement")
+    challenger = commands.add_parser("challenger", help="train and evaluate a transformer over the event log")
+    challenger.add_argument("--config", type=Path, help="YAML with fields of ChallengerConfig")
     challenger.add_argument("--output", type=Path, default=Path("var/distributed/challenger"))
     train.set_defaults(run=_train)
     worker.set_defaults(run=_worker)
@@ -75,10 +75,10 @@ def _demo(chosen: argparse.Namespace) -> None:
     from fivestage_distributed.demonstration import measure, write_page
     from fivestage_distributed.plan.__main__ import main as plan
 
-    found = measure()
-    page = write_page(found)
+    demonstration = measure()
+    page = write_page(demonstration)
     plan(chosen.plan.split())
-    print(f"Measured in {found.seconds:.0f} seconds; see {page}")
+    print(f"Measured in {demonstration.seconds:.0f} seconds; see {page}")
 
 
 def _bench(chosen: argparse.Namespace) -> None:
@@ -88,9 +88,9 @@ def _bench(chosen: argparse.Namespace) -> None:
     from fivestage_distributed.throughput import USUAL, measure_throughput, write_record
 
     config = load_config(chosen.config) if chosen.config else USUAL
-    found = measure_throughput(config, chosen.device, chosen.gpu)
-    written = write_record(found, chosen.record or (GPU if found.is_gpu else WITHOUT_GPU))
-    print(*found.sentences(), f"The record: {written}", sep="\n")
+    throughput = measure_throughput(config, chosen.device, chosen.gpu)
+    record = write_record(throughput, chosen.record or (GPU if throughput.is_gpu else WITHOUT_GPU))
+    print(*throughput.sentences(), f"Record: {record}", sep="\n")
 
 
 def _challenger(chosen: argparse.Namespace) -> None:
@@ -115,19 +115,20 @@ def _challenger(chosen: argparse.Namespace) -> None:
     text = chosen.config.read_text(encoding="utf-8") if chosen.config else "{}"
     config = ChallengerConfig.model_validate(yaml.safe_load(text))
     registry = ModelRegistry(problem.contract.name)
-    holder = opponent_of(registry, problem.contract.split.test_start_at)
-    opponent = registry.open(holder.version)[1] if holder else None
-    model, reference, judged = challenge(
-        problem, config, chosen.output, champion_answers(opponent) if opponent else None
+    opponent = opponent_of(registry, problem.contract.split.test_start_at)
+    artifact = registry.open(opponent.version)[1] if opponent else None
+    model, reference, result = challenge(
+        problem, config, chosen.output, champion_answers(artifact) if artifact else None
     )
-    print(gate_lines(judged), end="")
+    print(gate_lines(result), end="")
     registered = RegisteredChallenger(model, problem.contract, reference)
     lineage = lineage_of(problem.digest(), problem.contract)
-    version = register_challenger(registered, judged, config, lineage)
-    record = json.dumps({"sentences": sentences(judged), **asdict(judged)}, indent=1)
+    version = register_challenger(registered, result, config, lineage)
+    record = json.dumps({"sentences": sentences(result), **asdict(result)}, indent=1)
     write_text(TRANSFORMER, record + "\n")
+    outcome = "passed" if result.passed else "refused"
     print(
-        f"Version {version.version} of {version.name}: {'passed' if judged.passed else 'refused'}. In batch: "
+        f"Version {version.version} of {version.name}: {outcome}. To score a batch: "
         f'make score ARGS="--version {version.version} --input rows.csv --output scored.csv"'
     )
 

@@ -1,4 +1,4 @@
-"""The bubble of pipelines, by torch's schedules over stages that sleep: their cores need not exist."""
+"""Measures pipeline bubbles with torch's schedules; the stages sleep, so they need no cores of their own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch.distributed.pipelining import (
 
 from fivestage_distributed.processes import run_processes
 
-FORWARD = 0.03  # seconds of a microbatch in one process; the backward pass takes twice as long
-SCHEDULES: dict[str, tuple[Any, int]] = {  # with the stages of one process
+FORWARD = 0.03  # seconds of a microbatch's forward pass in one process; backward takes twice as long
+SCHEDULES: dict[str, tuple[Any, int]] = {  # with the number of stages per process
     "GPipe": (ScheduleGPipe, 1),
     "1F1B": (Schedule1F1B, 1),
     "interleaved 1F1B": (ScheduleInterleaved1F1B, 2),
@@ -41,7 +41,7 @@ class _Sleep(torch.autograd.Function):
 
 
 class SleepingStage(nn.Module):
-    """A stage that takes its time and computes next to nothing."""
+    """A stage that sleeps instead of computing."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class SleepingStage(nn.Module):
 
 @dataclass(frozen=True)
 class Bubble:
-    """A schedule's step times, and the bubble that they show.
+    """Measured step times of a schedule, and its bubble.
 
     Args:
-        schedule: its name.
-        processes: p, of the pipeline.
-        chunks: v, stages of each.
-        seconds: of a step, by number of microbatches.
+        schedule: Name of the schedule.
+        processes: p, processes of the pipeline.
+        chunks: v, stages of each process.
+        seconds: Seconds of a step, by number of microbatches.
     """
 
     schedule: str
@@ -71,24 +71,24 @@ class Bubble:
 
     @property
     def expected(self) -> float:
-        """Microbatches' time in which a process waits: (p - 1) / v (Narayanan et al. 2021)."""
+        """The idle time of a process in microbatches by the formula, (p - 1) / v (Narayanan et al. 2021)."""
         return (self.processes - 1) / self.chunks
 
     @property
     def fitted(self) -> float:
-        """The same of a line through the measured times: what no microbatch accounts for, in microbatches."""
-        slope, rest = np.polyfit(list(self.seconds), list(self.seconds.values()), 1)
-        return float(rest / slope)
+        """The measured idle time in microbatches: intercept over slope of a line through the step times."""
+        slope, intercept = np.polyfit(list(self.seconds), list(self.seconds.values()), 1)
+        return float(intercept / slope)
 
     def share(self, microbatches: int) -> float:
-        """The share of a step that the formula leaves idle."""
+        """Return the idle share of a step by the formula."""
         return self.expected / (self.expected + microbatches)
 
 
 def measure_bubble(schedule: str, processes: int, repeats: int = 3) -> Bubble:
     """Time steps of a schedule with p, 2p and 4p microbatches."""
-    found = run_processes(processes, _measure, schedule, repeats)
-    seconds = {count: max(one[count] for one in found) for count in found[0]}
+    by_rank = run_processes(processes, _measure, schedule, repeats)
+    seconds = {count: max(times[count] for times in by_rank) for count in by_rank[0]}
     return Bubble(schedule, processes, SCHEDULES[schedule][1], seconds)
 
 
@@ -96,26 +96,26 @@ def _measure(schedule: str, repeats: int) -> dict[int, float]:
     kind, chunks = SCHEDULES[schedule]
     rank, processes = dist.get_rank(), dist.get_world_size()
     count = processes * chunks
-    found = {}
+    fastest = {}
     for microbatches in (processes, 2 * processes, 4 * processes):
         sleeping = {number: SleepingStage(0.0) for number in range(rank, count, processes)}
         stages: list[Any] = [
             PipelineStage(one, number, count, torch.device("cpu")) for number, one in sleeping.items()
         ]
-        planned = kind(stages if chunks > 1 else stages[0], n_microbatches=microbatches, loss_fn=_loss)
+        pipeline = kind(stages if chunks > 1 else stages[0], n_microbatches=microbatches, loss_fn=_loss)
         data = torch.ones(microbatches, 1)
         times = []
-        for _ in range(repeats + 1):  # the first infers shapes, and sleeps not at all
+        for _ in range(repeats + 1):  # the first step infers shapes, and does not sleep
             dist.barrier()
             start = time.perf_counter()
-            planned.step(
+            pipeline.step(
                 *([data] if rank == 0 else []), target=data if rank == processes - 1 else None, losses=[]
             )
             times.append(time.perf_counter() - start)
             for one in sleeping.values():
                 one.seconds = FORWARD / chunks
-        found[microbatches] = min(times[1:])
-    return found
+        fastest[microbatches] = min(times[1:])
+    return fastest
 
 
 def _loss(output: Tensor, target: Tensor) -> Tensor:

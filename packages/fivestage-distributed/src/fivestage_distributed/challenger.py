@@ -1,4 +1,4 @@
-"""A transformer over the event log as a challenger: tokens, two trainings, calibration, the gates."""
+"""A transformer over the event log as a challenger: tokens, pre-training, fine-tuning, calibration, gates."""
 
 from __future__ import annotations
 
@@ -57,28 +57,28 @@ from fivestage_distributed.tokens import (
 from fivestage_distributed.training import Sequences
 
 Champion = Callable[[pd.DataFrame], Answers]
-AT_ONCE = 512  # rows of a batch that is only scored
+SCORING_BATCH = 512  # rows
 TIMED_ROWS = 20
-LAST_STEPS = 50  # whose mean loss is told
-DONE = "trained.json"  # in the folder of a training that is complete
+LAST_STEPS = 50  # their mean loss is reported
+DONE = "trained.json"  # marks the folder of a complete training
 TRAININGS = {"pretraining": "pre-training", "finetuning": "fine-tuning"}
-SHOWN = ("roc_auc", "log_loss", "savings_share")  # of the scores, on a page
+SHOWN = ("roc_auc", "log_loss", "savings_share")  # scores on a page
 
 
 class ChallengerConfig(StrictModel):
-    """How large the challenger is, and how long it is trained.
+    """Size and training of the challenger.
 
     Args:
-        rows: to learn from, evenly spread over time; all where there are fewer.
-        events: of each log.
-        layers: of the transformer.
-        width: of the transformer.
-        heads: of the transformer.
-        batch: sequences of an update.
-        pretraining: passes over the rows that predict the next token; 0: the label alone is learnt.
-        finetuning: passes over the rows that predict the label.
-        control: whether another one is trained on the label alone, to see what pre-training brings.
-        parallel: how the trainings are divided.
+        rows: Maximum number of training rows, evenly spread over time.
+        events: Number of most recent events per log.
+        layers: Layers of the transformer.
+        width: Width of the transformer.
+        heads: Attention heads of the transformer.
+        batch: Batch size in sequences.
+        pretraining: Epochs of next-token prediction; 0 for none.
+        finetuning: Epochs of predicting the label.
+        control: Whether to train a control without pre-training too.
+        parallel: Parallel layout of the trainings.
     """
 
     rows: int = 60_000
@@ -95,13 +95,13 @@ class ChallengerConfig(StrictModel):
 
 @dataclass(frozen=True)
 class Challenger:
-    """A trained model with all that turns rows into forecasts.
+    """A trained transformer with its vocabulary and calibration.
 
     Args:
-        model: on the CPU, ready to score.
-        config: its sizes.
-        vocabulary: of its tokens.
-        calibration: of its raw scores, by temperature.
+        model: The transformer, on the CPU and in evaluation mode.
+        config: Its sizes.
+        vocabulary: Its tokens.
+        calibration: Temperature scaling of its raw scores.
     """
 
     model: Transformer
@@ -110,36 +110,36 @@ class Challenger:
     calibration: AnyCalibration
 
     def margins(self, tokens: Tokens) -> Floats:
-        """Raw scores: the log-odds of two classes, or a log-probability of each of several."""
-        scored = []
+        """Return raw scores: log-odds for two classes, else the log-probability of each class."""
+        batches = []
         with torch.no_grad():
-            for start in range(0, len(tokens), AT_ONCE):
-                logits = self.model(torch.from_numpy(tokens[start : start + AT_ONCE]))[:, -1]
-                scored.append(logits[:, list(self.vocabulary.classes)].log_softmax(dim=1).double().numpy())
-        found = np.concatenate(scored)
-        return found[:, 1] - found[:, 0] if found.shape[1] == 2 else found  # noqa: PLR2004 (binary)
+            for start in range(0, len(tokens), SCORING_BATCH):
+                logits = self.model(torch.from_numpy(tokens[start : start + SCORING_BATCH]))[:, -1]
+                batches.append(logits[:, list(self.vocabulary.classes)].log_softmax(dim=1).double().numpy())
+        scores = np.concatenate(batches)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores  # noqa: PLR2004 (binary)
 
     def forecast(self, tokens: Tokens) -> Floats:
-        """Calibrated forecasts, in the shape of the task."""
+        """Return calibrated forecasts, in the task's shape."""
         return self.calibration.forecast(self.margins(tokens))
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of the challenger.
+class ChallengerResult:
+    """The evaluation of the challenger.
 
     Args:
-        gates: the library's, on the holdout window.
-        holdout: scores there, with intervals over days.
-        test: scores on the test window, after it.
-        without_events: scores on the test window with the events of other rows.
-        label_alone: scores on the test window of a control without pre-training, if one was trained.
-        champion: scores of the champion on the same rows of the test window, if there is one.
-        parameters: of the model.
-        rows: that it has learnt from.
-        tokens: positions of a row.
-        processor_seconds: of each training.
-        losses: the last mean loss of each training, in nats a target.
+        gates: Results of the library's gates on the holdout window.
+        holdout: Scores on the holdout window, with bootstrap intervals over days.
+        test: Scores on the later test window.
+        without_events: Scores on the test window with events shuffled between rows.
+        label_alone: Scores on the test window of the control without pre-training, if any.
+        champion: Scores of the champion on the same rows of the test window, if there is one.
+        parameters: Number of the model's parameters.
+        rows: Number of training rows.
+        tokens: Tokens per row.
+        processor_seconds: CPU seconds of each training.
+        losses: Final mean loss of each training, in nats per target.
     """
 
     gates: tuple[Gate, ...]
@@ -156,41 +156,41 @@ class Judged:
 
     @property
     def passed(self) -> bool:
-        """Whether it may serve."""
+        """Whether it passes every gate."""
         return all(gate.passed for gate in self.gates)
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What the trainings of a challenger have left, by name: CPU seconds, and the last mean loss."""
+class TrainingRecord:
+    """CPU seconds and final mean loss of a challenger's trainings, by name."""
 
     processor_seconds: dict[str, float]
     losses: dict[str, float]
 
 
 def classes_of(contract: Contract) -> int:
-    """How many classes the label has."""
+    """Return the number of the label's classes."""
     if isinstance(contract, RegressionContract):
         raise UserError(
-            f"{contract.name} predicts a number; the transformer predicts classes: train it for a "
-            "binary or a multiclass contract."
+            f"{contract.name} predicts a number, but the transformer predicts classes: use a binary or "
+            "multiclass contract."
         )
     return len(contract.label.classes) if isinstance(contract, MulticlassContract) else 2
 
 
 def challenge(
     problem: Problem, config: ChallengerConfig, folder: Path, champion: Champion | None = None
-) -> tuple[Challenger, Reference, Judged]:
-    """All of it, from raw tables to the gates.
+) -> tuple[Challenger, Reference, ChallengerResult]:
+    """Train and evaluate the challenger, from raw tables to the gates.
 
     Args:
-        problem: what it is about.
-        config: sizes.
-        folder: of checkpoints, logs and quarantined rows; a training that was cut short goes on.
-        champion: what answers features as the champion does; None where there is none.
+        problem: The problem to train for.
+        config: Size and training of the challenger.
+        folder: Folder for checkpoints, logs and quarantined rows; an interrupted training resumes from it.
+        champion: Predicts from features as the champion does; None if there is no champion.
 
     Returns:
-        The challenger, the tables that do not change, and what became of it.
+        The challenger, the reference tables, and the evaluation.
     """
     data = problem.digest()
     rows, events, _ = ingest_tables(
@@ -198,23 +198,23 @@ def challenge(
     )
     source = TokenSource.of(problem, rows, events)
     windows = windows_of(problem, rows)
-    challenger, spent = train_challenger(source, windows, config, folder)
+    challenger, record = train_challenger(source, windows, config, folder)
     control = None
     if config.control and config.pretraining:
-        alone = config.model_copy(update={"pretraining": 0})
-        control, _ = train_challenger(source, windows, alone, folder)
-    judged = judge(source, windows, config, challenger, spent, control, champion)
-    return challenger, events.reference, judged
+        label_alone = config.model_copy(update={"pretraining": 0})
+        control, _ = train_challenger(source, windows, label_alone, folder)
+    result = evaluate_challenger(source, windows, config, challenger, record, control, champion)
+    return challenger, events.reference, result
 
 
 def train_challenger(
     source: TokenSource, windows: TemporalSplit, config: ChallengerConfig, folder: Path
-) -> tuple[Challenger, Spent]:
-    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's later rows."""
+) -> tuple[Challenger, TrainingRecord]:
+    """Pre-train on the next token, fine-tune on the label, calibrate on the last fold's validation rows."""
     contract, fold = source.problem.contract, windows.folds[-1]
     label = labels_of(source.rows, contract)
-    learnt, held = evenly(fold.train, config.rows), evenly(fold.valid, config.rows)
-    raw = source.raw(learnt, config.events)
+    train, valid = evenly(fold.train, config.rows), evenly(fold.valid, config.rows)
+    raw = source.raw(train, config.events)
     vocabulary = learn_vocabulary(raw, classes_of(contract), config.events)
     tokens = encode(raw, vocabulary)
     model = ModelConfig(
@@ -224,13 +224,13 @@ def train_challenger(
         heads=config.heads,
         width=config.width,
     )
-    spent = Spent({}, {})
-    before: Path | None = None
-    for name, passes, targets in (
+    record = TrainingRecord({}, {})
+    last: Path | None = None
+    for name, epochs, targets in (
         ("pretraining", config.pretraining, next_tokens(tokens)),
-        ("finetuning", config.finetuning, label_tokens(tokens, label[learnt])),
+        ("finetuning", config.finetuning, label_tokens(tokens, label[train])),
     ):
-        steps = round(passes * (len(tokens) // config.batch))
+        steps = round(epochs * (len(tokens) // config.batch))
         if steps:
             training = TrainingConfig(
                 steps=steps,
@@ -241,28 +241,28 @@ def train_challenger(
                 checkpoint_every=steps,
             )
             run = RunConfig(model=model, training=training)
-            before = _run(run, Sequences(tokens, targets), folder, name, before)
-            done = json.loads((before / DONE).read_text(encoding="utf-8"))
-            spent.processor_seconds[name], spent.losses[name] = done["processor_seconds"], done["loss"]
+            last = _run(run, Sequences(tokens, targets), folder, name, last)
+            done = json.loads((last / DONE).read_text(encoding="utf-8"))
+            record.processor_seconds[name], record.losses[name] = done["processor_seconds"], done["loss"]
     trained = initial_model(model, 0)
-    if before is not None:
-        load_parameters(dict(trained.named_parameters()), before)
+    if last is not None:
+        load_parameters(dict(trained.named_parameters()), last)
     trainer = trainer_of(contract)
     uncalibrated = Challenger(trained.eval(), model, vocabulary, trainer.uncalibrated)
-    calibration = trainer.calibrate(uncalibrated.margins(source.tokens(held, vocabulary)), label[held])
-    return Challenger(trained, model, vocabulary, calibration), spent
+    calibration = trainer.calibrate(uncalibrated.margins(source.tokens(valid, vocabulary)), label[valid])
+    return Challenger(trained, model, vocabulary, calibration), record
 
 
-def judge(
+def evaluate_challenger(
     source: TokenSource,
     windows: TemporalSplit,
     config: ChallengerConfig,
     challenger: Challenger,
-    spent: Spent,
+    record: TrainingRecord,
     control: Challenger | None = None,
     champion: Champion | None = None,
-) -> Judged:
-    """The library's own evaluation and gates, and what the events of other rows are worth."""
+) -> ChallengerResult:
+    """Run the library's evaluation and gates, and measure what the event history contributes."""
     problem, rows, events = source.problem, source.rows, source.events
     contract = problem.contract
     features = build_features(problem.features, rows, events.events, events.reference)
@@ -291,58 +291,58 @@ def judge(
         return evaluate(label, answers.forecast, day, contract.costs, decision=answers.decision)
 
     def scored_test(model: Challenger, tokens: Tokens) -> Scored:
-        return scored(after, answers_to(model.forecast(tokens), contract))
+        return scored(test_rows, decide(model.forecast(tokens), contract))
 
-    answers = answers_to(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
+    answers = decide(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
     opponent = champion(features.iloc[windows.holdout]) if champion else None
     gates = run_gates(rows.iloc[windows.holdout], answers, opponent, evidence, contract)
-    after = evenly(windows.after, config.rows)
-    tokens = source.tokens(after, challenger.vocabulary)
-    others = tokens.copy()
-    positions = event_positions(source.raw(after[:1], config.events))
-    others[:, positions] = tokens[np.random.default_rng(0).permutation(len(tokens))][:, positions]
-    return Judged(
+    test_rows = evenly(windows.after, config.rows)
+    tokens = source.tokens(test_rows, challenger.vocabulary)
+    shuffled = tokens.copy()
+    positions = event_positions(source.raw(test_rows[:1], config.events))
+    shuffled[:, positions] = tokens[np.random.default_rng(0).permutation(len(tokens))][:, positions]
+    return ChallengerResult(
         gates=tuple(gates),
         holdout=scored(windows.holdout, answers),
         test=scored_test(challenger, tokens),
-        without_events=scored_test(challenger, others),
+        without_events=scored_test(challenger, shuffled),
         label_alone=scored_test(control, tokens) if control else None,
-        champion=scored(after, champion(features.iloc[after])) if champion else None,
+        champion=scored(test_rows, champion(features.iloc[test_rows])) if champion else None,
         parameters=sum(one.numel() for one in challenger.model.parameters()),
         rows=min(config.rows, len(windows.folds[-1].train)),
         tokens=tokens.shape[1],
-        processor_seconds=spent.processor_seconds,
-        losses=spent.losses,
+        processor_seconds=record.processor_seconds,
+        losses=record.losses,
     )
 
 
 def champion_answers(artifact: Artifact) -> Champion:
-    """The answers of an artifact of the registry to rows of features."""
+    """Return a function that predicts from features as a registered artifact does."""
     return partial(answers_of, artifact)
 
 
 def evenly(places: Ints, count: int) -> Ints:
-    """At most so many rows, spread evenly over time."""
+    """Select at most `count` rows, spread evenly over time."""
     if len(places) <= count:
         return places
     return places[np.linspace(0, len(places) - 1, count).astype(np.int64)]
 
 
 def next_tokens(tokens: Tokens) -> Tokens:
-    """Targets of pre-training: the token after each; none of the question for the label."""
+    """Return the targets of pre-training: the next token, except where the label is predicted."""
     none = np.full((len(tokens), 2), IGNORED)
     return np.concatenate([tokens[:, 1:-1], none], axis=1)
 
 
 def label_tokens(tokens: Tokens, label: Any) -> Tokens:
-    """Targets of fine-tuning: the label's class at the last position."""
+    """Return the targets of fine-tuning: the label's class at the last position."""
     targets = np.full_like(tokens, IGNORED)
     targets[:, -1] = label
     return targets
 
 
-def answers_to(forecast: Floats, contract: Contract) -> Answers:
-    """Forecasts, and what the contract's costs decide by them."""
+def decide(forecast: Floats, contract: Contract) -> Answers:
+    """Return forecasts with the decisions that minimise the contract's expected costs."""
     return Answers(forecast, cost_model_of(contract.costs).decide(forecast))
 
 
@@ -353,7 +353,7 @@ def token_frame(
     reference: Any,
     challenger: Challenger,
 ) -> pd.DataFrame:
-    """The tokens of rows, a column a position, for the probe that scrambles the future."""
+    """Return the tokens of rows as a frame, one column per position, for the leakage probe."""
     store = problem.features.offline_store(events, reference)
     raw = raw_fields(problem, rows, store, reference, challenger.vocabulary.events)
     tokens = encode(raw, challenger.vocabulary)
@@ -361,50 +361,53 @@ def token_frame(
 
 
 def windows_of(problem: Problem, rows: pd.DataFrame) -> TemporalSplit:
-    """The contract's windows as of the start of its test window."""
+    """Split the rows into the contract's windows, as of the start of its test window."""
     split = problem.contract.split
     decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     return cut(decided, known, split, split.test_start_at)
 
 
-def gate_lines(judged: Judged) -> str:
-    """The gates as text, one a line."""
-    return "".join(f"{gate.line}\n" for gate in judged.gates)
+def gate_lines(result: ChallengerResult) -> str:
+    """Format the gates, one per line."""
+    return "".join(f"{gate.line}\n" for gate in result.gates)
 
 
-def sentences(judged: Judged) -> list[str]:
-    """What was measured, in words, for a page."""
+def sentences(result: ChallengerResult) -> list[str]:
+    """Describe the result in sentences, for a page."""
 
-    def scores(of: Scored) -> str:
-        return ", ".join(
-            f"{fmt.metric_title(name)} {fmt.estimate(name, Estimate(of.scores[name], *of.intervals[name]))}"
+    def scores(scored: Scored) -> str:
+        estimates = {
+            name: Estimate(scored.scores[name], *scored.intervals[name])
             for name in SHOWN
-            if name in of.scores
+            if name in scored.scores
+        }
+        return ", ".join(
+            f"{fmt.metric_title(name)} {fmt.estimate(name, one)}" for name, one in estimates.items()
         )
 
     trained = " and ".join(
-        f"{fmt.count(seconds)} s of {TRAININGS[name]}" for name, seconds in judged.processor_seconds.items()
+        f"{fmt.count(seconds)} s of {TRAININGS[name]}" for name, seconds in result.processor_seconds.items()
     )
-    refused = [one for one in judged.gates if not one.passed]
-    size = f"{fmt.count(judged.parameters)} parameters learnt from {fmt.count(judged.rows)} rows"
-    said = [
-        f"{size} of {judged.tokens} tokens each, in {trained} (CPU).",
-        f"Test window: {scores(judged.test)}.",
-        f"The same with the events of other rows: {scores(judged.without_events)}.",
+    failed = [one for one in result.gates if not one.passed]
+    size = f"{fmt.count(result.parameters)} parameters learnt from {fmt.count(result.rows)} rows"
+    lines = [
+        f"{size} of {result.tokens} tokens each, in {trained} (CPU).",
+        f"Test window: {scores(result.test)}.",
+        f"The same with the events of other rows: {scores(result.without_events)}.",
     ]
-    if judged.label_alone:
-        said.append(f"Without pre-training, on the label alone: {scores(judged.label_alone)}.")
-    if judged.champion:
-        said.append(f"The champion, as of the same day, on the same rows: {scores(judged.champion)}.")
-    if not refused:
-        return [*said, "It passes every gate."]
-    return [*said, *(f"The gate *{one.name}* refuses it: {one.sentence}" for one in refused)]
+    if result.label_alone:
+        lines.append(f"Without pre-training, on the label alone: {scores(result.label_alone)}.")
+    if result.champion:
+        lines.append(f"The champion, as of the same day, on the same rows: {scores(result.champion)}.")
+    if not failed:
+        return [*lines, "It passes every gate."]
+    return [*lines, *(f"The gate *{one.name}* refuses it: {one.sentence}" for one in failed)]
 
 
 def _run(config: RunConfig, data: Sequences, folder: Path, name: str, start: Path | None) -> Path:
-    """One training; its folder, named by all that it depends on.
+    """Run a training unless it is complete already; return its folder, named by a digest of its inputs.
 
-    The folder holds checkpoints, and `DONE` once the training is complete; one that is, is not repeated.
+    The folder has the checkpoints, and `DONE` once the training is complete.
     """
     digest = hashlib.sha256(f"{yaml.safe_dump(config.model_dump())} {start and start.name}".encode())
     for part in (data.inputs, data.targets):
@@ -422,7 +425,7 @@ def _run(config: RunConfig, data: Sequences, folder: Path, name: str, start: Pat
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Tokens of a problem's rows by their places; the events are sorted once."""
+    """Returns tokens of a problem's rows by row position; it sorts the events only once."""
 
     problem: Problem
     rows: pd.DataFrame
@@ -431,7 +434,7 @@ class TokenSource:
 
     @classmethod
     def of(cls, problem: Problem, rows: pd.DataFrame, events: EventTables) -> TokenSource:
-        """Of validated tables."""
+        """Create it from validated tables."""
         return cls(problem, rows, events, problem.features.offline_store(events.events, events.reference))
 
     def raw(self, places: Ints, count: int) -> dict[str, RawField]:

@@ -1,4 +1,4 @@
-"""What a training is told: the model, how it is divided among processes, and how long it trains. No torch."""
+"""Settings of a training: the model, its parallel layout, and the optimisation. It does not import torch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fivestage.common.errors import UserError
 from fivestage.contract.strict_model import StrictModel
 
 Count = Annotated[int, Field(ge=1)]
-CHUNKS = 2  # stages of one process in the interleaved schedule
+CHUNKS = 2  # stages per process in the interleaved schedule
 
 
 class ModelConfig(StrictModel):
-    """A decoder-only transformer.
+    """Sizes of a decoder-only transformer.
 
     Args:
-        vocabulary: number of tokens.
-        context: positions of a sequence.
-        layers: blocks.
-        heads: of attention; they divide the width.
-        width: of the residual stream.
+        vocabulary: Number of distinct tokens.
+        context: Tokens per sequence.
+        layers: Number of blocks.
+        heads: Attention heads; the width must be a multiple.
+        width: Width of the residual stream.
     """
 
     vocabulary: Count
@@ -40,16 +40,16 @@ class ModelConfig(StrictModel):
 
 
 class ParallelConfig(StrictModel):
-    """How a model and its batches are divided; dp x tp x pp processes are needed.
+    """The parallel layout of a training on dp x tp x pp processes.
 
     Args:
-        dp: groups of processes that see different rows of a batch.
-        zero: what they divide: 0 nothing (DDP), 1 optimizer state, 2 gradients too, 3 parameters too.
-        replicas: of zero 2 and 3: so many copies of what is divided (HSDP); they divide dp.
-        tp: processes that divide each matrix.
-        pp: processes that divide the layers.
-        schedule: of the pipeline.
-        microbatches: into which each process divides its rows: a pipeline's, or accumulated gradients.
+        dp: Data parallel: parts of a batch that are processed in parallel.
+        zero: What dp shards: 0 nothing (DDP), 1 optimizer state, 2 also gradients, 3 also parameters.
+        replicas: With zero 2 or 3, copies of the shards (HSDP); dp must be a multiple.
+        tp: Tensor parallel: processes that share each matrix.
+        pp: Pipeline parallel: processes that share the layers.
+        schedule: Schedule of the pipeline.
+        microbatches: Microbatches per process, for the pipeline or for gradient accumulation.
     """
 
     dp: Count = 1
@@ -62,12 +62,12 @@ class ParallelConfig(StrictModel):
 
     @property
     def processes(self) -> int:
-        """How many it takes."""
+        """Number of processes."""
         return self.dp * self.tp * self.pp
 
     @property
     def chunks(self) -> int:
-        """Stages of one process."""
+        """Stages per process."""
         return CHUNKS if self.pp > 1 and self.schedule == "interleaved" else 1
 
     @model_validator(mode="after")
@@ -75,30 +75,30 @@ class ParallelConfig(StrictModel):
         if self.dp % self.replicas:
             raise ValueError(f"dp {self.dp} is not a multiple of replicas {self.replicas}")
         if self.replicas > 1 and self.zero < 2:  # noqa: PLR2004 (as the paper numbers them)
-            raise ValueError("replicas are of zero 2 and 3: zero 0 and 1 replicate the parameters anyway")
+            raise ValueError("replicas need zero 2 or 3: zero 0 and 1 replicate the parameters anyway")
         if self.tp > 1 and self.dp > 1 and self.zero < 2:  # noqa: PLR2004
-            raise ValueError("tp beside dp takes zero 2 or 3: DDP does not average tensors divided by tp")
+            raise ValueError("tp with dp needs zero 2 or 3: DDP does not average tensors sharded by tp")
         if self.microbatches < self.pp:
-            raise ValueError(f"a pipeline of {self.pp} stages takes {self.pp} microbatches or more")
+            raise ValueError(f"a pipeline of {self.pp} stages needs at least {self.pp} microbatches")
         return self
 
 
 class TrainingConfig(StrictModel):
-    """One training.
+    """Settings of one training.
 
     Args:
-        steps: updates of the parameters.
-        batch: sequences of an update, of all processes together.
-        learning_rate: AdamW's highest, reached after `warmup` steps, falling to a tenth by a cosine.
-        warmup: steps.
-        weight_decay: AdamW's.
-        seed: of the first parameters and of the order of the data.
-        precision: of the arithmetic; parameters and optimizer stay in float32.
-        recompute: activations are computed again in the backward pass rather than kept.
-        compile: blocks are compiled.
-        parallel: how it is divided.
-        checkpoint_every: steps between checkpoints; 0: none.
-        keep: newest checkpoints that stay.
+        steps: Number of parameter updates.
+        batch: Global batch size in sequences.
+        learning_rate: Peak learning rate of AdamW after the warm-up; a cosine then reduces it to a tenth.
+        warmup: Steps of linear warm-up.
+        weight_decay: Weight decay of AdamW.
+        seed: Seed of the initial parameters and of the order of the data.
+        precision: Precision of the arithmetic; parameters and optimizer state stay in float32.
+        recompute: Whether to recompute activations in the backward pass instead of keeping them.
+        compile: Whether to compile the blocks.
+        parallel: The parallel layout.
+        checkpoint_every: Steps between checkpoints; 0 for none.
+        keep: Number of newest checkpoints to keep.
     """
 
     steps: Count
@@ -120,20 +120,20 @@ class TrainingConfig(StrictModel):
         if self.batch % parts:
             raise ValueError(
                 f"batch {self.batch} is not a multiple of dp x microbatches = {parts}: "
-                "each process takes equally many rows"
+                "each process needs the same number of rows"
             )
         return self
 
 
 class RunConfig(StrictModel):
-    """A file of settings: the model and its training."""
+    """The content of a settings file: model and training."""
 
     model: ModelConfig
     training: TrainingConfig
 
 
 def load_config(path: Path) -> RunConfig:
-    """The settings of a YAML file."""
+    """Load the settings from a YAML file."""
     try:
         return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""`make demo-distributed`: equal losses, the ring, the bubble, kills and what follows, the plan; a page."""
+"""`make demo-distributed`: a page on equal losses, ring all-reduce, pipeline bubbles and recovery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ from fivestage.reporting.plot_style import LINE, MARKERS, SERIES, chart
 from fivestage.reporting.render import FOLDER as LIBRARY
 from fivestage_distributed.bubble import SCHEDULES, Bubble, measure_bubble
 from fivestage_distributed.configuration import ParallelConfig, RunConfig, TrainingConfig
-from fivestage_distributed.equality import CONTROL, LAYOUTS, MODEL, Compared, Held, alone, compare
+from fivestage_distributed.equality import (
+    CONTROL,
+    LAYOUTS,
+    MODEL,
+    HeldBytes,
+    LayoutComparison,
+    alone,
+    compare,
+)
 from fivestage_distributed.launch import FINISHED
 from fivestage_distributed.plan.search import daly_interval, goodput_of_failures
 from fivestage_distributed.processes import LocalNodes, disturbed_difference, free_port, local_nodes
@@ -32,27 +40,27 @@ from fivestage_distributed.ring import AlphaBeta, RingTime, fit_alpha_beta, meas
 from fivestage_distributed.training import toy_sequences
 
 RECORD, MEASURED = "measured.json", "measured here"
-GPU, NOT_MEASURED = "gpu.json", "Not measured: no GPU was at hand."  # `make bench-gpu` leaves the record
+GPU, NOT_MEASURED = "gpu.json", "Not measured: no GPU was available."  # `make bench-gpu` writes the record
 PAGE = REPORTS / "distributed" / "index.html"
-BATCH, STEPS, EVERY, PAUSE = 16, 60, 10, 0.05  # of the training that is killed; seconds
+BATCH, STEPS, EVERY, PAUSE = 16, 60, 10, 0.05  # of the killed training: EVERY in steps, PAUSE in seconds
 HOUR = 3_600
 RING, PIPELINE = 4, 4  # processes
 
 
 @dataclass(frozen=True)
 class Killed:
-    """A training that was killed and went on by itself.
+    """A training that was killed and recovered by itself.
 
     Args:
-        what: was killed.
-        at: the step that had been reached.
-        resumed: the step from which it went on.
-        error: largest relative difference of any loss from the undisturbed training.
-        seconds: from the kill to the next new step.
-        goodput: share of the time from the first step to the last that went into steps that stayed.
-        modelled: the same by `goodput_of_failures`, of the measured checkpoint and restart.
-        checkpoint: seconds that a checkpoint has kept the training waiting, the mean.
-        lines: step and seconds since the first, of each loss as it was written.
+        what: What was killed, "worker" or "node".
+        at: The step that it had reached.
+        resumed: The step from which it resumed.
+        error: Largest relative difference of any loss from the undisturbed training.
+        seconds: Seconds from the kill to the next logged step.
+        goodput: Share of the time from first to last step that was not lost.
+        modelled: Goodput by `goodput_of_failures`, with the measured checkpoint and restart times.
+        checkpoint: Mean seconds that a checkpoint blocks the training.
+        lines: Seconds since the first step, and step, of each logged loss.
     """
 
     what: str
@@ -67,16 +75,16 @@ class Killed:
 
     @property
     def interval(self) -> float:
-        """Seconds between checkpoints that lose the least where something fails every hour (Daly 2006)."""
+        """Optimal seconds between checkpoints with a failure per hour (Daly 2006)."""
         return daly_interval(self.checkpoint, HOUR)
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """All that was measured."""
+    """All measurements of the demonstration."""
 
-    whole: Held
-    compared: tuple[Compared, ...]
+    whole: HeldBytes
+    compared: tuple[LayoutComparison, ...]
     control: float
     ring: tuple[RingTime, ...]
     fit: AlphaBeta
@@ -87,14 +95,14 @@ class Demonstration:
 
 
 def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
-    """Train in two processes, kill a worker or a node at a random step, and let the training go on."""
+    """Train in two processes, kill a worker or a node at a random step, and let the training recover."""
     parallel = ParallelConfig(dp=2, zero=3)
     training = TrainingConfig(steps=STEPS, batch=BATCH, parallel=parallel, checkpoint_every=EVERY, keep=3)
     config, data = RunConfig(model=MODEL, training=training), toy_sequences(MODEL.vocabulary, MODEL.context)
     with tempfile.TemporaryDirectory() as folder:
         count = 2 if what == "node" else 1
         with local_nodes(LocalNodes(Path(folder), count, free_port(), PAUSE), config, data) as nodes:
-            nodes.wait_for_step(random.Random(seed).randint(15, 45))  # noqa: S311 (no secret)
+            nodes.wait_for_step(random.Random(seed).randint(15, 45))  # noqa: S311 (not a secret)
             killed = time.time()
             if what == "node":
                 nodes.kill_node(1)
@@ -108,9 +116,9 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
     before = max(place for place, line in enumerate(lines) if line["time"] <= killed) + 1
     reached, resumed = round(lines[before - 1]["step"]), round(lines[before]["step"])
     again = next(line["time"] for line in lines if line["time"] > killed)
-    apart = np.diff([line["time"] for line in lines[:before]])
-    step = float(np.median(apart))
-    spent = lines[-1]["time"] - lines[0]["time"]
+    intervals = np.diff([line["time"] for line in lines[:before]])
+    step = float(np.median(intervals))
+    elapsed = lines[-1]["time"] - lines[0]["time"]
     work = step * (STEPS - 1)
     return Killed(
         what,
@@ -118,7 +126,7 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
         resumed,
         disturbed_difference(lines, list(expected)),
         again - killed,
-        work / spent,
+        work / elapsed,
         goodput_of_failures(work, cost * STEPS / EVERY, 1, again - killed, EVERY * step),
         cost,
         tuple((line["time"] - lines[0]["time"], round(line["step"])) for line in lines),
@@ -126,31 +134,31 @@ def kill(what: str, expected: Sequence[float], seed: int) -> Killed:
 
 
 def measure(say: Callable[[str], None] = print) -> Demonstration:
-    """Measure all of it on this machine."""
+    """Run all measurements on this machine."""
     start = time.perf_counter()
     losses, whole = alone()
     say(f"One process: {len(losses)} steps, loss {losses[0]:.3f} to {losses[-1]:.3f}.")
-    found = {}
+    comparisons = {}
     for one in compare(losses):
-        found[one.layout] = one
+        comparisons[one.layout] = one
         say(f"  {one.layout:48} largest relative error {one.error:.1e}")
-    control = found[CONTROL].error
-    compared = [found[layout] for layout in LAYOUTS]
+    control = comparisons[CONTROL].error
+    compared = [comparisons[layout] for layout in LAYOUTS]
     ring = measure_ring(RING)
     fit = fit_alpha_beta(ring, RING)
     say(
-        f"Ring of {RING}: each sends {ring[-1].sent / ring[-1].size:g} of the message; "
-        f"{fit.alpha * 1e6:.0f} microseconds a send, {fit.bandwidth / 1e9:.2f} GB/s."
+        f"Ring of {RING}: each process sends {ring[-1].sent / ring[-1].size:g} of the message; "
+        f"{fit.alpha * 1e6:.0f} microseconds per send, {fit.bandwidth / 1e9:.2f} GB/s."
     )
     bubbles = tuple(measure_bubble(schedule, PIPELINE) for schedule in SCHEDULES)
     for bubble in bubbles:
-        said = f"bubble {bubble.fitted:.2f} microbatches; the formula says {bubble.expected:g}"
-        say(f"  {bubble.schedule:18} {said}")
+        measured = f"bubble of {bubble.fitted:.2f} microbatches; {bubble.expected:g} by the formula"
+        say(f"  {bubble.schedule:18} {measured}")
     killed = tuple(kill(what, losses, seed) for seed, what in enumerate(("worker", "node")))
-    for death in killed:
+    for recovered in killed:
         say(
-            f"A {death.what} killed at step {death.at}: on from step {death.resumed} after "
-            f"{death.seconds:.1f} s; largest relative error of a loss {death.error:.1e}."
+            f"A {recovered.what} killed at step {recovered.at}: resumed from step {recovered.resumed} after "
+            f"{recovered.seconds:.1f} s; largest relative error of a loss {recovered.error:.1e}."
         )
     seconds = time.perf_counter() - start
     return Demonstration(
@@ -159,17 +167,17 @@ def measure(say: Callable[[str], None] = print) -> Demonstration:
 
 
 def write_page(found: Demonstration, path: Path = PAGE) -> Path:
-    """Write what was measured as a page with plots, which loads nothing from anywhere."""
+    """Write the measurements as a self-contained page with plots."""
     environment = Environment(
         loader=FileSystemLoader([Path(__file__).parent, LIBRARY]), autoescape=True, undefined=StrictUndefined
     )
-    drawn = {
+    drawings = {
         "memory": memory_plot(found),
         "ring": ring_plot(found),
         "bubble": bubble_plot(found),
         "killed": killed_plot(found),
     }
-    plots = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 (our own)
+    plots = {name: Markup(svg) for name, svg in drawings.items()}  # noqa: S704 (our own)
     gpu = path.with_name(GPU)
     on_gpu = json.loads(gpu.read_text(encoding="utf-8"))["sentences"] if gpu.exists() else [NOT_MEASURED]
     text = environment.get_template("demonstration.html.j2").render(
@@ -181,7 +189,7 @@ def write_page(found: Demonstration, path: Path = PAGE) -> Path:
 
 
 def machine() -> str:
-    """What the numbers were measured on."""
+    """Describe the machine of the measurements."""
     memory = psutil.virtual_memory().total / 2**30
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, {versions}"
@@ -189,7 +197,7 @@ def machine() -> str:
 
 @chart
 def memory_plot(found: Demonstration) -> Figure:
-    """Bytes that a process holds, by layout."""
+    """Plot the bytes that a process holds, by layout."""
     figure = Figure(figsize=(7.2, 4.4))
     axes = figure.add_subplot()
     names = ["one process", *(one.layout for one in found.compared)]
@@ -205,13 +213,13 @@ def memory_plot(found: Demonstration) -> Figure:
     return figure
 
 
-def _total(held: Held) -> int:
+def _total(held: HeldBytes) -> int:
     return held.parameters + held.gradients + held.optimizer
 
 
 @chart
 def ring_plot(found: Demonstration) -> Figure:
-    """Time of an all-reduce by size of the message: the ring, the library, and the fitted model."""
+    """Plot the time of an all-reduce by message size: ring, library and fitted model."""
     figure = Figure(figsize=(7.2, 3.2))
     axes = figure.add_subplot()
     sizes = [one.size for one in found.ring]
@@ -233,7 +241,7 @@ def ring_plot(found: Demonstration) -> Figure:
 
 @chart
 def bubble_plot(found: Demonstration) -> Figure:
-    """Time of a step by microbatches: measured, and as the formula says."""
+    """Plot the time of a step by microbatches: measured, and by the formula."""
     figure = Figure(figsize=(7.2, 3.2))
     axes = figure.add_subplot()
     for colour, marker, one in zip(SERIES, MARKERS, found.bubbles, strict=False):
@@ -241,14 +249,14 @@ def bubble_plot(found: Demonstration) -> Figure:
         slope = np.polyfit(counts, list(one.seconds.values()), 1)[0]
         axes.plot(counts, list(one.seconds.values()), marker, color=colour, label=one.schedule)
         axes.plot(counts, slope * (counts + one.expected), color=colour, linewidth=0.8)
-    axes.set(xlabel="microbatches of a step", ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="microbatches per step", ylabel="seconds", xlim=(0, None), ylim=(0, None))
     axes.legend()
     return figure
 
 
 @chart
 def killed_plot(found: Demonstration) -> Figure:
-    """Steps over time of the trainings that were killed."""
+    """Plot the steps over time of the trainings that were killed."""
     figure = Figure(figsize=(7.2, 3.0))
     axes = figure.add_subplot()
     for colour, one in zip(SERIES, found.killed, strict=False):

@@ -1,4 +1,4 @@
-"""Whether every layout's losses are those of one process, and what each process then holds."""
+"""Compares the losses of every parallel layout with those of one process, and the memory it needs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTROL = "DDP, 2 processes, without the sync of gradients"
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldBytes:
     """Bytes that a process holds after a step."""
 
     parameters: int
@@ -52,8 +52,8 @@ class Held:
     optimizer: int
 
 
-def held(trained: Trained) -> Held:
-    """Count what one process holds of parameters, gradients and optimizer state."""
+def held_bytes(trained: Trained) -> HeldBytes:
+    """Count the bytes of parameters, gradients and optimizer state in this process."""
     parameters = list(trained.part.parameters().values())
     optimizer = trained.optimizer
     own = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
@@ -64,7 +64,7 @@ def held(trained: Trained) -> Held:
         if isinstance(value, torch.Tensor) and value.dim()
     ]
     gradients = [one.grad for one in parameters if one.grad is not None]
-    return Held(*(sum(map(_bytes, some)) for some in (parameters, gradients, moments)))
+    return HeldBytes(*(sum(map(_bytes, tensors)) for tensors in (parameters, gradients, moments)))
 
 
 def _bytes(tensor: torch.Tensor) -> int:
@@ -74,64 +74,66 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 def curve(
     parallel: ParallelConfig, steps: int = STEPS, *, layers: int = MODEL.layers, synced: bool = True
-) -> tuple[list[float], Held]:
-    """The losses of a layout on the toy sequences, and what this process holds; it is one of a group."""
+) -> tuple[list[float], HeldBytes]:
+    """Train a layout on the toy sequences, in a process group; return losses and this process's bytes."""
     training = TrainingConfig(steps=steps, batch=BATCH, parallel=parallel)
     data = toy_sequences(MODEL.vocabulary, MODEL.context)
     begin = None if synced else drop_gradient_sync
     model = MODEL.model_copy(update={"layers": layers})
     trained = train(model, training, data, torch.device("cpu"), begin=begin)
-    return trained.losses, held(trained)
+    return trained.losses, held_bytes(trained)
 
 
 def difference(losses: list[float], expected: list[float]) -> float:
-    """The largest relative error of a curve."""
+    """Return the largest relative difference between two loss curves."""
     return float(np.max(np.abs(np.array(losses) / np.array(expected) - 1)))
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A layout beside one process.
+class LayoutComparison:
+    """A layout compared with training in one process.
 
     Args:
-        layout: its name.
-        processes: how many it took.
-        error: the largest relative error of a loss.
-        held: bytes, by rank.
+        layout: Name of the layout.
+        processes: Number of processes.
+        error: Largest relative difference of any loss.
+        held: Bytes that each process holds, by rank.
     """
 
     layout: str
     processes: int
     error: float
-    held: tuple[Held, ...]
+    held: tuple[HeldBytes, ...]
 
 
-def compare(expected: list[float], layouts: Sequence[str] = (*LAYOUTS, CONTROL)) -> Iterator[Compared]:
-    """Train layouts, all those of as many processes one after the other in the same processes."""
+def compare(
+    expected: list[float], layouts: Sequence[str] = (*LAYOUTS, CONTROL)
+) -> Iterator[LayoutComparison]:
+    """Train layouts and compare them; layouts with the same number of processes share a process group."""
     by_count: dict[int, list[str]] = {}
     for name in layouts:
         by_count.setdefault(_parallel(name).processes, []).append(name)
     for count, names in by_count.items():
-        found = run_processes(count, _curves, names, len(expected))
-        for name, ranks in zip(names, zip(*found, strict=True), strict=True):
+        by_rank = run_processes(count, _curves, names, len(expected))
+        for name, ranks in zip(names, zip(*by_rank, strict=True), strict=True):
             layers = _layers(_parallel(name))
             whole = expected if layers == MODEL.layers else alone(len(expected), layers)[0]
             worst = max(difference(losses, whole) for losses, _ in ranks)
-            yield Compared(name, count, worst, tuple(one for _, one in ranks))
+            yield LayoutComparison(name, count, worst, tuple(one for _, one in ranks))
 
 
-def alone(steps: int = STEPS, layers: int = MODEL.layers) -> tuple[list[float], Held]:
-    """The losses of one process, and what it holds."""
+def alone(steps: int = STEPS, layers: int = MODEL.layers) -> tuple[list[float], HeldBytes]:
+    """Train in one process; return its losses and its bytes."""
     return run_processes(1, partial(curve, layers=layers), ParallelConfig(), steps)[0]  # type: ignore[no-any-return]
 
 
-def _curves(names: list[str], steps: int) -> list[tuple[list[float], Held]]:
+def _curves(names: list[str], steps: int) -> list[tuple[list[float], HeldBytes]]:
     layouts = ((_parallel(name), name != CONTROL) for name in names)
     return [curve(one, steps, layers=_layers(one), synced=synced) for one, synced in layouts]
 
 
 def _layers(parallel: ParallelConfig) -> int:
-    """Of the model: one at least for each stage."""
+    """Return the number of layers, at least one for each stage."""
     return max(MODEL.layers, parallel.pp * parallel.chunks)
 
 

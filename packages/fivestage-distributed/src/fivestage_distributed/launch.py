@@ -1,8 +1,8 @@
-"""How a training is started on this node, in one process, in several or as one node of several; and its work.
+"""Starts a training in one process, in several, or on one node of several; and runs a worker process.
 
-The one file that reads the environment. `torchrun` tells a process its place in RANK, WORLD_SIZE and
-LOCAL_RANK; a process without them is alone. On a cluster a pod starts `torchrun` as one node of several:
-ZenML's step operator and an Indexed Job say which.
+Only this module reads the environment. `torchrun` passes a process its rank in RANK, WORLD_SIZE and
+LOCAL_RANK; without them there is only one process. On a cluster each pod starts `torchrun` as one node;
+ZenML's step operator or an Indexed Job sets the node's index.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ WORKER = ("-m", "fivestage_distributed", "worker")
 
 
 @dataclass(frozen=True)
-class Place:
-    """A process among all."""
+class WorkerRank:
+    """The rank of this process among all processes of the training."""
 
     rank: int = 0
     world: int = 1
@@ -38,8 +38,8 @@ class Place:
     restarts: int = 0
 
     @classmethod
-    def read(cls, environment: Mapping[str, str] = os.environ) -> Place:
-        """As `torchrun` tells it."""
+    def read(cls, environment: Mapping[str, str] = os.environ) -> WorkerRank:
+        """Read it from the variables that `torchrun` sets."""
         return cls(
             *(
                 int(environment.get(name, default))
@@ -55,7 +55,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Node:
-    """A pod among those of one training; `address` is that of node 0, which holds the rendezvous."""
+    """One node of a training; `address` is that of node 0, which hosts the rendezvous."""
 
     index: int = 0
     count: int = 1
@@ -64,7 +64,7 @@ class Node:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Node:
-        """As the cluster tells it: ZenML's names, or our own Job's; one node where it tells nothing."""
+        """Read it from the variables of ZenML or of our own Job; without them there is one node."""
         for count, address, port in (
             ("ZENML_KUBERNETES_POD_COUNT", "ZENML_KUBERNETES_MAIN_ADDRESS", "ZENML_KUBERNETES_MAIN_PORT"),
             ("NODE_COUNT", "MAIN_ADDRESS", "MAIN_PORT"),
@@ -74,7 +74,7 @@ class Node:
                 continue
             if "JOB_COMPLETION_INDEX" not in environment:
                 raise UserError(
-                    f"{count} is {nodes}, but JOB_COMPLETION_INDEX is not set: is it an Indexed Job?"
+                    f"{count} is {nodes}, but JOB_COMPLETION_INDEX is not set: run it as an Indexed Job."
                 )
             index = int(environment["JOB_COMPLETION_INDEX"])
             return cls(index, nodes, environment[address], int(environment.get(port, cls.port)))
@@ -82,52 +82,52 @@ class Node:
 
 
 def torchrun_arguments(node: Node, processes: int, restarts: int) -> list[str]:
-    """How `torchrun` is started on a node."""
-    same = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
+    """Return the arguments of `torchrun` on a node."""
+    common = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
     if node.count == 1:
-        return ["--standalone", "--local-addr=localhost", *same]  # a container's own name may mean nothing
-    holds = "true" if node.index == 0 else "false"  # inference by host name can fail
+        return ["--standalone", "--local-addr=localhost", *common]  # a container may not resolve its own name
+    is_host = "true" if node.index == 0 else "false"  # inferring it from the host name can fail
     return [
         f"--nnodes={node.count}",
-        *same,
+        *common,
         "--rdzv-backend=c10d",
         f"--rdzv-endpoint={node.address}:{node.port}",
         "--rdzv-id=fivestage",
-        f"--rdzv-conf=is_host={holds},join_timeout=600",
+        f"--rdzv-conf=is_host={is_host},join_timeout=600",
     ]
 
 
 def torchrun_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of `torchrun`, in which restarts work.
+    """Return an environment for `torchrun` in which restarts work.
 
-    The workers' store must not be the rendezvous' own: a restart would find the keys of the workers before it
-    (measured: docs/measured.md).
+    The workers must not share the store of the rendezvous: restarted workers would find the keys of the
+    previous ones.
     """
-    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
-    return {**own, **environment}
+    defaults = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    return {**defaults, **environment}
 
 
 def command(config: Path, worker: Sequence[str], node: Node) -> list[str]:
-    """The words that start a node's part of a training."""
+    """Return the command that starts a node's part of a training."""
     processes = load_config(config).training.parallel.processes
-    each, rest = divmod(processes, node.count)
-    if rest:
+    per_node, remainder = divmod(processes, node.count)
+    if remainder:
         raise UserError(f"{config}: {processes} processes cannot be divided evenly among {node.count} nodes.")
     module = [*WORKER, str(config), *worker]
     if processes == 1:
         return [sys.executable, *module]
-    options = torchrun_arguments(node, each, RESTARTS)
+    options = torchrun_arguments(node, per_node, RESTARTS)
     return [sys.executable, "-m", "torch.distributed.run", *options, *module]
 
 
 def launch(config: Path, worker: Sequence[str]) -> None:
-    """Become the command, in the environment that the cluster, or a person, has made."""
-    words = command(config, worker, Node.read())
-    os.execve(words[0], words, torchrun_environment())  # noqa: S606 (no shell is wanted)
+    """Replace this process with the command that starts this node's part of a training."""
+    arguments = command(config, worker, Node.read())
+    os.execve(arguments[0], arguments, torchrun_environment())  # noqa: S606 (no shell needed)
 
 
 def prepare(folder: Path, config: RunConfig, inputs: Ints, targets: Ints) -> tuple[Path, Path]:
-    """Write the settings and the sequences that a training reads; their paths."""
+    """Write the settings and the sequences of a training; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, data = folder / "run.yaml", folder / "sequences.npz"
     settings.write_text(yaml.safe_dump(config.model_dump()), encoding="utf-8")
@@ -138,41 +138,41 @@ def prepare(folder: Path, config: RunConfig, inputs: Ints, targets: Ints) -> tup
 def run_training(
     folder: Path, config: RunConfig, inputs: Ints, targets: Ints, parameters: Path | None = None
 ) -> None:
-    """Train to the end: in this process where one is enough, else in as many as `parallel` names.
+    """Run a training to its end, in this process or in as many as `parallel` requires.
 
     Args:
-        folder: of the settings, the sequences, the checkpoints and the losses.
-        config: the settings.
-        inputs: sequences x positions, tokens.
-        targets: in the same shape.
-        parameters: folder of checkpoints whose parameters come first; None: the seed's.
+        folder: Folder for settings, sequences, checkpoints and losses.
+        config: The settings.
+        inputs: Tokens, sequences x positions.
+        targets: Target tokens in the same shape.
+        parameters: Folder of checkpoints with the initial parameters; None to initialise from the seed.
     """
     settings, data = prepare(folder, config, inputs, targets)
     if config.training.parallel.processes == 1:
         work(settings, data, folder, parameters=parameters)
         return
-    given = [str(data), str(folder), *([f"--parameters-of={parameters}"] if parameters else [])]
-    subprocess.run(command(settings, given, Node()), env=torchrun_environment(), check=True)  # noqa: S603 (ours)
+    arguments = [str(data), str(folder), *([f"--parameters-of={parameters}"] if parameters else [])]
+    subprocess.run(command(settings, arguments, Node()), env=torchrun_environment(), check=True)  # noqa: S603 (our own)
 
 
 def losses_of(folder: Path) -> list[dict[str, float]]:
-    """The lines that a training has logged so far; steps that were done again are there again."""
+    """Read the log lines of a training so far; repeated steps have several lines."""
     path = folder / LOSSES
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def work(config: Path, data: Path, output: Path, pause: float = 0.0, parameters: Path | None = None) -> None:
-    """What one process of a training does: train, and append each step's loss to a log in the output folder.
+    """Run one process of a training; rank 0 appends the loss of each step to a log in the output folder.
 
     Args:
-        config: the file of settings.
-        data: sequences.npz, with inputs and targets.
-        output: folder of checkpoints and losses.
-        pause: seconds to sleep after a step, to be killed in.
-        parameters: folder of checkpoints whose parameters come first; None: the seed's.
+        config: The settings file.
+        data: sequences.npz with inputs and targets.
+        output: Folder for checkpoints and losses.
+        pause: Seconds to sleep after each step, so that a test can kill the process there.
+        parameters: Folder of checkpoints with the initial parameters; None to initialise from the seed.
     """
-    import torch  # whoever only starts `torchrun` needs no torch
+    import torch  # imported here, as starting `torchrun` does not need it
     import torch.distributed as dist
 
     from fivestage_distributed.training import Sequences, process_group, train
@@ -181,7 +181,7 @@ def work(config: Path, data: Path, output: Path, pause: float = 0.0, parameters:
     with np.load(data) as arrays:
         sequences = Sequences(arrays["inputs"], arrays["targets"])
     output.mkdir(parents=True, exist_ok=True)
-    restarts = Place.read().restarts
+    restarts = WorkerRank.read().restarts
 
     def report(step: int, loss: float) -> None:
         if dist.get_rank() == 0:
@@ -191,7 +191,7 @@ def work(config: Path, data: Path, output: Path, pause: float = 0.0, parameters:
         time.sleep(pause)
 
     with process_group() as device:
-        done = train(
+        trained = train(
             run.model,
             run.training,
             sequences,
@@ -205,5 +205,10 @@ def work(config: Path, data: Path, output: Path, pause: float = 0.0, parameters:
         dist.all_reduce(memory, dist.ReduceOp.MAX)
         if dist.get_rank() == 0:
             name = torch.cuda.get_device_name() if cuda else ""
-            found = {"blocked": done.blocked, "first": done.first, "device": name, "memory": int(memory)}
-            (output / FINISHED).write_text(json.dumps(found), encoding="utf-8")
+            record = {
+                "blocked": trained.blocked,
+                "first": trained.first,
+                "device": name,
+                "memory": int(memory),
+            }
+            (output / FINISHED).write_text(json.dumps(record), encoding="utf-8")

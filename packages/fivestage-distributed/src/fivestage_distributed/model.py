@@ -1,4 +1,4 @@
-"""A decoder-only transformer (pre-norm; Radford et al. 2019), of which a pipeline's stage may be a part."""
+"""A decoder-only transformer (pre-norm; Radford et al. 2019) that can be cut into pipeline stages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 from fivestage_distributed.configuration import ModelConfig
 
-IGNORED = -100  # targets that count for nothing, as `cross_entropy` has them
+IGNORED = -100  # target that the loss ignores; the default of `cross_entropy`
 
 
 class Attention(nn.Module):
-    """Causal self-attention. Heads are counted by the matrices' size, of which `tp` may have left a part."""
+    """Causal self-attention; the number of heads follows from the matrices, which `tp` may have divided."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class Attention(nn.Module):
             for linear in (self.query, self.key, self.value)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        found: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
-        return found
+        projected: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
+        return projected
 
 
 class Block(nn.Module):
-    """Attention, then two linear layers, each added to the residual stream."""
+    """A transformer block: attention, then two linear layers, each added to the residual stream."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens to logits of the next token; a stage lacks what other stages have."""
+    """Maps tokens to logits of the next token; a pipeline stage has only its own layers."""
 
     def __init__(self, config: ModelConfig, *, recompute: bool = False) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Transformer(nn.Module):
         return x
 
     def keep_stage(self, stage: int, stages: int) -> Transformer:
-        """Drop the layers of all other stages; names of parameters stay, and so do checkpoints."""
+        """Drop the layers of all other stages; parameters keep their names, so checkpoints stay valid."""
         layers = len(self.blocks)
         if layers < stages:
             raise ValueError(f"{layers} layers cannot be divided among {stages} stages")
@@ -97,7 +97,7 @@ class Transformer(nn.Module):
 
 
 def initial_model(config: ModelConfig, seed: int, *, recompute: bool = False) -> Transformer:
-    """The model before training, the same in every process."""
+    """Return the untrained model of a seed, the same in every process."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(config, recompute=recompute)

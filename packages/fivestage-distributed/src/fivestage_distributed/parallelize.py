@@ -1,4 +1,4 @@
-"""A model divided among processes by torch's own means: DDP, FSDP2, tensor parallel, pipeline stages."""
+"""Divides a model among processes with torch's DDP, FSDP2, tensor parallelism and pipeline stages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fivestage_distributed.checkpoints import load_parameters
 from fivestage_distributed.configuration import ModelConfig, ParallelConfig, TrainingConfig
 from fivestage_distributed.model import Transformer, initial_model
 
-TENSOR_PARALLEL = {  # Shoeybi et al. 2019: columns, then rows, so that a block needs two sums
+TENSOR_PARALLEL = {  # Shoeybi et al. 2019: columns, then rows, so that a block needs two all-reduces
     "attention.query": ColwiseParallel(),
     "attention.key": ColwiseParallel(),
     "attention.value": ColwiseParallel(),
@@ -33,12 +33,12 @@ TENSOR_PARALLEL = {  # Shoeybi et al. 2019: columns, then rows, so that a block 
 
 @dataclass(frozen=True)
 class Part:
-    """What one process has of a model.
+    """The part of a model that one process holds.
 
     Args:
-        mesh: all processes, by pipeline, replica, shard and tensor.
-        stages: this process's part of the layers, or the whole model; by number of the stage.
-        wrapped: the same, as they are called: DDP's modules, or the stages themselves.
+        mesh: All processes, by pipeline stage, replica, shard and tensor rank.
+        stages: This process's stages by number; one stage is the whole model without a pipeline.
+        wrapped: The modules to call, by stage: DDP's wrappers, or the stages themselves.
     """
 
     mesh: DeviceMesh
@@ -47,32 +47,32 @@ class Part:
 
     @property
     def data_rank(self) -> int:
-        """Which of the `dp` parts of a batch is this process's."""
+        """Index of this process's part among the `dp` parts of a batch."""
         rank: int = self.mesh["replicate"].get_local_rank() * self.mesh["shard"].size()
         return rank + int(self.mesh["shard"].get_local_rank())
 
     def load(self, folder: Path) -> None:
-        """Bring in the parameters, and nothing else, of the newest complete checkpoint in a folder."""
+        """Load only the parameters of the newest complete checkpoint in a folder."""
         load_parameters(self.parameters(), folder)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """By the names that they have in the whole model."""
+        """Return the parameters by their names in the whole model."""
         return {name: one for stage in self.stages.values() for name, one in stage.named_parameters()}
 
 
 def mesh_of(parallel: ParallelConfig, device: str) -> DeviceMesh:
-    """All processes as a mesh: neighbours divide matrices, whose sums are the most often."""
+    """Arrange all processes in a mesh; tensor parallel ranks are neighbours, as they communicate most."""
     replicas = parallel.dp if parallel.zero < 2 else parallel.replicas  # noqa: PLR2004
     sizes = (parallel.pp, replicas, parallel.dp // replicas, parallel.tp)
     return init_device_mesh(device, sizes, mesh_dim_names=("pipeline", "replicate", "shard", "tensor"))
 
 
 def divide(model: ModelConfig, training: TrainingConfig, device: torch.device) -> Part:
-    """This process's part of a new model, whose first parameters depend on the seed alone."""
+    """Create this process's part of a model whose initial parameters depend only on the seed."""
     parallel = training.parallel
     mesh = mesh_of(parallel, device.type)
     rank, stages = int(mesh["pipeline"].get_local_rank()), parallel.pp * parallel.chunks
-    mine: dict[int, Transformer] = {}
+    own: dict[int, Transformer] = {}
     wrapped: dict[int, nn.Module] = {}
     for number in range(rank, stages, parallel.pp):
         whole = initial_model(model, training.seed, recompute=training.recompute)
@@ -83,8 +83,8 @@ def divide(model: ModelConfig, training: TrainingConfig, device: torch.device) -
         if training.compile:
             for block in stage.blocks.values():
                 block.compile()
-        mine[number], wrapped[number] = stage, _data_parallel(stage, training, mesh)
-    return Part(mesh, mine, wrapped)
+        own[number], wrapped[number] = stage, _data_parallel(stage, training, mesh)
+    return Part(mesh, own, wrapped)
 
 
 def _data_parallel(stage: Transformer, training: TrainingConfig, mesh: DeviceMesh) -> nn.Module:
@@ -93,8 +93,8 @@ def _data_parallel(stage: Transformer, training: TrainingConfig, mesh: DeviceMes
         return stage
     if parallel.zero < 2:  # noqa: PLR2004
         return DistributedDataParallel(stage, process_group=mesh["replicate"].get_group())
-    over = mesh["replicate", "shard"] if parallel.replicas > 1 else mesh["shard"]
-    options: dict[str, Any] = {"mesh": over, "reshard_after_forward": parallel.zero == 3}  # noqa: PLR2004
+    submesh = mesh["replicate", "shard"] if parallel.replicas > 1 else mesh["shard"]
+    options: dict[str, Any] = {"mesh": submesh, "reshard_after_forward": parallel.zero == 3}  # noqa: PLR2004
     if training.precision == "bfloat16":
         options["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
     for block in stage.blocks.values():
@@ -104,23 +104,23 @@ def _data_parallel(stage: Transformer, training: TrainingConfig, mesh: DeviceMes
 
 
 def optimizer_of(part: Part, training: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW over a part's parameters, its state divided where `zero` is 1 (where it is 2 or 3, they are)."""
+    """Create AdamW for a part's parameters; with zero 1 its state is sharded."""
     settings: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     parameters = list(part.parameters().values())
     if training.parallel.zero == 1 and training.parallel.dp > 1:
         group = part.mesh["replicate"].get_group()
         return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, process_group=group, **settings)
-    by_mesh: dict[DeviceMesh | None, list[nn.Parameter]] = {}  # AdamW updates those of one mesh all at once
+    by_mesh: dict[DeviceMesh | None, list[nn.Parameter]] = {}  # AdamW updates each mesh's together
     for one in parameters:
         by_mesh.setdefault(one.device_mesh if isinstance(one, DTensor) else None, []).append(one)
-    return torch.optim.AdamW([{"params": some} for some in by_mesh.values()], **settings)
+    return torch.optim.AdamW([{"params": group} for group in by_mesh.values()], **settings)
 
 
 @contextlib.contextmanager
-def gradient_sync(module: nn.Module, *, wanted: bool) -> Iterator[None]:
-    """Gradients of accumulated microbatches are summed among processes with the last of them."""
+def gradient_sync(module: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Synchronise gradients in this context or not: accumulated ones only with the last microbatch."""
     if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(wanted)
-    without = module.no_sync() if isinstance(module, DistributedDataParallel) and not wanted else None
-    with without or contextlib.nullcontext():
+        module.set_requires_gradient_sync(enabled)
+    no_sync = module.no_sync() if isinstance(module, DistributedDataParallel) and not enabled else None
+    with no_sync or contextlib.nullcontext():
         yield

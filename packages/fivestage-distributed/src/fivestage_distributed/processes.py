@@ -1,4 +1,4 @@
-"""Processes of this machine: several that run one function, and nodes that are killed as a cluster would."""
+"""Local processes: a process group that runs one function, and simulated nodes that tests can kill."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ POLL = 0.02  # seconds
 
 
 def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Run a function in so many processes, joined by gloo over a file.
+    """Run a function in a group of local processes that communicate with gloo.
 
     Args:
-        count: of processes.
-        function: of a module; called with the arguments, the group of processes being there.
-        arguments: that can be pickled.
+        count: Number of processes.
+        function: A function at module level, called in each process once the process group exists.
+        arguments: Its arguments, which must be picklable.
 
     Returns:
-        What each process has returned, by rank.
+        The return value of each process, by rank.
 
     Raises:
-        torch.multiprocessing.ProcessRaisedException: with the error of a process.
+        torch.multiprocessing.ProcessRaisedException: If a process fails.
     """
     multiprocessing.set_forkserver_preload(
         ["fivestage_distributed.equality", "torch.distributed.pipelining"]
-    )  # torch is imported once
+    )  # import torch only once
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(  # type: ignore[no-untyped-call]
             _join, (count, folder, function, arguments), nprocs=count, start_method="forkserver"
@@ -65,21 +65,21 @@ def _join(
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=count)
     try:
-        found = function(*arguments)
+        result = function(*arguments)
     finally:
         dist.destroy_process_group()
-    (Path(folder) / str(rank)).write_bytes(pickle.dumps(found))
+    (Path(folder) / str(rank)).write_bytes(pickle.dumps(result))
 
 
 @dataclass
 class LocalNodes:
-    """Agents of `torchrun` on this machine, each of which stands for a node.
+    """Several agents of `torchrun` on this machine, each of which simulates a node.
 
     Args:
-        folder: of the settings, the data, the checkpoints, the losses and the logs.
-        nodes: how many.
-        port: of the rendezvous, which node 0 holds.
-        pause: seconds that each step sleeps, so that it can be killed in time.
+        folder: Folder for settings, data, checkpoints, losses and logs.
+        nodes: Number of nodes.
+        port: Port of the rendezvous, which node 0 hosts.
+        pause: Seconds to sleep after each step, so that it can be killed in time.
     """
 
     folder: Path
@@ -90,63 +90,62 @@ class LocalNodes:
     agents: dict[int, psutil.Popen] = field(default_factory=dict)
 
     def prepare(self, config: RunConfig, data: Sequences) -> None:
-        """Write what the workers read."""
+        """Write the settings and data for the workers."""
         self.processes = config.training.parallel.processes // self.nodes
         prepare(self.folder, config, data.inputs, data.targets)
 
     def start(self, index: int) -> None:
-        """Start a node, or another one in its place."""
+        """Start a node, or replace one that was killed."""
         node = Node(index, self.nodes, "localhost", self.port)
-        words = [sys.executable, "-m", "torch.distributed.run"]
-        words += torchrun_arguments(node, self.processes, RESTARTS)
-        words += WORKER
-        words += [str(self.folder / name) for name in ("run.yaml", "sequences.npz", "output")]
+        arguments = [sys.executable, "-m", "torch.distributed.run"]
+        arguments += torchrun_arguments(node, self.processes, RESTARTS)
+        arguments += WORKER
+        arguments += [str(self.folder / name) for name in ("run.yaml", "sequences.npz", "output")]
         with (self.folder / f"node-{index}.log").open("ab") as log:
             self.agents[index] = psutil.Popen(
-                [*words, f"--pause={self.pause}"],
+                [*arguments, f"--pause={self.pause}"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=torchrun_environment(),
             )
 
     def workers(self, index: int) -> list[psutil.Process]:
-        """The processes that a node's agent has started."""
-        found: list[psutil.Process] = self.agents[index].children(recursive=True)
-        return found
+        """Return the processes that a node's agent has started."""
+        children: list[psutil.Process] = self.agents[index].children(recursive=True)
+        return children
 
     def kill_worker(self, index: int) -> None:
-        """`kill -9` of one worker."""
+        """Kill one worker of a node with SIGKILL."""
         self.workers(index)[0].kill()
 
     def kill_node(self, index: int) -> None:
-        """`kill -9` of a node's agent and of all that it has started."""
-        doomed = [self.agents[index], *self.workers(index)]
-        for process in doomed:
+        """Kill a node's agent and all its processes with SIGKILL."""
+        for process in [self.agents[index], *self.workers(index)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.agents[index].wait()
 
     def losses(self) -> list[dict[str, float]]:
-        """The lines that have been logged so far."""
+        """Read the log lines so far."""
         return losses_of(self.folder / "output")
 
     def wait_until(self, reached: Callable[[], bool], seconds: float) -> None:
-        """Wait for a condition."""
+        """Wait until a condition holds, at most the given seconds."""
         end = time.monotonic() + seconds
         while not reached():
             if time.monotonic() > end:
-                raise TimeoutError(f"Not after {seconds:g} seconds.\n{self._logs()}")
+                raise TimeoutError(f"The condition did not hold within {seconds:g} seconds.\n{self._logs()}")
             time.sleep(POLL)
 
     def wait_for_step(self, step: int, seconds: float = 120) -> None:
-        """Until a step has been done, for the first time or again."""
+        """Wait until the last logged step is at least `step`."""
         self.wait_until(lambda: any(line["step"] >= step for line in self.losses()[-1:]), seconds)
 
     def finish(self, seconds: float = 180) -> None:
-        """Until all nodes have ended."""
+        """Wait until all nodes have ended."""
         self.wait_until(lambda: all(one.poll() is not None for one in self.agents.values()), seconds)
         if any(one.returncode for one in self.agents.values()):
-            raise RuntimeError(f"A node has failed.\n{self._logs()}")
+            raise RuntimeError(f"A node failed.\n{self._logs()}")
 
     def _logs(self) -> str:
         return "\n".join(path.read_text(errors="replace")[-2_000:] for path in self.folder.glob("node-*.log"))
@@ -154,7 +153,7 @@ class LocalNodes:
 
 @contextlib.contextmanager
 def local_nodes(nodes: LocalNodes, config: RunConfig, data: Sequences) -> Iterator[LocalNodes]:
-    """Start all nodes; at the end, whatever happens, nothing of them runs on."""
+    """Start all nodes; on exit, kill those that are still running."""
     nodes.prepare(config, data)
     try:
         for index in range(nodes.nodes):
@@ -167,14 +166,14 @@ def local_nodes(nodes: LocalNodes, config: RunConfig, data: Sequences) -> Iterat
 
 
 def disturbed_difference(lines: list[dict[str, float]], expected: list[float]) -> float:
-    """The largest relative error of any loss of a training, those of repeated steps included."""
+    """Return the largest relative error of any logged loss; infinity if a step is missing."""
     if {round(line["step"]) for line in lines} != set(range(len(expected))):
         return float("inf")
     return max(abs(line["loss"] / expected[round(line["step"])] - 1) for line in lines)
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now; one that is asked for twice may differ."""
+    """Return a loopback port that is free now; another process may take it before it is used."""
     import socket
 
     with socket.socket() as probe:
@@ -183,6 +182,6 @@ def free_port() -> int:
 
 
 def processor_seconds() -> float:
-    """CPU seconds of this process and of its ended children."""
+    """Return the CPU seconds of this process and its ended children."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

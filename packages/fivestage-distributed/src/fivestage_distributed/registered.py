@@ -1,4 +1,4 @@
-"""The challenger as a registered version, which `make score` reads: a folder of data, no code, no pickle."""
+"""The challenger as a registered version for `make score`: a folder of data, without code or pickles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fivestage.features.problem import Problem
 from fivestage.registry.pyfunc_model import ARTIFACT
 from fivestage.registry.training_runs import TrainingDetails, begin, known_numbers
 from fivestage.registry.versions import MODEL, ModelRegistry, Version
-from fivestage_distributed.challenger import Challenger, ChallengerConfig, Judged, gate_lines
+from fivestage_distributed.challenger import Challenger, ChallengerConfig, ChallengerResult, gate_lines
 from fivestage_distributed.configuration import ModelConfig
 from fivestage_distributed.model import Transformer
 from fivestage_distributed.tokens import encode, raw_fields, vocabulary_from_json, vocabulary_to_json
@@ -35,12 +35,12 @@ WEIGHTS = "weights.npz"
 
 @dataclass(frozen=True)
 class RegisteredChallenger:
-    """A challenger with all that a batch of raw rows needs (`fivestage.deployment.batch_scoring.BatchModel`).
+    """A challenger that scores batches of raw rows (`fivestage.deployment.batch_scoring.BatchModel`).
 
     Args:
-        challenger: trained.
-        contract: that it was trained for.
-        reference: the tables that do not change, as of its training.
+        challenger: The trained challenger.
+        contract: The contract that it was trained for.
+        reference: The reference tables as of its training.
     """
 
     challenger: Challenger
@@ -48,7 +48,7 @@ class RegisteredChallenger:
     reference: Reference
 
     def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
-        """Calibrated forecasts of rows, from what was known at their decision times (epoch seconds)."""
+        """Return calibrated forecasts of rows as of their decision times (epoch seconds)."""
         store = problem.features.offline_store(events.events, self.reference)
         vocabulary = self.challenger.vocabulary
         raw = raw_fields(problem, rows.assign(decision_at=at), store, self.reference, vocabulary.events)
@@ -56,7 +56,7 @@ class RegisteredChallenger:
 
 
 def save(model: RegisteredChallenger, folder: Path) -> str:
-    """Write it to a new folder."""
+    """Write a challenger to a new folder; return its digest."""
     folder.mkdir(parents=True)
     challenger = model.challenger
     with (folder / WEIGHTS).open("wb") as file:
@@ -75,10 +75,10 @@ def save(model: RegisteredChallenger, folder: Path) -> str:
 
 
 def load(folder: Path) -> RegisteredChallenger:
-    """Read what `save` wrote: the loader that the version's tag names."""
+    """Load a challenger from the folder that `save` wrote; the version's tag names this module as loader."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if checksum_of(folder / WEIGHTS) != manifest["weights"]:
-        raise UserError(f"{folder / WEIGHTS} is not the file that was registered (its checksum differs).")
+        raise UserError(f"{folder / WEIGHTS} is not the file that was registered: its checksum differs.")
     contract = parse_contract(json.dumps(manifest["contract"]), f"{folder / MANIFEST}: contract")
     config = ModelConfig.model_validate(manifest["model"])
     transformer = Transformer(config)
@@ -91,28 +91,28 @@ def load(folder: Path) -> RegisteredChallenger:
 
 
 def opponent_of(registry: ModelRegistry, as_of: int) -> Version | None:
-    """The champion, or, where it has seen the days that a challenger is judged on, the newest that has not.
+    """Return the champion or, if it has seen the evaluation days, the newest version that has not.
 
     Args:
-        registry: of the project's model.
-        as_of: end of what the challenger has learnt from, in epoch seconds.
+        registry: Registry of the project's model.
+        as_of: End of the challenger's training data in epoch seconds.
 
     Returns:
-        A version whose artifact the service can serve; None where there is none.
+        A version that the service can serve; None if there is none.
     """
-    holder = registry.champion()
-    if holder and holder.as_of <= as_of:
-        return holder
-    found = [one for one in registry.versions() if one.as_of <= as_of and not one.loader]
-    return max(found, key=lambda one: (one.as_of, int(one.version)), default=None)
+    champion = registry.champion()
+    if champion and champion.as_of <= as_of:
+        return champion
+    earlier = [one for one in registry.versions() if one.as_of <= as_of and not one.loader]
+    return max(earlier, key=lambda one: (one.as_of, int(one.version)), default=None)
 
 
 def register_challenger(
-    model: RegisteredChallenger, judged: Judged, config: ChallengerConfig, lineage: Lineage
+    model: RegisteredChallenger, result: ChallengerResult, config: ChallengerConfig, lineage: Lineage
 ) -> Version:
-    """Register it in MLflow as a version of the project's model, beside those that `make train` registers.
+    """Register a challenger in MLflow as a version of the project's model.
 
-    No alias points to it: the service reads artifacts, and cannot serve it.
+    It gets no alias, as the service cannot serve it: it is not an artifact.
     """
     registry, client = ModelRegistry(model.contract.name), MlflowClient()
     as_of = str(model.contract.split.test_start)
@@ -120,14 +120,14 @@ def register_challenger(
         digest = save(model, Path(scratch) / MODEL / ARTIFACT)
         if known := registry.with_digest(digest):
             return known
-        details = TrainingDetails(note=f"transformer: {'passed' if judged.passed else 'refused'}")
+        details = TrainingDetails(note=f"transformer: {'passed' if result.passed else 'refused'}")
         run_id = begin(client, registry.name, digest, f"transformer as of {as_of}", details)
-        parameters = config.model_dump(mode="json") | {"parameters": judged.parameters, "as_of": as_of}
+        parameters = config.model_dump(mode="json") | {"parameters": result.parameters, "as_of": as_of}
         for key, value in parameters.items():
             client.log_param(run_id, key, value)
-        for key, number in known_numbers(judged.test.scores).items():
+        for key, number in known_numbers(result.test.scores).items():
             client.log_metric(run_id, f"test_{key}", number)
-        client.log_metric(run_id, "gates_failed", sum(not gate.passed for gate in judged.gates))
-        client.log_text(run_id, gate_lines(judged), "gates.txt")
+        client.log_metric(run_id, "gates_failed", sum(not gate.passed for gate in result.gates))
+        client.log_text(run_id, gate_lines(result), "gates.txt")
         client.log_artifacts(run_id, scratch)
     return registry.add(run_id, lineage, digest, as_of, "A transformer.", loader=__name__)

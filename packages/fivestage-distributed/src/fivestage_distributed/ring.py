@@ -1,4 +1,4 @@
-"""All-reduce by a ring of point-to-point sends, and what it costs (Patarasuk and Yuan 2009)."""
+"""Ring all-reduce with point-to-point sends, and its cost (Patarasuk and Yuan 2009)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REPEATS = 5
 def ring_all_reduce(tensor: Tensor) -> int:
     """Sum a tensor over all processes, in place.
 
-    Each process sends to its right neighbour and receives from its left one. In n - 1 steps of
-    reduce-scatter each process comes to hold the sum of one of n chunks; in n - 1 steps of all-gather the
-    sums go round. So each sends 2 (n - 1) / n of the tensor, however many processes there are.
+    Each process sends to its right neighbour and receives from its left one. After n - 1 steps of
+    reduce-scatter each process has the sum of one of n chunks; n - 1 steps of all-gather distribute the
+    sums. So each process sends 2 (n - 1) / n of the tensor, for any number of processes n.
 
     Args:
-        tensor: of the same shape in every process, contiguous.
+        tensor: Contiguous, with the same shape in every process.
 
     Returns:
         Bytes that this process has sent.
@@ -50,14 +50,14 @@ def ring_all_reduce(tensor: Tensor) -> int:
 
 @dataclass(frozen=True)
 class RingTime:
-    """One message.
+    """Measured times for one message size.
 
     Args:
-        size: bytes of the message.
-        sent: bytes that each process has sent.
-        ring: seconds of the ring, the median.
-        library: seconds of `dist.all_reduce`.
-        error: largest difference between their results.
+        size: Bytes of the message.
+        sent: Bytes that each process has sent.
+        ring: Median seconds of the ring.
+        library: Median seconds of `dist.all_reduce`.
+        error: Largest difference between their results.
     """
 
     size: int
@@ -68,30 +68,30 @@ class RingTime:
 
 
 def measure_ring(processes: int, sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> list[RingTime]:
-    """Time both on loopback, for messages of several sizes."""
-    found: list[RingTime] = run_processes(processes, _measure, sizes, repeats)[0]
-    return found
+    """Time the ring and `dist.all_reduce` on loopback, for several message sizes."""
+    times: list[RingTime] = run_processes(processes, _measure, sizes, repeats)[0]
+    return times
 
 
 def _measure(sizes: tuple[int, ...], repeats: int) -> list[RingTime]:
-    found = []
+    measured = []
     for size in sizes:
         generator = torch.Generator().manual_seed(dist.get_rank())
         message = torch.randn(size // 4, generator=generator)
         ring, library = [], []
         for _ in range(repeats):
-            mine, theirs = message.clone(), message.clone()
+            by_ring, by_library = message.clone(), message.clone()
             dist.barrier()
             start = time.perf_counter()
-            sent = ring_all_reduce(mine)
+            sent = ring_all_reduce(by_ring)
             ring.append(time.perf_counter() - start)
             dist.barrier()
             start = time.perf_counter()
-            dist.all_reduce(theirs)
+            dist.all_reduce(by_library)
             library.append(time.perf_counter() - start)
-        error = float((mine - theirs).abs().max())
-        found.append(RingTime(size, sent, float(np.median(ring)), float(np.median(library)), error))
-    return found
+        error = float((by_ring - by_library).abs().max())
+        measured.append(RingTime(size, sent, float(np.median(ring)), float(np.median(library)), error))
+    return measured
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class AlphaBeta:
     """The cost model of a ring: 2 (n - 1) (alpha + size / (n bandwidth)) seconds (Hockney 1994).
 
     Args:
-        alpha: seconds of a send, however short.
-        bandwidth: bytes a second.
-        error: median relative difference between the model and the measured times.
+        alpha: Latency of a send in seconds.
+        bandwidth: Bytes per second.
+        error: Median relative difference between the model and the measured times.
     """
 
     alpha: float
@@ -109,7 +109,7 @@ class AlphaBeta:
     error: float
 
     def seconds(self, size: float, processes: int) -> float:
-        """What the model says of a message of `size` bytes."""
+        """Return the predicted seconds for a message of `size` bytes."""
         return 2 * (processes - 1) * (self.alpha + size / processes / self.bandwidth)
 
 

@@ -1,4 +1,4 @@
-"""`make bench-gpu`: what a training reaches on a GPU, beside what the planner predicts for it."""
+"""`make bench-gpu`: measures the throughput of a training on a GPU against the planner's prediction."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from fivestage_distributed.plan.catalog import Accelerator, Model, accelerator_o
 from fivestage_distributed.plan.roofline import Layout, Stack, memory, step_time
 from fivestage_distributed.training import toy_sequences
 
-USUAL = RunConfig(  # 0.7 billion parameters: about 25 GiB with what they keep for the backward pass
+USUAL = RunConfig(  # 0.7 billion parameters: about 25 GiB including activations
     model=ModelConfig(vocabulary=32_000, context=2_048, layers=12, heads=16, width=2_048),
     training=TrainingConfig(steps=40, batch=8, precision="bfloat16", compile=True),
 )
-WARM_UP = 10  # steps that do not count: compiling, and the first allocations
+WARM_UP = 10  # steps that are not timed: compilation and first allocations
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a training is, and what it holds.
+    """Throughput and memory of a training.
 
     Args:
-        tokens_per_second: of all devices.
-        mfu: share of the peak in BF16; None where the peak is not known.
-        memory_gib: of the fullest device; None where it was not measured.
+        tokens_per_second: Tokens per second of all devices together.
+        mfu: Model FLOP utilization, as a share of the BF16 peak; None if the peak is unknown.
+        memory_gib: GiB on the fullest device; None if not measured.
     """
 
     tokens_per_second: float
@@ -52,7 +52,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Throughput:
-    """One measured training, beside the planner's prediction where it knows the device."""
+    """A measured training, with the planner's prediction if its catalog has the device."""
 
     day: str
     device: str
@@ -64,47 +64,48 @@ class Throughput:
     predicted: Speed | None
 
     def sentences(self) -> list[str]:
-        """What was measured, in words, for a page."""
+        """Describe the measurement in sentences, for a page."""
         training = self.config.training
         how = [training.precision, *(["compiled"] if training.compile else [])]
         how += ["activations recomputed"] if training.recompute else []
-        where = f"{training.parallel.processes} x {self.device}{'' if self.is_gpu else ', which is no GPU'}"
+        device = self.device if self.is_gpu else f"{self.device}, which is not a GPU"
+        where = f"{training.parallel.processes} x {device}"
         measured = (
             f"{fmt.count(self.parameters)} parameters on {where}, {', '.join(how)}, {training.batch} "
-            f"sequences of {self.config.model.context:,} tokens a step, measured on {self.day}: "
+            f"sequences of {self.config.model.context:,} tokens per step, measured on {self.day}: "
             f"{self.measured}."
         )
         predicted = (
             f"The planner predicts for the catalog's {self.catalog} (projected): {self.predicted}."
             if self.predicted
-            else "Nothing is predicted for a device that the planner's catalog does not have."
+            else "There is no prediction, as the planner's catalog does not have this device."
         )
         return [measured, predicted]
 
 
 def measure_throughput(config: RunConfig, device: str = "cuda", gpu: str = "") -> Throughput:
-    """Train on random sequences, and measure the steps after the first ones.
+    """Train on random sequences, and time the steps after the warm-up.
 
     Args:
-        config: what is trained, and how.
-        device: `cuda`, or `cpu` to try the same without a GPU.
-        gpu: the planner's name of the device; empty: by the name that the driver gives.
+        config: Settings of the training.
+        device: `cuda`, or `cpu` to try it without a GPU.
+        gpu: The device's name in the planner's catalog; empty to derive it from the driver's name.
 
     Returns:
-        What was measured, and the prediction.
+        The measurement and the prediction.
 
     Raises:
-        UserError: there is no GPU, or there are too few steps.
+        UserError: If there is no GPU, or too few steps.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "torch sees no GPU here, so nothing is measured: run this where there is one, with torch for it "
-            "(make setup-distributed TORCH=cuda), or try it on this machine's processors: --device cpu."
+            "torch finds no GPU: run this on a machine with a GPU and with torch for CUDA "
+            "(make setup-distributed TORCH=cuda), or try it on the CPU with --device cpu."
         )
     if config.training.steps <= WARM_UP + 1:
         raise UserError(
-            f"training.steps is {config.training.steps}, of which the first {WARM_UP} do not count: "
-            "ask for more."
+            f"training.steps is {config.training.steps}, but the first {WARM_UP} are not timed: set at least "
+            f"{WARM_UP + 2}."
         )
     model, training = config.model, config.training
     data = toy_sequences(min(model.vocabulary, 512), model.context, count=4 * training.batch)
@@ -128,7 +129,7 @@ def measure_throughput(config: RunConfig, device: str = "cuda", gpu: str = "") -
 
 
 def shape_of(model: ModelConfig) -> Model:
-    """The planner's description of a model of this package."""
+    """Return the planner's description of a model of this package."""
     return Model(
         layers=model.layers, hidden=model.width, heads=model.heads, ffn=4 * model.width,
         vocab=model.vocabulary, positions=model.context, gated=False,
@@ -136,7 +137,7 @@ def shape_of(model: ModelConfig) -> Model:
 
 
 def predict(config: RunConfig, accelerator: Accelerator) -> Speed:
-    """What the planner says of a training: its step time, and the memory of the fullest device."""
+    """Predict the throughput of a training and the memory of its fullest device."""
     shape, training, parallel = shape_of(config.model), config.training, config.training.parallel
     layout = Layout(
         dp=parallel.dp, tp=parallel.tp, pp=parallel.pp, zero=parallel.zero, chunks=parallel.chunks,
@@ -149,14 +150,14 @@ def predict(config: RunConfig, accelerator: Accelerator) -> Speed:
 
 
 def _speed(
-    shape: Model, config: RunConfig, seconds: float, held: float | None, accelerator: Accelerator | None
+    shape: Model, config: RunConfig, seconds: float, memory_gib: float | None, accelerator: Accelerator | None
 ) -> Speed:
     rate = config.training.batch * config.model.context / seconds
-    each = rate / config.training.parallel.processes * shape.flops_per_token(config.model.context) / 1e12
-    return Speed(rate, mfu(each, accelerator) if accelerator else None, held)
+    tflops = rate / config.training.parallel.processes * shape.flops_per_token(config.model.context) / 1e12
+    return Speed(rate, mfu(tflops, accelerator) if accelerator else None, memory_gib)
 
 
 def write_record(found: Throughput, path: Path) -> Path:
-    """Write what was measured, with its sentences, for the design book and the demonstration's page."""
+    """Write the measurement with its sentences, for the design book and the demonstration's page."""
     record = asdict(found) | {"config": found.config.model_dump(), "sentences": found.sentences()}
     return write_text(path, json.dumps({"label": "measured here"} | record, indent=1) + "\n")

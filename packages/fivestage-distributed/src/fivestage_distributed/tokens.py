@@ -1,7 +1,7 @@
-"""Rows and their past as tokens, as of the decision and not later, for any problem with events and keys.
+"""Tokenises rows and their history as of the decision time, for any problem with events and keys.
 
-Which logs matter to a row, and under which keys, is what the problem's own features ask for; so a project
-says it once. A token is a value of a column, or an event with its bucketed values and age.
+The problem's own features determine which event logs belong to a row, and under which keys, so a project
+defines this only once. A token is a column's value, or an event with its bucketed values and age.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from fivestage.features.problem import Problem
 from fivestage.features.stores import OfflineFeatureStore, WindowQuery
 
 Tokens = Ints  # rows x positions
-BUCKETS = 6  # of a value, of equal mass
-RARE = 20  # rows with a token; what fewer have is one token of its field
+BUCKETS = 6  # quantile buckets per value
+RARE = 20  # values in fewer rows share one token per field
 HOUR, DAY = 3600, 86_400
 MISSING = -1
 
 
 class KeyRecorder:
-    """A past in which nothing has happened, that notes which logs are asked for and under which keys."""
+    """An empty event store that records which logs are queried, and with which keys."""
 
     def __init__(self) -> None:
         self.keys: dict[str, Any] = {}
-        self._nothing = OfflineFeatureStore({})
+        self._empty = OfflineFeatureStore({})
 
     def window(self, log: str, key: Any, at: Any, hours: float, width: int = 0) -> tuple[Any, ...]:
         self.keys.setdefault(log, key)
-        return self._nothing.window(log, key, at, hours, width)
+        return self._empty.window(log, key, at, hours, width)
 
     def windows(self, query: WindowQuery, keys: Mapping[str, Any], at: Any) -> list[tuple[Any, ...]]:
         return [self.window(log, keys[log], at, hours, query.width) for log, hours in query.windows]
 
     def latest(self, log: str, key: Any, at: Any, hours: float, width: int) -> tuple[Any, ...]:
         self.keys.setdefault(log, key)
-        return self._nothing.latest(log, key, at, hours, width)
+        return self._empty.latest(log, key, at, hours, width)
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class TokenField:
     """How a column of the contract, or the events of a log, become tokens.
 
     Args:
-        edges: of the buckets of each number.
-        texts: the values of a text, in their order.
-        tokens: by the number that all buckets together make; others are `rare`, none at all is `missing`.
-        missing: token where there is nothing.
-        rare: token of what few rows have.
-        width: positions that it takes.
+        edges: Bucket edges of each number.
+        texts: The known values of a text column, sorted.
+        tokens: Tokens by code, the number that combines all buckets.
+        missing: Token of a missing value.
+        rare: Token of codes that are not in `tokens`.
+        width: Number of positions in a sequence.
     """
 
     edges: tuple[tuple[float, ...], ...]
@@ -68,24 +68,24 @@ class TokenField:
     width: int
 
     def encode(self, codes: Ints) -> Tokens:
-        """Tokens of combined buckets."""
+        """Return the tokens of codes."""
         distinct, places = np.unique(codes, return_inverse=True)
-        found = [
+        tokens = [
             self.missing if one == MISSING else self.tokens.get(one, self.rare) for one in distinct.tolist()
         ]
-        return np.array(found, dtype=np.int64)[places].reshape(codes.shape)
+        return np.array(tokens, dtype=np.int64)[places].reshape(codes.shape)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """All fields, in the order of the positions.
+    """The fields of a sequence and their tokens.
 
     Args:
-        fields: by name.
-        classes: tokens of the label's classes.
-        answer: the token at whose position the label is predicted.
-        size: number of tokens.
-        events: of each log.
+        fields: Fields by name, in the order of their positions.
+        classes: Tokens of the label's classes.
+        answer: Token at whose position the label is predicted.
+        size: Number of distinct tokens.
+        events: Number of events per log.
     """
 
     fields: dict[str, TokenField]
@@ -97,7 +97,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class RawField:
-    """A field before tokens: numbers (rows x positions x numbers) or texts, and where there is one."""
+    """A field's values: numbers (rows x positions x numbers) or texts; `found` marks those not missing."""
 
     numbers: Floats
     found: NDArray[np.bool_]
@@ -108,21 +108,21 @@ class RawField:
 def raw_fields(
     problem: Problem, rows: pd.DataFrame, store: OfflineFeatureStore, reference: Reference, count: int
 ) -> dict[str, RawField]:
-    """What the tokens of rows are made of."""
-    found = {}
+    """Return the field values of rows, from their columns and their events."""
+    fields = {}
     for name, column in problem.contract.columns.items():
         values: pd.Series[Any] = rows[name]
         if isinstance(column, CategoryColumn):
             texts = values.fillna("").astype(str).to_numpy(dtype=object)[:, None]
-            found[name] = RawField(np.zeros((*texts.shape, 0)), texts != "", texts)
+            fields[name] = RawField(np.zeros((*texts.shape, 0)), texts != "", texts)
             continue
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
         known = ~np.isnan(numbers)
         if isinstance(column, TimestampColumn):
-            found[f"{name}, hour"] = RawField((numbers % DAY // HOUR)[..., None], known)
-            found[f"{name}, day of the week"] = RawField((numbers // DAY % 7)[..., None], known)
+            fields[f"{name}, hour"] = RawField((numbers % DAY // HOUR)[..., None], known)
+            fields[f"{name}, day of the week"] = RawField((numbers // DAY % 7)[..., None], known)
         else:
-            found[name] = RawField(numbers[..., None], known)
+            fields[name] = RawField(numbers[..., None], known)
     at = rows["decision_at"].to_numpy(dtype=np.int64)
     recorder, definitions = KeyRecorder(), problem.features
     definitions.compute(definitions.sets, columns_of(rows), at, recorder, reference)
@@ -132,17 +132,17 @@ def raw_fields(
         if store.logs[log].additive:
             times, counted, known = store.recent(log, key, at, count)
             age = (at[:, None] - times)[..., None]
-            found[log] = RawField(np.concatenate([counted, age], axis=2), known, of_event=True)
+            fields[log] = RawField(np.concatenate([counted, age], axis=2), known, of_event=True)
         else:
             _, readings, known = store.recent(log, key, at, 1)
             for place in range(readings.shape[2]):
                 one = readings[..., place : place + 1]
-                found[f"{log}, {place}"] = RawField(one, known & ~np.isnan(one[..., 0]), of_event=True)
-    return found
+                fields[f"{log}, {place}"] = RawField(one, known & ~np.isnan(one[..., 0]), of_event=True)
+    return fields
 
 
 def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> Vocabulary:
-    """Buckets and tokens of rows to learn from."""
+    """Learn the buckets and tokens from training rows."""
     size = classes + 1
     fields = {}
     for name, one in raw.items():
@@ -155,8 +155,8 @@ def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> V
         if name.endswith((", hour", ", day of the week")):
             edges = (tuple(np.arange(1.0, 24.0).tolist()),)
         texts = () if one.texts is None else tuple(sorted({str(text) for text in one.texts[one.found]}))
-        codes, often = np.unique(_codes(one, edges, texts)[one.found], return_counts=True)
-        kept = codes[often >= RARE].tolist()
+        codes, counts = np.unique(_codes(one, edges, texts)[one.found], return_counts=True)
+        kept = codes[counts >= RARE].tolist()
         tokens = {code: size + 2 + place for place, code in enumerate(kept)}
         fields[name] = TokenField(edges, texts, tokens, missing=size, rare=size + 1, width=one.found.shape[1])
         size += 2 + len(kept)
@@ -164,7 +164,7 @@ def learn_vocabulary(raw: Mapping[str, RawField], classes: int, count: int) -> V
 
 
 def encode(raw: Mapping[str, RawField], vocabulary: Vocabulary) -> Tokens:
-    """Rows as sequences of equal length, the last position asking for the label."""
+    """Encode rows as token sequences of equal length; the last position is for predicting the label."""
     rows = len(next(iter(raw.values())).found)
     columns = []
     for name, one in vocabulary.fields.items():
@@ -177,13 +177,13 @@ def encode(raw: Mapping[str, RawField], vocabulary: Vocabulary) -> Tokens:
 
 
 def event_positions(raw: Mapping[str, RawField]) -> NDArray[np.bool_]:
-    """Which positions of a sequence are of events, rather than of the row's columns."""
+    """Return a mask of the positions that hold events rather than columns of the row."""
     widths = [(one.found.shape[1], one.of_event) for one in raw.values()]
     return np.array([of_event for width, of_event in widths for _ in range(width)] + [False])
 
 
 def _codes(one: RawField, edges: Sequence[Sequence[float]], texts: Sequence[str]) -> Ints:
-    """The buckets of all numbers, or the place of a text, as one number; -1 where there is nothing."""
+    """Return one code per position: all buckets combined, or a text's index; -1 if missing."""
     if one.texts is not None:
         places = {text: place for place, text in enumerate(texts)}
         strings = Strings.of(one.texts[:, 0].tolist())
@@ -198,10 +198,10 @@ def _codes(one: RawField, edges: Sequence[Sequence[float]], texts: Sequence[str]
 
 
 def vocabulary_to_json(vocabulary: Vocabulary) -> str:
-    """To be kept with a model."""
+    """Serialise a vocabulary, to store it with a model."""
     return TypeAdapter(Vocabulary).dump_json(vocabulary).decode()
 
 
 def vocabulary_from_json(text: str) -> Vocabulary:
-    """As it was kept."""
+    """Deserialise a vocabulary."""
     return TypeAdapter(Vocabulary).validate_json(text)

@@ -1,6 +1,6 @@
-"""One `train` function for every layout: the loss of each step is that of one process, up to rounding.
+"""One `train` function for every layout; the loss of each step equals that of one process, up to rounding.
 
-The batch of a step is a function of seed and step, so that a training can be resumed.
+The batch of a step is a function of seed and step, so that a training can resume.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from torch.nn import functional
 from fivestage.common.columns import Ints
 from fivestage_distributed.checkpoints import Checkpoints
 from fivestage_distributed.configuration import ModelConfig, TrainingConfig
-from fivestage_distributed.launch import Place
+from fivestage_distributed.launch import WorkerRank
 from fivestage_distributed.model import IGNORED
 from fivestage_distributed.parallelize import Part, divide, gradient_sync, optimizer_of
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Inputs and targets.
+    """Inputs and targets of a training.
 
     Args:
-        inputs: sequences x positions, tokens.
-        targets: in the same shape, the token to be predicted at each position; -100 where none is.
+        inputs: Tokens, sequences x positions.
+        targets: The token to predict at each position, in the same shape; -100 where there is none.
     """
 
     inputs: Ints
@@ -42,24 +42,24 @@ class Sequences:
         return len(self.inputs)
 
     def batch(self, step: int, size: int, seed: int) -> "Sequences":
-        """The batch of a step: each epoch a new permutation, of which a short rest is left out."""
+        """Return the batch of a step; each epoch is a new permutation without an incomplete last batch."""
         steps = len(self) // size
         if steps == 0:
-            raise ValueError(f"a batch of {size} sequences cannot be had of {len(self)}")
+            raise ValueError(f"a batch of {size} sequences needs more than the {len(self)} there are")
         epoch, place = divmod(step, steps)
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         chosen = order[place * size : (place + 1) * size]
         return Sequences(self.inputs[chosen], self.targets[chosen])
 
     def part(self, index: int, parts: int) -> "Sequences":
-        """Every `parts`-th block of rows, that of one process."""
+        """Return one process's block of rows, of `parts` equal blocks."""
         size = len(self) // parts
         chosen = slice(index * size, (index + 1) * size)
         return Sequences(self.inputs[chosen], self.targets[chosen])
 
 
 def toy_sequences(vocabulary: int, context: int, count: int = 512, seed: int = 1) -> Sequences:
-    """Sequences in which each token depends on the one before: a random Markov chain."""
+    """Generate sequences from a random Markov chain, in which each token depends on the previous one."""
     generator = np.random.default_rng(seed)
     cumulative = generator.dirichlet(np.full(vocabulary, 0.1), vocabulary).cumsum(axis=1)
     tokens = np.zeros((count, context + 1), dtype=np.int64)
@@ -72,14 +72,14 @@ def toy_sequences(vocabulary: int, context: int, count: int = 512, seed: int = 1
 
 @dataclass
 class Trained:
-    """What a training leaves in one process.
+    """The result of a training in one process.
 
     Args:
-        part: its part of the model.
-        optimizer: with its state.
-        first: the step from which it went on.
-        losses: mean cross-entropy of the global batch (nats a target) of each step from `first` on.
-        blocked: seconds that each checkpoint has kept the training waiting.
+        part: This process's part of the model.
+        optimizer: The optimizer with its state.
+        first: The first step, above 0 if the training resumed.
+        losses: Mean cross-entropy of the global batch (nats per target) of each step from `first` on.
+        blocked: Seconds that each checkpoint blocked the training.
     """
 
     part: Part
@@ -90,14 +90,14 @@ class Trained:
 
 
 class TokenLoss:
-    """Sum of the targets' cross-entropies over their number in the *global* batch.
+    """The sum of the targets' cross-entropies divided by their number in the *global* batch.
 
-    Sums of microbatches and means over processes are then the global mean, though the targets that count
-    are not equally many in each.
+    Summed over microbatches and averaged over processes, this is the global mean even if the number of
+    targets differs among them.
     """
 
     def __init__(self, parts: int) -> None:
-        self.parts = parts  # whose mean the gradients' sync takes
+        self.parts = parts  # gradient synchronisation averages over these
         self.targets = 1
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class TokenLoss:
 
 
 def learning_rate(step: int, training: TrainingConfig) -> float:
-    """Linear warm-up, then a cosine down to a tenth."""
+    """Return the learning rate of a step: linear warm-up, then a cosine down to a tenth."""
     if step < training.warmup:
         return training.learning_rate * (step + 1) / training.warmup
     done = (step - training.warmup) / max(1, training.steps - training.warmup)
@@ -116,14 +116,14 @@ def learning_rate(step: int, training: TrainingConfig) -> float:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[torch.device]:
-    """The group of all processes, as `torchrun` has started them, or of one; NCCL where there are GPUs."""
-    place, cuda = Place.read(), torch.cuda.is_available()
-    device = torch.device("cuda", place.local_rank) if cuda else torch.device("cpu")
+    """Join the process group of `torchrun`, or create one with a single process; NCCL if there are GPUs."""
+    worker, cuda = WorkerRank.read(), torch.cuda.is_available()
+    device = torch.device("cuda", worker.local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     threads = torch.get_num_threads()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if place.world == 1:
+    if worker.world == 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1
         )
@@ -146,64 +146,64 @@ def train(
     begin: Callable[[Part], None] | None = None,
     report: Callable[[int, float], None] | None = None,
 ) -> Trained:
-    """Train a new model, or go on from its newest complete checkpoint.
+    """Train a new model, or resume from its newest complete checkpoint.
 
     Args:
-        model: sizes.
-        training: how long, and how it is divided; `parallel` names as many processes as there are.
-        data: all sequences, in every process.
-        device: of this process, as `process_group` yields it.
-        folder: of the checkpoints; None: there are none.
-        begin: called with the part before the first step, such as to load other parameters.
-        report: called after each step with its number and loss.
+        model: Sizes of the model.
+        training: Settings of the training; `parallel` must match the number of processes.
+        data: All sequences, in every process.
+        device: This process's device, from `process_group`.
+        folder: Folder for checkpoints; None for no checkpoints.
+        begin: Called with the part before the first step, for example to load other parameters.
+        report: Called after each step with its number and loss.
 
     Returns:
-        This process's part, trained, and the losses of all.
+        This process's trained part, and the global losses.
 
     Raises:
-        ValueError: there are more or fewer processes than `parallel` names.
+        ValueError: If the number of processes does not match `parallel`.
     """
     parallel = training.parallel
     if parallel.processes != dist.get_world_size():
         raise ValueError(
-            f"dp {parallel.dp} x tp {parallel.tp} x pp {parallel.pp} takes {parallel.processes} processes, "
-            f"and there are {dist.get_world_size()}"
+            f"dp {parallel.dp} x tp {parallel.tp} x pp {parallel.pp} needs {parallel.processes} processes, "
+            f"but there are {dist.get_world_size()}"
         )
     part = divide(model, training, device)
     if begin:
         begin(part)
-    done = Trained(part, optimizer_of(part, training))
-    checkpoints = Checkpoints(folder, part.parameters(), done.optimizer, training) if folder else None
-    done.first = checkpoints.restore() if checkpoints else 0
+    trained = Trained(part, optimizer_of(part, training))
+    checkpoints = Checkpoints(folder, part.parameters(), trained.optimizer, training) if folder else None
+    trained.first = checkpoints.restore() if checkpoints else 0
     loss = TokenLoss(parallel.dp)
     update = (
         _pipelined(part, training, loss, device) if parallel.pp > 1 else _accumulated(part, training, loss)
     )
-    for step in range(done.first, training.steps):
+    for step in range(trained.first, training.steps):
         batch = data.batch(step, training.batch, training.seed)
         loss.targets = int((batch.targets != IGNORED).sum())
         own = batch.part(part.data_rank, parallel.dp)
-        for group in done.optimizer.param_groups:
+        for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, training)
-        done.optimizer.zero_grad()
+        trained.optimizer.zero_grad()
         with _precision(training, device):
             total = update(*(torch.from_numpy(one).to(device) for one in (own.inputs, own.targets)))
-        done.optimizer.step()
+        trained.optimizer.step()
         total /= parallel.dp * parallel.tp
         dist.all_reduce(total)
-        done.losses.append(float(total))
+        trained.losses.append(float(total))
         if checkpoints and training.checkpoint_every and (step + 1) % training.checkpoint_every == 0:
             before = time.perf_counter()
             checkpoints.save(step + 1)
-            done.blocked.append(time.perf_counter() - before)
+            trained.blocked.append(time.perf_counter() - before)
         if report:
-            report(step, done.losses[-1])
+            report(step, trained.losses[-1])
     if checkpoints:
         checkpoints.wait()
-    return done
+    return trained
 
 
-Update = Callable[[Tensor, Tensor], Tensor]  # of inputs and targets: gradients, and this process's loss
+Update = Callable[[Tensor, Tensor], Tensor]  # (inputs, targets) -> this process's loss; computes gradients
 
 
 def _accumulated(part: Part, training: TrainingConfig, loss: TokenLoss) -> Update:
@@ -213,7 +213,7 @@ def _accumulated(part: Part, training: TrainingConfig, loss: TokenLoss) -> Updat
     def update(inputs: Tensor, targets: Tensor) -> Tensor:
         losses = []
         for place, (x, y) in enumerate(zip(inputs.chunk(count), targets.chunk(count), strict=True)):
-            with gradient_sync(module, wanted=place == count - 1):
+            with gradient_sync(module, enabled=place == count - 1):
                 one = loss(module(x), y)
                 one.backward()  # type: ignore[no-untyped-call]
             losses.append(one.detach())
@@ -223,7 +223,7 @@ def _accumulated(part: Part, training: TrainingConfig, loss: TokenLoss) -> Updat
 
 
 def _pipelined(part: Part, training: TrainingConfig, loss: TokenLoss, device: torch.device) -> Update:
-    from torch.distributed.pipelining import (  # takes a second, which no other layout should wait for
+    from torch.distributed.pipelining import (  # imported here, as it takes a second
         PipelineStage,
         Schedule1F1B,
         ScheduleGPipe,
@@ -253,22 +253,22 @@ def _pipelined(part: Part, training: TrainingConfig, loss: TokenLoss, device: to
 
 
 def _precision(training: TrainingConfig, device: torch.device) -> Any:
-    """FSDP2 converts parameters by a policy of its own; elsewhere, autocast does."""
-    own = training.parallel.zero >= 2 and training.parallel.dp > 1  # noqa: PLR2004
-    if training.precision == "float32" or own:
+    """Return the autocast context; FSDP2 does without, as its own policy converts parameters."""
+    by_fsdp = training.parallel.zero >= 2 and training.parallel.dp > 1  # noqa: PLR2004
+    if training.precision == "float32" or by_fsdp:
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 def drop_gradient_sync(part: Part) -> None:
-    """Let each process keep its own gradients: the mistake that the test of equality must notice."""
+    """Turn gradient synchronisation off: the mistake that the equality check must detect."""
     for module in part.wrapped.values():
         if isinstance(module, nn.parallel.DistributedDataParallel):
-            module.register_comm_hook(None, _kept)
+            module.register_comm_hook(None, _unsynchronised)
 
 
-# DDP looks at the annotation of the bucket: a string, as `annotations` of `__future__` makes it, it refuses.
-def _kept(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+# DDP checks the annotation of `bucket` and refuses a string, so this module has no `annotations` import.
+def _unsynchronised(_state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future

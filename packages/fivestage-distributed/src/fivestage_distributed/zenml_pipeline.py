@@ -1,8 +1,9 @@
-"""The training as a ZenML pipeline of one `CommandStep`: here, in local processes, or in pods, by settings.
+"""The training as a ZenML pipeline with one `CommandStep`, in local processes or in pods.
 
-ZenML's Kubernetes step operator makes an Indexed Job of `pods` pods and a headless Service, and names them in
-the environment, which `fivestage_distributed.launch` reads. Such a step has no inputs, outputs or cache,
-and its Job no retries: a lost pod ends it, and the next run goes on from the newest complete checkpoint.
+ZenML's Kubernetes step operator creates an Indexed Job of `pods` pods and a headless Service, and passes the
+address of the first pod in the environment, which `fivestage_distributed.launch` reads. Such a step has no
+inputs, outputs or cache, and its Job has no retries: a lost pod ends it, and the next run resumes from the
+newest complete checkpoint.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from zenml import CommandStep, pipeline
 from zenml.config import DockerSettings
 
 NAME = "distributed_training"
-IMAGE = "fivestage-distributed:latest"  # of the pods: docs/cluster.md
+IMAGE = "fivestage-distributed:latest"  # of the pods; see docs/cluster.md
 
 
 def training_step(
     config: str, data: str, output: str, pods: int = 1, operator: str = "", image: str = IMAGE
 ) -> CommandStep:
-    """A step that trains as a file of settings says."""
+    """Return a step that trains with the settings of a file."""
     if pods > 1 and not operator:
-        raise ValueError(f"{pods} pods need the name of a Kubernetes step operator of the stack")
+        raise ValueError(f"{pods} pods need the name of a Kubernetes step operator in the stack")
     settings: dict[str, Any] = {}
-    if operator:  # no image is built: nothing of ZenML runs in the pods
+    if operator:  # skip building an image, as ZenML does not run inside the pods
         settings["step_operator.kubernetes"] = {"pod_count": pods}
         settings["docker"] = DockerSettings(parent_image=image, skip_build=True)
     return CommandStep(
@@ -46,15 +47,15 @@ def training_step(
 def distributed_training(
     config: str, data: str, output: str, pods: int = 1, operator: str = "", image: str = IMAGE
 ) -> Any:
-    """Run the step as a pipeline; run it again after a failure, and it goes on.
+    """Run the training as a pipeline; run it again after a failure to resume.
 
     Args:
-        config: file of settings, as all processes see it.
-        data: sequences.npz, likewise.
-        output: folder of checkpoints and losses, likewise.
-        pods: how many; they divide the processes that `parallel` names.
-        operator: name of the stack's Kubernetes step operator; empty: no pods, but processes of this machine.
-        image: of the pods.
+        config: Path of the settings file, valid in all processes.
+        data: Path of sequences.npz, valid in all processes.
+        output: Folder for checkpoints and losses, shared by all processes.
+        pods: Number of pods; it must divide the number of processes in `parallel`.
+        operator: Name of the stack's Kubernetes step operator; empty to run in local processes.
+        image: Image of the pods.
 
     Returns:
         ZenML's record of the run.
@@ -64,7 +65,7 @@ def distributed_training(
     return _here(config, data, output, pods)
 
 
-# ZenML 0.98 runs a command here in a dynamic pipeline alone, and knows an operator's image in a static one.
+# ZenML 0.98 runs local commands in dynamic pipelines only, and knows a step operator's image in static ones.
 @pipeline(name=NAME, dynamic=True, enable_cache=False)  # type: ignore[untyped-decorator]
 def _here(config: str, data: str, output: str, pods: int) -> None:
     training_step(config, data, output, pods)()

@@ -25,7 +25,7 @@ def test_the_plan_for_1000_gpus(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         "MWh",
         "goodput",
         "activations",
-        "Why this one",
+        "Why this layout",
         "16,000",
     ):
         assert word in printed
@@ -80,20 +80,20 @@ def test_published_runs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--gpu h1000", r"--gpu 'h1000' is not known\. Did you mean h100\? Known are v100, a100"),
-        ("--model lama-70b", r"--model 'lama-70b' is not known\. Did you mean llama-"),
+        ("--gpu h1000", r"--gpu 'h1000' is unknown\. Did you mean h100\? Use one of v100, a100"),
+        ("--model lama-70b", r"--model 'lama-70b' is unknown\. Did you mean llama-"),
         ("--model nowhere.yaml", r"nowhere\.yaml cannot be read"),
-        ("--tokens many", r"--tokens 'many' is no number: write 2T"),
+        ("--tokens many", r"--tokens 'many' is not a number: write for example 2T"),
         ("--tokens -1", r"--tokens '-1' must be above zero"),
-        ("--gpus 0", r"--gpus must be above zero, and is 0"),
-        ("--gpus 8", r"does not fit 8 h100: .* The least that do are 24"),
+        ("--gpus 0", r"--gpus must be above zero, but is 0"),
+        ("--gpus 8", r"does not fit 8 h100: .* Use at least 24\."),
         ("--fp8 --gpu a100", r"a100 has no FP8"),
-        ("--batch 1k", r"A step of 1,000 tokens \(--batch\) holds no sequence of 8,192 tokens"),
-        ("--layout speed=3", r"--layout: 'speed' is none of dp, tp, pp"),
-        ("--layout tp=x", r"--layout: 'tp=x' is not like tp=2"),
-        ("--layout recompute=some", r"recompute='some' is none of none, selective, full"),
+        ("--batch 1k", r"A step of 1,000 tokens \(--batch\) is shorter than a sequence of 8,192 tokens"),
+        ("--layout speed=3", r"--layout: 'speed' is not one of dp, tp, pp"),
+        ("--layout tp=x", r"--layout: 'tp=x' needs a number, as in tp=2"),
+        ("--layout recompute=some", r"recompute='some' is not one of none, selective, full"),
         ("--layout tp=3", r"No layout of 1,024 GPUs with tp=3 divides 80 layers, 64 heads"),
-        ("--model 1m", r"no shape like Llama 3's of 1,000,000 parameters, the nearest has 66,617,344"),
+        ("--model 1m", r"no shape like Llama 3's has 1,000,000 parameters; the nearest has 66,617,344"),
         ("--price 0", r"--price must be above zero"),
         ("--prices nowhere.yaml", r"nowhere\.yaml cannot be read"),
     ],
@@ -107,7 +107,7 @@ def test_a_wrong_shape_names_its_field(tmp_path: Path) -> None:
     for text, sentence in (
         ("{layers: many}", r"layers: Input should be a valid integer"),
         ("{layers: 1, speed: 2}", r"hidden|speed"),
-        ("[1, 2]", r"holds no shape"),
+        ("[1, 2]", r"does not describe a model"),
         ("{layers: 0, hidden: 8, heads: 1, ffn: 8, vocab: 8, gated: true}", r"must be at least 1"),
     ):
         (tmp_path / "shape.yaml").write_text(text)
@@ -123,7 +123,7 @@ def test_prices_may_be_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     printed, page = planned(capsys, tmp_path, "--model", "8b", "--gpus", "64", "--prices", str(prices))
     assert "at 1.23" in printed
     assert "our contract, 1 Nov 2026" in page
-    with pytest.raises(SystemExit, match=r"has no price of a100: add it there"):
+    with pytest.raises(SystemExit, match=r"has no price for a100: add it"):
         main(["--model", "8b", "--gpu", "a100", "--prices", str(prices)])
 
 

@@ -1,1 +1,1 @@
-"""The plan for training a language model on many GPUs: memory, layout, speed, days, cost, failures."""
+"""Planning the training of a language model on many GPUs: memory, layout, speed, days, cost, failures."""

@@ -1,4 +1,4 @@
-"""The models, accelerators and prices that a plan starts from, by name or from files of the user's."""
+"""Models, accelerators and prices for a plan, by name or from the user's files."""
 
 import math
 import re
@@ -23,7 +23,8 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmbt])", re.IGNORECASE)
 UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 WIDTH_OF_DEPTH, HEAD, FFN_OF_HIDDEN, VOCABULARY = 112, 128, 3.5, 128_256  # as Llama 3 has them
 
-MOST_MISSED, ROUNDED = 0.5, 0.05  # by which a shape may miss the size asked for, or is called by it
+# By how much a shape may miss the requested size, and up to where it is named after that size.
+MOST_MISSED, ROUNDED = 0.5, 0.05
 
 _CHECKED = ConfigDict(extra="forbid")
 Kind = TypeVar("Kind")
@@ -34,12 +35,12 @@ class Experts:
     """A mixture of experts in place of one feed-forward layer.
 
     Attributes:
-        count: Experts of a layer.
-        active: Experts that a token is sent to.
+        count: Routed experts per layer.
+        active: Routed experts per token.
         ffn: Inner size of an expert.
-        shared: Experts that every token is sent to besides.
-        dense_layers: First layers that have an ordinary feed-forward layer instead.
-        nodes: The most nodes that a token is sent to; 0 for as many as its experts.
+        shared: Additional experts that process every token.
+        dense_layers: Number of first layers with an ordinary feed-forward layer.
+        nodes: Maximum number of nodes that a token is sent to; 0 for no limit.
     """
 
     count: int
@@ -52,7 +53,7 @@ class Experts:
 
 @dataclass(frozen=True, config=_CHECKED)
 class Latent:
-    """Multi-head latent attention (arXiv 2405.04434): the ranks of its projections, and a head's sizes."""
+    """Multi-head latent attention (arXiv 2405.04434): ranks of its projections and sizes of a head."""
 
     query: int
     key_value: int
@@ -63,7 +64,7 @@ class Latent:
 
 @dataclass(frozen=True, config=_CHECKED)
 class Model:
-    """The shape of a decoder-only transformer, as catalog.yaml explains it."""
+    """The shape of a decoder-only transformer; catalog.yaml explains the fields."""
 
     layers: int
     hidden: int
@@ -85,24 +86,24 @@ class Model:
 
     @property
     def query_size(self) -> int:
-        """Queries of a token in one layer, all heads."""
+        """Size of a token's queries in one layer, all heads together."""
         return self.heads * (self.head_size or self.hidden // self.heads)
 
     @property
     def key_value_size(self) -> int:
-        """Keys of a token in one layer; there are as many values."""
+        """Size of a token's keys in one layer; the values have the same size."""
         return self.query_size // self.heads * (self.kv_heads or self.heads)
 
     @property
     def score_size(self) -> float:
-        """Multiplications for the score of a pair of tokens in one layer, all heads; as many for the sum."""
+        """Multiplications per pair of tokens for a layer's scores; the weighted sum takes as many."""
         if self.latent is None:
             return self.query_size
         return self.heads * (self.latent.nope + self.latent.rope + self.latent.value) / 2
 
     @property
     def attention_matrices(self) -> list[tuple[int, int]]:
-        """Inputs and outputs of each matrix of a layer's attention, the output's projection last."""
+        """Input and output size of each matrix of a layer's attention, the output projection last."""
         if self.latent is None:
             return [
                 (self.hidden, self.query_size + 2 * self.key_value_size),
@@ -119,35 +120,35 @@ class Model:
 
     @property
     def expert_layers(self) -> int:
-        """Layers that have experts."""
+        """Number of layers with experts."""
         return self.layers - self.experts.dense_layers if self.experts else 0
 
     def feed_forward(self, ffn: int) -> int:
-        """Parameters of one feed-forward layer of this inner size."""
+        """Return the parameters of one feed-forward layer with an inner size."""
         return (3 if self.gated else 2) * self.hidden * ffn
 
     @property
     def attention_parameters(self) -> int:
-        """Weights of one layer's attention."""
+        """Parameters of one layer's attention."""
         return sum(inputs * outputs for inputs, outputs in self.attention_matrices)
 
     @property
     def expert_parameters(self) -> int:
-        """Weights of all routed experts, which expert parallelism divides."""
+        """Parameters of all routed experts, which expert parallelism divides."""
         if self.experts is None:
             return 0
         return self.expert_layers * self.experts.count * self.feed_forward(self.experts.ffn)
 
     @property
     def parameters(self) -> int:
-        """All weights; with `biases` also normalizations and biases, as arXiv 2104.04473 counts."""
+        """Parameters; with `biases` including normalizations and biases, as arXiv 2104.04473 counts."""
         embeddings = (1 if self.tied else 2) * self.vocab * self.hidden + self.positions * self.hidden
         small = self.query_size + 2 * self.key_value_size + self.ffn + 6 * self.hidden if self.biases else 0
         return self._matrices(all_experts=True) + embeddings + self.layers * small
 
     @property
     def active_parameters(self) -> int:
-        """Weights that one token is multiplied with, the output's projection among them."""
+        """Parameters that one token is multiplied with, including the output projection."""
         return self._matrices(all_experts=False) + self.vocab * self.hidden
 
     def _matrices(self, *, all_experts: bool) -> int:
@@ -160,13 +161,13 @@ class Model:
         return total
 
     def flops_per_token(self, sequence: int, *, recomputed: bool = False, causal: bool = False) -> float:
-        """Return the floating-point operations of training on a token: 2 forward, 4 backward for a weight.
+        """Return the training FLOPs per token: 2 forward and 4 backward per weight.
 
         Args:
-            sequence: Tokens of a sequence.
-            recomputed: Whether the layers' forward pass is counted twice, as Megatron-LM 2021 counts with
-                full recomputation (arXiv 2104.04473, equation 3): these are no model FLOPs any more.
-            causal: Whether the half of the attention that the mask hides is left out.
+            sequence: Tokens per sequence.
+            recomputed: Whether to count the layers' forward pass twice, as Megatron-LM 2021 does with full
+                recomputation (arXiv 2104.04473, equation 3); these are hardware FLOPs, not model FLOPs.
+            causal: Whether to leave out the half of the attention that the mask hides.
         """
         attention = 12 * self.layers * self.score_size * sequence * (0.5 if causal else 1)
         head = 6 * self.vocab * self.hidden
@@ -176,7 +177,7 @@ class Model:
 
 @dataclass(frozen=True, config=_CHECKED)
 class Accelerator:
-    """A GPU or another accelerator with its node and network, as catalog.yaml explains it."""
+    """A GPU or other accelerator with its node and network; catalog.yaml explains the fields."""
 
     tflops: float
     matmul_tflops: float
@@ -194,23 +195,23 @@ class Accelerator:
 
 
 class Prices(StrictModel):
-    """The content of prices.yaml: USD of an accelerator's hour, its share of node and network included."""
+    """The content of prices.yaml: USD per accelerator hour, including its share of node and network."""
 
     accelerators: dict[str, Price]
 
 
 def mfu(tflops: float, accelerator: Accelerator) -> float:
-    """Return the model FLOP utilization (arXiv 2204.02311): achieved TFLOP/s of the peak in bfloat16."""
+    """Return the model FLOP utilization: achieved share of the bfloat16 peak (arXiv 2204.02311)."""
     return tflops / accelerator.tflops
 
 
 def number(text: str, name: str) -> float:
-    """Return a number with a unit: 70b, 2T, 4M, 512."""
-    found = SIZE.fullmatch(text)
+    """Parse a number with a unit: 70b, 2T, 4M, 512."""
+    match = SIZE.fullmatch(text)
     try:
-        value = float(found[1]) * UNITS[found[2].lower()] if found else float(text)
+        value = float(match[1]) * UNITS[match[2].lower()] if match else float(text)
     except ValueError as error:
-        raise UserError(f"{name} {text!r} is no number: write 2T, 300B or 1.5e12.") from error
+        raise UserError(f"{name} {text!r} is not a number: write for example 2T, 300B or 1.5e12.") from error
     if not 0 < value < float("inf"):
         raise UserError(f"{name} {text!r} must be above zero.")
     return value
@@ -218,7 +219,7 @@ def number(text: str, name: str) -> float:
 
 @cache
 def catalog() -> Mapping[str, Any]:
-    """The content of catalog.yaml."""
+    """Load catalog.yaml."""
     return dict(read_yaml(CATALOG))
 
 
@@ -231,13 +232,15 @@ def find_model(text: str) -> Model:
     if text.endswith((".yaml", ".yml")):
         content = read_yaml(Path(text))
         if not isinstance(content, dict):
-            raise UserError(f"{text} holds no shape: write layers, hidden, heads, ffn, vocab and gated.")
+            raise UserError(
+                f"{text} does not describe a model: write layers, hidden, heads, ffn, vocab and gated."
+            )
         return _checked(Model, {"name": Path(text).stem, **content}, Path(text))
     if SIZE.fullmatch(key):
         return _like_llama_3(number(key, "--model"))
     raise UserError(
-        f"--model {text!r} is not known.{_meant(key, [*models, *catalog()['aliases']])} Known are "
-        f"{', '.join(sorted(models))}; or give a size such as 30b, or a YAML file with layers, hidden, "
+        f"--model {text!r} is unknown.{_suggestion(key, [*models, *catalog()['aliases']])} Use one of "
+        f"{', '.join(sorted(models))}, a size such as 30b, or a YAML file with layers, hidden, "
         "heads, ffn, vocab and gated."
     )
 
@@ -247,14 +250,14 @@ def find_accelerator(text: str) -> Accelerator:
     known, key = catalog()["accelerators"], text.lower()
     if key not in known:
         raise UserError(
-            f"--gpu {text!r} is not known.{_meant(key, list(known))} Known are {', '.join(known)}; "
-            f"another one is a few lines in {CATALOG.name}."
+            f"--gpu {text!r} is unknown.{_suggestion(key, list(known))} Use one of {', '.join(known)}, "
+            f"or add it to {CATALOG.name}."
         )
     return _checked(Accelerator, {**known[key], "name": key}, CATALOG)
 
 
 def accelerator_of(device: str) -> Accelerator | None:
-    """Return the accelerator that a driver's name of a device means, such as NVIDIA A100-SXM4-40GB."""
+    """Return the accelerator for a driver's device name, such as NVIDIA A100-SXM4-40GB, if known."""
     known = [
         one for one in catalog()["accelerators"] if all(part in device.lower() for part in one.split("-"))
     ]
@@ -262,32 +265,32 @@ def accelerator_of(device: str) -> Accelerator | None:
 
 
 def find_price(accelerator: str, path: Path = PRICES) -> Price:
-    """Return the price of an accelerator's hour."""
+    """Return the price of an accelerator hour."""
     prices = read(Prices, path).accelerators
     if accelerator not in prices:
         raise UserError(
-            f"{path} has no price of {accelerator}: add it there, or name a file that has: --prices FILE."
+            f"{path} has no price for {accelerator}: add it, or use another file with --prices FILE."
         )
     return prices[accelerator]
 
 
 def _like_llama_3(parameters: float) -> Model:
-    """Return a shape of this size that is as wide for its depth as Llama 3's."""
+    """Return a shape of this size with Llama 3's ratio of width to depth."""
 
     def shape(hidden: int, layers: int) -> Model:
         heads, ffn = hidden // HEAD, int(FFN_OF_HIDDEN * hidden)
         return Model(layers, hidden, heads, ffn, VOCABULARY, gated=True, kv_heads=min(8, heads))
 
-    found = []
+    shapes = []
     for hidden in range(2 * HEAD, 512 * HEAD, 2 * HEAD if parameters < UNITS["b"] else 8 * HEAD):
         none, one = shape(hidden, 0).parameters, shape(hidden, 1).parameters
-        found.append(shape(hidden, max(1, round((parameters - none) / (one - none)))))
-    best = min(found, key=lambda model: abs(math.log(model.hidden / model.layers / WIDTH_OF_DEPTH)))
+        shapes.append(shape(hidden, max(1, round((parameters - none) / (one - none)))))
+    best = min(shapes, key=lambda model: abs(math.log(model.hidden / model.layers / WIDTH_OF_DEPTH)))
     missed = abs(best.parameters / parameters - 1)
     if missed > MOST_MISSED:
         raise UserError(
-            f"--model: there is no shape like Llama 3's of {parameters:,.0f} parameters, the nearest has "
-            f"{best.parameters:,}. Name a YAML file with layers, hidden, heads, ffn, vocab and gated."
+            f"--model: no shape like Llama 3's has {parameters:,.0f} parameters; the nearest has "
+            f"{best.parameters:,}. Use a YAML file with layers, hidden, heads, ffn, vocab and gated."
         )
     size = parameters if missed <= ROUNDED else best.parameters
     unit = "b" if size >= UNITS["b"] else "m"
@@ -296,16 +299,18 @@ def _like_llama_3(parameters: float) -> Model:
 
 def _checked(kind: type[Kind], content: Mapping[str, Any], path: Path) -> Kind:
     try:
-        found = TypeAdapter(kind).validate_python(content)
+        checked = TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: {field}: {first['msg']}. Correct that field and run again.") from error
-    if isinstance(found, Model) and min(found.layers, found.hidden, found.heads, found.ffn, found.vocab) < 1:
+    if isinstance(checked, Model) and (
+        min(checked.layers, checked.hidden, checked.heads, checked.ffn, checked.vocab) < 1
+    ):
         raise UserError(f"{path}: layers, hidden, heads, ffn and vocab must be at least 1.")
-    return found
+    return checked
 
 
-def _meant(text: str, known: list[str]) -> str:
+def _suggestion(text: str, known: list[str]) -> str:
     close = get_close_matches(text, known, n=1)
     return f" Did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""The plan as a page, and the rows of its tables: every number says whether it is projected or published."""
+"""Renders the plan as a page with tables; every number is marked as projected or published."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,14 +22,14 @@ from fivestage_distributed.plan.search import (
     GIB,
     HOUR,
     USABLE,
-    Found,
     Job,
     Run,
+    SearchResult,
     described,
     expected_goodput,
 )
 
-GROUPS = {  # of a step's parts, in the plot
+GROUPS = {  # of the parts of a step, in the plot
     "computing": ("matmul", "attention"),
     "memory traffic": ("elementwise", "optimizer"),
     "messages within layers": ("tensor", "context", "experts"),
@@ -41,9 +41,9 @@ Scales = Sequence[tuple[int, Run | str]]
 
 
 def write(
-    run: Run, others: Sequence[Run], why: Sequence[str], scales: Scales, curve: Sequence[Run], path: Path
+    run: Run, others: Sequence[Run], reasons: Sequence[str], scales: Scales, curve: Sequence[Run], path: Path
 ) -> Path:
-    """Write the page."""
+    """Write the page of a plan."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, LIBRARY]),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -54,7 +54,7 @@ def write(
         "checkpoints": checkpoint_plot(run), "published": published_plot(),
     }  # fmt: skip
     text = environment.get_template("page.html.j2").render(
-        run=run, runs=runs, why=why, facts=facts(run), memory_rows=memory_rows(run),
+        run=run, runs=runs, reasons=reasons, facts=facts(run), memory_rows=memory_rows(run),
         layout_rows=layout_rows(runs), scale_rows=scale_rows(run.job, scales),
         trust=trust() + trust_in_experts(run.job.model),
         compared=compare(), fmt=fmt, tokens=tokens, described=described,
@@ -64,14 +64,14 @@ def write(
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """Return what a plan says first: names and values."""
+    """Return the key figures of a plan as names and values."""
     job, layout = run.job, run.candidate.layout
     spare = ""
     if run.spare:
         spare = (
-            f", {run.spare:,} stand by: a step of {job.batch:,} sequences does not divide among more of them"
+            f", {run.spare:,} stand by: with {job.batch:,} sequences per step, more GPUs would not be faster"
         )
-        spare += " at more speed (--batch makes it larger)"
+        spare += " (use a larger --batch)"
     low, high = (run.days * (1 + sign * quantile_of_error(0.8)) for sign in (-1, 1))
     utilization = f"{mfu_name(job)} {run.mfu:.1%}"
     range_of_days = f"{fmt.compact(low)} to {fmt.compact(high)}"
@@ -79,8 +79,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("layout", described(layout)),
         ("GPUs at work", f"{layout.gpus:,}{spare}"),
         ("step", f"{run.candidate.step.total:.2f} s for {page_batch(run)} tokens"),
-        ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s a GPU, {utilization}"),
-        ("days", f"{fmt.compact(run.days)} ({range_of_days}; whole runs have more in them, see below)"),
+        ("speed", f"{run.candidate.rate:,.0f} tokens/s, {run.tflops:.0f} TFLOP/s per GPU, {utilization}"),
+        ("days", f"{fmt.compact(run.days)} ({range_of_days}; whole runs take longer, see below)"),
         (
             "cost",
             f"{dollars(run.cost)}: {fmt.compact(run.gpu_hours)} GPU hours at {job.price:g}",
@@ -91,12 +91,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
             f"{fmt.compact(run.failures)} expected, one in {fmt.compact(run.hours_between_failures)} hours",
         ),
         ("checkpoints", f"every {duration(run.interval_seconds)}, each {run.checkpoint_seconds:.1f} s"),
-        ("goodput", f"{run.goodput:.1%} of the time makes steps that count"),
+        ("goodput", f"{run.goodput:.1%} of the time goes into steps that are not lost"),
     ]
 
 
 def dollars(cost: float) -> str:
-    """Return an amount: 1.68 million USD, or 512 USD."""
+    """Format an amount: 1.68 million USD, or 512 USD."""
     million = 1e6
     return (
         f"{fmt.compact(cost / million)} million USD" if cost >= million / 10 else f"{fmt.compact(cost)} USD"
@@ -104,22 +104,22 @@ def dollars(cost: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration: 27 min 33 s, or 14.5 hours."""
+    """Format a duration: 27 min 33 s, or 14.5 hours."""
     return fmt.seconds(seconds) if seconds < 2 * HOUR else f"{fmt.compact(seconds / HOUR)} hours"
 
 
 def page_batch(run: Run) -> str:
-    """Return the tokens of a step, as people write them."""
+    """Format the tokens per step."""
     return tokens(run.candidate.rate * run.candidate.step.total)
 
 
 def title(job: Job) -> str:
-    """Return what is planned, in a line."""
+    """Return the title of a plan."""
     return f"{tokens(job.tokens)} tokens of {job.model.name} on {job.gpus:,} {job.accelerator.name}"
 
 
 def tokens(count: float) -> str:
-    """Return a number of tokens as people write it, such as 2T."""
+    """Format a number of tokens, such as 2T."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g}{letter}"
@@ -127,26 +127,26 @@ def tokens(count: float) -> str:
 
 
 def memory_rows(run: Run) -> list[tuple[str, ...]]:
-    """Return the memory of the best layout by part, without and with recomputation."""
+    """Return table rows of the best layout's memory by part, without and with recomputation."""
     parts = [part.name for part in fields(Memory)]
-    rows: list[tuple[str, ...]] = [("", *parts, "all")]
+    rows: list[tuple[str, ...]] = [("", *parts, "total")]
     for name in ("none", "full"):
         layout = replace(run.candidate.layout, recompute=name)
-        found = memory(run.job.model, layout, run.job.sequence, run.candidate.microbatches, run.job.stack)
+        needed = memory(run.job.model, layout, run.job.sequence, run.candidate.microbatches, run.job.stack)
         words = "layers recomputed" if name == "full" else "nothing recomputed"
         rows.append(
-            (words, *(f"{getattr(found, part) / GIB:.1f}" for part in parts), f"{found.total / GIB:.1f}")
+            (words, *(f"{getattr(needed, part) / GIB:.1f}" for part in parts), f"{needed.total / GIB:.1f}")
         )
     return rows
 
 
 def mfu_name(job: Job) -> str:
-    """Return what MFU is called: in FP8, it is still the share of the peak in BF16, and says so."""
+    """Return the label of MFU, which is relative to the BF16 peak even in FP8."""
     return "MFU of the BF16 peak" if job.stack.fp8 else "MFU"
 
 
 def layout_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
-    """Return what each layout of a job takes."""
+    """Return table rows of layouts with their memory, speed and cost."""
     rows: list[tuple[str, ...]] = [
         ("layout", "GPUs", "GiB", "step, s", mfu_name(runs[0].job), "days", "million USD")
     ]
@@ -160,9 +160,9 @@ def layout_rows(runs: Sequence[Run]) -> list[tuple[str, ...]]:
 
 
 def scale_rows(job: Job, scales: Scales) -> list[tuple[str, ...]]:
-    """Return what changes with the number of GPUs of a job."""
+    """Return table rows of a job at several numbers of GPUs."""
     rows: list[tuple[str, ...]] = [
-        ("GPUs", "layout", mfu_name(job), "days", "million USD", "hours to a failure", "goodput")
+        ("GPUs", "layout", mfu_name(job), "days", "million USD", "hours between failures", "goodput")
     ]
     for gpus, run in scales:
         if isinstance(run, str):
@@ -176,21 +176,21 @@ def scale_rows(job: Job, scales: Scales) -> list[tuple[str, ...]]:
     return rows
 
 
-def reasons(found: Found) -> list[str]:
-    """Return what would be lost by dividing the model otherwise, one way after the other."""
-    best = found.fitting[0]
-    told = []
+def reasons(result: SearchResult) -> list[str]:
+    """Return sentences on how much slower the layout would be with one of its parts changed."""
+    best = result.fitting[0]
+    sentences = []
     for name, title in (
         ("tp", "tensor parallel"), ("pp", "pipeline stages"), ("cp", "context parallel"),
         ("ep", "expert parallel"), ("zero", "ZeRO stage"), ("recompute", "recomputation"),
     ):  # fmt: skip
         chosen = getattr(best.layout, name)
-        layouts = [one.layout for one in found.fitting] + [one for one, _ in found.too_large]
-        told += [
-            _reason(found, f"{title} {value} instead of {chosen}", _having(name, value))
+        layouts = [one.layout for one in result.fitting] + [one for one, _ in result.too_large]
+        sentences += [
+            _reason(result, f"{title} {value} instead of {chosen}", _having(name, value))
             for value in _nearest({getattr(layout, name) for layout in layouts}, chosen)
         ]
-    return told
+    return sentences
 
 
 def _having(name: str, value: object) -> Callable[[Layout], bool]:
@@ -204,24 +204,24 @@ def _nearest(values: set[Any], chosen: Any) -> list[Any]:
     return ordered[max(0, place - 1) : place] + ordered[place + 1 : place + 2]
 
 
-def _reason(found: Found, words: str, having: Callable[[Layout], bool]) -> str:
-    best = found.fitting[0]
-    other = next((one for one in found.fitting if having(one.layout)), None)
+def _reason(result: SearchResult, words: str, having: Callable[[Layout], bool]) -> str:
+    best = result.fitting[0]
+    other = next((one for one in result.fitting if having(one.layout)), None)
     if other is None:
-        least = min((needed.total for layout, needed in found.too_large if having(layout)), default=math.inf)
-        return f"{words}: does not fit, it needs {least / GIB:,.0f} GiB at least."
+        least = min((needed.total for layout, needed in result.too_large if having(layout)), default=math.inf)
+        return f"{words}: does not fit, as it needs at least {least / GIB:,.0f} GiB."
     slower = best.kept / other.kept - 1 if other.kept else math.inf
     tokens = best.rate * best.step.total, other.rate * other.step.total
-    grown = {
+    increase = {
         part.name: getattr(other.step, part.name) / tokens[1] - getattr(best.step, part.name) / tokens[0]
         for part in fields(StepTime)
     }
-    part = PARTS[max(grown, key=lambda name: grown[name])]
+    part = PARTS[max(increase, key=lambda name: increase[name])]
     if other.layout.recompute != best.layout.recompute and other.layout.recompute == "full":
-        part = "layers computed again"
+        part = "recomputed layers"
     if other.layout.gpus < best.layout.gpus:
-        part = f"{best.layout.gpus - other.layout.gpus:,} GPUs more that stand by"
-    return f"{words}: {slower:.1%} slower ({described(other.layout)}), most of it {part}."
+        part = f"{best.layout.gpus - other.layout.gpus:,} more GPUs standing by"
+    return f"{words}: {slower:.1%} slower ({described(other.layout)}), mostly due to {part}."
 
 
 PARTS = {
@@ -239,7 +239,7 @@ PARTS = {
 
 
 def trust() -> str:
-    """Return how far predictions are from published runs."""
+    """Describe how far predictions are from published runs."""
     speeds = [one for one in compare() if not one.run.whole]
     found, later = ([one for one in speeds if one.run.held_out == held] for held in (False, True))
     hours = sorted(1 + one.error for one in compare() if one.run.whole)
@@ -254,7 +254,7 @@ def trust() -> str:
 
 
 def trust_in_experts(model: Model) -> str:
-    """Return how far predictions of mixtures of experts are from published speeds; empty for other models."""
+    """Describe how far predictions for mixtures of experts are from published speeds, if the model is one."""
     if model.experts is None:
         return ""
     ratios = [1 + one.error for one in compare() if one.run.model.experts and not one.run.whole]
@@ -299,31 +299,31 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 @chart
 def memory_plot(runs: Sequence[Run]) -> Figure:
-    """Memory of the fullest GPU by part, for the fastest layouts."""
+    """Plot the memory of the fullest GPU by part, for the fastest layouts."""
     figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
     parts = {
         part.name: [getattr(run.candidate.memory, part.name) / GIB for run in runs] for part in fields(Memory)
     }
-    _bars(figure, _names(runs), parts, "GiB; the line is what can be used")
+    _bars(figure, _names(runs), parts, "GiB; the line is the usable memory")
     figure.axes[0].axvline(USABLE * runs[0].job.accelerator.memory_gib, color=QUIET, linestyle="--")
     return figure
 
 
 @chart
 def step_plot(runs: Sequence[Run]) -> Figure:
-    """Seconds of a step by what a GPU does or waits for, for the fastest layouts."""
+    """Plot the seconds of a step by part, for the fastest layouts."""
     figure = Figure(figsize=(9, 0.5 + 0.42 * len(runs) + 0.6))
     parts = {
         group: [sum(getattr(run.candidate.step, name) for name in names) for run in runs]
         for group, names in GROUPS.items()
     }
-    _bars(figure, _names(runs), parts, "seconds of a step")
+    _bars(figure, _names(runs), parts, "seconds per step")
     return figure
 
 
 @chart
 def scale_plot(curve: Sequence[Run]) -> Figure:
-    """Days and cost of the run over the number of GPUs."""
+    """Plot days and cost of the run over the number of GPUs."""
     figure = Figure(figsize=(9, 2.8))
     days, cost = figure.subplots(1, 2)
     gpus = [run.job.gpus for run in curve]
@@ -346,7 +346,7 @@ def scale_plot(curve: Sequence[Run]) -> Figure:
 
 @chart
 def checkpoint_plot(run: Run) -> Figure:
-    """Goodput over the interval between checkpoints; the dot is the plan's."""
+    """Plot goodput over the interval between checkpoints; the dot marks the plan."""
     figure = Figure(figsize=(9, 2.4))
     axes = figure.subplots()
     between, restart = run.hours_between_failures * HOUR, run.job.restart_seconds
@@ -363,7 +363,7 @@ def checkpoint_plot(run: Run) -> Figure:
 
 @chart
 def published_plot() -> Figure:
-    """Predicted speed relative to the published one, by source; grey is within 20%."""
+    """Plot the error of predicted speeds by source; grey is within 20%."""
     figure = Figure(figsize=(9, 6.2))
     axes = figure.subplots()
     by_source: dict[str, list[Comparison]] = {}

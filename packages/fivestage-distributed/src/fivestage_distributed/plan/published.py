@@ -1,4 +1,4 @@
-"""Published runs beside what the planner predicts for them: published.yaml."""
+"""Compares the published runs of published.yaml with the planner's predictions."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PUBLISHED = Path(__file__).with_name("published.yaml")
 OF_THE_LAYOUT = ("tp", "pp", "cp", "ep", "zero", "microbatch", "chunks", "recompute")
 OF_THE_MACHINE = ("network_gbps", "memory_gbps", "memory_gib")
 MICROBATCHES = (1, 2, 4, 8, 16)
-LOWEST, HIGHEST, HALVINGS = 0.1, 2.0, 30  # of the constant, where it is searched
+LOWEST, HIGHEST, HALVINGS = 0.1, 2.0, 30  # range and steps of the search for the constant
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Run:
     """One row of published.yaml.
 
     Attributes:
-        name: Of its source.
+        name: Name of the source.
         source: Where it is published.
-        model: What was trained.
-        accelerator: On what.
-        layouts: The layout, or those it may have been.
-        sequence: Tokens of a sequence.
-        batch: Sequences of a step.
-        stack: The software.
-        unit: Of the value.
-        value: What was published.
-        tokens: Of the whole run, for its hours.
-        held_out: Nothing is fitted to it.
+        model: The model that was trained.
+        accelerator: The accelerator it was trained on.
+        layouts: The layout, or all candidates if the source does not say.
+        sequence: Tokens per sequence.
+        batch: Sequences per step.
+        stack: The training software.
+        unit: Unit of the value.
+        value: The published value.
+        tokens: Tokens of the whole run, for its hours.
+        held_out: Whether the run is excluded from the fit.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Run:
 
     @property
     def whole(self) -> bool:
-        """Whether it is the hours of a whole run, in which there is more than steps."""
+        """Whether the value is the hours of a whole run, which has more in it than steps."""
         return self.unit == "gpu_hours"
 
     def predicted(self, kernel_share: float = KERNEL_SHARE) -> float:
-        """Return the prediction in the unit of what was published."""
+        """Return the prediction in the unit of the published value."""
         return self._in_unit(*min(self._seconds(layout, kernel_share) for layout in self.layouts))
 
     def error(self, kernel_share: float = KERNEL_SHARE) -> float:
-        """Return by how much faster than published the prediction is; -0.1 is 10% too slow."""
+        """Return the relative error of the predicted speed; -0.1 means predicted 10% too slow."""
         ratio = self.predicted(kernel_share) / self.value
         return (1 / ratio if self.unit in {"seconds", "gpu_hours"} else ratio) - 1
 
     def fitted(self) -> float:
-        """Return the constant with which the prediction would be exact."""
+        """Return the constant for which the prediction is exact."""
         low, high = LOWEST, HIGHEST
         for _ in range(HALVINGS):
             middle = (low + high) / 2
@@ -100,13 +100,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run beside its prediction by the constant that all other sources give.
+    """A published run and its prediction, with the constant fitted to all other sources.
 
     Attributes:
-        run: What was published.
+        run: The published run.
         kernel_share: The constant, fitted without the run's source.
         predicted: The prediction.
-        error: By how much it is too fast.
+        error: Relative error of the predicted speed.
     """
 
     run: Run
@@ -117,30 +117,30 @@ class Comparison:
 
 @cache
 def published_runs() -> tuple[Run, ...]:
-    """The rows of published.yaml."""
-    found = read_yaml(PUBLISHED)
+    """Load the rows of published.yaml."""
+    content = read_yaml(PUBLISHED)
     return tuple(
         run
         for kind in ("sources", "held_out")
-        for source in found[kind]
+        for source in content[kind]
         for run in _runs(source, held_out=kind == "held_out")
     )
 
 
 @cache
 def compare() -> tuple[Comparison, ...]:
-    """Return every published run beside its prediction, its source left out of the fit."""
+    """Compare every published run with its prediction, leaving its own source out of the fit."""
     shares = fitted_shares()
-    found = []
+    comparisons = []
     for run in published_runs():
         share = median(value for name, value in shares.items() if name != run.name)
-        found.append(Comparison(run, share, run.predicted(share), run.error(share)))
-    return tuple(found)
+        comparisons.append(Comparison(run, share, run.predicted(share), run.error(share)))
+    return tuple(comparisons)
 
 
 @cache
 def fitted_shares() -> dict[str, float]:
-    """Return for each source of step times the constant that its runs give, their median."""
+    """Return the constant fitted to each source of step times: the median of its runs."""
     runs = [run for run in published_runs() if not run.whole and not run.held_out]
     return {
         name: median(run.fitted() for run in runs if run.name == name)
@@ -149,63 +149,63 @@ def fitted_shares() -> dict[str, float]:
 
 
 def fitted_share() -> float:
-    """Return the constant that all sources give, each counted once."""
+    """Return the constant fitted to all sources, each counted once."""
     return median(fitted_shares().values())
 
 
 def quantile_of_error(share: float) -> float:
-    """Return the relative error that this share of the sources of step times stays below, by median rows."""
+    """Return a quantile, over the sources of step times, of each source's median relative error."""
     errors = [one for one in compare() if one.run.name in fitted_shares()]
-    of_sources = sorted(
+    by_source = sorted(
         median(abs(one.error) for one in errors if one.run.name == name)
         for name in {one.run.name for one in errors}
     )
-    return of_sources[min(len(of_sources) - 1, math.ceil(share * len(of_sources)) - 1)]
+    return by_source[min(len(by_source) - 1, math.ceil(share * len(by_source)) - 1)]
 
 
 def _runs(source: dict[str, Any], *, held_out: bool = False) -> Iterator[Run]:
-    for row in source["rows"]:
-        said = {**source, **source["layout"], **row}
-        model, accelerator = find_model(said["model"]), find_accelerator(said["accelerator"])
-        accelerator = replace(accelerator, **{name: said[name] for name in OF_THE_MACHINE if name in said})
+    for values in source["rows"]:
+        row = {**source, **source["layout"], **values}
+        model, accelerator = find_model(row["model"]), find_accelerator(row["accelerator"])
+        accelerator = replace(accelerator, **{name: row[name] for name in OF_THE_MACHINE if name in row})
         stack = Stack(**source["stack"])
-        layouts = list(_layouts(model, accelerator, stack, said))
+        layouts = list(_layouts(model, accelerator, stack, row))
         yield Run(
             name=source["name"],
             source=source["source"],
             model=model,
             accelerator=accelerator,
             layouts=tuple(layouts),
-            sequence=said["sequence"],
-            batch=said["batch"],
+            sequence=row["sequence"],
+            batch=row["batch"],
             stack=stack,
             unit=source["unit"],
-            value=said["value"],
-            tokens=said.get("tokens", 0),
+            value=row["value"],
+            tokens=row.get("tokens", 0),
             held_out=held_out,
         )
 
 
-def _layouts(model: Model, accelerator: Accelerator, stack: Stack, said: dict[str, Any]) -> Iterator[Layout]:
-    """The layouts that a row may mean: all that it says, and what of the rest fits the memory."""
-    layout = Layout(**{name: said[name] for name in OF_THE_LAYOUT if name in said})
-    dp = said["gpus"] // (layout.tp * layout.pp * layout.cp)
+def _layouts(model: Model, accelerator: Accelerator, stack: Stack, row: dict[str, Any]) -> Iterator[Layout]:
+    """Yield the layouts that match a row, of those that fit the memory where the row leaves a choice."""
+    layout = Layout(**{name: row[name] for name in OF_THE_LAYOUT if name in row})
+    dp = row["gpus"] // (layout.tp * layout.pp * layout.cp)
     stage = math.ceil(model.layers / layout.pp)
-    chunks = [layout.chunks] if "chunks" in said or layout.pp == 1 else range(1, stage + 1)
-    found = []
-    for microbatch in [said["microbatch"]] if "microbatch" in said else MICROBATCHES:
+    chunks = [layout.chunks] if "chunks" in row or layout.pp == 1 else range(1, stage + 1)
+    candidates = []
+    for microbatch in [row["microbatch"]] if "microbatch" in row else MICROBATCHES:
         for count in chunks:
             one = replace(layout, dp=dp, microbatch=microbatch, chunks=count)
-            microbatches = said["batch"] / (dp * microbatch)
+            microbatches = row["batch"] / (dp * microbatch)
             if microbatches == int(microbatches) and stage % count == 0:
-                found.append(
+                candidates.append(
                     (
                         fits(
-                            memory(model, one, said["sequence"], int(microbatches), stack),
+                            memory(model, one, row["sequence"], int(microbatches), stack),
                             accelerator,
                             usable=1,
                         ),
                         one,
                     )
                 )
-    yield from [one for fit, one in found if fit] or [one for _, one in found]
+    yield from [one for fit, one in candidates if fit] or [one for _, one in candidates]

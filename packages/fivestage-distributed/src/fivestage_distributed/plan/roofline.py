@@ -1,7 +1,7 @@
-"""What one training step needs of a GPU, in bytes, and how long it takes, by a roofline of its parts.
+"""Memory and time of a training step, by a roofline model of its parts.
 
-Compute, memory traffic and communication are counted from the model's shape and the layout. Each is divided
-by what the hardware was measured to reach; one constant, `KERNEL_SHARE`, is fitted, for all models and GPUs.
+Compute, memory traffic and communication follow from the model's shape and the layout. Each is divided by
+the speed measured for the hardware; a single constant, `KERNEL_SHARE`, is fitted for all models and GPUs.
 """
 
 import math
@@ -10,33 +10,33 @@ from typing import Literal
 
 from fivestage_distributed.plan.catalog import Accelerator, Model
 
-KERNEL_SHARE = (
-    0.71  # of the fastest matrix multiplication that training's keep up; `make plan ARGS=--check` fits it
-)
-MEMORY_SHARE = 0.85  # of the memory's bandwidth that element-wise kernels reach
-LINK_SHARE = (
-    0.80  # of a link that NCCL's ring reaches: 235 of 300 GB/s on A100, 367 of 450 on H200 (ml-engineering)
-)
-NETWORK_SHARE = 0.80  # of the network, likewise
+# Training's matrix multiplications against the fastest measured ones; `make plan ARGS=--check` fits it.
+KERNEL_SHARE = 0.71
+MEMORY_SHARE = 0.85  # share of the memory bandwidth that element-wise kernels reach
+# Share of a link that NCCL's ring reaches: 235 of 300 GB/s on A100, 367 of 450 on H200 (ml-engineering).
+LINK_SHARE = 0.80
+NETWORK_SHARE = 0.80  # the same for the network
 LINK_LATENCY, NETWORK_LATENCY = 12e-6, 20e-6  # seconds of a collective within a node, and between nodes
-KERNEL_SECONDS = 4e-6  # to start a kernel
-TENSOR_EXPOSED, PIPELINE_EXPOSED = 0.4, 0.3  # of these messages, where they are sent while the GPU computes
-LEAST_EXPOSED = 0.05  # of the gradients', likewise: the last bucket waits for nobody's computation
-OVERLAP_SLOWDOWN = 0.189  # of computation while messages are sent beside it (arXiv 2507.03114, abstract)
-EXPERT_SLOWDOWN = (
-    20 / 132
-)  # multiprocessors that move tokens while the others compute (arXiv 2412.19437, section 3.2.2)
+KERNEL_SECONDS = 4e-6  # to launch a kernel
+TENSOR_EXPOSED, PIPELINE_EXPOSED = (
+    0.4,
+    0.3,
+)  # share of these messages that overlapping computation does not hide
+LEAST_EXPOSED = 0.05  # the same for gradients, at least: nothing is left to hide the last bucket
+OVERLAP_SLOWDOWN = 0.189  # of computation during communication (arXiv 2507.03114, abstract)
+# Share of multiprocessors that move tokens while the others compute (arXiv 2412.19437, section 3.2.2).
+EXPERT_SLOWDOWN = 20 / 132
 BF16, FP32 = 2, 4  # bytes
-FSDP = 3  # the stage of ZeRO that divides parameters too
+FSDP = 3  # the ZeRO stage that shards parameters too
 OPTIMIZER_BYTES = 12  # Adam: weights and two moments in FP32 (arXiv 1910.02054, section 3.1)
-OPTIMIZER_TRAFFIC = 32  # bytes read and written of a parameter in Adam's step
+OPTIMIZER_TRAFFIC = 32  # bytes that Adam reads and writes per parameter and step
 
 Recompute = Literal["none", "selective", "full"]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model is divided among GPUs.
+    """The layout of a model on GPUs.
 
     Attributes:
         dp: Data parallel: copies of the model, or shards of it with ZeRO.
@@ -44,10 +44,10 @@ class Layout:
         pp: Pipeline parallel: stages.
         cp: Context parallel: parts of a sequence.
         ep: Expert parallel: groups of experts, within `dp`.
-        zero: What `dp` divides: 1 optimizer state, 2 and gradients, 3 and parameters (FSDP).
-        microbatch: Sequences of one forward pass.
+        zero: What `dp` shards: 1 optimizer state, 2 also gradients, 3 also parameters (FSDP).
+        microbatch: Sequences per forward pass.
         chunks: Parts of a stage in an interleaved schedule; 1 is 1F1B.
-        recompute: What the backward pass computes again: nothing, attention's scores, or whole layers.
+        recompute: What the backward pass recomputes: nothing, attention scores, or whole layers.
     """
 
     dp: int = 1
@@ -62,25 +62,25 @@ class Layout:
 
     @property
     def gpus(self) -> int:
-        """GPUs that it takes."""
+        """Number of GPUs."""
         return self.dp * self.tp * self.pp * self.cp
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What the training software does; the defaults are what is usual today.
+    """Capabilities of the training software; the defaults are usual today.
 
     Attributes:
-        fused_attention: FlashAttention: scores never reach the memory.
-        attention_share: Of the matrix multiplications' speed, on the half that the mask leaves.
-        sequence_parallel: What tensor parallelism leaves whole is divided along the sequence.
-        overlap_gradients: Their reduction runs during the backward pass.
-        overlap_tensor: Tensor parallelism's messages run during matrix multiplications.
-        overlap_pipeline: A stage's messages run during the next microbatch.
-        overlap_experts: Experts' messages run during another microbatch (DualPipe).
-        balanced_stages: The stages with the embedding and the output have fewer layers.
-        fp8: Matrix multiplications of the layers are in FP8.
-        gradient_bytes: Bytes of a gradient.
+        fused_attention: FlashAttention: scores are never written to memory.
+        attention_share: Its speed relative to matrix multiplications, on the unmasked half.
+        sequence_parallel: Tensors that tensor parallelism does not divide are divided along the sequence.
+        overlap_gradients: Gradients are reduced during the backward pass.
+        overlap_tensor: Tensor parallel messages overlap with matrix multiplications.
+        overlap_pipeline: A stage's messages overlap with the next microbatch.
+        overlap_experts: Messages to experts overlap with another microbatch (DualPipe).
+        balanced_stages: The stages with embedding and output have fewer layers.
+        fp8: The layers' matrix multiplications are in FP8.
+        gradient_bytes: Bytes per gradient.
     """
 
     fused_attention: bool = True
@@ -107,12 +107,12 @@ SOFTWARE = {
         overlap_pipeline=False,
         balanced_stages=False,
     ),
-}  # what was usual: in Megatron-LM of arXiv 2104.04473, of arXiv 2205.05198, and since
+}  # "2021": Megatron-LM of arXiv 2104.04473; "2022": of arXiv 2205.05198
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that the fullest GPU holds, by part."""
+    """Bytes on the fullest GPU, by part."""
 
     parameters: float
     gradients: float
@@ -122,13 +122,13 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """Sum of all parts."""
         return float(sum(getattr(self, part.name) for part in fields(self)))
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step by what a GPU does or waits for; communication is what no computation hides."""
+    """Seconds of one step by part; communication counts only as far as computation does not hide it."""
 
     matmul: float
     attention: float
@@ -143,17 +143,17 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """The step."""
+        """Seconds of the step."""
         return float(sum(getattr(self, part.name) for part in fields(self)))
 
 
 def ring_seconds(message: float, ranks: int, bandwidth: float, latency: float, passes: int = 2) -> float:
-    """Return how long a ring takes: alpha-beta model, (n-1)/n of the message in each pass.
+    """Return the seconds of a ring collective: alpha-beta model, (n-1)/n of the message in each pass.
 
     Args:
-        message: Bytes that each rank has in the end.
+        message: Bytes that each rank has at the end.
         ranks: GPUs in the ring.
-        bandwidth: Bytes per second that each sends.
+        bandwidth: Bytes per second that each GPU sends.
         latency: Seconds of a pass with an empty message.
         passes: 2 for an all-reduce, 1 for an all-gather or a reduce-scatter.
     """
@@ -163,12 +163,12 @@ def ring_seconds(message: float, ranks: int, bandwidth: float, latency: float, p
 
 
 def all_to_all_seconds(message: float, ranks: int, bandwidth: float, latency: float) -> float:
-    """Return how long it takes when each rank sends a part of its own message to every other.
+    """Return the seconds of an all-to-all exchange.
 
     Args:
-        message: Bytes that each rank has for all of them.
+        message: Bytes that each rank has for all ranks together.
         ranks: GPUs in the group.
-        bandwidth: Bytes per second that each sends.
+        bandwidth: Bytes per second that each GPU sends.
         latency: Seconds with an empty message.
     """
     return 0.0 if ranks == 1 else (ranks - 1) / ranks * message / bandwidth + latency
@@ -185,10 +185,10 @@ def model_states(
     """Return the bytes of parameters, gradients and optimizer state of one rank (arXiv 1910.02054, table 1).
 
     Args:
-        parameters: Of the model, or of the part of it that tensor and pipeline parallelism leave to a rank.
+        parameters: Number of parameters, after tensor and pipeline parallelism.
         dp: Data parallel ranks.
-        zero: Stage of ZeRO, 0 to 3.
-        gradient_bytes: Bytes of a gradient; 2 in the paper.
+        zero: ZeRO stage, 0 to 3.
+        gradient_bytes: Bytes per gradient; 2 in the paper.
     """
     each = ((3, BF16), (2, gradient_bytes), (1, OPTIMIZER_BYTES))
     kept = [size * parameters / (dp if zero >= stage else 1) for stage, size in each]
@@ -201,11 +201,11 @@ def layer_activations(
     """Return the bytes that a layer keeps for the backward pass (arXiv 2205.05198, equations 1 to 4).
 
     Args:
-        model: Its shape.
-        tokens: Of a microbatch on this GPU.
+        model: Shape of the model.
+        tokens: Tokens of a microbatch on this GPU.
         sequence: Tokens of a whole sequence.
         tp: Tensor parallel ranks.
-        stack: Whether the sequence is divided too, and whether attention's scores are kept.
+        stack: The training software: sequence parallelism, fused attention.
         recompute: With "full" only the layer's input is kept.
     """
     along = tp if stack.sequence_parallel else 1
@@ -223,14 +223,14 @@ def layer_activations(
 
 
 def memory(model: Model, layout: Layout, sequence: int, microbatches: int, stack: Stack) -> Memory:
-    """Return the bytes that the fullest GPU, of the first stage or the last, holds.
+    """Return the bytes on the fullest GPU, which is in the first or the last stage.
 
     Args:
-        model: Its shape.
-        layout: How it is divided.
-        sequence: Tokens of a sequence.
-        microbatches: Of a step, on each pipeline.
-        stack: What the software does.
+        model: Shape of the model.
+        layout: Its layout.
+        sequence: Tokens per sequence.
+        microbatches: Microbatches per step and pipeline.
+        stack: The training software.
     """
     inner, shards = layout.tp * layout.pp, layout.dp * layout.cp
     embedding = model.vocab * model.hidden
@@ -249,9 +249,9 @@ def memory(model: Model, layout: Layout, sequence: int, microbatches: int, stack
     if layout.chunks > 1 and microbatches > layout.pp:
         in_flight *= 1 + (layout.pp - 1) / (layout.pp * layout.chunks)
     working = (BF16 + FP32) * tokens * model.vocab / layout.tp  # logits
-    if layout.recompute == "full":  # of the layer that is computed again
+    if layout.recompute == "full":  # of the layer that is recomputed
         working += layer_activations(model, tokens, sequence, layout.tp, stack, "none")
-    if layout.zero == FSDP:  # a layer in use and the next one
+    if layout.zero == FSDP:  # the current layer and the next one
         working += 2 * BF16 * (model.parameters - model.expert_parameters) / layout.tp / (model.layers + 1)
     return Memory(
         parameters=dense[0] + experts[0],
@@ -269,13 +269,13 @@ def step_time(
     """Return the seconds of a step, by part.
 
     Args:
-        model: Its shape.
+        model: Shape of the model.
         accelerator: The GPU, its node and its network.
-        layout: How the model is divided.
-        sequence: Tokens of a sequence.
-        microbatches: Of a step, on each pipeline.
-        stack: What the software does.
-        kernel_share: Of the fastest matrix multiplication that training's keep up.
+        layout: Layout of the model.
+        sequence: Tokens per sequence.
+        microbatches: Microbatches per step and pipeline.
+        stack: The training software.
+        kernel_share: Speed of matrix multiplications relative to the fastest measured ones.
     """
     layer = _Layer(model, accelerator, layout, sequence, stack, kernel_share)
     sums = dict.fromkeys(("matmul", "attention", "elementwise", "tensor", "context", "experts"), 0.0)
@@ -325,9 +325,9 @@ class _Layer:
         self.network = accelerator.network_gbps * 1e9 * NETWORK_SHARE
 
     def path(self, ranks: int, apart: int) -> tuple[float, float]:
-        """Return a group's bytes per second and latency; its ranks are every `apart` GPUs.
+        """Return bytes per second and latency of a group whose ranks are `apart` GPUs from each other.
 
-        A ring leaves a node through as many network links as it has ranks in there.
+        A ring uses as many network links of a node as it has ranks there.
         """
         inside = max(1, min(ranks, self.accelerator.node // apart))
         if inside == ranks:
@@ -335,12 +335,12 @@ class _Layer:
         return min(self.link, self.network * inside), NETWORK_LATENCY
 
     def seconds(self, *, experts: bool) -> dict[str, float]:
-        """Return what one layer takes for one microbatch, forward, backward and recomputed, by part."""
+        """Return the seconds of one layer for one microbatch, forward, backward and recomputed, by part."""
         model, layout, stack = self.model, self.layout, self.stack
-        *into, out = model.attention_matrices
-        matmul = sum(self._matmul(inputs, outputs / layout.tp) for inputs, outputs in into)
-        matmul += self._matmul(out[0] / layout.tp, out[1])
-        fed, width = self._feed_forward(experts=experts)
+        *projections, output = model.attention_matrices
+        matmul = sum(self._matmul(inputs, outputs / layout.tp) for inputs, outputs in projections)
+        matmul += self._matmul(output[0] / layout.tp, output[1])
+        feed_forward, width = self._feed_forward(experts=experts)
         attention = 4 * self.tokens * self.sequence * model.score_size / layout.tp / self.flops
         if stack.fused_attention:
             attention *= 0.5 / stack.attention_share
@@ -355,7 +355,7 @@ class _Layer:
         )  # fmt: skip
         passes = (3.5 if stack.fused_attention else 3) + again + (1 if layout.recompute == "selective" else 0)
         return {
-            "matmul": (matmul + fed) * (3 + again),
+            "matmul": (matmul + feed_forward) * (3 + again),
             "attention": attention * passes,
             "elementwise": self._traffic(width, experts=experts) / self.memory * (3 + again),
             "tensor": tensor * (2 + again),
@@ -364,13 +364,13 @@ class _Layer:
         }
 
     def head_seconds(self) -> float:
-        """Return what the output's projection and its loss take, forward and backward."""
+        """Return the seconds of the output projection and the loss, forward and backward."""
         outputs = self.model.vocab / self.layout.tp
         flops = 6 * self.tokens * self.model.hidden * outputs / self.flops
         return flops + 4 * FP32 * self.tokens * outputs / self.memory
 
     def stage_messages(self) -> float:
-        """Return what a microbatch's activations and their gradients take from stage to stage."""
+        """Return the seconds to send a microbatch's activations and gradients between stages."""
         layout = self.layout
         if layout.pp == 1:
             return 0.0
@@ -382,7 +382,7 @@ class _Layer:
         return 2 * layout.chunks * once * (PIPELINE_EXPOSED if self.stack.overlap_pipeline else 1)
 
     def gradient_seconds(self, microbatches: int, microbatch_seconds: float) -> tuple[float, float]:
-        """Return what gradients and parameters take beyond what computation hides, and the optimizer."""
+        """Return the seconds of exposed gradient communication, and of the optimizer."""
         layout, stack, model = self.layout, self.stack, self.model
         ranks = layout.dp * layout.cp
         own = model.expert_parameters / (layout.tp * layout.pp * layout.ep)
@@ -391,10 +391,10 @@ class _Layer:
         if ranks == 1:
             return 0.0, optimizer
         bandwidth, latency = self.path(ranks, layout.tp)
-        if layout.zero == FSDP:  # with every microbatch: parameters twice, for each pass, and gradients
+        if layout.zero == FSDP:  # per microbatch: parameters for both passes, and gradients
             sent = (2 * BF16 + stack.gradient_bytes) * own
             starts = 3 * model.layers * latency * max(1.0, math.log2(ranks / self.accelerator.node))
-            times, least = microbatches, 1 / model.layers  # nothing hides the first layer's
+            times, least = microbatches, 1 / model.layers  # nothing hides the first layer
         else:
             sent = (BF16 + stack.gradient_bytes) * own
             starts = 2 * math.ceil(math.log2(ranks)) * latency
@@ -411,51 +411,51 @@ class _Layer:
         return max(flops / self.layer_flops, traffic / self.memory) + KERNEL_SECONDS
 
     def _feed_forward(self, *, experts: bool) -> tuple[float, float]:
-        """Return the seconds of its matrices, forward, and the inner width that a token meets."""
+        """Return the forward seconds of the feed-forward matrices, and the inner width per token."""
         model, tp = self.model, self.layout.tp
         up = 2 if model.gated else 1
         if not experts or model.experts is None:
             inner = model.ffn / tp
             return self._matmul(model.hidden, up * inner) + self._matmul(inner, model.hidden), model.ffn
-        found = model.experts
-        here = found.count / self.layout.ep
-        rows, inner = self.tokens * found.active / here, found.ffn / tp  # each expert's, evenly loaded
+        moe = model.experts
+        local = moe.count / self.layout.ep  # experts on this GPU
+        rows, inner = self.tokens * moe.active / local, moe.ffn / tp  # per expert, evenly loaded
         seconds = 0.0
         for inputs, outputs in ((model.hidden, up * inner), (inner, model.hidden)):
             traffic = BF16 * (rows * (inputs + outputs) + inputs * outputs)
             flops = 2 * rows * inputs * outputs
-            seconds += here * max(flops / self.layer_flops, traffic / self.memory) + KERNEL_SECONDS
-        if found.shared:
-            inner = found.shared * found.ffn / tp
+            seconds += local * max(flops / self.layer_flops, traffic / self.memory) + KERNEL_SECONDS
+        if moe.shared:
+            inner = moe.shared * moe.ffn / tp
             seconds += self._matmul(model.hidden, up * inner) + self._matmul(inner, model.hidden)
-        return seconds, (found.active + found.shared) * found.ffn
+        return seconds, (moe.active + moe.shared) * moe.ffn
 
     def _traffic(self, width: float, *, experts: bool) -> float:
-        """Return the bytes that a layer's element-wise kernels read and write, forward."""
+        """Return the bytes that a layer's element-wise kernels read and write in the forward pass."""
         model, stack, tp = self.model, self.stack, self.layout.tp
         along = tp if stack.sequence_parallel else 1
-        # Two normalizations at 4 bytes an element, two residual additions at 7; fewer in a parallel block.
+        # Two normalizations at 4 bytes per element, two residual additions at 7; fewer in a parallel block.
         token = (15 if model.parallel_block else 22) * model.hidden / along
         token += (6 if model.gated else 4) * width / tp  # the activation function
         if not stack.fused_attention:  # scale, mask and softmax, and dropout
             token += (13 if model.dropout else 8) * model.heads / tp * self.sequence
-        if stack.fp8:  # inputs of the matrices, read in BF16 and written in FP8
+        if stack.fp8:  # matrix inputs, read in BF16 and written in FP8
             token += 3 * (2 * model.hidden + (model.query_size + width) / tp)
         if experts and model.experts:  # tokens sorted by expert, and back
             token += 8 * model.experts.active * model.hidden
         return self.tokens * token
 
     def _exchange(self) -> float:
-        """Return what it takes to send tokens to their experts and back, forward."""
-        found, layout = self.model.experts, self.layout
-        if found is None:
+        """Return the seconds to send tokens to their experts and back, in the forward pass."""
+        moe, layout = self.model.experts, self.layout
+        if moe is None:
             return 0.0
         bandwidth, latency = self.path(layout.ep, layout.tp * layout.cp)
-        copies = found.active
+        copies = moe.active
         if bandwidth < self.link:  # over the network, each GPU has one link
             bandwidth = self.network
-            copies = min(found.active, found.nodes or found.active)
-        size = 1.5 if self.stack.fp8 else BF16  # FP8 on the way there
+            copies = min(moe.active, moe.nodes or moe.active)
+        size = 1.5 if self.stack.fp8 else BF16  # FP8 on the way to the experts
         return 2 * all_to_all_seconds(
             size * self.tokens * copies * self.model.hidden, layout.ep, bandwidth, latency
         )

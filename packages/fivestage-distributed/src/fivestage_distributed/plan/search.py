@@ -1,4 +1,4 @@
-"""The layouts that fit, the fastest of them, and what a whole run takes: days, money, energy, failures."""
+"""Searches for the fastest layout that fits, and projects a whole run: days, cost, energy, failures."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,42 +21,42 @@ from fivestage_distributed.plan.roofline import (
 )
 
 GIB = 2**30
-USABLE = 0.92  # of an accelerator's memory; the rest is the driver's, NCCL's and lost between blocks
-MOST_TENSOR = 16  # ranks, where a node has more accelerators
+USABLE = 0.92  # share of an accelerator's memory; the rest goes to driver, NCCL and fragmentation
+MOST_TENSOR = 16  # tensor parallel ranks, in a node with more accelerators
 TENSORS = (1, 2, 4, 8, 16)
 STAGES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 35, 40, 48, 64)
-CONTEXTS, LEAST_PART = (1, 2, 4, 8, 16, 32), 4096  # tokens of a sequence on one rank, from which it pays
+CONTEXTS, LEAST_PART = (1, 2, 4, 8, 16, 32), 4096  # fewest tokens of a sequence on one rank
 EXPERT_GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MICROBATCHES = (1, 2, 4, 8, 16)
 CHUNKS = (1, 2, 4, 5, 8, 16)
 RECOMPUTED: tuple[Recompute, ...] = ("none", "full")
-BATCH_TOLERANCE = 1 / 16  # by which a step may have more or fewer sequences, so that they divide
-WORTH_IDLING = 0.02  # by which a layout must be faster that leaves GPUs idle
-SPARE = 0.1  # of the nodes that may stand by; more only to leave a power of two at work
-MOST_OF_A_SEQUENCE = 16  # GPUs for each sequence of a step, beyond which ever fewer are tried
-MOST_NODES = 65536  # that a search for the least number of GPUs goes to
+BATCH_TOLERANCE = 1 / 16  # by which the batch may differ, so that it divides evenly
+WORTH_IDLING = 0.02  # by which a layout with idle GPUs must be faster
+SPARE = 0.1  # share of nodes that may stand by; more only to leave a power of two working
+MOST_OF_A_SEQUENCE = 16  # GPUs per sequence of a step; beyond that fewer GPUs are tried too
+MOST_NODES = 65536  # limit of the search for the least number of GPUs
 LEAST_GOODPUT = 0.01
 DAY, HOUR = 86400.0, 3600.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained, on what.
+    """The training to plan.
 
     Attributes:
-        model: Its shape.
+        model: Shape of the model.
         accelerator: The GPU, its node and its network.
-        tokens: Of the run.
-        gpus: That there are.
-        sequence: Tokens of a sequence.
-        batch: Sequences of a step.
-        stack: What the software does.
-        price: USD of an accelerator's hour.
-        hours_per_failure: Accelerator hours from one interruption to the next.
-        restart_seconds: From an interruption to the first step after it.
-        storage_gbps: GB/s that each accelerator writes checkpoints with; arXiv 2407.21783 had 2 TB/s for all.
-        price_source: Where the price is from.
-        fixed: Fields of `Layout` that the search must keep.
+        tokens: Tokens of the run.
+        gpus: Number of available GPUs.
+        sequence: Tokens per sequence.
+        batch: Sequences per step.
+        stack: The training software.
+        price: USD per accelerator hour.
+        hours_per_failure: Accelerator hours between failures.
+        restart_seconds: Seconds from a failure to the next step.
+        storage_gbps: GB/s per accelerator for checkpoints; arXiv 2407.21783 had 2 TB/s for all.
+        price_source: Source of the price.
+        fixed: Fields of `Layout` that the search must not change.
     """
 
     model: Model
@@ -74,21 +74,21 @@ class Job:
     fixed: Mapping[str, int | str] = field(default_factory=dict)
 
     def choices(self, name: str, usual: Sequence[Any]) -> Sequence[Any]:
-        """Return the values that a field of the layout may have."""
+        """Return the values to try for a field of the layout."""
         return (self.fixed[name],) if name in self.fixed else usual
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layout with what it needs and how fast it is.
+    """A layout with its memory and speed.
 
     Attributes:
-        layout: How the model is divided.
-        microbatches: Of a step, on each pipeline.
-        memory: Bytes of the fullest GPU.
+        layout: The layout.
+        microbatches: Microbatches per step and pipeline.
+        memory: Bytes on the fullest GPU.
         step: Seconds of a step.
-        rate: Tokens per second, of all GPUs.
-        kept: The same, of steps that count in spite of failures.
+        rate: Tokens per second of all GPUs.
+        kept: Tokens per second after the losses to failures.
     """
 
     layout: Layout
@@ -100,8 +100,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The layouts of a job: those that fit, the fastest first, and the memory of those that do not."""
+class SearchResult:
+    """The layouts of a job that fit, the fastest first, and those that do not, with their memory."""
 
     fitting: tuple[Candidate, ...]
     too_large: tuple[tuple[Layout, Memory], ...]
@@ -109,23 +109,23 @@ class Found:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run with one layout.
+    """The projection of a whole run with one layout.
 
     Attributes:
-        job: What is trained.
-        candidate: How.
-        tflops: Model TFLOP/s of each GPU that works.
-        mfu: Of its peak in BF16, also where matrices are multiplied in FP8.
-        steps: Of the run.
-        checkpoint_seconds: To write one.
-        interval_seconds: From one checkpoint to the next.
-        hours_between_failures: Of the whole job.
-        failures: Expected in the run.
-        goodput: Share of the time that makes steps which count.
-        days: From the first step to the last.
-        gpu_hours: Of all GPUs, idle ones too.
-        cost: USD.
-        megawatt_hours: At most: nodes at full load, without cooling.
+        job: The training.
+        candidate: The layout.
+        tflops: Model TFLOP/s of each working GPU.
+        mfu: Share of the BF16 peak, even if matrices are multiplied in FP8.
+        steps: Number of steps.
+        checkpoint_seconds: Seconds to write a checkpoint.
+        interval_seconds: Seconds between checkpoints.
+        hours_between_failures: Mean hours between failures of the whole job.
+        failures: Expected number of failures.
+        goodput: Share of the time spent on steps that are not lost.
+        days: Days from the first step to the last.
+        gpu_hours: GPU hours, idle GPUs included.
+        cost: Cost in USD.
+        megawatt_hours: Upper bound of the energy: nodes at full load, without cooling.
     """
 
     job: Job
@@ -145,30 +145,30 @@ class Run:
 
     @property
     def spare(self) -> int:
-        """GPUs that stand by."""
+        """Number of GPUs that stand by."""
         return self.job.gpus - self.candidate.layout.gpus
 
 
 def fits(needed: Memory, accelerator: Accelerator, usable: float = USABLE) -> bool:
-    """Return whether an accelerator holds that much."""
+    """Return whether an accelerator has enough memory."""
     return needed.total <= usable * accelerator.memory_gib * GIB
 
 
-def search(job: Job) -> Found:
-    """Return the layouts of a job.
+def search(job: Job) -> SearchResult:
+    """Search the layouts of a job.
 
     Args:
-        job: What is to be trained.
+        job: The training to plan.
 
     Returns:
-        Those that fit and those that do not.
+        The layouts that fit and those that do not.
     """
     fitting: list[Candidate] = []
     too_large: list[tuple[Layout, Memory]] = []
     for gpus in _working(job):
         if gpus <= job.gpus // 4 and not fitting:
-            break  # the many have no layout: that is said, rather than a plan for the few
-        good = _goodput(job, gpus)
+            break  # report that all the GPUs have no layout, rather than plan for a few of them
+        goodput = _goodput(job, gpus)
         for layout, microbatches in _layouts(job, gpus):
             needed = memory(job.model, layout, job.sequence, microbatches, job.stack)
             if not fits(needed, job.accelerator):
@@ -177,45 +177,41 @@ def search(job: Job) -> Found:
             step = step_time(job.model, job.accelerator, layout, job.sequence, microbatches, job.stack)
             tokens = microbatches * layout.dp * layout.microbatch * job.sequence
             rate = tokens / step.total
-            fitting.append(Candidate(layout, microbatches, needed, step, rate, rate * good))
+            fitting.append(Candidate(layout, microbatches, needed, step, rate, rate * goodput))
     with_all = max((one.kept for one in fitting if one.layout.gpus == job.gpus), default=0.0)
     if max((one.kept for one in fitting), default=0.0) < (1 + WORTH_IDLING) * with_all:
         fitting = [one for one in fitting if one.layout.gpus == job.gpus]
         too_large = [(layout, needed) for layout, needed in too_large if layout.gpus == job.gpus]
     fitting.sort(key=lambda one: (-one.kept, -one.rate, one.layout.tp * one.layout.pp * one.layout.cp))
-    return Found(tuple(fitting), tuple(too_large))
+    return SearchResult(tuple(fitting), tuple(too_large))
 
 
-def require_fitting(job: Job, found: Found) -> Found:
-    """Make sure that some layout fits."""
-    if found.fitting:
-        return found
+def require_fitting(job: Job, result: SearchResult) -> SearchResult:
+    """Return the result if some layout fits, else raise a UserError that says what would."""
+    if result.fitting:
+        return result
     name, usable = job.accelerator.name, USABLE * job.accelerator.memory_gib
-    decided = ", ".join(f"{name}={value}" for name, value in job.fixed.items())
-    decided = f" with {decided}" if decided else ""
-    if not found.too_large:
+    fixed = ", ".join(f"{name}={value}" for name, value in job.fixed.items())
+    fixed = f" with {fixed}" if fixed else ""
+    if not result.too_large:
         raise UserError(
-            f"No layout of {job.gpus:,} GPUs{decided} divides {job.model.layers} layers, {job.model.heads} "
-            f"heads and a batch of {job.batch:,} sequences: give more tokens a step (--batch), fewer GPUs, "
-            f"or a number that is {job.accelerator.node} times a power of two."
+            f"No layout of {job.gpus:,} GPUs{fixed} divides {job.model.layers} layers, {job.model.heads} "
+            f"heads and a batch of {job.batch:,} sequences: use more tokens per step (--batch), fewer GPUs, "
+            f"or {job.accelerator.node} times a power of two."
         )
-    layout, least = min(found.too_large, key=lambda one: one[1].total)
+    layout, least = min(result.too_large, key=lambda one: one[1].total)
     part = max(fields(least), key=lambda one: getattr(least, one.name)).name
     enough = least_gpus(job)
-    hint = (
-        f"The least that do are {enough:,}."
-        if enough
-        else "No number of them does: take one with more memory."
-    )
+    hint = f"Use at least {enough:,}." if enough else "No number of them is enough: use one with more memory."
     raise UserError(
         f"{job.model.name} does not fit {job.gpus:,} {name}: even the leanest layout ({described(layout)}) "
-        f"needs {least.total / GIB:,.0f} GiB on a GPU, most of it {part}, and {usable:.0f} of "
-        f"{job.accelerator.memory_gib:g} GiB can be used. {hint}"
+        f"needs {least.total / GIB:,.0f} GiB per GPU, most of it {part}, and {usable:.0f} of "
+        f"{job.accelerator.memory_gib:g} GiB are usable. {hint}"
     )
 
 
 def least_gpus(job: Job) -> int:
-    """Return the least number of GPUs that hold the model, whatever the speed; 0 when none does."""
+    """Return the least number of GPUs whose memory suffices, at any speed; 0 if none does."""
 
     def enough(gpus: int) -> bool:
         one = replace(job, gpus=gpus, batch=gpus)  # a batch that always divides
@@ -237,29 +233,29 @@ def least_gpus(job: Job) -> int:
 
 
 def whole_run(job: Job, candidate: Candidate) -> Run:
-    """Return what a run with a layout takes.
+    """Project a whole run with a layout.
 
     Args:
-        job: What is trained.
-        candidate: How.
+        job: The training.
+        candidate: The layout.
 
     Returns:
-        Its days, money, energy and failures.
+        Its days, cost, energy and failures.
 
     Raises:
-        UserError: When failures leave no time to train.
+        UserError: If failures leave no time to train.
     """
     working = candidate.layout.gpus
     tflops = candidate.rate / working * job.model.flops_per_token(job.sequence) / 1e12
     cost, between = _checkpoint_and_failure(job, working)
-    good = _goodput(job, working)
-    if not good:
+    goodput = _goodput(job, working)
+    if not goodput:
         raise UserError(
             f"A failure every {between:,.0f} s leaves no time to train: a restart takes "
-            f"{job.restart_seconds:,.0f} s, a checkpoint {cost:,.0f} s. Fewer GPUs, a faster restart "
-            "(--restart) or storage (--storage) help."
+            f"{job.restart_seconds:,.0f} s, a checkpoint {cost:,.0f} s. Use fewer GPUs, a faster restart "
+            "(--restart) or faster storage (--storage)."
         )
-    seconds = job.tokens / candidate.rate / good
+    seconds = job.tokens / candidate.rate / goodput
     gpu_hours = seconds / HOUR * job.gpus
     return Run(
         job=job,
@@ -271,7 +267,7 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
         interval_seconds=daly_interval(cost, between),
         hours_between_failures=between / HOUR,
         failures=seconds / between,
-        goodput=good,
+        goodput=goodput,
         days=seconds / DAY,
         gpu_hours=gpu_hours,
         cost=gpu_hours * job.price,
@@ -280,28 +276,28 @@ def whole_run(job: Job, candidate: Candidate) -> Run:
 
 
 def _checkpoint_and_failure(job: Job, working: int) -> tuple[float, float]:
-    """Return the seconds that a checkpoint takes, and those from one failure to the next."""
+    """Return the seconds of a checkpoint, and the mean seconds between failures."""
     state = (BF16 + OPTIMIZER_BYTES) * job.model.parameters
     return state / (working * job.storage_gbps * 1e9), job.hours_per_failure / working * HOUR
 
 
 def _goodput(job: Job, working: int) -> float:
-    """Return the share of the time that makes steps which count; 0 where failures leave next to none."""
+    """Return the goodput with the optimal interval; 0 if failures leave almost no time to train."""
     cost, between = _checkpoint_and_failure(job, working)
     try:
-        found = expected_goodput(daly_interval(cost, between), cost, job.restart_seconds, between)
+        goodput = expected_goodput(daly_interval(cost, between), cost, job.restart_seconds, between)
     except OverflowError:
         return 0.0
-    return found if found >= LEAST_GOODPUT else 0.0
+    return goodput if goodput >= LEAST_GOODPUT else 0.0
 
 
 def young_interval(checkpoint: float, between_failures: float) -> float:
-    """Return the seconds of work between checkpoints of this cost that lose the least (Young 1974)."""
+    """Return the optimal seconds of work between checkpoints (Young 1974)."""
     return math.sqrt(2 * checkpoint * between_failures)
 
 
 def daly_interval(checkpoint: float, between_failures: float) -> float:
-    """Return the same to a higher order (Daly 2006, equation 37), for checkpoints that cost much."""
+    """Return the optimal interval to a higher order, for costly checkpoints (Daly 2006, equation 37)."""
     if checkpoint >= 2 * between_failures:
         return between_failures
     ratio = checkpoint / (2 * between_failures)
@@ -310,11 +306,11 @@ def daly_interval(checkpoint: float, between_failures: float) -> float:
 
 
 def expected_goodput(interval: float, checkpoint: float, restart: float, between_failures: float) -> float:
-    """Return the share of time for work that stays, failures being exponential (Daly 2006, equation 20).
+    """Return the share of time spent on lasting work, with exponential failures (Daly 2006, equation 20).
 
     Args:
         interval: Seconds of work between checkpoints.
-        checkpoint: Seconds that a checkpoint keeps the training waiting.
+        checkpoint: Seconds that a checkpoint blocks the training.
         restart: Seconds from a failure to the first new step.
         between_failures: Mean seconds between failures of any part of the job.
     """
@@ -325,29 +321,29 @@ def expected_goodput(interval: float, checkpoint: float, restart: float, between
 def goodput_of_failures(
     work: float, checkpoints: float, failures: int, restart: float, interval: float
 ) -> float:
-    """Return the same for a known number of failures, each of which loses half an interval on average.
+    """Return the goodput for a known number of failures, each of which loses half an interval on average.
 
     Args:
-        work: Seconds of all steps, once each.
-        checkpoints: Seconds that all checkpoints have kept the training waiting.
-        failures: How many there were.
+        work: Seconds of all steps, each counted once.
+        checkpoints: Seconds that all checkpoints together blocked the training.
+        failures: Number of failures.
         restart: Seconds from a failure to the first new step.
         interval: Seconds of work between checkpoints.
     """
     return work / (work + checkpoints + failures * (restart + interval / 2))
 
 
-def runners_up(found: Found, count: int) -> list[Candidate]:
-    """Return the fastest layouts that divide the model otherwise than the best does, and than each other."""
+def runners_up(result: SearchResult, count: int) -> list[Candidate]:
+    """Return the next fastest layouts that divide the model differently from the best and from each other."""
     best: dict[tuple[int, ...], Candidate] = {}
-    for one in found.fitting:
+    for one in result.fitting:
         layout = one.layout
         best.setdefault((layout.tp, layout.pp, layout.cp, layout.ep, layout.zero), one)
     return list(best.values())[1 : count + 1]
 
 
 def described(layout: Layout) -> str:
-    """Return a layout in words: dp 16 x tp 8 x pp 8, ZeRO 1, microbatch 1."""
+    """Describe a layout, such as "dp 16 x tp 8 x pp 8, ZeRO 1, microbatch 1"."""
     parts = [
         f"{name} {getattr(layout, name)}" for name in ("dp", "tp", "pp", "cp") if getattr(layout, name) > 1
     ]
@@ -360,7 +356,7 @@ def described(layout: Layout) -> str:
 
 
 def _working(job: Job) -> list[int]:
-    """Return how many GPUs may work: all of them, or fewer that divide better or have enough to do."""
+    """Return the numbers of GPUs to try: all, or fewer that divide better or suffice for the batch."""
     gpus, node = job.gpus, job.accelerator.node
     if gpus <= node:
         return [gpus]
@@ -373,10 +369,10 @@ def _working(job: Job) -> list[int]:
     return list(dict.fromkeys([gpus, *(count * node for count in [*most[:3], *halves] if count)]))
 
 
-def _microbatches(wanted: float, stages: int) -> set[int]:
-    """Return how many may make up a step; a multiple of the stages can be interleaved."""
-    near = {math.floor(wanted), math.ceil(wanted), stages * round(wanted / stages)}
-    return {one for one in near if one and abs(one / wanted - 1) <= BATCH_TOLERANCE}
+def _microbatches(target: float, stages: int) -> set[int]:
+    """Return numbers of microbatches near the target; a multiple of the stages can be interleaved."""
+    near = {math.floor(target), math.ceil(target), stages * round(target / stages)}
+    return {one for one in near if one and abs(one / target - 1) <= BATCH_TOLERANCE}
 
 
 def _smooth(count: int) -> bool:
@@ -387,7 +383,7 @@ def _smooth(count: int) -> bool:
 
 
 def _layouts(job: Job, gpus: int, *, leanest: bool = False) -> Iterator[tuple[Layout, int]]:
-    """Yield the ways to divide the work, with the microbatches of a step; or the leanest ones alone."""
+    """Yield the possible layouts with their microbatches per step, or only those with the least memory."""
     model, most = job.model, min(job.accelerator.node, MOST_TENSOR)
     tensor = [one for one in TENSORS if one <= most and model.heads % one == 0]
     contexts = [one for one in CONTEXTS if one == 1 or job.sequence / one >= LEAST_PART]
