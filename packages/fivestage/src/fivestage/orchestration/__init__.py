@@ -1,4 +1,4 @@
-"""What ZenML needs to know of a project: stores, caching, materializers."""
+"""The integration of a project with ZenML: stores, caching, materializers."""
 
 from fivestage.common.settings import prepare_environment
 

@@ -1,4 +1,4 @@
-"""Where ZenML and MLflow behave otherwise than a project on one machine needs; each with its reason."""
+"""Adjust ZenML and MLflow to a project on one machine; each change has its reason."""
 
 import importlib.metadata
 import sqlite3
@@ -18,14 +18,14 @@ _is_distribution_package_file = source_utils.is_distribution_package_file
 
 @cache
 def adjust_stores() -> None:
-    """Make the changes of this module, once per process.
+    """Apply the changes of this module, once per process.
 
     - ZenML reads the metadata of all installed distributions whenever it compiles a pipeline or names a class
       of a distribution, starts a program that lists them for each run and step, and parses the file of each
-      output's materializer: half of the CPU of a small run. Here it does so once per process.
-    - A library that is installed as editable, in a folder of the project, is a distribution all the same.
-      ZenML would name its classes by their path and import all of it a second time under that name.
-    - The stores commit dozens of times a run; with a write-ahead log a commit does not wait for the disk.
+      output's materializer: half of the CPU of a small run. The results are cached for the process.
+    - If this library is installed as editable from a folder of the project, ZenML would name its classes by
+      their path, and import the library a second time under that name. It counts as a distribution instead.
+    - The stores commit dozens of times per run; with a write-ahead log, commits do not wait for the disk.
     """
     zenml: Any = source_utils
     zenml.is_distribution_package_file = _is_installed
@@ -33,7 +33,7 @@ def adjust_stores() -> None:
         (integration_registry, "activate_integrations"),
         (Environment, "get_python_packages"),
         (source_code_utils, "get_hashed_source_code"),
-        (importlib.metadata, "packages_distributions"),  # imported anew by each call
+        (importlib.metadata, "packages_distributions"),  # ZenML imports it in each call
     ):
         setattr(owner, name, cache(getattr(owner, name)))
     event.listen(Engine, "connect", _use_write_ahead_log)
@@ -44,7 +44,7 @@ def _is_installed(file_path: str, module_name: str) -> bool:
 
 
 def _use_write_ahead_log(connection: object, _: object) -> None:
-    """A log survives the end of a process; of a power cut, the last commits may be lost, never the store."""
+    """Commits survive the end of the process; a power cut may lose the last ones, but not the database."""
     if not isinstance(connection, sqlite3.Connection):
         return
     file = connection.execute("PRAGMA database_list").fetchone()[2]

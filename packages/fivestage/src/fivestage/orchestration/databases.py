@@ -1,4 +1,4 @@
-"""The stores of ZenML and MLflow, which a first run makes and a killed first run must not spoil."""
+"""The databases of ZenML and MLflow: created by the first run, and created again if that was interrupted."""
 
 import fcntl
 import os
@@ -20,11 +20,11 @@ from fivestage.common.settings import MLFLOW_DATABASE, VAR, ZENML_DATABASE
 
 
 def open_stores() -> None:
-    """Connect to both stores, so that whatever comes next finds them complete.
+    """Connect to both databases, and create those that do not exist.
 
-    Making one takes seconds and hundreds of statements; a process killed among them leaves tables that
-    neither library can read or mend. Stores elsewhere than under `var/` are the user's, and left alone. A
-    project that was moved goes on from where it is.
+    Creating one takes seconds and hundreds of statements; a process that is killed meanwhile leaves tables
+    that neither library can read or repair. Databases outside `var/` belong to the user and are left alone.
+    If the project was moved, paths in the databases are updated.
     """
     with (VAR / "stores.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -36,7 +36,7 @@ def open_stores() -> None:
 
 
 def use_stack(file: Path) -> None:
-    """Run pipelines on the stack that a file describes: made, or changed where ZenML knows it otherwise.
+    """Run pipelines on the stack that a file describes; it is created or updated first.
 
     Raises:
         UserError: when the file cannot be read.
@@ -46,38 +46,39 @@ def use_stack(file: Path) -> None:
     except OSError as error:
         raise UserError(f"The stack file {file} cannot be read: {error.strerror}.") from error
     client, name = Client(), described["stack_name"]
-    parts: dict[StackComponentType, str | UUID] = {
-        StackComponentType(kind): _component(client, StackComponentType(kind), one)
-        for kind, one in described["components"].items()
+    components: dict[StackComponentType, str | UUID] = {
+        StackComponentType(kind): _component(client, StackComponentType(kind), component)
+        for kind, component in described["components"].items()
     }
     if not client.list_stacks(name=name).items:
-        client.create_stack(name, parts)
+        client.create_stack(name, components)
     client.activate_stack(name)
 
 
-def _component(client: Client, kind: StackComponentType, one: Mapping[str, Any]) -> UUID:
-    for known in client.list_stack_components(type=kind, name=one["name"]).items:
-        return client.update_stack_component(known.id, kind, configuration=one["configuration"]).id
-    return client.create_stack_component(one["name"], one["flavor"], kind, one["configuration"]).id
+def _component(client: Client, kind: StackComponentType, component: Mapping[str, Any]) -> UUID:
+    name, configuration = component["name"], component["configuration"]
+    for existing in client.list_stack_components(type=kind, name=name).items:
+        return client.update_stack_component(existing.id, kind, configuration=configuration).id
+    return client.create_stack_component(name, component["flavor"], kind, configuration).id
 
 
 def skip_zenml_survey() -> None:
-    """Answer no to ZenML's questions for a name, an e-mail address and news: its pages ask them first."""
+    """Decline ZenML's survey about name, e-mail address and news, which its dashboard would show first."""
     client = Client()
     answers = UserUpdate(email_opted_in=False, user_metadata={"finished_onboarding_survey": True})
     client.zen_store.update_user(client.active_user.id, answers)
 
 
 def _follow_move(lock: TextIO) -> None:
-    """Both databases hold absolute paths: rewrite them where the project was moved, or copied, to here."""
+    """Update the absolute paths in both databases if the project was moved or copied."""
     lock.seek(0)
-    noted = lock.read()
-    if noted == str(VAR):
+    previous = lock.read()
+    if previous == str(VAR):
         return
-    if noted:
+    if previous:
         for database in (ZENML_DATABASE, MLFLOW_DATABASE):
             if database.exists():
-                _replace_text(database, f"{noted}/", f"{VAR}/")
+                _replace_text(database, f"{previous}/", f"{VAR}/")
     lock.truncate(0)
     lock.write(str(VAR))
 
@@ -96,7 +97,7 @@ def _replace_text(database: Path, old: str, new: str) -> None:
 
 
 def _open_zenml() -> None:
-    Client().active_stack_model  # noqa: B018 - reading it makes the store
+    Client().active_stack_model  # noqa: B018 - reading it creates the database
 
 
 def _open_mlflow() -> None:
@@ -104,10 +105,10 @@ def _open_mlflow() -> None:
 
 
 def _connect(store: Path, connect: Callable[[], None], *, ours: bool) -> None:
-    """Connect to a database; one of ours whose first connection did not end is made anew."""
+    """Connect to a database; one of ours is created again if its first connection was interrupted."""
     unfinished = VAR / f"{store.name}.unfinished"
     if ours and unfinished.exists():
-        for part in store.parent.glob(f"{store.name}*"):  # its journal would be played into the new one
+        for part in store.parent.glob(f"{store.name}*"):  # its journal would be applied to the new one
             part.unlink()
     if ours and not store.exists():
         unfinished.touch()

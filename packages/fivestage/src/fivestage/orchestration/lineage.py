@@ -1,4 +1,4 @@
-"""What a version is made from, as hashes: raw data, code, pinned libraries."""
+"""The lineage of a model version, as hashes: raw data, contract, code, pinned libraries."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ SOURCES = (".py", ".yaml", ".yml", ".json")
 
 
 def lineage_of(data: str, contract: Contract) -> Lineage:
-    """What a version trained here and now is made from.
+    """The lineage of a version that is trained now.
 
     Args:
         data: SHA-256 of the raw data.
         contract: the problem's contract.
 
     Returns:
-        These two, the lock and the code, each as a digest.
+        The digests of the data, the contract, the lock and the code.
     """
     return Lineage(data, contract.digest, lock_digest(), code_digest())
 
 
 def code_digest(packages: Sequence[str] = MODEL_PACKAGES, without: Sequence[str] = ()) -> str:
-    """SHA-256 of the code that makes a version: the problem, and the library's part in it.
+    """SHA-256 of the code that a version depends on: the problem, and packages of the library.
 
-    The same code gives the same digest wherever the project and the library are installed.
+    The digest does not depend on where the project and the library are installed.
 
     Args:
-        packages: The library's packages that count.
-        without: Files of `problem/` that do not count.
+        packages: packages of the library to include.
+        without: files of `problem/` to leave out.
 
     Returns:
         64 hexadecimal digits.
@@ -49,7 +49,7 @@ def code_digest(packages: Sequence[str] = MODEL_PACKAGES, without: Sequence[str]
 
 
 def project_digest() -> str:
-    """SHA-256 of all code that a project's results and reports come from, the library and the lock included.
+    """SHA-256 of all code that a project's results and reports depend on, with the library and the lock.
 
     Returns:
         64 hexadecimal digits.
@@ -61,5 +61,5 @@ def project_digest() -> str:
 
 
 def lock_digest() -> str:
-    """SHA-256 of the lock."""
+    """SHA-256 of requirements.lock."""
     return digest_of_files(ROOT, [ROOT / "requirements.lock"])

@@ -1,6 +1,6 @@
-"""How frames and records travel between steps: as parquet and JSON, hashed, without pictures or statistics.
+"""Store frames and records between steps as Parquet and JSON, with a hash, without plots or statistics.
 
-The hash is the cache's: a step that runs again and makes the same data leaves the steps after it cached.
+ZenML caches by the hash: if a step runs again with the same result, the steps after it stay cached.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ def _decoded(content: bytes) -> pd.DataFrame:
     return frame
 
 
-# Rows and features, which one step after the other asks for: a year's take longer to decode than to compare.
+# Several steps load the same rows and features; for a year of data, comparing bytes is faster than decoding.
 _frame_of = lru_cache(maxsize=2)(_decoded)
 
 
 class _HashedFiles(BaseMaterializer):
-    """Files of one artifact; what `save` writes is what `compute_content_hash` names."""
+    """A materializer that hashes the files of an artifact while it saves them."""
 
     ASSOCIATED_ARTIFACT_TYPE: ClassVar[ArtifactType] = ArtifactType.DATA
     SKIP_REGISTRATION: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class _HashedFiles(BaseMaterializer):
         super().__init__(uri, artifact_store)
         self._digest = hashlib.sha256()
 
-    def compute_content_hash(self, data: Any) -> str | None:  # noqa: ARG002 - ZenML asks after `save`
+    def compute_content_hash(self, data: Any) -> str | None:  # noqa: ARG002 - ZenML calls it after `save`
         return self._digest.hexdigest()
 
     def _write(self, name: str, content: pa.Buffer | bytes) -> None:
@@ -61,7 +61,7 @@ class _HashedFiles(BaseMaterializer):
 
 
 class FrameMaterializer(_HashedFiles):
-    """One frame; the default for `pd.DataFrame` once this module is imported."""
+    """Stores a data frame; the default for `pd.DataFrame` once this module is imported."""
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (pd.DataFrame,)
     SKIP_REGISTRATION: ClassVar[bool] = True
@@ -70,13 +70,13 @@ class FrameMaterializer(_HashedFiles):
         self._write(_FRAME, parquet_of(data))
 
     def load(self, data_type: type[Any]) -> pd.DataFrame:  # noqa: ARG002 - ZenML's signature
-        return _frame_of(self._read(_FRAME)).copy(deep=False)  # pandas copies what somebody writes to
+        return _frame_of(self._read(_FRAME)).copy(deep=False)  # pandas copies on write
 
 
 class RecordMaterializer(_HashedFiles):
-    """A dataclass whose fields are dictionaries of frames, or what JSON can hold.
+    """Stores a dataclass whose fields are dictionaries of frames, or can be written as JSON.
 
-    The default for whatever ZenML would pickle; what is no dataclass is pickled still.
+    The default for all types that ZenML would pickle; those that are not dataclasses are still pickled.
     """
 
     ASSOCIATED_TYPES: ClassVar[tuple[type[Any], ...]] = (object,)
