@@ -316,12 +316,12 @@ def test_what_does_not_take_missing_values_says_so() -> None:
 
 def test_no_candidate_at_all_is_an_error() -> None:
     one = prepared("binary")
-    with pytest.raises(UserError, match="names no candidate"):
+    with pytest.raises(UserError, match="defines no candidate"):
         select(one.sample, one.windows, one.contract, {})
 
 
 def test_a_candidate_that_is_gone_is_named() -> None:
-    with pytest.raises(UserError, match="no 'boosting' any more"):
+    with pytest.raises(UserError, match="no longer has 'boosting'"):
         estimator_of({}, Selection("boosting", {}, made("binary", "boosting").selection.calibration, ()))
 
 

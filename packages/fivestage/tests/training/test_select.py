@@ -7,7 +7,7 @@ import pytest
 from fivestage.artifact.calibration import Calibration
 from fivestage.common.columns import Floats
 from fivestage.data.splits import Fold, TemporalSplit
-from fivestage.training import selection as room
+from fivestage.training import selection
 from fivestage.training.estimators import Estimator, with_settings
 from fivestage.training.leaderboard import LeaderboardRow
 from fivestage.training.sample import TrainingSample
@@ -138,7 +138,7 @@ def test_the_number_of_trees_is_that_of_the_best_stage(
     slopes: tuple[float, ...], settings: dict[str, int]
 ) -> None:
     label = np.array([1, 0, 1, 1])
-    found = room._best_count("mild", MILD, [staged(*slopes), staged(*slopes)], [label, label], TRAINER)
+    found = selection._best_count("mild", MILD, [staged(*slopes), staged(*slopes)], [label, label], TRAINER)
     assert found.settings == settings
     best = max(slopes)
     expected = -np.log(Calibration().forecast(np.array([best]))[0])
@@ -148,5 +148,5 @@ def test_the_number_of_trees_is_that_of_the_best_stage(
 
 def test_the_mean_over_folds_decides_and_not_one_fold() -> None:
     label = np.array([1, 0, 1, 1])
-    found = room._best_count("mild", MILD, [staged(1.0, 1.1), staged(3.0, 0.1)], [label, label], TRAINER)
+    found = selection._best_count("mild", MILD, [staged(1.0, 1.1), staged(3.0, 0.1)], [label, label], TRAINER)
     assert found.settings == {"max_iter": TREES_STEP}

@@ -1,4 +1,4 @@
-"""What each collection of feature sets brings."""
+"""Ablation: the metrics of a model with fewer feature sets."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,10 @@ def ablation(
     estimator: Estimator,
     contract: Contract,
 ) -> list[tuple[str, Scored]]:
-    """The same estimator on ever more feature sets, calibrated on the holdout window, scored after it."""
+    """Score an estimator on the first feature set, the first two, and so on, without the full collection.
+
+    Each model is fitted on the training window, calibrated on the holdout window, and scored after it.
+    """
     label = labels_of(rows, contract)
     day = decision_day(rows)[windows.after]
     numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
@@ -32,15 +35,15 @@ def ablation(
     trainer = trainer_of(contract)
 
     def scored(step: Sequence[str]) -> tuple[str, Scored]:
-        given = {name for part in step for name in sets[part]}
-        here = np.array([name in given for name in features])
-        seen = (
-            pd.DataFrame(numbers[:, here], columns=features.columns[here])
+        names = {name for part in step for name in sets[part]}
+        included = np.array([name in names for name in features])
+        known = (
+            pd.DataFrame(numbers[:, included], columns=features.columns[included])
             if takes_any_columns(estimator)
-            else pd.DataFrame(np.where(here, numbers, np.nan), columns=features.columns)
+            else pd.DataFrame(np.where(included, numbers, np.nan), columns=features.columns)
         )
-        models = trainer.fit(seen.iloc[windows.train], label[windows.train], estimator)
-        holdout, after = (trainer.margins(models, seen.iloc[w]) for w in (windows.holdout, windows.after))
+        models = trainer.fit(known.iloc[windows.train], label[windows.train], estimator)
+        holdout, after = (trainer.margins(models, known.iloc[w]) for w in (windows.holdout, windows.after))
         forecast = trainer.calibrate(holdout, label[windows.holdout]).forecast(after)
         return " + ".join(step), evaluate(label[windows.after], forecast, day, contract.costs)
 

@@ -1,4 +1,4 @@
-"""Leakage probes: checks that would fail if anything of the future were in the features."""
+"""Leakage probes: checks that fail if information from the future is in the features."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ MOMENTS = 8  # at which the future is scrambled
 
 @dataclass(frozen=True)
 class LeakageProbes:
-    """What each leakage probe found: of the features' code first, then of one training's data."""
+    """The results of the leakage probes: first of the feature code, then of the data of a training."""
 
     found: tuple[Probe, ...]
 
@@ -40,33 +40,33 @@ class LeakageProbes:
         Args:
             problem: the problem, whose features are rebuilt.
             rows: the decisions with `decision_at`, epoch seconds, and their labels.
-            event_tables: the events, and from when on they are whole.
+            event_tables: the events, and the time from which they are complete.
 
         Returns:
-            The probe, which names the features that moved.
+            The probe, which names the features that changed.
         """
         definitions, tables = problem.features, event_tables
         lookback = definitions.lookback_seconds
-        whole = rows[rows["decision_at"] >= tables.since + lookback]
+        complete = rows[rows["decision_at"] >= tables.since + lookback]
 
-        def build(some: pd.DataFrame, events: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-            return build_features(definitions, some, events, tables.reference)
+        def build(rows: pd.DataFrame, events: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+            return build_features(definitions, rows, events, tables.reference)
 
-        return cls((future_is_unseen(build, whole, tables.events, problem.contract, lookback),))
+        return cls((future_is_unseen(build, complete, tables.events, problem.contract, lookback),))
 
     def with_data(
         self, contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
     ) -> "LeakageProbes":
-        """These probes and those of a training's data, see `data_probes`.
+        """Add the probes of a training's data, see `data_probes`.
 
         Args:
-            contract: tells the label and the limits.
+            contract: defines the label and the limits.
             rows: the decisions with `decision_at` and `known_at`, epoch seconds, and their labels.
             features: rows x features, by name, text as text.
-            windows: positions of rows in each window.
+            windows: positions of the rows in each window.
 
         Returns:
-            All of them.
+            These probes and the added ones.
         """
         return LeakageProbes((*self.found, *data_probes(contract, rows, features, windows)))
 
@@ -102,78 +102,78 @@ def future_is_unseen(
     moments: int = MOMENTS,
     seed: int = 0,
 ) -> Probe:
-    """Rebuild features after scrambling all that became known after a moment: none may move.
+    """Rebuild features after scrambling everything known only after a time; no feature may change.
 
-    That is every later event, and whatever a row carries beside the contract's columns, such as its label.
-    When an event was known is read from the contract, not from the features' code. It tests what Kaufman et
-    al. (2012), Leakage in Data Mining, call the no-time-machine requirement.
+    This covers all later events, and all columns of rows that are not in the contract, such as the label. The
+    time when an event was known comes from the contract, not from the feature code. Kaufman et al. (2012),
+    Leakage in Data Mining, call this the no-time-machine requirement.
     """
     generator = np.random.default_rng(seed)
     decisions = rows["decision_at"].to_numpy(dtype=np.int64)
-    moved: set[str] = set()
+    changed: set[str] = set()
     compared = 0
     for moment in np.quantile(decisions, np.linspace(0.1, 0.9, moments), method="lower").tolist():
         near = rows[(decisions <= moment) & (decisions > moment - DAY // 2)]
-        reached = known_between(events, contract, moment - lookback, moment + 2 * DAY)
+        relevant = known_between(events, contract, moment - lookback, moment + 2 * DAY)
         scrambled = {
             kind: _scrambled(frame, contract.events[kind], moment, generator)
-            for kind, frame in reached.items()
+            for kind, frame in relevant.items()
         }
-        carried = near.columns.difference([*contract.columns, "decision_at"])
-        shuffled = {str(name): generator.permutation(near[name].to_numpy()) for name in carried}
-        before, after = build(near, reached), build(near.assign(**shuffled), scrambled)
+        other_columns = near.columns.difference([*contract.columns, "decision_at"])
+        shuffled = {str(name): generator.permutation(near[name].to_numpy()) for name in other_columns}
+        before, after = build(near, relevant), build(near.assign(**shuffled), scrambled)
         compared += len(near)
-        moved |= {str(name) for name in before if not before[name].equals(after[name])}
+        changed |= {str(name) for name in before if not before[name].equals(after[name])}
     sentence = (
-        f"{', '.join(sorted(moved))} changed when everything after the decision was scrambled"
-        if moved
+        f"{', '.join(sorted(changed))} changed when everything after the decision was scrambled"
+        if changed
         else f"no feature of {compared:,} rows changed when everything after the decision was scrambled"
     )
-    return Probe("future is unseen", not moved, sentence)
+    return Probe("future is unseen", not changed, sentence)
 
 
 def target_is_not_rebuilt(features: pd.DataFrame, label: Any, measure: Measure) -> Probe:
-    """No feature, and no feature's absence, may tell the label as well as a leak would."""
-    worst, where = measure.no_signal, "none"
+    """Check that no single feature, nor its absence, predicts the label as well as a leak would."""
+    strongest, where = measure.no_signal, "none"
     for name, values in features.items():
-        for reading, told in measure.of_feature(values, label):
-            if told > worst:
-                worst, where = told, f"{name}{reading}"
-    found = f"the strongest single feature, {where}, has {measure.name} {worst:.3f}"
+        for reading, strength in measure.of_feature(values, label):
+            if strength > strongest:
+                strongest, where = strength, f"{name}{reading}"
+    result = f"the strongest single feature, {where}, has {measure.name} {strongest:.3f}"
     name = "target is not rebuilt"
     if measure.limit is None:
         return Probe(
             name,
             passed=True,
-            sentence=f"not applicable: {found}, and the contract has no limit",
+            sentence=f"not applicable: {result}, and the contract sets no limit",
             applicable=False,
         )
-    return Probe(name, worst < measure.limit, f"{found}; from {measure.limit:g} a leak is suspected")
+    return Probe(name, strongest < measure.limit, f"{result}; from {measure.limit:g} a leak is suspected")
 
 
 def shuffled_labels_give_chance(
     learn: Learn, features: Any, label: Any, windows: TemporalSplit, measure: Measure, *, seed: int = 0
 ) -> Probe:
-    """With all labels shuffled, whoever predicts a later window better than chance has seen its labels.
+    """Check that a model trained on shuffled labels predicts a later window no better than chance.
 
-    It is one draw of a permutation test (Ojala and Garriga 2010), held against what chance allows by theory.
+    This is one draw of a permutation test (Ojala and Garriga 2010), compared with the theoretical limits.
     """
     fold = windows.folds[-1]
     train = fold.train[-SHUFFLED_ROWS:]
     shuffled = np.random.default_rng(seed).permutation(label)
     truth = shuffled[fold.valid]
-    told = measure.of_forecast(learn(features, shuffled, train, fold.valid), truth)
-    least, chance = measure.no_signal, measure.chance(truth)
+    score = measure.of_forecast(learn(features, shuffled, train, fold.valid), truth)
+    no_signal, chance = measure.no_signal, measure.chance(truth)
     return Probe(
         "shuffled labels give chance",
-        bool(abs(told - least) < chance),
-        f"{measure.shuffled} {told:.3f} on shuffled labels; chance allows {least - chance:.3f} to "
-        f"{least + chance:.3f}",
+        bool(abs(score - no_signal) < chance),
+        f"{measure.shuffled} {score:.3f} on shuffled labels; chance allows {no_signal - chance:.3f} to "
+        f"{no_signal + chance:.3f}",
     )
 
 
 def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: TemporalSplit) -> Probe:
-    """Every label that is learnt from was known before the first decision it is tested on."""
+    """Check that all labels of a window were known before the first decision of the window tested on."""
     pairs = [(fold.train, fold.valid) for fold in windows.folds]
     pairs += [(fold.valid, windows.holdout) for fold in windows.folds]
     pairs += [(windows.train, windows.holdout)]
@@ -186,14 +186,14 @@ def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: Tempor
 def _scrambled(
     frame: pd.DataFrame, event: Event, moment: int, generator: np.random.Generator
 ) -> pd.DataFrame:
-    """Events known after a moment moved later still, their other values shuffled among them."""
-    places = np.flatnonzero(known_at(event, frame) > moment)
-    changed = {}
+    """Delay the events known after a time further, and shuffle their other values among them."""
+    later = np.flatnonzero(known_at(event, frame) > moment)
+    columns = {}
     for name in frame:
         values = frame[name].to_numpy(copy=True)
         if name == event.known:
-            values[places] += generator.integers(0, 5 * DAY, len(places))
+            values[later] += generator.integers(0, 5 * DAY, len(later))
         elif name not in event.identity:
-            values[places] = generator.permutation(values[places])
-        changed[name] = values
-    return pd.DataFrame(changed, index=frame.index)
+            values[later] = generator.permutation(values[later])
+        columns[name] = values
+    return pd.DataFrame(columns, index=frame.index)

@@ -1,4 +1,4 @@
-"""Rows as models see them: numbers, labels, and what a lookup groups by."""
+"""Training data as models see it: encoded features, labels, and grouping keys for the lookup baseline."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,28 +16,28 @@ from fivestage.features.stores import HOUR
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """All rows of a table; which of them a model may see is said by positions."""
+    """All rows of a table; positions (`TemporalSplit`) say which of them a model may be fitted on."""
 
-    features: Floats  # rows x names, text as the numbers of `categories`
+    features: Floats  # rows x names, text encoded by `categories`
     names: tuple[str, ...]
     categories: Categories
     keys: pd.DataFrame
-    label: Any  # whole numbers for chances and classes, else numbers
-    classes: int = 0  # of several classes, how many
+    label: Any  # one per row: int64 for binary and multiclass, float64 for regression
+    classes: int = 0  # number of classes for multiclass, otherwise 0
 
     def frame(self, rows: Any) -> pd.DataFrame:
-        """The features of some rows, by name, as estimators see them."""
+        """Return the encoded features of some rows as a data frame."""
         return self.named(self.features[rows])
 
     def named(self, values: Floats) -> pd.DataFrame:
-        """Any rows of encoded features, by name."""
+        """Return any rows of encoded features as a data frame with the features' names."""
         return pd.DataFrame(values, columns=self.names, copy=False)
 
     @property
     def target(self) -> Floats:
-        """The label as numbers that have means: of classes, rows x classes."""
-        found = np.eye(self.classes)[self.label] if self.classes else self.label
-        return np.asarray(found, dtype=np.float64)
+        """The label as numbers that can be averaged: one-hot (rows x classes) for multiclass."""
+        target = np.eye(self.classes)[self.label] if self.classes else self.label
+        return np.asarray(target, dtype=np.float64)
 
 
 def training_sample(

@@ -1,4 +1,4 @@
-"""Baselines and candidates on the same temporal folds; nothing here sees the holdout window or later."""
+"""Compares baselines and candidates on the same temporal folds, without the holdout window or later rows."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ from fivestage.training.sample import TrainingSample
 from fivestage.training.side_by_side import side_by_side
 from fivestage.training.task_trainer import TaskTrainer, trainer_of
 
-TREES_STEP = 25
-CHECKED_ROWS = 500  # on which a candidate shows that it can become an artifact, before it is fitted at length
-FEW = 4  # trees of it, meanwhile
+TREES_STEP = 25  # step in which the number of trees is tuned
+CHECKED_ROWS = 500  # on which each candidate is fitted and converted once before it is cross-validated
+FEW_TREES = 4  # trees of the model in that check
 
 Candidates = Mapping[str, Estimator]
 
@@ -41,10 +41,10 @@ class Selection:
 
     Args:
         candidate: its name in `problem/candidates.py`.
-        settings: what the folds chose for it, such as the number of trees.
-        calibration: from its raw scores to forecasts.
-        leaderboard: it and the others on the folds.
-        made_of: the estimator, the features and the code that this was found with; of others it says nothing.
+        settings: the settings tuned on the folds, such as the number of trees.
+        calibration: turns its raw scores into forecasts.
+        leaderboard: the metrics of all candidates and baselines on the folds.
+        made_of: the estimator, features and code for which the selection is valid.
     """
 
     candidate: str
@@ -56,7 +56,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class CandidateResult:
-    """A candidate with its best number of trees, and its raw scores for each fold's validation rows."""
+    """A candidate with its best number of trees, and its raw scores for the validation rows of each fold."""
 
     name: str
     loss: float
@@ -67,24 +67,24 @@ class CandidateResult:
 
 
 def estimator_of(candidates: Candidates, selection: Selection) -> Estimator:
-    """The estimator that a selection chose, unfitted."""
+    """Return the selected estimator with its settings, unfitted."""
     if selection.candidate not in candidates:
         raise UserError(
-            f"problem/candidates.py has no {selection.candidate!r} any more, which this version is made of: "
-            "put it back, or train without it with `make train`."
+            f"problem/candidates.py no longer has {selection.candidate!r}, which this version uses. "
+            "Restore it, or train without it with `make train`."
         )
     return with_settings(candidates[selection.candidate], selection.settings)
 
 
 def parameters_of(candidates: Candidates, selection: Selection) -> dict[str, Any]:
-    """What was chosen, as MLflow shows the parameters of a run.
+    """Return the selected candidate and its settings, to be logged as parameters of an MLflow run.
 
     Args:
         candidates: unfitted estimators by name.
-        selection: what the folds chose.
+        selection: the selection made on the folds.
 
     Returns:
-        The candidate's name, and the settings of its estimator, or of a pipeline's last step.
+        The candidate's name, and the settings of its estimator, or of the last step if it is a pipeline.
     """
     return {"candidate": selection.candidate, **settings_of(estimator_of(candidates, selection))}
 
@@ -97,54 +97,55 @@ def select(
     kept: Selection | None = None,
     code: str = "",
 ) -> Selection:
-    """Compare baselines and candidates on the folds; the one with the least loss is calibrated.
+    """Compare baselines and candidates on the folds, and calibrate the candidate with the lowest loss.
 
     Args:
-        sample: rows as models see them.
+        sample: all rows, as models see them.
         windows: the temporal folds.
-        contract: names the baselines, and tells the task.
+        contract: defines the task and the baselines.
         candidates: unfitted estimators by name.
-        kept: an earlier selection, as in a retraining: its candidate with its settings is compared with
-            nothing, and fitted on the folds for a new calibration only where the candidate, the features
-            or the code have changed since.
-        code: digest of the code that the features come from, such as a lineage's.
+        kept: an earlier selection to be reused in a retraining. Its candidate and settings are not compared
+            with others, and are fitted on the folds for a new calibration only if the candidate, the
+            features or the code have changed.
+        code: digest of the code that computes the features, such as that of the lineage.
 
     Returns:
-        The choice, its calibration and the leaderboard; `kept` itself where nothing has changed.
+        The selection with its calibration and the leaderboard; `kept` itself if nothing has changed.
 
     Raises:
-        UserError: when there is no candidate, or one cannot become an artifact.
+        UserError: if there is no candidate, or one cannot be converted to an artifact.
     """
     if not candidates:
-        raise UserError("problem/candidates.py names no candidate: name at least one.")
+        raise UserError("problem/candidates.py defines no candidate: add at least one.")
     if kept is not None:
         estimator = estimator_of(candidates, kept)
         if kept.made_of == _made_of(estimator, sample, code):
             return kept
-        tried = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
-        tried = [replace(one, settings=kept.settings) for one in tried]
+        results = cross_validate(sample, windows, contract, {kept.candidate: estimator}, tune=False)
+        results = [replace(result, settings=kept.settings) for result in results]
     else:
-        tried = cross_validate(sample, windows, contract, candidates)
+        results = cross_validate(sample, windows, contract, candidates)
     folds, trainer = windows.folds, trainer_of(contract)
     labels = _labels(sample, folds)
-    best = min(tried, key=lambda one: one.loss)
+    best = min(results, key=lambda result: result.loss)
     estimator = with_settings(candidates[best.name], best.settings)
     complete = trainer.complete(sample, folds, estimator, best.margins)
 
     def baseline(name: BaselineName) -> LeaderboardRow:
-        def on(fold: Fold) -> dict[str, float]:
+        def fold_scores(fold: Fold) -> dict[str, float]:
             forecast = trainer.baseline(name, sample, fold.train, fold.valid)
             return scores(sample.label[fold.valid], forecast, contract.costs)
 
-        return LeaderboardRow(name, "baseline", _means(side_by_side(on, folds)))
+        return LeaderboardRow(name, "baseline", _means(side_by_side(fold_scores, folds)))
 
-    def row(one: CandidateResult) -> LeaderboardRow:
-        margins = complete if one is best else one.margins
-        found = _means([trainer.leaderboard_scores(*pair) for pair in zip(labels, margins, strict=True)])
-        return LeaderboardRow(one.name, "candidate", found, one is best, one.started, one.seconds)
+    def candidate(result: CandidateResult) -> LeaderboardRow:
+        chosen = result is best
+        margins = complete if chosen else result.margins
+        metrics = _means([trainer.leaderboard_scores(*pair) for pair in zip(labels, margins, strict=True)])
+        return LeaderboardRow(result.name, "candidate", metrics, chosen, result.started, result.seconds)
 
-    compared = contract.baselines if kept is None else ()
-    leaderboard = (*map(baseline, compared), *map(row, tried))
+    baselines = contract.baselines if kept is None else ()
+    leaderboard = (*map(baseline, baselines), *map(candidate, results))
     calibration = trainer.calibrate(np.concatenate(complete), np.concatenate(labels))
     return Selection(best.name, best.settings, calibration, leaderboard, _made_of(estimator, sample, code))
 
@@ -161,7 +162,7 @@ def cross_validate(
     *,
     tune: bool = True,
 ) -> list[CandidateResult]:
-    """Each candidate on each fold, side by side."""
+    """Fit and score each candidate on each fold, in parallel, and tune its number of trees."""
     folds, trainer = windows.folds, trainer_of(contract)
     for name, estimator in candidates.items():
         require_convertible(name, estimator, sample, folds[0], trainer)
@@ -170,11 +171,11 @@ def cross_validate(
         started = time.time()
         return _stages(sample, work[1], work[0], trainer, tune=tune), started, time.time()
 
-    found = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
+    fits = side_by_side(stages, [(one, fold) for one in candidates.values() for fold in folds])
     labels = _labels(sample, folds)
     results = []
-    for place, (name, estimator) in enumerate(candidates.items()):
-        staged, started, ended = zip(*found[place * len(folds) :][: len(folds)], strict=True)
+    for number, (name, estimator) in enumerate(candidates.items()):
+        staged, started, ended = zip(*fits[number * len(folds) :][: len(folds)], strict=True)
         best = _best_count(name, estimator, staged, labels, trainer)
         results.append(replace(best, started=min(started), seconds=max(ended) - min(started)))
     return results
@@ -183,12 +184,12 @@ def cross_validate(
 def require_convertible(
     name: str, estimator: Estimator, sample: TrainingSample, fold: Fold, trainer: TaskTrainer
 ) -> None:
-    """Fit a candidate on a few rows and make data of it, before it is fitted at length."""
+    """Fit a candidate on a few rows and convert it to data, so that an unsuitable one fails early."""
     count = count_setting(estimator)
-    few = with_settings(estimator, {count: FEW} if count else {})
+    small = with_settings(estimator, {count: FEW_TREES} if count else {})
     rows = fold.train[-CHECKED_ROWS:]
     try:
-        models = trainer.fit(sample.frame(rows), sample.label[rows], few)
+        models = trainer.fit(sample.frame(rows), sample.label[rows], small)
     except ValueError as error:
         raise UserError(f"The candidate {name!r} cannot be fitted: {error}") from error
     convert(
@@ -208,23 +209,23 @@ def _labels(sample: TrainingSample, folds: Sequence[Fold]) -> list[Any]:
 def _stages(
     sample: TrainingSample, fold: Fold, estimator: Estimator, trainer: TaskTrainer, *, tune: bool
 ) -> list[Floats]:
-    """Raw scores of the fold's validation rows after every few trees, and after all."""
+    """Return the raw scores of a fold's validation rows after every `TREES_STEP` trees, and after all."""
     train, valid = sample.frame(fold.train), sample.frame(fold.valid)
     count = count_setting(estimator)
     if trainer.classifier:
         (model,) = trainer.fit(train, sample.label[fold.train], estimator)
-        whole = scores_of_classes(model, valid)
-    else:  # the mean alone: it chooses the number of trees
+        final = scores_of_classes(model, valid)
+    else:  # only the mean, by which the number of trees is tuned
         model = fit_regressor(estimator, train, sample.label[fold.train])
-        whole = np.asarray(model.predict(valid), dtype=np.float64).ravel()
+        final = np.asarray(model.predict(valid), dtype=np.float64).ravel()
     if not (count and tune):
-        return [whole]
-    found = [
+        return [final]
+    earlier = [
         margins
         for number, margins in enumerate(staged_scores(model, valid, classifier=trainer.classifier), 1)
         if number % TREES_STEP == 0 and number < estimator.get_params()[count]
     ]
-    return [*found, whole]
+    return [*earlier, final]
 
 
 def _best_count(
@@ -234,7 +235,7 @@ def _best_count(
     labels: Sequence[Any],
     trainer: TaskTrainer,
 ) -> CandidateResult:
-    """The number of trees with the least loss, as a mean over the folds."""
+    """Find the number of trees with the lowest mean loss over the folds."""
     stages = list(zip(*staged, strict=True))  # stages x folds
     losses = [
         np.mean([trainer.stage_loss(label, margins) for label, margins in zip(labels, stage, strict=True)])
@@ -245,5 +246,5 @@ def _best_count(
     return CandidateResult(name, float(losses[best]), stages[best], settings)
 
 
-def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+def _means(by_fold: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([metrics[name] for metrics in by_fold])) for name in by_fold[0]}

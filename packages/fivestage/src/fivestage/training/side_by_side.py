@@ -1,4 +1,4 @@
-"""Independent fits side by side, one thread each."""
+"""Runs independent fits in parallel, each on a single thread."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +13,19 @@ Result = TypeVar("Result")
 
 
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """What `work` returns for each item, in order; as many at a time as the process has cores.
+    """Return the result of `work` for each item, in order; as many run at a time as the process has cores.
 
-    Each runs on one thread of OpenMP and BLAS: one fit over two threads that wait for each other took as
-    long, and several times the CPU where the cores are shared. Threads suffice, as fits run outside Python.
+    Each runs on a single OpenMP and BLAS thread: a fit on two threads that wait for each other takes as long,
+    and several times the CPU if cores are shared. Python threads suffice, as fits release the GIL.
     """
 
-    def alone(item: Item) -> Result:
-        with threadpool_limits(1, "openmp"):  # this thread's own setting
+    def single_threaded(item: Item) -> Result:
+        with threadpool_limits(1, "openmp"):  # applies to this Python thread only
             return work(item)
 
     workers = min(available_cores(), len(items))
     if workers <= 1:
-        return [alone(item) for item in items]
+        return [single_threaded(item) for item in items]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-        # Later folds and larger sets of features take longest: begun first, none is left to run alone.
-        return list(pool.map(alone, items[::-1]))[::-1]
+        # Later folds and larger feature sets take longest: started first, none of them runs alone at the end.
+        return list(pool.map(single_threaded, items[::-1]))[::-1]

@@ -1,4 +1,4 @@
-"""How a task is learnt; which one it is, is asked nowhere else in training."""
+"""Chooses the trainer of a task; nothing else in training depends on which task it is."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from fivestage.training.estimators import quick_estimator
 from fivestage.training.regression import RegressionTrainer
 from fivestage.training.sample import TrainingSample
 
-TaskTrainer = BinaryTrainer | RegressionTrainer  # one of several classes is a binary one
+TaskTrainer = BinaryTrainer | RegressionTrainer  # MulticlassTrainer is a BinaryTrainer
 
 _TRAINERS: Mapping[str, Callable[[Any], TaskTrainer]] = {
     "binary": BinaryTrainer,
@@ -22,13 +22,13 @@ _TRAINERS: Mapping[str, Callable[[Any], TaskTrainer]] = {
 
 
 def trainer_of(contract: Contract) -> TaskTrainer:
-    """How a contract's task is learnt.
+    """Return the trainer for a contract's task.
 
     Args:
-        contract: tells the task, its classes or interval, and the costs.
+        contract: defines the task, its classes or interval, and the costs.
 
     Returns:
-        The trainer: one for binary, one for multiclass, one for regression.
+        The trainer for binary, multiclass or regression.
     """
     return _TRAINERS[contract.task](contract)
 
@@ -36,19 +36,19 @@ def trainer_of(contract: Contract) -> TaskTrainer:
 def baseline_savings(
     sample: TrainingSample, windows: TemporalSplit, contract: Contract
 ) -> dict[BaselineName, float]:
-    """The share of the achievable savings that each baseline of the contract brings in the holdout window.
+    """Compute each baseline's share of the achievable savings in the holdout window.
 
     Args:
-        sample: all rows as models see them.
-        windows: baselines see the training window, and are judged on the holdout window.
-        contract: names the baselines, and tells the task and the costs.
+        sample: all rows, as models see them.
+        windows: baselines are fitted on the training window and scored on the holdout window.
+        contract: defines the task, the costs and the baselines.
 
     Returns:
-        By baseline, a share: 1 is all that could be saved, 0 the best constant decision's; NaN where nothing
-        could be saved.
+        A share by baseline: 1 if all that could be saved is saved, 0 for the best constant decision, NaN if
+        nothing could be saved.
 
     Raises:
-        ValueError: for labels or forecasts that cannot be scored.
+        ValueError: if labels or forecasts cannot be scored.
     """
     label, trainer = sample.label[windows.holdout], trainer_of(contract)
     return {
@@ -60,7 +60,7 @@ def baseline_savings(
 
 
 def a_few_trees(trainer: TaskTrainer) -> Callable[[Floats, Any, Ints, Ints], Floats]:
-    """What a few trees forecast for some rows after learning the labels of others."""
+    """Return a function that fits a few trees on some rows and forecasts others."""
 
     def learn(features: Floats, label: Any, train: Ints, rows: Ints) -> Floats:
         models = trainer.fit(features[train], label[train], quick_estimator(classifier=trainer.classifier))

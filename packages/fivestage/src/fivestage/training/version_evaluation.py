@@ -1,4 +1,4 @@
-"""A version on everything after its own time: scores, what each feature set brings, and what matters."""
+"""Evaluates a version on the test window: metrics, ablation of feature sets, and permutation importance."""
 
 from dataclasses import dataclass
 
@@ -27,11 +27,11 @@ from fivestage.training.selection import Selection, estimator_of
 
 @dataclass(frozen=True)
 class VersionEvaluation:
-    """A version on the test window.
+    """The results of a version on the test window.
 
     Args:
-        evaluation: its scores, slices and curves.
-        ablation: names and scores of more and more feature sets, by the same candidate; the last is its own.
+        evaluation: its metrics, slices and curves.
+        ablation: names and metrics of growing collections of feature sets; the last is the version itself.
         importance: permutation importance by feature.
     """
 
@@ -50,33 +50,32 @@ class VersionEvaluation:
         features: pd.DataFrame,
         windows: TemporalSplit,
     ) -> "VersionEvaluation":
-        """Evaluate a version on the frozen test window, and each collection of feature sets beside it.
+        """Evaluate a version and the ablation of its feature sets on the frozen test window.
 
         Args:
             problem: the problem.
-            artifact: the version's.
-            selection: which candidate it is made of.
+            artifact: the version's artifact.
+            selection: the candidate that the version is trained from.
             rows: all decisions, with their labels.
             event_tables: the events.
             features: rows x features, by name, text as text.
-            windows: of the rows, as they stood when the artifact was made.
+            windows: positions of the rows in each window, as when the version was trained.
 
         Returns:
-            What was found.
+            The results.
 
         Raises:
-            UserError: when the data end within a monitored period of the day up to which it was trained, or
-                the project lacks a feature of the version.
+            UserError: if less than one monitoring period of data follows the version's training day, or the
+                project lacks a feature of the version.
         """
         contract, after = problem.contract, windows.after
-        seen, days = features.iloc[after], decision_day(rows.iloc[after])
+        test, days = features.iloc[after], decision_day(rows.iloc[after])
         if len(days) == 0 or np.ptp(days) + 1 < contract.monitoring.period_days:
             raise UserError(
-                f"The data hardly go on after {day_of(artifact.as_of)}, the day up to which this version "
-                "was trained, so there is nothing to evaluate it on. Add later data, or train as of an "
-                "earlier day."
+                f"There is too little data after {day_of(artifact.as_of)}, the day as of which this version "
+                "was trained, to evaluate it on. Add later data, or train as of an earlier day."
             )
-        forecast = artifact_forecast(artifact, seen)
+        forecast = artifact_forecast(artifact, test)
         sets = names_by_set(problem.features, rows, event_tables.reference)
         text = learn_categories(features.iloc[windows.train])
         candidates = problem.candidates(len(windows.train), tuple(text))
@@ -85,5 +84,5 @@ class VersionEvaluation:
         return cls(
             evaluation,
             (*lines, (" + ".join(sets), evaluation.scored)),
-            importance(artifact, seen, labels_of(rows, contract)[after]),
+            importance(artifact, test, labels_of(rows, contract)[after]),
         )
