@@ -1016,6 +1016,26 @@ def test_options_of_several_columns_take_commas_or_spaces(words: str, tmp_path: 
     assert [one.header for one in spaced.left_out] == ["net price"]
 
 
+@pytest.mark.parametrize("folder", ["csv", "parquet"])
+def test_a_project_made_from_a_folder_scores_files_of_the_other_kind(folder: str, tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    months = tmp_path / "months"
+    months.mkdir()
+    for place, part in enumerate((frame.head(900), frame.tail(1_100))):
+        if folder == "csv":
+            part.to_csv(months / f"{place}.csv", index=False, sep=";", encoding="cp1252")
+        else:
+            part.to_parquet(months / f"{place}.parquet")
+    write_problem(draft(InitOptions(str(months), "y", time="at")), tmp_path / "problem")
+    contract = load_contract(tmp_path / "problem" / "problem.yaml")
+    dataset = module(tmp_path / "problem" / "dataset.py")
+    frame.head(5).to_parquet(tmp_path / "five.parquet")
+    frame.head(5).to_csv(tmp_path / "five.csv", index=False, sep=";" if folder == "csv" else ",")
+    rows = [dataset.read_batch(str(tmp_path / f"five.{kind}"), contract) for kind in ("parquet", "csv")]
+    pd.testing.assert_frame_equal(*rows)
+    assert len(rows[0]) == 5
+
+
 def test_a_column_that_is_not_there_any_more_is_named(tmp_path: Path) -> None:
     folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
     pd.read_csv(tmp_path / "table.csv").drop(columns="visits").to_csv(tmp_path / "less.csv", index=False)

@@ -37,6 +37,7 @@ SPACES = r"\s+"
 REMARK = r"#|sep=|\s*$"  # how a line starts that comes before the headers
 HEAD = 64 * 1024  # characters that are looked at
 BUCKETS = ("s3://", "gs://", "gcs://")
+LOCAL = '"://" not in source'
 EXAMPLE = "sklearn:"
 
 
@@ -122,7 +123,8 @@ def _reader(source: str) -> Reader:
     return Reader(
         (f"frames = [{call} for path in files_of(source)]", "return pd.concat(frames, ignore_index=True)"),
         (f"from fivestage.data.source import {names}",),
-        notes=one.notes,
+        one.otherwise,
+        one.notes,
     )
 
 
@@ -140,10 +142,10 @@ def _address(source: str) -> Reader:
             "files, path = bucket(source)",
             "return pd.DataFrame(parquet.read_table(path, filesystem=files).to_pandas())",
         )
-        return Reader(body, ("from pyarrow import parquet", *imports))
+        return Reader(body, ("from pyarrow import parquet", *imports), LOCAL)
     one = _file(source, "file", ())
     opened = ("files, path = bucket(source)", "with files.open_input_stream(path) as file:")
-    return Reader((*opened, f"    {one.body[-1]}"), imports, notes=one.notes)
+    return Reader((*opened, f"    {one.body[-1]}"), imports, LOCAL, one.notes)
 
 
 def _file(place: str, argument: str, imports: tuple[str, ...]) -> Reader:
