@@ -38,6 +38,7 @@ OURS = (
     "docs/speed.md",
     "assistant/questions/book.yaml",
     "assistant/questions/visitors.yaml",
+    "assistant/accepted.txt",
     "tools/",
 )  # makes and measures the template itself
 RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
