@@ -11,7 +11,7 @@ def test_more_than_can_be_served_waits_without_end() -> None:
 
 
 def test_the_tail_is_that_of_simulated_queues() -> None:
-    """Three queues of their own, each request sent to one at random: Lindley's recursion."""
+    """Three separate queues, each request sent to a random one: Lindley's recursion."""
     rng, rate, served, servers, count = np.random.default_rng(5), 150.0, 100.0, 3, 400_000
     arrivals = np.cumsum(rng.exponential(1 / rate, count))
     chosen = rng.integers(servers, size=count)

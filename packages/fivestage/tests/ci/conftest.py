@@ -1,4 +1,4 @@
-"""A GitHub of the tests' own."""
+"""A fake GitHub for the tests."""
 
 import json
 import os
@@ -14,7 +14,7 @@ State = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
-    """A GitHub of the test's own behind the program `gh`; tells its state."""
+    """A fake GitHub behind the program `gh`; returns its state."""
     program = tmp_path / "bin" / "gh"
     program.parent.mkdir()
     fake = Path(__file__).with_name("fake_gh.py")

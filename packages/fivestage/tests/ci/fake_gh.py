@@ -1,4 +1,4 @@
-"""A GitHub of the tests' own: `gh` as far as we use it, with its state in the file that FAKE_GH names."""
+"""A fake `gh` with the commands that we use, and its state in the file that FAKE_GH names."""
 
 import json
 import os

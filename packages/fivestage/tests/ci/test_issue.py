@@ -1,4 +1,4 @@
-"""One issue while somebody is to look; none while all is well."""
+"""One open issue while attention is needed, none otherwise."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +16,7 @@ ALARM = Notice("monitoring", "Churn: Monitoring", attention=True, body="## Octob
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
-    """The exit code of the command, or the sentence that it ends with."""
+    """The exit code of the command, or its error message."""
     monkeypatch.setattr(sys, "argv", ["fivestage.ci", *arguments])
     with pytest.raises(SystemExit) as end:
         main()

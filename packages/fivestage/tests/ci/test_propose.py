@@ -1,4 +1,4 @@
-"""A pull request with what has changed, and one only."""
+"""A single pull request with the changed files."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Local clocks against the standard library's, over all years they claim to know."""
+"""Local times agree with the standard library over all supported years."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -24,7 +24,7 @@ MOMENTS = st.integers(START, END - 1)
 
 
 def shown(at: int, zone: str) -> datetime:
-    """What a clock in the zone shows, by the standard library."""
+    """The local time according to the standard library."""
     return datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(zone))
 
 

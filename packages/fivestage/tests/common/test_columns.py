@@ -1,4 +1,4 @@
-"""One value and a column of them: the same operation, the same answer."""
+"""An operation gives the same results for single values and for a column of them."""
 
 import numpy as np
 from hypothesis import given

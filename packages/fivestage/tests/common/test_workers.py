@@ -1,4 +1,4 @@
-"""The same results wherever the work is done, in the order of the items."""
+"""Results are the same wherever the work runs, and in the order of the items."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A small contract is legal; each illegal one gives a sentence that names the field."""
+"""A small contract is valid; each invalid one raises an error that names the field."""
 
 import copy
 import subprocess

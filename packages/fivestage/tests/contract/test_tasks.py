@@ -1,4 +1,4 @@
-"""Each task has a contract of its own; what does not fit it is a sentence."""
+"""Each task has its own contract; a field of another task raises an error."""
 
 import re
 from typing import Any

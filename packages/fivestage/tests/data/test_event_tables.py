@@ -1,4 +1,4 @@
-"""What breaks the contract is quarantined and counted; events are told apart by when they were known."""
+"""Rows that violate the contract are quarantined and counted; events are selected by when they were known."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="module")
 def tables(contract: Contract) -> Tables:
-    """Of which cleaning has lost a row and set a value missing."""
+    """Tables of which cleaning has rejected a row and set a value to missing."""
     found = synthetic_problem("binary").load(contract)
     rejected = {"table": "orders", "line": [7, 9], "reason": ["no time", "no amount"], "kept": [False, True]}
     return replace(found, rejected=pd.DataFrame(rejected))

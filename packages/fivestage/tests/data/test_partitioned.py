@@ -1,4 +1,4 @@
-"""In parts, in any order: the same rows, events, reasons and features as at once."""
+"""Partitioned processing, in any order, gives the same rows, events, reasons and features as at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ class InParts(SyntheticProblem):
 
 @pytest.fixture(scope="module")
 def whole() -> Tables:
-    """Some months, of which a few rows are broken, a few stand twice, and a few were rejected."""
+    """Some months of data with a few invalid, a few duplicate and a few rejected rows."""
     found = synthetic_tables(PROBLEM.contract)
     rows = found.rows.copy()
     rows.loc[::500, "amount"] = -1.0
@@ -67,7 +67,7 @@ def at_once(whole: Tables, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 def cut(whole: Tables, many: int, seed: int) -> dict[str, Tables]:
-    """Parts by name: days dealt out at random, so that each part reaches over all periods."""
+    """Parts by name: days are assigned at random, so that each part covers all periods."""
     part_of = np.random.default_rng(seed).integers(0, many, DAYS + 3)
 
     def part(frame: pd.DataFrame, column: str, number: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What is spread over periods comes back whole, in order, and only of the periods asked for."""
+"""Frames written by period are read back complete, in order, and only for the requested periods."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""As many rows as the budget allows, of every day, the same ones each time, with their own features."""
+"""Samples use the whole budget, cover every day, are deterministic, and keep rows and features together."""
 
 from collections import Counter
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_drawn_rows_have_their_own_features_and_windows(real: Prepared, store: S
 def test_events_reach_back_for_the_last_rows_however_long_ago_they_were_decided(
     real: Prepared, store: Stored
 ) -> None:
-    """As where labels come late: the smoke rows of an artifact need their past."""
+    """As when labels arrive late: the smoke rows of an artifact need earlier events."""
     then = epoch(day(AS_OF))
     rows, event_tables, _ = draw_rows(store, SyntheticProblem(real.contract), then + 60 * DAY, then)
     assert (

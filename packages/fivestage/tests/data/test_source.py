@@ -1,4 +1,4 @@
-"""A folder is read in parts only when it is large; what cannot be read is a sentence."""
+"""A folder is read in parts only if it is large; unreadable sources raise an error for the user."""
 
 from pathlib import Path
 

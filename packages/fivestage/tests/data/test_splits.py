@@ -1,4 +1,4 @@
-"""Time is cut so that nothing is learnt from what was not yet known."""
+"""Temporal splits never train on labels that were not known yet."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_label_known_at_the_very_cut_is_too_late() -> None:
 
 
 def pairs_of(windows: TemporalSplit) -> list[tuple[Ints, Ints]]:
-    """What is learnt from, and what that is tested on."""
+    """Pairs of training rows and the rows they are evaluated on."""
     folds = [
         pair for fold in windows.folds for pair in ((fold.train, fold.valid), (fold.valid, windows.holdout))
     ]

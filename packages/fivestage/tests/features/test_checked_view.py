@@ -1,4 +1,4 @@
-"""What a feature may not do is refused when training computes it, by a sentence that names it."""
+"""Mistakes in a feature raise an error that names it when training computes the feature."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The matrix that a model sees is the same however many rows are filled in at a time."""
+"""The feature matrix does not depend on the number of rows that are filled in at a time."""
 
 import numpy as np
 

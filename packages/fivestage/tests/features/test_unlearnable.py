@@ -1,4 +1,4 @@
-"""Events that no window can hold are refused whole, and never half taken in."""
+"""Events that cannot be stored are refused, and change nothing."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def filled() -> OnlineFeatureStore:
 def test_what_cannot_be_counted_is_refused_and_leaves_the_history_as_it_was(
     bad: AdditiveEvent | LatestValue,
 ) -> None:
-    """A time without its values left C reading beyond its arrays: 20,000 failed adds gave wrong counts."""
+    """A time without values made C read beyond its arrays: after 20,000 failed adds, counts were wrong."""
     store, untouched = filled(), filled()
     keys = {"sales": "a"}
     for _ in range(2000):

@@ -376,5 +376,5 @@ def test_the_effect_of_a_column_is_what_it_does_to_score_decisions_and_money(war
 def test_leaving_out_what_is_no_feature_is_a_sentence(warehouse: Warehouse) -> None:
     rules = warehouse.contract.monitoring.model_copy(update={"unwatched": ("tempo",)})
     contract = warehouse.contract.model_copy(update={"monitoring": rules})
-    with pytest.raises(UserError, match=r"monitoring.unwatched: tempo is no feature"):
+    with pytest.raises(UserError, match=r"monitoring.unwatched: tempo is not a feature"):
         monitored(replace(warehouse, contract=contract), log_of(warehouse), {"1": warehouse.artifact})

@@ -58,7 +58,7 @@ def test_steps_run_when_what_they_depend_on_has_changed() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folder and a library beside it, both small."""
+    """A small project folder with a small library next to it."""
     root, library = tmp_path / "project", tmp_path / "library"
     for name in (
         "problem/problem.yaml",
@@ -102,7 +102,7 @@ def test_what_counts_is_the_problem_the_librarys_part_and_the_lock(
 def test_gates_are_evaluated_again_when_any_of_the_steps_code_has_changed(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gate is a function beside its step, at whose source ZenML does not look."""
+    """A gate is a function next to its step, whose source ZenML does not hash."""
     monkeypatch.setattr(caching, "ROOT", project / "project")
     before = gates_version()
     (project / "project" / "steps" / "model.py").write_text("another limit")

@@ -27,7 +27,7 @@ def test_stores_are_made_under_var() -> None:
 
 
 class Killed(BaseException):
-    """Ends a connection in its middle."""
+    """Interrupts a connection."""
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_store_of_the_users_is_left_alone(store: Path) -> None:
 
 
 def in_project(folder: Path, code: str) -> str:
-    """What code prints in a process of its own, whose state is in a folder."""
+    """The output of code in a separate process, whose state is in a folder."""
     settings = ("MLFLOW_", "_MLFLOW_", "ZENML_", "FIVESTAGE_")
     own = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     begin = (

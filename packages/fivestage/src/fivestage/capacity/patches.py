@@ -16,7 +16,7 @@ from fivestage.contract.contract import Contract
 K8S = ROOT / "k8s"
 HEAD = "# Written by `make size`, from the contract, k8s/assumptions.yaml and the measured service.\n"
 SERVING = """\
-# The Deployment alone, so that a canary can be made of it too, and its size.
+# Only the Deployment, so that the canary can reuse it, and its size.
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:

@@ -17,15 +17,15 @@ NoticeFile = Annotated[Path, typer.Argument(metavar="NOTICE", help="notice file 
 @app.command()
 def issue(notice: NoticeFile) -> None:
     """Open, update or close the one issue of the notice's kind."""
-    if found := _read_if_written(notice):
-        typer.echo(github.update_issue(found))
+    if content := _read_if_written(notice):
+        typer.echo(github.update_issue(content))
 
 
 @app.command()
 def facts(notice: NoticeFile) -> None:
     """Print the notice's facts for the next steps of a workflow, one name=value per line."""
-    if found := _read_if_written(notice):
-        typer.echo("\n".join(f"{name}={value}" for name, value in found.facts.items()))
+    if content := _read_if_written(notice):
+        typer.echo("\n".join(f"{name}={value}" for name, value in content.facts.items()))
 
 
 @app.command()

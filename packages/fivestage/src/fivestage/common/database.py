@@ -20,34 +20,34 @@ def connect(url: str) -> Engine:
     return create_engine(parsed)
 
 
-def redacted(place: str) -> str:
+def redacted(source: str) -> str:
     """Hide the password in a database URL, for messages; a file path stays as it is."""
-    if "://" not in place:
-        return place
-    url, separator, table = place.partition("#")
+    if "://" not in source:
+        return source
+    url, separator, table = source.partition("#")
     try:
         return f"{make_url(url).render_as_string(hide_password=True)}{separator}{table}"
     except (ValueError, SQLAlchemyError):
         return "the database"
 
 
-def require_no_secret(place: str) -> None:
+def require_no_secret(source: str) -> None:
     """Refuse a URL that contains a password, because URLs are saved with the run.
 
     Args:
-        place: a file, or a database URL, optionally followed by `#` and a table's name.
+        source: a file, or a database URL, optionally followed by `#` and a table's name.
 
     Raises:
         UserError: when the URL contains the password itself and not a variable that holds it.
     """
-    if "://" not in place:
+    if "://" not in source:
         return
     try:
-        password = make_url(place.partition("#")[0]).password
+        password = make_url(source.partition("#")[0]).password
     except (ValueError, SQLAlchemyError):
         return  # reading from it will report what is wrong
     if password is not None and os.path.expandvars(str(password)) == str(password):
         raise UserError(
-            f"{redacted(place)}: the password would be saved with the run. "
+            f"{redacted(source)}: the password would be saved with the run. "
             "Put it into an environment variable and write $NAME in its place (in the shell, within '')."
         )

@@ -364,20 +364,20 @@ class Contract(StrictModel):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def require_unwatched(self, features: Iterable[str]) -> None:
-        """Require that all which `monitoring.unwatched` names are features.
+        """Require that every name in `monitoring.unwatched` is a feature.
 
         Args:
             features: the names of all features.
 
         Raises:
-            UserError: when one is none.
+            UserError: when a name is not a feature.
         """
         known = list(features)
         for name in self.monitoring.unwatched:
             if name not in known:
                 raise UserError(
-                    f"problem/problem.yaml: monitoring.unwatched: {name} is no feature."
-                    f"{did_you_mean(name, known)} Fix that name, or take it out."
+                    f"problem/problem.yaml: monitoring.unwatched: {name} is not a feature."
+                    f"{did_you_mean(name, known)} Fix that name, or remove it."
                 )
 
 

@@ -44,8 +44,8 @@ def text(values: pd.Series) -> pd.Series:
         return values.astype("Int64").astype("str").where(values.notna(), None).astype("str")
     if pd.api.types.is_object_dtype(values):
         values = values.map(str, na_action="ignore")
-    found: pd.Series = values.astype("str").str.strip()
-    return found.mask(found == "")
+    texts: pd.Series = values.astype("str").str.strip()
+    return texts.mask(texts == "")
 
 
 def _without_categories(values: pd.Series) -> pd.Series:
@@ -72,8 +72,8 @@ def number(values: pd.Series, decimal: str = ".") -> pd.Series:
     if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
         return values.astype("float64").replace([np.inf, -np.inf], np.nan)
     bare = bare_number(values.astype("str")).str.replace("." if decimal == "," else ",", "", regex=False)
-    found: pd.Series = pd.to_numeric(bare.str.replace(",", ".", regex=False), errors="coerce")
-    return found.astype("float64").replace([np.inf, -np.inf], np.nan)
+    numbers: pd.Series = pd.to_numeric(bare.str.replace(",", ".", regex=False), errors="coerce")
+    return numbers.astype("float64").replace([np.inf, -np.inf], np.nan)
 
 
 def bare_number(values: pd.Series) -> pd.Series:

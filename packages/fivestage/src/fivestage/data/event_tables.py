@@ -20,7 +20,7 @@ RAW, ROWS = "raw", "rows"  # the tables before and after cleaning
 DECISIONS = "decisions"
 MAX_SHARE = 0.01  # of a table's rows that may be quarantined
 EVER = -(2**60)  # epoch seconds, before all events
-SMOKE_ROWS = 24  # last rows before an artifact's training day; it keeps their events for a smoke test
+SMOKE_ROWS = 24  # last rows before an artifact's training day, kept with their events for a smoke test
 
 
 @dataclass(frozen=True)

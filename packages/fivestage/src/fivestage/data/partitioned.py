@@ -62,7 +62,7 @@ class _QuarantineCounts:
 
 @dataclass(frozen=True)
 class Stored:
-    """Validated tables in storage: rows by period of their decision, events by period of becoming known."""
+    """Validated tables in storage, partitioned by time of decision (rows) or of becoming known (events)."""
 
     place: str
     period_seconds: int

@@ -36,10 +36,10 @@ class Partitions:
         """Write a frame as one piece per period; returns the number of rows by period."""
         order = np.argsort(at // self.seconds, kind="stable")
         in_order = frame if (order[1:] > order[:-1]).all() else frame.iloc[order]
-        found, starts = np.unique(at[order] // self.seconds, return_index=True)
+        periods, starts = np.unique(at[order] // self.seconds, return_index=True)
         bounds = pairwise([*starts.tolist(), len(frame)])
         rows: Counter[int] = Counter()
-        for period, (start, end) in zip(found.tolist(), bounds, strict=True):
+        for period, (start, end) in zip(periods.tolist(), bounds, strict=True):
             self.write(name, period, in_order.iloc[start:end], piece)
             rows[period] = end - start
         return rows

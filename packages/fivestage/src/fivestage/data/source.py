@@ -71,8 +71,8 @@ def read_file(source: str) -> pd.DataFrame:
         OSError: when the file cannot be opened; within `reading`, a UserError.
         ValueError: when the file cannot be parsed; within `reading`, a UserError.
     """
-    place = source if "://" in source else ROOT / Path(source).expanduser()
-    return pd.read_parquet(place) if Path(source).suffix in PARQUET else pd.read_csv(place, low_memory=False)
+    path = source if "://" in source else ROOT / Path(source).expanduser()
+    return pd.read_parquet(path) if Path(source).suffix in PARQUET else pd.read_csv(path, low_memory=False)
 
 
 def local_path(source: str) -> Path | None:
@@ -82,12 +82,12 @@ def local_path(source: str) -> Path | None:
 
 def files_of(source: str) -> list[Path]:
     """The files of a table: all files in a folder and its subfolders, or the single file."""
-    place = ROOT / Path(source).expanduser()
-    if not place.is_dir():
-        return [place]
+    root = ROOT / Path(source).expanduser()
+    if not root.is_dir():
+        return [root]
     files = (
         path
-        for path in sorted(place.rglob("*"))
+        for path in sorted(root.rglob("*"))
         if path.is_file() and not path.name.startswith((".", "_")) and TABLES & set(path.suffixes)
     )
     return list(files)
@@ -102,8 +102,8 @@ def with_partitions(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def parts_of(source: str) -> tuple[str, ...]:
     """The files of a folder that is too large to load at once, one part each; else none."""
-    place = local_path(source)
-    files = files_of(source) if place is not None and place.is_dir() else []
+    folder = local_path(source)
+    files = files_of(source) if folder is not None and folder.is_dir() else []
     large = len(files) > 1 and sum(path.stat().st_size for path in files) > IN_MEMORY
     return tuple(map(str, files)) if large else ()
 
@@ -121,9 +121,9 @@ def digest_of(source: str, read: Callable[[str], pd.DataFrame]) -> str:
     Raises:
         UserError: when `read` fails.
     """
-    place = local_path(source)
-    if place is not None and place.exists():
-        return digest_of_files(place, files_of(source) if place.is_dir() else [place])
+    path = local_path(source)
+    if path is not None and path.exists():
+        return digest_of_files(path, files_of(source) if path.is_dir() else [path])
     with reading(source):
         frame = read(source)
     comparable = frame.apply(

@@ -68,7 +68,7 @@ def tables_of(
 
 
 def _classes(contract: Contract) -> tuple[str, ...]:
-    """The names of the target's classes in the event of outcomes; none for a number."""
+    """The names of the target's classes in the outcome event; none for a number."""
     event = contract.events.get(OUTCOME)
     column = event.columns.get(contract.label.name) if event else None
     return column.values if isinstance(column, CategoryColumn) else ()

@@ -64,7 +64,7 @@ def validate(
     carried: Collection[str] = (),
     rules: Sequence[ColumnRule] = (),
 ) -> Validated:
-    """Split a table into valid rows and rows that violate the contract, with every check on every row.
+    """Split a table into valid rows and rows that violate the contract; every check runs on every row.
 
     Args:
         frame: the rows to validate.
@@ -218,7 +218,7 @@ def summary(failures: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_quarantine(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows as CSV, atomically; also if there are none, so that no older file remains.
+    """Write rows as CSV, atomically, even if there are none, so that no older file remains.
 
     Raises:
         UserError: when the file cannot be written.

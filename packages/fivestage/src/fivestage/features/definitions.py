@@ -72,12 +72,12 @@ class FeatureDefinitions:
             UnlearnableEventError: when a store cannot hold one of them.
         """
         try:
-            found = list(self.events[kind](event, reference))
+            logged = list(self.events[kind](event, reference))
         except (ArithmeticError, TypeError, ValueError) as error:
             raise UnlearnableEventError(f"An event of the kind {kind} cannot be logged: {error}.") from error
-        for one in found:
+        for one in logged:
             converted(one)
-        return found
+        return logged
 
     def compute(
         self, sets: Iterable[str], row: Row, at: Value, past: PointInTimeView, reference: Reference
@@ -111,14 +111,14 @@ class FeatureDefinitions:
             except UNDEFINED:
                 try:
                     with np.errstate(all="ignore"):
-                        found = self.sets[name](scalars, at, _NumpyView(past), reference)
+                        computed = self.sets[name](scalars, at, _NumpyView(past), reference)
                 except UNDEFINED:
                     undefined.add(name)
                     continue
-                infinite = {one for one, value in found.items() if _is_infinite(value)}
-                missing = {one for one, value in found.items() if value != value}  # noqa: PLR0124 (NaN)
+                infinite = {one for one, value in computed.items() if _is_infinite(value)}
+                missing = {one for one, value in computed.items() if value != value}  # noqa: PLR0124 (NaN)
                 undefined |= infinite or missing
-                features.update(found | dict.fromkeys(infinite, float("nan")))
+                features.update(computed | dict.fromkeys(infinite, float("nan")))
         return features, undefined
 
 

@@ -57,7 +57,7 @@ class UnlearnableEventError(UserError):
 
 
 def converted(event: LoggedEvent) -> "tuple[int, array[Any]]":
-    """An event's time and values in the types that stores keep; refuses what cannot be stored."""
+    """Convert an event's time and values to the types that stores keep, or raise if that is not possible."""
     additive = isinstance(event, AdditiveEvent)
     try:
         at = int(event.at)
@@ -291,8 +291,8 @@ class EventLog:
     def places(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """For each row, the index after the last event of its segment that was known at `at`."""
         offset = np.clip(np.floor(at - self.span[0]), 0, self.span[1] - 1).astype(np.int64)
-        found: Ints = np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
-        return found
+        indices: Ints = np.searchsorted(self.order, segment * self.span[1] + offset, side="right")
+        return indices
 
     def ends(self, segment: Ints, at: NDArray[Any]) -> Ints:
         """`places` at the decision times, cached because several windows share them."""
@@ -353,9 +353,9 @@ class OfflineFeatureStore:
             return zeros, np.zeros((len(at), count, 0)), zeros.astype(bool)
         segment = _segments(block, key)
         places = block.places(segment, at)[:, None] + np.arange(-count, 0)
-        found = (segment >= 0)[:, None] & (places >= block.starts[segment][:, None])
-        places = np.where(found, places, 0)
-        return block.times[places], block.values[places], found
+        exists = (segment >= 0)[:, None] & (places >= block.starts[segment][:, None])
+        places = np.where(exists, places, 0)
+        return block.times[places], block.values[places], exists
 
     def history(self) -> OnlineFeatureStore:
         """The same events as an online store, to which more can be added."""
