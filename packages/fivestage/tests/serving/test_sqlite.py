@@ -80,7 +80,7 @@ def test_no_commit_waits_for_the_disk_and_a_checkpoint_lets_the_log_begin_anew(
 
 def test_a_service_moves_its_answers_from_the_log_to_the_file(live: Running, traffic: Traffic) -> None:
     name = live.client.post("/predict", json=traffic.request(0)).json()["request_id"].encode()
-    file, until = live.service.settings.folder / "log.sqlite", time.monotonic() + 60
+    file, until = live.service.settings.folder / "log.sqlite", time.monotonic() + 300
     while name not in file.read_bytes():
         assert time.monotonic() < until
         time.sleep(0.05)
