@@ -25,12 +25,7 @@ def checks(period: PeriodColumns) -> Report:
     """The report of one period; see `docs/how-to/add-a-check.md` for more of Evidently's metrics."""
     contract, rules = period.contract, period.contract.monitoring
     inputs, score = (1 - SCORE_SHARE) * rules.false_alarm, SCORE_SHARE * rules.false_alarm
-    if contract.task == "regression":
-        quality = [MAE()]
-    elif contract.task == "multiclass":
-        quality = [Accuracy()]
-    else:
-        quality = [RocAuc(), LogLoss()]
+    quality = {"binary": [RocAuc(), LogLoss()], "multiclass": [Accuracy()], "regression": [MAE()]}
     return Report(
         [
             RowCount(tests=[gt(0)]),
@@ -46,6 +41,6 @@ def checks(period: PeriodColumns) -> Report:
                 reference_from=period.first_unseen_day,
             ),
             *map(ScoreLimit.of, period.judged_scores),
-            LabelledRows(items=quality),
+            LabelledRows(items=quality[contract.task]),
         ]
     )

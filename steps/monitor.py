@@ -25,7 +25,7 @@ from steps.model import REGISTRY
 from steps.report import page_of
 
 logger = logging.getLogger(__name__)
-METRICS = VAR / "metrics" / "monitoring.prom"
+METRICS, JOB = VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
 NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
 
 
@@ -64,7 +64,7 @@ def decide_retraining(
     contract = PROBLEM.contract
     periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), monitored.summary]
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
-    expose(metrics_of(monitored, verdict), METRICS, f"{contract.name}-monitoring")
+    expose(metrics_of(monitored, verdict), METRICS, JOB)
     return verdict
 
 
@@ -108,24 +108,28 @@ def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract:
 def no_longer_wanted() -> None:
     """What the policy asked for has been done: Prometheus is told so before the next period is."""
     if METRICS.exists():
-        expose({"retrain": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring", update=True)
+        expose({"retrain": 0.0}, METRICS, JOB, update=True)
 
 
 def nothing_logged() -> None:
     """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
-    expose({"ran_at_seconds": time.time(), "rows": 0.0}, METRICS, f"{PROBLEM.contract.name}-monitoring")
+    days = PROBLEM.contract.monitoring.period_days
+    expose({"ran_at_seconds": time.time(), "period_days": days, "rows": 0.0}, METRICS, JOB)
 
 
 def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[str, float]:
     """A period as Prometheus is told of it; see `fivestage.monitoring.exposition`."""
-    performance = monitored.performance
+    performance, rules = monitored.performance, PROBLEM.contract.monitoring
     scored = performance.scored
     return {
         "ran_at_seconds": time.time(),
         "period_end_seconds": monitored.end,
+        "period_days": rules.period_days,
         "rows": performance.rows,
         **({"label_share": performance.label_share} if performance.rows else {}),
+        "min_label_share": rules.min_label_share,
         "bad": performance.bad,
+        "max_bias": rules.max_bias,
         "drifted": len(monitored.drifted),
         "broken": len(monitored.broken),
         "retrain": verdict.retrain or bool(verdict.promote),

@@ -1,4 +1,4 @@
-"""The checks of each period, and that rules, dashboard and manifests follow the contract."""
+"""The checks of each period, and that rules and manifests follow the contract."""
 
 import shutil
 import subprocess
@@ -19,12 +19,13 @@ from fivestage.common.settings import ROOT
 from fivestage.contract.contract import MulticlassContract, RegressionContract
 from fivestage.evaluation.daily import Floats
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.alerts import texts
+from fivestage.monitoring.alerts import FOLDER, operator_rules
 from fivestage.monitoring.causes import Cause, failed_tests
 from fivestage.monitoring.performance import Performance
 from fivestage.monitoring.period import MonitoredPeriod
 from fivestage.monitoring.period_report import PeriodColumns, period_frame, run_checks
 from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision, RetrainingHistory
+from fivestage.serving.prometheus_metrics import bound_of
 from monitoring.checks import checks
 from monitoring.policy import decide
 from problem import PROBLEM
@@ -107,11 +108,23 @@ def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
     assert "label_share" not in metrics_of(silent, verdict)  # no label is late
 
 
-def test_rules_and_dashboard_follow_the_contract() -> None:
-    contract = PROBLEM.contract
-    expected = texts(contract)
-    written = {name: (ROOT / "monitoring" / name).read_text(encoding="utf-8") for name in expected}
-    assert written == expected, "run `make alerts`"
+def test_the_rules_have_the_objectives_of_the_contract() -> None:
+    service, bound = PROBLEM.contract.service, bound_of(PROBLEM.contract.service.p99_ms)
+    objectives, *_ = yaml.safe_load((FOLDER / "rules.yaml").read_text(encoding="utf-8"))["groups"]
+    held = {one["record"].partition(":")[2]: one for one in objectives["rules"]}
+    expected = {
+        "requests_per_second": f"{service.requests_per_second:g}",
+        "error_budget": f"{1 - service.availability:.6g}",
+        "p99_seconds": f"{bound:g}",
+    }
+    written = {name: held[name]["expr"].removeprefix("vector(").removesuffix(")") for name in expected}
+    assert written == expected, "bring the objectives in monitoring/rules.yaml up to date"
+    assert held["p99_seconds"]["labels"] == {"le": f"{bound:g}"}
+
+
+def test_the_operator_gets_the_rules_as_they_are() -> None:
+    written = (FOLDER / "prometheus_rule.yaml").read_text(encoding="utf-8")
+    assert written == operator_rules(), "run `make alerts`"
 
 
 def test_the_manifests_have_the_sizes_that_follow_from_the_contract() -> None:

@@ -148,7 +148,7 @@ def unchanged(number: int, table: Table, plan: Plan) -> Unchanged:
     draw = np.random.default_rng([plan.others, number])
     of_reference, of_others = drawn(plan, draw)
     reference = Reference(window_of(table, of_reference)[0])
-    days, _ = reference.count(window_of(table, of_others)[0])
+    days = reference.count(window_of(table, of_others)[0])
     found, names = Unchanged(), names_of(reference.statistics)
     for length in plan.lengths:
         limits = calibrate(reference.statistics, length, plan.false_alarm)
@@ -170,13 +170,13 @@ def faulty(number: int, table: Table, plan: Plan, faults: list[Fault]) -> list[S
     }
     first = Window(others.frame[others.day == 0], others.day[others.day == 0], 0, 1)
     look, names = partial(_look, reference, limits), names_of(reference.statistics)
-    usual = look(reference.count(others)[0])(1, np.eye(plan.others))
+    usual = look(reference.count(others))(1, np.eye(plan.others))
     found = []
     for fault in faults:
         broken = fault.put(others, reference.window.frame, draw)
         share = touched(others, broken)
         compared = names, fault.columns or (ROWS,)
-        seen = judged(look(reference.count(broken)[0]), share, TOUCHED[fault.gross], usual, compared)
+        seen = judged(look(reference.count(broken)), share, TOUCHED[fault.gross], usual, compared)
         if share[0] >= TOUCHED[fault.gross]:
             findings = compare(reference, fault.put(first, reference.window.frame, draw), limits[1])
             drifted = {one.column for one in findings if one.drifted}

@@ -1,5 +1,6 @@
 """Pictures of what runs make, as a browser shows them: a run's page, the service's own, a dashboard."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ from PIL import Image
 
 from fivestage.common.errors import UserError
 from fivestage.common.settings import REPORTS, ROOT
-from problem import PROBLEM
 
 FOLDER = ROOT / "docs" / "pictures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -56,7 +56,7 @@ def picture_of_dashboard(url: str = "", to: Path = FOLDER / "dashboard.png") -> 
         UserError: when no such dashboard is there, or without a browser.
     """
     url = url or os.environ.get(GRAFANA, "http://127.0.0.1:3000")
-    name = PROBLEM.contract.name
+    name = json.loads((ROOT / "monitoring" / "dashboard.json").read_text(encoding="utf-8"))["uid"]
     try:
         with urllib.request.urlopen(f"{url}/api/dashboards/uid/{name}", timeout=5):  # noqa: S310 (as above)
             pass

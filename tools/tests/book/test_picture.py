@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from fivestage.common.errors import UserError
-from problem import PROBLEM
 from tools.book.picture import picture_of_dashboard, picture_of_report, picture_of_service
 
 BROWSER = f"""#!{sys.executable}
@@ -72,7 +71,7 @@ def test_the_dashboard_is_taken_where_grafana_has_it(
     monkeypatch.setenv("GRAFANA_URL", service)
     assert Image.open(picture_of_dashboard(to=tmp_path / "dashboard.png")).size == (8, 8)
     shown = (programs / "shown.html").read_text()
-    assert shown.startswith(f"{service}/d/{PROBLEM.contract.name}?kiosk")
+    assert shown.startswith(f"{service}/d/fivestage?kiosk")
 
 
 def test_what_a_picture_needs_is_said(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

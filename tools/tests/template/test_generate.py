@@ -13,7 +13,6 @@ from copier.errors import CopierError
 from fivestage.common.errors import UserError
 from fivestage.common.settings import ROOT
 from fivestage.contract.contract import TASKS, load_contract
-from fivestage.monitoring.alerts import texts
 from fivestage.scaffold.demo import FILES, TEMPLATE_ONLY, remove_demo
 from tests.repositories import commit
 from tests.test_architecture import FLIGHT_WORDS
@@ -157,8 +156,6 @@ def test_with_a_table_of_ones_own_nothing_is_left_of_the_demo(
         assert without_sizes(page.read_text(encoding="utf-8")) == without_sizes(expected_page), page.name
     contract = load_contract(project / "problem" / "problem.yaml")
     assert contract.task == task
-    written = {name: (project / "monitoring" / name).read_text() for name in texts(contract)}
-    assert written == texts(contract)
     assert yaml.safe_load((project / ANSWERS).read_text())["task"] == task
     for verb in ("check", "format --check"):
         words = [sys.executable, "-m", "ruff", *verb.split()]

@@ -58,7 +58,6 @@ def test_init_writes_the_sizes_and_does_not_print_their_tables(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fivestage.scaffold.command.start", lambda _words: iter(["y, binary: 300 rows."]))
-    monkeypatch.setattr("fivestage.monitoring.alerts.write_all", lambda _contract: None)
     size = Mock(return_value="| replicas |")
     monkeypatch.setattr("fivestage.capacity.size.size", size)
     app = application(kind=project_application)

@@ -387,6 +387,6 @@ def test_ratios_are_what_their_formulas_say() -> None:
 def test_out_of_range_is_what_lies_more_than_half_a_width_beyond_the_range_of_the_reference() -> None:
     usual = Reference(Window(pd.DataFrame({"x": [0.0, 1.0, 2.0, 4.0]}), np.array([0, 0, 1, 1]), 0, 2))
     frame = pd.DataFrame({"x": [6.0, 8.1, -2.0, -5.0, np.nan]})
-    counted, _ = usual.count(Window(frame, np.full(5, 2), 2, 1))
+    counted = usual.count(Window(frame, np.full(5, 2), 2, 1))
     (beyond,) = (one for one in counted if one.kind.name == "out of range")
     assert beyond.ratio(np.ones((1, 1)))[0, 0] == 2 / 5

@@ -135,7 +135,7 @@ def test_the_performance_is_as_the_tests_judge_it() -> None:
     label, chance = now[LABEL_COLUMN].to_numpy(), now[FORECAST_COLUMN].to_numpy()
     answers = Answers(chance, chance >= 0.33)
     found = judge(label, np.ones(label.size, dtype=bool), answers, current.day, np.array([1, 0]), contract)
-    judged = with_verdict(replace(found, bad=False), failed_tests(checked(current, more=0.25)))
+    judged = with_verdict(replace(found, faults=()), failed_tests(checked(current, more=0.25)))
     assert found.bad
     assert judged.bad
     assert "off the rate" in judged.sentence

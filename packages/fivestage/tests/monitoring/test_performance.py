@@ -32,7 +32,7 @@ def judged(contract: Contract, label: Floats, chance: Floats, day: Floats, share
 def test_a_calibrated_week_is_good(contract: Contract) -> None:
     found = judged(contract, *week(1))
     assert not found.bad
-    assert found.judged[-1].interval[1] < 0  # it loses nothing against one decision for all
+    assert found.judged[-1].beyond_chance == 0  # it loses nothing against one decision for all
     assert found.sentence.startswith("saves ")
 
 

@@ -144,7 +144,7 @@ def test_a_period_of_right_forecasts_is_good(multiclass: Contract, regression: C
     for contract, rows in ((multiclass, classes(4, 3000)), (regression, numbers(4, 3000))):
         found = judged(contract, *rows)
         assert not found.bad, found.sentence
-        assert found.judged[-1].interval[1] < 0  # it loses nothing against one decision for all
+        assert found.judged[-1].beyond_chance == 0  # it loses nothing against one decision for all
 
 
 def test_numbers_that_are_off_are_bad_and_so_are_narrow_intervals(regression: Contract) -> None:

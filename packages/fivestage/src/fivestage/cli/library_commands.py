@@ -46,11 +46,8 @@ def _add_set_up(app: Application) -> None:
 
         for line in start(words):
             typer.echo(line)
-        alerts()
         write_size(problem.contract)
-        typer.echo(
-            "Rules, dashboard and manifests follow the contract; `make size` says how many replicas, and why."
-        )
+        typer.echo("The manifests follow the contract; `make size` says how many replicas, and why.")
         typer.echo("Look in problem/ for RECONSIDER, then: make demo")
 
     init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the options off it
@@ -68,10 +65,10 @@ def _add_set_up(app: Application) -> None:
 
     @app.command(stores=False)
     def alerts() -> None:
-        """Write the Prometheus rules and the Grafana dashboard that follow from the contract."""
-        from fivestage.monitoring.alerts import write_all
+        """Write the alert rules as the Prometheus Operator takes them."""
+        from fivestage.monitoring.alerts import write_operator_rules
 
-        write_all(problem.contract)
+        write_operator_rules()
 
     @app.command(stores=False)
     def size() -> None:

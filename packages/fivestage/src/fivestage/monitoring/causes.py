@@ -35,9 +35,20 @@ EFFECT_ROWS, EFFECT_DRAWS = 500, 2
 class Effect:
     """What a column's values of now do to the model, against those of the days before."""
 
-    shift: float  # of the mean probability
-    changed: float  # share of decisions
-    loss_per_1000: float  # money, if the values of now say nothing
+    shift: float = 0.0  # of the mean probability
+    changed: float = 0.0  # share of decisions
+    loss_per_1000: float = 0.0  # money, if the values of now say nothing
+
+    def words(self, kind: Kind, currency: str) -> str:
+        """The effect as the end of a cause's sentence."""
+        if abs(self.shift) < HARDLY and self.changed < HARDLY:
+            return "; the score hardly changes"
+        words = (
+            f"; it moves the mean prediction by {self.shift:+.3f} and changes {self.changed:.1%} of decisions"
+        )
+        if kind != "data broken":
+            return words
+        return f"{words}, which costs {self.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
 
 
 @dataclass(frozen=True)
@@ -103,27 +114,18 @@ def with_effects(
     causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
 ) -> tuple[Cause, ...]:
     """The causes with what moved columns do to the score, by which they are sorted within their kind."""
-    kinds, none = [*DATA, "label-rate shift", "concept shift"], Effect(0.0, 0.0, 0.0)
+    kinds = [*DATA, "label-rate shift", "concept shift"]
 
     def order(cause: Cause) -> tuple[int, float]:
-        return kinds.index(cause.kind), -abs(effects.get(cause.subject, none).shift)
+        return kinds.index(cause.kind), -abs(effects.get(cause.subject, Effect()).shift)
 
-    return tuple(
-        replace(one, sentence=one.sentence + _effect_words(one.kind, effects.get(one.subject), currency))
-        for one in sorted(causes, key=order)
-    )
+    def explained(cause: Cause) -> Cause:
+        effect = effects.get(cause.subject)
+        return (
+            replace(cause, sentence=cause.sentence + effect.words(cause.kind, currency)) if effect else cause
+        )
 
-
-def _effect_words(kind: Kind, effect: Effect | None, currency: str) -> str:
-    if effect is None:
-        return ""
-    if abs(effect.shift) < HARDLY and effect.changed < HARDLY:
-        return "; the score hardly changes"
-    lost = f", which costs {effect.loss_per_1000:,.0f} {currency} per 1,000 if the values are wrong"
-    return (
-        f"; it moves the mean prediction by {effect.shift:+.3f} and changes {effect.changed:.1%} of decisions"
-        f"{lost if kind == 'data broken' else ''}"
-    )
+    return tuple(map(explained, sorted(causes, key=order)))
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:

@@ -20,7 +20,7 @@ A window is compared with its reference by the absolute difference of each stati
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,11 +82,7 @@ class Statistic:
     jackknifed: bool = False  # whether the day that moves it most is left out, see `compare_days`
     broken: float | None = None  # the difference from which on the data are broken, not drifted; None: never
     words: str = "{name} {now:.1%}, was {then:.1%}"
-
-
-def arcsine(share: Floats) -> Floats:
-    """The arcsine of a share's square root, whose noise hardly depends on the share (Bartlett, 1936)."""
-    return np.asarray(np.arcsin(np.sqrt(np.clip(share, 0, 1))), dtype=np.float64)
+    by_chance: Callable[[Floats], float] = lambda _: 0.0  # by the reference's rows a day: no fault if likely
 
 
 LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
@@ -96,11 +92,14 @@ STATISTICS = (
     Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("level share", LEAST_SHARE, jackknifed=True, words=LEVEL_SHARE),
     Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
-    Statistic(NO_ROWS, LEAST_SHARE, broken=0.0),
+    Statistic(
+        NO_ROWS, LEAST_SHARE, broken=0.0, by_chance=lambda rows: math.exp(-rows.min())
+    ),  # Poisson, of the quietest
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),
-    Statistic("modal share", LEAST_CHANGE, arcsine, jackknifed=True),
+    # The noise of an arcsine hardly depends on the share (Bartlett, 1936).
+    Statistic("modal share", LEAST_CHANGE, lambda share: np.arcsin(np.sqrt(share)), jackknifed=True),
     Statistic("out of bounds", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("out of range", LEAST_CHANGE, jackknifed=True, words=OUT_OF_RANGE),
 )
@@ -168,7 +167,10 @@ def daily_statistics(
     found["rows a day"] = [(ROWS, "", window.rows, ones)]
     found[NO_ROWS] = [(ROWS, "", (window.rows == 0).astype(np.float64), ones)]
     found["duplicate share"] = [(ROWS, "", sums(window.of_day, again, window.days), window.rows)]
-    return [DailyStatistic.of(kind, found[kind.name]) for kind in STATISTICS if found[kind.name]], learnt
+    kinds = (
+        one if one.by_chance(window.rows) < LEAST_SHARE else replace(one, broken=None) for one in STATISTICS
+    )
+    return [DailyStatistic.of(kind, found[kind.name]) for kind in kinds if found[kind.name]], learnt
 
 
 def numbers_of(values: pd.Series) -> Floats:

@@ -7,7 +7,6 @@ share one limit in that scale: the maximum statistic of Westfall and Young (Resa
 1993). The statistics share the false alarms equally.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,7 @@ import pandas as pd
 
 from fivestage.contract.contract import LEAST_REFERENCE
 from fivestage.evaluation.daily import NAN, Floats
-from fivestage.monitoring.daily_statistics import (
-    LEAST_SHARE,
-    NO_ROWS,
-    DailyStatistic,
-    Window,
-    daily_statistics,
-)
+from fivestage.monitoring.daily_statistics import ROWS, DailyStatistic, Window, daily_statistics
 from fivestage.monitoring.residuals import MEAN, SPREAD, design_of, products, residual_statistics
 
 DAY_COLUMN = "decision day"
@@ -73,6 +66,11 @@ class Finding:
         return self.value >= self.limit
 
     @property
+    def is_residual(self) -> bool:
+        """Whether it is of what the other columns predict, not of the column's own values."""
+        return self.statistic in (MEAN, SPREAD)
+
+    @property
     def is_broken(self) -> bool:
         """Whether it drifted so far that the data are broken."""
         return self.drifted and self.broken is not None and self.value >= self.broken
@@ -85,14 +83,13 @@ class Reference:
         self.window, self.design = window, design_of(window)
         self.product = products(window, self.design)
         counted, self.known = daily_statistics(window, list(map(str, window.frame)))
-        residuals, _ = residual_statistics(self.product, self.product, self.design)
-        self.statistics = [*counted, *residuals]
+        self.statistics = [*counted, *residual_statistics(self.product, self.product, self.design)[0]]
 
-    def count(self, window: Window) -> tuple[list[DailyStatistic], Floats]:
-        """The same statistics of another window, and its sums of products, see `residuals.products`."""
+    def count(self, window: Window) -> list[DailyStatistic]:
+        """The same statistics of another window."""
         counted, _ = daily_statistics(window, list(map(str, self.window.frame)), self.known)
         product = products(window, self.design)
-        return [*counted, *residual_statistics(self.product, product, self.design)[1]], product
+        return [*counted, *residual_statistics(self.product, product, self.design)[1]]
 
 
 def detect_drift(reference: Window, current: Window, false_alarm: float) -> list[Finding]:
@@ -117,11 +114,16 @@ def windows_of(
 
 
 def compare(reference: Reference, current: Window, limits: Limits) -> list[Finding]:
-    """See `detect_drift`."""
-    counted, product = reference.count(current)
-    found = compare_days(counted, reference.statistics, whole(counted), whole(reference.statistics))
-    _explain_residuals(found, reference, product, limits)
-    return findings_of(counted, reference.statistics, found, limits, (reference.window.first, current.first))
+    """See `detect_drift`.
+
+    A column at fault moves the residuals of those that are predicted from it. So residuals are told of the
+    columns whose own values moved, or where there are none, of that whose residuals moved furthest.
+    """
+    counted, firsts = reference.count(current), (reference.window.first, current.first)
+    findings = findings_of(counted, reference.statistics, limits, firsts)
+    moved = [one.column for one in findings if one.drifted and not one.is_residual and one.column != ROWS]
+    blamed = moved or [one.column for one in findings if one.drifted and one.is_residual][:1]
+    return [one for one in findings if not (one.drifted and one.is_residual) or one.column in blamed]
 
 
 def compare_days(
@@ -194,41 +196,14 @@ def _scale(distance: Floats, days: int, least: float) -> Floats:
     return np.asarray(np.sqrt((days * square + PRIOR_DAYS * np.median(square)) / (days + PRIOR_DAYS)))
 
 
-def _explain_residuals(found: Statistics, reference: Reference, product: Floats, limits: Limits) -> None:
-    """Lower residuals that moved only because another column, which they are predicted from, is at fault.
-
-    Columns that drifted by themselves leave the regressions first, then the furthest residual, one by one.
-    """
-    out = {
-        column
-        for one in reference.statistics
-        if one.kind.name not in (MEAN, SPREAD)
-        for column, far in zip(one.columns, found[one.kind.name][0] >= limits[one.kind.name], strict=True)
-        if far
-    }
-    while reference.design.names.size:
-        before, now = residual_statistics(reference.product, product, reference.design, sorted(out))
-        lowered = compare_days(now, before, whole(now), whole(before))
-        moved: list[tuple[float, str]] = []
-        for one in now:
-            kind, left = one.kind.name, ~np.isin(one.columns, list(out))
-            found[kind] = np.where(left, np.minimum(found[kind], lowered[kind]), found[kind])
-            exceedance = left * found[kind][0] / limits[kind]
-            moved += [(far, name) for far, name in zip(exceedance, one.columns, strict=True) if far >= 1]
-        if len({name for _, name in moved}) <= 1:
-            break
-        out.add(max(moved)[1])
-
-
 def findings_of(
     counted: Sequence[DailyStatistic],
     reference: Sequence[DailyStatistic],
-    found: Statistics,
     limits: Limits,
     firsts: tuple[int, int],
 ) -> list[Finding]:
     """What is to be said of each statistic and column; `firsts` are the first days of both windows."""
-    findings = []
+    found, findings = compare_days(counted, reference, whole(counted), whole(reference)), []
     for now, was in zip(counted, reference, strict=True):
         kind, value, limit = now.kind, found[now.kind.name][0], limits[now.kind.name]
         current, before = now.ratio(whole([now]))[0], was.ratio(whole([was]))[0]
@@ -241,20 +216,13 @@ def findings_of(
             moved = value[item] >= limit[item]
             since, series = _since(now, was, item, firsts) if moved else (None, None)
             numbers = float(value[item]), float(limit[item])
-            broken = None if kind.name == NO_ROWS and _may_have_none(reference) else kind.broken
-            findings.append(Finding(kind.name, column, *numbers, broken, words, since, series))
+            findings.append(Finding(kind.name, column, *numbers, was.kind.broken, words, since, series))
 
     def order(one: Finding) -> tuple[bool, bool, float]:
         """Broken data first; what a column's own values show says more than what the others predict of it."""
-        return not one.is_broken, one.statistic in (MEAN, SPREAD) or not one.drifted, -one.exceedance
+        return not one.is_broken, one.is_residual or not one.drifted, -one.exceedance
 
     return sorted(findings, key=order)
-
-
-def _may_have_none(reference: Sequence[DailyStatistic]) -> bool:
-    """Whether a day may have no rows by chance, as the reference's quietest has so few (Poisson)."""
-    quietest = min(one.numerator.min() for one in reference if one.kind.name == "rows a day")
-    return math.exp(-quietest) >= LEAST_SHARE
 
 
 def _since(

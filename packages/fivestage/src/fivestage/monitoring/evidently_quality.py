@@ -25,14 +25,7 @@ class ScoreLimit(CalculatedMetric):
 
     @classmethod
     def of(cls, judged: JudgedScore) -> "ScoreLimit":
-        """The metric of a score that has been judged, with a test once enough labels have arrived.
-
-        Args:
-            judged: the score, see `fivestage.monitoring.performance`.
-
-        Returns:
-            A metric for a report.
-        """
+        """The metric of a score that has been judged, with a test once enough labels have arrived."""
         tests = [] if judged.allowed is None else [lte(judged.allowed, is_critical=False)]
         metric = cls(score=judged.score, tests=tests)
         shown = CounterData(label=judged.score, value=judged.shown)  # the test's value says less

@@ -17,13 +17,16 @@ PUSHGATEWAY = "MONITOR_PUSHGATEWAY"
 ABOUT = {
     "ran_at_seconds": "When the log was last looked at for a period to watch, in epoch seconds.",
     "period_end_seconds": "The end of that period.",
+    "period_days": "Its length.",
     "rows": "Decisions in it.",
     "label_share": "Share of its labels that have arrived.",
+    "min_label_share": "Share of them that is needed to judge it.",
     "bad": "Whether it was bad by its labels.",
     "drifted": "Columns that moved more than days move by chance.",
     "broken": "Inputs whose data are broken.",
     "retrain": "Whether the policy asks for a retraining.",
     "bias": "Mean prediction minus the rate.",
+    "max_bias": "What it may be, on either side.",
     "cost_per_1000": "Cost per 1,000 decisions, by the labels.",
     "estimated_cost_per_1000": "The same, estimated from the probabilities alone.",
 }

@@ -21,7 +21,7 @@ import numpy as np
 from fivestage.contract.cost_model import HIGH, LOW, VALUE
 from fivestage.evaluation.daily import SMALLEST, Column, Floats, sums
 from fivestage.monitoring.daily_statistics import LEAST_SHARE, DailyStatistic, Item, Statistic, Window
-from fivestage.monitoring.drift import Finding, calibrate, compare_days, findings_of, whole
+from fivestage.monitoring.drift import Finding, calibrate, findings_of
 from fivestage.monitoring.residuals import Design, design_of
 
 LABEL, SURE_ROWS, SCORE_INPUT = "label", "label of sure rows", "the score"
@@ -48,8 +48,7 @@ def label_findings(
         for window, label, forecast in zip(windows, labels, forecasts, strict=True)
     )
     limits = calibrate(was, current.days, false_alarm)
-    found = compare_days(now, was, whole(now), whole(was))
-    return findings_of(now, was, found, limits, (reference.first, current.first))
+    return findings_of(now, was, limits, (reference.first, current.first))
 
 
 def label_statistics(

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from fivestage.common.clock import DAY
 from fivestage.common.errors import UserError
-from fivestage.common.files import write_whole
+from fivestage.common.files import write_text
 
 TEAMS = ("model", "data")
 REMIND_DAYS = 7  # that an alert lasts before it is told again
@@ -62,30 +62,23 @@ def notify(
     """
     senders = senders_from_environment() if senders is None else senders
     known = MEMORY.validate_json(memory.read_bytes()) if memory.exists() else []
-    notified, failed = {one.alert.title: one for one in known}, []
-    current = {alert.title: alert for alert in alerts if alert.team in senders}
-    over = [one for one in known if one.alert.title not in current and one.alert.team in senders]
-
-    def remember() -> None:
-        content = MEMORY.dump_json(list(notified.values()), indent=1)
-        write_whole(memory, lambda scratch: scratch.write_bytes(content))
-
-    for title, alert in current.items():
-        before = notified.get(title)
-        if before and now - before.at < REMIND_DAYS * DAY:
-            notified[title] = NotificationState(alert, before.at)
-        elif senders[alert.team](f"{'Still: ' if before else ''}{title}", alert.body):
-            notified[title] = NotificationState(alert, now)
-            remember()  # each for itself: a run cut short does not say it again
-        else:
+    told = {one.alert.title: one for one in known}
+    current = {alert.title: alert for alert in alerts}
+    fresh = {title for title, one in told.items() if now - one.at < REMIND_DAYS * DAY}
+    over = [one.alert for one in known if one.alert.title not in current]
+    due = [("Still: " if title in told else "", one) for title, one in current.items() if title not in fresh]
+    failed = []
+    for begins, alert in [*due, *(("Over: ", alert) for alert in over)]:
+        if alert.team not in senders:
+            continue
+        if not senders[alert.team](title := begins + alert.title, alert.body):
             failed.append(f"The {alert.team} team could not be told: {title}.")
-    for alert in (one.alert for one in over):
-        if senders[alert.team](f"Over: {alert.title}", alert.body):
-            del notified[alert.title]
-            remember()
-        else:
-            failed.append(f"The {alert.team} team could not be told that it is over: {alert.title}.")
-    remember()
+            continue
+        told.pop(alert.title, None)
+        if alert.title in current:
+            told[alert.title] = NotificationState(alert, now)
+        known = list(told.values())
+        write_text(memory, MEMORY.dump_json(known, indent=1).decode())  # a run cut short repeats nothing
     return tuple(failed)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import HIGH, LOW, VALUE, cost_model_of
-from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats, Interval
+from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
 from fivestage.evaluation.metrics import Answers, Difference, Scored, evaluate, paired_difference
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
@@ -20,8 +20,7 @@ class JudgedScore:
     """A score of the period beside what it may be: what `ScoreLimit` tests."""
 
     score: str
-    interval: Interval  # over days
-    beyond_chance: float  # how far it is off, if its interval says that chance is not why, else 0
+    beyond_chance: float  # how far it is off, if its interval over days says that chance is not why, else 0
     allowed: float | None  # None: too few labels have arrived
     sentence: str
     shown: str  # the value beside its limit
@@ -37,12 +36,22 @@ class Performance:
     """One period by the labels that have arrived; without any, there are no scores."""
 
     expected: Scored
-    sentence: str
+    summary: str
     rows: int = 0
     label_share: float = 0.0
     scored: Scored | None = None
-    bad: bool = False
     judged: tuple[JudgedScore, ...] = ()
+    faults: tuple[str, ...] = ()  # a sentence on each that makes the period bad
+
+    @property
+    def bad(self) -> bool:
+        """Whether the model did worse than the contract allows, which chance does not explain."""
+        return bool(self.faults)
+
+    @property
+    def sentence(self) -> str:
+        """How it went: what was bad, if anything."""
+        return "; ".join(self.faults) or self.summary
 
     @property
     def conclusive(self) -> bool:
@@ -88,11 +97,11 @@ def judge(
     judged = (*_of_predictions(scored, contract), _of_money(saved, contract))
     needed = contract.monitoring.min_label_share
     if share < needed:
-        sentence = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
+        summary = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
         judged = tuple(replace(one, allowed=None) for one in judged)
-        return Performance(expected, sentence, rows, share, scored, bad=False, judged=judged)
-    faults = "; ".join(one.sentence for one in judged if one.bad)
-    return Performance(expected, faults or judged[-1].sentence, rows, share, scored, bool(faults), judged)
+        return Performance(expected, summary, rows, share, scored, judged)
+    faults = tuple(one.sentence for one in judged if one.bad)
+    return Performance(expected, judged[-1].sentence, rows, share, scored, judged, faults)
 
 
 def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
@@ -100,9 +109,8 @@ def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]
     if not isinstance(contract, RegressionContract):
         yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate")
         return
-    yield _judged(
-        scored, "bias", 0, bias, f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
-    )
+    words = f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
+    yield _judged(scored, "bias", 0, bias, words)
     # Where many numbers are the same, what is wanted lies between the shares of open and closed intervals.
     for score, edges, side in (("coverage", "", -1), ("open_coverage", ", ends excluded,", 1)):
         words = f"the coverage of the intervals{edges} is {{off}} off {contract.interval:g}"
@@ -120,7 +128,7 @@ def _judged(
     sentence += f" ({low - target:+.3f} to {high - target:+.3f}), at most {allowed:g} allowed"
     limits = (f"at least {target - allowed:g}", f"within ±{allowed:g}", f"at most {target + allowed:g}")
     shown = f"{value:{'' if target else '+'}.3f}, {limits[side + 1]}"
-    return JudgedScore(score, (low, high), 0.0 if chance else abs(off), allowed, sentence, shown)
+    return JudgedScore(score, 0.0 if chance else abs(off), allowed, sentence, shown)
 
 
 def _of_money(saved: Difference, contract: Contract) -> JudgedScore:
@@ -129,7 +137,7 @@ def _of_money(saved: Difference, contract: Contract) -> JudgedScore:
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
     beyond, allowed = -saved.mean if saved.high < 0 else 0.0, contract.gates.max_loss_per_1000
     shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:,g}"
-    return JudgedScore(MONEY, (-saved.high, -saved.low), beyond, allowed, sentence, shown)
+    return JudgedScore(MONEY, beyond, allowed, sentence, shown)
 
 
 def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:

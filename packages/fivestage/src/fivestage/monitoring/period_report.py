@@ -118,8 +118,4 @@ def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
 
 def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Performance:
     """The performance as the report's tests judge it."""
-    faults = [one for one in failed if one.kind == "performance"]
-    if not faults:
-        return replace(performance, bad=False)
-    sentence = "; ".join(one.sentence for one in faults)
-    return replace(performance, bad=True, sentence=sentence)
+    return replace(performance, faults=tuple(one.sentence for one in failed if one.kind == "performance"))

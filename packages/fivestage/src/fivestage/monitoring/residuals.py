@@ -7,7 +7,6 @@ number of fits, and a reference day's residuals come from a fit on other days (c
 are as large as a new day's will be.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +35,18 @@ SCORES = norm.ppf(RANKS)
 MEAN, SPREAD = "residual mean", "residual spread"
 
 
-def log_deviation(mean_square: Floats) -> Floats:
-    """The logarithm of a standard deviation from a mean square."""
-    return np.asarray(np.log(np.maximum(mean_square, 0) + SMALLEST_VARIANCE) / 2, dtype=np.float64)
-
-
 OFF = "{now:+.2f} standard deviations off what the other columns predict, was {then:+.2f}"
 FAR = "squared distance from what the other columns predict {now:.3g}, was {then:.3g}"
 STATISTICS = (
     Statistic(MEAN, LEAST_CHANGE, jackknifed=True, words=OFF),
-    Statistic(SPREAD, LEAST_CHANGE, log_deviation, jackknifed=True, words=FAR),
+    # The logarithm of a standard deviation.
+    Statistic(
+        SPREAD,
+        LEAST_CHANGE,
+        lambda square: np.log(square + SMALLEST_VARIANCE) / 2,
+        jackknifed=True,
+        words=FAR,
+    ),
 )
 
 
@@ -106,30 +107,28 @@ def products(window: Window, design: Design) -> Floats:
 
 
 def residual_statistics(
-    reference: Floats, window: Floats, design: Design, without: Sequence[str] = ()
+    reference: Floats, window: Floats, design: Design
 ) -> tuple[list[DailyStatistic], list[DailyStatistic]]:
-    """The statistics of a reference's and a window's residuals, from `products`; `without` some columns."""
-    kept = ~np.isin(design.names, list(without))
-    cells, names = np.append(True, kept), design.names[kept]  # the first is of the intercept
-    then, now = (one[:, cells][:, :, cells] for one in (reference, window))
-    total, days = then.sum(axis=0), len(then)
+    """The statistics of a reference's and a window's residuals, from `products`."""
+    total, days, names = reference.sum(axis=0), len(reference), design.names
     fold = np.random.default_rng(0).permutation(days) % FOLDS
     of_reference = np.zeros((2, days, names.size))
     for here in (fold == number for number in np.unique(fold)):
-        of_reference[:, here] = _residual_sums(then[here], _fit(total - then[here].sum(axis=0), names))
+        others = _fit(total - reference[here].sum(axis=0), names)
+        of_reference[:, here] = _residual_sums(reference[here], others)
     deviation = np.sqrt(of_reference[1].sum(axis=0) / max(total[0, 0], 1) + SMALLEST_VARIANCE)
 
     def statistics(sums: Floats, rows: Floats) -> list[DailyStatistic]:
-        names, above = design.names, np.zeros((2, len(rows), kept.size))
-        above[:, :, kept] = sums[0] / deviation, sums[1]
-        items = zip(STATISTICS, above, (kept.size, len(design.quantiles)), strict=True)
+        items = zip(
+            STATISTICS, (sums[0] / deviation, sums[1]), (names.size, len(design.quantiles)), strict=True
+        )
         return [
             DailyStatistic.of(kind, [(str(names[n]), "", of[:, n], rows) for n in range(count)])
             for kind, of, count in items
             if count
         ]
 
-    of_window = _residual_sums(now, _fit(total, names))
+    of_window = _residual_sums(window, _fit(total, names))
     return statistics(of_reference, reference[:, 0, 0]), statistics(of_window, window[:, 0, 0])
 
 
