@@ -1,4 +1,4 @@
-"""What tests share: a state folder, a slice of the problem, a small model. Change the slice here."""
+"""Fixtures shared by the tests: a state folder, a slice of the problem's rows, and a small model."""
 
 import contextlib
 import ctypes
@@ -15,15 +15,15 @@ import pytest
 
 PREFIX = "fivestage-tests-"
 for name in [name for name, value in os.environ.items() if PREFIX in value]:
-    del os.environ[name]  # what the process that shares tests out among others has set for itself
+    del os.environ[name]  # set by the parent process of pytest-xdist for itself
 for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS"):
-    os.environ.pop(name, None)  # what `make test ARGS=...` was told is not for what tests ask of make
+    os.environ.pop(name, None)  # options of `make test` must not reach the make commands that tests run
 STATE = tempfile.mkdtemp(prefix=PREFIX)
 os.environ["FIVESTAGE_VAR"] = STATE
 os.environ["FIVESTAGE_REPORTS"] = f"{STATE}/reports"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for one another cost more than they bring
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for small models, more threads cost more than they gain
 
-SLOW = [hypothesis.HealthCheck.too_slow]  # a busy machine is no failure
+SLOW = [hypothesis.HealthCheck.too_slow]  # tests must not fail because the machine is busy
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("patient")
 
@@ -45,12 +45,12 @@ from fivestage.training.sample import training_sample  # noqa: E402
 from fivestage.training.selection import Selection  # noqa: E402
 from problem import PROBLEM  # noqa: E402
 
-MOST_ROWS = 20_000  # that tests train on, evenly spread over time
+MOST_ROWS = 20_000  # on which tests train, evenly spread over time
 
 
 @dataclass(frozen=True)
 class ProblemSlice:
-    """Rows as they stand at the start of the test window, with events, features and windows."""
+    """A part of the rows as of the start of the test window, with events, features and windows."""
 
     rows: pd.DataFrame
     events: EventTables
@@ -58,7 +58,7 @@ class ProblemSlice:
     windows: TemporalSplit
 
 
-ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: what a test's child has detached becomes a child of ours
+ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: detached grandchildren become children of this process
 
 
 def pytest_configure() -> None:
@@ -67,8 +67,8 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Nothing that a test has started outlives the tests."""
-    if not getattr(config.option, "numprocesses", None):  # there, the children are the workers
+    """End all processes that tests have started."""
+    if not getattr(config.option, "numprocesses", None):  # otherwise the children are pytest-xdist's workers
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -77,13 +77,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def tables() -> Tables:
-    """All tables of the problem as cleaned; not to be changed."""
+    """All cleaned tables of the problem, which tests must not change."""
     return PROBLEM.load(PROBLEM.contract, *PROBLEM.parts()[:1])
 
 
 @pytest.fixture(scope="session")
 def problem_slice(tables: Tables) -> ProblemSlice:
-    """A part of the rows, with the features that training would see."""
+    """A part of the rows, with the features that training sees."""
     rows = tables.rows.iloc[:: -(-len(tables.rows) // MOST_ROWS)].reset_index(drop=True)
     events, split = EventTables(tables.events, tables.reference), PROBLEM.contract.split
     decided, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
@@ -98,17 +98,17 @@ def problem_slice(tables: Tables) -> ProblemSlice:
 @pytest.fixture(scope="session")
 def small_artifact(problem_slice: ProblemSlice) -> Artifact:
     """The artifact of the first candidate, trained on the slice."""
-    contract, one = PROBLEM.contract, problem_slice
-    sample = training_sample(one.rows, one.features, one.windows, contract)
-    candidates = PROBLEM.candidates(len(one.windows.train), tuple(sample.categories))
+    contract, data = PROBLEM.contract, problem_slice
+    sample = training_sample(data.rows, data.features, data.windows, contract)
+    candidates = PROBLEM.candidates(len(data.windows.train), tuple(sample.categories))
     selection = Selection(next(iter(candidates)), {}, CALIBRATIONS[contract.task](), ())
-    fitted = fit_chosen(sample, one.windows, selection, contract, candidates)
+    fitted = fit_chosen(sample, data.windows, selection, contract, candidates)
     lineage = Lineage("data", contract.digest, "lock", "code")
-    return fitted.artifact(one.rows, one.windows, one.events, PROBLEM, lineage)
+    return fitted.artifact(data.rows, data.windows, data.events, PROBLEM, lineage)
 
 
 @pytest.fixture(autouse=True)
 def logger_of_the_service(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ZenML quiets all loggers, and MLflow's migrations disable those that are there already."""
+    """Enable the service's logger, because ZenML quiets all loggers and MLflow's migrations disable them."""
     caplog.set_level(logging.INFO, logger="serving")
     monkeypatch.setattr(logging.getLogger("serving"), "disabled", False)

@@ -1,4 +1,4 @@
-"""Some made-up flights with an artifact of their own, for tests of this project's own features."""
+"""Synthetic flights and an artifact trained on them, for tests of this project's own features."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ REFERENCE = {"region": REGION}
 
 @dataclass(frozen=True)
 class SyntheticFlights:
-    """Flights as columns, with their decision times, labels and events."""
+    """Synthetic flights as columns, with their decision times, labels and events."""
 
     rows: dict[str, Any]
     at: Ints
@@ -61,7 +61,7 @@ class Deployed:
 
 
 def iso(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a client sends it."""
+    """Return a row as a client sends it: timestamps in ISO 8601, and null for missing numbers."""
     times = (
         "scheduled_departure",
         "scheduled_arrival",
@@ -81,7 +81,7 @@ def iso(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def messages(events: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events as a client sends them."""
+    """Return events as a client sends them."""
     sent = []
     for kind, frame in events.items():
         columns = [values if isinstance(values, list) else values.tolist() for values in frame.values()]
@@ -106,8 +106,8 @@ def synthetic_flights(seed: int = 7, flights: int = 900) -> SyntheticFlights:
         "distance": random.integers(200, 2500, flights).astype(float),
     }
     delay = np.rint(random.gamma(1.0, 15, flights) - 8).astype(np.int64) * 60
-    fate = random.random(flights)
-    cancelled, diverted = fate < 0.03, (fate >= 0.03) & (fate < 0.05)
+    draw = random.random(flights)
+    cancelled, diverted = draw < 0.03, (draw >= 0.03) & (draw < 0.05)
     label = ((delay >= 900) | cancelled | diverted).astype(np.int64)
     leg = {name: rows[name] for name in ("carrier", "flight", "origin", "dest", "scheduled_departure")}
 
@@ -178,7 +178,7 @@ def made_artifact(flights: SyntheticFlights, contract: Contract, seed: int = 0) 
 def known_until(
     events: dict[str, dict[str, Any]], contract: Contract, moment: int
 ) -> dict[str, dict[str, Any]]:
-    """The events known at a moment; some of their facts count later."""
+    """Return the events known at a time, though some of them count in windows only later."""
     kept = {}
     for kind, columns in events.items():
         keep = contract.events[kind].known_at(columns) <= moment
@@ -192,7 +192,7 @@ def known_until(
 
 
 def offline(artifact: Artifact, flights: SyntheticFlights) -> Floats:
-    """What evaluation gives for every flight."""
+    """Return the forecasts that evaluation computes for every flight."""
     return predict_table(
         artifact,
         PROBLEM.features,

@@ -1,4 +1,4 @@
-"""Folders with a history of their own, for tests that need one."""
+"""Git repositories for tests that need one."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git says, with a person and without the machine's settings."""
+    """Run git as a test user, without the machine's own configuration, and return its output."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "FIVESTAGE_"))
     }
@@ -21,7 +21,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def commit(folder: Path, message: str, tag: str = "") -> Path:
-    """All that stands in a folder as a commit of its repository, which is made if there is none."""
+    """Commit everything in a folder, which becomes a repository if it is none yet."""
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")

@@ -1,7 +1,7 @@
-"""A small synthetic problem for each task: deliveries of some customers by three channels, over a few months.
+"""A small synthetic problem for each task: deliveries to some customers, ordered by three channels.
 
-`synthetic_problem(task)` is what a project's `problem/__init__.py` builds; `prepared(task)` is the same with
-features and windows; `synthetic_artifact(task)` what training makes of it. All are seeded, and made once.
+`synthetic_problem(task)` is the problem, as built by a project's `problem/__init__.py`; `prepared(task)` adds
+rows, features and windows; `synthetic_artifact(task)` is the trained artifact. All are seeded and cached.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from fivestage.contract.contract import Contract, day, epoch, parse_contract
 from fivestage.features.definitions import FeatureDefinitions, Features, Reference
 from fivestage.features.stores import HOUR, AdditiveEvent, LatestValue, LoggedEvent, PointInTimeView
 
-if (
-    TYPE_CHECKING
-):  # a service of these problems starts without pandas and scikit-learn, as one of a project does
+# A service of these problems starts without pandas and scikit-learn, as the service of a project does.
+if TYPE_CHECKING:
     import pandas as pd
 
     from fivestage.artifact.artifact import Artifact
@@ -42,7 +41,7 @@ DAYS, ROWS_A_DAY, CUSTOMERS = 140, 25, 30
 REGIONS = ("north", "south", "east")
 REGION = {f"c{number:02}": REGIONS[number % len(REGIONS)] for number in range(CUSTOMERS)}
 
-MOMENT = {
+TIMESTAMP = {
     "type": "timestamp",
     "min": "2020-01-01T00:00:00Z",
     "max": "2040-01-01T00:00:00Z",
@@ -54,7 +53,7 @@ CHANNEL = {"type": "category", "about": "channel", "values": [*CHANNELS], "examp
 AMOUNT = {"type": "number", "about": "amount", "unit": "EUR", "min": 0, "max": 2000, "nullable": True}
 
 GATES = {"max_row_ms": 50, "confidence": 0.9, "max_loss_per_1000": 10_000, "max_slice_loss": 1.0}
-OF_TASK: dict[str, dict[str, Any]] = {
+BY_TASK: dict[str, dict[str, Any]] = {
     "binary": {
         "decision": {"act": "call", "wait": "wait"},
         "label": {"name": "failed", "means": "the delivery failed", "known": "six hours later"},
@@ -105,8 +104,8 @@ OF_TASK: dict[str, dict[str, Any]] = {
 
 
 def contract_content(task: str) -> dict[str, Any]:
-    """What `problem.yaml` would hold; a new one at each call, to be changed at will."""
-    own = OF_TASK[task]
+    """Return the content of a `problem.yaml`; each call returns a new one, which tests may change."""
+    own = BY_TASK[task]
     return {
         "name": f"synthetic-{task}",
         "title": "How will this delivery go?",
@@ -125,7 +124,7 @@ def contract_content(task: str) -> dict[str, Any]:
             "customer": CUSTOMER,
             "channel": CHANNEL,
             "amount": AMOUNT | {"example": 120.5},
-            "deliver_at": MOMENT | {"about": "when it is due"},
+            "deliver_at": TIMESTAMP | {"about": "when it is due"},
         },
         "events": {
             "delivery": {
@@ -136,7 +135,7 @@ def contract_content(task: str) -> dict[str, Any]:
                     "order_number": ORDER,
                     "customer": CUSTOMER,
                     "delay": {"type": "number", "about": "minutes", "min": -600, "max": 6000, "example": 12},
-                    "ended_at": MOMENT | {"about": "when it ended"},
+                    "ended_at": TIMESTAMP | {"about": "when it ended"},
                 },
             },
             "traffic": {
@@ -146,7 +145,7 @@ def contract_content(task: str) -> dict[str, Any]:
                 "identity": ["channel", "hour"],
                 "columns": {
                     "channel": CHANNEL,
-                    "hour": MOMENT | {"about": "start of the hour"},
+                    "hour": TIMESTAMP | {"about": "start of the hour"},
                     "level": {
                         "type": "number",
                         "about": "level of traffic",
@@ -187,7 +186,7 @@ def contract_content(task: str) -> dict[str, Any]:
 
 
 def delivery_events(event: Row, reference: Reference) -> list[LoggedEvent]:
-    """A delivery has ended, so many minutes late."""
+    """Count the end of a delivery, whether it was late, and its delay in minutes."""
     del reference
     minutes = np.floor(event["delay"]) if isinstance(event["delay"], np.ndarray) else event["delay"] // 1
     late = (event["delay"] > 0) * 1
@@ -195,13 +194,13 @@ def delivery_events(event: Row, reference: Reference) -> list[LoggedEvent]:
 
 
 def traffic_events(event: Row, reference: Reference) -> list[LoggedEvent]:
-    """An hour's traffic, known when the hour is over."""
+    """Store the traffic of an hour, which is known when the hour is over."""
     del reference
     return [LatestValue("traffic", event["channel"], event["hour"] + HOUR, (event["level"],))]
 
 
 def order_features(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """What the order says."""
+    """Features of the order itself and of its decision time."""
     del past, reference
     return {
         "channel": row["channel"],
@@ -212,7 +211,7 @@ def order_features(row: Row, at: Value, past: PointInTimeView, reference: Refere
 
 
 def history_features(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """How deliveries to this customer went, and the traffic."""
+    """Features of earlier deliveries to the customer, and of the latest known traffic."""
     count, late, minutes = past.window("ended/customer", row["customer"], at, 14 * 24, 2)
     (level,) = past.latest("traffic", row["channel"], at, 6, 1)
     return {
@@ -233,7 +232,7 @@ FEATURES = FeatureDefinitions(
 
 @dataclass(frozen=True)
 class SyntheticProblem:
-    """The problem of one task; see `fivestage.features.problem.Problem`."""
+    """The synthetic problem of one task; see `fivestage.features.problem.Problem`."""
 
     contract: Contract
     features: FeatureDefinitions = FEATURES
@@ -261,16 +260,16 @@ class SyntheticProblem:
 
 
 def boosting(task: str, **settings: Any) -> Any:
-    """A few small trees."""
+    """Return a small boosting model, unfitted."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    usual = {"learning_rate": 0.2, "max_leaf_nodes": 8, "max_iter": 15, "min_samples_leaf": 20}
-    return kind(**{**usual, "early_stopping": False, "random_state": 0, **settings})
+    defaults = {"learning_rate": 0.2, "max_leaf_nodes": 8, "max_iter": 15, "min_samples_leaf": 20}
+    return kind(**{**defaults, "early_stopping": False, "random_state": 0, **settings})
 
 
 def tables(contract: Contract, seed: int = 0, days: int = DAYS) -> Tables:
-    """Rows, events and labels: lateness comes of the customer, the traffic, the amount, and noise."""
+    """Draw rows, events and labels; the delay depends on the customer, the traffic, the amount, and noise."""
     import pandas as pd
 
     from fivestage.features.problem import Tables
@@ -283,9 +282,9 @@ def tables(contract: Contract, seed: int = 0, days: int = DAYS) -> Tables:
     hours = np.arange(START // HOUR - 24, START // HOUR + days * 24) * HOUR
     level = np.cumsum(random.normal(0, 0.35, (len(hours), len(CHANNELS))), axis=0)
     level -= pd.DataFrame(level).rolling(72, min_periods=1).mean().to_numpy()
-    seen = level[np.searchsorted(hours, decided, side="right") - 2, channel]
-    habit = random.normal(0, 1, CUSTOMERS)[customer]
-    strain = 1.2 * habit + 0.9 * seen + 0.8 * (amount > 150) + random.normal(0, 1.0, rows)
+    known_level = level[np.searchsorted(hours, decided, side="right") - 2, channel]
+    of_customer = random.normal(0, 1, CUSTOMERS)[customer]
+    strain = 1.2 * of_customer + 0.9 * known_level + 0.8 * (amount > 150) + random.normal(0, 1.0, rows)
     delay = np.round(12 * strain + 3 * strain * np.abs(strain) - 6, 1)
     known = decided + HOUR + 6 * HOUR
     frame = pd.DataFrame(
@@ -322,7 +321,7 @@ def _label(task: str, delay: Any) -> Any:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A problem's rows with their features and windows, as they stand at `AS_OF`."""
+    """A problem's rows with their features and windows, as of `AS_OF`."""
 
     problem: SyntheticProblem
     rows: pd.DataFrame
@@ -341,26 +340,26 @@ class Prepared:
 
 @cache
 def synthetic_problem(task: str) -> SyntheticProblem:
-    """The problem of a task."""
+    """Return the problem of a task."""
     return SyntheticProblem(parse_contract(json.dumps(contract_content(task)), task))
 
 
 @cache
 def prepared(task: str) -> Prepared:
-    """A task's problem, ready to be trained on; not to be changed."""
+    """Return the training data of a task's problem, which tests must not change."""
     return prepare(synthetic_problem(task))
 
 
 def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
-    """Any problem, ready to be trained on."""
+    """Build the training data of any synthetic problem."""
     from fivestage.data.event_tables import EventTables
     from fivestage.data.splits import cut
     from fivestage.features.offline import build_features
     from fivestage.training.sample import training_sample
 
-    contract, found = problem.contract, problem.load(problem.contract)
-    event_tables = EventTables(found.events, found.reference)
-    rows = found.rows
+    contract, loaded = problem.contract, problem.load(problem.contract)
+    event_tables = EventTables(loaded.events, loaded.reference)
+    rows = loaded.rows
     features = build_features(problem.features, rows, event_tables.events, event_tables.reference)
     at, known = rows["decision_at"].to_numpy(), rows["known_at"].to_numpy()
     windows = cut(at, known, contract.split, epoch(day(as_of)))
@@ -369,13 +368,13 @@ def prepare(problem: SyntheticProblem, as_of: str = AS_OF) -> Prepared:
 
 
 def request_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the contract's columns as a client sends it: moments in ISO 8601, nothing that is no JSON."""
+    """Return a row as a client sends it: timestamps in ISO 8601, and null for missing numbers."""
     import pandas as pd
 
-    moments = ("deliver_at", "hour", "ended_at")
+    timestamps = ("deliver_at", "hour", "ended_at")
     return {
         name: pd.Timestamp(value, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")
-        if name in moments
+        if name in timestamps
         else None
         if isinstance(value, float) and np.isnan(value)
         else value
@@ -384,7 +383,7 @@ def request_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
-    """The contract with some fields of some groups changed."""
+    """Return a copy of the contract with some fields of some sections changed."""
     updates = {
         group: getattr(contract, group).model_copy(update=dict(fields)) for group, fields in groups.items()
     }
@@ -393,7 +392,7 @@ def changed(contract: Contract, **groups: Mapping[str, Any]) -> Contract:
 
 @cache
 def synthetic_fitted(task: str) -> Fitted:
-    """A small model of a task."""
+    """Fit a small model of a task."""
     from fivestage.artifact.calibration import CALIBRATIONS
     from fivestage.training.packaging import fit_chosen
     from fivestage.training.selection import Selection
@@ -406,12 +405,12 @@ def synthetic_fitted(task: str) -> Fitted:
 
 @cache
 def synthetic_artifact(task: str) -> Artifact:
-    """The artifact of that model."""
+    """Build the artifact of that model."""
     return packaged(prepared(task), synthetic_fitted(task))
 
 
 def packaged(one: Prepared, fitted: Fitted) -> Artifact:
-    """The artifact of a fitted model."""
+    """Build the artifact of a fitted model."""
     from fivestage.artifact.artifact import Lineage
 
     lineage = Lineage("data", one.contract.digest, "lock", "code")

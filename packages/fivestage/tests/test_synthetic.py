@@ -1,4 +1,4 @@
-"""The synthetic problems are worth testing with: events matter, and the engine answers as training did."""
+"""The synthetic problems are realistic: the engine predicts as training did, and the model saves money."""
 
 import numpy as np
 import pytest

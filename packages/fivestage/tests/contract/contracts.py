@@ -1,4 +1,4 @@
-"""A contract of each task with round prices, over the columns of the synthetic problem."""
+"""A contract for each task with simple costs, on the columns of the synthetic problem."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from fivestage.contract.contract import Contract, parse_contract
 from tests.synthetic import contract_content
 
 CLASSES = ["early", "on time", "late", "very late", "lost"]
-MAX_BIAS = {"binary": 0.04, "multiclass": 0.04, "regression": 5}  # of a period
+MAX_BIAS = {"binary": 0.04, "multiclass": 0.04, "regression": 5}  # of a monitored period
 COMMON = {"max_row_ms": 5, "confidence": 0.9, "max_loss_per_1000": 1000, "max_slice_loss": 0.5}
-OF_TASK: dict[str, dict[str, Any]] = {
+BY_TASK: dict[str, dict[str, Any]] = {
     "binary": {
         "label": {"name": "failed", "means": "it failed", "known": "at its end"},
         "costs": {
@@ -52,21 +52,21 @@ DATED = re.compile(r"'(\d{4}-\d\d-\d\d(?:T[^']*Z)?)'")
 
 
 def yaml_of(content: dict[str, Any]) -> str:
-    """A contract's content as a person writes it: without quotes, YAML reads a date."""
-    apart = json.loads(json.dumps(content))  # no mapping is used twice, which would become an alias
-    return DATED.sub(r"\1", yaml.safe_dump(apart, sort_keys=False))
+    """Return a contract's content as YAML in the form that people write, with dates not in quotes."""
+    copied = json.loads(json.dumps(content))  # a mapping used twice would become a YAML alias
+    return DATED.sub(r"\1", yaml.safe_dump(copied, sort_keys=False))
 
 
 def content_of(task: str) -> dict[str, Any]:
-    """The content of a contract of a task."""
+    """Return the content of a contract for a task, parsed from YAML."""
     content = contract_content(task)
-    gates = COMMON | {"min_slice_rows": 50} | OF_TASK[task]["gates"]
+    gates = COMMON | {"min_slice_rows": 50} | BY_TASK[task]["gates"]
     monitoring = content["monitoring"] | {"max_bias": MAX_BIAS[task]}
-    made = content | OF_TASK[task] | {"gates": gates, "monitoring": monitoring}
-    found: dict[str, Any] = yaml.safe_load(yaml_of(made))
+    merged = content | BY_TASK[task] | {"gates": gates, "monitoring": monitoring}
+    found: dict[str, Any] = yaml.safe_load(yaml_of(merged))
     return found
 
 
 def contract_of(task: str) -> Contract:
-    """A contract of a task."""
+    """Return the contract for a task."""
     return parse_contract(content_of(task), task)

@@ -1,4 +1,4 @@
-"""A cluster that remembers what it was told, whose Deployments roll out at once or not at all."""
+"""A fake cluster that stores the objects applied to it, and whose Deployments roll out at once or never."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ LABELS = {
 
 
 def manifests(image: str = "fivestage-serving:1", **settings: str) -> list[Manifest]:
-    """What an overlay renders, in small."""
+    """Return a small set of manifests as rendered from an overlay."""
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fivestage"}},
         {
@@ -50,9 +50,10 @@ def manifests(image: str = "fivestage-serving:1", **settings: str) -> list[Manif
 
 @dataclass(frozen=True)
 class FakeCluster(Cluster):
-    """Objects by kind and name; images in `broken` never run, and `ports` is where each image answers.
+    """Stores objects by kind and name, and records calls in `did`.
 
-    What is forwarded to a target in `misrouted` goes to that port instead.
+    Images in `broken` never become ready, and `ports` has the local port of each image. A port forwarded to a
+    target in `misrouted` leads to that port instead.
     """
 
     overlay: list[Manifest] = field(default_factory=manifests)

@@ -1,4 +1,4 @@
-"""A drill for each gate: passed in the good case, failed alone in its bad one, and the sentence says why."""
+"""A test for each gate: it passes in the good case, fails alone in its bad case, and says why."""
 
 import time
 from dataclasses import replace
@@ -20,8 +20,9 @@ from tests.synthetic import FEATURES, changed, prepared, synthetic_artifact
 
 DAYS = 20
 SHOPS, CHANNELS = ("north", "south", "east"), ("web", "phone", "shop")
-# A block of 30 rows: of 20 calm ones 2 fail, of 10 stormy ones 6. Waiting costs 6,000, acting always
-# 6,900, acting in a storm 4,800 and knowing it all 3,600: half of what could be saved.
+# A block has 30 rows: 20 calm ones, of which 2 fail, and 10 stormy ones, of which 6 fail. Always waiting
+# costs 6,000, always acting 6,900, acting in storms 4,800 and the oracle 3,600: acting in storms brings half
+# of the achievable savings.
 STORM = np.repeat([False, True], [20, 10])
 TRUTH = np.r_[np.ones(2), np.zeros(18), np.ones(6), np.zeros(4)].astype(np.int64)
 BLOCKS = DAYS * len(SHOPS) * len(CHANNELS)
@@ -123,18 +124,18 @@ def test_where_one_class_alone_has_come_the_gates_say_that_nothing_can_be_told(
 
 
 def test_too_good_is_a_leak(rows: pd.DataFrame, contract: Contract) -> None:
-    told = rows.assign(failed=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
-    gate = fails_alone(gates(told, contract, answers(0.0, 0.8)), "plausible")
+    leaky = rows.assign(failed=np.tile(np.r_[np.zeros(20), np.ones(8), np.zeros(2)], BLOCKS))
+    gate = fails_alone(gates(leaky, contract, answers(0.0, 0.8)), "plausible")
     assert gate.value == pytest.approx(0.5 + (1 - 2 / 22) / 2)
     assert gate.sentence == "ROC-AUC 0.955; above 0.8 a leak is suspected"
 
 
 @pytest.mark.parametrize(
-    ("baseline", "saves", "asked"),
+    ("baseline", "saves", "required"),
     [("prior", 0.41, "51.0%"), ("historical_rate", 0.41, "51.0%"), ("logistic_regression", 0.51, "51.0%")],
 )
 def test_each_baseline_must_be_beaten_by_its_margin(
-    rows: pd.DataFrame, contract: Contract, baseline: str, saves: float, asked: str
+    rows: pd.DataFrame, contract: Contract, baseline: str, saves: float, required: str
 ) -> None:
     def found(share: float) -> Gates:
         baselines = cast("Any", {**GOOD.baselines, baseline: share})
@@ -143,7 +144,7 @@ def test_each_baseline_must_be_beaten_by_its_margin(
     gate = fails_alone(found(saves), "better than the baselines")
     assert gate.value == pytest.approx(0.5)
     assert gate.sentence.startswith("saves 50.0% of the achievable savings; ")
-    assert f"{baseline} {saves:.1%} (at least {asked} required)" in gate.sentence
+    assert f"{baseline} {saves:.1%} (at least {required} required)" in gate.sentence
     assert found(saves - 0.02)["better than the baselines"].passed
 
 
@@ -193,9 +194,9 @@ def test_each_artifact_decides_by_its_own_threshold(rows: pd.DataFrame, contract
 
 
 def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
-    """The same rows save the same on average; only on which days they do it differs."""
+    """The mean saving is the same in both cases; only its distribution over days differs."""
     contract = changed(contract, gates={"max_loss_standard_errors": 0.0})
-    days, better, worse = 10, 40, 70  # a row saved is worth 300, a false alarm 150
+    days, better, worse = 10, 40, 70  # a better row saves 300, a worse one (a false alarm) costs 150
     label = np.repeat([1, 0], [better, worse])
     champion, challenger = decided(np.zeros(label.size), 0.5), decided(np.ones(label.size), 0.5)
 
@@ -217,7 +218,7 @@ def test_champion_and_challenger_are_paired_by_day(contract: Contract) -> None:
 def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
     contract: Contract, mean: float, *, passes: bool
 ) -> None:
-    """Days that save `mean` standard errors on average: a fixed tolerance refused all of them."""
+    """The mean saving of the days is `mean` standard errors; a fixed tolerance would refuse all cases."""
     days = 30
     noise = np.resize([1.0, -1.0], days) * 60
     saved = noise + mean * noise.std() / np.sqrt(days)
@@ -227,8 +228,8 @@ def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
         costs = iter([saved, np.zeros(days)])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(champion_challenger, "_costs", lambda *_: next(costs))
-            ruled = changed(contract, gates={"max_loss_standard_errors": times})
-            return champion_challenger._against_champion(rows, np.zeros(days), HONEST, HONEST, ruled)
+            tolerant = changed(contract, gates={"max_loss_standard_errors": times})
+            return champion_challenger._against_champion(rows, np.zeros(days), HONEST, HONEST, tolerant)
 
     assert gate(1.5).passed is passes
     assert not gate(0.0).passed
@@ -236,7 +237,7 @@ def test_what_a_challenger_may_lose_grows_with_the_noise_of_its_days(
 
 @pytest.fixture(scope="module")
 def unfair(rows: pd.DataFrame) -> Answers:
-    """It always acts on one channel, a third of the rows, and is good elsewhere."""
+    """A challenger that always acts on one channel, a third of the rows, and is good on the others."""
     alarmed = (rows["channel"] == "shop").to_numpy()
     return decided(np.where(alarmed, 0.34, HONEST.forecast), 1 / 3)
 

@@ -1,4 +1,4 @@
-"""A small run as the stages would report it: a year, a model, a retraining."""
+"""The results of a small run, as reported by its stages: a year of data, a model and a retraining."""
 
 import math
 from collections import defaultdict
@@ -53,7 +53,7 @@ def contract() -> Contract:
 
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages of which only the text is read; drawing takes most of their time."""
+    """Skip the plots of pages, which take most of the time, for tests that read only the text."""
     monkeypatch.setattr(html_page, "plots", defaultdict(lambda: lambda *_: ""))
 
 
@@ -66,7 +66,7 @@ def results(contract: Contract) -> Results:
 
 
 def for_task(task: str, results: Results) -> tuple[Contract, Results]:
-    """The same run as one of another task; its metrics have the names of that task."""
+    """Return the results as a run of another task, with the names of that task's metrics."""
     contract = contract_of(task)
     assert results.model
     assert results.data

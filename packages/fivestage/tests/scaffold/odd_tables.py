@@ -1,4 +1,4 @@
-"""Tables as people have them: each function writes one and says how `make init` is to be asked about it."""
+"""Tables with the oddities of real data; each function writes one and returns the options for `make init`."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 DAY = 86_400
-Words = dict[str, str]  # of make init: DATA and TARGET at least
+Words = dict[str, str]  # options of make init, at least DATA and TARGET
 Writer = Callable[[Path], Words]
 
 
 def people(rows: int = 1_500, seed: int = 0, rate: float = 0.3, days: int = 300) -> pd.DataFrame:
-    """A table that can be learnt from: timestamps in order, numbers, two categories, and who left."""
+    """Draw a table with signal: ordered timestamps, numbers, two categories, and whether a person left."""
     random = np.random.default_rng(seed)
     age, income = random.normal(45, 12, rows).round(1), random.gamma(3, 900, rows).round(2)
     plan = random.choice(["basic", "plus", "gold"], rows, p=[0.5, 0.3, 0.2])
-    push = (age - 45) / 8 + (income - 2_700) / 1_500 + (plan == "basic") * 1.2
+    signal = (age - 45) / 8 + (income - 2_700) / 1_500 + (plan == "basic") * 1.2
     noise = random.logistic(0, 1, rows)
-    left = push + noise > np.quantile(push + noise, 1 - rate)
+    left = signal + noise > np.quantile(signal + noise, 1 - rate)
     at = pd.Timestamp("2023-02-01") + pd.to_timedelta(np.sort(random.integers(0, days * DAY, rows)), unit="s")
     return pd.DataFrame(
         {
@@ -35,7 +35,7 @@ def people(rows: int = 1_500, seed: int = 0, rate: float = 0.3, days: int = 300)
 
 
 def csv(folder: Path, frame: pd.DataFrame, **options: Any) -> Words:
-    """The table as a CSV, by pandas' options."""
+    """Write the table as a CSV file, with options of pandas."""
     frame.to_csv(folder / "table.csv", index=False, **options)
     return {"DATA": str(folder / "table.csv"), "TARGET": "left"}
 
@@ -57,20 +57,20 @@ def free_text(folder: Path) -> Words:
 
 
 def mixed_dates(folder: Path) -> Words:
-    """ISO with and without a time of day and a zone in one column."""
+    """ISO dates in one column, with and without time of day and time zone."""
     forms = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S+02:00")
     return _timed(folder, lambda at: [one.strftime(forms[n % 4]) for n, one in enumerate(at)])
 
 
 def two_conventions(folder: Path) -> Words:
-    """One half as ISO, one half with the day first: two systems wrote it."""
+    """Dates half in ISO, half with the day first, as written by two systems."""
     return _timed(
         folder, lambda at: [one.strftime(("%Y-%m-%d", "%d.%m.%Y")[n % 2]) for n, one in enumerate(at)]
     )
 
 
 def unpadded(folder: Path) -> Words:
-    """Days and months without zeros."""
+    """Dates without leading zeros."""
     return _timed(
         folder, lambda at: [f"{one.day}.{one.month}.{one.year} {one.hour}:{one.minute:02}" for one in at]
     )
@@ -140,7 +140,7 @@ def german(folder: Path) -> Words:
 
 
 def numbers_as_text(folder: Path) -> Words:
-    """Minus as U+2212, behind, in brackets; currency before and behind; thousands with spaces; percent."""
+    """Minus as U+2212, trailing or in brackets; currency before and after; thousands with spaces; percent."""
     frame, random = people(), np.random.default_rng(1)
     amounts = random.normal(0, 3_000, len(frame)).round(2)
     frame["minus"] = [f"{one:,.2f}".replace("-", "\u2212") for one in amounts]
@@ -209,7 +209,7 @@ def keys(folder: Path) -> Words:
 
 
 def grouped(folder: Path) -> Words:
-    """No time; rows of a household belong together."""
+    """No time column; the rows of a household belong together."""
     frame, random = people(), np.random.default_rng(1)
     frame["household"] = random.integers(0, 900, len(frame))
     return csv(folder, frame.drop(columns="at")) | {"GROUP": "household"}
@@ -224,7 +224,7 @@ def newest_first(folder: Path) -> Words:
 
 
 def few_days(folder: Path) -> Words:
-    """Ten days only."""
+    """Only ten days."""
     return csv(folder, people(days=10)) | {"TIME": "at"}
 
 
@@ -276,7 +276,7 @@ def remarks(folder: Path) -> Words:
 
 
 def history_alone(folder: Path) -> Words:
-    """Nothing but a day, a shop and what it sold: tiny numbers."""
+    """Only a day, a shop and its sales, which are tiny numbers."""
     random = np.random.default_rng(1)
     days, shops = pd.date_range("2022-01-01", periods=200).repeat(8), np.tile(np.arange(8), 200)
     sold = (100 + 20 * shops + random.normal(0, 5, len(shops))) * 1e-9
@@ -285,7 +285,7 @@ def history_alone(folder: Path) -> Words:
 
 
 def aligned(folder: Path) -> Words:
-    """Columns parted by spaces, in UTF-16 that does not say so; days as a spreadsheet counts them."""
+    """Columns separated by spaces, in UTF-16 without a mark; days as the serial numbers of spreadsheets."""
     frame = people()
     frame["at"] = (frame["at"] - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
     path = folder / "table.txt"

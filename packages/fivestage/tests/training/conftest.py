@@ -1,4 +1,4 @@
-"""The synthetic problem of each task with its small model; not to be changed."""
+"""Fixtures for each task: synthetic data, a small fitted model and its artifact; not to be changed."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def task(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def made(task: str) -> Prepared:
+def data(task: str) -> Prepared:
     return prepared(task)
 
 

@@ -82,9 +82,9 @@ def test_savings_are_those_of_the_holdout_window() -> None:
 
 
 def test_the_lookup_groups_by_the_contracts_slices_and_the_hour() -> None:
-    made = prepared("binary")
-    keys = lookup_keys(made.rows, made.contract)
-    assert list(keys) == [*made.contract.slices, "hour"]
+    data = prepared("binary")
+    keys = lookup_keys(data.rows, data.contract)
+    assert list(keys) == [*data.contract.slices, "hour"]
     assert keys.notna().all(axis=None)
-    moments = pd.to_datetime(made.rows[made.contract.decision.time_column], unit="s")
+    moments = pd.to_datetime(data.rows[data.contract.decision.time_column], unit="s")
     assert (keys["hour"].astype(int) == moments.dt.hour).all()

@@ -1,4 +1,4 @@
-"""Every family of estimators goes the whole way, from folds to raw rows, or is refused in words."""
+"""Every family of estimators works from folds to predictions of raw rows, or is refused with a reason."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -101,7 +101,7 @@ REGRESSORS: dict[str, tuple[Any, type[Any]]] = {
 
 
 def by_onnx(model: Estimator) -> Estimator:
-    """As docs/how-to/add-a-candidate.md has it."""
+    """Build the pipeline of docs/how-to/add-a-candidate.md."""
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     values = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     return make_pipeline(make_column_transformer((values, list(TEXT)), remainder=numbers), model)
@@ -129,8 +129,8 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class Made:
-    """A candidate with its artifact, and scikit-learn's own answers to the holdout window."""
+class TrainedCandidate:
+    """A candidate with its artifact, and scikit-learn's own forecasts for the holdout window."""
 
     selection: Selection
     artifact: Artifact
@@ -145,13 +145,13 @@ def estimator(task: str, name: str) -> tuple[Estimator, type[Any]]:
 
 
 def thinned(windows: TemporalSplit) -> TemporalSplit:
-    """Every fourth row to learn from: how a family answers does not depend on how much it has seen."""
+    """Keep every fourth training row, which is enough to test the conversion of a family."""
     folds = tuple(replace(fold, train=fold.train[::4]) for fold in windows.folds)
     return replace(windows, train=windows.train[::4], folds=folds)
 
 
 @cache
-def made(task: str, name: str) -> Made:
+def trained(task: str, name: str) -> TrainedCandidate:
     one = prepared(task)
     windows = thinned(one.windows)
     candidates = {name: estimator(task, name)[0]}
@@ -161,12 +161,12 @@ def made(task: str, name: str) -> Made:
     chosen = estimator_of(candidates, selection)
     models = trainer.fit(one.sample.frame(train), one.sample.label[train], chosen)
     raw = trainer.margins(models, one.sample.frame(one.windows.holdout))
-    return Made(selection, packaged(one, fitted), selection.calibration.forecast(raw))
+    return TrainedCandidate(selection, packaged(one, fitted), selection.calibration.forecast(raw))
 
 
 @pytest.mark.parametrize(("task", "name"), CASES)
 def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path: Path) -> None:
-    found, one = made(task, name), prepared(task)
+    found, one = trained(task, name), prepared(task)
     assert type(found.artifact.models) is estimator(task, name)[1]
     save_artifact(found.artifact, tmp_path / "a")
     artifact = load_artifact(tmp_path / "a")
@@ -182,7 +182,7 @@ def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path
     assert np.allclose(alone, [smoke.forecast for smoke in artifact.smoke], rtol=exact, atol=exact)
     engine.history.table()
     many = [engine.form.forecast(each) for each in engine.predict(asked * 30)]
-    if isinstance(artifact.models, OnnxGraphs):  # whose sums of many rows are other ones in the last bits
+    if isinstance(artifact.models, OnnxGraphs):  # whose results for many rows differ in the last bits
         assert np.allclose(many[: len(alone)], alone, rtol=exact, atol=exact)
     else:
         assert many[: len(alone)] == alone
@@ -199,7 +199,7 @@ def test_it_answers_raw_rows_as_scikit_learn_does(task: str, name: str, tmp_path
     ],
 )
 def test_over_http_raw_rows_get_scikit_learns_answers(task: str, name: str, tmp_path: Path) -> None:
-    artifact, one = made(task, name).artifact, prepared(task)
+    artifact, one = trained(task, name).artifact, prepared(task)
     deployed = deploy(artifact, tmp_path, "1")
     rows = [request_of(smoke.row) for smoke in artifact.smoke]
     with running(deployed.settings, problem=one.problem) as live:
@@ -225,7 +225,7 @@ def test_over_http_raw_rows_get_scikit_learns_answers(task: str, name: str, tmp_
     ],
 )
 def test_its_reasons_add_up(task: str, name: str) -> None:
-    artifact = made(task, name).artifact
+    artifact = trained(task, name).artifact
     engine = Engine(artifact, prepared(task).problem.features)
     rows = [smoke.row for smoke in artifact.smoke][:5]
     predictions = engine.predict(rows)
@@ -237,17 +237,17 @@ def test_its_reasons_add_up(task: str, name: str) -> None:
         total = reasons.average + adds + reasons.rest
         forecast = engine.form.forecast(engine.predict([row])[0])
         if task == "regression":
-            wanted = forecast[0]
+            expected = forecast[0]
         elif task == "binary":
-            wanted = np.log(forecast[0] / (1 - forecast[0]))
+            expected = np.log(forecast[0] / (1 - forecast[0]))
         else:
             logs = np.log(forecast)
-            wanted = logs.max() - logs.mean()
-        assert total == pytest.approx(wanted, abs=1e-5)
+            expected = logs.max() - logs.mean()
+        assert total == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_forest_has_no_exact_reasons() -> None:
-    artifact = made("binary", "random forest").artifact
+    artifact = trained("binary", "random forest").artifact
     engine = Engine(artifact, prepared("binary").problem.features)
     rows = [artifact.smoke[0].row]
     with pytest.raises(UnsupportedError, match="boosted trees and linear models"):
@@ -322,7 +322,7 @@ def test_no_candidate_at_all_is_an_error() -> None:
 
 def test_a_candidate_that_is_gone_is_named() -> None:
     with pytest.raises(UserError, match="no longer has 'boosting'"):
-        estimator_of({}, Selection("boosting", {}, made("binary", "boosting").selection.calibration, ()))
+        estimator_of({}, Selection("boosting", {}, trained("binary", "boosting").selection.calibration, ()))
 
 
 def test_gradient_boosting_of_numbers_learns_quantiles_too() -> None:

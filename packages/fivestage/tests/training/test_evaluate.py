@@ -47,11 +47,11 @@ def test_bins_have_equal_mass_and_their_own_rate() -> None:
     assert bins[0][0] == pytest.approx(probability[:100].mean())
 
 
-def test_offline_answers_are_those_of_the_engine(made: Prepared, artifact: Artifact) -> None:
-    """The first rows after the artifact was made, with what it knows."""
-    after = made.windows.after[:5]
+def test_offline_answers_are_those_of_the_engine(data: Prepared, artifact: Artifact) -> None:
+    """Compare the first rows after the artifact was made, with the events of its own history."""
+    after = data.windows.after[:5]
     engine = Engine(artifact, FEATURES)
-    asked = made.rows.iloc[after][list(made.contract.columns)].to_dict(orient="records")
+    asked = data.rows.iloc[after][list(data.contract.columns)].to_dict(orient="records")
     rows = [{str(name): value for name, value in row.items()} for row in asked]
     features = pd.DataFrame([engine.features(row) for row in rows])
     online = [engine.form.forecast(one) for row in rows for one in engine.predict([row])]
@@ -60,87 +60,89 @@ def test_offline_answers_are_those_of_the_engine(made: Prepared, artifact: Artif
     assert np.array_equal(artifact_forecast(artifact, features[features.columns[::-1]]), offline)
 
 
-def test_the_order_of_rows_does_not_matter(made: Prepared, artifact: Artifact) -> None:
-    features = made.features.iloc[made.windows.after]
+def test_the_order_of_rows_does_not_matter(data: Prepared, artifact: Artifact) -> None:
+    features = data.features.iloc[data.windows.after]
     order = np.random.default_rng(0).permutation(len(features))
     expected = artifact_forecast(artifact, features)[order]
     assert np.array_equal(artifact_forecast(artifact, features.iloc[order]), expected)
 
 
 def test_an_unknown_value_gets_a_valid_forecast_and_is_named() -> None:
-    made, engine = prepared("binary"), Engine(synthetic_artifact("binary"), FEATURES)
-    row = made.rows.iloc[made.windows.after[0]][list(made.contract.columns)].to_dict()
+    data, engine = prepared("binary"), Engine(synthetic_artifact("binary"), FEATURES)
+    row = data.rows.iloc[data.windows.after[0]][list(data.contract.columns)].to_dict()
     (known,), (unknown,) = engine.predict([row]), engine.predict([row | {"channel": "fax"}])
     assert 0 < unknown.probability < 1
     assert (known.unknown, unknown.unknown) == ((), ("channel",))
 
 
-def test_an_evaluation_has_all_slices_and_curves(made: Prepared, artifact: Artifact) -> None:
-    after = made.windows.after
-    rows, label = made.rows.iloc[after], made.label(after)
+def test_an_evaluation_has_all_slices_and_curves(data: Prepared, artifact: Artifact) -> None:
+    after = data.windows.after
+    rows, label = data.rows.iloc[after], data.label(after)
     counts = rows["channel"].value_counts()
-    contract = changed(made.contract, gates={"min_slice_rows": int(counts.min()) + 1})
-    forecast = artifact_forecast(artifact, made.features.iloc[after])
+    contract = changed(data.contract, gates={"min_slice_rows": int(counts.min()) + 1})
+    forecast = artifact_forecast(artifact, data.features.iloc[after])
     found = evaluate_window(artifact, rows, forecast, contract)
     expected = scores(label, forecast, contract.costs, artifact.decide(forecast))
     assert found.scored.scores == pytest.approx(expected, abs=1e-9)
     assert list(found.slices) == [*contract.slices, "month"]
     assert list(found.slices["month"]) == ["2024-04", "2024-05"]  # in UTC
     assert set(found.slices["channel"]) == {*CHANNELS} - {counts.idxmin()}
-    judged, money = evaluation_of(contract), cost_model_of(contract.costs)
-    decisions = [one for _, one in judged.alternative_decisions(forecast)]
+    task, cost_model = evaluation_of(contract), cost_model_of(contract.costs)
+    decisions = [decision for _, decision in task.alternative_decisions(forecast)]
     assert [cost for _, cost in found.cost_curve] == pytest.approx(
-        [1000 * money.price(label, one).mean() for one in decisions]
+        [1000 * cost_model.price(label, decision).mean() for decision in decisions]
     )
 
 
 def test_what_is_left_undone_costs_at_high_thresholds() -> None:
-    """The artifact's own threshold decides what is scored."""
-    made, artifact = prepared("binary"), synthetic_artifact("binary")
-    after = made.windows.after
-    rows, probability = made.rows.iloc[after], np.full(len(after), 0.5)
-    dear = artifact.contract.costs.model_copy(update={"act_negative": 360.0})  # from 0.9 on
-    timid = replace(artifact, contract=artifact.contract.model_copy(update={"costs": dear}))
+    """Decisions are made at the threshold of the artifact's contract, not of the one given for scoring."""
+    data, artifact = prepared("binary"), synthetic_artifact("binary")
+    after = data.windows.after
+    rows, probability = data.rows.iloc[after], np.full(len(after), 0.5)
+    expensive = artifact.contract.costs.model_copy(update={"act_negative": 360.0})  # threshold 0.9
+    timid = replace(artifact, contract=artifact.contract.model_copy(update={"costs": expensive}))
     acted = [
-        evaluate_window(one, rows, probability, made.contract).scored.scores["action_rate"]
+        evaluate_window(one, rows, probability, data.contract).scored.scores["action_rate"]
         for one in (artifact, timid)
     ]
     assert acted == [1.0, 0.0]
 
 
 def test_a_useless_feature_has_no_importance_and_the_useful_ones_do(
-    made: Prepared, artifact: Artifact
+    data: Prepared, artifact: Artifact
 ) -> None:
-    after = made.windows.after
-    features = made.features.iloc[after].assign(traffic=np.nan)  # all the same: nothing to shuffle
-    found = importance(artifact, features, made.label(after))
+    after = data.windows.after
+    features = data.features.iloc[after].assign(traffic=np.nan)  # constant, so shuffling changes nothing
+    found = importance(artifact, features, data.label(after))
     assert set(found) == set(artifact.features)
     assert found["traffic"] == 0
-    loss = evaluation_of(made.contract).loss(made.label(after), artifact_forecast(artifact, features))
+    loss = evaluation_of(data.contract).loss(data.label(after), artifact_forecast(artifact, features))
     assert max(found.values()) > 0.01 * loss
     assert min(found.values()) > -0.02 * loss
 
 
-def test_each_line_of_the_ablation_adds_a_set(made: Prepared) -> None:
-    sets = names_by_set(FEATURES, made.rows, made.event_tables.reference)
+def test_each_line_of_the_ablation_adds_a_set(data: Prepared) -> None:
+    sets = names_by_set(FEATURES, data.rows, data.event_tables.reference)
     some = {"order": ("channel", "minute", "weekday"), "history": sets["history"], "amount": ("amount",)}
-    arguments = (made.rows, made.windows, boosting(made.contract.task), made.contract)
-    lines = ablation(made.features, some, *arguments)
+    arguments = (data.rows, data.windows, boosting(data.contract.task), data.contract)
+    lines = ablation(data.features, some, *arguments)
     assert [name for name, _ in lines] == ["order", "order + history"]
     first, both = (scored.scores for _, scored in lines)
-    assert first["rows"] == both["rows"] == len(made.windows.after)
-    loss = "rmse" if made.contract.task == "regression" else "log_loss"
+    assert first["rows"] == both["rows"] == len(data.windows.after)
+    loss = "rmse" if data.contract.task == "regression" else "log_loss"
     assert both[loss] < 0.98 * first[loss]
-    spoiled = made.features.assign(amount=0.0)
-    assert ablation(spoiled, some, *arguments) == lines  # the last set is in none of the lines
-    named = (made.rows, made.windows, make_pipeline(boosting(made.contract.task)), made.contract)
-    assert ablation(made.features, some, *named) == lines  # a pipeline finds what it is not given missing
+    spoiled = data.features.assign(amount=0.0)
+    assert ablation(spoiled, some, *arguments) == lines  # no line includes the last set
+    named = (data.rows, data.windows, make_pipeline(boosting(data.contract.task)), data.contract)
+    assert (
+        ablation(data.features, some, *named) == lines
+    )  # for a pipeline, the features left out are missing values
 
 
 def test_the_sets_part_the_features() -> None:
-    made = prepared("binary")
-    sets = names_by_set(FEATURES, made.rows, made.event_tables.reference)
-    assert [name for names in sets.values() for name in names] == list(made.features)
+    data = prepared("binary")
+    sets = names_by_set(FEATURES, data.rows, data.event_tables.reference)
+    assert [name for names in sets.values() for name in names] == list(data.features)
 
 
 def test_a_day_is_one_of_utc() -> None:

@@ -1,4 +1,4 @@
-"""A feature that has no value for what the contract allows stops at packaging, and online is missing."""
+"""A feature without a value for rows that the contract allows fails packaging; online it is missing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +30,13 @@ from tests.synthetic import (
 
 
 def price(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """What a piece costs: of an order of nothing, nobody knows."""
+    """Divide by the amount, which may be zero."""
     del at, past, reference
     return {"price": 100 / row["amount"], "amount_twice": 2 * row["amount"]}
 
 
 def careless(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """A share without the case of none."""
+    """Divide by the customer's deliveries, of which there may be none."""
     del reference
     count, late, _ = past.window("ended/customer", row["customer"], at, 14 * 24, 2)
     return {"share": late / count}
@@ -48,7 +48,7 @@ def dividing(feature_set: FeatureSet, name: str) -> SyntheticProblem:
 
 
 def engine_of(problem: SyntheticProblem) -> Engine:
-    """Its engine, packaged as if it divided by nothing."""
+    """Train and package a problem, without numpy's warnings about divisions by zero."""
     with np.errstate(all="ignore"):
         one = prepare(problem, "2024-04-10")
     candidates = {"boosting": boosting("binary")}
@@ -73,13 +73,13 @@ def test_a_feature_that_divides_by_zero_is_refused_by_its_name(
 
 
 def usual(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """Nothing of the example's amount, and of no other."""
+    """Divide by zero for the amount of the example, and for no other."""
     del at, past, reference
     return {"from_usual": 1 / (row["amount"] - 120.5)}
 
 
 def always(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> Features:
-    """A share of what never came."""
+    """Divide by a count that is always zero."""
     del reference
     (count,) = past.window("ended/customer", row["customer"], at, 0)
     return {"share_of_none": 1 / count}

@@ -43,7 +43,7 @@ AS_OF = 1_713_571_200  # 2024-04-20T00:00:00Z
 
 
 def ended_and_due(event: Row, reference: Reference) -> list[LoggedEvent]:
-    """A delivery counts when it has ended, and once more when it was due, which may be later."""
+    """Count a delivery when it has ended, and again when it was due, which may be later."""
     del reference
     due = event["ended_at"] - event["delay"] * 60
     return [
@@ -66,7 +66,7 @@ def ended(at: int, due: int) -> OfflineFeatureStore:
 
 
 def counts(past: OfflineFeatureStore, at: int) -> tuple[Any, Any]:
-    """How many deliveries of the last day have ended, and were due."""
+    """Return how many deliveries of the last day have ended, and how many were due."""
     history = past.history()
     (_, of_ended), (_, of_due) = (history.window(log, "c01", at, 24, 1) for log in ("ended", "due"))
     return of_ended, of_due
@@ -89,25 +89,24 @@ def test_the_history_reaches_as_far_back_as_a_feature() -> None:
     assert ended(start + 1, due=start).logs
 
 
-def test_the_history_answers_as_all_events_do(made: Prepared, artifact: Artifact) -> None:
-    """Up to the day after it was made, when nothing more was known."""
-    at = made.windows.as_of
-    known = known_between(made.event_tables.events, made.contract, 0, at)
-    due = made.rows[(made.rows["decision_at"] >= at) & (made.rows["decision_at"] < at + 24 * HOUR)]
-    asked = due["decision_at"].to_numpy(dtype=np.int64)
-    expected = predict_table(
-        artifact, FEATURES, due, FEATURES.offline_store(known, artifact.reference), asked
-    )
+def test_the_history_answers_as_all_events_do(data: Prepared, artifact: Artifact) -> None:
+    """Compare forecasts for the day after the artifact was made, without any later event."""
+    at = data.windows.as_of
+    known = known_between(data.event_tables.events, data.contract, 0, at)
+    due = data.rows[(data.rows["decision_at"] >= at) & (data.rows["decision_at"] < at + 24 * HOUR)]
+    decided = due["decision_at"].to_numpy(dtype=np.int64)
+    all_events = FEATURES.offline_store(known, artifact.reference)
+    expected = predict_table(artifact, FEATURES, due, all_events, decided)
     assert len(due) > 10
-    assert np.array_equal(predict_table(artifact, FEATURES, due, artifact.history, asked), expected)
+    assert np.array_equal(predict_table(artifact, FEATURES, due, artifact.history, decided), expected)
 
 
 def test_fitting_and_packaging_again_gives_the_same_artifact(
-    made: Prepared, artifact: Artifact, tmp_path: Path
+    data: Prepared, artifact: Artifact, tmp_path: Path
 ) -> None:
-    candidates = {"boosting": boosting(made.contract.task)}
+    candidates = {"boosting": boosting(data.contract.task)}
     selection = Selection("boosting", {}, artifact.calibration, ())
-    again = packaged(made, fit_chosen(made.sample, made.windows, selection, made.contract, candidates))
+    again = packaged(data, fit_chosen(data.sample, data.windows, selection, data.contract, candidates))
     first = save_artifact(artifact, tmp_path / "first")
     assert save_artifact(again, tmp_path / "again") == first
     assert save_artifact(load_artifact(tmp_path / "first"), tmp_path / "copied") == first
@@ -115,9 +114,9 @@ def test_fitting_and_packaging_again_gives_the_same_artifact(
     assert save_artifact(other, tmp_path / "other") != first
 
 
-def test_a_saved_artifact_answers_to_the_last_bit(made: Prepared, artifact: Artifact, tmp_path: Path) -> None:
+def test_a_saved_artifact_answers_to_the_last_bit(data: Prepared, artifact: Artifact, tmp_path: Path) -> None:
     save_artifact(artifact, tmp_path / "a")
-    seen = made.features.iloc[made.windows.after]
+    seen = data.features.iloc[data.windows.after]
     expected = artifact_forecast(artifact, seen)
     assert np.array_equal(artifact_forecast(load_artifact(tmp_path / "a"), seen), expected)
 
@@ -141,45 +140,45 @@ def test_a_missing_file_is_refused(artifact: Artifact, tmp_path: Path, name: str
 
 
 def test_trees_that_convert_into_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, few = prepared("binary"), {"boosting": boosting("binary", max_iter=5)}
+    data, few = prepared("binary"), {"boosting": boosting("binary", max_iter=5)}
     selection = Selection("boosting", {}, Calibration(), ())
-    train = made.windows.train
-    seen, label = made.sample.features[train], made.sample.label[train]
+    train = data.windows.train
+    seen, label = data.sample.features[train], data.sample.label[train]
     other = trees_of([fit_classifier(boosting("binary", max_iter=5, learning_rate=0.11), seen, label)])
-    fit_chosen(made.sample, made.windows, selection, made.contract, few)
+    fit_chosen(data.sample, data.windows, selection, data.contract, few)
     monkeypatch.setattr(conversion, "trees_of", lambda _: other)
     with pytest.raises(UserError, match="scores differ from those of its original model"):
-        fit_chosen(made.sample, made.windows, selection, made.contract, few)
+        fit_chosen(data.sample, data.windows, selection, data.contract, few)
 
 
-def test_the_artifact_is_of_the_training_window(made: Prepared, artifact: Artifact, fitted: Fitted) -> None:
+def test_the_artifact_is_of_the_training_window(data: Prepared, artifact: Artifact, fitted: Fitted) -> None:
     for name in ("channel", "region"):
-        assert set(artifact.categories[name]) == set(made.features[name].iloc[made.windows.train])
-    assert artifact.features == tuple(made.features)
-    assert artifact.contract == made.contract
-    assert (artifact.trained_until, artifact.as_of) == (made.windows.holdout_start, made.windows.as_of)
-    served = artifact_forecast(artifact, made.features.iloc[made.windows.holdout])
+        assert set(artifact.categories[name]) == set(data.features[name].iloc[data.windows.train])
+    assert artifact.features == tuple(data.features)
+    assert artifact.contract == data.contract
+    assert (artifact.trained_until, artifact.as_of) == (data.windows.holdout_start, data.windows.as_of)
+    served = artifact_forecast(artifact, data.features.iloc[data.windows.holdout])
     assert np.abs(served - fitted.holdout).max() < 1e-9
 
 
 def test_smoke_rows_get_their_answers_from_the_artifacts_own_history(
-    artifact: Artifact, made: Prepared
+    artifact: Artifact, data: Prepared
 ) -> None:
     assert len(artifact.smoke) == SMOKE_ROWS
     engine = Engine(artifact, FEATURES)
     found = [engine.form.forecast(engine.predict([smoke.row])[0]) for smoke in artifact.smoke]
     assert np.abs(np.subtract(found, [smoke.forecast for smoke in artifact.smoke])).max() < 1e-9
-    holdout = made.rows.iloc[made.windows.holdout]
-    last = holdout[list(made.contract.columns)].tail(1).to_dict(orient="records")[0]
+    holdout = data.rows.iloc[data.windows.holdout]
+    last = holdout[list(data.contract.columns)].tail(1).to_dict(orient="records")[0]
     assert artifact.smoke[-1].row == last
-    assert set(last) == set(made.contract.columns)
+    assert set(last) == set(data.contract.columns)
 
 
 def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too() -> None:
-    """As where rows are few, or labels come late."""
-    made, fitted, early = prepared("binary"), synthetic_fitted("binary"), np.arange(2 * SMOKE_ROWS)
-    windows = replace(made.windows, holdout=made.windows.holdout[early])
-    artifact = packaged(replace(made, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
+    """This happens if rows are few or labels are late."""
+    data, fitted, early = prepared("binary"), synthetic_fitted("binary"), np.arange(2 * SMOKE_ROWS)
+    windows = replace(data.windows, holdout=data.windows.holdout[early])
+    artifact = packaged(replace(data, windows=windows), replace(fitted, holdout=fitted.holdout[early]))
     assert len(artifact.smoke) == SMOKE_ROWS
     engine = Engine(artifact, FEATURES)
     found = [(engine.predict([smoke.row])[0].probability,) for smoke in artifact.smoke]
@@ -187,7 +186,7 @@ def test_rows_decided_long_before_the_artifact_was_made_are_smoke_rows_too() -> 
 
 
 def test_nothing_of_another_artifact_is_read(artifact: Artifact, tmp_path: Path) -> None:
-    """Its digest is compared before what its manifest names is followed."""
+    """The digest is compared before any file that the manifest lists is read."""
     digest = save_artifact(artifact, tmp_path / "a")
     assert load_artifact(tmp_path / "a", digest).as_of == artifact.as_of
     (tmp_path / "a" / "history.npz").write_bytes(b"not to be read")

@@ -27,7 +27,7 @@ LATER = replace(FEATURES, sets={**FEATURES.sets, "order": without_weekday})
 
 
 @pytest.fixture(scope="module")
-def made() -> Prepared:
+def data() -> Prepared:
     return prepared("binary")
 
 
@@ -36,9 +36,9 @@ def artifact() -> Artifact:
     return synthetic_artifact("binary")
 
 
-def test_it_cannot_be_compared(made: Prepared, artifact: Artifact) -> None:
+def test_it_cannot_be_compared(data: Prepared, artifact: Artifact) -> None:
     with pytest.raises(MissingFeatureError, match=SENTENCE):
-        answers_of(artifact, made.features.drop(columns="weekday"))
+        answers_of(artifact, data.features.drop(columns="weekday"))
 
 
 def test_it_cannot_be_served(artifact: Artifact) -> None:
@@ -52,22 +52,22 @@ def test_a_set_that_is_gone_is_named(artifact: Artifact, sets: dict[str, Any]) -
         Engine(artifact, FeatureDefinitions(FEATURES.events, sets, FEATURES.lookback_hours))
 
 
-def test_it_cannot_score_a_table(made: Prepared, artifact: Artifact) -> None:
-    past = FEATURES.offline_store(made.event_tables.events, artifact.reference)
-    rows = made.rows.tail(10)
+def test_it_cannot_score_a_table(data: Prepared, artifact: Artifact) -> None:
+    past = FEATURES.offline_store(data.event_tables.events, artifact.reference)
+    rows = data.rows.tail(10)
     with pytest.raises(MissingFeatureError, match=SENTENCE):
         predict_table(artifact, LATER, rows, past, rows["decision_at"].to_numpy())
 
 
-def test_it_cannot_be_evaluated(made: Prepared, artifact: Artifact) -> None:
+def test_it_cannot_be_evaluated(data: Prepared, artifact: Artifact) -> None:
     selection = Selection("boosting", {}, artifact.calibration, ())
-    problem, features = replace(made.problem, features=LATER), made.features.drop(columns="weekday")
+    problem, features = replace(data.problem, features=LATER), data.features.drop(columns="weekday")
     with pytest.raises(MissingFeatureError, match=SENTENCE):
         VersionEvaluation.of(
-            problem, artifact, selection, made.rows, made.event_tables, features, made.windows
+            problem, artifact, selection, data.rows, data.event_tables, features, data.windows
         )
 
 
-def test_more_features_than_it_has_are_no_matter(made: Prepared, artifact: Artifact) -> None:
-    more = made.features.assign(another=0.0)
-    assert (answers_of(artifact, more).forecast == answers_of(artifact, made.features).forecast).all()
+def test_more_features_than_it_has_are_no_matter(data: Prepared, artifact: Artifact) -> None:
+    more = data.features.assign(another=0.0)
+    assert (answers_of(artifact, more).forecast == answers_of(artifact, data.features).forecast).all()

@@ -17,7 +17,7 @@ from tests.synthetic import boosting, synthetic_problem
 
 CONTRACT = synthetic_problem("binary").contract
 TRAINER = trainer_of(CONTRACT)
-ROWS, CUT = 3000, 2400  # what comes from the cut on is the holdout window and later
+ROWS, CUT = 3000, 2400  # rows from the cut on are the holdout window and later
 FOLDS = (
     Fold(np.arange(1200), np.arange(1200, 1800), 0, 0),
     Fold(np.arange(1800), np.arange(1800, CUT), 0, 0),
@@ -73,7 +73,7 @@ def test_whoever_is_tried_first_the_same_one_wins() -> None:
 
 
 def test_what_is_kept_is_fitted_on_no_fold_again() -> None:
-    """As in a retraining: candidate, settings and calibration are known already, the days are new."""
+    """In a retraining, only the rows are new: candidate, settings and calibration are kept."""
     before = chosen(sample(1.5))
     assert select(sample(2.0), WINDOWS, CONTRACT, {"wild": WILD, "mild": MILD}, before) is before
 
@@ -121,7 +121,7 @@ def test_noise_needs_few_trees_and_too_sure_ones_are_flattened() -> None:
 
 
 def staged(*slopes: float) -> list[Floats]:
-    """Margins after each stage: the label's sign, more or less sure."""
+    """Return margins after each stage: the right sign for every label, with the given confidence."""
     signs = np.array([1.0, -1.0, 1.0, 1.0])
     return [slope * signs for slope in slopes]
 
@@ -131,7 +131,7 @@ def staged(*slopes: float) -> list[Floats]:
     [
         ((0.1, 2.0, 1.0), {"max_iter": 2 * TREES_STEP}),
         ((3.0, 2.0, 1.0), {"max_iter": TREES_STEP}),
-        ((0.1, 0.2, 3.0), {}),  # all of them, as the candidate has it
+        ((0.1, 0.2, 3.0), {}),  # all trees: the candidate's own setting stays
     ],
 )
 def test_the_number_of_trees_is_that_of_the_best_stage(

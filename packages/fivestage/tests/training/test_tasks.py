@@ -1,4 +1,4 @@
-"""Several classes and numbers: calibration holds, intervals cover, gates fail, leaks show."""
+"""Multiclass and regression: calibration, coverage of intervals, gates and leakage probes."""
 
 from dataclasses import replace
 from typing import Any
@@ -50,14 +50,14 @@ def chosen(seen: TrainingSample, contract: Contract) -> Selection:
 
 
 def sample(contract: Contract, seed: int = 0) -> TrainingSample:
-    """A label that the first two features tell, with noise that the second one scales."""
+    """Make a label that depends on the first feature, with noise whose scale depends on the second."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(ROWS, 4))
-    told = 20 + 10 * features[:, 0] + random.gamma(2, 2, ROWS) * np.exp(features[:, 1] / 2)
+    target = 20 + 10 * features[:, 0] + random.gamma(2, 2, ROWS) * np.exp(features[:, 1] / 2)
     keys = pd.DataFrame({"group": (features[:, 0] > 0).astype(str)})
     if isinstance(contract, RegressionContract):
-        return TrainingSample(features, tuple("abcd"), {}, keys, told)
-    label = np.digitize(told, np.quantile(told, [0.2, 0.5, 0.8, 0.95]))
+        return TrainingSample(features, tuple("abcd"), {}, keys, target)
+    label = np.digitize(target, np.quantile(target, [0.2, 0.5, 0.8, 0.95]))
     return TrainingSample(features, tuple("abcd"), {}, keys, label, len(CLASSES))
 
 
@@ -105,8 +105,8 @@ def test_a_class_that_training_has_not_seen_is_still_answered_for() -> None:
 def test_one_temperature_for_all_classes_is_recovered(slope: float) -> None:
     random = np.random.default_rng(0)
     margins = random.normal(scale=1.5, size=(20_000, 5))
-    chance = MulticlassCalibration(slope).forecast(margins)
-    label = (random.random((len(chance), 1)) > chance.cumsum(axis=1)).sum(axis=1)
+    probabilities = MulticlassCalibration(slope).forecast(margins)
+    label = (random.random((len(probabilities), 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
     found = trainer_of(SEVERAL).calibrate(margins, label)
     assert isinstance(found, MulticlassCalibration)
     assert found.slope == pytest.approx(slope, rel=0.05)
@@ -115,7 +115,7 @@ def test_one_temperature_for_all_classes_is_recovered(slope: float) -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(-9, 9), st.floats(0, 3))
 def test_intervals_hold_their_share_whatever_the_quantiles_were(seed: int, off: float, wide: float) -> None:
-    """Learnt on half of rows that come from anywhere, they cover the other half as the contract says."""
+    """Calibrated on half of the rows, intervals cover the other half as required, however bad they were."""
     random = np.random.default_rng(seed)
     scale = random.uniform(0.5, 4, 8000)
     label = random.gamma(1.5, scale) + off
@@ -124,12 +124,12 @@ def test_intervals_hold_their_share_whatever_the_quantiles_were(seed: int, off: 
     found = learner.calibrate(margins[:4000], label[:4000])
     assert isinstance(found, RegressionCalibration)
     forecast = found.forecast(margins[4000:])
-    came = label[4000:]
-    inside = ((came >= forecast[:, LOW]) & (came <= forecast[:, HIGH])).mean()
-    far = 0.05  # five standard deviations of a share of so many rows, learnt on as many
-    assert inside > 0.8 - far  # and more only where the interval was stretched to hold the value
+    outcome = label[4000:]
+    inside = ((outcome >= forecast[:, LOW]) & (outcome <= forecast[:, HIGH])).mean()
+    far = 0.05  # five standard deviations of the observed share
+    assert inside > 0.8 - far  # more only where the interval was widened to contain the expected value
     assert inside < 0.8 + far or (forecast[:, LOW] == forecast[:, VALUE]).any()
-    assert (came <= forecast[:, DECISION]).mean() == pytest.approx(0.75, abs=far)  # over 1, under 3
+    assert (outcome <= forecast[:, DECISION]).mean() == pytest.approx(0.75, abs=far)  # over 1, under 3
     assert (forecast[:, LOW] <= forecast[:, VALUE]).all()
     assert (forecast[:, VALUE] <= forecast[:, HIGH]).all()
 
@@ -143,7 +143,7 @@ def rows_of(contract: Contract, label: Any) -> pd.DataFrame:
     return pd.DataFrame({"decision_at": day * DAY, contract.label.name: label, **extra})
 
 
-def judged(contract: Contract, label: Any, forecast: Floats, decision: Any = None) -> dict[str, Gate]:
+def gates_of(contract: Contract, label: Any, forecast: Floats, decision: Any = None) -> dict[str, Gate]:
     decided = cost_model_of(contract.costs).decide(forecast) if decision is None else decision
     probes = (Probe("none", passed=True, sentence=""),)
     evidence = Evidence(dict.fromkeys(contract.baselines, 0.0), probes, 0.1)
@@ -152,13 +152,13 @@ def judged(contract: Contract, label: Any, forecast: Floats, decision: Any = Non
 
 
 def failed(contract: Contract, label: Any, forecast: Floats, decision: Any = None) -> list[str]:
-    return [name for name, gate in judged(contract, label, forecast, decision).items() if not gate.passed]
+    return [name for name, gate in gates_of(contract, label, forecast, decision).items() if not gate.passed]
 
 
 def honest_classes(seed: int = 0) -> tuple[Any, Floats]:
     random = np.random.default_rng(seed)
-    chance = random.dirichlet(np.full(len(CLASSES), 0.5), 4000)
-    return (random.random((4000, 1)) > chance.cumsum(axis=1)).sum(axis=1), chance
+    probabilities = random.dirichlet(np.full(len(CLASSES), 0.5), 4000)
+    return (random.random((4000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1), probabilities
 
 
 def honest_numbers(seed: int = 0) -> tuple[Floats, Floats]:
@@ -180,18 +180,18 @@ def test_classes_that_are_told_too_well_are_implausible() -> None:
 
 
 def test_classes_that_are_told_too_surely_are_uncalibrated() -> None:
-    label, chance = honest_classes()
-    loud = chance**4 / (chance**4).sum(axis=1, keepdims=True)
+    label, probabilities = honest_classes()
+    loud = probabilities**4 / (probabilities**4).sum(axis=1, keepdims=True)
     tight = SEVERAL.gates.model_copy(update={"max_calibration_error": 0.04})
     contract = SEVERAL.model_copy(update={"gates": tight})
-    assert failed(contract, label, chance) == []
+    assert failed(contract, label, probabilities) == []
     assert "calibrated" in failed(contract, label, loud)
 
 
 def test_a_class_that_is_told_too_often_is_biased() -> None:
-    label, chance = honest_classes()
-    skewed = chance * np.array([6, 1, 1, 1, 1])
-    found = judged(SEVERAL, label, skewed / skewed.sum(axis=1, keepdims=True))
+    label, probabilities = honest_classes()
+    skewed = probabilities * np.array([6, 1, 1, 1, 1])
+    found = gates_of(SEVERAL, label, skewed / skewed.sum(axis=1, keepdims=True))
     assert not found["unbiased"].passed
     assert "off the rate" in found["unbiased"].sentence
 
@@ -205,7 +205,7 @@ def test_numbers_that_are_told_too_well_are_implausible() -> None:
 def test_intervals_that_are_too_narrow_are_uncalibrated() -> None:
     label, forecast = honest_numbers()
     middle = forecast[:, [VALUE]]
-    found = judged(NUMBER, label, middle + 0.5 * (forecast - middle))
+    found = gates_of(NUMBER, label, middle + 0.5 * (forecast - middle))
     assert not found["calibrated"].passed
     assert "should contain 80%" in found["calibrated"].sentence
 
