@@ -66,7 +66,7 @@ class Checkpoints:
         self._running = None
         if dist.get_rank() == 0:
             for step in complete_steps(self.folder)[: -self._training.keep]:
-                (folder_of(self.folder, step) / METADATA).unlink()  # first: it is no longer complete
+                (folder_of(self.folder, step) / METADATA).unlink()  # first, to mark it incomplete
                 shutil.rmtree(folder_of(self.folder, step))
 
     def restore(self) -> int:

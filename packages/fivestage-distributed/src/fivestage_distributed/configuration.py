@@ -22,7 +22,7 @@ class ModelConfig(StrictModel):
         vocabulary: Number of distinct tokens.
         context: Tokens per sequence.
         layers: Number of blocks.
-        heads: Attention heads; the width must be a multiple.
+        heads: Attention heads; the width must be a multiple of them.
         width: Width of the residual stream.
     """
 
@@ -45,7 +45,7 @@ class ParallelConfig(StrictModel):
     Args:
         dp: Data parallel: parts of a batch that are processed in parallel.
         zero: What dp shards: 0 nothing (DDP), 1 optimizer state, 2 also gradients, 3 also parameters.
-        replicas: With zero 2 or 3, copies of the shards (HSDP); dp must be a multiple.
+        replicas: With zero 2 or 3, copies of the shards (HSDP); dp must be a multiple of them.
         tp: Tensor parallel: processes that share each matrix.
         pp: Pipeline parallel: processes that share the layers.
         schedule: Schedule of the pipeline.

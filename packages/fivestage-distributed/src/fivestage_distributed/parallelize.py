@@ -110,7 +110,7 @@ def optimizer_of(part: Part, training: TrainingConfig) -> torch.optim.Optimizer:
     if training.parallel.zero == 1 and training.parallel.dp > 1:
         group = part.mesh["replicate"].get_group()
         return ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, process_group=group, **settings)
-    by_mesh: dict[DeviceMesh | None, list[nn.Parameter]] = {}  # AdamW updates each mesh's together
+    by_mesh: dict[DeviceMesh | None, list[nn.Parameter]] = {}  # AdamW updates those of a mesh together
     for one in parameters:
         by_mesh.setdefault(one.device_mesh if isinstance(one, DTensor) else None, []).append(one)
     return torch.optim.AdamW([{"params": group} for group in by_mesh.values()], **settings)
@@ -118,7 +118,7 @@ def optimizer_of(part: Part, training: TrainingConfig) -> torch.optim.Optimizer:
 
 @contextlib.contextmanager
 def gradient_sync(module: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Synchronise gradients in this context or not: accumulated ones only with the last microbatch."""
+    """Turn gradient synchronisation on or off; only the last accumulated microbatch needs it."""
     if isinstance(module, FSDPModule):
         module.set_requires_gradient_sync(enabled)
     no_sync = module.no_sync() if isinstance(module, DistributedDataParallel) and not enabled else None

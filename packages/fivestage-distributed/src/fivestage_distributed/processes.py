@@ -49,9 +49,8 @@ def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> 
     Raises:
         torch.multiprocessing.ProcessRaisedException: If a process fails.
     """
-    multiprocessing.set_forkserver_preload(
-        ["fivestage_distributed.equality", "torch.distributed.pipelining"]
-    )  # import torch only once
+    # Import torch only once.
+    multiprocessing.set_forkserver_preload(["fivestage_distributed.equality", "torch.distributed.pipelining"])
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(  # type: ignore[no-untyped-call]
             _join, (count, folder, function, arguments), nprocs=count, start_method="forkserver"

@@ -32,11 +32,8 @@ from fivestage_distributed.plan.search import (
 
 SCALES = (100, 1000, 16000)
 CURVE = tuple(2**power for power in range(6, 15))
-LARGE, LARGE_BATCH, BATCH = (
-    100e9,
-    2**24,
-    2**22,
-)  # parameters; tokens per step from there on (as for Llama 3) and below
+# Parameters of a large model, and the default tokens per step for large (as for Llama 3) and smaller models.
+LARGE, LARGE_BATCH, BATCH = 100e9, 2**24, 2**22
 RUNNERS_UP = 5
 LAYOUT = [part.name for part in fields(Layout)]
 

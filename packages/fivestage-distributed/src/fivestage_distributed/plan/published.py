@@ -154,7 +154,7 @@ def fitted_share() -> float:
 
 
 def quantile_of_error(share: float) -> float:
-    """Return a quantile, over the sources of step times, of each source's median relative error."""
+    """Return a quantile of the sources' median relative errors, over the sources of step times."""
     errors = [one for one in compare() if one.run.name in fitted_shares()]
     by_source = sorted(
         median(abs(one.error) for one in errors if one.run.name == name)
@@ -187,7 +187,7 @@ def _runs(source: dict[str, Any], *, held_out: bool = False) -> Iterator[Run]:
 
 
 def _layouts(model: Model, accelerator: Accelerator, stack: Stack, row: dict[str, Any]) -> Iterator[Layout]:
-    """Yield the layouts that match a row, of those that fit the memory where the row leaves a choice."""
+    """Yield the layouts that match a row and fit the memory, or all that match if none fits."""
     layout = Layout(**{name: row[name] for name in OF_THE_LAYOUT if name in row})
     dp = row["gpus"] // (layout.tp * layout.pp * layout.cp)
     stage = math.ceil(model.layers / layout.pp)

@@ -18,11 +18,9 @@ LINK_SHARE = 0.80
 NETWORK_SHARE = 0.80  # the same for the network
 LINK_LATENCY, NETWORK_LATENCY = 12e-6, 20e-6  # seconds of a collective within a node, and between nodes
 KERNEL_SECONDS = 4e-6  # to launch a kernel
-TENSOR_EXPOSED, PIPELINE_EXPOSED = (
-    0.4,
-    0.3,
-)  # share of these messages that overlapping computation does not hide
-LEAST_EXPOSED = 0.05  # the same for gradients, at least: nothing is left to hide the last bucket
+# Shares of overlapped messages that computation does not hide; nothing hides the last bucket of gradients.
+TENSOR_EXPOSED, PIPELINE_EXPOSED = 0.4, 0.3
+LEAST_EXPOSED = 0.05
 OVERLAP_SLOWDOWN = 0.189  # of computation during communication (arXiv 2507.03114, abstract)
 # Share of multiprocessors that move tokens while the others compute (arXiv 2412.19437, section 3.2.2).
 EXPERT_SLOWDOWN = 20 / 132

@@ -21,7 +21,7 @@ KEY = APIKeyHeader(
 )
 MAX_CLIENTS = 10_000  # tracked by the rate limit; beyond that the least recent one is forgotten
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of our own pages, and of requests by no page
+OWN_SITE = frozenset((b"same-origin", b"none"))  # Sec-Fetch-Site of own pages, and of no page
 _FORWARDED = re.compile(r'for="?\[?([^\]";,\s]+)', re.IGNORECASE)
 _PORT = re.compile(r"^([^:]+):\d+$")
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 
-PAUSE = 1.0  # seconds of waiting after a failure
+PAUSE = 1.0  # additional seconds after a failure
 logger = logging.getLogger("serving")
 
 
@@ -23,7 +23,7 @@ class BackgroundTasks:
         self._tasks: list[asyncio.Task[None]] = []
 
     def repeat(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Start a task that calls `work` and waits the given number of seconds in between."""
+        """Start a task that calls `work` again and again, each time after a pause of `seconds`."""
         self._metrics.task_failures.labels(name)
         self._tasks.append(asyncio.create_task(self._forever(name, seconds, work), name=name))
 

@@ -23,7 +23,7 @@ from fivestage.serving.problems import MAX_FAULTS, Fault, ProblemError
 
 _FIELD = re.compile(r"(?:\.(\w+)`|field `(\w+)`)$")
 _JSON_TYPES = {"float": "a number", "int": "a whole number", "str": "text"}
-MAX_LISTED_VALUES = 20  # a refusal lists the allowed values of a category with at most so many
+MAX_LISTED_VALUES = 20  # refusals list the allowed values of a category up to this number
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Plain = dict[str, Any]
 

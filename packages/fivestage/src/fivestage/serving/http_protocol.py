@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits that uvicorn lacks against slow, oversized and too many requests.
+"""uvicorn's HTTP protocol with limits that uvicorn lacks: on time, header size, connections and requests.
 
 It answers 408 to a request that arrives too slowly, 431 to an oversized head, 503 to a connection above the
 limit and, at half the cost of FastAPI, to a request above the limit. On shutdown it sends `connection: close`
@@ -15,7 +15,7 @@ from fivestage.serving.single_write import SingleWrite
 
 BUSY = too_many().message()
 MAX_HEAD_BYTES = 65_536  # of a request without its body
-LINGER_SECONDS = 0.3  # a stopping service still accepts requests for so long
+LINGER_SECONDS = 0.3  # how long a stopping service still accepts requests
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
@@ -114,7 +114,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _without_upgrade(self, data: bytes) -> bytes:
-        """Hide a request's Upgrade header: a server may ignore it, but the parser would stop at it."""
+        """Hide a request's Upgrade header from the parser, which would stop there; a server may ignore it."""
         head, end, body = data.partition(b"\r\n\r\n")
         return _UPGRADE.sub(rb"\r\nno-\1", head) + end + body if self._is_idle() else data
 

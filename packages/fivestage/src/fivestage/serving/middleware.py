@@ -15,7 +15,7 @@ from fivestage.serving.problems import ProblemError, too_many
 from fivestage.serving.prometheus_metrics import ServiceMetrics
 from fivestage.serving.service_settings import Settings
 
-SMALL = 65_536  # bytes of a body that is accepted however many bytes are held
+SMALL = 65_536  # bytes; smaller bodies are accepted even above MAX_HELD_BYTES
 MAX_HELD_BYTES = 64_000_000  # of bodies, complete or partial, of all open requests
 TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 logger = logging.getLogger("serving.requests")

@@ -1,4 +1,4 @@
-"""Loading a model version: its artifact is verified before it serves."""
+"""Loads a model version and verifies it before it serves."""
 
 import asyncio
 import logging
@@ -115,5 +115,5 @@ def learn_event(
             if logged_events is None:
                 logged_events = model.engine.logged_events(kind, event)
             model.engine.add_events(logged_events)
-        except UnlearnableEventError as error:  # logged while a version served that could learn it
+        except UnlearnableEventError as error:  # logged by a version that could learn it
             logger.warning("skipped event %d: %s", number, error)

@@ -80,7 +80,7 @@ class ProblemError(HTTPException):
 
 
 def too_many(what: str = "requests") -> ProblemError:
-    """Return the error response to a request above a limit of the whole service."""
+    """Return the error response for a service at one of its limits."""
     return ProblemError(503, f"Too many {what} at once: retry after 1 s.", headers={"Retry-After": "1"})
 
 

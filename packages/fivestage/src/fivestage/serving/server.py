@@ -27,9 +27,10 @@ from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
 from fivestage.serving.service_settings import PREFIX, Settings
 
 SWITCH_SECONDS = 0.0005  # how long a busy thread may block the event loop; a tenth of Python's default
-GC_THRESHOLD = 20_000  # objects between collections; requests leave few cycles, and 700 costs some percent
+# New objects between collections; requests create few cycles, and Python's default of 700 costs some percent.
+GC_THRESHOLD = 20_000
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
-HEALTH_SECONDS = 30  # a worker that gives no sign of life for so long is replaced
+HEALTH_SECONDS = 30  # a worker that is unresponsive for this long is replaced
 
 
 class Service(Protocol):

@@ -27,20 +27,20 @@ class Settings(BaseModel):
     model_digest: str = ""  # its expected digest
     database: str = ""  # URL, for predictions and events; by default an SQLite file in the folder
     when_log_fails: Literal["spool", "refuse"] = "spool"  # keep answers on disk, or respond with 503
-    watch_seconds: float = Field(default=0.5, gt=0)  # interval of checking `current_file`
-    poll_seconds: float = Field(default=1.0, gt=0)  # interval of looking for events sent to other processes
+    watch_seconds: float = Field(default=0.5, gt=0)  # seconds between checks of `current_file`
+    poll_seconds: float = Field(default=1.0, gt=0)  # between reads of events that other processes logged
     max_body_bytes: int = Field(default=2_000_000, ge=1)
     max_in_flight: int = Field(default=64, ge=1)  # requests at once; more are refused with 503
-    max_waiting_jobs: int = Field(default=8, ge=1)  # queue of large batches and explanations
+    max_waiting_jobs: int = Field(default=8, ge=1)  # large batches and explanations in the queue
     api_keys: str = ""  # separated by commas; if set, requests need one of them
     rate_per_second: float = Field(default=0, ge=0)  # per client (key or address); 0: no limit
-    burst_seconds: float = Field(default=2, gt=0)  # a burst may spend that many seconds of the rate at once
+    burst_seconds: float = Field(default=2, gt=0)  # seconds of the rate that a burst may use at once
     trusted_proxies: str = ""  # networks whose Forwarded and X-Forwarded-For headers are trusted
     allowed_origins: str = ""  # other sites whose pages may send requests, such as https://app.example
     log_requests: bool = False
     max_connections: int = Field(default=1000, ge=1)  # per process; more are refused with 503
-    request_seconds: int = Field(default=20, ge=1)  # for a request to arrive completely
-    keep_alive_seconds: int = Field(default=75, ge=1)  # that an idle connection stays open
+    request_seconds: int = Field(default=20, ge=1)  # how long a request may take to arrive
+    keep_alive_seconds: int = Field(default=75, ge=1)  # how long an idle connection stays open
     workers: int = Field(default=1, ge=1)  # processes that share the port
     drain_seconds: float = Field(default=0.0, ge=0)  # from "not ready" to stopping, for balancers to notice
 

@@ -10,7 +10,7 @@ from fivestage.common.errors import UserError
 from fivestage.serving.store import MIGRATION_FROM_0_2, PAGE_ROWS, SCHEMA, EventRecord, Store
 
 BUSY_TIMEOUT = 0.25  # seconds to wait for another process to finish its commit
-# Sizes of the write-ahead log in pages of 4 KiB. It is restarted rarely: that slows a commit by milliseconds.
+# Sizes of the write-ahead log in pages of 4 KiB. A restart slows a commit by milliseconds, so it is rare.
 LONG_LOG = 8_000  # from here on it is restarted after a checkpoint
 LONGEST_LOG = 16_000  # from here on a commit runs a checkpoint itself, if the background task comes too late
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
@@ -59,7 +59,7 @@ class SqliteStore(Store):
             yield connection
             connection.execute("COMMIT")
             if self._is_long:
-                # SQLite restarts the log once all of it is checkpointed: do the few pages that are left.
+                # SQLite restarts the log once all of it is checkpointed: checkpoint the few pages left.
                 self._is_long = False
                 connection.execute(CHECKPOINT)
         except BaseException:
