@@ -77,8 +77,8 @@ class Artifact:
     categories: Mapping[str, Mapping[str, float]]
     reference: Mapping[str, Mapping[str, Any]]
     calibration: AnyCalibration
-    as_of: int  # events known later are not in `history`; epoch seconds
-    trained_until: int  # start of the holdout window; epoch seconds
+    as_of: int  # epoch seconds; `history` has the events known until then
+    trained_until: int  # epoch seconds; start of the holdout window
     lineage: Lineage
     models: ModelData
     parity: Parity

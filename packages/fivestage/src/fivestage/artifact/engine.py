@@ -32,7 +32,9 @@ MANY_STALE = 500  # the same if the history has changed, as it must first be pac
 REASONS = 5  # features listed in an explanation
 RECENT = 1000  # events; the earliest of these counts as the present, so that one wrong date has no effect
 LATE_HOURS = 7 * 24  # requests may arrive a week late
-GAP_HOURS = 24  # after the last event (or a tenth of the longest window), rows lack recent events
+GAP_HOURS = (
+    24  # hours since the last event (at least a tenth of the lookback) from which rows lack recent ones
+)
 
 
 class Engine:

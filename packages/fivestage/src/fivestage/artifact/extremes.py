@@ -1,4 +1,4 @@
-"""Boundary tests of features: rows at the limits of the contract, for which every feature needs a value."""
+"""Boundary tests: on rows at the limits of the contract, every feature must have a value or be missing."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def require_defined(engine: "Engine") -> None:
             where = _cause(engine, contract) if condition == ALL_EXAMPLES else condition
             raise UserError(
                 f"The feature {', '.join(undefined)} has no value where {where}, which problem/problem.yaml "
-                "allows; perhaps it divides by zero. Fix it in problem/features.py, or narrow the contract."
+                "allows. It may divide by zero: fix it in problem/features.py, or narrow the contract."
             )
         if not np.isfinite(engine.form.forecast(prediction)).all():
             raise UserError(
@@ -53,7 +53,7 @@ def require_defined(engine: "Engine") -> None:
 
 
 def _cause(engine: "Engine", contract: Contract) -> str:
-    """Find the one column whose example leaves a feature of the example row without a value."""
+    """Find the column whose example value leaves a feature undefined, if it is a single one."""
     example, causes = example_row(contract), set()
     for name, column in contract.columns.items():
         for value in _values(column).values():
@@ -65,7 +65,7 @@ def _cause(engine: "Engine", contract: Contract) -> str:
 
 
 def extreme_rows(contract: Contract) -> list[tuple[str, Row]]:
-    """Return the example row with each column at each extreme, then with all columns at one, in words too."""
+    """Return rows with one column, or all of them, at an extreme of the contract, each with a description."""
     columns = {name: _values(column) for name, column in contract.columns.items()}
     example = example_row(contract)
     rows: list[tuple[str, Row]] = [

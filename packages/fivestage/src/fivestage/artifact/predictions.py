@@ -1,4 +1,4 @@
-"""Response messages of each task: types made from the contract, filled from forecasts.
+"""Response messages of each task: types built from the contract and filled with forecasts.
 
 A task's form has the response type `answer`, the `tensors` of the Open Inference Protocol, and the `columns`
 of a scored table. `prediction` builds the message for a row and `message` the response to a request,

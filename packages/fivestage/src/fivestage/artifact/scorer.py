@@ -104,7 +104,7 @@ class Scorer:
         actual, expected = self.margins(parity.rows), parity.margins
         if not expected.size or actual.shape != expected.shape:
             raise UserError(
-                "The artifact lacks the original model's scores, which its own must equal. Train again."
+                "The artifact lacks the original model's scores, so it cannot be checked. Train again."
             )
         worst = float((np.abs(actual - expected) / np.maximum(1, np.abs(expected))).max())
         if not worst <= self.tolerance:
@@ -135,7 +135,7 @@ def regression_scores(scores: Floats) -> Floats:
 
 
 def _backend(model: ModelData) -> "tuple[CompiledForest | Interpreter | AdditiveModel | OnnxScorer, str]":
-    """Choose what scores the model, and say why if that is treelite's slow interpreter."""
+    """Return what scores the model and, if that is treelite's slow interpreter, the reason."""
     match model:
         case AdditiveModel():
             return model, ""

@@ -7,7 +7,7 @@ UNDEFINED = (
     "undefined: all labels of the champion/challenger window are equal. Increase split.holdout_days in "
     "problem/problem.yaml, or provide more rows"
 )
-ADVICE = (  # to whoever has a challenger refused
+ADVICE = (  # shown when a challenger is refused
     "Add features that say more about the outcome (for histories of entities: `make init` with KEYS=...), "
     "or, where a gate demands too much, change `gates` in problem/problem.yaml."
 )

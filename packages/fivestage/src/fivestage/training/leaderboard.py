@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-LINE_METRICS = ("log_loss", "rmse", "savings_share")  # those of the task's that a line shows
+LINE_METRICS = ("log_loss", "rmse", "savings_share")  # shown in a line, if the task has them
 
 
 @dataclass(frozen=True)

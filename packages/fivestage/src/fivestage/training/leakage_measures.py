@@ -58,7 +58,7 @@ class MeanRocAuc:
         return float(np.mean([roc_auc_score(truth[:, one], forecast[:, one]) for one in ranked]))
 
     def chance(self, label: Ints) -> float:
-        """Return that of the rarest class, as the mean cannot deviate more."""
+        """Return the deviation allowed for the rarest class, which bounds that of the mean."""
         share = np.bincount(label) / len(label)
         rarest = share[share > 0].min()
         return float(CHANCE_ERRORS / np.sqrt(12 * len(label) * rarest * (1 - rarest)))
@@ -100,7 +100,7 @@ def measure_of(contract: Contract) -> Measure:
 
 
 def _readings(values: pd.Series, label: Ints) -> Iterator[tuple[str, pd.Series, Ints]]:
-    """Yield what may predict the label: absence, and the number itself or the mean label of a text."""
+    """Yield the predictors that a feature offers: its absence, and its number or (for text) mean label."""
     missing = values.isna()
     if missing.any():
         yield " missing", missing, label

@@ -102,7 +102,7 @@ def future_is_unseen(
     moments: int = MOMENTS,
     seed: int = 0,
 ) -> Probe:
-    """Rebuild features after scrambling everything known only after a time; no feature may change.
+    """Rebuild features after scrambling all that became known after a given time; no feature may change.
 
     This covers all later events, and all columns of rows that are not in the contract, such as the label. The
     time when an event was known comes from the contract, not from the feature code. Kaufman et al. (2012),
@@ -186,7 +186,7 @@ def windows_do_not_overlap(decision_at: Ints, label_known: Ints, windows: Tempor
 def _scrambled(
     frame: pd.DataFrame, event: Event, moment: int, generator: np.random.Generator
 ) -> pd.DataFrame:
-    """Delay the events known after a time further, and shuffle their other values among them."""
+    """Delay events that became known after a given time, and shuffle their other values among them."""
     later = np.flatnonzero(known_at(event, frame) > moment)
     columns = {}
     for name in frame:

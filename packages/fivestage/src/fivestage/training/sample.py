@@ -55,7 +55,7 @@ def training_sample(
         All rows as models see them: rows x features, float64, with labels and keys in the same order.
 
     Raises:
-        UserError: when the contract leaves what is no feature out of monitoring.
+        UserError: if `monitoring.unwatched` in the contract names something that is not a feature.
     """
     contract.require_unwatched(features.columns)
     categories = learn_categories(features.iloc[windows.train])
