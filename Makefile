@@ -75,7 +75,7 @@ clean:
 
 
 $(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml $(wildcard $(LIBRARY)/src/fivestage/*/*.c) | $(BIN)/uv
-	@echo "Installing the packages of the commands into .venv; this happens once and takes about 1 GB of disk."
+	@echo "Installing the packages that the commands need into .venv (once, about 1 GB of disk)."
 	@date +%s > .venv/began
 	@$(call install,$<)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable $(LIBRARY)
@@ -84,7 +84,7 @@ $(INSTALLED): requirements-run.lock $(LIBRARY)/pyproject.toml $(wildcard $(LIBRA
 	@touch $@
 
 $(DEVELOPMENT): requirements.lock | $(INSTALLED)
-	@echo "Installing the development packages into .venv; this happens once."
+	@echo "Installing the development packages into .venv (once)."
 	@$(call install,$<)
 	@touch $@
 

@@ -15,7 +15,7 @@ BUILD := $(if $(PIP_FIND_LINKS),$(if $(filter Linux,$(shell uname)),+cpu))
 setup-distributed: $(DISTRIBUTED_INSTALLED)
 
 $(DISTRIBUTED_INSTALLED): requirements-run.lock $(wildcard $(DISTRIBUTED)/requirements*.lock) $(DISTRIBUTED)/pyproject.toml | $(INSTALLED)
-	@echo "Installing torch and its dependencies into $(DISTRIBUTED)/.venv; this happens once and takes some GB of disk."
+	@echo "Installing torch and its dependencies into $(DISTRIBUTED)/.venv (once, some GB of disk)."
 	@$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python $(DISTRIBUTED)/.venv
 	@$(call install-distributed,--require-hashes -r .venv/bootstrap.txt)
 	@$(call install-distributed,--require-hashes -r requirements-run.lock -r $(DISTRIBUTED)/requirements.lock \
