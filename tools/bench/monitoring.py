@@ -213,7 +213,7 @@ def real_rows(contract: Contract) -> Table:
         PROBLEM.load(contract), contract, VAR / "bench" / "quarantine", "bench"
     )
     features = build_features(PROBLEM.features, rows, event_tables.events, event_tables.reference)
-    categories = learn_categories(features)
+    categories = learn_categories(features, np.arange(len(features)))
     numbers, label, day = feature_matrix(features, categories), labels_of(rows, contract), decision_day(rows)
     first = day < middle_of(day)
     learn = a_few_trees(trainer_of(contract))

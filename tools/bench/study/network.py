@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fivestage.common.columns import Floats, Strings
-from fivestage.features.stores import OfflineFeatureStore
+from fivestage.features.definitions import columns_of
+from fivestage.features.stores import AdditiveEvent, OfflineFeatureStore
 from fivestage.training.estimators import fit_classifier
 from problem import PROBLEM
 from problem.features import SETS
@@ -66,7 +67,7 @@ def two_legs(given: Studied, graph: Graph, origins: list[str]) -> Floats:
 
     That is two legs of breadth-first search, out and back: share and mean minutes over some hours.
     """
-    past = PROBLEM.features.offline_store(given.event_tables.events, given.event_tables.reference)
+    past = _fared(given)
     at = given.rows["decision_at"].to_numpy(dtype=np.int64) // STEP * STEP
     moments = np.unique(at)
     place = np.searchsorted(moments, at)
@@ -79,6 +80,17 @@ def two_legs(given: Studied, graph: Graph, origins: list[str]) -> Floats:
             found[here, 2 * number] = share[place[here]]
             found[here, 2 * number + 1] = mean[place[here]]
     return found
+
+
+def _fared(given: Studied) -> OfflineFeatureStore:
+    """What the destinations' features count, by destination and once more by route."""
+    tables, found = given.event_tables, []
+    for kind, frame in tables.events.items():
+        for event in PROBLEM.features.events[kind](columns_of(frame), tables.reference):
+            if isinstance(event, AdditiveEvent) and event.log == "ended/dest":
+                route = (columns_of(frame)["origin"], event.key)
+                found += [event, AdditiveEvent("ended/route", route, event.at, event.values)]
+    return OfflineFeatureStore.of(found)
 
 
 def _others(past: OfflineFeatureStore, graph: Graph, origin: str, moments: Any, hours: int) -> Floats:

@@ -38,7 +38,7 @@ def problem(rows: int = 800, seed: int = 0) -> tuple[Floats, Ints]:
 
 def test_text_is_numbered_by_how_frequent_it_is() -> None:
     seen = pd.DataFrame({"text": ["b", "a", "a", None, "c", "c", "c"], "number": np.arange(7.0)})
-    assert learn_categories(seen) == {"text": {"c": 0.0, "a": 1.0, "b": 2.0}}
+    assert learn_categories(seen, np.arange(7)) == {"text": {"c": 0.0, "a": 1.0, "b": 2.0}}
 
 
 def test_what_training_never_saw_is_missing() -> None:

@@ -126,7 +126,7 @@ def test_absence_that_is_the_label_is_found(present: Any, made: Prepared) -> Non
 
 
 def shuffled(made: Prepared, learn: Learn) -> Probe:
-    numbers = feature_matrix(made.features, learn_categories(made.features.iloc[made.windows.train]))
+    numbers = feature_matrix(made.features, learn_categories(made.features, made.windows.train))
     return shuffled_labels_give_chance(
         learn, numbers, label_of(made), made.windows, measure_of(made.contract)
     )

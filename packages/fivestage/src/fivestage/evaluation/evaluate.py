@@ -92,7 +92,7 @@ def evaluate_window(
     label, day, costs = labels_of(rows, contract), decision_day(rows), contract.costs
     decision = artifact.decide(forecast)
     slices = slices_of(rows, forecast, decision, contract)
-    month = pd.to_datetime(rows["decision_at"], unit="s").dt.strftime("%Y-%m").to_numpy()
+    month = rows["decision_at"].to_numpy().astype("datetime64[s]").astype("datetime64[M]")
     by_month = by_slice(month, label, forecast, day, costs, decision=decision)
     slices["month"] = dict(sorted(by_month.items()))  # chronological, not by number of rows
     cost_model, task = cost_model_of(costs), evaluation_of(contract)

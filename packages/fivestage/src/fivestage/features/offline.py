@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from fivestage.common.columns import Floats, Strings
+from fivestage.common.columns import Floats, Ints, Strings
 from fivestage.features.checked_view import CheckedRow, CheckedView, for_whole_columns
 from fivestage.features.definitions import FeatureDefinitions, Features, Reference, columns_of
 from fivestage.features.encoder import encode, matrix
@@ -72,16 +72,19 @@ def names_by_set(
     return {name: tuple(definitions.compute([name], row, at, empty, reference)) for name in definitions.sets}
 
 
-def learn_categories(features: pd.DataFrame) -> Categories:
+def learn_categories(features: pd.DataFrame, rows: Ints) -> Categories:
     """Number the values of each text feature, the most frequent first.
 
     Args:
-        features: rows x features to learn from, text as text.
+        features: rows x features, text as text.
+        rows: positions of those to learn from.
 
     Returns:
         For each text feature, the code of each value, from 0.
     """
-    return {str(name): _by_frequency(values) for name, values in features.items() if is_text(values)}
+    return {
+        str(name): _by_frequency(values.iloc[rows]) for name, values in features.items() if is_text(values)
+    }
 
 
 def _by_frequency(values: pd.Series) -> dict[str, float]:

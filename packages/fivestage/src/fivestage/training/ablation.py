@@ -30,7 +30,7 @@ def ablation(
     """
     label = labels_of(rows, contract)
     day = decision_day(rows)[windows.after]
-    numbers = feature_matrix(features, learn_categories(features.iloc[windows.train]))
+    numbers = feature_matrix(features, learn_categories(features, windows.train))
     steps = [list(sets)[: number + 1] for number in range(len(sets) - 1)]
     trainer = trainer_of(contract)
 

@@ -58,7 +58,7 @@ def training_sample(
         UserError: if `monitoring.unwatched` in the contract names something that is not a feature.
     """
     contract.require_unwatched(features.columns)
-    categories = learn_categories(features.iloc[windows.train])
+    categories = learn_categories(features, windows.train)
     return TrainingSample(
         features=feature_matrix(features, categories),
         names=tuple(str(name) for name in features),
@@ -71,5 +71,5 @@ def training_sample(
 
 def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """What the historical-rate lookup groups by: the contract's slices and the hour of the day."""
-    hour = (rows[contract.decision.time_column] // HOUR % 24).astype(str)
+    hour = rows[contract.decision.time_column] // HOUR % 24
     return rows[list(contract.slices)].astype(str).fillna("").assign(hour=hour)

@@ -77,7 +77,7 @@ class VersionEvaluation:
             )
         forecast = artifact_forecast(artifact, test)
         sets = names_by_set(problem.features, rows, event_tables.reference)
-        text = learn_categories(features.iloc[windows.train])
+        text = learn_categories(features, windows.train)
         candidates = problem.candidates(len(windows.train), tuple(text))
         lines = ablation(features, sets, rows, windows, estimator_of(candidates, selection), contract)
         evaluation = evaluate_window(artifact, rows.iloc[after], forecast, contract)
