@@ -1,5 +1,6 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -196,5 +197,5 @@ def test_a_stage_says_how_many_are_left_and_how_long_it_took(capsys: pytest.Capt
         pass
     before, after = capsys.readouterr().out.splitlines()
     assert before == "data (2 of 5): raw tables"
-    assert after == "  data took 0.0 s"
+    assert re.fullmatch(r"  data took \d+\.\d s", after)  # a busy machine takes its time for nothing, too
     assert watch.seconds.keys() == {"data"}

@@ -144,7 +144,7 @@ def running(
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=300) as client:
             yield Running(client, app.state.service, url, server)
     finally:
         server.should_exit = True

@@ -218,7 +218,7 @@ def test_large_batches_meanwhile_see_the_same_history(live: Running, traffic: Tr
     before = live.client.post("/predict", json=rows).json()["predictions"]
     answers = []
     asking = threading.Thread(
-        target=lambda: answers.append(httpx.post(f"{live.url}/predict", json=rows, timeout=60).json())
+        target=lambda: answers.append(httpx.post(f"{live.url}/predict", json=rows, timeout=300).json())
     )
     asking.start()
     post_events(live.client, traffic.events)
@@ -245,7 +245,7 @@ def test_what_waits_for_the_thread_is_bounded(
         statuses: list[int] = []
 
         def ask() -> None:
-            answer = httpx.post(f"{service.url}/predict?explain=true", json=traffic.request(0), timeout=60)
+            answer = httpx.post(f"{service.url}/predict?explain=true", json=traffic.request(0), timeout=300)
             statuses.append(answer.status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(5)]

@@ -108,7 +108,7 @@ def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, 
     lost: list[str] = []
 
     def forever() -> None:
-        with httpx.Client(base_url=url(settings), timeout=60) as client:
+        with httpx.Client(base_url=url(settings), timeout=300) as client:
             while True:
                 try:
                     statuses.append(client.post("/predict", json=traffic.request(0)).status_code)

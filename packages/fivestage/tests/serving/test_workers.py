@@ -61,14 +61,14 @@ def started(folder: Path, artifact: Artifact, **more: Any) -> Iterator[tuple[Set
 def ask(settings: Settings, traffic: Traffic, times: int) -> list[str]:
     """Each on a connection of its own, so that the kernel spreads them."""
     answers = [
-        httpx.post(f"{url(settings)}/predict", json=traffic.request(0), timeout=60) for _ in range(times)
+        httpx.post(f"{url(settings)}/predict", json=traffic.request(0), timeout=300) for _ in range(times)
     ]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.json()["request_id"] for answer in answers]
 
 
 def metrics(settings: Settings) -> str:
-    return httpx.get(f"{url(settings)}/metrics", timeout=60).text
+    return httpx.get(f"{url(settings)}/metrics", timeout=300).text
 
 
 def counted(settings: Settings) -> float:
@@ -127,4 +127,4 @@ def test_a_stop_closes_the_port_before_the_workers_end() -> None:
     with mock.patch("signal.signal"):
         Workers(config, [listener]).terminate_all()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=60)
+        socket.create_connection(address, timeout=300)
