@@ -12,4 +12,4 @@ def test_the_model_waits_for_the_data_alone_and_the_evaluation_for_the_probes_to
     assert waits["train_model"] == {"ingest", "featurise"}
     assert waits["evaluate_challenger"] == {"ingest", "featurise", "train_model", "probe"}
     assert waits["promote_challenger"] == {"train_model", "evaluate_challenger"}
-    assert training.invocations["train_model"].parameters["kept"] == kept
+    assert training.invocations["train_model"].parameters["settings_of"] == kept
