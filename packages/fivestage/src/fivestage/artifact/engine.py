@@ -32,9 +32,7 @@ MANY_STALE = 500  # the same if the history has changed, as it must first be pac
 REASONS = 5  # features listed in an explanation
 RECENT = 1000  # events; the earliest of these counts as the present, so that one wrong date has no effect
 LATE_HOURS = 7 * 24  # requests may arrive a week late
-GAP_HOURS = (
-    24  # hours since the last event (at least a tenth of the lookback) from which rows lack recent ones
-)
+GAP_HOURS = 24  # after the last event (a tenth of the lookback, if longer), rows lack recent events
 
 
 class Engine:
