@@ -140,7 +140,7 @@ def synthetic_flights(seed: int = 7, flights: int = 900) -> SyntheticFlights:
     return SyntheticFlights(rows, departure - 2 * HOUR, label, events)
 
 
-def made_artifact(flights: SyntheticFlights, contract: Contract, seed: int = 0) -> Artifact:
+def synthetic_artifact(flights: SyntheticFlights, contract: Contract, seed: int = 0) -> Artifact:
     past = PROBLEM.features.offline_store(flights.events, REFERENCE)
     rows = columns_of(flights.rows)
     sets = tuple(SETS)
@@ -224,4 +224,4 @@ def flights() -> SyntheticFlights:
 
 @pytest.fixture(scope="session")
 def artifact(flights: SyntheticFlights, contract: Contract) -> Artifact:
-    return made_artifact(flights, contract)
+    return synthetic_artifact(flights, contract)

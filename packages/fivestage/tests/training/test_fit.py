@@ -27,13 +27,13 @@ def scorer_of(model: Estimator, calibration: Calibration) -> Scorer:
 
 
 def problem(rows: int = 800, seed: int = 0) -> tuple[Floats, Ints]:
-    """Features of which the first tells, the second tells by its absence, and the third is noise."""
+    """Draw a label that depends on the first feature and on the absence of the second; the third is noise."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(rows, 3))
-    gone = random.random(rows) < 0.3
-    features[gone, 1] = np.nan
-    chance = 1 / (1 + np.exp(-(2 * features[:, 0] + 1.5 * gone - 1)))
-    return features, (random.random(rows) < chance).astype(np.int64)
+    absent = random.random(rows) < 0.3
+    features[absent, 1] = np.nan
+    probability = 1 / (1 + np.exp(-(2 * features[:, 0] + 1.5 * absent - 1)))
+    return features, (random.random(rows) < probability).astype(np.int64)
 
 
 def test_text_is_numbered_by_how_frequent_it_is() -> None:
@@ -42,8 +42,8 @@ def test_text_is_numbered_by_how_frequent_it_is() -> None:
 
 
 def test_what_training_never_saw_is_missing() -> None:
-    asked = pd.DataFrame({"number": [5.0, np.nan], "text": ["new", "b"]})
-    found = feature_matrix(asked, {"text": {"a": 0.0, "b": 1.0}})
+    rows_to_score = pd.DataFrame({"number": [5.0, np.nan], "text": ["new", "b"]})
+    found = feature_matrix(rows_to_score, {"text": {"a": 0.0, "b": 1.0}})
     assert np.array_equal(found, [[5, np.nan], [np.nan, 1]], equal_nan=True)
 
 
@@ -90,13 +90,13 @@ def test_converted_trees_answer_as_scikit_learns_do(seed: int, missing: float, s
     features, label = problem(400, seed)
     random = np.random.default_rng(seed)
     trees = fit_classifier(SMALL, features, label)
-    asked = np.vstack([features, random.normal(scale=5, size=(200, 3)), np.full((1, 3), np.nan)])
-    asked[random.random(asked.shape) < missing] = np.nan
+    rows_to_score = np.vstack([features, random.normal(scale=5, size=(200, 3)), np.full((1, 3), np.nan)])
+    rows_to_score[random.random(rows_to_score.shape) < missing] = np.nan
     calibration = Calibration(slope)
-    expected = calibration.forecast(trees.decision_function(asked))
+    expected = calibration.forecast(trees.decision_function(rows_to_score))
     converted = scorer_of(trees, calibration)
-    assert np.abs(converted.forecast(asked) - expected).max() < 1e-9
-    assert converted.forecast_one(asked[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
+    assert np.abs(converted.forecast(rows_to_score) - expected).max() < 1e-9
+    assert converted.forecast_one(rows_to_score[0].tolist()) == pytest.approx(expected[0], abs=1e-9)
 
 
 def test_a_missing_value_is_no_zero() -> None:
@@ -107,7 +107,7 @@ def test_a_missing_value_is_no_zero() -> None:
 
 
 def test_a_column_without_a_value_so_far_is_no_hindrance() -> None:
-    """As one that is recorded from some year on; no tree splits by it, whatever it will be."""
+    """A column may be recorded only from some year on; no tree splits on it, whatever its later values."""
     features = np.random.default_rng(0).normal(size=(400, 2))
     features[:, 1] = np.nan
     label = (features[:, 0] > 0).astype(np.int64)
@@ -132,7 +132,7 @@ def test_a_few_trees_learn_only_the_rows_they_are_given() -> None:
 
 
 def test_lightgbm_takes_for_zero_what_it_rounds_to_it() -> None:
-    """A split between negative numbers and zero is at the end of what LightGBM takes for zero."""
+    """A split between negative numbers and zero lies at -1e-35, which LightGBM itself rounds to zero."""
     library: Any = pytest.importorskip("lightgbm")
     model = library.LGBMRegressor(n_estimators=3, num_leaves=3, min_child_samples=5, verbose=-1)
     features = np.repeat([-1.0, 0.0, 1.0], 60)[:, None]

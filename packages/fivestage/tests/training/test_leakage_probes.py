@@ -1,4 +1,4 @@
-"""Each probe passes on the data as they are, and fires on a leak planted in them."""
+"""Each probe passes on sound data, and fails if a leak is planted in them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -133,7 +133,7 @@ def shuffled(made: Prepared, learn: Learn) -> Probe:
 
 
 def encoding(made: Prepared, *, honest: bool) -> Learn:
-    """Predicts the rate of a customer's rows in a week, of those to learn from or of all."""
+    """Predict the mean label of a customer's week, from the training rows only or from all rows."""
     week = (made.rows["decision_at"] // (7 * 24 * HOUR)).astype(str)
     group, _ = pd.factorize(made.rows["customer"] + week)
 
