@@ -1,4 +1,4 @@
-"""The engine with the flights' features: old events are forgotten, streamed features equal those of training."""
+"""The engine with the flights' features: it forgets old events, and its features equal those of training."""
 
 from dataclasses import replace
 

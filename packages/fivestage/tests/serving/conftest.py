@@ -1,4 +1,4 @@
-"""An application of the library's parts on small synthetic problems, on a real port."""
+"""Services of small synthetic problems on real ports, and the requests and events to send to them."""
 
 import os
 import socket
@@ -42,13 +42,13 @@ from tests.synthetic import (
 )
 
 DAY, HOUR = 86_400, 3600
-NOW = int(pd.Timestamp(AS_OF, tz="UTC").timestamp())  # when the synthetic models were made
-SHOWN = 500  # rows from that moment on
+NOW = int(pd.Timestamp(AS_OF, tz="UTC").timestamp())  # the time as of which the models are trained
+TRAFFIC_ROWS = 500  # requests from that time on
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Rows from the time of the models on, and what becomes known."""
+    """Rows decided after the models were trained, and the events that become known."""
 
     task: str
     table: pd.DataFrame
@@ -85,11 +85,11 @@ def traffic_of(task: str) -> Traffic:
     for kind, frame in one.event_tables.events.items():
         known = one.contract.events[kind].known_at(dict(frame.items()))  # type: ignore[arg-type]
         events[kind] = frame[(known > NOW - DAY) & (known <= NOW + 20 * DAY)]
-    return Traffic(task, one.rows.iloc[first : first + SHOWN], events)
+    return Traffic(task, one.rows.iloc[first : first + TRAFFIC_ROWS], events)
 
 
 def messages(events: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    """Events as a client sends them."""
+    """Return events as a client sends them."""
     return [
         {"kind": kind, **request_of({str(name): value for name, value in row.items()})}
         for kind, frame in events.items()
@@ -102,7 +102,7 @@ def first_events(traffic: Traffic, kind: str, count: int) -> list[dict[str, Any]
 
 
 def offline(artifact: Artifact, traffic: Traffic) -> Floats:
-    """What evaluation gives for every row of the traffic."""
+    """Return the forecasts that evaluation computes for every row of the traffic."""
     past = FEATURES.offline_store(prepared(traffic.task).event_tables.events, artifact.reference)
     columns = synthetic_problem(traffic.task).contract.columns
     rows = {name: traffic.table[name].to_numpy().tolist() for name in columns}
@@ -121,7 +121,7 @@ def deploy(artifact: Artifact, folder: Path, version: str) -> Deployed:
 
 @dataclass(frozen=True)
 class Running:
-    """A service on a port of its own, in a thread of this process."""
+    """A service on its own port, in a thread of this process."""
 
     client: httpx.Client
     service: PredictionService
@@ -133,7 +133,7 @@ class Running:
 def running(
     settings: Settings, app: Any = None, problem: Problem | None = None, **options: Any
 ) -> Iterator[Running]:
-    """An application served as `python -m serving` does, or, by options, otherwise."""
+    """Serve an application as `python -m serving` does, except for the given options of uvicorn."""
     app = app or create_app(problem or synthetic_problem("binary"), settings)
     server = uvicorn.Server(uvicorn.Config(app, **(uvicorn_options(settings) | options)))
     listener = socket.create_server(("127.0.0.1", 0))
@@ -202,7 +202,7 @@ def live(deployed: Deployed) -> Iterator[Running]:
 
 @pytest.fixture
 def synthetic_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`local_process.start` starts the service of the synthetic problem, in place of the project's."""
+    """Make `local_process.start` start the synthetic problem's service instead of the project's."""
     program = Path(__file__).with_name("synthetic_service.py")
     paths = [str(program.parents[2]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))

@@ -32,110 +32,110 @@ Events = Mapping[str, pd.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def made() -> Prepared:
+def data() -> Prepared:
     return prepared("binary")
 
 
-def builder(made: Prepared, definitions: FeatureDefinitions = FEATURES) -> Build:
+def builder(data: Prepared, definitions: FeatureDefinitions = FEATURES) -> Build:
     """The features as the pipeline builds them."""
-    return lambda rows, events: build_features(definitions, rows, events, made.event_tables.reference)
+    return lambda rows, events: build_features(definitions, rows, events, data.event_tables.reference)
 
 
-def look_ahead(made: Prepared, build: Build) -> Probe:
+def look_ahead(data: Prepared, build: Build) -> Probe:
     lookback = FEATURES.lookback_seconds
-    return future_is_unseen(build, made.rows, made.event_tables.events, made.contract, lookback, moments=3)
+    return future_is_unseen(build, data.rows, data.event_tables.events, data.contract, lookback, moments=3)
 
 
-def test_no_feature_sees_the_future(made: Prepared) -> None:
-    probe = look_ahead(made, builder(made))
+def test_no_feature_sees_the_future(data: Prepared) -> None:
+    probe = look_ahead(data, builder(data))
     assert probe.passed
     assert probe.sentence.startswith("no feature of ")
     assert "of 0 rows" not in probe.sentence
 
 
-def test_where_rows_are_days_apart_some_are_looked_at(made: Prepared) -> None:
-    sparse = replace(made, rows=made.rows.drop_duplicates("decision_at").iloc[::200])
-    probe = look_ahead(sparse, builder(made))
+def test_where_rows_are_days_apart_some_are_looked_at(data: Prepared) -> None:
+    sparse = replace(data, rows=data.rows.drop_duplicates("decision_at").iloc[::200])
+    probe = look_ahead(sparse, builder(data))
     assert probe.sentence.startswith("no feature of 3 rows ")
 
 
-def test_a_value_of_the_hour_that_is_not_over_is_found(made: Prepared) -> None:
+def test_a_value_of_the_hour_that_is_not_over_is_found(data: Prepared) -> None:
     def build(rows: pd.DataFrame, events: Events) -> pd.DataFrame:
         early = events["traffic"].assign(hour=events["traffic"]["hour"] - HOUR)
-        return builder(made)(rows, {**events, "traffic": early})
+        return builder(data)(rows, {**events, "traffic": early})
 
-    probe = look_ahead(made, build)
+    probe = look_ahead(data, build)
     assert not probe.passed
     assert probe.sentence == "traffic changed when everything after the decision was scrambled"
 
 
-def test_outcomes_counted_when_they_were_due_are_found(made: Prepared) -> None:
+def test_outcomes_counted_when_they_were_due_are_found(data: Prepared) -> None:
     def counted_when_due(event: Row, reference: Reference) -> list[LoggedEvent]:
         return delivery_events({**event, "ended_at": event["ended_at"] - 6 * HOUR}, reference)
 
     early = replace(FEATURES, events={**FEATURES.events, "delivery": counted_when_due})
-    probe = look_ahead(made, builder(made, early))
+    probe = look_ahead(data, builder(data, early))
     assert not probe.passed
     assert "late_14d" in probe.sentence
     assert "traffic" not in probe.sentence
 
 
-def test_a_feature_taken_from_the_label_is_found_by_scrambling(made: Prepared) -> None:
+def test_a_feature_taken_from_the_label_is_found_by_scrambling(data: Prepared) -> None:
     def build(rows: pd.DataFrame, events: Events) -> pd.DataFrame:
-        return builder(made)(rows, events).assign(hint=rows[made.contract.label.name])
+        return builder(data)(rows, events).assign(hint=rows[data.contract.label.name])
 
-    probe = look_ahead(made, build)
+    probe = look_ahead(data, build)
     assert not probe.passed
     assert probe.sentence == "hint changed when everything after the decision was scrambled"
 
 
-def rebuilt(made: Prepared, **planted: Any) -> Probe:
-    features = made.features.assign(**planted)
-    return target_is_not_rebuilt(features, label_of(made), measure_of(made.contract))
+def rebuilt(data: Prepared, **planted: Any) -> Probe:
+    features = data.features.assign(**planted)
+    return target_is_not_rebuilt(features, label_of(data), measure_of(data.contract))
 
 
-def label_of(made: Prepared) -> Ints:
-    label: Ints = made.rows[made.contract.label.name].to_numpy()
+def label_of(data: Prepared) -> Ints:
+    label: Ints = data.rows[data.contract.label.name].to_numpy()
     return label
 
 
-def test_no_feature_is_the_target(made: Prepared) -> None:
-    assert rebuilt(made).passed
+def test_no_feature_is_the_target(data: Prepared) -> None:
+    assert rebuilt(data).passed
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_a_copy_of_the_label_is_found_either_way_up(sign: float, made: Prepared) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.3, len(made.rows))
-    probe = rebuilt(made, copy=sign * label_of(made) + noise)
+def test_a_copy_of_the_label_is_found_either_way_up(sign: float, data: Prepared) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, len(data.rows))
+    probe = rebuilt(data, copy=sign * label_of(data) + noise)
     assert not probe.passed
     assert "single feature, copy, has ROC-AUC 0.9" in probe.sentence
 
 
-def test_a_copy_of_the_label_in_words_is_found(made: Prepared) -> None:
-    probe = rebuilt(made, word=np.where(label_of(made) == 1, "bad", "good"))
+def test_a_copy_of_the_label_in_words_is_found(data: Prepared) -> None:
+    probe = rebuilt(data, word=np.where(label_of(data) == 1, "bad", "good"))
     assert not probe.passed
     assert "word, has ROC-AUC 1.000" in probe.sentence
 
 
 @pytest.mark.parametrize("present", [1.0, "van 3"])
-def test_absence_that_is_the_label_is_found(present: Any, made: Prepared) -> None:
-    van = pd.Series(present, index=made.rows.index).where(label_of(made) == 0)
-    probe = rebuilt(made, van=van)
+def test_absence_that_is_the_label_is_found(present: Any, data: Prepared) -> None:
+    van = pd.Series(present, index=data.rows.index).where(label_of(data) == 0)
+    probe = rebuilt(data, van=van)
     assert not probe.passed
     assert "van missing, has ROC-AUC 1.000" in probe.sentence
 
 
-def shuffled(made: Prepared, learn: Learn) -> Probe:
-    numbers = feature_matrix(made.features, learn_categories(made.features, made.windows.train))
+def shuffled(data: Prepared, learn: Learn) -> Probe:
+    numbers = feature_matrix(data.features, learn_categories(data.features, data.windows.train))
     return shuffled_labels_give_chance(
-        learn, numbers, label_of(made), made.windows, measure_of(made.contract)
+        learn, numbers, label_of(data), data.windows, measure_of(data.contract)
     )
 
 
-def encoding(made: Prepared, *, honest: bool) -> Learn:
+def encoding(data: Prepared, *, honest: bool) -> Learn:
     """Predict the mean label of a customer's week, from the training rows only or from all rows."""
-    week = (made.rows["decision_at"] // (7 * 24 * HOUR)).astype(str)
-    group, _ = pd.factorize(made.rows["customer"] + week)
+    week = (data.rows["decision_at"] // (7 * 24 * HOUR)).astype(str)
+    group, _ = pd.factorize(data.rows["customer"] + week)
 
     def learn(features: Floats, label: Ints, train: Ints, rows: Ints) -> Floats:
         used = train if honest else np.arange(len(features))
@@ -146,8 +146,8 @@ def encoding(made: Prepared, *, honest: bool) -> Learn:
     return learn
 
 
-def test_a_training_of_sound_data_passes_each_probe(made: Prepared) -> None:
-    found = data_probes(made.contract, made.rows, made.features, made.windows)
+def test_a_training_of_sound_data_passes_each_probe(data: Prepared) -> None:
+    found = data_probes(data.contract, data.rows, data.features, data.windows)
     assert [one.name for one in found if one.passed] == [
         "target is not rebuilt",
         "shuffled labels give chance",
@@ -155,18 +155,18 @@ def test_a_training_of_sound_data_passes_each_probe(made: Prepared) -> None:
     ]
 
 
-def test_trees_find_nothing_in_shuffled_labels(made: Prepared) -> None:
-    assert shuffled(made, a_few_trees(trainer_of(made.contract))).passed
+def test_trees_find_nothing_in_shuffled_labels(data: Prepared) -> None:
+    assert shuffled(data, a_few_trees(trainer_of(data.contract))).passed
 
 
-def test_a_target_encoding_learnt_on_all_rows_is_found(made: Prepared) -> None:
-    assert shuffled(made, encoding(made, honest=True)).passed
-    assert not shuffled(made, encoding(made, honest=False)).passed
+def test_a_target_encoding_learnt_on_all_rows_is_found(data: Prepared) -> None:
+    assert shuffled(data, encoding(data, honest=True)).passed
+    assert not shuffled(data, encoding(data, honest=False)).passed
 
 
-def test_windows_that_overlap_are_found(made: Prepared) -> None:
-    at, known = (made.rows[name].to_numpy() for name in ("decision_at", "known_at"))
-    windows = made.windows
+def test_windows_that_overlap_are_found(data: Prepared) -> None:
+    at, known = (data.rows[name].to_numpy() for name in ("decision_at", "known_at"))
+    windows = data.windows
     assert windows_do_not_overlap(at, known, windows).passed
     fold = windows.folds[0]
     everything = np.arange(len(at))
@@ -179,9 +179,9 @@ def test_windows_that_overlap_are_found(made: Prepared) -> None:
         assert not windows_do_not_overlap(at, known, spoilt).passed
 
 
-def test_a_cut_that_forgets_when_labels_are_known_is_found(made: Prepared) -> None:
-    at, known = (made.rows[name].to_numpy() for name in ("decision_at", "known_at"))
-    careless = cut(at, at, made.contract.split, made.windows.as_of)
+def test_a_cut_that_forgets_when_labels_are_known_is_found(data: Prepared) -> None:
+    at, known = (data.rows[name].to_numpy() for name in ("decision_at", "known_at"))
+    careless = cut(at, at, data.contract.split, data.windows.as_of)
     probe = windows_do_not_overlap(at, known, careless)
     assert not probe.passed
     assert "gap between windows is -" in probe.sentence

@@ -22,10 +22,10 @@ from fivestage.training.side_by_side import side_by_side
 from fivestage.training.task_trainer import a_few_trees, trainer_of
 
 Build = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], pd.DataFrame]
-Learn = Callable[[Any, Any, Ints, Ints], Floats]  # features, labels, rows to learn, rows to predict
+Learn = Callable[[Any, Any, Ints, Ints], Floats]  # features, labels, rows to train on, rows to predict
 
-PROBED_ROWS = 25_000  # from which areas and correlations are known to 0.02 (4 standard errors)
-MOMENTS = 8  # at which the future is scrambled
+PROBED_ROWS = 25_000  # enough to measure areas and correlations to within 0.02 (4 standard errors)
+MOMENTS = 8  # times after which the future is scrambled
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class LeakageProbes:
 def data_probes(
     contract: Contract, rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit
 ) -> tuple[Probe, ...]:
-    """Whether a feature tells too much, trees learn shuffled labels, or labels were known too late."""
+    """Run the probes of the data: for features that are too strong, leaking labels, overlapping windows."""
     label, measure = labels_of(rows, contract), measure_of(contract)
     trees, categories = a_few_trees(trainer_of(contract)), learn_categories(features, windows.train)
     spread = windows.train[:: math.ceil(len(windows.train) / PROBED_ROWS)]
@@ -83,8 +83,8 @@ def data_probes(
 
     def learn(features: pd.DataFrame, label: Any, train: Ints, rows: Ints) -> Floats:
         used = np.concatenate([train, rows])
-        places = np.split(np.arange(len(used)), [len(train)])
-        return trees(feature_matrix(features.iloc[used], categories), label[used], *places)
+        train_and_rows = np.split(np.arange(len(used)), [len(train)])
+        return trees(feature_matrix(features.iloc[used], categories), label[used], *train_and_rows)
 
     probes: list[Callable[[], Probe]] = [
         lambda: target_is_not_rebuilt(features.iloc[spread], label[spread], measure),
