@@ -70,7 +70,7 @@ def write(texts: dict[str, str], folder: Path = K8S) -> None:
 
 
 def require_current(texts: dict[str, str], folder: Path = K8S) -> None:
-    """Raise if the manifests do not have these patches."""
+    """Raise if the manifests differ from these patches."""
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -11,7 +11,7 @@ from fivestage.contract.contract import Contract
 
 CORE = 1000  # millicores, the most that one process can use
 MAX_REPLICAS, MAX_SPARE = 1000, 100
-MIN_TARGET, MAX_TARGET = 50, 80  # percent of the CPU request; with less, an autoscaler follows noise
+MIN_TARGET, MAX_TARGET = 50, 80  # percent of the CPU request; below that, an autoscaler reacts to noise
 TARGET_STEP = 5  # percent
 
 

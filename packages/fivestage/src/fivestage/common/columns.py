@@ -119,7 +119,7 @@ def length(value: str | Strings | None) -> Value:
 
 
 def fill_empty_columns(features: Floats) -> Floats:
-    """Replace columns that are entirely NaN (rows x features) by zeros, because scikit-learn cannot bin them.
+    """Fill columns (of rows x features) that are entirely NaN with zeros: scikit-learn cannot bin them.
 
     The column is constant, so no tree splits on it.
     """

@@ -95,7 +95,7 @@ def write_between(page: Path, marks: str, text: str) -> None:
 
 
 def put_between(page: str, marks: str, text: str, name: str) -> str:
-    """Replace what stands in a page's text between the comments `<marks>: begin` and `<marks>: end`."""
+    """Replace the part of a page's text between the comments `<marks>: begin` and `<marks>: end`."""
     begin, end = f"<!-- {marks}: begin -->", f"<!-- {marks}: end -->"
     before, opening, rest = page.partition(begin)
     _, closing, after = rest.partition(end)

@@ -18,19 +18,13 @@ def project_root() -> Path:
 ROOT = project_root()
 VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
 DEMO = VAR / "demo"  # state of the demo's service
-PIPELINES_IMAGE = os.environ.get(
-    "FIVESTAGE_IMAGE", "fivestage-pipelines:latest"
-)  # for steps that run in pods
+PIPELINES_IMAGE = os.environ.get("FIVESTAGE_IMAGE", "fivestage-pipelines:latest")  # of steps in pods
 RESULTS = VAR / "results"  # of each stage, for the report
 REPORTS = Path(os.environ.get("FIVESTAGE_REPORTS", ROOT / "reports")).resolve()
-WAREHOUSE = os.environ.get(
-    "FIVESTAGE_WAREHOUSE", str(VAR / "warehouse")
-)  # of partitioned tables; may be a URL
+WAREHOUSE = os.environ.get("FIVESTAGE_WAREHOUSE", str(VAR / "warehouse"))  # partitioned tables; or a URL
 EVIDENTLY_WORKSPACE = os.environ.get("FIVESTAGE_EVIDENTLY", str(VAR / "evidently"))  # a folder, or a URL
 MLFLOW_DATABASE = VAR / "mlflow" / "mlflow.db"
-ZENML_DATABASE = (
-    VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"
-)  # where ZenML's tools expect it
+ZENML_DATABASE = VAR / "zenml" / "local_stores" / "default_zen_store" / "zenml.db"  # as ZenML expects
 
 _QUIET = {
     # No telemetry. MLflow accepts only the value "true".

@@ -135,7 +135,7 @@ Suspicious = Annotated[float, Field(gt=0, lt=1)] | None
 
 
 class Gates(StrictModel):
-    """Limits that a challenger must keep to be promoted."""
+    """Limits that a challenger must meet to be promoted."""
 
     max_row_ms: Positive
     confidence: Annotated[float, Field(gt=0.5, lt=1)]

@@ -13,7 +13,7 @@ SPREADSHEET_EPOCH = 25_569  # 1 January 1970 in spreadsheet days
 ISO_WEEKS = "%G-W%V"  # read as the first day of the week
 QUARTERS = "quarters"  # 2024-Q1, 2024 Q1, 2024Q1, Q1 2024
 YEARS = "years"  # with a fraction: 2024.25
-LATEST_YEAR = 2040  # years of two digits that would be later belong to the previous century
+LATEST_YEAR = 2040  # years of two digits are never read as later than this
 # Common time zone abbreviations that pandas does not know.
 ZONES = {
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",

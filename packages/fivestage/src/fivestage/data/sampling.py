@@ -12,9 +12,7 @@ from fivestage.data.event_tables import ROWS, SMOKE_ROWS, EventTables
 from fivestage.data.partitioned import FEATURES, Stored
 from fivestage.features.problem import Problem
 
-EVALUATION_SHARE = (
-    0.2  # of the sampled rows, at most, for each of the holdout window, the folds and later rows
-)
+EVALUATION_SHARE = 0.2  # of the sample, at most, for each of holdout window, folds and later rows
 SEED = 0
 
 

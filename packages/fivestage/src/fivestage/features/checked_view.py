@@ -1,4 +1,4 @@
-"""The row and the point-in-time view that feature sets receive in training, which explain mistakes."""
+"""The row and the view that feature sets receive in training; they explain mistakes in the feature code."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager

@@ -25,7 +25,7 @@ Frame = Any  # columns by name: a data frame, or a dictionary of lists in the se
 
 TEXT = "OUST"  # kinds of numpy's dtypes
 UNDEFINED = (ArithmeticError, ValueError)  # raised by arithmetic without a result, such as 1 / 0
-SPARE_HOURS = 24  # a logged event may count from up to this long after its event became known
+SPARE_HOURS = 24  # a logged event may take effect up to this long after its event became known
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def columns_of(frame: Frame) -> dict[str, Any]:
 
 
 def _texts(column: Strings) -> Strings:
-    """Replace missing texts, which may be None or NaN, by empty ones."""
+    """Replace missing texts, which may be None or NaN, with empty ones."""
     distinct: tuple[Any, ...] = column.values
     if all(isinstance(one, str) for one in distinct):
         return column

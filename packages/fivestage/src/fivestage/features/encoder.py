@@ -1,4 +1,4 @@
-"""Encode text features as numbers, and stack features to the matrix that a model receives."""
+"""Encode text features as numbers, and stack features into the matrix that a model receives."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ def encode(features: Mapping[str, Value], categories: Mapping[str, Mapping[str, 
 
 
 def matrix(encoded: Mapping[str, Value], names: Sequence[str], rows: int) -> Floats:
-    """Stack encoded columns to rows x features, in the order of `names`; infinite values become NaN."""
+    """Stack encoded columns into rows x features, in the order of `names`; infinite values become NaN."""
     table = np.empty((rows, len(names)))
     if rows <= BLOCK:
         for index, name in enumerate(names):

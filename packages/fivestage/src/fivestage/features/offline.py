@@ -107,7 +107,7 @@ def is_text(values: pd.Series) -> bool:
 
 
 def feature_matrix(features: pd.DataFrame, categories: Categories) -> Floats:
-    """Encode features as numbers, with the same code as the service.
+    """Encode features as numbers, with the encoder that the service uses.
 
     Args:
         features: rows x features, text as text.
