@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option, echo
 
 from fivestage.cli.application import Stopwatch
-from fivestage.cli.library_commands import SERVING, project_application
+from fivestage.cli.library_commands import project_application
+from fivestage.common import settings
 from fivestage.common.errors import UserError
-from fivestage.common.settings import REPORTS, ROOT
 from fivestage.contract.contract import epoch_of
 from problem import PROBLEM
 
@@ -25,6 +25,8 @@ Why = Annotated[str, Option(help="a sentence for the record of releases")]
 Check = Literal["none", "errors", "latency", "distribution"]
 VersionName = Annotated[str, Option("--version", help="in place of the champion")]
 
+SERVING = str(settings.SERVING)  # the folder of the service that `make deploy` starts
+
 app = project_application(PROBLEM, "The commands of this project.")
 
 
@@ -35,7 +37,7 @@ def demo() -> None:
     from fivestage.cli.simulation import clear_demo
 
     finished = FinishedDemo.of(PROBLEM)
-    if finished.is_current(REPORTS / "index.html"):
+    if finished.is_current(settings.REPORTS / "index.html"):
         return
     from pipelines import runs
 
@@ -95,11 +97,10 @@ def evaluate(version: VersionName = "") -> None:
 @app.command()
 def card(version: VersionName = "") -> None:
     """Write a version's model card, and the decisions behind it, to docs/."""
-    from steps.report import trained
+    from steps.report import documents
 
-    documents = report().documents(*trained(version_or_champion(version).version))
-    for name, text in documents.items():
-        path = ROOT / "docs" / name
+    for name, text in documents(version_or_champion(version).version).items():
+        path = settings.ROOT / "docs" / name
         path.write_text(text, encoding="utf-8")
         echo(str(path))
 
@@ -234,13 +235,12 @@ def train_from_scratch(as_of: str) -> "TrainingRun":
 def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
     """Serve a version from a folder of its own, simulate the months after it, and write the report."""
     from fivestage.cli.simulation import simulate_months
-    from fivestage.common.settings import DEMO
     from pipelines import runs
     from steps.report import page_of
 
     try:
-        data, loop = trained.rows_and_events(), retraining_loop(str(DEMO))
-        simulate_months(trained, data, loop, lambda one: runs.deploy(one, str(DEMO)), page_of, watch)
+        data, loop = trained.rows_and_events(), retraining_loop(str(settings.DEMO))
+        simulate_months(trained, data, loop, lambda one: runs.deploy(one, str(settings.DEMO)), page_of, watch)
     finally:  # of a version that its gates have refused too
         write_report(watch)
 

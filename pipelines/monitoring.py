@@ -6,7 +6,7 @@ from typing import Any
 from zenml import pipeline
 from zenml.enums import ExecutionMode
 
-from fivestage.common.settings import DEMO
+from fivestage.common import settings
 from steps.data import featurise, ingest
 from steps.monitor import decide_retraining, monitor_period, notify_teams
 
@@ -30,5 +30,5 @@ def monitoring(
     features = featurise(rows, event_tables)
     monitored = monitor_period(rows, features, folder, start, end, *log_offsets)
     verdict = decide_retraining(monitored, past, trained)
-    if Path(folder) != DEMO:  # a service of the demo tells nobody
+    if Path(folder) != settings.DEMO:  # a service of the demo tells nobody
         notify_teams(monitored, verdict, folder)

@@ -21,7 +21,6 @@ from fivestage.monitoring.retraining import PeriodSummary, RetrainingDecision
 from fivestage.monitoring.retraining_loop import TrainingResult
 from fivestage.registry.versions import Version
 from fivestage.serving.service_settings import Settings
-from fivestage.training.selection import Selection
 from pipelines.deployment import deployment, kubernetes_deployment, rollback
 from pipelines.ingestion import ingestion
 from pipelines.scoring import scoring
@@ -49,7 +48,7 @@ class TrainingRun(TrainingResult):
 
     def leaderboard(self) -> list[str]:
         """Baselines and candidates on the temporal folds, a line each."""
-        return [row.line for row in self.version.load_record(Selection).leaderboard]
+        return [row.line for row in self.version.selection().leaderboard]
 
 
 def ingest(as_of: str) -> bool:

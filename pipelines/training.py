@@ -6,7 +6,7 @@ from zenml import pipeline
 from zenml.config import DockerSettings
 from zenml.enums import ExecutionMode
 
-from fivestage.common.settings import PIPELINES_IMAGE
+from fivestage.common import settings
 from steps.data import in_memory, probe, probe_features
 from steps.model import evaluate_challenger, evaluate_on_test, find_version, promote_challenger, train_model
 from steps.report import report_model
@@ -15,7 +15,7 @@ LAST_DAY = "9999-12-31"  # rows of all days may be drawn, where tables in parts 
 
 IN_PODS: dict[str, Any] = {  # locally without effect
     "docker": DockerSettings(
-        parent_image=PIPELINES_IMAGE,
+        parent_image=settings.PIPELINES_IMAGE,
         skip_build=True,
         allow_download_from_artifact_store=False,  # the image has it, and this would pack up all of that
         allow_download_from_code_repository=False,

@@ -5,20 +5,20 @@ from typing import Annotated, Any
 import pandas as pd
 from zenml import step
 
-from fivestage.common.settings import VAR
+from fivestage.common import settings
 from fivestage.contract.contract import epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport, ingest_tables
 from fivestage.data.partitioned import Stored
 from fivestage.data.sampling import draw_rows
 from fivestage.data.splits import windows_at
-from fivestage.orchestration.caching import DATA_CACHE, MODEL_CACHE
+from fivestage.orchestration import caching
 from fivestage.training.leakage_probes import LeakageProbes
 from problem import PROBLEM
 
-QUARANTINE = VAR / "quarantine"
+QUARANTINE = settings.VAR / "quarantine"
 
 
-@step(cache_policy=DATA_CACHE)
+@step(cache_policy=caching.DATA_CACHE)
 def ingest(
     data: str,
 ) -> tuple[
@@ -36,26 +36,26 @@ def ingest(
     return rows, event_tables, ingested  # spelled out: ZenML reads the outputs off this line
 
 
-@step(cache_policy=DATA_CACHE)
+@step(cache_policy=caching.DATA_CACHE)
 def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.DataFrame, "features"]:
     """What was known of every row at its decision time."""
     return event_tables.features_of(rows, PROBLEM.features)
 
 
-@step(cache_policy=DATA_CACHE)
+@step(cache_policy=caching.DATA_CACHE)
 def store(data: str) -> Annotated[Stored, "stored"]:
     """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
     return Stored.ingest(PROBLEM, QUARANTINE / data[:12], data)
 
 
-@step(cache_policy=DATA_CACHE)
+@step(cache_policy=caching.DATA_CACHE)
 def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
     """The same as `featurise`, some periods at a time; the features lie beside the rows."""
     stored.featurise(PROBLEM)
     return stored
 
 
-@step(cache_policy=DATA_CACHE)
+@step(cache_policy=caching.DATA_CACHE)
 def draw(
     stored: Stored, as_of: str, until: str
 ) -> tuple[
@@ -77,13 +77,13 @@ def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
     return rows, event_tables, featurise(rows, event_tables)
 
 
-@step(cache_policy=MODEL_CACHE)
+@step(cache_policy=caching.MODEL_CACHE)
 def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[LeakageProbes, "probed"]:
     """The leakage probe of the features' code, which is the same as of any day."""
     return LeakageProbes.of_features(PROBLEM, rows, event_tables)
 
 
-@step(cache_policy=MODEL_CACHE)
+@step(cache_policy=caching.MODEL_CACHE)
 def probe(
     rows: pd.DataFrame, features: pd.DataFrame, probed: LeakageProbes, as_of: str
 ) -> Annotated[LeakageProbes, "probes"]:

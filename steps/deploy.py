@@ -4,7 +4,7 @@ from typing import Annotated
 
 from zenml import step
 
-from fivestage.common.settings import ROOT
+from fivestage.common import settings
 from fivestage.data.event_tables import EventTables
 from fivestage.deployment import docker_container as docker
 from fivestage.deployment import local_process as local
@@ -18,7 +18,7 @@ from problem import PROBLEM
 from steps.data import QUARANTINE
 from steps.model import REGISTRY
 
-OVERLAYS = ROOT / "k8s" / "overlays"
+OVERLAYS = settings.ROOT / "k8s" / "overlays"
 
 
 @step(enable_cache=False)

@@ -14,13 +14,13 @@ from fivestage.data.splits import windows_at
 from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.evaluate import answers_of
 from fivestage.evaluation.gates import Gate
-from fivestage.orchestration.caching import GATES_CACHE, MODEL_CACHE
+from fivestage.orchestration import caching
 from fivestage.orchestration.lineage import lineage_of
 from fivestage.registry.versions import ModelRegistry, Version
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.packaging import fit_chosen
 from fivestage.training.sample import training_sample
-from fivestage.training.selection import Selection, select
+from fivestage.training.selection import select
 from fivestage.training.task_trainer import baseline_savings
 from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
@@ -40,7 +40,7 @@ class GateVerdict:
         return all(gate.passed for gate in self.gates)
 
 
-@step(cache_policy=MODEL_CACHE)
+@step(cache_policy=caching.MODEL_CACHE)
 def train_model(
     rows: pd.DataFrame,
     event_tables: EventTables,
@@ -58,7 +58,7 @@ def train_model(
     windows = windows_at(rows, contract.split, epoch_of(as_of))
     sample = training_sample(rows, features, windows, contract)
     candidates = PROBLEM.candidates(len(windows.train), tuple(sample.categories))
-    kept = REGISTRY.find(settings_of).load_record(Selection) if settings_of else None
+    kept = REGISTRY.find(settings_of).selection() if settings_of else None
     lineage = lineage_of(data, contract)
     selection = select(sample, windows, contract, candidates, kept, lineage.code)
     fitted = fit_chosen(sample, windows, selection, contract, candidates)
@@ -67,7 +67,7 @@ def train_model(
     return REGISTRY.register_training(artifact, selection, candidates, rows, windows, started, unchanged)
 
 
-@step(cache_policy=GATES_CACHE)
+@step(cache_policy=caching.GATES_CACHE)
 def evaluate_challenger(
     rows: pd.DataFrame,
     features: pd.DataFrame,
@@ -137,7 +137,7 @@ def gate_lines(verdict: GateVerdict) -> str:
     return "".join(f"{gate.line}\n" for gate in verdict.gates)
 
 
-@step(cache_policy=MODEL_CACHE)
+@step(cache_policy=caching.MODEL_CACHE)
 def evaluate_on_test(
     rows: pd.DataFrame,
     event_tables: EventTables,
@@ -148,5 +148,4 @@ def evaluate_on_test(
     """For the report, on the test window: a version's scores, and what each feature set brings."""
     found, artifact = REGISTRY.open(version, PROBLEM.features)
     windows = windows_at(rows, PROBLEM.contract.split, artifact.as_of)
-    selection = found.load_record(Selection)
-    return VersionEvaluation.of(PROBLEM, artifact, selection, rows, event_tables, features, windows)
+    return VersionEvaluation.of(PROBLEM, artifact, found.selection(), rows, event_tables, features, windows)

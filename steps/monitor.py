@@ -9,9 +9,9 @@ import pandas as pd
 from pydantic import TypeAdapter
 from zenml import step
 
-from fivestage.common.settings import DEMO, VAR
+from fivestage.common import settings
 from fivestage.contract.contract import Contract, day_of
-from fivestage.monitoring.backtest import BacktestData, Comparison, compare_policies
+from fivestage.monitoring.backtest import Comparison, backtest
 from fivestage.monitoring.exposition import expose
 from fivestage.monitoring.notify import Alert, notify
 from fivestage.monitoring.period import MonitoredPeriod, check_period, read_served
@@ -25,7 +25,7 @@ from steps.model import REGISTRY
 from steps.report import page_of
 
 logger = logging.getLogger(__name__)
-METRICS, JOB = VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
+METRICS, JOB = settings.VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
 NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
 
 
@@ -71,8 +71,7 @@ def decide_retraining(
 @step(enable_cache=False)
 def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
     """The year in process under each policy; what is trained is kept by data and code, and found again."""
-    year = BacktestData.of(PROBLEM, rows, features, data)
-    return compare_policies(year, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
+    return backtest(PROBLEM, rows, features, data, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
 
 
 @step(enable_cache=False)
@@ -138,7 +137,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
 
 def _project_of(folder: str) -> str:
     """The name of a service's project in Evidently's workspace: the demo's is its own."""
-    return f"{PROBLEM.contract.name}{', demo' if Path(folder) == DEMO else ''}"
+    return f"{PROBLEM.contract.name}{', demo' if Path(folder) == settings.DEMO else ''}"
 
 
 def _log(monitored: MonitoredPeriod, page: Path, folder: str) -> None:

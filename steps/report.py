@@ -6,8 +6,7 @@ from typing import Annotated
 import pandas as pd
 from zenml import step
 
-from fivestage.artifact.artifact import Artifact
-from fivestage.common.settings import REPORTS
+from fivestage.common import settings
 from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import windows_at
@@ -15,7 +14,6 @@ from fivestage.evaluation.gates import Gate
 from fivestage.registry.versions import Version
 from fivestage.reporting.report import Report
 from fivestage.training.leakage_probes import LeakageProbes
-from fivestage.training.selection import Selection
 from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
 from steps.model import REGISTRY, GateVerdict
@@ -33,19 +31,24 @@ def report_data(
 @step(enable_cache=False)
 def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "model_card"]:
     """Stage 3: the version on the test window, and its model card, which MLflow keeps too."""
-    found = trained(version)
-    card = Report(PROBLEM).save_evaluation(*found, findings)
+    found, artifact = REGISTRY.open(version)
+    card = Report(PROBLEM).save_evaluation(found, artifact, found.selection(), gates_of(found), findings)
     scores = findings.evaluation.scored.scores
-    found[0].annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
+    found.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
     return card
 
 
-def trained(version: str) -> tuple[Version, Artifact, Selection, tuple[Gate, ...]]:
-    """A version, its artifact, how it was selected, and the gates that it passed or not."""
+def documents(version: str) -> dict[str, str]:
+    """A version's model card and the decisions behind it, by file name."""
     found, artifact = REGISTRY.open(version)
-    return found, artifact, found.load_record(Selection), found.load_record(GateVerdict).gates
+    return Report(PROBLEM).documents(found, artifact, found.selection(), gates_of(found))
+
+
+def gates_of(version: Version) -> tuple[Gate, ...]:
+    """What the gates said of a version."""
+    return version.load_record(GateVerdict).gates
 
 
 def page_of(start: int) -> Path:
     """Where Evidently's page of a period lies."""
-    return REPORTS / "drift" / f"{day_of(start)}.html"
+    return settings.REPORTS / "drift" / f"{day_of(start)}.html"

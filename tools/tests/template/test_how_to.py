@@ -20,7 +20,7 @@ COLUMNS = {  # of the examples, in the place of the pages' `amount` and `age`
 }
 BLOCK = re.compile(r"(?ms)^( *)```python\n(.*?)^ *```")
 LAST_CANDIDATE = "    }\n    if rows >= LARGE:"
-GATES = "@step(cache_policy=GATES_CACHE"
+GATES = "@step(cache_policy=caching.GATES_CACHE"
 IMPORTS = re.compile(r"(?:(?:(?:from|import) .*)?\n)*")
 
 

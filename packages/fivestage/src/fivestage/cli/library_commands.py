@@ -10,11 +10,10 @@ import typer
 
 from fivestage.cli.application import Application
 from fivestage.common.errors import UserError
-from fivestage.common.settings import DEMO, ROOT, VAR
+from fivestage.common.settings import DEMO, ROOT, SERVING
 from fivestage.features.problem import Problem
 from fivestage.scaffold.command import OPTIONS
 
-SERVING = str(VAR / "serving")  # the service's state, and the loop's
 ZENML_PORT = "8237"
 EVIDENTLY_PORT = "8238"
 
@@ -173,13 +172,13 @@ def _add_service(app: Application) -> None:
 
         if port:
             os.environ[f"{PREFIX}PORT"] = str(port)
-        registry, settings = ModelRegistry(problem.contract.name), Settings.of_folder(SERVING)
+        registry, settings = ModelRegistry(problem.contract.name), Settings.of_folder(str(SERVING))
         champion = registry.require_champion()
         require_free_port(settings)
         switch(settings, champion.version, registry.fetch(champion.version))
         typer.echo(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
         os.chdir(ROOT)
-        os.environ[f"{PREFIX}FOLDER"] = SERVING
+        os.environ[f"{PREFIX}FOLDER"] = str(SERVING)
         os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
 
     @app.command(stores=False)
@@ -189,6 +188,6 @@ def _add_service(app: Application) -> None:
         from fivestage.deployment import local_process as local
         from fivestage.serving.service_settings import Settings
 
-        folders = (Settings.of_folder(SERVING), Settings.of_folder(str(DEMO)))
+        folders = (Settings.of_folder(str(SERVING)), Settings.of_folder(str(DEMO)))
         stopped = [local.stop(settings) for settings in folders] + [docker.stop(folders[0])]
         typer.echo("The service is stopped." if any(stopped) else "No service of this project is running.")

@@ -133,17 +133,7 @@ class BacktestData:
 
     @classmethod
     def of(cls, problem: Problem, rows: pd.DataFrame, features: pd.DataFrame, data: str) -> "BacktestData":
-        """A problem's year with the first of its candidates; what is trained is kept by data and code.
-
-        Args:
-            problem: whose contract and candidates these are.
-            rows: all decisions, with their labels.
-            features: rows x features, by name, text as text.
-            data: SHA-256 of the raw data.
-
-        Returns:
-            The data of a comparison, which goes on where one of the same data and code has stopped.
-        """
+        """A problem's year with the first of its candidates; what is trained is kept by data and code."""
         folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         text = tuple(str(name) for name, values in features.items() if is_text(values))
@@ -285,15 +275,21 @@ def simulate(
     return PolicyBacktest(cost, tuple(trained[1:]), tuple(promoted))
 
 
-def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], None]) -> Comparison:
-    """Each policy's cost against never training again, with an interval over blocks of a week.
-
-    The intervals hold together: what the best of several seems to save is not due to their number. Each has
-    the confidence 1 - `ERROR` / number of policies beside "never" (Bonferroni: Dunn 1961, "Multiple
-    Comparisons Among Means").
+def backtest(
+    problem: Problem,
+    rows: pd.DataFrame,
+    features: pd.DataFrame,
+    data: str,
+    decide: Policy,
+    tell: Callable[[str], None],
+) -> Comparison:
+    """Compare policies of retraining over a problem's whole period, with the first of its candidates.
 
     Args:
-        year: the rows and features, and what the policies share.
+        problem: whose contract and candidates these are.
+        rows: all decisions, with their labels.
+        features: rows x features, by name, text as text.
+        data: SHA-256 of the raw data; a comparison of the same data and code goes on where it has stopped.
         decide: the project's own policy.
         tell: called with a sentence of progress after each policy.
 
@@ -303,6 +299,16 @@ def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], N
 
     Raises:
         UserError: where no period is left after the first model.
+    """
+    return compare_policies(BacktestData.of(problem, rows, features, data), decide, tell)
+
+
+def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], None]) -> Comparison:
+    """Each policy's cost against never training again, with an interval over blocks of a week.
+
+    The intervals hold together: what the best of several seems to save is not due to their number. Each has
+    the confidence 1 - `ERROR` / number of policies beside "never" (Bonferroni: Dunn 1961, "Multiple
+    Comparisons Among Means").
     """
     contract = year.contract
     if not year.starts():

@@ -88,6 +88,17 @@ class Version:
             ) from error
         return TypeAdapter(kind).validate_python(json.loads(text))
 
+    def selection(self) -> Selection:
+        """How it was chosen on the folds, as `ModelRegistry.register_training` kept it.
+
+        Returns:
+            Its candidate, settings and calibration, and the leaderboard.
+
+        Raises:
+            UserError: when it was registered otherwise.
+        """
+        return self.load_record(Selection)
+
     def annotate(self, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         """Add files of text and metrics to the version's run.
 
@@ -164,7 +175,7 @@ class ModelRegistry:
 
         Args:
             artifact: what was trained.
-            selection: what was tried, and chosen; `load_record(Selection)` of the version returns it.
+            selection: what was tried, and chosen.
             candidates: unfitted estimators by name.
             rows: all rows, with `decision_at` (epoch seconds).
             windows: which of them are in which window.
