@@ -53,7 +53,9 @@ class Probe:
 def at_most(name: str, value: float, limit: float | None, sentence: str) -> Gate:
     """Build a gate that fails if the value exceeds the limit."""
     if limit is None:
-        reason = "not applicable: the contract sets no limit, as an honest model or chance could reach any"
+        reason = (
+            "not applicable: the contract sets no limit, as an honest model or chance could reach any value"
+        )
         return Gate(name, passed=True, value=value, limit=math.nan, sentence=reason, applicable=False)
     result = UNDEFINED if math.isnan(value) else sentence.format(value=value, limit=limit)
     return Gate(name, bool(value <= limit), value, limit, result)

@@ -29,10 +29,10 @@ def historical(sample: TrainingSample, train: Ints, rows: Ints) -> Floats:
     overall = target[train].mean(axis=0)
     group = sample.keys.groupby(list(sample.keys), sort=False).ngroup().to_numpy()
     groups = group.max() + 1
-    seen = np.bincount(group[train], minlength=groups)
+    counts = np.bincount(group[train], minlength=groups)
     columns = target.reshape(len(target), -1)
     total = np.column_stack([np.bincount(group[train], column[train], groups) for column in columns.T])
-    mean = (total + LOOKUP_PRIOR * overall) / (seen + LOOKUP_PRIOR)[:, None]
+    mean = (total + LOOKUP_PRIOR * overall) / (counts + LOOKUP_PRIOR)[:, None]
     return np.asarray(mean[group[rows]].reshape(len(rows), *target.shape[1:]), dtype=np.float64)
 
 

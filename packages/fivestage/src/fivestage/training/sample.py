@@ -43,13 +43,13 @@ class TrainingSample:
 def training_sample(
     rows: pd.DataFrame, features: pd.DataFrame, windows: TemporalSplit, contract: Contract
 ) -> TrainingSample:
-    """Rows with their features, text encoded by the training window alone.
+    """Encode rows and their features for models; text is encoded by the training window only.
 
     Args:
         rows: all rows, with labels, slices and the decision's time column (epoch seconds).
         features: rows x features, by name, in the order of `rows`, text as text.
-        windows: which of the rows are in the training window.
-        contract: names the label and the slices, and tells the task.
+        windows: positions of the rows in the training window.
+        contract: defines the task, the label and the slices.
 
     Returns:
         All rows as models see them: rows x features, float64, with labels and keys in the same order.
@@ -70,6 +70,6 @@ def training_sample(
 
 
 def lookup_keys(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """What the historical-rate lookup groups by: the contract's slices and the hour of the day."""
+    """Return the keys of the lookup baseline: the contract's slices and the hour of the day."""
     hour = rows[contract.decision.time_column] // HOUR % 24
     return rows[list(contract.slices)].astype(str).fillna("").assign(hour=hour)
