@@ -283,3 +283,13 @@ def test_where_the_heading_alone_names_what_is_asked_its_sentences_answer(
     index = build_index([Document("docs/a.md", text, accepted=True)], contract.chunking, model)
     answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
     assert "trees saved more" in answerer.answer("Why is there no deep learning here?").text
+
+
+def test_sentences_of_a_page_are_read_in_its_order(contract: AssistantContract, model: MiniLm) -> None:
+    text = "# Spool\n\nThe spool holds answers of an hour.\n\nAnswers leave the spool when the log is back.\n"
+    index = build_index([Document("docs/a.md", text, accepted=True)], contract.chunking, model)
+    answerer = Answerer(index, Retrievers(index, model).get("hybrid"), model, contract.answers, ALWAYS)
+    answer = answerer.answer("When do answers leave the spool?")
+    lines = [one.line for one in answer.citations]
+    assert lines == sorted(lines)
+    assert lines[0] < lines[-1]

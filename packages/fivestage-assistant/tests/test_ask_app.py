@@ -11,9 +11,10 @@ from fivestage_assistant.answering import UNKNOWN, Abstention
 from fivestage_assistant.ask_app import create_app
 from fivestage_assistant.ask_service import AskSettings
 from fivestage_assistant.assistant_contract import AssistantContract
+from fivestage_assistant.passages import Document
 from fivestage_assistant.promotion import INDEXES, ServedRelease, release, roll_back
 from fivestage_assistant.prompts import DEFAULT
-from fivestage_assistant.search_index import SearchIndex, save_index
+from fivestage_assistant.search_index import SearchIndex, build_index, save_index, without
 
 QUESTION = {"question": "Who may roll back?"}
 
@@ -104,6 +105,16 @@ def test_keys_and_limits_are_those_of_the_scoring_service(
         assert other.status_code == 403
 
 
+def test_a_passage_that_nobody_has_accepted_is_not_opened(
+    tmp_path: Path, small: SearchIndex, contract: AssistantContract
+) -> None:
+    page = Document("docs/notes.md", "# Notes\n\nThe cache is marigold.\n")
+    served(tmp_path, build_index([*without(small, ()), page], contract.chunking, None))
+    with TestClient(create_app(contract, AskSettings(folder=tmp_path, trace=False))) as client:
+        assert client.get("/passage", params={"name": small.passages[0].name}).status_code == 200
+        assert client.get("/passage", params={"name": "docs/notes.md#Notes/1"}).status_code == 404
+
+
 def test_without_an_index_it_lives_and_is_not_ready(tmp_path: Path, contract: AssistantContract) -> None:
     with TestClient(create_app(contract, AskSettings(folder=tmp_path, trace=False))) as client:
         assert client.get("/healthz").status_code == 200
@@ -141,8 +152,6 @@ def test_a_chat_model_is_asked_and_a_bad_one_done_without(
 def test_a_rollback_restores_the_answer(
     client: TestClient, small: SearchIndex, contract: AssistantContract
 ) -> None:
-    from fivestage_assistant.search_index import build_index, without
-
     service = client.app.state.service  # type: ignore[attr-defined]
     before = client.post("/ask", json=QUESTION).json()
     less = build_index(without(small, ["docs/rollback.md"]), contract.chunking, None)

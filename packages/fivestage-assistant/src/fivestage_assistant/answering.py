@@ -277,9 +277,8 @@ class Answerer:
         said = {passage.sentences[place].text for passage, place in before}
         chosen: list[tuple[Passage, int]] = []
         best = 0.0
-        enough = NEXT_STEP if "doing" in wanted(part) else NEXT_SHARE
         for score, passage, place in self._ranked(part, question, found):
-            if chosen and (one or len(chosen) == self.limits.sentences or score < enough * best):
+            if chosen and (one or len(chosen) == self.limits.sentences or score < NEXT_SHARE * best):
                 break
             sentence = passage.sentences[place]
             whole = f"{passage.heading}\n{passage.text}"
@@ -290,7 +289,8 @@ class Answerer:
                 chosen.append((passage, place))
                 said.add(sentence.text)
                 best = best or score
-        return chosen
+        pages = [passage.path for passage, _ in chosen]  # what is of one page is read in its order
+        return sorted(chosen, key=lambda of: (pages.index(of[0].path), of[0].sentences[of[1]].line, of[1]))
 
     def _ranked(
         self, part: str, question: str, found: Sequence[Retrieved]
@@ -448,8 +448,7 @@ REASON = re.compile(r"\b(?:because|since|so that|therefore|as|for|otherwise|caus
 HOW_TO = "how-to/"
 TYPE_WEIGHT = 0.15  # of each sign that a sentence is the kind of answer that is wanted
 FEW_STEMS = 3  # with fewer, and none of the question's, a sentence could be anything
-NEXT_STEP = 0.6  # the same where somebody asks what to do, which takes more than one sentence
-NEXT_SHARE = 0.85  # of the best sentence's score that another must reach to be quoted too
+NEXT_SHARE = 0.65  # of the best sentence's score that another must reach to be quoted too
 COSINE_WEIGHT = 2.0  # of a sentence and the question, where the share of its stems counts 1
 RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
 

@@ -60,8 +60,8 @@ class Answers(StrictModel):
     """
 
     retriever: RetrieverName = "hybrid"
-    passages: Count = 5
-    sentences: Count = 2
+    passages: Count = 8
+    sentences: Count = 3
     p99_ms: Positive = 500
     timeout_seconds: Positive = 20
     retries: int = Field(default=1, ge=0)
