@@ -19,7 +19,7 @@ DEPTH = 10
 RECALL_AT = 5
 SEARCHED = 40  # passages, so that ten pages are among them
 RESAMPLES = 2000
-EQUAL = 0.1  # standard errors, to which thresholds are as good as each other
+EQUAL = 0.4  # standard errors, to which the tuning questions cannot tell thresholds apart
 FOLDS = 10  # of the tuning questions, for the threshold of the rule
 REPEATS = 5  # of the folds, shuffled anew: a single shuffle moves the threshold by as much as it matters
 METRICS = ("mrr@10", "ndcg@10", "recall@5")
@@ -153,7 +153,7 @@ def fit_abstention(
     """Learn from tuning questions when the corpus does not answer.
 
     The threshold is the one that keeps farthest from both of the contract's bars, of answering and of
-    declining, in standard errors; of those that are equal to a tenth of one, the highest, as a wrong answer
+    declining, in standard errors; of those that this cannot tell apart, the highest, as a wrong answer
     costs more than none.
 
     Args:
