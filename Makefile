@@ -22,7 +22,7 @@ help: ## show this list
 
 setup: $(DEVELOPMENT) ## install the locked packages into .venv (other targets do this when needed)
 
-init: $(DEVELOPMENT) ## generate problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
+init: $(DEVELOPMENT) ## generate problem/ for your own table: DATA= TARGET= TIME= KEYS= GROUP= KNOWN= ZONE= LEAVE_OUT= KEEP= (docs/how-to/your-own-table.md)
 	@$(foreach name,$(INIT),$(if $($(name)),$(name)=$(call quote,$($(name))))) $(BIN)/python run.py $@ $(ARGS)
 
 quote = '$(subst ','\'',$(1))'

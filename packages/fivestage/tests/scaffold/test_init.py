@@ -32,6 +32,7 @@ from fivestage.data.event_tables import ingest_tables
 from fivestage.data.tables import simulated_times
 from fivestage.data.validation import validate
 from fivestage.features.stores import OfflineFeatureStore
+from fivestage.scaffold import notes, write
 from fivestage.scaffold.column_profiles import inspect_column, names_of
 from fivestage.scaffold.command import options_of
 from fivestage.scaffold.demo import FILES, remove_demo
@@ -427,6 +428,21 @@ def test_columns_that_tell_the_target_together_are_for_the_user_to_decide(tmp_pa
     assert set(contract.suspected_leaks) == {"revenue", "cost"}
 
 
+def test_the_leak_is_named_alone_and_what_was_dropped_is_said_too(tmp_path: Path) -> None:
+    """An honest column, the most important of those, is not for the user to leave out."""
+    random = np.random.default_rng(4)
+    hours = random.normal(size=3_000)
+    broken = hours + random.normal(size=3_000) > 0
+    frame = pd.DataFrame({"hours": hours, "duration": broken + random.normal(0, 0.27, 3_000)})
+    frame["final cost"] = np.where(broken, 900.0, 0.0) + random.random(3_000)
+    frame.assign(broken=broken).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(UserError, match="Too good to be true") as stopped:
+        draft(InitOptions(str(tmp_path / "table.csv"), "broken"))
+    assert "mostly by 'duration' (without: 0.8" in str(stopped.value)
+    assert "hours" not in str(stopped.value)
+    assert "Left out already: 'final cost' (suspected leak, alone it reaches ROC-AUC" in str(stopped.value)
+
+
 @pytest.mark.parametrize("rows", [300, 3_000])
 def test_a_number_that_follows_one_column_along_a_line_is_a_suspect_however_few_rows(
     tmp_path: Path, rows: int
@@ -798,6 +814,7 @@ def test_of_a_table_with_few_frauds_nearly_all_are_looked_at_for_leaks() -> None
 
 def made_of(frame: pd.DataFrame, folder: Path, **words: Any) -> Path:
     """The problem of a table with the target `y`."""
+    folder.mkdir(exist_ok=True)
     frame.to_csv(folder / "table.csv", index=False)
     write_problem(draft(InitOptions(str(folder / "table.csv"), "y", **words)), folder / "problem")
     return folder / "problem"
@@ -891,6 +908,85 @@ def test_a_key_with_zeros_before_it_is_a_text(tmp_path: Path) -> None:
     assert "form: integer" not in (folder / "problem.yaml").read_text()
     padded = inspect_column(pd.Series(["0012", "0013", "12"] * 20, name="customer"), "customer")
     assert not padded.whole
+
+
+def test_a_table_in_the_project_is_named_by_its_relative_path_and_another_one_is_said_to_be_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first is found by CI and by the cluster; an empty variable counts as none."""
+    monkeypatch.setenv("FIVESTAGE_DATA", "")
+    outside = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
+    chosen = module(outside / "dataset.py").DATA
+    assert chosen == str(tmp_path / "table.csv")
+    found = draft(InitOptions(str(tmp_path / "table.csv"), "y", time="at"))
+    assert "outside the project" in "\n".join(notes_of(found))
+    for changed in (write, notes):
+        monkeypatch.setattr(changed, "ROOT", tmp_path)
+    inside = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
+    chosen = module(inside / "dataset.py").DATA
+    assert chosen == "table.csv"
+    assert "outside the project" not in "\n".join(notes_of(found))
+
+
+def local_times(*, aware: bool) -> pd.DataFrame:
+    """Tickets of 14 months with local times; some are opened, and closed, in the hour that occurs twice."""
+    frame = orders(1, 4_000, "2024-09-01")
+    at = pd.Series(frame["at"].dt.tz_localize("UTC"))
+    closed = at + pd.to_timedelta(np.arange(4_000) % 200, unit="h")
+    twice = pd.to_datetime(["2024-10-27T00:30Z", "2024-10-27T01:30Z", "2025-03-30T01:30Z"])
+    at[:3], closed[:3] = twice, twice
+    local = {"at": at.dt.tz_convert("Europe/Paris"), "back": closed.dt.tz_convert("Europe/Paris")}
+    written = {name: times if aware else times.dt.strftime("%d/%m/%Y %H:%M") for name, times in local.items()}
+    return frame.assign(**written)
+
+
+def test_local_times_keep_their_format_and_no_outcome_is_known_too_early(tmp_path: Path) -> None:
+    folder = made_of(local_times(aware=False), tmp_path, time="at", known="back", zone="Europe/Paris")
+    contract = load_contract(folder / "problem.yaml")
+    dataset = module(folder / "dataset.py")
+    rows = dataset.load(contract).rows.sort_values("order_id", ignore_index=True)
+    meant = local_times(aware=True)
+    decided, known = (meant[name].map(pd.Timestamp.timestamp) for name in ("at", "back"))
+    assert (rows["known_at"] >= known).all()
+    assert (rows["known_at"] == known)[3:].mean() > 0.99
+    assert (rows["decision_at"] <= decided).all()
+    assert (rows["decision_at"] == decided)[3:].mean() > 0.99
+    meant.head(50).to_parquet(tmp_path / "aware.parquet")  # as a warehouse writes them
+    batch = dataset.read_batch(str(tmp_path / "aware.parquet"), contract)
+    assert batch["at"].tolist() == decided.head(50).tolist()
+    assert 'zone = "Europe/Paris"' in (folder / "features.py").read_text()
+
+
+def test_the_zone_of_local_times_is_one_line_to_edit(tmp_path: Path) -> None:
+    folder = made_of(local_times(aware=False), tmp_path, time="at", known="back")
+    text = (folder / "dataset.py").read_text()
+    assert text.count('"UTC"') == 1
+    (folder / "dataset.py").write_text(text.replace('"UTC"', '"Europe/Paris"'))
+    named = made_of(
+        local_times(aware=False), tmp_path / "named", time="at", known="back", zone="Europe/Paris"
+    )
+    tables = [module(one / "dataset.py").load(load_contract(one / "problem.yaml")) for one in (folder, named)]
+    pd.testing.assert_frame_equal(tables[0].rows, tables[1].rows)
+    with pytest.raises(
+        UserError, match=r"ZONE=Europe/Pariss is no time zone: .* Did you mean Europe/Paris\?"
+    ):
+        made_of(local_times(aware=False), tmp_path, time="at", zone="Europe/Pariss")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Europe/Dublin", "America/New_York"])
+def test_of_a_time_that_occurs_twice_fold_says_which_is_meant(zone: str) -> None:
+    utc = pd.Series(pd.date_range("2024-10-01", "2024-11-30", freq="30min", tz="UTC"))
+    local = utc.dt.tz_convert(zone)
+    seconds = utc.map(pd.Timestamp.timestamp)
+    first, second = (timestamp(local.dt.tz_localize(None), zone=zone, fold=fold) for fold in (0, 1))
+    assert (first <= seconds).all()
+    assert (second >= seconds).all()
+    assert ((second - first).unique() == [0, 3600]).all()
+    assert timestamp(local, zone=zone).tolist() == seconds.tolist()
+    texts = pd.Series(["2024-07-01 12:00", "2024-07-01T12:00Z", "2024-07-01T12:00+02", "9999-12-31", None])
+    noon = pd.Timestamp("2024-07-01T12:00", tz="UTC").timestamp()
+    assert timestamp(texts, zone="Europe/Paris").tolist()[:3] == [noon - 7200, noon, noon - 7200]
+    assert timestamp(texts, zone="Europe/Paris").isna().tolist() == [False] * 4 + [True]
 
 
 def test_times_without_seconds_or_separators_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fivestage.data.source import digest_of, read_file, reading
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
-DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:breast_cancer")
+DATA = os.environ.get("FIVESTAGE_DATA") or "sklearn:breast_cancer"
 HEADERS = {  # of the table, and the names that the contract has for them
     "mean radius": "mean_radius",
     "mean texture": "mean_texture",

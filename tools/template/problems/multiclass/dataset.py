@@ -15,7 +15,7 @@ from fivestage.data.source import digest_of, read_file, reading
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
-DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:wine")
+DATA = os.environ.get("FIVESTAGE_DATA") or "sklearn:wine"
 HEADERS = {  # of the table, and the names that the contract has for them
     "od280/od315_of_diluted_wines": "od280_od315_of_diluted_wines",
 }

@@ -15,7 +15,7 @@ from fivestage.data.source import digest_of, read_file, reading
 from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
-DATA = os.environ.get("FIVESTAGE_DATA", "sklearn:diabetes")
+DATA = os.environ.get("FIVESTAGE_DATA") or "sklearn:diabetes"
 NUMBERS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 

@@ -1,6 +1,7 @@
 """Parse raw columns as texts, numbers, times and classes; values that cannot be parsed become missing."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ ZONES = {
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
     "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
 }  # fmt: skip
+OFFSET = r"[Tt ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # the time zone at the end of an ISO 8601 text
 EXACT = 2**53  # a float64 holds every whole number below this
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
 # Characters around a number: currency signs (¤ is the euro sign of ISO 8859-15 read as Latin-1), percent and
@@ -82,37 +84,55 @@ def bare_number(values: pd.Series) -> pd.Series:
     return bare.str.replace(SIGNS, r"\1", regex=True).str.replace(NEGATIVE, r"-\1\2", regex=True)
 
 
-def timestamp(values: pd.Series, *formats: str) -> pd.Series:
-    """Parse values as epoch seconds; values without a time zone are taken as UTC.
+def timestamp(values: pd.Series, *formats: str, zone: str = "UTC", fold: Literal[0, 1] = 0) -> pd.Series:
+    """Parse values as epoch seconds.
 
     Args:
         values: dates, texts or numbers.
         formats: formats to try in turn: of strptime; ISO8601, which is the default; s, ms, us or ns since
             1970; SPREADSHEET_DAYS, QUARTERS or YEARS.
+        zone: the time zone of values that have none, an IANA name such as `Europe/Berlin`. Times that the
+            zone skipped, when clocks went forward, are moved to the end of the gap.
+        fold: which occurrence is meant by a time that occurred twice, when clocks went back (PEP 495): 0 is
+            the first, 1 the second. For the time at which something became known, 1 is never too early.
 
     Returns:
         A float64 column of whole seconds, NaN where no format fits.
     """
     first, *others = [one or "ISO8601" for one in formats or ("",)]
-    seconds = _seconds(values, first)
+    seconds = _seconds(values, first, zone, fold)
     for other in others:
-        seconds = seconds.fillna(_seconds(values.where(seconds.isna()), other))
+        seconds = seconds.fillna(_seconds(values.where(seconds.isna()), other, zone, fold))
     return seconds
 
 
-def _seconds(values: pd.Series, form: str) -> pd.Series:
+def _seconds(values: pd.Series, form: str, zone: str, fold: Literal[0, 1]) -> pd.Series:
     if form in EPOCH_UNITS:
         return number(values) // EPOCH_UNITS[form]
     if form == SPREADSHEET_DAYS:
-        return ((number(values) - SPREADSHEET_EPOCH) * DAY).round()
+        return _to_utc(((number(values) - SPREADSHEET_EPOCH) * DAY).round(), zone, fold)
     if form == YEARS:
-        return _days_of_years(number(values)) * DAY
+        return _to_utc(_days_of_years(number(values)) * DAY, zone, fold)
     if pd.api.types.is_datetime64_any_dtype(values):
+        zoned = pd.Series(values.dt.tz is not None, values.index)
         times = values.dt.tz_localize("UTC") if values.dt.tz is None else values.dt.tz_convert("UTC")
     else:
-        times = _parsed(text(values), form)
+        texts = text(values)
+        times = _parsed(texts, form)
+        always = pd.Series("%z" in form.lower(), values.index)
+        zoned = texts.str.contains(OFFSET, na=False) if form == "ISO8601" else always
     known: pd.Series = times.dt.tz_localize(None).dt.as_unit("s").astype("int64").astype("float64")
-    return known.where(times.notna())
+    known = known.where(times.notna())
+    return known.where(zoned, _to_utc(known, zone, fold))
+
+
+def _to_utc(seconds: pd.Series, zone: str, fold: Literal[0, 1]) -> pd.Series:
+    """Convert local times, in seconds as if they were UTC, to epoch seconds."""
+    if zone == "UTC" or seconds.isna().all():
+        return seconds
+    local = pd.Series(seconds.fillna(0).to_numpy(np.int64).astype("datetime64[s]"), seconds.index)
+    utc = local.dt.tz_localize(zone, ambiguous=fold == 0, nonexistent="shift_forward").dt.tz_convert(None)
+    return utc.astype("int64").astype("float64").where(seconds.notna())
 
 
 def _parsed(texts: pd.Series, form: str) -> pd.Series:

@@ -47,8 +47,13 @@ def reading(source: str) -> Iterator[None]:
         raise UserError(f"{redacted(source)} needs a library that is not installed: {error}.") from error
     except Exception as error:
         reason = " ".join(str(_first_cause(error)).split()).rstrip(".")
+        absent = isinstance(error, FileNotFoundError) and local_path(source) is not None
+        where = (
+            " FIVESTAGE_DATA names the project's own table where it is in another place." if absent else ""
+        )
         raise UserError(
             f"{redacted(source)} cannot be read as a table: {reason}. Fix it, or choose another source."
+            f"{where}"
         ) from error
 
 

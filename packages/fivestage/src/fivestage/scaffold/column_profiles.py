@@ -104,6 +104,7 @@ class ColumnProfile:
     longest: int = 0  # characters
     example: str | float = ""
     written: str = ""  # how timestamps are written
+    zone: str = "UTC"  # of times that have none
     decimal: str = "."
     signs: tuple[str, ...] = ()  # of currency or percent, that numbers are read without
     zoneless: bool = False  # times of day without a zone, which are taken as UTC
@@ -120,9 +121,9 @@ class ColumnProfile:
         return self.missing > 0
 
 
-def seconds_of(values: pd.Series, written: str) -> pd.Series:
-    """Epoch seconds of times that are written in one form, or in several with `ALSO` between them."""
-    return timestamp(values, *written.split(ALSO))
+def seconds_of(values: pd.Series, column: ColumnProfile) -> pd.Series:
+    """Epoch seconds of a column of timestamps."""
+    return timestamp(values, *column.written.split(ALSO), zone=column.zone)
 
 
 def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
@@ -142,11 +143,15 @@ def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = 
     return names
 
 
-def inspect_column(values: pd.Series, name: str, *, is_time: bool = False) -> ColumnProfile:
-    """What a column is."""
+def inspect_column(
+    values: pd.Series, name: str, *, is_time: bool = False, zone: str = "UTC"
+) -> ColumnProfile:
+    """What a column is; `zone` is that of times without one."""
     header = str(values.name)
     known = values.dropna()
-    found = ColumnProfile(header, name, "category", float(values.isna().mean()), int(known.nunique()))
+    found = ColumnProfile(
+        header, name, "category", float(values.isna().mean()), int(known.nunique()), zone=zone
+    )
     if known.empty:
         return replace(found, left_out="it is empty")
     if found.distinct == 1:
@@ -280,12 +285,11 @@ def _plausible(sample: pd.Series, decimal: str) -> bool:
 
 
 def _timestamps(found: ColumnProfile, values: pd.Series, written: str) -> ColumnProfile:
-    seconds = seconds_of(values, written)
+    found = replace(found, kind="timestamp", written=written)
+    seconds = seconds_of(values, found)
     known = seconds.dropna()
     return replace(
         found,
-        kind="timestamp",
-        written=written,
         zoneless=_zoneless(values, written),
         low=float(known.min()),
         high=float(known.max()),

@@ -5,8 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from io import StringIO
 from typing import Any
+from zoneinfo import available_timezones
 
 import numpy as np
 import pandas as pd
@@ -76,6 +78,7 @@ class InitOptions:
     keys: tuple[str, ...] = _option("columns of entities whose history counts, such as a customer", ())
     group: str = _option("rows with the same value stay in the same window, where times are made up")
     known: str = _option("the column with the time at which the target was known")
+    zone: str = _option("the zone of times without one, such as Europe/Berlin; by default UTC")
     positive: str = _option("what is acted on: a value of the target, or for numbers such as '> 150'")
     task: str = _option("binary, multiclass or regression; by default as the target's values tell")
     leave_out: tuple[str, ...] = _option(
@@ -103,7 +106,7 @@ class Draft:
     decided: pd.Series | None
     windows: SplitPlan
     reached: float  # by a quick model
-    telling: tuple[str, ...]  # headers of the columns that it needs most, where it is notably good
+    telling: Mapping[str, float]  # columns that make it notably good, with its score without each
     evidence: Mapping[str, str]  # why a feature that is kept looks like a leak
     repeated: int  # rows that repeat another one whole
     drop_repeated: bool
@@ -145,7 +148,7 @@ class Draft:
         if self.decided is None or self.windows.simulated or not self.options.known:
             return 1.0
         column = self.found[self.options.known]
-        known = seconds_of(self.table[column.header], column.written)
+        known = seconds_of(self.table[column.header], column)
         return least_known(self.decided, known.fillna(self.decided + HOUR), self.windows)
 
     @property
@@ -167,6 +170,7 @@ def draft(options: InitOptions) -> Draft:
             "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
         )
     require_no_secret(options.data)
+    _require_zone(options.zone)
     reader, raw = find_reader(options.data)
     table = raw.apply(_comparable)
     options = _as_in(table, options)
@@ -200,7 +204,7 @@ def draft(options: InitOptions) -> Draft:
     evidence = {one.header: evidence[one.header] for one in features if one.header in evidence}
     limit = suspicious_limit(target, windows.holdout_rows, model.score)
     if model.telling and (model.score >= LEAK or limit is None):
-        evidence = _decided_on(model, target, options, len(table)) | evidence
+        evidence = _decided_on(model, target, options, len(table), leaking) | evidence
     return Draft(
         options=options,
         reader=reader,
@@ -225,6 +229,13 @@ def draft(options: InitOptions) -> Draft:
     )
 
 
+def _require_zone(zone: str) -> None:
+    if zone and zone not in available_timezones():
+        near = get_close_matches(zone, available_timezones(), 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"ZONE={zone} is no time zone: write an IANA name such as Europe/Berlin.{meant}")
+
+
 def listed(headers: Sequence[str]) -> str:
     """Headers as an option names several: with commas between them, in quotes where one has a comma."""
     line = StringIO()
@@ -245,18 +256,27 @@ def _comparable(values: pd.Series) -> pd.Series:
     return values if plain else values.map(str, na_action="ignore").astype("str")
 
 
-def _decided_on(model: QuickModel, target: Target, options: InitOptions, rows: int) -> dict[str, str]:
+def _decided_on(
+    model: QuickModel,
+    target: Target,
+    options: InitOptions,
+    rows: int,
+    leaking: Sequence[ColumnProfile],
+) -> dict[str, str]:
     """Evidence about the columns by which a quick model is too good, for a user who has said to keep them."""
     measure = "ROC-AUC" if target.classes else "R2"
     open_ = [header for header in model.telling if header not in options.keep]
     if open_:
-        named = listed(model.telling)
+        named = listed(list(model.telling))
+        without = ", ".join(f"{one:.3f}" for one in model.telling.values())
+        dropped = [f"{one.header!r} ({one.left_out})" for one in leaking]
+        already = f" Left out already: {', '.join(dropped)}." if dropped else ""
         raise UserError(
             f"Too good to be true? A quick model of all columns has {measure} {model.score:.3f}, "
-            f"mostly by {', '.join(map(repr, model.telling))}. No gate could tell a leak from that in "
-            f"{plural(rows, 'row')}: it is for you to say. LEAVE_OUT={named!r} if that is written with the "
-            f"outcome or after it; KEEP={named!r} if it is known before the decision, which the page and the "
-            "model card will then say."
+            f"mostly by {', '.join(map(repr, model.telling))} (without: {without}). "
+            f"No gate could tell a leak from that in {plural(rows, 'row')}: it is for you to say. "
+            f"LEAVE_OUT={named!r} if that is written with the outcome or after it; KEEP={named!r} if it is "
+            f"known before the decision, which the page and the model card will then say.{already}"
         )
     reason = f"with others it lets a quick model reach {measure} {model.score:.3f}"
     return dict.fromkeys(model.telling, reason)
@@ -268,7 +288,12 @@ def _found(
     headers = [str(header) for header in table if header != target]
     names = names_of(headers, (*taken, HAPPENED, ROW, SIMULATED_TIME, *CALENDAR))
     columns = (
-        inspect_column(table[header], names[header], is_time=header in (options.time, options.known))
+        inspect_column(
+            table[header],
+            names[header],
+            is_time=header in (options.time, options.known),
+            zone=options.zone or "UTC",
+        )
         for header in headers
     )
     return {column.header: _with_options(column, options) for column in columns}
@@ -315,7 +340,7 @@ def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
     """The decision times, NaN where none can be read."""
     if not options.time:
         return None
-    column = inspect_column(table[options.time], options.time, is_time=True)
+    column = inspect_column(table[options.time], options.time, is_time=True, zone=options.zone or "UTC")
     known = table[options.time].dropna()
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
@@ -327,14 +352,12 @@ def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
     unreadable = column.missing
     if unreadable > UNREADABLE:
         values = table[options.time]
-        bad = (
-            values[seconds_of(values, column.written).isna()].astype("str").drop_duplicates().head(3).tolist()
-        )
+        bad = values[seconds_of(values, column).isna()].astype("str").drop_duplicates().head(3).tolist()
         raise UserError(
             f"The time column {options.time!r} has no timestamp in {unreadable:.1%} of the rows (such as "
             f"{', '.join(map(repr, bad))}): fix or remove those rows, or name another column."
         )
-    return seconds_of(table[options.time], column.written)
+    return seconds_of(table[options.time], column)
 
 
 def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
@@ -360,7 +383,7 @@ def _require_known_later(
         raise UserError(f"KNOWN={options.known} needs the decision times too: name them with TIME.")
     column = columns[options.known]
     _require_timestamps(table, column, "known", "KNOWN")
-    early = float((seconds_of(table[options.known], column.written) < decided).mean())
+    early = float((seconds_of(table[options.known], column) < decided).mean())
     if early > EARLY:
         raise UserError(
             f"The column {options.known!r} lies before {options.time!r} in {early:.0%} of the rows: KNOWN is "

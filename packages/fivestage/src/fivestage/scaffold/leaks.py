@@ -1,12 +1,13 @@
 """Columns that tell the target too well to have been known before it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -33,6 +34,7 @@ EQUAL = 1 - 1e-9  # correlation of a number with itself
 ABSENCE = 0.9  # the same of whether a column has a value
 LATER = 0.5  # of the rows, a timestamp that comes after the decision
 HALVES = 2
+CARRIES = 5  # times what a model lacks to perfection, without a column that makes it suspicious
 MOST_NAMED = 3  # columns
 LEAST_WEIGHT = 0.05  # of the importance of the most important column
 FOLDS = 5
@@ -47,7 +49,7 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
     for place, column in enumerate(columns):
         values = table[column.header]
         if column.kind == "timestamp":
-            made[:, place] = seconds_of(values, column.written)
+            made[:, place] = seconds_of(values, column)
         elif column.kind in ("number", "integer"):
             made[:, place] = number(values, column.decimal)
         elif column.kind == "text":
@@ -135,11 +137,12 @@ class QuickModel:
 
     Args:
         score: ROC-AUC, or the R2 of a number.
-        telling: where that is notable, the headers of the columns that it needs most, three at most.
+        telling: where that is notable, the columns that make it so, three at most: a model without one of
+            them is far worse (where none is, those that it needs most); with that model's score.
     """
 
     score: float
-    telling: tuple[str, ...] = ()
+    telling: Mapping[str, float] = field(default_factory=dict)
 
 
 def quick_model(
@@ -182,12 +185,14 @@ def quick_model(
     weights = lost.importances_mean
     order = np.argsort(-weights)[:MOST_NAMED]
     headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are no leaks
-    return QuickModel(
-        score,
-        tuple(
-            headers[one] for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()
-        ),
-    )
+    needed = [one for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()]
+    without = {
+        headers[one]: _score(clone(model), np.delete(values, one, axis=1), label, target) for one in needed
+    }
+    carry = {
+        header: left for header, left in without.items() if left < NOTABLE or 1 - left > CARRIES * (1 - score)
+    }
+    return QuickModel(score, carry or without)
 
 
 def _along_a_line(values: Floats, label: Floats, least: int = LEAST_ALIKE) -> float:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from fivestage.common.settings import ROOT
+from fivestage.data.source import local_path
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.draft import Draft, listed
@@ -15,6 +17,13 @@ FEWEST_CLASSES = 3  # where one can stand for an outcome that is not known
 def notes_of(found: Draft) -> Iterator[str]:
     """Sentences, each about one thing that was seen."""
     yield from found.reader.notes
+    place = local_path(found.options.data)
+    if place and not place.resolve().is_relative_to(ROOT):
+        yield (
+            "The table lies outside the project, where CI and the cluster cannot read it: copy it into data/ "
+            f"of the project and run `make init` again with DATA=data/{place.name}, or store it in a bucket "
+            "or a database. docs/how-to/your-own-table.md: Where CI and the cluster find the table."
+        )
     yield from _of_rows(found)
     for header, evidence in found.evidence.items():
         yield f"{header} is kept, though {evidence}: the page and the model card will say so."
@@ -23,7 +32,7 @@ def notes_of(found: Draft) -> Iterator[str]:
         yield (
             f"A quick model has {measure} {found.reached:.3f}, mostly by "
             f"{', '.join(map(repr, found.telling))}. If that is written with the outcome or after it, it is "
-            f"a leak: LEAVE_OUT={listed(found.telling)!r}."
+            f"a leak: LEAVE_OUT={listed(list(found.telling))!r}."
         )
     renamed = [
         f"{one.header!r} is {one.name}" for one in found.features if one.header.strip().lower() != one.name
@@ -60,11 +69,13 @@ def _of_times(found: Draft) -> Iterator[str]:
     options, windows = found.options, found.windows
     of_options = [found.found[header] for header in (options.time, options.known) if header]
     times = dict.fromkeys(one.header for one in (*of_options, *found.features) if one.zoneless)
-    if times:
+    if times and not options.zone:
         yield (
-            f"Times without a zone are taken as UTC: {', '.join(times)}. "
-            "docs/how-to/your-own-table.md: Times without a zone."
+            f"Times without a zone are taken as UTC: {', '.join(times)}. Where they are local, name their "
+            "zone: ZONE=Europe/Berlin, or `ZONE` in problem/dataset.py."
         )
+    elif times:
+        yield f"Times without a zone are those of {options.zone}: {', '.join(times)}."
     if found.known_share < FEW_LABELS:
         yield (
             f"Outcomes come late: by {options.known}, as few as {found.known_share:.0%} of a period of "

@@ -14,8 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fivestage.common.database import redacted
 from fivestage.common.errors import UserError
+from fivestage.common.settings import ROOT
 from fivestage.contract.contract import load_contract
-from fivestage.data.cleaning import text
+from fivestage.data.cleaning import EPOCH_UNITS, text
+from fivestage.data.source import local_path
 from fivestage.data.tables import HAPPENED
 from fivestage.reporting.number_format import plural
 from fivestage.scaffold.column_profiles import ALSO, ColumnProfile, currency_of, names_of
@@ -101,7 +103,8 @@ def _content(found: Draft) -> Fields:
     kinds_of = {"binary": ("rate", "count"), "regression": ("mean", "count")}
     kinds = kinds_of.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
     more = {
-        "source": redacted(options.data),
+        "data": _within_project(options.data),
+        "source": redacted(_within_project(options.data)),
         "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
         "prices": _prices(target),
@@ -109,7 +112,7 @@ def _content(found: Draft) -> Fields:
         "currency": found.currency,
         "unit": currency_of(found.table[target.header]),
         "time": found.time,
-        "known": f"the column {_known(found)}" if _known(found) else "an hour after the decision",
+        "known": _known_words(found),
         "identity": found.identity,
         "columns": columns,
         "keys": [key.name for key in found.keys],
@@ -133,6 +136,13 @@ def _content(found: Draft) -> Fields:
         "dataset": _dataset(found),
     }
     return vars(found) | more
+
+
+def _within_project(data: str) -> str:
+    """The path of a table in the project, relative to it; any other path or address as it is."""
+    place = local_path(data)
+    inside = place is not None and place.resolve().is_relative_to(ROOT)
+    return place.resolve().relative_to(ROOT).as_posix() if place and inside else data
 
 
 def _prices(target: Target) -> Fields:
@@ -223,15 +233,20 @@ def _dataset(found: Draft) -> Fields:
     plain = {one.name: _kind(one, found) for one in read}
     known = names[options.known] if _known(found) else None
     decided = f'rows["{found.time}"]'
+    code = {name: code for name, code in plain.items() if code not in ("text", "number")}
+    known_at = f"{_times(known, known=True)}.fillna({decided} + 3600)" if known else f"{decided} + 3600"
+    simulated = _simulated(found)
+    zoned = any("zone=ZONE" in one for one in (*code.values(), known_at, simulated))
     return {
         "headers": {one: name for one in in_order if (name := (used | more)[one]) != one},
         "texts": [name for name, kind in plain.items() if kind == "text"],
         "numbers": [name for name, kind in plain.items() if kind == "number"],
-        "read": {name: code for name, code in plain.items() if code not in ("text", "number")},
+        "read": code,
+        "zone": (options.zone or "UTC") if zoned else "",
         "label": found.target.code(f'table["{found.label}"]'),
         "row": "" if found.identifier else ROW,
-        "simulated": _simulated(found),
-        "known": f"{_times(known)}.fillna({decided} + 3600)" if known else f"{decided} + 3600",
+        "simulated": simulated,
+        "known": known_at,
         "in_parts": found.identifier is not None and not windows.simulated,
     }
 
@@ -249,11 +264,14 @@ def _kind(column: ColumnProfile, found: Draft) -> str:
     return code if column.sentinel is None else f'{code}.replace({column.sentinel:g}, float("nan"))'
 
 
-def _times(column: ColumnProfile) -> str:
+def _times(column: ColumnProfile, *, known: bool = False) -> str:
     forms = "".join(f", {form!r}" for form in column.written.split(ALSO) if form not in ("", "ISO8601"))
     if ALSO in column.written and "ISO8601" in column.written:
         forms = "".join(f", {form!r}" for form in column.written.split(ALSO))
-    return f'timestamp(table["{column.name}"]{forms})'
+    zone = ", zone=ZONE" if column.zoneless or column.zone != "UTC" else ""
+    zone = "" if column.written in EPOCH_UNITS else zone
+    fold = ", fold=1" if known and zone else ""
+    return f'timestamp(table["{column.name}"]{forms}{zone}{fold})'
 
 
 def _simulated(found: Draft) -> str:
@@ -272,6 +290,11 @@ def _simulated(found: Draft) -> str:
 def _known(found: Draft) -> str:
     """The header of the time at which the target was known; none where times are made up."""
     return "" if found.windows.simulated else found.options.known
+
+
+def _known_words(found: Draft) -> str:
+    known = _known(found)
+    return f"at the time in the column “{known}”" if known else "an hour after the decision"
 
 
 def _slices(found: Draft) -> list[str]:
