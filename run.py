@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fivestage.reporting.report import Report
     from pipelines.runs import TrainingRun
 
-AsOf = Annotated[str, Option(metavar="YYYY-MM-DD", help="the day to train as of; by default the latest")]
+DAY = "YYYY-MM-DD"
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
 Context = Annotated[str, Option(help="of kubectl; by default its current one")]
 Why = Annotated[str, Option(help="a sentence for the record of releases")]
@@ -74,7 +74,12 @@ def backtest() -> None:
 
 
 @app.command()
-def train(as_of: AsOf = "") -> None:
+def train(
+    as_of: Annotated[
+        str,
+        Option(metavar=DAY, help="the day to train as of; by default test_start, or the champion's if later"),
+    ] = "",
+) -> None:
     """Train the candidates; the best becomes champion if it passes every gate."""
     from pipelines import runs
 
@@ -193,7 +198,9 @@ def monitor(
 @app.command(alone=True)
 def retrain(
     *,
-    as_of: AsOf = "",
+    as_of: Annotated[
+        str, Option(metavar=DAY, help="the day to train as of; by default the end of the data")
+    ] = "",
     if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
 ) -> None:
     """Train again with the champion's settings."""

@@ -1,7 +1,10 @@
 """A command's errors end as one sentence and an exit code, and its options are those of the function."""
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +18,7 @@ from fivestage.cli.application import INTERRUPTED, MIGRATION, Application, Stopw
 from fivestage.cli.library_commands import project_application
 from fivestage.common.errors import UserError
 from fivestage.common.files import one_at_a_time
+from fivestage.common.settings import VAR
 from fivestage.features.problem import Problem
 from fivestage.scaffold.command import OPTIONS
 
@@ -29,6 +33,19 @@ def exit_code(app: Application, *words: str) -> int:
     with pytest.raises(SystemExit) as done:
         app.main(list(words))
     return int(done.value.code or 0)
+
+
+def test_serve_folder_is_where_the_commands_keep_the_state_of_the_service(tmp_path: Path) -> None:
+    code = "from fivestage.common.settings import SERVING; print(SERVING)"
+    for chosen, kept in ((str(tmp_path), str(tmp_path)), ("", str(VAR / "serving"))):
+        shown = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"SERVE_FOLDER": chosen},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.strip() == kept
 
 
 @pytest.mark.parametrize(

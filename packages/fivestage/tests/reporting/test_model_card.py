@@ -6,6 +6,7 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
+from fivestage.reporting.decisions import decisions_text
 from fivestage.reporting.html_page import page
 from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import Estimate, Results
@@ -57,6 +58,29 @@ def test_a_refused_version_says_so(contract: Contract, results: Results) -> None
     assert "refused by a gate" in card
     assert "0 of 1 gate passed; failed: better than baseline" in card
     assert "| **failed** | 0.072 | 0.05 | a \\| b c |" in card
+
+
+def test_a_version_of_uncommitted_changes_is_not_said_to_be_rebuildable(
+    card: str, contract: Contract, results: Results
+) -> None:
+    assert "the artifact gets the same digest" in card
+    assert results.model is not None
+    lineage = results.model.lineage | {"commit": "4a81fd88-dirty"}
+    dirty = card_text(contract, replace(results, model=replace(results.model, lineage=lineage)))
+    assert "the artifact gets the same digest" not in dirty
+    assert "cannot be rebuilt from the commit above" in dirty
+
+
+def test_a_decision_at_the_time_of_its_column_is_not_said_to_be_before_it(
+    contract: Contract, results: Results
+) -> None:
+    at_once = contract.decision.model_copy(update={"hours_before": 0})
+    for text in (
+        card_text(contract.model_copy(update={"decision": at_once}), results),
+        decisions_text(contract.model_copy(update={"decision": at_once}), results),
+    ):
+        assert "0 h before" not in text
+        assert f"at the time in “{contract.decision.time_column.replace('_', ' ')}”" in text
 
 
 def test_a_card_without_a_model_is_refused(contract: Contract) -> None:

@@ -17,7 +17,8 @@ def project_root() -> Path:
 
 ROOT = project_root()
 VAR = Path(os.environ.get("FIVESTAGE_VAR", ROOT / "var")).resolve()
-SERVING = VAR / "serving"  # state of the service, and of the loop that monitors it
+# State of the service, and of the loop that monitors it.
+SERVING = Path(os.environ.get("SERVE_FOLDER") or VAR / "serving").resolve()
 DEMO = VAR / "demo"  # state of the demo's service
 PIPELINES_IMAGE = os.environ.get("FIVESTAGE_IMAGE", "fivestage-pipelines:latest")  # of steps in pods
 RESULTS = VAR / "results"  # of each stage, for the report

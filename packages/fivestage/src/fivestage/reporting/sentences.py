@@ -96,12 +96,18 @@ def problem(contract: Contract) -> str:
     )
 
 
+def decision_time(contract: Contract) -> str:
+    """When the decision is taken, relative to the time column."""
+    column, hours = fmt.spaced(contract.decision.time_column), contract.decision.hours_before
+    return f"{fmt.compact(hours)} h before the {column}" if hours else f"at the time in “{column}”"
+
+
 def data(contract: Contract, result: DataSection) -> str:
     """How the future is kept out of the features, and what was kept and quarantined."""
     bad = sum(result.quarantined.values())
     return (
-        f"Features use only what was known {fmt.compact(contract.decision.hours_before)} h before the "
-        f"{fmt.spaced(contract.decision.time_column)}; the data are split by time, never shuffled. "
+        f"Features use only what was known {decision_time(contract)}; "
+        "the data are split by time, never shuffled. "
         f"{passed(result.probes, 'leakage probe')}. {fmt.plural(result.rows, 'row was', 'rows were')} kept; "
         f"{fmt.plural(bad, 'row or value was', 'rows or values were')} quarantined, each with its reason."
     )
