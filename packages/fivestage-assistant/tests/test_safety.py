@@ -281,6 +281,10 @@ def test_a_secret_is_refused_by_line_and_not_repeated(line: str) -> None:
     assert "hunter2" not in str(error.value)
 
 
+def test_a_word_that_stands_for_a_password_is_no_secret() -> None:
+    require_no_secrets([Document("docs/a.md", "# A\n\nUse `s3://KEY:SECRET@bucket/key`.\n")], {})
+
+
 def test_a_secret_of_the_environment_never_enters_the_corpus(
     tmp_path: Path, contract: AssistantContract, run_results: object
 ) -> None:
