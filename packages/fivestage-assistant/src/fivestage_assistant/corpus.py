@@ -27,7 +27,7 @@ from fivestage_assistant.run_records import records
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DSN", re.IGNORECASE)
 SECRET_FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}"
-    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:(?![A-Z_]+@)[^/\s:@]+@"  # capitals alone stand for a password
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:(?![A-Z_]+@)[^/\s:@]+@"  # capitals stand for one
 )
 FIGURE = re.compile(
     r"\b[0-9a-f]{10,}\b|\d(?:[\d.,]*\d)?"
