@@ -1,4 +1,4 @@
-"""The project's commands, as `python run.py --help` lists them. Add one of your own here."""
+"""The project's commands; `python run.py --help` lists them. Add your own here."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 DAY = "YYYY-MM-DD"
 Overlay = Annotated[str, Option(help="a folder of k8s/overlays")]
-Context = Annotated[str, Option(help="of kubectl; by default its current one")]
-Why = Annotated[str, Option(help="a sentence for the record of releases")]
+Context = Annotated[str, Option(help="kubectl context; by default the current one")]
+Why = Annotated[str, Option(help="the reason, kept in the release history")]
 Check = Literal["none", "errors", "latency", "distribution"]
-VersionName = Annotated[str, Option("--version", help="in place of the champion")]
+VersionName = Annotated[str, Option("--version", help="a version to use instead of the champion")]
 
 SERVING = str(settings.SERVING)  # the folder of the service that `make deploy` starts
 
@@ -32,7 +32,7 @@ app = project_application(PROBLEM, "The commands of this project.")
 
 @app.command()
 def demo() -> None:
-    """Run all five stages: data, training, evaluation, service, and the months after training."""
+    """Run all five stages: problem, data, model, serving, and monitoring over the months after training."""
     from fivestage.cli.finished import FinishedDemo
     from fivestage.cli.simulation import clear_demo
 
@@ -56,7 +56,7 @@ def demo() -> None:
 
 @app.command()
 def simulate() -> None:
-    """Train, then simulate the months after it against a running service."""
+    """Train, then simulate the following months against a running service."""
     from fivestage.cli.simulation import clear_demo
 
     clear_demo()
@@ -65,12 +65,12 @@ def simulate() -> None:
 
 @app.command()
 def backtest() -> None:
-    """Compare policies of retraining over the whole period of the data."""
+    """Compare retraining policies over the whole period of the data."""
     from pipelines import runs
 
-    found = report().save_policies(runs.compare_policies())
+    table = report().save_policies(runs.compare_policies())
     write_report()
-    echo(found)
+    echo(table)
 
 
 @app.command()
@@ -84,7 +84,7 @@ def train(
     from pipelines import runs
 
     trained = runs.train(as_of)
-    echo("  on the folds (* is the chosen one):")
+    echo("  scores on the folds (* marks the chosen candidate):")
     for line in trained.leaderboard():
         echo(f"  {line}")
     echo(trained.text)
@@ -92,7 +92,7 @@ def train(
 
 @app.command()
 def evaluate(version: VersionName = "") -> None:
-    """Evaluate the champion on everything after its own time, and write its model card."""
+    """Evaluate the champion on all data after its training day, and write its model card."""
     from pipelines import runs
 
     runs.evaluate(version_or_champion(version))
@@ -113,20 +113,20 @@ def card(version: VersionName = "") -> None:
 @app.command()
 def deploy(
     *,
-    target: Annotated[Literal["local", "docker", "kubernetes"], Option(help="where to")] = "local",
-    image: Annotated[str, Option(help="kubernetes: in place of the overlay's own")] = "",
-    bake_seconds: Annotated[float, Option(help="that a canary shares traffic")] = 30,
-    accept: Annotated[Check, Option(help="a check that the canary need not pass")] = "none",
+    target: Annotated[Literal["local", "docker", "kubernetes"], Option(help="where to deploy")] = "local",
+    image: Annotated[str, Option(help="kubernetes: an image to use instead of the overlay's")] = "",
+    bake_seconds: Annotated[float, Option(help="how long the canary shares the traffic")] = 30,
+    accept: Annotated[Check, Option(help="a canary check whose failure is accepted")] = "none",
     overlay: Overlay = "local",
     context: Context = "",
     why: Why = "",
 ) -> None:
-    """Serve the champion if it passes the smoke test; what served before stays otherwise."""
+    """Serve the champion if it passes the smoke test; otherwise the previous version stays."""
     from pipelines import runs
 
     champion = version_or_champion()
     if target == "kubernetes":
-        echo(f"Releasing version {champion.version} by k8s/overlays/{overlay}: some minutes.")
+        echo(f"Releasing version {champion.version} with k8s/overlays/{overlay}; this takes some minutes.")
         print_release(runs.release(champion, overlay, image, why, context, bake_seconds, accept))
         return
     deployed = runs.deploy(champion, SERVING, target)
@@ -135,7 +135,7 @@ def deploy(
 
 @app.command()
 def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -> None:
-    """Return a cluster's image, model and manifests to the release before, and the champion with them."""
+    """Roll a cluster's image, model and manifests, and the champion, back to the previous release."""
     from pipelines import runs
 
     print_release(runs.roll_back(overlay, why, context))
@@ -143,7 +143,7 @@ def rollback(overlay: Overlay = "local", context: Context = "", why: Why = "") -
 
 @app.command()
 def smoke(overlay: Overlay = "local", context: Context = "") -> None:
-    """Post raw rows through a cluster's Service: it must answer as the champion did offline."""
+    """Post raw rows to a cluster's Service and compare its predictions with the champion's offline ones."""
     from steps.deploy import smoke_kubernetes
 
     champion = version_or_champion()
@@ -154,45 +154,47 @@ def smoke(overlay: Overlay = "local", context: Context = "") -> None:
 @app.command()
 def score(
     source: Annotated[str, Option("--input", help="a CSV or Parquet file, or database-url#table")] = "",
-    target: Annotated[str, Option("--output", help="likewise")] = "",
+    target: Annotated[str, Option("--output", help="where to write the result, in the same forms")] = "",
     version: VersionName = "",
 ) -> None:
-    """Score a batch: raw rows in, the same rows with predictions out."""
+    """Score a batch of raw rows and write them with their predictions."""
     from pipelines import runs
 
     if not source or not target:
         raise UserError(
-            'Name what to score and where to: make score ARGS="--input rows.csv --output scored.csv"'
+            'Name the input and the output: make score ARGS="--input rows.csv --output scored.csv"'
         )
     scored = runs.score(version_or_champion(version), source, target)
     decided = "".join(f", {rows:,} {decision}" for decision, rows in scored.decisions.items())
     echo(f"Rows scored to {target}: {scored.rows:,}{decided}.")
     if scored.quarantined:
-        echo(f"Rows that break the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
+        echo(f"Rows that violate the contract: {scored.quarantined:,}; {scored.quarantine} says why.")
 
 
 @app.command(alone=True)
 def monitor(
-    as_of: Annotated[str, Option(metavar="YYYY-MM-DD", help="a period from this day on; not kept")] = "",
+    as_of: Annotated[
+        str, Option(metavar="YYYY-MM-DD", help="check the period from this day on, without recording it")
+    ] = "",
 ) -> None:
-    """Drift and performance of the periods that are over, and whether to train again."""
+    """Check drift and performance of all finished periods, and decide whether to train again."""
     from fivestage.monitoring.retraining_loop import NO_REQUESTS
     from pipelines import runs
-    from steps.monitor import nothing_logged
+    from steps.monitor import export_no_requests
     from steps.report import page_of
 
     loop = retraining_loop(SERVING)
     if as_of:
         start = epoch_of(as_of)
-        seen = [runs.monitor(SERVING, start, start + PROBLEM.contract.monitoring.period_seconds)]
+        results = [runs.monitor(SERVING, start, start + PROBLEM.contract.monitoring.period_seconds)]
     elif reason := loop.reason_to_wait():
-        if reason == NO_REQUESTS:  # of a missing champion Prometheus hears nothing, and its alert fires
-            nothing_logged()
+        if reason == NO_REQUESTS:  # a missing champion is not exported, so that Prometheus raises its alert
+            export_no_requests()
         echo(reason)
         return
     else:
-        seen = list(loop.monitor_all())
-    echo(report().save_periods(seen, page_of) if seen else "No further period is over yet.")
+        results = list(loop.monitor_all())
+    echo(report().save_periods(results, page_of) if results else "No further period is over yet.")
 
 
 @app.command(alone=True)
@@ -201,22 +203,22 @@ def retrain(
     as_of: Annotated[
         str, Option(metavar=DAY, help="the day to train as of; by default the end of the data")
     ] = "",
-    if_asked: Annotated[bool, Option("--if-asked", help="only what the last verdict asks for")] = False,
+    if_asked: Annotated[bool, Option("--if-asked", help="only if the last verdict requires it")] = False,
 ) -> None:
     """Train again with the champion's settings."""
-    from steps.monitor import no_longer_wanted
+    from steps.monitor import reset_retrain_gauge
 
     loop = retraining_loop(SERVING)
     result = loop.follow_verdict() if if_asked else loop.retrain_now(as_of)
     if result is None:
         echo("No training is due: the last verdict was to keep the model, or it has been followed.")
         return
-    no_longer_wanted()
+    reset_retrain_gauge()
     echo(report().save_retraining(result))
 
 
 def retraining_loop(folder: str) -> "RetrainingLoop":
-    """The loop around the service in a folder, with this project's pipelines."""
+    """Return the retraining loop for the service in a folder, with this project's pipelines."""
     from fivestage.monitoring.retraining_loop import RetrainingLoop
     from fivestage.serving.service_settings import Settings
     from pipelines import runs
@@ -225,7 +227,7 @@ def retraining_loop(folder: str) -> "RetrainingLoop":
 
 
 def train_from_scratch(as_of: str) -> "TrainingRun":
-    """Train as if there were no champion, and say so where the place of one is taken."""
+    """Train as if there were no champion, and print a notice if this replaces one."""
     from pipelines import runs
     from steps.model import REGISTRY
 
@@ -234,13 +236,13 @@ def train_from_scratch(as_of: str) -> "TrainingRun":
     if champion and trained.promoted and trained.version.version != champion.version:
         echo(
             f"  version {trained.version.version} takes the place of the champion, {champion.version}, "
-            "without a comparison: this command starts from scratch. `make train` compares."
+            "without a comparison, as this command starts from scratch; `make train` compares them."
         )
     return trained
 
 
 def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
-    """Serve a version from a folder of its own, simulate the months after it, and write the report."""
+    """Serve a version from the demo's folder, simulate the following months, and write the report."""
     from fivestage.cli.simulation import simulate_months
     from pipelines import runs
     from steps.report import page_of
@@ -248,32 +250,33 @@ def serve_and_simulate(trained: "TrainingRun", watch: Stopwatch) -> None:
     try:
         data, loop = trained.rows_and_events(), retraining_loop(str(settings.DEMO))
         simulate_months(trained, data, loop, lambda one: runs.deploy(one, str(settings.DEMO)), page_of, watch)
-    finally:  # of a version that its gates have refused too
+    finally:  # also if the version failed its gates
         write_report(watch)
 
 
 def version_or_champion(version: str = "") -> "Version":
-    """A registered version by its number, else the champion."""
+    """Return the registered version with this number, or the champion if none is named."""
     from steps.model import REGISTRY
 
     return REGISTRY.find(version) if version else REGISTRY.require_champion()
 
 
-def print_release(one: "Release") -> None:
-    """Print what serves now, and how its canary did."""
-    for sentence in one.compared:
+def print_release(release: "Release") -> None:
+    """Print the release that is now live, and the results of its canary."""
+    for sentence in release.compared:
         echo(f"  canary, {sentence}")
-    echo(f"Release {one.number} serves version {one.model}, image {one.image}; before it was {one.previous}.")
+    current = f"Release {release.number} serves version {release.model}, image {release.image}"
+    echo(f"{current}; before it was {release.previous}.")
 
 
 def write_report(watch: Stopwatch | None = None) -> None:
-    """Write the report and the model card, and print the table by stage; no watch: the last run's times."""
-    spent, cached = (watch.seconds, watch.cached) if watch else (None, False)
-    echo("\n" + report().write(spent, cached=cached))
+    """Write report and model card, and print the stages; without a watch, with the last run's times."""
+    seconds, cached = (watch.seconds, watch.cached) if watch else (None, False)
+    echo("\n" + report().write(seconds, cached=cached))
 
 
 def report() -> "Report":
-    """What this project's runs report."""
+    """Return the report of this project."""
     from fivestage.reporting.report import Report
 
     return Report(PROBLEM)

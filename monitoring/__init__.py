@@ -1,1 +1,1 @@
-"""What is checked of a period of service, and when that leads to a training: yours to change."""
+"""The checks of a period of service and the retraining policy: yours to change."""

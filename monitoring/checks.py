@@ -1,13 +1,13 @@
-"""The checks of each period of service: one Evidently report, whose tests decide. Add a line to add a check.
+"""The checks of each period of service: an Evidently report whose tests decide. Add a line to add a check.
 
-A test that fails says that the data are broken, which blocks a training and tells the data's owner; with
-`is_critical=False` it warns that inputs moved. A failing test of the model's quality makes the period bad.
+A failed test means that the data are broken, which blocks retraining and notifies the data's owner; with
+`is_critical=False` it only warns of drift. A failed test of the model's quality makes the period bad.
 The columns are the features, `decision day`, `label` (missing until it arrives) and `forecast`.
 
-Forecasts are compared with days that the model was not trained on, as it knows the others too well: with
-those from `first_unseen_day` on. `judged_scores` are the contract's limits on bias and money, each beside
-its interval. The metrics of `quality` have no test and are only shown; with one, as in
-`RocAuc(tests=[gt(0.7)])`, they judge too.
+Forecasts are compared only with days from `first_unseen_day` on, because the model was trained on the
+earlier ones and fits them too well. `judged_scores` are bias and cost with the contract's limits and their
+confidence intervals. The metrics in `quality` are only displayed, unless they get a test, as in
+`RocAuc(tests=[gt(0.7)])`.
 """
 
 from evidently import Report
@@ -18,11 +18,11 @@ from fivestage.monitoring.evidently_drift import SCORE, CalibratedDrift, LabelDr
 from fivestage.monitoring.evidently_quality import LabelledRows, ScoreLimit
 from fivestage.monitoring.period_report import PeriodColumns
 
-SCORE_SHARE = 0.1  # of the inputs' false alarms goes to the score, which has far fewer columns
+SCORE_SHARE = 0.1  # of the false-alarm rate is for the score, which has far fewer columns than the inputs
 
 
 def checks(period: PeriodColumns) -> Report:
-    """The report of one period; see `docs/how-to/add-a-check.md` for more of Evidently's metrics."""
+    """Build the report of one period; `docs/how-to/add-a-check.md` explains how to add metrics."""
     contract, rules = period.contract, period.contract.monitoring
     inputs, score = (1 - SCORE_SHARE) * rules.false_alarm, SCORE_SHARE * rules.false_alarm
     quality = {"binary": [RocAuc(), LogLoss()], "multiclass": [Accuracy()], "regression": [MAE()]}

@@ -1,16 +1,16 @@
-"""When to train again, and when a challenger takes over: pure functions of the periods, yours to change."""
+"""When to train again, and when to promote a challenger: pure functions, yours to change."""
 
 from fivestage.monitoring.retraining import RetrainingDecision, RetrainingHistory
 
 
 def decide(history: RetrainingHistory) -> RetrainingDecision:
-    """What to do now, after these periods and trainings.
+    """Decide what to do after these periods and trainings.
 
-    1. Broken data blocks everything, as a model must not learn a fault.
-    2. A challenger whose gain in shadow is proven takes over: nothing needs to be trained.
+    1. Broken data block everything, because a model must not learn from them.
+    2. A challenger that has proven its gain in shadow is promoted, without a training.
     3. A training is due when the last one, promoted or not, is `max_age_days` old, or when the latest period
-       with enough labels was bad, and with it `bad_periods` of the last `of_periods`.
-    4. The pause since the last training and the year's budget come last.
+       with enough labels and at least `bad_periods` of the last `of_periods` were bad.
+    4. A due training still waits for the cooldown since the last one and for the year's budget.
     """
     if broken := history.broken:
         return RetrainingDecision(retrain=False, reason=f"blocked, the data are broken: {', '.join(broken)}")
@@ -19,25 +19,25 @@ def decide(history: RetrainingHistory) -> RetrainingDecision:
     due = why_due(history)
     if not due.retrain:
         return due
-    if spent := history.must_wait():
-        return RetrainingDecision(retrain=False, reason=f"{due.reason}, but {spent}")
+    if obstacle := history.must_wait():
+        return RetrainingDecision(retrain=False, reason=f"{due.reason}, but {obstacle}")
     return due
 
 
 def why_due(history: RetrainingHistory) -> RetrainingDecision:
-    """Whether age or bad periods ask for a training; a period of broken data counts for nothing."""
+    """Decide whether age or bad periods require a training; periods with broken data do not count as bad."""
     rules, judged = history.rules, history.judged
     if history.days_since_training >= rules.max_age_days:
         return RetrainingDecision(retrain=True, reason=f"the last training is {history.training_age} old")
-    last = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
-    judged_periods = "1 judged period" if len(last) == 1 else f"the last {len(last)} judged periods"
-    found = f"{sum(last)} of {judged_periods} bad"
+    bad = [period.bad and not period.broken for period in judged[-rules.of_periods :]]
+    judged_periods = "1 judged period" if len(bad) == 1 else f"the last {len(bad)} judged periods"
+    count = f"{sum(bad)} of {judged_periods} bad"
     if not judged:
         reason = f"no period has {rules.min_label_share:.0%} of its labels yet"
-    elif not last[-1]:
-        reason = f"the latest judged period was good, {found}"
-    elif sum(last) < rules.bad_periods:
-        reason = f"{found}, {rules.bad_periods} of {rules.of_periods} are needed"
+    elif not bad[-1]:
+        reason = f"the latest judged period was good, {count}"
+    elif sum(bad) < rules.bad_periods:
+        reason = f"{count}, {rules.bad_periods} of {rules.of_periods} are needed"
     else:
-        return RetrainingDecision(retrain=True, reason=f"{found}, the latest among them")
+        return RetrainingDecision(retrain=True, reason=f"{count}, the latest among them")
     return RetrainingDecision(retrain=False, reason=reason)

@@ -1,1 +1,1 @@
-"""The pipelines, one file each: they only wire steps."""
+"""ZenML pipelines, by stage: they only connect steps."""

@@ -1,4 +1,4 @@
-"""Stage 5: the year lived through under several policies of retraining."""
+"""Stage 5: a backtest of retraining policies."""
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
@@ -10,6 +10,6 @@ from steps.monitor import compare
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def comparison(data: str) -> None:
-    """What each policy costs on the data with this hash, in money."""
+    """Compare what each policy costs, in money, on the data with this hash."""
     rows, _, features = in_memory(data, LAST_DAY, LAST_DAY)
     compare(rows, features, data)

@@ -1,4 +1,4 @@
-"""Stage 4: from a registered version to a service that answers."""
+"""Stage 4: from a registered version to a running service."""
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
@@ -8,7 +8,7 @@ from steps.deploy import TARGETS, deploy_kubernetes, roll_back_kubernetes
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def deployment(target: str, version: str, folder: str) -> None:
-    """Serve a version where the target says; it takes over only if it passes its smoke test."""
+    """Deploy a version to a target; it goes live only if it passes its smoke test."""
     TARGETS[target](version, folder)
 
 
@@ -16,11 +16,11 @@ def deployment(target: str, version: str, folder: str) -> None:
 def kubernetes_deployment(
     version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> None:
-    """Release a version to a cluster: a canary, its comparison with what serves, the rollout."""
+    """Release a version to a cluster: canary, comparison with the current release, rollout."""
     deploy_kubernetes(version, overlay, image, why, context, bake_seconds, accept)
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def rollback(overlay: str, why: str, context: str) -> None:
-    """Return a cluster and the registry to the release before."""
+    """Return a cluster and the registry to the previous release."""
     roll_back_kubernetes(overlay, why, context)

@@ -1,4 +1,4 @@
-"""Stage 5: one period of service, and whether it calls for training again."""
+"""Stage 5: check one period of service, and decide whether to train again."""
 
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ def monitoring(
     past: list[dict[str, Any]],
     trained: list[int],
 ) -> None:
-    """Watch [start, end) as of its end; the policy remembers `past` periods and moments of training.
+    """Check the period [start, end) as of its end, and apply the retraining policy.
 
-    `log_offsets` are the last numbers of the log that an earlier period has looked at: of answers, and of
-    challengers' answers.
+    `past` are the summaries of earlier periods, `trained` the times of all trainings. `log_offsets` are the
+    last log numbers that an earlier period has read: of predictions, and of challengers' predictions.
     """
     rows, event_tables, _ = ingest(data)
     features = featurise(rows, event_tables)
     monitored = monitor_period(rows, features, folder, start, end, *log_offsets)
     verdict = decide_retraining(monitored, past, trained)
-    if Path(folder) != settings.DEMO:  # a service of the demo tells nobody
+    if Path(folder) != settings.DEMO:  # the demo notifies nobody
         notify_teams(monitored, verdict, folder)

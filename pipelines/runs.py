@@ -1,4 +1,4 @@
-"""Each pipeline as a function that runs it and returns what its steps made, for the commands and the loop."""
+"""Functions that run the pipelines and return their outputs, for the commands and the retraining loop."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,47 +32,47 @@ from steps.model import REGISTRY
 if TYPE_CHECKING:  # Evidently takes seconds to import, which no other pipeline needs
     from fivestage.monitoring.period import MonitoredPeriod
 
-REMOTE = "The pipeline has been handed to a remote orchestrator: look for its outcome there."
+REMOTE = "The pipeline runs on a remote orchestrator: look for its result there."
 
 
 @dataclass(frozen=True)
 class TrainingRun(TrainingResult):
-    """A training, and the rows and events it was made from."""
+    """A training with its pipeline run."""
 
     run: PipelineRunResponse
 
     def rows_and_events(self) -> tuple[pd.DataFrame, EventTables]:
-        """The rows and the events of this training."""
+        """Load the rows and the events of this training."""
         outputs = self.run.steps["ingest"].outputs
         return outputs["rows"][0].load(), outputs["event_tables"][0].load()
 
     def leaderboard(self) -> list[str]:
-        """Baselines and candidates on the temporal folds, a line each."""
+        """Format the scores of baselines and candidates on the temporal folds, one line each."""
         return [row.line for row in self.version.selection().leaderboard]
 
 
 def ingest(as_of: str) -> bool:
-    """Clean, validate, featurise and probe the raw tables for the report; whether the cache had them."""
+    """Clean, validate, featurise and probe the raw tables; return whether they came from the cache."""
     run = ingestion(PROBLEM.digest(), as_of)
     return run is not None and run.steps["ingest"].status == ExecutionStatus.CACHED
 
 
 def train(as_of: str = "", *, from_scratch: bool = False) -> TrainingRun:
-    """Train as of a day, against the champion; `from_scratch`: as if there were none.
+    """Train as of a day and compare with the champion, or, if `from_scratch`, with none.
 
-    By default as of the first day of the test window, or the champion's where that is later.
+    The default day is the first of the test window, or the champion's if that is later.
 
     Raises:
-        UserError: when the champion comes from a later day.
+        UserError: If the champion was trained as of a later day.
     """
     champion = None if from_scratch else REGISTRY.champion()
     first = PROBLEM.contract.split.test_start
-    latest = max(first, day_of(champion.as_of)) if champion else first
-    return _train(as_of or latest.isoformat(), champion, from_scratch=from_scratch)
+    default = max(first, day_of(champion.as_of)) if champion else first
+    return _train(as_of or default.isoformat(), champion, from_scratch=from_scratch)
 
 
 def retrain(as_of: str, champion: Version) -> TrainingRun:
-    """Train again what the champion is, with its settings, against it: they were tuned, the days are new."""
+    """Train on newer data with the champion's candidate and tuned settings, and compare with the champion."""
     return _train(as_of, champion, settings_of=champion.version)
 
 
@@ -81,8 +81,8 @@ def _train(
 ) -> TrainingRun:
     if champion and champion.as_of > epoch_of(as_of):
         raise UserError(
-            f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it has seen what it would "
-            "be judged on. Name a later day with --as-of, or `make clean` to start from scratch."
+            f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it was trained on the rows "
+            "that would evaluate it. Name a later day with --as-of, or `make clean` to start from scratch."
         )
     run = training(
         PROBLEM.digest(),
@@ -92,30 +92,30 @@ def _train(
         settings_of,
         from_scratch,
     )
-    return _trained(run, "train_model")
+    return _training_run(run, "train_model")
 
 
 def re_evaluate(version: str, as_of: str, champion: Version) -> TrainingRun:
-    """A challenger that is trained already, against the champion, as of a later day."""
-    return _trained(re_evaluation(PROBLEM.digest(), version, as_of, champion.version), "find_version")
+    """Compare an already trained challenger with the champion as of a later day."""
+    return _training_run(re_evaluation(PROBLEM.digest(), version, as_of, champion.version), "find_version")
 
 
-def _trained(run: PipelineRunResponse | None, found_by: str) -> TrainingRun:
-    version, gates, promoted = (
-        output(run, step) for step in (found_by, "evaluate_challenger", "promote_challenger")
+def _training_run(run: PipelineRunResponse | None, version_step: str) -> TrainingRun:
+    version, verdict, promoted = (
+        output(run, step) for step in (version_step, "evaluate_challenger", "promote_challenger")
     )
-    assert run is not None  # noqa: S101 (else `output` has raised)
-    return TrainingRun(version, gates.gates, promoted, run)
+    assert run is not None  # noqa: S101 (`output` raises otherwise)
+    return TrainingRun(version, verdict.gates, promoted, run)
 
 
 def evaluate(version: Version) -> None:
-    """A version on everything after its own time; the results go to the report and to MLflow."""
+    """Evaluate a version on all data after its training day, for the report and MLflow."""
     as_of = str(day_of(version.as_of))
     evaluation(PROBLEM.digest(), REGISTRY.key(), version.version, as_of)
 
 
 def deploy(version: Version, folder: str, target: str = "local") -> Deployment:
-    """Serve a version from a folder of its own, where the target says."""
+    """Serve a version on a target, with the service's state in `folder`."""
     return output(deployment(target, version.version, folder), TARGETS[target].name)  # type: ignore[no-any-return]
 
 
@@ -128,15 +128,15 @@ def release(
 
 
 def roll_back(overlay: str, why: str, context: str) -> Release:
-    """Return a Kubernetes cluster, and the alias `champion`, to the release before."""
+    """Return a Kubernetes cluster, and the alias `champion`, to the previous release."""
     return output(rollback(overlay, why, context), "roll_back_kubernetes")  # type: ignore[no-any-return]
 
 
 def score(version: Version, source: str, target: str) -> BatchResult:
-    """Score a file or a table; their names are kept with the run.
+    """Score a file or a table.
 
     Raises:
-        UserError: when one holds a password.
+        UserError: If `source` or `target` contains a password, as both are stored with the run.
     """
     for place in (source, target):
         require_no_secret(place)
@@ -151,7 +151,7 @@ def monitor(
     past: Sequence[PeriodSummary] = (),
     trained: Sequence[int] = (),
 ) -> "tuple[MonitoredPeriod, RetrainingDecision]":
-    """One period of service, and the policy's verdict."""
+    """Check one period of service, and return the policy's decision with it."""
     from pipelines.monitoring import monitoring
 
     run = monitoring(
@@ -161,29 +161,29 @@ def monitor(
 
 
 def compare_policies() -> Comparison:
-    """The whole period of the data under several policies of retraining."""
+    """Backtest several retraining policies over all the data."""
     from pipelines.comparison import comparison
 
     return output(comparison(PROBLEM.digest()), "compare")  # type: ignore[no-any-return]
 
 
 def shadow(folder: str, version: Version) -> None:
-    """Let a challenger answer what a local service is asked, beside the champion."""
+    """Let a challenger predict the requests of a local service in shadow."""
     settings = Settings.of_folder(folder)
     local.shadow(settings, version.version, REGISTRY.fetch(version.version))
 
 
 def output(run: PipelineRunResponse | None, step: str) -> Any:
-    """What a step of a run made.
+    """Load the output of a step.
 
     Raises:
-        UserError: when the run is elsewhere, or failed in its pods.
+        UserError: If the run is on a remote orchestrator, or failed in its pods.
     """
     if run is None:
         raise UserError(REMOTE)
     try:
-        made = run.steps[step].output
-    except (KeyError, ValueError) as error:  # in pods: here, what fails a step is raised
-        told = "the log of the pod that failed says why"
-        raise UserError(f"The run {run.name} ended before its step {step} was done: {told}.") from error
-    return made.load()
+        artifact = run.steps[step].output
+    except (KeyError, ValueError) as error:  # only in pods: a local step raises its own error
+        advice = "see the log of the pod that failed"
+        raise UserError(f"The run {run.name} ended before its step {step} was done: {advice}.") from error
+    return artifact.load()

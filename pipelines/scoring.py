@@ -1,4 +1,4 @@
-"""Batch scoring: a file or a table of raw rows in, the same with answers out, by the artifact that serves."""
+"""Batch scoring: adds predictions to a file or a table of raw rows, with the same artifact as the service."""
 
 from zenml import pipeline
 from zenml.enums import ExecutionMode
@@ -9,6 +9,6 @@ from steps.deploy import score
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def scoring(data: str, version: str, source: str, target: str) -> None:
-    """Score every row of `source` with what was known at its decision time."""
+    """Score every row of `source` from what was known at its decision time."""
     _, event_tables, _ = ingest(data)
     score(event_tables, version, source, target)

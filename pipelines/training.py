@@ -1,4 +1,4 @@
-"""Stages 2 and 3: from raw tables to a champion, and its justification."""
+"""Stages 2 and 3: train, evaluate and promote a model."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from steps.data import in_memory, probe, probe_features
 from steps.model import evaluate_challenger, evaluate_on_test, find_version, promote_challenger, train_model
 from steps.report import report_model
 
-LAST_DAY = "9999-12-31"  # rows of all days may be drawn, where tables in parts are too large for memory
+LAST_DAY = "9999-12-31"  # later than any row, so that partitioned tables are sampled over all days
 
-IN_PODS: dict[str, Any] = {  # locally without effect
+IN_PODS: dict[str, Any] = {  # has no effect locally
     "docker": DockerSettings(
         parent_image=settings.PIPELINES_IMAGE,
         skip_build=True,
-        allow_download_from_artifact_store=False,  # the image has it, and this would pack up all of that
+        allow_download_from_artifact_store=False,  # the image has the code, so nothing needs uploading
         allow_download_from_code_repository=False,
     )
 }
@@ -32,9 +32,10 @@ def training(
     settings_of: str,
     from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> None:
-    """Train as of a day on the data with this hash; the challenger meets the champion, or none from scratch.
+    """Train as of a day on the data with this hash, and promote the challenger if it passes the gates.
 
-    `settings_of` names a version whose candidate is trained again; empty: all candidates are tried.
+    `settings_of` names a version whose candidate is trained again; if it is empty, all candidates are
+    compared. With `from_scratch` the challenger is not compared with the champion.
     """
     rows, event_tables, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
@@ -45,7 +46,7 @@ def training(
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST)
 def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
-    """A challenger that is trained already, against the champion, as of a later day."""
+    """Compare an already trained challenger with the champion as of a later day."""
     rows, event_tables, features = in_memory(data, as_of, as_of)
     probes = probe(rows, features, probe_features(rows, event_tables), as_of)
     challenger = find_version(version)
@@ -56,6 +57,6 @@ def re_evaluation(data: str, version: str, as_of: str, champion: str) -> None:
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, settings=IN_PODS)
 def evaluation(data: str, registry_key: str, version: str, as_of: str) -> None:
-    """A version of a day on the test window after it, what each feature set brings, and the model card."""
+    """Evaluate a version on the test window after its training day, and write its model card."""
     rows, event_tables, features = in_memory(data, as_of, LAST_DAY)
     report_model(version, evaluate_on_test(rows, event_tables, features, version, registry_key))

@@ -1,1 +1,1 @@
-"""What pipelines are made of: plain typed functions, each with a thin ZenML step around it."""
+"""ZenML steps, from which the pipelines are built: thin wrappers around the library's functions."""

@@ -26,31 +26,31 @@ def ingest(
     Annotated[EventTables, "event_tables"],
     Annotated[IngestReport, "ingested"],
 ]:
-    """Raw tables, cleaned and held against the contract; what breaks it goes to quarantine.
+    """Clean the raw tables and validate them against the contract; rows that violate it are quarantined.
 
-    `data` is the hash of the raw files: another one, and nothing is taken from the cache.
+    `data` is the hash of the raw files: when it changes, ZenML does not use its cached outputs.
     """
     rows, event_tables, ingested = ingest_tables(
         PROBLEM.load(PROBLEM.contract), PROBLEM.contract, QUARANTINE / data[:12], data
     )
-    return rows, event_tables, ingested  # spelled out: ZenML reads the outputs off this line
+    return rows, event_tables, ingested  # three names, as ZenML parses this line for the outputs
 
 
 @step(cache_policy=caching.DATA_CACHE)
 def featurise(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[pd.DataFrame, "features"]:
-    """What was known of every row at its decision time."""
+    """Compute the features of every row from what was known at its decision time."""
     return event_tables.features_of(rows, PROBLEM.features)
 
 
 @step(cache_policy=caching.DATA_CACHE)
 def store(data: str) -> Annotated[Stored, "stored"]:
-    """The same as `ingest` for raw tables in parts; rows and events stay where they lie."""
+    """Do the same as `ingest` for partitioned raw tables; rows and events stay on disk."""
     return Stored.ingest(PROBLEM, QUARANTINE / data[:12], data)
 
 
 @step(cache_policy=caching.DATA_CACHE)
 def featurise_stored(stored: Stored) -> Annotated[Stored, "featurised"]:
-    """The same as `featurise`, some periods at a time; the features lie beside the rows."""
+    """Do the same as `featurise`, a few periods at a time; the features are stored next to the rows."""
     stored.featurise(PROBLEM)
     return stored
 
@@ -63,23 +63,23 @@ def draw(
     Annotated[EventTables, "event_tables"],
     Annotated[pd.DataFrame, "features"],
 ]:
-    """As many rows as memory holds, of those decided before a day, and their features."""
+    """Sample as many rows decided before `until` as memory holds, and return them with their features."""
     rows, event_tables, features = draw_rows(stored, PROBLEM, epoch_of(as_of), epoch_of(until))
     return rows, event_tables, features
 
 
 def in_memory(data: str, as_of: str, until: str) -> tuple[Any, Any, Any]:
-    """Rows, events and features, in a pipeline; of tables in parts, as many as memory holds till a day."""
+    """Add the steps that make rows, events and features; partitioned tables are sampled to fit in memory."""
     if PROBLEM.parts():
-        drawn: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
-        return drawn
+        sampled: tuple[Any, Any, Any] = draw(featurise_stored(store(data)), as_of, until)
+        return sampled
     rows, event_tables, _ = ingest(data)
     return rows, event_tables, featurise(rows, event_tables)
 
 
 @step(cache_policy=caching.MODEL_CACHE)
 def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[LeakageProbes, "probed"]:
-    """The leakage probe of the features' code, which is the same as of any day."""
+    """Run the leakage probe of the feature code, whose result does not depend on the training day."""
     return LeakageProbes.of_features(PROBLEM, rows, event_tables)
 
 
@@ -87,6 +87,6 @@ def probe_features(rows: pd.DataFrame, event_tables: EventTables) -> Annotated[L
 def probe(
     rows: pd.DataFrame, features: pd.DataFrame, probed: LeakageProbes, as_of: str
 ) -> Annotated[LeakageProbes, "probes"]:
-    """All leakage probes: each would fail if anything of the future were in the features."""
+    """Run the remaining leakage probes, which fail if the features contain anything from the future."""
     windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
     return probed.with_data(PROBLEM.contract, rows, features, windows)

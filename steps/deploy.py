@@ -23,14 +23,14 @@ OVERLAYS = settings.ROOT / "k8s" / "overlays"
 
 @step(enable_cache=False)
 def deploy_local(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
-    """Serve a version as a local process, smoke it over HTTP, and go back to the one before if that fails."""
+    """Serve a version as a local process; return to the previous one if the smoke test over HTTP fails."""
     model = ReleasedModel.of(REGISTRY, version, PROBLEM.features)
     return local.release(Settings.of_folder(folder), model)
 
 
 @step(enable_cache=False)
 def deploy_docker(version: str, folder: str) -> Annotated[Deployment, "deployment"]:
-    """Build an image with a version inside and serve it as a container, or stay with the one before."""
+    """Build an image that contains a version and serve it; keep the previous container if that fails."""
     model = ReleasedModel.of(REGISTRY, version, PROBLEM.features)
     return docker.release(Settings.of_folder(folder), model)
 
@@ -42,7 +42,7 @@ TARGETS = {"local": deploy_local, "docker": deploy_docker}
 def deploy_kubernetes(
     version: str, overlay: str, image: str, why: str, context: str, bake_seconds: float, accept: str
 ) -> Annotated[Release, "release"]:
-    """Release a version to a cluster by way of a canary; what serves there stays if a check fails."""
+    """Release a version to a cluster through a canary; the current release stays if a check fails."""
     return ClusterReleases.to(OVERLAYS / overlay, context).release(
         ReleasedModel.of(REGISTRY, version),
         PROBLEM.contract,
@@ -55,7 +55,7 @@ def deploy_kubernetes(
 
 @step(enable_cache=False)
 def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Release, "release"]:
-    """Return manifests, image and model to the release before, and the alias `champion` with them."""
+    """Roll manifests, image and model back to the previous release, and the alias `champion` with them."""
     releases = ClusterReleases.to(OVERLAYS / overlay, context)
     release = releases.roll_back(ReleasedModel.of(REGISTRY, releases.model_before), why)
     REGISTRY.promote(REGISTRY.find(release.model))
@@ -66,14 +66,14 @@ def roll_back_kubernetes(overlay: str, why: str, context: str) -> Annotated[Rele
 def score(
     event_tables: EventTables, version: str, source: str, target: str
 ) -> Annotated[BatchResult, "scored"]:
-    """Score a batch; rows that break the contract go to a file of their own, with reasons."""
+    """Score a batch; rows that violate the contract are written to a separate file, with the reasons."""
     return score_version(PROBLEM, event_tables, REGISTRY, version, source, target, QUARANTINE)
 
 
 def smoke_kubernetes(version: str, overlay: str, context: str) -> float:
-    """How far the answers of a cluster's Service to raw rows are from a version's offline ones.
+    """Return the largest difference between a version's online and offline predictions, by smoke test.
 
     Raises:
-        ReleaseCheckError: when it does not answer, or as another model would.
+        ReleaseCheckError: If the cluster's Service does not answer, or its predictions differ.
     """
     return ClusterReleases.to(OVERLAYS / overlay, context).smoke(ReleasedModel.of(REGISTRY, version))

@@ -30,13 +30,13 @@ REGISTRY = ModelRegistry(PROBLEM.contract.name)
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """What every gate said of a challenger."""
+    """The results of all gates for a challenger."""
 
     gates: tuple[Gate, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether the challenger may serve."""
+        """Whether the challenger passed every gate, and so may serve."""
         return all(gate.passed for gate in self.gates)
 
 
@@ -47,12 +47,13 @@ def train_model(
     features: pd.DataFrame,
     as_of: str,
     data: str,
-    registry_key: str,  # noqa: ARG001 (part of the cache key: in another registry it is registered again)
+    registry_key: str,  # noqa: ARG001 (part of the cache key: another registry has to get the version too)
     settings_of: str,
 ) -> Annotated[Version, "version"]:
-    """Choose a candidate on the temporal folds, fit it, and register the artifact that it becomes.
+    """Choose a candidate on the temporal folds, fit it, and register the resulting artifact.
 
-    `settings_of` names a version whose candidate, settings and calibration are kept; empty: all are tried.
+    `settings_of` names a version whose candidate, settings and calibration are reused; if it is empty, all
+    candidates are compared.
     """
     started, contract = time.time(), PROBLEM.contract
     windows = windows_at(rows, contract.split, epoch_of(as_of))
@@ -77,7 +78,7 @@ def evaluate_challenger(
     champion: str,
     from_scratch: bool = False,  # noqa: FBT001, FBT002 (ZenML passes it by name)
 ) -> Annotated[GateVerdict, "verdict"]:
-    """Before promotion, on the holdout window: challenger and champion as whole artifacts, and the gates."""
+    """Compare the artifacts of challenger and champion on the holdout window, and run the gates."""
     contract = PROBLEM.contract
     windows = windows_at(rows, contract.split, epoch_of(as_of))
     window, window_features = rows.iloc[windows.holdout], features.iloc[windows.holdout]
@@ -94,7 +95,7 @@ def evaluate_challenger(
         try:
             champion_answers = answers_of(REGISTRY.open(champion)[1], window_features)
         except FormatError as error:
-            no_champion = f"the champion, version {champion}, cannot be asked: {error}"
+            no_champion = f"the champion, version {champion}, cannot predict: {error}"
     sample = training_sample(rows, features, windows, contract)
     evidence = Evidence(
         baselines=baseline_savings(sample, windows, contract),
@@ -108,15 +109,15 @@ def evaluate_challenger(
 
 @step(enable_cache=False)
 def find_version(version: str) -> Annotated[Version, "version"]:
-    """A registered version."""
+    """Look up a registered version."""
     return REGISTRY.find(version)
 
 
 @step(enable_cache=False)
 def promote_challenger(version: Version, verdict: GateVerdict, champion: str) -> Annotated[bool, "promoted"]:
-    """Move the alias `champion` if every gate passed; the reasons stay with the run.
+    """Move the alias `champion` if every gate passed, and store the gates' results with the run.
 
-    Where the contract asks for a person's approval, what passed waits for it; the first champion does not.
+    If the contract requires a person's approval, the version waits for it, unless there is no champion yet.
     """
     version.record(verdict)
     version.annotate(
@@ -133,7 +134,7 @@ def promote_challenger(version: Version, verdict: GateVerdict, champion: str) ->
 
 
 def gate_lines(verdict: GateVerdict) -> str:
-    """The gates as text, one a line."""
+    """Format the gates as text, one per line."""
     return "".join(f"{gate.line}\n" for gate in verdict.gates)
 
 
@@ -143,9 +144,9 @@ def evaluate_on_test(
     event_tables: EventTables,
     features: pd.DataFrame,
     version: str,
-    registry_key: str,  # noqa: ARG001 (part of the cache key: whose number the version is)
+    registry_key: str,  # noqa: ARG001 (part of the cache key: version numbers are per registry)
 ) -> Annotated[VersionEvaluation, "findings"]:
-    """For the report, on the test window: a version's scores, and what each feature set brings."""
-    found, artifact = REGISTRY.open(version, PROBLEM.features)
-    windows = windows_at(rows, PROBLEM.contract.split, artifact.as_of)
-    return VersionEvaluation.of(PROBLEM, artifact, found.selection(), rows, event_tables, features, windows)
+    """Score a version on the test window, and measure what each feature set contributes, for the report."""
+    registered, artifact = REGISTRY.open(version, PROBLEM.features)
+    windows, selection = windows_at(rows, PROBLEM.contract.split, artifact.as_of), registered.selection()
+    return VersionEvaluation.of(PROBLEM, artifact, selection, rows, event_tables, features, windows)

@@ -26,7 +26,7 @@ from steps.report import page_of
 
 logger = logging.getLogger(__name__)
 METRICS, JOB = settings.VAR / "metrics" / "monitoring.prom", f"{PROBLEM.contract.name}-monitoring"
-NOTIFIED = "told.json"  # what the teams have been told, beside the service's log
+NOTIFIED = "told.json"  # alerts already sent; the file is next to the service's log
 
 
 @step(enable_cache=False)
@@ -39,7 +39,7 @@ def monitor_period(
     log_offset: int,
     shadow_offset: int,
 ) -> Annotated[MonitoredPeriod, "monitored"]:
-    """A period as the prediction log has it, judged by the report of `monitoring/checks.py`."""
+    """Run the checks of `monitoring/checks.py` on a period of the prediction log."""
     contract = PROBLEM.contract
     served = read_served(
         Settings.of_folder(folder).database_url, contract, start, end, log_offset, shadow_offset
@@ -60,7 +60,7 @@ def monitor_period(
 def decide_retraining(
     monitored: MonitoredPeriod, past: list[dict[str, Any]], trained: list[int]
 ) -> Annotated[RetrainingDecision, "retraining"]:
-    """A challenger's proven gain, N of the last M periods bad, or too old a model: see `decide`."""
+    """Decide whether to train again or to promote a challenger; see `decide` for the policy."""
     contract = PROBLEM.contract
     periods = [*TypeAdapter(list[PeriodSummary]).validate_python(past), monitored.summary]
     verdict = decide(RetrainingHistory.of(periods, trained, monitored.end, contract))
@@ -70,52 +70,52 @@ def decide_retraining(
 
 @step(enable_cache=False)
 def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[Comparison, "comparison"]:
-    """The year in process under each policy; what is trained is kept by data and code, and found again."""
-    return backtest(PROBLEM, rows, features, data, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (for a person)
+    """Backtest each policy over all the data; trained models are cached by the hashes of data and code."""
+    return backtest(PROBLEM, rows, features, data, decide, lambda line: print(f"  {line}", flush=True))  # noqa: T201 (progress for the user)
 
 
 @step(enable_cache=False)
 def notify_teams(monitored: MonitoredPeriod, verdict: RetrainingDecision, folder: str) -> None:
-    """Say to those who are to act what began and what is over."""
+    """Notify the teams that have to act of what has started and what is over."""
     alerts = alerts_of(monitored, verdict, PROBLEM.contract)
     for failure in notify(alerts, time.time(), Path(folder) / NOTIFIED):
         logger.warning(failure)
 
 
 def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
-    """What somebody is to act on: inputs that moved, and are not broken, are on the page alone."""
+    """Return what a team has to act on; an input shift without broken data is shown only on the page."""
     period = f"{contract.title} From {day_of(monitored.start)} to {day_of(monitored.end)}"
-    found: list[Alert] = []
+    alerts: list[Alert] = []
     for cause in monitored.causes:
         if cause.kind != "input shift":
-            about = f"{period}: {cause.sentence}. {page_of(monitored.start)}"
+            body = f"{period}: {cause.sentence}. {page_of(monitored.start)}"
             team = "data" if cause.kind == "data broken" else "model"
-            found.append(Alert(f"{cause.kind}: {cause.subject}", team, about))
+            alerts.append(Alert(f"{cause.kind}: {cause.subject}", team, body))
     performance = monitored.performance
     if performance.rows and performance.label_share < contract.monitoring.min_label_share:
-        found.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
+        alerts.append(Alert("labels late", "data", f"{period}: {performance.sentence}."))
     if performance.bad:
-        found.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
+        alerts.append(Alert("bad period", "model", f"{period}: {performance.sentence}."))
     if verdict.retrain or verdict.promote:
-        wanted = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
-        found.append(Alert(f"{wanted} wanted", "model", f"{period}: {verdict.reason}."))
-    return found
+        action = f"promotion of version {verdict.promote}" if verdict.promote else "retraining"
+        alerts.append(Alert(f"{action} wanted", "model", f"{period}: {verdict.reason}."))
+    return alerts
 
 
-def no_longer_wanted() -> None:
-    """What the policy asked for has been done: Prometheus is told so before the next period is."""
+def reset_retrain_gauge() -> None:
+    """Reset the gauge `retrain` once the policy's decision has been followed, before the next period."""
     if METRICS.exists():
         expose({"retrain": 0.0}, METRICS, JOB, update=True)
 
 
-def nothing_logged() -> None:
-    """Nobody has asked the service yet: Prometheus is told that somebody has looked."""
+def export_no_requests() -> None:
+    """Export that monitoring ran, although the service has had no request yet."""
     days = PROBLEM.contract.monitoring.period_days
     expose({"ran_at_seconds": time.time(), "period_days": days, "rows": 0.0}, METRICS, JOB)
 
 
 def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[str, float]:
-    """A period as Prometheus is told of it; see `fivestage.monitoring.exposition`."""
+    """Return a period's values for Prometheus by gauge; see `fivestage.monitoring.exposition`."""
     performance, rules = monitored.performance, PROBLEM.contract.monitoring
     scored = performance.scored
     return {
@@ -136,7 +136,7 @@ def metrics_of(monitored: MonitoredPeriod, verdict: RetrainingDecision) -> dict[
 
 
 def _project_of(folder: str) -> str:
-    """The name of a service's project in Evidently's workspace: the demo's is its own."""
+    """Return the service's project name in Evidently's workspace; the demo has a separate project."""
     return f"{PROBLEM.contract.name}{', demo' if Path(folder) == settings.DEMO else ''}"
 
 
@@ -144,13 +144,13 @@ def _log(monitored: MonitoredPeriod, page: Path, folder: str) -> None:
     performance = monitored.performance
     estimated = {f"estimated_{name}": value for name, value in performance.expected.scores.items()}
     observed = performance.scored.scores if performance.scored else {}
-    found = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
+    counts = {"drifted_columns": len(monitored.drifted), "broken": len(monitored.broken)}
     causes = "".join(f"{one.kind}: {one.sentence}\n" for one in monitored.causes)
     REGISTRY.log_period(
         f"{folder} {monitored.start}",
         monitored.start,
         monitored.end,
         versions=monitored.versions,
-        metrics={**estimated, **observed, **found},
+        metrics={**estimated, **observed, **counts},
         files=[("causes.txt", causes), *([page] if performance.rows else [])],
     )

@@ -1,4 +1,4 @@
-"""ZenML steps that save what the report shows: change here what goes on the page and to MLflow."""
+"""ZenML steps that save results for the report: change here what appears on the page and in MLflow."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,32 +23,33 @@ from steps.model import REGISTRY, GateVerdict
 def report_data(
     rows: pd.DataFrame, event_tables: EventTables, ingested: IngestReport, probes: LeakageProbes, as_of: str
 ) -> None:
-    """Stages 1 and 2: the contract, the rows read, kept and quarantined, the windows, the leakage probes."""
+    """Save stages 1 and 2: contract, row counts, quarantine, windows and leakage probes."""
     windows = windows_at(rows, PROBLEM.contract.split, epoch_of(as_of))
     Report(PROBLEM).save_data(rows, event_tables, ingested, windows, probes.found)
 
 
 @step(enable_cache=False)
 def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "model_card"]:
-    """Stage 3: the version on the test window, and its model card, which MLflow keeps too."""
-    found, artifact = REGISTRY.open(version)
-    card = Report(PROBLEM).save_evaluation(found, artifact, found.selection(), gates_of(found), findings)
+    """Save stage 3: the version's evaluation on the test window, and its model card, also in MLflow."""
+    registered, artifact = REGISTRY.open(version)
+    selection, gates = registered.selection(), gates_of(registered)
+    card = Report(PROBLEM).save_evaluation(registered, artifact, selection, gates, findings)
     scores = findings.evaluation.scored.scores
-    found.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
+    registered.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
     return card
 
 
 def documents(version: str) -> dict[str, str]:
-    """A version's model card and the decisions behind it, by file name."""
-    found, artifact = REGISTRY.open(version)
-    return Report(PROBLEM).documents(found, artifact, found.selection(), gates_of(found))
+    """Return a version's model card and the decisions behind it, by file name."""
+    registered, artifact = REGISTRY.open(version)
+    return Report(PROBLEM).documents(registered, artifact, registered.selection(), gates_of(registered))
 
 
 def gates_of(version: Version) -> tuple[Gate, ...]:
-    """What the gates said of a version."""
+    """Return the results of a version's gates."""
     return version.load_record(GateVerdict).gates
 
 
 def page_of(start: int) -> Path:
-    """Where Evidently's page of a period lies."""
+    """Return the path of Evidently's page for the period that starts at `start`."""
     return settings.REPORTS / "drift" / f"{day_of(start)}.html"

@@ -1,4 +1,4 @@
-"""The commands of run.py: what they print and leave, and all of them from raw tables to a scored file."""
+"""Tests of the commands in run.py: output, files, and a whole run from raw tables to a scored file."""
 
 import json
 import os
@@ -42,14 +42,14 @@ VERSION = Version(PROBLEM.contract.name, "7", "d" * 64, "run", 0, "commit")
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where commands leave what they write."""
+    """The folder that commands write to."""
     monkeypatch.setattr(run, "report", lambda: Report(PROBLEM, notices=tmp_path))
     monkeypatch.setattr(monitoring_steps, "METRICS", tmp_path / "monitoring.prom")
     return tmp_path
 
 
 def loop_of(monkeypatch: pytest.MonkeyPatch, **methods: Any) -> None:
-    """A retraining loop that answers so."""
+    """Replace the retraining loop by a stand-in with these methods."""
     monkeypatch.setattr(run, "retraining_loop", lambda _folder: SimpleNamespace(**methods))
 
 
@@ -118,15 +118,15 @@ def test_a_verdict_that_has_been_followed_is_not_followed_again(
 
 
 def command(folder: Path, port: int, *words: str) -> str:
-    """What a command of run.py prints."""
-    given = {"FIVESTAGE_VAR": str(folder / "var"), "FIVESTAGE_REPORTS": str(folder / "reports")}
+    """Run a command of run.py and return its output."""
+    overrides = {"FIVESTAGE_VAR": str(folder / "var"), "FIVESTAGE_REPORTS": str(folder / "reports")}
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("ZENML", "MLFLOW", "_"))
     }
     done = subprocess.run(
         [sys.executable, "run.py", *words],
         cwd=ROOT,
-        env=inherited | given | {"SERVE_PORT": str(port)},
+        env=inherited | overrides | {"SERVE_PORT": str(port)},
         capture_output=True,
         text=True,
         check=False,
@@ -153,7 +153,9 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
     for name, column in PROBLEM.contract.columns.items():
         if isinstance(column, TimestampColumn):
             rows[name] = pd.to_datetime(rows[name], unit="s", utc=True)
-    rows.to_parquet(tmp_path / "rows.parquet")  # a CSV has the separator and the forms of one's own table
+    rows.to_parquet(
+        tmp_path / "rows.parquet"
+    )  # a CSV is read with the separator and formats of the project's own table
     command(
         tmp_path,
         port,

@@ -1,4 +1,4 @@
-"""How the model behaves: it answers all that the contract allows, and the same wherever it runs."""
+"""Behaviour of the model: it predicts every row that the contract allows, and the same wherever it runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +47,8 @@ def test_a_missing_value_where_the_contract_allows_one_gets_an_answer(
         name: one for name, one in PROBLEM.contract.columns.items() if getattr(one, "nullable", False)
     }
     for name, column in nullable.items():
-        found = answers(engine, [row | {name: "" if column.type == "category" else float("nan")}])
-        assert np.isfinite(found).all(), name
+        forecast = answers(engine, [row | {name: "" if column.type == "category" else float("nan")}])
+        assert np.isfinite(forecast).all(), name
 
 
 def test_forecasts_are_finite_and_differ_between_rows(
@@ -69,7 +69,7 @@ def test_forecasts_are_finite_and_differ_between_rows(
         (
             "1",
             False,
-            "the champion, version 1, cannot be asked: The project no longer has feature left_out",
+            "the champion, version 1, cannot predict: The project no longer has feature left_out",
         ),
     ],
 )

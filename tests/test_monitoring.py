@@ -1,4 +1,4 @@
-"""The checks of each period, and that rules and manifests follow the contract."""
+"""Tests of the checks of each period, and of alert rules and manifests against the contract."""
 
 import shutil
 import subprocess
@@ -39,12 +39,12 @@ NO_LABELS: Any = SimpleNamespace(judged=())
 
 @pytest.fixture(scope="module")
 def own(problem_slice: ProblemSlice) -> pd.DataFrame:
-    """Features of this problem, which checks of your own may name."""
+    """Features of this problem, because your own checks may name them."""
     return problem_slice.features
 
 
 def days(own: pd.DataFrame, seed: int, first: int, number: int) -> pd.DataFrame:
-    """What the checks see of some days: three features and a forecast; no label has arrived."""
+    """Return some days as the checks see them: three more features and a forecast, without labels."""
     draw = np.random.default_rng(seed)
     day = np.repeat(np.arange(first, first + number), ROWS)
     x = draw.normal(size=day.size) + draw.normal(0, 0.3, number)[day - first]
@@ -56,7 +56,7 @@ def days(own: pd.DataFrame, seed: int, first: int, number: int) -> pd.DataFrame:
 
 
 def forecast(x: Floats) -> Floats:
-    """One for each task."""
+    """Return forecasts in the form of the problem's task."""
     if isinstance(CONTRACT, RegressionContract):
         return np.column_stack([x, x - 1, x + 1, x])
     chance = 1 / (1 + np.exp(-x))
@@ -66,20 +66,20 @@ def forecast(x: Floats) -> Floats:
     return np.asarray(chance, dtype=np.float64)
 
 
-def found(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
+def causes_of(period: pd.DataFrame, own: pd.DataFrame) -> tuple[Cause, ...]:
     features = pd.DataFrame(columns=["x", "y", "place"])
     report = checks(PeriodColumns.of(features, period, 0, NO_LABELS, CONTRACT))
     return failed_tests(run_checks(report, period, days(own, 0, 0, REFERENCE), CONTRACT, END))
 
 
 def test_a_week_like_the_others_passes(own: pd.DataFrame) -> None:
-    assert found(days(own, 1, REFERENCE, PERIOD), own) == ()
+    assert causes_of(days(own, 1, REFERENCE, PERIOD), own) == ()
 
 
 def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame) -> None:
     period = days(own, 1, REFERENCE, PERIOD)
     period["x"] = period["x"].where(np.arange(len(period)) % 3 > 0)
-    causes = found(period, own)
+    causes = causes_of(period, own)
     assert {(one.kind, one.subject) for one in causes} == {("data broken", "x")}
     broken = PeriodSummary(1.0, bad=False, broken=tuple(one.subject for one in causes))
     old = 10 * CONTRACT.monitoring.max_age_days * DAY
@@ -91,7 +91,7 @@ def test_missing_values_are_broken_data_which_block_a_training(own: pd.DataFrame
 def test_inputs_that_moved_only_warn(own: pd.DataFrame) -> None:
     period = days(own, 1, REFERENCE, PERIOD)
     period["place"] = np.where(np.arange(len(period)) % 4 > 0, "north", "south")
-    causes = found(period, own)
+    causes = causes_of(period, own)
     assert {(one.kind, one.subject) for one in causes} == {("input shift", "place")}
 
 
@@ -133,7 +133,7 @@ def test_the_manifests_have_the_sizes_that_follow_from_the_contract() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 def test_an_overlay_renders_and_its_pods_are_restricted(overlay: Path) -> None:
-    """As the namespace's Pod Security standard demands: no root, no privileges, limits of memory."""
+    """The namespace's Pod Security standard requires: no root, no privileges, memory limits."""
     program = next(
         (one for one in (["kustomize", "build"], ["kubectl", "kustomize"]) if shutil.which(one[0])), None
     )

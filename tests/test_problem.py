@@ -1,4 +1,4 @@
-"""What problem/ gives: tables that keep the contract, labels that come later, features without the future."""
+"""Tests of problem/: tables fulfil the contract, labels come after decisions, features see no future data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +71,8 @@ def test_one_row_has_the_features_that_many_rows_have(problem_slice: ProblemSlic
     sets = tuple(PROBLEM.features.sets)
     for place in np.linspace(0, len(rows) - 1, SOME_ROWS).astype(int):
         row = rows.iloc[place].to_dict()
-        found = PROBLEM.features.compute(sets, row, int(row["decision_at"]), history, events.reference)
-        for name, value in found.items():
+        computed = PROBLEM.features.compute(sets, row, int(row["decision_at"]), history, events.reference)
+        for name, value in computed.items():
             expected = problem_slice.features[name].iloc[place]
             pd.testing.assert_series_equal(
                 pd.Series([value]), pd.Series([expected]), check_dtype=False, rtol=0, atol=0, obj=name
@@ -86,4 +86,4 @@ def test_what_monitoring_leaves_out_are_features(problem_slice: ProblemSlice) ->
 def test_no_feature_is_empty_throughout(problem_slice: ProblemSlice) -> None:
     train = problem_slice.features.iloc[problem_slice.windows.train]
     empty = [name for name in train if train[name].isna().all()]
-    assert not empty, f"without a single value: {empty}"
+    assert not empty, f"features without any value: {empty}"

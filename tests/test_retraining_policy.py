@@ -1,4 +1,4 @@
-"""The policy of monitoring/policy.py: when it asks for training, and when it waits. Change them together."""
+"""Tests of monitoring/policy.py: when it trains again, and when it waits. Change both together."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def decide(
 
 
 @pytest.mark.parametrize(
-    ("periods", "trained", "asked", "why"),
+    ("periods", "trained", "retrain", "reason"),
     [
         ([BAD, GOOD, BAD], [], True, "2 of the last 3 judged periods bad, the latest among them"),
         ([BAD, BAD], [], True, "2 of the last 2"),
@@ -82,10 +82,10 @@ def decide(
         ([GOOD], [0, NOW - 300 * DAY, NOW - 100 * DAY], False, "the year's 2 retrainings are spent"),
     ],
 )
-def test_each_rule(periods: list[PeriodSummary], trained: list[int], why: str, *, asked: bool) -> None:
+def test_each_rule(periods: list[PeriodSummary], trained: list[int], reason: str, *, retrain: bool) -> None:
     verdict = decide(periods, trained, NOW, RULES, BUDGET)
-    assert verdict.retrain is asked
-    assert why in verdict.reason
+    assert verdict.retrain is retrain
+    assert reason in verdict.reason
 
 
 @given(any_periods, any_trained, any_rules)
@@ -94,10 +94,10 @@ def test_a_retraining_has_its_reasons(
 ) -> None:
     if decide(periods, trained, NOW, rules, BUDGET).retrain:
         judged = [period for period in periods if period.label_share >= 0.9]
-        counted = [period for period in judged[-rules.of_periods :] if period.bad and not period.broken]
+        bad = [period for period in judged[-rules.of_periods :] if period.bad and not period.broken]
         assert not periods[-1].broken
         assert judged[-1].bad
-        assert len(counted) >= rules.bad_periods
+        assert len(bad) >= rules.bad_periods
 
 
 @given(any_periods, any_trained, any_rules, st.data())
@@ -129,9 +129,9 @@ def test_looser_rules_never_take_a_retraining_back(
 
 
 def shadowed(days: int, saved: float, version: str = "7", *broken: str) -> PeriodSummary:
-    """A good period in which a challenger would have saved so much a day, more or less."""
-    money = tuple(saved * (0.5 if day % 2 else 1.5) for day in range(days))
-    return PeriodSummary(1.0, bad=False, broken=broken, shadow=ShadowScore(version, money, (900,) * days))
+    """Return a good period in which a challenger would have saved about `saved` per day."""
+    by_day = tuple(saved * (0.5 if day % 2 else 1.5) for day in range(days))
+    return PeriodSummary(1.0, bad=False, broken=broken, shadow=ShadowScore(version, by_day, (900,) * days))
 
 
 def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
@@ -148,8 +148,8 @@ def test_a_challenger_is_promoted_once_its_gain_is_proven() -> None:
 
 def test_a_budget_of_none_never_trains_and_a_pause_longer_than_a_year_holds() -> None:
     none = BUDGET.model_copy(update={"retrainings_per_year": 0})
-    asked = decide([BAD, BAD], [NOW - 99 * DAY], NOW, RULES, none)
-    assert (asked.retrain, asked.reason) == (
+    verdict = decide([BAD, BAD], [NOW - 99 * DAY], NOW, RULES, none)
+    assert (verdict.retrain, verdict.reason) == (
         False,
         "2 of the last 2 judged periods bad, the latest among them, but the budget has no retraining",
     )
@@ -159,7 +159,7 @@ def test_a_budget_of_none_never_trains_and_a_pause_longer_than_a_year_holds() ->
 
 
 def test_a_gain_within_its_interval_proves_nothing() -> None:
-    wild = PeriodSummary(
+    noisy = PeriodSummary(
         1.0, bad=False, broken=(), shadow=ShadowScore("7", (9000.0, -7000.0) * 7, (900,) * 14)
     )
-    assert not decide([wild], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote
+    assert not decide([noisy], [NOW - 14 * DAY], NOW, RULES, BUDGET).promote

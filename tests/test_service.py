@@ -1,4 +1,4 @@
-"""The service over HTTP: what it answers, refuses and documents. Add a test for each route of your own."""
+"""Tests of the service over HTTP. Add a test for each route that you add."""
 
 import socket
 from collections.abc import Iterator
@@ -26,25 +26,25 @@ def settings(small_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    found = Settings(folder=folder, port=port)
+    started = Settings(folder=folder, port=port)
     save_artifact(small_artifact, folder / "model")
-    local_process.switch(found, "1", folder / "model")
-    local_process.start(found)
+    local_process.switch(started, "1", folder / "model")
+    local_process.start(started)
     try:
-        yield found
+        yield started
     finally:
-        local_process.stop(found)
+        local_process.stop(started)
 
 
 @pytest.fixture(scope="module")
 def client(settings: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as found:
-        yield found
+    with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=300) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")
 def rows(small_artifact: Artifact) -> list[dict[str, Any]]:
-    """Rows as a client writes them."""
+    """Rows as a client sends them."""
     return json_rows(pd.DataFrame([one.row for one in small_artifact.smoke]), PROBLEM.contract.columns)
 
 
@@ -65,7 +65,7 @@ def test_one_row_and_a_batch_get_the_same_answer(client: httpx.Client, rows: lis
     one = client.post("/predict", json=rows[0]).json()["predictions"]
     many = client.post("/predict", json={"rows": rows}).json()["predictions"]
     assert len(many) == len(rows)
-    first, same = ({k: v for k, v in found.items() if not k.endswith("id")} for found in (one[0], many[0]))
+    first, same = ({k: v for k, v in answer.items() if not k.endswith("id")} for answer in (one[0], many[0]))
     numbers = [key for key, value in first.items() if isinstance(value, float)]
     assert np.allclose([first[key] for key in numbers], [same[key] for key in numbers])
 
@@ -93,7 +93,7 @@ def test_the_documentation_names_every_column(client: httpx.Client) -> None:
 
 @pytest.fixture
 def keyed(tmp_path: Path) -> Settings:
-    """Of a service with a key, before a model has been deployed."""
+    """Settings of a service with an API key, before a model has been deployed."""
     return Settings(folder=tmp_path, api_keys="key")
 
 

@@ -1,4 +1,4 @@
-"""What a person expects of a model of flights, whatever its scores."""
+"""Behaviour expected of a model of flights, whatever its scores."""
 
 import numpy as np
 
@@ -11,11 +11,11 @@ from fivestage.evaluation.metrics import scores
 from problem import PROBLEM
 
 CONTRACT = PROBLEM.contract
-LEGS = 40  # departures of the last hour
+LEGS = 40  # departures within the last hour
 
 
 def requests(problem_slice: ProblemSlice, origin: str, start: int) -> list[dict[str, object]]:
-    """Rows of the days after the artifact was made at an origin, all as if decided at that moment."""
+    """Return later rows of an origin, moved in time as if all were decided at `start`."""
     after = problem_slice.rows.iloc[problem_slice.windows.after]
     chosen = after[after["origin"] == origin].head(200)[list(CONTRACT.columns)]
     moved = start + CONTRACT.decision.lead_seconds - chosen["scheduled_departure"]
@@ -39,7 +39,7 @@ def test_late_departures_at_the_origin_raise_the_probability(
 
     assert len(rows) > 50
     assert after(90 * 60, "EWR") > after(0, "EWR") + 0.02
-    assert after(90 * 60, "LGA") == after(0, "LGA")  # another origin's are not this one's
+    assert after(90 * 60, "LGA") == after(0, "LGA")  # departures at another origin have no effect
 
 
 def test_the_model_is_good_enough_and_not_too_good(

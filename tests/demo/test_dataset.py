@@ -24,7 +24,7 @@ def contract() -> Contract:
 
 @pytest.fixture(scope="module")
 def flown(tables: Tables) -> pd.DataFrame:
-    """Flights that landed, beside what the raw file says of them and the cleaning does not use."""
+    """Flights that landed, joined with columns of the raw file that the cleaning does not use."""
     columns = ["carrier", "flight", "origin", "dest", "sched_dep_time", "arr_time", "air_time", "time_hour"]
     raw = pd.read_csv(raw_folder() / "flights.csv.zip", engine="pyarrow")[columns]
     hour = raw.pop("time_hour").dt.tz_localize(None).to_numpy().astype("datetime64[s]").astype(np.int64)

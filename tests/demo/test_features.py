@@ -1,4 +1,4 @@
-"""One row online and columns of rows in a batch: the same features to the last bit, and only of the past."""
+"""Online and offline features are equal to the last bit, and use only the past."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def known_at(known: KnownEvent) -> int:
 def online(
     sets: Sequence[str], rows: Sequence[Row], events: Sequence[KnownEvent], reference: Mapping[str, Any]
 ) -> list[Row]:
-    """Each row's features, asked at its decision of a history that has known only what was known by then."""
+    """Compute each row's features online, from a history that holds only what was known at its decision."""
     history, waiting, answers = OnlineFeatureStore(), deque(sorted(events, key=known_at)), {}
     for place in sorted(range(len(rows)), key=lambda place: decision(rows[place])):
         while waiting and known_at(waiting[0]) <= decision(rows[place]):
@@ -64,12 +64,12 @@ def decision(row: Row) -> int:
 def batch(
     sets: Sequence[str], rows: Sequence[Row], events: Sequence[KnownEvent], reference: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The same features by the column, with the whole future in the table."""
+    """Compute the same features offline, from tables that also hold all later events."""
     frames: dict[str, Any] = {}
     for kind in PROBLEM.features.events:
-        told = [event for other, event in events if other == kind]
-        if told:
-            frames[kind] = {name: [event[name] for event in told] for name in told[0]}
+        known = [event for other, event in events if other == kind]
+        if known:
+            frames[kind] = {name: [event[name] for event in known] for name in known[0]}
     columns = columns_of({name: [row[name] for row in rows] for name in rows[0]})
     at = columns["scheduled_departure"] - LEAD
     return PROBLEM.features.compute(
@@ -151,7 +151,7 @@ def test_one_row_at_a_time_equals_the_batch_for_random_events(
 
 @pytest.fixture(scope="module")
 def march(tables: Tables) -> tuple[list[Row], list[KnownEvent]]:
-    """Rows sampled from ten days of March with their flights' events of those days and the 29 before."""
+    """Rows sampled from ten days of March, and the events of those days and of the 29 before."""
     start = NOON - 4 * DAY
     decided = tables.rows["decision_at"].between(start, start + 10 * DAY - 1)
     rows = tables.rows.loc[decided, list(CONTRACT.columns)].sample(300, random_state=0)
@@ -173,7 +173,7 @@ def test_streaming_real_events_equals_the_batch(
 ) -> None:
     columns = batch([name], *march, tables.reference)
     agree([{feature: answer[feature] for feature in columns} for answer in streamed], columns)
-    for feature, column in columns.items():  # one that never moves would prove nothing
+    for feature, column in columns.items():  # a constant feature would prove nothing
         assert len(column.values if feature in TEXT_FEATURES else np.unique(column)) > 1, feature
 
 
@@ -186,7 +186,7 @@ def test_what_lies_further_back_than_the_reach_is_never_seen() -> None:
 
 
 def ask(events: Sequence[KnownEvent], at: int = NOON, **changes: Any) -> Row:
-    """All features of a row decided at a moment."""
+    """Compute all features of a row online at a given decision time."""
     row = row_of({**FLIGHT, "scheduled_departure": at + LEAD}) | changes
     (answer,) = online(tuple(SETS), [row], events, REFERENCE)
     agree([answer], batch(tuple(SETS), [row], events, REFERENCE))

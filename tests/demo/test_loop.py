@@ -1,4 +1,4 @@
-"""Monitoring and retraining killed in the middle: run again they end the same, and nothing is doubled."""
+"""Monitoring and retraining that are killed can be repeated: same result, nothing recorded twice."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ FIRST, LAST = "2013-06-01", "2013-06-15"  # two periods
 
 @dataclass(frozen=True)
 class Project:
-    """A project with a champion that has served two periods."""
+    """A project whose champion has served two periods."""
 
     folder: Path
     environment: dict[str, str]
@@ -45,7 +45,7 @@ class Project:
         return run(self.folder, *words, root=ROOT, **self.environment)
 
     def killed(self, *words: str, once: Callable[[], object]) -> None:
-        """Run a verb, and kill it as soon as something has happened."""
+        """Run a command, and kill it as soon as a condition holds."""
         process = subprocess.Popen(
             [sys.executable, "run.py", *words],
             cwd=ROOT,
@@ -60,15 +60,15 @@ class Project:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def diary(self) -> MonitoringState:
+    def state(self) -> MonitoringState:
         return TypeAdapter(MonitoringState).validate_json((self.var / "serving" / STATE_FILE).read_bytes())
 
     def logged(self, experiment: str) -> list[str]:
-        """The runs of an experiment, each of which has logged each of its candidates once."""
+        """Return an experiment's runs, having checked that each logged each of its candidates once."""
         client = MlflowClient(tracking_uri=f"sqlite:///{self.var / 'mlflow' / 'mlflow.db'}")
-        found = client.get_experiment_by_name(experiment)
-        assert found is not None
-        runs = client.search_runs([found.experiment_id])
+        known = client.get_experiment_by_name(experiment)
+        assert known is not None
+        runs = client.search_runs([known.experiment_id])
         candidates = [one for one in runs if MLFLOW_PARENT_RUN_ID in one.data.tags]
         named = {(one.data.tags[MLFLOW_PARENT_RUN_ID], one.info.run_name) for one in candidates}
         assert len(named) == len(candidates)
@@ -100,9 +100,9 @@ def serve_two_periods(made: Project, slice_folder: Path) -> None:
     tables = clean(read_raw(slice_folder), contract)
     settings = Settings(folder=made.var / "serving", port=int(made.environment["SERVE_PORT"]))
     first, last = (epoch(day(at)) for at in (FIRST, LAST))
-    told = report_outcomes(settings, tables.events, contract, first, last)
-    asked = request_decisions(settings, tables.rows, contract, first, last)
-    assert (told.failed, asked.failed, asked.rows > 1000) == (0, 0, True)
+    reported = report_outcomes(settings, tables.events, contract, first, last)
+    requested = request_decisions(settings, tables.rows, contract, first, last)
+    assert (reported.failed, requested.failed, requested.rows > 1000) == (0, 0, True)
 
 
 def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> None:
@@ -113,8 +113,8 @@ def test_monitoring_killed_in_a_period_watches_each_once(project: Project) -> No
         one_sentence(project.run("monitor"), "Another process is running `make monitor`")
     done = project.run("monitor")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(project.diary().periods) == 2
-    assert project.diary().until == epoch(day(LAST))
+    assert len(project.state().periods) == 2
+    assert project.state().until == epoch(day(LAST))
     name = PROBLEM.contract.name
     assert project.logged(f"{name}-monitoring") == [
         "period from 2013-06-01, FINISHED",
@@ -128,14 +128,14 @@ def test_retraining_killed_at_its_end_trains_one_version(project: Project) -> No
     project.killed(
         "retrain", "--as-of", "2013-07-01", once=lambda: len(list(models.glob("[0-9a-f]*"))) > before
     )
-    begun = project.diary().begun
+    begun = project.state().begun
     assert begun is not None
     assert begun.champion == "1"
     done = project.run("retrain", "--as-of", "2013-07-01")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "version 2" in done.stdout
-    diary = project.diary()
-    assert (diary.begun, diary.trained) == (None, (epoch(day(FIRST)), epoch(day("2013-07-01"))))
+    state = project.state()
+    assert (state.begun, state.trained) == (None, (epoch(day(FIRST)), epoch(day("2013-07-01"))))
     assert project.logged(PROBLEM.contract.name) == [
         "train as of 2013-06-01, FINISHED",
         "train as of 2013-07-01, FINISHED",

@@ -1,4 +1,4 @@
-"""What a person meets at the terminal: the five stages on a slice, and a sentence for whatever goes wrong."""
+"""Commands as a user runs them: the five stages on a slice of the data, and one sentence for each error."""
 
 import json
 import os
@@ -26,12 +26,12 @@ from problem import PROBLEM
 from problem.raw import raw_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = 5  # one flight number in so many
+KEPT = 5  # every fifth flight number
 
 
 @pytest.fixture(scope="module")
 def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fifth of the flights of the year, with all its weather."""
+    """A fifth of the year's flights, with all the other tables."""
     folder = tmp_path_factory.mktemp("slice")
     flights = pd.read_csv(raw_folder() / "flights.csv.zip", dtype=str, keep_default_na=False)
     flights[flights["flight"].astype(int) % KEPT == 0].to_csv(folder / "flights.csv.zip", index=False)
@@ -42,34 +42,34 @@ def slice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose stores are made once: that takes seconds."""
+    """A state folder shared by the tests, because creating its stores takes seconds."""
     return tmp_path_factory.mktemp("state")
 
 
-PATIENCE = 3600  # seconds: a busy machine is no failure
+PATIENCE = 3600  # seconds; a busy machine must not fail the test
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:
-    """A person's, with the project's state in a folder of its own and an empty home."""
+    """Return a user's environment, with the project's state in `folder` and an empty home folder."""
     (folder / "home").mkdir(exist_ok=True)
-    given = {
+    overrides = {
         "FIVESTAGE_VAR": str(folder / "var"),
         "FIVESTAGE_REPORTS": str(folder / "reports"),
         "HOME": str(folder / "home"),
     }
     inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-    return inherited | given | more
+    return inherited | overrides | more
 
 
 def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """run.py as a person starts it."""
+    """Run run.py as a user does."""
     return subprocess.run(
         [sys.executable, "run.py", *words],
         cwd=root,
@@ -83,15 +83,15 @@ def run(folder: Path, *words: str, root: Path = ROOT, **environment: str) -> sub
 
 def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
-    told = done.stderr.strip()
-    assert len(told.splitlines()) == 1
-    assert all(word in told for word in words), told
+    message = done.stderr.strip()
+    assert len(message.splitlines()) == 1
+    assert all(word in message for word in words), message
     assert "Traceback" not in done.stdout
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's files elsewhere, to be spoiled."""
+    """A copy of the project's files, which tests may break."""
     listed = subprocess.run(
         ["/usr/bin/env", "git", "ls-files", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -106,8 +106,8 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def page_is_alarm(place: Path, periods: list[dict[str, Any]]) -> None:
-    """Each week's alarm is what the tests of its run in Evidently's workspace say."""
+def check_alarms(place: Path, periods: list[dict[str, Any]]) -> None:
+    """Check that each period's alarms are the failed tests of its run in Evidently's workspace."""
     workspace = open_workspace(str(place))
     (project,) = workspace.list_projects()
     found = [workspace.get_run(project.id, number) for number in workspace.list_runs(project.id)]
@@ -123,8 +123,8 @@ def page_is_alarm(place: Path, periods: list[dict[str, Any]]) -> None:
         }
         causes = [one for one in period["causes"] if one["kind"] in ("data broken", "input shift")]
         assert {one["subject"] for one in causes} == of_data
-        said = tuple(one.description for one in failed)
-        assert all(one["sentence"].startswith(said) for one in period["causes"])
+        descriptions = tuple(one.description for one in failed)
+        assert all(one["sentence"].startswith(descriptions) for one in period["causes"])
         assert period["bad"] == any("check" not in one.metric_config.params for one in failed)
 
 
@@ -142,7 +142,7 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
     assert results["serving"]["parity"]["rows"] > 10_000
     assert results["serving"]["parity"]["largest_difference"] < 1e-9
     assert len(results["monitoring"]["periods"]) == 13
-    page_is_alarm(tmp_path / "var" / "evidently", results["monitoring"]["periods"])
+    check_alarms(tmp_path / "var" / "evidently", results["monitoring"]["periods"])
     assert results["monitoring"]["retrainings"]
     assert not list((tmp_path / "home").rglob("*"))
     again = run(tmp_path, "demo", FIVESTAGE_DATA=data, SERVE_PORT=port)
@@ -158,12 +158,12 @@ def test_the_five_stages_on_a_slice(slice_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unbiased", "told"),
+    ("unbiased", "message"),
     [(False, r"its gates \(unbiased\).*index\.html shows"), (True, "waits for approval: make approve")],
     ids=["fails its gates", "waits for approval"],
 )
 def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unbiased: bool, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unbiased: bool, message: str
 ) -> None:
     report = Report(PROBLEM, tmp_path / "results", tmp_path / "reports" / "index.html")
     monkeypatch.setattr(commands, "report", lambda: report)
@@ -175,7 +175,7 @@ def test_a_model_that_is_not_promoted_leaves_a_page_without_the_service_of_befor
         Gate("fast", passed=True, value=0, limit=1, sentence="quick"),
     )
     trained: Any = SimpleNamespace(promoted=False, gates=gates, rows_and_events=lambda: None)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         commands.serve_and_simulate(trained, Stopwatch())
     assert load(tmp_path / "results").monitoring is None
     assert "Not run yet." in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The service answers flights: the example of its document, over real HTTP."""
+"""The examples in the service's OpenAPI document get answers."""
 
 from pathlib import Path
 

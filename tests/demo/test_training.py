@@ -1,4 +1,4 @@
-"""How a training is wired; nothing runs."""
+"""The connections between the steps of a training; nothing runs."""
 
 import pytest
 

@@ -181,7 +181,7 @@ def test_without_a_champion_its_gate_is_not_applicable(rows: pd.DataFrame, contr
     gate = gates(rows, contract, champion=None)["cheaper than the champion"]
     assert gate.passed
     assert gate.line == "n/a   cheaper than the champion: not applicable: there is no champion yet"
-    why = replace(GOOD, no_champion="the champion, version 1, cannot be asked: of an older format.")
+    why = replace(GOOD, no_champion="the champion, version 1, cannot predict: of an older format.")
     gate = gates(rows, contract, champion=None, evidence=why)["cheaper than the champion"]
     assert gate.sentence == f"not applicable: {why.no_champion}"
 

@@ -1,4 +1,4 @@
-"""The project's alert rules as the Prometheus Operator takes them: `make alerts` writes them."""
+"""The project's alert rules as a resource of the Prometheus Operator, written by `make alerts`."""
 
 from textwrap import indent
 
@@ -17,10 +17,10 @@ spec:
 
 
 def operator_rules() -> str:
-    """The rules in `monitoring/rules.yaml` as a resource of the operator."""
+    """Return the rules in `monitoring/rules.yaml` as a `PrometheusRule`."""
     return HEAD + indent((FOLDER / "rules.yaml").read_text(encoding="utf-8"), "  ")
 
 
 def write_operator_rules() -> None:
-    """Write them to `monitoring/prometheus_rule.yaml`."""
+    """Write the rules to `monitoring/prometheus_rule.yaml`."""
     write_text(FOLDER / "prometheus_rule.yaml", operator_rules())

@@ -1,10 +1,10 @@
-"""Backtest of retraining policies over the data's whole period, in process: what each costs, in money.
+"""Backtest of retraining policies over the data's whole period: what each policy costs, in money.
 
-Every policy starts with the same first model, as early as the contract's split allows, and goes through the
-same days. A policy that goes by age depends on when it happens to start, so each is simulated in every
-phase, with a first model that is none, one, two or three periods old, and what is reported is the mean over
-the phases. What they train is shared: a model as of a day is fitted once and kept, so that a comparison goes
-on where it was interrupted.
+Every policy starts with the same first model, as early as the contract's split allows, and runs over the same
+days. A policy that goes by age depends on when it happens to start. So each is simulated in several phases,
+with a first model that is zero, one, two or three periods old, and the results are means over the phases. The
+policies share their models: each is trained once per day and cached, so an interrupted comparison resumes
+where it stopped.
 """
 
 from collections.abc import Callable
@@ -45,41 +45,41 @@ from fivestage.training.estimators import Estimator
 from fivestage.training.sample import TrainingSample, training_sample
 from fivestage.training.task_trainer import baseline_savings, trainer_of
 
-CADENCE = 4  # periods between trainings that go by the calendar
-FIRST_FOLDS = 2  # of the folds, what the first model is trained on and calibrated with
-WEEK = 7  # days of a block
-ERROR = 0.05  # the chance that any policy's interval misses what it saves
+CADENCE = 4  # periods between two trainings of the calendar policy
+FIRST_FOLDS = 2  # fold lengths of data for training and calibrating the first model
+WEEK = 7  # days per block of the confidence intervals
+ERROR = 0.05  # the probability that any policy's interval misses its true saving
 PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
-SHADOW_ONLY = ("on proven gain",)  # its challengers meet the champion in shadow before the gates
+SHADOW_ONLY = ("on proven gain",)  # challengers run in shadow before the gates compare them with the champion
 
-Policy = Callable[[RetrainingHistory], RetrainingDecision]  # as of now, what to do
+Policy = Callable[[RetrainingHistory], RetrainingDecision]  # from the history up to now
 
 
 @dataclass(frozen=True)
 class PolicyBacktest:
-    """A year under one policy: the cost of each row, the versions that served, and what was spent."""
+    """A simulation of one policy: the cost of each row, and the times of its trainings and promotions."""
 
     cost: Floats
-    trained: tuple[int, ...]
-    promoted: tuple[int, ...]
+    trained: tuple[int, ...]  # epoch seconds
+    promoted: tuple[int, ...]  # the same
 
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """A policy against never training again; money of all days, and saved per 1,000 decisions."""
+    """A policy compared with never training again: costs of all days, and savings per 1,000 decisions."""
 
     policy: str
-    trainings: float  # in the mean of the phases, as all else
+    trainings: float  # mean over the phases, as are all other fields
     promoted: float
     decisions_cost: float
     training_cost: float
-    saved: Difference  # over all days, the trainings paid
-    by_day: tuple[float, ...] = field(default=())  # saved up to the end of each day
+    saved: Difference  # over all days, net of training costs
+    by_day: tuple[float, ...] = field(default=())  # cumulative savings at the end of each day
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All policies over the same days."""
+    """The results of all policies over the same days."""
 
     start: int
     end: int
@@ -88,23 +88,26 @@ class Comparison:
 
 
 def policies_with(decide: Policy) -> dict[str, Policy]:
-    """What is compared; `decide` is the project's own. The pause and the budget bound all, see `simulate`."""
+    """Return the policies to compare, by name; `decide` is the project's own.
 
-    def asked(retrain: bool) -> RetrainingDecision:  # noqa: FBT001 (of one argument)
+    `simulate` applies cooldown and budget to all of them.
+    """
+
+    def decision(retrain: bool) -> RetrainingDecision:  # noqa: FBT001 (the only argument)
         return RetrainingDecision(retrain=retrain, reason="its rule")
 
     def by_calendar(history: RetrainingHistory) -> RetrainingDecision:
-        return asked(history.now - history.trained[-1] >= CADENCE * history.rules.period_days * DAY)
+        return decision(history.now - history.trained[-1] >= CADENCE * history.rules.period_days * DAY)
 
     def on_performance(history: RetrainingHistory) -> RetrainingDecision:
-        ageless = {"max_age_days": (history.now - history.trained[0]) // DAY + 1}
-        alone = [replace(period, shadow=None) for period in history.periods]
-        return decide(replace(history, periods=alone, rules=history.rules.model_copy(update=ageless)))
+        no_age_limit = {"max_age_days": (history.now - history.trained[0]) // DAY + 1}
+        periods = [replace(period, shadow=None) for period in history.periods]
+        return decide(replace(history, periods=periods, rules=history.rules.model_copy(update=no_age_limit)))
 
     return {
-        "never": lambda _: asked(False),  # noqa: FBT003
+        "never": lambda _: decision(False),  # noqa: FBT003
         f"every {CADENCE} periods": by_calendar,
-        "on drift": lambda history: asked(history.periods[-1].drifted and not history.broken),
+        "on drift": lambda history: decision(history.periods[-1].drifted and not history.broken),
         "on performance": on_performance,
         "on proven gain": lambda history: history.proven_challenger() or by_calendar(history),
         "as the contract says": decide,
@@ -112,7 +115,7 @@ def policies_with(decide: Policy) -> dict[str, Policy]:
 
 
 class BacktestData:
-    """Rows and features of a year, and everything that the policies share: each is computed once."""
+    """Rows and features of the period, and cached results that the policies share."""
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class BacktestData:
     ) -> None:
         self.rows, self.features, self.contract = rows, features, contract
         self.estimator, self.folder = estimator, folder
-        self.label, self.money = labels_of(rows, contract), cost_model_of(contract.costs)
+        self.label, self.cost_model = labels_of(rows, contract), cost_model_of(contract.costs)
         self.decided = rows["decision_at"].to_numpy(dtype=np.int64)
         self.known = rows["known_at"].to_numpy(dtype=np.int64)
         self.day = decision_day(rows)
@@ -133,7 +136,7 @@ class BacktestData:
 
     @classmethod
     def of(cls, problem: Problem, rows: pd.DataFrame, features: pd.DataFrame, data: str) -> "BacktestData":
-        """A problem's year with the first of its candidates; what is trained is kept by data and code."""
+        """Return a problem's data with its first candidate; forecasts are cached by data and code."""
         folder = VAR / "replay" / f"{data[:12]}-{code_digest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
         text = tuple(str(name) for name, values in features.items() if is_text(values))
@@ -142,63 +145,63 @@ class BacktestData:
 
     @property
     def start(self) -> int:
-        """The first day that there can be a model of, epoch seconds."""
+        """The first day as of which a model can be trained, in epoch seconds."""
         split = self.contract.split
         days = split.holdout_days + FIRST_FOLDS * split.fold_days
         return int((self.day.min() + days) * DAY)
 
     def starts(self) -> range:
-        """The starts of the periods."""
+        """Return the starts of the periods in epoch seconds."""
         length = self.contract.monitoring.period_days * DAY
         return range(self.start, int((self.day.max() + 1) * DAY) - length + 1, length)
 
     def windows(self, as_of: int) -> TemporalSplit:
-        """As they stand at a day, with one fold: the trees are chosen already."""
+        """Return the split as of a day, with one fold for calibration: no candidates are compared here."""
         return cut(self.decided, self.known, self.contract.split.model_copy(update={"folds": 1}), as_of)
 
     def answers(self, as_of: int, where: Ints) -> Answers:
-        """What a model trained as of a day says to some rows, and what is decided by it."""
+        """Return the forecasts and decisions of a model trained as of a day."""
         forecast = self.forecast(as_of)[where]
-        return Answers(forecast, self.money.decide(forecast))
+        return Answers(forecast, self.cost_model.decide(forecast))
 
     def costs(self, as_of: int, where: Ints) -> Floats:
-        """What a model's decisions cost."""
-        return self.money.price(self.label[where], self.answers(as_of, where).decision)
+        """Return the cost of each of a model's decisions."""
+        return self.cost_model.price(self.label[where], self.answers(as_of, where).decision)
 
     def inside(self, start: int, end: int) -> Ints:
-        """Where the rows of a stretch of time are."""
+        """Return the positions of the rows decided in [start, end)."""
         return np.flatnonzero((self.decided >= start) & (self.decided < end))
 
     def shadow(self, challenger: int, champion: int, start: int, end: int) -> ShadowScore:
-        """What a challenger would have saved in a period, as far as labels are known at its end."""
+        """Score a challenger in shadow by the labels known at the end of a period."""
         here = self.inside(start, end)
         here = here[self.known[here] < end]
         saved = self.costs(champion, here) - self.costs(challenger, here)
         return saved_by_day(str(day_of(challenger)), saved, self.day[here])
 
     def _forecast(self, as_of: int) -> Floats:
-        """The forecasts of all rows by a model trained as of a day; NaN for those it has learnt from."""
+        """Return the forecasts of a model trained as of a day; NaN for the rows before its holdout window."""
         path = self.folder / f"{day_of(as_of)}.npy"
         if not path.exists():
-            found = self._train(as_of)
-            write_whole(path, lambda scratch: np.save(scratch, found))
+            forecast = self._train(as_of)
+            write_whole(path, lambda scratch: np.save(scratch, forecast))
         return np.asarray(np.load(path), dtype=np.float64)
 
     def _train(self, as_of: int) -> Floats:
         windows, sample = self.windows(as_of), self._sample(as_of)
         (fold,) = windows.folds
-        learner = trainer_of(self.contract)
+        trainer = trainer_of(self.contract)
         early, model = (
-            learner.fit(sample.frame(where), sample.label[where], self.estimator)
+            trainer.fit(sample.frame(where), sample.label[where], self.estimator)
             for where in (fold.train, windows.train)
         )
-        margins = learner.margins(early, sample.frame(fold.valid))
-        calibration = learner.calibrate(margins, sample.label[fold.valid])
+        margins = trainer.margins(early, sample.frame(fold.valid))
+        calibration = trainer.calibrate(margins, sample.label[fold.valid])
         unseen = self.decided >= windows.holdout_start
-        forecast = calibration.forecast(learner.margins(model, sample.frame(unseen)))
-        found: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
-        found[unseen] = forecast
-        return found
+        forecast = calibration.forecast(trainer.margins(model, sample.frame(unseen)))
+        forecasts: Floats = np.full((len(self.rows), *forecast.shape[1:]), NAN)
+        forecasts[unseen] = forecast
+        return forecasts
 
     def _sample(self, as_of: int) -> TrainingSample:
         return training_sample(self.rows, self.features, self.windows(as_of), self.contract)
@@ -207,21 +210,21 @@ class BacktestData:
         return baseline_savings(self._sample(as_of), self.windows(as_of), self.contract)
 
     def _passes(self, challenger: int, champion: int, at: int) -> bool:
-        """Whether every gate at a day lets the challenger take over."""
+        """Return whether the challenger passes every gate as of a day."""
         windows, evidence = self.windows(at), Evidence(self.baselines(at), PROBED, 0.0)
-        one, other = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
-        gates = run_gates(self.rows.iloc[windows.holdout], one, other, evidence, self.contract)
+        new, current = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
+        gates = run_gates(self.rows.iloc[windows.holdout], new, current, evidence, self.contract)
         return all(gate.passed for gate in gates)
 
     def _judged(self, as_of: int, start: int, end: int) -> Performance:
-        """How a model's period went by the labels known at its end."""
+        """Judge a model's performance in a period by the labels known at its end."""
         here = self.inside(start, end)
         known, before = self.known[here] < end, self.label[self._before(start, end)]
         answers = self.answers(as_of, here)
         return judge(self.label[here], known, answers, self.day[here], before, self.contract)
 
     def _moved(self, start: int, end: int) -> tuple[bool, tuple[str, ...]]:
-        """Whether the inputs of a period drifted against the days before, and which are broken."""
+        """Return whether the inputs of a period drifted from the days before, and which are broken."""
         rules = self.contract.monitoring
         monitored = [str(name) for name in self.features if name not in rules.unwatched]
         before, now = (
@@ -229,12 +232,12 @@ class BacktestData:
             for where in (self._before(start, end), self.inside(start, end))
         )
         windows = windows_of(before, now, monitored)
-        found = [] if windows is None else detect_drift(*windows, rules.false_alarm)
-        broken = dict.fromkeys(one.column for one in found if one.is_broken)
-        return any(one.drifted for one in found), tuple(broken)
+        findings = [] if windows is None else detect_drift(*windows, rules.false_alarm)
+        broken = dict.fromkeys(one.column for one in findings if one.is_broken)
+        return any(one.drifted for one in findings), tuple(broken)
 
     def _before(self, start: int, end: int) -> Ints:
-        """The reference's rows whose label is known at a period's end."""
+        """Return the positions of the reference rows whose labels are known at a period's end."""
         here = self.inside(start - self.contract.monitoring.reference_days * DAY, start)
         return here[self.known[here] < end]
 
@@ -242,9 +245,9 @@ class BacktestData:
 def simulate(
     year: BacktestData, policy: Policy, phase: int = 0, *, evaluate_first: bool = True
 ) -> PolicyBacktest:
-    """Go through the year, a period at a time; the policy takes the first model to be `phase` periods old.
+    """Simulate a policy period by period; it treats the first model as `phase` periods old.
 
-    A challenger meets the champion at once (`evaluate_first`), or in shadow.
+    The gates compare a challenger with the champion at once (`evaluate_first`), or after it ran in shadow.
     """
     contract, length = year.contract, year.contract.monitoring.period_days * DAY
     champion, challenger = year.start, 0
@@ -255,13 +258,13 @@ def simulate(
         end = start + length
         here = year.inside(start, end)
         if not here.size:
-            continue  # there was nothing to decide
+            continue  # nothing was decided in this period
         cost[here] = year.costs(champion, here)
         performance, (drifted, broken) = year.judged(champion, start, end), year.moved(start, end)
         shadow = year.shadow(challenger, champion, start, end) if challenger else None
         periods.append(PeriodSummary(performance.label_share, performance.bad, broken, shadow, drifted))
         if start == year.starts()[-1]:
-            break  # a model of the last day would be paid for, and never serve
+            break  # a model trained now would never be used
         history = RetrainingHistory.of(periods, trained, end, contract)
         verdict = policy(history)
         train = verdict.retrain and not history.must_wait()
@@ -283,38 +286,38 @@ def backtest(
     decide: Policy,
     tell: Callable[[str], None],
 ) -> Comparison:
-    """Compare policies of retraining over a problem's whole period, with the first of its candidates.
+    """Compare retraining policies over a problem's whole period, with its first candidate.
 
     Args:
-        problem: whose contract and candidates these are.
-        rows: all decisions, with their labels.
-        features: rows x features, by name, text as text.
-        data: SHA-256 of the raw data; a comparison of the same data and code goes on where it has stopped.
-        decide: the project's own policy.
-        tell: called with a sentence of progress after each policy.
+        problem: The problem, with its contract and candidates.
+        rows: All decisions, with their labels.
+        features: Rows x features by name, text columns as text.
+        data: SHA-256 of the raw data; a comparison of the same data and code resumes where it stopped.
+        decide: The project's own policy.
+        tell: Called with a progress message after each policy.
 
     Returns:
         The start and end in epoch seconds, the number of decisions, and each policy's costs in the
-        contract's currency; savings are per 1,000 decisions, the trainings paid.
+        contract's currency; savings are per 1,000 decisions, net of training costs.
 
     Raises:
-        UserError: where no period is left after the first model.
+        UserError: If no period is left after the first model.
     """
     return compare_policies(BacktestData.of(problem, rows, features, data), decide, tell)
 
 
 def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], None]) -> Comparison:
-    """Each policy's cost against never training again, with an interval over blocks of a week.
+    """Compare each policy's cost with never training again, with intervals over weekly blocks.
 
-    The intervals hold together: what the best of several seems to save is not due to their number. Each has
-    the confidence 1 - `ERROR` / number of policies beside "never" (Bonferroni: Dunn 1961, "Multiple
-    Comparisons Among Means").
+    The intervals are simultaneous, because the best of several policies may look good by chance. Each has
+    the confidence 1 - `ERROR` / number of policies other than "never" (Bonferroni: Dunn 1961,
+    "Multiple Comparisons Among Means").
     """
     contract = year.contract
     if not year.starts():
         raise UserError(
             f"The data end on {day_of(int(year.day.max()) * DAY)}, and the first model is of "
-            f"{day_of(year.start)}: no period is left to compare policies in. Name fewer days in split."
+            f"{day_of(year.start)}: no period is left to compare policies in. Lower the days in split."
         )
     length = contract.monitoring.period_days * DAY
     where = year.inside(year.start, year.starts()[-1] + length)
@@ -324,7 +327,7 @@ def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], N
     rows = sums(block, sums(day, np.ones(where.size), days), int(block.max()) + 1)
     policies = policies_with(decide)
     confidence = 1 - ERROR / max(1, len(policies) - 1)
-    compared: list[PolicyResult] = []
+    results: list[PolicyResult] = []
     never: Floats = np.zeros(days)
     for name, policy in policies.items():
         first, many = name not in SHADOW_ONLY, 1 if name == "never" else CADENCE
@@ -332,7 +335,7 @@ def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], N
         trained, promoted = (
             float(np.mean([len(getattr(one, what)) for one in phases])) for what in ("trained", "promoted")
         )
-        tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, in the mean of {many} phases")
+        tell(f"{name}: {trained:g} trainings, {promoted:g} promoted, mean of {many} phases")
         cost = sums(day, np.mean([one.cost for one in phases], axis=0)[where], days)
         never = cost if name == "never" else never
         paid_on = [(at - 1) // DAY - year.start // DAY for one in phases for at in one.trained]
@@ -340,5 +343,5 @@ def compare_policies(year: BacktestData, decide: Policy, tell: Callable[[str], N
         saved = never - cost - contract.budget.retraining_cost * paid
         difference = difference_of_days(sums(block, saved, rows.size), rows, confidence=confidence)
         price, by_day = trained * contract.budget.retraining_cost, tuple(np.cumsum(saved).tolist())
-        compared.append(PolicyResult(name, trained, promoted, float(cost.sum()), price, difference, by_day))
-    return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(compared))
+        results.append(PolicyResult(name, trained, promoted, float(cost.sum()), price, difference, by_day))
+    return Comparison(year.start, year.start + days * DAY, int(where.size), tuple(results))

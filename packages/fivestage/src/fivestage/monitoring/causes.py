@@ -1,4 +1,4 @@
-"""What lies behind an alarm, read from the report's test results alone, and what it does to the model."""
+"""Causes of an alarm, from the report's failed tests, and their effects on the model."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,9 +22,12 @@ from fivestage.monitoring.evidently_quality import ScoreLimit
 from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
-HARDLY = 0.002  # a mean forecast that moves by less has hardly moved
+NEGLIGIBLE = 0.002  # a smaller shift of the mean forecast, or share of changed decisions
 EVIDENTLY_SAYS = ": Actual value"
-QUALITY = ("classification", "regression")  # Evidently's modules that judge the model, not the data
+QUALITY = (
+    "classification",
+    "regression",
+)  # Evidently's modules of metrics that judge the model, not the data
 UNMET = (TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING)
 DATA = ("data broken", "input shift")
 LABEL_SUBJECT = "the label"
@@ -33,15 +36,15 @@ EFFECT_ROWS, EFFECT_DRAWS = 500, 2
 
 @dataclass(frozen=True)
 class Effect:
-    """What a column's values of now do to the model, against those of the days before."""
+    """The effect of a column's current values on the model, compared with those of the days before."""
 
-    shift: float = 0.0  # of the mean probability
+    shift: float = 0.0  # of the mean forecast
     changed: float = 0.0  # share of decisions
-    loss_per_1000: float = 0.0  # money, if the values of now say nothing
+    loss_per_1000: float = 0.0  # money, if the current values are wrong
 
     def words(self, kind: Kind, currency: str) -> str:
-        """The effect as the end of a cause's sentence."""
-        if abs(self.shift) < HARDLY and self.changed < HARDLY:
+        """Return the effect as the last clause of a cause's sentence."""
+        if abs(self.shift) < NEGLIGIBLE and self.changed < NEGLIGIBLE:
             return "; the score hardly changes"
         words = (
             f"; it moves the mean prediction by {self.shift:+.3f} and changes {self.changed:.1%} of decisions"
@@ -53,7 +56,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause: what moved, since when, what that does, and the days as a picture."""
+    """One cause: what moved, since when, its effect, and the daily series for the chart."""
 
     kind: Kind
     subject: str
@@ -62,58 +65,58 @@ class Cause:
 
 
 def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
-    """A cause for each subject whose tests did not pass, broken data first, in its furthest test's words.
+    """Return a cause for each subject whose tests failed, broken data first, described by its furthest test.
 
-    A failure of a check of the data means that they are broken, which blocks a training; a warning that they
-    moved. Labels that go another way while data are broken are no cause of their own: the data explain them.
+    A failed test of the data means that they are broken, which blocks retraining; a warning means drift.
+    Label drift while data are broken is not listed, because the broken data explain it.
     """
-    unmet = [one for one in snapshot.tests_results if one.status in UNMET]
-    found: dict[tuple[str, str], Cause] = {}
-    for test in sorted(unmet, key=lambda one: one.status == TestStatus.WARNING):
+    failed = [one for one in snapshot.tests_results if one.status in UNMET]
+    causes: dict[tuple[str, str], Cause] = {}
+    for test in sorted(failed, key=lambda one: one.status == TestStatus.WARNING):
         cause = _cause(test, _metric(test, snapshot))
-        found.setdefault(("data" if cause.kind in DATA else cause.kind, cause.subject), cause)
-    broken = any(one.kind == "data broken" for one in found.values())
-    return tuple(one for one in found.values() if not (broken and one.subject == LABEL_SUBJECT))
+        causes.setdefault(("data" if cause.kind in DATA else cause.kind, cause.subject), cause)
+    broken = any(one.kind == "data broken" for one in causes.values())
+    return tuple(one for one in causes.values() if not (broken and one.subject == LABEL_SUBJECT))
 
 
 def furthest_findings(snapshot: Snapshot) -> tuple[Finding, ...]:
-    """The furthest statistic of each column, inputs and scores."""
-    found: dict[str, Finding] = {}
+    """Return the statistic that moved furthest for each input and score column."""
+    furthest: dict[str, Finding] = {}
     for metric in (_metric(test, snapshot) for test in snapshot.tests_results):
         if isinstance(metric, DriftStatistic) and metric.check in (INPUTS, SCORE):
-            found.setdefault(metric.column, replace(metric.finding, series=None))
-    return tuple(found.values())
+            furthest.setdefault(metric.column, replace(metric.finding, series=None))
+    return tuple(furthest.values())
 
 
 def effects_of(
     columns: Iterable[str], current: pd.DataFrame, usual: pd.DataFrame, model: Artifact, contract: Contract
 ) -> dict[str, Effect]:
-    """The effect of each column that the model has, against usual values in its place, drawn at random."""
+    """Estimate the effect of each of the model's columns by replacing it with randomly drawn usual values."""
     draw = np.random.default_rng(0)
     now, *then = (
         frame.iloc[draw.choice(len(frame), min(EFFECT_ROWS, len(current)))].reset_index(drop=True)
         for frame in (current, *[usual] * EFFECT_DRAWS)
     )
-    predicted, money, found = artifact_forecast(model, now), cost_model_of(contract.costs), {}
+    predicted, cost_model, effects = artifact_forecast(model, now), cost_model_of(contract.costs), {}
     for name in (one for one in columns if one in model.features):
-        asked = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
-        without = np.asarray(np.mean(asked, axis=0), dtype=np.float64)
+        replaced = [artifact_forecast(model, now.assign(**{name: one[name]})) for one in then]
+        without = np.asarray(np.mean(replaced, axis=0), dtype=np.float64)
         truth = without[:, VALUE] if isinstance(contract, RegressionContract) else without
         decided, otherwise = model.decide(predicted), model.decide(without)
         moved = np.atleast_1d((predicted - without).mean(axis=0))
-        loss = money.price(truth, decided) - money.price(truth, otherwise)
-        found[name] = Effect(
+        loss = cost_model.price(truth, decided) - cost_model.price(truth, otherwise)
+        effects[name] = Effect(
             shift=float(moved[np.abs(moved).argmax()]),
             changed=float((decided != otherwise).mean()),
             loss_per_1000=float(loss.mean()) * DECISIONS,
         )
-    return found
+    return effects
 
 
 def with_effects(
     causes: tuple[Cause, ...], effects: Mapping[str, Effect], currency: str
 ) -> tuple[Cause, ...]:
-    """The causes with what moved columns do to the score, by which they are sorted within their kind."""
+    """Add the columns' effects to the causes, and sort the causes of each kind by them."""
     kinds = [*DATA, "label-rate shift", "concept shift"]
 
     def order(cause: Cause) -> tuple[int, float]:
@@ -129,13 +132,13 @@ def with_effects(
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:
-    found: Metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
-    return found
+    metric: Metric = snapshot.context.get_metric(test.metric_config.metric_id).to_metric()
+    return metric
 
 
 def _cause(test: MetricTestResult, metric: Metric) -> Cause:
     of_data: Kind = "input shift" if test.status == TestStatus.WARNING else "data broken"
-    if isinstance(metric, ScoreLimit):  # its sentence has the limit already, which Evidently repeats
+    if isinstance(metric, ScoreLimit):  # drop Evidently's suffix, as the sentence already has the limit
         return Cause("performance", metric.score, test.description.partition(EVIDENTLY_SAYS)[0])
     if isinstance(metric, DriftStatistic):
         series = metric.finding.series

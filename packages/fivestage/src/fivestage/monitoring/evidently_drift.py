@@ -1,7 +1,7 @@
-"""Calibrated drift as Evidently presets, for inputs, scores and labels, with tests that decide.
+"""Calibrated drift of inputs, scores and labels as Evidently presets, with tests that decide.
 
-Each statistic of each column is a metric with the test `lt(limit, is_critical=False)` where chance ends (a
-warning: drift), and where hard evidence exists `lt(broken)` (a failure: the data are broken).
+Each statistic of each column is a metric with the test `lt(limit, is_critical=False)`, which warns of drift,
+and, for statistics that are hard evidence, `lt(broken)`, whose failure means that the data are broken.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from evidently.core.metric_types import ColumnMetric, SingleValue, SingleValueCa
 from evidently.core.report import Context
 from evidently.legacy.renderers.html_widgets import plotly_figure
 from evidently.tests import lt
-from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of the first version
+from pydantic.v1 import PrivateAttr  # Evidently's metrics are models of Pydantic 1
 
 from fivestage.common.clock import DAY
 from fivestage.contract.contract import day_of
@@ -25,18 +25,20 @@ from fivestage.monitoring.drift import DAY_COLUMN, DailySeries, Finding, detect_
 from fivestage.monitoring.label_drift import label_findings
 
 LABEL_COLUMN, FORECAST_COLUMN = "label", "forecast"
-INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the checks, as tests name them
+INPUTS, SCORE, LABELS = "inputs", "score", "labels"  # the values of the metrics' parameter `check`
 DRIFTED_COLUMNS = "columns that drifted"  # their number, for the dashboard over the periods
 
 
 class CalculatedMetric(SingleValueMetric):
-    """A value that is there before the report runs, with its title and its picture."""
+    """A metric whose value, title and chart are computed before the report runs."""
 
-    _result: tuple[float, str, list[Any]] = PrivateAttr()  # no parameter: those name a series of periods
+    _result: tuple[float, str, list[Any]] = (
+        PrivateAttr()
+    )  # not a parameter, because those identify the series over the periods
 
 
 class CalculatedMetricCalculation(SingleValueCalculation[CalculatedMetric]):
-    """Hands the value to the report, which tests and shows it."""
+    """Passes the value to the report, which tests and shows it."""
 
     def calculate(
         self, context: Context, _current_data: Dataset, _reference_data: Dataset | None
@@ -54,7 +56,7 @@ class CalculatedMetricCalculation(SingleValueCalculation[CalculatedMetric]):
 
 
 class DriftStatistic(ColumnMetric, CalculatedMetric):
-    """How far one statistic of a column lies from the reference's days, as the preset `check` found it."""
+    """The distance of one statistic of a column from the reference, computed by the preset `check`."""
 
     statistic: str
     check: str
@@ -62,22 +64,22 @@ class DriftStatistic(ColumnMetric, CalculatedMetric):
 
     @property
     def finding(self) -> Finding:
-        """What the preset found."""
+        """The finding that the metric shows."""
         return self._finding
 
     @classmethod
     def of(cls, finding: Finding, check: str, tests: Sequence[Any] = ()) -> "DriftStatistic":
-        """The metric of a finding: its value, its sentence, and its picture where it moved."""
+        """Return the metric of a finding: its value, its sentence, and a chart if it moved."""
         metric = cls(column=finding.column, statistic=finding.statistic, check=check, tests=list(tests))
         since = "" if finding.since is None else f"; since {day_of(finding.since * DAY)}"
         title, series = f"{finding.column}: {finding.sentence}{since}", finding.series
-        picture = [] if series is None else [plotly_figure(title=title, figure=_figure(series))]
-        metric._finding, metric._result = finding, (finding.value, title, picture)
+        charts = [] if series is None else [plotly_figure(title=title, figure=_figure(series))]
+        metric._finding, metric._result = finding, (finding.value, title, charts)
         return metric
 
 
 class CalibratedDrift(MetricContainer):
-    """Preset: every statistic of some columns against the reference from a day on, see `detect_drift`."""
+    """Preset: the drift of some columns from the reference from a day on, see `detect_drift`."""
 
     columns: list[str]
     false_alarm: float = 0.01
@@ -85,16 +87,16 @@ class CalibratedDrift(MetricContainer):
     name: str = INPUTS
 
     def generate_metrics(self, context: Context) -> Sequence[MetricOrContainer]:
-        """A metric for each finding, those that moved furthest first, and their number."""
-        current, reference = context._input_data  # noqa: SLF001 (Evidently's own metrics are handed these)
+        """Return the number of drifted columns and a metric for each finding, largest drift first."""
+        current, reference = context._input_data  # noqa: SLF001 (Evidently's own metrics receive these)
         if reference is None:
-            raise ValueError("drift needs a reference dataset: hand one to Report.run")
-        found = self._compare(reference.as_dataframe(), current.as_dataframe())
-        drifted = float(len({one.column for one in found if one.drifted}))
-        number = Finding(DRIFTED_COLUMNS, ROWS, drifted, len(self.columns), None, DRIFTED_COLUMNS)
+            raise ValueError("drift needs a reference dataset: pass one to Report.run")
+        findings = self._compare(reference.as_dataframe(), current.as_dataframe())
+        drifted = float(len({one.column for one in findings if one.drifted}))
+        count = Finding(DRIFTED_COLUMNS, ROWS, drifted, len(self.columns), None, DRIFTED_COLUMNS)
         return [
-            DriftStatistic.of(number, self.name),
-            *(DriftStatistic.of(one, self.name, _tests(one)) for one in found),
+            DriftStatistic.of(count, self.name),
+            *(DriftStatistic.of(one, self.name, _tests(one)) for one in findings),
         ]
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
@@ -103,15 +105,15 @@ class CalibratedDrift(MetricContainer):
 
 
 class LabelDrift(CalibratedDrift):
-    """Preset: the label against what the forecasts said of it, on the rows whose label has arrived."""
+    """Preset: the drift of labels relative to their forecasts, on the rows whose label has arrived."""
 
     forecasts: list[str]
     task: str = "binary"
     name: str = LABELS
 
     def _compare(self, reference: pd.DataFrame, current: pd.DataFrame) -> list[Finding]:
-        used = reference[reference[DAY_COLUMN] >= self.reference_from]
-        frames = used[used[LABEL_COLUMN].notna()], current[current[LABEL_COLUMN].notna()]
+        unseen = reference[reference[DAY_COLUMN] >= self.reference_from]
+        frames = unseen[unseen[LABEL_COLUMN].notna()], current[current[LABEL_COLUMN].notna()]
         windows = windows_of(*frames, self.columns)
         if windows is None:
             return []
@@ -126,7 +128,7 @@ def _tests(finding: Finding) -> list[Any]:
 
 
 def _figure(series: DailySeries) -> go.Figure:
-    """The reference's days, the current ones, and what nine in ten of the reference's days lie between."""
+    """Plot the reference's days, the current days, and the band of nine in ten of the reference's days."""
     days, split = len(series.usual) + len(series.now), len(series.usual)
     dates = [str(day_of((series.first + day) * DAY)) for day in range(days)]
     figure = go.Figure()

@@ -1,7 +1,7 @@
-"""What the monitoring job found, for Prometheus: a text file, and a Pushgateway where one is named.
+"""Export the results of monitoring to Prometheus: a text file, and optionally a Pushgateway.
 
-The file is for node_exporter's textfile collector or any web server; a CronJob, which nobody can scrape, sets
-`MONITOR_PUSHGATEWAY=http://host:9091`.
+node_exporter's textfile collector or any web server can serve the file. A CronJob cannot be scraped, and sets
+`MONITOR_PUSHGATEWAY=http://host:9091` instead.
 """
 
 import os
@@ -15,37 +15,37 @@ from fivestage.common.errors import UserError
 
 PUSHGATEWAY = "MONITOR_PUSHGATEWAY"
 ABOUT = {
-    "ran_at_seconds": "When the log was last looked at for a period to watch, in epoch seconds.",
-    "period_end_seconds": "The end of that period.",
-    "period_days": "Its length.",
-    "rows": "Decisions in it.",
-    "label_share": "Share of its labels that have arrived.",
-    "min_label_share": "Share of them that is needed to judge it.",
-    "bad": "Whether it was bad by its labels.",
-    "drifted": "Columns that moved more than days move by chance.",
+    "ran_at_seconds": "When monitoring last ran, in epoch seconds.",
+    "period_end_seconds": "The end of the last monitored period, in epoch seconds.",
+    "period_days": "The length of a period in days.",
+    "rows": "Decisions in the period.",
+    "label_share": "Share of the period's labels that have arrived.",
+    "min_label_share": "Share of the labels needed to judge a period.",
+    "bad": "Whether the period was bad according to its labels.",
+    "drifted": "Columns that drifted more than chance explains.",
     "broken": "Inputs whose data are broken.",
-    "retrain": "Whether the policy asks for a retraining.",
-    "bias": "Mean prediction minus the rate.",
-    "max_bias": "What it may be, on either side.",
-    "cost_per_1000": "Cost per 1,000 decisions, by the labels.",
-    "estimated_cost_per_1000": "The same, estimated from the probabilities alone.",
+    "retrain": "Whether the policy requires a retraining or a promotion.",
+    "bias": "Mean prediction minus mean outcome.",
+    "max_bias": "Largest allowed absolute value of the bias.",
+    "cost_per_1000": "Cost per 1,000 decisions, from the labels.",
+    "estimated_cost_per_1000": "Cost per 1,000 decisions, estimated from the predictions alone.",
 }
 
 
-def expose(found: Mapping[str, float], path: Path, job: str, *, update: bool = False) -> None:
+def expose(values: Mapping[str, float], path: Path, job: str, *, update: bool = False) -> None:
     """Write the gauges `monitoring_*`, and push them if a gateway is named.
 
     Args:
-        found: each gauge's value by its name, without `monitoring_`: the names are those of `ABOUT`.
-        path: the text file, which is replaced; its folder is made.
-        job: the label `job` of what is pushed.
-        update: keep the file's other gauges as they are.
+        values: Each gauge's value by its name without `monitoring_`; the names are the keys of `ABOUT`.
+        path: The text file, which is replaced; its folder is created if necessary.
+        job: The Pushgateway's label `job`.
+        update: Keep the file's other gauges.
 
     Raises:
-        UserError: when the gateway does not take them.
+        UserError: If the gateway rejects the metrics.
     """
     registry = CollectorRegistry()
-    for name, value in ((exposed(path) if update else {}) | dict(found)).items():
+    for name, value in ((exposed(path) if update else {}) | dict(values)).items():
         Gauge(f"monitoring_{name}", ABOUT[name], registry=registry).set(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_to_textfile(str(path), registry)
@@ -54,11 +54,11 @@ def expose(found: Mapping[str, float], path: Path, job: str, *, update: bool = F
             push_to_gateway(gateway, job=job, registry=registry)
         except OSError as error:
             raise UserError(
-                f"The Pushgateway {gateway} takes no metrics: {error}. Mend or unset {PUSHGATEWAY}."
+                f"The Pushgateway {gateway} rejects the metrics: {error}. Fix or unset {PUSHGATEWAY}."
             ) from error
 
 
 def exposed(path: Path) -> dict[str, float]:
-    """What `expose` has written to a file: each gauge's value by its name, without `monitoring_`."""
+    """Read a file of `expose`: each gauge's value by its name without `monitoring_`."""
     families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
     return {one.name.removeprefix("monitoring_"): one.samples[0].value for one in families}
