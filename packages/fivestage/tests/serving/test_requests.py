@@ -1,6 +1,7 @@
 """Whatever a client sends is answered as documented; the Open Inference Protocol is understood."""
 
 import json
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -86,6 +87,27 @@ def test_no_mistake_of_a_client_is_a_failure_of_ours(
     paths = shared.client.get("/openapi.json").json()["paths"]
     documented = paths.get(re.sub("/models/[^/]+", "/models/{name}", path), {}).get(method.lower())
     assert documented is None or str(answer.status_code) in documented["responses"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/outcomes"])
+@pytest.mark.parametrize(
+    ("body", "status", "hint"),
+    [
+        (json.dumps([GOOD]).encode(), 422, "send it as {"),
+        (b"[]", 422, "send it as {"),
+        (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), 400, "Send UTF-8 without a byte order mark."),
+        (json.dumps(GOOD).encode("utf-16"), 400, "Send UTF-8 without a byte order mark."),
+        (json.dumps(GOOD).encode("utf-16-le"), 400, "Send UTF-8 without a byte order mark."),
+        (json.dumps({"rows": [math.nan], "events": [math.nan]}).encode(), 400, "Send null in place of NaN"),
+        (b"{", 400, "The body is not JSON"),
+    ],
+)
+def test_a_body_in_another_form_is_refused_with_the_form_to_send(
+    shared: Running, path: str, body: bytes, status: int, hint: str
+) -> None:
+    answer = shared.client.post(path, content=body, headers=JSON)
+    assert answer.status_code == status
+    assert hint in answer.json()["detail"]
 
 
 def infer(client: httpx.Client, traffic: Traffic, places: range) -> httpx.Response:

@@ -142,7 +142,7 @@ class Intake:
         except (msgspec.ValidationError, FieldError) as error:
             raise self._problem(body, error) from None
         except _UNREADABLE as error:
-            raise ProblemError(400, f"The body is not JSON: {error}.") from None
+            raise ProblemError(400, f"The body is not JSON: {error}.{_hint(body)}") from None
 
     def read(self, body: bytes) -> list[Plain]:
         """Decode the items of a request body to plain values; see `parse`."""
@@ -166,6 +166,8 @@ class Intake:
     def _problem(self, body: bytes, error: Exception) -> ProblemError:
         """Build the 422 response, with every fault of every item up to a limit."""
         items: list[Any] = [body]
+        if body.lstrip()[:1] == b"[":
+            return ProblemError(422, f'The body is an array: send it as {{"{self.plural}": [...]}}.')
         if self._is_many(body):
             try:
                 items = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])[self.plural]
@@ -203,6 +205,20 @@ class Intake:
             except (*_UNREADABLE, LookupError, ValueError):
                 return [_fault(error, row)]
         return []
+
+
+_HINTS = (  # for what other encoders send
+    (
+        re.compile(rb"\xef\xbb\xbf|\xff\xfe|\xfe\xff|.?\0", re.DOTALL).match,
+        "Send UTF-8 without a byte order mark.",
+    ),
+    (re.compile(rb"[:,\[]\s*-?(?:NaN|Infinity)\b").search, "Send null in place of NaN and Infinity."),
+)
+
+
+def _hint(body: bytes) -> str:
+    """Say what a body should be that is encoded differently, or that has numbers JSON does not know."""
+    return next((f" {hint}" for found, hint in _HINTS if found(body)), "")
 
 
 REFERENCE = "#/components/schemas/{name}"
