@@ -232,7 +232,7 @@ def test_when_the_data_have_no_row_that_was_asked_for_nothing_is_judged(warehous
     served = log_of(warehouse)
     found = monitored(warehouse, made_up(served, len(served.log)), {"1": warehouse.artifact})
     assert (found.performance.rows, found.broken) == (0, ("whole rows",))
-    assert "the data have none" in found.causes[0].sentence
+    assert "append those of the period, with their outcomes" in found.causes[0].sentence
 
 
 def test_a_logged_row_is_found_wherever_it_stands(warehouse: Warehouse) -> None:

@@ -164,7 +164,11 @@ def check_period(
         )
     places = _places(rows, log, contract, start, end)
     if (places < 0).all():
-        return _blind(served, "no row is known", "the data have none of those that were asked for"), None
+        why = (
+            "the table has none of the requested rows: append those of the period, with their outcomes "
+            "(POST /outcomes does not)"
+        )
+        return _blind(served, "no row is known", why), None
     before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_reference(features, rows.iloc[before], start, end, contract)
     unknown_rows = _unknown_rows(log, places, rows.iloc[before], end, contract)
