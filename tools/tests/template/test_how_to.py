@@ -66,7 +66,7 @@ def follow_all_pages(project: Path, task: str) -> None:
     candidate = candidate.replace("Classifier", "Regressor") if task == "regression" else candidate
     candidates = project / "problem" / "candidates.py"
     paste(candidates, candidate, before=LAST_CANDIDATE)
-    gate, line, not_applicable, test = blocks(project, "add-a-gate", names)
+    gate, line, not_applicable, test, rare, rare_line = blocks(project, "add-a-gate", names)
     share = "    share = float("
     paste(
         model,
@@ -74,6 +74,10 @@ def follow_all_pages(project: Path, task: str) -> None:
         before=GATES,
     )
     (last,) = re.findall(r"(?m)^    return GateVerdict\(.*\n", model.read_text(encoding="utf-8"))
+    if task == "multiclass":
+        paste(model, rare, before=GATES)
+        both = line.replace("decisions_differ(", "found, decisions_differ(")
+        line = rare_line.partition("    return")[0] + both
     paste(model, line, instead=last)
     paste(project / "tests" / "test_model.py", test)
     checks = project / "monitoring" / "checks.py"
