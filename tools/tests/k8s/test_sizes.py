@@ -62,6 +62,8 @@ def test_the_numbers_reach_the_cluster() -> None:
     assert container["command"][-1] == "--if-asked"
 
 
-@pytest.mark.parametrize(("days", "said"), [(1, "* * *"), (3, "*/3 * *"), (7, "* * 1"), (30, "1 * *")])
+@pytest.mark.parametrize(
+    ("days", "said"), [(1, "* * *"), (3, "* * *"), (7, "* * 1"), (14, "* * *"), (30, "1 * *")]
+)
 def test_periods_as_cron_says_them(days: int, said: str) -> None:
     assert every_days(days, 6) == f"0 6 {said}"

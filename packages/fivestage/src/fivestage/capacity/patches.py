@@ -55,12 +55,13 @@ def patches(contract: Contract, plan: CapacityPlan, assumed: Assumptions) -> dic
 
 
 def every_days(days: int, hour: int) -> str:
-    """Return the cron schedule of a job that runs after each period of `days` days."""
+    """Return the cron schedule of a job for periods of `days` days: daily unless they are a week or a month.
+
+    Cron cannot count other periods, and a job that finds no completed one ends at once.
+    """
     if days == WEEK:
         return f"0 {hour} * * 1"
-    if days >= SHORT_MONTH:
-        return f"0 {hour} 1 * *"
-    return f"0 {hour} */{days} * *" if days > 1 else f"0 {hour} * * *"
+    return f"0 {hour} 1 * *" if days >= SHORT_MONTH else f"0 {hour} * * *"
 
 
 def write(texts: dict[str, str], folder: Path = K8S) -> None:
