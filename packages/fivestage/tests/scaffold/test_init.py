@@ -928,6 +928,31 @@ def test_a_table_in_the_project_is_named_by_its_relative_path_and_another_one_is
     assert "outside the project" not in "\n".join(notes_of(found))
 
 
+def test_a_decision_in_another_century_is_not_plausible(tmp_path: Path) -> None:
+    folder = made_of(orders(1, 2_000, "2023-01-01"), tmp_path, time="at")
+    column = load_contract(folder / "problem.yaml").columns["at"]
+    assert isinstance(column, TimestampColumn)
+    assert column.max.year in (2043, 2044)
+
+
+def test_values_that_differ_in_case_alone_are_said_and_a_gate_that_cannot_apply_too(tmp_path: Path) -> None:
+    frame = orders(1, 2_000, "2023-01-01")
+    frame["site"] = np.array(["Lyon", "LYON", "lyon", "Paris"])[np.arange(2_000) % 4]
+    frame["plan"] = np.array(["basic", "plus"])[np.arange(2_000) % 2]
+    frame["y"] = np.where(np.arange(2_000) % 50 == 0, "rare", np.where(frame["y"], "a", "b"))
+    folder = made_of(frame, tmp_path, time="at", task="multiclass")
+    told = "\n".join(notes_of(draft(InitOptions(str(tmp_path / "table.csv"), "y", time="at"))))
+    assert "site: 2 values if upper and lower case were the same" in told
+    assert "plan: " not in told
+    written = (folder / "problem.yaml").read_text(encoding="utf-8")
+    assert re.search(
+        r"The largest has about \d+ of the\n  # holdout's rows, so that the gate does not", written
+    )
+    common = frame.assign(y=frame["y"].replace("rare", "a"))
+    few = made_of(common, tmp_path / "common", time="at")
+    assert "so that the gate does not apply" not in (few / "problem.yaml").read_text(encoding="utf-8")
+
+
 def local_times(*, aware: bool) -> pd.DataFrame:
     """Tickets of 14 months with local times; some are opened, and closed, in the hour that occurs twice."""
     frame = orders(1, 4_000, "2024-09-01")

@@ -108,6 +108,7 @@ class ColumnProfile:
     decimal: str = "."
     signs: tuple[str, ...] = ()  # of currency or percent, that numbers are read without
     zoneless: bool = False  # times of day without a zone, which are taken as UTC
+    folded: int = 0  # number of categories apart from case, if some differ in it alone
     unreadable: int = 0  # values that are none of the kind, and count as missing
     sentinel: float | None = None  # a number that seems to stand for none, and is read as missing
     measured: bool = False  # texts that are numbers with a unit, or clocks
@@ -392,6 +393,7 @@ def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
     counts = texts.value_counts()
     lengths = counts.index.str.len()
     mean = float(np.average(lengths, weights=counts))
+    folded = int(counts.index.str.casefold().nunique())
     known = int(counts.sum())
     spaced = counts.index.str.contains(r"\s").mean() > 0.5  # noqa: PLR2004
     serial = found.distinct == known >= LEAST_FOR_IDENTIFIER and not spaced
@@ -405,6 +407,7 @@ def _category(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
         missing=float(texts.isna().mean()),
         levels=tuple(sorted(counts.index)) if listed else (),
         longest=int(lengths.max()),
+        folded=folded if folded < len(counts) else 0,
         example=str(counts.index[0]),
         measured=measured,
         words=() if serial or named else _words_among_numbers(counts, found.decimal),

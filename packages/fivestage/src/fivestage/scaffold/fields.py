@@ -16,6 +16,7 @@ GROWTH = 99.0  # the same above what counts or goes up with time, as it will go 
 FEW_STEPS = 20  # whole numbers with more values than this count something; with fewer they are grades
 LARGEST_IDENTIFIER = 2**53  # below, a float holds every whole number
 FAR = 100 * 365 * 86_400  # seconds beyond the timestamps seen, in which one is accepted
+FUTURE = 20 * 365 * 86_400  # the same after the last decision
 EARLIEST = -2_208_988_800  # 1900, before which a timestamp is one only where others have been seen
 USUAL_LENGTH = 32  # characters of a category, where the contract names no other
 PROSE_LENGTH = 1000
@@ -55,6 +56,12 @@ def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = Fal
     low, high = bounds(column.low, column.high, above=GROWTH if grows or counts else MARGIN)
     kind = int if column.kind == "integer" else float
     return _range_fields(column.kind, column.header, *map(kind, (low, high, column.example)), nullable=gaps)
+
+
+def time_fields(column: ColumnProfile) -> Fields:
+    """The fields of the decision time."""
+    latest = datetime.fromtimestamp(int(column.high) + FUTURE, UTC)
+    return fields_of(column, nullable=False) | {"max": latest}
 
 
 def key_fields(column: ColumnProfile) -> Fields:

@@ -89,6 +89,11 @@ def _of_column(column: ColumnProfile) -> Iterator[str]:
         yield f"{column.header}: {plural(column.unreadable, 'unreadable value')} taken as missing."
     if column.kind == "text":
         yield f"{column.header} is free text: its length is learnt; problem/features.py can make more of it."
+    if column.kind == "category" and column.folded:
+        yield (
+            f"{column.header}: {column.folded:,} values if upper and lower case were the same; as they are "
+            "written, they are learnt as more. docs/how-to/your-own-table.md: Upper and lower case."
+        )
     if column.kind == "timestamp":
         yield f"{column.header}: of these times, the days since then are learnt."
     if column.sentinel is not None:

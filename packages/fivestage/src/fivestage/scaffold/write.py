@@ -30,6 +30,7 @@ from fivestage.scaffold.fields import (
     key_fields,
     label_fields,
     row_fields,
+    time_fields,
 )
 from fivestage.scaffold.gates_plan import FEW_LABELS, INTERVAL, min_label_share, plan_limits
 from fivestage.scaffold.target import Target
@@ -118,6 +119,7 @@ def _content(found: Draft) -> Fields:
         "keys": [key.name for key in found.keys],
         "outcome": _outcome(found, {str(column["name"]): column["fields"] for column in columns}),
         "slices": _slices(found),
+        "largest_slice": _largest_slice(found),
         "limits": plan_limits(target, windows, found.period_rows, found.reached, seasons),
         "seasons": seasons,
         "known_share": found.known_share,
@@ -187,7 +189,7 @@ def _columns(found: Draft) -> list[Fields]:
         fields = decision_time_fields(served)
         made.append({"name": found.time, "note": "made up in the table", "fields": fields})
     else:
-        fields = fields_of(found.found[found.options.time], nullable=False) | {"example": served}
+        fields = time_fields(found.found[found.options.time]) | {"example": served}
         made.append({"name": found.time, "note": "", "fields": fields})
     made.extend(
         {"name": key.name, "note": "its history is looked up", "fields": key_fields(key)}
@@ -305,3 +307,10 @@ def _slices(found: Draft) -> list[str]:
 
     few = [one for one in found.features if one.kind == "category" and one.distinct <= SLICE_LEVELS]
     return [one.name for one in sorted(few, key=lambda one: largest(one.header))[:SLICES]]
+
+
+def _largest_slice(found: Draft) -> int:
+    """About how many rows of the holdout the largest slice has."""
+    slices = [one.header for one in found.features if one.name in _slices(found)]
+    shares = [float(text(found.table[header]).value_counts(normalize=True).iloc[0]) for header in slices]
+    return round(found.windows.holdout_rows * max(shares, default=0.0))
