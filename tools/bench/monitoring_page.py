@@ -24,7 +24,7 @@ def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
     first, last = (date.fromordinal(EPOCH + day) for day in found["days"])
     yield f"{found['columns']} columns, {found['rows_a_day']:.0f} rows a day. Windows of up to"
     yield f"{_days(found['reference_days'])} in all are drawn from {first} to {last}."
-    yield f"Stated are false alarms in {found['level']:.0%} of checks. In brackets, 95% intervals (Wilson)."
+    yield f"The stated false-alarm rate is {found['level']:.0%} of checks. Brackets: 95% intervals (Wilson)."
     yield ""
     yield from _head(
         "nothing changed but the days",
@@ -49,10 +49,10 @@ def _false_alarms(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator[str]:
-    yield "Numbers were chosen on the other half of the days, but this half was looked at meanwhile as well:"
-    yield "neither is fresh. The made-up tables are: no number was chosen by tables of these seeds."
-    yield "Each trial of made-up tables has one of its own; those of a half draw from the same days again."
-    yield "Alarms where nothing changed:"
+    yield "The hand-set numbers were chosen on the other half of the days, but this half was inspected, too,"
+    yield "so neither half is unseen. The synthetic tables are: no number was chosen on these seeds."
+    yield "Each trial on synthetic tables has its own table; trials on a half draw from the same days again."
+    yield "Alarms without a change:"
     yield ""
     yield from _head("table", "window", "checks", "alarms")
     for one in found["tables"]:
@@ -64,10 +64,10 @@ def _tables(found: Mapping[str, Any]) -> Iterator[str]:
 def _as_they_came(found: Mapping[str, Any]) -> Iterator[str]:
     came = found["as_they_came"]
     named = ", ".join(f"{name} {times}" for name, times in sorted(came["named_broken"].items()))
-    yield f"Of {came['drifted']['of']} periods of the year as they came,"
-    yield f"one from every {came['apart']} days on, each against the days before it,"
-    yield f"{_percent(came['drifted'])} warn, of {came['columns_drifted']:.1f} columns on average:"
-    yield f"seasons, which one year cannot tell from faults. {_percent(came['broken'])} are called broken"
+    yield f"Of {came['drifted']['of']} consecutive periods of the year,"
+    yield f"starting every {came['apart']} days and compared with the days before,"
+    yield f"{_percent(came['drifted'])} cause a warning, for {came['columns_drifted']:.1f} columns on average"
+    yield f"(seasons, which one year cannot tell from faults). {_percent(came['broken'])} count as broken"
     yield f"({named or 'none'})."
 
 
@@ -121,13 +121,13 @@ def _labels(found: Mapping[str, Any]) -> Iterator[str]:
             _best(one, "week"),
         )
     yield ""
-    yield "*Best statistic alone*: what an alarm sees that knows the fault beforehand, uses the one statistic"
-    yield "that shows it best, knows from all draws how far unchanged windows take that, and spends all"
-    yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the distance is"
-    yield "the price of monitoring everything. Where it is short itself, such a window says no more."
+    yield "*Best statistic alone*: the detection rate of an alarm that knows the fault beforehand, uses only"
+    yield "the statistic that shows it best, knows its distribution in unchanged windows, and spends all"
+    yield f"{found['level']:.0%} of false alarms on it. Nobody knows the fault beforehand: the difference is"
+    yield "the price of monitoring everything. If its rate is low too, the window has too little information."
     yield ""
-    yield "A z-test of a week's label bias that knows how far days scatter, and spends all false alarms on"
-    yield "that one number, would see:"
+    yield "A z-test of a week's label bias that knows the variance of days, and spends all false alarms on"
+    yield "that one number, would detect:"
     yield ""
     yield from _head("labels otherwise", "rows counted", "within a week")
     for one in found["rate_tests"]:
@@ -139,10 +139,10 @@ def _short(found: Mapping[str, Any]) -> Iterator[str]:
     short = [one for one in found["faults"] if _falls_short(one)]
     if not short:
         return
-    yield f"Seen less often than {TARGET:.0%}, gross faults within a day and others within a week. Beside"
-    yield "them what shows most within a day, how far the median of the fault's days reaches towards the"
-    yield "limit (from 1 on is an alarm), and how far the furthest day of which nothing was changed."
-    yield "*Best statistic alone* is as above; what is seen may be more, where other columns alarm."
+    yield f"Faults detected in less than {TARGET:.0%} of cases (gross ones in a day, others in a week),"
+    yield "with the statistic that reacts most within a day, how far the median of faulty days reaches to the"
+    yield "limit (1 or more is an alarm), and how far the furthest unchanged day reaches."
+    yield "*Best statistic alone* is as above; the detection rate may exceed it if other columns alarm."
     yield ""
     yield from _head(
         "fault",

@@ -208,10 +208,10 @@ def overload(folder: Path, server: Server, most: float, seconds: float) -> str:
     objective = load_artifact(read_served_version(folder / "current").folder).contract.service.p99_ms
     asked, answered = (found.requests + found.refused) / found.seconds, found.requests / found.seconds
     return (
-        f"Overload: {asked:,.0f} requests a second over {CROWD} connections, {asked / most:.1f} times the "
-        f"most above. {answered:,.0f} a second were answered, p99 {found.percentile(0.99):.1f} ms "
-        f"(objective: {objective:g}); the others were told when to come back; none failed, and afterwards "
-        "none was refused."
+        f"Overload: {asked:,.0f} requests/s over {CROWD} connections, {asked / most:.1f} times the "
+        f"highest rate above. {answered:,.0f} requests/s were answered, p99 {found.percentile(0.99):.1f} ms "
+        f"(objective: {objective:g}); the others got 503 with `Retry-After`; none failed, and none was "
+        "refused afterwards."
     )
 
 
@@ -280,10 +280,10 @@ def table(lines: list[Line], rounds: int) -> str:
         if name not in {OURS, ECHO, WORKERS}
     ]
     about = (
-        f"Medians of {rounds} rounds, one process but where said, on {os.cpu_count()} cores shared with the "
-        f"load. A one-row request costs {ratio:.2f} times the echo's CPU. Ready after "
+        f"Medians of {rounds} rounds, one process unless stated otherwise, on {os.cpu_count()} cores shared "
+        f"with the load. A one-row request costs {ratio:.2f} times the echo's CPU. Ready after "
         f"{ours.start_cpu_s:.2f} s of CPU, {ours.memory_mb:.0f} MB of memory."
-    ) + (f" A one-row request of ours in CPU: {', '.join(times)}." if times else "")
+    ) + (f" CPU of a one-row request relative to ours: {', '.join(times)}." if times else "")
     return "\n".join([*text, "", about])
 
 

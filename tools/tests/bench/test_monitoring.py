@@ -254,5 +254,5 @@ def test_the_page_tells_faults_together_and_those_that_fall_short_alone() -> Non
     assert "| **unit** | 3 | 87% (60%) | 100% (100%) | 1 |" in text
     assert "| **unit** | wind | 60% (10% to 90%) | 70% | 100% (10% to 90%) |  | slope | 0.50 | 0.25 |" in text
     assert "| **unit** | heat |" not in text
-    assert "Of 10 periods of the year as they came,\none from every 3 days on," in text
+    assert "Of 10 consecutive periods of the year,\nstarting every 3 days and compared" in text
     assert "| label rate | 0% (10% to 90%) | 10% | 90% (10% to 90%) | 95% | over 7 | column |" in text
