@@ -14,10 +14,17 @@ from evidently.metrics import LogLoss, MaxValue, RocAuc, RowCount
 from evidently.tests import gt, lt
 
 from fivestage.common.errors import UserError
-from fivestage.contract.contract import Contract
+from fivestage.contract.contract import Contract, MulticlassContract
 from fivestage.evaluation.metrics import Answers
 from fivestage.monitoring import evidently_quality
-from fivestage.monitoring.causes import Effect, failed_tests, furthest_findings, with_effects
+from fivestage.monitoring.causes import (
+    Cause,
+    Effect,
+    failed_tests,
+    furthest_findings,
+    with_class_names,
+    with_effects,
+)
 from fivestage.monitoring.daily_statistics import Window
 from fivestage.monitoring.drift import detect_drift
 from fivestage.monitoring.evidently_drift import (
@@ -236,3 +243,12 @@ def test_a_metric_is_one_series_over_the_periods() -> None:
         )
     )
     assert parameters(calm) == parameters(faulty)
+
+
+def test_an_alarm_of_a_class_has_its_name() -> None:
+    contract = contract_of("multiclass")
+    assert isinstance(contract, MulticlassContract)
+    cause = Cause("label-rate shift", "label", "label-rate shift: class 1: label: the rate is higher")
+    (named,) = with_class_names((cause,), contract)
+    assert named.sentence == f"label-rate shift: “{contract.label.classes[1]}”: label: the rate is higher"
+    assert with_class_names((cause,), contract_of("binary")) == (cause,)

@@ -244,4 +244,6 @@ def test_each_task_has_its_page_and_card(task: str, rule: str, results: Results)
     read = Read(page(contract, made_over))
     assert rule in " ".join(read.text.split())
     assert read.tags["svg"] == 13
+    costs = page(contract, made_over).partition("Cost of a decision by outcome")[0]
+    assert costs.rstrip().endswith('<div class="pair">\n<div>\n<h3>') is (task != "multiclass")
     assert "## Limits" in card_text(contract, made_over)

@@ -62,7 +62,7 @@ def prepare_environment() -> None:
     }
     # An MLflow server would otherwise redirect downloads to its object storage, which may be out of reach.
     os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
-    for name in ("MLFLOW_TRACKING_URI", "ZENML_STORE_URL", "FIVESTAGE_DATA"):
+    for name in ("MLFLOW_TRACKING_URI", "ZENML_STORE_URL"):
         if not os.environ.get(name):  # workflows and pods pass unset variables on as empty ones
             os.environ.pop(name, None)
     if "MLFLOW_TRACKING_URI" not in os.environ:

@@ -1,5 +1,6 @@
 """Causes of an alarm, from the report's failed tests, and their effects on the model."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +12,7 @@ from evidently.core.report import Snapshot
 from evidently.legacy.tests.base_test import TestStatus
 
 from fivestage.artifact.artifact import Artifact
-from fivestage.contract.contract import Contract, RegressionContract
+from fivestage.contract.contract import Contract, MulticlassContract, RegressionContract
 from fivestage.contract.cost_model import VALUE, cost_model_of
 from fivestage.evaluation.daily import DECISIONS
 from fivestage.evaluation.evaluate import artifact_forecast
@@ -23,6 +24,7 @@ from fivestage.monitoring.label_drift import LABEL, SURE_ROWS
 
 Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift", "performance"]
 NEGLIGIBLE = 0.002  # a smaller shift of the mean forecast, or share of changed decisions
+CLASS = re.compile(r"\bclass (\d+)\b")
 EVIDENTLY_SAYS = ": Actual value"
 QUALITY = (
     "classification",
@@ -129,6 +131,17 @@ def with_effects(
         )
 
     return tuple(map(explained, sorted(causes, key=order)))
+
+
+def with_class_names(causes: Iterable[Cause], contract: Contract) -> tuple[Cause, ...]:
+    """Write the names of classes in place of their indices in the sentences."""
+    if not isinstance(contract, MulticlassContract):
+        return tuple(causes)
+    classes = contract.label.classes
+    return tuple(
+        replace(one, sentence=CLASS.sub(lambda index: f"“{classes[int(index[1])]}”", one.sentence))
+        for one in causes
+    )
 
 
 def _metric(test: MetricTestResult, snapshot: Snapshot) -> Metric:

@@ -18,7 +18,14 @@ from fivestage.data.labels import labels_of
 from fivestage.evaluation.daily import NAN, Floats
 from fivestage.evaluation.evaluate import answers_by_forecast, artifact_forecast, decision_day, slices_of
 from fivestage.evaluation.metrics import Scored
-from fivestage.monitoring.causes import Cause, effects_of, failed_tests, furthest_findings, with_effects
+from fivestage.monitoring.causes import (
+    Cause,
+    effects_of,
+    failed_tests,
+    furthest_findings,
+    with_class_names,
+    with_effects,
+)
 from fivestage.monitoring.daily_statistics import ROWS
 from fivestage.monitoring.drift import Finding
 from fivestage.monitoring.performance import Performance, judge
@@ -207,7 +214,7 @@ def check_period(
         (
             *unknown_rows,
             *skew(log, current, difference, contract),
-            *with_effects(moved, effects, contract.costs.currency),
+            *with_class_names(with_effects(moved, effects, contract.costs.currency), contract),
         ),
         slices_of(current.iloc[here], forecast[here], newest.decide(forecast[here]), contract),
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
