@@ -128,7 +128,7 @@ def test_it_answers_as_offline_and_what_answers_otherwise_does_not_take_over(
     assert before.attrs["HostConfig"]["ReadonlyRootfs"]
     with pytest.raises(UserError, match="differ by up to"):
         release(settings, released(SmokeRows(rows, [(one[0] / 2,) for one in forecasts])), image)
-    with pytest.raises(UserError, match="could not be run"):
+    with pytest.raises(UserError, match="cannot be run"):
         release(settings, released(SmokeRows(rows, forecasts)), "fivestage-serving-test:nobody-built-this")
     after = running(engine, settings)
     assert after is not None

@@ -88,7 +88,7 @@ def test_a_shift_that_comes_of_a_missing_history_says_so() -> None:
         for one in compare(replace(SEEN, predictions=moved), replace(SEEN, without_history=50), CONTRACT)
         if not one.passed
     )
-    assert "the stable version lacks the history that 25% of its answers look back at" in check.sentence
+    assert "the stable version lacks the history for 25% of its answers" in check.sentence
     assert "canary" not in check.sentence
 
 

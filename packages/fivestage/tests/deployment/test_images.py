@@ -58,7 +58,7 @@ def test_both_images_are_pushed_by_revision_and_told_by_digest(engine: Engine) -
 @pytest.mark.parametrize(
     ("engine", "sentence"),
     [
-        (([{"error": "denied: no rights"}], BOTH), "could not be pushed: denied"),
+        (([{"error": "denied: no rights"}], BOTH), "cannot be pushed: denied"),
         ((FINE, ()), "run `make image` first"),
     ],
     indirect=["engine"],

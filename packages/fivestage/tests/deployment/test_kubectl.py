@@ -13,7 +13,7 @@ REFUSED = "The connection to the server {} was refused - did you specify the rig
 
 @pytest.mark.parametrize(
     ("server", "more"),
-    [("localhost:8080", " KUBECONFIG names no cluster that runs."), ("10.0.0.1:6443", "")],
+    [("localhost:8080", " KUBECONFIG names no running cluster."), ("10.0.0.1:6443", "")],
 )
 def test_a_cluster_that_is_not_there_is_one_sentence_without_the_log_of_each_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, more: str

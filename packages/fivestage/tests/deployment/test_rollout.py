@@ -46,7 +46,7 @@ def test_anything_less_is_waited_for(status: dict[str, int]) -> None:
                 "state": {"waiting": {"reason": "CrashLoopBackOff"}},
                 "lastState": {"terminated": {"reason": "Error", "exitCode": 3}},
             },
-            "it ended with code 3",
+            "exit code 3",
         ),
     ],
 )

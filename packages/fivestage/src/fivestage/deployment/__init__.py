@@ -1,1 +1,1 @@
-"""A local process, Docker and Kubernetes: smoke tests, canary, rollback, batch scoring."""
+"""Deployment to a local process, Docker or Kubernetes: smoke tests, canary, rollback, batch scoring."""

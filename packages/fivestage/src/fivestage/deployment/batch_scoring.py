@@ -1,4 +1,4 @@
-"""Batch scoring: rows of a CSV or Parquet file or a table of a database in, the same with predictions out."""
+"""Batch scoring: read rows from a CSV or Parquet file or a database table and write them with predictions."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,27 +27,27 @@ from fivestage.registry.versions import ModelRegistry
 
 
 class BatchModel(Protocol):
-    """A registered model as a batch needs it."""
+    """A registered model that can score a batch."""
 
     @property
     def contract(self) -> Contract:
-        """The contract that it was trained for."""
+        """The contract that it was trained on."""
         ...
 
     def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
-        """Calibrated forecasts of rows, from what was known at their decision times (epoch seconds)."""
+        """Return calibrated predictions from what was known at the decision times (epoch seconds)."""
         ...
 
 
 @dataclass(frozen=True)
 class ArtifactModel:
-    """An artifact as a batch needs it."""
+    """A `BatchModel` that predicts with an artifact."""
 
     artifact: Artifact
 
     @property
     def contract(self) -> Contract:
-        """The contract that it was trained for."""
+        """The contract that it was trained on."""
         return self.artifact.contract
 
     def forecast(self, problem: Problem, rows: pd.DataFrame, events: EventTables, at: Ints) -> Floats:
@@ -58,12 +58,12 @@ class ArtifactModel:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """How many rows of a batch were scored."""
+    """Row counts of a scored batch."""
 
     rows: int  # rows scored
-    decisions: dict[str, int]  # rows by decision; empty for regression, whose decisions are numbers
-    quarantined: int  # rows that break the contract
-    quarantine: str  # path of the file that holds them, with reasons
+    decisions: dict[str, int]  # rows per decision; empty for regression, whose decisions are numbers
+    quarantined: int  # rows that violate the contract
+    quarantine: str  # path of the file with the quarantined rows and the reasons
 
 
 def score(
@@ -75,7 +75,7 @@ def score(
     target: str,
     quarantine: Path,
 ) -> BatchResult:
-    """Score a batch; rows that break the contract go to a file of their own, with reasons."""
+    """Score a batch; write rows that violate the contract to a quarantine file, with reasons."""
     if source == target:
         raise UserError(f"{redacted(source)} cannot be scored onto itself: name another output.")
     contract = problem.contract
@@ -95,16 +95,18 @@ def score(
         if isinstance(column, TimestampColumn):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
         elif isinstance(column, NumberColumn) and column.type == "integer":
-            answers[name] = answers[name].astype("Int64")  # with gaps it is of floats, and 2 would become 2.0
-    refused = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
-    write_quarantine(checked.quarantined, refused)  # first: no row may be in neither place
+            answers[name] = answers[name].astype(
+                "Int64"
+            )  # missing values make the column float: 2 would be written as 2.0
+    quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
+    write_quarantine(checked.quarantined, quarantine_file)  # first, so that no row is lost if a write fails
     write_batch(answers, target)
     counts = pd.Series(decisions).value_counts() if decisions.dtype.kind == "O" else pd.Series(dtype=np.int64)
     return BatchResult(
         rows=len(good),
         decisions={str(name): int(count) for name, count in counts.items()},
         quarantined=len(checked.quarantined),
-        quarantine=str(refused),
+        quarantine=str(quarantine_file),
     )
 
 
@@ -117,29 +119,29 @@ def score_version(
     target: str,
     quarantine: Path,
 ) -> BatchResult:
-    """Score a batch by a registered version; see `score`.
+    """Score a batch with a registered version; see `score`.
 
     Args:
-        problem: Whose rows these are.
-        events: The events that their features look back at.
-        registry: Of the model.
-        version: Its number there.
-        source: `file.csv`, `file.parquet` or `database-url#table`, or what the problem itself reads.
-        target: Where to, in one of these forms; a table must be new.
-        quarantine: Folder for the rows that break the contract, where the target is a table.
+        problem: The problem that the rows belong to.
+        events: The events from which the features are computed.
+        registry: The model's registry.
+        version: The version's number in the registry.
+        source: `file.csv`, `file.parquet` or `database-url#table`, or a source that the problem itself reads.
+        target: The output, in one of these forms; a table must not exist yet.
+        quarantine: Folder for the rows that violate the contract, if the target is a table.
 
     Returns:
-        The counts of its rows.
+        The row counts.
 
     Raises:
-        UserError: When the version cannot be read here, or the batch cannot be read or written.
+        UserError: If the version cannot be loaded here, or the batch cannot be read or written.
     """
     model = open_model(registry, version)
     return score(problem, events, model, version, source, target, quarantine)
 
 
 def open_model(registry: ModelRegistry, version: str) -> BatchModel:
-    """Return a registered version as a batch needs it."""
+    """Load a registered version for batch scoring."""
     found, folder = registry.find(version), registry.fetch(version)
     if not found.loader:
         return ArtifactModel(load_artifact(folder, found.digest))
@@ -147,16 +149,15 @@ def open_model(registry: ModelRegistry, version: str) -> BatchModel:
         module = import_module(found.loader)
     except ImportError as error:
         raise UserError(
-            f"Version {version} of {registry.name} is read by {found.loader}, which is not installed here "
-            f"({error}). Where that is fivestage_distributed, `make setup-distributed` installs it; then run "
-            "this again."
+            f"Version {version} of {registry.name} is loaded by {found.loader}, which is not installed here "
+            f"({error}). If that is fivestage_distributed, run `make setup-distributed`; then run this again."
         ) from error
     model: BatchModel = module.load(folder)
     return model
 
 
 def read_batch(source: str) -> pd.DataFrame:
-    """Return the rows of `file.csv`, `file.parquet` or `database-url#table`."""
+    """Read rows from `file.csv`, `file.parquet` or `database-url#table`."""
     try:
         if "://" in source:
             url, _, table = source.partition("#")
@@ -171,7 +172,7 @@ def read_batch(source: str) -> pd.DataFrame:
 
 
 def write_batch(answers: pd.DataFrame, target: str) -> None:
-    """Write answers whole or not at all, in the form that the target's name asks for."""
+    """Write the scored rows atomically, in the format that the target's name implies."""
     try:
         if "://" in target:
             url, _, table = target.partition("#")
@@ -184,7 +185,7 @@ def write_batch(answers: pd.DataFrame, target: str) -> None:
 
 
 def _write_table(database: Engine, table: str, answers: pd.DataFrame) -> None:
-    """Create and fill a table, or leave none: SQLite does not roll back its creation."""
+    """Create and fill a table; on failure drop it, because SQLite does not roll back its creation."""
     if inspect(database).has_table(table):
         raise ValueError(f"the table {table} already exists, name a new one")
     try:

@@ -14,28 +14,28 @@ from prometheus_client.parser import text_string_to_metric_families
 from fivestage.artifact.predictions import numbers_in
 from fivestage.contract.contract import Contract
 
-MAX_SLOWDOWN = 1.5  # times the latency of the stable version, measured in turns with it
-STANDARD_ERRORS = 3.0  # that chance is allowed to move a mean or a share by
-MAX_SHARE_SHIFT = 0.05  # of a decision, where the contract's limit is in the label's unit
-MIN_LIVE_ROWS = 500  # on each side, to compare their decisions
+MAX_SLOWDOWN = 1.5  # ratio of the canary's latency to the stable version's, probed alternately
+STANDARD_ERRORS = 3.0  # tolerance for chance differences of a mean or a share
+MAX_SHARE_SHIFT = 0.05  # of a decision; the contract's limit may be in the label's unit instead
+MIN_LIVE_ROWS = 500  # per version, required to compare decisions on live traffic
 
-Numbers = tuple[float, ...]  # of one prediction
+Numbers = tuple[float, ...]  # the numbers of one prediction
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What pods have answered to all their clients since they started."""
+    """Counters of the live traffic that pods have served since they started."""
 
     requests: int = 0  # requests for predictions
-    failed: int = 0  # those of them that ended with a status of 500 or above
-    decisions: Counter[str] = field(default_factory=Counter)  # number of rows by decision
+    failed: int = 0  # requests that ended with a status of 500 or above
+    decisions: Counter[str] = field(default_factory=Counter)  # rows per decision
 
     def __add__(self, other: "Traffic") -> "Traffic":
         decisions = self.decisions + other.decisions
         return Traffic(self.requests + other.requests, self.failed + other.failed, decisions)
 
     def since(self, before: "Traffic") -> "Traffic":
-        """Return what was answered after `before`; never less than nothing, as pods may have gone."""
+        """Return the traffic since `before`; never negative, although pods may have been removed since."""
         requests, failed = max(0, self.requests - before.requests), max(0, self.failed - before.failed)
         return Traffic(requests, failed, self.decisions - before.decisions)
 
@@ -46,18 +46,18 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one version answered to requests of one row each, and to all its clients meanwhile."""
+    """One version's answers to one-row probe requests, and its live traffic in the meantime."""
 
     milliseconds: tuple[float, ...]  # latency of each request
     predictions: tuple[Numbers, ...]  # the numbers of each answer; empty where the request failed
-    distinct_rows: int  # how many different rows were posted, each equally often
-    without_history: int = 0  # answers to rows that are decided outside of the time that its history covers
-    traffic: Traffic = Traffic()  # what its pods answered to all their clients
+    distinct_rows: int  # number of different rows posted, each equally often
+    without_history: int = 0  # answers to rows whose decision time its history does not cover
+    traffic: Traffic = Traffic()  # live traffic of its pods
 
     @property
     def failed(self) -> int:
-        """The number of requests without an answer."""
-        return sum(not one for one in self.predictions)
+        """The number of failed requests."""
+        return sum(not prediction for prediction in self.predictions)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CanaryCheck:
 def probe_in_turns(
     clients: Sequence[httpx.Client], rows: Sequence[Mapping[str, Any]], rounds: int
 ) -> list[Observation]:
-    """Post the same rows to each client, in turns, so that what slows one slows the others too."""
+    """Post the same rows to each client alternately, so that a slow machine slows all clients alike."""
     milliseconds: list[list[float]] = [[] for _ in clients]
     answers: list[list[tuple[Numbers, bool]]] = [[] for _ in clients]
     for number in range(rounds * len(rows)):
@@ -84,16 +84,16 @@ def probe_in_turns(
     return [
         Observation(
             tuple(latencies),
-            tuple(numbers for numbers, _ in found),
+            tuple(numbers for numbers, _ in responses),
             len(rows),
-            without_history=sum(gap for _, gap in found),
+            without_history=sum(gap for _, gap in responses),
         )
-        for latencies, found in zip(milliseconds, answers, strict=True)
+        for latencies, responses in zip(milliseconds, answers, strict=True)
     ]
 
 
 def _predict(client: httpx.Client, row: Mapping[str, Any]) -> tuple[Numbers, bool]:
-    """The numbers of the answer, none where it failed, and whether the history does not cover the row."""
+    """Return the answer's numbers (empty on failure) and whether the history does not cover the row."""
     try:
         (answer,) = client.post("/predict", json=row).raise_for_status().json()["predictions"]
         return numbers_in(answer), "history_gap_hours" in answer
@@ -102,7 +102,7 @@ def _predict(client: httpx.Client, row: Mapping[str, Any]) -> tuple[Numbers, boo
 
 
 def parse_traffic(exposition: str) -> Traffic:
-    """Read a pod's traffic from its metrics in the Prometheus text format."""
+    """Parse a pod's traffic from its metrics in the Prometheus text format."""
     requests = failed = 0
     decisions: Counter[str] = Counter()
     for family in text_string_to_metric_families(exposition):
@@ -126,19 +126,19 @@ def compare(canary: Observation, stable: Observation, contract: Contract) -> lis
 
 
 def _errors(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
-    """No more requests may fail than the objective allows, or than fail with the stable version."""
+    """Compare failures with the objective; live ones may also be as frequent as the stable version's."""
     failed, posted = canary.failed, len(canary.predictions)
     live, other = (one.traffic.failed / max(one.traffic.requests, 1) for one in (canary, stable))
     return CanaryCheck(
         "errors",
         failed / posted <= allowed and live <= max(allowed, other),
-        f"{failed} of {posted} requests failed, and of live traffic "
-        f"{live:.2%} ({other:.2%} of the stable version's); the objective allows {allowed:.2%}",
+        f"{failed} of {posted} probe requests failed and {live:.2%} of live requests "
+        f"(stable version: {other:.2%}); the objective allows {allowed:.2%}",
     )
 
 
 def _latency(canary: Observation, stable: Observation, objective: float) -> CanaryCheck:
-    """The p99 must keep the objective or the stable version's pace, the median that pace."""
+    """Compare the p99 with the objective or the stable version, and the median with the stable version."""
     p99, other = (np.quantile(one.milliseconds, 0.99, method="higher") for one in (canary, stable))
     slowdown = np.median(canary.milliseconds) / np.median(stable.milliseconds)
     return CanaryCheck(
@@ -150,36 +150,34 @@ def _latency(canary: Observation, stable: Observation, objective: float) -> Cana
 
 
 def _distribution(canary: Observation, stable: Observation, allowed: float) -> CanaryCheck:
-    """Mean predictions on the same rows and shares of live decisions may move by the limit and by chance."""
+    """Compare mean predictions on the same rows, and shares of live decisions, beyond chance differences."""
     probes = zip(canary.predictions, stable.predictions, strict=True)
     both = [pair for pair in probes if all(pair)]
     if not both:
-        return CanaryCheck("distribution", passed=False, sentence="no row was answered by both")
-    differences = np.array([np.subtract(*pair) for pair in both])  # rows by numbers of a prediction
+        return CanaryCheck("distribution", passed=False, sentence="no row was answered by both versions")
+    differences = np.array([np.subtract(*pair) for pair in both])  # rows x numbers per prediction
     rows = min(len(both), canary.distinct_rows)
     means = differences.mean(axis=0)
     margins = STANDARD_ERRORS * differences.std(axis=0) / math.sqrt(rows)
     worst = np.argmax(np.abs(means) - margins)
     passed = bool(abs(means[worst]) <= allowed + margins[worst])
-    sentence = (
-        f"on the same {rows} rows the mean moved by {means[worst]:+.3f}, give or take {margins[worst]:.3f}"
-    )
+    sentence = f"on the same {rows} rows the mean differs by {means[worst]:+.3f} ± {margins[worst]:.3f}"
     if min(one.traffic.decisions.total() for one in (canary, stable)) >= MIN_LIVE_ROWS:
         kept, decisions = _decisions(canary.traffic, stable.traffic, allowed)
         passed, sentence = passed and kept, f"{sentence}, {decisions}"
     for which, one in (("canary", canary), ("stable version", stable)):
         if one.without_history:
-            lacks = one.without_history / len(one.predictions)
-            sentence += f", and the {which} lacks the history that {lacks:.0%} of its answers look back at"
+            share = one.without_history / len(one.predictions)
+            sentence += f", and the {which} lacks the history for {share:.0%} of its answers"
     return CanaryCheck("distribution", passed, f"{sentence}; {allowed:g} is allowed")
 
 
 def _decisions(canary: Traffic, stable: Traffic, allowed: float) -> tuple[bool, str]:
-    """Whether the decision whose share moved most moved no further than allowed, and which it is."""
+    """Check the decision whose share of live rows differs most, and describe the difference."""
     shares = {name: (canary.share(name), stable.share(name)) for name in canary.decisions | stable.decisions}
     decision = max(sorted(shares), key=lambda name: abs(shares[name][0] - shares[name][1]))
     mine, other = shares[decision]
     rows = (canary.decisions.total(), stable.decisions.total())
     error = math.sqrt(mine * (1 - mine) / rows[0] + other * (1 - other) / rows[1])
     kept = abs(mine - other) <= min(allowed, MAX_SHARE_SHIFT) + STANDARD_ERRORS * error
-    return kept, f"live it decides “{decision}” for {mine:.1%} (stable {other:.1%})"
+    return kept, f"on live traffic it decides “{decision}” for {mine:.1%} of the rows (stable {other:.1%})"

@@ -1,7 +1,7 @@
-"""Serve an image as a container of this machine: try it, let it take over, go back, stop.
+"""Serve an image as a container on this machine: trial run, takeover, rollback, stop.
 
-An image is tried on a port and with a state of its own beside the container that serves; only then does it
-take over the port, where it is checked again.
+A trial container runs next to the serving one, with its own port and state. If it passes the smoke test, a
+container with the same image takes over the serving port and is tested again.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from fivestage.deployment.service_client import (
 from fivestage.serving.service_settings import PREFIX, Settings
 
 STATE = "/var/lib/fivestage"  # the only folder that a container may write
-USER = 10001  # of the image
+USER = 10001  # user id in the image
 PORT = 8000  # inside the container
 MEMORY = "512m"
 PROCESSES = 128
@@ -39,18 +39,18 @@ _SET_BY_IMAGE = {"folder", "host", "port", "model", "model_version", "model_dige
 
 
 def release(settings: Settings, model: ReleasedModel, image: str = "") -> Deployment:
-    """Serve a version from an image if that passes the smoke test, and else what was served before.
+    """Serve a version from an image if it passes the smoke test; otherwise keep or restore the previous one.
 
     Args:
-        settings: Of the service; its folder is mounted, its port published.
-        model: The version, and what it must answer raw rows with.
-        image: Name and tag of an image that holds it; by default one is built.
+        settings: The service's settings; its folder is mounted and its port published.
+        model: The version and its expected predictions.
+        image: Name and tag of an image that contains it; by default one is built.
 
     Returns:
-        What serves now.
+        The deployment that now serves.
 
     Raises:
-        UserError: Saying why the image does not serve.
+        UserError: If the image fails to start or fails the smoke test.
     """
     image = image or build_serving(model.folder, model.version)
     with open_engine() as engine:
@@ -68,7 +68,7 @@ def release(settings: Settings, model: ReleasedModel, image: str = "") -> Deploy
             after = _start(engine, settings, image)
             difference = _check(after, settings, model.expected)
             after.update(restart_policy={"Name": "unless-stopped"})
-        except BaseException:  # an interruption too: what has not passed its checks must not stay
+        except BaseException:  # also on interruption: an unchecked container must not keep serving
             _remove_all_but(engine, settings, before)
             if before is not None:
                 before.start()
@@ -79,22 +79,23 @@ def release(settings: Settings, model: ReleasedModel, image: str = "") -> Deploy
 
 
 def stop(settings: Settings) -> bool:
-    """Stop and remove what `release` started from this folder; return whether there was anything."""
+    """Stop and remove the containers started from this folder; return whether there were any."""
     try:
         with open_engine() as engine:
             return _remove_all_but(engine, settings, None)
-    except UserError:  # without an engine nothing runs
+    except UserError:  # without an engine, no container runs
         return False
 
 
 def running(engine: docker.DockerClient, settings: Settings) -> Container | None:
     """Return the container that serves from this folder, if there is one."""
-    return next((one for one in _containers(engine, settings) if one.status == "running"), None)
+    containers = _containers(engine, settings)
+    return next((container for container in containers if container.status == "running"), None)
 
 
 def _start(engine: docker.DockerClient, settings: Settings, image: str, *, trial: bool = False) -> Container:
-    """Start a container; on trial at any free port, with a state that is lost when it stops."""
-    user = os.getuid() or USER  # the log belongs to who deploys, but the service is never root
+    """Start a container; a trial container gets a free port and state that is lost when it stops."""
+    user = os.getuid() or USER  # the deploying user owns the log, but the service never runs as root
     environment = {f"{PREFIX}API_KEYS": settings.api_keys}
     state: dict[str, Any] = {"tmpfs": {STATE: f"uid={user},gid={user}"}}
     if not trial:
@@ -120,7 +121,7 @@ def _start(engine: docker.DockerClient, settings: Settings, image: str, *, trial
         container.start()
         container.reload()
     except APIError as error:
-        raise UserError(f"The image {image} could not be run: {error.explanation}.") from error
+        raise UserError(f"The image {image} cannot be run: {error.explanation}.") from error
     return container
 
 
@@ -132,7 +133,7 @@ def _make_folder(settings: Settings, user: int) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The operator's settings for a container, whose folder must not be that of a local process."""
+    """Return the operator's settings for a container; its folder differs from a local process's."""
     values = settings.model_dump(mode="json", exclude=_SET_BY_IMAGE)
     values |= {
         "folder": f"{STATE}/container",
@@ -142,7 +143,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _published(container: Container, settings: Settings) -> Settings:
-    """The settings with the port that the engine chose."""
+    """Return the settings with the port that the engine chose."""
     return settings.model_copy(update={"port": int(container.ports[f"{PORT}/tcp"][0]["HostPort"])})
 
 
@@ -170,7 +171,7 @@ def _containers(engine: docker.DockerClient, settings: Settings) -> list[Contain
 
 def _remove_all_but(engine: docker.DockerClient, settings: Settings, kept: Container | None) -> bool:
     """Remove this folder's other containers; return whether there were any."""
-    others = [one for one in _containers(engine, settings) if kept is None or one.id != kept.id]
+    others = [other for other in _containers(engine, settings) if kept is None or other.id != kept.id]
     for container in others:
         with contextlib.suppress(NotFound):
             container.stop(timeout=_stop_timeout(settings))

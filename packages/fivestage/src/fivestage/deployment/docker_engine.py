@@ -1,4 +1,4 @@
-"""The Docker engine of this machine, as the docker command line finds it."""
+"""Connect to the Docker engine that the docker command line uses."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from fivestage.common.errors import UserError
 
 @contextmanager
 def open_engine() -> Iterator[docker.DockerClient]:
-    """Connect to the engine that the docker command line uses."""
+    """Connect to the Docker engine; close the connection when the block ends."""
     context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
     address = os.environ.get("DOCKER_HOST") or (context.Host if context else "")
     try:
@@ -24,11 +24,11 @@ def open_engine() -> Iterator[docker.DockerClient]:
         where = address or "its usual socket"
         if "Permission denied" in str(error):
             raise UserError(
-                f"This user may not use the Docker engine at {where}: "
-                "join the group `docker` and log in again."
+                f"Permission denied for the Docker engine at {where}: "
+                "add this user to the group `docker` and log in again."
             ) from error
         raise UserError(
-            f"No Docker engine answers at {where}: install or start one, or name another with DOCKER_HOST."
+            f"No Docker engine answers at {where}: install or start one, or set DOCKER_HOST to another."
         ) from error
     with contextlib.closing(engine):
         yield engine

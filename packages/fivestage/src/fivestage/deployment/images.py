@@ -1,4 +1,4 @@
-"""Build the images, of the service with a model inside and of the pipelines, and push them to a registry."""
+"""Build the serving image (with a model inside) and the pipelines image, and push them to a registry."""
 
 import os
 import shlex
@@ -20,24 +20,24 @@ from fivestage.common.settings import ROOT
 from fivestage.deployment.docker_engine import open_engine
 
 SERVING, PIPELINES = "fivestage-serving", "fivestage-pipelines"
-FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable with options of the operator's own
+FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable for extra options from the operator
 TAIL_LINES = 25
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def build_serving(model: Path | None = None, version: str = "") -> str:
-    """Build the image of the service.
+    """Build the serving image.
 
     Args:
-        model: Folder of the artifact to put inside; without one, the image serves what its settings name.
+        model: Folder of the artifact to include; without one, the settings name the model to serve.
         version: The artifact's version in the registry.
 
     Returns:
         The image's name and tag.
 
     Raises:
-        UserError: With the end of the build's output, when it fails.
+        UserError: If the build fails; the message has the end of its output.
     """
     dockerfile = ROOT / "serving" / "Dockerfile"
     if model is None:
@@ -54,22 +54,22 @@ def build_pipelines() -> str:
         The image's name and tag.
 
     Raises:
-        UserError: With the end of the build's output, when it fails.
+        UserError: If the build fails; the message has the end of its output.
     """
     return _build(PIPELINES, ROOT / "pipelines" / "Dockerfile", _revision(), {})
 
 
 def push_images(registry: str) -> dict[str, str]:
-    """Push the images that were built last.
+    """Push the most recently built images.
 
     Args:
         registry: Host and path, such as `ghcr.io/owner/project`.
 
     Returns:
-        For each image's name, its repository and digest, which pull exactly this image.
+        For each image name, its repository and digest, which identify exactly this image.
 
     Raises:
-        UserError: With the registry's own message, when it refuses one.
+        UserError: If the registry rejects an image; the message quotes its reason.
     """
     with open_engine() as engine:
         return {name: _push(engine, name, f"{registry.lower()}/{name}") for name in (SERVING, PIPELINES)}
@@ -86,21 +86,21 @@ def _push(engine: docker.DockerClient, name: str, repository: str) -> str:
     try:
         for line in engine.images.push(repository, tag, stream=True, decode=True):
             if "error" in line:
-                raise UserError(f"{repository}:{tag} could not be pushed: {line['error']}")
+                raise UserError(f"{repository}:{tag} cannot be pushed: {line['error']}")
             digest = line.get("aux", {}).get("Digest", digest)
     except APIError as error:
-        raise UserError(f"{repository}:{tag} could not be pushed: {error.explanation}") from error
+        raise UserError(f"{repository}:{tag} cannot be pushed: {error.explanation}") from error
     return f"{repository}@{digest}"
 
 
 def _revision() -> str:
-    """The commit of the working tree, shortened; with `-dirty` if it has been changed since."""
+    """Return the working tree's abbreviated commit, with `-dirty` if there are uncommitted changes."""
     name, dash, dirty = commit().partition("-")
     return name[:12] + dash + dirty
 
 
 def _build(name: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
-    """Build with the command line: the SDK has no BuildKit, which secrets and reproducible layers need."""
+    """Build with the docker command: secrets and reproducible layers need BuildKit, which the SDK lacks."""
     program = shutil.which("docker")
     if program is None:
         raise UserError("Building an image needs the program `docker` with buildx: install Docker Engine.")
@@ -116,7 +116,7 @@ def _build(name: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], 
             *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
             str(ROOT),
         ]
-        built = subprocess.run(  # noqa: S603 (our own arguments, and those that the operator adds)
+        built = subprocess.run(  # noqa: S603 (our own arguments and the operator's)
             command,
             env=os.environ | {"DOCKER_BUILDKIT": "1"},
             stdin=subprocess.DEVNULL,
@@ -128,23 +128,23 @@ def _build(name: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], 
     if built.returncode:
         tail = "\n".join(built.stdout.splitlines()[-TAIL_LINES:])
         raise UserError(
-            f"The image {name} could not be built. {FLAGS} may add options, such as --network=host or "
-            f"--build-arg BASE=...; the end of the output:\n{tail}"
+            f"The image {name} could not be built. {FLAGS} can add options such as --network=host or "
+            f"--build-arg BASE=.... The end of the output:\n{tail}"
         )
     return f"{name}:{tag}"
 
 
 def _source_date() -> str:
-    """When the commit was made, as epoch seconds: files get this date, so that a commit has one image."""
+    """Return the commit's time in epoch seconds: it dates the files, so that builds are reproducible."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return given
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
-    return shown.stdout.strip() or "0"
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+    return completed.stdout.strip() or "0"
 
 
 def _pip_secrets(scratch: Path) -> list[str]:
-    """Options that hand this machine's pip configuration to the build, without leaving it in a layer."""
+    """Return options that pass this machine's pip configuration to the build as secrets, not in a layer."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
     options = {

@@ -1,7 +1,7 @@
-"""The kubectl commands that a release needs, as functions whose errors are sentences.
+"""The kubectl commands that a release needs; failures raise a UserError with a readable message.
 
-lightkube 1.0 and the official client cannot replace it: neither renders a kustomize overlay, undoes a
-rollout or reports the server's admission warnings, so kubectl would be needed beside either of them.
+lightkube 1.0 and the official client cannot replace kubectl: neither renders a kustomize overlay, undoes a
+rollout or reports the server's admission warnings.
 """
 
 import json
@@ -27,7 +27,7 @@ _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 class Cluster:
     """A namespace of a cluster."""
 
-    namespace: str  # where objects are looked for and created
+    namespace: str  # where objects are read and created
     context: str = ""  # context of the kubeconfig file; the current one if empty
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
@@ -36,35 +36,36 @@ class Cluster:
         Args:
             *arguments: Its arguments, such as "get", "pods".
             stdin: Text for its standard input.
-            timeout: Seconds until it is given up.
+            timeout: Maximum run time in seconds.
 
         Returns:
             Its standard output.
 
         Raises:
-            UserError: With kubectl's own message, when it fails, is not installed or takes too long.
+            UserError: If kubectl fails (the message quotes it), is not installed or takes too long.
         """
         return self._run(*arguments, stdin=stdin, timeout=timeout).stdout
 
     def render(self, overlay: Path) -> list[Manifest]:
         """Return the manifests of a kustomize overlay."""
-        return [one for one in yaml.safe_load_all(self.run("kustomize", str(overlay))) if one]
+        rendered = self.run("kustomize", str(overlay))
+        return [manifest for manifest in yaml.safe_load_all(rendered) if manifest]
 
     def apply(self, manifests: Sequence[Manifest], *, dry_run: bool = False) -> list[str]:
-        """Apply manifests on the server's side, taking over fields that others have set.
+        """Apply manifests server-side, taking over fields that other managers have set.
 
-        It goes by kubectl's own field manager and keeps the annotation that a plain `kubectl apply` reads, so
-        that either may follow the other without a warning.
+        This uses kubectl's default field manager and keeps the annotation that a plain `kubectl apply` reads,
+        so that the two can be mixed without warnings.
 
         Args:
-            manifests: What to apply, in order.
-            dry_run: Only let the server check them.
+            manifests: Manifests in the order to apply.
+            dry_run: Whether the server only validates them.
 
         Returns:
-            The server's warnings, a line each.
+            The server's warnings, one line each.
 
         Raises:
-            UserError: When the server refuses one.
+            UserError: If the server rejects a manifest.
         """
         if not manifests:
             return []
@@ -89,11 +90,11 @@ class Cluster:
         return items
 
     def create(self, manifest: Manifest) -> None:
-        """Create an object; a UserError if it exists already."""
+        """Create an object; raise a UserError if it already exists."""
         self.run("create", "-f", "-", stdin=yaml.safe_dump(manifest))
 
     def replace(self, manifest: Manifest) -> None:
-        """Replace an object, which may be too large for `apply`; a UserError if there is none."""
+        """Replace an object, even one too large for `apply`; raise a UserError if it does not exist."""
         self.run("replace", "-f", "-", stdin=yaml.safe_dump(manifest))
 
     def delete(self, kind: str, name: str, *, wait: bool = False) -> None:
@@ -126,16 +127,16 @@ class Cluster:
                 command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
             )
         except FileNotFoundError as error:
-            raise UserError("kubectl is not installed, or not on the PATH: install it.") from error
+            raise UserError("kubectl is not installed or not on the PATH: install it.") from error
         except subprocess.TimeoutExpired as error:
-            raise UserError(f"kubectl {arguments[0]} gave no answer within {timeout:.0f} s.") from error
+            raise UserError(f"kubectl {arguments[0]} did not finish within {timeout:.0f} s.") from error
         if finished.returncode:
             raise UserError(f"kubectl {arguments[0]}: {_error_message(finished.stderr) or finished.stdout}")
         return finished
 
 
 def _error_message(stderr: str) -> str:
-    """What kubectl reports, without the log lines of each attempt."""
+    """Return kubectl's error message without its log lines."""
     lines = (" ".join(line.split()) for line in stderr.splitlines() if not _LOG_LINE.match(line))
     message = " ".join(lines).strip()
-    return f"{message} KUBECONFIG names no cluster that runs." if _NO_CLUSTER in message else message
+    return f"{message} KUBECONFIG names no running cluster." if _NO_CLUSTER in message else message

@@ -1,4 +1,4 @@
-"""Release a version to Kubernetes: compare a canary with what serves, replace it, or put back what served."""
+"""Release a version to Kubernetes: compare a canary with the stable version, then roll out or roll back."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -42,12 +42,12 @@ from fivestage.deployment.rollout import newest_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke
 from fivestage.serving.service_settings import PREFIX, Settings
 
-PROBE_ROUNDS = 10  # of the smoke rows, to each version: enough to see one failure in a hundred
+PROBE_ROUNDS = 10  # times that each version gets the smoke rows: enough to see one failure in a hundred
 SERVICE_PORT, POD_PORT = 80, 8000
 
 
 class ReleaseCheckError(UserError):
-    """A check that a release did not pass; `check` is its name."""
+    """A failed check of a release; `check` is its name."""
 
     def __init__(self, check: str, sentence: str) -> None:
         super().__init__(f"The check `{check}` failed: {sentence}")
@@ -56,50 +56,50 @@ class ReleaseCheckError(UserError):
 
 @dataclass(frozen=True)
 class _Rollout:
-    """A release that has begun, and what served before it."""
+    """A release in progress, and the state before it."""
 
     release: Release
     model: ReleasedModel
     current: Release | None
-    existing: Manifest | None  # the Deployment, whoever made it
+    existing: Manifest | None  # the Deployment in the cluster, whoever created it
 
     @property
     def name(self) -> str:
-        """The name of the Deployment, which is that of the Service too."""
+        """The name of the Deployment and the Service."""
         return str(serving_deployment(self.release.manifests)["metadata"]["name"])
 
     @property
     def current_manifests(self) -> Sequence[Manifest]:
-        """Those of the release that serves."""
+        """The manifests of the release that serves."""
         return self.current.manifests if self.current else ()
 
 
 @dataclass(frozen=True)
 class ClusterReleases:
-    """Releases of one overlay to a cluster: each takes over only if it passes every check."""
+    """Releases of one overlay to a cluster: a release serves only if it passes every check."""
 
-    cluster: Cluster  # and the namespace there
+    cluster: Cluster  # cluster and namespace
     overlay: Path  # folder of a kustomize overlay
-    settings: Settings  # of the service, for its API keys
-    wait_seconds: float = 300  # longest time that a rollout may take
+    settings: Settings  # the service's, for its API keys
+    wait_seconds: float = 300  # maximum duration of a rollout
 
     @classmethod
     def to(cls, overlay: Path, context: str) -> "ClusterReleases":
-        """Return the releases of a kustomize overlay, with the environment's settings.
+        """Create the releases of a kustomize overlay, with settings from the environment.
 
         Args:
             overlay: Folder of the overlay.
             context: Context of the kubeconfig file; the current one if empty.
 
         Returns:
-            The releases, to the namespace that the overlay's Deployment is in.
+            The releases, in the namespace of the overlay's Deployment.
         """
         namespace = namespace_of(Cluster("default", context).render(overlay))
         return cls(Cluster(namespace, context), overlay, Settings.from_environment())
 
     @property
     def model_before(self) -> str:
-        """The version in the registry that `roll_back` returns to."""
+        """The registry version that `roll_back` returns to."""
         return rollback_target(history(self.cluster)).model
 
     def release(
@@ -112,22 +112,22 @@ class ClusterReleases:
         bake_seconds: float = 30,
         accept: str = "",
     ) -> Release:
-        """Bring a version into service if it passes every check, and else leave or put back what served.
+        """Serve a version if it passes every check; otherwise keep or restore the previous release.
 
         Args:
-            model: What the image must serve.
-            contract: With the objectives that the canary must keep.
+            model: The version that the image must serve.
+            contract: The contract, with the objectives for the canary.
             image: Image of the service; the overlay's own if empty.
             why: Reason, for the record.
-            bake_seconds: Time that the canary shares the live traffic for.
-            accept: Name of a check that the canary need not pass, as where predictions are meant to differ.
+            bake_seconds: How long the canary shares the live traffic.
+            accept: Name of a check that the canary may fail, for example if predictions are meant to differ.
 
         Returns:
             The release.
 
         Raises:
-            ReleaseCheckError: When a check fails.
-            UserError: When another release is being carried out.
+            ReleaseCheckError: If a check fails.
+            UserError: If another release is in progress.
         """
         annotations = {"model-version": model.version, "contract": model.contract[:12]}
         cause = why or f"model {model.version}"
@@ -158,18 +158,18 @@ class ClusterReleases:
         return self._finish(new, digest, compared)
 
     def roll_back(self, model: ReleasedModel, why: str) -> Release:
-        """Return to the release before: its manifests, its image, and the model in it.
+        """Return to the previous release: its manifests, its image and the model in it.
 
         Args:
-            model: The model of the release before, which `model_before` names.
+            model: The model of the previous release, which `model_before` names.
             why: Reason, for the record.
 
         Returns:
-            A release with a number of its own.
+            A new release with its own number.
 
         Raises:
-            UserError: When there is no release before.
-            ReleaseCheckError: When it does not serve as it did; what served until now then stays.
+            UserError: If there is no previous release.
+            ReleaseCheckError: If it does not serve as it did before; the current release then keeps serving.
         """
         past = history(self.cluster)
         target, current = rollback_target(past), serving_release(past)
@@ -180,16 +180,16 @@ class ClusterReleases:
         return self._finish(new, digest)
 
     def smoke(self, model: ReleasedModel) -> float:
-        """Wait for the rollout of the overlay's Deployment, and post raw rows through its Service.
+        """Wait for the rollout of the overlay's Deployment, and run the smoke test through its Service.
 
         Args:
-            model: What it must serve.
+            model: The version that it must serve.
 
         Returns:
-            The largest difference of its answers from the offline ones, as `smoke` measures it.
+            The largest difference between its predictions and the offline ones; see `service_client.smoke`.
 
         Raises:
-            ReleaseCheckError: When the rollout fails, or another model or another answer is served.
+            ReleaseCheckError: If the rollout fails, or the model or its predictions differ.
         """
         name = serving_deployment(self.cluster.render(self.overlay))["metadata"]["name"]
         with _check("rollout"):
@@ -198,7 +198,7 @@ class ClusterReleases:
 
     @contextmanager
     def _begun(self, past: Sequence[Release], draft: Release, model: ReleasedModel) -> Iterator[_Rollout]:
-        """Begin a release; what is raised within is recorded as its failure."""
+        """Begin a release; record an exception in the block as its failure."""
         existing = self.cluster.get("deployment", serving_deployment(draft.manifests)["metadata"]["name"])
         begun = begin(self.cluster, past, draft)
         with failure_recorded(self.cluster, begun):
@@ -207,7 +207,7 @@ class ClusterReleases:
     def _try_canary(
         self, new: _Rollout, existing: Manifest, contract: Contract, bake_seconds: float, accept: str
     ) -> tuple[str, ...]:
-        """Let one new pod share the traffic, compare it with the stable ones, and delete it."""
+        """Run one new pod on a share of the traffic, compare it with the stable pods, and delete it."""
         canary = canary_of(new.release.manifests)
         prerequisites = [one for one in new.release.manifests if one["kind"] in PREREQUISITES]
         try:
@@ -235,37 +235,39 @@ class ClusterReleases:
                 if not check.passed and check.name != accept:
                     raise ReleaseCheckError(
                         f"canary {check.name}",
-                        f"{check.sentence}. If that is as it should be, release with --accept {check.name}.",
+                        f"{check.sentence}. If this is intended, release with --accept {check.name}.",
                     )
             return tuple(f"{check.name}: {check.sentence}" for check in checks)
         finally:
             self.cluster.delete("deployment", canary["metadata"]["name"])
 
     def _replace(self, new: _Rollout, expected_digest: str = "") -> str:
-        """Apply the manifests and check what then serves, or put back what did; return the image's digest."""
+        """Apply the manifests and check the new pods, or restore the old ones; return the image's digest."""
         try:
             with _check("rollout"):
                 self.cluster.apply(new.release.manifests)
                 pods = wait_for_rollout(self.cluster, new.name, self.wait_seconds)
             self._smoke_service(new.name, new.model)
-            found = {status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]}
-            digest = ", ".join(sorted(found))
+            image_ids = {
+                status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]
+            }
+            digest = ", ".join(sorted(image_ids))
             with _check("image"):
                 _require_same_image(new.release.image, digest, expected_digest)
-        except BaseException:  # an interruption too: what has not passed its checks must not stay
+        except BaseException:  # also on interruption: an unchecked release must not keep serving
             self._put_back(new)
             raise
         return digest
 
     def _finish(self, new: _Rollout, digest: str, compared: tuple[str, ...] = ()) -> Release:
-        """Record that the release serves, then delete what it no longer has."""
+        """Record that the release serves, then delete the objects that it no longer contains."""
         done = new.release.model_copy(update={"outcome": "serving", "digest": digest, "compared": compared})
         end(self.cluster, done)
         self._delete_removed(new.current_manifests, done.manifests)
         return done
 
     def _put_back(self, new: _Rollout) -> None:
-        """Put back the last release, or the Deployment that was there without one, or nothing."""
+        """Restore the last release or an existing Deployment; without either, delete the new Deployment."""
         if new.current is not None:
             self.cluster.apply(new.current_manifests)
             self._delete_removed(new.release.manifests, new.current_manifests)
@@ -287,7 +289,7 @@ class ClusterReleases:
 
     @contextmanager
     def _client(self, target: str, port: int) -> Iterator[httpx.Client]:
-        """A client of a pod or Service, through the API server."""
+        """Open an HTTP client to a pod or Service through the API server."""
         with (
             self.cluster.forward(target, port) as local_port,
             httpx.Client(
@@ -302,39 +304,41 @@ class ClusterReleases:
 
 def _require_same_image(image: str, digest: str, expected: str) -> None:
     if expected and digest != expected:
-        raise UserError(f"{image} was {expected} and is now {digest}: name images by digest, a tag can move.")
+        raise UserError(
+            f"{image} was {expected} and is now {digest}: a tag can move, so name images by digest."
+        )
 
 
 def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings) -> float:
-    """Make sure that this model is served, and return how far its answers are from the offline ones."""
+    """Verify that this model is served, and return the largest difference from its offline predictions."""
     try:
         response = client.get("/model")
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise UserError(f"the pods require an API key: set {PREFIX}API_KEYS to one of their Secret.")
+            raise UserError(f"the pods require an API key: set {PREFIX}API_KEYS to a key from their Secret.")
         served = response.raise_for_status().json()
     except (httpx.HTTPError, ValueError) as error:
-        raise UserError(f"{client.base_url} does not say which model it serves: {error}.") from error
+        raise UserError(f"{client.base_url} does not report which model it serves: {error}.") from error
     if served.get("digest") != model.digest:
         raise UserError(
-            f"the pods serve version {served.get('version')} ({str(served.get('digest'))[:12]}), and version "
-            f"{model.version} ({model.digest[:12]}) is to be released: build an image with it, or name it."
+            f"the pods serve version {served.get('version')} ({str(served.get('digest'))[:12]}) instead of "
+            f"version {model.version} ({model.digest[:12]}): build an image with that version, or name one."
         )
     address = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
     return smoke(address, model.expected)
 
 
 def _traffic(clients: Sequence[httpx.Client]) -> Traffic:
-    """What the pods have answered together since they started."""
-    found = Traffic()
+    """Return the total traffic of the pods since they started."""
+    total = Traffic()
     for client in clients:
-        with suppress(httpx.HTTPError):  # a pod that has gone
-            found += parse_traffic(client.get("/metrics").raise_for_status().text)
-    return found
+        with suppress(httpx.HTTPError):  # the pod may have been deleted
+            total += parse_traffic(client.get("/metrics").raise_for_status().text)
+    return total
 
 
 @contextmanager
 def _check(name: str) -> Iterator[None]:
-    """Name the check when what is done within it fails."""
+    """Attribute a UserError in the block to this check."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Serve a version as a process of this machine: start, smoke test, switch, roll back, stop."""
+"""Serve a version as a process on this machine: start, smoke test, switch, roll back, stop."""
 
 import contextlib
 import fcntl
@@ -33,49 +33,49 @@ COMMAND: Sequence[str] = (sys.executable, "-m", "serving")  # the service of thi
 
 
 def release(settings: Settings, model: ReleasedModel) -> Deployment:
-    """Serve a version if it passes the smoke test, and else what was served before.
+    """Serve a version if it passes the smoke test; otherwise return to the previous one.
 
     Args:
-        settings: Of the service, which is started unless it runs.
-        model: The version, and what it must answer raw rows with.
+        settings: The service's settings; it is started unless it runs.
+        model: The version and its expected predictions.
 
     Returns:
-        What serves now.
+        The deployment that now serves.
 
     Raises:
-        UserError: Saying why the version does not serve.
+        UserError: If the version cannot be loaded or fails the smoke test.
     """
     before = switch(settings, model.version, model.folder)
     try:
         start(settings)
         difference = smoke(settings, model.expected)
-    except BaseException:  # an interruption too: what has not passed its checks must not stay
+    except BaseException:  # also on interruption: an unchecked version must not keep serving
         _go_back(settings, before)
         raise
     if settings.shadow_file.exists() and read_served_version(settings.shadow_file).version == model.version:
-        settings.shadow_file.unlink()  # it need not shadow itself
+        settings.shadow_file.unlink()  # a version need not shadow itself
     return Deployment(model.version, url(settings), difference)
 
 
 def switch(
     settings: Settings, version: str, folder: Path, wait_seconds: float = PATIENCE
 ) -> ServedVersion | None:
-    """Point the service to a version, and wait until a running one serves it.
+    """Point the service to a version; if it runs, wait until it serves that version.
 
     Args:
-        settings: Of the service.
-        version: In the registry.
-        folder: Of its artifact.
-        wait_seconds: Longest time that loading it may take.
+        settings: The service's settings.
+        version: The version's number in the registry.
+        folder: Folder of its artifact.
+        wait_seconds: Maximum time to load it.
 
     Returns:
-        What the service was pointed to before.
+        The version that the service was pointed to before.
 
     Raises:
-        UserError: When the service refuses the version; it is then pointed to what it was before.
+        UserError: If the service refuses the version; it is then pointed to the previous one again.
     """
     before = read_served_version(settings.current_file) if settings.current_file.exists() else None
-    write_served_version(settings.current_file, _pointer(version, folder))
+    write_served_version(settings.current_file, _served_version(version, folder))
     if process(settings) is None:
         return before
     try:
@@ -90,28 +90,28 @@ def switch(
 
 
 def shadow(settings: Settings, version: str, folder: Path) -> None:
-    """Let a version answer beside the one that serves; a running service loads it by itself.
+    """Run a version in shadow mode; a running service loads it by itself.
 
     Args:
-        settings: Of the service.
-        version: In the registry.
-        folder: Of its artifact.
+        settings: The service's settings.
+        version: The version's number in the registry.
+        folder: Folder of its artifact.
     """
-    write_served_version(settings.shadow_file, _pointer(version, folder))
+    write_served_version(settings.shadow_file, _served_version(version, folder))
 
 
 def fetch_versions(settings: Settings, name: str) -> Iterator[str]:
-    """Fetch a model's champion, and its challenger as a shadow, for a service that starts next.
+    """Fetch a model's champion, and its challenger as a shadow, before a service starts.
 
     Args:
-        settings: Of that service.
-        name: Of the model in the registry.
+        settings: The service's settings.
+        name: The model's name in the registry.
 
     Yields:
-        A line for each file that names a version.
+        A message for each served-version file that is written.
 
     Raises:
-        UserError: When there is no champion yet.
+        UserError: If there is no champion yet.
     """
     registry = ModelRegistry(name)
     for version, name_version, file in (
@@ -133,7 +133,7 @@ def start(settings: Settings, wait_seconds: float = PATIENCE) -> int:
     settings.folder.mkdir(parents=True, exist_ok=True)
     environment = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
     with _log_path(settings).open("ab") as log, _lock_path(settings).open("w") as lock:
-        earlier = log.tell()  # what services before this one wrote
+        earlier = log.tell()  # bytes written by earlier services
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and holds it as long as it lives
         child = subprocess.Popen(  # noqa: S603 (ours)
             COMMAND,
@@ -162,11 +162,11 @@ def stop(settings: Settings, wait_seconds: float = 10) -> bool:
     """Stop the service, if `start` started it.
 
     Args:
-        settings: Of the service.
-        wait_seconds: Time until it is killed.
+        settings: The service's settings.
+        wait_seconds: Seconds until it is killed.
 
     Returns:
-        Whether it ran.
+        Whether it was running.
     """
     running = process(settings)
     if running is not None:
@@ -181,7 +181,7 @@ def stop(settings: Settings, wait_seconds: float = 10) -> bool:
 
 
 def process(settings: Settings) -> int | None:
-    """Return the number of the process that `start` started, while it runs."""
+    """Return the id of the process that `start` started, or None if it does not run."""
     with contextlib.suppress(FileNotFoundError), _lock_path(settings).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -196,7 +196,7 @@ def _send(running: int, number: signal.Signals) -> None:
 
 
 def _go_back(settings: Settings, before: ServedVersion | None) -> None:
-    """Point the service to what it served before."""
+    """Point the service back to the version that it served before, or stop it."""
     if before is None:
         settings.current_file.unlink(missing_ok=True)
         stop(settings)
@@ -211,7 +211,7 @@ def _reload(settings: Settings, wait_seconds: float) -> httpx.Response:
     return httpx.post(f"{url(settings)}/reload", headers=headers(settings), timeout=wait_seconds)
 
 
-def _pointer(version: str, folder: Path) -> ServedVersion:
+def _served_version(version: str, folder: Path) -> ServedVersion:
     return ServedVersion(version=version, folder=folder.resolve(), digest=artifact_digest(folder))
 
 
@@ -224,6 +224,6 @@ def _log_path(settings: Settings) -> Path:
 
 
 def _log_text(settings: Settings, earlier: int = 0) -> str:
-    """Return the log after so many bytes."""
+    """Return the log after the first `earlier` bytes."""
     path = _log_path(settings)
     return path.read_bytes()[earlier:].decode(errors="replace") if path.exists() else ""

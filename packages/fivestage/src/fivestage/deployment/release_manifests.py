@@ -1,4 +1,4 @@
-"""What a release changes in rendered manifests: image, annotations, a canary, and what is no longer there."""
+"""Changes to rendered manifests for a release: image, annotations, canary Deployment, removed objects."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,13 @@ from fivestage.deployment.kubectl import Manifest
 
 TRACK = "fivestage/track"
 SERVING = {"app.kubernetes.io/component": "serving", TRACK: "stable"}
-PREREQUISITES = ("Namespace", "ServiceAccount", "ConfigMap", "Secret")  # of a pod; harmless to those that run
-NEVER_DELETED = ("Namespace", "Secret", "PersistentVolumeClaim")  # though a later release lacks them
+PREREQUISITES = (
+    "Namespace",
+    "ServiceAccount",
+    "ConfigMap",
+    "Secret",
+)  # of a pod; applying them does not affect running pods
+NEVER_DELETED = ("Namespace", "Secret", "PersistentVolumeClaim")  # even if a later release lacks them
 CHANGE_CAUSE = "kubernetes.io/change-cause"  # shown by `kubectl rollout history`
 
 
@@ -22,7 +27,7 @@ def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
     ]
     if len(found) != 1:
         labels = ", ".join(f"{name}={value}" for name, value in SERVING.items())
-        raise UserError(f"The manifests have {len(found)} Deployments with {labels}: one is needed.")
+        raise UserError(f"The manifests have {len(found)} Deployments with {labels}: exactly one is needed.")
     return found[0]
 
 
@@ -40,7 +45,7 @@ def serving_container(manifests: Sequence[Manifest]) -> Manifest:
 def annotated(
     manifests: Sequence[Manifest], image: str, annotations: Mapping[str, str], cause: str
 ) -> list[Manifest]:
-    """Return the manifests with an image, if one is given, and annotations on the Deployment and its pods."""
+    """Return the manifests with the image, if given, and with annotations on the Deployment and its pods."""
     changed = copy.deepcopy(list(manifests))
     if image:
         serving_container(changed)["image"] = image
@@ -53,7 +58,7 @@ def annotated(
 
 
 def canary_of(manifests: Sequence[Manifest]) -> Manifest:
-    """Return the service's Deployment with one replica, another name and the labels of the canary track."""
+    """Return a canary Deployment: one replica of the service, with its own name and canary labels."""
     canary = copy.deepcopy(serving_deployment(manifests))
     metadata, spec = canary["metadata"], canary["spec"]
     metadata["name"] += "-canary"
@@ -68,14 +73,14 @@ def canary_of(manifests: Sequence[Manifest]) -> Manifest:
 
 
 def removed(before: Sequence[Manifest], after: Sequence[Manifest]) -> list[tuple[str, str]]:
-    """Return kind and name of what `after` lacks of `before`, except what holds data or secrets."""
+    """Return kind and name of the objects that `after` lacks, except those that hold data or secrets."""
     remaining = {_key(one) for one in after}
-    gone = [one for one in before if _key(one) not in remaining and one["kind"] not in NEVER_DELETED]
-    return [(kind, name) for kind, _, name in map(_key, gone)]
+    missing = [one for one in before if _key(one) not in remaining and one["kind"] not in NEVER_DELETED]
+    return [(kind, name) for kind, _, name in map(_key, missing)]
 
 
 def _key(one: Manifest) -> tuple[str, str, str]:
-    """Kind with its API group, namespace and name."""
+    """Return an object's kind with its API group, its namespace and its name."""
     group, _, _ = one["apiVersion"].rpartition("/")
     kind = f"{one['kind']}.{group}" if group else str(one["kind"])
     return kind, one["metadata"].get("namespace", ""), one["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""A registered version as a deployment needs it, wherever it is to serve."""
+"""A registered version, prepared for any kind of deployment."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +12,31 @@ from fivestage.registry.versions import ModelRegistry
 
 @dataclass(frozen=True)
 class ReleasedModel:
-    """A version in the registry, and raw rows with the predictions that it must answer them with."""
+    """A registered version with smoke rows and the predictions expected for them."""
 
-    version: str  # its version in the registry
+    version: str  # the version's number in the registry
     digest: str  # SHA-256 of its artifact
-    contract: str  # SHA-256 of the contract that it was trained by
-    commit: str  # of the code that trained it
-    folder: Path  # of its artifact
+    contract: str  # SHA-256 of the contract that it was trained on
+    commit: str  # commit of the training code
+    folder: Path  # folder of its artifact
     expected: SmokeRows
 
     @classmethod
     def of(
         cls, registry: ModelRegistry, version: str, definitions: FeatureDefinitions | None = None
     ) -> "ReleasedModel":
-        """Return a registered version with the rows and predictions that its artifact carries.
+        """Load a registered version with the smoke rows and predictions in its artifact.
 
         Args:
-            registry: That has it.
-            version: Its number there.
-            definitions: The features that it would be served with; by default they are not compared.
+            registry: The model's registry.
+            version: The version's number in the registry.
+            definitions: Feature definitions of the service; by default they are not checked.
 
         Returns:
-            The version as a release needs it.
+            The version, ready for release.
 
         Raises:
-            UserError: When the registry does not have it, or it uses a feature that the definitions lack.
+            UserError: If the registry lacks the version, or the definitions lack one of its features.
         """
         found, artifact = registry.open(version, definitions)
         rows = json_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)

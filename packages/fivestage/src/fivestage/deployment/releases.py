@@ -1,4 +1,4 @@
-"""The history of releases: a ConfigMap each, with the manifests to go back to, and a line in var/."""
+"""The release history: one ConfigMap per release, with its manifests for rollback, and a log under var/."""
 
 import getpass
 import json
@@ -16,14 +16,14 @@ from fivestage.common.errors import UserError
 from fivestage.common.settings import VAR
 from fivestage.deployment.kubectl import Cluster, Manifest
 
-KEPT = 10  # releases with their manifests
-ABANDONED_AFTER = timedelta(minutes=30)  # a release that has not ended by then was killed
+KEPT = 10  # releases whose manifests are kept
+ABANDONED_AFTER = timedelta(minutes=30)  # a release still going after this time was killed
 HISTORY = VAR / "releases.jsonl"
 LABELS = {"app.kubernetes.io/part-of": "fivestage", "app.kubernetes.io/component": "release"}
 
 
 def operator() -> str:
-    """Return who is at work: the actor of a CI run, or the user of this machine."""
+    """Return who is releasing: the actor of a CI run, or the user on this machine."""
     actor = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN")
     return actor or f"{getpass.getuser()}@{socket.gethostname()}"
 
@@ -34,25 +34,25 @@ def now() -> str:
 
 
 class Release(BaseModel):
-    """What was brought into service, by whom, when and why.
+    """A release: what was deployed, by whom, when and why.
 
     Attributes:
-        number: Counted from 1 in a namespace.
+        number: Counted from 1 in each namespace.
         previous: Number of the release that a rollback returns to; 0 if there is none.
-        outcome: "going" while it is being carried out.
+        outcome: "going" while the release is in progress.
         image: Name and tag, or digest, as in the manifests.
-        digest: Of the image as the nodes run it; empty until they do.
+        digest: Digest of the image that the nodes run; empty until they do.
         model: Version in the registry.
         model_digest: SHA-256 of the version's artifact.
-        contract: SHA-256 of the contract that it was trained by.
-        commit: Of the code that trained it.
+        contract: SHA-256 of the contract that the version was trained on.
+        commit: Commit of the training code.
         overlay: Name of the kustomize overlay.
         who: The user or CI actor.
-        when: Its beginning, in ISO 8601.
+        when: Start time in ISO 8601.
         why: The reason given.
-        failed: The check that failed, and how.
-        compared: A sentence for each check of its canary; none where there was nothing to compare with.
-        manifests: What it applied; the record in the cluster has them, without Secrets, if it serves.
+        failed: The check that failed, and its reason.
+        compared: A sentence for each canary check; empty if there was no version to compare with.
+        manifests: The applied manifests; the cluster keeps them, without Secrets, unless the release failed.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
@@ -76,24 +76,24 @@ class Release(BaseModel):
 
     @property
     def name(self) -> str:
-        """The name of its ConfigMap."""
+        """The name of the release's ConfigMap."""
         return f"fivestage-release-{self.number:04}"
 
 
 def history(cluster: Cluster) -> list[Release]:
     """Return the releases that the cluster keeps, the oldest first."""
-    found = [
+    releases = [
         Release.model_validate(
             json.loads(one["data"]["release.json"])
             | {"manifests": tuple(yaml.safe_load_all(one["data"]["manifests.yaml"]))}
         )
         for one in cluster.find("configmaps", LABELS)
     ]
-    return sorted(found, key=lambda one: one.number)
+    return sorted(releases, key=lambda release: release.number)
 
 
 def serving_release(past: Sequence[Release]) -> Release | None:
-    """Return the release that serves, which is the last one that passed every check."""
+    """Return the release that serves: the last one that passed every check."""
     return next((one for one in reversed(past) if one.outcome == "serving"), None)
 
 
@@ -101,20 +101,22 @@ def rollback_target(past: Sequence[Release]) -> Release:
     """Return the release that a rollback goes back to."""
     current = serving_release(past)
     if current is None:
-        raise UserError("No release serves here: deploy one first.")
+        raise UserError("No release is serving: deploy one first.")
     for one in past:
         if one.number == current.previous:
             return one
-    raise UserError(f"Nothing is known from before release {current.number}: there is no way back.")
+    raise UserError(
+        f"There is no record of a release before release {current.number}: rollback is impossible."
+    )
 
 
 def begin(cluster: Cluster, past: Sequence[Release], draft: Release) -> Release:
-    """Give a release the next number and record it; no other can begin until it has ended."""
+    """Give a release the next number and record it; no other release can begin until it ends."""
     for other in past:
         when = datetime.fromisoformat(other.when)
         if other.outcome == "going" and when > datetime.now(UTC) - ABANDONED_AFTER:
             raise UserError(
-                f"Release {other.number} is going on, begun by {other.who} at {other.when}: wait for it."
+                f"Release {other.number} is in progress, started by {other.who} at {other.when}: wait for it."
             )
     begun = draft.model_copy(update={"number": past[-1].number + 1 if past else 1})
     cluster.create(_configmap(cluster, begun))
@@ -122,7 +124,7 @@ def begin(cluster: Cluster, past: Sequence[Release], draft: Release) -> Release:
 
 
 def end(cluster: Cluster, release: Release) -> None:
-    """Record how a release ended, here and in the cluster, and delete the oldest records."""
+    """Record the outcome of a release in the cluster and in var/, and delete the oldest records."""
     cluster.replace(_configmap(cluster, release))
     HISTORY.parent.mkdir(parents=True, exist_ok=True)
     with HISTORY.open("a", encoding="utf-8") as lines:
@@ -134,7 +136,7 @@ def end(cluster: Cluster, release: Release) -> None:
 
 @contextmanager
 def failure_recorded(cluster: Cluster, release: Release) -> Iterator[None]:
-    """Record a release as failed when what is done within raises, an interruption included."""
+    """Record the release as failed if the block raises or is interrupted."""
     try:
         yield
     except BaseException as error:

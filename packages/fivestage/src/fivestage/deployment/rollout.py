@@ -1,4 +1,4 @@
-"""Wait for the rollout of a Deployment, and say why it fails as soon as waiting cannot help."""
+"""Wait for the rollout of a Deployment, and report a failure as soon as it cannot recover."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from fivestage.deployment.kubectl import Cluster, Manifest
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
-UNRECOVERABLE = (  # reasons of a waiting container that do not pass by themselves
+UNRECOVERABLE = (  # reasons for which a container waits and does not recover by itself
     "CrashLoopBackOff",
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -23,7 +23,7 @@ UNRECOVERABLE = (  # reasons of a waiting container that do not pass by themselv
 
 @dataclass(frozen=True)
 class RolloutState:
-    """Whether a rollout is done or has failed, and a sentence that says how far it is or why."""
+    """The state of a rollout: done, failed or in progress, with a sentence that explains it."""
 
     done: bool
     failed: bool
@@ -31,9 +31,9 @@ class RolloutState:
 
 
 def wait_for_rollout(cluster: Cluster, name: str, wait_seconds: float) -> list[Manifest]:
-    """Wait until a Deployment runs nothing but ready pods of its newest revision.
+    """Wait until all pods of a Deployment are ready and of its newest revision.
 
-    `kubectl rollout status` would wait out its whole time for an image that cannot be pulled.
+    `kubectl rollout status` would wait until its timeout for an image that cannot be pulled.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -63,14 +63,14 @@ def newest_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
 
 
 def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutState:
-    """Return how far a rollout is."""
+    """Return the state of a rollout."""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
-        return RolloutState(done=False, failed=False, sentence=f"the cluster has not seen {name} yet.")
+        return RolloutState(done=False, failed=False, sentence=f"the cluster has not processed {name} yet.")
     problem = next(_pod_problems(pods), "")
     for condition in status.get("conditions", []):
-        refused = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
-        if refused or condition.get("reason") == "ProgressDeadlineExceeded":
+        replica_failure = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
+        if replica_failure or condition.get("reason") == "ProgressDeadlineExceeded":
             reason = problem or condition.get("message", "")
             return RolloutState(done=False, failed=True, sentence=f"{name}: {reason}")
     if problem:
@@ -91,12 +91,12 @@ def _pod_problems(pods: Sequence[Manifest]) -> Iterator[str]:
                 yield f"{which} was killed: out of memory."
             waiting = state.get("waiting", {})
             if waiting.get("reason") in UNRECOVERABLE:
-                code = f", it ended with code {ended['exitCode']}" if ended else ""
+                code = f", exit code {ended['exitCode']}" if ended else ""
                 yield f"{which}: {waiting['reason']}{code}. {waiting.get('message', '')}".strip()
 
 
 def _end_of_log(cluster: Cluster, pods: Sequence[Manifest]) -> str:
-    """The last lines of a container that has started and is not ready."""
+    """Return the last log lines of a container that has started but is not ready."""
     for pod in pods:
         name = pod["metadata"]["name"]
         for container in pod.get("status", {}).get("containerStatuses", []):

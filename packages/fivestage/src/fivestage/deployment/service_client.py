@@ -1,4 +1,4 @@
-"""A running service as its deployer sees it, wherever it runs: its address, readiness and answers."""
+"""Client for a running service: address, readiness and smoke test, wherever it runs."""
 
 import contextlib
 import socket
@@ -20,53 +20,53 @@ from fivestage.contract.contract import Column, TimestampColumn, epoch
 from fivestage.features.stores import HOUR
 from fivestage.serving.service_settings import PREFIX, Settings
 
-PATIENCE = 120.0  # seconds for a start, a reload or an answer: a busy machine is no failure
-LOG_LINES = 15  # of the end of a log, in an error
-MAX_CHARACTERS = 500  # of a refusal, in an error
+PATIENCE = 120.0  # seconds to start, reload or answer: a busy machine is not a failure
+LOG_LINES = 15  # log lines quoted in an error
+MAX_CHARACTERS = 500  # of a response quoted in an error
 
 JsonRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What serves now."""
+    """A running deployment that passed its smoke test."""
 
-    version: str  # in the registry
-    url: str  # its address
-    difference: float  # the largest difference of its answers from the offline ones, as `smoke` measures it
+    version: str  # the version's number in the registry
+    url: str  # address of the service
+    difference: float  # largest difference between its predictions and the offline ones; see `smoke`
 
 
 def url(settings: Settings) -> str:
     """Return the address of the service.
 
     Args:
-        settings: Of the service; its host and port count.
+        settings: The service's settings; only host and port are used.
 
     Returns:
-        The address as `http://HOST:PORT`, without a slash at the end.
+        The address as `http://HOST:PORT`, without a trailing slash.
     """
     return f"http://{settings.host}:{settings.port}"
 
 
 def headers(settings: Settings) -> dict[str, str]:
-    """Return the headers that a request needs: the API key, if there are any."""
+    """Return the request headers: an API key, if the service requires one."""
     return {"X-API-Key": settings.keys[0]} if settings.keys else {}
 
 
 def require_free_port(settings: Settings) -> None:
-    """Make sure that the service can listen at its port.
+    """Verify that the service's port is free.
 
     Args:
-        settings: Of the service; its host and port count.
+        settings: The service's settings; only host and port are used.
 
     Raises:
-        UserError: When something else listens there.
+        UserError: If another program listens on it.
     """
     with contextlib.closing(socket.socket()) as probe:
         if probe.connect_ex((settings.host, settings.port)) == 0:
             raise UserError(
-                f"Port {settings.port} of {settings.host} is in use: stop what holds it (`make stop` if it "
-                f"is our own service), or set {PREFIX}PORT to another."
+                f"Port {settings.port} of {settings.host} is in use: stop the program that uses it "
+                f"(`make stop` if it is this service), or set {PREFIX}PORT to another port."
             )
 
 
@@ -76,7 +76,7 @@ def wait_until_ready(
     log: Callable[[], str],
     ended: Callable[[], str] = lambda: "",
 ) -> None:
-    """Wait until the service says that it is ready."""
+    """Wait until the service's readiness probe succeeds; raise a UserError with its log otherwise."""
     deadline = time.monotonic() + wait_seconds
     reason = "it did not answer"
     while not (end := ended()) and time.monotonic() < deadline:
@@ -95,7 +95,7 @@ def wait_until_ready(
 
 
 def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRow]:
-    """Return rows as a client writes them in JSON."""
+    """Convert rows to the JSON values that a client would send."""
     values: dict[str, list[Any]] = {}
     for name, column in columns.items():
         if isinstance(column, TimestampColumn):
@@ -111,17 +111,18 @@ def json_rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> list[JsonRo
 
 @dataclass(frozen=True)
 class SmokeRows:
-    """What a version is asked before it serves."""
+    """Raw rows and expected predictions for the smoke test."""
 
-    rows: Sequence[Mapping[str, Any]]  # raw rows as a client writes them in JSON
+    rows: Sequence[Mapping[str, Any]]  # raw rows as a client would send them in JSON
     predictions: Sequence[Sequence[float]]  # the numbers of each row's prediction, computed offline
 
 
 def smoke(settings: Settings, expected: SmokeRows) -> float:
-    """Post raw rows as a client would, and compare the answers with the predictions computed offline.
+    """Post raw rows as a client would, and return the largest difference from the offline predictions.
 
-    Rows whose history the service no longer holds, as when a version of long ago is served, are posted but
-    not compared: at loading, the version has answered them from a history of its own.
+    Differences are relative for predictions above 1. Rows whose history the service has dropped, for example
+    if it serves an old version, are posted but not compared: the version checked them against its own history
+    when it was loaded.
     """
     address = url(settings)
     rows, predictions = expected.rows, expected.predictions
@@ -131,28 +132,32 @@ def smoke(settings: Settings, expected: SmokeRows) -> float:
             answers = [numbers_in(one) for one in response.json()["predictions"]]
             model = client.get("/model").raise_for_status().json()
     except httpx.HTTPStatusError as error:
-        refusal = f"{error.response.status_code}, {error.response.text[:MAX_CHARACTERS]}"
-        raise UserError(f"The smoke test was refused by {address}: {refusal}") from error
+        reason = f"{error.response.status_code}, {error.response.text[:MAX_CHARACTERS]}"
+        raise UserError(f"The smoke test was refused by {address}: {reason}") from error
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {address}: {error}.") from error
     if not len(answers) == len(predictions) > 0:
         raise UserError(f"The smoke test posted {len(predictions)} rows and got {len(answers)} answers.")
-    compared = [place for place, row in enumerate(rows) if _has_history(row, model)]
-    found = np.array([answers[place] for place in compared], dtype=np.float64)
-    offline = np.array([predictions[place] for place in compared], dtype=np.float64)
-    worst = float((np.abs(found - offline) / np.maximum(1, np.abs(offline))).max(initial=0))
+    compared = [index for index, row in enumerate(rows) if _has_history(row, model)]
+    online = np.array([answers[index] for index in compared], dtype=np.float64)
+    offline = np.array([predictions[index] for index in compared], dtype=np.float64)
+    worst = float((np.abs(online - offline) / np.maximum(1, np.abs(offline))).max(initial=0))
     if not worst <= min(
         SINGLE_TOLERANCE, model.get("tolerance", TOLERANCE)
     ):  # a model may be in single precision
-        raise UserError(f"The smoke test failed: answers differ by up to {worst:.2g} from the offline ones.")
+        raise UserError(
+            f"The smoke test failed: answers differ by up to {worst:.2g} from the offline predictions."
+        )
     return worst
 
 
 def _has_history(row: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
-    """Whether the service still holds all that a row's features look back at."""
-    if not (forgotten := model.get("forgotten", 0)):  # epoch seconds, up to which history was dropped
+    """Return whether the service still holds the history that a row's features need."""
+    if not (forgotten := model.get("forgotten", 0)):  # epoch seconds up to which history was dropped
         return True
     decision = model["contract"]["decision"]
     at: int = epoch(datetime.fromisoformat(row[decision["time_column"]]))
     reach = round((decision["hours_before"] + model["reach_hours"]) * HOUR)
-    return bool(at - reach >= forgotten + DAY)  # a day more: another worker process may have dropped more
+    return bool(
+        at - reach >= forgotten + DAY
+    )  # one day of margin: another worker process may have dropped more

@@ -1,4 +1,4 @@
-"""A simulated client: it sends outcomes when they became known, and requests decisions when they are due."""
+"""Simulated client: sends outcomes in the order they became known and requests decisions as they are due."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ from fivestage.serving.service_settings import Settings
 
 @dataclass
 class Exchange:
-    """Simulated traffic: prediction requests, failed requests of any kind, rows answered."""
+    """Counts of simulated traffic: requests, failed requests and rows answered."""
 
     requests: int = 0
     failed: int = 0
@@ -35,19 +35,19 @@ class Exchange:
 def report_outcomes(
     settings: Settings, events: Mapping[str, pd.DataFrame], contract: Contract, start: int, end: int
 ) -> Exchange:
-    """Send what becomes known in [start, end), in that order.
+    """Send the events that become known in [start, end), in the order in which they do.
 
-    It may be sent ahead of time: a decision does not see what became known after it.
+    They may be sent early: features of a decision ignore events that become known after it.
 
     Args:
-        settings: Where the service answers.
+        settings: The service's settings.
         events: Event tables by kind.
-        contract: Of these events; its largest batch is sent at once.
+        contract: The contract of these events; its `max_batch` is the size of a request.
         start: The first second of the period.
         end: The first second after it.
 
     Returns:
-        Requests and failures; no rows are answered.
+        Counts of requests and failures; no rows are answered.
     """
     outcomes: list[tuple[int, JsonRow]] = []
     for kind, event in contract.events.items():
@@ -67,17 +67,17 @@ def report_outcomes(
 def request_decisions(
     settings: Settings, rows: pd.DataFrame, contract: Contract, start: int, end: int
 ) -> Exchange:
-    """Request the decisions due in [start, end), those of one hour at once.
+    """Request the decisions due in [start, end), in hourly batches.
 
     Args:
-        settings: Where the service answers.
+        settings: The service's settings.
         rows: All decisions, with `decision_at` in epoch seconds.
-        contract: Of these rows, and the largest batch.
+        contract: The contract of these rows; its `max_batch` limits a request.
         start: The first second of the period.
         end: The first second after it.
 
     Returns:
-        Requests, failures and rows answered.
+        Counts of requests, failures and rows answered.
     """
     due = rows[(rows["decision_at"] >= start) & (rows["decision_at"] < end)].sort_values(
         "decision_at", kind="stable"
@@ -96,18 +96,18 @@ def request_decisions(
 
 
 def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> list[float]:
-    """Post one row after another over one connection.
+    """Post rows one at a time over one connection and measure the latency.
 
     Args:
-        settings: Where the service answers.
-        rows: What to post.
-        contract: Of these rows.
+        settings: The service's settings.
+        rows: The rows to post.
+        contract: The contract of these rows.
 
     Returns:
-        Milliseconds of each request.
+        Latency of each request in milliseconds.
 
     Raises:
-        UserError: When one is not answered.
+        UserError: If a request fails.
     """
     milliseconds = []
     with _client(settings) as client:
@@ -121,24 +121,24 @@ def time_rows(settings: Settings, rows: pd.DataFrame, contract: Contract) -> lis
 
 @contextmanager
 def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contract) -> Iterator[Exchange]:
-    """Post one row after another, over and over, for as long as the block runs.
+    """Post rows one at a time in the background, repeatedly, until the block ends.
 
     Args:
-        settings: Where the service answers.
-        rows: What to post.
-        contract: Of these rows.
+        settings: The service's settings.
+        rows: The rows to post.
+        contract: The contract of these rows.
 
     Yields:
-        The count of the requests so far.
+        The counts of requests and failures, which grow while the block runs.
     """
-    count, over = Exchange(), threading.Event()
+    count, stopped = Exchange(), threading.Event()
 
     def post_rows() -> None:
         with _client(settings) as client:
             for row in cycle(json_rows(rows, contract.columns)):
                 count.failed += not _post(client, "/predict", row)
                 count.requests += 1
-                if over.is_set():
+                if stopped.is_set():
                     return
 
     with ThreadPoolExecutor(1) as pool:
@@ -146,7 +146,7 @@ def background_requests(settings: Settings, rows: pd.DataFrame, contract: Contra
         try:
             yield count
         finally:
-            over.set()
+            stopped.set()
         running.result()
 
 
