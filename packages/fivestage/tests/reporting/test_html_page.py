@@ -147,7 +147,7 @@ def test_a_refused_model_is_why_nothing_is_served(contract: Contract, results: R
     assert model
     gates = (replace(model.gates[0], passed=False), *model.gates[1:])
     text = Read(page(contract, Results(model=replace(model, gates=gates, promoted=False)))).text
-    assert text.count(f"Not run, as version {model.version} was refused.") == 2 * 2  # tiles and sections
+    assert text.count(f"Not run, because version {model.version} was refused.") == 2 * 2  # tiles and sections
     assert text.count("change `gates` in problem/problem.yaml") == 1
     assert text.count("Not run yet.") == 2  # of the data
 
@@ -203,20 +203,20 @@ def test_the_page_is_written_whole(contract: Contract, tmp_path: Path) -> None:
 def test_a_policy_pays_only_where_its_interval_lies_above_zero(contract: Contract, results: Results) -> None:
     html = page(contract, results)
     assert "retraining “every 4 periods” saves most" in html
-    assert "Not shown to pay: on drift." in html
+    assert "No significant savings: on drift." in html
     assert results.policies is not None
     doubtful = replace(
         results.policies,
         years=tuple(replace(one, saved=replace(one.saved, low=-1.0)) for one in results.policies.years),
     )
     html = page(contract, replace(results, policies=doubtful))
-    assert "no policy is shown to pay for its trainings" in html
+    assert "no policy saves significantly more than its training costs" in html
 
 
 @pytest.mark.usefixtures("without_plots")
 def test_policies_are_compared_where_no_service_was_monitored(contract: Contract, results: Results) -> None:
     html = page(contract, Results(policies=results.policies))
-    assert "Which retraining policy pays" in Read(html).text
+    assert "Comparison of retraining policies" in Read(html).text
     assert "every 4 periods" in html
 
 

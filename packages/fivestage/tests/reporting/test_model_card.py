@@ -46,7 +46,7 @@ def test_numbers_and_lineage_are_those_of_the_results(card: str, contract: Contr
     assert "| ROC-AUC | 0.755 | 0.730 to 0.773 |" in card
     assert f"| contract | `{contract.digest}` |" in card
     assert all(f"| {name} |" in card for name in contract.columns)
-    assert "It is weakest where shop is UA (ROC-AUC 0.700)" in card
+    assert "The model is weakest where shop is UA (ROC-AUC 0.700)" in card
 
 
 def test_a_refused_version_says_so(contract: Contract, results: Results) -> None:
@@ -107,7 +107,7 @@ def test_a_slice_of_few_rows_is_not_called_the_weakest(contract: Contract, resul
     few = replace(first, value="few", rows=29, metrics=first.metrics | {"roc_auc": Estimate(0.1)})
     assert few.rows < contract.gates.min_slice_rows
     card = card_text(contract, replace(results, model=replace(results.model, slices=(few, *others))))
-    weakest = next(line for line in card.splitlines() if "It is weakest" in line)
+    weakest = next(line for line in card.splitlines() if "The model is weakest" in line)
     assert "few" not in weakest
     assert "shop is UA" in weakest
 

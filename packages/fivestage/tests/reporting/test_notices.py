@@ -66,7 +66,7 @@ def test_a_good_week_asks_for_nobody(contract: Contract, monitored: MonitoredPer
     assert told.facts == {"act": "false", "as_of": "2013-10-08"}
     assert "## From 2013-10-01 to 2013-10-08" in told.body
     assert "**Keep the model**: the latest was good." in told.body
-    assert "No check found more than chance explains" in told.body
+    assert "No check found a significant change" in told.body
     assert "| ROC-AUC | 0." in told.body
 
 

@@ -54,7 +54,7 @@ def test_numbers_of_numpy_and_nan_survive(results: Results, tmp_path: Path) -> N
 )
 def test_a_file_of_something_else_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UserError, match=r"run\.json cannot be read as results"):
+    with pytest.raises(UserError, match=r"run\.json does not contain valid results"):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""docs/decisions.md: what was decided, each with its reason from the contract or the last run."""
+"""Decision record (docs/decisions.md): each decision with its reason from the contract or the last run."""
 
 from fivestage.contract.contract import Contract
 from fivestage.reporting.render import render
@@ -6,5 +6,5 @@ from fivestage.reporting.results import Results
 
 
 def decisions_text(contract: Contract, results: Results) -> str:
-    """The page of decisions, in Markdown; what no run has shown yet is left out."""
+    """Return the decision record in Markdown, without the parts that no run has produced yet."""
     return render("decisions.md.j2", contract, results, model=results.model, data=results.data)

@@ -1,4 +1,4 @@
-"""The page that a person opens after a run: five stages, each with its decision, numbers and plots."""
+"""HTML page of a run: five stages, each with its decision, numbers and plots."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from fivestage.reporting.sentences import STAGES
 
 
 def write_page(contract: Contract, results: Results, path: Path) -> Path:
-    """Write the page to a file, completely or not at all."""
+    """Write the page to a file atomically."""
     text = page(contract, results)
     return write_text(path, text)
 
 
 def page(contract: Contract, results: Results) -> str:
-    """The page as HTML; it loads nothing from anywhere."""
+    """Return the page as HTML that loads no external resources."""
     return render("page.html.j2", contract, results, stages=STAGES, plots=plots)

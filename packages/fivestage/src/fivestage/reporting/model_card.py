@@ -1,4 +1,4 @@
-"""The model card: what a person must know before trusting a version (Mitchell et al. 2019)."""
+"""Model card of a version (Mitchell et al. 2019, "Model cards for model reporting")."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -9,11 +9,11 @@ from fivestage.reporting.render import render
 from fivestage.reporting.results import Results, Slice
 from fivestage.reporting.task_display import shown_of
 
-WEAKEST = 3
+WEAKEST = 3  # slices listed under limits
 
 
 def card_text(contract: Contract, results: Results) -> str:
-    """Write the model card of the trained version."""
+    """Return the model card of the trained version in Markdown."""
     model = results.model
     if model is None:
         raise UserError("There is no model to write a card for. Run `make train` first.")
@@ -22,7 +22,7 @@ def card_text(contract: Contract, results: Results) -> str:
 
 
 def weakest_slices(contract: Contract, slices: Sequence[Slice]) -> list[Slice]:
-    """The slices with the worst first metric, the worst first; small ones are left out as noise."""
+    """Return the slices with the worst first metric, worst first, without those too small to be reliable."""
     shown = shown_of(contract)
     name, sign = shown.slices[0], -1 if shown.low_is_good else 1
     ranked = [

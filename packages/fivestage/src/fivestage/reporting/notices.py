@@ -1,7 +1,6 @@
-"""Notices: what a run reports to people outside of the terminal, as an issue or a pull request.
+"""Notices: reports of a run that become an issue or a pull request.
 
-A notice is a Markdown file with a YAML head that programs read. `fivestage.ci` opens issues and pull requests
-from it.
+A notice is a Markdown file with YAML front matter. `fivestage.ci` opens issues and pull requests from it.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -18,25 +17,25 @@ FENCE = "---\n"
 
 @dataclass(frozen=True)
 class Notice:
-    """A report, and whether a person has to look at it."""
+    """A report for people, and whether it needs their attention."""
 
-    kind: str  # `monitoring` or `retraining`; of each kind at most one issue is open
+    kind: str  # `monitoring` or `retraining`; at most one issue per kind is open
     title: str  # of the issue or pull request
-    attention: bool  # whether a person has to look at it
+    attention: bool  # whether a person must act on it
     body: str  # markdown
-    facts: dict[str, str] = field(default_factory=dict)  # values for the workflow's next steps, by name
+    facts: dict[str, str] = field(default_factory=dict)  # outputs for the workflow's next steps, by name
 
     def write(self, path: Path) -> Path:
-        """Write the notice to a file, completely or not at all.
+        """Write the notice to a file atomically.
 
         Args:
-            path: the file; its folder is made.
+            path: the file; its folder is created if necessary.
 
         Returns:
             The path.
 
         Raises:
-            UserError: when the file cannot be written.
+            UserError: If the file cannot be written.
         """
         head = asdict(self)
         body = head.pop("body").strip()
@@ -54,14 +53,16 @@ def read_notice(path: Path) -> Notice:
         The notice.
 
     Raises:
-        UserError: when there is no such file, or it holds something else.
+        UserError: If the file does not exist or is not a notice.
     """
     try:
         _, head, body = path.read_text(encoding="utf-8").split(FENCE, maxsplit=2)
         return TypeAdapter(Notice).validate_python(yaml.safe_load(head) | {"body": body.strip()})
     except OSError as error:
         raise UserError(
-            f"There is no notice at {path}: the command that writes it ended before that."
+            f"There is no notice at {path}: the command that writes it failed before writing it."
         ) from error
     except (ValueError, TypeError, yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{path} is not a notice: it needs a head between two lines of ---.") from error
+        raise UserError(
+            f"{path} is not a notice: it must start with YAML front matter between two lines of ---."
+        ) from error

@@ -1,4 +1,4 @@
-"""Numbers, dates and names as people read them; what is not finite becomes a dash."""
+"""Format numbers, dates and names for people; numbers that are not finite become a dash."""
 
 import math
 from datetime import date
@@ -8,7 +8,7 @@ from fivestage.reporting.results import Estimate
 NONE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 DIGEST = 12
-METRICS = {  # in the order in which they are shown
+METRICS = {  # in display order
     "roc_auc": "ROC-AUC",
     "pr_auc": "PR-AUC",
     "accuracy": "accuracy",
@@ -35,7 +35,7 @@ _COUNTS = {"cost_per_1000", "rows"}
 
 
 def metric_title(name: str) -> str:
-    """A metric's name as the report prints it."""
+    """Return the display name of a metric."""
     return METRICS.get(name, spaced(name))
 
 
@@ -58,7 +58,7 @@ def estimate(name: str, number: Estimate) -> str:
 
 
 def interval(name: str, number: Estimate, form: str = "{} to {}") -> str:
-    """Format an interval alone."""
+    """Format an interval; empty if there is none."""
     if not math.isfinite(number.low) or number.low == number.high:
         return ""
     return form.format(metric(name, number.low), metric(name, number.high))
@@ -71,17 +71,17 @@ def in_order(names: dict[str, Estimate] | dict[str, float]) -> list[str]:
 
 
 def count(value: float) -> str:
-    """A whole number, such as 84,301."""
+    """Format a whole number, such as 84,301."""
     return f"{value:,.0f}".replace("-", MINUS) if math.isfinite(value) else NONE
 
 
 def decimal(value: float, digits: int = 3) -> str:
-    """A number to so many decimal places."""
+    """Format a number with a fixed number of decimal places."""
     return f"{value:,.{digits}f}".replace("-", MINUS) if math.isfinite(value) else NONE
 
 
 def compact(value: float) -> str:
-    """A number of unknown magnitude, to three significant digits."""
+    """Format a number of unknown magnitude to three significant digits."""
     if not math.isfinite(value):
         return NONE
     large = 999.5
@@ -89,14 +89,14 @@ def compact(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share in percent to one decimal place; 0% and 100% without."""
+    """Format a share as a percentage with one decimal place, but 0% and 100% without."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.{0 if value in (0, 1) else 1}%}".replace("-", MINUS)
 
 
 def seconds(value: float) -> str:
-    """A duration, such as 4 min 21 s."""
+    """Format a duration, such as 4 min 21 s."""
     minute = 60
     if not math.isfinite(value):
         return NONE
@@ -107,45 +107,45 @@ def seconds(value: float) -> str:
 
 
 def day(value: date) -> str:
-    """A date as 1 Oct 2013."""
+    """Format a date, such as 1 Oct 2013."""
     return f"{value.day} {value:%b %Y}"
 
 
 def spaced(name: str) -> str:
-    """An identifier with spaces in place of underscores."""
+    """Replace the underscores of an identifier with spaces."""
     return name.replace("_", " ")
 
 
 def capital(text: str) -> str:
-    """A text with its first letter in upper case."""
+    """Capitalise the first letter of a text."""
     return text[:1].upper() + text[1:]
 
 
 def plural(number: int, singular: str, many: str = "") -> str:
-    """Count things.
+    """Format a count with its noun.
 
     Args:
-        number: how many.
-        singular: what one of them is called.
-        many: what several are called; by default the singular with an s.
+        number: The count.
+        singular: The noun in the singular.
+        many: The noun in the plural; by default the singular with an s.
 
     Returns:
-        Such as "1 row", "2 rows".
+        Text such as "1 row" or "2 rows".
     """
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def every(number: int, unit: str) -> str:
-    """A frequency, such as "every day" or "every 7 days"."""
+    """Format a frequency, such as "every day" or "every 7 days"."""
     return f"every {unit}" if number == 1 else f"every {plural(number, unit)}"
 
 
 def short(digest: str) -> str:
-    """The start of a digest; other text unchanged."""
+    """Abbreviate a digest; return other text unchanged."""
     is_digest = len(digest) > DIGEST and all(letter in "0123456789abcdef" for letter in digest)
     return digest[:DIGEST] if is_digest else digest
 
 
 def money(value: float, currency: str) -> str:
-    """An amount with its currency."""
+    """Format an amount with its currency."""
     return f"{count(value)} {currency}"

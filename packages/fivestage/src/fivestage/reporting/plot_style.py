@@ -1,4 +1,4 @@
-"""One style for every plot: SVG that takes its colours from the page, light or dark."""
+"""Common plot style: SVG that takes its colours from the page's light or dark theme."""
 
 import hashlib
 import io
@@ -15,7 +15,12 @@ from matplotlib.style import context
 P = ParamSpec("P")
 
 INK, QUIET, LINE, PAPER = "#24292f", "#6e7781", "#d0d7de", "#fefefe"
-BLUE, RED, GREEN, AMBER = "#0072b2", "#d55e00", "#009e73", "#e69f00"  # told apart by all (Okabe and Ito 2008)
+BLUE, RED, GREEN, AMBER = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#e69f00",
+)  # safe for colour blindness (Okabe and Ito 2008)
 SERIES = (BLUE, GREEN, AMBER, RED)
 MARKERS = ("o", "s", "^", "D")
 STYLE = str(Path(__file__).with_name("plots.mplstyle"))
@@ -30,28 +35,29 @@ CSS_NAMES = dict(
 
 def chart(draw: Callable[P, Figure]) -> Callable[P, Markup]:
     """Decorate a function that draws a figure, so that it returns the figure's SVG."""
-    about = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
+    description = (draw.__doc__ or "").split("\n", maxsplit=1)[0]
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Markup:
-        # Ids must differ in one page.
+        # SVG ids must be unique within a page.
         salt = hashlib.sha256(repr((draw.__name__, args, kwargs)).encode()).hexdigest()
         with context([STYLE, {"svg.hashsalt": salt}]):
-            return _inline(draw(*args, **kwargs), about)
+            return _inline(draw(*args, **kwargs), description)
 
     return drawn
 
 
-def _inline(figure: Figure, about: str) -> Markup:
-    written = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(written, format="svg", metadata=nothing)
-    svg = written.getvalue()
+def _inline(figure: Figure, description: str) -> Markup:
+    """Convert a figure to inline SVG with CSS variables as colours and a label for screen readers."""
+    output = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(output, format="svg", metadata=no_metadata)
+    svg = output.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and they repeat from plot to plot
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # unreferenced, and not unique across plots
     for colour, name in CSS_NAMES.items():
         svg = svg.replace(colour, f"var(--{name}, {colour})")
     box = re.search(r'viewBox="[^"]*"', svg)
-    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    opening = f'<svg {spaces} {box[0] if box else ""} role="img" aria-label="{about}">'
+    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {namespaces} {box[0] if box else ""} role="img" aria-label="{description}">'
     return Markup(re.sub(r"<svg[^>]*>", opening, svg, count=1))  # noqa: S704 (our own)

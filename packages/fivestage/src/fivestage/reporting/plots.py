@@ -1,6 +1,6 @@
-"""The plots of the page, drawn by matplotlib; each returns SVG.
+"""Plots of the page, drawn with matplotlib and returned as SVG.
 
-The first line of a plot's docstring is its description for a screen reader.
+The first line of a plot's docstring is its description for screen readers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ from fivestage.reporting.results import (
     Retraining,
 )
 
-WIDE = 10.0  # inches: the full width of the page, where a point is then about 1.4 pixels
+WIDE = 10.0  # inches: the full width of the page, at about 1.4 pixels per point
 HALF = 4.9
-MOST_ROWS = 24  # of a table of coloured cells
+MOST_ROWS = 24  # of a heat map
 MOST_FEATURES = 15
 ESTIMATED = ("roc_auc", "log_loss", "cost_per_1000")
 LOW_IS_GOOD = ("log_loss", "mae", "rmse")
@@ -51,7 +51,7 @@ COUNTS = FuncFormatter(lambda value, _: fmt.count(value))
 def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: Contract) -> Figure:
     """The label by week, with the windows of the temporal split shaded and retrainings marked."""
     figure = Figure(figsize=(WIDE, 2.7))
-    axes: Any = figure.subplots()  # matplotlib takes dates, and its types do not say so
+    axes: Any = figure.subplots()  # matplotlib accepts dates, but its type hints do not
     folds = [window.start for window in data.windows if window.kind == "fold"]
     for window in data.windows:
         label, colour, alpha = WINDOWS[window.kind]
@@ -89,7 +89,7 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: C
 
 @chart
 def ablation(rows: Sequence[AblationRow], shown: Sequence[str]) -> Figure:
-    """Metrics of the model on more and more feature sets, with intervals."""
+    """Metrics of the model as feature sets are added, with intervals."""
     figure = Figure(figsize=(WIDE, 0.9 + 0.36 * len(rows)))
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, name in zip(panels, shown, strict=True):
@@ -157,7 +157,7 @@ def cost_curve(model: ModelSection, contract: Contract) -> Figure:
 def importance(values: dict[str, float]) -> Figure:
     """Permutation importance of the most important features.
 
-    How much the loss rises when a feature's values are permuted among the rows (Breiman 2001).
+    The importance is the increase of the loss when a feature's values are permuted (Breiman 2001).
     """
     ranked = sorted(values.items(), key=lambda item: -item[1])[:MOST_FEATURES]
     figure = Figure(figsize=(WIDE, 0.5 + 0.2 * len(ranked)))
@@ -201,7 +201,7 @@ def drift(periods: Sequence[PeriodRow]) -> Figure:
 
 @chart
 def slices_by_period(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
-    """Bias of each slice and period as a share of the limit; crosses have their whole interval above it."""
+    """Bias of each slice and period as a share of the limit; crosses: the whole interval is above it."""
     cells, limit = {}, contract.monitoring.max_bias
     for at, period in enumerate(periods):
         for one in period.slices:
@@ -216,11 +216,11 @@ def slices_by_period(periods: Sequence[PeriodRow], contract: Contract) -> Figure
 def _cells(
     cells: Mapping[tuple[int, str], tuple[float, bool]], names: Sequence[str], periods: Sequence[PeriodRow]
 ) -> Figure:
-    """A cell for each period (by position) and name: its share of the limit, and whether it is crossed."""
+    """Draw a heat map of shares of a limit by period (position) and name; cells above it are crossed."""
     names = names[:MOST_ROWS]
     figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(names)))
     axes = figure.subplots()
-    shown = {(at, names.index(name)): found for (at, name), found in cells.items() if name in names}
+    shown = {(at, names.index(name)): cell for (at, name), cell in cells.items() if name in names}
     crossed = [place for place, (_, crossed) in shown.items() if crossed]
     colours = [
         (RED if crossed else BLUE, 0.05 + 0.4 * float(np.nan_to_num(min(share, 2.0))))
@@ -273,7 +273,7 @@ def performance(monitored: MonitoringSection, shown: tuple[str, str, str], contr
 
 @chart
 def estimates(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
-    """Metrics of each period estimated before its labels arrived, and measured with them.
+    """Metrics of each period, estimated before its labels arrived and measured with them.
 
     The estimates are expectations under the calibrated predictions.
     """
@@ -299,7 +299,7 @@ def estimates(periods: Sequence[PeriodRow], contract: Contract) -> Figure:
 
 @chart
 def causes(rows: Sequence[CauseRow]) -> Figure:
-    """Daily values behind an alarm: the days before, the band that holds nine in ten of them, the period."""
+    """Daily values behind an alarm: the reference days, the band with 90% of them, and the period."""
     figure = Figure(figsize=(WIDE, 1.9))
     for axes, cause in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
         if cause.first is None:
@@ -338,7 +338,7 @@ def policies(section: PoliciesSection, contract: Contract) -> Figure:
 def _dots(
     axes: Axes, name: str, numbers: Sequence[Estimate], colours: Sequence[str], *, labels: bool = False
 ) -> None:
-    """Values with their intervals, a row each."""
+    """Draw values with their intervals, one per row."""
     rows, values = range(len(numbers)), [number.value for number in numbers]
     low, high = ([getattr(number, end) for number in numbers] for end in ("low", "high"))
     axes.hlines(rows, low, high, colors=colours, linewidth=2.4, alpha=0.45)
@@ -354,7 +354,7 @@ def _dots(
 def _upright(
     axes: Any, mine: Sequence[tuple[date, Estimate]], colour: str, marker: str, label: str = ""
 ) -> None:
-    """Values with their intervals by time."""
+    """Draw values with their intervals over time."""
     days, numbers = [at for at, _ in mine], [number for _, number in mine]
     style: dict[str, Any] = {"color": colour, "marker": marker, "label": label}
     axes.plot(days, [number.value for number in numbers], linewidth=0.8, **style)
@@ -376,8 +376,8 @@ def _names(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _title(name: str, contract: Contract) -> str:
-    money = f", {contract.costs.currency}" if name == "cost_per_1000" else ""
-    return fmt.metric_title(name) + money
+    unit = f", {contract.costs.currency}" if name == "cost_per_1000" else ""
+    return fmt.metric_title(name) + unit
 
 
 def _middle(start: date, end: date) -> date:

@@ -1,4 +1,4 @@
-"""Templates filled with a contract, a run's results and the sentences about them."""
+"""Render the report's Jinja templates with a contract and a run's results."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 def render(template: str, contract: Contract, results: Results, **more: Any) -> str:
-    """Fill a template."""
+    """Render a template; `more` adds variables."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=select_autoescape(["html.j2"]),
@@ -36,5 +36,5 @@ def render(template: str, contract: Contract, results: Results, **more: Any) -> 
 
 
 def _cell(value: object) -> str:
-    """Text that stays inside its cell of a Markdown table."""
+    """Escape text for a cell of a Markdown table."""
     return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

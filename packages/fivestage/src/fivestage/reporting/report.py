@@ -1,4 +1,4 @@
-"""What a project's runs report: what each stage found, as a page, a model card and a table."""
+"""Report of a project's runs: the results of each stage as HTML page, model card and terminal summary."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,16 +38,16 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
 
 @dataclass(frozen=True)
 class Report:
-    """What the runs of a project report."""
+    """The reports of a project: where they are written and from which results."""
 
     problem: Problem
-    results: Path = RESULTS  # the folder in which each stage leaves what it found
-    page: Path = REPORTS / "index.html"  # the HTML page; the model card lies beside it
-    notices: Path = REPORTS / "notices"  # what CI makes issues and pull requests of
+    results: Path = RESULTS  # folder in which each stage saves its results
+    page: Path = REPORTS / "index.html"  # HTML page; the model card is next to it
+    notices: Path = REPORTS / "notices"  # notices from which CI opens issues and pull requests
 
     @property
     def question(self) -> str:
-        """The question that the model answers, and by which rule a decision follows from the answer."""
+        """The question that the model answers, and the rule that turns the answer into a decision."""
         return f"{self.problem.contract.title} {task_display.rule(self.problem.contract)}"
 
     def save_data(
@@ -58,18 +58,18 @@ class Report:
         windows: TemporalSplit,
         probes: Sequence[Probe],
     ) -> None:
-        """Keep what stages 1 and 2 found.
+        """Save the results of stages 1 and 2.
 
         Args:
-            rows: the decisions kept, by `decision_at` in epoch seconds, with their labels.
-            event_tables: the events.
-            ingested: what was read and quarantined.
-            windows: of `rows`.
-            probes: of leakage.
+            rows: The accepted decisions with their labels, sorted by `decision_at` (epoch seconds).
+            event_tables: The events.
+            ingested: Counts of rows read and quarantined.
+            windows: The temporal split of `rows`.
+            probes: Results of the leakage probes.
         """
         save(ProblemSection(self.problem.contract.digest), self.results)
-        found = sections.data_section(self.problem, rows, event_tables, ingested, windows, probes)
-        save(found, self.results)
+        section = sections.data_section(self.problem, rows, event_tables, ingested, windows, probes)
+        save(section, self.results)
 
     def save_evaluation(
         self,
@@ -79,14 +79,14 @@ class Report:
         gates: Sequence[Gate],
         found: VersionEvaluation,
     ) -> str:
-        """Keep what stage 3 found: a version, its gates, and how it does on the test window.
+        """Save the results of stage 3: a version, its gates and its scores on the test window.
 
         Args:
-            version: in the registry.
-            artifact: the version's.
-            selection: baselines and candidates on the validation folds.
-            gates: of promotion.
-            found: the version on the test window.
+            version: The registered version.
+            artifact: The version's artifact.
+            selection: Results of baselines and candidates on the validation folds.
+            gates: Results of the promotion gates.
+            found: Evaluation of the version on the test window.
 
         Returns:
             The version's model card, in Markdown.
@@ -97,31 +97,31 @@ class Report:
         return card_text(contract, load(self.results))
 
     def save_policies(self, comparison: Comparison) -> str:
-        """Keep a backtest of retraining policies.
+        """Save a backtest of retraining policies.
 
         Args:
-            comparison: the backtest's.
+            comparison: The backtest's result.
 
         Returns:
-            The finding in a sentence.
+            A sentence that states the result.
         """
-        found = sections.policies_section(comparison)
-        save(found, self.results)
-        return sentences.policies(self.problem.contract, found)
+        section = sections.policies_section(comparison)
+        save(section, self.results)
+        return sentences.policies(self.problem.contract, section)
 
     def save_periods(
         self,
         monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]",
         page_of: Callable[[int], Path],
     ) -> str:
-        """Leave a notice of the periods that one run has monitored, and describe them for the terminal.
+        """Write a notice about the periods monitored in one run, and describe them for the terminal.
 
         Args:
-            monitored: each period with the policy's decision after it, oldest first; at least one.
-            page_of: the drift report of the period that starts at a moment (epoch seconds).
+            monitored: Each period with the policy's decision after it, oldest first; at least one.
+            page_of: Returns the drift report's path for a period's start (epoch seconds).
 
         Returns:
-            Lines: how each period went, what was found, what to do, and where the notice is.
+            Lines with each period's performance, findings and advice, and the notice's path.
         """
         path = period_notice(self.problem.contract, monitored).write(self.notices / "monitoring.md")
         lines = [
@@ -130,13 +130,13 @@ class Report:
         return "\n".join([*lines, f"{path} has the summary."])
 
     def save_retraining(self, result: TrainingResult) -> str:
-        """Leave a notice of a champion/challenger evaluation, and describe it for the terminal.
+        """Write a notice about a champion/challenger evaluation, and describe it for the terminal.
 
         Args:
-            result: the challenger, its gates, and whether it is the champion now.
+            result: The challenger, its gates, and whether it is now the champion.
 
         Returns:
-            Lines: each gate, what became of the version, and where the notice is.
+            Lines with each gate, the outcome for the version, and the notice's path.
         """
         path = evaluation_notice(self.problem.contract, result).write(self.notices / "retraining.md")
         return f"{result.text}\n{path} has the summary."
@@ -144,32 +144,35 @@ class Report:
     def documents(
         self, version: Version, artifact: Artifact, selection: Selection, gates: Sequence[Gate]
     ) -> dict[str, str]:
-        """Describe a version, by its evaluation where that is the last one.
+        """Return the documents of a version, with its evaluation if it was the last one evaluated.
 
         Args:
-            version: in the registry.
-            artifact: the version's.
-            selection: baselines and candidates on the validation folds.
-            gates: of promotion.
+            version: The registered version.
+            artifact: The version's artifact.
+            selection: Results of baselines and candidates on the validation folds.
+            gates: Results of the promotion gates.
 
         Returns:
-            By file name, the model card and the page of decisions, in Markdown.
+            Model card and decision record in Markdown, by file name.
         """
-        contract, found = self.problem.contract, load(self.results)
-        if found.model is None or found.model.digest != version.digest:
+        contract, results = self.problem.contract, load(self.results)
+        if results.model is None or results.model.digest != version.digest:
             trained = sections.model_section(contract, version, artifact, selection.leaderboard, gates)
-            found = replace(found, model=trained)
-        return {"model_card.md": card_text(contract, found), "decisions.md": decisions_text(contract, found)}
+            results = replace(results, model=trained)
+        return {
+            "model_card.md": card_text(contract, results),
+            "decisions.md": decisions_text(contract, results),
+        }
 
     def write(self, seconds: dict[str, float] | None = None, *, cached: bool = False) -> str:
-        """Write the page, and the model card once there is a model.
+        """Write the page, and the model card if there is a model.
 
         Args:
-            seconds: how long each stage of this run took; None: of the run before.
-            cached: whether the data came from ZenML's cache.
+            seconds: Duration of each stage of this run; None keeps the previous run's.
+            cached: Whether the data came from ZenML's cache.
 
         Returns:
-            The table by stage, for the terminal.
+            The summary by stage, for the terminal.
         """
         from fivestage.reporting.html_page import write_page
         from fivestage.reporting.terminal_summary import summary
@@ -185,8 +188,8 @@ class Report:
             *([ReportLink("The service", command="make serve")] if before.serving else []),
         )
         save(RunSection(seconds, links, cached), self.results)
-        contract, found = self.problem.contract, load(self.results)
-        if found.model:
-            write_text(card, card_text(contract, found))
-        write_page(contract, found, self.page)
-        return summary(contract, found, self.page)
+        contract, results = self.problem.contract, load(self.results)
+        if results.model:
+            write_text(card, card_text(contract, results))
+        write_page(contract, results, self.page)
+        return summary(contract, results, self.page)

@@ -1,4 +1,4 @@
-"""What each stage reports: typed records, saved as one JSON file per stage under var/results."""
+"""Typed records of each stage's results, saved as one JSON file per stage under var/results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ S = TypeVar("S", bound="Section")
 
 
 class Section:
-    """What one stage saves: `DataSection` in data.json, and so on."""
+    """Base class of a stage's results, saved as JSON: `DataSection` in data.json, and so on."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval."""
+    """A number with its interval."""
 
     value: float
     low: float = NAN  # the interval's lower end; NaN where there is none
@@ -34,30 +34,30 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ProblemSection(Section):
-    """Which contract the run was made for."""
+    """The contract of the run."""
 
-    digest: str  # of the contract
+    digest: str  # SHA-256 of the contract
 
 
 @dataclass(frozen=True)
 class WeeklyLabel:
-    """The label in seven days."""
+    """The label in a week."""
 
     start: date  # the first day
-    rate: float  # the label's mean; of 0 and 1, the rate
+    rate: float  # the label's mean, which is the rate of a binary label
     rows: int
-    shares: dict[str, float] = field(default_factory=dict)  # of several classes, each one's share
+    shares: dict[str, float] = field(default_factory=dict)  # each class's share; multiclass only
 
 
 @dataclass(frozen=True)
 class WindowRow:
-    """A window of the temporal split; folds lie inside of `train`."""
+    """A window of the temporal split; folds lie inside `train`."""
 
-    # what the window is for; `holdout` is the one of the champion/challenger evaluation
+    # purpose of the window; `holdout` is for the champion/challenger evaluation
     kind: Literal["train", "fold", "holdout", "test"]
     start: date  # the first day
     end: date  # the day after the last one
-    rows: int  # how many decisions fall in it
+    rows: int  # number of decisions
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,19 @@ class DataSection(Section):
     """Stage 2, the data."""
 
     raw_rows: dict[str, int]  # rows read, by table
-    rows: int  # decisions kept
+    rows: int  # accepted decisions
     quarantined: dict[str, int]  # rows or values in quarantine, by reason
     events: dict[str, int]  # rows, by kind of event
     windows: tuple[WindowRow, ...]  # of the temporal split
     label_rate: tuple[WeeklyLabel, ...]  # the label by week
-    probes: tuple[Probe, ...]  # of leakage
+    probes: tuple[Probe, ...]  # leakage probes
     features: dict[str, tuple[str, ...]] = field(default_factory=dict)  # names of features, by set
-    cleaning: dict[str, int] = field(default_factory=dict)  # what cleaning counted, such as rows left out
+    cleaning: dict[str, int] = field(default_factory=dict)  # counts of cleaning steps, such as rows left out
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """A model on some of the feature sets."""
+    """A model trained on some of the feature sets."""
 
     features: str  # the sets, such as "calendar + history"
     metrics: dict[str, Estimate]  # on the test window, by name
@@ -85,7 +85,7 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class Slice:
-    """Metrics of the rows where a column has a value."""
+    """Metrics of the rows in which a column has a given value."""
 
     column: str
     value: str
@@ -99,16 +99,16 @@ class CalibrationPoint:
 
     predicted: float  # the mean prediction
     observed: float  # the mean outcome
-    rows: int  # how many the bin holds
-    of: str = ""  # the class, where there are several
+    rows: int  # rows in the bin
+    of: str = ""  # the class; multiclass only
 
 
 @dataclass(frozen=True)
 class CostPoint:
-    """What another decision rule would have cost."""
+    """The cost of an alternative decision rule."""
 
-    threshold: float  # of the probability; of regression, how far the planned value is shifted
-    cost_per_1000: float  # money per 1,000 decisions
+    threshold: float  # probability threshold; for regression, the shift of the planned value
+    cost_per_1000: float  # currency units per 1,000 decisions
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ class ModelSection(Section):
     """Stage 3, the model."""
 
     version: str  # in the registry
-    digest: str  # of the artifact
+    digest: str  # SHA-256 of the artifact
     promoted: bool  # whether every gate passed
     candidates: tuple[LeaderboardRow, ...]  # baselines and candidates on the validation folds
     test: dict[str, Estimate]  # metrics on the frozen test window, by name; empty before the evaluation
-    threshold: float  # where the version's own rule stands on the cost curve
-    gates: tuple[Gate, ...]  # of promotion
-    lineage: dict[str, str]  # what the version was built from: data, contract, lock, commit, ...
-    ablation: tuple[AblationRow, ...] = ()  # more and more of the feature sets
+    threshold: float  # the version's own rule on the cost curve
+    gates: tuple[Gate, ...]  # promotion gates
+    lineage: dict[str, str]  # inputs of the training: data, contract, lock, commit, ...
+    ablation: tuple[AblationRow, ...] = ()  # feature sets added one by one
     slices: tuple[Slice, ...] = ()  # of the test window
     calibration: tuple[CalibrationPoint, ...] = ()  # the reliability diagram on the test window
     cost_curve: tuple[CostPoint, ...] = ()  # other decision rules on the test window
@@ -134,20 +134,20 @@ class ModelSection(Section):
 class ParityRow:
     """The service's answers compared with offline evaluation."""
 
-    rows: int  # how many were compared
-    largest_difference: float  # between two predictions of one row
+    rows: int  # number of rows compared
+    largest_difference: float  # between the two predictions of a row
 
 
 @dataclass(frozen=True)
 class ServingSection(Section):
     """Stage 4, the service."""
 
-    version: str  # that serves at the end
-    url: str  # of the service
-    parity: ParityRow  # its answers compared with offline ones
-    requests: int  # how many were sent
-    failed: int  # how many of them failed
-    at_switch: int  # how many of them were sent while a new version took over
+    version: str  # the version served at the end
+    url: str  # address of the service
+    parity: ParityRow  # comparison with offline predictions
+    requests: int  # number sent
+    failed: int  # number of failed requests
+    at_switch: int  # requests sent during the switch to a new version
     rows: int  # predictions
     p50_ms: float  # median latency of one-row requests, sent one after another
     p99_ms: float  # their 99th percentile
@@ -160,8 +160,8 @@ class ColumnDriftRow:
 
     column: str  # a feature
     score: float  # how far it moved
-    limit: float  # what the score may be
-    sentence: str  # the finding in words
+    limit: float  # maximum score without drift
+    sentence: str  # description of the finding
 
     @property
     def drifted(self) -> bool:
@@ -174,12 +174,12 @@ class CauseRow:
 
     kind: str  # such as "input shift"
     subject: str  # what is affected, such as a column
-    sentence: str  # the finding in words
-    what: str = ""  # the daily values are
+    sentence: str  # description of the finding
+    what: str = ""  # meaning of the daily values
     first: date | None = None  # the first day of the series; None without one
     usual: tuple[float, ...] = ()  # daily values of the reference
-    now: tuple[float, ...] = ()  # daily values of the period, which follow them
-    low: float = 0.0  # of the usual values nine in ten lie above this and below `high`
+    now: tuple[float, ...] = ()  # daily values of the period, after the reference
+    low: float = 0.0  # 90% of the usual values lie between `low` and `high`
     high: float = 0.0  # see `low`
 
     @property
@@ -193,16 +193,16 @@ class PeriodRow:
 
     start: date  # the first day
     end: date  # the day after the last one
-    version: str  # that served, or several
+    version: str  # version or versions that served
     rows: int  # predictions
-    label_share: float  # of the rows, the share whose outcome has arrived
+    label_share: float  # share of the rows whose outcome has arrived
     metrics: dict[str, Estimate]  # measured with the labels, by name
     drift: tuple[ColumnDriftRow, ...]  # of each column
-    bad: bool  # whether the performance is outside of its limits
-    verdict: str  # the performance and the policy's decision in words
+    bad: bool  # whether the performance violates its limits
+    verdict: str  # description of the performance and the policy's decision
     estimated_cost: float = NAN  # per 1,000 decisions, from the predictions alone
     drift_report: str = ""  # an HTML file, relative to the page
-    causes: tuple[CauseRow, ...] = ()  # of the alarms, the gravest first
+    causes: tuple[CauseRow, ...] = ()  # root causes of the alarms, the most severe first
     # metrics estimated before any label arrived, by name
     estimated: dict[str, Estimate] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()  # of the period
@@ -210,19 +210,19 @@ class PeriodRow:
 
     @property
     def broken(self) -> bool:
-        """Whether the data are broken, which blocks a training."""
+        """Whether the data are broken, which blocks training."""
         return any(cause.kind == "data broken" for cause in self.causes)
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """One retraining, and the evaluation of what came out of it."""
+    """A retraining and the evaluation of its challenger."""
 
     at: date  # the day
-    reason: str  # why the policy asked for it
+    reason: str  # the policy's reason
     version: str  # the challenger
     promoted: bool  # whether it became the champion
-    gates: tuple[Gate, ...]  # of its evaluation
+    gates: tuple[Gate, ...]  # gates of its evaluation
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class VersionChange:
 
 @dataclass(frozen=True)
 class MonitoringSection(Section):
-    """Stage 5, monitoring: what each period was like, and what followed."""
+    """Stage 5, monitoring: the periods, the retrainings and the served versions."""
 
     periods: tuple[PeriodRow, ...]
     retrainings: tuple[Retraining, ...]
@@ -244,13 +244,13 @@ class MonitoringSection(Section):
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """What a retraining policy cost, and saved against never retraining."""
+    """Cost of a retraining policy, and its savings against never retraining."""
 
     name: str  # of the policy
-    trainings: float  # mean of the backtest's phases, as all else
+    trainings: float  # number; like all fields, a mean over the backtest's phases
     promoted: float  # challengers that became the champion
-    decisions_cost: float  # money, of all decisions
-    training_cost: float  # money, of all trainings
+    decisions_cost: float  # currency units, for all decisions
+    training_cost: float  # currency units, for all trainings
     saved: Estimate  # per 1,000 decisions, after the cost of training
     by_day: tuple[float, ...]  # cumulative savings at the end of each day
 
@@ -261,13 +261,13 @@ class PoliciesSection(Section):
 
     start: date  # the first day
     end: date  # the day after the last one
-    decisions: int  # how many fall in between
+    decisions: int  # number of decisions in between
     years: tuple[PolicyRow, ...]
 
 
 @dataclass(frozen=True)
 class ReportLink:
-    """Something to open: a path relative to the report, or a command."""
+    """A link in the report: a path relative to the page, or a command."""
 
     title: str
     path: str = ""
@@ -280,7 +280,7 @@ class RunSection(Section):
 
     seconds: dict[str, float]  # by stage, in order
     links: tuple[ReportLink, ...] = ()  # what to open next
-    cached: bool = False  # whether ZenML's cache held the data, so that the times say little
+    cached: bool = False  # whether the data came from ZenML's cache, so that the durations mean little
 
 
 @dataclass(frozen=True)
@@ -299,29 +299,29 @@ class Results:
 def estimates(
     scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
 ) -> dict[str, Estimate]:
-    """Join metrics and their intervals."""
+    """Combine metrics with their intervals."""
     return {name: Estimate(value, *intervals.get(name, ())) for name, value in scores.items()}
 
 
 def save(section: Section, folder: Path) -> Path:
-    """Write a stage's results, completely or not at all.
+    """Write a stage's results atomically.
 
     Args:
-        section: the results.
-        folder: made where it does not exist.
+        section: The results.
+        folder: The folder, created if necessary.
 
     Returns:
         The file.
 
     Raises:
-        UserError: if the folder cannot be written.
+        UserError: If the folder cannot be written.
     """
     content = TypeAdapter(type(section)).dump_json(section, indent=2)
     return write_whole(_path(type(section), folder), lambda scratch: scratch.write_bytes(content))
 
 
 def load(folder: Path) -> Results:
-    """Read what the stages have saved so far."""
+    """Read the results that the stages have saved so far."""
     return Results(
         problem=_read(ProblemSection, folder),
         data=_read(DataSection, folder),
@@ -334,11 +334,11 @@ def load(folder: Path) -> Results:
 
 
 def forget(section: type[Section], folder: Path) -> None:
-    """Remove what a stage saved in an earlier run.
+    """Delete the results that a stage saved in an earlier run.
 
     Args:
-        section: the stage's class.
-        folder: that `save` has written to.
+        section: The class of the stage's results.
+        folder: The folder passed to `save`.
     """
     _path(section, folder).unlink(missing_ok=True)
 
@@ -350,7 +350,9 @@ def _read(section: type[S], folder: Path) -> S | None:
     try:
         return TypeAdapter(section).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise UserError(f"{path} cannot be read as results. Delete it and run its stage again.") from error
+        raise UserError(
+            f"{path} does not contain valid results. Delete it and run its stage again."
+        ) from error
 
 
 def _path(section: type[Section], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The notices of monitored periods and of a champion/challenger evaluation."""
+"""Notices about monitored periods and about champion/challenger evaluations."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # Evidently takes seconds to import
 def period_notice(
     contract: Contract, monitored: "Sequence[tuple[MonitoredPeriod, RetrainingDecision]]"
 ) -> Notice:
-    """Report the periods that one run has monitored; the latest decides whether a person has to look."""
+    """Create a notice about monitored periods; the latest decides whether it needs attention."""
     (latest, verdict), *_ = newest = list(reversed(monitored))
     acts = verdict.retrain or bool(verdict.promote)
-    serious = any(cause.kind != "input shift" for cause in latest.causes)  # inputs drift with every season
+    serious = any(cause.kind != "input shift" for cause in latest.causes)  # seasonal input drift is normal
     body = render("period_notice.md.j2", contract, Results(), periods=newest, estimates=estimates)
     return Notice(
         "monitoring",
@@ -33,7 +33,7 @@ def period_notice(
 
 
 def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
-    """Report a champion/challenger evaluation; a person has to look if a gate failed."""
+    """Create a notice about a champion/challenger evaluation; it needs attention if a gate failed."""
     flags = {
         "passed": result.passed,
         "promoted": result.promoted,
@@ -49,7 +49,7 @@ def evaluation_notice(contract: Contract, result: TrainingResult) -> Notice:
 
 
 def period_lines(monitored: "MonitoredPeriod", verdict: RetrainingDecision, page: Path) -> Iterator[str]:
-    """Describe a period for the terminal: how it went, what was found, and what to do."""
+    """Describe a period for the terminal: performance, findings and advice."""
     performance = monitored.performance
     yield f"From {day_of(monitored.start)} to {day_of(monitored.end)}: {performance.sentence}."
     yield from (f"  {cause.kind}: {cause.sentence}" for cause in monitored.causes)

@@ -1,4 +1,4 @@
-"""What the stages return, as the sections that the report is made from."""
+"""Convert the results of the stages to the sections of the report."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -56,9 +56,9 @@ def data_section(
     split: TemporalSplit,
     probes: Sequence[Probe],
 ) -> DataSection:
-    """Describe the data that a run read, kept, quarantined and split."""
-    decided = rows["decision_at"]
-    first, last = int(decided.iloc[0]), int(decided.iloc[-1])
+    """Describe the data that a run read, accepted, quarantined and split."""
+    decided_at = rows["decision_at"]
+    first, last = int(decided_at.iloc[0]), int(decided_at.iloc[-1])
     return DataSection(
         raw_rows=ingested.raw_rows,
         rows=len(rows),
@@ -76,7 +76,7 @@ def data_section(
         label_rate=weekly_label(rows, problem.contract),
         probes=tuple(probes),
         features=names_by_set(problem.features, rows, tables.reference),
-        cleaning={what: int(many) for what, many in ingested.quality.items() if many and many % 1 == 0},
+        cleaning={name: int(value) for name, value in ingested.quality.items() if value and value % 1 == 0},
     )
 
 
@@ -101,14 +101,14 @@ def model_section(
 
 
 def evaluated(section: ModelSection, contract: Contract, found: VersionEvaluation) -> ModelSection:
-    """Add what the test window shows of a version."""
+    """Add the evaluation on the test window to the section of a version."""
     shown, evaluation = shown_of(contract), found.evaluation
     return replace(
         section,
         test=estimates(evaluation.scored.scores, evaluation.scored.intervals),
-        ablation=tuple(AblationRow(sets, _some(scored, shown.sets)) for sets, scored in found.ablation),
+        ablation=tuple(AblationRow(sets, _selected(scored, shown.sets)) for sets, scored in found.ablation),
         slices=tuple(
-            Slice(column, value, int(scored.scores["rows"]), _some(scored, shown.slices))
+            Slice(column, value, int(scored.scores["rows"]), _selected(scored, shown.slices))
             for column, values in evaluation.slices.items()
             for value, scored in values.items()
         ),
@@ -122,12 +122,12 @@ def period_row(monitored: "MonitoredPeriod", verdict: RetrainingDecision, drift_
     """Describe a monitored period.
 
     Args:
-        monitored: the period.
-        verdict: the policy's decision after it.
-        drift_report: its drift report, relative to the page.
+        monitored: The period.
+        verdict: The policy's decision after it.
+        drift_report: Path of its drift report, relative to the page.
 
     Returns:
-        The row; a column's drift score is the exceedance ratio, and its limit is one.
+        The row; a column's drift score is its exceedance ratio, with a limit of one.
     """
     performance = monitored.performance
     scored, expected = performance.scored, performance.expected
@@ -189,10 +189,10 @@ def policies_section(comparison: Comparison) -> PoliciesSection:
 
 
 def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, ...]:
-    """The label's mean by week from the first decision on, and of several classes their shares."""
-    decided, label = rows["decision_at"], rows[contract.label.name]
-    first = int(decided.iloc[0])
-    week = (decided - first) // WEEK
+    """Return the label's mean by week from the first decision on, and each class's share if multiclass."""
+    decided_at, label = rows["decision_at"], rows[contract.label.name]
+    first = int(decided_at.iloc[0])
+    week = (decided_at - first) // WEEK
     shares: dict[Any, Any] = {}
     if isinstance(contract, MulticlassContract):
         names = label.map(dict(enumerate(contract.label.classes)))
@@ -203,5 +203,5 @@ def weekly_label(rows: pd.DataFrame, contract: Contract) -> tuple[WeeklyLabel, .
     )
 
 
-def _some(scored: Scored, names: Sequence[str]) -> dict[str, Estimate]:
+def _selected(scored: Scored, names: Sequence[str]) -> dict[str, Estimate]:
     return {name: Estimate(scored.scores[name], *scored.intervals[name]) for name in names}

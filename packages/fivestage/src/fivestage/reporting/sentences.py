@@ -1,4 +1,4 @@
-"""The sentences that page, model card, terminal summary and notices share."""
+"""Sentences shared by the page, the model card, the terminal summary and the notices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Stage:
     """One of the five stages of a project."""
 
     name: str  # as in `Results`
-    title: str  # as people read it
-    question: str  # what the stage answers
-    places: tuple[str, ...]  # paths of the project where the answer is in the code
+    title: str  # displayed
+    question: str  # answered by the stage
+    places: tuple[str, ...]  # project paths of the code behind the answer
 
 
 STAGES = (
@@ -72,24 +72,24 @@ STAGES = (
 
 
 def refused(results: Results) -> bool:
-    """Whether a gate refused the model of the last run."""
+    """Return whether a gate refused the model of the last run."""
     return results.model is not None and not all(gate.passed for gate in results.model.gates)
 
 
 def refusal_advice(results: Results) -> str:
-    """What to do where a gate refused the model of the last run; empty where none did."""
+    """Say what to do if a gate refused the model of the last run; empty otherwise."""
     return ADVICE if refused(results) else ""
 
 
 def not_run(results: Results, stage: str) -> str:
-    """Why a stage has no results."""
+    """Explain why a stage has no results."""
     if results.model and refused(results) and stage in ("serving", "monitoring"):
-        return f"Not run, as version {results.model.version} was refused."
+        return f"Not run, because version {results.model.version} was refused."
     return NOT_RUN
 
 
 def problem(contract: Contract) -> str:
-    """Who decides what, and what the model predicts for it."""
+    """Say who decides what, and what the model predicts."""
     decision = contract.decision
     return (
         f"{fmt.capital(decision.who)}: {decision.what}. The model predicts {task_display.predicts(contract)}."
@@ -103,7 +103,7 @@ def decision_time(contract: Contract) -> str:
 
 
 def data(contract: Contract, result: DataSection) -> str:
-    """How the future is kept out of the features, and what was kept and quarantined."""
+    """Say how leakage is prevented, and how many rows were accepted and quarantined."""
     bad = sum(result.quarantined.values())
     return (
         f"Features use only what was known {decision_time(contract)}; "
@@ -114,7 +114,7 @@ def data(contract: Contract, result: DataSection) -> str:
 
 
 def model(contract: Contract, result: ModelSection) -> str:
-    """Which candidate was selected, against which baseline, and whether it was promoted."""
+    """Say which candidate was selected, how the best baseline compares, and whether it was promoted."""
     selected = ""
     chosen = next((one for one in result.candidates if one.chosen), None)
     if chosen is not None:
@@ -136,24 +136,27 @@ def _against_baseline(result: ModelSection, name: str) -> str:
     )
 
 
-def gates(of: tuple[Gate, ...]) -> str:
-    """How many gates passed, and the names of those that did not."""
-    failed = [fmt.spaced(gate.name) for gate in of if not gate.passed]
-    counted = passed(of, "gate")
+def gates(results: tuple[Gate, ...]) -> str:
+    """Say how many gates passed, and name those that failed."""
+    failed = [fmt.spaced(gate.name) for gate in results if not gate.passed]
+    counted = passed(results, "gate")
     return f"{counted}; failed: {', '.join(failed)}" if failed else counted
 
 
-def passed(of: Sequence[Gate | Probe], what: str) -> str:
-    """How many gates or probes passed, of those that could fail, and how many could not."""
-    able = [one for one in of if one.applicable]
-    counted = f"{sum(one.passed for one in able)} of {fmt.plural(len(able), what)} passed"
-    return f"{counted} ({len(of) - len(able)} not applicable)" if len(able) < len(of) else counted
+def passed(results: Sequence[Gate | Probe], noun: str) -> str:
+    """Say how many applicable gates or probes passed, and how many are not applicable."""
+    applicable = [result for result in results if result.applicable]
+    counted = f"{sum(result.passed for result in applicable)} of {fmt.plural(len(applicable), noun)} passed"
+    rest = len(results) - len(applicable)
+    return f"{counted} ({rest} not applicable)" if rest else counted
 
 
 def serving(result: ServingSection) -> str:
-    """Whether the service answers as the evaluated model did, and what failed."""
+    """Say whether the service answers as the evaluated model did, and how many requests failed."""
     failed = "none failed" if result.failed == 0 else f"{result.failed:,} failed"
-    switched = f" ({result.at_switch:,} of them while a new version took over)" if result.at_switch else ""
+    switched = (
+        f" ({result.at_switch:,} of them during the switch to a new version)" if result.at_switch else ""
+    )
     return (
         f"The service loads the artifact that was evaluated: for "
         f"{fmt.plural(result.parity.rows, 'raw row')} sent over HTTP, its answers differ from the offline "
@@ -163,7 +166,7 @@ def serving(result: ServingSection) -> str:
 
 
 def policy(contract: Contract) -> str:
-    """When the model is retrained."""
+    """Say when the model is retrained."""
     rules = contract.monitoring
     if rules.of_periods == 1:
         bad = "a bad period triggers"
@@ -178,14 +181,14 @@ def policy(contract: Contract) -> str:
 
 
 def advice(verdict: RetrainingDecision) -> str:
-    """What the policy's decision says to do."""
+    """Say what to do after the policy's decision."""
     if verdict.promote:
         return f"Promote version {verdict.promote}"
     return "Retrain" if verdict.retrain else "Keep the model"
 
 
 def monitoring(contract: Contract, result: MonitoringSection) -> str:
-    """What monitoring found, what followed, and by which rule."""
+    """Summarise the periods and retrainings, and state the retraining rule."""
     return f"{seen(result)} The rule: {policy(contract)}"
 
 
@@ -202,20 +205,20 @@ def seen(result: MonitoringSection) -> str:
 
 
 def policies(contract: Contract, result: PoliciesSection) -> str:
-    """Which retraining policy pays for its trainings, if any does."""
+    """Say which retraining policy saves most after the cost of training, if any saves significantly."""
     currency = contract.costs.currency
     trained = [one for one in result.years if one.trainings]
     window = f"From {fmt.day(result.start)} to {fmt.day(result.end)}, over {result.decisions:,} decisions"
     better = [one for one in trained if one.saved.low > 0]
     if not better:
         return (
-            f"{window}, no policy is shown to pay for its trainings: each interval of the savings against "
-            "never retraining includes zero or lies below it."
+            f"{window}, no policy saves significantly more than its training costs: each interval of the "
+            "savings against never retraining includes zero or lies below it."
         )
     best = max(better, key=lambda one: one.saved.value)
     total = fmt.money(best.saved.value * result.decisions / task_display.PER, currency)
     others = [one.name for one in trained if one.saved.low <= 0]
-    doubt = f" Not shown to pay: {', '.join(others)}." if others else ""
+    doubt = f" No significant savings: {', '.join(others)}." if others else ""
     saves = f"{fmt.estimate('cost_per_1000', best.saved)} {currency} per 1,000 decisions"
     return (
         f"{window}, retraining “{best.name}” saves most against never retraining: {saves}, {total} in total, "
@@ -223,16 +226,16 @@ def policies(contract: Contract, result: PoliciesSection) -> str:
     )
 
 
-def retrained(of: tuple[Retraining, ...]) -> str:
-    """How many retrainings there were, and how many were promoted."""
-    if not of:
+def retrained(retrainings: tuple[Retraining, ...]) -> str:
+    """Count the retrainings, and those whose version was promoted."""
+    if not retrainings:
         return "no retraining"
-    promoted = sum(one.promoted for one in of)
-    return f"{fmt.plural(len(of), 'retraining')}, {promoted} promoted"
+    promoted = sum(one.promoted for one in retrainings)
+    return f"{fmt.plural(len(retrainings), 'retraining')}, {promoted} promoted"
 
 
 def stale(contract: Contract, results: Results) -> str:
-    """A warning if the results belong to another contract."""
+    """Return a warning if the results belong to another contract."""
     if results.problem is None or results.problem.digest == contract.digest:
         return ""
     return "problem.yaml has changed since this run: the results below belong to the earlier contract."

@@ -1,4 +1,4 @@
-"""What page, model card and terminal summary show differently for each task."""
+"""Task-dependent parts of the page, the model card and the terminal summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # header and rows; the fi
 
 @dataclass(frozen=True)
 class ShownMetrics:
-    """Names of the metrics that each part of the report shows, the most important first."""
+    """Names of the metrics in each part of the report, the most important first."""
 
     sets: tuple[str, str, str]  # of the ablation over feature sets
     models: tuple[str, ...]  # of the leaderboard
@@ -48,12 +48,12 @@ REGRESSION = ShownMetrics(
 
 
 def shown_of(contract: Contract) -> ShownMetrics:
-    """The metrics that a contract's task is shown by."""
+    """Return the metrics to show for a contract's task."""
     return REGRESSION if isinstance(contract, RegressionContract) else CLASSIFICATION
 
 
 def predicts(contract: Contract) -> str:
-    """What the model predicts, to follow "The model predicts"."""
+    """Say what the model predicts, as the end of a sentence that starts "The model predicts"."""
     label = contract.label
     match contract:
         case MulticlassContract():
@@ -68,7 +68,7 @@ def predicts(contract: Contract) -> str:
 
 
 def rule(contract: Contract) -> str:
-    """How the costs turn a prediction into a decision, and why.
+    """Explain how the costs turn a prediction into a decision.
 
     Binary: act where p >= (act_negative - wait_negative) / (that + wait_positive - act_positive) (Elkan 2001,
     "The foundations of cost-sensitive learning"). Multiclass: the action of least expected cost.
@@ -101,7 +101,7 @@ def rule(contract: Contract) -> str:
 
 
 def short_rule(contract: Contract) -> tuple[str, str]:
-    """The decision rule as a figure, and a caption for it."""
+    """Return the decision rule in short, and its caption."""
     match contract:
         case BinaryContract():
             act = fmt.spaced(contract.decision.act)
@@ -116,7 +116,7 @@ def short_rule(contract: Contract) -> tuple[str, str]:
 
 
 def prices(contract: Contract) -> Table:
-    """What each outcome costs, by decision."""
+    """Return the cost of each decision by outcome."""
     match contract:
         case BinaryContract():
             label, costs = fmt.spaced(contract.label.name), contract.costs
@@ -130,7 +130,7 @@ def prices(contract: Contract) -> Table:
         case MulticlassContract():
             by_action = contract.costs.actions.items()
             return ("", *contract.label.classes), [
-                (fmt.spaced(name), *(fmt.compact(one) for one in of.values())) for name, of in by_action
+                (fmt.spaced(name), *map(fmt.compact, costs.values())) for name, costs in by_action
             ]
         case RegressionContract():
             unit = contract.label.unit
@@ -142,7 +142,7 @@ def prices(contract: Contract) -> Table:
 
 
 def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]]:
-    """What deciding without a model costs: the constant decisions, and the oracle that knows the outcome."""
+    """Return the cost per 1,000 decisions of constant decisions and of an oracle that knows the outcome."""
     match contract:
         case BinaryContract():
             truth = np.array([label_mean(data)])
@@ -157,20 +157,20 @@ def stakes(contract: Contract, data: DataSection) -> tuple[str, dict[str, float]
             }
         case _:
             return "", {}
-    money = cost_model_of(contract.costs)
-    ways = {way: money.price(truth, np.array([one])) for way, one in decisions.items()}
-    ways["know the outcome"] = money.oracle_cost(truth)
-    return where, {way: PER * float(cost[0]) for way, cost in ways.items()}
+    cost_model = cost_model_of(contract.costs)
+    costs = {name: cost_model.price(truth, np.array([decision])) for name, decision in decisions.items()}
+    costs["know the outcome"] = cost_model.oracle_cost(truth)
+    return where, {name: PER * float(cost[0]) for name, cost in costs.items()}
 
 
 def label_mean(data: DataSection) -> float:
-    """The label's mean over all weeks: of 0 and 1, the rate."""
+    """Return the label's mean over all weeks, which is the rate of a binary label."""
     rows = sum(week.rows for week in data.label_rate)
     return sum(week.rate * week.rows for week in data.label_rate) / rows if rows else NAN
 
 
 def class_shares(data: DataSection) -> dict[str, float]:
-    """Each class's share over all weeks."""
+    """Return each class's share over all weeks."""
     rows = sum(week.rows for week in data.label_rate)
     names = dict.fromkeys(name for week in data.label_rate for name in week.shares)
     return {
@@ -179,7 +179,7 @@ def class_shares(data: DataSection) -> dict[str, float]:
 
 
 def label_axis(contract: Contract) -> tuple[str, str]:
-    """The title of the label's plot, and its unit; shares have none."""
+    """Return the title of the label's plot and its unit, which is empty for shares."""
     match contract:
         case MulticlassContract():
             return "Share of each class by week", ""
@@ -189,25 +189,25 @@ def label_axis(contract: Contract) -> tuple[str, str]:
 
 
 def cost_curve_labels(contract: Contract) -> tuple[str, str]:
-    """The label of the cost curve's axis, and that of the mark at {at}, the version's own rule."""
+    """Return the labels of the cost curve's x axis and of the version's own rule at threshold {at}."""
     if isinstance(contract, RegressionContract):
         return f"shift of the planned value ({contract.label.unit})", "as decided:"
     return "threshold", "act from {at:.3f}:"
 
 
 def decides(contract: Contract, model: ModelSection) -> tuple[str, str]:
-    """How a version decides, as a name and a value."""
+    """Return how a version decides, as a name and a value."""
     if isinstance(contract, BinaryContract):
         return "acts from a probability of", fmt.decimal(model.threshold)
     return "decision rule", short_rule(contract)[1]
 
 
 def headline_metric(test: Mapping[str, Estimate], contract: Contract) -> str:
-    """The task's first metric, with its name."""
+    """Format the task's first metric, with its name."""
     name = shown_of(contract).summary[0]
     return f"{fmt.metric_title(name)} {shown_metric(test, name)}"
 
 
 def shown_metric(test: Mapping[str, Estimate], name: str) -> str:
-    """A metric of the test window; a dash before there is one."""
+    """Format a metric of the test window; a dash if it is missing."""
     return fmt.metric(name, test[name].value) if name in test else fmt.NONE

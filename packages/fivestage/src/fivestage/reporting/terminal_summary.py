@@ -1,4 +1,4 @@
-"""The table at the end of a run, for the terminal."""
+"""Summary table printed in the terminal at the end of a run."""
 
 from pathlib import Path
 from textwrap import wrap
@@ -21,18 +21,18 @@ _NAME, _TEXT, _PLACE = 14, 60, 22
 
 
 def summary(contract: Contract, results: Results, page: Path) -> str:
-    """Summarise a run by stage: decision, numbers, duration, and where to look."""
-    spent = results.run.seconds if results.run else {}
+    """Summarise a run by stage: decision, numbers, duration, and where to find the code."""
+    seconds = results.run.seconds if results.run else {}
     rows = [*wrap(contract.title, WIDTH), _row(["stage"], ["decision and numbers"], ["where to look"])]
     for number, stage in enumerate(STAGES, start=1):
-        took = [f"  {fmt.seconds(spent[stage.name])}"] if stage.name in spent else []
+        duration = [f"  {fmt.seconds(seconds[stage.name])}"] if stage.name in seconds else []
         text = [
             line for sentence in _sentences(stage.name, contract, results) for line in wrap(sentence, _TEXT)
         ]
-        rows.append(_row([f"{number} {stage.title}", *took], text, list(stage.places)))
+        rows.append(_row([f"{number} {stage.title}", *duration], text, list(stage.places)))
     links = results.run.links if results.run else ()
-    opened = [f"{link.title}: {page.parent / link.path if link.path else link.command}" for link in links]
-    rows.append("\n".join([f"Page: {page}", *opened]))
+    links_text = [f"{link.title}: {page.parent / link.path if link.path else link.command}" for link in links]
+    rows.append("\n".join([f"Page: {page}", *links_text]))
     return f"\n{'-' * WIDTH}\n".join(rows) + "\n"
 
 
