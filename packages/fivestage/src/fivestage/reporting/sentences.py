@@ -97,7 +97,7 @@ def problem(contract: Contract) -> str:
 
 
 def decision_time(contract: Contract) -> str:
-    """When the decision is taken, relative to the time column."""
+    """Say when the decision is taken, relative to the time column."""
     column, hours = fmt.spaced(contract.decision.time_column), contract.decision.hours_before
     return f"{fmt.compact(hours)} h before the {column}" if hours else f"at the time in “{column}”"
 
