@@ -82,7 +82,7 @@ def _train(
     if champion and champion.as_of > epoch_of(as_of):
         raise UserError(
             f"The champion is of {day_of(champion.as_of)}, later than {as_of}: it was trained on the rows "
-            "that would evaluate it. Name a later day with --as-of, or `make clean` to start from scratch."
+            "it would be evaluated on. Name a later day with --as-of, or `make clean` to start from scratch."
         )
     run = training(
         PROBLEM.digest(),

@@ -76,14 +76,14 @@ def compare(rows: pd.DataFrame, features: pd.DataFrame, data: str) -> Annotated[
 
 @step(enable_cache=False)
 def notify_teams(monitored: MonitoredPeriod, verdict: RetrainingDecision, folder: str) -> None:
-    """Notify the teams that have to act of what has started and what is over."""
+    """Notify the responsible teams of alerts that start or end."""
     alerts = alerts_of(monitored, verdict, PROBLEM.contract)
     for failure in notify(alerts, time.time(), Path(folder) / NOTIFIED):
         logger.warning(failure)
 
 
 def alerts_of(monitored: MonitoredPeriod, verdict: RetrainingDecision, contract: Contract) -> list[Alert]:
-    """Return what a team has to act on; an input shift without broken data is shown only on the page."""
+    """Return the alerts for the teams; an input shift without broken data appears only on the page."""
     period = f"{contract.title} From {day_of(monitored.start)} to {day_of(monitored.end)}"
     alerts: list[Alert] = []
     for cause in monitored.causes:

@@ -99,8 +99,8 @@ OVERLAYS = sorted(path.parent for path in (ROOT / "k8s" / "overlays").glob("*/ku
 
 
 def test_a_period_without_any_request_is_for_the_datas_owner() -> None:
-    nothing = Performance(Scored({"cost_per_1000": float("nan")}, {}), "nothing was asked")
-    lost = Cause("data broken", "whole rows", "whole rows: none was asked for")
+    nothing = Performance(Scored({"cost_per_1000": float("nan")}, {}), "no prediction was requested")
+    lost = Cause("data broken", "whole rows", "whole rows: none was requested")
     silent = MonitoredPeriod(0, 7 * DAY, (), nothing, 0, causes=(lost,))
     verdict = RetrainingDecision(retrain=False, reason="blocked")
     assert [one.team for one in alerts_of(silent, verdict, PROBLEM.contract)] == ["data"]

@@ -194,7 +194,7 @@ def test_a_check_of_a_column_that_there_is_not_names_it() -> None:
         frame(window(seed, first, days), contract, seed) for seed, first, days in ((10, 56, 7), (0, 0, 56))
     )
     report = Report([MaxValue(column="temperatur", tests=[lt(5)])])
-    with pytest.raises(UserError, match=r"checks.py asks for the column 'temperatur'.*'temperature'"):
+    with pytest.raises(UserError, match=r"checks.py uses the column 'temperatur'.*'temperature'"):
         run_checks(report, now, then, contract, 63 * DAY)
 
 

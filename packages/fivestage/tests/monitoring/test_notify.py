@@ -79,7 +79,7 @@ def test_an_alert_is_told_once_then_again_after_a_week_then_ends(webhook: Webhoo
 def test_what_nobody_took_is_tried_again(webhook: Webhook, tmp_path: Path) -> None:
     memory = tmp_path / "told.json"
     webhook.status = 503
-    assert notify([BROKEN], 0, memory) == ("The data team could not be told: Data broken: temp.",)
+    assert notify([BROKEN], 0, memory) == ("The data team could not be notified: Data broken: temp.",)
     webhook.status = 200
     assert notify([BROKEN], 60, memory) == ()
     assert webhook.titles() == ["Data broken: temp"]
@@ -111,6 +111,6 @@ def test_each_team_is_told_its_own(webhook: Webhook, tmp_path: Path, monkeypatch
 
 def test_an_address_that_is_none_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_DATA", "json://127.0.0.1/ secret-without-scheme")
-    with pytest.raises(UserError, match=r"^NOTIFY_DATA holds no Apprise URL at place 2") as raised:
+    with pytest.raises(UserError, match=r"^NOTIFY_DATA: URL 2 is no valid Apprise URL") as raised:
         notify([], 0, tmp_path / "told.json")
     assert "secret" not in str(raised.value)

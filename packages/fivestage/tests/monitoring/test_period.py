@@ -211,7 +211,7 @@ def test_rows_that_the_data_do_not_have_are_left_out_and_told(warehouse: Warehou
     many = monitored(warehouse, made_up(served, 20), artifacts)
     assert many.performance.rows == whole.performance.rows - 20
     (cause,) = [cause for cause in many.causes if cause.subject == "whole rows"]
-    assert f"20 of {len(served.log):,} rows asked for are not in the data" in cause.sentence
+    assert f"20 of {len(served.log):,} requested rows are not in the data" in cause.sentence
 
 
 def test_rows_that_the_data_lack_until_their_outcome_is_known_are_no_broken_data(

@@ -20,7 +20,7 @@ def test_an_input_that_came_in_another_unit_is_broken_data(contract: Contract) -
     number = next(name for name, column in contract.columns.items() if column.type == "number")
     (cause,) = skew(rows.assign(**{number: rows[number] * 2}), rows, same + 0.1, contract)
     assert (cause.kind, cause.subject) == ("data broken", number)
-    assert "100.0% of requests came with another value" in cause.sentence
+    assert "100.0% of requests had another value" in cause.sentence
 
 
 def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> None:
@@ -29,9 +29,7 @@ def test_a_gap_is_the_same_in_the_log_and_in_the_data(contract: Contract) -> Non
     came = gaps.assign(channel=gaps["channel"].astype(object).fillna(""))  # as the service reads its log
     assert skew(came, gaps, np.zeros(len(rows)), contract) == ()
     (cause,) = skew(came, rows, np.zeros(len(rows)), contract)
-    assert (
-        "20.0% of requests came with another value than the data have, such as nothing for" in cause.sentence
-    )
+    assert "20.0% of requests had another value than the data, such as nothing instead of" in cause.sentence
 
 
 def test_answers_of_another_past_are_broken_data(contract: Contract) -> None:

@@ -138,7 +138,7 @@ def test_a_training_is_a_run_with_its_data_and_a_run_for_each_candidate(version:
 def test_tags_are_words(version: Version) -> None:
     found = MlflowClient().get_model_version(version.name, version.version)
     assert found.tags["as_of"] == "2024-04-20"
-    assert "Answers raw rows" in str(found.description)
+    assert "Takes raw rows" in str(found.description)
 
 
 def test_what_is_beside_the_artifact_is_no_part_of_it(version: Version, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_version_whose_features_are_gone_is_opened_for_no_service(version: Ver
     assert REGISTRY.open(version.version, definitions)[0] == version
     later = replace(definitions, sets={"order": definitions.sets["order"]})
     with pytest.raises(
-        UserError, match=r"Version 1 of .* cannot be asked: .* no longer has feature set history"
+        UserError, match=r"Version 1 of .* cannot predict: .* no longer has feature set history"
     ):
         REGISTRY.open(version.version, later)
 
@@ -120,7 +120,7 @@ def test_another_artifact_in_its_place_is_refused(version: Version) -> None:
     manifest = folder / "manifest.json"
     kept = manifest.read_bytes()
     manifest.write_bytes(kept + b" ")
-    with pytest.raises(UserError, match="not what was registered as version 1"):
+    with pytest.raises(UserError, match="differs from what was registered as version 1"):
         REGISTRY.fetch(version.version)
     manifest.write_bytes(kept)
 
@@ -148,7 +148,7 @@ def test_what_waits_becomes_champion_when_somebody_approves(artifact: Artifact) 
         registry.approve("Ada")
     registry.await_approval(second)
     assert (registry.champion(), registry.waiting()) == (first, second)
-    with pytest.raises(UserError, match="Say who approves of version 2"):
+    with pytest.raises(UserError, match="Name who approves version 2"):
         registry.approve(" ")
     assert registry.approve("Ada") == second
     assert (registry.champion(), registry.waiting()) == (second, None)

@@ -1,4 +1,4 @@
-"""The application that run.py adds its commands to: stores are opened first, errors end as one sentence."""
+"""The command-line application of run.py: prepares each command and prints errors as one sentence."""
 
 import gc
 import inspect
@@ -21,11 +21,11 @@ from fivestage.common.settings import REPORTS, ROOT, VAR, ensure_writable, prepa
 from fivestage.features.problem import Problem
 
 INTERRUPTED = 130
-NEW_OBJECTS = 200_000  # between two searches for garbage: the libraries' million objects stay
-EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # that problem/ imported up to v0.2.0
+NEW_OBJECTS = 200_000  # between two garbage collections, as the libraries' million objects are never freed
+EARLIER_PACKAGES = ("core", "init", "report", "sizing")  # modules that problem/ imported up to v0.2.0
 TRACEBACK = "FIVESTAGE_TRACEBACK"  # an environment variable
 INSTALLED = {".venv", "site-packages", "packages"}  # folders whose code is not the project's own
-MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md says how to bring it up to date."
+MIGRATION = "problem/ is of v0.2.0 or earlier, and docs/how-to/upgrade.md explains how to update it."
 Command = Callable[..., None]
 
 
@@ -42,7 +42,7 @@ class Application:
         self.commands = typer.Typer(
             help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
         )
-        self.commands.callback()(lambda: None)  # commands have names even where there is one alone
+        self.commands.callback()(lambda: None)  # so that a single command keeps its name too
 
     def command(
         self, *, stores: bool = True, contract: bool = True, alone: bool = False
@@ -51,8 +51,8 @@ class Application:
 
         Args:
             stores: Whether ZenML and MLflow are opened first.
-            contract: Whether the contract is read first, so that what is wrong with it is said at once.
-            alone: Whether a second run is refused while one is at work.
+            contract: Whether the contract is read first, to report its errors early.
+            alone: Whether a second run is refused while one is running.
         """
 
         def register(function: Command) -> Command:
@@ -91,21 +91,23 @@ class Application:
         try:
             _ = self.problem.contract
         except UserError:
-            _ = self.problem.features  # cannot be imported where problem/ is of an earlier version
+            _ = self.problem.features  # raises ImportError first if problem/ is of an earlier version
             raise
 
     def main(self, arguments: list[str] | None = None) -> None:
         """Run a command and exit: with 1 after a `UserError`, which is printed as a sentence."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # so that SIGTERM ends a command as Ctrl-C does
         gc.set_threshold(NEW_OBJECTS)
         try:
             self.commands(arguments)
         finally:
-            gc.freeze()  # what ends with the process need not be searched for garbage, which takes seconds
+            gc.freeze()  # skips a last garbage collection, which takes seconds
 
 
 class Stopwatch:
-    """Prints progress, and keeps how long each stage took."""
+    """Prints progress and records how long each stage took."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -126,7 +128,7 @@ class Stopwatch:
 
 
 def _import_failure(error: ImportError | SyntaxError) -> str:
-    """Where the project's code could not be imported, and why; empty where it is not the project's."""
+    """Return where and why the project's code could not be imported; empty if the fault is elsewhere."""
     if isinstance(error, ModuleNotFoundError) and error.name in EARLIER_PACKAGES:
         return f"{error.name!r} is now in the library: {MIGRATION}"
     lines = [(Path(one.filename), one.lineno) for one in traceback.extract_tb(error.__traceback__)]
@@ -144,7 +146,7 @@ def _import_failure(error: ImportError | SyntaxError) -> str:
 
 
 def _interruptions() -> tuple[type[BaseException], ...]:
-    """Ctrl-C, also in the form that ZenML gives it, where ZenML has been imported."""
+    """Return the exceptions that Ctrl-C raises, including ZenML's if that has been imported."""
     zenml = sys.modules.get("zenml.exceptions")
     return (KeyboardInterrupt, *([zenml.RunInterruptedException] if zenml else []))
 

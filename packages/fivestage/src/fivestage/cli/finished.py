@@ -1,4 +1,4 @@
-"""What the last demo was made from: one of the same code, data and champion has nothing left to compute."""
+"""Record of the last finished demo, to skip another one with the same code, data and champion."""
 
 import json
 import time
@@ -17,15 +17,15 @@ from fivestage.registry.versions import ModelRegistry
 
 @dataclass(frozen=True)
 class FinishedDemo:
-    """The record of the last demo that has ended."""
+    """The record of the last finished demo."""
 
     made_from: str  # hashes of code and data as they are now
     name: str  # of the registered model
-    file: Path = DEMO / "finished.json"  # where the record is kept; it is missing where no demo has ended
+    file: Path = DEMO / "finished.json"  # the record's file; it does not exist before a demo has finished
 
     @classmethod
     def of(cls, problem: Problem) -> "FinishedDemo":
-        """The record of a problem's demo, as code and data are now.
+        """Return the record for a problem with the current code and data.
 
         Args:
             problem: The problem that the demo is of.
@@ -36,18 +36,18 @@ class FinishedDemo:
         return cls(project_digest() + problem.digest(), problem.contract.name)
 
     def remember(self) -> None:
-        """Keep what a demo that has just ended was made from, and the champion that it left."""
+        """Store the hashes and the champion of a demo that has just finished."""
         content = json.dumps({"from": self.made_from, "champion": self._champion(), "at": round(time.time())})
         write_text(self.file, content)
 
     def is_current(self, page: Path) -> bool:
-        """Whether another demo would come to the same; if so, say it.
+        """Return whether another demo would give the same results, and print that if so.
 
         Args:
             page: The report that the last demo wrote.
 
         Returns:
-            True where code, data and champion are those of the last demo, and its report is there.
+            True if code, data and champion are those of the last demo, and its report exists.
         """
         if not (self.file.exists() and page.exists()):
             return False
@@ -56,7 +56,7 @@ class FinishedDemo:
             return False
         typer.echo(
             f"Code, data and champion are those of the demo that ended at {iso(known['at'])}: nothing is "
-            f"computed again, and {page} has its results. To run it from scratch: make clean demo"
+            f"computed again; its results are in {page}. To run it from scratch: make clean demo"
         )
         return True
 

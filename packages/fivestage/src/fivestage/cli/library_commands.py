@@ -1,4 +1,4 @@
-"""Commands that need none of the project's pipelines: set-up, images, the registry, the running service."""
+"""Commands that need no pipelines: set-up, images, registry and service."""
 
 import inspect
 import os
@@ -19,10 +19,10 @@ EVIDENTLY_PORT = "8238"
 
 
 def project_application(problem: Problem, help_text: str) -> Application:
-    """The command line of a project, which has the library's commands.
+    """Create the application of a project, with the library's commands.
 
     Args:
-        problem: What the commands are about; its contract is checked before one runs.
+        problem: The project's problem; its contract is checked before a command runs.
         help_text: What `--help` says first.
 
     Returns:
@@ -39,17 +39,17 @@ def _add_set_up(app: Application) -> None:
     problem = app.problem
 
     def init(**words: str) -> None:
-        """Inspect a table and write problem/ for it, and what is generated from its contract."""
+        """Inspect a table, and write problem/ and the files generated from its contract."""
         from fivestage.capacity.size import size as write_size
         from fivestage.scaffold.command import start
 
         for line in start(words):
             typer.echo(line)
         write_size(problem.contract)
-        typer.echo("The manifests follow the contract; `make size` says how many replicas, and why.")
+        typer.echo("The manifests are sized from the contract; `make size` shows how many replicas, and why.")
         typer.echo("Look in problem/ for RECONSIDER, then: make demo")
 
-    init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads the options off it
+    init.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Typer builds the options from it
         [
             inspect.Parameter(
                 name,
@@ -64,14 +64,14 @@ def _add_set_up(app: Application) -> None:
 
     @app.command(stores=False)
     def alerts() -> None:
-        """Write the alert rules as the Prometheus Operator takes them."""
+        """Write the alert rules for the Prometheus Operator."""
         from fivestage.monitoring.alerts import write_operator_rules
 
         write_operator_rules()
 
     @app.command(stores=False)
     def size() -> None:
-        """Write replicas, requests and schedules of k8s/, from the contract and what was measured."""
+        """Write replicas, resource requests and schedules of k8s/, from the contract and measurements."""
         from fivestage.capacity.size import size as write_size
 
         typer.echo(write_size(problem.contract))
@@ -79,16 +79,16 @@ def _add_set_up(app: Application) -> None:
     @app.command()
     def ui(
         which: Annotated[
-            Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages")
+            Literal["mlflow", "zenml", "evidently"], typer.Option(help="whose pages to open")
         ] = "mlflow",
     ) -> None:
-        """Open the pages of MLflow, of ZenML, or of Evidently: the checks of every period."""
+        """Open the pages of MLflow, of ZenML, or of Evidently with the checks of every period."""
         from fivestage.common.settings import EVIDENTLY_WORKSPACE
         from fivestage.orchestration.databases import skip_zenml_survey
 
         if which == "evidently":
             if "://" in EVIDENTLY_WORKSPACE:
-                raise UserError(f"Your Evidently server has pages of its own, at {EVIDENTLY_WORKSPACE}.")
+                raise UserError(f"Evidently runs on a server: open {EVIDENTLY_WORKSPACE} instead.")
             typer.echo(f"Evidently's pages: http://127.0.0.1:{EVIDENTLY_PORT}")
             program = ["evidently.cli", "ui", "--workspace", EVIDENTLY_WORKSPACE, "--port", EVIDENTLY_PORT]
             os.execv(sys.executable, [sys.executable, "-m", *program])  # noqa: S606
@@ -96,10 +96,10 @@ def _add_set_up(app: Application) -> None:
             store = os.environ["MLFLOW_TRACKING_URI"]
             os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store])  # noqa: S606
         if not os.environ["ZENML_STORE_URL"].startswith("sqlite:"):
-            raise UserError(f"Your ZenML server has pages of its own, at {os.environ['ZENML_STORE_URL']}.")
+            raise UserError(f"ZenML runs on a server: open {os.environ['ZENML_STORE_URL']} instead.")
         skip_zenml_survey()
         os.environ |= {"ZENML_SERVER_AUTH_SCHEME": "NO_AUTH", "ZENML_SERVER_DEPLOYMENT_TYPE": "local"}
-        # Its server needs another FastAPI than ours: an environment of its own.
+        # ZenML's server needs another version of FastAPI, so it runs in a separate environment.
         server = ["--from", f"zenml[server]=={version_of('zenml')}"]
         program = ["uvicorn", "zenml.zen_server.zen_server_api:app", "--port", ZENML_PORT]
         typer.echo(f"ZenML's pages: http://127.0.0.1:{ZENML_PORT}")
@@ -110,7 +110,7 @@ def _add_registry(app: Application) -> None:
     problem = app.problem
 
     @app.command()
-    def approve(by: Annotated[str, typer.Option(help="who approves")] = "") -> None:
+    def approve(by: Annotated[str, typer.Option(help="the approver's name")] = "") -> None:
         """Promote the version that passed its gates and waits for a person's approval."""
         from fivestage.registry.versions import ModelRegistry
 
@@ -121,10 +121,10 @@ def _add_registry(app: Application) -> None:
     def image(
         *,
         without_model: Annotated[
-            bool, typer.Option("--without-model", help="for a model fetched at start")
+            bool, typer.Option("--without-model", help="the service fetches the model at start")
         ] = False,
     ) -> None:
-        """Build the images: the service with the champion inside, and the one that runs these commands."""
+        """Build two images: the service with the champion, and the one that runs these commands."""
         from fivestage.deployment.images import build_pipelines, build_serving
         from fivestage.registry.versions import ModelRegistry
 
@@ -140,7 +140,7 @@ def _add_registry(app: Application) -> None:
     def push(
         registry: Annotated[str, typer.Option(envvar="REGISTRY", help="such as ghcr.io/team/project")] = "",
     ) -> None:
-        """Push both images to a registry, and print what pulls exactly them, as a workflow's outputs."""
+        """Push both images to a registry, and print their pinned names as a workflow's outputs."""
         from fivestage.deployment.images import push_images
 
         if not registry:
@@ -153,7 +153,7 @@ def _add_registry(app: Application) -> None:
 def _add_service(app: Application) -> None:
     problem = app.problem
 
-    @app.command(stores=False)  # a pod waits for it, and it needs the registry alone
+    @app.command(stores=False)  # a pod waits for it, and it needs only the registry
     def fetch() -> None:
         """Fetch the champion, and its challenger as a shadow, into SERVE_FOLDER before a service starts."""
         from fivestage.deployment.local_process import fetch_versions
@@ -163,7 +163,7 @@ def _add_service(app: Application) -> None:
             typer.echo(line)
 
     @app.command()
-    def serve(port: Annotated[int, typer.Option(help="in place of SERVE_PORT")] = 0) -> None:
+    def serve(port: Annotated[int, typer.Option(help="a port to use instead of SERVE_PORT")] = 0) -> None:
         """Serve the champion in the foreground, until Ctrl-C."""
         from fivestage.deployment.local_process import switch
         from fivestage.deployment.service_client import require_free_port, url
@@ -176,14 +176,16 @@ def _add_service(app: Application) -> None:
         champion = registry.require_champion()
         require_free_port(settings)
         switch(settings, champion.version, registry.fetch(champion.version))
-        typer.echo(f"Version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it.")
+        typer.echo(
+            f"Serving version {champion.version} at {url(settings)}; /docs describes it. Ctrl-C stops it."
+        )
         os.chdir(ROOT)
         os.environ[f"{PREFIX}FOLDER"] = str(SERVING)
-        os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (this very interpreter)
+        os.execv(sys.executable, [sys.executable, "-m", "serving"])  # noqa: S606 (the same interpreter)
 
     @app.command(stores=False)
     def stop() -> None:
-        """Stop the service that `deploy` has started, or that an interrupted demo has left."""
+        """Stop the service that `deploy` started or that an interrupted demo left running."""
         from fivestage.deployment import docker_container as docker
         from fivestage.deployment import local_process as local
         from fivestage.serving.service_settings import Settings

@@ -1,4 +1,4 @@
-"""Simulate the months after training: requests, outcomes, monitoring, retraining, a period at a time."""
+"""Simulate the months after training period by period: requests, outcomes, monitoring, retraining."""
 
 import shutil
 from collections.abc import Callable
@@ -50,13 +50,13 @@ TIMED_ROWS = 500
 
 @dataclass
 class Simulation:
-    """The test window against a running service, with everything that a team would have done."""
+    """A simulation of the test window against a running service, with monitoring and retraining."""
 
-    contract: Contract  # the problem's contract
+    contract: Contract
     settings: Settings  # of the running service
-    loop: RetrainingLoop  # what monitors and retrains
-    deploy: Callable[[Version], Deployment]  # lets a version take over while the service answers
-    page_of: Callable[[int], Path]  # where the drift report of a period, by its start, lies
+    loop: RetrainingLoop
+    deploy: Callable[[Version], Deployment]  # replaces the served version while the service runs
+    page_of: Callable[[int], Path]  # path of a period's drift report, from the start of the period
     monitored: "list[MonitoredPeriod]" = field(default_factory=list)
     periods: list[PeriodRow] = field(default_factory=list)
     sent: list[Exchange] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Simulation:
     versions: list[VersionChange] = field(default_factory=list)
 
     def run(self, first: Version, rows: pd.DataFrame, events: EventTables) -> None:
-        """From a version's own time to the end of the test window; the results are kept for the report."""
+        """Simulate from a version's training day to the end of the test window, and save the results."""
         self.versions.append(VersionChange(day_of(first.as_of), first.version))
         length = self.contract.monitoring.period_days * DAY
         starts = range(first.as_of, self.contract.split.test_end_at - length + 1, length)
@@ -75,14 +75,14 @@ class Simulation:
 
         with ThreadPoolExecutor(1) as ahead:
             reported = ahead.submit(outcomes, first.as_of)
-            import fivestage.monitoring.period  # noqa: F401 - Evidently takes seconds, and so do these outcomes
+            import fivestage.monitoring.period  # noqa: F401 - takes seconds, as do the outcomes
 
             for number, start in enumerate(starts, 1):
                 self._require_answers(reported.result())
                 exchange = request_decisions(self.settings, rows, self.contract, start, start + length)
                 self._require_answers(exchange)
                 if start != starts[-1]:
-                    reported = ahead.submit(outcomes, start + length)  # while this period is judged
+                    reported = ahead.submit(outcomes, start + length)  # while this period is monitored
                 self._period(exchange, rows, start, start + length, f"{number} of {len(starts)}")
         save(MonitoringSection(tuple(self.periods), tuple(self.retrainings), tuple(self.versions)), RESULTS)
         save(self._serving(time_rows(self.settings, rows.tail(TIMED_ROWS), self.contract)), RESULTS)
@@ -90,7 +90,7 @@ class Simulation:
     def _require_answers(self, exchange: Exchange) -> None:
         if exchange.failed:
             log = self.settings.folder / "service.log"
-            raise UserError(f"{plural(exchange.failed, 'request')} failed: {log} says why.")
+            raise UserError(f"{plural(exchange.failed, 'request')} failed: see {log}.")
 
     def _period(self, exchange: Exchange, rows: pd.DataFrame, start: int, end: int, progress: str) -> None:
         self.sent.append(exchange)
@@ -111,7 +111,9 @@ class Simulation:
         )
         if result.promoted:
             latest = rows[(rows["decision_at"] >= end - DAY) & (rows["decision_at"] < end)]
-            with background_requests(self.settings, latest, self.contract) as count:  # it is never idle
+            with background_requests(
+                self.settings, latest, self.contract
+            ) as count:  # the switch happens under load
                 self.deploy(version)
             self.sent_at_switch.append(count)
             self.versions.append(VersionChange(day_of(end), version.version))
@@ -139,10 +141,10 @@ class Simulation:
 
 
 def clear_demo() -> None:
-    """End what an earlier demo left, and make sure that the service can listen before anything is trained.
+    """Stop and delete what an earlier demo left, and check that the service's port is free.
 
     Raises:
-        UserError: when something else listens at the service's port.
+        UserError: If another process listens on the port.
     """
     settings = Settings.of_folder(str(DEMO))
     stop(settings)
@@ -158,20 +160,20 @@ def simulate_months(
     page_of: Callable[[int], Path],
     watch: Stopwatch,
 ) -> None:
-    """Serve a version as a process of this machine, and simulate the months after it.
+    """Serve a version as a local process, and simulate the following months.
 
     Args:
         trained: The version and its gates.
-        data: All rows and events, those after the version's own time too.
-        loop: What monitors and retrains, in the folder of the service.
-        deploy: Brings a version into service from that folder.
-        page_of: Where the drift report of a period, by its start, lies.
-        watch: Times the stages and prints them.
+        data: All rows and events, including those after the training day.
+        loop: The retraining loop in the folder of the service.
+        deploy: Serves a version from that folder.
+        page_of: Returns the path of a period's drift report, from the start of the period.
+        watch: Measures and prints the duration of each stage.
 
     Raises:
-        UserError: when the version did not pass its gates, or a request failed.
+        UserError: If the version was not promoted, or a request failed.
     """
-    forget(ServingSection, RESULTS)  # or a run that fails would be reported with what the last one found
+    forget(ServingSection, RESULTS)  # so that a failing run is not reported with results of the last one
     forget(MonitoringSection, RESULTS)
     if not trained.promoted:
         failed = ", ".join(gate.name for gate in trained.gates if not gate.passed)
@@ -185,7 +187,7 @@ def simulate_months(
         )
     settings = Settings.of_folder(loop.folder)
     try:
-        with watch.stage("serving", f"version {trained.version.version} as a process of this machine"):
+        with watch.stage("serving", f"version {trained.version.version} as a local process"):
             deployed = deploy(trained.version)
             typer.echo(f"  {deployed.url} answers as offline, to {deployed.difference:.0e}")
         with watch.stage("monitoring", "the months after training, a period at a time"):

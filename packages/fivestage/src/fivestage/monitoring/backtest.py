@@ -49,7 +49,7 @@ CADENCE = 4  # periods between two trainings of the calendar policy
 FIRST_FOLDS = 2  # fold lengths of data for training and calibrating the first model
 WEEK = 7  # days per block of the confidence intervals
 ERROR = 0.05  # the probability that any policy's interval misses its true saving
-PROBED = (Probe("no leak", passed=True, sentence="the probes are run where the features are made"),)
+PROBED = (Probe("no leak", passed=True, sentence="the leakage probes run when features are computed"),)
 SHADOW_ONLY = ("on proven gain",)  # challengers run in shadow before the gates compare them with the champion
 
 Policy = Callable[[RetrainingHistory], RetrainingDecision]  # from the history up to now

@@ -36,7 +36,7 @@ LEAST_CHANGE = 0.1  # a tenth: row counts, new and modal values, residuals, all 
 # Only hard evidence means broken data, which block retraining: seasons move inputs as much as faults do.
 BROKEN_SHARE = 0.1  # of the values missing, of the rows repeated, of the numbers out of bounds
 BROKEN_VOLUME = math.log(2)  # half or twice the rows per day, more than a season changes within a few weeks
-TOUCHED = 0.5  # share of days that reach the minimum or maximum, from which on it counts as a bound
+TOUCHED = 0.5  # a minimum or maximum that this share of days reaches counts as a bound
 FAR = 0.5  # of the range's width: new records stay within, values in another unit do not
 
 Ints = NDArray[np.int64]

@@ -22,7 +22,7 @@ DAY_COLUMN = "decision day"
 USUAL = 0.95  # quantile of the reference's days beyond which a day stands out
 MOCK_WINDOWS = 100  # enough for limits to vary by only a few per cent with the seed
 FURTHEST_SHARE = 0.05  # of the mock windows; their mean is a column's scale, whatever its tail
-INDEPENDENT_SHARE = 0.5  # of the days: how many independent ones mock windows are worth, see `calibrate`
+INDEPENDENT_SHARE = 0.5  # share of the days that counts as independent mock windows, see `calibrate`
 PRIOR_DAYS = 20  # weight of the common scale in each column's own (Smyth, Limma, 2004)
 WEEK = 7
 

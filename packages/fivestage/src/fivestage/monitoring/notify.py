@@ -1,8 +1,8 @@
-"""Alerts to the people who are to act: once when something begins, once when it ends, and a reminder between.
+"""Notify the responsible team when an alert starts and ends, with reminders in between.
 
-`NOTIFY_MODEL` and `NOTIFY_DATA` name where to, for whoever owns the model and whoever owns the data: URLs of
-Apprise with spaces between (`slack://...`, `mailto://...`, `json://host/path`; https://appriseit.com lists
-them). What teams have been told is remembered in a file, so that a repeated run does not repeat an alert.
+`NOTIFY_MODEL` and `NOTIFY_DATA` hold the addresses of the teams that own the model and the data: Apprise URLs
+separated by spaces (`slack://...`, `mailto://...`, `json://host/path`; https://appriseit.com lists them).
+Alerts that were sent are recorded in a file, so that a repeated run does not send them again.
 """
 
 import os
@@ -17,13 +17,13 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_text
 
 TEAMS = ("model", "data")
-REMIND_DAYS = 7  # that an alert lasts before it is told again
+REMIND_DAYS = 7  # until a lasting alert is sent again
 Send = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that somebody is to act on; alerts with the same title are the same one."""
+    """Something that a team has to act on; alerts with the same title are the same alert."""
 
     title: str
     team: str  # one of TEAMS
@@ -32,7 +32,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class NotificationState:
-    """An alert that somebody knows of, and when that was last said (epoch seconds)."""
+    """An alert that was sent, and when it was last sent (epoch seconds)."""
 
     alert: Alert
     at: float
@@ -44,61 +44,65 @@ MEMORY = TypeAdapter(list[NotificationState])
 def notify(
     alerts: Sequence[Alert], now: float, memory: Path, senders: dict[str, Send] | None = None
 ) -> tuple[str, ...]:
-    """Tell what is new, what lasts and what is over; returns sentences on what could not be delivered.
+    """Notify the teams of alerts that are new, still active or over.
 
-    What could not be delivered, or has no address yet, is not remembered, so that the next run tries again.
+    An alert that could not be delivered, or has no address yet, is not recorded, so the next run retries it.
 
     Args:
-        alerts: all that hold now.
-        now: the current time in epoch seconds.
-        memory: the JSON file of what teams have been told, which is replaced; it need not exist.
-        senders: how to reach each team; those of the environment by default. Other teams are told nothing.
+        alerts: All alerts that are active now.
+        now: The current time in epoch seconds.
+        memory: The JSON file of the alerts that were sent, which is replaced; it need not exist.
+        senders: The sender for each team, by default those of the environment; other teams get no alerts.
 
     Returns:
-        A sentence for each alert, new, lasting or over, that could not be delivered.
+        A sentence for each alert that could not be delivered.
 
     Raises:
-        UserError: for an address that is none.
+        UserError: If an address is invalid.
     """
     senders = senders_from_environment() if senders is None else senders
     known = MEMORY.validate_json(memory.read_bytes()) if memory.exists() else []
-    told = {one.alert.title: one for one in known}
+    sent = {one.alert.title: one for one in known}
     current = {alert.title: alert for alert in alerts}
-    fresh = {title for title, one in told.items() if now - one.at < REMIND_DAYS * DAY}
+    recent = {title for title, one in sent.items() if now - one.at < REMIND_DAYS * DAY}
     over = [one.alert for one in known if one.alert.title not in current]
-    due = [("Still: " if title in told else "", one) for title, one in current.items() if title not in fresh]
+    due = [("Still: " if title in sent else "", one) for title, one in current.items() if title not in recent]
     failed = []
-    for begins, alert in [*due, *(("Over: ", alert) for alert in over)]:
+    for prefix, alert in [*due, *(("Over: ", alert) for alert in over)]:
         if alert.team not in senders:
             continue
-        if not senders[alert.team](title := begins + alert.title, alert.body):
-            failed.append(f"The {alert.team} team could not be told: {title}.")
+        if not senders[alert.team](title := prefix + alert.title, alert.body):
+            failed.append(f"The {alert.team} team could not be notified: {title}.")
             continue
-        told.pop(alert.title, None)
+        sent.pop(alert.title, None)
         if alert.title in current:
-            told[alert.title] = NotificationState(alert, now)
-        known = list(told.values())
-        write_text(memory, MEMORY.dump_json(known, indent=1).decode())  # a run cut short repeats nothing
+            sent[alert.title] = NotificationState(alert, now)
+        known = list(sent.values())
+        write_text(
+            memory, MEMORY.dump_json(known, indent=1).decode()
+        )  # after each alert, so that an interrupted run repeats none
     return tuple(failed)
 
 
 def senders_from_environment() -> dict[str, Send]:
-    """How to reach each team that has an address: what sends an alert, and says whether it arrived."""
-    found: dict[str, Send] = {}
+    """Return the sender of each team that has an address; it returns whether the alert was delivered."""
+    senders: dict[str, Send] = {}
     for team in TEAMS:
         name = f"NOTIFY_{team.upper()}"
         if addresses := os.environ.get(name, "").split():
-            found[team] = _sender(addresses, name)
-    return found
+            senders[team] = _sender(addresses, name)
+    return senders
 
 
 def _sender(addresses: Sequence[str], name: str) -> Send:
     from apprise import Apprise, AppriseAsset
 
-    to = Apprise(asset=AppriseAsset(async_mode=False, app_id="fivestage", app_desc="Monitoring", app_url=""))
+    notifier = Apprise(
+        asset=AppriseAsset(async_mode=False, app_id="fivestage", app_desc="Monitoring", app_url="")
+    )
     for number, address in enumerate(addresses, 1):
-        if not to.add(address):  # it is not repeated, for it may hold a secret
+        if not notifier.add(address):  # not shown, because it may contain a secret
             raise UserError(
-                f"{name} holds no Apprise URL at place {number}: https://appriseit.com lists them."
+                f"{name}: URL {number} is no valid Apprise URL; https://appriseit.com lists them."
             )
-    return lambda title, body: bool(to.notify(title=title, body=body))
+    return lambda title, body: bool(notifier.notify(title=title, body=body))

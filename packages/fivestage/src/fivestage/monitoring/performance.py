@@ -1,4 +1,4 @@
-"""How well a period went: by the labels that have arrived, and before them by the forecasts alone."""
+"""Performance in a period: from the labels that have arrived, and before that from the forecasts alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,28 +12,28 @@ from fivestage.evaluation.daily import DECISIONS, NAN, Bools, Column, Floats
 from fivestage.evaluation.metrics import Answers, Difference, Scored, evaluate, paired_difference
 
 DRAWS = 1000  # a period has few days; see metrics.percentiles
-MONEY = "loss against one decision for all"
+LOSS = "loss against one decision for all"
 
 
 @dataclass(frozen=True)
 class JudgedScore:
-    """A score of the period beside what it may be: what `ScoreLimit` tests."""
+    """A score of the period with its limit, as `ScoreLimit` tests it."""
 
     score: str
-    beyond_chance: float  # how far it is off, if its interval over days says that chance is not why, else 0
+    beyond_chance: float  # distance from the target, or 0 if the interval over days explains it
     allowed: float | None  # None: too few labels have arrived
     sentence: str
-    shown: str  # the value beside its limit
+    shown: str  # the value and its limit, for display
 
     @property
     def bad(self) -> bool:
-        """Whether it is off by more than the contract allows and by more than chance."""
+        """Whether the distance exceeds the contract's limit and chance does not explain it."""
         return self.allowed is not None and self.beyond_chance > self.allowed
 
 
 @dataclass(frozen=True)
 class Performance:
-    """One period by the labels that have arrived; without any, there are no scores."""
+    """The performance of one period by the labels that have arrived; without any there are no scores."""
 
     expected: Scored
     summary: str
@@ -41,32 +41,32 @@ class Performance:
     label_share: float = 0.0
     scored: Scored | None = None
     judged: tuple[JudgedScore, ...] = ()
-    faults: tuple[str, ...] = ()  # a sentence on each that makes the period bad
+    faults: tuple[str, ...] = ()  # a sentence for each score that makes the period bad
 
     @property
     def bad(self) -> bool:
-        """Whether the model did worse than the contract allows, which chance does not explain."""
+        """Whether the model did worse than the contract allows, more than chance explains."""
         return bool(self.faults)
 
     @property
     def sentence(self) -> str:
-        """How it went: what was bad, if anything."""
+        """The faults of the period, or a summary if there are none."""
         return "; ".join(self.faults) or self.summary
 
     @property
     def conclusive(self) -> bool:
-        """Whether enough labels have arrived to judge it."""
+        """Whether enough labels have arrived to judge the period."""
         return any(one.allowed is not None for one in self.judged)
 
 
 def estimate(answers: Answers, day: Column, contract: Contract) -> Scored:
-    """Scores to be expected if the forecasts are right: confidence-based performance estimation."""
+    """Estimate the scores as if the forecasts were correct: confidence-based performance estimation."""
     forecast = answers.forecast
     if isinstance(contract, RegressionContract):
         cost = NAN if answers.expected_cost is None else float(np.mean(answers.expected_cost)) * DECISIONS
         width = float(np.mean(forecast[:, HIGH] - forecast[:, LOW]))
-        found = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
-        return Scored(found | {"rows": float(len(forecast))}, {})
+        expected = {"mean": float(np.mean(forecast[:, VALUE])), "width": width, "cost_per_1000": cost}
+        return Scored(expected | {"rows": float(len(forecast))}, {})
     return evaluate(forecast, forecast, day, contract.costs, decision=answers.decision)
 
 
@@ -79,11 +79,11 @@ def judge(
     contract: Contract,
     asked: int = 0,
 ) -> Performance:
-    """The performance of one period's decisions, by the labels that are `known`; the others are not read.
+    """Judge the performance of one period's decisions by the labels that are `known`; others are not read.
 
-    It is bad if a score is off by more than the contract allows and by more than the chance of days, or if
-    the model loses as much money against one decision for all, the cheapest for the `usual` labels, if any.
-    Labels are missing of rows that were `asked` for and are not in the data, too.
+    A period is bad if a score misses its target by more than the contract allows and more than daily
+    variation explains, or if the model loses too much money compared with the best constant decision, chosen
+    on the `usual` labels. `asked` counts all requested rows: labels of rows that the data lack are missing.
     """
     rows, expected = len(label), estimate(answers, day, contract)
     share = float(np.sum(known)) / max(rows, asked)
@@ -91,10 +91,10 @@ def judge(
         return Performance(expected, "no label has arrived", rows, share)
     truth, forecast, decision, when = (one[known] for one in (label, answers.forecast, answers.decision, day))
     scored = evaluate(truth, forecast, when, contract.costs, decision=decision, draws=DRAWS)
-    money = cost_model_of(contract.costs)
-    alone = np.full(len(truth), money.best_constant_decision(usual if len(usual) else truth))
-    saved = paired_difference(money.price(truth, alone), money.price(truth, decision), when)
-    judged = (*_of_predictions(scored, contract), _of_money(saved, contract))
+    cost_model = cost_model_of(contract.costs)
+    constant = np.full(len(truth), cost_model.best_constant_decision(usual if len(usual) else truth))
+    saved = paired_difference(cost_model.price(truth, constant), cost_model.price(truth, decision), when)
+    judged = (*_judged_predictions(scored, contract), _judged_costs(saved, contract))
     needed = contract.monitoring.min_label_share
     if share < needed:
         summary = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
@@ -104,14 +104,14 @@ def judge(
     return Performance(expected, judged[-1].sentence, rows, share, scored, judged, faults)
 
 
-def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
+def _judged_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
     bias = contract.monitoring.max_bias
     if not isinstance(contract, RegressionContract):
         yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate")
         return
     words = f"the mean prediction is {{off}} {contract.label.unit} off the outcomes"
     yield _judged(scored, "bias", 0, bias, words)
-    # Where many numbers are the same, what is wanted lies between the shares of open and closed intervals.
+    # With many equal values, the target should lie between the coverages of open and closed intervals.
     for score, edges, side in (("coverage", "", -1), ("open_coverage", ", ends excluded,", 1)):
         words = f"the coverage of the intervals{edges} is {{off}} off {contract.interval:g}"
         yield _judged(scored, score, contract.interval, contract.gates.max_coverage_error, words, side)
@@ -120,7 +120,7 @@ def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]
 def _judged(
     scored: Scored, score: str, target: float, allowed: float, words: str, side: int = 0
 ) -> JudgedScore:
-    """A score against its target; `side` is -1 if only less is wrong, 1 if only more is."""
+    """Judge a score against its target; `side` is -1 if only too little is a fault, 1 if only too much is."""
     value, (low, high) = scored.scores[score], scored.intervals[score]
     off = value - target
     chance = not (low > target or high < target) or off * side < 0
@@ -131,17 +131,17 @@ def _judged(
     return JudgedScore(score, 0.0 if chance else abs(off), allowed, sentence, shown)
 
 
-def _of_money(saved: Difference, contract: Contract) -> JudgedScore:
+def _judged_costs(saved: Difference, contract: Contract) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
     beyond, allowed = -saved.mean if saved.high < 0 else 0.0, contract.gates.max_loss_per_1000
     shown = f"{-saved.mean:+,.0f} {contract.costs.currency}, at most {allowed:,g}"
-    return JudgedScore(MONEY, beyond, allowed, sentence, shown)
+    return JudgedScore(LOSS, beyond, allowed, sentence, shown)
 
 
 def score_columns(forecast: Floats, contract: Contract) -> pd.DataFrame:
-    """The columns in which drift of the score is looked for."""
+    """Return the score columns that are checked for drift."""
     if isinstance(contract, RegressionContract):
         return pd.DataFrame({"value": forecast[:, VALUE], "width": forecast[:, HIGH] - forecast[:, LOW]})
     if isinstance(contract, MulticlassContract):

@@ -1,4 +1,4 @@
-"""One period of service, from the prediction log: what came in, how it went, and whether it moved."""
+"""Monitoring of one period of service, from the prediction log: performance, drift and their causes."""
 
 import json
 import math
@@ -34,24 +34,24 @@ from fivestage.monitoring.retraining import PeriodSummary, ShadowScore, saved_by
 from fivestage.monitoring.skew import differences, forecasts_in, skew
 from fivestage.serving.log import open_store, predictions
 
-TRIALS = 0.01  # of requests may be made up, as people do who try a service
+TEST_REQUESTS = 0.01  # share of requests that may be made up, as by people who try the service
 
 
 @dataclass(frozen=True)
 class MonitoredPeriod:
-    """What is known of a period at its end."""
+    """The results of monitoring a period, as of its end."""
 
     start: int
     end: int
     versions: tuple[str, ...]
     performance: Performance
-    last_number: int  # of the prediction log
-    drift: tuple[Finding, ...] = ()  # the furthest of each column
-    largest_difference: float = 0.0  # between what was served and what the artifact answers offline
+    last_number: int  # in the prediction log
+    drift: tuple[Finding, ...] = ()  # the statistic of each column that moved furthest
+    largest_difference: float = 0.0  # between online and offline forecasts
     causes: tuple[Cause, ...] = ()
     slices: dict[str, dict[str, Scored]] = field(default_factory=dict)  # by column and level
     shadow: ShadowScore | None = None
-    last_shadow: int = 0  # of the challengers' answers
+    last_shadow: int = 0  # in the log of challengers' predictions
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -60,12 +60,12 @@ class MonitoredPeriod:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """What in the data is broken."""
+        """The subjects of broken data, such as column names."""
         return tuple(cause.subject for cause in self.causes if cause.kind == "data broken")
 
     @property
     def state(self) -> str:
-        """The period in a word or two; broken data come first, as they block a training."""
+        """The period in a word or two; broken data come first, because they block retraining."""
         if self.broken:
             return f"data broken ({', '.join(self.broken)})"
         if self.performance.bad:
@@ -74,7 +74,7 @@ class MonitoredPeriod:
 
     @property
     def summary(self) -> PeriodSummary:
-        """What the policy remembers of it."""
+        """The summary of the period for the retraining policy."""
         share, bad = self.performance.label_share, self.performance.bad
         return PeriodSummary(share, bad, self.broken, self.shadow, bool(self.drifted))
 
@@ -87,31 +87,31 @@ class Served:
     end: int
     log: pd.DataFrame
     last_number: int
-    challenger: str = ""  # whose forecast the log has as `shadow`; empty: none has answered
+    challenger: str = ""  # the version whose forecasts are in the column `shadow`; empty if there are none
     last_shadow: int = 0
-    goes_on: bool = False  # the log, past the end
+    has_later: bool = False  # whether the log has decisions after the period
 
 
 def read_served(
     database: str, contract: Contract, start: int, end: int, log_offset: int, shadow_offset: int = 0
 ) -> Served:
-    """What the log tells of a period, from after number `log_offset` on, with the challenger's answers.
+    """Read a period's predictions from the log, with those of the challenger.
 
     Args:
-        database: the URL of the prediction log, as `open_store` takes it.
-        contract: whose columns the logged rows have.
-        start: the first moment of decisions in the period, epoch seconds.
-        end: the first moment after the period, epoch seconds.
-        log_offset: the number in the log up to which answers have been read; 0 for none.
-        shadow_offset: the same of the challenger's answers.
+        database: The URL of the prediction log, as for `open_store`.
+        contract: The contract, which defines the columns of the logged rows.
+        start: The start of the period in epoch seconds, inclusive.
+        end: The end of the period in epoch seconds, exclusive.
+        log_offset: The log number up to which predictions have been read; 0 for none.
+        shadow_offset: The same for the challenger's predictions.
 
     Returns:
-        The log as rows x (inputs, forecast, decision, ...), of each identity the last answer, timestamps in
-        epoch seconds, and the numbers up to which it has been read.
+        The log as rows x (inputs, forecast, decision, ...) with the last prediction per identity, timestamps
+        in epoch seconds, and the numbers up to which the log has been read.
 
     Raises:
-        UserError: for a URL of no known kind, or a database that cannot be opened.
-        ValueError: for a logged timestamp that is out of the contract's range.
+        UserError: If the kind of the URL is unknown, or the database cannot be opened.
+        ValueError: If a logged timestamp is out of the contract's range.
     """
     with closing(open_store(database)) as store:
         log = pd.DataFrame(predictions(store, contract, log_offset))
@@ -119,12 +119,12 @@ def read_served(
             return Served(start, end, log, log_offset, last_shadow=shadow_offset)
         at = log[contract.decision.time_column] - contract.decision.lead_seconds
         inside = log[(at >= start) & (at < end)].drop_duplicates(list(contract.identity), keep="last")
-        later = log["number"][at >= end]  # for the next period to read, which may be over as well
+        later = log["number"][at >= end]  # left to the next period, which may be over too
         last = int(later.min() - 1 if len(later) else log["number"].max())
-        asked = set(inside["request_id"])
-        shadows = [(number, one) for number, one in store.shadows(shadow_offset) if one.request_id in asked]
+        requests = set(inside["request_id"])
+        shadows = [one for one in store.shadows(shadow_offset) if one[1].request_id in requests]
     if not shadows:
-        return Served(start, end, inside, last, last_shadow=shadow_offset, goes_on=bool(len(later)))
+        return Served(start, end, inside, last, last_shadow=shadow_offset, has_later=bool(len(later)))
     last_shadow, newest = shadows[-1]
     predicted = {
         one.request_id: [row if isinstance(row, list) else [row] for row in json.loads(one.probabilities)]
@@ -145,37 +145,38 @@ def check_period(
     contract: Contract,
     checks: Checks,
 ) -> tuple[MonitoredPeriod, Snapshot | None]:
-    """Run the checks of a period on what was known at its end, against the days before its start.
+    """Run the checks of a period as of its end, with the days before its start as reference.
 
     Args:
-        rows: the warehouse's decisions, with their labels and when these became known.
-        features: of the same rows.
-        served: what the prediction log holds of the period.
-        artifacts: the versions that served, by name.
-        contract: of the problem.
-        checks: builds the project's report for a period, see `PeriodColumns`.
+        rows: All decisions in the data, with their labels and the times when these became known.
+        features: The features of the same rows.
+        served: The period's predictions from the log.
+        artifacts: The versions that served, by name.
+        contract: The problem's contract.
+        checks: Builds the project's report for a period, see `PeriodColumns`.
 
     Returns:
-        What is known of the period, and the run of the report that says so (None where nothing was asked).
+        The monitored period, and the report's run, or None if there is nothing to check.
 
     Raises:
-        UserError: when the log ends before the period begins.
+        UserError: If the log ends before the period starts, or the data hold too few days before it.
     """
     start, end, log = served.start, served.end, served.log
-    if log.empty and served.goes_on:
-        why = "none was asked for. Was the service down, or what asks it?"
-        return _blind(served, "nothing was asked", why), None
+    if log.empty and served.has_later:
+        reason = "none was requested. Was the service down, or its client?"
+        return _unjudged(served, "no prediction was requested", reason), None
     if log.empty:
         raise UserError(
-            f"The prediction log holds nothing decided from {iso(start)} to {iso(end)}. Is the service asked?"
+            f"The prediction log has no decisions from {iso(start)} to {iso(end)}. Does the service get "
+            "any requests?"
         )
     places = _places(rows, log, contract, start, end)
     if (places < 0).all():
-        why = (
+        reason = (
             "the table has none of the requested rows: append those of the period, with their outcomes "
             "(POST /outcomes does not)"
         )
-        return _blind(served, "no row is known", why), None
+        return _unjudged(served, "no row is known", reason), None
     before = _inside(rows, start - contract.monitoring.reference_days * DAY, start)
     _require_reference(features, rows.iloc[before], start, end, contract)
     unknown_rows = _unknown_rows(log, places, rows.iloc[before], end, contract)
@@ -194,16 +195,16 @@ def check_period(
         asked,
     )
     difference = differences(log, seen, artifacts)
-    unlearnt = _unlearnt_forecast(usual, rows.iloc[before], newest)
+    unseen = _unseen_forecast(usual, rows.iloc[before], newest)
     now = period_frame(seen, current, forecast, end, contract)
-    then = period_frame(usual, rows.iloc[before], unlearnt, end, contract)
+    then = period_frame(usual, rows.iloc[before], unseen, end, contract)
     columns = PeriodColumns.of(features, now, newest.trained_until, performance, contract)
     snapshot = run_checks(checks(columns), now, then, contract, end)
     failed = failed_tests(snapshot)
     moved = tuple(one for one in failed if one.kind != "performance")
     effects = effects_of([one.subject for one in moved], seen, usual, newest, contract)
     here = np.flatnonzero(known)
-    found = MonitoredPeriod(
+    monitored = MonitoredPeriod(
         start,
         end,
         tuple(dict.fromkeys(log["model_version"])),
@@ -220,61 +221,61 @@ def check_period(
         _shadow(served.challenger, log.iloc[here], current.iloc[here], contract),
         served.last_shadow,
     )
-    return found, snapshot
+    return monitored, snapshot
 
 
 def _inside(rows: pd.DataFrame, start: int, end: int) -> np.ndarray:
-    """Where the rows decided in [start, end) are."""
+    """Return the positions of the rows decided in [start, end)."""
     return np.flatnonzero((rows["decision_at"] >= start) & (rows["decision_at"] < end))
 
 
-def _unlearnt_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact) -> Floats:
-    """What the model says of the days before; NaN of those that it has learnt from."""
+def _unseen_forecast(features: pd.DataFrame, rows: pd.DataFrame, model: Artifact) -> Floats:
+    """Return the model's forecasts for the reference rows; NaN for those that it was trained on."""
     later = (rows["decision_at"] >= model.trained_until).to_numpy()
     predicted = artifact_forecast(model, features[later] if later.any() else features[:1])
-    found: Floats = np.full((len(rows), *predicted.shape[1:]), NAN)
+    forecast: Floats = np.full((len(rows), *predicted.shape[1:]), NAN)
     if later.any():
-        found[later] = predicted
-    return found
+        forecast[later] = predicted
+    return forecast
 
 
-def _blind(served: Served, seen: str, why: str) -> MonitoredPeriod:
-    """A period in which nothing can be judged, and the sentence that says so."""
+def _unjudged(served: Served, summary: str, reason: str) -> MonitoredPeriod:
+    """Return a period that cannot be judged, with the reason as its cause."""
     return MonitoredPeriod(
         served.start,
         served.end,
         (),
-        Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), seen),
+        Performance(Scored({"rows": 0.0, "cost_per_1000": NAN}, {}), summary),
         served.last_number,
-        causes=(Cause("data broken", ROWS, f"{ROWS}: {why}"),),
+        causes=(Cause("data broken", ROWS, f"{ROWS}: {reason}"),),
         last_shadow=served.last_shadow,
     )
 
 
 def _places(rows: pd.DataFrame, log: pd.DataFrame, contract: Contract, start: int, end: int) -> np.ndarray:
-    """Where in the warehouse each logged row is; -1 where it has none, as of a request that was made up."""
+    """Return the position of each logged row in the data; -1 if they lack it, as for made-up requests."""
     identity, near = list(contract.identity), _inside(rows, start, end)
     known = rows.iloc[near][identity].assign(place=near)
-    found = log[identity].merge(known, on=identity, how="left")["place"]
-    return found.fillna(-1).to_numpy(dtype=np.int64)
+    places = log[identity].merge(known, on=identity, how="left")["place"]
+    return places.fillna(-1).to_numpy(dtype=np.int64)
 
 
 def _unknown_rows(
     log: pd.DataFrame, places: np.ndarray, before: pd.DataFrame, end: int, contract: Contract
 ) -> tuple[Cause, ...]:
-    """A cause when more rows are not in the data than trials explain, and outcomes that are still to come.
+    """Return a cause if the data lack more requested rows than test requests and late outcomes explain.
 
-    A table may lack a row until its outcome is known: as many as waited longer in the days before.
+    A table may lack a row until its outcome is known; the days before show how many outcomes are that late.
     """
     unknown, asked = int((places < 0).sum()), len(places)
     waited = np.sort((before["known_at"] - before["decision_at"]).to_numpy())
     left = end + contract.decision.lead_seconds - log[contract.decision.time_column].to_numpy()
     late = 1 - float(np.searchsorted(waited, left, side="right").mean()) / len(waited)
-    if unknown <= asked * (TRIALS + late) + 2 * math.sqrt(asked * late * (1 - late)):
+    if unknown <= asked * (TEST_REQUESTS + late) + 2 * math.sqrt(asked * late * (1 - late)):
         return ()
     sentence = (
-        f"{ROWS}: {unknown:,} of {asked:,} rows asked for are not in the data. "
-        "Is their table whole, and does who asks name them as it does?"
+        f"{ROWS}: {unknown:,} of {asked:,} requested rows are not in the data. "
+        "Is their table complete, and do clients identify rows as it does?"
     )
     return (Cause("data broken", ROWS, sentence),)
 
@@ -282,25 +283,26 @@ def _unknown_rows(
 def _require_reference(
     features: pd.DataFrame, before: pd.DataFrame, start: int, end: int, contract: Contract
 ) -> None:
-    """Raise where too few days lie before a period to compare it with, or an unwatched feature is none."""
+    """Raise if too few days lie before a period, or `monitoring.unwatched` names an unknown feature."""
     contract.require_unwatched(features.columns)
     needed = LEAST_REFERENCE * (end - start) // DAY
-    found = start // DAY - int(decision_day(before).min()) if len(before) else 0
-    if found < needed:
+    available = start // DAY - int(decision_day(before).min()) if len(before) else 0
+    if available < needed:
         raise UserError(
-            f"The data have {found} days before {day_of(start)}, and {needed} are needed to compare a period "
-            "with: train as of a later day, or lower monitoring.period_days in problem/problem.yaml."
+            f"The data have {available} days before {day_of(start)}, and {needed} are needed as a reference "
+            "for a period: train as of a later day, or lower monitoring.period_days in problem/problem.yaml."
         )
 
 
 def _shadow(challenger: str, log: pd.DataFrame, rows: pd.DataFrame, contract: Contract) -> ShadowScore | None:
-    """What the challenger would have saved on labelled rows, as far as it has answered them."""
+    """Score the challenger on the labelled rows that it predicted."""
     both = log["shadow"].notna().to_numpy() if challenger else np.zeros(len(log), dtype=bool)
     log, rows = log[both], rows[both]
     if log.empty:
         return None
-    money, label = cost_model_of(contract.costs), labels_of(rows, contract)
+    cost_model, label = cost_model_of(contract.costs), labels_of(rows, contract)
     cost, other = (
-        money.price(label, money.decide(forecasts_in(log, column))) for column in ("forecast", "shadow")
+        cost_model.price(label, cost_model.decide(forecasts_in(log, column)))
+        for column in ("forecast", "shadow")
     )
     return saved_by_day(challenger, cost - other, decision_day(rows))

@@ -1,4 +1,4 @@
-"""From a period's rows to Evidently's report: what the checks see, the run, and what is read from it."""
+"""Evidently's report of a period: its input frames, its run, and its verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,13 +33,13 @@ PREDICTED_COLUMN = "predicted class"
 
 @dataclass(frozen=True)
 class PeriodColumns:
-    """The columns of a period's frames, by what they are: what a project's checks are built from."""
+    """The columns of a period's frames by role, from which a project builds its checks."""
 
     inputs: tuple[str, ...]
     scores: tuple[str, ...]
     forecasts: tuple[str, ...]
-    first_unseen_day: int  # the first day that the model has not learnt from
-    judged_scores: tuple[JudgedScore, ...]  # by the labels that have arrived
+    first_unseen_day: int  # the first day that the model was not trained on
+    judged_scores: tuple[JudgedScore, ...]  # from the labels that have arrived
     contract: Contract
 
     @classmethod
@@ -51,7 +51,7 @@ class PeriodColumns:
         performance: Performance,
         contract: Contract,
     ) -> "PeriodColumns":
-        """The columns of a frame of `period_frame`."""
+        """Return the columns of a frame built by `period_frame`."""
         inputs = tuple(str(name) for name in features if name not in contract.monitoring.unwatched)
         forecasts = tuple(str(name) for name in frame if str(name).startswith(FORECAST_COLUMN))
         predicted = frame[list(forecasts)].to_numpy(dtype=np.float64)
@@ -66,7 +66,7 @@ Checks = Callable[[PeriodColumns], Report]
 def period_frame(
     features: pd.DataFrame, rows: pd.DataFrame, forecast: Floats, end: int, contract: Contract
 ) -> pd.DataFrame:
-    """Features, day, label if known at the period's end, forecast and scores; one row a decision."""
+    """Build a frame with one row per decision: features, day, label if known, forecast and scores."""
     label = np.asarray(labels_of(rows, contract), dtype=np.float64)
     known = (rows["known_at"] < end).to_numpy()
     wide = forecast.reshape(len(rows), -1)
@@ -86,7 +86,7 @@ def period_frame(
 def run_checks(
     report: Report, current: pd.DataFrame, reference: pd.DataFrame, contract: Contract, end: int
 ) -> Snapshot:
-    """Run a report on a period's frames; a `UserError` names a column that a check asks for in vain."""
+    """Run a report on a period's frames, or raise `UserError` if a check uses an unknown column."""
     now, then = (RowsAlone(frame, _definition(frame, contract)) for frame in (current, reference))
     first, moment = int(current[DAY_COLUMN].min()) * DAY, datetime.fromtimestamp(end, UTC)
     name = f"{day_of(first)} to {day_of(end - 1)}"
@@ -96,13 +96,13 @@ def run_checks(
         if error.args[0] in current:
             raise
         raise UserError(
-            f"A check in monitoring/checks.py asks for the column {error.args[0]!r}, which there is not: "
-            f"mend its name. There are {', '.join(map(repr, current))}."
+            f"A check in monitoring/checks.py uses the column {error.args[0]!r}, which does not exist: "
+            f"fix its name. The columns are {', '.join(map(repr, current))}."
         ) from error
 
 
 def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
-    """Which columns are numbers, and which the label and its prediction, as Evidently takes it."""
+    """Tell Evidently which columns are numbers or categories, and which are the label and its prediction."""
     labels, task = (LABEL_COLUMN, PREDICTED_COLUMN), "classification"
     role: Any = BinaryClassification(target=LABEL_COLUMN, prediction_probas=FORECAST_COLUMN)
     if isinstance(contract, MulticlassContract):
@@ -117,5 +117,5 @@ def _definition(frame: pd.DataFrame, contract: Contract) -> DataDefinition:
 
 
 def with_verdict(performance: Performance, failed: tuple[Cause, ...]) -> Performance:
-    """The performance as the report's tests judge it."""
+    """Return the performance with the failed tests of the report as its faults."""
     return replace(performance, faults=tuple(one.sentence for one in failed if one.kind == "performance"))

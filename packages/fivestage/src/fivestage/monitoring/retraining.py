@@ -1,4 +1,4 @@
-"""What a retraining policy is made of: periods, trainings, budgets, and the proven gain of a challenger."""
+"""Building blocks of a retraining policy: periods, trainings, budget, and a challenger's proven gain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ YEAR = 365 * DAY
 
 @dataclass(frozen=True)
 class ShadowScore:
-    """What a challenger in shadow would have saved in one period: sums of money and decisions, by day."""
+    """A challenger's savings in shadow over one period: money saved and number of decisions, by day."""
 
     version: str
     saved: tuple[float, ...]
@@ -24,35 +24,35 @@ class ShadowScore:
 
 @dataclass(frozen=True)
 class PeriodSummary:
-    """What the policy needs to know of one period."""
+    """The summary of one period for the retraining policy."""
 
     label_share: float
     bad: bool
-    broken: tuple[str, ...]  # what in the data is broken, see fivestage.monitoring.drift
+    broken: tuple[str, ...]  # subjects of broken data, see fivestage.monitoring.drift
     shadow: ShadowScore | None = None
     drifted: bool = False
 
 
 @dataclass(frozen=True)
 class RetrainingDecision:
-    """Whether to train again, or which challenger has proven itself in shadow, and why."""
+    """Whether to train again, or which challenger to promote, and why."""
 
     retrain: bool
     reason: str
-    promote: str = ""  # a version
+    promote: str = ""  # the version to promote; empty for none
 
 
 @dataclass(frozen=True)
 class RetrainingHistory:
-    """The periods and trainings of a service up to a moment, and the contract's rules about them.
+    """The periods and trainings of a service up to now, with the contract's rules.
 
     Args:
-        periods: all so far, the oldest first.
-        trained: moments of all trainings in epoch seconds, ascending; the first is the initial model's.
-        now: the moment, epoch seconds.
-        rules: the contract's settings of monitoring.
-        budget: whose `retrainings_per_year` counts trainings after the first within 365 days.
-        confidence: of the gain of a challenger in shadow, 0 to 1.
+        periods: All periods so far, oldest first.
+        trained: Times of all trainings in epoch seconds, ascending; the first is the initial training.
+        now: The current time in epoch seconds.
+        rules: The contract's monitoring settings.
+        budget: The training budget; `retrainings_per_year` limits retrainings within 365 days.
+        confidence: Confidence level for the gain of a challenger in shadow, 0 to 1.
     """
 
     periods: Sequence[PeriodSummary]
@@ -66,12 +66,12 @@ class RetrainingHistory:
     def of(
         cls, periods: Sequence[PeriodSummary], trained: Sequence[int], now: int, contract: Contract
     ) -> "RetrainingHistory":
-        """The history by a contract's rules."""
+        """Return the history with a contract's rules."""
         return cls(periods, trained, now, contract.monitoring, contract.budget, contract.gates.confidence)
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """What in the latest period's data is broken."""
+        """The subjects of broken data in the latest period."""
         return self.periods[-1].broken if self.periods else ()
 
     @property
@@ -90,23 +90,23 @@ class RetrainingHistory:
         return _days(self.days_since_training)
 
     def must_wait(self) -> str:
-        """Why there may be no training now, the pause or the year's budget; "" if there may be one."""
+        """Return why a training must wait, for the cooldown or the year's budget; empty if it may run now."""
         if self.days_since_training < 0:
             return "it has been trained since"
         if self.days_since_training < self.rules.cooldown_days:
             return f"the last training is only {self.training_age} old"
-        most = self.budget.retrainings_per_year
-        if not most:
+        limit = self.budget.retrainings_per_year
+        if not limit:
             return "the budget has no retraining"
         this_year = sum(self.now - at < YEAR for at in self.trained[1:])
-        return f"the year's {this_year} retrainings are spent" if this_year >= most else ""
+        return f"the year's {this_year} retrainings are spent" if this_year >= limit else ""
 
     def proven_challenger(self) -> RetrainingDecision | None:
         """Promote the challenger in shadow once the interval of its gain lies above zero; None until then.
 
-        Paired with the champion by day, over all its days without a fault in the data. As it is looked at
-        after every period, the chance of an error is shared by the looks that it may get before it is too old
-        (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
+        The challenger is paired with the champion by day, over all its days without broken data. As it is
+        tested after every period, the error probability is divided by the number of tests before it is too
+        old (Bonferroni: Dunn 1961, "Multiple Comparisons Among Means").
 
         Returns:
             The promotion, with the gain per 1,000 decisions and its interval as the reason, or None.
@@ -114,14 +114,14 @@ class RetrainingHistory:
         if not self.periods or self.periods[-1].shadow is None:
             return None
         version = self.periods[-1].shadow.version
-        mine = [(one.shadow, one.broken) for one in self.periods if one.shadow]
-        whole = [shadow for shadow, broken in mine if shadow.version == version and not broken]
-        saved = np.array([value for shadow in whole for value in shadow.saved], dtype=np.float64)
-        rows = np.array([value for shadow in whole for value in shadow.rows], dtype=np.float64)
+        scores = [(one.shadow, one.broken) for one in self.periods if one.shadow]
+        valid = [shadow for shadow, broken in scores if shadow.version == version and not broken]
+        saved = np.array([value for shadow in valid for value in shadow.saved], dtype=np.float64)
+        rows = np.array([value for shadow in valid for value in shadow.rows], dtype=np.float64)
         if not rows.size or rows.size < self.rules.proof_days:
             return None
-        looks = max(1, self.rules.max_age_days // self.rules.period_days)
-        gain = difference_of_days(saved, rows, confidence=1 - (1 - self.confidence) / looks)
+        tests = max(1, self.rules.max_age_days // self.rules.period_days)
+        gain = difference_of_days(saved, rows, confidence=1 - (1 - self.confidence) / tests)
         if not gain.low > 0:
             return None
         reason = (
@@ -132,7 +132,7 @@ class RetrainingHistory:
 
 
 def saved_by_day(version: str, saved: Floats, day: Column) -> ShadowScore:
-    """What a challenger would have saved, from that of each row and its day."""
+    """Sum a challenger's savings per row by day."""
     known, of_day = np.unique(day, return_inverse=True)
     rows = np.bincount(of_day, minlength=known.size)
     return ShadowScore(version, tuple(sums(of_day, saved, known.size).tolist()), tuple(rows.tolist()))

@@ -1,6 +1,6 @@
-"""Monitoring and retraining from run to run: which period is next, what its verdict asks for, what is done.
+"""The retraining loop: monitor each period, follow its verdict, and keep the state between runs.
 
-The loop's state lies beside the service's log, so that a run that was cut short is repeated as it was.
+The state is a file next to the service's log. An interrupted run is repeated with the same inputs.
 """
 
 import fcntl
@@ -29,21 +29,21 @@ STATE_FILE = "periods.json"
 
 @dataclass(frozen=True)
 class PendingTraining:
-    """A training as of a moment (epoch seconds): cut short, it meets the same champion again."""
+    """A training that has started; if interrupted, it is repeated against the same champion."""
 
-    at: int
+    at: int  # the time as of which it trains, epoch seconds
     champion: str  # a version
 
 
 @dataclass(frozen=True)
 class MonitoringState:
-    """What is remembered of a service: its periods, and how far they reach in time and in the log."""
+    """The stored state of a service: its periods, and how far they reach in time and in the log."""
 
     periods: tuple[PeriodSummary, ...]
     until: int
-    log_offsets: tuple[int, int]  # answers, and challengers' answers
+    log_offsets: tuple[int, int]  # in the logs of predictions and of challengers' predictions
     verdict: RetrainingDecision | None = None
-    done: bool = True  # what the verdict asks for
+    done: bool = True  # whether the verdict has been followed
     trained: tuple[int, ...] = ()  # epoch seconds, promoted or not; the first model's is not a retraining
     begun: PendingTraining | None = None
 
@@ -53,7 +53,7 @@ STATE = TypeAdapter(MonitoringState)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A challenger, its gates, and whether it took the champion's place."""
+    """A challenger, its gates, and whether it was promoted."""
 
     version: Version
     gates: tuple[Gate, ...]
@@ -61,20 +61,20 @@ class TrainingResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every gate passed; what passed and is not promoted waits for approval."""
+        """Whether every gate passed; a version that passed but is not promoted waits for approval."""
         return all(gate.passed for gate in self.gates)
 
     @property
     def text(self) -> str:
-        """A line for each gate, what became of the version, and what to do where a gate failed."""
+        """A line per gate, the status of the version, and advice if a gate failed."""
         waits = "waits for approval: make approve" if self.passed else "stays challenger"
-        fate = f"version {self.version.version} {'is the champion' if self.promoted else waits}"
+        status = f"version {self.version.version} {'is the champion' if self.promoted else waits}"
         advice = () if self.passed else (ADVICE,)
-        return "\n".join(f"  {line}" for line in (*(gate.line for gate in self.gates), fate, *advice))
+        return "\n".join(f"  {line}" for line in (*(gate.line for gate in self.gates), status, *advice))
 
 
 class Pipelines(Protocol):
-    """The project's pipelines, as the loop runs them; `pipelines/runs.py` fulfils it."""
+    """The project's pipelines that the loop runs; `pipelines/runs.py` implements them."""
 
     def monitor(
         self,
@@ -85,16 +85,16 @@ class Pipelines(Protocol):
         past: Sequence[PeriodSummary],
         trained: Sequence[int],
     ) -> "tuple[MonitoredPeriod, RetrainingDecision]":
-        """One period of the service in a folder, and the policy's verdict."""
+        """Monitor one period of the service in a folder, and return the policy's verdict with it."""
 
     def retrain(self, as_of: str, champion: Version) -> TrainingResult:
-        """Train again with the champion's settings, against it."""
+        """Train again with the champion's settings, and compare with the champion."""
 
     def re_evaluate(self, version: str, as_of: str, champion: Version) -> TrainingResult:
-        """A challenger that is trained already, against the champion, as of a later day."""
+        """Compare an already trained challenger with the champion as of a later day."""
 
     def shadow(self, folder: str, version: Version) -> None:
-        """Let a challenger answer beside the champion."""
+        """Let a challenger predict in shadow."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RetrainingLoop:
         contract: The problem's contract.
         folder: Where the service and the loop keep their state.
         database_url: The prediction log.
-        pipelines: What monitors and trains.
+        pipelines: The pipelines that monitor and train.
     """
 
     contract: Contract
@@ -114,12 +114,12 @@ class RetrainingLoop:
     pipelines: Pipelines
 
     def monitor_next(self) -> "tuple[MonitoredPeriod, RetrainingDecision] | None":
-        """The next period that is over, in view of those before it; None while there is none.
+        """Monitor the next finished period and store the result; return None if there is none yet.
 
-        The first one is that of the first decision, in periods counted from the champion's day on.
+        Periods are counted from the champion's day on; the first is that of the first decision.
 
         Raises:
-            UserError: when the log holds nothing of it, nor of later ones.
+            UserError: If the log holds no decision of it or of later periods.
         """
         length, state = self.contract.monitoring.period_days * DAY, self.state()
         start = state.until
@@ -141,50 +141,52 @@ class RetrainingLoop:
         return monitored, verdict
 
     def monitor_all(self) -> "Iterator[tuple[MonitoredPeriod, RetrainingDecision]]":
-        """Each period that is over and not monitored yet; more than one where nobody ran this in time."""
-        while found := self.monitor_next():
-            yield found
+        """Monitor all finished periods that have not been monitored yet."""
+        while result := self.monitor_next():
+            yield result
             state = self.state()
             if self._first_decision(state.until, state.log_offsets[0]) is None:
                 return
 
     def pass_over(self, end: int) -> None:
-        """Go on from a moment: nothing was to be decided before it."""
+        """Skip the time before `end`, in which there was nothing to decide."""
         self._change(lambda now: replace(now, until=end))
 
     def reason_to_wait(self) -> str:
-        """Why the service cannot be monitored yet, as on a new cluster; empty where it can."""
+        """Return why the service cannot be monitored yet, as on a new cluster; empty if it can."""
         if self._first_decision(0) is None:
             return NO_REQUESTS
         if ModelRegistry(self.contract.name).champion() is None:
-            return "The registry has no champion yet to compare the answers with: `make train` makes one."
+            return (
+                "The registry has no champion yet to compare predictions with: train one with `make train`."
+            )
         state = self.state()
         return "" if state.periods or self._first_decision(state.until) is not None else NO_REQUESTS
 
     def follow_verdict(self) -> TrainingResult | None:
-        """Do what the latest verdict asks for, once; None where it asks for nothing or has been followed."""
-        if not self._path.exists():  # champion or not
+        """Follow the latest verdict once; return None if it requires nothing or has been followed."""
+        if not self._path.exists():  # checked first, so that no champion is needed
             return None
         state = self.state()
         return None if state.done or state.verdict is None else self._follow_once(state.verdict, state.until)
 
     def retrain_now(self, as_of: str = "") -> TrainingResult:
-        """Train again whatever the verdict is; by default as of the latest day that is known."""
+        """Train again regardless of the verdict, by default as of the latest known day."""
         latest = max(self.contract.split.test_end_at, self.state().until, self._champion().as_of)
-        request = RetrainingDecision(retrain=True, reason="somebody asks for it")
+        request = RetrainingDecision(retrain=True, reason="requested by the user")
         return self._follow_once(request, epoch(day(as_of)) if as_of else latest)
 
     def state(self) -> MonitoringState:
-        """What is remembered; without anything yet, it begins when the first model was trained."""
+        """Load the state; a new one starts at the champion's training day."""
         if not self._path.exists():
             first = self._champion().as_of
             return MonitoringState((), first, (0, 0), trained=(first,))
-        content = self._path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # as it was called up to 0.2
-        found = STATE.validate_json(content)
-        return found if found.trained else replace(found, trained=(self._champion().as_of,))
+        content = self._path.read_bytes().replace(b'"heard"', b'"log_offsets"')  # the field's name up to v0.2
+        state = STATE.validate_json(content)
+        return state if state.trained else replace(state, trained=(self._champion().as_of,))
 
     def _follow_once(self, verdict: RetrainingDecision, at: int) -> TrainingResult:
-        """Follow a verdict and remember it; a challenger that is not promoted answers in shadow."""
+        """Follow a verdict and store that; a challenger that is not promoted predicts in shadow."""
 
         def begin(now: MonitoringState) -> MonitoringState:
             same = now.begun is not None and now.begun.at == at
@@ -206,7 +208,7 @@ class RetrainingLoop:
         return result
 
     def _change(self, change: Callable[[MonitoringState], MonitoringState]) -> MonitoringState:
-        """Change the state as it stands now, for another run may write in it as well."""
+        """Update the stored state under a lock, as another run may update it too."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Evidently's workspace: the periods' runs beside each other, with a dashboard over all of them."""
+"""Evidently's workspace: the runs of all periods, with a dashboard."""
 
 from functools import cache
 from typing import Any
@@ -13,33 +13,35 @@ from fivestage.common.settings import EVIDENTLY_WORKSPACE
 from fivestage.monitoring.evidently_drift import DRIFTED_COLUMNS, INPUTS, LABELS, SCORE
 
 
-@cache  # opening one reads all its runs, which took longer with each period than the period's checks
+@cache  # opening a workspace reads all its runs, which takes longer than the checks of a period
 def open_workspace(place: str) -> WorkspaceBase:
-    """The workspace in a folder, which is made if need be, or on a server by its URL."""
+    """Open the workspace in a folder, which is created if necessary, or on a server by its URL."""
     return RemoteWorkspace(place) if "://" in place else Workspace.create(place)
 
 
 def add_run(name: str, snapshot: Snapshot, place: str = EVIDENTLY_WORKSPACE) -> None:
-    """Add a period's run to the project `name`; a run of the same name, of an earlier try, is replaced.
+    """Add a period's run to the project `name`, replacing one of the same name from an earlier attempt.
 
     Args:
-        name: of the project, which is made with its dashboard if need be.
-        snapshot: of the period, under the period's name.
-        place: a folder or a server's URL.
+        name: The project's name; the project is created with its dashboard if necessary.
+        snapshot: The report's run, which has the period's name.
+        place: A folder or a server's URL.
     """
     workspace = open_workspace(place)
     project = _project(workspace, name)
-    if isinstance(workspace, Workspace):  # the number of a run is that of its name, which replaces the run
-        number = uuid5(project.id, str(snapshot.get_name()))
-        workspace.state.write_snapshot(project.id, number, snapshot.to_snapshot_model())
-    else:  # Evidently's server gives numbers itself, and cannot list its runs
+    if isinstance(
+        workspace, Workspace
+    ):  # the run's ID is derived from its name, so that a repeated run replaces it
+        run_id = uuid5(project.id, str(snapshot.get_name()))
+        workspace.state.write_snapshot(project.id, run_id, snapshot.to_snapshot_model())
+    else:  # Evidently's server assigns IDs itself and cannot list its runs
         workspace.add_run(project.id, snapshot)
 
 
 def _project(workspace: WorkspaceBase, name: str) -> Project:
-    found = [one for one in workspace.search_project(name) if one.name == name]
-    if found:
-        return found[0]
+    existing = [one for one in workspace.search_project(name) if one.name == name]
+    if existing:
+        return existing[0]
     project = workspace.create_project(name)
     for panel in _panels():
         project.dashboard.add_panel(panel)
@@ -47,7 +49,7 @@ def _project(workspace: WorkspaceBase, name: str) -> Project:
 
 
 def _panels() -> list[Any]:
-    """What the dashboard shows of all periods."""
+    """Return the dashboard's panels over all periods."""
 
     def drifted(check: str) -> PanelMetric:
         labels = {"check": check, "statistic": DRIFTED_COLUMNS}

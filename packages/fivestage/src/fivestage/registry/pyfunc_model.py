@@ -1,7 +1,7 @@
-"""MLflow's `pyfunc` flavour of a version, which answers raw rows.
+"""MLflow's `pyfunc` flavour of a version, which takes raw rows.
 
-`mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)`, in the project's folder. MLflow loads
-this module by name (`loader_module` of `MLmodel`); it runs the same engine on the same artifact as the
+Use it in the project's folder: `mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)`. MLflow
+loads this module by name (`loader_module` in `MLmodel`). It runs the same engine on the same artifact as the
 service, with the history as of the training.
 """
 
@@ -32,71 +32,71 @@ from fivestage.data.timestamps import parse_timestamps
 from fivestage.data.validation import validate
 from fivestage.features.definitions import FeatureDefinitions
 
-ARTIFACT = "artifact"  # its folder beside MLmodel
-PROBLEM = "problem"  # where MLmodel says that its features are found
+ARTIFACT = "artifact"  # the artifact's folder next to MLmodel
+PROBLEM = "problem"  # the key in MLmodel that names the problem and so its features
 EXAMPLE = "input_example.json"
 DECISION = "decision"
 
 
 class RawRowsModel:
-    """What MLflow calls `predict` of."""
+    """The object whose `predict` MLflow calls."""
 
     def __init__(self, artifact: Artifact, definitions: FeatureDefinitions) -> None:
         self._engine = Engine(artifact, definitions)
 
     def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer raw rows as the service does.
+        """Return predictions for raw rows, as the service does.
 
         Args:
-            rows: the contract's columns; times as pandas' with a zone, as ISO 8601 texts with a zone, or as
-                epoch seconds.
-            params: none are known.
+            rows: The contract's columns; times as pandas timestamps with a zone, ISO 8601 text with a zone,
+                or epoch seconds.
+            params: Ignored; there are no parameters.
 
         Returns:
-            The forecast, see `fivestage.artifact.predictions`, and the decision, one line a row.
+            The forecast, see `fivestage.artifact.predictions`, and the decision, per row.
 
         Raises:
-            UserError: naming what in the rows is not what the contract allows.
+            UserError: If a row violates the contract.
         """
         del params
         contract, form = self._engine.artifact.contract, self._engine.form
-        given = parse_timestamps(rows, contract, "the input")
-        checked = validate(given, contract.columns, (), "the input", rules=contract.rules)
+        parsed = parse_timestamps(rows, contract, "the input")
+        checked = validate(parsed, contract.columns, (), "the input", rules=contract.rules)
         if len(checked.failures):
             first = checked.failures.iloc[0]
             raise UserError(
                 f"Row {first['row']}: {first['column']} is {first['value']!r}: {first['check']} "
-                f"(rows that are wrong: {len(checked.quarantined)} of {len(rows)})."
+                f"(invalid rows: {len(checked.quarantined)} of {len(rows)})."
             )
-        absent = {name: "" for name, one in contract.columns.items() if isinstance(one, CategoryColumn)}
-        asked: list[Any] = checked.good[list(contract.columns)].fillna(absent).to_dict(orient="records")
-        answers = self._engine.predict(asked)
-        found = pd.DataFrame([form.forecast(one) for one in answers], columns=list(form.columns))
-        return found.assign(**{DECISION: [one.decision for one in answers]})
+        missing = {name: "" for name, one in contract.columns.items() if isinstance(one, CategoryColumn)}
+        requests: list[Any] = checked.good[list(contract.columns)].fillna(missing).to_dict(orient="records")
+        answers = self._engine.predict(requests)
+        predictions = pd.DataFrame([form.forecast(one) for one in answers], columns=list(form.columns))
+        return predictions.assign(**{DECISION: [one.decision for one in answers]})
 
 
 def _load_pyfunc(path: str, config: dict[str, Any]) -> RawRowsModel:
-    """What MLflow looks for in a loader module; the features are those of the problem that `config` names."""
+    """Load the model; MLflow requires this function, and `config` names the problem with the features."""
     module, _, name = config[PROBLEM].partition(":")
     try:
         problem = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"The model's features are computed by the project's module {module!r}, which Python does not "
-            "find here: run this in the project's folder, or set PYTHONPATH to it."
+            f"The model's features are computed by the project's module {module!r}, which Python cannot "
+            "import here: run this in the project's folder, or set PYTHONPATH to it."
         ) from error
     return RawRowsModel(load_artifact(Path(path)), problem.features)
 
 
 def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -> None:
-    """Write `MLmodel` and an input example beside the artifact: signature, loader, and where features are."""
+    """Write `MLmodel`, with signature, loader and problem, and an input example next to the artifact."""
     contract = artifact.contract
     inputs = Schema([_spec(name, column) for name, column in contract.columns.items()])
     decision = DataType.double if isinstance(contract, RegressionContract) else DataType.string
     numbers = [ColSpec(DataType.double, name) for name in form_of(contract).columns]
     outputs = Schema([*numbers, ColSpec(decision, DECISION)])
     model = Model(artifact_path=folder.name, run_id=run_id, signature=ModelSignature(inputs, outputs))
-    add: Any = add_to_model  # without types
+    add: Any = add_to_model  # MLflow's function has no types
     add(model, loader_module=__name__, data=ARTIFACT, model_config={PROBLEM: problem}, python_env=None)
     example = example_of(artifact)
     (folder / EXAMPLE).write_text(pd.DataFrame([example]).to_json(orient="split"), encoding="utf-8")
@@ -109,15 +109,15 @@ def write_flavour(artifact: Artifact, folder: Path, run_id: str, problem: str) -
 
 
 def example_of(artifact: Artifact) -> dict[str, Any]:
-    """A row as a client sends it: the last that the artifact was proven with, or the contract's examples."""
+    """Return a row as a client sends it: the artifact's last smoke-test row, or the contract's examples."""
     columns = artifact.contract.columns
     if not artifact.smoke:
-        return {name: _shown(column, None) for name, column in columns.items()}
+        return {name: _json_value(column, None) for name, column in columns.items()}
     row = artifact.smoke[-1].row
-    return {name: _shown(column, row[name]) for name, column in columns.items()}
+    return {name: _json_value(column, row[name]) for name, column in columns.items()}
 
 
-def _shown(column: Column, value: Any) -> Any:
+def _json_value(column: Column, value: Any) -> Any:
     if isinstance(column, CategoryColumn):
         return value if value is not None else column.example
     if isinstance(column, NumberColumn):
@@ -131,14 +131,14 @@ def _spec(name: str, column: Column) -> ColSpec:
     if isinstance(column, NumberColumn):
         whole = column.type == "integer" and not column.nullable
         kind = DataType.long if whole else DataType.double
-    elif isinstance(column, TimestampColumn):  # MLflow's own type refuses a zone, and texts from JSON
+    elif isinstance(column, TimestampColumn):  # MLflow's own type rejects zones and text from JSON
         untyped: Any = AnyType
         kind = untyped()
     return ColSpec(kind, name, required=not column.nullable)
 
 
 def described(contract: Contract) -> str:
-    """What a version is, in sentences for MLflow's pages."""
+    """Return a description of a version for MLflow's pages."""
     times = [name for name, column in contract.columns.items() if isinstance(column, TimestampColumn)]
-    zoned = f" Times have a zone, such as 2025-01-31T09:30:00Z: {', '.join(times)}." if times else ""
-    return f"{contract.title} Answers raw rows: {', '.join(contract.columns)}.{zoned}"
+    zoned = f" Times need a zone, such as 2025-01-31T09:30:00Z: {', '.join(times)}." if times else ""
+    return f"{contract.title} Takes raw rows: {', '.join(contract.columns)}.{zoned}"

@@ -1,4 +1,4 @@
-"""A training as MLflow shows it: a run with its data, and one below it for each candidate."""
+"""MLflow runs of a training: one with its data, and a child run for each candidate."""
 
 import json
 import math
@@ -19,15 +19,15 @@ from fivestage.training.selection import Candidates, Selection, parameters_of
 
 @dataclass(frozen=True)
 class TrainingDetails:
-    """What a training's run shows beside its artifact.
+    """The details that a training's run shows in addition to its artifact.
 
     Args:
-        parameters: of what was chosen, by name.
-        leaderboard: what was tried, a run of its own each; the run has the metrics of what was chosen.
-        datasets: what was seen.
-        started: when the training began, epoch seconds; 0: now.
-        problem: module and name of the problem, by which MLflow finds the features.
-        note: the run in words.
+        parameters: Parameters of the chosen candidate, by name.
+        leaderboard: Baselines and candidates, each logged as a child run.
+        datasets: The windows of data that were used.
+        started: When the training started, in epoch seconds; 0 for now.
+        problem: Module and name of the problem, by which MLflow finds the features.
+        note: A description of the run.
     """
 
     parameters: Mapping[str, object] = field(default_factory=dict)
@@ -47,21 +47,21 @@ def details_of(
     started: float,
     kept: str,
 ) -> TrainingDetails:
-    """What a training's run shows of its candidates and its data; see `ModelRegistry.register_training`."""
-    how = f"calibrated as version {kept} is" if kept else f"chosen on {len(windows.folds)} temporal folds"
-    tried = () if kept else selection.leaderboard
+    """Return the details of a training's run; `ModelRegistry.register_training` explains the arguments."""
+    how = f"calibrated as in version {kept}" if kept else f"chosen on {len(windows.folds)} temporal folds"
+    leaderboard = () if kept else selection.leaderboard
     note = f"{selection.candidate}, {how}"
     parameters = parameters_of(candidates, selection)
-    return TrainingDetails(parameters, tried, datasets_of(rows, windows, data), started, note=note)
+    return TrainingDetails(parameters, leaderboard, datasets_of(rows, windows, data), started, note=note)
 
 
 def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list[DatasetInput]:
-    """The windows of a training as MLflow lists data: what is learnt from, and what it is judged on."""
+    """Return a training's windows of data as MLflow datasets: for training, validation and evaluation."""
     decided = rows["decision_at"].to_numpy()
-    used = [("train", windows.train, "training"), ("holdout", windows.holdout, "evaluation")]
-    used += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]
-    found = []
-    for name, places, context in used:
+    usage = [("train", windows.train, "training"), ("holdout", windows.holdout, "evaluation")]
+    usage += [(f"fold {number}", fold.valid, "validation") for number, fold in enumerate(windows.folds, 1)]
+    datasets = []
+    for name, places, context in usage:
         first, last = (iso(at) for at in (decided[places].min(), decided[places].max()))
         profile = {"rows": len(places), "first decision": first, "last decision": last}
         data = Dataset(
@@ -71,23 +71,23 @@ def datasets_of(rows: pd.DataFrame, windows: TemporalSplit, digest: str) -> list
             source=json.dumps({"tags": {"reader": "problem/dataset.py"}}),
             profile=json.dumps(profile),
         )
-        found.append(DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)]))
-    return found
+        datasets.append(DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)]))
+    return datasets
 
 
-def begin(client: MlflowClient, experiment: str, of: str, name: str, details: TrainingDetails) -> str:
-    """The run of an artifact with this digest: begun when its training was, or one that was cut short."""
+def begin(client: MlflowClient, experiment: str, digest: str, name: str, details: TrainingDetails) -> str:
+    """Return the run of the artifact with this digest: an interrupted one, or a new one."""
     known = client.get_experiment_by_name(experiment)
-    number = known.experiment_id if known else client.create_experiment(experiment)
-    found = client.search_runs([number], f"tags.of = '{of}'", max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    experiment_id = known.experiment_id if known else client.create_experiment(experiment)
+    interrupted = client.search_runs([experiment_id], f"tags.of = '{digest}'", max_results=1)
+    if interrupted:
+        return str(interrupted[0].info.run_id)
     started = round((details.started or time.time()) * 1000)
-    tags = {"of": of, "stage": "training", MLFLOW_RUN_NOTE: details.note}
-    run = client.create_run(number, start_time=started, run_name=name, tags=tags)
+    tags = {"of": digest, "stage": "training", MLFLOW_RUN_NOTE: details.note}
+    run = client.create_run(experiment_id, start_time=started, run_name=name, tags=tags)
     client.log_inputs(run.info.run_id, datasets=list(details.datasets))
     for row in details.leaderboard:
-        _log_candidate(client, number, run.info.run_id, row)
+        _log_candidate(client, experiment_id, run.info.run_id, row)
     return str(run.info.run_id)
 
 
@@ -100,17 +100,17 @@ def _log_candidate(client: MlflowClient, experiment: str, parent: str, row: Lead
 
 
 def metrics_of(row: LeaderboardRow, at: int) -> list[Metric]:
-    """The scores of a baseline or candidate on the folds, as MLflow keeps them; `at` is in milliseconds."""
+    """Return a baseline's or candidate's scores on the folds as MLflow metrics; `at` is in milliseconds."""
     return [Metric(f"folds_{name}", value, at, 0) for name, value in known_numbers(row.metrics).items()]
 
 
 def known_numbers(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without the missing ones, which MLflow's pages cannot show.
+    """Drop missing metrics, which MLflow's pages cannot show.
 
     Args:
-        metrics: numbers by name; NaN where one is missing.
+        metrics: Numbers by name, NaN if missing.
 
     Returns:
-        The same by name, without those that are NaN.
+        The metrics that are not NaN.
     """
     return {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -38,8 +38,8 @@ from fivestage.registry.training_runs import TrainingDetails, begin, details_of,
 from fivestage.training.selection import Candidates, Selection
 
 CHAMPION, CHALLENGER, WAITING = "champion", "challenger", "waiting"
-LOADER = "loader"  # the tag of a version that another package reads; it names a module with `load(folder)`
-MODEL = "model"  # the folder of a run in which MLmodel is
+LOADER = "loader"  # tag of a version that another package loads: a module with `load(folder)`
+MODEL = "model"  # folder in a run's artifacts that contains MLmodel
 NO_DETAILS = TrainingDetails()
 _CACHE = VAR / "models"
 Record = TypeVar("Record")
@@ -47,7 +47,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version and where it came from; `loader`: the module that reads what is no `Artifact`."""
+    """A registered version and its origin; `loader` names the module that loads it if it is no `Artifact`."""
 
     name: str
     version: str
@@ -58,26 +58,26 @@ class Version:
     loader: str = ""
 
     def record(self, value: object) -> None:
-        """Keep a dataclass with the version's run, as JSON.
+        """Store a dataclass instance as JSON with the version's run.
 
         Args:
-            value: an instance of a dataclass; its file has the class's name, and replaces one of that name.
+            value: An instance of a dataclass; the file is named after the class and replaces an earlier one.
         """
         text = json.dumps(TypeAdapter(type(value)).dump_python(value, mode="json"), indent=1)  # keeps NaN
         MlflowClient().log_text(self.run_id, text, _record_path(type(value)))
 
     def load_record(self, kind: type[Record]) -> Record:
-        """What `record` kept of this kind.
+        """Load an instance that `record` stored.
 
         Args:
-            kind: the dataclass that was kept.
+            kind: The dataclass that was stored.
 
         Returns:
-            An instance of it.
+            The instance.
 
         Raises:
-            UserError: when the run holds no such record.
-            ValueError: when what it holds does not fit the dataclass.
+            UserError: If the run holds no such record.
+            ValueError: If the record does not fit the dataclass.
         """
         try:
             text = load_text(f"runs:/{self.run_id}/{_record_path(kind)}")
@@ -89,22 +89,22 @@ class Version:
         return TypeAdapter(kind).validate_python(json.loads(text))
 
     def selection(self) -> Selection:
-        """How it was chosen on the folds, as `ModelRegistry.register_training` kept it.
+        """Load the selection that `ModelRegistry.register_training` stored.
 
         Returns:
-            Its candidate, settings and calibration, and the leaderboard.
+            The candidate with its settings and calibration, and the leaderboard.
 
         Raises:
-            UserError: when it was registered otherwise.
+            UserError: If it was not registered by `register_training`.
         """
         return self.load_record(Selection)
 
     def annotate(self, texts: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-        """Add files of text and metrics to the version's run.
+        """Add text files and metrics to the version's run.
 
         Args:
-            texts: contents by path in the run's artifacts.
-            metrics: numbers by name; those that are NaN are left out.
+            texts: Contents by path in the run's artifacts.
+            metrics: Numbers by name; NaN values are left out.
         """
         client = MlflowClient()
         for path, text in texts.items():
@@ -115,31 +115,31 @@ class Version:
 
 @dataclass(frozen=True)
 class ModelRegistry:
-    """The versions of one model in MLflow, and which of them serves."""
+    """The versions of one model in MLflow, and their aliases."""
 
-    name: str  # of the registered model, and of the experiment that holds its trainings
+    name: str  # of the registered model, and of the experiment with its training runs
 
     def register(
         self,
         artifact: Artifact,
         details: TrainingDetails = NO_DETAILS,
     ) -> Version:
-        """Log a training as a run with its candidates below it, and register the artifact as an MLflow model.
+        """Log a training as a run with a child run per candidate, and register the artifact as a model.
 
         Args:
-            artifact: what was trained.
-            details: what the run shows: parameters, candidates, data, and times.
+            artifact: The trained artifact.
+            details: What the run shows: parameters, candidates, data and times.
 
         Returns:
-            The new version; of an artifact that is registered already, the version that it has.
+            The new version, or the existing one if the artifact is already registered.
         """
         folder = _CACHE / ".new"
         digest = save_artifact(artifact, folder)
-        kept = _CACHE / digest
-        if kept.exists():
+        cached = _CACHE / digest
+        if cached.exists():
             shutil.rmtree(folder)
         else:
-            folder.replace(kept)
+            folder.replace(cached)
         if known := self.with_digest(digest):
             return known
         client, as_of = MlflowClient(), str(day_of(artifact.as_of))
@@ -153,7 +153,7 @@ class ModelRegistry:
         )
         with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / MODEL
-            shutil.copytree(kept, model / ARTIFACT)
+            shutil.copytree(cached, model / ARTIFACT)
             write_flavour(artifact, model, run_id, details.problem)
             client.log_artifacts(run_id, scratch)
         description = f"As of {as_of}. {described(artifact.contract)}"
@@ -171,19 +171,19 @@ class ModelRegistry:
         started: float,
         kept: str = "",
     ) -> Version:
-        """Register what a training made, with a run for each candidate below its own, and keep the selection.
+        """Register a trained artifact as `register` does, and store its selection.
 
         Args:
-            artifact: what was trained.
-            selection: what was tried, and chosen.
-            candidates: unfitted estimators by name.
-            rows: all rows, with `decision_at` (epoch seconds).
-            windows: which of them are in which window.
-            started: when the training began, epoch seconds.
-            kept: the version whose selection was kept, so that nothing was tried; empty where all was.
+            artifact: The trained artifact.
+            selection: The chosen candidate and its leaderboard.
+            candidates: Unfitted estimators by name.
+            rows: All rows, with `decision_at` in epoch seconds.
+            windows: The positions of the rows in each window.
+            started: When the training started, in epoch seconds.
+            kept: The version whose selection was reused; empty if the candidates were compared.
 
         Returns:
-            The new version; of an artifact that is registered already, the version that it has.
+            The new version, or the existing one if the artifact is already registered.
         """
         data = artifact.lineage.data
         details = details_of(selection, candidates, rows, windows, data, started, kept)
@@ -194,15 +194,15 @@ class ModelRegistry:
     def add(
         self, run_id: str, lineage: Lineage, digest: str, as_of: str, description: str, loader: str = ""
     ) -> Version:
-        """End a run, and make the model that lies in it a version; no alias points to it.
+        """End a run and register its model as a version, without an alias.
 
         Args:
-            run_id: the run, whose folder `model` holds what is registered.
-            lineage: what it was made from.
-            digest: of its manifest.
-            as_of: the day of its training, in ISO 8601.
-            description: for MLflow's pages.
-            loader: the module that reads it; empty: it is an artifact.
+            run_id: The run, whose folder `model` holds the model.
+            lineage: The data and code that the model was made from.
+            digest: The digest of the model's manifest.
+            as_of: The training day in ISO 8601.
+            description: The description for MLflow's pages.
+            loader: The module that loads the model; empty if it is an artifact.
 
         Returns:
             The new version.
@@ -212,36 +212,36 @@ class ModelRegistry:
         tags = asdict(lineage) | {"digest": digest, "as_of": as_of, "commit": commit()}
         tags |= {LOADER: loader} if loader else {}
         source = f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
-        found = client.create_model_version(
+        created = client.create_model_version(
             self.name, source, run_id=run_id, tags=tags, description=description
         )
-        return _version(client.get_model_version(self.name, found.version))
+        return _version(client.get_model_version(self.name, created.version))
 
     def versions(self) -> list[Version]:
-        """All versions that were registered by `add`, those that another package reads included."""
+        """Return all versions registered by `add`, including those that another package loads."""
         return [_version(one) for one in self._versions(MlflowClient()) if "digest" in one.tags]
 
     def with_digest(self, digest: str) -> Version | None:
-        """The version that has this digest, if what it names is registered already."""
+        """Return the version with this digest, or None if there is none."""
         return next((one for one in self.versions() if one.digest == digest), None)
 
     def key(self) -> str:
-        """What tells this registry from another, for results that hold its version numbers."""
+        """Return a key of this registry, to cache results that depend on its version numbers."""
         client = MlflowClient()
         self._versions(client)
         return f"{mlflow.get_tracking_uri()} {client.get_registered_model(self.name).creation_timestamp}"
 
     def find(self, version: str) -> Version:
-        """A registered version.
+        """Look up a registered version.
 
         Args:
-            version: its number in the registry, as text.
+            version: Its number in the registry, as text.
 
         Returns:
-            The version, with its digest, run, commit, and `as_of` in epoch seconds.
+            The version.
 
         Raises:
-            UserError: when the registry does not have it.
+            UserError: If the registry does not have it.
         """
         try:
             return _version(MlflowClient().get_model_version(self.name, version))
@@ -251,23 +251,24 @@ class ModelRegistry:
             ) from error
 
     def open(self, version: str, definitions: FeatureDefinitions | None = None) -> tuple[Version, Artifact]:
-        """A registered version and its artifact.
+        """Look up a registered version and load its artifact.
 
         Args:
-            version: its number in the registry, as text.
-            definitions: the features that it would be served with, of which it must lack none.
+            version: Its number in the registry, as text.
+            definitions: The project's features, which must include all that the artifact uses; None skips
+                this check.
 
         Returns:
-            The version, and the artifact after its files were held against the registered digest.
+            The version, and the artifact after verification against the registered digest.
 
         Raises:
-            UserError: when the registry does not have it, or the artifact is damaged, another one, or of
-                another format, or uses a feature that the definitions lack.
+            UserError: If the registry does not have it, or the artifact is damaged, differs from the
+                registered one, has another format, or uses a feature that the definitions lack.
         """
         found = self.find(version)
         if found.loader:
             raise UserError(
-                f"Version {version} of {self.name} is read by {found.loader} and scores in batch alone: "
+                f"Version {version} of {self.name} is loaded by {found.loader} and can only score batches: "
                 f'make score ARGS="--version {version} --input rows.csv --output scored.csv"'
             )
         artifact = load_artifact(self.fetch(version), found.digest)
@@ -275,67 +276,67 @@ class ModelRegistry:
             try:
                 require_features(artifact, definitions)
             except FormatError as error:
-                raise UserError(f"Version {version} of {self.name} cannot be asked: {error}") from error
+                raise UserError(f"Version {version} of {self.name} cannot predict: {error}") from error
         return found, artifact
 
     def fetch(self, version: str, into: Path = _CACHE) -> Path:
-        """The folder of a registered version's artifact, brought here unless it is here already.
+        """Return the folder of a registered version's artifact, downloading it if necessary.
 
         Args:
-            version: its number in the registry, as text.
-            into: the folder that keeps artifacts, each in a folder named by its digest.
+            version: Its number in the registry, as text.
+            into: The cache folder, in which each artifact has a folder named by its digest.
 
         Returns:
             The artifact's folder, whose manifest has the registered digest.
 
         Raises:
-            UserError: when the registry does not have it, or the folder is not what was registered.
+            UserError: If the registry does not have it, or the folder differs from what was registered.
         """
         found = self.find(version)
-        kept = into / found.digest
-        if not kept.exists():
+        folder = into / found.digest
+        if not folder.exists():
             scratch = into / f".{found.digest}"
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
-            _download(found, scratch).replace(kept)
+            _download(found, scratch).replace(folder)
             shutil.rmtree(scratch, ignore_errors=True)
-        if artifact_digest(kept) != found.digest:
+        if artifact_digest(folder) != found.digest:
             raise UserError(
-                f"{kept} is not what was registered as version {version}: delete it and run again."
+                f"{folder} differs from what was registered as version {version}: delete it and run again."
             )
-        return kept
+        return folder
 
     def champion(self) -> Version | None:
-        """The version that holds the alias, if there is one."""
+        """Return the version with the alias `champion`, or None if there is none."""
         return self._holder(CHAMPION)
 
     def challenger(self) -> Version | None:
-        """The version that was registered last, if it is not the champion."""
+        """Return the last registered version, or None if that is the champion."""
         found = self._holder(CHALLENGER)
         return None if found == self.champion() else found
 
     def waiting(self) -> Version | None:
-        """The version that has passed its gates and waits for a person's approval, if there is one."""
+        """Return the version that passed its gates and waits for a person's approval, or None."""
         return self._holder(WAITING)
 
     def require_champion(self) -> Version:
-        """The champion.
+        """Return the champion.
 
         Raises:
-            UserError: when there is none.
+            UserError: If there is none.
         """
         found = self.champion()
         if found is None:
             raise UserError(
-                f"{self.name} has no champion yet: run `make train`, and see which gate stops it."
+                f"{self.name} has no champion yet: run `make train`, which also shows whether a gate fails."
             )
         return found
 
     def promote(self, version: Version) -> None:
-        """Move the alias `champion`; nothing waits for approval then.
+        """Move the alias `champion`, and remove the alias `waiting`.
 
         Args:
-            version: the new champion.
+            version: The new champion.
         """
         client = MlflowClient()
         client.set_registered_model_alias(self.name, CHAMPION, version.version)
@@ -346,21 +347,21 @@ class ModelRegistry:
         """Move the alias `waiting`.
 
         Args:
-            version: what has passed its gates and needs a person's approval.
+            version: The version that passed its gates and needs a person's approval.
         """
         MlflowClient().set_registered_model_alias(self.name, WAITING, version.version)
 
     def approve(self, who: str) -> Version:
-        """Promote the version that waits, and keep who approved of it with the version.
+        """Promote the waiting version, and store the approver's name with it.
 
         Raises:
-            UserError: when nobody is named, or nothing waits.
+            UserError: If no name is given, or no version waits.
         """
         found = self.waiting()
         if found is None:
             raise UserError(f"No version of {self.name} waits for approval.")
         if not who.strip():
-            raise UserError(f'Say who approves of version {found.version}: make approve ARGS="--by NAME"')
+            raise UserError(f'Name who approves version {found.version}: make approve ARGS="--by NAME"')
         MlflowClient().set_model_version_tag(self.name, found.version, "approved_by", who.strip())
         self.promote(found)
         return found
@@ -375,21 +376,21 @@ class ModelRegistry:
         metrics: Mapping[str, float],
         files: Sequence[tuple[str, str] | Path],
     ) -> None:
-        """Log a period of service as a run of MLflow; one that was cut short, or that is repeated, goes on.
+        """Log a period of service as an MLflow run; if repeated, it continues the same run.
 
         Args:
-            of: which service, and which of its periods; the run is found again by this tag.
-            start: the period's first moment, epoch seconds.
-            end: the first moment after it, epoch seconds.
-            versions: those that served.
-            metrics: numbers by name; those that are NaN are left out.
-            files: the run's artifacts: names and texts, or files to be copied.
+            of: Identifies the service and the period; the run is found again by this tag.
+            start: The start of the period in epoch seconds, inclusive.
+            end: The end of the period in epoch seconds, exclusive.
+            versions: The versions that served.
+            metrics: Numbers by name; NaN values are left out.
+            files: The run's artifacts: pairs of name and text, or files to copy.
         """
         mlflow.set_experiment(f"{self.name}-monitoring")
         known = mlflow.search_runs(filter_string=f"tags.of = '{of}'", max_results=1, output_format="list")
-        again = known[0].info.run_id if known else None
-        name = None if again else f"period from {day_of(start)}"
-        with mlflow.start_run(run_id=again, run_name=name, tags={"of": of, "versions": ", ".join(versions)}):
+        run_id = known[0].info.run_id if known else None
+        name = None if run_id else f"period from {day_of(start)}"
+        with mlflow.start_run(run_id=run_id, run_name=name, tags={"of": of, "versions": ", ".join(versions)}):
             mlflow.log_params({"start": iso(start), "end": iso(end)})
             mlflow.log_metrics(known_numbers(metrics))
             for file in files:
@@ -414,25 +415,25 @@ def _record_path(kind: type[object]) -> str:
     return f"{kind.__name__.lower()}.json"
 
 
-def _version(found: ModelVersion) -> Version:
+def _version(registered: ModelVersion) -> Version:
     return Version(
-        found.name,
-        str(found.version),
-        found.tags["digest"],
-        found.run_id or "",
-        _epoch_of(found.tags["as_of"]),
-        found.tags["commit"],
-        found.tags.get(LOADER, ""),
+        registered.name,
+        str(registered.version),
+        registered.tags["digest"],
+        registered.run_id or "",
+        _epoch_of(registered.tags["as_of"]),
+        registered.tags["commit"],
+        registered.tags.get(LOADER, ""),
     )
 
 
 def _download(version: Version, into: Path) -> Path:
-    """Bring the artifact of a version; those before v0.3.0 lie in the run without a model around them."""
-    listed = MlflowClient().list_artifacts(version.run_id, MODEL)
-    inside = f"{MODEL}/{ARTIFACT}" if listed else ARTIFACT
-    return Path(download_artifacts(f"runs:/{version.run_id}/{inside}", dst_path=str(into)))
+    """Download a version's artifact, which before v0.3.0 was logged without an MLflow model around it."""
+    has_model = MlflowClient().list_artifacts(version.run_id, MODEL)
+    path = f"{MODEL}/{ARTIFACT}" if has_model else ARTIFACT
+    return Path(download_artifacts(f"runs:/{version.run_id}/{path}", dst_path=str(into)))
 
 
 def _epoch_of(tag: str) -> int:
-    """The moment in a tag: a day, or epoch seconds as before v0.3.0."""
+    """Convert a tag to epoch seconds: a day, or already epoch seconds, as before v0.3.0."""
     return int(tag) if tag.isdigit() else epoch(day(tag))
