@@ -79,9 +79,9 @@ def test_one_wild_date_and_a_timetable_told_ahead_forget_nothing(
 
 def test_missing_text_is_empty_however_it_is_written() -> None:
     column = np.array(["a", None, float("nan"), "b"], dtype=object)
-    found = columns_of({"kind": column})["kind"]
-    assert isinstance(found, Strings)
-    assert [found.values[code] for code in found.codes] == ["a", "", "", "b"]
+    coded = columns_of({"kind": column})["kind"]
+    assert isinstance(coded, Strings)
+    assert [coded.values[code] for code in coded.codes] == ["a", "", "", "b"]
 
 
 def test_streamed_as_time_goes_by_every_feature_is_that_of_training(
@@ -107,5 +107,5 @@ def test_streamed_as_time_goes_by_every_feature_is_that_of_training(
         while known <= flights.at[place]:
             engine.observe(kind, event)
             known, kind, event = next(waiting)
-        found = encode(engine.features(flights.row(place)), artifact.categories)
-        assert np.array_equal(trained[place], [found[name] for name in names], equal_nan=True)
+        encoded = encode(engine.features(flights.row(place)), artifact.categories)
+        assert np.array_equal(trained[place], [encoded[name] for name in names], equal_nan=True)

@@ -171,7 +171,7 @@ def test_an_empty_log_is_a_sentence(warehouse: Warehouse, database: str) -> None
     served = read_served(database, warehouse.contract, *PERIOD, 7)
     assert (len(served.log), served.last_number) == (0, 7)
     first, last = (day_of(at) for at in PERIOD)
-    with pytest.raises(UserError, match=f"nothing decided from {first}T00:00:00Z to {last}T00:00:00Z"):
+    with pytest.raises(UserError, match=f"no decisions from {first}T00:00:00Z to {last}T00:00:00Z"):
         check_period(
             warehouse.rows,
             warehouse.features,

@@ -94,7 +94,7 @@ def judge(
     cost_model = cost_model_of(contract.costs)
     constant = np.full(len(truth), cost_model.best_constant_decision(usual if len(usual) else truth))
     saved = paired_difference(cost_model.price(truth, constant), cost_model.price(truth, decision), when)
-    judged = (*_judged_predictions(scored, contract), _judged_costs(saved, contract))
+    judged = (*_of_predictions(scored, contract), _of_costs(saved, contract))
     needed = contract.monitoring.min_label_share
     if share < needed:
         summary = f"{share:.0%} of labels have arrived, {needed:.0%} are needed"
@@ -104,7 +104,7 @@ def judge(
     return Performance(expected, judged[-1].sentence, rows, share, scored, judged, faults)
 
 
-def _judged_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
+def _of_predictions(scored: Scored, contract: Contract) -> Iterator[JudgedScore]:
     bias = contract.monitoring.max_bias
     if not isinstance(contract, RegressionContract):
         yield _judged(scored, "bias", 0, bias, "the mean prediction is {off} off the rate")
@@ -131,7 +131,7 @@ def _judged(
     return JudgedScore(score, 0.0 if chance else abs(off), allowed, sentence, shown)
 
 
-def _judged_costs(saved: Difference, contract: Contract) -> JudgedScore:
+def _of_costs(saved: Difference, contract: Contract) -> JudgedScore:
     verb = "saves" if saved.mean >= 0 else "loses"
     money = f"{abs(saved.mean):,.0f} {contract.costs.currency} per 1,000 decisions"
     sentence = f"{verb} {money} against the best constant decision ({saved.low:+,.0f} to {saved.high:+,.0f})"
