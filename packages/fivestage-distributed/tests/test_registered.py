@@ -87,7 +87,7 @@ def test_it_is_a_version_of_the_projects_model_which_no_service_takes_up(
     assert models.find(version.version) == version == registered(untrained)  # of the same bytes
     assert models.champion() is None
     assert models.challenger() is None
-    with pytest.raises(UserError, match="scores in batch alone"):
+    with pytest.raises(UserError, match="can only score batches"):
         models.open(version.version)
     assert "FAIL  fast enough" in mlflow.artifacts.load_text(f"runs:/{version.run_id}/gates.txt")
     run = mlflow.MlflowClient().get_run(version.run_id)
