@@ -71,7 +71,7 @@ def score(
 
 
 def smoke_kubernetes(version: str, overlay: str, context: str) -> float:
-    """Return the largest difference between a version's online and offline predictions, by smoke test.
+    """Smoke-test a cluster's Service, and return its largest difference from a version's offline predictions.
 
     Raises:
         ReleaseCheckError: If the cluster's Service does not answer, or its predictions differ.

@@ -41,7 +41,7 @@ any_rules = st.builds(
             "of_periods": of,
             "bad_periods": min(of, bad),
             "cooldown_days": days,
-            "max_age_days": NOW,  # age has tests of its own
+            "max_age_days": NOW,  # age is tested separately
         }
     ),
     st.integers(1, 4),

@@ -67,7 +67,7 @@ class Cause:
 
 
 def failed_tests(snapshot: Snapshot) -> tuple[Cause, ...]:
-    """Return a cause for each subject whose tests failed, broken data first, described by its furthest test.
+    """Return a cause for each subject whose tests failed, in the words of its first one; broken data first.
 
     A failed test of the data means that they are broken, which blocks retraining; a warning means drift.
     Label drift while data are broken is not listed, because the broken data explain it.

@@ -99,7 +99,7 @@ class Pipelines(Protocol):
 
 @dataclass(frozen=True)
 class RetrainingLoop:
-    """The loop around one service.
+    """The retraining loop of one service.
 
     Args:
         contract: The problem's contract.
@@ -186,7 +186,7 @@ class RetrainingLoop:
         return state if state.trained else replace(state, trained=(self._champion().as_of,))
 
     def _follow_once(self, verdict: RetrainingDecision, at: int) -> TrainingResult:
-        """Follow a verdict and store that; a challenger that is not promoted predicts in shadow."""
+        """Follow a verdict and record it; a challenger that is not promoted predicts in shadow."""
 
         def begin(now: MonitoringState) -> MonitoringState:
             same = now.begun is not None and now.begun.at == at
