@@ -32,7 +32,11 @@ THRESHOLD = -0.5  # of the log-odds: withholds two or three in a hundred honest 
 DOUBTFUL = -1.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
 RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary lacks
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
-PLAIN = 2.0  # of the same for questions that do not address whoever answers
+PLAIN = 2.2  # of the same for questions that do not address whoever answers
+ORDER = re.compile(
+    r"\b(?:answer|reply|respond|say|print|write|output|repeat|reveal|show|ignore|forget|pretend|act)\b",
+    re.IGNORECASE,
+)
 ADDRESSED = re.compile(r"\b(?:you|your|me|us|assistant|answer|reply|say|print)\b", re.IGNORECASE)
 FRAGMENT = 4  # words, of a sentence that says little by itself
 LINK = re.compile(r"\bjavascript\s*:|\bdata:\w+/|\bfile\s*:\s*//|!\[", re.IGNORECASE)
@@ -119,9 +123,15 @@ def is_english(text: str) -> bool:
 
 
 def is_instruction(question: str) -> bool:
-    """Whether an instruction was asked; a plain question may speak of assistants and answers."""
+    """Whether an instruction was asked in place of a question, such as "Do you retrain every night"."""
     parts = [one for one in re.split(r"(?<=[.!?:])\s+|\n+", question) if one.strip()]
-    return is_disguised(question) or any(_are_instructions(parts))
+    limits = [
+        PLAIN if ASKS.match(f"{part.rstrip(' ?')}?") and not ORDER.search(part) else _limit(part)
+        for part in parts
+    ]
+    return is_disguised(question) or any(
+        odds > limit for odds, limit in zip(_log_odds(parts), limits, strict=True)
+    )
 
 
 def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
