@@ -179,7 +179,7 @@ def test_what_is_scored_needs_no_made_up_columns(tmp_path: Path) -> None:
     text = (tmp_path / "problem.yaml").read_text(encoding="utf-8")
     before = text[: text.index("identity:")].rpartition("RECONSIDER")[2]
     assert "The service must be\n# sent the number that the row will have there" in before
-    assert "place in the table" in contract.columns["row_number"].about
+    assert "position in the table" in contract.columns["row_number"].about
     assert (batch["decided_at"] == epoch(contract.split.test_end)).all()
 
 
@@ -226,7 +226,9 @@ def test_files_that_ruff_does_not_format_are_not_written(
     python.chmod(0o755)
     found = draft(InitOptions("sklearn:wine", "target", keep=WINE))
     monkeypatch.setattr("sys.executable", str(python))
-    with pytest.raises(UserError, match=r"No module named ruff\. Nothing was written: `make setup`"):
+    with pytest.raises(
+        UserError, match=r"No module named ruff\. Nothing was written: install ruff with `make setup`"
+    ):
         write_problem(found, tmp_path / "problem")
     assert not (tmp_path / "problem").exists()
 
@@ -267,11 +269,15 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
                 y=OUTCOME, t=DAYS.strftime("%d %B %Y").str.replace("May", "Mai").str.replace("March", "März")
             ),
             {"time": "t"},
-            ["'t' does not parse: '01 März 2022'", "are no timestamps"],
+            ["'t' does not parse: '01 März 2022'", "are not timestamps"],
         ),
-        (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' is of no use", "empty"]),
-        (table(y=OUTCOME, t="2021-11-25"), {"time": "t"}, ["'t' is of no use", "'2021-11-25'", "leave TIME"]),
-        (table(y=OUTCOME, t=2018), {"time": "t"}, ["'t' is of no use", "'2018'", "leave TIME"]),
+        (table(y=OUTCOME, t=""), {"time": "t"}, ["'t' cannot be used", "empty"]),
+        (
+            table(y=OUTCOME, t="2021-11-25"),
+            {"time": "t"},
+            ["'t' cannot be used", "'2021-11-25'", "omit TIME"],
+        ),
+        (table(y=OUTCOME, t=2018), {"time": "t"}, ["'t' cannot be used", "'2018'", "omit TIME"]),
         (table(y=OUTCOME, t=DAYS, k="later"), {"time": "t", "known": "k"}, ["'k' does not parse", "KNOWN"]),
         (
             table(y=OUTCOME, t=DAYS, k=DAYS + pd.Timedelta(days=1)),
@@ -281,16 +287,16 @@ DAYS = pd.date_range("2021-11-25", periods=300, freq="D")
         (
             table(y=np.where(np.arange(300) > 250, OUTCOME, 0), t=DAYS),
             {"time": "t"},
-            ["'1' in 0 rows before 2022-0", "leave TIME out"],
+            ["'1' in 0 rows before 2022-0", "omit TIME"],
         ),
-        (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k needs", "TIME"]),
+        (table(y=OUTCOME, k=DAYS), {"known": "k"}, ["KNOWN=k also needs", "TIME"]),
         (
             table(y=OUTCOME, z=np.where(OUTCOME == 1, "p", "q")),
             {},
             ["'z' equals the target 'y'", "LEAVE_OUT=z"],
         ),
         (pd.DataFrame({"y": OUTCOME, "id": np.arange(300)}), {}, ["No column is left"]),
-        (table(y=OUTCOME, g="one"), {"group": "g"}, ["GROUP=g has 1 different", "100%", "leave GROUP out"]),
+        (table(y=OUTCOME, g="one"), {"group": "g"}, ["GROUP=g has 1 different", "100%", "omit GROUP"]),
         (table(y=OUTCOME, g=np.maximum(np.arange(300), 200)), {"group": "g"}, ["67% of the rows"]),
         (table(y=OUTCOME), {"leave_out": ("c",)}, ["LEAVE_OUT", "no column 'c'"]),
         (table(y=OUTCOME), {"positive": "7"}, ["POSITIVE=7", "0, 1"]),
@@ -1049,7 +1055,7 @@ def test_what_is_left_out_renamed_or_derived_is_said_and_counted(tmp_path: Path)
     told = "\n".join(notes_of(found))
     assert "30 repeated rows left out: DUPLICATES=keep" in told
     assert "200 rows without a target left out" in told
-    assert "1 row quarantined: no time that can be read in at" in told
+    assert "1 row quarantined: no readable time in at" in told
     assert "note is free text: its length is learnt" in told
     assert "Names in the contract: 'Größe (cm)' is grosse_cm" in told
     write_problem(found, tmp_path / "problem")

@@ -1,8 +1,8 @@
-"""The models that are tried: add or change a scikit-learn estimator here, one entry each.
+"""Candidate models: add or change a scikit-learn estimator here, one entry each.
 
-Estimators see the features of `problem/features.py` by name, as numbers: text as the place of its value among
-those of training, the most frequent first, and missing values as NaN. All are compared on the same temporal
-folds, calibrated, held against the gates and served by the same artifact: docs/how-to/add-a-candidate.md.
+Estimators get the features of `problem/features.py` by name, as numbers: a category as the frequency rank of
+its value in the training data, missing values as NaN. All are compared on the same temporal folds,
+calibrated, checked by the gates and served by the same artifact: docs/how-to/add-a-candidate.md.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-LARGE = 20_000  # rows from which larger trees are worth their time
+LARGE = 20_000  # rows from which on larger trees are worth the time
 
 
 def candidates(rows: int, text: Sequence[str]) -> dict[str, Any]:
-    """Unfitted estimators by name, cheap ones first; large tables get larger trees.
+    """Return unfitted estimators by name, cheap ones first; large tables get larger trees.
 
     Args:
-        rows: how many there are to learn from.
-        text: the names of the features that are text.
+        rows: Number of training rows.
+        text: Names of the categorical features.
     """
-    leaf = max(5, min(100, rows // 50))  # rows that a leaf of a tree holds at least
+    leaf = max(5, min(100, rows // 50))  # minimum rows per leaf
     found = {
         "logistic regression": linear(LogisticRegression(max_iter=1000), text),
         "boosting, 4 leaves at rate 0.05": boosting(leaf, 0.05, max_leaf_nodes=4, max_iter=200),
@@ -37,14 +37,14 @@ def candidates(rows: int, text: Sequence[str]) -> dict[str, Any]:
 
 
 def linear(model: Any, text: Sequence[str]) -> Any:
-    """Numbers standardised, missing ones at their median; text as one column for each frequent value."""
+    """Build a linear model on standardised, median-imputed numbers and one-hot encoded categories."""
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     values = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
     return make_pipeline(make_column_transformer((values, list(text)), remainder=numbers), model)
 
 
 def boosting(leaf: int, rate: float, **settings: Any) -> HistGradientBoostingClassifier:
-    """Gradient boosting over histograms, with nothing left to chance."""
+    """Build a histogram gradient boosting model with a fixed random seed."""
     return HistGradientBoostingClassifier(
         learning_rate=rate,
         min_samples_leaf=leaf,

@@ -1,7 +1,7 @@
-"""Your raw table: change here where it lies, how its columns are read, and which rows stay.
+"""Your raw table: change here where it is, how its columns are read, and which rows are kept.
 
-Written once by `make init`, from 569 rows of sklearn:breast_cancer.
-More tables, joins and filters go into `load`: what it returns is what everything else sees.
+Written once by `make init` from 569 rows of sklearn:breast_cancer.
+Put more tables, joins and filters into `load`: everything else uses what it returns.
 """
 
 import os
@@ -16,7 +16,7 @@ from fivestage.data.tables import simulated_times, tables_of
 from fivestage.features.problem import Tables
 
 DATA = os.environ.get("FIVESTAGE_DATA") or "sklearn:breast_cancer"
-HEADERS = {  # of the table, and the names that the contract has for them
+HEADERS = {  # headers of the table, and their names in the contract
     "mean radius": "mean_radius",
     "mean texture": "mean_texture",
     "mean perimeter": "mean_perimeter",
@@ -83,7 +83,7 @@ NUMBERS = [
 
 
 def read(source: str) -> pd.DataFrame:
-    """The table, its columns as they are stored but for their names."""
+    """Read the table with its columns as stored, renamed."""
     if source != DATA:  # a file to be scored
         return read_file(source).rename(columns=HEADERS)
     bunch = load_breast_cancer(as_frame=True)
@@ -91,19 +91,19 @@ def read(source: str) -> pd.DataFrame:
 
 
 def clean(table: pd.DataFrame) -> pd.DataFrame:
-    """The contract's columns: texts, numbers, and times as epoch seconds; what cannot be read is missing."""
+    """Convert the contract's columns to texts, numbers and epoch seconds; unreadable values are missing."""
     return pd.DataFrame({name: number(table[name]) for name in NUMBERS}, index=table.index)
 
 
 def load(contract: Contract, part: str = "") -> Tables:
-    """The cleaned tables, of the whole or of a part.
+    """Load the cleaned tables, or one part of them.
 
     Raises:
-        UserError: the table cannot be read, or lacks a column.
+        UserError: If the table cannot be read or lacks a column.
     """
     with reading(part or DATA):
         raw = read(part or DATA)
-        table = raw[~raw.duplicated()]  # rows that repeat another one whole are left out
+        table = raw[~raw.duplicated()]  # duplicate rows are left out
         rows = clean(table)
         label = equals(table["target"], "malignant")
         rows["row_number"] = table.index
@@ -113,15 +113,15 @@ def load(contract: Contract, part: str = "") -> Tables:
 
 
 def parts() -> tuple[str, ...]:
-    """The whole table is needed at once: the time of a row hangs on the others."""
+    """Return no parts: a row's time depends on the whole table."""
     return ()
 
 
 def read_batch(source: str, contract: Contract) -> pd.DataFrame:
-    """Rows to be scored, under the contract's names, from a table with the headers of this one.
+    """Read rows to score from a table with the same headers, renamed as in the contract.
 
     Raises:
-        UserError: the table cannot be read, or lacks a column.
+        UserError: If the table cannot be read or lacks a column.
     """
     with reading(source):
         table = read(source)
@@ -132,5 +132,5 @@ def read_batch(source: str, contract: Contract) -> pd.DataFrame:
 
 
 def digest() -> str:
-    """SHA-256 of the raw data."""
+    """Return the SHA-256 of the raw data."""
     return digest_of(DATA, read)

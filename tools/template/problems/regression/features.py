@@ -1,8 +1,8 @@
-"""Your features: add one to a function below, or a function of your own to SETS.
+"""Your features: add one to a function below, or add a function to SETS.
 
-Each function gets the values of one row from the service, and whole columns from training. Both run these
-same lines, so use arithmetic and the helpers of `fivestage.common.columns`, not `if`. Nothing that became
-known after `at` can be seen.
+Each function gets the values of one row in the service and whole columns in training. Both run this same
+code, so use arithmetic and the helpers of `fivestage.common.columns`, not `if`. Nothing that became known
+after `at` is visible.
 """
 
 from fivestage.common.columns import Row, Value
@@ -21,13 +21,13 @@ COLUMNS = (
     "s5",
     "s6",
 )
-# The service keeps this much of the past, and no window may look further back: no feature looks back yet; the
-# holdout window's 14 days, whose last rows are predicted again at each start, to see that the model is whole.
+# The service keeps this much history, and no window may be longer: no feature looks back yet; the
+# holdout window's 14 days, whose last rows are predicted again at each start to check the model.
 LOOKBACK_HOURS = 14 * 24
 
 
 def outcome_events(event: Row, reference: Reference) -> list[AdditiveEvent]:
-    """What an outcome adds to the history of each entity: nothing, as there are no entities (KEYS)."""
+    """Return the events that an outcome adds to each entity's history: none without entities (KEYS)."""
     return []
 
 
@@ -35,7 +35,7 @@ EVENTS = {"outcome": outcome_events}
 
 
 def columns(row: Row, at: Value, past: PointInTimeView, reference: Reference) -> dict[str, Value]:
-    """The columns as they are."""
+    """Return the columns unchanged."""
     return {name: row[name] for name in COLUMNS}
 
 

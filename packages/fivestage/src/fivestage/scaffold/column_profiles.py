@@ -1,4 +1,4 @@
-"""What a table's columns are: kinds, ranges, gaps, identifiers; text that is really numbers or timestamps."""
+"""Profile a table's columns: kind, range, missing values, identifiers, and text that encodes other types."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -25,13 +25,13 @@ from fivestage.data.cleaning import (
 )
 
 Kind = Literal["number", "integer", "category", "text", "timestamp"]
-SAMPLE = 5_000  # distinct values that say how a column is written
-READABLE = 0.95  # of the values must be numbers, or timestamps, for the column to be taken for them
-FEW_LEVELS = 12  # of so many a contract names each
-LEAST_OF_LEVEL = 5  # rows; with a rarer level more are to be expected
-FREE_LENGTH = 40  # mean characters from which on a category is prose
+SAMPLE = 5_000  # distinct values from which a column's format is inferred
+READABLE = 0.95  # minimum share of values that parse, for a column of numbers or timestamps
+FEW_LEVELS = 12  # up to which the contract lists the levels
+LEAST_OF_LEVEL = 5  # rows; if a level is rarer, new levels are likely
+FREE_LENGTH = 40  # mean characters above which a category is free text
 LEAST_FOR_IDENTIFIER = 30  # rows
-ALSO = " | "  # between two forms in which times of one column are written
+ALSO = " | "  # separates the formats of a column with several
 NAMES = re.compile(r"(^|_)(id|ids|uuid|guid|key|nr|no|index|code|number)$|^unnamed_0$|^(id|uuid)_")
 TIMES = re.compile(r"(^|_)(date|time|at|on|day|timestamp|ts|datetime|when|since|until|month)(_|$)")
 # Of 183 such forms, with clocks, pandas.guess_datetime_format knows 89: no two-digit years, no web logs.
@@ -51,23 +51,23 @@ WHOLE = {
     "%Y%m%d%H%M%S": 10**10,
     "%Y%m": 10**2,
     "%Y": 1,
-}  # with what follows a year's digits
-DAILY = 10**4  # of what has fewer digits it must be said that it is a timestamp
+}  # by which the year is multiplied in numbers of this format
+DAILY = 10**4  # coarser formats are only used for columns named as times
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
     r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
 )
 ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,})$"
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
-CENTURIES = (1700, 2100)  # years in which timestamps lie
+CENTURIES = (1700, 2100)  # range of plausible years
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
 WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null", "kind")  # of YAML; of an event
-LEAST_OF_FORM = 0.01  # of the values, for a further form in which timestamps are written
-TRIED = 100  # values, of which a form must read one to be looked at
+LEAST_OF_FORM = 0.01  # minimum share of values for an additional timestamp format
+TRIED = 100  # values, of which a format must parse at least one
 SENTINELS = {
     sign * float(digits) for sign in (-1, 1) for digits in ("1", "9", "99", "999", "9999", "99999", "999999")
 }
-LEAST_OF_SENTINEL = 0.01  # of the values; a rarer one must stand ten times as far off
+LEAST_OF_SENTINEL = 0.01  # share of values; a rarer sentinel must be ten times as far away
 CODES = {
     "€": "EUR",
     "¤": "EUR",
@@ -79,43 +79,43 @@ CODES = {
     "zł": "PLN",
     "Kč": "CZK",
 }
-MOSTLY_NUMBERS = 0.7  # of the values, for the few others to be named that make the column a text
+MOSTLY_NUMBERS = 0.7  # share of numbers from which on the few other texts are reported
 FEW_WORDS = 5
 MEASURED = r"^[+-]?\d+(?:[.,]\d+)?\s?([^\W\d_]{1,8}|[°µ]\w{1,2})$"  # with the unit
 TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d)?"
 DIGITS_OF_DAY = r"([01]\d|2[0-4])[0-5]\d"  # the same without colons
-CODE = r"0\d{3,}$"  # a number does not begin so, but what names a place or a person
-EPOCH_YEARS = (1990, 2040)  # in which a number can be a timestamp
-SHEET = (20_000, 60_000)  # days of a spreadsheet: 1954 to 2064
+CODE = r"0\d{3,}$"  # leading zeros: a code, not a number
+EPOCH_YEARS = (1990, 2040)  # range of plausible epoch timestamps
+SHEET = (20_000, 60_000)  # spreadsheet day numbers: 1954 to 2064
 
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """A column as it was found."""
+    """The profile of a column."""
 
     header: str
     name: str
     kind: Kind
-    missing: float  # share
+    missing: float  # share of missing values
     distinct: int
     low: float = 0
     high: float = 0
     levels: tuple[str, ...] = ()
     longest: int = 0  # characters
     example: str | float = ""
-    written: str = ""  # how timestamps are written
+    written: str = ""  # format of timestamps
     zone: str = "UTC"  # of times that have none
     decimal: str = "."
-    signs: tuple[str, ...] = ()  # of currency or percent, that numbers are read without
-    zoneless: bool = False  # times of day without a zone, which are taken as UTC
+    signs: tuple[str, ...] = ()  # currency or percent signs, which are stripped from numbers
+    zoneless: bool = False  # times without a time zone, which are read as UTC
     folded: int = 0  # number of categories apart from case, if some differ in it alone
-    unreadable: int = 0  # values that are none of the kind, and count as missing
-    sentinel: float | None = None  # a number that seems to stand for none, and is read as missing
-    measured: bool = False  # texts that are numbers with a unit, or clocks
-    words: tuple[str, ...] = ()  # the few texts among numbers, which make levels of them
+    unreadable: int = 0  # values that do not parse and count as missing
+    sentinel: float | None = None  # a number that seems to mean missing and is read so
+    measured: bool = False  # texts that are numbers with a unit, or times of day
+    words: tuple[str, ...] = ()  # the few texts in a column of numbers, which make it a category
     identifier: bool = False
-    whole: bool = False  # whole numbers without zeros before them, which would tell them apart
-    left_out: str = ""  # why it is no feature
+    whole: bool = False  # whole numbers without significant leading zeros
+    left_out: str = ""  # why it is not a feature; empty if it is
 
     @property
     def nullable(self) -> bool:
@@ -123,12 +123,12 @@ class ColumnProfile:
 
 
 def seconds_of(values: pd.Series, column: ColumnProfile) -> pd.Series:
-    """Epoch seconds of a column of timestamps."""
+    """Parse a column of timestamps to epoch seconds."""
     return timestamp(values, *column.written.split(ALSO), zone=column.zone)
 
 
 def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = "column") -> dict[str, str]:
-    """A name for each header, whatever its script: lower-case letters, digits, underscores, none twice."""
+    """Make a unique name of lower-case letters, digits and underscores for each header, of any script."""
     names: dict[str, str] = {}
     used = set(taken)
     for place, header in enumerate(headers, 1):
@@ -147,7 +147,7 @@ def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = 
 def inspect_column(
     values: pd.Series, name: str, *, is_time: bool = False, zone: str = "UTC"
 ) -> ColumnProfile:
-    """What a column is; `zone` is that of times without one."""
+    """Profile a column; `zone` applies to times without a time zone."""
     header = str(values.name)
     known = values.dropna()
     found = ColumnProfile(
@@ -166,7 +166,7 @@ def inspect_column(
 
 
 def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is_time: bool) -> ColumnProfile:
-    """A column of text, which may really be timestamps or numbers."""
+    """Profile a column of text, which may encode timestamps or numbers."""
     sample = distinct.sample(min(SAMPLE, len(distinct)), random_state=0)
     written = how_written(sample)
     if written:
@@ -182,16 +182,16 @@ def _of_text(found: ColumnProfile, values: pd.Series, distinct: pd.Series, *, is
 
 
 def how_written(sample: pd.Series) -> str:
-    """The format in which texts are timestamps; empty if they are none.
+    """Return the timestamp format of texts; empty if they are not timestamps.
 
-    Where day and month could change places, the format with the day first stands, unless it reads fewer.
+    If day and month are ambiguous, the format with the day first wins, unless it parses fewer values.
     """
     used, known = forms_read(sample)
     return ALSO.join(used) if len(sample) and known.mean() > READABLE else ""
 
 
 def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
-    """The forms in which texts are timestamps, the most used first, and which of the texts are."""
+    """Return the timestamp formats of texts, the most frequent first, and which texts they parse."""
     used: list[str] = []
     known = pd.Series(data=False, index=sample.index)
     if (
@@ -207,7 +207,7 @@ def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
     forms = tuple(WHOLE) if digits else forms_of(sample.head(TRIED))
     forms = tuple(form for form in forms if _read(sample.head(TRIED), form).any())
     read = {form: _read(sample, form) for form in forms}
-    shape = sample.str.replace(r"\d+", "0", regex=True)  # what looks the same is written the same
+    shape = sample.str.replace(r"\d+", "0", regex=True)  # texts of the same shape have the same format
     while read and not known.all():
         rest = ~shape.isin(shape[known])
         best = max(read, key=lambda form: int((read[form] & rest).sum()))
@@ -220,14 +220,14 @@ def forms_read(sample: pd.Series) -> tuple[list[str], pd.Series]:
 
 
 def forms_of(sample: pd.Series) -> tuple[str, ...]:
-    """The forms that texts may have, by what stands around their dates: weekdays, clocks, zones."""
+    """Return candidate formats, given the weekdays, clocks and zones around the dates."""
     around = dict.fromkeys(_around(one) for one in sample)
     dated = (f"{before}{date}{behind}" for before, behind in around for date in DATES)
     return ("ISO8601", *dict.fromkeys(dated), *CLOCKLESS, *CLOCK_INSIDE)
 
 
 def _around(text: str) -> tuple[str, str]:
-    """What a form has before the date and behind it."""
+    """Return the parts of a format before and after the date."""
     before = behind = ""
     if day := WEEKDAY.search(text):
         before = f"{'%A' if day['whole'] else '%a'}{day['gap']}"
@@ -241,17 +241,17 @@ def _around(text: str) -> tuple[str, str]:
 
 
 def _read(texts: pd.Series, form: str) -> pd.Series:
-    """Which texts a form makes timestamps of, in years that can be."""
+    """Return which texts a format parses to timestamps in plausible years."""
     first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in CENTURIES)
     known = timestamp(texts, form).between(first, last)
-    # 1704067200 is no day of the year 1704, as which strptime would read it.
+    # strptime would read the epoch timestamp 1704067200 as a day in the year 1704.
     return known & (texts.str.len() == len(str(WHOLE[form])) + 3) if form in WHOLE else known
 
 
 def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
-    """How numbers are timestamps: epoch counts, years, days as 20130131 or of a spreadsheet; or empty.
+    """Return the timestamp format of numbers: epoch unit, year, 20130131 or spreadsheet day; empty if none.
 
-    Many numbers that are all days of the calendar are timestamps whatever the column's name.
+    Many numbers that are all valid dates are timestamps whatever the column's name.
     """
     named, many = is_time or TIMES.search(name), values.nunique() >= LEAST_FOR_IDENTIFIER
     if not (named or many):
@@ -273,12 +273,12 @@ def epoch_or_day(values: pd.Series, name: str, *, is_time: bool) -> str:
 
 
 def decimal_of(texts: pd.Series) -> str | None:
-    """The decimal separator of numbers in texts; None if they are no numbers."""
+    """Return the decimal separator of numbers in texts; None if they are not numbers."""
     return next((decimal for decimal in (".", ",") if _plausible(texts, decimal)), None)
 
 
 def _plausible(sample: pd.Series, decimal: str) -> bool:
-    """Whether commas and points stand where such numbers have them."""
+    """Return whether commas and points are where numbers with this decimal separator have them."""
     bare = bare_number(sample)
     point, thousand = (",", r"\.") if decimal == "," else (r"\.", ",")
     form = rf"[+-]?(\d{{1,3}}({thousand}\d{{2,3}})*{thousand}\d{{3}}|\d+)?({point}\d*)?([eE][+-]?\d+)?"
@@ -301,7 +301,7 @@ def _timestamps(found: ColumnProfile, values: pd.Series, written: str) -> Column
 
 
 def _zoneless(values: pd.Series, written: str) -> bool:
-    """Whether some times have an hour and no zone."""
+    """Return whether some times have a time of day but no time zone."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return values.dt.tz is None and bool((values.dropna() != values.dropna().dt.normalize()).any())
     if pd.api.types.is_numeric_dtype(values) or re.search("%z", written, re.IGNORECASE):
@@ -311,7 +311,7 @@ def _zoneless(values: pd.Series, written: str) -> bool:
 
 
 def _signs(values: pd.Series) -> tuple[str, ...]:
-    """The signs around the numbers of texts."""
+    """Return the currency or percent signs around numbers in texts."""
     if pd.api.types.is_numeric_dtype(values):
         return ()
     texts = text(values).dropna().drop_duplicates().head(SAMPLE)
@@ -320,7 +320,7 @@ def _signs(values: pd.Series) -> tuple[str, ...]:
 
 
 def currency_of(values: pd.Series) -> str:
-    """The ISO code of the currency that a column's header or its values name; empty where they name none."""
+    """Return the ISO code of the currency in a column's header or values; empty if there is none."""
     header = str(values.name)
     signs = [*re.findall(rf"[$€£¥₹₩]|\b(?:{CURRENCIES})\b", header), *_signs(values)]
     codes = dict.fromkeys(CODES.get(sign, sign) for sign in signs)
@@ -361,11 +361,11 @@ def _number(found: ColumnProfile, values: pd.Series) -> ColumnProfile:
 
 
 def sentinel_of(numbers: pd.Series) -> float | None:
-    """A number such as -999 that stands farther from all others than these from each other."""
+    """Return a sentinel such as -999 that is farther from all other values than they are from each other."""
     for sentinel in (float(numbers.min()), float(numbers.max())):
         others = numbers[numbers != sentinel]
         often = 1 - len(others) / len(numbers) >= LEAST_OF_SENTINEL
-        if sentinel in SENTINELS and others.nunique() > 2:  # noqa: PLR2004 (more than a yes and a no)
+        if sentinel in SENTINELS and others.nunique() > 2:  # noqa: PLR2004 (more than two values)
             low, high = float(others.min()), float(others.max())
             if max(low - sentinel, sentinel - high) > (high - low) * (1 if often else 10):
                 return sentinel
@@ -379,7 +379,7 @@ def _words_among_numbers(counts: pd.Series, decimal: str) -> tuple[str, ...]:
 
 
 def _measured(levels: pd.Series) -> bool:
-    """Whether texts are numbers that all have the same unit, or times of day."""
+    """Return whether texts are numbers with one common unit, or times of day."""
     units = levels.str.extract(MEASURED)[0].value_counts(dropna=False, normalize=True)
     return _mostly(levels, TIME_OF_DAY) or float(units.drop(np.nan, errors="ignore").max()) > READABLE
 

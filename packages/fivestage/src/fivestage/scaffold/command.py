@@ -1,4 +1,4 @@
-"""`make init`: its options, and what it reports."""
+"""The command `make init`: parse its options, write the problem and report the result."""
 
 import csv
 import os
@@ -24,13 +24,13 @@ LISTS = [one.name for one in fields(InitOptions) if one.default == ()]
 
 
 def options_of(words: Mapping[str, str]) -> InitOptions:
-    """The options from words, whose names may stand in capitals as make has them.
+    """Parse the options; their names may be upper-case, as in make.
 
-    Several columns are separated by commas, or by spaces where none of them has a space in its name; a name
-    with a comma stands in double quotes.
+    Several columns are separated by commas, or by spaces if no column name contains a space; a name that
+    contains a comma must be in double quotes.
     """
     given: dict[str, Any] = {name.lower(): word for name, word in words.items()}
-    given["data"] = os.path.expanduser(given.get("data", ""))  # noqa: PTH111 (an address is no path)
+    given["data"] = os.path.expanduser(given.get("data", ""))  # noqa: PTH111 (it may be a URL)
     for name in LISTS:
         fields = next(csv.reader([given.get(name, "")], skipinitialspace=True), [])
         given[name] = tuple(one.strip() for one in fields if one.strip())
@@ -38,17 +38,17 @@ def options_of(words: Mapping[str, str]) -> InitOptions:
 
 
 def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
-    """Write the problem of a table, in place of the one that is there, and report what was found.
+    """Write the problem for a table, replacing the current one, and report the findings.
 
     Raises:
-        UserError: when the table cannot work.
+        UserError: If no problem can be made from the table.
     """
     answers = _answers()
     found = draft(options_of({**words, "usual": str(answers.get("task", ""))}))
     write_problem(found, folder)
-    gone = 0
+    removed = 0
     if folder == PROBLEM:
-        gone = remove_demo(ROOT)
+        removed = remove_demo(ROOT)
         _answer(answers | {"data": "own", "task": found.target.task})
     target, windows = found.target, found.windows
     shares = (f"{name} {share:.1%}" for name, share in zip(target.classes, target.shares, strict=True))
@@ -57,23 +57,23 @@ def start(words: Mapping[str, str], folder: Path = PROBLEM) -> Iterator[str]:
     many = plural(len(found.features), "column")
     yield f"{many} to learn from{'; left out:' if found.left_out else '.'}"
     yield from (f"  {column.header}: {column.left_out}" for column in found.left_out)
-    made_up = f"{windows.simulated} made-up days, for {windows.why}" if windows.simulated else windows.why
+    time = f"{windows.simulated} simulated days, because {windows.why}" if windows.simulated else windows.why
     often = every(windows.period_days, "day")
-    yield f"Time: {made_up}; tested from {windows.test_start} on, watched {often}."
+    yield f"Time: {time}; tested from {windows.test_start} on, monitored {often}."
     yield from notes_of(found)
-    if gone:
-        files = plural(gone, "file of the demo that was here is", "files of the demo that was here are")
-        yield f"{files} gone; git has kept what was committed."
+    if removed:
+        files = plural(removed, "file of the demo was", "files of the demo were")
+        yield f"{files} removed; committed ones remain in the git history."
     yield f"Written: {folder / 'problem.yaml'}, dataset.py, features.py, candidates.py."
 
 
 def _answers() -> dict[str, Any]:
-    """What was answered when the project was made of the template."""
+    """Return the answers from which the project was generated."""
     return yaml.safe_load(ANSWERS.read_text(encoding="utf-8")) if ANSWERS.exists() else {}
 
 
 def _answer(answers: dict[str, Any]) -> None:
-    """Keep answers, so that an update does not bring back what a table of one's own does without."""
+    """Save the answers, so that an update of the template does not restore the demo's files."""
     if ANSWERS.exists():
         head = ANSWERS.read_text(encoding="utf-8").splitlines()[0]
         text = f"{head}\n{yaml.safe_dump(answers, allow_unicode=True)}"

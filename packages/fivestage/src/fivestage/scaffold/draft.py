@@ -1,4 +1,4 @@
-"""What is to be made of a table: which columns, which windows, what is left out and why."""
+"""Draft a problem from a table: columns, windows, and what is left out and why."""
 
 import csv
 import math
@@ -51,17 +51,17 @@ from fivestage.scaffold.sniffing import Reader, find_reader
 from fivestage.scaffold.target import Target, find_target, require_column
 
 SIMULATED_TIME = "decided_at"
-CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with timestamps
+CALENDAR = ("decided_minute", "decided_weekday")  # features of every table with decision times
 ROW = "row_number"
 SINGLE = ("target", "time", "group", "known")  # options that name one column
-UNREADABLE = 0.01  # of the decision times, at most
-LEAST_GROUPS = 30  # to be dealt out to windows
-SEEN = 5_000  # values among which such are looked for as are no timestamps
-LARGEST_GROUP = 0.25  # of the rows
-LEAST_EARLY = 5  # rows of each class before the first fold
-EARLY = 0.5  # of the rows, in which the target may seem to be known before the decision
-TRENDING = 0.8  # correlation of a feature's ranks with time, from which on it drifts by construction
-CHANCE = 0.5  # of the repeated rows, from which on they are taken for chance
+UNREADABLE = 0.01  # maximum share of unreadable decision times
+LEAST_GROUPS = 30  # minimum number to assign to windows
+SEEN = 5_000  # values searched for examples that are not timestamps
+LARGEST_GROUP = 0.25  # maximum share of the rows
+LEAST_EARLY = 5  # minimum rows of each class before the first fold
+EARLY = 0.5  # maximum share of rows whose target is known before the decision
+TRENDING = 0.8  # rank correlation with time above which a feature drifts by construction
+CHANCE = 0.5  # share of repeated rows expected by chance, from which on they are kept
 
 
 def _option(about: str, default: object = "") -> Any:
@@ -70,34 +70,36 @@ def _option(about: str, default: object = "") -> Any:
 
 @dataclass(frozen=True)
 class InitOptions:
-    """What the user of `make init` has said; columns by their headers in the table."""
+    """The options of `make init`; columns are named by their headers in the table."""
 
     data: str = _option("a file, a folder of files, database-url#table, or a URL such as s3://bucket/key")
     target: str = _option("the column to predict")
-    time: str = _option("the column with the decision time; without it, times are made up")
-    keys: tuple[str, ...] = _option("columns of entities whose history counts, such as a customer", ())
-    group: str = _option("rows with the same value stay in the same window, where times are made up")
-    known: str = _option("the column with the time at which the target was known")
+    time: str = _option("the column with the decision time; without it, times are simulated")
+    keys: tuple[str, ...] = _option("columns that identify entities with a history, such as a customer", ())
+    group: str = _option("rows with the same value stay in the same window if times are simulated")
+    known: str = _option("the column with the time at which the target became known")
     zone: str = _option("the zone of times without one, such as Europe/Berlin; by default UTC")
-    positive: str = _option("what is acted on: a value of the target, or for numbers such as '> 150'")
-    task: str = _option("binary, multiclass or regression; by default as the target's values tell")
+    positive: str = _option(
+        "the positive class: a value of the target, or for numbers a limit such as '> 150'"
+    )
+    task: str = _option("binary, multiclass or regression; by default inferred from the target's values")
     leave_out: tuple[str, ...] = _option(
-        "columns that are not known before the decision, or must not be used", ()
+        "columns that are unknown before the decision or must not be used", ()
     )
     keep: tuple[str, ...] = _option("columns to use although they look like leaks or identifiers", ())
-    duplicates: str = _option("keep: rows that repeat another one whole stay")
-    usual: str = ""  # the task, where the target's values leave a choice
+    duplicates: str = _option("keep: do not remove duplicate rows")
+    usual: str = ""  # the task if the target's values are ambiguous
 
 
 @dataclass(frozen=True)
 class Draft:
-    """All that the files of `problem/` are written from."""
+    """Everything that the files of `problem/` are generated from."""
 
     options: InitOptions
     reader: Reader
-    table: pd.DataFrame  # rows that are learnt from
+    table: pd.DataFrame  # rows to learn from
     target: Target
-    label: str  # its name
+    label: str  # the label's name in the contract
     found: Mapping[str, ColumnProfile]  # by header
     features: tuple[ColumnProfile, ...]
     keys: tuple[ColumnProfile, ...]
@@ -105,14 +107,14 @@ class Draft:
     identifier: ColumnProfile | None
     decided: pd.Series | None
     windows: SplitPlan
-    reached: float  # by a quick model
+    reached: float  # score of a quick model
     telling: Mapping[str, float]  # columns that make it notably good, with its score without each
-    evidence: Mapping[str, str]  # why a feature that is kept looks like a leak
-    repeated: int  # rows that repeat another one whole
+    evidence: Mapping[str, str]  # why each kept feature looks like a leak, by header
+    repeated: int  # number of duplicate rows
     drop_repeated: bool
-    hashable: bool  # whether pandas can look for repeated rows in the table as it is read
+    hashable: bool  # whether pandas can find duplicates in the raw table
     unlabelled: int  # rows without a target, which are left out
-    untimed: int  # rows without a decision time that can be read, which go to quarantine
+    untimed: int  # rows without a readable decision time, which are quarantined
 
     @property
     def time(self) -> str:
@@ -121,7 +123,7 @@ class Draft:
 
     @property
     def currency(self) -> str:
-        """The ISO code of the money in the table, the target's first; empty where it names none."""
+        """The ISO code of the currency in the table, preferably the target's; empty if there is none."""
         first = [self.target.header, *(one.header for one in self.features)]
         return next(filter(None, (currency_of(self.table[header]) for header in first)), "")
 
@@ -131,7 +133,7 @@ class Draft:
 
     @property
     def period_rows(self) -> int:
-        """Rows that a period of service is to be expected to have."""
+        """Expected number of rows per monitoring period."""
         days: float = self.windows.simulated
         if self.decided is not None and not days:
             days = float(self.decided.max() - self.decided.min()) / DAY
@@ -139,12 +141,12 @@ class Draft:
 
     @property
     def seasons(self) -> Seasons:
-        """How the target moves between windows as long as the holdout."""
+        """Variation of the target between windows as long as the holdout."""
         return moved(self.target, self.table, self.decided, self.windows)
 
     @property
     def known_share(self) -> float:
-        """The least share of a period's outcomes that are known at its end."""
+        """The minimum share of a period's outcomes that are known at its end."""
         if self.decided is None or self.windows.simulated or not self.options.known:
             return 1.0
         column = self.found[self.options.known]
@@ -153,7 +155,7 @@ class Draft:
 
     @property
     def trending(self) -> tuple[str, ...]:
-        """Features that go up or down with time, such as a year or a running number."""
+        """Features that rise or fall with time, such as a year or a serial number."""
         if self.decided is None:
             return ()
         numbers = [one for one in self.features if one.kind in ("number", "integer")]
@@ -164,7 +166,7 @@ class Draft:
 
 
 def draft(options: InitOptions) -> Draft:
-    """Inspect a table."""
+    """Inspect a table and draft its problem."""
     if not options.data or not options.target:
         raise UserError(
             "Name a table and what to predict: make init DATA=customers.csv TARGET=churned TIME=signed_up_at"
@@ -179,7 +181,7 @@ def draft(options: InitOptions) -> Draft:
     table = table.drop_duplicates() if drop else table
     decided = _decided(table, options)
     untimed = 0 if decided is None else int(decided.isna().sum())
-    if decided is not None:  # a row of totals has no time, and would stretch what is measured below
+    if decided is not None:  # a row of totals has no time and would distort the ranges measured below
         table, decided = table[decided.notna()], decided.dropna()
     target = find_target(table, options.target, options.positive, options.task, options.usual)
     labelled = ~np.isnan(target.label(table))
@@ -193,11 +195,11 @@ def draft(options: InitOptions) -> Draft:
     _require_groups(table, windows, options)
     taken = {*options.keys, options.time}
     features = [one for one in found.values() if not one.left_out and one.header not in taken]
-    if not features and not options.keys and windows.simulated:  # nor history, nor calendar
+    if not features and not options.keys and windows.simulated:  # and neither history nor calendar
         raise UserError("No column is left to learn from: each is empty, constant or an identifier.")
     refuse_copies(table, target, features)
     evidence = suspects(table, target, features, decided)
-    features, leaking = _parted(features, evidence, options)
+    features, leaking = _without_leaks(features, evidence, options)
     keys = tuple(found[header] for header in options.keys)
     identifier = next((one for one in found.values() if one.identifier and not one.nullable), None)
     model = quick_model(table, target, features, keys, None if windows.simulated else decided)
@@ -237,14 +239,14 @@ def _require_zone(zone: str) -> None:
 
 
 def listed(headers: Sequence[str]) -> str:
-    """Headers as an option names several: with commas between them, in quotes where one has a comma."""
+    """Join headers with commas as in an option; those that contain a comma are quoted."""
     line = StringIO()
     csv.writer(line, lineterminator="").writerow(headers)
     return line.getvalue()
 
 
 def _comparable(values: pd.Series) -> pd.Series:
-    """A column of any type as numbers, booleans, times or texts, which have distinct values."""
+    """Convert a column of any type to numbers, booleans, times or texts, which can be compared."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return _comparable(values.astype(values.cat.categories.dtype))
     if pd.api.types.is_timedelta64_dtype(values):
@@ -263,7 +265,7 @@ def _decided_on(
     rows: int,
     leaking: Sequence[ColumnProfile],
 ) -> dict[str, str]:
-    """Evidence about the columns by which a quick model is too good, for a user who has said to keep them."""
+    """Return evidence on the columns that make a quick model too good, or raise unless KEEP names them."""
     measure = "ROC-AUC" if target.classes else "R2"
     open_ = [header for header in model.telling if header not in options.keep]
     if open_:
@@ -274,9 +276,9 @@ def _decided_on(
         raise UserError(
             f"Too good to be true? A quick model of all columns has {measure} {model.score:.3f}, "
             f"mostly by {', '.join(map(repr, model.telling))} (without: {without}). "
-            f"No gate could tell a leak from that in {plural(rows, 'row')}: it is for you to say. "
-            f"LEAVE_OUT={named!r} if that is written with the outcome or after it; KEEP={named!r} if it is "
-            f"known before the decision, which the page and the model card will then say.{already}"
+            f"With {plural(rows, 'row')}, no gate can tell whether that is a leak, so you must decide. Use "
+            f"LEAVE_OUT={named!r} if it is written with the outcome or after it, or KEEP={named!r} if it is "
+            f"known before the decision; the page and the model card will then say so.{already}"
         )
     reason = f"with others it lets a quick model reach {measure} {model.score:.3f}"
     return dict.fromkeys(model.telling, reason)
@@ -300,13 +302,13 @@ def _found(
 
 
 def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
-    """The options with headers as the table spells them, and a target that is nothing else too."""
+    """Return the options with headers as spelled in the table; refuse a target with a second role."""
 
     def spelled(header: str, what: str) -> str:
         return require_column(table, header, what) if header else ""
 
     def several(headers: tuple[str, ...], what: str) -> tuple[str, ...]:
-        """Each header, or the headers that spaces separate in it."""
+        """Return the headers; those unknown to the table are split at spaces."""
         known = {str(one).strip().lower() for one in table.columns}
         words = (one.split() if one.lower() not in known else [one] for one in headers)
         return tuple(spelled(word, what) for one in words for word in one)
@@ -316,7 +318,7 @@ def _as_in(table: pd.DataFrame, options: InitOptions) -> InitOptions:
     for name in ("time", "group", "known", "keys"):
         if said["target"] in (said[name] if name == "keys" else [said[name]]):
             raise UserError(
-                f"{name.upper()} and TARGET both name {said['target']!r}: what is predicted is known later."
+                f"{name.upper()} and TARGET both name {said['target']!r}: the target is known only later."
             )
     return replace(options, **said)
 
@@ -337,7 +339,7 @@ def _with_options(column: ColumnProfile, options: InitOptions) -> ColumnProfile:
 
 
 def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
-    """The decision times, NaN where none can be read."""
+    """Return the decision times in epoch seconds, NaN if unreadable."""
     if not options.time:
         return None
     column = inspect_column(table[options.time], options.time, is_time=True, zone=options.zone or "UTC")
@@ -345,8 +347,8 @@ def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
     number = pd.api.types.is_numeric_dtype(known)
     if known.empty or (column.distinct == 1 and (number or how_written(text(known.head(1))))):
         raise UserError(
-            f"The time column {options.time!r} is of no use: {column.left_out}. Name another column, or "
-            "leave TIME out: times are then made up."
+            f"The time column {options.time!r} cannot be used: {column.left_out}. Name another column, or "
+            "omit TIME: times are then simulated."
         )
     _require_timestamps(table, column, "time", "TIME")
     unreadable = column.missing
@@ -361,40 +363,40 @@ def _decided(table: pd.DataFrame, options: InitOptions) -> pd.Series | None:
 
 
 def _require_timestamps(table: pd.DataFrame, column: ColumnProfile, what: str, option: str) -> None:
-    """Refuse a column that holds no timestamps."""
+    """Raise a UserError if a column does not contain timestamps."""
     if column.kind != "timestamp":
         texts = text(table[column.header]).dropna().drop_duplicates().head(SEEN)
         unread = texts[~forms_read(texts)[1]]
         seen = (unread if len(unread) else texts).head(3)
         raise UserError(
-            f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are no "
-            "timestamps in one of the usual forms. Write them in ISO 8601 (2025-01-31T09:30:00Z), name "
-            f"another column, or leave {option} out."
+            f"The {what} column {column.header!r} does not parse: {', '.join(map(repr, seen))} are not "
+            "timestamps in a known format. Write them in ISO 8601 (2025-01-31T09:30:00Z), name "
+            f"another column, or omit {option}."
         )
 
 
 def _require_known_later(
     table: pd.DataFrame, columns: Mapping[str, ColumnProfile], decided: pd.Series | None, options: InitOptions
 ) -> None:
-    """Refuse a column that cannot say when the target was known."""
+    """Raise a UserError if a column cannot hold the times at which the target became known."""
     if not options.known:
         return
     if decided is None:
-        raise UserError(f"KNOWN={options.known} needs the decision times too: name them with TIME.")
+        raise UserError(f"KNOWN={options.known} also needs the decision times: name their column with TIME.")
     column = columns[options.known]
     _require_timestamps(table, column, "known", "KNOWN")
     early = float((seconds_of(table[options.known], column) < decided).mean())
     if early > EARLY:
         raise UserError(
             f"The column {options.known!r} lies before {options.time!r} in {early:.0%} of the rows: KNOWN is "
-            "the time at which the target became known, after the decision. Should the two change places?"
+            "the time at which the target became known, after the decision. Did you swap the two?"
         )
 
 
 def _require_each_early(
     table: pd.DataFrame, target: Target, decided: pd.Series | None, windows: SplitPlan
 ) -> None:
-    """Refuse a target of which a class comes too late to be learnt."""
+    """Raise a UserError if a class has too few rows before the first fold."""
     if decided is None or windows.simulated or not target.classes:
         return
     start = windows.test_start - timedelta(days=windows.reach_days)
@@ -404,29 +406,29 @@ def _require_each_early(
     if rows[rare] < LEAST_EARLY:
         raise UserError(
             f"The target {target.header!r} is {target.classes[rare]!r} in {plural(int(rows[rare]), 'row')} "
-            f"before {start}, where the first models are tried: {LEAST_EARLY} are needed to learn from. "
-            "Bring older rows with it, join it with another class, or leave TIME out: times are then made up."
+            f"before {start}, where the first fold starts: {LEAST_EARLY} are needed to learn from. "
+            "Add older rows of this class, merge it with another, or omit TIME: times are then simulated."
         )
 
 
 def _require_groups(table: pd.DataFrame, windows: SplitPlan, options: InitOptions) -> None:
-    """Refuse groups that cannot be dealt out to the windows whole."""
+    """Raise a UserError if the groups cannot be assigned to windows as a whole."""
     if not (options.group and windows.simulated and not options.time):
         return
     sizes = table[options.group].value_counts(dropna=False, normalize=True)
     if len(sizes) < LEAST_GROUPS or sizes.iloc[0] > LARGEST_GROUP:
         raise UserError(
             f"GROUP={options.group} has {len(sizes):,} different values, the largest with "
-            f"{sizes.iloc[0]:.0%} of the rows. Groups go whole into the windows to train, validate, compare "
-            f"and test: {LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the rows. Name "
-            "a finer column, or leave GROUP out."
+            f"{sizes.iloc[0]:.0%} of the rows. Each group goes into one of the windows to train, validate, "
+            f"compare and test: {LEAST_GROUPS} are needed, none with more than {LARGEST_GROUP:.0%} of the "
+            "rows. Name a finer column, or omit GROUP."
         )
 
 
-def _parted(
+def _without_leaks(
     features: Sequence[ColumnProfile], evidence: Mapping[str, str], options: InitOptions
 ) -> tuple[list[ColumnProfile], list[ColumnProfile]]:
-    """The columns to learn from, and the suspected leaks, which go unless the user keeps them."""
+    """Split features into those to learn from and suspected leaks, which KEEP can retain."""
     kept: list[ColumnProfile] = []
     leaking: list[ColumnProfile] = []
     for column in features:
@@ -440,20 +442,22 @@ def _parted(
     if leaking and not kept:
         first = leaking[0]
         raise UserError(
-            f"Every column tells the target too well; {first.header}: {first.left_out}. "
-            f"If it was known before the decision all the same: KEEP={listed([first.header])!r}"
+            f"Every column predicts the target too well; {first.header}: {first.left_out}. "
+            f"If it is known before the decision nevertheless, use KEEP={listed([first.header])!r}."
         )
     return kept, leaking
 
 
 def _repeats(table: pd.DataFrame) -> tuple[int, bool]:
-    """How many rows repeat another one whole, and whether they go: not where few columns make it chance."""
-    again = int(table.duplicated().sum())
-    if not again:
+    """Count duplicate rows, and return whether to drop them: not if few columns make them likely."""
+    repeated = int(table.duplicated().sum())
+    if not repeated:
         return 0, True
-    alike = [float((table[one].value_counts(normalize=True, dropna=False) ** 2).sum()) for one in table]
-    by_chance = len(table) ** 2 / 2 * math.prod(alike)  # pairs, were the columns independent
-    return again, by_chance < CHANCE * again
+    equal_shares = [
+        float((table[one].value_counts(normalize=True, dropna=False) ** 2).sum()) for one in table
+    ]
+    by_chance = len(table) ** 2 / 2 * math.prod(equal_shares)  # pairs, if the columns were independent
+    return repeated, by_chance < CHANCE * repeated
 
 
 def _hashable(table: pd.DataFrame) -> bool:

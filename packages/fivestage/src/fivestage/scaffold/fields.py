@@ -1,4 +1,4 @@
-"""A column's fields in the contract, and how a value stands in YAML."""
+"""Fields of a column in the contract, and formatting of values in YAML."""
 
 import json
 import math
@@ -11,23 +11,23 @@ import numpy as np
 from fivestage.scaffold.column_profiles import ColumnProfile
 from fivestage.scaffold.target import Target
 
-MARGIN = 1.0  # of a number's range, beyond which a value is refused
-GROWTH = 99.0  # the same above what counts or goes up with time, as it will go on doing
-FEW_STEPS = 20  # whole numbers with more values than this count something; with fewer they are grades
-LARGEST_IDENTIFIER = 2**53  # below, a float holds every whole number
-FAR = 100 * 365 * 86_400  # seconds beyond the timestamps seen, in which one is accepted
+MARGIN = 1.0  # accepted margin beyond the observed range, as a multiple of it
+GROWTH = 99.0  # the same above counts and values that grow with time
+FEW_STEPS = 20  # whole numbers with more distinct values are counts, with fewer they are grades
+LARGEST_IDENTIFIER = 2**53  # a float represents all whole numbers up to here
+FAR = 100 * 365 * 86_400  # accepted margin in seconds beyond the observed timestamps
 FUTURE = 20 * 365 * 86_400  # the same after the last decision
-EARLIEST = -2_208_988_800  # 1900, before which a timestamp is one only where others have been seen
-USUAL_LENGTH = 32  # characters of a category, where the contract names no other
+EARLIEST = -2_208_988_800  # 1900; earlier timestamps are only accepted if some were observed
+USUAL_LENGTH = 32  # default maximum length of a category in characters
 PROSE_LENGTH = 1000
-WIDEST = 1e300  # of a range, so that what lies beyond it is a number still
-POSITIONAL = (1e-4, 1e16)  # between which a number is written without an exponent
+WIDEST = 1e300  # maximum range, so that bounds beyond it are finite
+POSITIONAL = (1e-4, 1e16)  # range of numbers written without an exponent
 
 Fields = dict[str, Any]
 
 
 def as_yaml(value: object) -> str:
-    """A value on one line of YAML: texts in quotes, exponents as YAML reads them, times in ISO 8601."""
+    """Format a value on one line of YAML: quoted texts, YAML exponents, times in ISO 8601."""
     if isinstance(value, float):
         if value == 0 or POSITIONAL[0] <= abs(value) < POSITIONAL[1]:
             return str(np.format_float_positional(value, trim="-"))
@@ -40,7 +40,7 @@ def as_yaml(value: object) -> str:
 
 
 def fields_of(column: ColumnProfile, *, nullable: bool = True, grows: bool = False) -> Fields:
-    """A column's fields in the contract; bounds lie well beyond what was seen, far above if it `grows`."""
+    """Return a column's contract fields; bounds lie beyond the observed range, far above if it `grows`."""
     gaps = nullable and column.nullable
     if column.kind == "text":
         longest = max(PROSE_LENGTH, 4 * column.longest)
@@ -65,7 +65,7 @@ def time_fields(column: ColumnProfile) -> Fields:
 
 
 def key_fields(column: ColumnProfile) -> Fields:
-    """The fields of what identifies a row or an entity: of these there will be more."""
+    """Return the fields of an identifier of rows or entities, which will get new values."""
     if column.kind == "integer":
         low = 0 if column.low >= 0 else -LARGEST_IDENTIFIER
         return fields_of(column) | {"min": low, "max": LARGEST_IDENTIFIER}
@@ -76,10 +76,10 @@ def key_fields(column: ColumnProfile) -> Fields:
 
 
 def row_fields() -> Fields:
-    """The fields of the number that rows get which nothing tells apart."""
+    """Return the fields of the row number, used if no column identifies the rows."""
     return _range_fields(
         "integer",
-        "the row's place in the table, from 0, by which its outcome finds it",
+        "the row's position in the table, from 0, which links it to its outcome",
         0,
         LARGEST_IDENTIFIER,
         1,
@@ -87,13 +87,13 @@ def row_fields() -> Fields:
 
 
 def decision_time_fields(served: datetime) -> Fields:
-    """The fields of a decision time that the table does not have; `served` is the first one asked about."""
+    """Return the fields of a simulated decision time; `served` is the first one in service."""
     start, end = (datetime(served.year + years, 1, 1, tzinfo=UTC) for years in (-10, 100))
     return _range_fields("timestamp", "decision time", start, end, served)
 
 
 def label_fields(target: Target) -> Fields:
-    """The fields of the outcome, where the service is told of it."""
+    """Return the fields of the label in outcome events."""
     if not target.classes:
         return _range_fields("number", target.header, *bounds(target.low, target.high), target.mean)
     longest = max(map(len, target.classes))
@@ -109,7 +109,7 @@ def category_fields(
     form: str = "",
     nullable: bool = False,
 ) -> Fields:
-    """The fields of texts, without those that have their default."""
+    """Return the fields of a category, without those that have their default."""
     length = longest if longest > USUAL_LENGTH else 0
     more = {"form": form, "values": values, "max_length": length, "nullable": nullable}
     given = {name: value for name, value in more.items() if value}
@@ -124,7 +124,7 @@ def _range_fields(
 
 
 def bounds(low: float, high: float, above: float = MARGIN) -> tuple[float, float]:
-    """Rounded bounds beyond the values seen; what was never negative may not become so."""
+    """Return rounded bounds beyond the observed range; the lower one is 0 if no value was negative."""
     span = min((high - low) or abs(high) or 1.0, WIDEST)
     digits = -math.floor(math.log10(span))
     below = round(math.floor((low - MARGIN * span) * 10**digits) / 10**digits, max(digits, 0))

@@ -1,4 +1,4 @@
-"""How time is cut, and which gates so many rows can hold."""
+"""Plan the temporal split, and gate limits that suit the number of rows."""
 
 import math
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from fivestage.scaffold.target import Target
 
 SIMULATED_DAYS = 140
 SIMULATED_END = date(2025, 1, 1)
-LEAST_DAYS = 56  # with rows; below, there are too few for folds, a holdout window, and periods of service
-TEST, HOLDOUT, FOLDS = 0.25, 0.1, 0.1  # of the rows; a fold each
-LEAST_OF_FOLD = 0.01  # of the rows
-PERIODS = 10  # of service, in the test window
+LEAST_DAYS = 56  # minimum days with rows, for folds, holdout window and monitoring periods
+TEST, HOLDOUT, FOLDS = 0.25, 0.1, 0.1  # share of the rows in each window; each fold
+LEAST_OF_FOLD = 0.01  # minimum share of the rows
+PERIODS = 10  # monitoring periods in the test window
 WEEK = 7
 BINS = 10
-LEAST_RARE = 10  # rows of the rarest class that a slice is to have, to be judged
+LEAST_RARE = 10  # expected rows of the rarest class in a slice, to be evaluated
 OVER_PRIOR = 0.02
-LEAST_JUDGED = 50  # rows of the rarest class in the holdout; of fewer such a share is chance
-PERFECT = 0.999  # what is above is a leak, where a quick model is far from it and chance cannot do it
+LEAST_JUDGED = 50  # rows of the rarest class in the holdout; with fewer, the share is noise
+PERFECT = 0.999  # a score above is a leak, unless a quick model or chance can come close
 LEAST_SURE, SURPASSED = 30, 0.9  # rows of the rarest class in the holdout; what the quick model reached
-LEAST_OF_WINDOW = 0.8  # of the holdout's rows, for a window before it to tell of seasons
-UNFOLLOWED = 0.5  # of how intervals are off by seasons, which a model follows in part
-USUAL_LABELS = 0.9  # of a period's, to have arrived by its end for it to be judged
-LEAST_LABELS = 0.05  # the same at least, and its steps
-FEW_LABELS = 0.5  # known at a period's end: below, it is judged by those that come quickly
-INTERVAL = 0.8  # share of the numbers that lies between a forecast's low and high
+LEAST_OF_WINDOW = 0.8  # minimum size of an earlier window relative to the holdout, to measure seasons
+UNFOLLOWED = 0.5  # share of the seasonal coverage error that a model does not adapt to
+USUAL_LABELS = 0.9  # default share of a period's labels required at its end
+LEAST_LABELS = 0.05  # its minimum and step size
+FEW_LABELS = 0.5  # share of labels at a period's end below which they are not representative
+INTERVAL = 0.8  # nominal coverage of prediction intervals
 
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """The contract's windows, in days; `simulated` days if the times are made up."""
+    """The contract's windows, in days; `simulated` is the number of simulated days, 0 if times are real."""
 
     test_start: date
     test_end: date
@@ -52,12 +52,12 @@ class SplitPlan:
 
     @property
     def reach_days(self) -> int:
-        """How far back the rows go that are trained on, at the start of the folds."""
+        """Days from the start of the first fold to the test window."""
         return self.holdout_days + 3 * self.fold_days
 
 
 def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
-    """Windows by the rows' decision times (epoch seconds), or over simulated days."""
+    """Plan windows by the rows' decision times (epoch seconds), or over simulated days."""
     if decided is None:
         return _simulated(rows, "the table names no decision time")
     known = np.sort(decided.dropna().to_numpy(np.int64))
@@ -91,22 +91,22 @@ def plan_windows(decided: pd.Series | None, rows: int) -> SplitPlan:
 
 
 def least_known(decided: pd.Series, known: pd.Series, windows: SplitPlan) -> float:
-    """The least share of outcomes that are known at the end of their period, of the test window's periods."""
+    """Return the minimum, over the test window's periods, of the share of outcomes known at the end."""
     start, length = epoch(windows.test_start), windows.period_days * DAY
     period = (decided - start) // length
     end = start + (period + 1) * length
-    whole = (period >= 0) & (end <= epoch(windows.test_end))
-    shares = (known <= end)[whole].groupby(period[whole]).mean()
+    complete = (period >= 0) & (end <= epoch(windows.test_end))
+    shares = (known <= end)[complete].groupby(period[complete]).mean()
     return float(shares.min()) if len(shares) else 1.0
 
 
 def min_label_share(known: float) -> float:
-    """The share of labels that the contract asks of a period, where so many are known at its end at least."""
+    """Return the contract's `min_label_share`, given the minimum share known at a period's end."""
     return max(LEAST_LABELS, min(USUAL_LABELS, math.floor(known / LEAST_LABELS) * LEAST_LABELS))
 
 
 def _fold_days(day: Ints, end: int, most: int) -> int:
-    """How long three folds before a day can be, so that none of them lies in a gap of the table."""
+    """Return the maximum length of three folds before a day, so that none falls into a gap."""
     for long in range(most, 1, -1):
         rows = -np.diff(np.searchsorted(day, end - long * np.arange(4)))
         if rows.min() >= LEAST_OF_FOLD * len(day):
@@ -131,31 +131,31 @@ def _simulated(rows: int, why: str) -> SplitPlan:
 
 @dataclass(frozen=True)
 class Limits:
-    """Gates that chance alone should not trip, given the rows of the windows; biases in the label's unit."""
+    """Gate limits that chance alone should not violate; biases are in the label's unit."""
 
-    calibration_error: float  # or that of a number's interval
+    calibration_error: float  # for regression, the coverage error
     bias: float
     period_bias: float
-    suspicious: float | None  # None where chance or a quick model reach whatever could be asked
+    suspicious: float | None  # None if chance or a quick model can reach any useful limit
     min_slice_rows: int
-    over_prior: float  # more than the prior would, as a share of the achievable savings
+    over_prior: float  # required advantage over the prior, as a share of the achievable savings
 
 
 @dataclass(frozen=True)
 class Seasons:
-    """How the target moves from one window like the holdout to another, before the test."""
+    """Variation of the target between windows as long as the holdout, before the test window."""
 
-    mean: float = 0.0  # how far a class's rate, or the mean number, at most
-    held: float = 0.0  # how far off its share of the numbers after it an interval is, on average
+    mean: float = 0.0  # range of a class's rate, or of the mean
+    held: float = 0.0  # mean coverage error of one window's interval on the next window
 
 
 STILL = Seasons()
 
 
 def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, windows: SplitPlan) -> Seasons:
-    """The table's own seasons, which no model can be asked to foresee.
+    """Measure the table's seasonal variation, which no model can be expected to predict.
 
-    Where times are made up in the order of `decided`, they are those of the made-up days.
+    If times are simulated in the order of `decided`, it is measured over the simulated days.
     """
     if decided is None:
         return STILL
@@ -174,14 +174,14 @@ def moved(target: Target, table: pd.DataFrame, decided: pd.Series | None, window
 
 
 def _off(before: Floats, after: Floats) -> float:
-    """How far off its share of some numbers the interval of those before them is."""
+    """Return the coverage error of the interval of one window on the next window."""
     low, high = np.quantile(before, ((1 - INTERVAL) / 2, (1 + INTERVAL) / 2))
     inside, within = ((after >= low) & (after <= high)).mean(), ((after > low) & (after < high)).mean()
     return coverage_error(float(inside), float(within), INTERVAL)
 
 
 def suspicious_limit(target: Target, rows: int, reached: float) -> float | None:
-    """The ROC-AUC or R2 beyond which so many rows tell a leak; None where a limit could not fire."""
+    """Return the ROC-AUC or R2 above which a leak is suspected; None if no limit is meaningful."""
     rate = min(target.shares, default=0.5)
     chance = 3 * math.sqrt(max(reached * (1 - reached), 0) / max(1.0, rate * rows))
     limit = max(0.9, reached + 0.5 * (1 - reached)) + chance
@@ -193,7 +193,7 @@ def suspicious_limit(target: Target, rows: int, reached: float) -> float | None:
 def plan_limits(
     target: Target, windows: SplitPlan, period_rows: int, reached: float, seasons: Seasons = STILL
 ) -> Limits:
-    """Limits from the spread of a rate, or of a number, over so many rows, and from how it has `moved`."""
+    """Derive limits from the sampling error of the label for these row counts and from its seasons."""
     rate = min(target.shares, default=0.5)
     spread = math.sqrt(rate * (1 - rate)) if target.classes else target.spread
     unit = 1.0 if target.classes else target.spread

@@ -1,4 +1,4 @@
-"""Columns that tell the target too well to have been known before it."""
+"""Detect data leakage: columns that predict the target too well to be known before it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,24 +27,28 @@ from fivestage.scaffold.column_profiles import ColumnProfile, seconds_of
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
-LEAK = 0.99  # ROC-AUC, or R2 of a number, that one column alone must not reach
-NOTABLE = 0.9  # the same of a quick model: from here on the columns that it needs most are named
-LEAST_ALIKE = 30  # rows that have a value
-EQUAL = 1 - 1e-9  # correlation of a number with itself
-ABSENCE = 0.9  # the same of whether a column has a value
-LATER = 0.5  # of the rows, a timestamp that comes after the decision
+LEAK = 0.99  # ROC-AUC, or R2 for regression, from which on a single column is a suspected leak
+NOTABLE = 0.9  # score of a quick model from which on its most important columns are named
+LEAST_ALIKE = 30  # minimum rows with a value
+EQUAL = 1 - 1e-9  # correlation from which on numbers are equal
+ABSENCE = 0.9  # the same as LEAK, for whether a column has a value
+LATER = 0.5  # share of rows from which on a timestamp after the decision is a leak
 HALVES = 2
 CARRIES = 5  # times what a model lacks to perfection, without a column that makes it suspicious
 MOST_NAMED = 3  # columns
-LEAST_WEIGHT = 0.05  # of the importance of the most important column
+LEAST_WEIGHT = 0.05  # minimum importance, relative to the most important column
 FOLDS = 5
 SEED = 0
-KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}  # of a target
-LARGEST = 1e37  # what a tree can hold
+KINDS = {
+    "binary": "binary",
+    "multiclass": "multiclass",
+    "regression": "continuous",
+}  # TargetEncoder's target types
+LARGEST = 1e37  # within the range of the trees' float32
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
-    """Columns as numbers: timestamps as seconds, texts as their rank by frequency, prose as its length."""
+    """Encode columns as numbers: timestamps in seconds, categories by frequency rank, free text by length."""
     made = np.full((len(table), len(columns)), np.nan)
     for place, column in enumerate(columns):
         values = table[column.header]
@@ -63,19 +67,19 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Floats:
 
 
 def some_of(table: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """Rows at random, few enough to be quick; of rare classes rather more than their share."""
+    """Sample rows at random, with rare classes over-represented."""
     if len(table) <= SAMPLE or not target.classes:
         return table.sample(min(SAMPLE, len(table)), random_state=SEED)
     label = pd.Series(target.label(table), table.index)
     shares = label.map(label.value_counts(normalize=True))
     weights = shares.clip(lower=1 / (5 * len(target.classes))) / shares
-    # By who comes first, as pandas refuses to draw rows so heavy that they must come.
-    comes = np.random.default_rng(SEED).exponential(size=len(table)) / weights.to_numpy()
-    return table.iloc[np.argsort(comes)[:SAMPLE]]
+    # Weighted sampling by exponential keys, because pandas refuses such large weights.
+    keys = np.random.default_rng(SEED).exponential(size=len(table)) / weights.to_numpy()
+    return table.iloc[np.argsort(keys)[:SAMPLE]]
 
 
 def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile]) -> None:
-    """Refuse a column that is the target under another name."""
+    """Raise a UserError if a column is the target under another name."""
     for column in columns:
         if _is_copy(table, target, column):
             raise UserError(
@@ -87,7 +91,7 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnP
 
 def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool:
     if (1 - column.missing) * len(table) < LEAST_ALIKE:
-        return False  # so few rows can be alike by chance
+        return False  # so few rows can match by chance
     label = pd.Series(target.label(table), table.index)
     if target.classes:
         pairs = pd.DataFrame({"value": text(table[column.header]), "label": label}).dropna().drop_duplicates()
@@ -100,7 +104,7 @@ def _is_copy(table: pd.DataFrame, target: Target, column: ColumnProfile) -> bool
 def suspects(
     table: pd.DataFrame, target: Target, columns: Sequence[ColumnProfile], decided: pd.Series | None
 ) -> dict[str, str]:
-    """By header of a column, the evidence that it was written after the target was known."""
+    """Return, by header, the evidence that a column was written after the target was known."""
     some = some_of(table, target)
     label = target.label(some)
     numbers = numbers_of(some, columns)
@@ -118,7 +122,7 @@ def suspects(
                 )
                 continue
         score = _score(tree(max_leaf_nodes=32, min_samples_leaf=5), one, label, target)
-        if not target.classes:  # of few rows a tree cannot follow a line
+        if not target.classes:  # with few rows a tree cannot fit a line
             score = max(score, _along_a_line(one[:, 0], label))
         if score >= LEAK:
             found[column.header] = f"alone it reaches {measure} {score:.3f}"
@@ -136,9 +140,9 @@ class QuickModel:
     """How well a quick model does on rows that it has not seen.
 
     Args:
-        score: ROC-AUC, or the R2 of a number.
-        telling: where that is notable, the columns that make it so, three at most: a model without one of
-            them is far worse (where none is, those that it needs most); with that model's score.
+        score: ROC-AUC, or R2 for regression.
+        telling: If the score is notable, up to three columns that cause it, with the score of a model without
+            that column; if no such model is far worse, the most important columns.
     """
 
     score: float
@@ -152,12 +156,12 @@ def quick_model(
     keys: Sequence[ColumnProfile],
     decided: pd.Series | None,
 ) -> QuickModel:
-    """How far a quick model of all columns gets.
+    """Score a quick model of all columns.
 
-    It knows the outcomes of each entity's other rows, as histories will, and minute and weekday of decisions.
+    Its inputs include target-encoded entities, in place of histories, and the decision's minute and weekday.
     """
     if not (columns or keys or decided is not None):
-        return QuickModel(0.5 if target.classes else 0.0)  # what guessing reaches
+        return QuickModel(0.5 if target.classes else 0.0)  # the score of guessing
     some = some_of(table, target)
     label = target.label(some)
     least = max(5, min(50, len(some) // 50))
@@ -179,12 +183,12 @@ def quick_model(
         score, model = (along, line) if along > score else (score, model)
     if score < NOTABLE:
         return QuickModel(score)
-    judged = slice(0, len(values), HALVES)
+    held_out = slice(0, len(values), HALVES)
     model.fit(values[1::HALVES], label[1::HALVES])
-    lost = permutation_importance(model, values[judged], label[judged], n_repeats=1, random_state=SEED)
+    lost = permutation_importance(model, values[held_out], label[held_out], n_repeats=1, random_state=SEED)
     weights = lost.importances_mean
     order = np.argsort(-weights)[:MOST_NAMED]
-    headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are no leaks
+    headers = {len(keys) + place: one.header for place, one in enumerate(columns)}  # histories are not leaks
     needed = [one for one in order if one in headers and weights[one] > LEAST_WEIGHT * weights.max()]
     without = {
         headers[one]: _score(clone(model), np.delete(values, one, axis=1), label, target) for one in needed
@@ -196,7 +200,7 @@ def quick_model(
 
 
 def _along_a_line(values: Floats, label: Floats, least: int = LEAST_ALIKE) -> float:
-    """R2 of a line through the rows that have a value; 0 where they are few or all alike."""
+    """Return the R2 of a line through the rows with a value; 0 if they are few or constant."""
     known = ~np.isnan(values)
     if known.sum() < least or np.ptp(values[known]) == 0 or np.ptp(label[known]) == 0:
         return 0.0
@@ -204,7 +208,7 @@ def _along_a_line(values: Floats, label: Floats, least: int = LEAST_ALIKE) -> fl
 
 
 def _absence_score(absent: NDArray[np.bool_], label: Floats, target: Target) -> float:
-    """How well the absence of a value predicts: the highest ROC-AUC of a class against the rest, or R2."""
+    """Score the absence of a value as a predictor: the highest one-vs-rest ROC-AUC, or R2."""
     if not target.classes:
         return float(np.corrcoef(absent, label)[0, 1] ** 2)
     areas = [float(roc_auc_score(label == one, absent)) for one in range(len(target.classes))]

@@ -1,4 +1,4 @@
-"""What a person should know of a table beside what is written of it."""
+"""Notes about a table for the user of `make init`, in addition to the written files."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from fivestage.scaffold.gates_plan import FEW_LABELS
 
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")
 MOST_SHOWN = 6
-FEWEST_CLASSES = 3  # where one can stand for an outcome that is not known
+FEWEST_CLASSES = 3  # from which on one of them may mean an unknown outcome
 
 
 def notes_of(found: Draft) -> Iterator[str]:
-    """Sentences, each about one thing that was seen."""
+    """Yield sentences, one per finding."""
     yield from found.reader.notes
     place = local_path(found.options.data)
     if place and not place.resolve().is_relative_to(ROOT):
@@ -52,17 +52,17 @@ def notes_of(found: Draft) -> Iterator[str]:
 def _of_rows(found: Draft) -> Iterator[str]:
     if found.unlabelled:
         rows = plural(found.unlabelled, "row")
-        yield f"{rows} without a target left out: nothing can be learnt where it is not known."
+        yield f"{rows} without a target left out: they cannot be used for training."
     if found.untimed:
         rows = plural(found.untimed, "row")
-        yield f"{rows} quarantined: no time that can be read in {found.options.time}."
+        yield f"{rows} quarantined: no readable time in {found.options.time}."
     if found.identifier:
-        yield f"{found.identifier.header} tells the rows apart, and is not learnt from."
+        yield f"{found.identifier.header} identifies the rows and is not used as a feature."
     repeated = plural(found.repeated, "repeated row")
     if found.repeated and found.drop_repeated:
-        yield f"{repeated} left out: DUPLICATES=keep keeps what repeats another row whole."
+        yield f"{repeated} left out: DUPLICATES=keep keeps duplicate rows."
     elif found.repeated:
-        yield f"{repeated} kept, though the same as another one: with few columns that is chance."
+        yield f"{repeated} kept: with few columns, equal rows occur by chance."
 
 
 def _of_times(found: Draft) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How a table is to be read: the code is found once, run here, and written into `problem/dataset.py`."""
+"""Find the code that reads a table; it is run here and written into `problem/dataset.py`."""
 
 import csv
 import re
@@ -14,9 +14,9 @@ from fivestage.common.database import connect, redacted
 from fivestage.common.errors import UserError
 from fivestage.data.source import PARQUET, bucket, files_of, local_path, reading
 
-MISSING = ["?", "-", "--", "none", "NONE"]  # beside pandas' own
+MISSING = ["?", "-", "--", "none", "NONE"]  # in addition to pandas' own
 ENCODINGS = ("utf-8", "cp1252", "latin-1")
-NO_TEXT = {  # how other files start, and what is to be done
+NO_TEXT = {  # first bytes of other file types, and how to fix it
     b"pk\x03\x04": "a workbook or an archive: save its table as CSV or Parquet",
     b"\xd0\xcf\x11\xe0": "a workbook: save its table as CSV or Parquet",
     b"%pdf": "a PDF: save its table as CSV or Parquet",
@@ -34,8 +34,8 @@ NOT_READ = {
 }  # fmt: skip
 SEPARATORS = ",;\t|"
 SPACES = r"\s+"
-REMARK = r"#|sep=|\s*$"  # how a line starts that comes before the headers
-HEAD = 64 * 1024  # characters that are looked at
+REMARK = r"#|sep=|\s*$"  # start of a line before the headers
+HEAD = 64 * 1024  # characters that are inspected
 BUCKETS = ("s3://", "gs://", "gcs://")
 LOCAL = '"://" not in source'
 EXAMPLE = "sklearn:"
@@ -43,18 +43,18 @@ EXAMPLE = "sklearn:"
 
 @dataclass(frozen=True)
 class Reader:
-    """A function that reads a source, as code."""
+    """The code of a function that reads a source."""
 
-    body: tuple[str, ...]  # its lines; the argument is `source`, the result a data frame
-    imports: tuple[str, ...] = ()  # what they need
-    otherwise: str = ""  # when `source` is a file of another kind, to be scored
-    notes: tuple[str, ...] = ()  # what reading changes, in sentences
+    body: tuple[str, ...]  # its lines; the argument is `source`, the result a DataFrame
+    imports: tuple[str, ...] = ()  # import statements of the body
+    otherwise: str = ""  # condition under which `source` is a file of another kind, to be scored
+    notes: tuple[str, ...] = ()  # sentences about what reading changes
 
     def read(self, source: str) -> pd.DataFrame:
         """Run the code.
 
         Raises:
-            UserError: the source cannot be read, or holds no rows.
+            UserError: If the source cannot be read or has no rows.
         """
         lines = [
             *self.imports,
@@ -70,17 +70,17 @@ class Reader:
             except pd.errors.EmptyDataError:
                 table = pd.DataFrame()
         if table.empty:
-            raise UserError(f"{redacted(source)} holds no rows. Name a table that has some.")
+            raise UserError(f"{redacted(source)} has no rows. Name a table with rows.")
         return table
 
 
 def find_reader(source: str) -> tuple[Reader, pd.DataFrame]:
-    """How a source is read, and the table that it gives."""
+    """Return the reader for a source, and the table that it reads."""
     with reading(source):
         found = _reader(source)
     table = found.read(source)
     more: list[str] = []
-    if any(table.index.names):  # a file that pandas has written keeps it apart
+    if any(table.index.names):  # files written by pandas may have an index
         more.append("table = table.reset_index()")
         table = table.reset_index(allow_duplicates=True)
     if not all(isinstance(one, str) for one in table.columns):
@@ -179,7 +179,7 @@ def _encodings(start: bytes) -> tuple[str, ...]:
 
 
 def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments of `pandas.read_csv` that differ from its defaults, and what is worth saying."""
+    """Return the non-default arguments of `pandas.read_csv`, and notes for the user."""
     before, head = _without_preamble(_head(place, encoding))
     separator = _separator(head)
     rows = [fields for fields in _fields(head, separator) if fields]
@@ -193,7 +193,7 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
         options["encoding"] = encoding
     if before:
         options["skiprows"] = before
-    if re.match(r"[^\r\n]*\n", head):  # a carriage return can then be within a field
+    if re.match(r"[^\r\n]*\n", head):  # a carriage return may then be part of a field
         options["lineterminator"] = "\n"
     if separator != SPACES and _ends_in_separators(rows):
         options |= {"index_col": False, "usecols": [*range(len(rows[0]))]}
@@ -207,7 +207,7 @@ def _csv_options(place: str, encoding: str) -> tuple[dict[str, Any], tuple[str, 
 
 
 def _head(place: str, encoding: str) -> str:
-    """How a file starts; it is read to its end, which an encoding must suit too."""
+    """Return the start of a file; read all of it, to check the encoding."""
     with _open(place) as file, TextIOWrapper(file, encoding, newline="") as characters:
         head = characters.read(HEAD).removeprefix("\ufeff")
         while characters.read(HEAD):
@@ -216,7 +216,7 @@ def _head(place: str, encoding: str) -> str:
 
 
 def _padded(rows: list[list[str]]) -> list[str]:
-    """Headers of columns with zeros before their digits, which are codes: 00123 is not 123."""
+    """Return the headers of columns with leading zeros, which are codes: 00123 is not 123."""
     headers, *others = rows or [[]]
     codes = [
         [re.fullmatch(r"0\d+", one.strip()) for one in row] for row in others if len(row) == len(headers)
@@ -229,7 +229,7 @@ def _padded(rows: list[list[str]]) -> list[str]:
 
 
 def _notes(headers: list[str]) -> Iterator[str]:
-    """What pandas makes of headers that are empty or stand twice."""
+    """Yield notes on how pandas renames empty or duplicate headers."""
     for place, header in enumerate(headers):
         if not header.strip():
             yield f"Column {place + 1} has no header: it is read as 'Unnamed: {place}'."
@@ -239,16 +239,16 @@ def _notes(headers: list[str]) -> Iterator[str]:
 
 
 def _require_even(place: str, rows: list[list[str]], before: int) -> None:
-    """Refuse a row with more fields than there are headers, which shift all columns, or with fewer."""
+    """Raise a UserError for a row with more fields than headers, which shifts columns, or fewer."""
     headers, *others = rows or [[]]
     longer = [number for number, row in enumerate(others, 2) if len(row) > len(headers)]
-    if longer and len(longer) < len(others):  # where all have one more, the first names the rows
+    if longer and len(longer) < len(others):  # if all rows have one more, it is an index
         row = others[longer[0] - 2]
         raise UserError(
             f"{redacted(place)}: line {before + longer[0]} has {len(row)} fields, the headers are "
             f"{len(headers)}. Fix that line: a field with a separator in it needs quotes around it."
         )
-    whole = others[:-1]  # the last may be cut off by where this look at the file ends
+    whole = others[:-1]  # the last may be truncated, as only the start was read
     shorter = [number for number, row in enumerate(whole, 2) if 1 < len(row) < len(headers)]
     if shorter and len(shorter) < len(whole):
         raise UserError(
@@ -258,10 +258,10 @@ def _require_even(place: str, rows: list[list[str]], before: int) -> None:
 
 
 def _open(place: str) -> Any:
-    """A file to be read as bytes, decompressed, wherever it is."""
+    """Open a local or remote file for reading bytes, decompressed."""
     import fsspec
 
-    if place.startswith(BUCKETS):  # by the library that reads Parquet: s3fs and gcsfs are many more
+    if place.startswith(BUCKETS):  # with pyarrow, which avoids the dependencies of s3fs and gcsfs
         files, path = bucket(place)
         return files.open_input_stream(path)
     return fsspec.open(place, "rb", compression=_compression(place))
@@ -275,17 +275,17 @@ def _compression(place: str) -> str | None:
 
 
 def _without_preamble(head: str) -> tuple[int, str]:
-    """How many lines of remarks come before the headers, and the text without them."""
+    """Return the number of comment lines before the headers, and the text without them."""
     lines = head.splitlines(keepends=True)
     before = next((place for place, line in enumerate(lines) if not re.match(REMARK, line, re.IGNORECASE)), 0)
-    if before and lines[before - 1].startswith("#"):  # perhaps headers, of which the first starts so
+    if before and lines[before - 1].startswith("#"):  # maybe the headers, the first of which starts with #
         counts = [[line.count(one) for one in SEPARATORS] for line in lines[before - 1 : before + 1]]
         before -= any(counts[0]) and counts[0] == counts[1]
     return before, "".join(lines[before:])
 
 
 def _separator(head: str) -> str:
-    """What splits most lines into as many fields as the first one, and into more than one.
+    """Return the separator that splits most lines into as many fields as the first line, but at least two.
 
     DuckDB's sniffer would find the same, but reads neither Windows' encodings nor UTF-16, nor columns that
     spaces align.
@@ -301,14 +301,14 @@ def _separator(head: str) -> str:
 
 
 def _ends_in_separators(rows: list[list[str]]) -> bool:
-    """Whether each row, but not the headers, has a separator behind its last field."""
+    """Return whether each row, but not the header, ends with a separator."""
     headers, *others = rows or [[]]
     whole = others[:-1] or others
     return bool(whole) and all(len(row) == len(headers) + 1 and not row[-1].strip() for row in whole)
 
 
 def _evenness(rows: list[list[str]]) -> float:
-    """The share of the rows that have as many fields as the first."""
+    """Return the share of the rows with as many fields as the first."""
     return sum(len(row) == len(rows[0]) for row in rows) / max(len(rows), 1)
 
 
@@ -328,7 +328,7 @@ def _database(source: str) -> Reader:
     engine = connect(url)
     place = engine.url.database or ""
     if engine.dialect.name == "sqlite" and not place.startswith("file:") and not Path(place).exists():
-        raise UserError(f"There is no {place}. Name a database that is there.")  # or it would be made
+        raise UserError(f"There is no {place}. Name an existing database.")  # connecting would create it
     body = ['url, _, table = source.partition("#")  # or a query', "return pd.read_sql(table, connect(url))"]
     if not (re.match(r"\s*(select|with)\s", what, re.IGNORECASE) or inspect(engine).has_table(what)):
         schema, _, table = what.rpartition(".")

@@ -1,4 +1,4 @@
-"""What is predicted: the task, its classes or numbers, and sentences for a target that cannot work."""
+"""Find the target's task and classes or range, and refuse a target that cannot be learnt."""
 
 import re
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ LEAST_OF_CLASS = 10
 SHOWN = 6
 BINARY = 2
 ABOVE = r">\s*([+-]?\d+(?:\.\d+)?)"  # a limit beyond which a number counts as positive
-MOST_CLASSES = 20  # of more, a target of texts is none that can be told apart
-CODE = (number, class_codes, exceeds, equals)  # what an expression of a target may call
-FEW_NUMBERS = 12  # different whole numbers up to here are classes, beyond a quantity
+MOST_CLASSES = 20  # maximum number of classes
+CODE = (number, class_codes, exceeds, equals)  # functions that a target's expression may call
+FEW_NUMBERS = 12  # up to so many distinct whole numbers are classes, more are a quantity
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted: of two `classes` the last one counts as positive; a number has none."""
+    """The target: if it has two `classes`, the last is positive; a number has none."""
 
     header: str
     classes: tuple[str, ...]
     shares: tuple[float, ...]
-    positive: str = ""  # of a target with more than two values: what counts as positive
+    positive: str = ""  # the positive value of a target with more than two values
     decimal: str = "."
     low: float = 0  # of numbers
     high: float = 0
@@ -46,13 +46,13 @@ class Target:
         return "binary" if len(self.classes) == BINARY else "multiclass"
 
     def label(self, table: pd.DataFrame) -> Floats:
-        """Each row's target as a number: itself, 1 where it is positive, or its place among the classes."""
+        """Return each row's target as a number: itself, 1 if positive, or the index of its class."""
         names = {"values": table[self.header]} | {one.__name__: one for one in CODE}
         labels: pd.Series = eval(self.code("values"), names)  # noqa: S307 (the code that will be written)
         return labels.to_numpy(np.float64)
 
     def code(self, column: str) -> str:
-        """The same as an expression of `problem/dataset.py`, for the column of a table by that expression."""
+        """Return `label` as an expression for `problem/dataset.py`, given the expression of a column."""
         if not self.classes:
             decimal = "" if self.decimal == "." else f", {self.decimal!r}"
             return f"number({column}{decimal})"
@@ -66,7 +66,7 @@ class Target:
 def find_target(
     table: pd.DataFrame, header: str, positive: str = "", task: str = "", usual: str = ""
 ) -> Target:
-    """The target, by the task that is asked for, else by its values; `usual` where they leave a choice."""
+    """Find the target for the given task, or infer the task from the values; `usual` if ambiguous."""
     values, task = table[header], task.strip().lower()
     if task not in ("", *TASKS):
         raise UserError(f"TASK={task} is none of {', '.join(TASKS)}.")
@@ -96,7 +96,7 @@ def find_target(
 
 
 def require_column(table: pd.DataFrame, header: str, what: str) -> str:
-    """The header as the table has it, whatever the case."""
+    """Return the header as spelled in the table, ignoring case."""
     headers = [str(one) for one in table.columns]
     if header in headers:
         return header
@@ -108,7 +108,7 @@ def require_column(table: pd.DataFrame, header: str, what: str) -> str:
 
 
 def _sizes(values: pd.Series) -> dict[str, int]:
-    """Rows of each value, the most frequent first; of those that differ by capitals, the usual spelling."""
+    """Count the rows of each value, the most frequent first; variants in case count as one."""
     spelled = text(values).rename("value").value_counts().reset_index(name="rows")
     found = spelled.groupby(spelled["value"].str.casefold(), sort=False).agg(
         {"value": "first", "rows": "sum"}
@@ -118,7 +118,7 @@ def _sizes(values: pd.Series) -> dict[str, int]:
 
 
 def _is_quantity(values: pd.Series, sizes: dict[str, int], usual: str) -> bool:
-    """Whether the values are numbers to be forecast, and not the names of classes."""
+    """Return whether the values are numbers to predict rather than class names."""
     decimal = decimal_of(text(values).dropna().drop_duplicates())
     if decimal is None:
         return False
@@ -140,7 +140,7 @@ def _number(values: pd.Series, header: str) -> Target:
 
 
 def _classes(header: str, sizes: dict[str, int]) -> Target:
-    """Several classes, by name."""
+    """Make a target of several classes."""
     classes = sorted(sizes)
     if len(classes) > MOST_CLASSES:
         raise UserError(
@@ -162,7 +162,7 @@ def _of_two(header: str, sizes: dict[str, int], positive: str) -> Target:
 
 
 def _one_against_the_rest(values: pd.Series, header: str, classes: list[str], positive: str) -> Target:
-    """A target of many values by what counts as positive: one of them, or a number above a limit."""
+    """Make a binary target of many values: one of them, or numbers above a limit, are positive."""
     wanted = positive.strip()
     if wanted not in classes and not re.fullmatch(ABOVE, wanted):
         said = f"POSITIVE={wanted} is none of them. " if wanted else ""
@@ -200,7 +200,7 @@ def _require_each(header: str, sizes: dict[str, int], *, numbers: bool = False) 
 
 
 def _positive(classes: list[str], wanted: str) -> str:
-    """The class that is acted on: the one named, the one whose name says so, else the rarer one."""
+    """Return the positive class: the one given, else one with a typical name, else the rarer one."""
     if wanted:
         named = [one for one in classes if one.casefold() == wanted.strip().casefold()]
         if not named:

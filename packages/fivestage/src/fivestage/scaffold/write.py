@@ -1,4 +1,4 @@
-"""The files of `problem/`, written from a draft."""
+"""Write the files of `problem/` from a draft."""
 
 import math
 import re
@@ -40,12 +40,12 @@ CONTRACT, DATASET, FEATURES = "problem.yaml", "dataset.py", "features.py"
 CANDIDATES = "candidates.py"
 SLICES = 2
 SLICE_LEVELS = 20
-HISTORY = (4, 12)  # periods that the windows of an entity's history hold
-MISS = 100  # what an error costs: a miss, a wrong class, a number that is a standard deviation off
-ACT = (1, 95)  # between which the price of acting lies, where a miss costs as much
-UNDER = 2  # times as much as a number too high costs one that is too low
-EXACT = 1_000_000  # about the largest whole number that a history adds up
-LONGEST_NAME = 40  # characters, as Grafana has it
+HISTORY = (4, 12)  # lengths of an entity's history windows, in monitoring periods
+MISS = 100  # cost of an error: a miss, a wrong class, or a number one standard deviation off
+ACT = (1, 95)  # range of the cost of acting, for this cost of a miss
+UNDER = 2  # cost ratio of a number too low to one too high
+EXACT = 1_000_000  # approximate maximum of the whole numbers that histories sum
+LONGEST_NAME = 40  # characters, Grafana's limit
 TITLES = {
     "binary": "Will “{}” be {}?",
     "multiclass": "Which “{}” will it be?",
@@ -54,7 +54,7 @@ TITLES = {
 
 
 def write_problem(found: Draft, folder: Path) -> None:
-    """Write contract, dataset, features and candidates into a folder, all or none."""
+    """Write contract, dataset, features and candidates into a folder, all or none of them."""
     content = _content(found)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -69,7 +69,7 @@ def write_problem(found: Draft, folder: Path) -> None:
         scratch = Path(name)
         for file in (CONTRACT, DATASET, FEATURES, CANDIDATES):
             made = environment.get_template(f"{file}.j2").render(content)
-            if file == CONTRACT:  # no empty line within a block, and never two together
+            if file == CONTRACT:  # no empty lines within a block, and at most one in a row
                 made = re.sub(r"\n{3,}", "\n\n", re.sub(r"\n{2,}(?= )", "\n", made))
             (scratch / file).write_text(made, encoding="utf-8")
         load_contract(scratch / CONTRACT)
@@ -82,7 +82,7 @@ def write_problem(found: Draft, folder: Path) -> None:
 
 
 def _format(modules: Sequence[Path]) -> None:
-    """Sort imports, remove those that nothing needs, and write the code as `make check` wants it."""
+    """Sort imports, remove unused ones, and format the code as `make check` requires."""
     style = ("--config", "line-length=110", "--config", "lint.isort.known-first-party=['fivestage']")
     for verb in (("check", "--fix", "--select=I,F401"), ("format",)):
         ruff = [sys.executable, "-m", "ruff", *verb, "--quiet", *style, *map(str, modules)]
@@ -90,13 +90,13 @@ def _format(modules: Sequence[Path]) -> None:
         if done.returncode:
             why = (done.stderr or done.stdout).strip()
             raise UserError(
-                f"ruff, which formats what is to be written to problem/, failed: {why}. Nothing was written: "
-                "`make setup` installs ruff; then `make init` again."
+                f"ruff, which formats the files of problem/, failed: {why}. Nothing was written: "
+                "install ruff with `make setup`, then run `make init` again."
             )
 
 
 def _content(found: Draft) -> Fields:
-    """What the templates ask for."""
+    """Return the variables of the templates."""
     target, windows, options, seasons = found.target, found.windows, found.options, found.seasons
     columns = _columns(found)
     days = [many * windows.period_days for many in HISTORY]
@@ -148,7 +148,7 @@ def _within_project(data: str) -> str:
 
 
 def _prices(target: Target) -> Fields:
-    """Prices of errors by which no decision that is always the same is cheaper than another."""
+    """Return costs for which no constant decision is cheaper than another."""
     if target.task == "binary":
         return {"act": _short(max(ACT[0], min(ACT[1], MISS * target.shares[-1]))), "miss": MISS}
     if target.task == "regression":
@@ -161,33 +161,33 @@ def _prices(target: Target) -> Fields:
 
 
 def _name(found: Draft) -> str:
-    """The project's name for it: of the table, then of the target."""
+    """Return the problem's name, made from the table and the target."""
     table = re.split(r"[/:#]", found.options.data.rstrip("/"))[-1].split(".")[0]
     words = [*names_of([table]).values(), found.label] if re.fullmatch(r"[\w -]+", table) else [found.label]
     return "-".join(words).replace("_", "-")[:LONGEST_NAME].rstrip("-")
 
 
 def _short(value: float) -> float:
-    """Two digits."""
+    """Round to two significant digits."""
     return float(f"{value:.2g}")
 
 
 def _scale(target: Target) -> float:
-    """What numbers are multiplied with to be added up as whole ones."""
+    """Return the factor that scales numbers to whole ones for exact sums."""
     return 10.0 ** math.floor(math.log10(EXACT / max(abs(target.low), abs(target.high))))
 
 
 def _columns(found: Draft) -> list[Fields]:
-    """The contract's columns: what tells rows apart, the decision time, entities, and the features."""
+    """Return the contract's columns: identifier, decision time, entities and features."""
     one, served = found.identifier, datetime.combine(found.windows.test_start, time(), UTC)
     made: list[Fields] = []
     if one is None:
         made.append({"name": ROW, "note": "the table has no identifier", "fields": row_fields()})
     else:
-        made.append({"name": one.name, "note": "tells rows apart, no feature", "fields": key_fields(one)})
+        made.append({"name": one.name, "note": "identifies rows, not a feature", "fields": key_fields(one)})
     if found.time == SIMULATED_TIME:
         fields = decision_time_fields(served)
-        made.append({"name": found.time, "note": "made up in the table", "fields": fields})
+        made.append({"name": found.time, "note": "simulated, not in the table", "fields": fields})
     else:
         fields = time_fields(found.found[found.options.time]) | {"example": served}
         made.append({"name": found.time, "note": "", "fields": fields})
@@ -201,7 +201,7 @@ def _columns(found: Draft) -> list[Fields]:
             f"{plural(column.unreadable, 'value')} not readable" if column.unreadable else "",
             f"{column.sentinel:g} is read as missing" if column.sentinel is not None else "",
             _seen(column) if column.kind in ("number", "integer") else "",
-            "only its length is learnt" if column.kind == "text" else "",
+            "only its length is a feature" if column.kind == "text" else "",
             plural(column.distinct, "value") if column.kind == "category" and not column.levels else "",
         ]
         note = "; ".join(note for note in notes if note)
@@ -215,21 +215,21 @@ def _seen(column: ColumnProfile) -> str:
 
 
 def _outcome(found: Draft, fields: Mapping[str, Fields]) -> dict[str, Fields]:
-    """The columns of the event that tells what became of a row."""
+    """Return the columns of the outcome event."""
     outcome = {name: fields[name] for name in (found.identity, *(key.name for key in found.keys))}
     happened = fields[found.time] | {"about": "when that was known"}
     return outcome | {found.label: label_fields(found.target), HAPPENED: happened}
 
 
 def _dataset(found: Draft) -> Fields:
-    """The code of `problem/dataset.py`: how the table is read, and its columns, target and times."""
+    """Return the code parts of `problem/dataset.py`: reading the table, its columns, target and times."""
     options, windows, names = found.options, found.windows, found.found
     read = [*([found.identifier] if found.identifier else []), *found.keys, *found.features]
     if not windows.simulated:
         read.append(names[options.time])
     also = [names[header] for header in (options.time, options.group, options.known) if header]
     used = {one.header: one.name for one in (*read, *also)} | {found.target.header: found.label}
-    # A column that is not used keeps its header, unless that is now the name of another one.
+    # An unused column keeps its header, unless another column now has that name.
     more = {one.header: one.name for one in names.values() if one.header in used.values()}
     in_order = [header for header in found.table.columns if header in used or header in more]
     plain = {one.name: _kind(one, found) for one in read}
@@ -254,7 +254,7 @@ def _dataset(found: Draft) -> Fields:
 
 
 def _kind(column: ColumnProfile, found: Draft) -> str:
-    """How a column is read: `text`, `number`, or code of its own."""
+    """Return how a column is read: `text`, `number`, or its own code."""
     if column.kind == "timestamp" and column not in found.keys:
         return _times(column)
     if column.kind in ("category", "text", "timestamp"):
@@ -277,7 +277,7 @@ def _times(column: ColumnProfile, *, known: bool = False) -> str:
 
 
 def _simulated(found: Draft) -> str:
-    """The code of made-up decision times; empty where the table has its own."""
+    """Return the code of simulated decision times; empty if the table has its own."""
     options, windows, names = found.options, found.windows, found.found
     if not windows.simulated:
         return ""
@@ -290,7 +290,7 @@ def _simulated(found: Draft) -> str:
 
 
 def _known(found: Draft) -> str:
-    """The header of the time at which the target was known; none where times are made up."""
+    """Return the header of the time at which the target became known; empty if times are simulated."""
     return "" if found.windows.simulated else found.options.known
 
 
@@ -300,7 +300,7 @@ def _known_words(found: Draft) -> str:
 
 
 def _slices(found: Draft) -> list[str]:
-    """Categories of few levels, those first whose shares are most even."""
+    """Return the categories with few levels, the most evenly distributed first."""
 
     def largest(header: str) -> int:
         return int(text(found.table[header]).value_counts().iloc[0])
