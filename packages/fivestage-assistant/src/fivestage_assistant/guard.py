@@ -34,7 +34,7 @@ RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary la
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
 PLAIN = 2.2  # of the same for questions that do not address whoever answers
 ORDER = re.compile(
-    r"\b(?:answer|reply|respond|say|print|write|output|repeat|reveal|show|ignore|forget|pretend|act)\b",
+    r"\b(?:answer|reply|respond|say|print|write|output|repeat|reveal|list|dump|send|run|execute|ignore|forget|pretend|act)\b",
     re.IGNORECASE,
 )
 ADDRESSED = re.compile(r"\b(?:you|your|me|us|assistant|answer|reply|say|print)\b", re.IGNORECASE)
