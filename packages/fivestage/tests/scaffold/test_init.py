@@ -1219,7 +1219,7 @@ def test_rows_that_are_the_same_by_chance_stay(tmp_path: Path) -> None:
     frame.assign(y=size + random.normal(0, 8, 150) > 172).to_csv(tmp_path / "table.csv", index=False)
     found = draft(InitOptions(str(tmp_path / "table.csv"), "y"))
     assert len(found.table) == 150
-    assert "repeated rows kept, though the same as another one" in "\n".join(notes_of(found))
+    assert "repeated rows kept: with few columns, equal rows occur by chance" in "\n".join(notes_of(found))
 
 
 def test_counts_of_seconds_among_texts_are_no_days_of_other_centuries(tmp_path: Path) -> None:
