@@ -82,3 +82,14 @@ def test_the_deployment_s_own_verdict_counts(condition: dict[str, str]) -> None:
     state = rollout_state(deployment(updatedReplicas=0, conditions=[condition]), [])
     assert state.failed
     assert condition["message"] in state.sentence
+
+
+@pytest.mark.parametrize(("named", "failed"), [("new", True), ("old", False)])
+def test_a_deadline_counts_for_its_own_replica_set_alone(named: str, *, failed: bool) -> None:
+    timed_out = {
+        "type": "Progressing",
+        "reason": "ProgressDeadlineExceeded",
+        "message": f'ReplicaSet "web-{named}" has timed out progressing.',
+    }
+    starting = pod() | {"metadata": {"name": "web-1", "labels": {"pod-template-hash": "new"}}}
+    assert rollout_state(deployment(updatedReplicas=0, conditions=[timed_out]), [starting]).failed == failed

@@ -70,7 +70,7 @@ def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutStat
     problem = next(_pod_problems(pods), "")
     for condition in status.get("conditions", []):
         replica_failure = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
-        if replica_failure or condition.get("reason") == "ProgressDeadlineExceeded":
+        if replica_failure or _has_timed_out(condition, pods):
             reason = problem or condition.get("message", "")
             return RolloutState(done=False, failed=True, sentence=f"{name}: {reason}")
     if problem:
@@ -79,6 +79,13 @@ def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutStat
     ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
     done = ready >= replicas and status.get("replicas", 0) == replicas
     return RolloutState(done, failed=False, sentence=f"{ready} of {replicas} pods of {name} are ready.")
+
+
+def _has_timed_out(condition: Manifest, pods: Sequence[Manifest]) -> bool:
+    """Return whether a rollout has exceeded its deadline: this one, not one whose condition still stands."""
+    hashes = [pod["metadata"].get("labels", {}).get(HASH, "") for pod in pods]
+    is_ours = not hashes or any(one in condition.get("message", "") for one in hashes)
+    return condition.get("reason") == "ProgressDeadlineExceeded" and is_ours
 
 
 def _pod_problems(pods: Sequence[Manifest]) -> Iterator[str]:
