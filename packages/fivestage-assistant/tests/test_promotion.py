@@ -190,6 +190,18 @@ def test_the_command_refuses_a_worse_prompt_and_lets_a_good_one_serve(
     assert roll_back(tmp_path, "").template == DEFAULT
 
 
+def test_a_served_index_of_another_version_is_no_champion(
+    tmp_path: Path, small: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_index(small, tmp_path / INDEXES / small.version)
+    release(tmp_path, replace(SERVED, index=small.version), "a test")
+    monkeypatch.setattr(index_pipeline, "FOLDER", tmp_path)
+    assert index_pipeline.served_index() is not None
+    about = folder / "index.json"
+    about.write_text(about.read_text().replace('"accepted"', '"formerly_unknown"'))
+    assert index_pipeline.served_index() is None
+
+
 def test_a_release_of_another_version_is_replaced_and_stays_in_the_history(tmp_path: Path) -> None:
     release(tmp_path, SERVED, "first")
     for name in ("current.json", "releases.jsonl"):

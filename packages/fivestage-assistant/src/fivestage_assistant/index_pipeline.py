@@ -135,10 +135,14 @@ def documents_now(contract: AssistantContract) -> list[Document]:
 
 
 def served_index() -> SearchIndex | None:
-    """The index that serves; None where there is none."""
+    """The index that serves; None also where another version of the assistant wrote it."""
     served = readable_release(FOLDER)
-    folder = FOLDER / INDEXES / served.index if served else None
-    return load_index(folder) if folder is not None and folder.exists() else None
+    if served is None:
+        return None
+    try:
+        return load_index(FOLDER / INDEXES / served.index)
+    except UserError:
+        return None
 
 
 def judging_index(index: SearchIndex, model: MiniLm | None) -> SearchIndex:
