@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FLATTER = 0.2  # times the slope of calibrated margins: chances move towards even ones
+FLATTER = 0.1  # times the slope of calibrated margins: chances move towards even ones
 UNITS = 10  # times the bias that is allowed, where a number is forecast
 DIGITS = 12
 

@@ -113,7 +113,7 @@ def test_what_a_first_run_takes_is_read_from_its_record() -> None:
     ]
     readme, speed = (texts[0][name] for name in ("README.md", "docs/speed.md"))
     assert "1.2 GB of disk" in readme
-    assert "then takes 5 min 12 s on 2 cores" in readme
+    assert "the run itself takes 5 min 12 s on 2 cores" in readme
     assert "| model | 5 min 12 s | 2 min 30 s |" in speed
     assert "GB of disk" not in texts[1]["README.md"]
     unmeasured = Book(Facts(contract, {n: r for n, r in known.items() if n != "speed"}, sizing_of(contract)))
