@@ -153,9 +153,8 @@ def test_train_deploy_predict_and_score(tmp_path: Path) -> None:
     for name, column in PROBLEM.contract.columns.items():
         if isinstance(column, TimestampColumn):
             rows[name] = pd.to_datetime(rows[name], unit="s", utc=True)
-    rows.to_parquet(
-        tmp_path / "rows.parquet"
-    )  # a CSV is read with the separator and formats of the project's own table
+    # A CSV is read with the separator and formats of the project's own table.
+    rows.to_parquet(tmp_path / "rows.parquet")
     command(
         tmp_path,
         port,

@@ -29,9 +29,8 @@ SECRET_FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}"
     r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:(?![A-Z_]+@)[^/\s:@]+@"  # capitals stand for one
 )
-FIGURE = re.compile(
-    r"\b[0-9a-f]{10,}\b|\d(?:[\d.,]*\d)?"
-)  # a digest, as of the commit that was measured, or a number
+# A digest, as of the commit that was measured, or a number.
+FIGURE = re.compile(r"\b[0-9a-f]{10,}\b|\d(?:[\d.,]*\d)?")
 ACCEPTED = "assistant/accepted.txt"  # as `sha256sum` has it: a digest and a path a line
 SHORTEST_SECRET = 8  # characters; shorter values are words
 

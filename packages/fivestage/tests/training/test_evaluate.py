@@ -134,9 +134,8 @@ def test_each_line_of_the_ablation_adds_a_set(data: Prepared) -> None:
     spoiled = data.features.assign(amount=0.0)
     assert ablation(spoiled, some, *arguments) == lines  # no line includes the last set
     named = (data.rows, data.windows, make_pipeline(boosting(data.contract.task)), data.contract)
-    assert (
-        ablation(data.features, some, *named) == lines
-    )  # for a pipeline, the features left out are missing values
+    # For a pipeline, the features left out are missing values.
+    assert ablation(data.features, some, *named) == lines
 
 
 def test_the_sets_part_the_features() -> None:

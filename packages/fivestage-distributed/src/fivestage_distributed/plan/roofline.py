@@ -93,6 +93,7 @@ class Stack:
     gradient_bytes: int = FP32
 
 
+# "2021": Megatron-LM of arXiv 2104.04473; "2022": of arXiv 2205.05198.
 SOFTWARE = {
     "today": Stack(),
     "2022": Stack(
@@ -105,7 +106,7 @@ SOFTWARE = {
         overlap_pipeline=False,
         balanced_stages=False,
     ),
-}  # "2021": Megatron-LM of arXiv 2104.04473; "2022": of arXiv 2205.05198
+}
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,8 @@ class Application:
 
     def main(self, arguments: list[str] | None = None) -> None:
         """Run a command and exit: with 1 after a `UserError`, which is printed as a sentence."""
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # so that SIGTERM ends a command as Ctrl-C does
+        # So that SIGTERM ends a command as Ctrl-C does.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         gc.set_threshold(NEW_OBJECTS)
         try:
             self.commands(arguments)

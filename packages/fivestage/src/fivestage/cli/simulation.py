@@ -111,9 +111,8 @@ class Simulation:
         )
         if result.promoted:
             latest = rows[(rows["decision_at"] >= end - DAY) & (rows["decision_at"] < end)]
-            with background_requests(
-                self.settings, latest, self.contract
-            ) as count:  # the switch happens under load
+            # The switch happens under load.
+            with background_requests(self.settings, latest, self.contract) as count:
                 self.deploy(version)
             self.sent_at_switch.append(count)
             self.versions.append(VersionChange(day_of(end), version.version))

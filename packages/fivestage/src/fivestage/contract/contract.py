@@ -446,9 +446,8 @@ def parse_contract(content: Mapping[str, Any] | str, source: str) -> Contract:
         first, unknown = errors[0], [one for one in errors if one["type"] == "extra_forbidden"]
         if first["type"] == "missing":  # an unknown field next to it is probably its misspelling: report that
             first = next((one for one in unknown if one["loc"][:-1] == first["loc"][:-1]), first)
-        field = (
-            ".".join(str(part) for part in first["loc"][1:]) or "the contract"
-        )  # the first part is the task
+        # The first part is the task.
+        field = ".".join(str(part) for part in first["loc"][1:]) or "the contract"
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":

@@ -95,9 +95,8 @@ def score(
         if isinstance(column, TimestampColumn):
             answers[name] = pd.to_datetime(answers[name], unit="s", utc=True)
         elif isinstance(column, NumberColumn) and column.type == "integer":
-            answers[name] = answers[name].astype(
-                "Int64"
-            )  # missing values make the column float: 2 would be written as 2.0
+            # Missing values make the column float: 2 would be written as 2.0.
+            answers[name] = answers[name].astype("Int64")
     quarantine_file = quarantine / "scoring.csv" if "://" in target else Path(f"{target}.quarantine.csv")
     write_quarantine(checked.quarantined, quarantine_file)  # first, so that no row is lost if a write fails
     write_batch(answers, target)

@@ -8,12 +8,8 @@ from fivestage.deployment.kubectl import Manifest
 
 TRACK = "fivestage/track"
 SERVING = {"app.kubernetes.io/component": "serving", TRACK: "stable"}
-PREREQUISITES = (
-    "Namespace",
-    "ServiceAccount",
-    "ConfigMap",
-    "Secret",
-)  # of a pod; applying them does not affect running pods
+# Of a pod; applying them does not affect running pods.
+PREREQUISITES = ("Namespace", "ServiceAccount", "ConfigMap", "Secret")
 NEVER_DELETED = ("Namespace", "Secret", "PersistentVolumeClaim")  # even if a later release lacks them
 CHANGE_CAUSE = "kubernetes.io/change-cause"  # shown by `kubectl rollout history`
 

@@ -158,6 +158,5 @@ def _has_history(row: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
     decision = model["contract"]["decision"]
     at: int = epoch(datetime.fromisoformat(row[decision["time_column"]]))
     reach = round((decision["hours_before"] + model["reach_hours"]) * HOUR)
-    return bool(
-        at - reach >= forgotten + DAY
-    )  # one day of margin: another worker process may have dropped more
+    # One day of margin: another worker process may have dropped more.
+    return bool(at - reach >= forgotten + DAY)

@@ -26,10 +26,8 @@ Kind = Literal["data broken", "input shift", "label-rate shift", "concept shift"
 NEGLIGIBLE = 0.002  # a smaller shift of the mean forecast, or share of changed decisions
 CLASS = re.compile(r"\bclass (\d+)\b")
 EVIDENTLY_SAYS = ": Actual value"
-QUALITY = (
-    "classification",
-    "regression",
-)  # Evidently's modules of metrics that judge the model, not the data
+# Evidently's modules of metrics that judge the model, not the data.
+QUALITY = ("classification", "regression")
 UNMET = (TestStatus.ERROR, TestStatus.FAIL, TestStatus.WARNING)
 DATA = ("data broken", "input shift")
 LABEL_SUBJECT = "the label"

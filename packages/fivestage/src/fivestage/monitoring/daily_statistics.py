@@ -82,9 +82,8 @@ class Statistic:
     jackknifed: bool = False  # leave out the day that moves it most, see `compare_days`
     broken: float | None = None  # the difference from which on the data are broken, not drifted; None: never
     words: str = "{name} {now:.1%}, was {then:.1%}"
-    by_chance: Callable[[Floats], float] = lambda _: (
-        0.0
-    )  # probability of it, from the reference's rows per day; if likely, no fault
+    # Probability of it, from the reference's rows per day; if likely, no fault.
+    by_chance: Callable[[Floats], float] = lambda _: 0.0
 
 
 LEVEL_SHARE = "share of '{label}' {now:.1%}, was {then:.1%}"
@@ -94,9 +93,8 @@ STATISTICS = (
     Statistic("missing share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("level share", LEAST_SHARE, jackknifed=True, words=LEVEL_SHARE),
     Statistic("rows a day", LEAST_CHANGE, np.log1p, jackknifed=True, broken=BROKEN_VOLUME, words=ROWS_A_DAY),
-    Statistic(
-        NO_ROWS, LEAST_SHARE, broken=0.0, by_chance=lambda rows: math.exp(-rows.min())
-    ),  # Poisson, on the quietest day
+    # Poisson, on the quietest day.
+    Statistic(NO_ROWS, LEAST_SHARE, broken=0.0, by_chance=lambda rows: math.exp(-rows.min())),
     Statistic("duplicate share", LEAST_SHARE, broken=BROKEN_SHARE),
     Statistic("unseen share", LEAST_SHARE),
     Statistic("new share", LEAST_CHANGE, jackknifed=True),

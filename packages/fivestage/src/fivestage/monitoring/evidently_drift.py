@@ -32,9 +32,8 @@ DRIFTED_COLUMNS = "columns that drifted"  # their number, for the dashboard over
 class CalculatedMetric(SingleValueMetric):
     """A metric whose value, title and chart are computed before the report runs."""
 
-    _result: tuple[float, str, list[Any]] = (
-        PrivateAttr()
-    )  # not a parameter, because those identify the series over the periods
+    # Not a parameter, because those identify the series over the periods.
+    _result: tuple[float, str, list[Any]] = PrivateAttr()
 
 
 class CalculatedMetricCalculation(SingleValueCalculation[CalculatedMetric]):

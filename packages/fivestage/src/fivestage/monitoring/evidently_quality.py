@@ -57,9 +57,8 @@ def _labelled(dataset: Dataset, most_rows: float = math.inf) -> Dataset:
     frame = dataset.as_dataframe()
     frame = frame[frame[LABEL_COLUMN].notna() & frame[FORECAST_COLUMN].notna()]
     frame = frame.iloc[:: max(1, math.ceil(len(frame) / most_rows))]
-    if (
-        frame[LABEL_COLUMN] % 1 == 0
-    ).all():  # class labels must be integers: scikit-learn treats 1.0 as a continuous value
+    # Class labels must be integers: scikit-learn treats 1.0 as a continuous value.
+    if (frame[LABEL_COLUMN] % 1 == 0).all():
         frame = frame.astype({LABEL_COLUMN: "int64"})
     return RowsAlone(frame, dataset._data_definition)  # noqa: SLF001
 

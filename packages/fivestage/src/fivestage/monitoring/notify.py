@@ -78,9 +78,8 @@ def notify(
         if alert.title in current:
             sent[alert.title] = NotificationState(alert, now)
         known = list(sent.values())
-        write_text(
-            memory, MEMORY.dump_json(known, indent=1).decode()
-        )  # after each alert, so that an interrupted run repeats none
+        # After each alert, so that an interrupted run repeats none.
+        write_text(memory, MEMORY.dump_json(known, indent=1).decode())
     return tuple(failed)
 
 

@@ -29,9 +29,8 @@ def add_run(name: str, snapshot: Snapshot, place: str = EVIDENTLY_WORKSPACE) -> 
     """
     workspace = open_workspace(place)
     project = _project(workspace, name)
-    if isinstance(
-        workspace, Workspace
-    ):  # the run's ID is derived from its name, so that a repeated run replaces it
+    # The run's ID is derived from its name, so that a repeated run replaces it.
+    if isinstance(workspace, Workspace):
         run_id = uuid5(project.id, str(snapshot.get_name()))
         workspace.state.write_snapshot(project.id, run_id, snapshot.to_snapshot_model())
     else:  # Evidently's server assigns IDs itself and cannot list its runs

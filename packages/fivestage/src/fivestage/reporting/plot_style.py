@@ -15,12 +15,8 @@ from matplotlib.style import context
 P = ParamSpec("P")
 
 INK, QUIET, LINE, PAPER = "#24292f", "#6e7781", "#d0d7de", "#fefefe"
-BLUE, RED, GREEN, AMBER = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#e69f00",
-)  # safe for colour blindness (Okabe and Ito 2008)
+# Safe for colour blindness (Okabe and Ito 2008).
+BLUE, RED, GREEN, AMBER = ("#0072b2", "#d55e00", "#009e73", "#e69f00")
 SERIES = (BLUE, GREEN, AMBER, RED)
 MARKERS = ("o", "s", "^", "D")
 STYLE = str(Path(__file__).with_name("plots.mplstyle"))

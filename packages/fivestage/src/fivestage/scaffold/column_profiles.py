@@ -45,13 +45,8 @@ CLOCKLESS = (
     "%G-W%V-%u",
 )  # fmt: skip
 CLOCK_INSIDE = ("%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
-WHOLE = {
-    "%Y%m%d": 10**4,
-    "%Y%m%d%H%M": 10**8,
-    "%Y%m%d%H%M%S": 10**10,
-    "%Y%m": 10**2,
-    "%Y": 1,
-}  # by which the year is multiplied in numbers of this format
+# By which the year is multiplied in numbers of this format.
+WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M": 10**8, "%Y%m%d%H%M%S": 10**10, "%Y%m": 10**2, "%Y": 1}
 DAILY = 10**4  # coarser formats are only used for columns named as times
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"

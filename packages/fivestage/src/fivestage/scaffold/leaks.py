@@ -39,11 +39,8 @@ MOST_NAMED = 3  # columns
 LEAST_WEIGHT = 0.05  # minimum importance, relative to the most important column
 FOLDS = 5
 SEED = 0
-KINDS = {
-    "binary": "binary",
-    "multiclass": "multiclass",
-    "regression": "continuous",
-}  # TargetEncoder's target types
+# TargetEncoder's target types.
+KINDS = {"binary": "binary", "multiclass": "multiclass", "regression": "continuous"}
 LARGEST = 1e37  # within the range of the trees' float32
 
 
