@@ -14,7 +14,7 @@ An attack that passes belongs into `data/instructions.txt`, a statement that is 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -32,7 +32,7 @@ THRESHOLD = -0.5  # of the log-odds: withholds two or three in a hundred honest 
 DOUBTFUL = -1.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
 RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary lacks
 SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
-PLAIN = 2.2  # of the same for questions that do not address whoever answers
+PLAIN = 2.2  # of the same for questions that address nobody, or order nothing
 ORDER = re.compile(
     r"\b(?:answer|reply|respond|say|print|write|output|repeat|reveal|list|dump|send|run|execute|ignore|forget|pretend|act)\b",
     re.IGNORECASE,
@@ -125,13 +125,7 @@ def is_english(text: str) -> bool:
 def is_instruction(question: str) -> bool:
     """Whether an instruction was asked in place of a question, such as "Do you retrain every night"."""
     parts = [one for one in re.split(r"(?<=[.!?:])\s+|\n+", question) if one.strip()]
-    limits = [
-        PLAIN if ASKS.match(f"{part.rstrip(' ?')}?") and not ORDER.search(part) else _limit(part)
-        for part in parts
-    ]
-    return is_disguised(question) or any(
-        odds > limit for odds, limit in zip(_log_odds(parts), limits, strict=True)
-    )
+    return is_disguised(question) or any(_are_instructions(parts, _limit_of_question))
 
 
 def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
@@ -207,17 +201,21 @@ def without_links(answer: str) -> str:
     return re.sub(r"\b(?:https?|ftp|data|javascript|file)\s*:\S+", "", text).strip()
 
 
-def _are_instructions(texts: Sequence[str]) -> list[bool]:
-    """Whether the classifier takes each text for an instruction."""
-    limits = map(_limit, texts)
-    return [bool(odds > limit) for odds, limit in zip(_log_odds(texts), limits, strict=True)]
-
-
 def _limit(text: str) -> float:
     """The odds above which a text is an instruction: a question that addresses nobody asks for nothing."""
     if ASKS.match(text):
         return SURE if ADDRESSED.search(text) else PLAIN
     return SURE if len(text.split()) < FRAGMENT else THRESHOLD
+
+
+def _limit_of_question(part: str) -> float:
+    """The same for a part of a question, which need not end in a question mark and may say "you"."""
+    return PLAIN if ASKS.match(f"{part.rstrip(' ?')}?") and not ORDER.search(part) else _limit(part)
+
+
+def _are_instructions(texts: Sequence[str], limit_of: Callable[[str], float] = _limit) -> list[bool]:
+    """Whether the classifier takes each text for an instruction."""
+    return [bool(odds > limit_of(text)) for text, odds in zip(texts, _log_odds(texts), strict=True)]
 
 
 def _log_odds(texts: Sequence[str]) -> Any:
