@@ -144,4 +144,4 @@ def test_it_runs_as_no_particular_user_and_says_what_it_can_do(
     about = engine.images.get(distributed).attrs["Config"]
     assert about["User"] == "10001:10001"
     assert about["Cmd"] == ["python", "-m", "fivestage_distributed", "--help"]
-    assert b"train as a file of settings says" in engine.containers.run(distributed, remove=True)
+    assert b"train with the settings of a file" in engine.containers.run(distributed, remove=True)
