@@ -53,7 +53,7 @@ class FakeCluster(Cluster):
     """Stores objects by kind and name, and records calls in `did`.
 
     Images in `broken` never become ready, and `ports` has the local port of each image. A port forwarded to a
-    target in `misrouted` leads to that port instead.
+    target in `misrouted` leads to that port instead. Pods in `unready` precede the stable one.
     """
 
     overlay: list[Manifest] = field(default_factory=manifests)
@@ -62,6 +62,7 @@ class FakeCluster(Cluster):
     broken: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
     misrouted: dict[str, int] = field(default_factory=dict)
+    unready: list[str] = field(default_factory=list)
     did: list[str] = field(default_factory=list)
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:  # noqa: ARG002
@@ -120,7 +121,16 @@ class FakeCluster(Cluster):
             "restartCount": 0,
             "state": state,
         }
-        return [{"metadata": {"name": f"{track}-0"}, "status": {"containerStatuses": [container]}}]
+        status = {
+            "conditions": [{"type": "Ready", "status": str(not broken)}],
+            "containerStatuses": [container],
+        }
+        unready = status | {"conditions": [{"type": "Ready", "status": "False"}]}
+        others = [{"metadata": {"name": name}, "status": unready} for name in self.unready]
+        return [
+            *(others if track == "fivestage" else []),
+            {"metadata": {"name": f"{track}-0"}, "status": status},
+        ]
 
     def create(self, manifest: Manifest) -> None:
         key = manifest["kind"].lower(), manifest["metadata"]["name"]

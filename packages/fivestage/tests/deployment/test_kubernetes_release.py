@@ -135,6 +135,15 @@ def test_the_next_release_goes_by_a_canary_that_does_not_stay(
     assert done.previous == 1
 
 
+def test_a_canary_is_compared_only_with_pods_that_are_ready(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    put(cluster, models["1"], easy)
+    cluster.unready.append("fivestage-starting")
+    cluster.misrouted["pod/fivestage-starting"] = 9  # the discard port: nothing answers
+    assert put(cluster, models["2"], easy).outcome == "serving"
+
+
 def fails(
     cluster: FakeCluster, models: dict[str, ReleasedModel], contract: Contract, check: str, *, touched: bool
 ) -> str:

@@ -38,7 +38,7 @@ from fivestage.deployment.releases import (
     rollback_target,
     serving_release,
 )
-from fivestage.deployment.rollout import newest_pods, wait_for_rollout
+from fivestage.deployment.rollout import ready_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke
 from fivestage.serving.service_settings import PREFIX, Settings
 
@@ -214,10 +214,11 @@ class ClusterReleases:
             with _check("canary rollout"):
                 self.cluster.apply([*prerequisites, canary])
                 pod = wait_for_rollout(self.cluster, canary["metadata"]["name"], self.wait_seconds)[0]
+                stable = ready_pods(self.cluster, existing)
             with ExitStack() as forwarded:
                 mine, *others = [
                     forwarded.enter_context(self._client(f"pod/{one['metadata']['name']}", POD_PORT))
-                    for one in (pod, *newest_pods(self.cluster, existing))
+                    for one in (pod, *stable)
                 ]
                 with _check("canary smoke"):
                     _smoke_model(mine, new.model, self.settings)

@@ -62,6 +62,20 @@ def newest_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
     return []
 
 
+def ready_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
+    """Return the pods of a Deployment that receive traffic: ready, not being deleted, of any revision."""
+    pods = cluster.find("pods", deployment["spec"]["selector"]["matchLabels"])
+    found = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"] and _is_ready(pod)]
+    if not found:
+        raise UserError(f"No pod of {deployment['metadata']['name']} is ready.")
+    return found
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
 def rollout_state(deployment: Manifest, pods: Sequence[Manifest]) -> RolloutState:
     """Return the state of a rollout."""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
