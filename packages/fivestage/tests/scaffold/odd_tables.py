@@ -1,5 +1,6 @@
 """Tables with the oddities of real data; each function writes one and returns the options for `make init`."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -293,12 +294,71 @@ def aligned(folder: Path) -> Words:
     return {"DATA": str(path), "TARGET": "left", "TIME": "at"}
 
 
+def sap_list(folder: Path) -> Words:
+    """A list from SAP: a title, a margin, codes, a flag that is X or empty, zeros for no date, totals."""
+    frame, random = people(), np.random.default_rng(1)
+    german = str.maketrans(",.", ".,")
+    made = pd.DataFrame({"": "", "Beleg": [f"{one:010}" for one in range(len(frame))]})
+    made["Kunde"] = [f"{one:06}" for one in random.integers(1, 60, len(frame))]
+    made["Nettowert"] = [
+        f"{one:,.2f}{'-' if n % 30 == 0 else ''}".translate(german) for n, one in enumerate(frame["income"])
+    ]
+    made["Alter"] = [f"{one}".translate(german) for one in frame["age"]]
+    made["Tarif"], made["Angelegt am"] = frame["plan"], frame["at"].dt.strftime("%d.%m.%Y")
+    made["Storniert am"] = np.where(
+        frame["left"] == "yes", (frame["at"] + pd.Timedelta(days=3)).dt.strftime("%d.%m.%Y"), "00.00.0000"
+    )
+    made["Storno"] = np.where(frame["left"] == "yes", "X", "")
+    totals = "*\t\t\t9.999.999,99\t\t\t\t\t\n"
+    title = "03.11.2025\t\t\tDynamische Listenausgabe\t\t1\n\nAufträge Werk 0300\n\n"
+    headers, rows = made.to_csv(index=False, sep="\t").split("\n", 1)
+    path = folder / "VA05.txt"
+    path.write_text(f"{title}{headers}\n\n{rows}{totals}", encoding="cp1252", newline="\r\n")
+    return {"DATA": str(path), "TARGET": "Storno", "TIME": "Angelegt am", "KEYS": "Kunde", "POSITIVE": "X"}
+
+
+def json_lines(folder: Path) -> Words:
+    """An event log of JSON objects, some nested, with lists and absent fields, one file a month."""
+    frame = people()
+    (folder / "events").mkdir()
+    for row, one in enumerate(frame.to_dict("records")):
+        event = {
+            "id": f"{row:08x}",
+            "ts": f"{one['at']:%Y-%m-%dT%H:%M:%S}.250Z",
+            "user": {"age": one["age"], "town": one["town"]},
+            "plan": {"name": one["plan"], "tags": ["a", "b"][: row % 3]},
+            "left": one["left"] == "yes",
+        } | ({"income": one["income"]} if row % 9 else {})
+        with (folder / "events" / f"{one['at']:%Y-%m}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(event)}\n")
+    return {"DATA": str(folder / "events"), "TARGET": "left", "TIME": "ts"}
+
+
+def survey(folder: Path) -> Words:
+    """Answers to 40 long questions, often none, of which one in 50 matters; times with GMT+1."""
+    frame, random = people(3_000, rate=0.02), np.random.default_rng(1)
+    made = {"Timestamp": frame["at"].dt.strftime("%Y/%m/%d %I:%M:%S %p GMT+1").str.replace(" 0", " ")}
+    for one in range(38):
+        question = f"{one + 1}. In the last 12 months, have you seen any of these at your workplace? [{one}]"
+        made[question] = pd.Series(random.choice(["Yes", "No", ""], len(frame), p=[0.3, 0.5, 0.2]))
+    made["How old are you?"] = pd.cut(
+        frame["age"], [0, 30, 45, 60, 99], labels=["<30", "30-45", "45-60", "60+"]
+    )
+    made["Salary (gross)"] = pd.Series(
+        np.where(random.random(3_000) < 0.4, "", frame["income"].map("£{:,.0f}".format))
+    )
+    target = "Will you leave within three months?"
+    made[target] = frame["left"].replace({"yes": "Yes", "no": "No"}).where(random.random(3_000) > 0.1, "")
+    return csv(folder, pd.DataFrame(made)) | {"TARGET": target, "TIME": "Timestamp"}
+
+
 WORKING: Mapping[str, Writer] = {
     one.__name__: one
     for one in (
         free_text, mixed_dates, two_conventions, unpadded, wide, rare, headers, empty_columns, german,
         numbers_as_text, parquet_folder, database, compressed, utf16, keys, grouped, newest_first, few_days,
         untidy_target, small, one_column, five_classes, amounts, remarks, history_alone, aligned,
+        sap_list, json_lines, survey,
     )
 } | {
     "day_first": lambda folder: _timed(folder, lambda at: at.dt.strftime("%d/%m/%Y %H:%M")),

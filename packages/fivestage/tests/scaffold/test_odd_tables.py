@@ -28,7 +28,7 @@ def test_an_odd_table_becomes_a_problem(name: str, tmp_path: Path) -> None:
     dataset = module(tmp_path / "problem" / "dataset.py")
     rows, _, report = ingest_tables(dataset.load(contract), contract, tmp_path / "quarantine", "")
     assert len(rows) == len(found.table)
-    assert set(report.quarantined) <= {"table: no timestamp"}  # of newest_first
+    assert set(report.quarantined) <= {"table: no timestamp"}  # of newest_first, sap_list
     assert set(dataset.read_batch(words["DATA"], contract)) == set(contract.columns)
     for verb in ("check", "format --check"):
         ruff = [sys.executable, "-m", "ruff", *verb.split(), "--config", str(ROOT / "pyproject.toml")]

@@ -1,6 +1,7 @@
 """How tables are read is found once: dialects, encodings, addresses; what is renamed or uneven is said."""
 
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from io import BytesIO
@@ -84,8 +85,8 @@ def test_postgres_is_asked_by_the_driver_that_is_there() -> None:
     [
         (b"PK\x03\x04", "a workbook or an archive: save its table"),
         (b"PAR1", "let its name end in .parquet"),
-        (b"\n<!DOCTYPE html>", "a page for browsers"),
-        (b'{"a": 1}', "JSON"),
+        (b"\n<!DOCTYPE html>", "a web page"),
+        (b'{"a": 1}', "JSON: let its name end in .json, or .jsonl"),
     ],
 )
 def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, start: bytes, word: str) -> None:
@@ -120,6 +121,33 @@ def test_headers_that_pandas_renames_are_said(tmp_path: Path) -> None:
         "The header 'a' stands 2 times: column 2 is read as 'a.1'.",
         "Column 3 has no header: it is read as 'Unnamed: 2'.",
     )
+
+
+def test_titles_above_the_headers_are_skipped_and_said(tmp_path: Path) -> None:
+    """Also where decimal commas would divide all lines but the headers alike."""
+    rows = [f"{one},5;2,{one};x" for one in range(9)]
+    found, table = find_reader(
+        written(tmp_path, "\n".join(["Orders of 2025", "", "by: me, you", "a;b;c", *rows]))
+    )
+    assert "sep=';', skiprows=3" in found.body[0]
+    assert table.shape == (9, 3)
+    assert found.notes == ("The first 3 lines are skipped: the headers are below.",)
+
+
+def test_headers_with_a_field_too_few_are_no_title(tmp_path: Path) -> None:
+    rows = ["a,b,c", *["1,2,3,4,5"] * 50]
+    with pytest.raises(UserError, match="line 2 has 5 fields, the headers are 3"):
+        find_reader(written(tmp_path, "\n".join(rows)))
+
+
+def test_json_objects_are_read_one_a_line_or_in_an_array(tmp_path: Path) -> None:
+    objects = [{"a": 1, "b": {"c": "007", "at": "2024-01-01"}}, {"a": 2}]
+    (tmp_path / "one.json").write_text(json.dumps(objects))
+    (tmp_path / "two.jsonl").write_text("\n".join(map(json.dumps, objects)))
+    for name in ("one.json", "two.jsonl"):
+        table = table_of(str(tmp_path / name))
+        assert table[["a", "b.c", "b.at"]].values.tolist()[0] == [1, "007", "2024-01-01"]
+        assert table["b.c"].isna().tolist() == [False, True]
 
 
 def test_files_of_a_folder_must_be_alike(tmp_path: Path) -> None:

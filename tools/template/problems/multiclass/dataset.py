@@ -7,7 +7,7 @@ Put more tables, joins and filters into `load`: everything else uses what it ret
 import os
 
 import pandas as pd
-from sklearn.datasets import load_wine
+from sklearn import datasets
 
 from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import class_codes, number
@@ -40,7 +40,7 @@ def read(source: str) -> pd.DataFrame:
     """Read the table with its columns as stored, renamed."""
     if source != DATA:  # a file to be scored
         return read_file(source).rename(columns=HEADERS)
-    bunch = load_wine(as_frame=True)
+    bunch = datasets.load_wine(as_frame=True)
     return pd.DataFrame(bunch.frame).assign(target=bunch.target_names[bunch.target]).rename(columns=HEADERS)
 
 

@@ -7,7 +7,7 @@ Put more tables, joins and filters into `load`: everything else uses what it ret
 import os
 
 import pandas as pd
-from sklearn.datasets import load_diabetes
+from sklearn import datasets
 
 from fivestage.contract.contract import Contract
 from fivestage.data.cleaning import number
@@ -23,7 +23,7 @@ def read(source: str) -> pd.DataFrame:
     """Read the table with its columns as stored."""
     if source != DATA:  # a file to be scored
         return read_file(source)
-    bunch = load_diabetes(as_frame=True)
+    bunch = datasets.load_diabetes(as_frame=True)
     return pd.DataFrame(bunch.frame)
 
 

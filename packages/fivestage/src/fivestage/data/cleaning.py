@@ -20,6 +20,7 @@ ZONES = {
     "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
     "BST": "+0100", "CEST": "+0200", "EEST": "+0300", "AEST": "+1000", "AEDT": "+1100",
 }  # fmt: skip
+HOURS_FROM_UTC = r"(?:GMT|UTC)([+-])(\d{1,2})$"  # as Google Forms writes zones: GMT+1
 OFFSET = r"[Tt ]\d.*(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"  # the time zone at the end of an ISO 8601 text
 EXACT = 2**53  # a float64 holds every whole number below this
 CURRENCIES = "USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD|ILS"
@@ -145,6 +146,9 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
     times: pd.Series = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
     if "%Z" in form and times.isna().any():
         shifted = texts.replace({rf"\b{zone}$": shift for zone, shift in ZONES.items()}, regex=True)
+        shifted = shifted.str.replace(
+            HOURS_FROM_UTC, lambda zone: f"{zone[1]}{int(zone[2]):02}00", regex=True
+        )
         offsets = pd.to_datetime(shifted, format=form.replace("%Z", "%z"), errors="coerce", utc=True)
         times = times.fillna(offsets)
     if "%y" in form:

@@ -15,7 +15,7 @@ from fivestage.common.files import digest_of_files
 from fivestage.common.settings import ROOT
 
 PARQUET = {".parquet", ".pq"}
-TABLES = {".csv", ".tsv", ".txt"} | PARQUET
+TABLES = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"} | PARQUET
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # marks a partition without a value in Hive's folder names
 IN_MEMORY = 256 * 2**20  # bytes; larger folders are read file by file
 

@@ -1,8 +1,10 @@
 """Profile a table's columns: kind, range, missing values, identifiers, and text that encodes other types."""
 
+import csv
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Literal
 
 import numpy as np
@@ -50,9 +52,9 @@ WHOLE = {"%Y%m%d": 10**4, "%Y%m%d%H%M": 10**8, "%Y%m%d%H%M%S": 10**10, "%Y%m": 1
 DAILY = 10**4  # coarser formats are only used for columns named as times
 CLOCK = re.compile(
     r"(?P<gap>[T ,:]+)(?P<clock>\d{1,2}[:.]\d\d([:.]\d\d([.,]\d+)?)?)"
-    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+)))?$"
+    r"(?P<half>\s?[AaPp][Mm])?(?P<zone>\s?([Zz]|[+-]\d\d:?\d\d|(?P<name>[A-Za-z][A-Za-z/_]+([+-]\d{1,2})?)))?$"
 )
-ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,})$"
+ZONED = r"(?:\d[Zz]|[+-]\d\d:?\d\d|[A-Za-z/_]{3,}(?:[+-]\d{1,2})?)$"
 WEEKDAY = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)(?P<whole>[a-z]*day)?(?P<gap>,? )", re.IGNORECASE)
 CENTURIES = (1700, 2100)  # range of plausible years
 DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}-\d\d\d?|\d\d-\d{4}"
@@ -137,6 +139,13 @@ def names_of(headers: Iterable[str], taken: Collection[str] = (), prefix: str = 
         used.add(name)
         names[header] = name
     return names
+
+
+def listed(headers: Iterable[str]) -> str:
+    """Join headers with commas as in an option; those that contain a comma are quoted."""
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(headers)
+    return line.getvalue()
 
 
 def inspect_column(

@@ -1,12 +1,10 @@
 """Draft a problem from a table: columns, windows, and what is left out and why."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
-from io import StringIO
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -27,6 +25,7 @@ from fivestage.scaffold.column_profiles import (
     forms_read,
     how_written,
     inspect_column,
+    listed,
     names_of,
     seconds_of,
 )
@@ -238,13 +237,6 @@ def _require_zone(zone: str) -> None:
         raise UserError(f"ZONE={zone} is no time zone: write an IANA name such as Europe/Berlin.{meant}")
 
 
-def listed(headers: Sequence[str]) -> str:
-    """Join headers with commas as in an option; those that contain a comma are quoted."""
-    line = StringIO()
-    csv.writer(line, lineterminator="").writerow(headers)
-    return line.getvalue()
-
-
 def _comparable(values: pd.Series) -> pd.Series:
     """Convert a column of any type to numbers, booleans, times or texts, which can be compared."""
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -436,6 +428,8 @@ def _without_leaks(
             why = f"suspected leak, {evidence[column.header]}"
             if column.kind == "timestamp" and options.time and not options.known:
                 why += f". Is this when the outcome is known? Then KNOWN={column.header!r}"
+            elif column.kind == "timestamp":
+                why += f". Is it a plan, known before the decision? Then KEEP={listed([column.header])!r}"
             leaking.append(replace(column, left_out=why))
         else:
             kept.append(column)

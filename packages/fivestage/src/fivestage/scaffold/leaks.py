@@ -23,7 +23,7 @@ from fivestage.common.clock import minute_of_day, weekday
 from fivestage.common.columns import Floats, fill_empty_columns
 from fivestage.common.errors import UserError
 from fivestage.data.cleaning import number, text
-from fivestage.scaffold.column_profiles import ColumnProfile, seconds_of
+from fivestage.scaffold.column_profiles import ColumnProfile, listed, seconds_of
 from fivestage.scaffold.target import Target
 
 SAMPLE = 20_000
@@ -82,7 +82,7 @@ def refuse_copies(table: pd.DataFrame, target: Target, columns: Sequence[ColumnP
             raise UserError(
                 f"The column {column.header!r} equals the target {target.header!r} row by row: it is the "
                 "same under another name, and unknown when the decision is made. Leave it out: "
-                f"LEAVE_OUT={column.header}"
+                f"LEAVE_OUT={listed([column.header])!r}"
             )
 
 

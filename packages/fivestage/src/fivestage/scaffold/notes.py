@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from fivestage.common.settings import ROOT
 from fivestage.data.source import local_path
 from fivestage.reporting.number_format import plural
-from fivestage.scaffold.column_profiles import ColumnProfile
-from fivestage.scaffold.draft import Draft, listed
+from fivestage.scaffold.column_profiles import ColumnProfile, listed
+from fivestage.scaffold.draft import Draft
 from fivestage.scaffold.gates_plan import FEW_LABELS
 
 UNKNOWN = ("unknown", "n/a", "na", "missing", "not known", "unclear", "undefined", "unbekannt", "k.a.")

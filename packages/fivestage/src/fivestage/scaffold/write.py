@@ -33,6 +33,7 @@ from fivestage.scaffold.fields import (
     time_fields,
 )
 from fivestage.scaffold.gates_plan import FEW_LABELS, INTERVAL, min_label_share, plan_limits
+from fivestage.scaffold.sniffing import IMPORTS
 from fivestage.scaffold.target import Target
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -105,6 +106,7 @@ def _content(found: Draft) -> Fields:
     kinds = kinds_of.get(target.task, (*(f"rate_{place}" for place in range(len(target.classes))), "count"))
     more = {
         "data": _within_project(options.data),
+        "imports": IMPORTS,
         "source": redacted(_within_project(options.data)),
         "name": _name(found),
         "title": TITLES[target.task].format(target.header, *target.classes[-1:]),
