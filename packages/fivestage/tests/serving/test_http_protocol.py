@@ -19,7 +19,7 @@ import pytest
 from fivestage.artifact.artifact import Artifact
 from fivestage.deployment import local_process as local
 from fivestage.deployment.service_client import url
-from fivestage.serving.http_protocol import LINGER_SECONDS
+from fivestage.serving.http_protocol import IDLE_SECONDS, LINGER_SECONDS
 from fivestage.serving.service_settings import Settings
 from fivestage.serving.single_write import SingleWrite
 from tests.serving.conftest import Deployed, Running, Traffic, deploy, free_port, running
@@ -130,6 +130,30 @@ def test_a_stop_under_load_loses_no_request(tmp_path: Path, artifact: Artifact, 
     assert set(statuses) == {200}
 
 
+def test_a_stopping_service_waits_for_the_next_request_of_an_active_client(
+    live: Running, traffic: Traffic
+) -> None:
+    """A client cannot know that its connection is about to close, and on a busy machine it pauses."""
+    with connected(live) as connection:
+        ask(connection, good(traffic))
+        live.server.should_exit = True
+        time.sleep(LINGER_SECONDS + 1)
+        connection.sendall(good(traffic))
+        answer = said(connection)  # until it is closed, as the answer announces
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_connection_accepted_while_the_port_closes_is_told_to_close(
+    live: Running, traffic: Traffic
+) -> None:
+    live.service.draining = True  # the signal has come, uvicorn has not yet asked its connections to stop
+    with connected(live) as connection:
+        time.sleep(LINGER_SECONDS + 0.2)
+        connection.sendall(good(traffic))
+        assert b"\r\nconnection: close\r\n" in said(connection)
+
+
 def test_what_came_while_a_stopping_service_was_busy_is_answered(live: Running, traffic: Traffic) -> None:
     """Timers run before what has been received: the connection was closed without reading it."""
     with connected(live) as connection:
@@ -138,9 +162,10 @@ def test_what_came_while_a_stopping_service_was_busy_is_answered(live: Running, 
         (protocol,) = [one for one in live.server.server_state.connections if one.client == name]  # type: ignore[union-attr]
 
         def stop_and_be_busy() -> None:
-            protocol.shutdown()
+            protocol._stopping, protocol._waited_seconds = True, IDLE_SECONDS
+            protocol.loop.call_later(0, protocol._count_second)
             connection.sendall(good(traffic))
-            time.sleep(LINGER_SECONDS + 0.2)
+            time.sleep(0.2)
 
         protocol.loop.call_soon_threadsafe(stop_and_be_busy)
         assert said(connection).startswith(b"HTTP/1.1 200 ")

@@ -15,7 +15,10 @@ from fivestage.serving.single_write import SingleWrite
 
 BUSY = too_many().message()
 MAX_HEAD_BYTES = 65_536  # of a request without its body
-LINGER_SECONDS = 0.3  # how long a stopping service still accepts requests
+LINGER_SECONDS = 0.3  # from the stop to the first `connection: close`
+# A stopping service closes a connection without announcing it only after it was idle for this long, as its
+# client may be sending the next request, which would be lost.
+IDLE_SECONDS = 3
 _UPGRADE = re.compile(rb"\r\n(upgrade:)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SPECIAL = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|connection: *close)", re.IGNORECASE)
@@ -38,6 +41,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(SingleWrite(transport))  # type: ignore[arg-type]
         self.loop.call_later(1, self._count_second)
+        if self._service.draining:  # accepted while the port was being closed
+            self.shutdown()
         if len(self.connections) > self._settings.max_connections:
             self._refuse(too_many("connections"))
 
@@ -80,6 +85,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """See uvicorn."""
         self.transport.write(b"")  # flush a head without a body
+        self._waited_seconds = 0
         super().on_response_complete()
 
     def shutdown(self) -> None:
@@ -89,22 +95,26 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         self._stopping = True
-        # Delayed again: timers run before received data is read, so a request would be closed unread.
-        self.loop.call_later(0.01, super().shutdown)
+        if not self._is_idle():
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not valid HTTP."""
         self._refuse(ProblemError(400, msg))
 
     def _count_second(self) -> None:
-        """Close the connection if the client sends its request or reads the response too slowly."""
+        """Close the connection if the client is too slow, or idle while the service stops."""
         if self.parser is None:
             return
         self.loop.call_later(1, self._count_second)
         arriving = self.cycle is None or self._head_bytes > 0 or self.cycle.more_body
         unread = self.flow.write_paused or self.transport.is_closing()
-        self._waited_seconds = self._waited_seconds + 1 if unread or arriving else 0
-        if self._waited_seconds > (seconds := self._settings.request_seconds):
+        idle = self._is_idle() and self._head_bytes == 0
+        self._waited_seconds = self._waited_seconds + 1 if unread or arriving or idle else 0
+        if idle and self._stopping and self._waited_seconds > IDLE_SECONDS:
+            # Delayed: timers run before received data is read, so a request would be closed unread.
+            self.loop.call_later(0.01, super().shutdown)
+        elif (unread or arriving) and self._waited_seconds > (seconds := self._settings.request_seconds):
             if unread:
                 self.transport.abort()
             else:
@@ -127,7 +137,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             return False
         self.transport.write(BUSY)
         self._service.metrics.answered("POST", "shed", 503, 0.0)
-        self._waited_seconds = 0
         self.on_response_complete()
         return True
 

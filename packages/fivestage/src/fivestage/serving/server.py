@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from fivestage.common.errors import UserError
 from fivestage.serving.background import BackgroundTasks
-from fivestage.serving.http_protocol import LimitedHttpProtocol
+from fivestage.serving.http_protocol import IDLE_SECONDS, LimitedHttpProtocol
 from fivestage.serving.log import open_store
 from fivestage.serving.problems import ProblemError
 from fivestage.serving.prometheus_metrics import SHARED_FOLDER, ServiceMetrics
@@ -115,7 +115,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "timeout_worker_healthcheck": HEALTH_SECONDS,
         "http": LimitedHttpProtocol,
         "timeout_keep_alive": settings.keep_alive_seconds,
-        "timeout_graceful_shutdown": settings.request_seconds,
+        "timeout_graceful_shutdown": settings.request_seconds + IDLE_SECONDS,
         "ws": "none",
         "log_config": None,
         "access_log": False,
