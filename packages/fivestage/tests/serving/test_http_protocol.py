@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import httpx
@@ -159,7 +160,8 @@ def test_what_came_while_a_stopping_service_was_busy_is_answered(live: Running, 
     with connected(live) as connection:
         ask(connection, good(traffic))
         name = connection.getsockname()
-        (protocol,) = [one for one in live.server.server_state.connections if one.client == name]  # type: ignore[union-attr]
+        connections: set[Any] = {*live.server.server_state.connections}
+        (protocol,) = [one for one in connections if one.client == name]
 
         def stop_and_be_busy() -> None:
             protocol._stopping, protocol._waited_seconds = True, IDLE_SECONDS
