@@ -1,6 +1,7 @@
 # The make targets of the workflows, which run on a laptop too: budgets, accepted vulnerabilities, scanners.
 
-IMAGES := fivestage-serving fivestage-pipelines
+NAME := $(shell sed -n 's/^name = "\(.*\)"$$/\1/p' pyproject.toml | head -1)
+IMAGES := $(NAME)-serving $(NAME)-pipelines
 BUDGET_MB := 200
 ACCEPTED :=   # vulnerabilities that do not affect us, each with the reason in a comment
 GRYPE ?= grype
@@ -21,15 +22,15 @@ scan-images:
 sbom:
 	@mkdir -p reports/sbom
 	@for image in $(IMAGES); do \
-	    $(SYFT) scan docker:$$image:latest --output cyclonedx-json=reports/sbom/$$image.json || exit; \
+	    $(SYFT) scan docker:$$image:latest --output cyclonedx-json=reports/sbom/$${image##*-}.json || exit; \
 	done
 
 # check that the service's unpacked image stays within BUDGET_MB
 budget:
-	@container=$$(docker create fivestage-serving:latest) \
+	@container=$$(docker create $(NAME)-serving:latest) \
 	    && size=$$(docker export $$container | wc -c) \
 	    && docker rm $$container > /dev/null \
-	    && echo "fivestage-serving: $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
+	    && echo "$(NAME)-serving: $$((size / 1000000)) MB unpacked; the budget is $(BUDGET_MB) MB." \
 	    && test $$size -le $(BUDGET_MB)000000
 
 # a cluster on this machine with the images and k8s/overlays/local; smoke-tests its predictions (needs kind)
@@ -37,7 +38,6 @@ kind:
 	kind get clusters | grep -qx kind || kind create cluster --wait 3m
 	kind load docker-image $(IMAGES:%=%:latest)
 	kubectl apply -k k8s/overlays/local
-	kubectl -n fivestage rollout status deployment/fivestage --timeout 5m
 	@$(MAKE) --no-print-directory smoke
 
 # pin the images of every production overlay by digest: SERVING=... PIPELINES=... (needs kustomize)

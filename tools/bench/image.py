@@ -14,8 +14,7 @@ from fivestage.common.errors import UserError
 from fivestage.common.files import write_between, write_text
 from fivestage.common.settings import REPORTS, ROOT
 from fivestage.deployment.docker_container import PORT, STATE, USER
-from fivestage.deployment.docker_engine import open_engine
-from fivestage.deployment.images import PIPELINES, SERVING
+from fivestage.deployment.images import PIPELINES, SERVING, image_name
 from fivestage.deployment.service_client import wait_until_ready
 from fivestage.serving.service_settings import Settings
 
@@ -29,9 +28,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=7, help="containers, one after the other")
     times = parser.parse_args().times
     try:
-        with open_engine() as engine:
-            sizes = {name: _megabytes(engine, f"{name}:latest") for name in (SERVING, PIPELINES)}
-            starts = sorted(_start(engine, f"{SERVING}:latest") for _ in range(times))
+        engine = docker.from_env()
+        names = [image_name(role) for role in (SERVING, PIPELINES)]
+        sizes = {name: _megabytes(engine, f"{name}:latest") for name in names}
+        starts = sorted(_start(engine, f"{names[0]}:latest") for _ in range(times))
         found = {"megabytes": sizes, "ready_seconds": starts}
         write_text(JSON, json.dumps(found, indent=1))
         text = _told(sizes, starts)
@@ -65,9 +65,10 @@ def _start(engine: docker.DockerClient, image: str) -> float:
 
 def _told(sizes: dict[str, float], starts: list[float]) -> str:
     many, median = len(starts), statistics.median(starts)
+    serving, pipelines = sizes.values()
     return (
-        f"The service's image has {sizes[SERVING]:.0f} MB with its base, the one that runs the commands "
-        f"{sizes[PIPELINES]:.0f} MB. From the order to start a container until it is ready: {median:.2f} s "
+        f"The service's image has {serving:.0f} MB with its base, the one that runs the commands "
+        f"{pipelines:.0f} MB. From the order to start a container until it is ready: {median:.2f} s "
         f"(median of {many}, {starts[0]:.2f} to {starts[-1]:.2f}; the engine's part is in it). "
         f"{datetime.now(UTC).date().isoformat()}"
     )

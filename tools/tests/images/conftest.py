@@ -10,9 +10,7 @@ import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
-from fivestage.common.errors import UserError
 from fivestage.deployment import images
-from fivestage.deployment.docker_engine import open_engine
 from fivestage.deployment.images import FLAGS
 
 ASKED = "FIVESTAGE_TEST_IMAGES"
@@ -25,18 +23,20 @@ def engine() -> Iterator[docker.DockerClient]:
     if not os.environ.get(ASKED):
         pytest.skip("`make test-images` builds and runs them")
     try:
-        with open_engine() as found:
-            yield found
-    except UserError as error:
+        found = docker.from_env()
+        found.ping()
+    except DockerException as error:
         pytest.skip(str(error))
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")
 def flags(engine: docker.DockerClient) -> Iterator[str]:
     """What a build needs on this machine: nothing where an image registry answers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "SERVING", "fivestage-serving-test")  # those of `make image` stay as they are
-        patch.setattr(images, "PIPELINES", "fivestage-pipelines-test")
+        patch.setattr(images, "SERVING", "serving-test")  # those of `make image` stay as they are
+        patch.setattr(images, "PIPELINES", "pipelines-test")
         if not _there(engine, BASE):
             if not _there(engine, STAND_IN):
                 if not shutil.which("debootstrap"):

@@ -46,7 +46,7 @@ def moved(resources: list[Resource], namespace: str) -> str:
     for one in resources:
         if one["kind"] == "Namespace":
             one["metadata"]["name"] = namespace
-        elif "namespace" in one["metadata"]:
+        else:
             one["metadata"]["namespace"] = namespace
     return yaml.safe_dump_all(one for one in resources if one["kind"] not in CUSTOM)
 

@@ -1,6 +1,7 @@
 """What copier makes of answers: the expected files and only those, and nothing left unrendered."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -40,7 +41,14 @@ OURS = (
     "assistant/accepted.txt",
     "tools/",
 )  # makes and measures the template itself
-RENDERED = ("README.md", "pyproject.toml")  # a project's own in any case
+RENDERED = (  # with the project's name in any case
+    "README.md",
+    "docs/kubernetes.md",
+    "k8s/components/production/kustomization.yaml",
+    "k8s/components/project/kustomization.yaml",
+    "k8s/overlays/canary/kustomization.yaml",
+    "pyproject.toml",
+)
 FLIGHTS = ("problem/clocks.py", "problem/raw.py", "problem/routes.py", "tests/demo/")
 ASSISTANT = ("packages/fivestage-assistant/", "assistant/", "docs/assistant.md")
 DISTRIBUTED = ("packages/fivestage-distributed/", ".github/workflows/distributed.yml")
@@ -269,8 +277,25 @@ def test_a_cloud_that_is_not_wanted_leaves_no_trace(
     told = (project / "docs" / "kubernetes.md").read_text().split("## ")[0]
     assert {one for one in ("gke", "eks", "aks") if one in told} == kept
     production = (project / "k8s" / "components" / "production" / "kustomization.yaml").read_text()
-    assert "newName: ghcr.io/team/fivestage-serving" in production
+    assert "newName: ghcr.io/team/churn-radar-2-serving" in production
     assert "registry.example.com" not in production
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+@pytest.mark.parametrize("overlay", ["local", "platform", "production", "canary", "eks"])
+def test_on_a_cluster_a_project_shares_nothing_with_another(
+    template: Path, tmp_path: Path, overlay: str
+) -> None:
+    project = generate(template, tmp_path / "project", **MATRIX["one cloud"])
+    command = ["kubectl", "kustomize", str(project / "k8s" / "overlays" / overlay)]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for one in yaml.safe_load_all(rendered):
+        about = one["metadata"]
+        whole = {"Namespace": about["name"], "StorageClass": "churn-radar-2"}  # of the whole cluster
+        assert whole.get(one["kind"], about.get("namespace")) == "churn-radar-2"
+        assert about["labels"]["app.kubernetes.io/instance"] == "churn-radar-2"
+    images = set(re.findall(r"image: (?:ghcr.io/team/)?([a-z0-9-]*-(?:serving|pipelines)):", rendered))
+    assert images == {"churn-radar-2-serving", "churn-radar-2-pipelines"}
 
 
 @pytest.mark.parametrize("name", ["", "9 lives", "a", "x" * 60, "semi;colon", 'quote"', "ends-"])

@@ -72,7 +72,12 @@ def models(
         rows = [request_of(one.row) for one in made.smoke]
         answers = [one.forecast for one in made.smoke]
         found[version] = ReleasedModel(
-            version, served[version][1], "c" * 64, "abc", OVERLAY, SmokeRows(rows, answers)
+            version,
+            served[version][1],
+            "c" * 64,
+            "abc",
+            OVERLAY,
+            SmokeRows(rows, answers, served[version][1]),
         )
     return found
 
@@ -178,7 +183,7 @@ def test_another_model_than_the_one_meant_fails_in_the_canary(
     put(cluster, models["1"], easy)
     cluster.ports["fivestage-serving:2"] = cluster.ports["fivestage-serving:1"]
     told = fails(cluster, models, easy, "canary smoke", touched=False)
-    assert "the pods serve version 1" in told
+    assert "serves version 1" in told
 
 
 def test_answers_unlike_the_offline_ones_fail_in_the_canary(
@@ -213,7 +218,7 @@ def test_what_fails_after_the_canary_is_undone(
     put(cluster, models["1"], easy, COLOUR="red")
     cluster.misrouted["service/fivestage"] = cluster.ports["fivestage-serving:1"]
     message = fails(cluster, models, easy, "smoke", touched=True)
-    assert "the pods serve version 1" in message
+    assert "serves version 1" in message
     assert ("configmap", "settings-1") in cluster.objects
     assert ("configmap", "settings-0") not in cluster.objects  # what only the failed one had
 
@@ -260,7 +265,7 @@ def test_who_asks_the_service_hears_how_far_its_answers_are_from_offline(
 ) -> None:
     put(cluster, models["1"], easy)
     assert releases_to(cluster).smoke(models["1"]) <= TOLERANCE
-    with pytest.raises(ReleaseCheckError, match="the pods serve version 1") as failure:
+    with pytest.raises(ReleaseCheckError, match="serves version 1") as failure:
         releases_to(cluster).smoke(models["2"])
     assert failure.value.check == "smoke"
 
@@ -272,7 +277,7 @@ def test_pods_that_require_an_api_key_say_which_setting_has_it(
     with HTTPServer(("127.0.0.1", 0), Locked) as locked, ThreadPoolExecutor(1) as pool:
         cluster.misrouted["service/fivestage"] = locked.server_port
         pool.submit(locked.handle_request)
-        with pytest.raises(ReleaseCheckError, match="set SERVE_API_KEYS to a key from their Secret"):
+        with pytest.raises(ReleaseCheckError, match="set SERVE_API_KEYS to one of its API keys"):
             releases_to(cluster).smoke(models["1"])
 
 
@@ -302,6 +307,21 @@ def test_a_rollback_to_a_tag_that_has_moved_is_undone(
     with pytest.raises(ReleaseCheckError, match="a tag can move"):
         releases_to(cluster).roll_back(models["1"], "")
     assert image(cluster) == "fivestage-serving:2"
+
+
+def test_another_projects_namespace_is_left_alone(
+    cluster: FakeCluster, models: dict[str, ReleasedModel], easy: Contract
+) -> None:
+    def named(project: str) -> None:
+        cluster.overlay[:] = manifests()
+        cluster.overlay[-1]["metadata"]["labels"]["app.kubernetes.io/instance"] = project
+
+    named("churn")
+    releases_to(cluster).release(models["1"], easy)
+    named("fraud")
+    with pytest.raises(ReleaseCheckError, match="already serves the project churn: give fraud another one"):
+        releases_to(cluster).release(models["1"], easy)
+    assert recorded(cluster) == [(1, "serving", "1")]
 
 
 def test_two_releases_do_not_go_on_at_once(

@@ -78,6 +78,12 @@ def received() -> Iterator[Received]:
             self.end_headers()
             self.wfile.write(b"{}")
 
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
         def log_message(self, *_: object) -> None:
             pass
 

@@ -145,9 +145,9 @@ def _add_registry(app: Application) -> None:
 
         if not registry:
             raise UserError("Name the registry: make push REGISTRY=ghcr.io/team/project")
-        for name, pinned in push_images(registry).items():
-            short, (repository, _, digest) = name.rpartition("-")[2], pinned.partition("@")
-            typer.echo(f"{short}={pinned}\n{short}_name={repository}\n{short}_digest={digest}")
+        for role, pinned in push_images(registry).items():
+            repository, _, digest = pinned.partition("@")
+            typer.echo(f"{role}={pinned}\n{role}_name={repository}\n{role}_digest={digest}")
 
 
 def _add_service(app: Application) -> None:

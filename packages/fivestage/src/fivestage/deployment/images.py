@@ -1,8 +1,8 @@
 """Build the serving image (with a model inside) and the pipelines image, and push them to a registry."""
 
+import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,20 +10,29 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-import docker
-from docker.errors import APIError, ImageNotFound
-
 from fivestage.artifact.artifact import artifact_digest
 from fivestage.common.errors import UserError
+from fivestage.common.programs import run_program
 from fivestage.common.revision import commit
 from fivestage.common.settings import ROOT
-from fivestage.deployment.docker_engine import open_engine
 
-SERVING, PIPELINES = "fivestage-serving", "fivestage-pipelines"
+SERVING, PIPELINES = "serving", "pipelines"
 FLAGS = "DOCKER_BUILD_FLAGS"  # environment variable for extra options from the operator
 TAIL_LINES = 25
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def image_name(role: str) -> str:
+    """Return the name of an image: the project's name and the image's role.
+
+    Args:
+        role: `serving` or `pipelines`.
+
+    Returns:
+        The name, without a registry and a tag.
+    """
+    return f"{_project()['name']}-{role}"
 
 
 def build_serving(model: Path | None = None, version: str = "") -> str:
@@ -66,31 +75,35 @@ def push_images(registry: str) -> dict[str, str]:
         registry: Host and path, such as `ghcr.io/owner/project`.
 
     Returns:
-        For each image name, its repository and digest, which identify exactly this image.
+        For the roles `serving` and `pipelines`, the image's repository and digest, which identify it exactly.
 
     Raises:
         UserError: If the registry rejects an image; the message quotes its reason.
     """
-    with open_engine() as engine:
-        return {name: _push(engine, name, f"{registry.lower()}/{name}") for name in (SERVING, PIPELINES)}
+    return {role: _push(image_name(role), registry.lower()) for role in (SERVING, PIPELINES)}
 
 
-def _push(engine: docker.DockerClient, name: str, repository: str) -> str:
+def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run the docker command, and return what it prints."""
+    fix = "install Docker Engine with buildx"
+    return run_program("docker", *arguments, environment=environment, fix=fix).stdout.strip()
+
+
+def _push(name: str, registry: str) -> str:
     try:
-        image = engine.images.get(f"{name}:latest")
-    except ImageNotFound as error:
-        raise UserError(f"There is no image {name}:latest: run `make image` first.") from error
-    tag = next((one.rpartition(":")[2] for one in image.tags if not one.endswith(":latest")), "latest")
-    image.tag(repository, tag)
-    digest = ""
+        tags = json.loads(docker("image", "inspect", "--format={{json .RepoTags}}", f"{name}:latest"))
+    except UserError as error:
+        raise UserError(f"There is no image {name}:latest: run `make image` first ({error}).") from error
+    own = (tag.rpartition(":")[2] for tag in tags if tag.startswith(f"{name}:") and tag != f"{name}:latest")
+    repository = f"{registry}/{name}"
+    address = f"{repository}:{next(own, 'latest')}"
+    docker("tag", f"{name}:latest", address)
     try:
-        for line in engine.images.push(repository, tag, stream=True, decode=True):
-            if "error" in line:
-                raise UserError(f"{repository}:{tag} cannot be pushed: {line['error']}")
-            digest = line.get("aux", {}).get("Digest", digest)
-    except APIError as error:
-        raise UserError(f"{repository}:{tag} cannot be pushed: {error.explanation}") from error
-    return f"{repository}@{digest}"
+        docker("push", "--quiet", address)
+    except UserError as error:
+        raise UserError(f"{address} cannot be pushed: {error}") from error
+    digests = json.loads(docker("image", "inspect", "--format={{json .RepoDigests}}", address))
+    return str(next(one for one in digests if one.startswith(f"{repository}@")))
 
 
 def _revision() -> str:
@@ -99,39 +112,35 @@ def _revision() -> str:
     return name[:12] + dash + dirty
 
 
-def _build(name: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
-    """Build with the docker command: secrets and reproducible layers need BuildKit, which the SDK lacks."""
-    program = shutil.which("docker")
-    if program is None:
-        raise UserError("Building an image needs the program `docker` with buildx: install Docker Engine.")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    labels = {"VERSION": project["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
+def _build(role: str, dockerfile: Path, tag: str, arguments: Mapping[str, str], *options: str) -> str:
+    """Build an image; the secrets and reproducible layers need BuildKit."""
+    name = image_name(role)
+    labels = {"VERSION": _project()["version"], "REVISION": commit(), "SOURCE_DATE_EPOCH": _source_date()}
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            *(program, "build", "--progress=plain", f"--file={dockerfile}"),
-            *(f"--build-arg={key}={value}" for key, value in {**labels, **arguments}.items()),
-            *(f"--build-arg={proxy}" for proxy in _PROXIES if proxy in os.environ),
-            *_pip_secrets(Path(scratch)),
-            *(*options, f"--tag={name}:{tag}", f"--tag={name}:latest"),
-            *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
-            str(ROOT),
-        ]
-        built = subprocess.run(  # noqa: S603 (our own arguments and the operator's)
-            command,
-            env=os.environ | {"DOCKER_BUILDKIT": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-    if built.returncode:
-        tail = "\n".join(built.stdout.splitlines()[-TAIL_LINES:])
-        raise UserError(
-            f"The image {name} could not be built. {FLAGS} can add options such as --network=host or "
-            f"--build-arg BASE=.... The end of the output:\n{tail}"
-        )
+        try:
+            docker(
+                *("build", "--progress=plain", f"--file={dockerfile}"),
+                *(f"--build-arg={key}={value}" for key, value in {**labels, **arguments}.items()),
+                *(f"--build-arg={proxy}" for proxy in _PROXIES if proxy in os.environ),
+                *_pip_secrets(Path(scratch)),
+                *(*options, f"--tag={name}:{tag}", f"--tag={name}:latest"),
+                *shlex.split(os.environ.get(FLAGS, "").replace("{name}", name)),
+                str(ROOT),
+                environment={"DOCKER_BUILDKIT": "1"},
+            )
+        except UserError as error:
+            tail = "\n".join(str(error).splitlines()[-TAIL_LINES:])
+            raise UserError(
+                f"The image {name} could not be built. {FLAGS} can add options such as --network=host or "
+                f"--build-arg BASE=.... The end of the output:\n{tail}"
+            ) from error
     return f"{name}:{tag}"
+
+
+def _project() -> dict[str, str]:
+    """Return the table `project` of pyproject.toml."""
+    project: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project
 
 
 def _source_date() -> str:

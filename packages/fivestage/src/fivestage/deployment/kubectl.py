@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 
 from fivestage.common.errors import UserError
+from fivestage.common.programs import run_program
 
 Manifest = dict[str, Any]
-_LOG_LINE = re.compile(r"[IWEF]\d{4} ")
+_LOG_LINE = re.compile(r"[IWEF]\d{4} \d\d:.*")
 _NO_CLUSTER = "connection to the server localhost:8080 was refused"  # kubectl's default without a kubeconfig
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
@@ -31,19 +32,7 @@ class Cluster:
     context: str = ""  # context of the kubeconfig file; the current one if empty
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> str:
-        """Run kubectl and return what it prints.
-
-        Args:
-            *arguments: Its arguments, such as "get", "pods".
-            stdin: Text for its standard input.
-            timeout: Maximum run time in seconds.
-
-        Returns:
-            Its standard output.
-
-        Raises:
-            UserError: If kubectl fails (the message quotes it), is not installed or takes too long.
-        """
+        """Run kubectl and return what it prints; raise a `UserError` that quotes it if it fails."""
         return self._run(*arguments, stdin=stdin, timeout=timeout).stdout
 
     def render(self, overlay: Path) -> list[Manifest]:
@@ -55,17 +44,7 @@ class Cluster:
         """Apply manifests server-side, taking over fields that other managers have set.
 
         This uses kubectl's default field manager and keeps the annotation that a plain `kubectl apply` reads,
-        so that the two can be mixed without warnings.
-
-        Args:
-            manifests: Manifests in the order to apply.
-            dry_run: Whether the server only validates them.
-
-        Returns:
-            The server's warnings, one line each.
-
-        Raises:
-            UserError: If the server rejects a manifest.
+        so that the two can be mixed without warnings. Return the server's warnings, one line each.
         """
         if not manifests:
             return []
@@ -104,7 +83,7 @@ class Cluster:
     @contextmanager
     def forward(self, target: str, port: int) -> Iterator[int]:
         """Forward a free local port to a port of `pod/NAME` or `service/NAME`, and yield the local one."""
-        command = self._command("port-forward", "--address=127.0.0.1", target, f":{port}")
+        command = ["kubectl", *self._arguments("port-forward", "--address=127.0.0.1", target, f":{port}")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own arguments)
             try:
                 line = process.stdout.readline() if process.stdout else ""
@@ -116,27 +95,18 @@ class Cluster:
             finally:
                 process.terminate()
 
-    def _command(self, *arguments: str) -> list[str]:
+    def _arguments(self, *arguments: str) -> list[str]:
         context = [f"--context={self.context}"] if self.context else []
-        return ["kubectl", *context, f"--namespace={self.namespace}", *arguments]
+        return [*context, f"--namespace={self.namespace}", *arguments]
 
     def _run(self, *arguments: str, stdin: str, timeout: float) -> "subprocess.CompletedProcess[str]":
-        command = self._command(*arguments)
         try:
-            finished = subprocess.run(  # noqa: S603 (our own arguments)
-                command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-            )
-        except FileNotFoundError as error:
-            raise UserError("kubectl is not installed or not on the PATH: install it.") from error
-        except subprocess.TimeoutExpired as error:
-            raise UserError(f"kubectl {arguments[0]} did not finish within {timeout:.0f} s.") from error
-        if finished.returncode:
-            raise UserError(f"kubectl {arguments[0]}: {_error_message(finished.stderr) or finished.stdout}")
-        return finished
+            return run_program("kubectl", *self._arguments(*arguments), stdin=stdin, timeout=timeout)
+        except UserError as error:
+            raise UserError(_without_log_lines(str(error))) from error
 
 
-def _error_message(stderr: str) -> str:
-    """Return kubectl's error message without its log lines."""
-    lines = (" ".join(line.split()) for line in stderr.splitlines() if not _LOG_LINE.match(line))
-    message = " ".join(lines).strip()
+def _without_log_lines(error: str) -> str:
+    """Return kubectl's error in one line, without its log lines."""
+    message = " ".join(_LOG_LINE.sub("", error).split())
     return f"{message} KUBECONFIG names no running cluster." if _NO_CLUSTER in message else message

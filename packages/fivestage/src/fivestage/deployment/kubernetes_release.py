@@ -23,24 +23,24 @@ from fivestage.deployment.release_manifests import (
     canary_of,
     namespace_of,
     removed,
+    require_own_namespace,
     serving_container,
     serving_deployment,
 )
 from fivestage.deployment.released_model import ReleasedModel
 from fivestage.deployment.releases import (
     Release,
-    begin,
     end,
-    failure_recorded,
     history,
     now,
     operator,
+    recorded,
     rollback_target,
     serving_release,
 )
 from fivestage.deployment.rollout import ready_pods, wait_for_rollout
 from fivestage.deployment.service_client import headers, smoke
-from fivestage.serving.service_settings import PREFIX, Settings
+from fivestage.serving.service_settings import Settings
 
 PROBE_ROUNDS = 10  # times that each version gets the smoke rows: enough to see one failure in a hundred
 SERVICE_PORT, POD_PORT = 80, 8000
@@ -52,26 +52,6 @@ class ReleaseCheckError(UserError):
     def __init__(self, check: str, sentence: str) -> None:
         super().__init__(f"The check `{check}` failed: {sentence}")
         self.check = check
-
-
-@dataclass(frozen=True)
-class _Rollout:
-    """A release in progress, and the state before it."""
-
-    release: Release
-    model: ReleasedModel
-    current: Release | None
-    existing: Manifest | None  # the Deployment in the cluster, whoever created it
-
-    @property
-    def name(self) -> str:
-        """The name of the Deployment and the Service."""
-        return str(serving_deployment(self.release.manifests)["metadata"]["name"])
-
-    @property
-    def current_manifests(self) -> Sequence[Manifest]:
-        """The manifests of the release that serves."""
-        return self.current.manifests if self.current else ()
 
 
 @dataclass(frozen=True)
@@ -129,10 +109,15 @@ class ClusterReleases:
             ReleaseCheckError: If a check fails.
             UserError: If another release is in progress.
         """
-        annotations = {"model-version": model.version, "contract": model.contract[:12]}
-        cause = why or f"model {model.version}"
-        manifests = annotated(self.cluster.render(self.overlay), image, annotations, cause)
+        manifests = annotated(
+            self.cluster.render(self.overlay),
+            image,
+            {"model-version": model.version, "contract": model.contract[:12]},
+            why or f"model {model.version}",
+        )
+        existing = self._deployment(manifests)
         with _check("manifests"):
+            require_own_namespace(existing, manifests)
             self.cluster.apply([one for one in manifests if one["kind"] == "Namespace"])
             for warning in self.cluster.apply(manifests, dry_run=True):
                 if "PodSecurity" in warning:
@@ -151,11 +136,11 @@ class ClusterReleases:
             manifests=tuple(manifests),
         )
         compared: tuple[str, ...] = ()
-        with self._begun(past, draft, model) as new:
-            if new.existing is not None and new.existing.get("status", {}).get("availableReplicas"):
-                compared = self._try_canary(new, new.existing, contract, bake_seconds, accept)
-            digest = self._replace(new)
-        return self._finish(new, digest, compared)
+        with recorded(self.cluster, past, draft) as begun:
+            if existing is not None and existing.get("status", {}).get("availableReplicas"):
+                compared = self._try_canary(begun, existing, model, contract, bake_seconds, accept)
+            done = self._replace(begun, model, current, existing)
+        return self._finish(done.model_copy(update={"compared": compared}), current)
 
     def roll_back(self, model: ReleasedModel, why: str) -> Release:
         """Return to the previous release: its manifests, its image and the model in it.
@@ -175,9 +160,9 @@ class ClusterReleases:
         target, current = rollback_target(past), serving_release(past)
         reason = f"back from release {current.number if current else 0}: {why}".strip(": ")
         update = {"outcome": "going", "who": operator(), "when": now(), "why": reason, "compared": ()}
-        with self._begun(past, target.model_copy(update=update), model) as new:
-            digest = self._replace(new, target.digest)
-        return self._finish(new, digest)
+        with recorded(self.cluster, past, target.model_copy(update=update)) as begun:
+            done = self._replace(begun, model, current, self._deployment(target.manifests))
+        return self._finish(done, current)
 
     def smoke(self, model: ReleasedModel) -> float:
         """Wait for the rollout of the overlay's Deployment, and run the smoke test through its Service.
@@ -196,20 +181,22 @@ class ClusterReleases:
             wait_for_rollout(self.cluster, name, self.wait_seconds)
         return self._smoke_service(name, model)
 
-    @contextmanager
-    def _begun(self, past: Sequence[Release], draft: Release, model: ReleasedModel) -> Iterator[_Rollout]:
-        """Begin a release; record an exception in the block as its failure."""
-        existing = self.cluster.get("deployment", serving_deployment(draft.manifests)["metadata"]["name"])
-        begun = begin(self.cluster, past, draft)
-        with failure_recorded(self.cluster, begun):
-            yield _Rollout(begun, model, serving_release(past), existing)
+    def _deployment(self, manifests: Sequence[Manifest]) -> Manifest | None:
+        """Return the service's Deployment in the cluster, whoever created it."""
+        return self.cluster.get("deployment", serving_deployment(manifests)["metadata"]["name"])
 
     def _try_canary(
-        self, new: _Rollout, existing: Manifest, contract: Contract, bake_seconds: float, accept: str
+        self,
+        begun: Release,
+        existing: Manifest,
+        model: ReleasedModel,
+        contract: Contract,
+        bake_seconds: float,
+        accept: str,
     ) -> tuple[str, ...]:
         """Run one new pod on a share of the traffic, compare it with the stable pods, and delete it."""
-        canary = canary_of(new.release.manifests)
-        prerequisites = [one for one in new.release.manifests if one["kind"] in PREREQUISITES]
+        canary = canary_of(begun.manifests)
+        prerequisites = [one for one in begun.manifests if one["kind"] in PREREQUISITES]
         try:
             with _check("canary rollout"):
                 self.cluster.apply([*prerequisites, canary])
@@ -221,10 +208,10 @@ class ClusterReleases:
                     for one in (pod, *stable)
                 ]
                 with _check("canary smoke"):
-                    _smoke_model(mine, new.model, self.settings)
+                    self._smoke(mine, model)
                 baked_at = time.monotonic() + bake_seconds
                 before = [_traffic([mine]), _traffic(others)]
-                probes = probe_in_turns([mine, others[0]], new.model.expected.rows, PROBE_ROUNDS)
+                probes = probe_in_turns([mine, others[0]], model.expected.rows, PROBE_ROUNDS)
                 time.sleep(max(0.0, baked_at - time.monotonic()))
                 after = [_traffic([mine]), _traffic(others)]
             mine_seen, stable_seen = (
@@ -242,43 +229,45 @@ class ClusterReleases:
         finally:
             self.cluster.delete("deployment", canary["metadata"]["name"])
 
-    def _replace(self, new: _Rollout, expected_digest: str = "") -> str:
-        """Apply the manifests and check the new pods, or restore the old ones; return the image's digest."""
+    def _replace(
+        self, begun: Release, model: ReleasedModel, current: Release | None, existing: Manifest | None
+    ) -> Release:
+        """Apply the manifests and check the new pods, or restore the old ones; add the image's digest."""
+        name = serving_deployment(begun.manifests)["metadata"]["name"]
         try:
             with _check("rollout"):
-                self.cluster.apply(new.release.manifests)
-                pods = wait_for_rollout(self.cluster, new.name, self.wait_seconds)
-            self._smoke_service(new.name, new.model)
-            image_ids = {
-                status["imageID"] for pod in pods for status in pod["status"]["containerStatuses"][:1]
-            }
-            digest = ", ".join(sorted(image_ids))
+                self.cluster.apply(begun.manifests)
+                pods = wait_for_rollout(self.cluster, name, self.wait_seconds)
+            self._smoke_service(name, model)
+            statuses = [pod["status"]["containerStatuses"][0] for pod in pods]
+            digest = ", ".join(sorted({status["imageID"] for status in statuses}))
             with _check("image"):
-                _require_same_image(new.release.image, digest, expected_digest)
+                _require_same_image(begun, digest)
         except BaseException:  # also on interruption: an unchecked release must not keep serving
-            self._put_back(new)
+            self._put_back(name, begun, current, existing)
             raise
-        return digest
+        return begun.model_copy(update={"outcome": "serving", "digest": digest})
 
-    def _finish(self, new: _Rollout, digest: str, compared: tuple[str, ...] = ()) -> Release:
+    def _finish(self, done: Release, before: Release | None) -> Release:
         """Record that the release serves, then delete the objects that it no longer contains."""
-        done = new.release.model_copy(update={"outcome": "serving", "digest": digest, "compared": compared})
         end(self.cluster, done)
-        self._delete_removed(new.current_manifests, done.manifests)
+        self._delete_removed(before.manifests if before else (), done.manifests)
         return done
 
-    def _put_back(self, new: _Rollout) -> None:
+    def _put_back(
+        self, name: str, begun: Release, current: Release | None, existing: Manifest | None
+    ) -> None:
         """Restore the last release or an existing Deployment; without either, delete the new Deployment."""
-        if new.current is not None:
-            self.cluster.apply(new.current_manifests)
-            self._delete_removed(new.release.manifests, new.current_manifests)
-        elif new.existing is not None:
-            self.cluster.run("rollout", "undo", f"deployment/{new.name}")
+        if current is not None:
+            self.cluster.apply(current.manifests)
+            self._delete_removed(begun.manifests, current.manifests)
+        elif existing is not None:
+            self.cluster.run("rollout", "undo", f"deployment/{name}")
         else:
-            self.cluster.delete("deployment", new.name)
+            self.cluster.delete("deployment", name)
             return
         with suppress(UserError):  # the first error is the one to report
-            wait_for_rollout(self.cluster, new.name, self.wait_seconds)
+            wait_for_rollout(self.cluster, name, self.wait_seconds)
 
     def _delete_removed(self, before: Sequence[Manifest], after: Sequence[Manifest]) -> None:
         for kind, name in removed(before, after):
@@ -286,7 +275,11 @@ class ClusterReleases:
 
     def _smoke_service(self, name: str, model: ReleasedModel) -> float:
         with _check("smoke"), self._client(f"service/{name}", SERVICE_PORT) as client:
-            return _smoke_model(client, model, self.settings)
+            return self._smoke(client, model)
+
+    def _smoke(self, client: httpx.Client, model: ReleasedModel) -> float:
+        address = {"host": client.base_url.host, "port": client.base_url.port}
+        return smoke(self.settings.model_copy(update=address), model.expected)
 
     @contextmanager
     def _client(self, target: str, port: int) -> Iterator[httpx.Client]:
@@ -303,29 +296,13 @@ class ClusterReleases:
             yield client
 
 
-def _require_same_image(image: str, digest: str, expected: str) -> None:
-    if expected and digest != expected:
+def _require_same_image(rolled_out: Release, digest: str) -> None:
+    """Verify after a rollback that the nodes run the image that they ran before."""
+    if rolled_out.digest and digest != rolled_out.digest:
         raise UserError(
-            f"{image} was {expected} and is now {digest}: a tag can move, so name images by digest."
+            f"{rolled_out.image} was {rolled_out.digest} and is now {digest}: a tag can move, so name images "
+            "by digest."
         )
-
-
-def _smoke_model(client: httpx.Client, model: ReleasedModel, settings: Settings) -> float:
-    """Verify that this model is served, and return the largest difference from its offline predictions."""
-    try:
-        response = client.get("/model")
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise UserError(f"the pods require an API key: set {PREFIX}API_KEYS to a key from their Secret.")
-        served = response.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise UserError(f"{client.base_url} does not report which model it serves: {error}.") from error
-    if served.get("digest") != model.digest:
-        raise UserError(
-            f"the pods serve version {served.get('version')} ({str(served.get('digest'))[:12]}) instead of "
-            f"version {model.version} ({model.digest[:12]}): build an image with that version, or name one."
-        )
-    address = settings.model_copy(update={"host": client.base_url.host, "port": client.base_url.port})
-    return smoke(address, model.expected)
 
 
 def _traffic(clients: Sequence[httpx.Client]) -> Traffic:

@@ -7,6 +7,7 @@ from fivestage.common.errors import UserError
 from fivestage.deployment.kubectl import Manifest
 
 TRACK = "fivestage/track"
+PROJECT = "app.kubernetes.io/instance"
 SERVING = {"app.kubernetes.io/component": "serving", TRACK: "stable"}
 # Of a pod; applying them does not affect running pods.
 PREREQUISITES = ("Namespace", "ServiceAccount", "ConfigMap", "Secret")
@@ -25,6 +26,18 @@ def serving_deployment(manifests: Sequence[Manifest]) -> Manifest:
         labels = ", ".join(f"{name}={value}" for name, value in SERVING.items())
         raise UserError(f"The manifests have {len(found)} Deployments with {labels}: exactly one is needed.")
     return found[0]
+
+
+def require_own_namespace(existing: Manifest | None, manifests: Sequence[Manifest]) -> None:
+    """Raise a `UserError` if the Deployment in the cluster belongs to another project."""
+    owner, ours = (
+        one and one["metadata"]["labels"].get(PROJECT) for one in (existing, serving_deployment(manifests))
+    )
+    if owner and ours and owner != ours:
+        raise UserError(
+            f"The namespace {namespace_of(manifests)} already serves the project {owner}: give {ours} "
+            "another one in k8s/components/project/kustomization.yaml."
+        )
 
 
 def namespace_of(manifests: Sequence[Manifest]) -> str:

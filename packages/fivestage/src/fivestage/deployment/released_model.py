@@ -40,6 +40,6 @@ class ReleasedModel:
         """
         found, artifact = registry.open(version, definitions)
         rows = json_rows(pd.DataFrame([one.row for one in artifact.smoke]), artifact.contract.columns)
-        expected = SmokeRows(rows, [one.forecast for one in artifact.smoke])
+        expected = SmokeRows(rows, [one.forecast for one in artifact.smoke], found.digest)
         contract = artifact.lineage.contract
         return cls(version, found.digest, contract, found.commit, registry.fetch(version), expected)

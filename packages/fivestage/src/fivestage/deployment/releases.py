@@ -110,8 +110,12 @@ def rollback_target(past: Sequence[Release]) -> Release:
     )
 
 
-def begin(cluster: Cluster, past: Sequence[Release], draft: Release) -> Release:
-    """Give a release the next number and record it; no other release can begin until it ends."""
+@contextmanager
+def recorded(cluster: Cluster, past: Sequence[Release], draft: Release) -> Iterator[Release]:
+    """Give a release the next number and record it; if the block raises or is interrupted, as failed.
+
+    No other release can begin until this one ends.
+    """
     for other in past:
         when = datetime.fromisoformat(other.when)
         if other.outcome == "going" and when > datetime.now(UTC) - ABANDONED_AFTER:
@@ -120,7 +124,12 @@ def begin(cluster: Cluster, past: Sequence[Release], draft: Release) -> Release:
             )
     begun = draft.model_copy(update={"number": past[-1].number + 1 if past else 1})
     cluster.create(_configmap(cluster, begun))
-    return begun
+    try:
+        yield begun
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        end(cluster, begun.model_copy(update={"outcome": "failed", "failed": reason, "manifests": ()}))
+        raise
 
 
 def end(cluster: Cluster, release: Release) -> None:
@@ -132,17 +141,6 @@ def end(cluster: Cluster, release: Release) -> None:
     for one in history(cluster)[:-KEPT]:
         if one.number not in (release.number, release.previous):
             cluster.delete("configmap", one.name)
-
-
-@contextmanager
-def failure_recorded(cluster: Cluster, release: Release) -> Iterator[None]:
-    """Record the release as failed if the block raises or is interrupted."""
-    try:
-        yield
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        end(cluster, release.model_copy(update={"outcome": "failed", "failed": reason, "manifests": ()}))
-        raise
 
 
 def _configmap(cluster: Cluster, release: Release) -> Manifest:

@@ -115,6 +115,7 @@ class SmokeRows:
 
     rows: Sequence[Mapping[str, Any]]  # raw rows as a client would send them in JSON
     predictions: Sequence[Sequence[float]]  # the numbers of each row's prediction, computed offline
+    digest: str = ""  # of the artifact that must answer; any if empty
 
 
 def smoke(settings: Settings, expected: SmokeRows) -> float:
@@ -124,15 +125,21 @@ def smoke(settings: Settings, expected: SmokeRows) -> float:
     if it serves an old version, are posted but not compared: the version checked them against its own history
     when it was loaded.
     """
-    address = url(settings)
-    rows, predictions = expected.rows, expected.predictions
+    address, rows, predictions = url(settings), expected.rows, expected.predictions
     try:
         with httpx.Client(base_url=address, headers=headers(settings), timeout=PATIENCE) as client:
+            model = client.get("/model").raise_for_status().json()
+            if expected.digest and model["digest"] != expected.digest:
+                raise UserError(
+                    f"{address} serves version {model['version']} ({model['digest'][:12]}) instead of the "
+                    f"artifact {expected.digest[:12]}: build an image with that artifact, or name one."
+                )
             response = client.post("/predict", json={"rows": list(rows)}).raise_for_status()
             answers = [numbers_in(one) for one in response.json()["predictions"]]
-            model = client.get("/model").raise_for_status().json()
     except httpx.HTTPStatusError as error:
         reason = f"{error.response.status_code}, {error.response.text[:MAX_CHARACTERS]}"
+        if error.response.status_code == httpx.codes.UNAUTHORIZED:
+            reason = f"set {PREFIX}API_KEYS to one of its API keys"
         raise UserError(f"The smoke test was refused by {address}: {reason}") from error
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise UserError(f"The smoke test got no answer from {address}: {error}.") from error
@@ -142,9 +149,8 @@ def smoke(settings: Settings, expected: SmokeRows) -> float:
     online = np.array([answers[index] for index in compared], dtype=np.float64)
     offline = np.array([predictions[index] for index in compared], dtype=np.float64)
     worst = float((np.abs(online - offline) / np.maximum(1, np.abs(offline))).max(initial=0))
-    if not worst <= min(
-        SINGLE_TOLERANCE, model.get("tolerance", TOLERANCE)
-    ):  # a model may be in single precision
+    allowed = min(SINGLE_TOLERANCE, model.get("tolerance", TOLERANCE))  # a model may be in single precision
+    if not worst <= allowed:
         raise UserError(
             f"The smoke test failed: answers differ by up to {worst:.2g} from the offline predictions."
         )

@@ -36,13 +36,13 @@ def open_stores() -> None:
 
 
 def use_stack(file: Path) -> None:
-    """Run pipelines on the stack that a file describes; it is created or updated first.
+    """Run pipelines on the stack that a file describes, with $NAMES from the environment; update it first.
 
     Raises:
         UserError: when the file cannot be read.
     """
     try:
-        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+        described = yaml.safe_load(os.path.expandvars(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"The stack file {file} cannot be read: {error.strerror}.") from error
     client, name = Client(), described["stack_name"]
