@@ -1,7 +1,6 @@
 """ZenML steps of stage 3."""
 
 import time
-from dataclasses import dataclass
 from typing import Annotated
 
 import pandas as pd
@@ -13,7 +12,7 @@ from fivestage.data.event_tables import EventTables
 from fivestage.data.splits import windows_at
 from fivestage.evaluation.champion_challenger import Evidence, row_milliseconds, run_gates
 from fivestage.evaluation.evaluate import answers_of
-from fivestage.evaluation.gates import Gate
+from fivestage.evaluation.gates import GateVerdict
 from fivestage.orchestration import caching
 from fivestage.orchestration.lineage import lineage_of
 from fivestage.registry.versions import ModelRegistry, Version
@@ -26,18 +25,6 @@ from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
 
 REGISTRY = ModelRegistry(PROBLEM.contract.name)
-
-
-@dataclass(frozen=True)
-class GateVerdict:
-    """The results of all gates for a challenger."""
-
-    gates: tuple[Gate, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the challenger passed every gate, and so may serve."""
-        return all(gate.passed for gate in self.gates)
 
 
 @step(cache_policy=caching.MODEL_CACHE)
@@ -103,8 +90,7 @@ def evaluate_challenger(
         row_ms=row_milliseconds(challenger, PROBLEM.features, window),
         no_champion=no_champion,
     )
-    gates = run_gates(window, answers, champion_answers, evidence, contract)
-    return GateVerdict(tuple(gates))
+    return run_gates(window, answers, champion_answers, evidence, contract)
 
 
 @step(enable_cache=False)

@@ -10,13 +10,12 @@ from fivestage.common import settings
 from fivestage.contract.contract import day_of, epoch_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import windows_at
-from fivestage.evaluation.gates import Gate
-from fivestage.registry.versions import Version
+from fivestage.evaluation.gates import GateVerdict
 from fivestage.reporting.report import Report
 from fivestage.training.leakage_probes import LeakageProbes
 from fivestage.training.version_evaluation import VersionEvaluation
 from problem import PROBLEM
-from steps.model import REGISTRY, GateVerdict
+from steps.model import REGISTRY
 
 
 @step(enable_cache=False)
@@ -32,8 +31,8 @@ def report_data(
 def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "model_card"]:
     """Save stage 3: the version's evaluation on the test window, and its model card, also in MLflow."""
     registered, artifact = REGISTRY.open(version)
-    selection, gates = registered.selection(), gates_of(registered)
-    card = Report(PROBLEM).save_evaluation(registered, artifact, selection, gates, findings)
+    selection, verdict = registered.selection(), registered.load_record(GateVerdict)
+    card = Report(PROBLEM).save_evaluation(registered, artifact, selection, verdict, findings)
     scores = findings.evaluation.scored.scores
     registered.annotate({"model_card.md": card}, {f"test_{name}": value for name, value in scores.items()})
     return card
@@ -42,12 +41,8 @@ def report_model(version: str, findings: VersionEvaluation) -> Annotated[str, "m
 def documents(version: str) -> dict[str, str]:
     """Return a version's model card and the decisions behind it, by file name."""
     registered, artifact = REGISTRY.open(version)
-    return Report(PROBLEM).documents(registered, artifact, registered.selection(), gates_of(registered))
-
-
-def gates_of(version: Version) -> tuple[Gate, ...]:
-    """Return the results of a version's gates."""
-    return version.load_record(GateVerdict).gates
+    verdict = registered.load_record(GateVerdict)
+    return Report(PROBLEM).documents(registered, artifact, registered.selection(), verdict)
 
 
 def page_of(start: int) -> Path:

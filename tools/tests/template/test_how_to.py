@@ -73,11 +73,11 @@ def follow_all_pages(project: Path, task: str) -> None:
         gate.replace(share, f"    if decision.empty:\n{indent(not_applicable, ' ' * 4)}{share}"),
         before=GATES,
     )
-    (last,) = re.findall(r"(?m)^    return GateVerdict\(.*\n", model.read_text(encoding="utf-8"))
+    (last,) = re.findall(r"(?m)^    return run_gates\(.*\n", model.read_text(encoding="utf-8"))
     if task == "multiclass":
         paste(model, rare, before=GATES)
         both = line.replace("decisions_differ(", "found, decisions_differ(")
-        line = rare_line.partition("    return")[0] + both
+        line = rare_line.partition("    verdict")[0] + both
     paste(model, line, instead=last)
     paste(project / "tests" / "test_model.py", test)
     checks = project / "monitoring" / "checks.py"

@@ -295,14 +295,14 @@ def evaluate_challenger(
 
     answers = decide(challenger.forecast(source.tokens(windows.holdout, challenger.vocabulary)), contract)
     opponent = champion(features.iloc[windows.holdout]) if champion else None
-    gates = run_gates(rows.iloc[windows.holdout], answers, opponent, evidence, contract)
+    verdict = run_gates(rows.iloc[windows.holdout], answers, opponent, evidence, contract)
     test_rows = evenly(windows.after, config.rows)
     tokens = source.tokens(test_rows, challenger.vocabulary)
     shuffled = tokens.copy()
     positions = event_positions(source.raw(test_rows[:1], config.events))
     shuffled[:, positions] = tokens[np.random.default_rng(0).permutation(len(tokens))][:, positions]
     return ChallengerResult(
-        gates=tuple(gates),
+        gates=verdict.gates,
         holdout=scored(windows.holdout, answers),
         test=scored_test(challenger, tokens),
         without_events=scored_test(challenger, shuffled),

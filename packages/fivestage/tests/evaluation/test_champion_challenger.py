@@ -71,7 +71,7 @@ def gates(
     champion: Answers | None = WAITING,
     evidence: Evidence = GOOD,
 ) -> Gates:
-    return {gate.name: gate for gate in run_gates(rows, challenger, champion, evidence, contract)}
+    return {gate.name: gate for gate in run_gates(rows, challenger, champion, evidence, contract).gates}
 
 
 def fails_alone(found: Gates, name: str) -> Gate:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from fivestage.contract.contract import Contract, MulticlassContract
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import ConfusionMatrix, DecisionScores, Gate, Probe
 from fivestage.reporting import html_page
 from fivestage.reporting.results import (
     AblationRow,
@@ -44,6 +44,16 @@ START = date(2013, 1, 1)
 HOLDOUT = date(2013, 9, 1)
 TEST = date(2013, 10, 1)
 WATCHED = ("queue_length", "clock", "late_3h", "late_24h", "late_28d", "pressure", "category_rate")
+
+
+CONFUSION = ConfusionMatrix(
+    outcomes=("late", "very late", "lost"),
+    counts=((900, 100), (250, 730), (2, 18)),
+    decisions=(
+        DecisionScores("wait", ("late",), 0.78125, 0.9, 1000),
+        DecisionScores("call_ahead", ("very late", "lost"), 0.882, 0.748, 1000),
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -225,6 +235,7 @@ def _model(contract: Contract) -> ModelSection:
             CostPoint(at / 50, 160_000 + 120_000 * (at / 50 - threshold) ** 2) for at in range(51)
         ),
         importance={name: 1 / (2 + at) for at, name in enumerate(WATCHED)},
+        confusion=CONFUSION,
     )
 
 

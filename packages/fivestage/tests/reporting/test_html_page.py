@@ -11,6 +11,7 @@ from fivestage.reporting.html_page import page, write_page
 from fivestage.reporting.model_card import card_text
 from fivestage.reporting.results import NAN, CauseRow, Estimate, ProblemSection, Results
 from fivestage.reporting.sentences import STAGES
+from fivestage.reporting.terminal_summary import summary
 from tests.reporting.conftest import for_task
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -60,6 +61,11 @@ def html(contract: Contract, results: Results) -> str:
     return page(contract, results)
 
 
+@pytest.fixture(scope="module")
+def card_of_run(contract: Contract, results: Results) -> str:
+    return card_text(contract, results)
+
+
 def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> None:
     text = " ".join(Read(html).text.split())
     assert contract.title in text
@@ -81,6 +87,21 @@ def test_every_stage_asks_decides_and_shows(html: str, contract: Contract) -> No
         "make ui",
     ):
         assert shown in text
+
+
+def test_decisions_are_counted_by_outcome_and_scored(html: str) -> None:
+    assert "<h3>Decisions by outcome, holdout window</h3>" in html
+    assert "<b>18</b> <small>90.0%</small>" in html
+    assert "100 <small>10.0%</small>" in html
+    scores = '<td class="number">88.2%</td>\n    <td class="number">74.8%</td><td class="number">1,000</td>'
+    assert f"<td>very late or lost</td><td>call ahead</td>{scores}" in html
+
+
+def test_windows_have_one_name(html: str, card_of_run: str, contract: Contract, results: Results) -> None:
+    for text in (html, card_of_run, summary(contract, results, Path("page.html"))):
+        assert not re.search(r"champion/challenger (window|evaluation)|evaluation window", text)
+    assert html.count(">holdout<") == 2  # in the plot, and in the table of windows
+    assert html.count(">validation folds<") == 1
 
 
 def test_no_finding_is_hidden_and_few_labels_are_not_good_ones(contract: Contract, results: Results) -> None:

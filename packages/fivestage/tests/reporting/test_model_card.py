@@ -1,3 +1,4 @@
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,8 @@ import pytest
 
 from fivestage.common.errors import UserError
 from fivestage.contract.contract import Contract
+from fivestage.evaluation.gates import DecisionScores
+from fivestage.reporting import number_format as fmt
 from fivestage.reporting.decisions import decisions_text
 from fivestage.reporting.html_page import page
 from fivestage.reporting.model_card import card_text
@@ -26,6 +29,7 @@ def test_every_chapter_is_there(card: str) -> None:
         "Data",
         "Features",
         "Metrics on the frozen test window",
+        "Decisions on the holdout window",
         "Slices",
         "Calibration",
         "Gates",
@@ -47,6 +51,18 @@ def test_numbers_and_lineage_are_those_of_the_results(card: str, contract: Contr
     assert f"| contract | `{contract.digest}` |" in card
     assert all(f"| {name} |" in card for name in contract.columns)
     assert "The model is weakest where shop is UA (ROC-AUC 0.700)" in card
+
+
+def test_decisions_are_counted_by_outcome_and_scored(card: str, contract: Contract, results: Results) -> None:
+    assert "| outcome | wait | call ahead |\n|---|---:|---:|\n| late | **900** | 100 |" in card
+    assert "| lost | 2 | **18** |" in card
+    assert "| very late or lost | call ahead | 88.2% | 74.8% | 1,000 |" in card
+    assert results.model is not None
+    assert results.model.confusion is not None
+    never = DecisionScores("inspect", (), 0.0, math.nan, 0)
+    some = replace(results.model.confusion, decisions=(never,), counts=((0,),) * 3)
+    without = card_text(contract, replace(results, model=replace(results.model, confusion=some)))
+    assert f"| {fmt.NONE} | inspect | 0% | {fmt.NONE} | 0 |" in without
 
 
 def test_a_refused_version_says_so(contract: Contract, results: Results) -> None:

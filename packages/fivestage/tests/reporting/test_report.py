@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fivestage.data.event_tables import IngestReport
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import Gate, GateVerdict, Probe
 from fivestage.registry.versions import Version
 from fivestage.reporting.report import Report
 from fivestage.reporting.results import load
@@ -17,6 +17,7 @@ from tests.synthetic import TASKS, Prepared, packaged, prepared, synthetic_probl
 
 VERSION = Version("synthetic", "7", "d" * 64, "run", 0, "commit")
 GATE = Gate("calibrated", passed=True, value=0.01, limit=0.06, sentence="calibration error 0.010")
+VERDICT = GateVerdict((GATE,))
 PROBES = (Probe("future is unseen", passed=True, sentence="nothing moved"),)
 
 
@@ -44,7 +45,7 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert found.ablation[-1][1] == found.evaluation.scored
     ingested = IngestReport("digest", {"orders": len(made.rows)}, {}, {})
     one.save_data(made.rows, made.event_tables, ingested, made.windows, PROBES)
-    card = one.save_evaluation(VERSION, artifact, selection, (GATE,), found)
+    card = one.save_evaluation(VERSION, artifact, selection, VERDICT, found)
     summary = one.write({"data": 61.0, "model": 62.0})
     page = one.page.read_text(encoding="utf-8")
     assert f"{len(made.rows):,} rows were kept" in page
@@ -54,8 +55,8 @@ def test_what_the_stages_return_is_on_page_and_card(task: str, report: Report) -
     assert "calibration error 0.010" in card
     assert "1 min 02 s" in summary
     assert "2 min 03 s" in page
-    assert one.documents(VERSION, artifact, selection, (GATE,))["model_card.md"] == card
-    other = one.documents(replace(VERSION, version="8", digest="e" * 64), artifact, selection, (GATE,))
+    assert one.documents(VERSION, artifact, selection, VERDICT)["model_card.md"] == card
+    other = one.documents(replace(VERSION, version="8", digest="e" * 64), artifact, selection, VERDICT)
     assert "its test window is still empty" in other["model_card.md"]
 
 

@@ -148,7 +148,7 @@ def gates_of(contract: Contract, label: Any, forecast: Floats, decision: Any = N
     probes = (Probe("none", passed=True, sentence=""),)
     evidence = Evidence(dict.fromkeys(contract.baselines, 0.0), probes, 0.1)
     found = run_gates(rows_of(contract, label), Answers(forecast, decided), None, evidence, contract)
-    return {gate.name: gate for gate in found}
+    return {gate.name: gate for gate in found.gates}
 
 
 def failed(contract: Contract, label: Any, forecast: Floats, decision: Any = None) -> list[str]:

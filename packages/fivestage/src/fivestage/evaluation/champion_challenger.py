@@ -15,8 +15,9 @@ from fivestage.common.columns import Floats
 from fivestage.contract.contract import BaselineName, Contract
 from fivestage.contract.cost_model import cost_model_of
 from fivestage.data.labels import labels_of
+from fivestage.evaluation.confusion import confusion_of
 from fivestage.evaluation.evaluate import decision_day
-from fivestage.evaluation.gates import UNDEFINED, Gate, Probe, at_most
+from fivestage.evaluation.gates import UNDEFINED, Gate, GateVerdict, Probe, at_most
 from fivestage.evaluation.metrics import Answers, paired_difference, scores
 from fivestage.evaluation.task_evaluation import evaluation_of
 from fivestage.features.definitions import FeatureDefinitions
@@ -39,7 +40,7 @@ class Evidence:
 
 def run_gates(
     rows: pd.DataFrame, challenger: Answers, champion: Answers | None, evidence: Evidence, contract: Contract
-) -> list[Gate]:
+) -> GateVerdict:
     """Run all gates on the holdout window, which neither model was trained on.
 
     The saving against the champion has an interval from a paired bootstrap over days, widened for few days
@@ -53,7 +54,7 @@ def run_gates(
         contract: defines the task, the costs, and the limit of each gate.
 
     Returns:
-        The gates in display order; savings are in the costs' currency per 1,000 decisions.
+        The gates, whose savings are in the costs' currency per 1,000 decisions, and the confusion matrix.
 
     Raises:
         ValueError: if there are no rows, or labels or forecasts that cannot be scored.
@@ -61,7 +62,7 @@ def run_gates(
     label = labels_of(rows, contract)
     metrics = scores(label, challenger.forecast, contract.costs, challenger.decision)
     plausible, *calibration = evaluation_of(contract).gates(metrics)
-    return [
+    gates = (
         _leakage(evidence.probes),
         plausible,
         _against_baselines(metrics["savings_share"], evidence.baselines, contract),
@@ -74,7 +75,8 @@ def run_gates(
         ),
         _against_champion(rows, label, challenger, champion or evidence.no_champion, contract),
         _slices(rows, label, challenger, champion, contract),
-    ]
+    )
+    return GateVerdict(gates, confusion_of(label, challenger.decision, contract))
 
 
 def row_milliseconds(artifact: Artifact, definitions: FeatureDefinitions, rows: pd.DataFrame) -> float:

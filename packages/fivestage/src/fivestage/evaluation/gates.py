@@ -1,10 +1,10 @@
 """Gates and probes: conditions of promotion, each with a sentence on why it passed or failed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNDEFINED = (
-    "undefined: all labels of the champion/challenger window are equal. Increase split.holdout_days in "
+    "undefined: all labels of the holdout window are equal. Increase split.holdout_days in "
     "problem/problem.yaml, or provide more rows"
 )
 ADVICE = (  # shown when a challenger is refused
@@ -38,6 +38,48 @@ class Gate:
         """The result as a line of text, such as "FAIL  fast enough: one row takes 9 ms, ..."."""
         verdict = ("pass" if self.passed else "FAIL") if self.applicable else "n/a "
         return f"{verdict}  {self.name}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class DecisionScores:
+    """How well a decision meets the outcomes for which it is the cheapest one."""
+
+    decision: str  # its name in the contract
+    outcomes: tuple[str, ...]  # the outcomes for which it is right; empty if another one is always cheaper
+    precision: float  # share of the rows with this decision for which it is right; NaN if never taken
+    recall: float  # share of the rows with these outcomes that got this decision; NaN if there are none
+    rows: int  # number of rows with these outcomes (support)
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """Number of rows by outcome and decision, in the order of the contract."""
+
+    outcomes: tuple[str, ...]  # names of the matrix's rows: classes, or the label's absence and presence
+    counts: tuple[tuple[int, ...], ...]  # outcomes x decisions
+    decisions: tuple[DecisionScores, ...]  # the matrix's columns
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """The results of all gates for a challenger, and its decisions, both on the holdout window.
+
+    Args:
+        gates: in display order.
+        confusion: the decisions by outcome; None for regression, whose decisions are numbers.
+    """
+
+    gates: tuple[Gate, ...]
+    confusion: ConfusionMatrix | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger passed every gate, and so may serve."""
+        return all(gate.passed for gate in self.gates)
+
+    def with_gates(self, *gates: Gate) -> "GateVerdict":
+        """Return the verdict with further gates after those that every project has."""
+        return replace(self, gates=(*self.gates, *gates))
 
 
 @dataclass(frozen=True)

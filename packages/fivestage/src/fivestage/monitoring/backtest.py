@@ -213,8 +213,8 @@ class BacktestData:
         """Return whether the challenger passes every gate as of a day."""
         windows, evidence = self.windows(at), Evidence(self.baselines(at), PROBED, 0.0)
         new, current = (self.answers(as_of, windows.holdout) for as_of in (challenger, champion))
-        gates = run_gates(self.rows.iloc[windows.holdout], new, current, evidence, self.contract)
-        return all(gate.passed for gate in gates)
+        window = self.rows.iloc[windows.holdout]
+        return run_gates(window, new, current, evidence, self.contract).passed
 
     def _judged(self, as_of: int, start: int, end: int) -> Performance:
         """Judge a model's performance in a period by the labels known at its end."""

@@ -30,6 +30,7 @@ from fivestage.reporting.results import (
     PoliciesSection,
     Retraining,
 )
+from fivestage.reporting.sentences import WINDOWS
 
 WIDE = 10.0  # inches: the full width of the page, at about 1.4 pixels per point
 HALF = 4.9
@@ -38,11 +39,11 @@ MOST_FEATURES = 15
 ESTIMATED = ("roc_auc", "log_loss", "cost_per_1000")
 LOW_IS_GOOD = ("log_loss", "mae", "rmse")
 LINES = (BLUE, GREEN, AMBER, RED, INK, QUIET)
-WINDOWS = {  # by kind: label, colour, opacity
-    "train": ("training", BLUE, 0.06),
-    "fold": ("fold", BLUE, 0.07),
-    "holdout": ("evaluation", AMBER, 0.22),
-    "test": ("test", GREEN, 0.10),
+SHADES = {  # of the windows, by kind: colour, opacity
+    "train": (BLUE, 0.06),
+    "fold": (BLUE, 0.07),
+    "holdout": (AMBER, 0.22),
+    "test": (GREEN, 0.10),
 }
 COUNTS = FuncFormatter(lambda value, _: fmt.count(value))
 
@@ -52,16 +53,19 @@ def label_rate(data: DataSection, retrainings: Sequence[Retraining], contract: C
     """The label by week, with the windows of the temporal split shaded and retrainings marked."""
     figure = Figure(figsize=(WIDE, 2.7))
     axes: Any = figure.subplots()  # matplotlib accepts dates, but its type hints do not
-    folds = [window.start for window in data.windows if window.kind == "fold"]
     for window in data.windows:
-        label, colour, alpha = WINDOWS[window.kind]
+        colour, alpha = SHADES[window.kind]
         axes.axvspan(window.start, window.end, color=colour, alpha=alpha, linewidth=0)
-        shown_end = min(folds) if folds and window.kind == "train" else window.end
-        place = (_middle(window.start, shown_end), 1.01)
-        over = axes.get_xaxis_transform()
-        axes.annotate(label, place, xycoords=over, ha="center", va="bottom", fontsize=8.5, color=QUIET)
         if window.kind == "fold":
             axes.axvline(window.start, color=PAPER, linewidth=1.5)
+    starts = {window.kind: window.start for window in reversed(data.windows)}  # the first of each kind
+    for kind, name in WINDOWS.items():
+        same = [window for window in data.windows if window.kind == kind]
+        if same:
+            end = starts.get("fold", same[-1].end) if kind == "train" else same[-1].end
+            label, place = name + "s" * (len(same) > 1), (_middle(same[0].start, end), 1.01)
+            over = axes.get_xaxis_transform()
+            axes.annotate(label, place, xycoords=over, ha="center", va="bottom", fontsize=8.5, color=QUIET)
     middles = [_middle(week.start, week.start + timedelta(days=7)) for week in data.label_rate]
     names = dict.fromkeys(name for week in data.label_rate for name in week.shares)
     for name, colour in zip(names, LINES * len(names), strict=False):

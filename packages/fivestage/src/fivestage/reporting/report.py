@@ -12,7 +12,7 @@ from fivestage.common.files import write_text
 from fivestage.common.settings import REPORTS, RESULTS
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import TemporalSplit
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import GateVerdict, Probe
 from fivestage.features.problem import Problem
 from fivestage.monitoring.backtest import Comparison
 from fivestage.monitoring.retraining import RetrainingDecision
@@ -76,7 +76,7 @@ class Report:
         version: Version,
         artifact: Artifact,
         selection: Selection,
-        gates: Sequence[Gate],
+        verdict: GateVerdict,
         found: VersionEvaluation,
     ) -> str:
         """Save the results of stage 3: a version, its gates and its scores on the test window.
@@ -85,14 +85,14 @@ class Report:
             version: The registered version.
             artifact: The version's artifact.
             selection: Results of baselines and candidates on the validation folds.
-            gates: Results of the promotion gates.
+            verdict: Results of the promotion gates.
             found: Evaluation of the version on the test window.
 
         Returns:
             The version's model card, in Markdown.
         """
         contract = self.problem.contract
-        trained = sections.model_section(contract, version, artifact, selection.leaderboard, gates)
+        trained = sections.model_section(contract, version, artifact, selection.leaderboard, verdict)
         save(sections.evaluated(trained, contract, found), self.results)
         return card_text(contract, load(self.results))
 
@@ -142,7 +142,7 @@ class Report:
         return f"{result.text}\n{path} has the summary."
 
     def documents(
-        self, version: Version, artifact: Artifact, selection: Selection, gates: Sequence[Gate]
+        self, version: Version, artifact: Artifact, selection: Selection, verdict: GateVerdict
     ) -> dict[str, str]:
         """Return the documents of a version, with its evaluation if it was the last one evaluated.
 
@@ -150,14 +150,14 @@ class Report:
             version: The registered version.
             artifact: The version's artifact.
             selection: Results of baselines and candidates on the validation folds.
-            gates: Results of the promotion gates.
+            verdict: Results of the promotion gates.
 
         Returns:
             Model card and decision record in Markdown, by file name.
         """
         contract, results = self.problem.contract, load(self.results)
         if results.model is None or results.model.digest != version.digest:
-            trained = sections.model_section(contract, version, artifact, selection.leaderboard, gates)
+            trained = sections.model_section(contract, version, artifact, selection.leaderboard, verdict)
             results = replace(results, model=trained)
         return {
             "model_card.md": card_text(contract, results),

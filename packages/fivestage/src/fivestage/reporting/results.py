@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fivestage.common.errors import UserError
 from fivestage.common.files import write_whole
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import ConfusionMatrix, Gate, Probe
 from fivestage.training.leaderboard import LeaderboardRow
 
 NAN = float("nan")
@@ -53,7 +53,6 @@ class WeeklyLabel:
 class WindowRow:
     """A window of the temporal split; folds lie inside `train`."""
 
-    # purpose of the window; `holdout` is for the champion/challenger evaluation
     kind: Literal["train", "fold", "holdout", "test"]
     start: date  # the first day
     end: date  # the day after the last one
@@ -128,6 +127,7 @@ class ModelSection(Section):
     calibration: tuple[CalibrationPoint, ...] = ()  # the reliability diagram on the test window
     cost_curve: tuple[CostPoint, ...] = ()  # other decision rules on the test window
     importance: dict[str, float] = field(default_factory=dict)  # permutation importance, by feature
+    confusion: ConfusionMatrix | None = None  # decisions by outcome on the holdout window
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fivestage.common.clock import DAY
 from fivestage.contract.contract import BinaryContract, Contract, MulticlassContract, day_of
 from fivestage.data.event_tables import EventTables, IngestReport
 from fivestage.data.splits import TemporalSplit
-from fivestage.evaluation.gates import Gate, Probe
+from fivestage.evaluation.gates import GateVerdict, Probe
 from fivestage.evaluation.metrics import Scored
 from fivestage.features.offline import names_by_set
 from fivestage.features.problem import Problem
@@ -85,17 +85,18 @@ def model_section(
     version: Version,
     artifact: Artifact,
     leaderboard: Sequence[LeaderboardRow],
-    gates: Sequence[Gate],
+    verdict: GateVerdict,
 ) -> ModelSection:
     """Describe a version after its champion/challenger evaluation; `evaluated` adds the test window."""
     return ModelSection(
         version=version.version,
         digest=version.digest,
-        promoted=all(gate.passed for gate in gates),
+        promoted=verdict.passed,
         candidates=tuple(leaderboard),
         test={},
         threshold=contract.costs.threshold if isinstance(contract, BinaryContract) else 0.0,
-        gates=tuple(gates),
+        gates=verdict.gates,
+        confusion=verdict.confusion,
         lineage=asdict(artifact.lineage) | {"commit": version.commit, "mlflow run": version.run_id},
     )
 

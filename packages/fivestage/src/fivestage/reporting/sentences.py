@@ -22,7 +22,7 @@ NOT_RUN = "Not run yet."
 WINDOWS = {  # by kind of window
     "train": "training",
     "fold": "validation fold",
-    "holdout": "champion/challenger",
+    "holdout": "holdout",
     "test": "test",
 }
 
