@@ -87,9 +87,9 @@ def test_what_the_bench_of_monitoring_leaves_is_told() -> None:
     assert "| 30 | 10 | 0% (" in thresholds
     assert "| gross | 1 | 0% | 100% |" in thresholds
     drill = pages["docs/design/5-monitoring/06-incident-drill.md"]
-    assert "seen within a day in 0 of 10 trials, within a week in 10 of 10" in drill
+    assert "detected within a day in 0 of 10 trials, within a week in 10 of 10" in drill
     watched = pages["docs/design/5-monitoring/01-what-to-watch.md"]
-    assert "seen within a day in 0% of the trials, within a week in 100%" in watched
+    assert "detected within a day in 0% of the trials, within a week in 100%" in watched
 
 
 @of_the_demo
