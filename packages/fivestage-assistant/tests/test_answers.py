@@ -4,7 +4,7 @@ import pytest
 from fivestage.common.errors import UserError
 from stand_ins import StandIn, answer_from_passages, openai_server
 
-from fivestage_assistant.answering import ALWAYS, UNKNOWN, Abstention, Answerer, cite, fill, wanted
+from fivestage_assistant.answering import ALWAYS, UNKNOWN, Abstention, Answerer, answer_kinds, cite, fill
 from fivestage_assistant.ask_evaluation import AnswerRates, evaluate_answers, fit_abstention
 from fivestage_assistant.assistant_contract import AssistantContract
 from fivestage_assistant.chat_model import IndexRetriever, chain, open_chat_model
@@ -64,7 +64,7 @@ def test_below_the_threshold_nothing_is_answered(answerer: Answerer) -> None:
     ],
 )
 def test_what_kind_of_answer_a_question_wants(question: str, kinds: set[str]) -> None:
-    assert wanted(question) == kinds
+    assert answer_kinds(question) == kinds
 
 
 def test_both_halves_of_a_question_are_answered(answerer: Answerer) -> None:
@@ -163,7 +163,7 @@ def test_langchain_retrieves_and_answers_as_the_core_does(
 
 
 def test_a_prompt_needs_its_places_and_fills_them_once() -> None:
-    with pytest.raises(UserError, match="template needs"):
+    with pytest.raises(UserError, match="template lacks"):
         fill("Answer {question}", QUESTION, ())
     assert fill("{context} | {question}", "What is {context}?", ()) == " | What is {context}?"
 

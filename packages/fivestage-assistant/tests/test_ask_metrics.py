@@ -58,8 +58,8 @@ def test_answers_tokens_cost_and_fallbacks_are_counted() -> None:
     metrics.asked(shown, 0.5)
     metrics.asked(replace(shown, kind="extractive", fell_back="not supported"), 0.25)
     metrics.asked(Answer("I do not know", "unknown"), 0)
-    metrics.takes_up("one", 1)
-    metrics.takes_up("two", 1)
+    metrics.set_release("one", 1)
+    metrics.set_release("two", 1)
     found = metrics.exposition().decode()
     for line in (
         "ask_empty_retrievals_total 1.0",

@@ -38,9 +38,9 @@ from fivestage_assistant.promotion import (
 from fivestage_assistant.prompts import (
     DEFAULT,
     champion_prompt,
+    find_prompt,
     promote_prompt,
     register_prompt,
-    roll_back_prompt,
 )
 from fivestage_assistant.question_set import Question
 from fivestage_assistant.retrieval import Bm25Retriever, ShuffledRetriever
@@ -105,7 +105,7 @@ def test_what_was_not_measured_fails() -> None:
     bad = replace(GOOD, answers=replace(GOOD.answers, declined=math.nan))
     (failed,) = [gate for gate in index_gates(bad, Gates()) if not gate.passed]
     assert failed.sentence == "not measured"
-    with pytest.raises(UserError, match="what served before stays"):
+    with pytest.raises(UserError, match="release that served before stays"):
         require_passed([failed], "The index")
 
 
@@ -154,10 +154,10 @@ def test_a_prompt_is_promoted_and_rolled_back_in_the_registry() -> None:
     assert champion_prompt("test_prompt") == first
     promote_prompt(second)
     assert champion_prompt("test_prompt") == second
-    assert roll_back_prompt("test_prompt") == first
+    promote_prompt(find_prompt("test_prompt", 1))
     assert champion_prompt("test_prompt") == first
-    with pytest.raises(UserError, match="served before"):
-        roll_back_prompt("test_other_prompt")
+    with pytest.raises(UserError, match="no version 3"):
+        find_prompt("test_prompt", 3)
 
 
 def test_the_command_refuses_a_worse_prompt_and_lets_a_good_one_serve(
@@ -220,10 +220,10 @@ def test_a_release_of_another_version_is_replaced_and_stays_in_the_history(tmp_p
 
 
 def test_releases_have_a_history_and_a_way_back(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Nothing served before"):
+    with pytest.raises(UserError, match="no earlier release"):
         roll_back(tmp_path, "")
     release(tmp_path, SERVED, "first")
     second = release(tmp_path, replace(SERVED, index="other"), "second")
     assert (second.number, current_release(tmp_path)) == (2, second)
     third = roll_back(tmp_path, "")
-    assert (third.number, third.index, third.why) == (3, "index", "back to what release 1 was")
+    assert (third.number, third.index, third.why) == (3, "index", "rollback to release 1")

@@ -28,7 +28,7 @@ def test_it_is_read_as_it_was_written(small: SearchIndex, tmp_path: Path) -> Non
     read = load_index(save_index(small, tmp_path / "index"))
     assert (read.about, read.passages, read.documents) == (small.about, small.passages, small.documents)
     assert np.array_equal(read.vectors, small.vectors)
-    with pytest.raises(UserError, match="no whole index"):
+    with pytest.raises(UserError, match="no complete index"):
         load_index(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Answers questions about a project from its own pages and the records of its runs, with citations."""
+"""Answers questions about a project from its pages and the records of its runs, with citations."""

@@ -1,4 +1,4 @@
-"""Answers: sentences with their citations, a chat model's words where there is one, or "I do not know"."""
+"""Answers: quoted sentences with citations, a chat model's words if there is one, or "I do not know"."""
 
 import math
 import re
@@ -19,7 +19,9 @@ from fivestage_assistant.support import quotable, support
 from fivestage_assistant.text import content_stems, days, distinctiveness, numbers, stem, versions
 
 Kind = Literal["extractive", "generated", "unknown"]
-NAME = re.compile(r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b")  # within the question; or a long number
+NAME = re.compile(
+    r"(?<!^)\b[A-Z][A-Za-z]+|\b\d{3,}\b"
+)  # a capitalised word inside the question, or a long number
 VERB = re.compile(
     r"\b(?:i|you|we|it|they|who|to|can|could|should|must)\s+(\w+)|\bwhat\s+(\w+s)\b|\b(\w+ly)\b",
     re.IGNORECASE,
@@ -27,117 +29,81 @@ VERB = re.compile(
 ACRONYM = re.compile(r"[A-Z]{2,}s?")
 UNKNOWN = "I do not know: the pages and records of this project do not seem to answer that."
 CITED = re.compile(r"\[(\d{1,2})\]")
-CHARACTERS_PER_TOKEN = 4  # for the budget, before a model has counted
-PER = 1_000_000  # tokens that a price is for
-SEARCHED = 50  # passages, of which those that may be quoted are taken
+CHARACTERS_PER_TOKEN = 4  # an estimate for the budget, made before the model counts tokens
+PRICED_TOKENS = 1_000_000  # the number of tokens that prices are per
+SEARCHED = 50  # passages to retrieve, before those that may not be quoted are dropped
 RECORDED = "what a run has recorded is quoted, and never put into a prompt"
 
 
 @dataclass(frozen=True)
 class Citation:
-    """Where a sentence of an answer stands.
+    """The source of a sentence of an answer."""
 
-    Args:
-        passage: name of the passage.
-        path: of the document.
-        line: of the sentence, from 1.
-        heading: of the section.
-        quote: what stands there.
-        origin: the file that a record of a run was written from; empty for a page.
-    """
-
-    passage: str
-    path: str
-    line: int
-    heading: str
-    quote: str
-    origin: str = ""
+    passage: str  # name of the passage
+    path: str  # of the document
+    line: int  # of the sentence, from 1
+    heading: str  # of the section
+    quote: str  # the text as quoted
+    origin: str = ""  # source file of a record of a run; empty for a page
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What a chat model has said.
-
-    Args:
-        text: the answer.
-        input_tokens: of the prompt.
-        output_tokens: of the answer.
-        model: that said it.
-    """
+    """A chat model's response."""
 
     text: str
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int  # of the prompt
+    output_tokens: int  # of the response
     model: str = ""
 
 
 class ChatModel(Protocol):
-    """Whatever completes a prompt; see `chat_model` for LangChain's."""
+    """Anything that completes a prompt; see `chat_model` for LangChain's models."""
 
     name: str
 
     def complete(self, prompt: str) -> Generated:
-        """Complete a prompt, or raise."""
+        """Complete a prompt; any exception means failure."""
         ...
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and how it came about.
+    """An answer, and how it was made."""
 
-    Args:
-        text: what is shown.
-        kind: how it was made.
-        citations: of its sentences, in order; none where nothing is known.
-        confidence: probability that the question can be answered from the corpus.
-        retrieved: names of the passages that were found.
-        fell_back: why a chat model's answer was not taken; empty where none was asked, or it was.
-        generated: what the chat model said.
-    """
-
-    text: str
+    text: str  # the text to show
     kind: Kind
-    citations: tuple[Citation, ...] = ()
-    confidence: float = 0.0
-    retrieved: tuple[str, ...] = ()
-    fell_back: str = ""
-    generated: Generated | None = None
+    citations: tuple[Citation, ...] = ()  # of its sentences, in order
+    confidence: float = 0.0  # estimated probability that the corpus answers the question
+    retrieved: tuple[str, ...] = ()  # names of the retrieved passages
+    fell_back: str = ""  # why the chat model's response is not shown; empty if it is, or if there is none
+    generated: Generated | None = None  # the chat model's response
 
     def cost(self, limits: Answers) -> float:
-        """What the chat model took for it."""
+        """Return the cost of the chat model's response."""
         said = self.generated
         return 0.0 if said is None else price(said.input_tokens, said.output_tokens, limits)
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """When to say "I do not know": a logistic regression on what retrieval shows, and a threshold.
+    """The rule for "I do not know": a logistic regression on signals of retrieval, and a threshold."""
 
-    Args:
-        weights: of the signals, in the order of `Signals.of`.
-        bias: of the regression.
-        threshold: of the confidence, below which nothing is answered.
-    """
-
-    weights: tuple[float, float, float, float]
+    weights: tuple[float, float, float, float]  # of the signals, in the order of `Signals.of`
     bias: float
-    threshold: float
+    threshold: float  # of the confidence, below which a question is declined
 
     def confidence(self, signals: Sequence[float]) -> float:
-        """The probability that the corpus answers."""
+        """Return the estimated probability that the corpus answers."""
         score = self.bias + sum(weight * one for weight, one in zip(self.weights, signals, strict=True))
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, score))))
 
 
-ALWAYS = Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)  # answers whatever is asked
+ALWAYS = Abstention((0.0, 0.0, 0.0, 0.0), 0.0, 0.0)  # answers every question
 
 
 class Signals:
-    """What tells whether a corpus answers a question: cosine, BM25, stems that it knows, and names.
-
-    Args:
-        index: the corpus.
-    """
+    """Signals of whether an index answers a question: cosine, BM25, known stems, and known names."""
 
     def __init__(self, index: SearchIndex) -> None:
         self._stems = {one.name: set(content_stems(one.searched(index.chunking))) for one in index.passages}
@@ -148,19 +114,19 @@ class Signals:
         self._counts, self._passages = counts, len(self._stems)
 
     def rarity(self, stem: str) -> float:
-        """How much a stem says: its inverse document frequency, less for common English words."""
+        """Return a stem's inverse document frequency, reduced for common English words."""
         return self._inverse_frequency(stem) * distinctiveness(stem) ** 2
 
     def _inverse_frequency(self, stem: str) -> float:
         return math.log((self._passages + 1) / (self._counts.get(stem, 0) + 0.5))
 
     def of(self, question: str, found: Sequence[Retrieved]) -> tuple[float, float, float, float]:
-        """The signals of a question and what was found for it.
+        """Compute the signals of a question and its retrieved passages.
 
         Returns:
-            The largest cosine; the largest score of BM25 as a share of the rarity of the question's stems;
-            of those that are no verbs, the share that the corpus knows, by rarity; 1 unless a name of the
-            question is in no passage found.
+            The largest cosine; the largest BM25 score, as a share of the summed inverse document frequencies
+            of the question's stems; the share of its stems other than verbs that the corpus knows, weighted
+            likewise; and 1 or, if a name in the question occurs in no retrieved passage, 0.
         """
         stems = set(content_stems(question))
         total = sum(map(self._inverse_frequency, stems)) or 1.0
@@ -180,11 +146,11 @@ class Answerer:
 
     Args:
         index: the corpus.
-        retriever: that finds passages in it.
-        embedding: that sentences are compared by; None for stems alone.
-        limits: of answers.
-        abstention: when to say that nothing is known.
-        guarded: False switches the guard off, for the test that shows what it keeps out.
+        retriever: the retriever over the index.
+        embedding: the model that compares sentences; None compares them by stems alone.
+        limits: the limits of answers.
+        abstention: the rule for "I do not know".
+        guarded: False switches the guard off, for tests that measure its effect.
     """
 
     def __init__(
@@ -204,14 +170,14 @@ class Answerer:
         self._clean: dict[str, Passage] | None = None
 
     def retrieve(self, question: str) -> list[Retrieved]:
-        """The passages that an answer may be taken from: accepted, and without what reads like an order."""
+        """Return the passages that an answer may use: accepted ones, without suspicious sentences."""
         found = self.retriever.search(question, SEARCHED)
         clean = self.clean_by_name()
         kept = [replace(one, passage=clean[one.passage.name]) for one in found if one.passage.name in clean]
         return kept[: self.limits.passages]
 
     def clean_by_name(self) -> dict[str, Passage]:
-        """The passages of the index, by name, as the guard leaves them; what it withholds is missing."""
+        """Return the index's passages by name, without what the guard withholds."""
         if not self._guarded:
             return self.index.by_name
         if self._clean is None:
@@ -229,14 +195,14 @@ class Answerer:
         """Answer a question.
 
         Args:
-            question: as asked.
-            prompt: the template of a prompt with {context} and {question}; for a chat model.
+            question: the user's question.
+            prompt: the prompt's template, with {context} and {question}; used with a chat model only.
             chat: the chat model; None for extractive answers.
-            found: passages, where they have been retrieved already.
-            observe: is called with each prompt, for tests and traces.
+            found: the retrieved passages, if retrieval is already done.
+            observe: a callback that receives each prompt, for tests and traces.
 
         Returns:
-            The answer, whose citations are always among the passages found.
+            The answer; its citations are always among the retrieved passages.
         """
         if self._guarded and guard.is_instruction(question):
             return Answer(UNKNOWN, "unknown", fell_back="the question reads like an instruction")
@@ -273,7 +239,7 @@ class Answerer:
         *,
         one: bool,
     ) -> list[tuple[Passage, int]]:
-        """The sentences that answer a part of a question: the best, and others that are nearly as good."""
+        """Return the sentences that answer a part of a question: the best, and those with a similar score."""
         said = {passage.sentences[place].text for passage, place in before}
         chosen: list[tuple[Passage, int]] = []
         best = 0.0
@@ -289,15 +255,15 @@ class Answerer:
                 chosen.append((passage, place))
                 said.add(sentence.text)
                 best = best or score
-        pages = [passage.path for passage, _ in chosen]  # what is of one page is read in its order
+        pages = [passage.path for passage, _ in chosen]  # sentences of one page keep its order
         return sorted(chosen, key=lambda of: (pages.index(of[0].path), of[0].sentences[of[1]].line, of[1]))
 
     def _ranked(
         self, part: str, question: str, found: Sequence[Retrieved]
     ) -> list[tuple[float, Passage, int]]:
-        """Sentences of the passages found with their scores, the best first."""
+        """Return the sentences of the retrieved passages with their scores, best first."""
         vector = self._embedding.embed([part])[0] if self._embedding else None
-        kinds = wanted(part)
+        kinds = answer_kinds(part)
         asked = set(content_stems(part)) | set(days(question)) | set(versions(question))
         total = sum(map(self.signals.rarity, asked)) or 1.0
         scored: list[tuple[float, Passage, int]] = []
@@ -310,17 +276,17 @@ class Answerer:
                     continue
                 own = set(content_stems(f"{sentence.context} {sentence.text}"))
                 if not asked & (own | subject):
-                    continue  # it stands in the right place, and speaks of something else
+                    continue  # in a passage that was found, but about something else
                 stems = own | subject
                 overlap = sum(map(self.signals.rarity, asked & stems)) / total
                 cosine = self._cosine(one.passage, place, vector)
                 score = COSINE_WEIGHT * cosine + overlap
                 score += RANK_WEIGHT / rank + fitness(sentence, one.passage, kinds)
                 (scored if asked & own else aside).append((score, one.passage, place))
-        return sorted(scored or aside, key=lambda item: -item[0])  # what only its heading names comes last
+        return sorted(scored or aside, key=lambda item: -item[0])  # those that match by their heading only
 
     def _cosine(self, passage: Passage, place: int, vector: Vectors | None) -> float:
-        """Of question and sentence; the index has its vector under its place in the whole passage."""
+        """Return the cosine of question and sentence; vectors are by position in the unguarded passage."""
         if vector is None:
             return 0.0
         whole = self.index.by_name[passage.name]
@@ -338,64 +304,48 @@ class Answerer:
         extracted: Answer,
         observe: Callable[[str], object],
     ) -> Answer:
-        """A chat model's answer where it passes the checks, else the extractive one and why.
+        """Return the chat model's answer if it passes the checks, else the extractive one with the reason.
 
-        Records hold what comes from data: values of a table, reasons that somebody typed. A model sees pages.
+        A model sees pages only, as records hold text from data: a table's values, or reasons typed by users.
         """
         pages = [one.passage for one in found if not (self._guarded and one.passage.origin)]
         if not pages or (self._guarded and any(one.origin for one in extracted.citations)):
-            return _falling_back(extracted, RECORDED)
+            return replace(extracted, fell_back=RECORDED)
         prompt = fill(template, question, pages)
         limits = self.limits
         if price(len(prompt) // CHARACTERS_PER_TOKEN, limits.max_output_tokens, limits) > limits.max_cost:
-            return _falling_back(extracted, "the prompt is over the budget of an answer")
+            return replace(extracted, fell_back="the prompt is over the budget of an answer")
         observe(prompt)
         try:
             said = chat.complete(prompt)
-        except Exception as error:  # noqa: BLE001 (whatever the provider's client raises)
-            return _falling_back(extracted, f"the chat model failed ({type(error).__name__})")
+        except Exception as error:  # noqa: BLE001 (providers' clients raise their own)
+            return replace(extracted, fell_back=f"the chat model failed ({type(error).__name__})")
         if not self._guarded:
-            return Answer(
-                said.text,
-                "generated",
-                extracted.citations,
-                extracted.confidence,
-                extracted.retrieved,
-                generated=said,
-            )
-        citations, why = check_generated(said.text, question, pages)
-        if why:
-            return _falling_back(extracted, why, said)
+            return replace(extracted, text=said.text, kind="generated", generated=said)
+        citations, reason = check_generated(said.text, question, pages)
+        if reason:
+            return replace(extracted, fell_back=reason, generated=said)
         text = guard.without_links(said.text)
-        return Answer(text, "generated", citations, extracted.confidence, extracted.retrieved, generated=said)
+        return replace(extracted, text=text, kind="generated", citations=citations, generated=said)
 
 
 def _verbs(question: str) -> set[str]:
-    """Stems of what stands where verbs and adverbs do: a corpus that lacks "exposes" may know endpoints."""
+    """Return stems in the positions of verbs and adverbs, which a corpus may lack though it answers."""
     return {one for found in VERB.findall(question) for word in found for one in content_stems(word)}
 
 
 def _is_word(name: str) -> bool:
-    """Whether a name in capitals is an acronym that English has, such as RAM, and so names nobody."""
+    """Return whether a capitalised name is a common English acronym, such as RAM, and no proper name."""
     return bool(ACRONYM.fullmatch(name)) and distinctiveness(stem(name.lower())) < 1
 
 
-def wanted(question: str) -> frozenset[str]:
-    """The kinds of answer that a question asks for: a number, a time, a reason, steps, or a place in code."""
+def answer_kinds(question: str) -> frozenset[str]:
+    """Return the kinds of answer that a question asks for: number, time, reason, steps, or place in code."""
     return frozenset(kind for kind, pattern in KINDS.items() if pattern.search(question))
 
 
 def fitness(sentence: Sentence, passage: Passage, kinds: frozenset[str]) -> float:
-    """How much a sentence looks like the answer that is wanted; below zero for what looks like none.
-
-    Args:
-        sentence: of the passage.
-        passage: that it stands in.
-        kinds: of answer, see `wanted`.
-
-    Returns:
-        What is added to its score.
-    """
+    """Return what a sentence's score gains if it is of a kind asked for, below zero if it is of another."""
     text = sentence.text
     score = 0.0
     if CODE_PLACE.search(text):
@@ -414,7 +364,7 @@ def fitness(sentence: Sentence, passage: Passage, kinds: frozenset[str]) -> floa
     if "doing" in kinds:
         score += TYPE_WEIGHT * ((HOW_TO in passage.path) + sentence.code)
     if "doing" in kinds and sentence is passage.sentences[0]:
-        score += TYPE_WEIGHT  # a page begins with what to do
+        score += TYPE_WEIGHT  # how-to pages begin with the action
     if text.endswith(":") or len(set(content_stems(text))) <= FEW_STEMS:
         score -= TYPE_WEIGHT
     return score
@@ -442,29 +392,29 @@ KINDS = {
     ),
 }
 CODE_PLACE = re.compile(r"\b(?:packages/|[\w./-]+/[\w.-]+\.(?:py|yaml|toml|sh|c|html|j2): )")
-REJECTED = "Rejected"  # the section of what was not chosen, which read by itself says the opposite
+REJECTED = "Rejected"  # heading of rejected alternatives; quoted without it, they would mislead
 DURATION = re.compile(r"\b(?:days?|hours?|weeks?|minutes?|months?|years?)\b", re.IGNORECASE)
 REASON = re.compile(r"\b(?:because|since|so that|therefore|as|for|otherwise|caused)\b", re.IGNORECASE)
 HOW_TO = "how-to/"
-TYPE_WEIGHT = 0.15  # of each sign that a sentence is the kind of answer that is wanted
-FEW_STEMS = 3  # with fewer, and none of the question's, a sentence could be anything
-NEXT_SHARE = 0.65  # of the best sentence's score that another must reach to be quoted too
-COSINE_WEIGHT = 2.0  # of a sentence and the question, where the share of its stems counts 1
-RANK_WEIGHT = 0.3  # of the first passage; a sentence of the second gets half of it, and so on
+TYPE_WEIGHT = 0.15  # of each sign that a sentence is of the kind asked for
+FEW_STEMS = 3  # with fewer, and none of the question's, a sentence has no clear subject
+NEXT_SHARE = 0.65  # share of the best sentence's score that a further one must reach
+COSINE_WEIGHT = 2.0  # of sentence and question; the share of common stems has weight 1
+RANK_WEIGHT = 0.3  # for sentences of the first passage, half of it for the second, and so on
 
 
 def check_generated(
     text: str, question: str, passages: Sequence[Passage]
 ) -> tuple[tuple[Citation, ...], str]:
-    """Hold each sentence of a model's answer against the passage that it cites.
+    """Check each sentence of a chat model's answer against the passages it cites.
 
     Args:
         text: the answer; each sentence ends with the numbers of passages in square brackets.
-        question: that was asked.
-        passages: as they stood in the prompt, the first being number 1.
+        question: the user's question.
+        passages: the passages in the order of the prompt, from number 1.
 
     Returns:
-        The citations, and an empty text; or none, and why the answer is not shown.
+        The citations and an empty text; or none, and the reason why the answer is not shown.
     """
     if guard.is_suspicious(CITED.sub("", text)):
         return (), "the answer carries a link, or reads like an instruction"
@@ -489,21 +439,13 @@ def check_generated(
 
 
 def fill(template: str, question: str, passages: Sequence[Passage]) -> str:
-    """A prompt: the template with numbered passages and the question, each marked as data.
-
-    Args:
-        template: with {context} and {question}.
-        question: as asked.
-        passages: to answer from.
-
-    Returns:
-        The prompt.
+    """Fill a prompt's template with numbered passages and the question.
 
     Raises:
-        UserError: when the template lacks one of the two.
+        UserError: if the template lacks {context} or {question}.
     """
     if "{context}" not in template or "{question}" not in template:
-        raise UserError("The prompt's template needs {context} and {question}: register a corrected one.")
+        raise UserError("The prompt's template lacks {context} or {question}: register one that has both.")
     context = "\n\n".join(
         f"[{n}] {one.title} / {one.heading} ({one.path})\n{one.text}" for n, one in enumerate(passages, 1)
     )
@@ -512,14 +454,14 @@ def fill(template: str, question: str, passages: Sequence[Passage]) -> str:
 
 
 def cite(passage: Passage, place: int) -> Citation:
-    """The citation of a sentence of a passage."""
+    """Return the citation of the sentence at a position of a passage."""
     sentence = passage.sentences[place]
     quote = _in_its_section(passage, place)
     return Citation(passage.name, passage.path, sentence.line, passage.heading, quote, passage.origin)
 
 
 def _in_its_section(passage: Passage, place: int) -> str:
-    """A sentence as it is quoted: what was rejected is called so, with the reason that follows."""
+    """Return a sentence as quoted; a rejected alternative is marked, and the reason after it is added."""
     text = passage.sentences[place].text
     if passage.heading != REJECTED:
         return text
@@ -530,24 +472,12 @@ def _in_its_section(passage: Passage, place: int) -> str:
 
 
 def price(input_tokens: int, output_tokens: int, limits: Answers) -> float:
-    """What so many tokens cost."""
-    return (input_tokens * limits.input_price + output_tokens * limits.output_price) / PER
+    """Return the price of a number of tokens."""
+    return (input_tokens * limits.input_price + output_tokens * limits.output_price) / PRICED_TOKENS
 
 
 def _closest(said: str, passage: Passage) -> int:
-    """The sentence of a passage that shares most stems with what was said."""
+    """Return the position of the passage's sentence that shares most stems with a text."""
     stems = set(content_stems(said))
     shared = [len(stems & set(content_stems(one.text))) for one in passage.sentences]
     return shared.index(max(shared))
-
-
-def _falling_back(extracted: Answer, why: str, said: Generated | None = None) -> Answer:
-    return Answer(
-        extracted.text,
-        extracted.kind,
-        extracted.citations,
-        extracted.confidence,
-        extracted.retrieved,
-        why,
-        said,
-    )

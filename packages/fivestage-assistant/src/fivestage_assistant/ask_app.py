@@ -1,4 +1,4 @@
-"""The assistant over HTTP: its own application and process, never a route of the scoring service."""
+"""The assistant's HTTP application: its own process, separate from the scoring service."""
 
 import json
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ class AskRequest(BaseModel, extra="forbid"):
 
 
 class CitationMessage(BaseModel):
-    """Where a sentence of the answer stands."""
+    """The source of a sentence of the answer."""
 
     passage: str
     path: str
@@ -43,7 +43,7 @@ class CitationMessage(BaseModel):
 
 
 class AskResponse(BaseModel):
-    """An answer, what it rests on, and what made it."""
+    """An answer, its sources, and the versions that made it."""
 
     request_id: str
     answer: str
@@ -68,7 +68,7 @@ class FeedbackRequest(BaseModel, extra="forbid"):
 
 
 class PassageMessage(BaseModel):
-    """What a citation opens."""
+    """The passage behind a citation."""
 
     path: str
     title: str
@@ -78,11 +78,11 @@ class PassageMessage(BaseModel):
 
 
 def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatModel | None = None) -> FastAPI:
-    """The application that answers questions; it loads its release when it starts.
+    """Create the application; it loads its release on startup.
 
     Args:
-        contract: of the assistant.
-        settings: where it reads and writes, its keys and limits.
+        contract: the assistant's contract.
+        settings: folders, database, keys and limits.
         chat: a chat model; None for extractive answers.
 
     Returns:
@@ -98,8 +98,8 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
 
     @app.post("/ask/stream", responses=refusals(422), response_class=StreamingResponse)
     async def stream(asked: AskRequest) -> StreamingResponse:
-        """The same as server-sent events: a `sentence` for each that has passed the checks, then `answer`."""
-        service.current()  # what refuses does so before the stream begins
+        """Answer as server-sent events: a `sentence` event for each one, all checked, then `answer`."""
+        service.current()  # raise errors before the stream begins
         return StreamingResponse(
             _events(service, asked.question),
             media_type="text/event-stream",
@@ -108,12 +108,12 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
 
     @app.post("/feedback", responses=refusals(422))
     async def feedback(thumb: FeedbackRequest) -> dict[str, bool]:
-        """Say whether an answer helped; the first word counts."""
+        """Log whether an answer helped; only the first feedback on an answer counts."""
         return {"kept": await service.feedback(thumb.request_id, helpful=thumb.helpful)}
 
     @app.get("/passage", responses=refusals(422))
     async def passage(name: str) -> PassageMessage:
-        """The passage that a citation opens."""
+        """Return the passage behind a citation."""
         found = service.passage(name)
         lines = [(one.line, one.text) for one in found.sentences]
         return PassageMessage(
@@ -122,12 +122,12 @@ def create_app(contract: AssistantContract, settings: AskSettings, chat: ChatMod
 
     @app.get("/model")
     async def model() -> dict[str, Any]:
-        """Which index, prompt and chat model serve."""
+        """Return the index, prompt and chat model that serve."""
         return service.describe()
 
     @app.public.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
-        """A page to ask on."""
+        """A page to ask questions on."""
         return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=POLICY)
 
     app.add_standard_routes()
@@ -150,15 +150,11 @@ def _event(name: str, content: dict[str, Any]) -> str:
 
 
 def create() -> FastAPI:
-    """The application of this project, set by the environment; uvicorn calls it in each process."""
+    """Create the application from the environment; uvicorn calls this in each process."""
     settings, contract = AskSettings.from_environment(), read_assistant_contract(CONTRACT)
     return create_app(contract, settings, chat_of(settings, contract))
 
 
 def serve(settings: AskSettings) -> None:
-    """Serve in the foreground until told to stop.
-
-    Args:
-        settings: host, port and limits.
-    """
+    """Run the service in the foreground."""
     uvicorn.run("fivestage_assistant.ask_app:create", factory=True, **uvicorn_options(settings))

@@ -1,4 +1,4 @@
-"""`make bench-assistant`: retrieval, answers, chunking, latency, and what 100,000 passages take."""
+"""`make bench-assistant`: measure retrieval, answers, chunking, latency, and an index of 100,000 passages."""
 
 import json
 import re
@@ -32,40 +32,33 @@ from fivestage_assistant.search_index import IndexAbout, SearchIndex, build_inde
 
 RECORD = REPORTS / "bench" / "assistant.json"
 LARGE = 100_000  # passages
-BUILT = 10_000  # passages that build times are given for
-SIZES = (100, 200, 400)  # words of a passage
+BUILT = 10_000  # passages that build times are scaled to
+SIZES = (100, 200, 400)  # words per passage
 STATUS = Path("/proc/self/status")
 
 
 def bench(contract: AssistantContract) -> dict[str, Any]:
-    """Measure all that the pages about the assistant cite.
-
-    Args:
-        contract: of the assistant.
-
-    Returns:
-        The record, as it is written to reports/bench/assistant.json.
-    """
+    """Measure everything that the pages about the assistant cite, and write reports/bench/assistant.json."""
     from fivestage_assistant.index_pipeline import documents_now, judge, judging_index, questions_of
 
     documents, model = documents_now(contract), installed_embedding()
-    begun = time.process_time()
+    started = time.process_time()
     index = build_index(documents, contract.chunking, model)
-    built = time.process_time() - begun
-    begun = time.process_time()
+    built = time.process_time() - started
+    started = time.process_time()
     build_index(documents, contract.chunking, None)
-    stems = time.process_time() - begun
+    stems = time.process_time() - started
     evaluation = judge(contract, index, None)
     judged = judging_index(index, model)
     gate = [one for one in questions_of(contract, judged) if one.part == "gate"]
-    per = BUILT / len(index.passages)
+    scale = BUILT / len(index.passages)
     record = {
         **evaluation,
         "limits": contract.gates.model_dump(),
         "chunking": chunking_ablation(documents, contract, model, gate, judged),
         "latency": latency(index, contract, model, gate),
-        "build": {"passages": BUILT, "cpu_seconds": built * per, "stems_alone_cpu_seconds": stems * per},
-        "large": json.loads(_in_a_process_of_its_own()),
+        "build": {"passages": BUILT, "cpu_seconds": built * scale, "stems_alone_cpu_seconds": stems * scale},
+        "large": json.loads(_large_index_in_new_process()),
     }
     write_text(RECORD, json.dumps(record, indent=1))
     return record
@@ -78,32 +71,32 @@ def chunking_ablation(
     questions: Sequence[Question],
     before: SearchIndex,
 ) -> list[dict[str, Any]]:
-    """The chosen retriever on passages of other sizes, and without headings in their text."""
-    found = []
+    """Evaluate the configured retriever on passages of other sizes, and without headings in their text."""
+    results = []
     settings = [(words, True) for words in SIZES] + [(contract.chunking.max_words, False)]
     for words, heading in settings:
         chunking = before.chunking.model_copy(update={"max_words": words, "heading_in_text": heading})
         index = build_index(documents, chunking, model, before)
         scores = evaluate_retrieval(Retrievers(index, model).get(contract.answers.retriever), questions)
         measured = {metric: asdict(scores.interval(metric)) for metric in METRICS}
-        found.append({"max_words": words, "heading": heading, "passages": len(index.passages), **measured})
-    return found
+        results.append({"max_words": words, "heading": heading, "passages": len(index.passages), **measured})
+    return results
 
 
 def latency(
     index: SearchIndex, contract: AssistantContract, model: MiniLm | None, questions: Sequence[Question]
 ) -> dict[str, float]:
-    """Milliseconds of CPU for finding passages and for making the answer, one question after another."""
+    """Measure CPU milliseconds for retrieval and for the answer, one question at a time."""
     retriever = Retrievers(index, model).get(contract.answers.retriever)
     answerer = Answerer(index, retriever, model, contract.answers, ALWAYS)
     answerer.clean_by_name()
     times = []
     for one in questions:
-        begun = time.process_time()
+        started = time.process_time()
         found = answerer.retrieve(one.text)
         retrieved = time.process_time()
         answerer.answer(one.text, found=found)
-        times.append((retrieved - begun, time.process_time() - retrieved))
+        times.append((retrieved - started, time.process_time() - retrieved))
     spent = np.array(times) * 1000
     total = spent.sum(axis=1)
     return {
@@ -115,26 +108,26 @@ def latency(
 
 
 def large_index() -> dict[str, float]:
-    """Memory and time of a search over many passages: those of docs/, each with a word of its own."""
+    """Measure memory and search time over copies of the passages of docs/, each with a unique word."""
     paths = sorted((ROOT / "docs").rglob("*.md"))
     pages = [Document(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in paths]
-    some = build_index(pages, Chunking(), None).passages
+    templates = build_index(pages, Chunking(), None).passages
     before = _memory()
-    passages = tuple(_copied(some[n % len(some)], n) for n in range(LARGE))
+    passages = tuple(_copied(templates[n % len(templates)], n) for n in range(LARGE))
     sentences = sum(len(one.sentences) for one in passages)
-    chance = np.random.default_rng(0)
-    vectors = chance.standard_normal((LARGE + sentences, DIMENSIONS), np.float32)
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((LARGE + sentences, DIMENSIONS), np.float32)
     about = IndexAbout("large", Chunking().model_dump(), "random", "", {}, ())
     index = SearchIndex(about, passages, vectors, {})
-    begun = time.process_time()
+    started = time.process_time()
     stems = Bm25Retriever(index)
-    indexed = time.process_time() - begun
+    indexed = time.process_time() - started
     model = installed_embedding()
     retriever: Retriever = stems
     if model:
         retriever = HybridRetriever(stems, EmbeddingRetriever(index, model), passages, by_scores)
     retriever.search("How do I add a feature?", 10)
-    begun = time.process_time()
+    started = time.process_time()
     for question in (
         "Why was version 2 trained?",
         "What does a false alarm cost?",
@@ -146,7 +139,7 @@ def large_index() -> dict[str, float]:
         "sentences": sentences,
         "memory_mib": (_memory() - before) / 2**20,
         "bm25_cpu_seconds": indexed,
-        "search_cpu_ms": (time.process_time() - begun) / 3 * 1000,
+        "search_cpu_ms": (time.process_time() - started) / 3 * 1000,
     }
 
 
@@ -156,12 +149,12 @@ def _copied(passage: Passage, number: int) -> Passage:
 
 
 def _memory() -> int:
-    """Bytes that this process holds."""
+    """Return the resident memory of this process in bytes."""
     found = re.search(r"VmRSS:\s+(\d+) kB", STATUS.read_text(encoding="ascii"))
     return int(found[1]) * 1024 if found else 0
 
 
-def _in_a_process_of_its_own() -> str:
+def _large_index_in_new_process() -> str:
     code = (
         "import json; from fivestage_assistant.ask_bench import large_index; print(json.dumps(large_index()))"
     )

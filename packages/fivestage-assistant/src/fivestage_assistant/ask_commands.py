@@ -1,4 +1,4 @@
-"""The assistant's commands, for `python -m assistant` of a project."""
+"""The assistant's commands, which a project runs as `python -m assistant`."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,12 +34,12 @@ PAGE = REPORTS / "assistant" / "index.html"
 READY_SECONDS = 60.0
 
 
-def assistant_application(problem: Problem, decide: Decide) -> Application:  # noqa: C901, PLR0915 (a command each)
-    """The commands of the assistant.
+def assistant_application(problem: Problem, decide: Decide) -> Application:  # noqa: C901, PLR0915 (commands)
+    """Create the command-line application of the assistant.
 
     Args:
-        problem: the project's.
-        decide: the project's policy: when to train again, and so when to index again.
+        problem: the project's problem.
+        decide: the project's retraining policy, which also decides when to index again.
 
     Returns:
         The application; `main()` runs it.
@@ -48,16 +49,11 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
     @app.command()
     def index(why: Annotated[str, Option(help="a sentence for the history")] = "by hand") -> None:
         """Index the corpus; the index serves if it passes its gates."""
-        from fivestage_assistant.index_pipeline import run_index_pipeline
-
-        tell_what_is_not_accepted(contract())
-        gates, promoted, _ = run_index_pipeline(contract(), why)
-        print_gates(gates)
-        typer.echo("The index serves." if promoted else "The index is refused; what served before stays.")
+        index_corpus(contract(), why)
 
     @app.command()
     def accept() -> None:
-        """Accept the pages as they are worded now, so that they may be quoted; lists what is new."""
+        """Accept all pages as they are worded now, so that they may be quoted; lists the new ones."""
         accept_as_worded(contract())
 
     @app.command()
@@ -74,7 +70,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
 
     @app.command()
     def rollback(why: Annotated[str, Option(help="a sentence for the history")] = "") -> None:
-        """Return to the index and prompt that served before."""
+        """Return to the previous index and prompt."""
         from fivestage_assistant.promotion import roll_back
         from fivestage_assistant.prompts import find_prompt, promote_prompt
 
@@ -89,7 +85,7 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         file: Annotated[Path, Argument(help="a template with {context} and {question}")],
         why: Annotated[str, Option(help="a sentence for the registry")] = "by hand",
     ) -> None:
-        """Register a prompt, judge it with the model of ASK_CHAT_MODEL, and let it serve if it passes."""
+        """Register a prompt, evaluate it with the model of ASK_CHAT_MODEL, and let it serve if it passes."""
         from fivestage_assistant.index_pipeline import change_prompt
 
         gates, version = change_prompt(
@@ -100,12 +96,12 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
 
     @app.command()
     def monitor() -> None:
-        """Watch what was asked since; an alarm leads to a new index by the project's policy."""
+        """Check the latest questions; after an alert, the project's policy may index again."""
         from fivestage.serving.log import open_store
 
         from fivestage_assistant.corpus import corpus_digest
         from fivestage_assistant.embedding import installed_embedding
-        from fivestage_assistant.index_pipeline import documents_now, run_index_pipeline
+        from fivestage_assistant.index_pipeline import documents_now
         from fivestage_assistant.promotion import current_release, history
         from fivestage_assistant.question_set import read_questions
         from fivestage_assistant.watching import save_window, watch, windows_before
@@ -125,45 +121,36 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         save_window(found, FOLDER / "windows.jsonl")
         for alert in found.alerts:
             typer.echo(f"  alert: {alert}")
-        trained = [epoch_of(one.at) for one in history(FOLDER)]
-        so_far = RetrainingHistory.of([*past, found.summary], trained, int(time.time()), problem.contract)
-        verdict = decide(so_far)
+        trained = [epoch(datetime.fromisoformat(one.at)) for one in history(FOLDER)]
+        windows = [*past, found.summary]
+        verdict = decide(RetrainingHistory.of(windows, trained, int(time.time()), problem.contract))
         typer.echo(f"{'Index again' if verdict.retrain else 'Keep the index'}: {verdict.reason}.")
         if verdict.retrain:
-            tell_what_is_not_accepted(of)
-            gates, promoted, _ = run_index_pipeline(of, verdict.reason)
-            print_gates(gates)
-            typer.echo(
-                "The new index serves." if promoted else "The new index is refused; what served before stays."
-            )
+            index_corpus(of, verdict.reason)
 
     @app.command(stores=False)
     def alerts() -> None:
-        """Write the Prometheus rules anew from the contract: assistant/rules.yaml."""
+        """Write the Prometheus alert rules from the contract to assistant/rules.yaml."""
         from fivestage_assistant.ask_metrics import write_rules
 
-        typer.echo(f"{write_rules(contract())} has the rules.")
+        typer.echo(f"Wrote {write_rules(contract())}.")
 
     @app.command()
     def bench() -> None:
-        """Measure retrieval, answers, chunking, latency and size; `make docs` takes the record up."""
+        """Measure retrieval, answers, chunking, latency and size; `make docs` publishes the record."""
         from fivestage_assistant.ask_bench import RECORD
         from fivestage_assistant.ask_bench import bench as measure
 
         measure(contract())
-        typer.echo(f"{RECORD} has what was measured.")
+        typer.echo(f"Wrote {RECORD}.")
 
     @app.command()
     def demo() -> None:
-        """Index a finished demo, judge, serve, and ask ten questions; writes reports/assistant/index.html."""
-        from fivestage_assistant.index_pipeline import run_index_pipeline
-
-        tell_what_is_not_accepted(contract())
+        """Index a finished demo, evaluate, serve, ask ten questions; writes reports/assistant/index.html."""
         times = [time.perf_counter()]
-        typer.echo("index: pages and records to passages, and the gates")
-        gates, promoted, evaluation = run_index_pipeline(contract(), "make demo-assistant")
+        typer.echo("index: split pages and records into passages, and check the gates")
+        promoted, evaluation = index_corpus(contract(), "make demo-assistant")
         times.append(time.perf_counter())
-        print_gates(gates)
         if not promoted:
             raise UserError("The index did not pass its gates, so nothing is served.")
         typer.echo("ask: ten questions over HTTP")
@@ -171,25 +158,18 @@ def assistant_application(problem: Problem, decide: Decide) -> Application:  # n
         times.append(time.perf_counter())
         seconds = {"index, evaluate, promote": times[1] - times[0], "serve and ask": times[2] - times[1]}
         page = write_ask_page(evaluation, asked, seconds, PAGE)
-        typer.echo(f"\n{page} shows it; it took {times[2] - times[0]:.0f} s.")
+        typer.echo(f"\nSee {page}; it took {times[2] - times[0]:.0f} s.")
 
     return app
 
 
 def contract() -> AssistantContract:
-    """The project's assistant.yaml."""
+    """Read the project's assistant.yaml."""
     return read_assistant_contract(CONTRACT)
 
 
-def epoch_of(at: str) -> int:
-    """A release's moment as epoch seconds."""
-    from datetime import datetime
-
-    return epoch(datetime.fromisoformat(at))
-
-
 def accept_as_worded(of: AssistantContract) -> None:
-    """Accept all pages, and say which are new, with their sentences that read like orders."""
+    """Accept all pages; print the new ones, and their sentences that read like instructions."""
     from fivestage_assistant.corpus import accept_pages
     from fivestage_assistant.guard import is_suspicious
     from fivestage_assistant.index_pipeline import documents_now
@@ -203,24 +183,30 @@ def accept_as_worded(of: AssistantContract) -> None:
         typer.echo(f"{one.path} may be quoted from now on.")
         for sentence in said:
             if is_suspicious(sentence.text):
-                typer.echo(f"  but not line {sentence.line}, which reads like an order: {sentence.text}")
+                typer.echo(f"  except line {sentence.line}, which reads like an instruction: {sentence.text}")
     typer.echo(f"Commit {accept_pages(ROOT, documents)}.")
 
 
-def tell_what_is_not_accepted(of: AssistantContract) -> None:
-    """Name the pages that will not be quoted; the pages that a project begins with are accepted."""
+def index_corpus(of: AssistantContract, why: str) -> tuple[bool, dict[str, Any]]:
+    """Run the index pipeline and print its result; the pages that a project begins with are accepted.
+
+    Returns:
+        Whether the index serves, and its evaluation.
+    """
     from fivestage_assistant.corpus import ACCEPTED
-    from fivestage_assistant.index_pipeline import documents_now
+    from fivestage_assistant.index_pipeline import run_index_pipeline
 
     if not (ROOT / ACCEPTED).exists():
         accept_as_worded(of)
-        return
-    waiting = [one.path for one in documents_now(of) if not one.accepted and not one.origin]
-    if waiting:
+    gates, promoted, evaluation = run_index_pipeline(of, why)
+    if evaluation["unaccepted"]:
         typer.echo(
-            f"Not quoted, as nobody has accepted their wording: {', '.join(waiting)}. Look at what has "
-            "changed in them, then run `make accept-assistant`."
+            f"Not quoted, as their wording is not accepted: {', '.join(evaluation['unaccepted'])}. "
+            "Review what has changed, then run `make accept-assistant`."
         )
+    print_gates(gates)
+    typer.echo("The index serves." if promoted else "The index is refused; the one before it still serves.")
+    return promoted, evaluation
 
 
 def print_gates(gates: tuple[Gate, ...]) -> None:
@@ -230,7 +216,7 @@ def print_gates(gates: tuple[Gate, ...]) -> None:
 
 
 def shown(body: dict[str, Any]) -> str:
-    """A response for a terminal."""
+    """Format a response for the terminal."""
     cited = [
         f"  [{n}] {one['path']}:{one['line']}  {one['heading']}" for n, one in enumerate(body["citations"], 1)
     ]
@@ -257,7 +243,7 @@ def _ask_once(of: AssistantContract, question: str) -> dict[str, Any]:
 
 
 def examples(problem: Contract, results: Results) -> tuple[str, ...]:
-    """Ten questions about a run: the versions and days that they name are its own."""
+    """Return ten questions about a run, with its own versions and days."""
     found = results.monitoring
     version = found.retrainings[0].version if found and found.retrainings else "1"
     alarmed = [one.start for one in found.periods if any(row.drifted for row in one.drift)] if found else []
@@ -277,32 +263,23 @@ def examples(problem: Contract, results: Results) -> tuple[str, ...]:
 
 
 def _ask_over_http(settings: AskSettings, questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Start the service, ask it, and stop it."""
+    """Start the service, ask the questions, and stop it."""
     import httpx
+    from fivestage.deployment.service_client import headers, url, wait_until_ready
 
-    address = f"http://{settings.host}:{settings.port}"
     process = subprocess.Popen([sys.executable, "-m", "assistant", "serve"], cwd=ROOT, env=os.environ)
     try:
-        with httpx.Client(base_url=address, timeout=30) as client:
-            _wait_until_ready(client, process)
+        wait_until_ready(
+            settings,
+            READY_SECONDS,
+            log=lambda: "(`make serve-assistant` shows it)",
+            ended=lambda: "" if process.poll() is None else "it has ended",
+        )
+        with httpx.Client(base_url=url(settings), headers=headers(settings), timeout=30) as client:
             return [_asked(client, question) for question in questions]
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def _wait_until_ready(client: Any, process: "subprocess.Popen[bytes]") -> None:
-    import httpx
-
-    until = time.monotonic() + READY_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if client.get("/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise UserError("The assistant's service does not become ready: `make serve-assistant` shows why.")
 
 
 def _asked(client: Any, question: str) -> dict[str, Any]:
@@ -327,12 +304,12 @@ INTERVAL = "{value:.3f} ({low:.3f} to {high:.3f})"
 def write_ask_page(
     evaluation: dict[str, Any], asked: Sequence[dict[str, Any]], seconds: dict[str, float], path: Path
 ) -> Path:
-    """Write the page.
+    """Write the demo's page.
 
     Args:
-        evaluation: of the index, as `index_pipeline.judge` makes it.
+        evaluation: the evaluation of the index, from `index_pipeline.judge`.
         asked: questions with the service's responses.
-        seconds: by part of the demo.
+        seconds: duration of each part of the demo.
         path: the file.
 
     Returns:
@@ -379,8 +356,7 @@ def write_ask_page(
         _table(("part", "seconds"), [(name, f"{value:.1f}") for name, value in seconds.items()]),
         "</body></html>",
     ]
-    text = "\n".join(parts)
-    return write_text(path, text)
+    return write_text(path, "\n".join(parts))
 
 
 def _question(one: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How good retrieval and answers are on the question set, with intervals over resampled pages."""
+"""Evaluate retrieval and answers on the question set, with intervals over resampled pages."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from fivestage_assistant.search_index import SearchIndex
 
 DEPTH = 10
 RECALL_AT = 5
-SEARCHED = 40  # passages, so that ten pages are among them
+SEARCHED = 40  # passages to retrieve, enough for ten pages
 RESAMPLES = 2000
-EQUAL = 0.4  # standard errors, to which the tuning questions cannot tell thresholds apart
+EQUAL = 0.4  # standard errors within which the tuning questions cannot distinguish thresholds
 FOLDS = 10  # of the tuning questions, for the threshold of the rule
-REPEATS = 5  # of the folds, shuffled anew: a single shuffle moves the threshold by as much as it matters
+REPEATS = 5  # of the split into folds: a single split would make the threshold depend on chance
 METRICS = ("mrr@10", "ndcg@10", "recall@5")
 
 Values = NDArray[np.float64]
@@ -29,13 +29,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its interval of 95%.
-
-    Args:
-        value: the mean.
-        low: the lower end.
-        high: the upper end.
-    """
+    """A mean with its 95% interval."""
 
     value: float
     low: float
@@ -44,36 +38,25 @@ class Interval:
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """The metrics of each question.
+    """The metrics of each question."""
 
-    Args:
-        pages: each question's own page.
-        values: by the metric's name, a value a question.
-    """
-
-    pages: tuple[str, ...]
-    values: dict[str, Values]
+    pages: tuple[str, ...]  # each question's own page
+    values: dict[str, Values]  # one value per question, by metric
 
     def interval(self, metric: str) -> Interval:
-        """The mean over questions; its interval by resampling pages."""
+        """Return the mean over questions; its interval is from resampling pages."""
         return bootstrap(self.values[metric], self.pages)
 
     def against(self, other: "RetrievalScores", metric: str) -> Interval:
-        """The mean of the paired difference to another retriever's, likewise."""
+        """Return the mean paired difference to another retriever, with its interval."""
         return bootstrap(self.values[metric] - other.values[metric], self.pages)
 
 
 def evaluate_retrieval(retriever: Retriever, questions: Sequence[Question]) -> RetrievalScores:
-    """Search for each question, and see where its pages stand among the pages found.
+    """Compute retrieval metrics for the answerable questions.
 
-    A page stands where its first passage does. Gains are binary, so that nDCG's ideal has all pages first.
-
-    Args:
-        retriever: to be judged.
-        questions: those that can be answered; others are left out.
-
-    Returns:
-        The scores by question.
+    A page has the rank of its first passage. Gains are binary, so the ideal order of nDCG has all answering
+    pages first.
     """
     asked = [one for one in questions if one.answerable]
     values: dict[str, list[float]] = {name: [] for name in METRICS}
@@ -92,7 +75,7 @@ def evaluate_retrieval(retriever: Retriever, questions: Sequence[Question]) -> R
 
 
 def chance_mrr(passages: Sequence[Passage], questions: Sequence[Question], orders: int = 200) -> float:
-    """MRR@10 of passages in any order: what knowing nothing gives, much where pages are few or long."""
+    """Return the MRR@10 of passages in random order; it is high if there are few pages, or long ones."""
     chance, paths = np.random.default_rng(0), np.array([one.path for one in passages])
     asked = [one.pages() for one in questions if one.answerable]
     found = []
@@ -104,16 +87,7 @@ def chance_mrr(passages: Sequence[Passage], questions: Sequence[Question], order
 
 
 def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLES) -> Interval:
-    """The mean, with percentiles over resampled clusters: questions about one page are dependent.
-
-    Args:
-        values: a number a question.
-        clusters: the page of each.
-        resamples: how many.
-
-    Returns:
-        The mean and its interval of 95%; NaN for no values.
-    """
+    """Return the mean and percentiles over resampled clusters, as questions about one page are dependent."""
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
     names, places = np.unique(np.array(clusters), return_inverse=True)
@@ -126,44 +100,34 @@ def bootstrap(values: Values, clusters: Sequence[str], resamples: int = RESAMPLE
 
 @dataclass(frozen=True)
 class AnswerRates:
-    """How answers to questions with a known page turn out.
+    """Rates of the answers to the questions of the set."""
 
-    Args:
-        answered: share of the answerable that is answered.
-        declined: share of the unanswerable that is declined.
-        right_page: share of the answers with a citation on a page that answers.
-        right_value: share of the answers about a number that state it.
-        cited: share of answers with a citation; all of them are among what was retrieved.
-        supported: share of a chat model's answers that passed the checks; NaN without one.
-        by_question: outcome of each, for the page.
-    """
-
-    answered: float
-    declined: float
-    right_page: float
-    right_value: float
-    cited: float
-    supported: float = float("nan")
+    answered: float  # share of answerable questions that are answered
+    declined: float  # share of unanswerable questions that are declined
+    right_page: float  # share of answers with a citation of an answering page
+    right_value: float  # share of answers about a number that state it
+    cited: float  # share of answers whose citations are all among the retrieved passages
+    supported: float = float("nan")  # share of a chat model's answers that passed the checks; NaN without one
+    # the kind of answer to each question, for the page
     by_question: dict[str, str] = field(default_factory=dict)
 
 
 def fit_abstention(
     index: SearchIndex, retriever: Retriever, questions: Sequence[Question], contract: AssistantContract
 ) -> Abstention:
-    """Learn from tuning questions when the corpus does not answer.
+    """Fit the rule for "I do not know" to the tuning questions.
 
-    The threshold is the one that keeps farthest from both of the contract's bars, of answering and of
-    declining, in standard errors; of those that this cannot tell apart, the highest, as a wrong answer
-    costs more than none.
+    The threshold has the largest margin, in standard errors, to both limits of the contract, for answering
+    and for declining. Of equally good thresholds it is the highest, as a wrong answer costs more than none.
 
     Args:
         index: the corpus.
-        retriever: of it.
-        questions: of the tuning part.
-        contract: of the assistant.
+        retriever: the retriever over it.
+        questions: the tuning questions.
+        contract: the assistant's contract.
 
     Returns:
-        The rule; without unanswerable questions to learn from, one that always answers.
+        The rule; one that always answers if there are too few questions to fit.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import RepeatedStratifiedKFold
@@ -171,12 +135,12 @@ def fit_abstention(
     signals, most = Signals(index), contract.answers.passages
     seen = np.array([signals.of(one.text, retriever.search(one.text, most)) for one in questions])
     answerable = np.array([one.answerable for one in questions])
-    if min(answerable.sum(), (~answerable).sum()) < 2:  # noqa: PLR2004 (of each kind, one to leave out)
+    if min(answerable.sum(), (~answerable).sum()) < 2:  # noqa: PLR2004 (cross-validation leaves one out)
         return ALWAYS
-    share = contract.purpose.answerable_share  # what is asked, and not the set, says how likely an answer is
+    share = contract.purpose.answerable_share  # weight the set as questions are asked in practice
     weights = np.where(answerable, share / answerable.mean(), (1 - share) / (1 - answerable.mean()))
     regression = LogisticRegression(C=10.0)
-    confidences = np.empty((REPEATS, len(seen)))  # by regressions that have not seen the question
+    confidences = np.empty((REPEATS, len(seen)))  # out of fold
     folds = min(FOLDS, int(answerable.sum()), int((~answerable).sum()))
     splits = RepeatedStratifiedKFold(n_splits=folds, n_repeats=REPEATS, random_state=0)
     for number, (fitted_on, left_out) in enumerate(splits.split(seen, answerable)):
@@ -189,11 +153,11 @@ def fit_abstention(
 
 
 def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: AssistantContract) -> float:
-    """The confidence that keeps farthest, in standard errors, from both bars; of equals, the most careful.
+    """Return the confidence with the largest margin to both limits; of equally good ones, the highest.
 
-    A row of confidences a repeat, a column a question.
+    Confidences are repeats x questions.
     """
-    ordered, bars = np.unique(confidences), contract.gates
+    ordered, gates = np.unique(confidences), contract.gates
     thresholds = (ordered[1:] + ordered[:-1]) / 2
     if not len(thresholds):
         return 0.0
@@ -202,15 +166,15 @@ def _threshold(confidences: Values, answerable: NDArray[np.bool_], contract: Ass
         answered = float((confidences[:, answerable] >= threshold).mean())
         declined = float((confidences[:, ~answerable] < threshold).mean())
         margin = min(
-            (answered - bars.min_answered) / _standard_error(bars.min_answered, int(answerable.sum())),
-            (declined - bars.min_declined) / _standard_error(bars.min_declined, int((~answerable).sum())),
+            (answered - gates.min_answered) / _standard_error(gates.min_answered, int(answerable.sum())),
+            (declined - gates.min_declined) / _standard_error(gates.min_declined, int((~answerable).sum())),
         )
         margins.append(margin)
     return float(thresholds[np.array(margins) >= max(margins) - EQUAL].max())
 
 
-def _standard_error(share: float, of: int) -> float:
-    return max(math.sqrt(share * (1 - share) / of), 1e-9)
+def _standard_error(share: float, count: int) -> float:
+    return max(math.sqrt(share * (1 - share) / count), 1e-9)
 
 
 def evaluate_answers(
@@ -220,17 +184,17 @@ def evaluate_answers(
     prompt: str = "",
     chat: ChatModel | None = None,
 ) -> AnswerRates:
-    """Answer each question, and hold the answers against the set.
+    """Answer the gate questions, and compare the answers with the set.
 
     Args:
-        answerer: to be judged.
-        questions: of the gate part.
-        results: of the run that records were written from, as JSON has them; for numbers.
-        prompt: template, for a chat model.
+        answerer: the answerer to evaluate.
+        questions: the gate questions.
+        results: the results that records were written from, as JSON values.
+        prompt: the prompt's template, for a chat model.
         chat: the chat model; None for extractive answers.
 
     Returns:
-        The rates; NaN where nothing was asked.
+        The rates; NaN where no question applies.
     """
     counted: dict[str, list[bool]] = {
         name: [] for name in ("answered", "declined", "right_page", "right_value", "cited", "supported")

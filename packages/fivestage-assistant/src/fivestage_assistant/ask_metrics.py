@@ -1,4 +1,4 @@
-"""What the assistant counts for Prometheus, and the alert rules over it (`make alerts-assistant`)."""
+"""Prometheus metrics of the assistant, and the alert rules on them (`make alerts-assistant`)."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from fivestage_assistant.answering import Answer
 from fivestage_assistant.assistant_contract import AssistantContract
 
 RULES = ROOT / "assistant" / "rules.yaml"
-LEAST_ASKED = 20  # questions in a window before a share of them is judged
-SLOW_SHARE = 0.01  # of the answers may take longer than the contract's p99
-FAILED_SHARE = 0.01  # of the requests may end with a server error
+MIN_QUESTIONS = 20  # in a window for an alert on a share of them
+SLOW_SHARE = 0.01  # share of answers that may take longer than the contract's p99
+FAILED_SHARE = 0.01  # share of requests that may end with a server error
 
 
 class AskMetrics(ServiceMetrics):
-    """What the scoring service counts about requests, and what is special about answers."""
+    """The request metrics of the scoring service, and metrics of answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class AskMetrics(ServiceMetrics):
         self.answers = Counter("ask_answers", "Answers, by kind.", ["kind"], registry=own)
         self.empty = Counter("ask_empty_retrievals", "Questions for which nothing was found.", registry=own)
         self.fallbacks = Counter(
-            "ask_fallbacks", "Answers of a chat model that were not shown.", registry=own
+            "ask_fallbacks", "Answers of a chat model that failed the checks.", registry=own
         )
         self.thumbs = Counter(
-            "ask_feedback", "Thumbs, by whether the answer helped.", ["helpful"], registry=own
+            "ask_feedback", "Feedback, by whether the answer helped.", ["helpful"], registry=own
         )
         self.tokens = Counter("ask_chat_tokens", "Tokens of the chat model.", ["direction"], registry=own)
         self.cost = Counter(
@@ -50,7 +50,7 @@ class AskMetrics(ServiceMetrics):
             self.thumbs.labels(helpful)
 
     def asked(self, answer: Answer, cost: float) -> None:
-        """Count an answer that was made."""
+        """Count a new answer."""
         if not answer.retrieved:
             self.empty.inc()
         said = answer.generated
@@ -61,20 +61,13 @@ class AskMetrics(ServiceMetrics):
         if answer.fell_back and answer.kind == "extractive":
             self.fallbacks.inc()
 
-    def takes_up(self, index: str, prompt: int) -> None:
-        """Say which release serves from now on."""
+    def set_release(self, index: str, prompt: int) -> None:
+        """Publish which release serves."""
         self._release.show(index, str(prompt))
 
 
 def alert_rules(contract: AssistantContract) -> dict[str, Any]:
-    """The content of a Prometheus rule file, with the limits of the contract.
-
-    Args:
-        contract: of the assistant.
-
-    Returns:
-        One group of alerts.
-    """
+    """Return the content of a Prometheus rule file: one group of alerts, with limits from the contract."""
     limits, bad = contract.monitoring, contract.gates
     slow = bound_of(contract.answers.p99_ms)
     answers = "sum(increase(ask_answers_total[6h]))"
@@ -114,7 +107,7 @@ def alert_rules(contract: AssistantContract) -> dict[str, Any]:
 
 
 def rules_text(contract: AssistantContract) -> str:
-    """The rule file as YAML."""
+    """Return the rule file as YAML."""
     head = "# Generated from assistant/assistant.yaml by `make alerts-assistant`.\n"
     return head + yaml.safe_dump(alert_rules(contract), sort_keys=False, width=110, allow_unicode=True)
 
@@ -125,10 +118,10 @@ def write_rules(contract: AssistantContract, path: Path = RULES) -> Path:
 
 
 def _share(
-    name: str, counted: str, of: str, limit: float, what: str, least: int = LEAST_ASKED
+    name: str, counted: str, total: str, limit: float, what: str, least: int = MIN_QUESTIONS
 ) -> dict[str, Any]:
-    """An alert when more than a share of the last six hours' questions is bad."""
-    when = f"sum(increase({counted}[6h])) / {of} > {limit:g} and {of} >= {least}"
+    """Return an alert for when a share of the last six hours' questions exceeds a limit."""
+    when = f"sum(increase({counted}[6h])) / {total} > {limit:g} and {total} >= {least}"
     summary = f"{{{{ $value | humanizePercentage }}}} of the last 6h's {what}; the limit is {limit:.0%}."
     return _alert(name, when, "ticket", summary)
 

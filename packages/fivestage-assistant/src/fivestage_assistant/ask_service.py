@@ -1,4 +1,4 @@
-"""The service apart from HTTP: one release, one log, a cache; answers in threads."""
+"""The assistant's service without HTTP: one release, an answer log and a cache; it answers in threads."""
 
 import asyncio
 import json
@@ -35,26 +35,26 @@ from fivestage_assistant.tracing import Timed, TraceWriter
 PREFIX = "ASK_"
 FOLDER = VAR / "assistant"
 FEEDBACK = "feedback"
-CACHED = 1000  # answers
+MAX_CACHED = 1000  # answers
 WATCH_SECONDS = 1.0
 
 
 class AskSettings(Settings):
-    """What an operator may set, from the environment: `ASK_PORT=9001` and so on."""
+    """Settings from environment variables: `ASK_PORT=9001` and so on."""
 
     port: int = Field(default=8010, ge=1, le=65535)
     folder: Path = FOLDER
-    chat_model: str = ""  # provider:model, as LangChain names it; empty for extractive answers
-    chat_url: str = ""  # of a server that speaks OpenAI's protocol
-    chat_key: str = Field(default="", repr=False)  # where the provider's own variable does not hold it
-    trace: bool = True  # whether each request is traced in MLflow
+    chat_model: str = ""  # provider:model in LangChain's notation; empty for extractive answers
+    chat_url: str = ""  # base URL of a server with OpenAI's API
+    chat_key: str = Field(default="", repr=False)  # API key, unless the provider's own variable holds it
+    trace: bool = True  # whether to trace each request in MLflow
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings named in the environment, the defaults elsewhere.
+        """Read the settings from the environment, with defaults for missing ones.
 
         Raises:
-            UserError: naming the variable, for an illegal or unknown one.
+            UserError: for an invalid or unknown variable, by name.
         """
         given = {
             SERVE + name.removeprefix(PREFIX): value
@@ -69,13 +69,7 @@ class AskSettings(Settings):
 
 @dataclass(frozen=True)
 class Serving:
-    """A release that is loaded.
-
-    Args:
-        release: which.
-        index: its index.
-        answerer: over the index.
-    """
+    """A loaded release."""
 
     release: ServedRelease
     index: SearchIndex
@@ -83,11 +77,11 @@ class Serving:
 
 
 class AskService:
-    """Answers questions with the release that `current.json` names, and follows it when it changes.
+    """Answers questions with the release that `current.json` names, and reloads when it changes.
 
     Args:
-        settings: where it reads and writes.
-        contract: of the assistant.
+        settings: folders, database, keys and limits.
+        contract: the assistant's contract.
         chat: a chat model; None for extractive answers.
     """
 
@@ -96,9 +90,9 @@ class AskService:
     ) -> None:
         self.settings, self.contract = settings, contract
         self.ask_metrics = AskMetrics()
-        self.metrics: ServiceMetrics = self.ask_metrics  # as the parts of the scoring service know it
+        self.metrics: ServiceMetrics = self.ask_metrics  # by the name that `ServiceApp` expects
         self.background = BackgroundTasks(self.metrics)
-        self.draining = False  # set when told to stop
+        self.draining = False  # set on shutdown
         self.reload_error = ""
         self.serving: Serving | None = None
         self._chat = chat
@@ -109,12 +103,12 @@ class AskService:
 
     @property
     def ready(self) -> bool:
-        """Whether questions should be sent here."""
+        """Whether the service accepts questions."""
         return self.serving is not None and not self.draining
 
     @property
     def status_detail(self) -> str:
-        """What an operator should know, whether the service answers or not."""
+        """The state of the service, for operators; empty if all is well."""
         if self.draining:
             return "The service is stopping."
         if self.reload_error:
@@ -122,25 +116,25 @@ class AskService:
         return "" if self.serving else "No index is promoted yet: run `make index-assistant`."
 
     async def start(self) -> None:
-        """Load the release, and begin to watch."""
+        """Load the release, and start to watch for new ones."""
         await self.reload()
         self.background.repeat("reload", WATCH_SECONDS, self.reload)
 
     async def stop(self) -> None:
-        """Stop watching, and close the log."""
+        """Stop watching, and close traces and log."""
         await self.background.stop()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)
         self._store.close()
 
     async def reload(self) -> None:
-        """Take up another release where there is one; what cannot be loaded leaves the one that serves."""
+        """Load the release if it has changed; if that fails, the one that serves stays."""
         try:
             found = current_release(self.settings.folder)
             if found is None or (self.serving is not None and self.serving.release == found):
                 return
             self.serving = await asyncio.to_thread(self._load, found)
-            self.ask_metrics.takes_up(found.index, found.prompt_version)
+            self.ask_metrics.set_release(found.index, found.prompt_version)
             self.reload_error = ""
         except UserError as error:
             self.reload_error = str(error)
@@ -150,15 +144,11 @@ class AskService:
         model, limits = installed_embedding(), self.contract.answers
         retriever = Retrievers(index, model).get(limits.retriever)
         answerer = Answerer(index, retriever, model, limits, found.abstention)
-        answerer.clean_by_name()  # looks at every sentence once, before the first question
+        answerer.clean_by_name()  # check all sentences now, not with the first question
         return Serving(found, index, answerer)
 
     def current(self) -> Serving:
-        """The release that serves.
-
-        Raises:
-            ProblemError: 503 without one.
-        """
+        """Return the release that serves, or raise a `ProblemError` with status 503."""
         if self.serving is None or self.draining:
             raise ProblemError(
                 503, self.status_detail or "The service is starting.", headers={"Retry-After": "1"}
@@ -166,27 +156,20 @@ class AskService:
         return self.serving
 
     def passage(self, name: str) -> Passage:
-        """A passage by its name, for a citation to open.
-
-        Raises:
-            ProblemError: 404 when the index has none.
-        """
+        """Return a passage by name, for a citation to open, or raise a `ProblemError` with status 404."""
         found = self.current().answerer.clean_by_name().get(name)
         if found is None:
-            raise ProblemError(404, "The index that serves has no such passage to show: ask again.")
+            raise ProblemError(404, "The current index has no such passage: ask again.")
         return found
 
     async def ask(self, question: str) -> dict[str, Any]:
-        """Answer a question, once the answer is in the log.
-
-        Args:
-            question: as asked.
+        """Answer a question; the answer is logged before it is returned.
 
         Returns:
-            The response, as JSON has it.
+            The response as JSON values.
 
         Raises:
-            ProblemError: 503 without an index or a log.
+            ProblemError: 503 without an index, or if the answer cannot be logged.
         """
         serving, started = self.current(), time.time()
         key = (" ".join(question.lower().split()), serving.release.number)
@@ -198,9 +181,9 @@ class AskService:
             answer, timed = await asyncio.to_thread(self._answer, serving, question)
             body = self._body(answer, serving)
             self.ask_metrics.asked(answer, body["cost"])
-            if not answer.fell_back.startswith("the chat model failed"):  # that may go better the next time
+            if not answer.fell_back.startswith("the chat model failed"):  # the next try may succeed
                 self._cache[key] = body
-                if len(self._cache) > CACHED:
+                if len(self._cache) > MAX_CACHED:
                     self._cache.popitem(last=False)
         body = {"request_id": request_id, **body, "cached": cached}
         await self._log(request_id, started, question, body)
@@ -236,7 +219,7 @@ class AskService:
         }
 
     async def feedback(self, request_id: str, *, helpful: bool) -> bool:
-        """Keep a thumb: the label of an answer, which comes later. False where there was one already."""
+        """Log whether an answer helped: its delayed label. Returns False if it already has one."""
         event = EventRecord(
             FEEDBACK, request_id, time.time(), json.dumps({"request_id": request_id, "helpful": helpful})
         )
@@ -245,7 +228,7 @@ class AskService:
                 numbers = await asyncio.to_thread(self._store.write_events, [event])
         except Exception as error:  # whatever the database says
             raise ProblemError(
-                503, "The feedback could not be kept.", headers={"Retry-After": "1"}
+                503, "The feedback could not be logged: try again.", headers={"Retry-After": "1"}
             ) from error
         new = numbers[0] is not None
         if new:
@@ -254,20 +237,26 @@ class AskService:
 
     async def _log(self, request_id: str, started: float, question: str, body: Mapping[str, Any]) -> None:
         version = f"{body['index_version']}/{body['prompt_version']}/{body['model'] or 'extractive'}"
-        spent = round((time.time() - started) * 1e6)
+        microseconds = round((time.time() - started) * 1e6)
         record = PredictionRecord(
-            request_id, started, version, 0, spent, json.dumps({"question": question}), json.dumps(body)
+            request_id,
+            started,
+            version,
+            0,
+            microseconds,
+            json.dumps({"question": question}),
+            json.dumps(body),
         )
         try:
             async with self._writing:
                 await asyncio.to_thread(self._store.write_answers, [record])
         except Exception as error:  # whatever the database says
             raise ProblemError(
-                503, "The answer could not be logged.", headers={"Retry-After": "1"}
+                503, "The answer could not be logged: try again.", headers={"Retry-After": "1"}
             ) from error
 
     def describe(self) -> dict[str, Any]:
-        """Which release serves, and what it was made from."""
+        """Describe the release that serves, and its index."""
         serving = self.current()
         return {
             "release": asdict(serving.release),
@@ -282,7 +271,7 @@ class AskService:
 
 
 def chat_of(settings: AskSettings, contract: AssistantContract) -> ChatModel | None:
-    """The chat model that the settings name; None for none."""
+    """Open the chat model that the settings name; None if they name none."""
     if not settings.chat_model:
         return None
     from fivestage_assistant.chat_model import open_chat_model

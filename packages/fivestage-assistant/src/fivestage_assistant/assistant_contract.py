@@ -1,4 +1,4 @@
-"""What the assistant is for and what it promises: the typed model of assistant.yaml."""
+"""The typed model of assistant.yaml: what the assistant is for and what it promises."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,146 +13,81 @@ from fivestage_assistant.retrieval import RetrieverName
 
 
 class Purpose(StrictModel):
-    """Who asks, and what an answer is worth to them.
-
-    Args:
-        who: asks.
-        wrong_answer_cost: of an answer that is wrong, where "I do not know" costs 1: among the rules of
-            abstention that keep the gates' bars, the cheapest is taken.
-        answerable_share: of what is asked, so far as one can tell.
-        languages: that questions and documents are in.
-        refuses: what it does not do, as the page says it.
-    """
+    """Who asks, and what their questions are like."""
 
     who: Text
-    wrong_answer_cost: Annotated[float, Field(gt=1)]
+
+    # estimated share of questions that the corpus can answer
     answerable_share: Annotated[float, Field(gt=0, lt=1)] = 0.75
-    languages: tuple[Text, ...]
-    refuses: tuple[Text, ...]
+    languages: tuple[Text, ...]  # of questions and documents
+    refuses: tuple[Text, ...]  # what it does not do, for the page
 
 
 class Corpus(StrictModel):
-    """What it may answer from.
+    """What it may answer from."""
 
-    Args:
-        pages: patterns of files in the repository.
-        records: whether the records of the last run belong to it.
-    """
-
-    pages: tuple[Text, ...]
-    records: bool = True
+    pages: tuple[Text, ...]  # glob patterns of files in the repository
+    records: bool = True  # whether the records of the last run are included
 
 
 class Answers(StrictModel):
-    """How answers are made, and what they may take.
-
-    Args:
-        retriever: that finds passages.
-        passages: that an answer may be taken from.
-        sentences: of an extractive answer at most.
-        p99_ms: latency promised without a chat model.
-        timeout_seconds: for a chat model to answer.
-        retries: of a chat model that fails.
-        max_cost: of one answer, in the currency of the prices below.
-        input_price: of a million tokens of the prompt.
-        output_price: of a million tokens of the answer.
-        max_output_tokens: of one answer.
-    """
+    """How answers are made, and their limits."""
 
     retriever: RetrieverName = "hybrid"
-    passages: Count = 8
-    sentences: Count = 3
-    p99_ms: Positive = 500
-    timeout_seconds: Positive = 20
-    retries: int = Field(default=1, ge=0)
-    max_cost: Positive = 0.01
-    input_price: float = Field(default=0.0, ge=0)
-    output_price: float = Field(default=0.0, ge=0)
-    max_output_tokens: Count = 300
+    passages: Count = 8  # that an answer may be taken from
+    sentences: Count = 3  # maximum in an extractive answer
+    p99_ms: Positive = 500  # promised latency without a chat model
+    timeout_seconds: Positive = 20  # of a chat model
+    retries: int = Field(default=1, ge=0)  # of a failing chat model
+    max_cost: Positive = 0.01  # per answer, in the currency of the prices below
+    input_price: float = Field(default=0.0, ge=0)  # per million tokens of the prompt
+    output_price: float = Field(default=0.0, ge=0)  # per million tokens of the answer
+    max_output_tokens: Count = 300  # per answer
 
 
 class Gates(StrictModel):
-    """What index and prompt must reach on the gate questions before they serve.
+    """What an index and a prompt must reach on the gate questions before they serve."""
 
-    Args:
-        min_mrr: MRR@10 of pages.
-        max_mrr_loss: how far the lower end of the paired interval against the champion may lie below zero.
-        max_shuffled_mrr: of the control, whose passages carry other names, above what chance gives.
-        min_support_own: share of quotable sentences that pass the support check against their own page.
-        max_support_random: against a random other page.
-        min_altered_caught: share of altered numbers that the check catches.
-        min_answered: share of the answerable that is answered.
-        min_declined: share of the unanswerable that is declined.
-        min_prompt_supported: share of a chat model's answers that pass the checks with a new prompt.
-    """
-
-    min_mrr: Share = 0.38
+    min_mrr: Share = 0.38  # MRR@10 of pages
+    # how far the lower end of the paired interval against the champion may be below zero
     max_mrr_loss: Share = 0.05
-    max_shuffled_mrr: Share = 0.2
+    max_shuffled_mrr: Share = 0.2  # MRR@10 of the control with shuffled passages, above that of chance
+    # share of quotable sentences that pass the support check against their own page
     min_support_own: Share = 0.95
-    max_support_random: Share = 0.1
-    min_altered_caught: Share = 0.8
-    min_answered: Share = 0.9
-    min_declined: Share = 0.6
+    max_support_random: Share = 0.1  # the same share against a random other page
+    min_altered_caught: Share = 0.8  # share of altered numbers that the check rejects
+    min_answered: Share = 0.9  # share of answerable questions that are answered
+    min_declined: Share = 0.6  # share of unanswerable questions that are declined
+    # share of a chat model's answers that pass the checks with a new prompt
     min_prompt_supported: Share = 0.8
 
 
 class Monitoring(StrictModel):
-    """When an alert fires.
+    """When an alert fires."""
 
-    Args:
-        false_alarm: chance that drift alarms on a window of questions that are like the others.
-        window: questions that are compared at a time.
-        max_abstention: share of questions that may be declined.
-        max_empty: share of questions for which nothing may be found.
-        max_thumbs_down: share of the feedback that may be bad.
-        min_feedback: thumbs before that share is judged.
-    """
-
-    false_alarm: Share = 0.01
-    window: Count = 40
-    max_abstention: Share = 0.4
-    max_empty: Share = 0.1
-    max_thumbs_down: Share = 0.3
-    min_feedback: Count = 10
+    false_alarm: Share = 0.01  # probability of a drift alert on a window without drift
+    window: Count = 40  # questions per window
+    max_abstention: Share = 0.4  # share of questions that may be declined
+    max_empty: Share = 0.1  # share of questions for which nothing may be found
+    max_thumbs_down: Share = 0.3  # share of negative feedback
+    min_feedback: Count = 10  # least number of responses for that share to count
 
 
 class AssistantContract(StrictModel):
-    """The contract of the assistant.
+    """The contract of the assistant."""
 
-    Args:
-        name: under which prompts and indexes are registered.
-        purpose: who asks, and what for.
-        corpus: what it answers from.
-        chunking: how documents are cut.
-        answers: how answers are made.
-        gates: of promotion.
-        monitoring: of alerts.
-        questions: the folder of the committed questions.
-    """
-
-    name: Name
+    name: Name  # of prompts and indexes in MLflow
     purpose: Purpose
     corpus: Corpus
     chunking: Chunking = Chunking()
     answers: Answers = Answers()
     gates: Gates = Gates()
     monitoring: Monitoring = Monitoring()
-    questions: Text = "assistant/questions"
+    questions: Text = "assistant/questions"  # folder of the committed questions
 
 
 def read_assistant_contract(path: Path) -> AssistantContract:
-    """Read assistant.yaml.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The contract.
-
-    Raises:
-        UserError: naming the field that is wrong.
-    """
+    """Read assistant.yaml; raise a UserError that names the wrong field."""
     try:
         return AssistantContract.model_validate(_tuples(read_yaml(path)))
     except ValidationError as error:
@@ -161,7 +96,7 @@ def read_assistant_contract(path: Path) -> AssistantContract:
 
 
 def _tuples(content: Any) -> Any:
-    """YAML's lists as the tuples of a frozen model."""
+    """Convert YAML's lists to the tuples of a frozen model."""
     if isinstance(content, dict):
         return {name: _tuples(value) for name, value in content.items()}
     return tuple(map(_tuples, content)) if isinstance(content, list) else content

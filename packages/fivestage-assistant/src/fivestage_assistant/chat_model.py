@@ -1,6 +1,6 @@
-"""LangChain at the seam: the retriever as its `BaseRetriever`, the chain as a `Runnable`, any chat model.
+"""Adapter to LangChain: the retriever as a `BaseRetriever`, the chain as a `Runnable`, any chat model.
 
-The only file that knows LangChain. Without it, or without a model, answers are extractive.
+Only this module imports LangChain. Without it, or without a chat model, answers are extractive.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from fivestage_assistant.retrieval import Retrieved
 
 
 class IndexRetriever(BaseRetriever):
-    """The passages that the answerer may use, as LangChain's documents."""
+    """The passages that the answerer may use, as LangChain documents."""
 
     answerer: Any
 
@@ -32,41 +32,39 @@ class IndexRetriever(BaseRetriever):
 
 
 class LangChainModel:
-    """A chat model of LangChain as the core calls it.
-
-    Args:
-        name: as "provider:model".
-        model: of LangChain.
-    """
+    """A LangChain chat model with the interface of `answering.ChatModel`; its name is "provider:model"."""
 
     def __init__(self, name: str, model: BaseChatModel) -> None:
         self.name, self.model = name, model
 
     def complete(self, prompt: str) -> Generated:
-        """Complete a prompt; errors are the provider's client's."""
-        said = self.model.invoke(prompt)
-        usage: Any = getattr(said, "usage_metadata", None) or {}
+        """Complete a prompt; errors of the provider's client propagate."""
+        message = self.model.invoke(prompt)
+        usage: Any = getattr(message, "usage_metadata", None) or {}
         return Generated(
-            str(said.text), int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0)), self.name
+            str(message.text),
+            int(usage.get("input_tokens", 0)),
+            int(usage.get("output_tokens", 0)),
+            self.name,
         )
 
 
 def open_chat_model(name: str, limits: Answers, url: str = "", key: str = "") -> LangChainModel:
-    """A chat model by its name.
+    """Open a chat model by name.
 
     Args:
         name: "provider:model", such as "openai:gpt-4o-mini", "anthropic:...", "ollama:...".
-        limits: its timeout, retries and length of answers.
-        url: of a server that speaks OpenAI's protocol; empty for the provider's own.
-        key: of the provider; empty where the environment has it under the provider's own name.
+        limits: timeout, retries and maximal length of answers.
+        url: base URL of a server with OpenAI's API; empty for the provider's own.
+        key: API key; empty if the provider's own environment variable holds it.
 
     Returns:
         The model.
 
     Raises:
-        UserError: when the provider is unknown, or its package is not installed.
+        UserError: if the provider is unknown, or its package is not installed.
     """
-    more: dict[str, Any] = {name: value for name, value in (("base_url", url), ("api_key", key)) if value}
+    options: dict[str, Any] = {name: value for name, value in (("base_url", url), ("api_key", key)) if value}
     try:
         model = init_chat_model(
             name,
@@ -74,32 +72,32 @@ def open_chat_model(name: str, limits: Answers, url: str = "", key: str = "") ->
             timeout=limits.timeout_seconds,
             max_retries=limits.retries,
             max_tokens=limits.max_output_tokens,
-            **more,
+            **options,
         )
     except (ImportError, ValueError) as error:
         raise UserError(f"The chat model {name!r} cannot be opened: {error}") from error
     if not isinstance(model, BaseChatModel):
-        raise UserError(f"The chat model {name!r} is none: name it as provider:model.")
+        raise UserError(f"{name!r} is not a chat model: name one as provider:model.")
     return LangChainModel(name, model)
 
 
 def chain(answerer: Answerer, template: str, chat: LangChainModel | None) -> Runnable[str, Answer]:
-    """Retrieval, prompt, model and checks as one Runnable: `chain(...).invoke("a question")`.
+    """Return retrieval, prompt, model and checks as one Runnable: `chain(...).invoke("a question")`.
 
     Args:
-        answerer: that retrieves and checks.
-        template: of the prompt.
-        chat: the model; None for extractive answers.
+        answerer: retrieves passages and checks answers.
+        template: the prompt's template.
+        chat: the chat model; None for extractive answers.
 
     Returns:
-        From a question to an `Answer`.
+        A Runnable from a question to an `Answer`.
     """
     retriever = IndexRetriever(answerer=answerer)
 
-    def answered(given: dict[str, Any]) -> Answer:
+    def answer(given: dict[str, Any]) -> Answer:
         return answerer.answer(given["question"], template, chat, _retrieved(answerer, given["documents"]))
 
-    return {"documents": retriever, "question": RunnablePassthrough()} | RunnableLambda(answered)
+    return {"documents": retriever, "question": RunnablePassthrough()} | RunnableLambda(answer)
 
 
 def _document(found: Retrieved) -> Document:
@@ -116,7 +114,7 @@ def _document(found: Retrieved) -> Document:
 
 
 def _retrieved(answerer: Answerer, documents: Sequence[Document]) -> list[Retrieved]:
-    """What the retriever has found, with what the guard left of it."""
+    """Convert LangChain documents back to passages, as the guard has left them."""
     by_name = answerer.clean_by_name()
     return [
         Retrieved(by_name[str(one.id)], *(one.metadata[name] for name in ("score", "cosine", "stems")))

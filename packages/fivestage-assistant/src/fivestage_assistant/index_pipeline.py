@@ -1,4 +1,4 @@
-"""From documents to an index that serves, as a ZenML pipeline: ingest, build, evaluate, promote."""
+"""ZenML pipeline from documents to an index that serves: ingest, build, evaluate, promote."""
 
 import json
 import math
@@ -55,16 +55,14 @@ from fivestage_assistant.search_index import SearchIndex, build_index, load_inde
 from fivestage_assistant.support import measure_support
 from fivestage_assistant.text import versions
 
-OWN_ANSWERS = (
-    "Follow-up questions"  # the section that questions of the set come from: not in what judges them
-)
+OWN_ANSWERS = "Follow-up questions"  # source of the set's questions, so the evaluation leaves it out
 CHAMPION, PREVIOUS = "champion", "previous"
 DOCUMENTS, EVALUATION = "corpus.json", "evaluation.json"
 
 
 @pipeline(execution_mode=ExecutionMode.FAIL_FAST, enable_cache=False)
 def index_pipeline(contract: dict[str, Any], why: str) -> None:
-    """Bring the corpus into an index, judge it, and let it serve if it passes its gates."""
+    """Index the corpus, evaluate the index, and let it serve if it passes its gates."""
     corpus = ingest_corpus(contract)
     index = build_search_index(contract, corpus)
     evaluation = evaluate_index(contract, index)
@@ -73,7 +71,7 @@ def index_pipeline(contract: dict[str, Any], why: str) -> None:
 
 @step
 def ingest_corpus(contract: dict[str, Any]) -> Annotated[str, "corpus"]:
-    """Read pages and records, and keep them; the digest names them."""
+    """Read and save the corpus, and return its digest."""
     documents = documents_now(contract_of(contract))
     digest = corpus_digest(documents)
     content = json.dumps([asdict(one) for one in documents])
@@ -83,10 +81,10 @@ def ingest_corpus(contract: dict[str, Any]) -> Annotated[str, "corpus"]:
 
 @step
 def build_search_index(contract: dict[str, Any], corpus: str) -> Annotated[str, "index"]:
-    """Cut and embed the documents; vectors of texts that have not changed come from the index that serves."""
+    """Build the index; vectors of unchanged texts are copied from the index that serves."""
     documents = [Document(**one) for one in json.loads((FOLDER / DOCUMENTS).read_bytes())]
     if corpus_digest(documents) != corpus:
-        raise UserError("The corpus has changed while it was indexed: run this again.")
+        raise UserError("The corpus has changed during indexing: run this again.")
     index = build_index(documents, contract_of(contract).chunking, installed_embedding(), served_index())
     save_index(index, FOLDER / INDEXES / index.version)
     return index.version
@@ -94,18 +92,18 @@ def build_search_index(contract: dict[str, Any], corpus: str) -> Annotated[str, 
 
 @step
 def evaluate_index(contract: dict[str, Any], index: str) -> Annotated[str, "evaluation"]:
-    """Judge the index on the gate questions; the rule of abstention is learnt from the tuning questions."""
-    found = judge(contract_of(contract), load_index(FOLDER / INDEXES / index), served_index())
-    path = FOLDER / INDEXES / index / EVALUATION
-    write_text(path, json.dumps(found, indent=1))
-    return str(path)
+    """Evaluate the index on the gate questions; the rule of abstention is fitted to the tuning questions."""
+    loaded = load_index(FOLDER / INDEXES / index)
+    unaccepted = sorted({*loaded.documents} - {*loaded.about.accepted} - {*loaded.about.origins})
+    evaluation = judge(contract_of(contract), loaded, served_index()) | {"unaccepted": unaccepted}
+    return str(write_text(FOLDER / INDEXES / index / EVALUATION, json.dumps(evaluation, indent=1)))
 
 
 @step
 def promote_index(
     contract: dict[str, Any], index: str, evaluation: str, corpus: str, why: str
 ) -> Annotated[bool, "promoted"]:
-    """Register the index in MLflow; let it serve if every gate passed."""
+    """Register the index in MLflow, and let it serve if every gate passed."""
     of, found = contract_of(contract), json.loads(Path(evaluation).read_bytes())
     passed = all(gate["passed"] for gate in found["gates"])
     version = register(of, load_index(FOLDER / INDEXES / index), found)
@@ -124,18 +122,18 @@ def promote_index(
 
 
 def contract_of(content: dict[str, Any]) -> AssistantContract:
-    """The contract as a pipeline was given it."""
+    """Parse the contract that a pipeline received as JSON values."""
     return AssistantContract.model_validate_json(json.dumps(content))
 
 
 def documents_now(contract: AssistantContract) -> list[Document]:
-    """The corpus as it is."""
+    """Read the corpus."""
     problem = load_contract(ROOT / "problem" / "problem.yaml")
     return collect(contract.corpus, ROOT, problem, load(RESULTS), HISTORY)
 
 
 def served_index() -> SearchIndex | None:
-    """The index that serves; None also where another version of the assistant wrote it."""
+    """Return the index that serves; None also if another version of the assistant wrote it."""
     served = readable_release(FOLDER)
     if served is None:
         return None
@@ -146,7 +144,7 @@ def served_index() -> SearchIndex | None:
 
 
 def judging_index(index: SearchIndex, model: MiniLm | None) -> SearchIndex:
-    """The same documents and settings without the section that questions come from: for retrieval."""
+    """Rebuild an index without the sections that questions come from, to evaluate retrieval."""
     chunking: Chunking = index.chunking.model_copy(
         update={"leave_out": (*index.chunking.leave_out, OWN_ANSWERS)}
     )
@@ -154,7 +152,7 @@ def judging_index(index: SearchIndex, model: MiniLm | None) -> SearchIndex:
 
 
 def answering_index(index: SearchIndex, questions: Sequence[Question], model: MiniLm | None) -> SearchIndex:
-    """The same documents without the set's questions, and with their answers."""
+    """Rebuild an index without the set's questions but with their answers, to evaluate answers."""
     documents = []
     for one in without(index, ()):
         text = one.text
@@ -165,15 +163,15 @@ def answering_index(index: SearchIndex, questions: Sequence[Question], model: Mi
 
 
 def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex | None) -> dict[str, Any]:
-    """Everything that gates and pages say about an index.
+    """Evaluate an index.
 
     Args:
-        contract: of the assistant.
-        index: to be judged.
-        champion: the index that serves, judged on the same questions; None for none.
+        contract: the assistant's contract.
+        index: the index to evaluate.
+        champion: the index that serves, evaluated on the same questions; None if there is none.
 
     Returns:
-        Gates, metrics of each retriever, rates of support and answers, and the rule of abstention, for JSON.
+        As JSON values: gates, metrics of each retriever, rates of support and answers, rule of abstention.
     """
     model, limits = installed_embedding(), contract.answers
     judged = judging_index(index, model)
@@ -227,48 +225,48 @@ def judge(contract: AssistantContract, index: SearchIndex, champion: SearchIndex
 
 
 def questions_of(contract: AssistantContract, index: SearchIndex) -> list[Question]:
-    """The question set as far as this corpus goes: not all stages have run, nor all versions been trained.
+    """Return the questions that the corpus can answer: not every stage or version exists in every project.
 
     Raises:
-        UserError: naming a question whose own page is not in the corpus.
+        UserError: if a question's own page is missing from the corpus; it names the question.
     """
     found = []
     for question in read_questions(ROOT / contract.questions):
-        lost = {
+        missing = {
             place
             for place in question.places
             if broken_places([replace(question, places=(place,))], index.passages)
         }
         own = question.places[0] if question.places else ""
-        if own in lost and not own.startswith(RECORDS):
+        if own in missing and not own.startswith(RECORDS):
             raise UserError(f"The question {question.text!r} refers to {own}, which is not in the corpus.")
         known = set(versions(index.documents.get(own.partition("#")[0], "")))
-        if own not in lost and (not own or known.issuperset(versions(question.text))):
-            found.append(replace(question, places=tuple(one for one in question.places if one not in lost)))
+        if own not in missing and (not own or known.issuperset(versions(question.text))):
+            found.append(
+                replace(question, places=tuple(one for one in question.places if one not in missing))
+            )
     return found
 
 
 def results_as_json() -> dict[str, Any]:
-    """The results of the last run, for the numbers of answers."""
+    """Return the results of the last run as JSON values."""
     return {path.stem: json.loads(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))}
 
 
 def register(contract: AssistantContract, index: SearchIndex, found: dict[str, Any]) -> str:
-    """Keep an index as a version in MLflow, with its parameters and metrics.
+    """Register an index in MLflow with its parameters and metrics, unless it is registered already.
 
     Args:
-        contract: of the assistant.
+        contract: the assistant's contract.
         index: the index.
-        found: of its evaluation.
+        found: its evaluation.
 
     Returns:
-        The version; of an index that is registered already, the one that it has.
+        The version of the registered model.
     """
     client, name = MlflowClient(), f"{contract.name}_index"
-    with suppress(MlflowException):  # it is there
-        client.create_registered_model(
-            name, description="Indexes of the assistant: passages, stems and vectors."
-        )
+    with suppress(MlflowException):  # it exists
+        client.create_registered_model(name, description="Indexes of the assistant: passages and vectors.")
     known = [
         one
         for one in client.search_model_versions(f"name='{name}'")
@@ -300,7 +298,7 @@ def register(contract: AssistantContract, index: SearchIndex, found: dict[str, A
 
 
 def set_alias_to_index(client: MlflowClient, name: str, alias: str, index: str) -> None:
-    """Let an alias name the version of an index, if it is registered."""
+    """Point an alias at the version of an index, if it is registered."""
     for one in client.search_model_versions(f"name='{name}'"):
         if one.tags.get("index") == index:
             client.set_registered_model_alias(name, alias, one.version)
@@ -313,8 +311,8 @@ def run_index_pipeline(
     """Run the pipeline.
 
     Args:
-        contract: of the assistant.
-        why: a sentence for the history.
+        contract: the assistant's contract.
+        why: the reason for the history, a sentence.
 
     Returns:
         The gates, whether the index serves, and the evaluation.
@@ -322,7 +320,7 @@ def run_index_pipeline(
     VAR.mkdir(parents=True, exist_ok=True)
     run = index_pipeline(contract.model_dump(mode="json"), why)
     if run is None:
-        raise UserError("The pipeline has been handed to a remote orchestrator: look for its outcome there.")
+        raise UserError("The pipeline was submitted to a remote orchestrator: see its result there.")
     evaluation = json.loads(Path(run.steps["evaluate_index"].output.load()).read_bytes())
     gates = TypeAdapter(tuple[Gate, ...]).validate_python(evaluation["gates"])
     return gates, bool(run.steps["promote_index"].output.load()), evaluation
@@ -331,26 +329,26 @@ def run_index_pipeline(
 def change_prompt(
     contract: AssistantContract, template: str, why: str, settings: AskSettings, most: int = 60
 ) -> tuple[tuple[Gate, ...], int]:
-    """Judge a prompt against the one that serves, and let it serve if it passes.
+    """Evaluate a prompt against the one that serves, and let it serve if it passes.
 
     Args:
-        contract: of the assistant.
-        template: with {context} and {question}.
-        why: a sentence for the registry.
-        settings: that name the chat model.
-        most: gate questions to ask, as each costs two calls.
+        contract: the assistant's contract.
+        template: the prompt's template, with {context} and {question}.
+        why: the commit message for the registry.
+        settings: they name the chat model.
+        most: gate questions to ask; each costs two calls.
 
     Returns:
         The gates, and the version that serves now.
 
     Raises:
-        UserError: without a chat model or an index, for an incomplete template, or when a gate refuses.
+        UserError: without a chat model or an index, if the template is incomplete, or if a gate fails.
     """
     fill(template, "", ())
     chat, served = chat_of(settings, contract), current_release(settings.folder)
     if chat is None:
         raise UserError(
-            "A prompt is judged with a chat model: set ASK_CHAT_MODEL, and ASK_CHAT_URL where it needs one."
+            "A prompt is evaluated with a chat model: set ASK_CHAT_MODEL, and ASK_CHAT_URL if it needs one."
         )
     if served is None:
         raise UserError("No index serves yet: run `make index-assistant`.")

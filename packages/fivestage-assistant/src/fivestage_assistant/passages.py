@@ -1,4 +1,4 @@
-"""Documents, and the passages that they are cut into: sections, and sentences with their lines."""
+"""Documents, and the passages they are split into: sections, and sentences with their line numbers."""
 
 import hashlib
 import re
@@ -13,94 +13,61 @@ from fivestage_assistant.text import plain, sentences, visible
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 YAML_KEY = re.compile(r"^([A-Za-z_][\w-]*):")
 RULE_OF_TABLE = re.compile(r"^\s*\|?[\s:|-]*-[\s:|-]*\|[\s:|-]*$")
-COMMENTED = re.compile(r"^\s*(\S.*?)\s{2,}#\s+(\S.*)$")  # a command and what it does
-SHARED = 5  # pages with the same heading: it is a kind of section then
-QUOTED_LINES = 12  # of code, at most
-FRONT_MATTER = re.compile(r"^\s*(?:[\w -]+:(?:\s.*)?|-\s.*|#.*)?$")  # a line of it, between two of dashes
+COMMENTED = re.compile(r"^\s*(\S.*?)\s{2,}#\s+(\S.*)$")  # a command and the comment that explains it
+SHARED = 5  # pages with the same heading, from which on it names a kind of section, not a subject
+QUOTED_LINES = 12  # longest code block that is quoted
+FRONT_MATTER = re.compile(r"^\s*(?:[\w -]+:(?:\s.*)?|-\s.*|#.*)?$")  # a line between the two lines of dashes
 DASHES = "---"
 LIST_ITEM = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+")
 
 
 class Chunking(StrictModel):
-    """How documents are cut; tracked with each index.
+    """How documents are split; logged with each index."""
 
-    Args:
-        max_words: of one passage; a single long paragraph may have more.
-        heading_in_text: whether title and heading of a passage are searched with it.
-        leave_out: headings of sections that are not indexed.
-    """
-
-    max_words: int = Field(default=200, ge=20)
-    heading_in_text: bool = True
-    leave_out: tuple[str, ...] = ()
+    max_words: int = Field(default=200, ge=20)  # per passage; a single long paragraph may exceed it
+    heading_in_text: bool = True  # whether a passage's title and heading are searched with it
+    leave_out: tuple[str, ...] = ()  # headings of sections that are not indexed
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text of the corpus.
+    """A text of the corpus."""
 
-    Args:
-        path: where it is: in the repository, or for a record of a run `run/NAME.md` in the index.
-        text: Markdown, or YAML where the path says so.
-        origin: the file that a record of a run was written from; empty for a page.
-        accepted: whether it may be quoted; what nobody has accepted is searched, and never shown.
-    """
-
-    path: str
-    text: str
-    origin: str = ""
-    accepted: bool = False
+    path: str  # in the repository; for a record of a run, `run/NAME.md` in the index
+    text: str  # Markdown, or YAML if the path says so
+    origin: str = ""  # the file that a record of a run was written from; empty for a page
+    accepted: bool = False  # whether it may be quoted; others are searched but never shown
 
     @property
     def digest(self) -> str:
-        """SHA-256 of path, text and whether it is accepted."""
+        """SHA-256 of path, acceptance and text."""
         return hashlib.sha256(f"{self.path}\0{self.accepted}\0{self.text}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence as it is read aloud, and where it stands.
-
-    Args:
-        text: without marks of Markdown.
-        line: in the document, from 1.
-        context: the question that it follows, if it answers one.
-        quotable: whether it may be an answer by itself; bare code is not.
-        row: whether it was a row of a table.
-        code: whether it is, or holds, lines of code.
-    """
+    """A sentence as plain text, with its place in the document."""
 
     text: str
-    line: int
-    context: str = ""
-    quotable: bool = True
-    row: bool = False
-    code: bool = False
+    line: int  # from 1
+    context: str = ""  # the question that it answers, if it follows one
+    quotable: bool = True  # whether it may be an answer on its own; bare code may not
+    row: bool = False  # whether it is a row of a table
+    code: bool = False  # whether it contains lines of code
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What is retrieved and cited: a section of a document, or a part of a long one.
+    """The unit of retrieval and citation: a section of a document, or part of a long one."""
 
-    Args:
-        name: path, heading and place, such as "docs/how-to/add-a-gate.md#Add a gate/1".
-        path: of the document.
-        title: of the document.
-        heading: of the section; the document's title before its first heading.
-        sentences: in order.
-        origin: as of the document.
-        subject: what title and heading say, without a heading that many pages share.
-        accepted: as of the document.
-    """
-
-    name: str
-    path: str
-    title: str
-    heading: str
+    name: str  # path, heading and number, such as "docs/how-to/add-a-gate.md#Add a gate/1"
+    path: str  # of the document
+    title: str  # of the document
+    heading: str  # of the section; the document's title before its first heading
     sentences: tuple[Sentence, ...]
-    origin: str = ""
-    subject: str = ""
-    accepted: bool = False
+    origin: str = ""  # of the document
+    subject: str = ""  # title and heading; the title alone if many pages share the heading
+    accepted: bool = False  # of the document
     text: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,25 +75,25 @@ class Passage:
 
     @property
     def lines(self) -> tuple[int, int]:
-        """The first and the last line."""
+        """The first and last line number."""
         return self.sentences[0].line, self.sentences[-1].line
 
     def searched(self, chunking: Chunking) -> str:
-        """The text that a retriever sees."""
+        """Return the text that retrievers search."""
         if not chunking.heading_in_text:
             return self.text
         return f"{self.subject}\n{self.text}"
 
 
 def cut(document: Document, chunking: Chunking) -> list[Passage]:
-    """Cut a document into passages.
+    """Split a document into passages.
 
     Args:
-        document: Markdown, or YAML by its path.
-        chunking: how.
+        document: Markdown, or YAML according to its path.
+        chunking: the settings of the split.
 
     Returns:
-        Passages in order; sections that `leave_out` names are not among them.
+        Passages in document order, without the sections named in `leave_out`.
     """
     lines = visible(document.text).splitlines()
     is_yaml = document.path.endswith((".yaml", ".yml"))
@@ -134,7 +101,7 @@ def cut(document: Document, chunking: Chunking) -> list[Passage]:
     title = f"The contract, {document.path}" if is_yaml else _title(lines, document.path)
     found, seen = [], dict[str, int]()
     for heading, blocks in sections:
-        heading = heading or title  # noqa: PLW2901 (what stands before the first heading)
+        heading = heading or title  # noqa: PLW2901 (text before the first heading)
         if heading in chunking.leave_out:
             continue
         for block in _packed(blocks, chunking.max_words):
@@ -146,7 +113,7 @@ def cut(document: Document, chunking: Chunking) -> list[Passage]:
 
 
 def with_subjects(passages: Sequence[Passage]) -> tuple[Passage, ...]:
-    """Passages with their subjects; a heading of many pages, such as "Measured", names no subject."""
+    """Set the subjects of passages; a heading of many pages, such as "Measured", is not part of one."""
     pages: dict[str, set[str]] = {}
     for one in passages:
         pages.setdefault(one.heading, set()).add(one.path)
@@ -166,39 +133,39 @@ def _title(lines: Sequence[str], path: str) -> str:
 
 
 def _packed(blocks: Sequence[list[Sentence]], most: int) -> Iterator[list[Sentence]]:
-    """Blocks joined as long as they stay within so many words."""
-    held: list[Sentence] = []
+    """Join blocks up to a number of words."""
+    joined: list[Sentence] = []
     size = 0
     for block in blocks:
         length = sum(len(one.text.split()) for one in block)
-        if held and size + length > most:
-            yield held
-            held, size = [], 0
-        held, size = held + block, size + length
-    if held:
-        yield held
+        if joined and size + length > most:
+            yield joined
+            joined, size = [], 0
+        joined, size = joined + block, size + length
+    if joined:
+        yield joined
 
 
 def _yaml_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Sentence]]]]:
-    """A section for each key at the top, with the comment above it."""
-    heading, held, above = "", list[Sentence](), list[Sentence]()
+    """Yield a section for each top-level key, with the comment above it."""
+    heading, section, above = "", list[Sentence](), list[Sentence]()
     for number, line in enumerate(lines, 1):
         found = YAML_KEY.match(line)
         if found:
-            if held:
-                yield heading, [[one] for one in held]
-            heading, held, above = found[1], above, []
+            if section:
+                yield heading, [[one] for one in section]
+            heading, section, above = found[1], above, []
         if line.startswith("#"):
             above.append(Sentence(line.lstrip("# "), number))
         elif line.strip():
-            held = [*held, *above, Sentence(line.strip(), number)]
+            section = [*section, *above, Sentence(line.strip(), number)]
             above = []
-    if held:
-        yield heading, [[one] for one in held]
+    if section:
+        yield heading, [[one] for one in section]
 
 
 def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Sentence]]]]:
-    """Headings, each with its paragraphs, list items, rows and code as lists of sentences."""
+    """Yield headings with their blocks: paragraphs, list items, rows and code as lists of sentences."""
     heading, blocks, number = "", list[list[Sentence]](), 0
     while number < len(lines):
         line = lines[number]
@@ -231,18 +198,18 @@ def _markdown_sections(lines: Sequence[str]) -> Iterator[tuple[str, list[list[Se
 
 
 def _end_of_front_matter(lines: Sequence[str], start: int) -> int:
-    """The line after front matter, which is for programs; after the dashes, if they are a rule."""
+    """Return the number of the line after front matter, or after the dashes if they are a ruler."""
     end = next((n for n in range(start + 1, len(lines)) if lines[n].strip() == DASHES), start)
     return end + 1 if all(FRONT_MATTER.match(line) for line in lines[start + 1 : end]) else start + 1
 
 
 def _add_code(blocks: list[list[Sentence]], lines: Sequence[str], first: int) -> None:
-    """Code joins the sentence that leads to it; without one it is quoted at the top of a section only."""
+    """Add code to the sentence that introduces it; other code is quotable only at the top of a section."""
     code = "\n".join(lines).strip("\n")
     short = len(lines) <= QUOTED_LINES
-    led = blocks[-1][-1] if blocks else None
-    if led is not None and led.text.endswith(":") and short:
-        blocks[-1][-1] = replace(led, text=f"{led.text}\n{code}", code=True)
+    introduction = blocks[-1][-1] if blocks else None
+    if introduction is not None and introduction.text.endswith(":") and short:
+        blocks[-1][-1] = replace(introduction, text=f"{introduction.text}\n{code}", code=True)
         return
     commented = [
         Sentence(f"{found[2]}: {found[1]}", first + n)
@@ -254,7 +221,7 @@ def _add_code(blocks: list[list[Sentence]], lines: Sequence[str], first: int) ->
 
 
 def _add_paragraph(blocks: list[list[Sentence]], added: list[Sentence]) -> None:
-    """A paragraph; one that goes on with what code has begun, in small letters, joins it."""
+    """Add a paragraph; one that continues a code block, in lower case, is joined to it."""
     code = blocks[-1][0] if len(blocks) == 1 and len(blocks[-1]) == 1 else None
     if code is not None and code.code and added[0].text[:1].islower():
         blocks[-1] = [replace(code, text=f"{code.text}\n{added[0].text}"), *added[1:]]
@@ -272,7 +239,7 @@ def _begins_block(line: str) -> bool:
 
 
 def _paragraph(lines: Sequence[str], first: int) -> list[Sentence]:
-    """The sentences of some lines; one that follows a question answers it."""
+    """Return the sentences of a paragraph; those after a question have it as their context."""
     whole = " ".join(line.strip() for line in lines)
     starts = [sum(len(plain(line)) + 1 for line in lines[:n]) for n in range(len(lines))]
     found, question, at = [], "", 0
@@ -286,10 +253,10 @@ def _paragraph(lines: Sequence[str], first: int) -> list[Sentence]:
 
 
 def _rows(lines: Sequence[str], first: int) -> list[list[Sentence]]:
-    """The rows of a table as sentences: each cell with the head of its column."""
+    """Return the rows of a table as sentences, each cell after its column's heading."""
     head = _cells(lines[0])
     return [
-        [Sentence(_spoken(head, _cells(line)), first + offset, row=True)]
+        [Sentence(_row_sentence(head, _cells(line)), first + offset, row=True)]
         for offset, line in enumerate(lines[2:], 2)
         if any(_cells(line))
     ]
@@ -300,7 +267,7 @@ def _cells(line: str) -> list[str]:
     return [plain(cell) for cell in cells]
 
 
-def _spoken(head: Sequence[str], cells: Sequence[str]) -> str:
+def _row_sentence(head: Sequence[str], cells: Sequence[str]) -> str:
     named = [f"{name} {cell}".strip() for name, cell in zip(head[1:], cells[1:], strict=False) if cell]
     subject = f"{head[0]} {cells[0]}".strip()
     return f"{subject}: {'; '.join(named)}." if named else f"{subject}."

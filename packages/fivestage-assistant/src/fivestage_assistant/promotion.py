@@ -1,4 +1,4 @@
-"""Gates of index and prompt, and the release that serves: which index, which prompt, and when to abstain."""
+"""Gates of index and prompt, and the release that serves: index, prompt and rule of abstention."""
 
 import json
 import math
@@ -23,60 +23,32 @@ CURRENT, HISTORY, INDEXES = "current.json", "releases.jsonl", "indexes"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found about an index before it may serve.
+    """The measurements that the gates of an index use."""
 
-    Args:
-        scores: of its retriever on the gate questions.
-        champion: of the champion's, on the same questions; None for the first.
-        shuffled: of the control.
-        support: of the check.
-        answers: of extractive answers.
-        chance: MRR@10 of one right page among so many in any order.
-    """
-
-    scores: RetrievalScores
-    champion: RetrievalScores | None
-    shuffled: RetrievalScores
-    support: SupportRates
-    answers: AnswerRates
-    chance: float
+    scores: RetrievalScores  # of its retriever on the gate questions
+    champion: RetrievalScores | None  # the champion's scores on the same questions; None for the first index
+    shuffled: RetrievalScores  # scores of the control
+    support: SupportRates  # rates of the support check
+    answers: AnswerRates  # rates of extractive answers
+    chance: float  # MRR@10 of passages in random order
 
 
 @dataclass(frozen=True)
 class ServedRelease:
-    """What serves.
+    """A release: what serves."""
 
-    Args:
-        number: from 1.
-        index: the version of the index, the name of its folder.
-        prompt_version: in the registry.
-        template: of the prompt.
-        abstention: when to say "I do not know".
-        corpus: digest of the corpus that was indexed.
-        at: when, in ISO 8601.
-        why: a sentence.
-    """
-
-    number: int
-    index: str
-    prompt_version: int
-    template: str
-    abstention: Abstention
-    corpus: str
-    at: str = ""
-    why: str = ""
+    number: int  # from 1
+    index: str  # version of the index, which is the name of its folder
+    prompt_version: int  # in MLflow
+    template: str  # of the prompt
+    abstention: Abstention  # the rule for "I do not know"
+    corpus: str  # digest of the indexed corpus
+    at: str = ""  # time in ISO 8601
+    why: str = ""  # the reason, a sentence
 
 
 def index_gates(found: Evaluation, limits: Gates) -> tuple[Gate, ...]:
-    """The conditions that an index must meet; what could not be measured fails.
-
-    Args:
-        found: on the gate questions.
-        limits: of the contract.
-
-    Returns:
-        The gates in the order of the page.
-    """
+    """Return the gates of an index, in the order of the page; a missing measurement fails."""
     mrr = found.scores.interval("mrr@10")
     shuffled = found.shuffled.interval("mrr@10").value
     support, answers = found.support, found.answers
@@ -143,16 +115,7 @@ def index_gates(found: Evaluation, limits: Gates) -> tuple[Gate, ...]:
 
 
 def prompt_gates(challenger: AnswerRates, champion: AnswerRates | None, limits: Gates) -> tuple[Gate, ...]:
-    """The conditions that a prompt must meet, by a chat model's answers to the gate questions.
-
-    Args:
-        challenger: with the new prompt.
-        champion: with the one that serves; None for the first.
-        limits: of the contract.
-
-    Returns:
-        The gates.
-    """
+    """Return the gates of a prompt, from a chat model's answers to the gate questions."""
     supported = challenger.supported
     floor = (
         limits.min_prompt_supported
@@ -173,35 +136,29 @@ def prompt_gates(challenger: AnswerRates, champion: AnswerRates | None, limits: 
 
 
 def at_least(name: str, value: float, limit: float, sentence: str) -> Gate:
-    """A gate that stops what falls below a limit, and what could not be measured."""
-    if math.isnan(value):
-        return Gate(name, passed=False, value=value, limit=limit, sentence="not measured")
-    return Gate(name, value >= limit, value, limit, f"{sentence}; at least {limit:.3g} required")
+    """Build a gate that fails if the value is below the limit, or NaN."""
+    sentence = "not measured" if math.isnan(value) else f"{sentence}; at least {limit:.3g} required"
+    return Gate(name, value >= limit, value, limit, sentence)
 
 
 def at_most(name: str, value: float, limit: float, sentence: str) -> Gate:
-    """A gate that stops what exceeds a limit, and what could not be measured."""
-    if math.isnan(value):
-        return Gate(name, passed=False, value=value, limit=limit, sentence="not measured")
-    return Gate(name, value <= limit, value, limit, f"{sentence}; at most {limit:.3g} allowed")
+    """Build a gate that fails if the value exceeds the limit, or is NaN."""
+    sentence = "not measured" if math.isnan(value) else f"{sentence}; at most {limit:.3g} allowed"
+    return Gate(name, value <= limit, value, limit, sentence)
 
 
 def require_passed(gates: Sequence[Gate], what: str) -> None:
-    """Stop what a gate refuses.
-
-    Raises:
-        UserError: naming the gates that failed.
-    """
+    """Raise a UserError that names the failed gates, if any."""
     failed = [f"{gate.name}: {gate.sentence}" for gate in gates if not gate.passed]
     if failed:
-        raise UserError(f"{what} is refused, and what served before stays. {'; '.join(failed)}.")
+        raise UserError(f"{what} is refused; the release that served before stays. {'; '.join(failed)}.")
 
 
 def current_release(folder: Path) -> ServedRelease | None:
-    """What serves; None before the first promotion.
+    """Return the release that serves, or None before the first promotion.
 
     Raises:
-        UserError: when the file cannot be read.
+        UserError: if another version of the assistant wrote the file.
     """
     path = folder / CURRENT
     if not path.exists():
@@ -209,43 +166,41 @@ def current_release(folder: Path) -> ServedRelease | None:
     try:
         return TypeAdapter(ServedRelease).validate_json(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path} is of another version: run `make index-assistant` again.") from error
+        raise UserError(
+            f"{path} was written by another version of the assistant: run `make index-assistant` again."
+        ) from error
 
 
 def release(folder: Path, new: ServedRelease, why: str) -> ServedRelease:
-    """Let an index and a prompt serve, and add a line to the history.
+    """Let an index and a prompt serve, and add the release to the history.
 
     Args:
-        folder: of the assistant.
-        new: what is to serve; number and time are set here.
-        why: a sentence.
+        folder: the assistant's folder.
+        new: the release; its number, time and reason are set here.
+        why: the reason, a sentence.
 
     Returns:
-        The release as it stands in the history.
+        The release as recorded.
     """
     past = _lines(folder)
-    made = replace(new, number=len(past) + 1, at=datetime.now(UTC).isoformat(timespec="seconds"), why=why)
-    lines = [*past, json.dumps(asdict(made))]
+    recorded = replace(new, number=len(past) + 1, at=datetime.now(UTC).isoformat(timespec="seconds"), why=why)
+    lines = [*past, json.dumps(asdict(recorded))]
     write_text(folder / HISTORY, "\n".join(lines) + "\n")
-    write_text(folder / CURRENT, json.dumps(asdict(made), indent=1))
-    return made
+    write_text(folder / CURRENT, json.dumps(asdict(recorded), indent=1))
+    return recorded
 
 
 def roll_back(folder: Path, why: str) -> ServedRelease:
-    """Return to what served before the current release, whatever it was that changed.
-
-    Raises:
-        UserError: when nothing did.
-    """
+    """Return to the last release with another index or prompt; raise a UserError if there is none."""
     past, now = history(folder), current_release(folder)
     before = [one for one in past if now is not None and one.number < now.number and _differs(one, now)]
     if not before:
-        raise UserError("Nothing served before this release, so there is nothing to go back to.")
-    return release(folder, before[-1], why or f"back to what release {before[-1].number} was")
+        raise UserError("There is no earlier release to go back to.")
+    return release(folder, before[-1], why or f"rollback to release {before[-1].number}")
 
 
 def history(folder: Path) -> list[ServedRelease]:
-    """All releases, the oldest first; without those that another version of the assistant wrote."""
+    """Return all releases, oldest first, without those that another version of the assistant wrote."""
     read, found = TypeAdapter(ServedRelease), []
     for line in _lines(folder):
         with suppress(ValueError):
@@ -254,7 +209,7 @@ def history(folder: Path) -> list[ServedRelease]:
 
 
 def readable_release(folder: Path) -> ServedRelease | None:
-    """What serves; None also where another version of the assistant wrote it, which a new index replaces."""
+    """Return the release that serves; None also if another version wrote it, so that it is replaced."""
     try:
         return current_release(folder)
     except UserError:

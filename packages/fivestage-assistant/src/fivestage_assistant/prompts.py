@@ -1,4 +1,4 @@
-"""Prompts in MLflow's prompt registry: versions that are not changed, and aliases that say which serves."""
+"""Prompts in MLflow's prompt registry: immutable versions, and aliases that say which one serves."""
 
 from dataclasses import dataclass
 
@@ -21,25 +21,19 @@ Answer:"""
 
 @dataclass(frozen=True)
 class PromptVersion:
-    """A version of the prompt.
+    """A version of the prompt."""
 
-    Args:
-        name: in the registry.
-        version: from 1.
-        template: with {context} and {question}.
-    """
-
-    name: str
-    version: int
-    template: str
+    name: str  # in the registry
+    version: int  # from 1
+    template: str  # with {context} and {question}
 
 
 def register_prompt(name: str, template: str, why: str) -> PromptVersion:
-    """Add a version; a template that is the newest version already is not added again.
+    """Register a template as a new version, unless it is the newest version already.
 
     Args:
-        name: of the prompt.
-        template: with {context} and {question}, in MLflow's form or Python's.
+        name: the prompt's name.
+        template: the text with {context} and {question}.
         why: the commit message.
 
     Returns:
@@ -50,12 +44,12 @@ def register_prompt(name: str, template: str, why: str) -> PromptVersion:
     newest = _load(name, "@latest")
     if newest is not None and newest.template == template:
         return newest
-    made = genai.register_prompt(name=name, template=_with_double_braces(template), commit_message=why)
-    return PromptVersion(name, int(made.version), template)
+    registered = genai.register_prompt(name=name, template=_with_double_braces(template), commit_message=why)
+    return PromptVersion(name, int(registered.version), template)
 
 
 def champion_prompt(name: str) -> PromptVersion:
-    """The version that serves; the first, with the default template, where there is none yet."""
+    """Return the version that serves; if there is none, register the default template and let it serve."""
     found = _load(name, f"@{CHAMPION}")
     if found is None:
         found = register_prompt(name, DEFAULT, "The default prompt")
@@ -64,42 +58,27 @@ def champion_prompt(name: str) -> PromptVersion:
 
 
 def find_prompt(name: str, version: int) -> PromptVersion:
-    """A version by its number.
-
-    Raises:
-        UserError: when there is none.
-    """
+    """Return a version by number; raise a UserError if it does not exist."""
     found = _load(name, f"/{version}")
     if found is None:
-        raise UserError(f"The prompt {name} has no version {version}: MLflow's page lists its versions.")
+        raise UserError(
+            f"The prompt {name} has no version {version}: MLflow's page of the prompt lists its versions."
+        )
     return found
 
 
 def promote_prompt(prompt: PromptVersion) -> None:
-    """Let a version serve; the one before is kept under the alias `previous`."""
+    """Let a version serve; the one before it gets the alias `previous`."""
     before = _load(prompt.name, f"@{CHAMPION}")
     if before is not None and before.version != prompt.version:
         _set_alias(prompt.name, PREVIOUS, before.version)
     _set_alias(prompt.name, CHAMPION, prompt.version)
 
 
-def roll_back_prompt(name: str) -> PromptVersion:
-    """Return to the version that served before.
-
-    Raises:
-        UserError: when none did.
-    """
-    before = _load(name, f"@{PREVIOUS}")
-    if before is None:
-        raise UserError(f"No version of the prompt {name} served before this one.")
-    promote_prompt(before)
-    return before
-
-
 def _load(name: str, which: str) -> PromptVersion | None:
     from mlflow import genai
 
-    # MLflow caches what an alias means for a minute, in which a promotion would not be seen.
+    # MLflow caches aliases for a minute, during which a promotion would go unnoticed.
     found = genai.load_prompt(f"prompts:/{name}{which}", allow_missing=True, cache_ttl_seconds=0)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""The committed questions, with the pages that answer them; split by page into tuning and gate."""
+"""The committed questions, with the pages that answer them; split by page into tuning and gate questions."""
 
 import hashlib
 import re
@@ -16,116 +16,76 @@ from fivestage_assistant.passages import Passage
 from fivestage_assistant.text import numbers
 
 NONE = "none"
-TUNING_SHARE = 0.4  # of the pages; what is chosen or calibrated sees no other question
+TUNING_SHARE = 0.4  # of the pages; choices and calibration use only their questions
 
 Part = Literal["tuning", "gate"]
 
 
 class _Written(StrictModel):
-    """A question as it stands in a file."""
+    """A question as written in a YAML file."""
 
     ask: str = Field(min_length=1)
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...] = Field(default=(), strict=False)
     value: str = ""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question of the set.
-
-    Args:
-        text: the question.
-        places: pages that answer it, perhaps with "#" and the beginning of a heading, the best first; none
-            where nothing in the corpus does.
-        value: where in the results the answer's number stands, as "data/raw_rows/weather"; empty for none.
-    """
+    """A question of the set."""
 
     text: str
+    # pages that answer it, best first, optionally with "#" and the start of a heading; empty if none does
     places: tuple[str, ...]
-    value: str = ""
+    value: str = ""  # where its number is in the results, as "data/raw_rows/weather"; empty for none
 
     @property
     def page(self) -> str:
-        """The page it is about: what intervals resample, and what the split goes by."""
+        """The page that it is about, by which the set is split and intervals are resampled."""
         return self.places[0].partition("#")[0] if self.places else f"{NONE}: {self.text}"
 
     @property
     def part(self) -> Part:
-        """Whether it tunes or judges; all questions of a page do the same."""
+        """The part of the set that it belongs to; the same for all questions of a page."""
         place = int.from_bytes(hashlib.sha256(f"split/{self.page}".encode()).digest()[:4], "big") / 2**32
         return "tuning" if place < TUNING_SHARE else "gate"
 
     @property
     def answerable(self) -> bool:
-        """Whether anything in the corpus answers it."""
+        """Whether the corpus answers it."""
         return bool(self.places)
 
     def pages(self) -> set[str]:
-        """The pages that answer it."""
+        """Return the pages that answer it."""
         return {place.partition("#")[0] for place in self.places}
-
-    def is_answered_by(self, passage: Passage) -> bool:
-        """Whether a passage lies on one of its pages."""
-        return passage.path in self.pages()
 
 
 def read_questions(folder: Path) -> list[Question]:
-    """All questions of a folder.
+    """Read the questions of a folder, whose YAML files map each page to the questions that it answers.
 
-    Args:
-        folder: of YAML files; each maps a page to the questions that it answers.
-
-    Returns:
-        The questions in the order of files and lines.
-
-    Raises:
-        UserError: naming the file and what is wrong with it.
+    Raises a UserError that names the file and its fault.
     """
     found: list[Question] = []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            written = TypeAdapter(dict[str, list[str | _Written]]).validate_python(_lists(read_yaml(path)))
+            written = TypeAdapter(dict[str, list[str | _Written] | None]).validate_python(read_yaml(path))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
         for place, some in written.items():
-            for one in some:
+            for one in some or ():
                 ask = _Written(ask=one) if isinstance(one, str) else one
                 places = () if place == NONE else (place, *ask.also)
                 found.append(Question(ask.ask, places, ask.value))
     if not found:
-        raise UserError(f"{folder} holds no questions: write a YAML file of them (see docs/assistant.md).")
+        raise UserError(f"{folder} holds no questions: add a YAML file with some (see docs/assistant.md).")
     twice = {one.text for one in found if sum(other.text == one.text for other in found) > 1}
     if twice:
-        raise UserError(f"{folder} asks twice: {min(twice)!r}.")
+        raise UserError(f"{folder} asks twice: {min(twice)!r}. Remove one of them.")
     return found
 
 
-def _lists(content: Any) -> Any:
-    """YAML's lists as tuples where the strict model has tuples."""
-    if not isinstance(content, dict):
-        return content
-    return {
-        place: [
-            {name: tuple(value) if isinstance(value, list) else value for name, value in one.items()}
-            if isinstance(one, dict)
-            else one
-            for one in some or ()
-        ]
-        for place, some in content.items()
-    }
-
-
 def broken_places(questions: Iterable[Question], passages: Sequence[Passage]) -> list[str]:
-    """What questions refer to and the corpus does not have.
-
-    Args:
-        questions: of the set.
-        passages: of the index.
-
-    Returns:
-        A sentence for each reference that leads nowhere.
-    """
+    """Return a sentence for each page or section that questions refer to and the corpus lacks."""
     headings: dict[str, set[str]] = {}
     for passage in passages:
         headings.setdefault(passage.path, set()).add(passage.heading)
@@ -141,17 +101,17 @@ def broken_places(questions: Iterable[Question], passages: Sequence[Passage]) ->
 
 
 def value_at(results: Any, path: str) -> float:
-    """The number at a path of results.
+    """Return the number at a path of the results.
 
     Args:
-        results: as JSON has them.
-        path: keys with "/" between; in a list, a place or "name=value" of one of its items.
+        results: results as JSON values.
+        path: keys separated by "/"; in a list, an index or "name=value" of one of its items.
 
     Returns:
         The number.
 
     Raises:
-        UserError: when there is none.
+        UserError: if there is none.
     """
     found = results
     try:
@@ -169,7 +129,7 @@ def value_at(results: Any, path: str) -> float:
 
 
 def states(text: str, value: float) -> bool:
-    """Whether a text states a value, as a number or in percent, to the precision that it shows."""
+    """Return whether a text states a value, as a number or in percent, to the displayed precision."""
     shown = re.sub(r"(?<=\d),(?=\d{3})", "", text.replace("−", "-"))
     for whole, decimals, percent in re.findall(r"([-+]?\d+(?:\.(\d+))?)(\s?%)?", shown):
         number, digits = float(whole), len(decimals)

@@ -1,4 +1,4 @@
-"""Retrievers: stemmed BM25, embeddings, and both fused, by their scores or by their ranks."""
+"""Retrievers: BM25 over stems, embeddings, and both fused by their scores or by their ranks."""
 
 import logging
 import random
@@ -15,43 +15,33 @@ from fivestage_assistant.passages import Passage
 from fivestage_assistant.search_index import SearchIndex
 from fivestage_assistant.text import content_stems, days
 
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells each index that it builds
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs each index that it builds
 RetrieverName = Literal["bm25", "embeddings", "rank-fusion", "hybrid"]
-RANK_CONSTANT = 60  # of reciprocal rank fusion, as its paper has it
-DEPTH = 50  # passages of each retriever whose ranks are fused
+RANK_CONSTANT = 60  # of reciprocal rank fusion, from its paper
+DEPTH = 50  # number of passages whose ranks are fused, per retriever
 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """A passage that was found.
-
-    Args:
-        passage: the passage.
-        score: by which it was ranked; comparable within one search alone.
-        cosine: of question and passage, sentences considered; NaN without embeddings.
-        stems: the score of BM25; NaN where embeddings alone were asked.
-    """
+    """A passage that a retriever has found."""
 
     passage: Passage
-    score: float
+    score: float  # for the ranking; comparable within one search only
+    # of question and passage, averaged with its best sentence; NaN without embeddings
     cosine: float = float("nan")
-    stems: float = float("nan")
+    stems: float = float("nan")  # score of BM25; NaN from the embedding retriever
 
 
 class Retriever(Protocol):
-    """Whatever finds passages for a question."""
+    """Anything that finds passages for a question."""
 
     def search(self, question: str, most: int) -> list[Retrieved]:
-        """The best passages, the best first."""
+        """Return the best passages, best first."""
         ...
 
 
 class Bm25Retriever:
-    """BM25 over stems (Robertson and Zaragoza 2009), as bm25s computes it.
-
-    Args:
-        index: what to search.
-    """
+    """BM25 over stems (Robertson and Zaragoza 2009), computed by bm25s."""
 
     def __init__(self, index: SearchIndex) -> None:
         self._index = index
@@ -62,7 +52,7 @@ class Bm25Retriever:
             self._model.index(stems, show_progress=False)
 
     def scores(self, question: str) -> Vectors:
-        """The score of each passage; 0 where no stem is shared."""
+        """Return the score of each passage; 0 without a shared stem."""
         known = self._model.vocab_dict if self._filled else {}
         stems = [one for one in content_stems(question) if one in known]
         if not stems:
@@ -80,12 +70,7 @@ class Bm25Retriever:
 
 
 class EmbeddingRetriever:
-    """The passages of the largest cosine, their sentences considered.
-
-    Args:
-        index: what to search.
-        model: what the index was embedded with.
-    """
+    """Ranks passages by the cosine of question and text, averaged over the passage and its best sentence."""
 
     def __init__(self, index: SearchIndex, model: MiniLm) -> None:
         self._index, self._model = index, model
@@ -95,7 +80,7 @@ class EmbeddingRetriever:
         self._centroids /= np.linalg.norm(self._centroids, axis=1, keepdims=True)
 
     def cosines(self, question: str) -> tuple[Vectors, Vectors]:
-        """For each passage, the mean of its own cosine and of its best sentence's; and its page's."""
+        """Return for each passage the mean of its cosine and its best sentence's, and its page's cosine."""
         index, vector = self._index, self._model.embed([question])[0]
         cosines = index.vectors @ vector
         own, best = cosines[: len(index.passages)], np.full(len(index.passages), -1.0, np.float32)
@@ -116,14 +101,7 @@ Fusion = Callable[..., Vectors]
 
 
 class HybridRetriever:
-    """Stems and embeddings at once, of passages and of whole pages.
-
-    Args:
-        stems: one retriever.
-        embeddings: the other.
-        passages: of the index that both search.
-        fuse: one score from three: of stems, of passages, of pages.
-    """
+    """Combines the scores of BM25, and the cosines of passages and of whole pages, by a fusion function."""
 
     def __init__(
         self, stems: Bm25Retriever, embeddings: EmbeddingRetriever, passages: Sequence[Passage], fuse: Fusion
@@ -141,12 +119,12 @@ class HybridRetriever:
 
 
 def by_scores(*scores: Vectors) -> Vectors:
-    """The sum of all in standard deviations (a convex combination: Bruch, Gai and Ingber 2023)."""
+    """Add the scores in standard deviations (a convex combination: Bruch, Gai and Ingber 2023)."""
     return np.asarray(sum((one - one.mean()) / (one.std() or 1.0) for one in scores), np.float32)
 
 
 def by_ranks(scores: Vectors, cosines: Vectors, _pages: Vectors) -> Vectors:
-    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which forgets by how much one is ahead."""
+    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009); it ignores differences between scores."""
     fused = np.zeros(len(scores), np.float32)
     for some in (scores, cosines):
         best = [n for n in _best(some, DEPTH) if some[n] > 0]
@@ -155,13 +133,10 @@ def by_ranks(scores: Vectors, cosines: Vectors, _pages: Vectors) -> Vectors:
 
 
 class DaysFirst:
-    """What another retriever finds; where a question names a day, sections about that day come first.
+    """Reorders another retriever's results: if a question names a day, sections about that day come first.
 
-    Records of different periods are alike but for their days, which neither ranks nor vectors weigh enough.
-
-    Args:
-        retriever: whose order is kept otherwise.
-        index: that it searches.
+    Records of different periods differ only in their days, to which neither BM25 nor embeddings give enough
+    weight.
     """
 
     def __init__(self, retriever: Retriever, index: SearchIndex) -> None:
@@ -181,13 +156,7 @@ class DaysFirst:
 
 
 class ShuffledRetriever:
-    """A control: what another retriever finds, under the names of other passages.
-
-    Args:
-        retriever: whose ranks are kept.
-        passages: of the index.
-        seed: of the shuffle.
-    """
+    """A control for the evaluation: another retriever's results with the passages shuffled."""
 
     def __init__(self, retriever: Retriever, passages: Sequence[Passage], seed: int = 0) -> None:
         others = list(passages)
@@ -202,12 +171,7 @@ class ShuffledRetriever:
 
 
 class Retrievers:
-    """The retrievers of an index, each made when it is first asked for.
-
-    Args:
-        index: what to search.
-        model: the embedding model; None leaves BM25 alone.
-    """
+    """The retrievers of an index, created on first use; without an embedding model there is only BM25."""
 
     def __init__(self, index: SearchIndex, model: MiniLm | None) -> None:
         self._index = index
@@ -219,7 +183,7 @@ class Retrievers:
 
     @cached_property
     def by_name(self) -> Mapping[RetrieverName, Callable[[], Retriever]]:
-        """How to make each retriever that this index allows."""
+        """Functions that create the retrievers available for this index."""
         model, index = self._model, self._index
         if model is None:
             return {"bm25": lambda: self._stems}
@@ -232,10 +196,10 @@ class Retrievers:
         }
 
     def get(self, name: RetrieverName) -> Retriever:
-        """A retriever; BM25 in place of one that needs embeddings which are not there."""
+        """Return a retriever, or BM25 if it needs embeddings that are missing."""
         return DaysFirst(self.by_name.get(name, self.by_name["bm25"])(), self._index)
 
 
 def _best(scores: Vectors, most: int) -> list[int]:
-    """The places of the largest scores; the first of equals goes first."""
+    """Return the positions of the largest scores; ties keep their order."""
     return [int(n) for n in np.argsort(-scores, kind="stable")[:most]]

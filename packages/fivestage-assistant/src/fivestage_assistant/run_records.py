@@ -1,4 +1,4 @@
-"""The contract and what a run has found, as plain sentences: the part of the corpus that no person writes."""
+"""Records: the contract and the results of a run as plain sentences, the generated part of the corpus."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -27,7 +27,7 @@ from fivestage_assistant.passages import Document
 FOLDER = "run"
 DAYS_OF_A_WEEK = 7
 MOST_IMPORTANT = 5
-WORDS_OF_A_NAME = 3  # of a value of the data; one with more may have been written to be read
+WORDS_OF_A_NAME = 3  # a longer value in the data may be an injected instruction
 TEXT_IN_DATA = "(a text in the data)"
 WINDOW_USE = {
     "train": "the data on which the model is trained (from which it learns)",
@@ -35,7 +35,7 @@ WINDOW_USE = {
     "holdout": "on which a new version is compared with the one that serves",
     "test": "frozen, which no model has seen before it is judged",
 }
-MEANING = {  # of metrics, to be found by whoever does not know their names
+MEANING = {  # of metrics, so that users who do not know their names find them
     "roc_auc": "how well the model ranks cases, where 0.5 is chance and 1 is perfect",
     "pr_auc": "precision averaged over recall",
     "log_loss": "how surprised the probabilities are by what comes; lower is better",
@@ -53,15 +53,15 @@ MEANING = {  # of metrics, to be found by whoever does not know their names
 
 
 def records(contract: Contract, results: Results, releases: Sequence[Release] = ()) -> list[Document]:
-    """The pages about a run.
+    """Write the records of a run.
 
     Args:
         contract: the problem's contract.
-        results: what the stages have left.
-        releases: to clusters, oldest first.
+        results: the results of the stages.
+        releases: releases to clusters, oldest first.
 
     Returns:
-        A document for each stage that has run, with the file that it was written from.
+        A document for the contract, one for the decisions, and one for each stage that has run.
     """
     stated = (line for heading, some in contract_sections(contract) for line in _section(heading, *some))
     found = {
@@ -93,7 +93,7 @@ def records(contract: Contract, results: Results, releases: Sequence[Release] = 
 
 
 def _texts_in_data(results: Results) -> list[str]:
-    """Values of the data that are no names, the longest first."""
+    """Return values of the data that are too long for names, longest first."""
     slices = [*results.model.slices] if results.model else []
     slices += [row for one in results.monitoring.periods for row in one.slices] if results.monitoring else []
     texts = {one.value for one in slices if len(one.value.split()) > WORDS_OF_A_NAME}
@@ -135,12 +135,12 @@ def _data(contract: Contract, data: DataSection) -> Iterator[str]:
         f"{_quarantined(sum(data.quarantined.values()))} in total, because they break the contract.",
         *(f"{_quarantined(rows)}: {why}." for why, rows in data.quarantined.items()),
     )
-    learnt = next((one for one in data.windows if one.kind == "train"), None)
-    if learnt:
+    first = next((one for one in data.windows if one.kind == "train"), None)
+    if first:
         yield from _section(
             "What data the first version was trained on",
-            f"The model was trained on data from {fmt.day(learnt.start)} to before {fmt.day(learnt.end)}: "
-            f"{learnt.rows:,} decisions (examples, rows) of the training window.",
+            f"The model was trained on data from {fmt.day(first.start)} to before {fmt.day(first.end)}: "
+            f"{first.rows:,} decisions (examples, rows) of the training window.",
         )
     yield from _section(
         "Windows",
@@ -178,8 +178,8 @@ def _about(contract: Contract, table: str) -> str:
 
 
 def _model(contract: Contract, model: ModelSection) -> Iterator[str]:
-    """What the card says in tables, as sentences."""
-    shown = task_display.shown_of(contract)
+    """Yield the tables of the model card as sentences."""
+    display = task_display.shown_of(contract)
     unit = {"cost_per_1000": f" {contract.costs.currency}"}
     yield from _section(
         "How good the model is, in numbers",
@@ -191,7 +191,7 @@ def _model(contract: Contract, model: ModelSection) -> Iterator[str]:
             if name != "rows"
         ),
     )
-    name, sign = shown.slices[0], 1 if shown.low_is_good else -1
+    name, sign = display.slices[0], 1 if display.low_is_good else -1
     title = fmt.metric_title(name)
     weak = []
     for column in dict.fromkeys(one.column for one in model.slices):
@@ -329,8 +329,8 @@ def _period(contract: Contract, period: PeriodRow) -> Iterator[str]:
         f"{period.label_share:.1%} of the outcomes have arrived."
     )
     yield f"{fmt.capital(span)} was {'bad' if period.bad else 'good'}: {period.verdict}."
-    shown = task_display.shown_of(contract).periods
-    for name in (*shown, "rate", "savings_share"):
+    display = task_display.shown_of(contract).periods
+    for name in (*display, "rate", "savings_share"):
         if name in period.metrics:
             unit = f" {currency}" if name == "cost_per_1000" else ""
             found = fmt.estimate(name, period.metrics[name])
@@ -340,7 +340,7 @@ def _period(contract: Contract, period: PeriodRow) -> Iterator[str]:
     yield from (f"A drift alert fired in {span} for {one.sentence}." for one in period.drift if one.drifted)
     yield from (f"What caused it in {span}, {one.kind}: {one.sentence}." for one in period.causes)
     days = (period.start + timedelta(days=n) for n in range((period.end - period.start).days))
-    yield f"```\n{', '.join(fmt.day(day) for day in days)}\n```"  # to be found by, and no sentence to quote
+    yield f"```\n{', '.join(fmt.day(day) for day in days)}\n```"  # for retrieval; code is not quoted
 
 
 def _retraining(one: Retraining) -> Iterator[str]:
@@ -382,14 +382,7 @@ def _passed(*, passed: bool) -> str:
 
 
 def contract_sections(contract: Contract) -> Iterator[tuple[str, Iterator[str]]]:
-    """The contract as sections of sentences.
-
-    Args:
-        contract: the problem's contract.
-
-    Yields:
-        A heading, and the sentences below it.
-    """
+    """Yield the contract's sections: a heading, and the sentences below it."""
     yield "What is decided", _decision(contract)
     yield "The decision rule: the threshold from which to act", _rule(contract)
     yield "What errors cost", _costs(contract)

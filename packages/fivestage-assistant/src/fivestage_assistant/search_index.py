@@ -1,4 +1,4 @@
-"""The index: passages, their stems for BM25 and their vectors, as a folder that is a versioned artifact."""
+"""The search index: passages and their vectors, stored as a folder that is a versioned artifact."""
 
 import hashlib
 import json
@@ -25,67 +25,50 @@ STEMS_ONLY = "none, stems alone"
 
 @dataclass(frozen=True)
 class IndexAbout:
-    """What an index was made from; two that agree on it answer alike.
+    """What an index was built from; indexes with equal values give equal answers."""
 
-    Args:
-        digest: SHA-256 of all that follows.
-        chunking: how documents were cut.
-        embedding: name of the embedding model.
-        embedding_digest: SHA-256 of its weights and vocabulary.
-        documents: SHA-256 of each document, by its path.
-        accepted: paths of the documents that may be quoted.
-        origins: the file that each record of a run was written from, by its path.
-    """
-
-    digest: str
+    digest: str  # SHA-256 of the other fields and of all texts
     chunking: dict[str, Any]
-    embedding: str
-    embedding_digest: str
-    documents: dict[str, str]
-    accepted: tuple[str, ...]
-    origins: dict[str, str] = field(default_factory=dict)
+    embedding: str  # name of the embedding model
+    embedding_digest: str  # SHA-256 of its weights and vocabulary
+    documents: dict[str, str]  # SHA-256 of each document, by path
+    accepted: tuple[str, ...]  # paths of the documents that may be quoted
+    origins: dict[str, str] = field(default_factory=dict)  # source file of each record of a run, by path
 
 
 @dataclass(frozen=True)
 class SearchIndex:
-    """All passages of a corpus, ready to be searched.
-
-    Args:
-        about: what it was made from.
-        passages: in the order of documents.
-        vectors: of the passages, then of their sentences, a row each; no rows without an embedding model.
-        documents: the texts that citations open, by path.
-    """
+    """All passages of a corpus, ready to search."""
 
     about: IndexAbout
-    passages: tuple[Passage, ...]
-    vectors: Vectors
-    documents: dict[str, str]
+    passages: tuple[Passage, ...]  # in document order
+    vectors: Vectors  # one row per passage, then one per sentence; no rows without an embedding model
+    documents: dict[str, str]  # text by path, for citations to open
 
     @cached_property
     def by_name(self) -> dict[str, Passage]:
-        """Passages by their names."""
+        """Passages by name."""
         return {one.name: one for one in self.passages}
 
     @cached_property
     def chunking(self) -> Chunking:
-        """How documents were cut."""
+        """The settings of the split."""
         return Chunking.model_validate(self.about.chunking, strict=False)
 
     @cached_property
     def owners(self) -> NDArray[np.int64]:
-        """For each sentence of the index, the place of its passage."""
+        """For each sentence of the index, the number of its passage."""
         return np.repeat(np.arange(len(self.passages)), [len(one.sentences) for one in self.passages])
 
     @cached_property
     def first_sentences(self) -> dict[str, int]:
-        """By the name of a passage, the row of its first sentence in `vectors`."""
+        """For each passage's name, the row of its first sentence in `vectors`."""
         starts = np.cumsum([len(self.passages), *(len(one.sentences) for one in self.passages)])
         return {one.name: int(start) for one, start in zip(self.passages, starts, strict=False)}
 
     @property
     def version(self) -> str:
-        """The digest, short."""
+        """The first 12 digits of the digest."""
         return self.about.digest[:12]
 
 
@@ -95,16 +78,16 @@ def build_index(
     model: MiniLm | None,
     before: SearchIndex | None = None,
 ) -> SearchIndex:
-    """Cut, embed and number a corpus.
+    """Split a corpus into passages, and compute their vectors and the digest.
 
     Args:
-        documents: the corpus; what is not in it is not in the index, whatever an earlier one held.
-        chunking: how to cut.
-        model: the embedding model; None for stems alone.
-        before: an earlier index, whose vectors are taken over where the text is the same.
+        documents: the whole corpus.
+        chunking: the settings of the split.
+        model: the embedding model; None for BM25 alone.
+        before: an earlier index, whose vectors are reused for unchanged texts.
 
     Returns:
-        The index; the same for the same documents and settings, whatever `before` was.
+        The index; it depends on documents and settings only, not on `before`.
     """
     ordered = sorted(documents, key=lambda one: one.path)
     passages = with_subjects([passage for document in ordered for passage in cut(document, chunking)])
@@ -129,61 +112,39 @@ def _embedding_digest() -> str:
 
 
 def _texts(passages: Sequence[Passage], chunking: Chunking) -> list[str]:
-    """All that has a vector: passages, then sentences with heading and the question that they follow."""
-    return [passage.searched(chunking) for passage in passages] + [
-        f"{_last_line(passage.subject)}: {sentence.context} {sentence.text}"
-        for passage in passages
-        for sentence in passage.sentences
-    ]
+    """Return the texts that have vectors: passages, then sentences with their heading and question."""
+    texts = [passage.searched(chunking) for passage in passages]
+    for passage in passages:
+        heading = passage.subject.rpartition("\n")[2]
+        texts += [f"{heading}: {sentence.context} {sentence.text}" for sentence in passage.sentences]
+    return texts
 
 
 def _vectors(texts: Sequence[str], model: MiniLm, before: SearchIndex | None) -> Vectors:
-    """Vectors of texts; those of texts that an index by the same model holds are not computed again."""
+    """Compute vectors; those of texts in an earlier index by the same model are reused."""
     known: dict[str, Any] = {}
     if before is not None and len(before.vectors) and before.about.embedding_digest == _embedding_digest():
         known = dict(zip(_texts(before.passages, before.chunking), before.vectors, strict=True))
-    fresh = [text for text in dict.fromkeys(texts) if text not in known]
-    known |= dict(zip(fresh, model.embed(fresh), strict=True))
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known |= dict(zip(new, model.embed(new), strict=True))
     return np.array([known[text] for text in texts], np.float32).reshape(len(texts), embedding.DIMENSIONS)
 
 
-def _last_line(text: str) -> str:
-    return text.rpartition("\n")[2]
-
-
 def save_index(index: SearchIndex, folder: Path) -> Path:
-    """Write an index into a folder.
-
-    Args:
-        index: what to write.
-        folder: made where it does not exist.
-
-    Returns:
-        The folder.
-    """
-    lines = "".join(json.dumps(_fields(passage)) + "\n" for passage in index.passages)
+    """Write an index into a folder, which is created if needed; return the folder."""
+    rows = ({name: value for name, value in asdict(one).items() if name != "text"} for one in index.passages)
     for path, text in index.documents.items():
         if index.about.origins.get(path):
-            _write(folder / DOCUMENTS / path, text)
-    _write(folder / PASSAGES, lines)
-    write_whole(folder / VECTORS, lambda scratch: _save_array(scratch, index.vectors))
-    _write(folder / TEXTS, json.dumps(index.documents, indent=1, sort_keys=True))
-    _write(folder / ABOUT, json.dumps(asdict(index.about), indent=1, sort_keys=True) + "\n")
+            write_text(folder / DOCUMENTS / path, text)
+    write_text(folder / PASSAGES, "".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(folder / VECTORS, lambda temporary: _save_array(temporary, index.vectors))
+    write_text(folder / TEXTS, json.dumps(index.documents, indent=1, sort_keys=True))
+    write_text(folder / ABOUT, json.dumps(asdict(index.about), indent=1, sort_keys=True) + "\n")
     return folder
 
 
 def load_index(folder: Path) -> SearchIndex:
-    """Read an index.
-
-    Args:
-        folder: that `save_index` has written.
-
-    Returns:
-        The index.
-
-    Raises:
-        UserError: when there is none, or it is not whole.
-    """
+    """Read an index; raise a UserError if it is missing or incomplete."""
     try:
         about = TypeAdapter(IndexAbout).validate_json((folder / ABOUT).read_bytes())
         rows = [json.loads(line) for line in (folder / PASSAGES).read_text(encoding="utf-8").split("\n")[:-1]]
@@ -191,7 +152,7 @@ def load_index(folder: Path) -> SearchIndex:
         with (folder / VECTORS).open("rb") as file:
             vectors = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no whole index ({error}): run `make index-assistant`.") from error
+        raise UserError(f"{folder} holds no complete index ({error}): run `make index-assistant`.") from error
     passages = tuple(
         Passage(**{**row, "sentences": tuple(Sentence(**one) for one in row["sentences"])}) for row in rows
     )
@@ -199,21 +160,13 @@ def load_index(folder: Path) -> SearchIndex:
 
 
 def without(index: SearchIndex, paths: Iterable[str]) -> list[Document]:
-    """The documents of an index but for some, as a deletion leaves them."""
-    gone = set(paths)
+    """Return the documents of an index except some, as deleting these would leave them."""
+    excluded = set(paths)
     return [
         Document(path, text, index.about.origins.get(path, ""), path in index.about.accepted)
         for path, text in index.documents.items()
-        if path not in gone
+        if path not in excluded
     ]
-
-
-def _fields(passage: Passage) -> dict[str, Any]:
-    return {name: value for name, value in asdict(passage).items() if name != "text"}
-
-
-def _write(path: Path, text: str) -> None:
-    write_text(path, text)
 
 
 def _save_array(path: Path, array: Vectors) -> None:

@@ -1,4 +1,4 @@
-"""Words, stems, numbers and sentences of English text: what retrieval, checks and guard share."""
+"""Words, stems, numbers and sentences of English text, as retrieval, checks and guard use them."""
 
 import re
 import unicodedata
@@ -16,14 +16,14 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+−]?\d{4}-\d{2}-\d{2}|(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE
 )
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')*_]*\s+(?=[\"“(*_`]*[A-Z0-9])")
-# Comments, elements of HTML but for those that only shape text, and what separates a model's messages.
+# Comments, HTML elements other than text formatting, and separators of a chat model's messages.
 UNSHOWN = re.compile(
     r"<!--.*?(?:-->|\Z)|<\|.*|"
     r"<(?!(?:a|abbr|b|br|code|details|div|em|i|kbd|p|pre|small|strong|sub|summary|sup|table|td|th|tr|u)\b(?!.*\b"
     r"(?:style|hidden)\b))(\w[\w-]*)\b[^>]*>.*?</\1\s*>",
     re.DOTALL,
 )
-ELSEWHERE = re.compile(  # an address that is not this machine's
+ELSEWHERE = re.compile(  # a link to another machine
     r"<?\b(?:(?:https?|ftp|hxxps?)://(?!127\.0\.0\.1|localhost|\[::1\]|\.{3})|www\.)[^\s<>)]*>?"
     r"|(?<![\w:/])//(?:[a-z0-9-]+\.)+[a-z]{2,}[^\s<>)]*"
     r"|(?<![\w/.-])(?:[a-z0-9-]+\.)+(?:com|org|net|io|dev|app|info|biz|xyz|example|test)/[^\s<>)]*",
@@ -40,7 +40,7 @@ NUMBER_WORDS = {
         "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
     )
 }
-# Function words, and what a question is made of: neither says what the question is about.
+# Function words, and words that questions are made of: neither says what a question is about.
 STOP_WORDS = frozenset(
     """
     a about after again against all also am an and any are as at be because been before being below
@@ -52,7 +52,7 @@ STOP_WORDS = frozenset(
     whom whose why will with would you your tell explain describe show give
     """.split()  # noqa: SIM905
 )
-# Words that owners use for one another; the first of each line stands for all.
+# Words that owners use as synonyms; the first of each line stands for all.
 SYNONYMS = (
     "january jan",
     "february feb",
@@ -134,20 +134,16 @@ SYNONYMS = (
     "team staff",
     "person people human",
 )
-OWN_STEMS = {"engineer": "engineer", "engineers": "engineer"}  # whom Porter takes for an engine
-COMMONEST = 1996  # line of the vocabulary with "the", from which on words get ever rarer
+OWN_STEMS = {"engineer": "engineer", "engineers": "engineer"}  # which Porter's stemmer reduces to "engin"
+COMMONEST = 1996  # line of "the" in the vocabulary, from which on words are ordered by falling frequency
 VERSION = re.compile(r"\b(?:versions?|v)\.? ?(\d+)\b", re.IGNORECASE)
-_THREAD = local()  # a stemmer is not to be shared by threads
+_THREAD = local()  # stemmers are not thread-safe
 
 
 def visible(text: str) -> str:
-    """Text without what a reader does not see: controls, zero-width and tag characters, HTML comments.
+    """Remove what a reader does not see: control, zero-width and tag characters, and HTML comments.
 
-    Args:
-        text: as it came.
-
-    Returns:
-        The text in Unicode's NFKC form; line breaks are kept.
+    The result is in Unicode's NFKC form; line breaks are kept.
     """
     text = UNSHOWN.sub(lambda found: "\n" * found[0].count("\n"), text)
     text = unicodedata.normalize("NFKC", text)
@@ -160,7 +156,7 @@ def visible(text: str) -> str:
 
 
 def plain(markdown: str) -> str:
-    """Markdown as it is read aloud: links by their words, no marks of emphasis, code or tables."""
+    """Convert Markdown to plain text: links become their words; marks of emphasis, code and tables go."""
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
     text = re.sub(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\([^)]*\)", r"\1", text)
     text = ELSEWHERE.sub("", text)
@@ -173,13 +169,13 @@ def plain(markdown: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words and numbers of a text, in lower case."""
+    """Return the words and numbers of a text, in lower case."""
     return [word.replace("’", "'") for word in WORD.findall(text.lower())]
 
 
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """The stem of an English word (Porter 2001, "Snowball")."""
+    """Return the stem of an English word (Porter 2001, "Snowball")."""
     if word in OWN_STEMS:
         return OWN_STEMS[word]
     stemmer = getattr(_THREAD, "stemmer", None)
@@ -188,18 +184,18 @@ def stem(word: str) -> str:
     return str(stemmer.stemWord(word))
 
 
-def distinctiveness(of: str) -> float:
-    """How rare a stem is in English: near 0 for the commonest words, 1 for one that the vocabulary lacks.
+def distinctiveness(stemmed: str) -> float:
+    """Return how rare a stem is in English: near 0 for the most common, 1 if the vocabulary lacks it.
 
-    A question is worded with "went" and "long", and is about neither, however rarely a corpus has them.
+    A corpus may use "went" and "long" rarely, yet a question with these words is not about them.
     """
     ranks = _english_ranks()
-    return log(1 + ranks.get(of, len(ranks))) / log(1 + len(ranks))
+    return log(1 + ranks.get(stemmed, len(ranks))) / log(1 + len(ranks))
 
 
 @lru_cache(maxsize=1)
 def _english_ranks() -> dict[str, int]:
-    """For each English stem, how many are commoner: the vocabulary is in the order of frequency."""
+    """Return each English stem's rank by frequency; the vocabulary is in this order."""
     found = VOCABULARY.read_text(encoding="utf-8").split("\n")[COMMONEST:]
     return {
         one: rank for rank, one in enumerate(dict.fromkeys(stem(word) for word in found if word.isalpha()), 1)
@@ -210,7 +206,7 @@ CANONICAL = {stem(word): stem(line.split()[0]) for line in SYNONYMS for word in 
 
 
 def content_stems(text: str) -> list[str]:
-    """Stems of the words that say what a text is about, repeats included; a day or a version is one stem."""
+    """Return stems of the words that say what a text is about, with repeats; a day or version is one stem."""
     said = (word for word in words(text.replace("_", " ")) if not word.endswith("n't"))
     parts = (part for word in said for part in word.split("'")[:1])
     stems = [stem(word) for word in parts if word not in STOP_WORDS]
@@ -218,12 +214,12 @@ def content_stems(text: str) -> list[str]:
 
 
 def versions(text: str) -> list[str]:
-    """The versions that a text names, as "version2"."""
+    """Return the versions that a text names, as "version2"."""
     return [f"version{number}" for number in dict.fromkeys(VERSION.findall(text))]
 
 
 def days(text: str) -> list[str]:
-    """The days that a text names, as "day1203" for 3 December."""
+    """Return the days that a text names, as "day1203" for 3 December."""
     found = [(int(month), int(day)) for month, day in ISO_DAY.findall(text)]
     for day, month in DAY_MONTH.findall(text):
         found.append((MONTHS.index(month[:3].lower()) + 1, int(day)))
@@ -233,12 +229,12 @@ def days(text: str) -> list[str]:
 
 
 def numbers(text: str) -> set[str]:
-    """The numbers of a text in one notation: "1,000" is "1000", "2.50" is "2.5", "three" is "3"."""
-    found = {_one_notation(number) for number in NUMBER.findall(text.replace("−", "-"))}
+    """Return the numbers of a text in one notation: "1,000" is "1000", "2.50" is "2.5", "three" is "3"."""
+    found = {_normalised(number) for number in NUMBER.findall(text.replace("−", "-"))}
     return found | {NUMBER_WORDS[word] for word in words(text) if word in NUMBER_WORDS}
 
 
-def _one_notation(number: str) -> str:
+def _normalised(number: str) -> str:
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", number):
         return number
     number = number.replace(",", "").lower().lstrip("+")
@@ -246,11 +242,11 @@ def _one_notation(number: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of plain text, each line by itself."""
+    """Split plain text into sentences; a line break ends a sentence."""
     return [one.strip() for line in text.splitlines() for one in SENTENCE_END.split(line) if one.strip()]
 
 
-def coverage(of: Iterable[str], within: Iterable[str]) -> float:
-    """The share of distinct stems that are found among others; 1 for none at all."""
-    wanted, found = set(of), set(within)
-    return len(wanted & found) / len(wanted) if wanted else 1.0
+def coverage(stems: Iterable[str], text_stems: Iterable[str]) -> float:
+    """Return the share of distinct stems that occur in a text; 1 if there are none."""
+    distinct, available = set(stems), set(text_stems)
+    return len(distinct & available) / len(distinct) if distinct else 1.0

@@ -1,4 +1,4 @@
-"""Traces in MLflow: a span for the retriever and one for the answer, written after the answer has left."""
+"""Traces in MLflow: a span for retrieval and one for the answer, written after the response was sent."""
 
 import contextlib
 import logging
@@ -9,49 +9,37 @@ from typing import Any
 
 from fivestage_assistant.retrieval import Retrieved
 
-MOST_WAITING = 200  # traces; more are dropped rather than kept from memory
+MOST_WAITING = 200  # traces in the queue; further ones are dropped to bound memory
 logger = logging.getLogger("serving")
 
 
 @dataclass(frozen=True)
 class Timed:
-    """When the parts of an answer began and ended, in nanoseconds since the epoch.
+    """When the parts of a request began and ended, in nanoseconds since the epoch."""
 
-    Args:
-        started: the retrieval.
-        retrieved: its end.
-        answered: the end of the answer.
-        found: what was retrieved.
-        prompt: that a chat model was given; empty without one.
-    """
-
-    started: int
-    retrieved: int
-    answered: int
-    found: tuple[Retrieved, ...]
-    prompt: str = ""
+    started: int  # start of the retrieval
+    retrieved: int  # end of the retrieval
+    answered: int  # end of the answer
+    found: tuple[Retrieved, ...]  # the passages that were retrieved
+    prompt: str = ""  # of the chat model; empty without one
 
 
 class TraceWriter:
-    """Writes traces in a thread of its own.
-
-    Args:
-        experiment: of MLflow.
-    """
+    """Writes traces to an MLflow experiment in a background thread."""
 
     def __init__(self, experiment: str) -> None:
         self._experiment, self._ready, self._waiting = experiment, False, 0
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="traces")
 
     def add(self, question: str, body: Mapping[str, Any], timed: Timed) -> None:
-        """Write a trace, soon."""
+        """Queue a trace."""
         if self._waiting >= MOST_WAITING:
             return
         self._waiting += 1
         self._executor.submit(self._write, question, body, timed)
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write all queued traces."""
         self._executor.shutdown()
         with contextlib.suppress(ImportError):
             import mlflow
@@ -67,8 +55,8 @@ class TraceWriter:
                 mlflow.set_experiment(self._experiment)
                 self._ready = True
             _spans(question, body, timed)
-        except Exception:  # an answer must not fail for its trace
-            logger.exception("a trace was not written")
+        except Exception:  # a failed trace must not fail the answer
+            logger.exception("could not write a trace to MLflow")
         finally:
             self._waiting -= 1
 
@@ -79,7 +67,7 @@ def _spans(question: str, body: Mapping[str, Any], timed: Timed) -> None:
 
     tags = {
         "request_id": str(body["request_id"]),
-        "kind": str(body["kind"]),
+        "span_type": str(body["span_type"]),
         "index_version": str(body["index_version"]),
         "prompt_version": str(body["prompt_version"]),
     }
@@ -98,9 +86,9 @@ def _spans(question: str, body: Mapping[str, Any], timed: Timed) -> None:
         for one in timed.found
     ]
     retrieval.end(outputs=documents, end_time_ns=timed.retrieved)
-    kind = SpanType.CHAT_MODEL if timed.prompt else SpanType.PARSER
+    span_type = SpanType.CHAT_MODEL if timed.prompt else SpanType.PARSER
     answered = start_span_no_context(
-        "answer", kind, root, inputs={"prompt": timed.prompt or question}, start_time_ns=timed.retrieved
+        "answer", span_type, root, inputs={"prompt": timed.prompt or question}, start_time_ns=timed.retrieved
     )
     tokens = body["tokens"]
     if tokens:
@@ -114,5 +102,5 @@ def _spans(question: str, body: Mapping[str, Any], timed: Timed) -> None:
         outputs={"answer": body["answer"], "fell_back": body["fell_back"]}, end_time_ns=timed.answered
     )
     root.set_attributes({"cost": body["cost"], "confidence": body["confidence"]})
-    shown = {"answer": body["answer"], "citations": body["citations"]}
-    root.end(outputs=shown, end_time_ns=timed.answered)
+    outputs = {"answer": body["answer"], "citations": body["citations"]}
+    root.end(outputs=outputs, end_time_ns=timed.answered)

@@ -1,9 +1,9 @@
-"""Monitoring: what was asked and answered, against what may be; alerts go to the policy."""
+"""Monitoring: compare the questions and answers of a window with the contract; alerts go to the policy."""
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +23,28 @@ from fivestage_assistant.ask_service import FEEDBACK
 from fivestage_assistant.assistant_contract import Monitoring
 from fivestage_assistant.embedding import MiniLm, Vectors
 
-LEAST_QUESTIONS = 20  # that a window must have to be judged
+MIN_QUESTIONS = 20  # in a window, for alerts other than on a changed corpus
 
 
 @dataclass(frozen=True)
 class WatchedWindow:
-    """What was found in a window of questions.
+    """The measurements of a window of questions."""
 
-    Args:
-        questions: how many were asked.
-        p_value: chance that questions differ as much from those of the set; NaN where too few were asked.
-        abstained: share of the answers that were "I do not know".
-        empty: share of the questions for which nothing was found.
-        fell_back: share of the questions for which a chat model's answer was not shown.
-        supported: share of the citations whose quote stands in the answer.
-        feedback: thumbs that have arrived.
-        thumbs_down: share of them that were bad; NaN without any.
-        descriptors: means over the questions' texts.
-        corpus_changed: whether documents have changed since they were indexed.
-        alerts: a sentence each.
-    """
-
-    questions: int
-    p_value: float
-    abstained: float
-    empty: float
-    fell_back: float
-    supported: float
-    feedback: int
-    thumbs_down: float
-    descriptors: dict[str, float]
-    corpus_changed: bool
-    alerts: tuple[str, ...]
+    questions: int  # number of questions
+    p_value: float  # of the test for question drift; NaN with too few questions
+    abstained: float  # share of answers that were "I do not know"
+    empty: float  # share of questions for which nothing was found
+    fell_back: float  # share of questions for which a chat model's answer was not shown
+    supported: float  # share of citations whose quote is in the answer
+    feedback: int  # number of thumbs received
+    thumbs_down: float  # share of thumbs down; NaN without feedback
+    descriptors: dict[str, float]  # means of text descriptors over the questions
+    corpus_changed: bool  # whether documents have changed since they were indexed
+    alerts: tuple[str, ...]  # one sentence per alert
 
     @property
     def summary(self) -> PeriodSummary:
-        """The window as the retraining policy knows periods: an alert makes it bad."""
+        """The window as a period of the retraining policy; an alert makes it bad."""
         return PeriodSummary(label_share=1.0, bad=bool(self.alerts), broken=())
 
 
@@ -71,18 +57,18 @@ def watch(
     corpus_changed: bool,
     page: Path | None = None,
 ) -> WatchedWindow:
-    """Look at the last window of the log.
+    """Measure the last window of the log.
 
     Args:
         store: the log.
         reference: the answerable questions of the set.
-        model: the embedding model; None leaves drift out.
-        rules: of the contract.
-        corpus_changed: whether the corpus is another than the one that was indexed.
-        page: where Evidently's report goes; None for none.
+        model: the embedding model; None skips the test for drift.
+        rules: the contract's limits.
+        corpus_changed: whether the corpus differs from the indexed one.
+        page: path of Evidently's report; None writes none.
 
     Returns:
-        What was found, with the alerts that fired.
+        The measurements and the alerts that fired.
     """
     records = [record for _, record in store.answers()][-rules.window :]
     asked = [json.loads(one.request)["question"] for one in records]
@@ -109,31 +95,31 @@ def watch(
         corpus_changed=corpus_changed,
         alerts=(),
     )
-    return WatchedWindow(**{**asdict(window), "alerts": tuple(_alerts(window, rules))})
+    return replace(window, alerts=tuple(_alerts(window, rules)))
 
 
 def save_window(window: WatchedWindow, path: Path) -> Path:
-    """Add a window to those before it, a JSON line each."""
+    """Append a window to the history, a JSON object per line."""
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     line = json.dumps(asdict(window))
     return write_text(path, f"{before}{line}\n")
 
 
 def windows_before(path: Path) -> list[PeriodSummary]:
-    """The windows watched so far, as the policy knows them."""
+    """Return the recorded windows as periods of the retraining policy."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [PeriodSummary(label_share=1.0, bad=bool(json.loads(line)["alerts"]), broken=()) for line in lines]
 
 
 def _alerts(window: WatchedWindow, rules: Monitoring) -> list[str]:
-    """The alerts that fire; a share of too few questions says nothing."""
+    """Return the alerts that fire; shares of too few questions fire none."""
     found = []
     if window.corpus_changed:
         found.append("Documents have changed since they were indexed.")
-    if window.questions < LEAST_QUESTIONS:
+    if window.questions < MIN_QUESTIONS:
         return found
     if window.p_value <= rules.false_alarm:
-        found.append(f"Questions differ from those that were judged (p = {window.p_value:.3f}).")
+        found.append(f"Questions differ from those of the evaluation (p = {window.p_value:.3f}).")
     if window.abstained > rules.max_abstention:
         found.append(
             f"{window.abstained:.0%} of the questions were declined; the limit is {rules.max_abstention:.0%}."
@@ -153,7 +139,7 @@ def _alerts(window: WatchedWindow, rules: Monitoring) -> list[str]:
 def _drift(
     asked: Sequence[str], reference: Sequence[str], model: MiniLm | None, rules: Monitoring, page: Path | None
 ) -> tuple[float, dict[str, float]]:
-    if model is None or len(asked) < LEAST_QUESTIONS or len(reference) < LEAST_QUESTIONS:
+    if model is None or len(asked) < MIN_QUESTIONS or len(reference) < MIN_QUESTIONS:
         return math.nan, {}
     vectors = model.embed(reference), model.embed(asked)
     return question_report(reference, vectors[0], asked, vectors[1], rules.false_alarm, page)
@@ -165,8 +151,8 @@ def _thumbs(store: Store, records: Sequence[PredictionRecord]) -> list[bool]:
     return [bool(one["helpful"]) for one in bodies if one["request_id"] in ids]
 
 
-def _share(of: Sequence[bool]) -> float:
-    return float(np.mean(of)) if of else math.nan
+def _share(values: Sequence[bool]) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 QUESTION = "question"
@@ -177,42 +163,42 @@ _VECTOR = "vector {}"
 def permutation_p_value(
     reference: Vectors, current: Vectors, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> float:
-    """How often sets of these sizes, drawn from both together, lie as far apart.
+    """Return the p-value of a permutation test on the energy distance between two sets of vectors.
 
     Args:
-        reference: vectors of unit length, a row each.
+        reference: vectors of unit length, questions x dimensions.
         current: likewise.
-        permutations: how many to draw.
-        seed: of the draw.
+        permutations: number of permutations.
+        seed: seed of the permutations.
 
     Returns:
         The p-value, from 1 / (permutations + 1) to 1.
     """
     both = np.vstack([reference, current]).astype(np.float64)
-    apart = np.sqrt(np.maximum(2 - 2 * both @ both.T, 0))  # Euclidean, of unit vectors
+    distances = np.sqrt(np.maximum(2 - 2 * both @ both.T, 0))  # Euclidean distance of unit vectors
     total, n, m = len(both), len(reference), len(current)
-    chance = np.random.default_rng(seed)
-    orders = [np.arange(total), *(chance.permutation(total) for _ in range(permutations))]
+    generator = np.random.default_rng(seed)
+    orders = [np.arange(total), *(generator.permutation(total) for _ in range(permutations))]
     marks = np.zeros((len(orders), total))
     for row, order in enumerate(orders):
         marks[row, order[n:]] = 1.0
     others = 1 - marks
     within = (
-        np.einsum("ij,ij->i", marks @ apart, marks) / m**2
-        + np.einsum("ij,ij->i", others @ apart, others) / n**2
+        np.einsum("ij,ij->i", marks @ distances, marks) / m**2
+        + np.einsum("ij,ij->i", others @ distances, others) / n**2
     )
-    between = np.einsum("ij,ij->i", marks @ apart, others) / (n * m)
+    between = np.einsum("ij,ij->i", marks @ distances, others) / (n * m)
     energy = 2 * between - within
     return float((energy >= energy[0] - 1e-12).mean())
 
 
 class QuestionDrift(SingleValueMetric):
-    """The p-value of the questions' embeddings against the reference's; a low one is no chance."""
+    """Evidently metric: the p-value of the test that questions come from the reference's distribution."""
 
     false_alarm: float = 0.01
 
     def get_bound_tests(self, context: Context) -> list[BoundTest]:
-        """The metric's own test, in every report."""
+        """Return the metric's own test, so that every report includes it."""
         if self.tests is not None:
             return list(super().get_bound_tests(context))
         test: Any = gt(self.false_alarm, is_critical=False)
@@ -220,7 +206,7 @@ class QuestionDrift(SingleValueMetric):
 
 
 class QuestionDriftCalculation(SingleValueCalculation[QuestionDrift]):
-    """The permutation test on the columns of vectors."""
+    """Computes the permutation test from the vectors' columns."""
 
     def calculate(
         self, _context: Context, current_data: Dataset, reference_data: Dataset | None
@@ -245,15 +231,15 @@ def question_report(
     false_alarm: float,
     page: Path | None = None,
 ) -> tuple[float, dict[str, float]]:
-    """Compare questions with those that the index was judged on.
+    """Compare a window's questions with those of the evaluation, and write Evidently's report.
 
     Args:
-        reference: questions.
-        reference_vectors: theirs.
+        reference: questions of the set.
+        reference_vectors: their vectors.
         current: questions of the window.
-        current_vectors: theirs.
-        false_alarm: chance of an alarm where nothing changed.
-        page: where the report goes as HTML; None for none.
+        current_vectors: their vectors.
+        false_alarm: probability of an alert without drift.
+        page: path of the HTML report; None writes none.
 
     Returns:
         The p-value, and the mean of each descriptor.
@@ -274,7 +260,7 @@ def question_report(
 
 
 def _descriptors() -> list[Any]:
-    """Descriptors that download nothing."""
+    """Return text descriptors that need no download."""
     return [
         TextLength(QUESTION, alias="characters"),
         WordCount(QUESTION, alias="words"),
@@ -286,8 +272,8 @@ def _descriptors() -> list[Any]:
 def _dataset(texts: Sequence[str], vectors: Vectors) -> Dataset:
     named = {_VECTOR.format(n): vectors[:, n] for n in range(vectors.shape[1])}
     frame = pd.DataFrame({QUESTION: list(texts), **named})
-    about = DataDefinition(text_columns=[QUESTION], numerical_columns=list(named))
-    return Dataset.from_pandas(frame, about, descriptors=_descriptors())
+    definition = DataDefinition(text_columns=[QUESTION], numerical_columns=list(named))
+    return Dataset.from_pandas(frame, definition, descriptors=_descriptors())
 
 
 def _vectors(dataset: Dataset) -> Vectors:
